@@ -1,0 +1,142 @@
+"""The table of architectures. It loads no torch, and no architecture before its name is asked for."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Literal
+
+from digitcli.config import Recipe, change
+from digitcli.errors import ModelError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Task = Literal["digit", "line"]
+ENTRY_POINT_GROUPS: dict[str, Task] = {
+    "digitcli.architectures": "digit",
+    "digitcli.architectures.line": "line",
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of the table; `target` is `module:function`, the form of an entry point."""
+
+    name: str
+    family: str
+    task: Task
+    paper: str
+    target: str
+
+    def load(self) -> Callable[..., nn.Module]:
+        """Import and return the function that builds the network.
+
+        Raises:
+            ModelError: a plug-in cannot be imported.
+        """
+        try:
+            builder: Callable[..., nn.Module] = EntryPoint(self.name, self.target, "").load()
+        except (ImportError, AttributeError) as error:
+            raise ModelError(
+                f"Architecture '{self.name}' cannot be imported from {self.target}: {error}",
+                "Reinstall or remove the package that provides it.",
+            ) from error
+        return builder
+
+
+def _own(name: str, family: str, paper: str, task: Task = "digit") -> Architecture:
+    return Architecture(name, family, task, paper, f"digitcli.architectures.{family}:{name}")
+
+
+ARCHITECTURES = (
+    _own("softmax", "perceptron", "Bridle 1990"),
+    _own("sigmoid_mlp", "perceptron", "Rumelhart, Hinton & Williams 1986"),
+    _own("mlp", "perceptron", "Ioffe & Szegedy 2015; Srivastava et al. 2014"),
+    _own("lenet5", "convnet", "LeCun et al. 1998"),
+    _own("cnn", "convnet", "Krizhevsky, Sutskever & Hinton 2012"),
+    _own("resnet", "resnet", "He et al. 2016"),
+)
+
+
+@functools.cache
+def architectures() -> dict[str, Architecture]:
+    """Every architecture by name: ours in table order, then those of installed plug-ins.
+
+    Raises:
+        UsageError: two architectures claim one name.
+    """
+    table: dict[str, Architecture] = {}
+    for row in (*ARCHITECTURES, *_plugins()):
+        if row.name in table:
+            raise UsageError(
+                f"Two architectures are named '{row.name}': {table[row.name].target} and {row.target}.",
+                "Uninstall one of the packages, or rename its entry point.",
+            )
+        table[row.name] = row
+    return table
+
+
+def _plugins() -> list[Architecture]:
+    return [
+        Architecture(point.name, _distribution(point), task, "", point.value)
+        for group, task in ENTRY_POINT_GROUPS.items()
+        for point in sorted(entry_points(group=group), key=lambda point: point.name)
+    ]
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "plug-in"
+
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        UsageError: there is none; the remedy suggests the nearest names.
+    """
+    table = architectures()
+    if name not in table:
+        raise UsageError(f"There is no architecture named '{name}'.", did_you_mean(name, table))
+    return table[name]
+
+
+def create_model(name: str, **arguments: Any) -> nn.Module:
+    """Build an architecture with fresh weights, e.g. `create_model("cnn", dropout=0.2)`.
+
+    Raises:
+        UsageError: an unknown architecture, or an argument it does not take.
+    """
+    builder = find_architecture(name).load()
+    accepted = accepted_arguments(name)
+    for argument in arguments:
+        if argument not in accepted:
+            raise UsageError(
+                f"Architecture '{name}' takes no argument '{argument}'.",
+                did_you_mean(argument, accepted) if accepted else "It takes none.",
+            )
+    return builder(**arguments)
+
+
+def accepted_arguments(name: str) -> dict[str, Any]:
+    """The arguments an architecture can be built with, and their defaults."""
+    parameters = inspect.signature(find_architecture(name).load()).parameters
+    return {parameter.name: parameter.default for parameter in parameters.values()}
+
+
+def recipe_of(name: str, **changes: Any) -> Recipe:
+    """The whole recipe an architecture is trained by, with those changes.
+
+    Raises:
+        UsageError: a value out of range, or dropout for an architecture that has none.
+    """
+    recipe: Recipe = getattr(find_architecture(name).load(), "recipe", Recipe())
+    accepted = accepted_arguments(name)
+    if "dropout" in accepted:
+        changes = {"dropout": accepted["dropout"], **changes}
+    elif changes.get("dropout") is not None:
+        raise UsageError(f"Architecture '{name}' has no dropout.", "Leave --dropout out.")
+    return change(recipe, **changes)
