@@ -1,0 +1,1 @@
+"""Building networks: one file a family, each with its recipes."""

@@ -1,0 +1,52 @@
+"""Fully connected networks: from one linear layer to a modern multilayer perceptron."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from digitcli.architectures.layers import Normalise, trained_with
+
+PIXELS, CLASSES = 28 * 28, 10
+
+
+@trained_with(epochs=20, lr=1e-3)
+def softmax() -> nn.Module:
+    """Softmax regression: one linear layer.
+
+    Bridle, "Probabilistic interpretation of feedforward classification network outputs, with
+    relationships to statistical pattern recognition", 1990.
+    """
+    return nn.Sequential(Normalise(), nn.Flatten(), nn.Linear(PIXELS, CLASSES))
+
+
+@trained_with(
+    epochs=30, batch_size=10, optimizer="sgd", lr=0.5, schedule="constant", warmup=0.0, loss="squared_error"
+)
+def sigmoid_mlp(hidden: int = 100) -> nn.Module:
+    """The textbook network: one hidden layer of sigmoid units, a sigmoid output, squared error, plain SGD.
+
+    Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986. The output
+    sigmoid belongs to the loss, so that `forward` gives logits as every architecture does.
+    """
+    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, hidden), nn.Sigmoid(), nn.Linear(hidden, CLASSES))
+
+
+@trained_with(epochs=20, lr=2e-3, weight_decay=0.01, ema=0.999)
+def mlp(hidden: int = 512, depth: int = 2, dropout: float = 0.3) -> nn.Module:
+    """Multilayer perceptron: linear, batch normalisation, ReLU and dropout, `depth` times.
+
+    Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", 2015; Srivastava et al., "Dropout: a simple way to prevent neural networks from
+    overfitting", 2014.
+    """
+    layers: list[nn.Module] = [Normalise(), nn.Flatten()]
+    width = PIXELS
+    for _ in range(depth):
+        layers += [
+            nn.Linear(width, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        ]
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(width, CLASSES))

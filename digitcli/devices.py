@@ -1,0 +1,82 @@
+"""Which device computes: the one asked for, or the best there is."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING
+
+from digitcli.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+TOLERANCE = 1e-3  # of the largest logit; rounding differs between devices by 1e-5 or so
+
+
+def check_device_name(name: str) -> None:
+    """Refuse what cannot name a device, without torch.
+
+    Raises:
+        UsageError: not auto, cpu, cuda, cuda:N or mps.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(f"There is no device named '{name}'.", "Take auto, cpu, cuda, cuda:N or mps.")
+
+
+def available_devices() -> list[str]:
+    """The devices of this machine, the fastest first; the CPU is always the last."""
+    import torch
+
+    found = (
+        [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: not the name of a device.
+        EnvironmentFault: this machine does not have it.
+    """
+    import torch
+
+    check_device_name(name)
+    found = available_devices()
+    wanted = {"auto": found[0], "cuda": "cuda:0"}.get(name, name)
+    if wanted not in found:
+        raise EnvironmentFault(f"This machine has no device '{name}'.", f"It has: {', '.join(found)}.")
+    return torch.device(wanted)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device with its maker's name, e.g. `cuda:0 (NVIDIA H100)`."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return str(device)
+
+
+def agrees_with_cpu(network: nn.Module, device: torch.device) -> bool:
+    """Whether a digit network gives the same logits there as on the CPU, for eight embedded digits.
+
+    MPS has computed convolutions wrongly without an error, so it is asked before it is trusted.
+    """
+    import torch
+
+    from digitcli.data.mnist import load_mnist_test
+
+    images = torch.from_numpy(load_mnist_test().images[:8]).unsqueeze(1) / 255  # 8, 1, 28, 28
+    with torch.inference_mode():
+        here = copy.deepcopy(network).eval().cpu()(images)
+        there = copy.deepcopy(network).eval().to(device)(images.to(device)).cpu()
+    return bool((here - there).abs().max() <= TOLERANCE * here.abs().max().clamp(min=1))

@@ -1,0 +1,1 @@
+"""What a model is worth: metrics and calibration, as functions of logits and labels."""

@@ -1,0 +1,93 @@
+"""From a model's name to logits: the one place that knows how a model is run."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from digitcli.checkpoint import Header, find_checkpoint, read_checkpoint
+from digitcli.errors import ModelError, UsageError
+from digitcli.registry import create_model
+
+BATCH_SIZE = 512
+
+
+def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
+    """The trained network of that name, in evaluation mode; several names are averaged.
+
+    A name is a shipped name (`cnn`), a checkpoint file or a run folder. The network takes images
+    (N, 1, 28, 28), float32 in [0, 1] with ink 1, and gives logits (N, 10).
+
+    Raises:
+        ModelError: no such model, a damaged or foreign file, or models of different tasks.
+    """
+    if not names:
+        raise UsageError("No model is named.", "Name one, e.g. cnn.")
+    members = [open_model(name) for name in names]
+    if len({header.task for _, header in members}) > 1:
+        raise ModelError("Models of different tasks cannot be averaged.", "Name models of one task.")
+    network = members[0][0] if len(members) == 1 else Average(members)
+    return network.to(device).eval()
+
+
+def open_model(name: str) -> tuple[nn.Module, Header]:
+    """One trained network, on the CPU and in evaluation mode, and what its checkpoint says of it.
+
+    Raises:
+        ModelError: no such model, or a damaged or foreign file.
+    """
+    path = find_checkpoint(name)
+    header, tensors = read_checkpoint(path)
+    try:
+        network = create_model(header.architecture, **header.arguments)
+        network.load_state_dict(tensors)
+    except UsageError as error:
+        raise ModelError(
+            f"{path} needs an architecture that is not here: {error.cause}", error.remedy
+        ) from error
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path} does not fit its architecture '{header.architecture}'.", str(error)
+        ) from error
+    return network.eval(), header
+
+
+class Average(nn.Module):
+    """Several networks as one: the logarithm of the mean of their calibrated probabilities."""
+
+    def __init__(self, members: list[tuple[nn.Module, Header]]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(network for network, _ in members)
+        self.temperatures = [header.temperature for _, header in members]
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        members = zip(self.networks, self.temperatures, strict=True)
+        log_probabilities = torch.stack(
+            [(network(images) / temperature).log_softmax(dim=-1) for network, temperature in members]
+        )
+        return log_probabilities.logsumexp(dim=0) - torch.tensor(float(len(self.networks))).log()
+
+
+@torch.inference_mode()
+def infer(network: nn.Module, images: Tensor | npt.NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> Tensor:
+    """The logits (N, 10), float32 on the CPU, of images (N, 28, 28), uint8 with ink 255.
+
+    The network computes where its weights are, in evaluation mode, and is left as it was.
+    """
+    if not isinstance(images, Tensor):
+        images = torch.from_numpy(np.require(images, requirements="W"))
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    try:
+        logits = [network(as_input(batch.to(device))).float().cpu() for batch in images.split(batch_size)]
+    finally:
+        network.train(was_training)
+    return torch.cat(logits)  # N, 10
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Images (N, 28, 28), uint8, as a network takes them: (N, 1, 28, 28), float32 in [0, 1]."""
+    return images.unsqueeze(1).float().div_(255).contiguous(memory_format=torch.channels_last)
