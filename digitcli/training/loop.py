@@ -1,0 +1,296 @@
+"""Training: from a configuration to a run folder with a model in it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from digitcli.checkpoint import MODEL_FILE
+from digitcli.config import TrainConfig
+from digitcli.data.augmentation import augment
+from digitcli.errors import DivergedError, Interrupted
+from digitcli.evaluation.calibration import fit_temperature
+from digitcli.evaluation.metrics import accuracy, ece, nll
+from digitcli.inference import as_input, infer
+from digitcli.registry import find_architecture
+from digitcli.training import run_folder
+from digitcli.training.events import EpochDone, Notice, OnEvent, StepDone, TrainResult
+from digitcli.training.losses import loss_function
+from digitcli.training.optimization import scheduled_lr, update_average
+from digitcli.training.session import (
+    Saved,
+    Session,
+    StopSignal,
+    count_parameters,
+    derive_seed,
+    merge,
+    prepare,
+)
+from digitcli.training.state import TrainingState
+
+REPORT_SECONDS = 0.2
+SAVE_SECONDS = 60.0
+
+
+def train(
+    config: TrainConfig,
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    force: bool = False,
+    on_event: OnEvent = lambda event: None,
+    stop_signal: StopSignal = lambda: None,
+) -> TrainResult:
+    """Train an architecture in a new run folder and judge it once on the test set.
+
+    `out` is the run folder itself, `name` one below `runs/`; without either it is `runs/<arch>-<n>`.
+    `stop_signal` is asked after every step; a signal's number ends the run after a clean save.
+
+    Raises:
+        UsageError: an unknown architecture or dataset, or a value out of range.
+        InputError: the data cannot be read.
+        EnvironmentFault: the device is not there.
+        OutputError: the run folder exists, is in use or cannot be written, or the disk is full.
+        DivergedError: the loss is not finite; what was saved before is as it was.
+        Interrupted: `stop_signal` gave a number; `resume` goes on.
+    """
+    find_architecture(config.arch)
+    with run_folder.new_run(config.arch, out, name, force) as folder:
+        return _train(config, folder, None, on_event, stop_signal)
+
+
+def resume(
+    folder: Path,
+    changes: Mapping[str, Any],
+    *,
+    on_event: OnEvent = lambda event: None,
+    stop_signal: StopSignal = lambda: None,
+) -> TrainResult:
+    """Go on with the run in a folder as if nothing had happened, or start it where nothing was saved yet.
+
+    `changes` are fields of `TrainConfig`: more epochs, another device, time or patience may be chosen for
+    a run that goes on.
+
+    Raises:
+        UsageError: a change that would make it another run, or other data than it began with.
+        ModelError: the saved state is damaged.
+        The errors of `train`.
+    """
+    with run_folder.locked(folder):
+        saved = run_folder.read_state(folder)
+        config = merge(run_folder.read_config(folder, saved), changes)
+        if saved is None:
+            on_event(Notice(f"Nothing was saved in {folder} yet; the run starts from the beginning."))
+        return _train(config, folder, saved, on_event, stop_signal)
+
+
+def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
+    """Everything a run does, for one batch and writing nothing: does it all fit together?
+
+    Raises:
+        The errors of `train`, but those of the run folder.
+    """
+    started = time.perf_counter()
+    with torch.random.fork_rng():
+        session, state = prepare(config, None, None, on_event, lambda: None)
+        _take_step(session, state, _order(session, epoch=0))
+        state.seconds = time.perf_counter() - started
+        images = session.splits.validation.images[: session.recipe.batch_size]
+        logits = infer(state.weights(), images)
+    labels = torch.from_numpy(session.splits.validation.labels[: len(logits)])
+    return _result(session, state, started, validation_accuracy=accuracy(logits, labels))
+
+
+def _train(
+    config: TrainConfig, folder: Path, saved: Saved | None, on_event: OnEvent, stop_signal: StopSignal
+) -> TrainResult:
+    started = time.perf_counter()
+    with torch.random.fork_rng():
+        session, state = prepare(config, folder, saved, on_event, stop_signal)
+        if state.result:
+            on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))
+            return state.result
+        if saved is None:
+            run_folder.begin(folder, session.describe())
+        clock_zero = time.perf_counter() - state.seconds
+        while not session.is_over(state):
+            _train_epoch(session, state, clock_zero)
+            _save(session, state)
+        state.result = _judge(session, state, started)
+        _save(session, state)
+        return state.result
+
+
+def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> None:
+    """Take the steps of an epoch that are left, then validate."""
+    order = _order(session, state.epoch)
+    loss_sum = torch.tensor(state.loss_sum, device=session.device)
+    began = reported = saved = time.perf_counter()
+    steps_before = state.step
+    while state.step < session.steps and session.progress(state) < 1:
+        loss_sum += _take_step(session, state, order)
+        now = time.perf_counter()
+        state.seconds = now - clock_zero
+        signal = session.stop_signal()
+        if signal is not None or now - reported >= REPORT_SECONDS or state.step == session.steps:
+            state.loss_sum = _finite(loss_sum, session, state)
+            _report(session, state, (state.step - steps_before) / (now - began))
+            reported = now
+        if signal is not None or now - saved >= SAVE_SECONDS:
+            _save(session, state)
+            saved = time.perf_counter()
+        if signal is not None:
+            raise Interrupted(
+                signal,
+                f"Stopped in epoch {state.epoch + 1}.",
+                f"Go on with: digitcli train --resume {session.folder}",
+            )
+    state.loss_sum = _finite(loss_sum, session, state)
+    _finish_epoch(session, state, (state.step - steps_before) / (time.perf_counter() - began))
+
+
+def _take_step(session: Session, state: TrainingState, order: Tensor) -> Tensor:
+    """One step on the next batch; the loss is not waited for."""
+    recipe, network = session.recipe, state.network
+    torch.manual_seed(derive_seed(session.config.seed, state.epoch, state.step))
+    batch = order[state.step * recipe.batch_size :][: recipe.batch_size]
+    images = as_input(session.images[batch])  # B, 1, 28, 28
+    if recipe.augment:
+        images = augment(images)
+    for group in state.optimizer.param_groups:
+        group["lr"] = scheduled_lr(recipe, session.progress(state))
+    network.train()
+    loss = loss_function(recipe)(network(images), session.labels[batch])
+    loss.backward()
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+    state.steps_total += 1
+    if state.average is not None:
+        update_average(state.average, network, recipe, state.steps_total)
+    return loss.detach()
+
+
+def _order(session: Session, epoch: int) -> Tensor:
+    """The permutation of the training digits that an epoch goes through."""
+    random = np.random.default_rng(derive_seed(session.config.seed, epoch))
+    return torch.from_numpy(random.permutation(len(session.labels))).to(session.device)
+
+
+def _finite(loss_sum: Tensor, session: Session, state: TrainingState) -> float:
+    """The sum of losses as a number.
+
+    Raises:
+        DivergedError: it is not finite.
+    """
+    value = float(loss_sum)
+    if not np.isfinite(value):
+        raise _diverged("The loss is", session, state)
+    return value
+
+
+def _diverged(what: str, session: Session, state: TrainingState) -> DivergedError:
+    kept = f"The checkpoint of epoch {state.epoch} is kept." if state.epoch else "Nothing was saved yet."
+    return DivergedError(
+        f"{what} not finite any more in epoch {state.epoch + 1}, step {state.step}. {kept}",
+        f"Lower the learning rate (--lr, now {session.recipe.lr:g}) and start a new run.",
+    )
+
+
+def _report(session: Session, state: TrainingState, steps_per_second: float) -> None:
+    session.on_event(
+        StepDone(
+            epoch=state.epoch + 1,
+            step=state.step,
+            steps=session.steps,
+            progress=session.progress(state),
+            loss=state.loss_sum / state.step,
+            images_per_second=steps_per_second * session.recipe.batch_size,
+            seconds=state.seconds,
+        )
+    )
+
+
+def _finish_epoch(session: Session, state: TrainingState, steps_per_second: float) -> None:
+    """Validate, write the epoch's figures into the history, and report them."""
+    logits = infer(state.weights(), session.splits.validation.images)
+    labels = torch.from_numpy(session.splits.validation.labels)
+    done = EpochDone(
+        epoch=state.epoch + 1,
+        lr=state.optimizer.param_groups[0]["lr"],
+        train_loss=state.loss_sum / state.step,
+        validation_loss=nll(logits, labels),
+        validation_accuracy=accuracy(logits, labels),
+        images_per_second=steps_per_second * session.recipe.batch_size,
+        seconds=state.seconds,
+    )
+    state.history.append(done)
+    if session.config.patience is not None:
+        state.keep_best()
+    state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+    session.on_event(done)
+
+
+def _save(session: Session, state: TrainingState) -> None:
+    if not state.is_finite():
+        raise _diverged("The weights are", session, state)
+    if session.folder is not None:
+        run_folder.save(session.folder, session.header(state), state)
+
+
+def _judge(session: Session, state: TrainingState, started: float) -> TrainResult:
+    """Fit the temperature on the validation digits, then use the test digits: once."""
+    network = copy.deepcopy(state.weights())
+    network.load_state_dict(state.chosen_tensors())
+    validation, test = session.splits.validation, session.splits.test
+    logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
+    temperature = fit_temperature(logits, labels)
+    test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
+    return _result(
+        session,
+        state,
+        started,
+        validation_accuracy=accuracy(logits, labels),
+        temperature=temperature,
+        test_accuracy=accuracy(test_logits, test_labels),
+        test_nll=nll(test_logits, test_labels, temperature),
+        test_ece=ece(test_logits, test_labels, temperature),
+    )
+
+
+def _result(
+    session: Session,
+    state: TrainingState,
+    started: float,
+    validation_accuracy: float,
+    temperature: float = 1.0,
+    test_accuracy: float | None = None,
+    test_nll: float | None = None,
+    test_ece: float | None = None,
+) -> TrainResult:
+    folder = session.folder
+    return TrainResult(
+        architecture=session.config.arch,
+        run=str(folder) if folder else None,
+        checkpoint=str(folder / MODEL_FILE) if folder else None,
+        seed=session.config.seed,
+        epochs=len(state.history),
+        train_seconds=state.seconds,
+        total_seconds=time.perf_counter() - started,
+        validation_accuracy=validation_accuracy,
+        test_accuracy=test_accuracy,
+        test_nll=test_nll,
+        test_ece=test_ece,
+        temperature=temperature,
+        parameters=count_parameters(state.network),
+        device=str(session.device),
+        dtype="float32",
+        unreadable=len(session.dataset.failures),
+    )

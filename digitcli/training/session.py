@@ -1,0 +1,218 @@
+"""Everything a run needs before its first step: data, network, optimiser, and a saved state taken over."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from digitcli.checkpoint import Header
+from digitcli.config import Recipe, TrainConfig, change, spoken
+from digitcli.data.digits import Dataset, Splits, split
+from digitcli.data.sources import load_dataset
+from digitcli.devices import agrees_with_cpu, choose_device, describe_device
+from digitcli.errors import UsageError
+from digitcli.registry import create_model, find_architecture, recipe_of
+from digitcli.training.events import Notice, OnEvent, RunStarted
+from digitcli.training.optimization import create_average, create_optimizer
+from digitcli.training.state import TrainingState
+
+StopSignal = Callable[[], int | None]
+Saved = tuple[Header, dict[str, Tensor]]
+MAY_CHANGE = ("device", "time_seconds", "patience")  # in a run that goes on; of its recipe, the epochs
+
+
+@dataclass(frozen=True)
+class Session:
+    """What stays the same while a run trains. `images` are uint8 (N, 28, 28), on the device."""
+
+    config: TrainConfig
+    recipe: Recipe
+    dataset: Dataset
+    splits: Splits
+    images: Tensor
+    labels: Tensor
+    folder: Path | None
+    on_event: OnEvent
+    stop_signal: StopSignal
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network and the training digits are."""
+        return self.images.device
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch; digits that do not fill a batch wait for another epoch."""
+        return max(1, len(self.labels) // self.recipe.batch_size)
+
+    def progress(self, state: TrainingState) -> float:
+        """How far training is, from 0 to 1: by the clock where there is a time, else by steps.
+
+        Where both a time and a number of epochs were chosen, whichever is further.
+        """
+        by_steps = (state.epoch * self.steps + state.step) / (self.recipe.epochs * self.steps)
+        if self.config.time_seconds is None:
+            return by_steps
+        by_clock = min(1.0, state.seconds / self.config.time_seconds)
+        return max(by_steps, by_clock) if "epochs" in self.config.recipe else by_clock
+
+    def is_over(self, state: TrainingState) -> bool:
+        """Whether the last step has been taken, or patience has run out."""
+        patience = self.config.patience
+        waited = len(state.history) - state.best_epoch
+        return self.progress(state) >= 1 or (patience is not None and waited >= patience)
+
+    def header(self, state: TrainingState) -> Header:
+        """What a checkpoint of this run says of itself."""
+        metrics: dict[str, Any] = {}
+        if state.history:
+            chosen = state.history[state.best_epoch - 1] if state.best else state.history[-1]
+            metrics = {"validation_accuracy": chosen.validation_accuracy, "epochs": len(state.history)}
+        if state.result:
+            kept = ("validation_accuracy", "test_accuracy", "test_nll", "test_ece", "epochs", "train_seconds")
+            metrics = {name: getattr(state.result, name) for name in kept}
+        return Header(
+            architecture=self.config.arch,
+            arguments=built_with(self.recipe),
+            task=find_architecture(self.config.arch).task,
+            recipe=dataclasses.asdict(self.recipe),
+            seed=self.config.seed,
+            dataset=describe(self.dataset, self.splits),
+            metrics=metrics,
+            temperature=state.result.temperature if state.result else 1.0,
+            versions=library_versions(),
+            training={"config": dataclasses.asdict(self.config)},
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What `config.json` holds: the choices and all that followed from them."""
+        return {
+            "config": dataclasses.asdict(self.config),
+            "recipe": dataclasses.asdict(self.recipe),
+            "dataset": describe(self.dataset, self.splits),
+            "device": describe_device(self.device),
+            "versions": library_versions(),
+        }
+
+
+def prepare(
+    config: TrainConfig,
+    folder: Path | None,
+    saved: Saved | None,
+    on_event: OnEvent,
+    stop_signal: StopSignal,
+) -> tuple[Session, TrainingState]:
+    """Load the data, build the network on its device, take over a saved state, and report the start.
+
+    Raises:
+        UsageError: a value that cannot be meant, or other data than those of the saved state.
+        InputError, EnvironmentFault, ModelError: data, device or saved state cannot be used.
+    """
+    recipe = recipe_of(config.arch, **config.recipe)
+    device = choose_device(config.device)
+    dataset = load_dataset(config.data)
+    splits = split(dataset)
+    if saved and saved[0].dataset != describe(dataset, splits):
+        raise UsageError(
+            f"The digits of '{config.data}' have changed since this run began.", "Start a new run."
+        )
+    torch.manual_seed(config.seed)
+    network = create_model(config.arch, **built_with(recipe))
+    if device.type == "mps" and not agrees_with_cpu(network, device):
+        on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
+        device = torch.device("cpu")
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
+    if saved:
+        state.restore(
+            {name: value for name, value in saved[0].training.items() if name != "config"}, saved[1]
+        )
+    images = torch.from_numpy(splits.train.images).to(device)
+    labels = torch.from_numpy(splits.train.labels).to(device)
+    session = Session(config, recipe, dataset, splits, images, labels, folder, on_event, stop_signal)
+    _report_start(session, state)
+    return session, state
+
+
+def merge(stored: TrainConfig | None, changes: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a run that goes on: the stored one, with what may be changed changed.
+
+    Raises:
+        UsageError: a change that would make it another run.
+    """
+    if stored is None:
+        return TrainConfig(**changes)
+    recipe = changes.get("recipe", {})
+    refused = [
+        name
+        for name in changes
+        if name not in (*MAY_CHANGE, "recipe") and changes[name] != getattr(stored, name)
+    ]
+    whole = dataclasses.asdict(recipe_of(stored.arch, **stored.recipe))
+    refused += [name for name in recipe if name != "epochs" and recipe[name] != whole.get(name)]
+    if refused:
+        listed = ", ".join(spoken(name) for name in refused)
+        raise UsageError(
+            f"This run was started with another {listed}.", "Leave that out, or start a new run."
+        )
+    kept = {name: value for name, value in changes.items() if name in MAY_CHANGE}
+    return change(stored, **kept, recipe={**stored.recipe, **recipe})
+
+
+def derive_seed(*parts: int) -> int:
+    """A seed that follows from all parts, so that no random state need be kept."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def built_with(recipe: Recipe) -> dict[str, Any]:
+    """The arguments that a recipe gives to the architecture."""
+    return {} if recipe.dropout is None else {"dropout": recipe.dropout}
+
+
+def describe(dataset: Dataset, splits: Splits) -> dict[str, Any]:
+    """A dataset as a header names it."""
+    parts = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
+    return {"name": dataset.name, "digest": dataset.digest, **parts}
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    return {name: version(name) for name in ("digitcli", "torch", "numpy")} | {
+        "python": platform.python_version()
+    }
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def _report_start(session: Session, state: TrainingState) -> None:
+    failures = session.dataset.failures
+    if failures:
+        shown = "; ".join(f"{failure.file}: {failure.cause}" for failure in failures[:3])
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        session.on_event(Notice(f"Left out of '{session.config.data}': {shown}{more}"))
+    session.on_event(
+        RunStarted(
+            config=session.config,
+            recipe=session.recipe,
+            run=session.folder,
+            device=describe_device(session.device),
+            parameters=count_parameters(state.network),
+            train_size=len(session.splits.train),
+            validation_size=len(session.splits.validation),
+            test_size=len(session.splits.test),
+            epochs_done=state.epoch,
+        )
+    )

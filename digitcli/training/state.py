@@ -1,0 +1,123 @@
+"""Where a training run stands, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from digitcli.errors import ModelError
+from digitcli.training.events import EpochDone, TrainResult
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while a network is trained.
+
+    Random numbers are no part of it: order, augmentation and dropout follow from seed, epoch and step.
+    """
+
+    network: nn.Module
+    average: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0  # epochs that are complete
+    step: int = 0  # steps taken in the epoch under way
+    steps_total: int = 0
+    loss_sum: float = 0.0  # over the steps of the epoch under way
+    seconds: float = 0.0
+    history: list[EpochDone] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_epoch: int = 0
+    result: TrainResult | None = None
+
+    def weights(self) -> nn.Module:
+        """The network whose weights people use: the average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def chosen_tensors(self) -> dict[str, Tensor]:
+        """The weights of the model: those of the best epoch where one is kept, else the latest."""
+        return self.weights().state_dict() if self.best is None else self.best
+
+    def keep_best(self) -> None:
+        """Copy the weights if the latest epoch is better than all before it."""
+        accuracies = [row.validation_accuracy for row in self.history]
+        if self.best is None or accuracies[-1] > max(accuracies[:-1]):
+            self.best = {
+                name: tensor.detach().clone() for name, tensor in self.weights().state_dict().items()
+            }
+            self.best_epoch = len(accuracies)
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a finite number."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
+
+    def counters(self) -> dict[str, Any]:
+        """The part that goes into a header as JSON."""
+        plain = ("epoch", "step", "steps_total", "loss_sum", "seconds", "best_epoch")
+        return {
+            **{name: getattr(self, name) for name in plain},
+            "history": [dataclasses.asdict(row) for row in self.history],
+            "result": dataclasses.asdict(self.result) if self.result else None,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The part that goes into a file as tensors; none of them is there twice."""
+        groups: dict[str, dict[str, Any]] = {"network": self.network.state_dict()}
+        if self.average is not None:
+            groups["average"] = self.average.state_dict()
+        if self.best is not None:
+            groups["best"] = self.best
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            groups[f"optimizer.{index}"] = slots
+        return {
+            f"{group}.{name}": value
+            for group, values in groups.items()
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+
+    def restore(self, counters: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take over what `counters` and `tensors` gave.
+
+        Raises:
+            ModelError: they belong to another network.
+        """
+        try:
+            self.network.load_state_dict(_group(tensors, "network"))
+            if self.average is not None:
+                self.average.load_state_dict(_group(tensors, "average"))
+            self.best = _group(tensors, "best") or None
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": _slots(tensors)})
+            self._match_strides()
+            for name, value in counters.items():
+                setattr(self, name, value)
+            self.history = [EpochDone(**row) for row in counters["history"]]
+            self.result = TrainResult(**counters["result"]) if counters["result"] else None
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"The saved state does not fit this run: {error}.", "Start a new run."
+            ) from error
+
+    def _match_strides(self) -> None:
+        """Lay out the optimiser's tensors as their parameters are, which fused optimisers rely on."""
+        for parameter, slots in self.optimizer.state.items():
+            for name, value in slots.items():
+                if value.shape == parameter.shape:
+                    slots[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    start = group + "."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _slots(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _group(tensors, "optimizer").items():
+        index, slot = name.split(".", 1)
+        slots.setdefault(int(index), {})[slot] = tensor
+    return slots
