@@ -1,0 +1,37 @@
+"""digitcli reads handwritten digits, and shows how every kind of neural network does it.
+
+    from digitcli import create_model, load_model, train
+
+Importing the package loads no torch; using what it offers does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from digitcli.config import TrainConfig
+    from digitcli.data.sources import load_dataset
+    from digitcli.inference import infer, load_model
+    from digitcli.registry import create_model
+    from digitcli.training.loop import resume, train
+
+__version__ = "0.1.0"
+__all__ = ["TrainConfig", "create_model", "infer", "load_dataset", "load_model", "resume", "train"]
+
+_HOMES = {
+    "TrainConfig": "digitcli.config",
+    "create_model": "digitcli.registry",
+    "infer": "digitcli.inference",
+    "load_dataset": "digitcli.data.sources",
+    "load_model": "digitcli.inference",
+    "resume": "digitcli.training.loop",
+    "train": "digitcli.training.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'digitcli' has no attribute '{name}'")

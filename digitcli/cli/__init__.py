@@ -1,0 +1,101 @@
+"""The command line: one file a command, and one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import digitcli
+from digitcli import console
+from digitcli.cli.models import models
+from digitcli.cli.train import train
+from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
+
+EPILOG = (
+    "Exit codes: 0 done · 1 internal error · 2 usage · 3 no input could be read · 4 some inputs failed · "
+    "5 model unusable · 6 device, extra or memory missing · 7 output not writable · 8 quality gate missed · "
+    "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
+)
+
+app = typer.Typer(
+    help="Reads handwritten digits, and shows how every kind of neural network does it.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(models)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        typer.echo(f"digitcli {digitcli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options of the program itself; Typer calls this before every command."""
+
+
+def main() -> None:
+    """Run the command line and end the process with the exit code of the design."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(exit_code_of_run())
+
+
+def exit_code_of_run() -> int:
+    """Run the command that the arguments name; every failure is shown here and nowhere else."""
+    try:
+        try:
+            app(prog_name="digitcli")
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):
+                raise end.__context__ from None
+            code = end.code if isinstance(end.code, int) else 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _discard_stdout()
+        return 141
+    except DigitcliError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return _fail(Interrupted(2, "Stopped.", "Nothing was under way that needs to be saved."))
+    except MemoryError:
+        return _fail(
+            EnvironmentFault("There is not enough memory.", "Take a smaller --batch-size or less data.")
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        _discard_stdout()
+        return _fail(OutputError(f"The output cannot be written: {error.strerror}.", "Free some space."))
+
+
+def _fail(error: DigitcliError) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        console.show_error(error)
+    return error.exit_code
+
+
+def _discard_stdout() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's own flush cannot fail."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,202 @@
+"""`digitcli train`: train an architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option, echo
+
+from digitcli import console
+from digitcli.cli.completion import complete_architecture, complete_dataset, complete_device
+from digitcli.cli.signals import stop_on_signals
+from digitcli.cli.training_view import TrainingView
+from digitcli.config import Optimizer, TrainConfig, as_toml, configured, read_settings, settings_of
+from digitcli.devices import check_device_name
+from digitcli.errors import PartialInputError, UsageError
+from digitcli.registry import find_architecture, recipe_of
+
+if TYPE_CHECKING:
+    from digitcli.training.events import TrainResult
+
+RECIPE, RUN = "Recipe (what is not given is the architecture's own)", "Run"
+
+Arch = Annotated[
+    str | None,
+    Option(
+        "--arch",
+        "-a",
+        help="Architecture, see digitcli models; cnn if not given.",
+        autocompletion=complete_architecture,
+    ),
+]
+Data = Annotated[
+    str | None,
+    Option(
+        help="mnist (if not given) or another named set; a folder of IDX files, or of pictures in "
+        "sub-folders 0 to 9; .npz; .csv.",
+        autocompletion=complete_dataset,
+    ),
+]
+Seed = Annotated[int | None, Option(help="Everything random follows from it; 0 if not given.")]
+Device = Annotated[
+    str | None,
+    Option(
+        "--device",
+        "-d",
+        help="auto (if not given), cpu, cuda, cuda:N or mps.",
+        autocompletion=complete_device,
+    ),
+]
+Time = Annotated[str | None, Option(help="Train for this long instead of by epochs: 90s, 5m, 1h30m.")]
+Patience = Annotated[
+    int | None,
+    Option(help="Stop after so many epochs without a better validation accuracy, and keep the best."),
+]
+Epochs = Annotated[
+    int | None, Option("--epochs", "-e", help="Passes over the training digits.", rich_help_panel=RECIPE)
+]
+BatchSize = Annotated[
+    int | None, Option("--batch-size", "-b", help="Digits in a step.", rich_help_panel=RECIPE)
+]
+Lr = Annotated[float | None, Option(help="Highest learning rate.", rich_help_panel=RECIPE)]
+OptimizerName = Annotated[Optimizer | None, Option(help="Optimiser.", rich_help_panel=RECIPE)]
+WeightDecay = Annotated[float | None, Option(help="Weight decay.", rich_help_panel=RECIPE)]
+Dropout = Annotated[float | None, Option(help="Share of units left out.", rich_help_panel=RECIPE)]
+LabelSmoothing = Annotated[
+    float | None, Option(help="Share of each label spread over all digits.", rich_help_panel=RECIPE)
+]
+Augment = Annotated[
+    bool | None,
+    Option(
+        "--augment/--no-augment",
+        help="Shift, turn, scale, shear and change stroke widths; never flip.",
+        rich_help_panel=RECIPE,
+    ),
+]
+Ema = Annotated[
+    float | None, Option(help="Decay of the average of the weights, 0 for none.", rich_help_panel=RECIPE)
+]
+Out = Annotated[
+    Path | None, Option(help="The run folder; runs/<arch>-<n> if not given.", rich_help_panel=RUN)
+]
+Name = Annotated[str | None, Option(help="The run folder is runs/NAME.", rich_help_panel=RUN)]
+Resume = Annotated[Path | None, Option(help="Go on with the run in this folder.", rich_help_panel=RUN)]
+Force = Annotated[bool, Option("--force", help="Replace a run that is there.", rich_help_panel=RUN)]
+DryRun = Annotated[bool, Option("--dry-run", help="One batch; nothing is written.", rich_help_panel=RUN)]
+Config = Annotated[
+    Path | None, Option(help="A TOML file of these settings; options go before it.", rich_help_panel=RUN)
+]
+PrintConfig = Annotated[
+    bool, Option("--print-config", help="Print all settings as TOML; train nothing.", rich_help_panel=RUN)
+]
+Format = Annotated[console.Format, Option(help="For people or for programs.")]
+
+
+def train(
+    arch: Arch = None,
+    data: Data = None,
+    seed: Seed = None,
+    device: Device = None,
+    time: Time = None,
+    patience: Patience = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    optimizer: OptimizerName = None,
+    weight_decay: WeightDecay = None,
+    dropout: Dropout = None,
+    label_smoothing: LabelSmoothing = None,
+    augment: Augment = None,
+    ema: Ema = None,
+    out: Out = None,
+    name: Name = None,
+    resume: Resume = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    print_config: PrintConfig = False,
+    format: Format = "table",
+) -> None:
+    """Train an architecture by its recipe and judge it once on the test set.
+
+    Example: digitcli train --arch cnn
+
+    Ctrl-C saves, and --resume goes on as if nothing had happened.
+    """
+    given = {
+        "arch": arch, "data": data, "seed": seed, "device": device, "time": time, "patience": patience,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
+        "weight_decay": weight_decay, "dropout": dropout, "label_smoothing": label_smoothing,
+        "augment": augment, "ema": ema,
+    }  # fmt: skip
+    settings = read_settings(config) if config else {}
+    settings |= {setting: value for setting, value in given.items() if value is not None}
+    fields = configured(settings)
+    checked = _check(fields, out, name, resume, force)
+    if print_config:
+        recipe = recipe_of(checked.arch, **checked.recipe)
+        resolved = settings_of(checked, recipe)
+        console.show_json(resolved) if format == "json" else echo(as_toml(resolved), nl=False)
+        return
+    result = _run(checked, fields, out, name, resume, force, dry_run)
+    console.show_json(result) if format == "json" else console.show_table(console.pairs(_table(result)))
+    if result.unreadable:
+        raise PartialInputError(
+            f"{result.unreadable} files of '{checked.data}' could not be used; the others were.",
+            "Mend or remove them; the first are named above.",
+        )
+
+
+def _check(
+    fields: dict[str, Any], out: Path | None, name: str | None, resume: Path | None, force: bool
+) -> TrainConfig:
+    """Find every mistake that the arguments alone show, before anything heavy is loaded."""
+    from digitcli.data.sources import find_dataset
+
+    if sum(option is not None for option in (out, name, resume)) > 1:
+        raise UsageError("--out, --name and --resume each name the run folder.", "Give one of them.")
+    if resume and force:
+        raise UsageError("--resume goes on with a run and --force replaces it.", "Give one of them.")
+    if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
+        raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
+    config = TrainConfig(**fields)
+    find_architecture(config.arch)
+    check_device_name(config.device)
+    find_dataset(config.data)
+    return config
+
+
+def _run(
+    config: TrainConfig,
+    fields: dict[str, Any],
+    out: Path | None,
+    name: str | None,
+    resume: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> TrainResult:
+    """Load torch only now."""
+    with console.err.status("Loading PyTorch"):
+        from digitcli.training import loop
+
+    with TrainingView() as view, stop_on_signals() as stop_signal:
+        if dry_run:
+            return loop.dry_run(config, on_event=view)
+        if resume:
+            return loop.resume(resume, fields, on_event=view, stop_signal=stop_signal)
+        return loop.train(config, out=out, name=name, force=force, on_event=view, stop_signal=stop_signal)
+
+
+def _table(result: TrainResult) -> dict[str, str]:
+    rows = {
+        "run": result.run or "dry run, nothing written",
+        "test": console.percent(result.test_accuracy),
+        "validation": console.percent(result.validation_accuracy),
+        "calibration": ""
+        if result.test_ece is None
+        else f"ECE {result.test_ece:.4f}, NLL {result.test_nll:.4f} at temperature {result.temperature:.3f}",
+        "trained": f"{result.epochs} epochs in {console.duration(result.train_seconds)}"
+        f" (all in all {console.duration(result.total_seconds)}) on {result.device}, {result.dtype}",
+    }
+    return {name: value for name, value in rows.items() if value}

@@ -1,0 +1,117 @@
+"""A training run as a person sees it: a live view on a terminal, plain lines elsewhere. On stderr."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from digitcli import console
+from digitcli.config import Recipe
+from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
+
+SPARKS_SHOWN = 30
+
+
+class TrainingView:
+    """Draws the events of a run; used as `with TrainingView() as view: train(config, on_event=view)`."""
+
+    def __init__(self) -> None:
+        self.live = (
+            Live(console=console.err, auto_refresh=False, transient=True) if console.err.is_terminal else None
+        )
+        self.started: RunStarted | None = None
+        self.epochs: list[EpochDone] = []
+
+    def __enter__(self) -> TrainingView:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case Notice():
+                console.err.print(
+                    f"[yellow]Note:[/] {escape(console.printable(event.message))}", soft_wrap=True
+                )
+            case RunStarted():
+                self.started = event
+                console.err.print(describe_start(event))
+            case EpochDone():
+                self.epochs.append(event)
+                console.err.print(self._epoch_line(event), soft_wrap=True)
+            case StepDone() if self.live:
+                self.live.update(self._progress(event), refresh=True)
+
+    def _epoch_line(self, done: EpochDone) -> str:
+        return (
+            f"epoch {self._of_all(done.epoch)}  loss {done.train_loss:.4f}  "
+            f"validation {console.percent(done.validation_accuracy)}  lr {done.lr:.2g}  "
+            f"{done.images_per_second:,.0f} images/s  {console.duration(done.seconds)}"
+        )
+
+    def _of_all(self, epoch: int) -> str:
+        """`3/8`, or `3` where a time is set and not a number of epochs."""
+        if self.started is None or self.started.config.time_seconds is not None:
+            return str(epoch)
+        return f"{epoch}/{self.started.recipe.epochs}"
+
+    def _progress(self, step: StepDone) -> Group:
+        bar = Table.grid(padding=(0, 2))
+        left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
+        bar.add_row(
+            f"epoch {self._of_all(step.epoch)}",
+            ProgressBar(total=1.0, completed=step.progress, width=36),
+            f"{100 * step.progress:3.0f} %",
+            f"{step.images_per_second:,.0f} images/s",
+            f"{console.duration(left)} left",
+        )
+        figures = f"loss {step.loss:.4f}"
+        if self.epochs:
+            accuracies = [done.validation_accuracy for done in self.epochs]
+            figures += f"   validation {console.percent(accuracies[-1])}"
+            if console.err.encoding.startswith("utf") and len(accuracies) > 1:
+                figures += f"  {console.sparkline(accuracies[-SPARKS_SHOWN:])}"
+        return Group(bar, Text(figures, style="cyan"))
+
+
+def describe_start(start: RunStarted) -> Table:
+    """What is trained on what, and by which recipe."""
+    return console.pairs(
+        {
+            start.config.arch: f"{start.parameters:,} parameters on {start.device}",
+            "data": f"{start.config.data}: {start.train_size:,} digits to train, "
+            f"{start.validation_size:,} to choose, {start.test_size:,} to test once",
+            "recipe": describe_recipe(start.recipe),
+            "run": "dry run, nothing is written" if start.run is None else str(start.run),
+        }
+        | ({"goes on": f"after epoch {start.epochs_done}"} if start.epochs_done else {})
+    )
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """The whole recipe in one line; what is off is left out."""
+    parts = [
+        f"{recipe.epochs} epochs of batches of {recipe.batch_size}",
+        f"{recipe.optimizer} lr {recipe.lr:g}" + f" momentum {recipe.momentum:g}" * (recipe.momentum > 0),
+        f"{recipe.schedule} schedule" + f" after {100 * recipe.warmup:g} % warm-up" * (recipe.warmup > 0),
+        f"weight decay {recipe.weight_decay:g}" * (recipe.weight_decay > 0),
+        recipe.loss.replace("_", " ")
+        + f" smoothed by {recipe.label_smoothing:g}" * (recipe.label_smoothing > 0),
+        f"dropout {recipe.dropout:g}" if recipe.dropout else "",
+        "augmentation" * recipe.augment,
+        f"EMA {recipe.ema:g}" * (recipe.ema > 0),
+    ]
+    return ", ".join(part for part in parts if part)

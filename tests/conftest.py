@@ -1,0 +1,55 @@
+"""What the tests share: a few real digits, runs of the command line, and a network that trains in no time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digitcli.data.digits import Digits
+from digitcli.data.mnist import load_mnist_test
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """The 10,000 embedded test digits."""
+    return load_mnist_test()
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 digits as an .npz file, for training in a second."""
+    path = tmp_path_factory.mktemp("data") / "few.npz"
+    np.savez(path, images=digits.images[:600], labels=digits.labels[:600])
+    return path
+
+
+@pytest.fixture
+def digitcli(tmp_path: Path) -> Run:
+    """Runs `digitcli ARGUMENTS` as a process of its own in a folder of its own."""
+
+    def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "COLUMNS": "120", **options.pop("env", {})}
+        return subprocess.run(
+            [sys.executable, "-m", "digitcli", *map(str, arguments)],
+            **{"capture_output": True, "text": True, "cwd": tmp_path, "timeout": 120, **options},
+            env=environment,
+        )
+
+    return run
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """The names of all modules that a fresh interpreter has loaded after running some code."""
+    script = f"import sys, json\n{code}\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))

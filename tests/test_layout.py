@@ -1,0 +1,118 @@
+"""The house: who may import whom, what loads torch, and how long things may be."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import modules_loaded_by
+
+PACKAGE = Path(__file__).parent.parent / "digitcli"
+
+# A room imports from the lines below its own, and from itself; rooms on one line are strangers.
+LINES = [
+    {"__main__"},
+    {"cli"},
+    {"console"},
+    {"training"},
+    {"evaluation", "catalogue"},
+    {"inference"},
+    {"checkpoint", "devices"},
+    {"architectures", "data"},
+    {"pictures"},
+    {"registry"},
+    {"config", "writing"},
+    {"errors"},
+]
+HEIGHT = {room: -line for line, rooms in enumerate(LINES) for room in rooms}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 60
+VAGUE_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "misc"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms of ours that a file imports, inside functions too, but not for annotations alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    parts = [name.split(".") for name in names if name.startswith("digitcli.")]
+    return {part[1] for part in parts if part[1] in HEIGHT}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    assert room in HEIGHT, f"{room} has no place in the house"
+    for other in imported_rooms(path) - {room}:
+        assert HEIGHT[other] < HEIGHT[room], f"{room} may not import {other}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_is_too_long_or_vague(path: Path) -> None:
+    text = path.read_text()
+    assert path.stem not in VAGUE_NAMES
+    assert len(text.splitlines()) <= LINES_OF_A_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < LINES_OF_A_FUNCTION, node.name
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import digitcli",
+        "import digitcli.registry, digitcli.config, digitcli.errors, digitcli.checkpoint, digitcli.devices",
+        "import digitcli.registry as r; r.architectures()",
+        "import digitcli.checkpoint as c; [c.read_header(p) for p in c.shipped_models().values()]",
+        "import digitcli.data.sources as s; s.load_dataset('mnist')",
+        "import digitcli.pictures",
+    ],
+)
+def test_no_torch_where_none_is_needed(code: str) -> None:
+    assert not {"torch", "torchvision"} & modules_loaded_by(code)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["models", "--help"],
+        ["train", "--arch", "nothing-like-it"],
+        ["train", "--data", "nothing-like-it"],
+        ["train", "--device", "abacus"],
+        ["train", "--lr", "-1"],
+        ["train", "--time", "soon"],
+        ["train", "--optimizer", "luck"],
+    ],
+    ids=" ".join,
+)
+def test_help_and_mistakes_load_no_torch(arguments: list[str]) -> None:
+    code = f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+    assert not {"torch", "torchvision"} & modules_loaded_by(code)
+
+
+def test_help_loads_no_numpy_or_opencv() -> None:
+    code = "sys.argv[1:] = ['--help']\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+    assert not {"numpy", "cv2", "PIL"} & modules_loaded_by(code)
+
+
+def test_predicting_needs_no_torchvision() -> None:
+    code = "from digitcli.registry import create_model\nimport digitcli.inference\ncreate_model('cnn')"
+    assert "torchvision" not in modules_loaded_by(code)
