@@ -25,6 +25,7 @@ MODEL_FILE, RESUME_FILE = "model.safetensors", "resume.safetensors"
 HEADER_LIMIT_BYTES = 16_000_000
 UNSEALED = "0" * 64
 DIGEST_KEY = b'"sha256":"'
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 FETCH_ANEW = "Fetch or train it again."
 
 
@@ -149,15 +150,15 @@ def _content(path: Path) -> bytes:
 
 def _metadata(content: bytes, path: Path) -> dict[str, str]:
     """The strict reading of safetensors metadata: unique keys, text only, both of ours there."""
-    if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        raise ModelError(
-            f"{path} is a pickle or an archive of pickles, which can run any program; digitcli opens none.",
-            "Train the model with digitcli, which writes safetensors.",
-        )
     try:
         entries = json.loads(_header_text(content), object_pairs_hook=_unique)
         metadata: dict[str, str] = entries.get("__metadata__", {})
     except (ValueError, AttributeError, RecursionError) as error:
+        if content.startswith(PICKLE_STARTS):
+            raise ModelError(
+                f"{path} is a pickle or an archive of pickles, which can run any program.",
+                "digitcli opens none; train the model with digitcli, which writes safetensors.",
+            ) from error
         raise ModelError(f"{path} is not a checkpoint, or a damaged one: {error}.", FETCH_ANEW) from error
     if not isinstance(metadata, dict) or not {"digitcli", "sha256"} <= metadata.keys():
         raise ModelError(f"{path} was not written by digitcli.", "Train the model with digitcli train.")

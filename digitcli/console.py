@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ err = Console(stderr=True, highlight=False)
 def show_json(result: Any) -> None:
     """A result as JSON on stdout."""
     text = json.dumps(result, default=dataclasses.asdict, indent=2, ensure_ascii=False)
-    sys.stdout.write(text + "\n")
+    print(text)
 
 
 def show_table(table: RenderableType) -> None:

@@ -104,7 +104,9 @@ def test_no_torch_where_none_is_needed(code: str) -> None:
     ids=" ".join,
 )
 def test_help_and_mistakes_load_no_torch(arguments: list[str]) -> None:
-    code = f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+    code = (
+        f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+    )
     assert not {"torch", "torchvision"} & modules_loaded_by(code)
 
 

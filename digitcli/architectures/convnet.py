@@ -34,7 +34,7 @@ def lenet5() -> nn.Module:
     )
 
 
-@trained_with(epochs=8, lr=2e-3, weight_decay=0.05, augment=True, ema=0.999)
+@trained_with(epochs=6, lr=2e-3, weight_decay=0.05, augment=True, ema=0.999)
 def cnn(dropout: float = 0.5) -> nn.Module:
     """Two 5x5 convolutions with max-pooling, a hidden layer of 1,024 units and dropout.
 

@@ -31,7 +31,7 @@ def sigmoid_mlp(hidden: int = 100) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, hidden), nn.Sigmoid(), nn.Linear(hidden, CLASSES))
 
 
-@trained_with(epochs=20, lr=2e-3, weight_decay=0.01, ema=0.999)
+@trained_with(epochs=20, lr=2e-3, weight_decay=0.01, augment=True, ema=0.999)
 def mlp(hidden: int = 512, depth: int = 2, dropout: float = 0.3) -> nn.Module:
     """Multilayer perceptron: linear, batch normalisation, ReLU and dropout, `depth` times.
 

@@ -9,7 +9,7 @@ from digitcli.architectures.layers import Normalise, trained_with
 CLASSES = 10
 
 
-@trained_with(epochs=12, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999)
+@trained_with(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999)
 def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
     """Three stages of residual blocks at 14x14, 7x7 and 4x4, each twice as wide as the one before.
 

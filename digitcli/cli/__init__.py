@@ -6,9 +6,11 @@ import contextlib
 import errno
 import os
 import sys
+from types import TracebackType
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 import digitcli
 from digitcli import console
@@ -56,6 +58,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if not os.environ.get("DIGITCLI_DEBUG"):
+        sys.excepthook = show_internal_error
     sys.exit(exit_code_of_run())
 
 
@@ -63,7 +67,7 @@ def exit_code_of_run() -> int:
     """Run the command that the arguments name; every failure is shown here and nowhere else."""
     try:
         try:
-            app(prog_name="digitcli")
+            get_command(app)(prog_name="digitcli")  # calling the app itself would take the excepthook
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):
                 raise end.__context__ from None
@@ -87,6 +91,13 @@ def exit_code_of_run() -> int:
             raise
         _discard_stdout()
         return _fail(OutputError(f"The output cannot be written: {error.strerror}.", "Free some space."))
+
+
+def show_internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A mistake of ours, in place of Python's traceback; Python ends the process with exit code 1."""
+    cause = f"Internal error, {kind.__name__}: {error}"
+    remedy = "This is a bug. Run the command again with DIGITCLI_DEBUG=1 and report what it prints."
+    console.show_error(DigitcliError(cause, remedy))
 
 
 def _fail(error: DigitcliError) -> int:

@@ -120,9 +120,10 @@ def _train(
         if saved is None:
             run_folder.begin(folder, session.describe())
         clock_zero = time.perf_counter() - state.seconds
-        while not session.is_over(state):
+        while state.step > 0 or not session.is_over(state):
             _train_epoch(session, state, clock_zero)
             _save(session, state)
+            _stop_if_asked(session, state)
         state.result = _judge(session, state, started)
         _save(session, state)
         return state.result
@@ -138,20 +139,16 @@ def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> N
         loss_sum += _take_step(session, state, order)
         now = time.perf_counter()
         state.seconds = now - clock_zero
-        signal = session.stop_signal()
-        if signal is not None or now - reported >= REPORT_SECONDS or state.step == session.steps:
+        if now - reported >= REPORT_SECONDS or state.step == session.steps:
             state.loss_sum = _finite(loss_sum, session, state)
             _report(session, state, (state.step - steps_before) / (now - began))
             reported = now
-        if signal is not None or now - saved >= SAVE_SECONDS:
-            _save(session, state)
-            saved = time.perf_counter()
-        if signal is not None:
-            raise Interrupted(
-                signal,
-                f"Stopped in epoch {state.epoch + 1}.",
-                f"Go on with: digitcli train --resume {session.folder}",
-            )
+        if state.step < session.steps:  # at the end of an epoch the caller does both
+            if now - saved >= SAVE_SECONDS:
+                state.loss_sum = _finite(loss_sum, session, state)
+                _save(session, state)
+                saved = time.perf_counter()
+            _stop_if_asked(session, state, loss_sum)
     state.loss_sum = _finite(loss_sum, session, state)
     _finish_epoch(session, state, (state.step - steps_before) / (time.perf_counter() - began))
 
@@ -236,6 +233,22 @@ def _finish_epoch(session: Session, state: TrainingState, steps_per_second: floa
         state.keep_best()
     state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
     session.on_event(done)
+
+
+def _stop_if_asked(session: Session, state: TrainingState, loss_sum: Tensor | None = None) -> None:
+    """After a signal, save what is not saved yet (`loss_sum` is that of an epoch under way) and stop.
+
+    Raises:
+        Interrupted: there was a signal.
+    """
+    signal = session.stop_signal()
+    if signal is None:
+        return
+    if loss_sum is not None:
+        state.loss_sum = _finite(loss_sum, session, state)
+        _save(session, state)
+    done = f"after {state.epoch} epochs and {state.step} steps"
+    raise Interrupted(signal, f"Stopped {done}.", f"Go on with: digitcli train --resume {session.folder}")
 
 
 def _save(session: Session, state: TrainingState) -> None:

@@ -54,7 +54,7 @@ def locked(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder is in use or cannot be written.
     """
-    existed = folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_FILE, timeout=0)
@@ -69,11 +69,12 @@ def locked(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if not existed and not (folder / RESUME_FILE).exists():
+        if folder in made and not (folder / RESUME_FILE).exists():
             for file in (CONFIG_FILE, LOCK_FILE):
                 (folder / file).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                for path in made:
+                    path.rmdir()
         lock.release()
 
 

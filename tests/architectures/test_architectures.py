@@ -1,0 +1,81 @@
+"""Every architecture of the table keeps the contract of its task; a new one is tested by being there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from digitcli.architectures.summary import INPUT_SHAPE, summarise
+from digitcli.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
+
+NAMES = [row.name for row in ARCHITECTURES]
+DIGIT_NAMES = [row.name for row in ARCHITECTURES if row.task == "digit"]
+
+
+@pytest.mark.parametrize("name", DIGIT_NAMES)
+def test_gives_ten_finite_logits_an_image(name: str) -> None:
+    logits = create_model(name).eval()(torch.rand(3, 1, 28, 28))
+    assert logits.shape == (3, 10)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_learns(name: str) -> None:
+    torch.manual_seed(0)
+    network = create_model(name)
+    network(torch.rand(8, *INPUT_SHAPE[find_architecture(name).task][1:])).logsumexp(-1).sum().backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", DIGIT_NAMES)
+def test_one_image_is_answered_as_in_a_batch(name: str) -> None:
+    network = create_model(name).eval()
+    images = torch.rand(4, 1, 28, 28)
+    torch.testing.assert_close(network(images)[:1], network(images[:1]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DIGIT_NAMES)
+def test_overfits_a_few_digits(name: str) -> None:
+    torch.manual_seed(0)
+    network = create_model(name, **({"dropout": 0.0} if recipe_of(name).dropout is not None else {}))
+    images, labels = torch.rand(10, 1, 28, 28), torch.arange(10)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    assert (network.eval()(images).argmax(-1) == labels).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_its_paper_with_the_year(name: str) -> None:
+    row = find_architecture(name)
+    documentation = " ".join((row.load().__doc__ or "").split())
+    for paper in row.paper.split("; "):
+        author, year = re.split(r"[ ,]", paper)[0], paper[-4:]
+        assert author in documentation and re.search(rf"\b{year}\b", documentation), paper
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_summary_counts_every_parameter_once(name: str) -> None:
+    network = create_model(name)
+    summary = summarise(network, find_architecture(name).task)
+    assert summary.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert sum(layer.parameters for layer in summary.layers) == summary.parameters
+    assert sum(layer.macs for layer in summary.layers) == summary.macs > 0
+
+
+def test_macs_of_the_cnn_are_those_of_its_textbook_formula() -> None:
+    convolutions = 28 * 28 * 32 * 5 * 5 + 14 * 14 * 64 * 5 * 5 * 32
+    assert summarise(create_model("cnn")).macs == convolutions + 7 * 7 * 64 * 1024 + 1024 * 10
+
+
+def test_summary_leaves_the_network_as_it_was() -> None:
+    network = create_model("resnet").train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    summarise(network)
+    assert network.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -1,0 +1,130 @@
+"""Forward passes and gradients against textbook formulas written as NumPy loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import nn
+
+from digitcli.architectures.layers import MNIST_DEVIATION, MNIST_MEAN
+from digitcli.checkpoint import shipped_models
+from digitcli.data.digits import Digits
+from digitcli.inference import as_input, load_model
+from digitcli.registry import create_model
+from digitcli.training.losses import squared_error
+
+Array = npt.NDArray[np.float64]
+
+
+def convolution(maps: Array, kernels: Array, biases: Array, padding: int) -> Array:
+    """Maps (I, H, W), kernels (O, I, K, K): each output is a sum over a window of all input maps."""
+    size = kernels.shape[-1]
+    padded = np.pad(maps, ((0, 0), (padding, padding), (padding, padding)))
+    height, width = padded.shape[1] - size + 1, padded.shape[2] - size + 1
+    output = np.zeros((len(kernels), height, width))
+    for kernel in range(len(kernels)):
+        for row in range(height):
+            for column in range(width):
+                window = padded[:, row : row + size, column : column + size]
+                output[kernel, row, column] = (window * kernels[kernel]).sum() + biases[kernel]
+    return output
+
+
+def pooling(maps: Array, reduce: str) -> Array:
+    """Maps (C, H, W): each output is the maximum or the mean of a 2x2 window."""
+    output = np.zeros((maps.shape[0], maps.shape[1] // 2, maps.shape[2] // 2))
+    for channel, row, column in np.ndindex(output.shape):
+        window = maps[channel, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        output[channel, row, column] = window.max() if reduce == "max" else window.sum() / 4
+    return output
+
+
+def fully_connected(units: Array, weights: Array, biases: Array) -> Array:
+    """Units (I,), weights (O, I): each output is a weighted sum of all inputs."""
+    output = np.zeros(len(weights))
+    for unit in range(len(weights)):
+        output[unit] = (weights[unit] * units).sum() + biases[unit]
+    return output
+
+
+def forward_by_hand(network: nn.Sequential, image: Array) -> Array:
+    """The logits of one image (28, 28), layer by layer."""
+    values: Array = (image[None] - MNIST_MEAN) / MNIST_DEVIATION
+    for layer in list(network)[1:]:
+        parameters = [parameter.detach().double().numpy() for parameter in layer.parameters()]
+        match layer:
+            case nn.Conv2d():
+                values = convolution(values, *parameters, padding=layer.padding[0])
+            case nn.MaxPool2d():
+                values = pooling(values, "max")
+            case nn.AvgPool2d():
+                values = pooling(values, "mean")
+            case nn.Linear():
+                values = fully_connected(values, *parameters)
+            case nn.ReLU():
+                values = np.where(values > 0, values, 0)
+            case nn.Tanh():
+                values = np.tanh(values)
+            case nn.Flatten():
+                values = values.reshape(-1)
+            case nn.Dropout():
+                pass  # nothing is dropped when a network answers
+            case _:
+                raise AssertionError(f"no formula for {layer}")
+    return values
+
+
+def test_shipped_cnn_computes_what_the_textbook_says(digits: Digits) -> None:
+    assert "cnn" in shipped_models()
+    network = load_model("cnn")
+    image = torch.from_numpy(digits.images[:1])
+    by_hand = forward_by_hand(network, digits.images[0] / 255.0)
+    with torch.inference_mode():
+        logits = network(as_input(image))[0].numpy()
+    np.testing.assert_allclose(logits, by_hand, rtol=1e-4, atol=1e-4)
+    assert by_hand.argmax() == digits.labels[0]
+
+
+def test_lenet5_computes_what_the_textbook_says(digits: Digits) -> None:
+    torch.manual_seed(0)
+    network = create_model("lenet5").eval()
+    image = torch.from_numpy(digits.images[:1])
+    with torch.inference_mode():
+        logits = network(as_input(image))[0].numpy()
+    np.testing.assert_allclose(
+        logits, forward_by_hand(network, digits.images[0] / 255.0), rtol=1e-4, atol=1e-5
+    )
+
+
+def sigmoid(values: Array) -> Array:
+    return 1 / (1 + np.exp(-values))
+
+
+@pytest.mark.parametrize("hidden", [5, 30])
+def test_gradients_of_the_sigmoid_network_are_those_of_back_propagation(digits: Digits, hidden: int) -> None:
+    """The four equations of Rumelhart, Hinton & Williams (1986), for a batch of three digits."""
+    torch.manual_seed(0)
+    network = create_model("sigmoid_mlp", hidden=hidden).double()
+    images, labels = digits.images[:3] / 255.0, digits.labels[:3]
+    squared_error(network(torch.from_numpy(images)[:, None]), torch.from_numpy(labels)).backward()
+    parameters = list(network.parameters())
+    weights1, biases1, weights2, biases2 = (parameter.detach().numpy() for parameter in parameters)
+
+    inputs = images.reshape(3, -1)  # N, 784
+    hidden_units = sigmoid(inputs @ weights1.T + biases1)  # N, H
+    output_units = sigmoid(hidden_units @ weights2.T + biases2)  # N, 10
+    target = np.eye(10)[labels]
+    output_delta = (output_units - target) * output_units * (1 - output_units) / 3  # N, 10
+    hidden_delta = (output_delta @ weights2) * hidden_units * (1 - hidden_units)  # N, H
+    by_hand = (
+        hidden_delta.T @ inputs,
+        hidden_delta.sum(0),
+        output_delta.T @ hidden_units,
+        output_delta.sum(0),
+    )
+
+    for parameter, gradient in zip(parameters, by_hand, strict=True):
+        assert parameter.grad is not None
+        np.testing.assert_allclose(parameter.grad.numpy(), gradient, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digitcli.registry import ARCHITECTURES
+from tests.conftest import Run
+
+KEYS = {"name", "family", "task", "paper", "parameters", "macs", "shipped", "size_bytes", "accuracy"}
+
+
+def test_lists_every_architecture_with_the_keys_of_the_design(digitcli: Run) -> None:
+    rows = json.loads(digitcli("models", "--format", "json").stdout)
+    assert {row["name"] for row in rows} >= {row.name for row in ARCHITECTURES}
+    assert all(row.keys() >= KEYS for row in rows)
+    cnn = next(row for row in rows if row["name"] == "cnn")
+    assert cnn["shipped"] and cnn["accuracy"] > 0.99 and cnn["parameters"] == 3_274_634
+
+
+def test_lists_shipped_models_alone(digitcli: Run) -> None:
+    rows = json.loads(digitcli("models", "--shipped", "--format", "json").stdout)
+    assert rows and all(row["shipped"] for row in rows)
+
+
+def test_a_table_names_them_all(digitcli: Run) -> None:
+    shown = digitcli("models").stdout
+    assert all(row.name in shown for row in ARCHITECTURES)
+
+
+def test_shows_the_layers_of_one(digitcli: Run) -> None:
+    done = digitcli("models", "cnn")
+    assert done.returncode == 0
+    for words in ("Conv2d", "64 x 14 x 14", "10,035,200", "Krizhevsky", "temperature"):
+        assert words in done.stdout, words
+
+
+def test_shows_the_layers_of_an_architecture_without_weights(digitcli: Run) -> None:
+    shown = json.loads(digitcli("models", "lenet5", "--format", "json").stdout)
+    assert shown["summary"]["parameters"] == 61_706 and shown["header"] is None
+
+
+@pytest.mark.parametrize("name", ["cmm", "none.safetensors"])
+def test_an_unknown_model_ends_with_code_5(digitcli: Run, name: str) -> None:
+    done = digitcli("models", name)
+    assert done.returncode == 5 and "Traceback" not in done.stderr
+
+
+def test_a_damaged_checkpoint_ends_with_code_5(digitcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    done = digitcli("models", "model.safetensors")
+    assert done.returncode == 5 and "not written by digitcli" in done.stderr

@@ -1,0 +1,97 @@
+"""What holds for the program as a whole: help, version, completion, streams."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import digitcli as package
+from digitcli.cli import completion
+from tests.conftest import Run, modules_loaded_by
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["train", "-h"], ["models", "--help"]], ids=" ".join
+)
+def test_help(digitcli: Run, arguments: list[str]) -> None:
+    done = digitcli(*arguments)
+    assert done.returncode == 0 and "Usage:" in done.stdout
+
+
+def test_help_names_the_exit_codes(digitcli: Run) -> None:
+    assert "141 the reader closed the pipe" in " ".join(digitcli("--help").stdout.split())
+
+
+def test_nothing_typed_shows_the_help(digitcli: Run) -> None:
+    done = digitcli()
+    assert done.returncode == 2 and "Usage:" in done.stdout + done.stderr
+
+
+def test_version(digitcli: Run) -> None:
+    assert digitcli("--version").stdout == f"digitcli {package.__version__}\n"
+
+
+def test_a_mistyped_command_gets_a_suggestion(digitcli: Run) -> None:
+    done = digitcli("trian")
+    assert done.returncode == 2 and "train" in done.stderr
+
+
+def test_a_terminal_that_knows_only_ascii_gets_ascii(digitcli: Run) -> None:
+    done = digitcli("models", env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 0 and done.stdout.isascii()
+
+
+def test_no_stdout_at_all_is_no_crash(digitcli: Run) -> None:
+    command = f"'{sys.executable}' -m digitcli models --shipped --format json >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and done.returncode in (0, 7)
+
+
+def test_completes_architectures_models_datasets_and_devices() -> None:
+    assert "lenet5" in [name for name, _ in completion.complete_architecture("le")]
+    assert completion.complete_model("cn") == ["cnn"]
+    assert completion.complete_dataset("mni") == ["mnist"]
+    assert completion.complete_device("cu") == ["cuda"]
+
+
+def test_the_shell_completes_without_torch() -> None:
+    code = "\n".join(
+        [
+            "import os, contextlib",
+            "os.environ['_DIGITCLI_COMPLETE'] = 'complete_bash'",
+            "os.environ |= {'COMP_WORDS': 'digitcli train --arch ', 'COMP_CWORD': '3'}",
+            "sys.argv = ['digitcli']",
+            "from digitcli.cli import exit_code_of_run",
+            "exit_code_of_run()",
+            "print()",
+        ]
+    )
+    assert "torch" not in modules_loaded_by(code)
+    request = {"COMP_WORDS": "digitcli train --arch l", "COMP_CWORD": "3"}
+    environment = {**os.environ, "_DIGITCLI_COMPLETE": "complete_bash", **request}
+    done = subprocess.run([sys.executable, "-m", "digitcli"], env=environment, capture_output=True, text=True)
+    assert "lenet5" in done.stdout
+
+
+def test_public_names_are_there() -> None:
+    assert all(getattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError):
+        package.no_such_thing  # noqa: B018
+
+
+@pytest.mark.parametrize(("debug", "traceback"), [("", False), ("1", True)])
+def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, debug: str, traceback: bool) -> None:
+    code = (
+        "import digitcli.catalogue as c, digitcli.cli as cli, sys\n"
+        "def fail(shipped): raise RuntimeError('[red]oops')\n"
+        "c.list_models = fail\nsys.argv = ['digitcli', 'models']\ncli.main()"
+    )
+    environment = {**os.environ, "DIGITCLI_DEBUG": debug}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) == traceback
+    assert "[red]oops" in done.stderr

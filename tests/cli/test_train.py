@@ -1,0 +1,230 @@
+"""`digitcli train` as a person or a program meets it: processes, exit codes, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from digitcli.checkpoint import RESUME_FILE
+from tests.conftest import Run
+
+KEYS = {
+    "architecture", "run", "checkpoint", "seed", "epochs", "train_seconds", "total_seconds",
+    "validation_accuracy", "test_accuracy", "parameters", "device", "dtype",
+}  # fmt: skip
+
+
+def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
+    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result.keys() >= KEYS
+    assert result["run"] == "runs/softmax-1" and (tmp_path / result["checkpoint"]).is_file()
+    assert 0 <= result["test_accuracy"] <= 1
+    assert "epoch 2/2" in done.stderr and "recipe" in done.stderr
+
+
+def test_a_table_in_a_pipe_is_plain_text(digitcli: Run, few_digits: Path) -> None:
+    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "-d", "cpu")
+    assert done.returncode == 0
+    assert re.search(r"test +\d+\.\d\d %", done.stdout)
+    assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
+
+
+def read_terminal(arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Run the command line on a pseudo-terminal; its exit code and what the terminal received."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "digitcli", *arguments]
+    environment = {**os.environ, "TERM": "xterm-256color", **environment}
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment)
+    os.close(slave)
+    received = b""
+    while process.poll() is None or select.select([master], [], [], 0)[0]:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                received += os.read(master, 65536)
+            except OSError:  # the other side is closed
+                break
+    os.close(master)
+    return process.wait(), received.decode()
+
+
+def test_on_a_terminal_there_is_a_live_view(few_digits: Path, tmp_path: Path) -> None:
+    arguments = ["train", "-a", "cnn", "--data", str(few_digits), "-e", "2", "-b", "16"]
+    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": ""})
+    assert code == 0, shown
+    assert "left" in shown and "images/s" in shown
+    assert "\x1b[" in shown
+
+
+def test_no_color_means_none(few_digits: Path, tmp_path: Path) -> None:
+    arguments = ["train", "-a", "softmax", "--data", str(few_digits), "-e", "1"]
+    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
+    assert code == 0
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--arch", "lenet"], 2, "Did you mean lenet5"),
+        (["--data", "mnits"], 2, "mnist"),
+        (["--data", "none/such.npz"], 3, "none/such.npz"),
+        (["--optimizer", "luck"], 2, "optimizer"),
+        (["--lr", "0"], 2, "--lr"),
+        (["--epochs", "-1"], 2, "--epochs"),
+        (["--device", "gpu"], 2, "cuda"),
+        (["--device", "cuda:99"], 6, "It has:"),
+        (["--time", "later"], 2, "--time"),
+        (["--arch", "softmax", "--dropout", "0.5"], 2, "no dropout"),
+        (["--name", "a/b"], 2, "--out"),
+        (["--out", "a", "--resume", "b"], 2, "Give one"),
+        (["--config", "none.toml"], 2, "none.toml"),
+        (["--out", "/proc/none"], 7, "/proc/none"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
+    digitcli: Run, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    done = digitcli("train", *arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_come_from_a_file_and_options_go_before_it(digitcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('arch = "mlp"\nepochs = 7\nlr = 0.5\n')
+    done = digitcli("train", "--config", "run.toml", "--lr", "0.25", "--print-config", "--format", "json")
+    settings = json.loads(done.stdout)
+    assert (settings["arch"], settings["epochs"], settings["lr"], settings["dropout"]) == (
+        "mlp",
+        7,
+        0.25,
+        0.3,
+    )
+
+
+def test_an_unknown_setting_in_the_file_is_a_usage_error(digitcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("epoch = 7\n")
+    done = digitcli("train", "--config", "run.toml")
+    assert done.returncode == 2 and "epochs" in done.stderr
+
+
+def start(arguments: list[str], folder: Path, **options: object) -> subprocess.Popen[str]:
+    """Start training and wait until it has taken some steps."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitcli", "train", *arguments],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while (line := process.stderr.readline()) and not line.startswith("epoch 1"):
+        pass
+    assert line, "training ended early"
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_saves_and_resuming_goes_on(
+    digitcli: Run, few_digits: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
+    process.send_signal(number)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == code, shown
+    assert "digitcli train --resume run" in shown and "Traceback" not in shown
+    assert (tmp_path / "run" / RESUME_FILE).is_file()
+    done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert 0 <= json.loads(done.stdout)["test_accuracy"] <= 1
+
+
+def test_after_a_kill_resuming_goes_on(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+    process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+    process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
+    done = digitcli("train", "-a", "softmax", "--data", few_digits, "--out", "run", "--force")
+    process.kill()
+    process.communicate(timeout=60)
+    assert done.returncode == 7 and "in use" in done.stderr
+
+
+def test_a_full_disk_is_an_output_error_and_keeps_what_was_saved(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for the disk: a softmax's state fits, then nothing larger."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))  # noqa: E731
+    ignore = {"preexec_fn": lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), limit())}
+    done = digitcli("train", "-a", "cnn", "--data", few_digits, "-e", "1", "--out", "run", **ignore)
+    assert done.returncode == 7, done.stderr
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert not list((tmp_path).glob("run/*.part"))
+
+
+def test_a_closed_pipe_ends_with_141_and_no_words(few_digits: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitcli", "train", "--print-config"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_that_cannot_be_written_is_an_output_error(digitcli: Run, tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = digitcli("train", "--print-config", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 7
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_unreadable_pictures_end_with_code_4_and_a_model(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    with np.load(few_digits) as arrays:
+        for index, (image, label) in enumerate(
+            zip(arrays["images"][:40], arrays["labels"][:40], strict=True)
+        ):
+            folder = tmp_path / "pictures" / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{index}.png")
+    (tmp_path / "pictures" / "1" / "[red]\x1b[2J.png").write_text("no picture")
+    done = digitcli("train", "-a", "softmax", "--data", "pictures", "-e", "1", "--format", "json")
+    assert done.returncode == 4, done.stderr
+    assert json.loads(done.stdout)["unreadable"] == 1
+    assert "[red]\\x1b[2J.png" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_a_dry_run_of_the_default_writes_nothing(digitcli: Run, tmp_path: Path) -> None:
+    done = digitcli("train", "--arch", "cnn", "--dry-run", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] is None
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.checkpoint import Header, shipped_models, write_checkpoint
+from digitcli.data.digits import Digits
+from digitcli.errors import ModelError
+from digitcli.evaluation.metrics import accuracy
+from digitcli.inference import infer, load_model, open_model
+from digitcli.registry import create_model
+
+
+def saved(path: Path, name: str = "softmax", seed: int = 0, **header: object) -> Path:
+    torch.manual_seed(seed)
+    write_checkpoint(path, Header(architecture=name, **header), create_model(name).state_dict())
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> None:
+    network, header = open_model(name)
+    labels = torch.from_numpy(digits.labels[:1000])
+    assert accuracy(infer(network, digits.images[:1000]), labels) >= header.metrics["test_accuracy"] - 0.01
+
+
+def test_shipped_weights_fit_the_budget() -> None:
+    assert sum(path.stat().st_size for path in shipped_models().values()) < 30_000_000
+
+
+def test_logits_do_not_depend_on_the_batch_size(digits: Digits) -> None:
+    torch.manual_seed(0)
+    network = create_model("cnn")
+    logits = infer(network, digits.images[:50])
+    assert logits.shape == (50, 10)
+    torch.testing.assert_close(infer(network, digits.images[:50], batch_size=7), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_is_left_in_the_mode_it_was_in(digits: Digits) -> None:
+    network = create_model("mlp").train()
+    infer(network, digits.images[:4])
+    assert network.training
+
+
+def test_images_that_cannot_be_written_are_taken(digits: Digits) -> None:
+    images = digits.images[:4].copy()
+    images.flags.writeable = False
+    assert infer(create_model("softmax"), images).shape == (4, 10)
+
+
+def test_several_models_answer_with_the_mean_of_their_calibrated_probabilities(
+    tmp_path: Path, digits: Digits
+) -> None:
+    first = saved(tmp_path / "a.safetensors", seed=1, temperature=2.0)
+    second = saved(tmp_path / "b.safetensors", seed=2)
+    images = digits.images[:20]
+    together = infer(load_model(str(first), str(second)), images).softmax(-1)
+    one, two = infer(load_model(str(first)), images), infer(load_model(str(second)), images)
+    torch.testing.assert_close(together, ((one / 2.0).softmax(-1) + two.softmax(-1)) / 2)
+
+
+def test_weights_of_another_architecture_are_a_model_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, Header(architecture="lenet5"), create_model("softmax").state_dict())
+    with pytest.raises(ModelError, match="does not fit"):
+        load_model(str(path))
+
+
+def test_a_model_of_an_architecture_that_is_not_installed_is_a_model_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, Header(architecture="spikenet"), create_model("softmax").state_dict())
+    with pytest.raises(ModelError, match="spikenet"):
+        load_model(str(path))
+
+
+def test_half_precision_on_disk_computes_in_float32(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = create_model("softmax")
+    half = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    write_checkpoint(tmp_path / "half.safetensors", Header(architecture="softmax"), half)
+    loaded = load_model(str(tmp_path / "half.safetensors"))
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    np.testing.assert_allclose(loaded.state_dict()["2.weight"], half["2.weight"].float())

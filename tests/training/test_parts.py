@@ -1,0 +1,109 @@
+"""Schedules, optimisers, averages, losses and curves."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from digitcli.config import Recipe
+from digitcli.training.curves import draw_curves
+from digitcli.training.events import EpochDone
+from digitcli.training.losses import loss_function, squared_error
+from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
+from digitcli.training.session import derive_seed
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule: str) -> None:
+    recipe = Recipe(lr=2.0, schedule=schedule, warmup=0.2)
+    rates = [scheduled_lr(recipe, step / 100) for step in range(101)]
+    assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[0] > 0
+    assert rates[20] == pytest.approx(2.0)
+    assert rates[100] == pytest.approx(0.0)
+
+
+def test_halfway_down_the_schedules_have_halved() -> None:
+    for schedule in ("cosine", "linear"):
+        assert scheduled_lr(Recipe(lr=1.0, schedule=schedule, warmup=0.0), 0.5) == pytest.approx(0.5)
+    assert scheduled_lr(Recipe(lr=1.0, schedule="constant", warmup=0.0), 0.9) == 1.0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_only_matrices_decay(name: str) -> None:
+    optimizer = create_optimizer(nn.Linear(3, 3), Recipe(optimizer=name, weight_decay=0.1))
+    decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
+    assert decays == {2: 0.1, 1: 0.0}
+
+
+def test_plain_sgd_is_the_textbook_step() -> None:
+    network = nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    optimizer = create_optimizer(network, Recipe(optimizer="sgd", lr=0.5))
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(network.weight, before - 0.5)
+
+
+def test_the_average_follows_the_weights_and_forgets_the_start() -> None:
+    network = nn.BatchNorm1d(2)
+    recipe = Recipe(ema=0.999)
+    average = create_average(network, recipe)
+    assert average is not None
+    with torch.no_grad():
+        network.weight.fill_(5.0)
+        network.running_mean.fill_(3.0)
+    for steps in range(1, 200):
+        update_average(average, network, recipe, steps)
+    torch.testing.assert_close(average.module.weight, torch.full((2,), 5.0))
+    torch.testing.assert_close(average.module.running_mean, torch.full((2,), 3.0))
+
+
+def test_no_average_where_none_is_asked_for() -> None:
+    assert create_average(nn.Linear(1, 1), Recipe(ema=0.0)) is None
+
+
+def test_squared_error_by_its_definition() -> None:
+    logits = torch.tensor([[0.0, 2.0], [1.0, -1.0]])
+    outputs = torch.sigmoid(logits)
+    expected = 0.5 * ((outputs[0] - torch.tensor([0.0, 1.0])) ** 2).sum()
+    expected += 0.5 * ((outputs[1] - torch.tensor([1.0, 0.0])) ** 2).sum()
+    torch.testing.assert_close(squared_error(logits, torch.tensor([1, 0])), expected / 2)
+
+
+def test_label_smoothing_reaches_the_loss() -> None:
+    logits, labels = torch.randn(4, 10), torch.arange(4)
+    smoothed = loss_function(Recipe(label_smoothing=0.2))(logits, labels)
+    torch.testing.assert_close(smoothed, F.cross_entropy(logits, labels, label_smoothing=0.2))
+    assert loss_function(Recipe(loss="squared_error")) is squared_error
+
+
+def test_seeds_differ_in_every_part_and_stay_the_same() -> None:
+    seeds = {derive_seed(seed, epoch, step) for seed in range(5) for epoch in range(5) for step in range(5)}
+    assert len(seeds) == 125
+    assert derive_seed(1, 2, 3) == derive_seed(1, 2, 3)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+def test_curves_are_an_svg_of_every_epoch(epochs: int) -> None:
+    rows = [
+        EpochDone(epoch, 0.1, 1 / epoch, 1.1 / epoch, 1 - 0.1 / epoch, 1000.0, 1.0 * epoch)
+        for epoch in range(1, epochs + 1)
+    ]
+    picture = ElementTree.fromstring(draw_curves("a <name> & more", rows))
+    lines = [
+        path.get("d")
+        for path in picture.iter()
+        if path.get("class") in ("training", "validation") and path.get("d")
+    ]
+    assert len(lines) == 3
+    assert all(line.count("L") == epochs - 1 for line in lines)
+
+
+def test_curves_of_a_perfect_run_are_drawn_too() -> None:
+    assert "svg" in draw_curves("perfect", [EpochDone(1, 0.1, 0.0, 0.0, 1.0, 1.0, 1.0)])
