@@ -23,7 +23,7 @@ class TrainingView:
 
     def __init__(self) -> None:
         self.live = (
-            Live(console=console.err, auto_refresh=False, transient=True) if console.err.is_terminal else None
+            Live(console=console.err, auto_refresh=False, transient=True) if console.err.is_interactive else None
         )
         self.started: RunStarted | None = None
         self.epochs: list[EpochDone] = []
@@ -53,7 +53,7 @@ class TrainingView:
                 self.epochs.append(event)
                 console.err.print(self._epoch_line(event), soft_wrap=True)
             case StepDone() if self.live:
-                self.live.update(self._progress(event), refresh=True)
+                self.live.update(self.draw_progress(event), refresh=True)
 
     def _epoch_line(self, done: EpochDone) -> str:
         return (
@@ -68,7 +68,7 @@ class TrainingView:
             return str(epoch)
         return f"{epoch}/{self.started.recipe.epochs}"
 
-    def _progress(self, step: StepDone) -> Group:
+    def draw_progress(self, step: StepDone) -> Group:
         bar = Table.grid(padding=(0, 2))
         left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
         bar.add_row(

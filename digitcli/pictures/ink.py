@@ -1,0 +1,131 @@
+"""Finding the ink: a grey picture in, how much ink lies on every pixel out.
+
+The light is flattened, the polarity found, and the ink told from the paper's own noise; all of this is
+measured on a small copy, and only the last step touches every pixel.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_LIGHT_SIDE_PX = 160  # the light changes slowly: this many pixels show it
+_WORK_SIDE_PX = 640  # strokes and noise are measured at this size
+_DARKEST_PAPER = 0.4  # of white; in deeper shadow noise would be lifted to ink
+_MIN_CONTRAST = 0.06  # of the paper's brightness; fainter marks are taken for paper
+_NOISE_SIGMAS = 4.0  # how far above the paper's noise a mark must stand,
+_SURE_SIGMAS = 12.0  # and from where on a mark of any size is ink;
+_MARK_EXTENT = 0.15  # below that it must be this long, in shares of the picture,
+_MARK_PX = 12  # and in pixels
+_RIM = 12  # one part in so many of height and width is left out at each side when ink is measured
+
+
+def find_ink(grey: np.ndarray) -> np.ndarray:
+    """How much ink: float32 (H, W), 0 paper to 1 ink, from grey float32 (H, W) in [0, 1].
+
+    Strokes keep their soft edges. Paper is what most of the neighbourhood shows, so light ink on dark paper
+    will do as well as dark on light. Blank paper, noisy, textured or shaded, gives all zeros.
+    """
+    small = _reduced(grey, _WORK_SIDE_PX)
+    if _ink_is_light(small):
+        grey, small = 1 - grey, 1 - small
+    paper = _paper(small)
+    darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
+    levels = _ink_levels(_inner(darkness))
+    if levels is None:
+        return np.zeros_like(grey)
+    low, edge, high = levels
+    strokes = cv2.dilate((darkness > edge).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if small.shape != grey.shape:
+        size = (grey.shape[1], grey.shape[0])
+        paper = cv2.resize(paper, size, interpolation=cv2.INTER_LINEAR)
+        strokes = cv2.resize(strokes, size, interpolation=cv2.INTER_NEAREST)
+        darkness = (paper - grey) / np.maximum(paper, _DARKEST_PAPER)
+    ink: np.ndarray = np.clip((darkness - low) / (high - low), 0, 1) * strokes
+    return ink
+
+
+def _reduced(grey: np.ndarray, side_px: int) -> np.ndarray:
+    """A copy whose longer side has at most `side_px` pixels, each the mean of what it covers."""
+    height, width = grey.shape
+    scale = side_px / max(height, width)
+    if scale >= 1:
+        return grey
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+
+
+def _ink_is_light(grey: np.ndarray) -> bool:
+    """Whether the marks are lighter than the paper: ink is the rarer side, which skews what is flattened.
+
+    Where neither side is rare, as in a picture cut tight around a fat digit, paper is what the border shows.
+    """
+    small = _reduced(grey, _LIGHT_SIDE_PX)
+    height, width = small.shape
+    flat = small - cv2.blur(small, (width // 2 | 1, height // 2 | 1), borderType=cv2.BORDER_REPLICATE)
+    flat = (flat - flat.mean()) / max(float(flat.std()), 1e-6)
+    skewness = float(np.mean(flat * flat * flat))
+    if abs(skewness) >= 0.5:
+        return skewness > 0
+    light = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    return float(border.mean()) < 0.5
+
+
+def _paper(grey: np.ndarray) -> np.ndarray:
+    """The brightness of the bare paper, (H, W): a closing lifts dark strokes, a median smooths the rest."""
+    small = _reduced(grey, _LIGHT_SIDE_PX)
+    side = max(small.shape)
+    reach = max(3, side // 3 if side >= 64 else side) | 1
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    paper = cv2.medianBlur(_bytes(cv2.morphologyEx(small, cv2.MORPH_CLOSE, brush)), (reach // 2) | 1)
+    size = (grey.shape[1], grey.shape[0])
+    return cv2.resize(paper.astype(np.float32) / 255, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _ink_levels(darkness: np.ndarray) -> tuple[float, float, float] | None:
+    """The darkness where paper ends, where strokes are cut out and where ink is full; None if nothing is ink.
+
+    The full ink is what lies above Otsu's threshold (N. Otsu, "A threshold selection method from gray-level
+    histograms", 1979), which alone would cut blank paper in two as well: hence the paper's noise.
+    """
+    middle, noise = _paper_noise(darkness)
+    middle = max(middle, 0.0)
+    floor = middle + max(_MIN_CONTRAST, _NOISE_SIGMAS * noise)
+    otsu = cv2.threshold(_bytes(darkness), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0] / 255
+    marks = darkness > max(otsu, floor)
+    if not marks.any():
+        return None
+    full = float(np.percentile(darkness[marks], 75))
+    sure = full - middle > _SURE_SIGMAS * max(noise, 1 / 255)
+    if not sure and _longest_px(marks) < max(_MARK_EXTENT * max(marks.shape), _MARK_PX):
+        return None
+    low = middle + 2 * noise
+    return low, max(floor, low + 0.3 * (full - low)), full
+
+
+def _paper_noise(darkness: np.ndarray) -> tuple[float, float]:
+    """The paper's median darkness and its spread on the side where no ink is, the darker pixels left out."""
+    step = 1 if darkness.size < 100_000 else 2
+    sample = darkness[::step, ::step]
+    light, dark = np.percentile(sample, [16, 99.5])
+    light, middle = np.percentile(sample[sample <= (light + dark) / 2], [16, 50])
+    return float(middle), float(middle - light)
+
+
+def _longest_px(marks: np.ndarray) -> int:
+    """The longest side of the box around any connected mark."""
+    stats = cv2.connectedComponentsWithStats(marks.astype(np.uint8), connectivity=8)[2]
+    return int(np.max(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], initial=0))
+
+
+def _inner(picture: np.ndarray) -> np.ndarray:
+    """The picture without its rim, where tables, frames and vignettes are."""
+    height, width = picture.shape
+    return picture[height // _RIM : height - height // _RIM, width // _RIM : width - width // _RIM]
+
+
+def _bytes(shares: np.ndarray) -> np.ndarray:
+    """Shares in [0, 1] as uint8; what lies outside is clipped."""
+    levels: np.ndarray = cv2.convertScaleAbs(np.maximum(shares, 0), alpha=255)
+    return levels

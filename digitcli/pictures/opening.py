@@ -1,0 +1,197 @@
+"""Opening a picture: any file or bytes in, the first frame out as an upright grey array.
+
+Nothing but `PictureError` comes out of a bad file, and nothing is decoded before its size is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import struct
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from digitcli.errors import PictureError
+from digitcli.pictures.greys import grey_of
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+MAX_PIXELS = 64_000_000
+
+_READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP or PPM picture."
+_DAMAGED = "Copy or download the file again, or save it anew from the program that made it."
+
+# How readable pictures begin, to tell a broken picture from a file that is none.
+_PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+# The last bytes of a whole file, for the formats that have such.
+_PICTURE_ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b"\x3b"}
+
+# Known, but refused: (offset, bytes, name).
+_REFUSED = (
+    (0, b"%!PS", "an EPS or PostScript file"),
+    (0, b"\xc5\xd0\xd3\xc6", "an EPS file"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\0\0\1\0", "an icon file"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (0, b"SIMPLE  =", "a FITS file"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"gimp xcf", "a GIMP file"),
+    (0, b"v/1\x01", "an OpenEXR picture"),
+    (0, b"II+\0", "a BigTIFF picture"),
+    (0, b"MM\0+", "a BigTIFF picture"),
+    (0, b"AT&TFORM", "a DjVu document"),
+    (4, b"ftyp", "a HEIC or AVIF picture, or a film"),
+)
+
+
+def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read the first frame of a file, or of a file's bytes: float32 (H, W), 0 black to 1 white, upright.
+
+    EXIF orientation is applied, transparency is laid on the background that shows the ink, deep greys
+    are scaled by the range they use. Raises `PictureError`, its `reason` one of `empty_file not_found
+    permission not_regular_file not_an_image unsupported_format truncated corrupt too_large`.
+    """
+    if isinstance(source, bytes):
+        if not source:
+            raise _empty("The picture")
+        return _read(io.BytesIO(source), "The picture", max_pixels)
+    name = f"'{source}'"
+    try:
+        with _open_regular(source, name) as stream:
+            return _read(stream, name, max_pixels)
+    except (OSError, ValueError) as fault:
+        raise _unreachable(fault, name) from fault
+
+
+def _open_regular(path: Path, name: str) -> BinaryIO:
+    """Open a regular file, and only that; a FIFO put in its place meanwhile cannot block."""
+    _check_regular(path.stat(), name)
+    stream = os.fdopen(
+        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
+    )
+    try:
+        _check_regular(os.fstat(stream.fileno()), name)
+    except PictureError:
+        stream.close()
+        raise
+    return stream
+
+
+def _check_regular(status: os.stat_result, name: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError("not_regular_file", f"{name} is a folder.", "Give a picture file.")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError(
+            "not_regular_file", f"{name} is a pipe, a socket or a device.", "Give a picture file."
+        )
+    if status.st_size == 0:
+        raise _empty(name)
+
+
+def _empty(name: str) -> PictureError:
+    return PictureError("empty_file", f"{name} is empty (0 bytes).", _DAMAGED)
+
+
+def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
+    if isinstance(fault, PermissionError):
+        return PictureError("permission", f"{name} may not be read by you.", "Change its permissions.")
+    if isinstance(fault, OSError) and fault.errno == errno.ELOOP:
+        return PictureError(
+            "not_found", f"{name} is a link that leads back to itself.", "Give the file itself."
+        )
+    if isinstance(fault, OSError) and fault.errno == errno.EIO:
+        return PictureError("corrupt", f"{name} cannot be read from its disk.", "Check the disk.")
+    return PictureError("not_found", f"{name} does not exist.", "Check the path.")
+
+
+def _read(stream: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
+    """The frame in an open stream, from first byte to upright grey."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_size(image, name, max_pixels)
+                image.load()
+                grey = grey_of(image)
+                return np.ascontiguousarray(_upright(grey, _orientation(image)))
+        except PictureError:
+            raise
+        except UnidentifiedImageError as fault:
+            raise _unidentified(stream, name) from fault
+        except Exception as fault:  # Pillow's decoders raise far more than OSError
+            raise _undecodable(fault, name) from fault
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise PictureError(
+            "too_large",
+            f"{name} has {image.width} x {image.height} pixels; the limit is {max_pixels:,}.",
+            "Make the picture smaller, or raise the limit.",
+        )
+
+
+def _unidentified(stream: BinaryIO, name: str) -> PictureError:
+    """What a file is that Pillow knows nothing about, by its first and last bytes."""
+    stream.seek(0)
+    head = stream.read(512)
+    for offset, magic, what in _REFUSED:
+        if head.startswith(magic, offset):
+            return PictureError("unsupported_format", f"{name} is {what}, which is not read here.", _READABLE)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if b"<svg" in text.lower():
+        return PictureError(
+            "unsupported_format", f"{name} is an SVG drawing, which is not read here.", _READABLE
+        )
+    if text.startswith(b"<"):
+        return PictureError(
+            "not_an_image",
+            f"{name} is not a picture: it starts with '<', like a web page.",
+            "It may be an error page saved under a picture's name; download the picture again.",
+        )
+    start = next((start for start in _PICTURE_STARTS if head.startswith(start)), None)
+    if start is None:
+        return PictureError("not_an_image", f"{name} is not a picture.", _READABLE)
+    stream.seek(-min(16, stream.seek(0, io.SEEK_END)), io.SEEK_END)
+    if _PICTURE_ENDS.get(start, b"") not in stream.read():
+        return PictureError("truncated", f"{name} breaks off: only its beginning is there.", _DAMAGED)
+    return PictureError("not_an_image", f"{name} starts like a picture but holds none.", _DAMAGED)
+
+
+def _undecodable(fault: Exception, name: str) -> PictureError:
+    if isinstance(fault, Image.DecompressionBombError | MemoryError):
+        return PictureError(
+            "too_large", f"{name} has more pixels than can be read.", "Make the picture smaller."
+        )
+    if isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
+        return PictureError("truncated", f"{name} breaks off: its end is missing.", _DAMAGED)
+    return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
+    with suppress(Exception):
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+def _upright(grey: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the turn and the mirror that EXIF orientation 2 to 8 stands for."""
+    if orientation in (5, 6, 7, 8):
+        grey = cv2.transpose(grey)
+    if orientation in (2, 3, 6, 7):
+        grey = grey[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        grey = grey[::-1]
+    return grey

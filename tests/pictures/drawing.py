@@ -1,0 +1,46 @@
+"""Digits drawn for the tests: dark ink on white paper, uint8 (H, W)."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+# One pen stroke a digit, in a box 60 wide and 100 high; the cross of a 4 goes over its own way.
+_STROKES = {
+    "0": [(30, 0), (8, 18), (0, 50), (8, 82), (30, 100), (52, 82), (60, 50), (52, 18), (30, 0)],
+    "1": [(10, 22), (34, 0), (34, 100)],
+    "2": [(2, 22), (14, 4), (38, 0), (56, 14), (54, 36), (0, 100), (60, 100)],
+    "3": [(4, 6), (36, 0), (56, 18), (44, 42), (22, 48), (50, 56), (60, 78), (38, 100), (0, 94)],
+    "4": [(40, 100), (40, 0), (0, 66), (60, 66)],
+    "5": [(56, 0), (8, 0), (4, 44), (34, 40), (60, 66), (44, 96), (0, 98)],
+    "6": [(44, 0), (12, 36), (2, 74), (26, 100), (56, 84), (52, 56), (26, 50), (4, 68)],
+    "7": [(0, 0), (60, 0), (22, 100)],
+    "8": [(30, 46), (6, 24), (30, 0), (54, 24), (30, 46), (2, 74), (30, 100), (58, 74), (30, 46)],
+    "9": [(56, 30), (34, 48), (6, 36), (8, 8), (34, 0), (56, 14), (54, 56), (34, 100)],
+}
+
+
+def drawn(digit: str = "5", side_px: int = 120, *, stroke_px: int = 8) -> np.ndarray:
+    """A digit in the middle of white paper, two thirds as high as the paper, anti-aliased."""
+    paper = np.full((side_px, side_px), 255, np.uint8)
+    points = (np.array(_STROKES[digit]) - (30, 50)) * (side_px / 150) + side_px / 2
+    fraction_bits = 4
+    fixed = np.round(points * 2**fraction_bits).astype(np.int32)
+    cv2.polylines(paper, [fixed], False, 0, stroke_px, cv2.LINE_AA, fraction_bits)
+    return paper
+
+
+def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
+    """The bytes of a picture file."""
+    stream = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """The mean absolute difference of two uint8 pictures, in grey levels."""
+    return float(np.abs(one.astype(int) - other.astype(int)).mean())

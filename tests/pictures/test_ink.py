@@ -1,0 +1,92 @@
+"""Ink is found whatever the light and the polarity, and never on blank paper."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from digitcli.pictures import digit_from_grey, find_ink
+from tests.pictures.drawing import distance, drawn
+
+GREY = drawn().astype(np.float32) / 255
+SLOPE = np.linspace(0.4, 1, 120, dtype=np.float32)[None] * np.linspace(0.7, 1, 120, dtype=np.float32)[:, None]
+
+
+def test_ink_is_one_paper_zero_and_edges_are_soft() -> None:
+    ink = find_ink(GREY)
+    assert ink.dtype == np.float32 and ink.shape == GREY.shape
+    assert ink[GREY == 0].min() == 1 and ink[GREY == 1].max() == 0
+    assert ((ink > 0.1) & (ink < 0.9)).any()
+
+
+def test_shaded_paper_gives_the_ink_of_even_paper() -> None:
+    assert distance(digit_from_grey(GREY * SLOPE), digit_from_grey(GREY)) < 5
+    assert find_ink(GREY * SLOPE)[:5].max() == 0
+
+
+def test_a_shadow_with_a_sharp_edge() -> None:
+    shadowed = GREY.copy()
+    shadowed[:, :30] *= 0.5
+    assert distance(digit_from_grey(shadowed), digit_from_grey(GREY)) < 5
+
+
+@pytest.mark.parametrize("digit", "0123456789")
+def test_both_polarities(digit: str) -> None:
+    grey = drawn(digit)
+    assert distance(digit_from_grey(grey), digit_from_grey(255 - grey)) < 1
+
+
+@pytest.mark.parametrize("digit", "023456789")
+@pytest.mark.parametrize("stroke_px", [6, 16])
+def test_a_digit_filling_the_frame_in_both_polarities(digit: str, stroke_px: int) -> None:
+    grey = drawn(digit, stroke_px=stroke_px)
+    x, y, w, h = cv2.boundingRect(255 - grey)
+    tight = np.ascontiguousarray(grey[y : y + h, x : x + w])
+    whole = digit_from_grey(grey)
+    assert distance(digit_from_grey(tight), whole) < 12
+    assert distance(digit_from_grey(255 - tight), whole) < 12
+
+
+def test_uint8_and_float_are_one() -> None:
+    assert np.array_equal(digit_from_grey(drawn()), digit_from_grey(GREY))
+
+
+@pytest.mark.parametrize("side_px", [1, 5, 28, 100, 500])
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.8, 1.0])
+def test_blank_paper(side_px: int, level: float) -> None:
+    assert find_ink(np.full((side_px, side_px), level, np.float32)).max() == 0
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.02, 0.05])
+@pytest.mark.parametrize("grain_px", [0, 2])
+@pytest.mark.parametrize("shaded", [False, True])
+def test_noisy_textured_shaded_blank_paper(spread: float, grain_px: int, shaded: bool) -> None:
+    for seed in range(3):
+        noise: np.ndarray = np.random.default_rng(seed).standard_normal((240, 240))
+        if grain_px:
+            noise = cv2.GaussianBlur(noise, (0, 0), grain_px)
+            noise = noise / noise.std()
+        light = cv2.resize(SLOPE, (240, 240)) if shaded else 0.8
+        assert find_ink(np.clip(light + spread * noise, 0, 1).astype(np.float32)).max() == 0
+
+
+def test_faint_pencil_on_noisy_paper_is_found() -> None:
+    noise = np.random.default_rng(0).standard_normal((480, 480)) * 0.01
+    faint = 0.8 - 0.12 * (1 - drawn("3", 480, stroke_px=6) / 255.0) + noise
+    assert find_ink(faint.astype(np.float32)).max() == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20_000), (20_000, 1), (2, 3), (3000, 2)])
+def test_odd_shapes(shape: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).random(shape, np.float32)
+    assert find_ink(grey).shape == shape
+    assert digit_from_grey(grey).shape == (28, 28)
+
+
+def test_a_large_picture_keeps_its_resolution() -> None:
+    page = cv2.resize(drawn(), (1800, 1800), interpolation=cv2.INTER_LINEAR)
+    ink = find_ink(page.astype(np.float32) / 255)
+    assert ink.shape == (1800, 1800)
+    assert np.abs(ink - (1 - page / 255.0)).mean() < 0.01
+    assert distance(digit_from_grey(page), digit_from_grey(drawn())) < 4
