@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,8 +17,19 @@ from digitcli.errors import DigitcliError
 Format = Literal["table", "json"]
 SPARKS = "▁▂▃▄▅▆▇█"
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+PIPE_WIDTH = 200  # nobody's window: what is read by a program or later must not be cut
+
+
+def open_console(stderr: bool) -> Console:
+    """A console on stdout or stderr, wide where that is no terminal."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
+
+
+out = open_console(stderr=False)
+err = open_console(stderr=True)
 
 
 def show_json(result: Any) -> None:
@@ -27,9 +39,7 @@ def show_json(result: Any) -> None:
 
 
 def show_table(table: RenderableType) -> None:
-    """A table on stdout; in a pipe it is as wide as it needs to be."""
-    if not out.is_terminal:
-        out.width = 200
+    """A table on stdout."""
     out.print(table)
 
 

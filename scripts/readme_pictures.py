@@ -36,7 +36,12 @@ def main() -> None:
 def draw(name: str, command: str, run: Callable[[], None]) -> None:
     """Run a command with a console that remembers, and write what it remembers."""
     screen = Console(
-        record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, force_interactive=False, highlight=False
+        record=True,
+        width=WIDTH,
+        file=io.StringIO(),
+        force_terminal=True,
+        force_interactive=False,
+        highlight=False,
     )
     console.out = console.err = screen
     screen.print(f"[bold green]$[/] {command}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from types import TracebackType
 from typing import Annotated
@@ -23,6 +24,9 @@ EPILOG = (
     "5 model unusable · 6 device, extra or memory missing · 7 output not writable · 8 quality gate missed · "
     "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
 )
+
+OUT_OF_MEMORY = "out of memory|allocate memory"  # PyTorch has no class for the CPU's
+DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
     help="Reads handwritten digits, and shows how every kind of neural network does it.",
@@ -82,12 +86,13 @@ def exit_code_of_run() -> int:
         return _fail(error)
     except KeyboardInterrupt:
         return _fail(Interrupted(2, "Stopped.", "Nothing was under way that needs to be saved."))
-    except MemoryError:
-        return _fail(
-            EnvironmentFault("There is not enough memory.", "Take a smaller --batch-size or less data.")
-        )
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
+            raise
+        remedy = "Take a smaller --batch-size or less data."
+        return _fail(EnvironmentFault("There is not enough memory.", remedy))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        if error.errno not in DISK_ERRORS:
             raise
         _discard_stdout()
         return _fail(OutputError(f"The output cannot be written: {error.strerror}.", "Free some space."))

@@ -11,7 +11,7 @@ from digitcli import console
 from digitcli.cli.completion import complete_architecture, complete_dataset, complete_device
 from digitcli.cli.signals import stop_on_signals
 from digitcli.cli.training_view import TrainingView
-from digitcli.config import Optimizer, TrainConfig, as_toml, configured, read_settings, settings_of
+from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
 from digitcli.devices import check_device_name
 from digitcli.errors import PartialInputError, UsageError
 from digitcli.registry import find_architecture, recipe_of
@@ -163,8 +163,8 @@ def _check(
     config = TrainConfig(**fields)
     find_architecture(config.arch)
     check_device_name(config.device)
-    find_dataset(config.data)
-    return config
+    path = find_dataset(config.data)
+    return config if path is None else change(config, data=str(path.resolve()))
 
 
 def _run(
@@ -184,7 +184,8 @@ def _run(
         if dry_run:
             return loop.dry_run(config, on_event=view)
         if resume:
-            return loop.resume(resume, fields, on_event=view, stop_signal=stop_signal)
+            chosen = {field: getattr(config, field) for field in fields}
+            return loop.resume(resume, chosen, on_event=view, stop_signal=stop_signal)
         return loop.train(config, out=out, name=name, force=force, on_event=view, stop_signal=stop_signal)
 
 

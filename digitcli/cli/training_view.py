@@ -22,9 +22,8 @@ class TrainingView:
     """Draws the events of a run; used as `with TrainingView() as view: train(config, on_event=view)`."""
 
     def __init__(self) -> None:
-        self.live = (
-            Live(console=console.err, auto_refresh=False, transient=True) if console.err.is_interactive else None
-        )
+        live = Live(console=console.err, auto_refresh=False, transient=True)
+        self.live = live if console.err.is_interactive else None
         self.started: RunStarted | None = None
         self.epochs: list[EpochDone] = []
 
@@ -69,6 +68,7 @@ class TrainingView:
         return f"{epoch}/{self.started.recipe.epochs}"
 
     def draw_progress(self, step: StepDone) -> Group:
+        """What the live view shows between two epochs."""
         bar = Table.grid(padding=(0, 2))
         left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
         bar.add_row(

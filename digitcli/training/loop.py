@@ -98,7 +98,7 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
         The errors of `train`, but those of the run folder.
     """
     started = time.perf_counter()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         session, state = prepare(config, None, None, on_event, lambda: None)
         _take_step(session, state, _order(session, epoch=0))
         state.seconds = time.perf_counter() - started
@@ -112,7 +112,7 @@ def _train(
     config: TrainConfig, folder: Path, saved: Saved | None, on_event: OnEvent, stop_signal: StopSignal
 ) -> TrainResult:
     started = time.perf_counter()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         session, state = prepare(config, folder, saved, on_event, stop_signal)
         if state.result:
             on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))

@@ -18,6 +18,7 @@ from digitcli.checkpoint import Header
 from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.digits import Dataset, Splits, split
 from digitcli.data.sources import load_dataset
+from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.devices import agrees_with_cpu, choose_device, describe_device
 from digitcli.errors import UsageError
 from digitcli.registry import create_model, find_architecture, recipe_of
@@ -119,6 +120,8 @@ def prepare(
     """
     recipe = recipe_of(config.arch, **config.recipe)
     device = choose_device(config.device)
+    if config.data in PUBLISHED_SETS:
+        on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
     dataset = load_dataset(config.data)
     splits = split(dataset)
     if saved and saved[0].dataset != describe(dataset, splits):
@@ -127,6 +130,10 @@ def prepare(
         )
     torch.manual_seed(config.seed)
     network = create_model(config.arch, **built_with(recipe))
+    if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
+        raise UsageError(
+            f"Architecture '{config.arch}' normalises over the batch.", "Take --batch-size 2 or more."
+        )
     if device.type == "mps" and not agrees_with_cpu(network, device):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")

@@ -95,3 +95,22 @@ def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, debug: str, traceback:
     assert done.returncode == 1
     assert ("Traceback" in done.stderr) == traceback
     assert "[red]oops" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("RuntimeError('shapes do not fit')", 1),
+        ('RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can\'t allocate memory")', 6),
+        ("torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')", 6),
+        ("MemoryError()", 6),
+    ],
+)
+def test_too_little_memory_is_the_machines_fault(error: str, code: int) -> None:
+    script = (
+        "import digitcli.catalogue as c, digitcli.cli as cli, sys, torch\n"
+        f"def fail(shipped): raise {error}\n"
+        "c.list_models = fail\nsys.argv = ['digitcli', 'models']\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr

@@ -337,3 +337,9 @@ def test_events_come_in_order(few_digits: Path, tmp_path: Path) -> None:
     assert [event.epoch for event in events if isinstance(event, EpochDone)] == [1, 2, 3]
     progress = [event.progress for event in events if isinstance(event, StepDone)]
     assert progress == sorted(progress) and progress[-1] == 1.0
+
+
+def test_a_batch_of_one_is_refused_where_the_batch_is_normalised(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="normalises over the batch"):
+        train(config(few_digits, "mlp", recipe={"batch_size": 1}), out=tmp_path / "run")
+    assert train(config(few_digits, "softmax", recipe={"batch_size": 1, "epochs": 1}), out=tmp_path / "run")

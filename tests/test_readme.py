@@ -1,0 +1,63 @@
+"""README tells the truth: its commands run, its Python runs, its tree is the tree, its pictures are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced code blocks in that language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for block in blocks("console")
+    for line in block.splitlines()
+    if line.startswith("digitcli ")
+]
+
+
+def test_the_two_commands_that_set_everything_up_are_there() -> None:
+    assert "    pip install . && digitcli train --arch cnn\n" in README
+    assert "    pip install '.[test]' && pytest\n" in README
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_commands_run(digitcli: Run, tmp_path: Path, arguments: list[str]) -> None:
+    dry = ["--dry-run"] if arguments[0] == "train" and "--print-config" not in arguments else []
+    done = digitcli(*arguments, *dry)
+    without_gpu = "cuda" in arguments and not torch.cuda.is_available()
+    assert done.returncode == (6 if without_gpu else 0), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_runs(tmp_path: Path) -> None:
+    for block in blocks("python"):
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_tree_is_the_tree() -> None:
+    tree = next(block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "digitcli/\n" in block)
+    named = set(re.findall(r"\b\w+\.py\b", tree))
+    files = [*(ROOT / "digitcli").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    assert named == {path.name for path in files if not path.name.startswith("__")}
+
+
+def test_what_is_linked_is_there() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
