@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from digitcli.data import augmentation
+from digitcli.data.augmentation import affine, augment, change_stroke_width
+from digitcli.data.mnist import load_mnist_test
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """A hundred digits, (100, 1, 28, 28) in [0, 1]."""
+    torch.manual_seed(0)
+    return torch.from_numpy(load_mnist_test().images[:100]).unsqueeze(1).float() / 255
+
+
+def test_stays_ink_on_paper_of_the_same_shape(images: torch.Tensor) -> None:
+    changed = augment(images)
+    assert changed.shape == images.shape
+    assert changed.min() >= 0 and changed.max() <= 1 + 1e-6
+    assert not torch.equal(changed, images)
+
+
+def test_leaves_its_input_alone(images: torch.Tensor) -> None:
+    before = images.clone()
+    augment(images)
+    assert torch.equal(images, before)
+
+
+def test_follows_from_the_seed(images: torch.Tensor) -> None:
+    torch.manual_seed(7)
+    first = augment(images)
+    torch.manual_seed(7)
+    assert torch.equal(augment(images), first)
+
+
+def test_without_any_change_nothing_moves(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ROTATION", "SHEAR", "SCALE", "SHIFT"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    torch.testing.assert_close(affine(images), images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_never_flips(images: torch.Tensor, axis: int) -> None:
+    """The mean of many changes of a digit is nearer to it than to its mirror image, unless it is its own."""
+    changed = torch.stack([augment(images) for _ in range(16)]).mean(dim=0)
+
+    def nearness(original: torch.Tensor) -> torch.Tensor:
+        return F.cosine_similarity(changed.flatten(1), original.flatten(1))
+
+    asymmetric = F.cosine_similarity(images.flatten(1), images.flip(axis).flatten(1)) < 0.6
+    nearer = nearness(images) > nearness(images.flip(axis))
+    assert asymmetric.sum() > 30
+    assert nearer[asymmetric].all()
+
+
+def test_ink_stays_in_the_frame(images: torch.Tensor) -> None:
+    kept = affine(images).sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))
+    assert kept.median() == pytest.approx(1.0, abs=0.1)
+    assert kept.min() > 0.6
+
+
+def test_a_quarter_gets_thicker_a_quarter_thinner_and_half_stays(images: torch.Tensor) -> None:
+    change = change_stroke_width(images).sum(dim=(1, 2, 3)) - images.sum(dim=(1, 2, 3))
+    assert (change[:25] > 0).all()
+    assert (change[25:50] < 0).all()
+    assert (change[50:] == 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_small_batches_work(images: torch.Tensor, count: int) -> None:
+    assert augment(images[:count]).shape == (count, 1, 28, 28)
