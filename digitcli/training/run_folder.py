@@ -37,9 +37,9 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
     Raises:
         OutputError: the folder holds a run already, is in use, or cannot be written.
     """
-    folder = out or (RUNS / name if name else _next_folder(arch))
-    with locked(folder):
-        if not force and any((folder / file).exists() for file in RUN_FILES):
+    chosen = out or (RUNS / name if name else None)
+    with locked(chosen or _free_folder(arch)) as folder:
+        if not force and any((folder / file).exists() for file in (RESUME_FILE, MODEL_FILE)):
             raise OutputError(
                 f"{folder} holds a run already.",
                 "Name another folder with --out, go on with --resume, or replace the run with --force.",
@@ -49,7 +49,7 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Path]:
-    """Hold the lock of a run's folder; one that was made for it goes again if nothing was saved there.
+    """Hold the lock of a run's folder; one that was new or empty goes again if nothing was saved there.
 
     Raises:
         OutputError: the folder is in use or cannot be written.
@@ -57,6 +57,7 @@ def locked(folder: Path) -> Iterator[Path]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        was_empty = not any(folder.iterdir())
         lock = FileLock(folder / LOCK_FILE, timeout=0)
         lock.acquire()
     except Timeout as error:
@@ -64,18 +65,42 @@ def locked(folder: Path) -> Iterator[Path]:
             f"{folder} is in use by another run.", "Wait for it, or name another folder."
         ) from error
     except OSError as error:
-        cause = f"The run folder {folder} cannot be written: {error.strerror or error}."
-        raise OutputError(cause, "Name another folder with --out.") from error
+        raise _unwritable(folder, error) from error
     try:
         yield folder
     finally:
-        if folder in made and not (folder / RESUME_FILE).exists():
+        if was_empty and not (folder / RESUME_FILE).exists():
             for file in (CONFIG_FILE, LOCK_FILE):
                 (folder / file).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                for path in made:
+                for path in made or [folder, RUNS][: 1 + (folder.parent == RUNS)]:
                     path.rmdir()
         lock.release()
+
+
+def _free_folder(arch: str) -> Path:
+    """Make `runs/<arch>-<n>` with the next free number, which no other run can be given."""
+    label = arch.replace("/", "-")
+    numbers = [
+        int(match[1])
+        for path in RUNS.glob(f"{label}-*")
+        if (match := re.fullmatch(re.escape(label) + r"-(\d+)", path.name))
+    ]
+    number = max(numbers, default=0) + 1
+    while True:
+        folder = RUNS / f"{label}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run was faster
+            number += 1
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    cause = f"The run folder {folder} cannot be written: {error.strerror or error}."
+    return OutputError(cause, "Name another folder with --out.")
 
 
 def read_config(folder: Path, saved: tuple[Header, dict[str, Tensor]] | None) -> TrainConfig | None:
@@ -140,13 +165,3 @@ def _csv(rows: list[EpochDone]) -> str:
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return text.getvalue()
-
-
-def _next_folder(arch: str) -> Path:
-    label = arch.replace("/", "-")
-    numbers = [
-        int(match[1])
-        for path in RUNS.glob(f"{label}-*")
-        if (match := re.fullmatch(re.escape(label) + r"-(\d+)", path.name))
-    ]
-    return RUNS / f"{label}-{max(numbers, default=0) + 1}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -343,3 +345,30 @@ def test_a_batch_of_one_is_refused_where_the_batch_is_normalised(few_digits: Pat
     with pytest.raises(UsageError, match="normalises over the batch"):
         train(config(few_digits, "mlp", recipe={"batch_size": 1}), out=tmp_path / "run")
     assert train(config(few_digits, "softmax", recipe={"batch_size": 1, "epochs": 1}), out=tmp_path / "run")
+
+
+def test_whichever_write_fails_resuming_ends_with_the_same_weights(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the first sync, at the second, and so on, until a run meets none."""
+    fields = {"arch": "softmax", "data": str(few_digits), "device": "cpu", "recipe": {"epochs": 2}}
+    train(TrainConfig(**fields), out=tmp_path / "undisturbed")
+    fsync = os.fsync
+    for failing in itertools.count():
+        folder, syncs = tmp_path / f"run-{failing}", itertools.count()
+
+        def full(descriptor: int, failing: int = failing, syncs: Iterator[int] = syncs) -> None:
+            if next(syncs) == failing:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        try:
+            train(TrainConfig(**fields), out=folder)
+            break
+        except OutputError:
+            monkeypatch.setattr(os, "fsync", fsync)
+            assert not folder.exists() or not list(folder.glob("*.part"))
+            resume(folder, fields)
+            assert_same_run(folder, tmp_path / "undisturbed")
+    assert failing > 20

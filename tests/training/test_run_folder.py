@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from digitcli.checkpoint import RESUME_FILE
+from digitcli.errors import ModelError, OutputError
+from digitcli.training.run_folder import locked, new_run, read_config
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_numbers_go_on_after_the_highest(tmp_path: Path) -> None:
+    for name in ("cnn-2", "cnn-9", "cnn-x", "cnn-10b", "lenet5-30"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    with new_run("cnn", None, None, force=False) as folder:
+        assert folder == Path("runs/cnn-10")
+
+
+def test_runs_started_together_get_numbers_of_their_own() -> None:
+    with new_run("cnn", None, None, force=False) as first, new_run("cnn", None, None, force=False) as second:
+        assert {str(first), str(second)} == {"runs/cnn-1", "runs/cnn-2"}
+
+
+def test_a_faster_run_takes_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("runs/cnn-1").mkdir(parents=True)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([]))  # it was not there yet when we looked
+    with new_run("cnn", None, None, force=False) as folder:
+        assert folder == Path("runs/cnn-2")
+
+
+def test_a_run_that_comes_to_nothing_leaves_nothing(tmp_path: Path) -> None:
+    for out in (None, Path("deep/inside"), tmp_path / "absolute"):
+        with pytest.raises(RuntimeError), new_run("cnn", out, None, force=False) as folder:
+            (folder / "config.json").write_text("{}")
+            raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(RuntimeError), new_run("cnn", Path("mine"), None, force=False):
+        raise RuntimeError
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
+
+
+def test_what_was_saved_is_never_removed(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_run("cnn", Path("run"), None, force=False) as folder:
+        (folder / RESUME_FILE).write_text("saved")
+        raise RuntimeError
+    assert (tmp_path / "run" / RESUME_FILE).exists()
+
+
+def test_a_lock_ends_with_its_holder() -> None:
+    with locked(Path("run")), pytest.raises(OutputError, match="in use"), locked(Path("run")):
+        pass
+    with locked(Path("run")):
+        pass
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"), locked(Path("run")):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"config": {"surprise": 1}}', '{"config": {"seed": -1}}']
+)
+def test_damaged_choices_are_a_model_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match="damaged"):
+        read_config(tmp_path, None)
+
+
+def test_no_choices_where_none_were_stored(tmp_path: Path) -> None:
+    assert read_config(tmp_path, None) is None
