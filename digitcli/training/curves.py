@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -35,9 +36,20 @@ def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:
     )
 
 
+def _round_step(least: float) -> float:
+    """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
+    if least <= 0:
+        return 1.0
+    power = 10 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least)
+
+
 def _panel(offset: int, title: str, series: dict[str, list[float]]) -> str:
     """One diagram: a grid from 0 to the largest value, a line and a legend entry for each series."""
-    top_value = max(max(values) for values in series.values()) * 1.05 or 1.0
+    largest = max(max(values) for values in series.values())
+    tick = _round_step(largest / 4)
+    ticks = max(1, math.ceil(largest / tick))
+    top_value = tick * ticks
     count = max(len(values) for values in series.values())
     left, right = offset + LEFT, offset + PANEL_WIDTH - RIGHT
     lower = HEIGHT - BOTTOM
@@ -49,8 +61,7 @@ def _panel(offset: int, title: str, series: dict[str, list[float]]) -> str:
         return lower - (lower - TOP) * value / top_value
 
     parts = [f'<text x="{left}" y="20">{title}</text>']
-    for quarter in range(5):
-        value = top_value * quarter / 4
+    for value in (tick * number for number in range(ticks + 1)):
         y = up(value)
         parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
