@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from digitcli.architectures.summary import Summary, summarise
 from digitcli.checkpoint import Header, read_header, shipped_models
+from digitcli.errors import ModelError, did_you_mean
 from digitcli.inference import open_model
 from digitcli.registry import architectures, create_model, find_architecture
 
@@ -54,8 +56,14 @@ def describe_model(name: str) -> ModelDescription:
     """The layers of an architecture, a shipped model, a checkpoint file or a run folder.
 
     Raises:
-        UsageError, ModelError: neither an architecture nor a model.
+        ModelError: neither an architecture nor a model, or a damaged or foreign file.
     """
+    known = {**architectures(), **shipped_models()}
+    if name not in known and not Path(name).exists():
+        raise ModelError(
+            f"There is no architecture, shipped model, checkpoint or run folder '{name}'.",
+            did_you_mean(name, known),
+        )
     if name in architectures() and name not in shipped_models():
         network, header = create_model(name), None
     else:

@@ -44,7 +44,7 @@ def test_shows_the_layers_of_an_architecture_without_weights(digitcli: Run) -> N
 @pytest.mark.parametrize("name", ["cmm", "none.safetensors"])
 def test_an_unknown_model_ends_with_code_5(digitcli: Run, name: str) -> None:
     done = digitcli("models", name)
-    assert done.returncode == 5 and "Traceback" not in done.stderr
+    assert done.returncode == 5 and "cnn" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_damaged_checkpoint_ends_with_code_5(digitcli: Run, tmp_path: Path) -> None:
