@@ -40,7 +40,7 @@ def _round_step(least: float) -> float:
     """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
     if least <= 0:
         return 1.0
-    power = 10 ** math.floor(math.log10(least))
+    power = math.pow(10, math.floor(math.log10(least)))
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least)
 
 

@@ -30,6 +30,7 @@ from digitcli.training.session import (
     StopSignal,
     count_parameters,
     derive_seed,
+    finished,
     merge,
     prepare,
 )
@@ -88,6 +89,9 @@ def resume(
         config = merge(run_folder.read_config(folder, saved), changes)
         if saved is None:
             on_event(Notice(f"Nothing was saved in {folder} yet; the run starts from the beginning."))
+        elif result := finished(saved):
+            on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))
+            return result
         return _train(config, folder, saved, on_event, stop_signal)
 
 
@@ -114,9 +118,6 @@ def _train(
     started = time.perf_counter()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         session, state = prepare(config, folder, saved, on_event, stop_signal)
-        if state.result:
-            on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))
-            return state.result
         if saved is None:
             run_folder.begin(folder, session.describe())
         clock_zero = time.perf_counter() - state.seconds

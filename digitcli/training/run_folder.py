@@ -139,14 +139,14 @@ def begin(folder: Path, config: dict[str, Any]) -> None:
 
 
 def save(folder: Path, header: Header, state: TrainingState) -> None:
-    """Write the state, then what follows from it: the model, the metrics and their curves.
+    """Write the state and, after an epoch, what follows from it: the model, the metrics and their curves.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written; what was saved before is as it was.
     """
     training = {**header.training, **state.counters()}
     write_checkpoint(folder / RESUME_FILE, dataclasses.replace(header, training=training), state.tensors())
-    if state.history:
+    if state.history and state.step == 0:  # in the middle of an epoch, weights and figures would not match
         write_model(folder, header, state)
         write_whole(folder / METRICS_FILE, _csv(state.history).encode())
         write_whole(folder / CURVES_FILE, draw_curves(header.architecture, state.history).encode())

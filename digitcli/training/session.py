@@ -20,9 +20,9 @@ from digitcli.data.digits import Dataset, Splits, split
 from digitcli.data.sources import load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.devices import agrees_with_cpu, choose_device, describe_device
-from digitcli.errors import UsageError
+from digitcli.errors import ModelError, UsageError
 from digitcli.registry import create_model, find_architecture, recipe_of
-from digitcli.training.events import Notice, OnEvent, RunStarted
+from digitcli.training.events import Notice, OnEvent, RunStarted, TrainResult
 from digitcli.training.optimization import create_average, create_optimizer
 from digitcli.training.state import TrainingState
 
@@ -148,6 +148,19 @@ def prepare(
     session = Session(config, recipe, dataset, splits, images, labels, folder, on_event, stop_signal)
     _report_start(session, state)
     return session, state
+
+
+def finished(saved: Saved) -> TrainResult | None:
+    """The result of a run that is over, or None.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    result = saved[0].training.get("result")
+    try:
+        return TrainResult(**result) if result else None
+    except TypeError as error:
+        raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error
 
 
 def merge(stored: TrainConfig | None, changes: Mapping[str, Any]) -> TrainConfig:

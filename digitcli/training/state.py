@@ -96,7 +96,6 @@ class TrainingState:
             for name, value in counters.items():
                 setattr(self, name, value)
             self.history = [EpochDone(**row) for row in counters["history"]]
-            self.result = TrainResult(**counters["result"]) if counters["result"] else None
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"The saved state does not fit this run: {error}.", "Start a new run."
