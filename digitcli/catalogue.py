@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from digitcli.architectures.summary import Summary, summarise
 from digitcli.checkpoint import Header, read_header, shipped_models
@@ -17,17 +18,18 @@ class ModelRow:
     """An architecture, with what is known of its shipped weights.
 
     `size_bytes` is the shipped file, or else what the parameters take as float32; `accuracy` is that of the
-    shipped weights on the test set they were judged by, from 0 to 1.
+    shipped weights on the test set they were judged by, from 0 to 1. A plug-in that cannot be imported has
+    no figures.
     """
 
     name: str
     family: str
     task: str
     paper: str
-    parameters: int
-    macs: int
+    parameters: int | None
+    macs: int | None
     shipped: bool
-    size_bytes: int
+    size_bytes: int | None
     accuracy: float | None
 
 
@@ -45,7 +47,7 @@ def list_models(shipped_only: bool = False) -> list[ModelRow]:
     """Every architecture and every shipped model.
 
     Raises:
-        ModelError: shipped weights are damaged, or a plug-in cannot be imported.
+        ModelError: shipped weights are damaged.
     """
     shipped = shipped_models()
     names = [*architectures(), *(name for name in shipped if name not in architectures())]
@@ -59,15 +61,13 @@ def describe_model(name: str) -> ModelDescription:
         ModelError: neither an architecture nor a model, or a damaged or foreign file.
     """
     known = {**architectures(), **shipped_models()}
-    if name not in known and not Path(name).exists():
-        raise ModelError(
-            f"There is no architecture, shipped model, checkpoint or run folder '{name}'.",
-            did_you_mean(name, known),
-        )
     if name in architectures() and name not in shipped_models():
         network, header = create_model(name), None
-    else:
+    elif name in known or os.path.lexists(name):
         network, header = open_model(name)
+    else:
+        cause = f"There is no architecture, shipped model, checkpoint or run folder '{name}'."
+        raise ModelError(cause, did_you_mean(name, known))
     architecture = find_architecture(header.architecture if header else name)
     description = architecture.load().__doc__ or ""
     return ModelDescription(name, description, summarise(network, architecture.task), header)
@@ -77,17 +77,19 @@ def _row(name: str) -> ModelRow:
     path = shipped_models().get(name)
     header = read_header(path) if path else None
     architecture = find_architecture(header.architecture if header else name)
-    summary = summarise(
-        create_model(architecture.name, **(header.arguments if header else {})), architecture.task
-    )
+    summary = None
+    with contextlib.suppress(ModelError):  # a plug-in that cannot be imported must not hide the others
+        network = create_model(architecture.name, **(header.arguments if header else {}))
+        summary = summarise(network, architecture.task)
+    float32_bytes = 4 * summary.parameters if summary else None
     return ModelRow(
         name=name,
         family=architecture.family,
         task=architecture.task,
         paper=architecture.paper,
-        parameters=summary.parameters,
-        macs=summary.macs,
+        parameters=summary.parameters if summary else None,
+        macs=summary.macs if summary else None,
         shipped=path is not None,
-        size_bytes=path.stat().st_size if path else 4 * summary.parameters,
+        size_bytes=path.stat().st_size if path else float32_bytes,
         accuracy=header.metrics.get("test_accuracy") if header else None,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,12 +98,12 @@ def read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def read_header(path: Path) -> Header:
-    """The header alone, without torch and without verifying the tensors.
+    """The header alone, without torch and without reading the tensors.
 
     Raises:
         ModelError: missing, damaged, foreign, newer than this digitcli, or a pickle.
     """
-    return _header(_metadata(_content(path), path), path)
+    return _header(_metadata(_content(path, header_only=True), path), path)
 
 
 def shipped_models() -> dict[str, Path]:
@@ -125,27 +126,35 @@ def find_checkpoint(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     path = Path(name)
-    if path.is_dir():
-        if (path / MODEL_FILE).is_file():
-            return path / MODEL_FILE
-        raise ModelError(
-            f"The folder {path} holds no {MODEL_FILE}.", "Name the folder of a run that has saved."
-        )
-    if path.exists():
-        return path
+    try:
+        if path.is_dir():
+            if (path / MODEL_FILE).is_file():
+                return path / MODEL_FILE
+            remedy = "Name the folder of a run that has ended an epoch."
+            raise ModelError(f"The folder {path} holds no {MODEL_FILE}.", remedy)
+        if path.exists():
+            return path
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name} cannot be read: {error}.", "Name another file.") from error
     raise ModelError(
         f"There is no model '{name}': neither a shipped name, nor a checkpoint file, nor a run folder.",
         did_you_mean(name, shipped) if shipped else "Train one: digitcli train --arch cnn",
     )
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, header_only: bool = False) -> bytes:
+    """All bytes of a regular file, or those of its header."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror or error}.", "Name another file."
-        ) from error
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path} is no regular file.", "Name another file.")
+        with path.open("rb") as file:
+            if not header_only:
+                return file.read()
+            start = file.read(8)
+            return start + file.read(min(int.from_bytes(start, "little"), HEADER_LIMIT_BYTES))
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"{path} cannot be read: {cause}.", "Name another file.") from error
 
 
 def _metadata(content: bytes, path: Path) -> dict[str, str]:
@@ -160,7 +169,8 @@ def _metadata(content: bytes, path: Path) -> dict[str, str]:
                 "digitcli opens none; train the model with digitcli, which writes safetensors.",
             ) from error
         raise ModelError(f"{path} is not a checkpoint, or a damaged one: {error}.", FETCH_ANEW) from error
-    if not isinstance(metadata, dict) or not {"digitcli", "sha256"} <= metadata.keys():
+    ours = ("digitcli", "sha256")
+    if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ours):
         raise ModelError(f"{path} was not written by digitcli.", "Train the model with digitcli train.")
     return metadata
 
@@ -196,8 +206,11 @@ def _header(metadata: dict[str, str], path: Path) -> Header:
                 raise TypeError(f"{entry.name} is {getattr(header, entry.name)!r}")
         if not 0 < header.temperature < float("inf"):
             raise ValueError(f"temperature is {header.temperature}")
+        for name, value in header.metrics.items():
+            if not isinstance(value, int | float | None):
+                raise TypeError(f"{name} is {value!r}")
         return header
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path} has a damaged header: {error}.", FETCH_ANEW) from error
 
 
@@ -211,8 +224,8 @@ def _seal(content: bytes) -> bytes:
 def _digest(content: bytes, digest: str, path: Path) -> str:
     """SHA-256 over every byte but the digest's own characters."""
     text = _header_text(content)
-    sealed = DIGEST_KEY + digest.encode()
-    if len(digest) != len(UNSEALED) or text.count(sealed) != 1:
+    sealed = DIGEST_KEY + digest.encode(errors="replace")
+    if not re.fullmatch("[0-9a-f]{64}", digest) or text.count(sealed) != 1:
         raise ModelError(f"{path} is damaged: it has no SHA-256.", FETCH_ANEW)
     start = 8 + text.index(sealed) + len(DIGEST_KEY)
     view = memoryview(content)

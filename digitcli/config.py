@@ -55,6 +55,9 @@ class Recipe:
         _check_choice(self, "optimizer", get_args(Optimizer))
         _check_choice(self, "schedule", get_args(Schedule))
         _check_choice(self, "loss", get_args(Loss))
+        _check_type(self, "augment", bool, "true or false")
+        if self.label_smoothing > 0 and self.loss != "cross_entropy":
+            raise UsageError(f"--label-smoothing does not go with {self.loss}.", "Leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,9 @@ class TrainConfig:
         _check(self, "seed", lambda value: 0 <= value < 2**63, "from 0 up to 2**63 - 1")
         _check(self, "time_seconds", lambda value: value is None or value > 0, "above 0")
         _check(self, "patience", lambda value: value is None or value >= 1, "at least 1")
+        for name in ("arch", "data", "device"):
+            _check_type(self, name, str, "a text")
+        _check_type(self, "recipe", Mapping, "a table")
         known = [entry.name for entry in dataclasses.fields(Recipe)]
         for name in self.recipe:
             if name not in known:
@@ -148,7 +154,7 @@ def settings_of(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
 
 def as_toml(settings: Mapping[str, Any]) -> str:
     """Flat settings as a TOML file; JSON writes strings, numbers and truth values the way TOML does."""
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
 
 
 def parse_duration(text: str | float) -> float:
@@ -178,10 +184,17 @@ def _check(settings: Any, name: str, holds: Callable[[Any], bool], must_be: str)
     expected = {entry.name: entry.type for entry in dataclasses.fields(settings)}[name]
     whole = str(expected).startswith("int")
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) or value is None and "None" in str(expected)):
+    finite = number and (isinstance(value, int) or math.isfinite(value))
+    if not (finite or value is None and "None" in str(expected)):
         raise UsageError(f"{spoken(name)} is {value!r}.", f"It must be a {'whole ' * whole}number {must_be}.")
     if not holds(value):
         raise UsageError(f"{spoken(name)} is {value}.", f"It must be {must_be}.")
+
+
+def _check_type(settings: Any, name: str, kind: type, must_be: str) -> None:
+    value = getattr(settings, name)
+    if not isinstance(value, kind):
+        raise UsageError(f"{spoken(name)} is {value!r}.", f"It must be {must_be}.")
 
 
 def _check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -20,22 +23,58 @@ SPARKS = "▁▂▃▄▅▆▇█"
 PIPE_WIDTH = 200  # nobody's window: what is read by a program or later must not be cut
 
 
-def open_console(stderr: bool) -> Console:
-    """A console on stdout or stderr, wide where that is no terminal."""
-    console = Console(stderr=stderr, highlight=False)
+class LenientStderr(io.TextIOBase):
+    """Standard error as long as anybody reads it: what is said to people must never stop the work."""
+
+    @property
+    def stream(self) -> IO[str] | None:
+        """Standard error itself, also while one of rich's live displays stands in for it."""
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of standard error."""
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether a person looks at a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def fileno(self) -> int:
+        """That of standard error."""
+        if self.stream is None:
+            raise OSError("there is no standard error")
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            if self.stream is not None:
+                self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            if self.stream is not None:
+                self.stream.flush()
+
+
+def open_console(file: IO[str] | None) -> Console:
+    """A console on a file, or on stdout where there is none; wide where that is no terminal."""
+    console = Console(file=file, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console
 
 
-out = open_console(stderr=False)
-err = open_console(stderr=True)
+out = open_console(None)
+err = open_console(cast("IO[str]", LenientStderr()))
 
 
 def show_json(result: Any) -> None:
     """A result as JSON on stdout."""
-    text = json.dumps(result, default=dataclasses.asdict, indent=2, ensure_ascii=False)
-    print(text)
+    print(json.dumps(result, default=dataclasses.asdict, indent=2))
 
 
 def show_table(table: RenderableType) -> None:
@@ -56,7 +95,7 @@ def pairs(rows: Mapping[str, str]) -> Table:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, escape(printable(value)))
+        table.add_row(escape(printable(name)), escape(printable(value)))
     return table
 
 
@@ -70,11 +109,14 @@ def sparkline(values: Sequence[float]) -> str:
 def printable(text: str) -> str:
     """Text that cannot steer the terminal or break its encoding: file names may hold anything."""
     return "".join(
-        char
-        if char.isprintable() or char == "\n"
-        else char.encode("unicode_escape", "surrogatepass").decode()
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
     )
+
+
+def thousands(number: int | None) -> str:
+    """A number as people read it, e.g. 3,274,634."""
+    return "" if number is None else f"{number:,}"
 
 
 def percent(fraction: float | None) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from digitcli.checkpoint import Header, find_checkpoint, read_checkpoint
-from digitcli.errors import ModelError, UsageError
+from digitcli.devices import agrees_with_cpu
+from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.registry import create_model
 
 BATCH_SIZE = 512
@@ -22,6 +25,7 @@ def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
 
     Raises:
         ModelError: no such model, a damaged or foreign file, or models of different tasks.
+        EnvironmentFault: the device computes wrongly.
     """
     if not names:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
@@ -29,6 +33,8 @@ def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
     if len({header.task for _, header in members}) > 1:
         raise ModelError("Models of different tasks cannot be averaged.", "Name models of one task.")
     network = members[0][0] if len(members) == 1 else Average(members)
+    if torch.device(device).type == "mps" and not agrees_with_cpu(network, torch.device(device)):
+        raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
     return network.to(device).eval()
 
 
@@ -41,17 +47,34 @@ def open_model(name: str) -> tuple[nn.Module, Header]:
     path = find_checkpoint(name)
     header, tensors = read_checkpoint(path)
     try:
+        _check_shapes(header, tensors)
         network = create_model(header.architecture, **header.arguments)
         network.load_state_dict(tensors)
     except UsageError as error:
-        raise ModelError(
-            f"{path} needs an architecture that is not here: {error.cause}", error.remedy
-        ) from error
-    except RuntimeError as error:
-        raise ModelError(
-            f"{path} does not fit its architecture '{header.architecture}'.", str(error)
-        ) from error
+        cause = f"{path} needs an architecture that is not here: {error.cause}"
+        raise ModelError(cause, error.remedy) from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        cause = f"{path} does not fit its architecture '{header.architecture}': {error}"
+        raise ModelError(cause, "Fetch or train it again.") from error
     return network.eval(), header
+
+
+def _check_shapes(header: Header, tensors: dict[str, Tensor]) -> None:
+    """Compare the shapes a header asks for with those of the file before any memory is taken for them.
+
+    Raises:
+        ValueError: they differ.
+    """
+    with contextlib.suppress(NotImplementedError), torch.device("meta"):
+        expected = create_model(header.architecture, **header.arguments).state_dict()
+        wrong = sorted(expected.keys() ^ tensors.keys())
+        wrong += [
+            name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape
+        ]
+        if wrong:
+            raise ValueError(
+                f"{len(wrong)} tensors are missing, foreign or of another shape, such as {wrong[0]}."
+            )
 
 
 class Average(nn.Module):
@@ -77,8 +100,9 @@ def infer(network: nn.Module, images: Tensor | npt.NDArray[np.uint8], batch_size
     The network computes where its weights are, in evaluation mode, and is left as it was.
     """
     if not isinstance(images, Tensor):
-        images = torch.from_numpy(np.require(images, requirements="W"))
-    device = next(network.parameters()).device
+        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+    parameter = next(network.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
     was_training = network.training
     network.eval()
     try:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["digit", "line"]
+RECIPES = "digitcli.architectures.recipes:RECIPES"
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",
@@ -40,7 +41,7 @@ class Architecture:
         """
         try:
             builder: Callable[..., nn.Module] = EntryPoint(self.name, self.target, "").load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # a plug-in may raise anything
             raise ModelError(
                 f"Architecture '{self.name}' cannot be imported from {self.target}: {error}",
                 "Reinstall or remove the package that provides it.",
@@ -104,39 +105,47 @@ def find_architecture(name: str) -> Architecture:
     return table[name]
 
 
-def create_model(name: str, **arguments: Any) -> nn.Module:
+def create_model(name: str, /, **arguments: Any) -> nn.Module:
     """Build an architecture with fresh weights, e.g. `create_model("cnn", dropout=0.2)`.
 
     Raises:
         UsageError: an unknown architecture, or an argument it does not take.
+        ModelError: a plug-in cannot be imported.
     """
     builder = find_architecture(name).load()
-    accepted = accepted_arguments(name)
+    accepted = inspect.signature(builder).parameters
     for argument in arguments:
         if argument not in accepted:
             raise UsageError(
                 f"Architecture '{name}' takes no argument '{argument}'.",
                 did_you_mean(argument, accepted) if accepted else "It takes none.",
             )
+    if "dropout" in accepted:
+        arguments = {"dropout": recipe_of(name).dropout, **arguments}
     return builder(**arguments)
 
 
-def accepted_arguments(name: str) -> dict[str, Any]:
-    """The arguments an architecture can be built with, and their defaults."""
-    parameters = inspect.signature(find_architecture(name).load()).parameters
-    return {parameter.name: parameter.default for parameter in parameters.values()}
-
-
-def recipe_of(name: str, **changes: Any) -> Recipe:
-    """The whole recipe an architecture is trained by, with those changes.
+def recipe_of(name: str, /, **changes: Any) -> Recipe:
+    """The whole recipe an architecture is trained by, with those changes. Ours load no torch.
 
     Raises:
         UsageError: a value out of range, or dropout for an architecture that has none.
+        ModelError: a plug-in cannot be imported.
     """
-    recipe: Recipe = getattr(find_architecture(name).load(), "recipe", Recipe())
-    accepted = accepted_arguments(name)
-    if "dropout" in accepted:
-        changes = {"dropout": accepted["dropout"], **changes}
-    elif changes.get("dropout") is not None:
+    recipe = _stored_recipe(find_architecture(name))
+    if recipe.dropout is None and changes.get("dropout") is not None:
         raise UsageError(f"Architecture '{name}' has no dropout.", "Leave --dropout out.")
     return change(recipe, **changes)
+
+
+def _stored_recipe(architecture: Architecture) -> Recipe:
+    """From our table, or from a plug-in's function, which may carry one as its attribute `recipe`."""
+    if architecture in ARCHITECTURES:
+        recipes: dict[str, Recipe] = EntryPoint("recipes", RECIPES, "").load()
+        return recipes[architecture.name]
+    builder = architecture.load()
+    recipe: Recipe = getattr(builder, "recipe", Recipe())
+    dropout = inspect.signature(builder).parameters.get("dropout")
+    if recipe.dropout is None and dropout is not None:
+        return change(recipe, dropout=dropout.default)
+    return recipe

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import random
 import re
@@ -14,6 +15,7 @@ from safetensors.torch import save
 from digitcli import checkpoint
 from digitcli.checkpoint import Header, find_checkpoint, read_checkpoint, read_header, write_checkpoint
 from digitcli.errors import ModelError, OutputError
+from digitcli.registry import recipe_of
 
 HEADER = Header(architecture="softmax", dataset={"name": "mnist", "digest": "ab" * 32}, temperature=1.25)
 TENSORS = {"weight": torch.arange(12.0).reshape(3, 4), "half": torch.ones(2, dtype=torch.float16)}
@@ -90,7 +92,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> No
     """The first bytes are the length of the header, and 0x0580 is how a pickle begins."""
     path = tmp_path / "model.safetensors"
     for padding in range(0x0600):
-        write_checkpoint(path, dataclasses.replace(HEADER, metrics={"padding": "x" * padding}), TENSORS)
+        write_checkpoint(path, dataclasses.replace(HEADER, dataset={"name": "x" * padding}), TENSORS)
         if path.read_bytes().startswith(b"\x80\x05"):
             break
     assert path.read_bytes().startswith(b"\x80\x05")
@@ -128,6 +130,7 @@ def test_a_newer_format_asks_for_an_update(path: Path) -> None:
         {"metrics": []},
         {"format_version": "one"},
         {"surprise": 1},
+        {"metrics": {"test_accuracy": "x"}},
     ],
 )
 def test_a_header_of_wrong_types_is_damaged(path: Path, change: dict[str, object]) -> None:
@@ -151,6 +154,47 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
     write_checkpoint(path, HEADER, {"weight": torch.tensor([1.0, value])})
     with pytest.raises(ModelError, match="not finite"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"sha256": "x"}, {"sha256": "\ud800" * 64}, {"sha256": 5}, {"digitcli": {}}]
+)
+def test_strange_metadata_is_a_model_error(path: Path, metadata: dict[str, object]) -> None:
+    content = path.read_bytes()
+    entries = json.loads(checkpoint._header_text(content))
+    entries["__metadata__"] |= metadata
+    text = json.dumps(entries).encode()
+    path.write_bytes(
+        len(text).to_bytes(8, "little") + text + content[8 + len(checkpoint._header_text(content)) :]
+    )
+    with pytest.raises(ModelError):
+        read_checkpoint(path)
+
+
+def test_a_header_nested_too_deeply_is_a_model_error(path: Path) -> None:
+    content = save(TENSORS, {"digitcli": "[" * 100_000, "sha256": checkpoint.UNSEALED})
+    path.write_bytes(checkpoint._seal(content))
+    with pytest.raises(ModelError, match="damaged header"):
+        read_checkpoint(path)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ModelError, match="no regular file"):
+        read_checkpoint(tmp_path / "fifo")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_a_model_error(name: str) -> None:
+    with pytest.raises(ModelError):
+        find_checkpoint(name)
+
+
+@pytest.mark.parametrize("name", sorted(checkpoint.shipped_models()))
+def test_shipped_weights_are_seed_0_of_their_recipe(name: str) -> None:
+    header = read_header(checkpoint.shipped_models()[name])
+    assert header.seed == 0
+    assert header.recipe == dataclasses.asdict(recipe_of(header.architecture))
 
 
 def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_what_is_no_duration(text: str) -> None:
         ("optimizer", "luck"),
         ("schedule", "none"),
         ("loss", "hinge"),
+        ("augment", "no"),
     ],
 )
 def test_a_recipe_refuses_what_cannot_be_meant(setting: str, value: object) -> None:
@@ -57,7 +58,23 @@ def test_a_recipe_refuses_what_cannot_be_meant(setting: str, value: object) -> N
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize(("setting", "value"), [("seed", -1), ("patience", 0), ("time_seconds", 0)])
+def test_label_smoothing_belongs_to_cross_entropy() -> None:
+    with pytest.raises(UsageError, match="--label-smoothing"):
+        recipe_of("sigmoid_mlp", label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("seed", -1),
+        ("seed", 10**400),
+        ("patience", 0),
+        ("time_seconds", 0),
+        ("arch", 5),
+        ("data", 5),
+        ("device", 5),
+    ],
+)
 def test_a_configuration_refuses_what_cannot_be_meant(setting: str, value: int) -> None:
     with pytest.raises(UsageError):
         TrainConfig(**{setting: value})
@@ -76,6 +93,11 @@ def test_printed_settings_make_the_same_run(name: str) -> None:
     again = TrainConfig(**configured(tomllib.loads(printed)))
     assert recipe_of(name, **again.recipe) == recipe_of(name, epochs=3)
     assert (again.arch, again.seed, again.patience, again.data) == (name, 7, 2, "mnist")
+
+
+def test_printed_settings_keep_any_path() -> None:
+    config = TrainConfig(data='/tmp/\U0001f600 "ziffern"\\n.npz')
+    assert tomllib.loads(as_toml(settings_of(config, recipe_of("cnn"))))["data"] == config.data
 
 
 def test_printed_settings_of_a_run_by_the_clock_name_no_epochs() -> None:

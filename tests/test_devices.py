@@ -60,3 +60,7 @@ def test_a_wrong_device_is_found_out() -> None:
             return self.network(images) + 0.1 * (WrongElsewhere.answers > 1)
 
     assert not devices.agrees_with_cpu(WrongElsewhere(), torch.device("cpu"))
+
+
+def test_a_device_that_lacks_an_operation_is_not_trusted() -> None:
+    assert not devices.agrees_with_cpu(create_model("cnn"), torch.device("meta"))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli import inference
 from digitcli.checkpoint import Header, shipped_models, write_checkpoint
 from digitcli.data.digits import Digits
-from digitcli.errors import ModelError
+from digitcli.errors import EnvironmentFault, ModelError
 from digitcli.evaluation.metrics import accuracy
 from digitcli.inference import infer, load_model, open_model
 from digitcli.registry import create_model
@@ -84,3 +85,33 @@ def test_half_precision_on_disk_computes_in_float32(tmp_path: Path) -> None:
     loaded = load_model(str(tmp_path / "half.safetensors"))
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     np.testing.assert_allclose(loaded.state_dict()["2.weight"], half["2.weight"].float())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"hidden": "x"}, {"dropout": 5}, {"name": "x"}, {"hidden": 10**9}, {"hidden": -1}, {"no_such": 1}],
+    ids=str,
+)
+def test_arguments_that_cannot_be_meant_are_a_model_error(
+    tmp_path: Path, arguments: dict[str, object]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, Header(architecture="mlp", arguments=arguments), create_model("mlp").state_dict())
+    with pytest.raises(ModelError):
+        load_model(str(path))
+
+
+def test_images_in_any_order_in_memory_are_taken(digits: Digits) -> None:
+    network = create_model("softmax")
+    turned = infer(network, digits.images[:8][::-1])
+    torch.testing.assert_close(turned.flip(0), infer(network, digits.images[:8]))
+
+
+def test_a_network_without_parameters_answers(digits: Digits) -> None:
+    assert infer(torch.nn.Flatten(), digits.images[:3]).shape == (3, 784)
+
+
+def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "agrees_with_cpu", lambda network, device: False)
+    with pytest.raises(EnvironmentFault, match="MPS"):
+        load_model("cnn", device="mps")

@@ -100,6 +100,9 @@ def test_no_torch_where_none_is_needed(code: str) -> None:
         ["train", "--lr", "-1"],
         ["train", "--time", "soon"],
         ["train", "--optimizer", "luck"],
+        ["train", "--arch", "softmax", "--dropout", "0.5"],
+        ["train", "--out", "a", "--resume", "b"],
+        ["train", "--print-config"],
     ],
     ids=" ".join,
 )

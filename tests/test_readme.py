@@ -57,6 +57,10 @@ def test_the_tree_is_the_tree() -> None:
     assert named == {path.name for path in files if not path.name.startswith("__")}
 
 
+def test_every_figure_is_filled_in() -> None:
+    assert "RESULTS_" not in README
+
+
 def test_what_is_linked_is_there() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert links

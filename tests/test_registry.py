@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import inspect
+import sys
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 from torch import nn
 
 from digitcli import registry
+from digitcli.architectures.recipes import RECIPES
+from digitcli.catalogue import list_models
 from digitcli.config import Recipe
 from digitcli.errors import ModelError, UsageError
 
@@ -48,6 +52,34 @@ def test_a_plugin_cannot_take_a_name_of_ours(plugins) -> None:
     plugins(cnn="torch.nn:Flatten")
     with pytest.raises(UsageError, match="Two architectures are named 'cnn'"):
         registry.architectures()
+
+
+def test_a_plugin_brings_its_own_recipe_and_dropout(plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spikenet(dropout: float = 0.25) -> nn.Module:
+        return nn.Dropout(dropout)
+
+    spikenet.recipe = Recipe(epochs=3)
+    monkeypatch.setattr(sys.modules[__name__], "spikenet", spikenet, raising=False)
+    plugins(spikenet=f"{__name__}:spikenet")
+    assert registry.recipe_of("spikenet") == Recipe(epochs=3, dropout=0.25)
+    assert registry.create_model("spikenet").p == 0.25
+
+
+def test_a_plugin_that_fails_in_its_own_way_is_a_model_error(plugins, tmp_path, monkeypatch) -> None:
+    (tmp_path / "failing_plugin.py").write_text("raise ZeroDivisionError('oops')")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins(spikenet="failing_plugin:spikenet")
+    with pytest.raises(ModelError, match="oops"):
+        registry.create_model("spikenet")
+    rows = {row.name: row for row in list_models()}
+    assert rows["spikenet"].parameters is None and rows["cnn"].parameters == 3_274_634
+
+
+@pytest.mark.parametrize("row", registry.ARCHITECTURES, ids=lambda row: row.name)
+def test_every_architecture_of_ours_has_a_recipe(row: registry.Architecture) -> None:
+    takes_dropout = "dropout" in inspect.signature(row.load()).parameters
+    assert (RECIPES[row.name].dropout is not None) == takes_dropout
+    assert len(RECIPES) == len(registry.ARCHITECTURES)
 
 
 def test_an_unknown_name_gets_suggestions() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise, trained_with
+from digitcli.architectures.layers import Normalise
 
 CLASSES = 10
 
 
-@trained_with(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999)
 def lenet5() -> nn.Module:
     """LeNet-5: three convolutions, two of them averaged down, and two fully connected layers.
 
@@ -34,8 +33,7 @@ def lenet5() -> nn.Module:
     )
 
 
-@trained_with(epochs=6, lr=2e-3, weight_decay=0.05, augment=True, ema=0.999)
-def cnn(dropout: float = 0.5) -> nn.Module:
+def cnn(dropout: float) -> nn.Module:
     """Two 5x5 convolutions with max-pooling, a hidden layer of 1,024 units and dropout.
 
     The layers of LeCun et al., 1998, with the ReLU, max-pooling and dropout of Krizhevsky, Sutskever &

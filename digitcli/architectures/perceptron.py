@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise, trained_with
+from digitcli.architectures.layers import Normalise
 
 PIXELS, CLASSES = 28 * 28, 10
 
 
-@trained_with(epochs=20, lr=1e-3)
 def softmax() -> nn.Module:
     """Softmax regression: one linear layer.
 
@@ -19,9 +18,6 @@ def softmax() -> nn.Module:
     return nn.Sequential(Normalise(), nn.Flatten(), nn.Linear(PIXELS, CLASSES))
 
 
-@trained_with(
-    epochs=30, batch_size=10, optimizer="sgd", lr=0.5, schedule="constant", warmup=0.0, loss="squared_error"
-)
 def sigmoid_mlp(hidden: int = 100) -> nn.Module:
     """The textbook network: one hidden layer of sigmoid units, a sigmoid output, squared error, plain SGD.
 
@@ -31,8 +27,7 @@ def sigmoid_mlp(hidden: int = 100) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, hidden), nn.Sigmoid(), nn.Linear(hidden, CLASSES))
 
 
-@trained_with(epochs=20, lr=2e-3, weight_decay=0.01, augment=True, ema=0.999)
-def mlp(hidden: int = 512, depth: int = 2, dropout: float = 0.3) -> nn.Module:
+def mlp(dropout: float, hidden: int = 512, depth: int = 2) -> nn.Module:
     """Multilayer perceptron: linear, batch normalisation, ReLU and dropout, `depth` times.
 
     Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal

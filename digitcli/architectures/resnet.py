@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import Normalise, trained_with
+from digitcli.architectures.layers import Normalise
 
 CLASSES = 10
 
 
-@trained_with(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999)
 def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
     """Three stages of residual blocks at 14x14, 7x7 and 4x4, each twice as wide as the one before.
 

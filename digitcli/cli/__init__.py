@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -106,8 +105,7 @@ def show_internal_error(kind: type[BaseException], error: BaseException, trace: 
 
 
 def _fail(error: DigitcliError) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        console.show_error(error)
+    console.show_error(error)
     return error.exit_code
 
 

@@ -49,13 +49,13 @@ def _list_table(rows: list[ModelRow]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("paper", style="dim")
     for row in rows:
-        weights = console.size(row.size_bytes)
+        weights = "" if row.size_bytes is None else console.size(row.size_bytes)
         table.add_row(
-            row.name,
-            row.family,
+            escape(row.name),
+            escape(row.family),
             row.task,
-            f"{row.parameters:,}",
-            f"{row.macs:,}",
+            console.thousands(row.parameters),
+            console.thousands(row.macs),
             weights if row.shipped else f"[dim]{weights}[/]",
             console.percent(row.accuracy) if row.shipped else "[dim]train it[/]",
             escape(row.paper),

@@ -7,28 +7,38 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from digitcli.errors import Interrupted
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
-    """Within it, the first Ctrl-C, TERM or HUP is only remembered; the second stops at once.
+    """Within it, Ctrl-C, TERM and HUP are only remembered; a second Ctrl-C stops at once.
 
-    What it gives returns the number of the signal that came, or None.
+    What it gives returns the number of the signal that came, or None. Until it is first asked there is
+    nothing to save yet, and a signal raises `Interrupted`.
     """
     received: list[int] = []
+    asked = False
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        if not asked:
+            raise Interrupted(number, "Stopped before the first step; there was nothing to save.")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def stop_signal() -> int | None:
+        nonlocal asked
+        asked = True
+        return received[0] if received else None
 
     for number in SIGNALS:
         if before[number] is not signal.SIG_IGN:  # nohup ignores HUP, and means it
             signal.signal(number, remember)
     try:
-        yield lambda: received[0] if received else None
+        yield stop_signal
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

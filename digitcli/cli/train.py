@@ -14,7 +14,7 @@ from digitcli.cli.training_view import TrainingView
 from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
 from digitcli.devices import check_device_name
 from digitcli.errors import PartialInputError, UsageError
-from digitcli.registry import find_architecture, recipe_of
+from digitcli.registry import recipe_of
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -133,7 +133,7 @@ def train(
     settings = read_settings(config) if config else {}
     settings |= {setting: value for setting, value in given.items() if value is not None}
     fields = configured(settings)
-    checked = _check(fields, out, name, resume, force)
+    checked = _check(fields, out, name, resume, force, dry_run, print_config)
     if print_config:
         recipe = recipe_of(checked.arch, **checked.recipe)
         resolved = settings_of(checked, recipe)
@@ -149,7 +149,13 @@ def train(
 
 
 def _check(
-    fields: dict[str, Any], out: Path | None, name: str | None, resume: Path | None, force: bool
+    fields: dict[str, Any],
+    out: Path | None,
+    name: str | None,
+    resume: Path | None,
+    force: bool,
+    dry_run: bool,
+    print_config: bool,
 ) -> TrainConfig:
     """Find every mistake that the arguments alone show, before anything heavy is loaded."""
     from digitcli.data.sources import find_dataset
@@ -158,10 +164,14 @@ def _check(
         raise UsageError("--out, --name and --resume each name the run folder.", "Give one of them.")
     if resume and force:
         raise UsageError("--resume goes on with a run and --force replaces it.", "Give one of them.")
+    if resume and (dry_run or print_config):
+        raise UsageError(
+            "--resume goes on with a run as it began.", "Leave --dry-run and --print-config out."
+        )
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
     config = TrainConfig(**fields)
-    find_architecture(config.arch)
+    recipe_of(config.arch, **config.recipe)
     check_device_name(config.device)
     path = find_dataset(config.data)
     return config if path is None else change(config, data=str(path.resolve()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 
@@ -49,7 +50,7 @@ class Dataset:
     test: Digits | None = None
     failures: tuple[Failure, ...] = field(default=())
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over every image and label: the same digits give the same digest from any file format."""
         sha256 = hashlib.sha256()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from digitcli.checkpoint import MODEL_FILE
 from digitcli.config import TrainConfig
 from digitcli.data.augmentation import augment
+from digitcli.devices import choose_device
 from digitcli.errors import DivergedError, Interrupted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
@@ -24,8 +26,8 @@ from digitcli.training import run_folder
 from digitcli.training.events import EpochDone, Notice, OnEvent, StepDone, TrainResult
 from digitcli.training.losses import loss_function
 from digitcli.training.optimization import scheduled_lr, update_average
+from digitcli.training.run_folder import Saved
 from digitcli.training.session import (
-    Saved,
     Session,
     StopSignal,
     count_parameters,
@@ -34,7 +36,7 @@ from digitcli.training.session import (
     merge,
     prepare,
 )
-from digitcli.training.state import TrainingState
+from digitcli.training.state import TrainingState, model_tensors
 
 REPORT_SECONDS = 0.2
 SAVE_SECONDS = 60.0
@@ -84,13 +86,14 @@ def resume(
         ModelError: the saved state is damaged.
         The errors of `train`.
     """
-    with run_folder.locked(folder):
+    with run_folder.existing_run(folder):
         saved = run_folder.read_state(folder)
-        config = merge(run_folder.read_config(folder, saved), changes)
+        config = merge(run_folder.read_config(folder, saved), saved, changes)
         if saved is None:
             on_event(Notice(f"Nothing was saved in {folder} yet; the run starts from the beginning."))
-        elif result := finished(saved):
+        elif result := finished(saved, folder):
             on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))
+            run_folder.mend(folder, saved)
             return result
         return _train(config, folder, saved, on_event, stop_signal)
 
@@ -102,7 +105,7 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
         The errors of `train`, but those of the run folder.
     """
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _random_numbers_of_its_own(config):
         session, state = prepare(config, None, None, on_event, lambda: None)
         _take_step(session, state, _order(session, epoch=0))
         state.seconds = time.perf_counter() - started
@@ -116,7 +119,7 @@ def _train(
     config: TrainConfig, folder: Path, saved: Saved | None, on_event: OnEvent, stop_signal: StopSignal
 ) -> TrainResult:
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _random_numbers_of_its_own(config):
         session, state = prepare(config, folder, saved, on_event, stop_signal)
         if saved is None:
             run_folder.begin(folder, session.describe())
@@ -128,6 +131,14 @@ def _train(
         state.result = _judge(session, state, started)
         _save(session, state)
         return state.result
+
+
+@contextlib.contextmanager
+def _random_numbers_of_its_own(config: TrainConfig) -> Iterator[None]:
+    """Within it random numbers may be seeded; the caller's go on afterwards as if nothing had been drawn."""
+    device = choose_device(config.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
 
 
 def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> None:
@@ -157,7 +168,7 @@ def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> N
 def _take_step(session: Session, state: TrainingState, order: Tensor) -> Tensor:
     """One step on the next batch; the loss is not waited for."""
     recipe, network = session.recipe, state.network
-    torch.manual_seed(derive_seed(session.config.seed, state.epoch, state.step))
+    _seed(session.device, derive_seed(session.config.seed, state.epoch, state.step))
     batch = order[state.step * recipe.batch_size :][: recipe.batch_size]
     images = as_input(session.images[batch])  # B, 1, 28, 28
     if recipe.augment:
@@ -174,6 +185,15 @@ def _take_step(session: Session, state: TrainingState, order: Tensor) -> Tensor:
     if state.average is not None:
         update_average(state.average, network, recipe, state.steps_total)
     return loss.detach()
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed what this device draws from; `torch.manual_seed` seeds them all, which takes 50 times as long."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _order(session: Session, epoch: int) -> Tensor:
@@ -210,7 +230,7 @@ def _report(session: Session, state: TrainingState, steps_per_second: float) -> 
             steps=session.steps,
             progress=session.progress(state),
             loss=state.loss_sum / state.step,
-            images_per_second=steps_per_second * session.recipe.batch_size,
+            images_per_second=steps_per_second * session.batch_size,
             seconds=state.seconds,
         )
     )
@@ -220,13 +240,16 @@ def _finish_epoch(session: Session, state: TrainingState, steps_per_second: floa
     """Validate, write the epoch's figures into the history, and report them."""
     logits = infer(state.weights(), session.splits.validation.images)
     labels = torch.from_numpy(session.splits.validation.labels)
+    validation_loss = nll(logits, labels)
+    if not np.isfinite(validation_loss):
+        raise _diverged("The validation loss is", session, state)
     done = EpochDone(
         epoch=state.epoch + 1,
         lr=state.optimizer.param_groups[0]["lr"],
         train_loss=state.loss_sum / state.step,
-        validation_loss=nll(logits, labels),
+        validation_loss=validation_loss,
         validation_accuracy=accuracy(logits, labels),
-        images_per_second=steps_per_second * session.recipe.batch_size,
+        images_per_second=steps_per_second * session.batch_size,
         seconds=state.seconds,
     )
     state.history.append(done)
@@ -253,16 +276,22 @@ def _stop_if_asked(session: Session, state: TrainingState, loss_sum: Tensor | No
 
 
 def _save(session: Session, state: TrainingState) -> None:
-    if not state.is_finite():
+    """Write the state, unless it would spoil what was saved before.
+
+    Raises:
+        DivergedError: a number in it is not finite.
+    """
+    tensors = state.tensors()
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise _diverged("The weights are", session, state)
     if session.folder is not None:
-        run_folder.save(session.folder, session.header(state), state)
+        run_folder.save(session.folder, session.header(state), tensors)
 
 
 def _judge(session: Session, state: TrainingState, started: float) -> TrainResult:
     """Fit the temperature on the validation digits, then use the test digits: once."""
     network = copy.deepcopy(state.weights())
-    network.load_state_dict(state.chosen_tensors())
+    network.load_state_dict(model_tensors(state.tensors()))
     validation, test = session.splits.validation, session.splits.test
     logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
     temperature = fit_temperature(logits, labels)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from digitcli.config import Recipe
 
@@ -44,17 +44,20 @@ def scheduled_lr(recipe: Recipe, progress: float) -> float:
             return recipe.lr * (1 + math.cos(math.pi * rest)) / 2
 
 
-def create_average(network: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """The exponential moving average of weights and buffers, where the recipe asks for one."""
-    if recipe.ema == 0:
-        return None
-    average = AveragedModel(network, use_buffers=True)
-    average.n_averaged = average.n_averaged.cpu()  # it is read at every step; on CUDA that would wait
-    return average
+def create_average(network: nn.Module, recipe: Recipe) -> nn.Module | None:
+    """A copy for the exponential moving average of weights and buffers, where the recipe asks for one."""
+    return copy.deepcopy(network).requires_grad_(False) if recipe.ema > 0 else None
 
 
-def update_average(average: AveragedModel, network: nn.Module, recipe: Recipe, steps: int) -> None:
-    """Average in the weights after so many steps; early on the decay is smaller, to forget the start."""
-    decay = min(recipe.ema, (1 + steps) / (10 + steps))
-    average.multi_avg_fn = get_ema_multi_avg_fn(decay)
-    average.update_parameters(network)
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, recipe: Recipe, steps: int) -> None:
+    """Average in the weights after so many steps; early on the decay is smaller, to forget the start.
+
+    In place of PyTorch's `AveragedModel`, which reads its count of steps back from the device every time.
+    """
+    decay = 0.0 if steps == 1 else min(recipe.ema, (1 + steps) / (10 + steps))
+    ours, theirs = [*average.parameters(), *average.buffers()], [*network.parameters(), *network.buffers()]
+    floats = [index for index, tensor in enumerate(ours) if tensor.is_floating_point()]
+    torch._foreach_lerp_([ours[index] for index in floats], [theirs[index] for index in floats], 1 - decay)
+    for index in set(range(len(ours))) - set(floats):
+        ours[index].copy_(theirs[index])

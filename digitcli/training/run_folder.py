@@ -8,102 +8,96 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from digitcli.checkpoint import MODEL_FILE, RESUME_FILE, Header, read_checkpoint, write_checkpoint
+from digitcli.checkpoint import (
+    MODEL_FILE,
+    RESUME_FILE,
+    Header,
+    read_checkpoint,
+    read_header,
+    write_checkpoint,
+)
 from digitcli.config import TrainConfig
 from digitcli.errors import ModelError, OutputError, UsageError
 from digitcli.training.curves import draw_curves
 from digitcli.training.events import EpochDone
-from digitcli.training.state import TrainingState
+from digitcli.training.state import model_tensors
 from digitcli.writing import write_whole
 
 RUNS = Path("runs")
 LOCK_FILE, CONFIG_FILE, METRICS_FILE, CURVES_FILE = ".lock", "config.json", "metrics.csv", "curves.svg"
 RUN_FILES = (CONFIG_FILE, METRICS_FILE, CURVES_FILE, RESUME_FILE, MODEL_FILE)
+Saved = tuple[Header, dict[str, Tensor]]
 
 
 @contextlib.contextmanager
 def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Iterator[Path]:
-    """Make the folder of a new run and hold its lock.
+    """Make the folder of a new run and hold its lock; if nothing is saved there, undo that.
 
     `out` is the folder itself; else it is `runs/<name>`, or `runs/<arch>-<n>` with the next free number.
 
     Raises:
-        OutputError: the folder holds a run already, is in use, or cannot be written.
+        OutputError: the folder holds a run or files of that name already, is in use, or cannot be written.
     """
     chosen = out or (RUNS / name if name else None)
-    with locked(chosen or _free_folder(arch)) as folder:
-        if not force and any((folder / file).exists() for file in (RESUME_FILE, MODEL_FILE)):
-            raise OutputError(
-                f"{folder} holds a run already.",
-                "Name another folder with --out, go on with --resume, or replace the run with --force.",
-            )
-        yield folder
+    folder, made = (chosen, _make(chosen)) if chosen else _make_numbered(arch.replace("/", "-"))
+    try:
+        with locked(folder):
+            if not force and (held := _held(folder)):
+                raise OutputError(
+                    f"{folder} holds a run already, or files that a run would replace: {', '.join(held)}.",
+                    "Name another folder with --out, go on with --resume, or replace them with --force.",
+                )
+            yield folder
+    finally:
+        _unmake(folder, made)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[Path]:
-    """Hold the lock of a run's folder; one that was new or empty goes again if nothing was saved there.
+def existing_run(folder: Path) -> Iterator[Path]:
+    """Hold the lock of a run's folder, which is made if it is not there.
 
     Raises:
         OutputError: the folder is in use or cannot be written.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = _make(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        was_empty = not any(folder.iterdir())
-        lock = FileLock(folder / LOCK_FILE, timeout=0)
+        with locked(folder):
+            yield folder
+    finally:
+        _unmake(folder, made)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, and clear away what a killed run has left half-written.
+
+    Raises:
+        OutputError: the folder is in use or cannot be written.
+    """
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
         lock.acquire()
+        for part in folder.glob(".*.part"):
+            part.unlink()
     except Timeout as error:
-        raise OutputError(
-            f"{folder} is in use by another run.", "Wait for it, or name another folder."
-        ) from error
+        cause = f"{folder} is in use by another run."
+        raise OutputError(cause, "Wait for it, or name another folder.") from error
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
-        yield folder
+        yield
     finally:
-        if was_empty and not (folder / RESUME_FILE).exists():
-            for file in (CONFIG_FILE, LOCK_FILE):
-                (folder / file).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                for path in made or [folder, RUNS][: 1 + (folder.parent == RUNS)]:
-                    path.rmdir()
         lock.release()
 
 
-def _free_folder(arch: str) -> Path:
-    """Make `runs/<arch>-<n>` with the next free number, which no other run can be given."""
-    label = arch.replace("/", "-")
-    numbers = [
-        int(match[1])
-        for path in RUNS.glob(f"{label}-*")
-        if (match := re.fullmatch(re.escape(label) + r"-(\d+)", path.name))
-    ]
-    number = max(numbers, default=0) + 1
-    while True:
-        folder = RUNS / f"{label}-{number}"
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:  # another run was faster
-            number += 1
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-
-
-def _unwritable(folder: Path, error: OSError) -> OutputError:
-    cause = f"The run folder {folder} cannot be written: {error.strerror or error}."
-    return OutputError(cause, "Name another folder with --out.")
-
-
-def read_config(folder: Path, saved: tuple[Header, dict[str, Tensor]] | None) -> TrainConfig | None:
+def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
     """What was chosen for a run, from its saved state or its `config.json`; None where neither is there.
 
     Raises:
@@ -121,43 +115,76 @@ def read_config(folder: Path, saved: tuple[Header, dict[str, Tensor]] | None) ->
         ) from error
 
 
-def read_state(folder: Path) -> tuple[Header, dict[str, Tensor]] | None:
+def read_state(folder: Path) -> Saved | None:
     """The saved state of a run, or None where none was saved.
 
     Raises:
         ModelError: the file is damaged.
+        OutputError: there is a model without the state it came from, which a new run would replace.
     """
     path = folder / RESUME_FILE
-    return read_checkpoint(path) if path.exists() else None
+    if path.exists():
+        return read_checkpoint(path)
+    if (folder / MODEL_FILE).exists():
+        raise OutputError(
+            f"{folder} holds a model but no {RESUME_FILE} to go on from.",
+            "Name another folder, or replace the model with --out and --force.",
+        )
+    return None
 
 
-def begin(folder: Path, config: dict[str, Any]) -> None:
-    """Store what was chosen, before the first step, in place of a run that was there."""
-    write_whole(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-    for file in RUN_FILES[1:]:
-        (folder / file).unlink(missing_ok=True)
+def begin(folder: Path, description: Mapping[str, Any]) -> None:
+    """Store what was chosen, before the first step, in place of a run that was there.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    write_whole(folder / CONFIG_FILE, (json.dumps(description, indent=2) + "\n").encode())
+    try:
+        for file in RUN_FILES[1:]:
+            (folder / file).unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
-def save(folder: Path, header: Header, state: TrainingState) -> None:
-    """Write the state and, after an epoch, what follows from it: the model, the metrics and their curves.
+def save(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+    """Write the state and, after an epoch, what follows from it.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written; what was saved before is as it was.
     """
-    training = {**header.training, **state.counters()}
-    write_checkpoint(folder / RESUME_FILE, dataclasses.replace(header, training=training), state.tensors())
-    if state.history and state.step == 0:  # in the middle of an epoch, weights and figures would not match
-        write_model(folder, header, state)
-        write_whole(folder / METRICS_FILE, _csv(state.history).encode())
-        write_whole(folder / CURVES_FILE, draw_curves(header.architecture, state.history).encode())
+    write_checkpoint(folder / RESUME_FILE, header, tensors)
+    if header.training["step"] == 0:  # in the middle of an epoch, weights and figures would not match
+        derive(folder, header, tensors)
 
 
-def write_model(folder: Path, header: Header, state: TrainingState) -> None:
-    """Write the checkpoint that people use."""
-    write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), state.chosen_tensors())
+def derive(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+    """Write what follows from a saved state: the model, the metrics and their curves.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written.
+    """
+    history = [EpochDone(**row) for row in header.training["history"]]
+    write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), model_tensors(tensors))
+    write_whole(folder / METRICS_FILE, _csv(history).encode())
+    write_whole(folder / CURVES_FILE, draw_curves(header.architecture, history).encode())
 
 
-def _csv(rows: list[EpochDone]) -> str:
+def mend(folder: Path, saved: Saved) -> None:
+    """Derive anew what a finished run lacks, should it have been killed between its last two writes.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        model = read_header(folder / MODEL_FILE)
+    except ModelError:
+        model = None
+    if model != dataclasses.replace(saved[0], training={}):
+        derive(folder, *saved)
+
+
+def _csv(rows: Iterable[EpochDone]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(
         text, [entry.name for entry in dataclasses.fields(EpochDone)], lineterminator="\n"
@@ -165,3 +192,55 @@ def _csv(rows: list[EpochDone]) -> str:
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     return text.getvalue()
+
+
+def _held(folder: Path) -> list[str]:
+    """The files a new run would replace; a `config.json` of ours alone is a run that never saved."""
+    held = [file for file in RUN_FILES if (folder / file).exists()]
+    if held == [CONFIG_FILE]:
+        with contextlib.suppress(ModelError):
+            read_config(folder, None)
+            return []
+    return held
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; the folders that were missing, the innermost first."""
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        return missing
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _make_numbered(label: str) -> tuple[Path, list[Path]]:
+    """Make `runs/<label>-<n>` with the next free number, which no other run can be given."""
+    made = _make(RUNS)
+    pattern = re.compile(re.escape(label) + r"-(\d+)")
+    numbers = [int(match[1]) for path in RUNS.glob("*") if (match := pattern.fullmatch(path.name))]
+    number = max(numbers, default=0) + 1
+    while True:
+        folder = RUNS / f"{label}-{number}"
+        try:
+            folder.mkdir()
+            return folder, [folder, *made]
+        except FileExistsError:  # another run was faster
+            number += 1
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+
+def _unmake(folder: Path, made: list[Path]) -> None:
+    """Remove the folders that were made for a run of which nothing was saved."""
+    if made and not (folder / RESUME_FILE).exists():
+        with contextlib.suppress(OSError):
+            for file in (CONFIG_FILE, LOCK_FILE):
+                (folder / file).unlink(missing_ok=True)
+            for path in made:
+                path.rmdir()
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    cause = f"The run folder {folder} cannot be written: {error.strerror or error}."
+    return OutputError(cause, "Name another folder.")

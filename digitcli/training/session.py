@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitcli.checkpoint import Header
+from digitcli.checkpoint import MODEL_FILE, Header
 from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.digits import Dataset, Splits, split
 from digitcli.data.sources import load_dataset
@@ -24,11 +24,16 @@ from digitcli.errors import ModelError, UsageError
 from digitcli.registry import create_model, find_architecture, recipe_of
 from digitcli.training.events import Notice, OnEvent, RunStarted, TrainResult
 from digitcli.training.optimization import create_average, create_optimizer
+from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 
 StopSignal = Callable[[], int | None]
-Saved = tuple[Header, dict[str, Tensor]]
-MAY_CHANGE = ("device", "time_seconds", "patience")  # in a run that goes on; of its recipe, the epochs
+MAY_CHANGE = (
+    "data",
+    "device",
+    "time_seconds",
+    "patience",
+)  # in a run that goes on; of its recipe, the epochs
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,14 @@ class Session:
         return self.images.device
 
     @property
+    def batch_size(self) -> int:
+        """Digits in a step."""
+        return min(self.recipe.batch_size, len(self.labels))
+
+    @property
     def steps(self) -> int:
         """Steps an epoch; digits that do not fill a batch wait for another epoch."""
-        return max(1, len(self.labels) // self.recipe.batch_size)
+        return len(self.labels) // self.batch_size
 
     def progress(self, state: TrainingState) -> float:
         """How far training is, from 0 to 1: by the clock where there is a time, else by steps.
@@ -69,15 +79,15 @@ class Session:
     def is_over(self, state: TrainingState) -> bool:
         """Whether the last step has been taken, or patience has run out."""
         patience = self.config.patience
-        waited = len(state.history) - state.best_epoch
+        waited = len(state.history) - state.best_epoch()
         return self.progress(state) >= 1 or (patience is not None and waited >= patience)
 
     def header(self, state: TrainingState) -> Header:
         """What a checkpoint of this run says of itself."""
         metrics: dict[str, Any] = {}
         if state.history:
-            chosen = state.history[state.best_epoch - 1] if state.best else state.history[-1]
-            metrics = {"validation_accuracy": chosen.validation_accuracy, "epochs": len(state.history)}
+            accuracy = state.chosen_epoch().validation_accuracy
+            metrics = {"validation_accuracy": accuracy, "epochs": len(state.history)}
         if state.result:
             kept = ("validation_accuracy", "test_accuracy", "test_nll", "test_ece", "epochs", "train_seconds")
             metrics = {name: getattr(state.result, name) for name in kept}
@@ -91,7 +101,7 @@ class Session:
             metrics=metrics,
             temperature=state.result.temperature if state.result else 1.0,
             versions=library_versions(),
-            training={"config": dataclasses.asdict(self.config)},
+            training={"config": dataclasses.asdict(self.config), **state.counters()},
         )
 
     def describe(self) -> dict[str, Any]:
@@ -118,31 +128,24 @@ def prepare(
         UsageError: a value that cannot be meant, or other data than those of the saved state.
         InputError, EnvironmentFault, ModelError: data, device or saved state cannot be used.
     """
-    recipe = recipe_of(config.arch, **config.recipe)
+    recipe = _recipe(config, saved)
     device = choose_device(config.device)
     if config.data in PUBLISHED_SETS:
         on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
     dataset = load_dataset(config.data)
     splits = split(dataset)
-    if saved and saved[0].dataset != describe(dataset, splits):
-        raise UsageError(
-            f"The digits of '{config.data}' have changed since this run began.", "Start a new run."
-        )
     torch.manual_seed(config.seed)
     network = create_model(config.arch, **built_with(recipe))
     if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
-        raise UsageError(
-            f"Architecture '{config.arch}' normalises over the batch.", "Take --batch-size 2 or more."
-        )
+        cause = f"Architecture '{config.arch}' normalises over the batch."
+        raise UsageError(cause, "Take --batch-size 2 or more.")
     if device.type == "mps" and not agrees_with_cpu(network, device):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if saved:
-        state.restore(
-            {name: value for name, value in saved[0].training.items() if name != "config"}, saved[1]
-        )
+        _take_over(state, saved, dataset, on_event)
     images = torch.from_numpy(splits.train.images).to(device)
     labels = torch.from_numpy(splits.train.labels).to(device)
     session = Session(config, recipe, dataset, splits, images, labels, folder, on_event, stop_signal)
@@ -150,7 +153,31 @@ def prepare(
     return session, state
 
 
-def finished(saved: Saved) -> TrainResult | None:
+def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
+    """The recipe of a run; one that goes on keeps that which it began with, but for the epochs chosen."""
+    recipe = recipe_of(config.arch, **config.recipe)
+    if saved is None:
+        return recipe
+    begun = Recipe(**saved[0].recipe)
+    return change(begun, epochs=recipe.epochs) if "epochs" in config.recipe else begun
+
+
+def _take_over(state: TrainingState, saved: Saved, dataset: Dataset, on_event: OnEvent) -> None:
+    """Go on from a saved state, and say what keeps it from being bit for bit."""
+    header, tensors = saved
+    if header.dataset["digest"] != dataset.digest:
+        raise UsageError(
+            f"The digits of '{dataset.name}' are not those this run began with.", "Start a new run."
+        )
+    counters = {name: value for name, value in header.training.items() if name != "config"}
+    state.restore(counters, tensors)
+    changed = [name for name, value in library_versions().items() if header.versions.get(name) != value]
+    if changed:
+        listed = ", ".join(f"{name} {header.versions.get(name)}" for name in changed)
+        on_event(Notice(f"This run began with {listed}; its weights may end a little different."))
+
+
+def finished(saved: Saved, folder: Path) -> TrainResult | None:
     """The result of a run that is over, or None.
 
     Raises:
@@ -158,32 +185,33 @@ def finished(saved: Saved) -> TrainResult | None:
     """
     result = saved[0].training.get("result")
     try:
-        return TrainResult(**result) if result else None
+        here = {"run": str(folder), "checkpoint": str(folder / MODEL_FILE)}
+        return TrainResult(**{**result, **here}) if result else None
     except TypeError as error:
         raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error
 
 
-def merge(stored: TrainConfig | None, changes: Mapping[str, Any]) -> TrainConfig:
+def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str, Any]) -> TrainConfig:
     """The configuration of a run that goes on: the stored one, with what may be changed changed.
 
     Raises:
-        UsageError: a change that would make it another run.
+        UsageError: a change that would make it another run, or fewer epochs than are done.
     """
     if stored is None:
         return TrainConfig(**changes)
     recipe = changes.get("recipe", {})
-    refused = [
-        name
-        for name in changes
-        if name not in (*MAY_CHANGE, "recipe") and changes[name] != getattr(stored, name)
-    ]
-    whole = dataclasses.asdict(recipe_of(stored.arch, **stored.recipe))
+    whole = saved[0].recipe if saved else dataclasses.asdict(recipe_of(stored.arch, **stored.recipe))
+    fixed = [name for name in changes if name not in (*MAY_CHANGE, "recipe")]
+    refused = [name for name in fixed if changes[name] != getattr(stored, name)]
     refused += [name for name in recipe if name != "epochs" and recipe[name] != whole.get(name)]
     if refused:
         listed = ", ".join(spoken(name) for name in refused)
         raise UsageError(
             f"This run was started with another {listed}.", "Leave that out, or start a new run."
         )
+    done = saved[0].training["epoch"] if saved else 0
+    if recipe.get("epochs", done) < done:
+        raise UsageError(f"This run has done {done} epochs already.", f"Take --epochs {done} or more.")
     kept = {name: value for name, value in changes.items() if name in MAY_CHANGE}
     return change(stored, **kept, recipe={**stored.recipe, **recipe})
 

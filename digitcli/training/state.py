@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from digitcli.errors import ModelError
 from digitcli.training.events import EpochDone, TrainResult
@@ -22,7 +22,7 @@ class TrainingState:
     """
 
     network: nn.Module
-    average: AveragedModel | None
+    average: nn.Module | None
     optimizer: torch.optim.Optimizer
     epoch: int = 0  # epochs that are complete
     step: int = 0  # steps taken in the epoch under way
@@ -30,34 +30,31 @@ class TrainingState:
     loss_sum: float = 0.0  # over the steps of the epoch under way
     seconds: float = 0.0
     history: list[EpochDone] = field(default_factory=list)
-    best: dict[str, Tensor] | None = None
-    best_epoch: int = 0
+    best: dict[str, Tensor] | None = None  # the weights of the best epoch, where patience asks for them
     result: TrainResult | None = None
 
     def weights(self) -> nn.Module:
         """The network whose weights people use: the average where there is one."""
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else self.average
 
-    def chosen_tensors(self) -> dict[str, Tensor]:
-        """The weights of the model: those of the best epoch where one is kept, else the latest."""
-        return self.weights().state_dict() if self.best is None else self.best
+    def best_epoch(self) -> int:
+        """The number of the first epoch with the best validation accuracy; 0 before the first epoch."""
+        accuracies = [row.validation_accuracy for row in self.history]
+        return accuracies.index(max(accuracies)) + 1 if accuracies else 0
+
+    def chosen_epoch(self) -> EpochDone:
+        """The epoch whose weights are the model's: the best where its weights are kept, else the latest."""
+        return self.history[-1 if self.best is None else self.best_epoch() - 1]
 
     def keep_best(self) -> None:
         """Copy the weights if the latest epoch is better than all before it."""
-        accuracies = [row.validation_accuracy for row in self.history]
-        if self.best is None or accuracies[-1] > max(accuracies[:-1]):
-            self.best = {
-                name: tensor.detach().clone() for name, tensor in self.weights().state_dict().items()
-            }
-            self.best_epoch = len(accuracies)
-
-    def is_finite(self) -> bool:
-        """Whether every weight is a finite number."""
-        return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
+        if self.best_epoch() == len(self.history):
+            latest = self.weights().state_dict()
+            self.best = {name: tensor.detach().clone() for name, tensor in latest.items()}
 
     def counters(self) -> dict[str, Any]:
         """The part that goes into a header as JSON."""
-        plain = ("epoch", "step", "steps_total", "loss_sum", "seconds", "best_epoch")
+        plain = ("epoch", "step", "steps_total", "loss_sum", "seconds")
         return {
             **{name: getattr(self, name) for name in plain},
             "history": [dataclasses.asdict(row) for row in self.history],
@@ -80,7 +77,7 @@ class TrainingState:
             if isinstance(value, Tensor)
         }
 
-    def restore(self, counters: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def restore(self, counters: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take over what `counters` and `tensors` gave.
 
         Raises:
@@ -97,9 +94,8 @@ class TrainingState:
                 setattr(self, name, value)
             self.history = [EpochDone(**row) for row in counters["history"]]
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"The saved state does not fit this run: {error}.", "Start a new run."
-            ) from error
+            cause = f"The saved state does not fit this run: {error}."
+            raise ModelError(cause, "Start a new run.") from error
 
     def _match_strides(self) -> None:
         """Lay out the optimiser's tensors as their parameters are, which fused optimisers rely on."""
@@ -109,12 +105,20 @@ class TrainingState:
                     slots[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+def model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a state's tensors those of the model: the best epoch's, else the average's, else the network's."""
+    for group in ("best", "average", "network"):
+        if found := _group(tensors, group):
+            return found
+    return {}
+
+
+def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
     start = group + "."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def _slots(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _slots(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _group(tensors, "optimizer").items():
         index, slot = name.split(".", 1)

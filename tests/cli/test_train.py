@@ -6,11 +6,11 @@ import json
 import os
 import pty
 import re
-import resource
 import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,8 +50,10 @@ def read_terminal(arguments: list[str], folder: Path, environment: dict[str, str
     environment = {**os.environ, "TERM": "xterm-256color", **environment}
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment)
     os.close(slave)
-    received = b""
+    received, patience = b"", time.monotonic() + 60
     while process.poll() is None or select.select([master], [], [], 0)[0]:
+        if time.monotonic() > patience:
+            process.kill()
         if select.select([master], [], [], 0.1)[0]:
             try:
                 received += os.read(master, 65536)
@@ -91,6 +93,9 @@ def test_no_color_means_none(few_digits: Path, tmp_path: Path) -> None:
         (["--arch", "softmax", "--dropout", "0.5"], 2, "no dropout"),
         (["--name", "a/b"], 2, "--out"),
         (["--out", "a", "--resume", "b"], 2, "Give one"),
+        (["--resume", "b", "--dry-run"], 2, "--dry-run"),
+        (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
+        (["--out", "x" * 300], 7, "cannot be written"),
         (["--config", "none.toml"], 2, "none.toml"),
         (["--out", "/proc/none"], 7, "/proc/none"),
     ],
@@ -174,13 +179,24 @@ def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: P
 def test_a_full_disk_is_an_output_error_and_keeps_what_was_saved(
     digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands for the disk: a softmax's state fits, then nothing larger."""
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))  # noqa: E731
-    ignore = {"preexec_fn": lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), limit())}
-    done = digitcli("train", "-a", "cnn", "--data", few_digits, "-e", "1", "--out", "run", **ignore)
+    """A limit on the size of files stands for the disk; the state of a cnn has 50 MB."""
+    started = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "--out", "run")
+    assert started.returncode == 0, started.stderr
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    script = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+        "from digitcli.cli import main\n"
+        "main()"
+    )
+    arguments = ["train", "-a", "cnn", "--data", str(few_digits), "-e", "1", "--out", "run", "--force"]
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 7, done.stderr
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
-    assert not list((tmp_path).glob("run/*.part"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_a_closed_pipe_ends_with_141_and_no_words(few_digits: Path, tmp_path: Path) -> None:
@@ -238,3 +254,51 @@ def test_a_run_goes_on_from_another_folder(digitcli: Run, few_digits: Path, tmp_
     (tmp_path / "elsewhere").mkdir()
     done = digitcli("train", "--resume", "../run", "--patience", "1", cwd=tmp_path / "elsewhere")
     assert done.returncode == 0, done.stderr
+
+
+def test_closing_the_terminal_saves(few_digits: Path, tmp_path: Path) -> None:
+    """The kernel sends HUP when a terminal goes, shells send it again, and nobody reads stderr any more."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "digitcli", "train", "-a", "softmax", "--data", str(few_digits)]
+    process = subprocess.Popen(
+        [*command, "-e", "100000", "--out", "run"],
+        stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    received = b""
+    while b"epoch 2/" not in received:
+        received += os.read(master, 65536)
+    os.close(master)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 129
+    assert (tmp_path / "run" / RESUME_FILE).is_file()
+
+
+def test_nobody_reading_stderr_does_not_stop_the_work(few_digits: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "digitcli", "train", "-a", "softmax", "--data", str(few_digits)]
+    process = subprocess.Popen(
+        [*command, "-e", "3", "--format", "json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(shown)["epochs"] == 3
+
+
+def test_a_signal_before_the_first_step_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitcli", "train", "--data", "mnist", "--out", "run"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "run").exists() and process.poll() is None:
+        pass
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "run").exists() or (tmp_path / "run" / RESUME_FILE).exists()

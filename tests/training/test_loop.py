@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from digitcli.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header
-from digitcli.config import TrainConfig
+from digitcli.config import Recipe, TrainConfig
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.inference import load_model
 from digitcli.registry import recipe_of
@@ -59,6 +59,10 @@ def assert_same_run(folder: Path, other: Path) -> None:
         for run in (folder, other)
     ]
     assert histories[0] == histories[1]
+    headers = [read_header(run / MODEL_FILE) for run in (folder, other)]
+    for name in ("recipe", "temperature", "dataset", "arguments"):
+        assert getattr(headers[0], name) == getattr(headers[1], name)
+    assert headers[0].metrics["test_accuracy"] == headers[1].metrics["test_accuracy"]
 
 
 def test_leaves_a_run_folder_that_tells_everything(few_digits: Path, tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:
         train(config(data), out=tmp_path / "run", stop_signal=stop_after(2))
     with np.load(few_digits) as arrays:
         np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
-    with pytest.raises(UsageError, match="have changed"):
+    with pytest.raises(UsageError, match="not those this run began with"):
         resume(tmp_path / "run", {})
 
 
@@ -372,3 +376,113 @@ def test_whichever_write_fails_resuming_ends_with_the_same_weights(
             resume(folder, fields)
             assert_same_run(folder, tmp_path / "undisturbed")
     assert failing > 20
+
+
+def test_a_model_without_its_state_is_never_replaced_by_resuming(few_digits: Path, tmp_path: Path) -> None:
+    train(config(few_digits, "softmax"), out=tmp_path / "run")
+    (tmp_path / "run" / RESUME_FILE).unlink()
+    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
+    with pytest.raises(OutputError, match=f"no {RESUME_FILE}"):
+        resume(tmp_path / "run", {})
+    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_the_files_that_follow_from_a_finished_state_are_made_anew(
+    few_digits: Path, tmp_path: Path, patience: int | None
+) -> None:
+    train(config(few_digits, recipe={"ema": 0.9}, patience=patience), out=tmp_path / "run")
+    files = (MODEL_FILE, "metrics.csv", "curves.svg")
+    before = [(tmp_path / "run" / file).read_bytes() for file in files]
+    for file in files:
+        (tmp_path / "run" / file).unlink()
+    resume(tmp_path / "run", {})
+    after = [(tmp_path / "run" / file).read_bytes() for file in files]
+    assert after[1:] == before[1:]
+    ours, theirs = read_checkpoint(tmp_path / "run" / MODEL_FILE), before[0]
+    (tmp_path / "before.safetensors").write_bytes(theirs)
+    header, tensors = read_checkpoint(tmp_path / "before.safetensors")
+    assert ours[0] == header
+    assert all(torch.equal(ours[1][name], tensor) for name, tensor in tensors.items())
+
+
+def test_patience_that_comes_later_counts_from_the_best_epoch(few_digits: Path, tmp_path: Path) -> None:
+    chosen = config(few_digits, recipe={"epochs": 30, "lr": 0.01})
+    with pytest.raises(Interrupted):
+        train(chosen, out=tmp_path / "run", stop_signal=stop_after(14))
+    accuracies = [
+        row["validation_accuracy"] for row in read_header(tmp_path / "run" / RESUME_FILE).training["history"]
+    ]
+    assert accuracies == sorted(accuracies)
+    assert resume(tmp_path / "run", {"patience": 3}).epochs > 4
+
+
+def test_numbers_that_overflow_beside_the_weights_are_never_saved(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = loop._finish_epoch
+
+    def overflow(session: Any, state: Any, speed: float) -> None:
+        finish(session, state, speed)
+        if state.epoch == 2:
+            state.network[3].running_var.fill_(float("inf"))
+
+    monkeypatch.setattr(loop, "_finish_epoch", overflow)
+    with pytest.raises(DivergedError):
+        train(config(few_digits), out=tmp_path / "run")
+    assert read_checkpoint(tmp_path / "run" / RESUME_FILE)[0].training["epoch"] == 1
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_divergence(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "nll", lambda logits, labels: float("inf"))
+    with pytest.raises(DivergedError, match="validation loss"):
+        train(config(few_digits), out=tmp_path / "run")
+
+
+def test_a_run_goes_on_by_the_recipe_it_began_with(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from digitcli.architectures.recipes import RECIPES
+
+    train(config(few_digits), out=tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train(config(few_digits), out=tmp_path / "run", stop_signal=stop_after(8))
+    monkeypatch.setitem(RECIPES, "mlp", Recipe(lr=0.5, optimizer="sgd"))
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_other_library_versions_are_told(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interrupted):
+        train(config(few_digits), out=tmp_path / "run", stop_signal=stop_after(2))
+    monkeypatch.setattr("digitcli.training.session.version", lambda name: "9.9")
+    events: list[Event] = []
+    resume(tmp_path / "run", {}, on_event=events.append)
+    assert any(isinstance(event, Notice) and "began with" in event.message for event in events)
+
+
+def test_data_that_moved_may_be_named_again(few_digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "few.npz"
+    data.write_bytes(few_digits.read_bytes())
+    with pytest.raises(Interrupted):
+        train(config(data), out=tmp_path / "run", stop_signal=stop_after(2))
+    data.unlink()
+    assert resume(tmp_path / "run", {"data": str(few_digits)}).test_accuracy is not None
+
+
+def test_fewer_epochs_than_are_done_are_refused(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(config(few_digits), out=tmp_path / "run", stop_signal=stop_after(14))
+    with pytest.raises(UsageError, match="done 2 epochs"):
+        resume(tmp_path / "run", {"recipe": {"epochs": 1}})
+
+
+def test_a_finished_run_that_moved_tells_where_it_is(few_digits: Path, tmp_path: Path) -> None:
+    train(config(few_digits, "softmax"), out=tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    result = resume(tmp_path / "moved", {})
+    assert (result.run, result.checkpoint) == (str(tmp_path / "moved"), str(tmp_path / "moved" / MODEL_FILE))

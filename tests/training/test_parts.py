@@ -59,8 +59,33 @@ def test_the_average_follows_the_weights_and_forgets_the_start() -> None:
         network.running_mean.fill_(3.0)
     for steps in range(1, 200):
         update_average(average, network, recipe, steps)
-    torch.testing.assert_close(average.module.weight, torch.full((2,), 5.0))
-    torch.testing.assert_close(average.module.running_mean, torch.full((2,), 3.0))
+    torch.testing.assert_close(average.weight, torch.full((2,), 5.0))
+    torch.testing.assert_close(average.running_mean, torch.full((2,), 3.0))
+
+
+def test_the_average_by_its_definition() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    recipe = Recipe(ema=0.5)
+    average = create_average(network, recipe)
+    assert average is not None
+    expected = 0.0
+    for steps, weight in enumerate([4.0, 8.0, 1.0, 2.0], start=1):
+        with torch.no_grad():
+            network.weight.fill_(weight)
+        update_average(average, network, recipe, steps)
+        decay = 0.0 if steps == 1 else min(0.5, (1 + steps) / (10 + steps))
+        expected = decay * expected + (1 - decay) * weight
+    assert average.weight.item() == pytest.approx(expected)
+    assert not average.weight.requires_grad
+
+
+def test_the_average_takes_over_what_is_no_float() -> None:
+    network = nn.BatchNorm1d(2)
+    average = create_average(network, Recipe(ema=0.9))
+    assert average is not None
+    network.num_batches_tracked += 7
+    update_average(average, network, Recipe(ema=0.9), 5)
+    assert average.num_batches_tracked == 7
 
 
 def test_no_average_where_none_is_asked_for() -> None:

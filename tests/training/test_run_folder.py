@@ -6,7 +6,7 @@ import pytest
 
 from digitcli.checkpoint import RESUME_FILE
 from digitcli.errors import ModelError, OutputError
-from digitcli.training.run_folder import locked, new_run, read_config
+from digitcli.training.run_folder import existing_run, new_run, read_config
 
 
 @pytest.fixture(autouse=True)
@@ -57,15 +57,15 @@ def test_what_was_saved_is_never_removed(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_holder() -> None:
-    with locked(Path("run")), pytest.raises(OutputError, match="in use"), locked(Path("run")):
+    with existing_run(Path("run")), pytest.raises(OutputError, match="in use"), existing_run(Path("run")):
         pass
-    with locked(Path("run")):
+    with existing_run(Path("run")):
         pass
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(OutputError, match="cannot be written"), locked(Path("run")):
+    with pytest.raises(OutputError, match="cannot be written"), existing_run(Path("run")):
         pass
 
 
@@ -80,3 +80,35 @@ def test_damaged_choices_are_a_model_error(tmp_path: Path, content: str) -> None
 
 def test_no_choices_where_none_were_stored(tmp_path: Path) -> None:
     assert read_config(tmp_path, None) is None
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.csv", "curves.svg"])
+def test_files_of_the_user_are_not_replaced_without_force(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(OutputError, match=file), new_run("cnn", tmp_path, None, force=False):
+        pass
+    assert (tmp_path / file).read_text() == "mine"
+
+
+def test_a_run_that_never_saved_may_be_started_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"config": {"arch": "cnn"}}')
+    with new_run("cnn", tmp_path, None, force=False) as folder:
+        assert folder == tmp_path
+
+
+def test_an_empty_folder_of_the_user_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RuntimeError), new_run("cnn", Path("mine"), None, force=False):
+        raise RuntimeError
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".model.safetensors.abc.part").write_text("half")
+    with existing_run(tmp_path):
+        assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_name_too_long_is_an_output_error() -> None:
+    with pytest.raises(OutputError), existing_run(Path("x" * 300)):
+        pass
