@@ -118,7 +118,7 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
 def _train(
     config: TrainConfig, folder: Path, saved: Saved | None, on_event: OnEvent, stop_signal: StopSignal
 ) -> TrainResult:
-    started = time.perf_counter()
+    started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
     with _random_numbers_of_its_own(config):
         session, state = prepare(config, folder, saved, on_event, stop_signal)
         if saved is None:

@@ -134,7 +134,8 @@ def test_interrupted_and_resumed_ends_with_the_weights_of_an_undisturbed_run(
     for stop in stops[1:]:
         with pytest.raises(Interrupted):
             resume(tmp_path / "run", {}, stop_signal=stop_after(stop))
-    resume(tmp_path / "run", {})
+    result = resume(tmp_path / "run", {})
+    assert result.total_seconds >= result.train_seconds
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
 
 
