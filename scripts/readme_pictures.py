@@ -5,6 +5,7 @@ The commands are really run, training included; what a picture shows is what the
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from digitcli.config import TrainConfig
 from digitcli.training.events import Event, StepDone
 from digitcli.training.loop import train
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH = 100
 SHOWN_AT = 0.6  # of the training, the live view is caught
 
@@ -62,8 +63,8 @@ def train_cnn() -> None:
             caught = True
             console.err.print(view.draw_progress(event))
 
-    with tempfile.TemporaryDirectory() as folder:
-        result = train(TrainConfig(arch="cnn"), out=Path(folder) / "runs" / "cnn-1", on_event=on_event)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        result = train(TrainConfig(arch="cnn"), on_event=on_event)
     console.show_table(console.pairs(_table(result)))
 
 
