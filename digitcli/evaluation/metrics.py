@@ -27,7 +27,7 @@ def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
     models", 2015.
     """
     confidence, predicted = (logits / temperature).softmax(dim=-1).max(dim=-1)
-    order = confidence.argsort()
+    order = confidence.argsort(stable=True)
     right = (predicted == labels).float()[order]
     gaps = [
         len(bin_right) * (bin_right.mean() - bin_confidence.mean()).abs()
