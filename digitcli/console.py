@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from digitcli.errors import DigitcliError
+from digitcli.errors import DigitcliError, Interrupted
 
 Format = Literal["table", "json"]
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -84,7 +84,8 @@ def show_table(table: RenderableType) -> None:
 
 def show_error(error: DigitcliError) -> None:
     """What happened, and what to do about it."""
-    err.print(f"[bold red]Error:[/] {escape(printable(error.cause))}", soft_wrap=True)
+    label = "" if isinstance(error, Interrupted) else "[bold red]Error:[/] "
+    err.print(label + escape(printable(error.cause)), soft_wrap=True)
     if error.remedy:
         err.print(escape(printable(error.remedy)), soft_wrap=True)
 
