@@ -158,14 +158,17 @@ def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     recipe = recipe_of(config.arch, **config.recipe)
     if saved is None:
         return recipe
-    begun = Recipe(**saved[0].recipe)
+    try:
+        begun = Recipe(**saved[0].recipe)
+    except (TypeError, UsageError) as error:
+        raise ModelError(f"The saved recipe is damaged: {error}.", "Start a new run.") from error
     return change(begun, epochs=recipe.epochs) if "epochs" in config.recipe else begun
 
 
 def _take_over(state: TrainingState, saved: Saved, dataset: Dataset, on_event: OnEvent) -> None:
     """Go on from a saved state, and say what keeps it from being bit for bit."""
     header, tensors = saved
-    if header.dataset["digest"] != dataset.digest:
+    if header.dataset.get("digest") != dataset.digest:
         raise UsageError(
             f"The digits of '{dataset.name}' are not those this run began with.", "Start a new run."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header
+from digitcli.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header, write_checkpoint
 from digitcli.config import Recipe, TrainConfig
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.inference import load_model
@@ -487,3 +488,17 @@ def test_a_finished_run_that_moved_tells_where_it_is(few_digits: Path, tmp_path:
     (tmp_path / "run").rename(tmp_path / "moved")
     result = resume(tmp_path / "moved", {})
     assert (result.run, result.checkpoint) == (str(tmp_path / "moved"), str(tmp_path / "moved" / MODEL_FILE))
+
+
+@pytest.mark.parametrize(
+    "damage", [{"recipe": {"surprise": 1}}, {"recipe": {"lr": -1.0}}, {"training": {}}], ids=str
+)
+def test_a_state_whose_header_makes_no_sense_is_a_model_error(
+    few_digits: Path, tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    with pytest.raises(Interrupted):
+        train(config(few_digits, "softmax"), out=tmp_path / "run", stop_signal=stop_after(2))
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, dataclasses.replace(header, **damage), tensors)
+    with pytest.raises(ModelError):
+        resume(tmp_path / "run", {})
