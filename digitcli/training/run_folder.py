@@ -47,16 +47,13 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
     """
     chosen = out or (RUNS / name if name else None)
     folder, made = (chosen, _make(chosen)) if chosen else _make_numbered(arch.replace("/", "-"))
-    try:
-        with locked(folder):
-            if not force and (held := _held(folder)):
-                raise OutputError(
-                    f"{folder} holds a run already, or files that a run would replace: {', '.join(held)}.",
-                    "Name another folder with --out, go on with --resume, or replace them with --force.",
-                )
-            yield folder
-    finally:
-        _unmake(folder, made)
+    with _hold(folder, made):
+        if not force and (held := _files_at_stake(folder)):
+            raise OutputError(
+                f"{folder} holds a run already, or files that a run would replace: {', '.join(held)}.",
+                "Name another folder with --out, go on with --resume, or replace them with --force.",
+            )
+        yield folder
 
 
 @contextlib.contextmanager
@@ -66,10 +63,16 @@ def existing_run(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder is in use or cannot be written.
     """
-    made = _make(folder)
+    with _hold(folder, _make(folder)):
+        yield folder
+
+
+@contextlib.contextmanager
+def _hold(folder: Path, made: list[Path]) -> Iterator[None]:
+    """Hold the lock of a folder; what was made for a run that saved nothing goes again."""
     try:
         with locked(folder):
-            yield folder
+            yield
     finally:
         _unmake(folder, made)
 
@@ -194,7 +197,7 @@ def _csv(rows: Iterable[EpochDone]) -> str:
     return text.getvalue()
 
 
-def _held(folder: Path) -> list[str]:
+def _files_at_stake(folder: Path) -> list[str]:
     """The files a new run would replace; a `config.json` of ours alone is a run that never saved."""
     held = [file for file in RUN_FILES if (folder / file).exists()]
     if held == [CONFIG_FILE]:
