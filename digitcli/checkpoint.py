@@ -21,6 +21,7 @@ from digitcli.writing import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
+DEFAULT_MODEL = "cnn"  # what answers where no model is named
 FORMAT_VERSION = 1
 MODEL_FILE, RESUME_FILE = "model.safetensors", "resume.safetensors"
 HEADER_LIMIT_BYTES = 16_000_000
@@ -104,6 +105,17 @@ def read_header(path: Path) -> Header:
         ModelError: missing, damaged, foreign, newer than this digitcli, or a pickle.
     """
     return _header(_metadata(_content(path, header_only=True), path), path)
+
+
+def checkpoint_id(name: str) -> str:
+    """Which weights a name stands for, e.g. `cnn@1a2b3c4d`: a short name and the start of the SHA-256.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+    """
+    path = find_checkpoint(name)
+    label = path.parent.resolve().name if path.name == MODEL_FILE else path.stem
+    return f"{label}@{_metadata(_content(path, header_only=True), path)['sha256'][:8]}"
 
 
 def shipped_models() -> dict[str, Path]:

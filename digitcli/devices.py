@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+OUT_OF_MEMORY = "out of memory|allocate memory"
 TOLERANCE = 1e-3  # of the largest logit; rounding differs between devices by 1e-5 or so
 
 
@@ -24,6 +25,11 @@ def check_device_name(name: str) -> None:
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise UsageError(f"There is no device named '{name}'.", "Take auto, cpu, cuda, cuda:N or mps.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device; PyTorch has no class for the CPU's. Needs no torch."""
+    return isinstance(error, MemoryError) or bool(re.search(OUT_OF_MEMORY, str(error)))
 
 
 def available_devices() -> list[str]:

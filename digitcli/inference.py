@@ -3,18 +3,93 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from digitcli.checkpoint import Header, find_checkpoint, read_checkpoint
-from digitcli.devices import agrees_with_cpu
+from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, read_checkpoint
+from digitcli.devices import agrees_with_cpu, choose_device, is_out_of_memory
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.registry import create_model
 
 BATCH_SIZE = 512
+
+
+class Classifier:
+    """One or several trained models as a function of digits, for whoever need not know how they are run.
+
+    `name` says which weights answer (`cnn@1a2b3c4d`), `headers` what their checkpoints say, `device` where
+    they compute. After running out of memory `batch_size` is what did fit.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        headers: tuple[Header, ...],
+        device: torch.device,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        self.name = name
+        self.headers = headers
+        self.device = device
+        self.batch_size = batch_size
+        self._network = network
+        self._temperature = headers[0].temperature if len(headers) == 1 else 1.0  # an average is calibrated
+
+    def logits(
+        self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
+    ) -> npt.NDArray[np.float32]:
+        """Calibrated logits (N, 10) of images (N, 28, 28), uint8 with ink 255: trust their softmax.
+
+        `on_progress` is told the number of images done, batch by batch. Where memory does not suffice, the
+        batch is halved for good.
+        """
+        parts: list[npt.NDArray[np.float32]] = []
+        done = 0
+        while done < len(images):
+            batch = images[done : done + self.batch_size]
+            try:
+                parts.append((infer(self._network, batch, len(batch)) / self._temperature).numpy())
+            except (RuntimeError, MemoryError) as error:
+                if self.batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
+                continue
+            done += len(batch)
+            on_progress(done)
+        return np.concatenate(parts) if parts else np.zeros((0, 10), np.float32)
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities (N, 10) of images (N, 28, 28), uint8 with ink 255."""
+        logits = self.logits(images)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: npt.NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def load_classifier(*names: str, device: str = "auto", batch_size: int = BATCH_SIZE) -> Classifier:
+    """The digit models of those names, averaged, on a device (`auto` takes the fastest).
+
+    A name is a shipped name (`cnn`), a checkpoint file or a run folder.
+
+    Raises:
+        UsageError: no name, a batch below 1, or not the name of a device.
+        ModelError: no such model, a damaged or foreign file, or a model that does not read single digits.
+        EnvironmentFault: the device is not there or computes wrongly.
+    """
+    if batch_size < 1:
+        raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
+    chosen = choose_device(device)
+    members = _open_all(names)
+    if members[0][1].task != "digit":
+        raise ModelError(f"{names[0]} reads lines, not single digits.", "Name a model of the task digit.")
+    network = _on_device(members, chosen)
+    name = "+".join(checkpoint_id(name) for name in names)
+    return Classifier(network, name, tuple(header for _, header in members), chosen, batch_size)
 
 
 def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
@@ -27,14 +102,23 @@ def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
         ModelError: no such model, a damaged or foreign file, or models of different tasks.
         EnvironmentFault: the device computes wrongly.
     """
+    return _on_device(_open_all(names), torch.device(device))
+
+
+def _open_all(names: tuple[str, ...]) -> list[tuple[nn.Module, Header]]:
     if not names:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
     members = [open_model(name) for name in names]
     if len({header.task for _, header in members}) > 1:
         raise ModelError("Models of different tasks cannot be averaged.", "Name models of one task.")
+    return members
+
+
+def _on_device(members: list[tuple[nn.Module, Header]], device: torch.device) -> nn.Module:
     network = members[0][0] if len(members) == 1 else Average(members)
-    if torch.device(device).type == "mps" and not agrees_with_cpu(network, torch.device(device)):
+    if device.type == "mps" and not agrees_with_cpu(network, device):
         raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device).eval()
 
 

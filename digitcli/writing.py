@@ -5,40 +5,71 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from digitcli.errors import OutputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary file in the same folder, sync it to the disk, and rename it over `path`.
+    """Write a file whole or not at all, see `writing_whole`.
 
-    A reader, a crash or a full disk meets the old file or the new one, never a mixture.
+    Raises:
+        OutputError: the folder cannot be written or the disk is full; the old file is as it was.
+    """
+    with writing_whole(path) as write:
+        write(content)
+
+
+@contextlib.contextmanager
+def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Gives a function that writes to what becomes `path` at the end, if nothing goes wrong before.
+
+    It is a temporary file in the same folder, synced to the disk and renamed over `path`: a reader, a crash
+    or a full disk meets the old file or the new one, never a mixture.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old file is as it was.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
-    temporary = None
+    with contextlib.ExitStack() as cleanup:
+        with _faults_of(path):
+            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            cleanup.callback(_remove, Path(name))
+            file = os.fdopen(handle, "wb")
+
+        def write(content: bytes) -> None:
+            with _faults_of(path):
+                file.write(content)
+
+        try:
+            yield write
+            with _faults_of(path):
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            with contextlib.suppress(OSError):  # what cannot be flushed was reported already
+                file.close()
+        with _faults_of(path):
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(target)
+            _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
-        temporary = None
-        _sync_folder(target.parent)
+        yield
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written ({len(content):,} bytes): {error.strerror or error}.",
+            f"{path} cannot be written: {error.strerror or error}.",
             "Free some space, or name a folder that can be written.",
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from digitcli import inference
 from digitcli.checkpoint import Header, shipped_models, write_checkpoint
 from digitcli.data.digits import Digits
-from digitcli.errors import EnvironmentFault, ModelError
+from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import infer, load_model, open_model
+from digitcli.inference import infer, load_classifier, load_model, open_model
 from digitcli.registry import create_model
 
 
@@ -115,3 +116,73 @@ def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.Monke
     monkeypatch.setattr(inference, "agrees_with_cpu", lambda network, device: False)
     with pytest.raises(EnvironmentFault, match="MPS"):
         load_model("cnn", device="mps")
+
+
+def test_a_classifier_gives_calibrated_logits_and_says_which_weights_answer(
+    tmp_path: Path, digits: Digits
+) -> None:
+    path = saved(tmp_path / "mine.safetensors", temperature=2.0)
+    images = digits.images[:20]
+    classifier = load_classifier(str(path), device="cpu")
+    expected = infer(load_model(str(path)), images).numpy() / 2
+    np.testing.assert_allclose(classifier.logits(images), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(classifier.probabilities(images).sum(axis=1), 1, rtol=1e-5)
+    assert re.fullmatch(r"mine@[0-9a-f]{8}", classifier.name)
+    assert classifier.logits(images[:0]).shape == (0, 10)
+
+
+def test_several_classifiers_are_named_and_averaged(tmp_path: Path, digits: Digits) -> None:
+    (tmp_path / "run").mkdir()
+    one, two = (
+        saved(tmp_path / "run" / "model.safetensors", seed=1),
+        saved(tmp_path / "b.safetensors", seed=2),
+    )
+    together = load_classifier(str(tmp_path / "run"), str(two), device="cpu")
+    assert re.fullmatch(r"run@[0-9a-f]{8}\+b@[0-9a-f]{8}", together.name)
+    images = digits.images[:20]
+    expected = (
+        load_classifier(str(one), device="cpu").probabilities(images)
+        + load_classifier(str(two), device="cpu").probabilities(images)
+    ) / 2
+    np.testing.assert_allclose(together.probabilities(images), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_running_out_of_memory_halves_the_batch_for_good(
+    monkeypatch: pytest.MonkeyPatch, digits: Digits
+) -> None:
+    images = digits.images[:100]
+    classifier = load_classifier("cnn", device="cpu", batch_size=64)
+    expected, sizes = classifier.logits(images), []
+
+    def short_of_memory(network: torch.nn.Module, images: np.ndarray, batch_size: int) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return infer(network, images, batch_size)
+
+    monkeypatch.setattr(inference, "infer", short_of_memory)
+    np.testing.assert_allclose(classifier.logits(images), expected, rtol=1e-4, atol=1e-4)
+    assert classifier.batch_size == 16 and sizes == [64, 32, 16, 16, 16, 16, 16, 16, 4]
+
+
+def test_an_error_that_is_not_memory_is_not_hidden(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
+    def broken(*arguments: object) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    classifier = load_classifier("cnn", device="cpu")
+    monkeypatch.setattr(inference, "infer", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        classifier.logits(digits.images[:4])
+
+
+def test_progress_is_told_batch_by_batch(digits: Digits) -> None:
+    told: list[int] = []
+    load_classifier("cnn", device="cpu", batch_size=4).logits(digits.images[:10], told.append)
+    assert told == [4, 8, 10]
+
+
+def test_a_line_model_is_no_classifier(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="lines"):
+        load_classifier(str(saved(tmp_path / "line.safetensors", task="line")), device="cpu")
+    with pytest.raises(UsageError, match="--batch-size"):
+        load_classifier("cnn", batch_size=0)

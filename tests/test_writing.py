@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.errors import OutputError
-from digitcli.writing import write_whole
+from digitcli.writing import write_whole, writing_whole
 
 
 def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -56,3 +56,19 @@ def test_whatever_call_fails_the_old_file_is_as_it_was(
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
         write_whole(tmp_path / "none" / "file", b"")
+
+
+def test_what_is_written_bit_by_bit_appears_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with writing_whole(path) as write:
+        write(b"one ")
+        write(b"two")
+        assert not path.exists()
+    assert path.read_bytes() == b"one two"
+
+
+def test_an_error_of_the_writer_is_its_own_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPipeError), writing_whole(tmp_path / "file") as write:
+        write(b"half")
+        raise BrokenPipeError
+    assert list(tmp_path.iterdir()) == []

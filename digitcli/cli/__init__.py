@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from types import TracebackType
 from typing import Annotated
@@ -16,6 +15,7 @@ import digitcli
 from digitcli import console
 from digitcli.cli.models import models
 from digitcli.cli.train import train
+from digitcli.devices import is_out_of_memory
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
 
 EPILOG = (
@@ -24,7 +24,6 @@ EPILOG = (
     "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
 )
 
-OUT_OF_MEMORY = "out of memory|allocate memory"  # PyTorch has no class for the CPU's
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
@@ -86,7 +85,7 @@ def exit_code_of_run() -> int:
     except KeyboardInterrupt:
         return _fail(Interrupted(2, "Stopped.", "Nothing was under way that needs to be saved."))
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
+        if not is_out_of_memory(error):
             raise
         remedy = "Take a smaller --batch-size or less data."
         return _fail(EnvironmentFault("There is not enough memory.", remedy))
