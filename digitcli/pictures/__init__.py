@@ -1,9 +1,11 @@
 """The one road from a picture to ink, for predicting, serving, training folders and evaluation alike.
 
 1. `opening`: any file or bytes becomes upright grey, or a `PictureError` says why not.
-2. `ink`: the light is flattened and the polarity found; ink is 1, paper 0.
-3. `centring`: the digit is boxed and centred as MNIST was made, 28 x 28, white on black.
-`digit_from_picture` walks all three, `digit_from_grey` the last two. NumPy, OpenCV and Pillow; no torch.
+2. `ink`: the light is flattened, the polarity found and ruling left out; ink is 1, paper 0.
+3. `shapes`: digits are told from frames, specks and neighbours.
+4. `centring`: a digit is boxed and centred as MNIST was made, 28 x 28, white on black.
+`digit_from_picture` walks all of it, `digit_from_grey` all but the first step. NumPy, OpenCV and Pillow;
+no torch.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from digitcli.pictures.ruling import find_ruling
+
 _LIGHT_SIDE_PX = 160  # the light changes slowly: this many pixels show it
 _WORK_SIDE_PX = 640  # strokes and noise are measured at this size
 _DARKEST_PAPER = 0.4  # of white; in deeper shadow noise would be lifted to ink
@@ -24,7 +26,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     """How much ink: float32 (H, W), 0 paper to 1 ink, from grey float32 (H, W) in [0, 1].
 
     Strokes keep their soft edges. Paper is what most of the neighbourhood shows, so light ink on dark paper
-    will do as well as dark on light. Blank paper, noisy, textured or shaded, gives all zeros.
+    will do as well as dark on light. Blank paper, noisy, textured, shaded or ruled, gives all zeros.
     """
     small = _reduced(grey, _WORK_SIDE_PX)
     if _ink_is_light(small):
@@ -34,8 +36,10 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     levels = _ink_levels(_inner(darkness))
     if levels is None:
         return np.zeros_like(grey)
-    low, edge, high = levels
-    strokes = cv2.dilate((darkness > edge).astype(np.uint8), np.ones((3, 3), np.uint8))
+    low, edge, high, noise = levels
+    strokes = (darkness > edge).astype(np.uint8)
+    ruling = find_ruling(darkness, strokes, noise)
+    strokes = cv2.dilate(strokes & (1 - ruling), np.ones((3, 3), np.uint8)) & (1 - ruling)
     if small.shape != grey.shape:
         size = (grey.shape[1], grey.shape[0])
         paper = cv2.resize(paper, size, interpolation=cv2.INTER_LINEAR)
@@ -83,8 +87,10 @@ def _paper(grey: np.ndarray) -> np.ndarray:
     return cv2.resize(paper.astype(np.float32) / 255, size, interpolation=cv2.INTER_LINEAR)
 
 
-def _ink_levels(darkness: np.ndarray) -> tuple[float, float, float] | None:
-    """The darkness where paper ends, where strokes are cut out and where ink is full; None if nothing is ink.
+def _ink_levels(darkness: np.ndarray) -> tuple[float, float, float, float] | None:
+    """The darkness where paper ends, strokes are cut out and ink is full, and the paper's noise.
+
+    None if nothing is ink.
 
     The full ink is what lies above Otsu's threshold (N. Otsu, "A threshold selection method from gray-level
     histograms", 1979), which alone would cut blank paper in two as well: hence the paper's noise.
@@ -101,7 +107,7 @@ def _ink_levels(darkness: np.ndarray) -> tuple[float, float, float] | None:
     if not sure and _longest_px(marks) < max(_MARK_EXTENT * max(marks.shape), _MARK_PX):
         return None
     low = middle + 2 * noise
-    return low, max(floor, low + 0.3 * (full - low)), full
+    return low, max(floor, low + 0.3 * (full - low)), full, noise
 
 
 def _paper_noise(darkness: np.ndarray) -> tuple[float, float]:

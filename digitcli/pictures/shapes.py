@@ -1,0 +1,163 @@
+"""Telling digits from everything else that is ink, by the geometry of connected pieces."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_MASK = 0.25  # ink above this is part of a shape
+_LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
+_PALEST = 0.5  # the ink of a digit, in shares of the most central one's
+_THINNEST = 0.4  # the strokes of a digit and its parts, in shares of the most central one's
+_NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
+_PART = 0.03  # of a digit's area: smaller parts are specks
+_ENCLOSED = 0.35  # a shape around another of this share of its height is a frame
+_RIM, _BAR = 0.7, 0.3  # how much of an edge a bar along it takes, and how thick it is for its length
+_JOINED_GAP = 0.06  # of a digit's height: pieces side by side and nearer than this are one digit
+_STACKED_GAP = 0.12  # of their height together: pieces above each other and nearer than this are one,
+_TALLEST = 1.3  # unless that makes a digit this much taller than the tallest other one
+
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+class Pieces:
+    """The connected components of ink, float32 (H, W), and what can be told of them by their geometry."""
+
+    def __init__(self, ink: np.ndarray) -> None:
+        self.ink = ink
+        mask = (ink > _MASK).astype(np.uint8)
+        count, self.labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        self.x, self.y, self.width, self.height, self.area = stats.T
+        self.count = count
+        flat = self.labels.ravel()
+        self.mass = np.bincount(flat, ink.ravel(), count)
+        rows, columns = (np.hanning(side + 2)[1:-1] for side in ink.shape)
+        self.central_mass = np.bincount(flat, (ink * np.outer(rows, columns)).ravel(), count)
+        right, bottom = self.x + self.width, self.y + self.height
+        self.touches_edge = (self.x == 0) | (self.y == 0) | (right == ink.shape[1]) | (bottom == ink.shape[0])
+        distances = cv2.distanceTransform(mask, cv2.DIST_L2, 3).ravel()
+        inside = np.bincount(flat, distances, count) / np.maximum(self.area, 1)
+        self.stroke = np.maximum(4 * inside - 2, 1)
+        self.usable = ~(self._frames() | self._along_the_rim())
+        self.usable[0] = False
+
+    def _frames(self) -> np.ndarray:
+        """Which pieces go around another of some height: frames, not digits."""
+        tall = np.flatnonzero(self.height >= 0.1 * self.height[1:].max(initial=1))
+        frames = np.zeros(self.count, bool)
+        for piece in tall[tall > 0]:
+            inside = (
+                (self.x > self.x[piece])
+                & (self.y > self.y[piece])
+                & (self.x + self.width < self.x[piece] + self.width[piece])
+                & (self.y + self.height < self.y[piece] + self.height[piece])
+                & (self.height > _ENCLOSED * self.height[piece])
+            )
+            frames[piece] = inside[1:].any()
+        return frames
+
+    def _along_the_rim(self) -> np.ndarray:
+        """Which pieces are bars along an edge of the picture: the frame of a form's cell, cut through."""
+        height, width = self.ink.shape
+        left_or_right = (self.x <= 1) | (self.x + self.width >= width - 1)
+        top_or_bottom = (self.y <= 1) | (self.y + self.height >= height - 1)
+        upright = left_or_right & (self.height > _RIM * height) & (self.width < _BAR * self.height)
+        level = top_or_bottom & (self.width > _RIM * width) & (self.height < _BAR * self.width)
+        bars: np.ndarray = upright | level
+        return bars
+
+    def central_digit(self) -> list[int]:
+        """The piece with most ink in the middle and its parts, in a picture that holds one digit."""
+        if not self.usable.any():
+            return []
+        best = self._most_central()
+        groups = [[best]]
+        for piece in np.flatnonzero(self.usable):
+            if piece != best:
+                self._add_part(int(piece), groups, [self.box([best])])
+        return groups[0]
+
+    def digits(self) -> list[list[int]]:
+        """Groups of pieces, each group a digit: those like the most central one, with the parts near them."""
+        if not self.usable.any():
+            return []
+        best = self._most_central()
+        shade = self.mass / np.maximum(self.area, 1)
+        alike = (
+            self.usable
+            & (self.height > _LOWEST * self.height[best])
+            & (self.height < _HIGHEST * self.height[best])
+            & (shade > _PALEST * shade[best])
+            & (self.stroke > _THINNEST * self.stroke[best])
+            & (~self.touches_edge | self.touches_edge[best])
+        )
+        alike[best] = True
+        groups = self._joined([[int(piece)] for piece in np.flatnonzero(alike)])
+        boxes = [self.box(group) for group in groups]
+        for piece in np.flatnonzero(self.usable & ~alike & (self.stroke > _THINNEST * self.stroke[best])):
+            self._add_part(int(piece), groups, boxes)
+        return groups
+
+    def _most_central(self) -> int:
+        return int(np.argmax(np.where(self.usable, self.central_mass, -1)))
+
+    def _joined(self, groups: list[list[int]]) -> list[list[int]]:
+        """Join what lies so close, or above each other, that it is one digit in pieces."""
+        groups = sorted(groups, key=lambda group: int(self.x[group[0]]))
+        index = 0
+        while index < len(groups):
+            for other in range(len(groups)):
+                rest = [self.box(group)[3] for k, group in enumerate(groups) if k not in (index, other)]
+                if other != index and self._are_one(groups[index], groups[other], max(rest, default=None)):
+                    groups[index] = groups[index] + groups[other]
+                    del groups[other]
+                    index = 0
+                    break
+            else:
+                index += 1
+        return groups
+
+    def _are_one(self, one: list[int], other: list[int], tallest: int | None) -> bool:
+        x, y, width, height = self.box(one)
+        x2, y2, width2, height2 = self.box(other)
+        gap_x = max(x, x2) - min(x + width, x2 + width2)
+        gap_y = max(y, y2) - min(y + height, y2 + height2)
+        if -gap_y > 0.5 * min(height, height2):
+            return gap_x < _JOINED_GAP * max(height, height2)
+        together = self.box(one + other)[3]
+        fits = tallest is None or together < _TALLEST * tallest
+        return fits and -gap_x > 0.5 * min(width, width2) and gap_y < _STACKED_GAP * together
+
+    def _add_part(self, piece: int, groups: list[list[int]], boxes: list[Box]) -> None:
+        """Add a smaller piece to the nearest digit, if it is near enough to be a part of it."""
+        distances = [self._distance(piece, box) for box in boxes]
+        nearest = int(np.argmin(distances))
+        _, _, width, height = boxes[nearest]
+        area = int(self.area[groups[nearest]].sum())
+        touches = self.touches_edge[piece] and not self.touches_edge[groups[nearest]].any()
+        if (
+            distances[nearest] < _NEAR * max(width, height)
+            and self.area[piece] > _PART * area
+            and not touches
+        ):
+            groups[nearest].append(piece)
+
+    def _distance(self, piece: int, box: Box) -> float:
+        x, y, width, height = box
+        gap_x = max(x - (self.x[piece] + self.width[piece]), self.x[piece] - (x + width), 0)
+        gap_y = max(y - (self.y[piece] + self.height[piece]), self.y[piece] - (y + height), 0)
+        return float(np.hypot(gap_x, gap_y))
+
+    def box(self, group: list[int]) -> Box:
+        """The box around a group: x, y, width, height."""
+        x, y = int(self.x[group].min()), int(self.y[group].min())
+        right, bottom = (self.x + self.width)[group].max(), (self.y + self.height)[group].max()
+        return x, y, int(right) - x, int(bottom) - y
+
+    def cut_out(self, group: list[int]) -> np.ndarray:
+        """The ink of a group alone, float32 (h, w), with a margin of at most one pixel around its box."""
+        x, y, width, height = self.box(group)
+        rows, columns = slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
+        own = np.isin(self.labels[rows, columns], group).astype(np.uint8)
+        cut: np.ndarray = self.ink[rows, columns] * cv2.dilate(own, np.ones((3, 3), np.uint8))
+        return cut
