@@ -13,16 +13,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from digitcli.config import TrainConfig
     from digitcli.data.sources import load_dataset
+    from digitcli.evaluation.report import evaluate
+    from digitcli.experiments.benchmarking import BenchmarkConfig, benchmark
     from digitcli.inference import infer, load_model
     from digitcli.registry import create_model
     from digitcli.training.loop import resume, train
 
 __version__ = "0.1.0"
-__all__ = ["TrainConfig", "create_model", "infer", "load_dataset", "load_model", "resume", "train"]
+__all__ = [
+    "BenchmarkConfig",
+    "TrainConfig",
+    "benchmark",
+    "create_model",
+    "evaluate",
+    "infer",
+    "load_dataset",
+    "load_model",
+    "resume",
+    "train",
+]
 
 _HOMES = {
+    "BenchmarkConfig": "digitcli.experiments.benchmarking",
     "TrainConfig": "digitcli.config",
+    "benchmark": "digitcli.experiments.benchmarking",
     "create_model": "digitcli.registry",
+    "evaluate": "digitcli.evaluation.report",
     "infer": "digitcli.inference",
     "load_dataset": "digitcli.data.sources",
     "load_model": "digitcli.inference",

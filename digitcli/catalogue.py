@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from digitcli.architectures.summary import Summary, summarise
 from digitcli.checkpoint import Header, read_header, shipped_models
 from digitcli.errors import ModelError, did_you_mean
 from digitcli.inference import open_model
 from digitcli.registry import architectures, create_model, find_architecture
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,25 @@ def describe_model(name: str) -> ModelDescription:
     Raises:
         ModelError: neither an architecture nor a model, or a damaged or foreign file.
     """
-    known = {**architectures(), **shipped_models()}
-    if name in architectures() and name not in shipped_models():
-        network, header = create_model(name), None
-    elif name in known or os.path.lexists(name):
-        network, header = open_model(name)
-    else:
-        cause = f"There is no architecture, shipped model, checkpoint or run folder '{name}'."
-        raise ModelError(cause, did_you_mean(name, known))
+    network, header = open_or_create(name)
     architecture = find_architecture(header.architecture if header else name)
     description = architecture.load().__doc__ or ""
     return ModelDescription(name, description, summarise(network, architecture.task), header)
+
+
+def open_or_create(name: str) -> tuple[nn.Module, Header | None]:
+    """The trained network of that name and its header; fresh weights for an architecture that ships none.
+
+    Raises:
+        ModelError: neither an architecture nor a model, or a damaged or foreign file.
+    """
+    known = {**architectures(), **shipped_models()}
+    if name in architectures() and name not in shipped_models():
+        return create_model(name), None
+    if name in known or os.path.lexists(name):
+        return open_model(name)
+    cause = f"There is no architecture, shipped model, checkpoint or run folder '{name}'."
+    raise ModelError(cause, did_you_mean(name, known))
 
 
 def _row(name: str) -> ModelRow:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "cnn"  # what answers where no model is named
 FORMAT_VERSION = 1
 MODEL_FILE, RESUME_FILE = "model.safetensors", "resume.safetensors"
+TRAIN_HASHES = "hashes.train"  # a tensor of resume files: Digits.hashes() of the training digits
 HEADER_LIMIT_BYTES = 16_000_000
 UNSEALED = "0" * 64
 DIGEST_KEY = b'"sha256":"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import io
 import json
@@ -75,6 +76,13 @@ err = open_console(cast("IO[str]", LenientStderr()))
 def show_json(result: Any) -> None:
     """A result as JSON on stdout."""
     print(json.dumps(result, default=dataclasses.asdict, indent=2))
+
+
+def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows with the same keys as CSV on stdout, after a row of the keys; None is empty."""
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def show_table(table: RenderableType) -> None:

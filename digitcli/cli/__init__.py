@@ -13,6 +13,8 @@ from typer.main import get_command
 
 import digitcli
 from digitcli import console
+from digitcli.cli.benchmark import benchmark
+from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
 from digitcli.cli.train import train
 from digitcli.devices import is_out_of_memory
@@ -35,6 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train)
+app.command()(evaluate)
+app.command()(benchmark)
 app.command()(models)
 
 

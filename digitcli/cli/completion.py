@@ -17,6 +17,11 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in {**architectures(), **shipped_models()} if name.startswith(incomplete)]
 
 
+def complete_shipped(incomplete: str) -> list[str]:
+    """Shipped models."""
+    return [name for name in shipped_models() if name.startswith(incomplete)]
+
+
 def complete_dataset(incomplete: str) -> list[str]:
     """Datasets that have a name."""
     from digitcli.data.sources import DATASETS

@@ -31,6 +31,11 @@ class Digits:
         """The digits at those indices, in that order."""
         return Digits(self.images[indices], self.labels[indices])
 
+    def hashes(self) -> npt.NDArray[np.int64]:
+        """A 64-bit BLAKE2b hash of each image (N,): equal images have equal hashes, whatever their label."""
+        content = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in self.images)
+        return np.frombuffer(content, "<i8").astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -59,6 +64,11 @@ class Dataset:
                 sha256.update(np.ascontiguousarray(part.images).tobytes())
                 sha256.update(part.labels.astype("<i8").tobytes())
         return sha256.hexdigest()
+
+    def describe_failures(self) -> str:
+        """The first inputs that could not be used, each with its cause, and how many more there are."""
+        shown = "; ".join(f"{failure.file}: {failure.cause}" for failure in self.failures[:3])
+        return shown + (f"; and {len(self.failures) - 3} more" if len(self.failures) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 ECE_BINS = 15
+Z_95 = 1.959963984540054  # 95 % of a normal distribution lies within so many standard deviations
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -37,3 +41,56 @@ def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
         if len(bin_right)
     ]
     return float(torch.stack(gaps).sum() / len(labels))
+
+
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """The 95 % confidence interval of an accuracy of which `right` of `n` answers were seen.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927. It never leaves
+    0 to 1 and holds near both ends, where digits are read.
+    """
+    share, weight = right / n, Z_95**2 / n
+    centre = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
+    """How often a digit (row) got an answer (column): int64 (10, 10)."""
+    classes = logits.shape[-1]
+    pairs = classes * labels + logits.argmax(dim=-1)
+    return pairs.bincount(minlength=classes**2).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How well one digit is read; `n` are there. A ratio of nothing to nothing is None.
+
+    `precision` is the share of the answers that are right, `recall` the share of the digits that are found,
+    `f1` their harmonic mean (van Rijsbergen, "Information retrieval", 1979).
+    """
+
+    digit: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n: int
+
+
+def class_scores(confusion: Tensor) -> list[ClassScores]:
+    """The scores of each digit, from counts (10, 10) with the truth in rows and the answers in columns."""
+    there, answered = confusion.sum(dim=1).tolist(), confusion.sum(dim=0).tolist()
+    return [
+        ClassScores(
+            digit=digit,
+            precision=_ratio(right, answered[digit]),
+            recall=_ratio(right, there[digit]),
+            f1=_ratio(2 * right, answered[digit] + there[digit]),
+            n=there[digit],
+        )
+        for digit, right in enumerate(confusion.diagonal().tolist())
+    ]
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,16 +1,19 @@
-"""Opening a picture: any file or bytes in, the first frame out as an upright grey array.
+"""Opening a picture: any file or bytes in, its pages out as upright grey arrays.
 
 Nothing but `PictureError` comes out of a bad file, and nothing is decoded before its size is known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import stat
 import struct
+import threading
 import warnings
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +27,11 @@ from digitcli.pictures.greys import grey_of
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 64_000_000
+_SUBFILE_TYPE = 254  # the TIFF tag that marks thumbnails
+
+_quiet_lock = threading.Lock()
+_quiet_threads = 0
+_shared_quiet: warnings.catch_warnings[None]
 
 _READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP or PPM picture."
 _DAMAGED = "Copy or download the file again, or save it anew from the program that made it."
@@ -56,20 +64,51 @@ _REFUSED = (
 
 
 def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read the first frame of a file, or of a file's bytes: float32 (H, W), 0 black to 1 white, upright.
+    """Read the first page of a file, or of a file's bytes: float32 (H, W), 0 black to 1 white, upright.
 
     EXIF orientation is applied, transparency is laid on the background that shows the ink, deep greys
     are scaled by the range they use. Raises `PictureError`, its `reason` one of `empty_file not_found
     permission not_regular_file not_an_image unsupported_format truncated corrupt too_large`.
     """
+    with contextlib.closing(open_pages(source, max_pixels=max_pixels)) as pages:
+        _, first = next(pages)
+    if isinstance(first, PictureError):
+        raise first
+    return first
+
+
+def open_pages(
+    source: Path | bytes, *, max_pixels: int = MAX_PIXELS
+) -> Generator[tuple[int | None, np.ndarray | PictureError]]:
+    """Every page of a file, or of a file's bytes, with its number from 1; None where there is but one.
+
+    Only a TIFF has pages; of an animation the first frame is read. What cannot be read is a `PictureError`
+    in the place of its picture, and loses no other page.
+    """
+    name = "The picture" if isinstance(source, bytes) else f"'{source}'"
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(_open_source(source, name))
+            image = stack.enter_context(_identify(stream, name))
+        except PictureError as error:
+            yield None, error
+            return
+        pages = _pages(image)
+        for number, index in enumerate(pages, 1):
+            try:
+                page: np.ndarray | PictureError = _read(image, index, name, max_pixels)
+            except PictureError as error:
+                page = error
+            yield (number if len(pages) > 1 else None), page
+
+
+def _open_source(source: Path | bytes, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         if not source:
-            raise _empty("The picture")
-        return _read(io.BytesIO(source), "The picture", max_pixels)
-    name = f"'{source}'"
+            raise _empty(name)
+        return io.BytesIO(source)
     try:
-        with _open_regular(source, name) as stream:
-            return _read(stream, name, max_pixels)
+        return _open_regular(source, name)
     except (OSError, ValueError) as fault:
         raise _unreachable(fault, name) from fault
 
@@ -115,22 +154,64 @@ def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
     return PictureError("not_found", f"{name} does not exist.", "Check the path.")
 
 
-def _read(stream: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
-    """The frame in an open stream, from first byte to upright grey."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(stream, formats=FORMATS) as image:
-                _check_size(image, name, max_pixels)
-                image.load()
-                grey = grey_of(image)
-                return np.ascontiguousarray(_upright(grey, _orientation(image)))
-        except PictureError:
-            raise
-        except UnidentifiedImageError as fault:
-            raise _unidentified(stream, name) from fault
-        except Exception as fault:  # Pillow's decoders raise far more than OSError
-            raise _undecodable(fault, name) from fault
+def _identify(stream: BinaryIO, name: str) -> Image.Image:
+    """Look at a file's header: nothing is decoded yet."""
+    try:
+        with _silenced():
+            return Image.open(stream, formats=FORMATS)
+    except UnidentifiedImageError as fault:
+        raise _unidentified(stream, name) from fault
+    except Exception as fault:  # Pillow's parsers raise far more than OSError
+        raise _undecodable(fault, name) from fault
+
+
+def _pages(image: Image.Image) -> list[int]:
+    """The frames that are pages: those of a TIFF, but for reduced copies of another; else the first alone."""
+    if image.format != "TIFF":
+        return [0]
+    pages = []
+    with suppress(Exception), _silenced():  # a chain that breaks off ends there
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
+                pages.append(index)
+    return pages or [0]
+
+
+def _read(image: Image.Image, index: int, name: str, max_pixels: int) -> np.ndarray:
+    """One page, decoded and upright."""
+    try:
+        with _silenced():
+            image.seek(index)
+            _check_size(image, name, max_pixels)
+            image.load()
+            return np.ascontiguousarray(_upright(grey_of(image), _orientation(image)))
+    except PictureError:
+        raise
+    except Exception as fault:  # Pillow's decoders raise far more than OSError
+        raise _undecodable(fault, name) from fault
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Within it no warnings are shown: Pillow's are about files, and become errors or nothing.
+
+    Python's own `catch_warnings` is not safe between threads, so all threads share one.
+    """
+    global _quiet_threads, _shared_quiet
+    with _quiet_lock:
+        if _quiet_threads == 0:
+            _shared_quiet = warnings.catch_warnings()
+            _shared_quiet.__enter__()
+            warnings.simplefilter("ignore")
+        _quiet_threads += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_threads -= 1
+            if _quiet_threads == 0:
+                _shared_quiet.__exit__(None, None, None)
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli.config import Recipe, TrainConfig
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something a person should know, in a sentence."""
-
-    message: str
+from digitcli.evaluation.events import Notice as Notice
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from digitcli.checkpoint import MODEL_FILE
+from digitcli.checkpoint import MODEL_FILE, TRAIN_HASHES
 from digitcli.config import TrainConfig
 from digitcli.data.augmentation import augment
 from digitcli.devices import choose_device
@@ -285,7 +285,8 @@ def _save(session: Session, state: TrainingState) -> None:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise _diverged("The weights are", session, state)
     if session.folder is not None:
-        run_folder.save(session.folder, session.header(state), tensors)
+        kept = {**tensors, TRAIN_HASHES: session.train_hashes}
+        run_folder.save(session.folder, session.header(state), kept)
 
 
 def _judge(session: Session, state: TrainingState, started: float) -> TrainResult:
@@ -337,3 +338,25 @@ def _result(
         dtype="float32",
         unreadable=len(session.dataset.failures),
     )
+
+
+def training_speed(config: TrainConfig, seconds: float, *, on_event: OnEvent = lambda event: None) -> float:
+    """Images a second in real steps of a run, taken for that long after a warm-up; nothing is written.
+
+    Validation and saving are left out. The first epoch is gone through over and over.
+
+    Raises:
+        The errors of `train`, but those of the run folder.
+    """
+    with _random_numbers_of_its_own(config):
+        session, state = prepare(config, None, None, on_event, lambda: None)
+        order, speed = _order(session, epoch=0), 0.0
+        for duration in (seconds / 4, seconds):  # the first is the warm-up
+            steps, started = 0, time.perf_counter()
+            while steps == 0 or time.perf_counter() - started < duration:
+                state.step %= session.steps
+                loss = _take_step(session, state, order)
+                steps += 1
+            float(loss)  # waits for the device
+            speed = steps * session.batch_size / (time.perf_counter() - started)
+    return speed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
@@ -75,6 +76,11 @@ class Session:
             return by_steps
         by_clock = min(1.0, state.seconds / self.config.time_seconds)
         return max(by_steps, by_clock) if "epochs" in self.config.recipe else by_clock
+
+    @functools.cached_property
+    def train_hashes(self) -> Tensor:
+        """What resume files keep of the training digits (N,), so that evaluation can tell seen from new."""
+        return torch.from_numpy(self.splits.train.hashes())
 
     def is_over(self, state: TrainingState) -> bool:
         """Whether the last step has been taken, or patience has run out."""
@@ -249,11 +255,9 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def _report_start(session: Session, state: TrainingState) -> None:
-    failures = session.dataset.failures
-    if failures:
-        shown = "; ".join(f"{failure.file}: {failure.cause}" for failure in failures[:3])
-        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
-        session.on_event(Notice(f"Left out of '{session.config.data}': {shown}{more}"))
+    if session.dataset.failures:
+        listed = session.dataset.describe_failures()
+        session.on_event(Notice(f"Left out of '{session.config.data}': {listed}"))
     session.on_event(
         RunStarted(
             config=session.config,

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from digitcli.evaluation.calibration import fit_temperature
-from digitcli.evaluation.metrics import accuracy, ece, nll
+from digitcli.evaluation.metrics import (
+    ClassScores,
+    accuracy,
+    class_scores,
+    confusion_counts,
+    ece,
+    nll,
+    wilson_interval,
+)
 
 
 def test_accuracy_counts() -> None:
@@ -54,3 +62,33 @@ def test_temperature_never_raises_the_nll() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(500, 10), torch.randint(0, 10, (500,))
     assert nll(logits, labels, fit_temperature(logits, labels)) <= nll(logits, labels) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [
+        (9, 10, 0.59585, 0.98212),  # the roots of (p - 0.9)^2 = 3.841459 p (1 - p) / 10
+        (10, 10, 0.72247, 1.0),  # 1 / (1 + 3.841459 / 10)
+        (0, 10, 0.0, 0.27753),
+        (81, 263, 0.2553, 0.3662),  # Newcombe, "Two-sided confidence intervals", 1998, table I
+    ],
+)
+def test_the_wilson_interval(right: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_confusion_has_the_truth_in_rows_and_the_answer_in_columns() -> None:
+    answers = torch.tensor([3, 3, 5, 5])
+    confusion = confusion_counts(torch.eye(10)[answers], torch.tensor([3, 3, 3, 5]))
+    assert confusion.shape == (10, 10) and int(confusion.sum()) == 4
+    assert (int(confusion[3, 3]), int(confusion[3, 5]), int(confusion[5, 5])) == (2, 1, 1)
+
+
+def test_class_scores_by_hand() -> None:
+    confusion = torch.zeros(10, 10, dtype=torch.long)
+    confusion[3, 3], confusion[3, 5], confusion[5, 5], confusion[7, 3] = 2, 1, 1, 4
+    scores = class_scores(confusion)
+    assert scores[3] == ClassScores(3, precision=2 / 6, recall=2 / 3, f1=4 / 9, n=3)
+    assert scores[5] == ClassScores(5, precision=1 / 2, recall=1.0, f1=2 / 3, n=1)
+    assert scores[7] == ClassScores(7, precision=None, recall=0.0, f1=0.0, n=4)
+    assert scores[0] == ClassScores(0, precision=None, recall=None, f1=None, n=0)

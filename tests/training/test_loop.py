@@ -15,8 +15,17 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header, write_checkpoint
+from digitcli.checkpoint import (
+    MODEL_FILE,
+    RESUME_FILE,
+    TRAIN_HASHES,
+    read_checkpoint,
+    read_header,
+    write_checkpoint,
+)
 from digitcli.config import Recipe, TrainConfig
+from digitcli.data.digits import split
+from digitcli.data.sources import load_dataset
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.inference import load_model
 from digitcli.registry import recipe_of
@@ -91,8 +100,6 @@ def test_learns(few_digits: Path, tmp_path: Path) -> None:
 
 def test_the_model_file_is_what_was_judged(few_digits: Path, tmp_path: Path) -> None:
     result = train(config(few_digits), out=tmp_path / "run")
-    from digitcli.data.digits import split
-    from digitcli.data.sources import load_dataset
     from digitcli.evaluation.metrics import accuracy
     from digitcli.inference import infer
 
@@ -502,3 +509,25 @@ def test_a_state_whose_header_makes_no_sense_is_a_model_error(
     write_checkpoint(tmp_path / "run" / RESUME_FILE, dataclasses.replace(header, **damage), tensors)
     with pytest.raises(ModelError):
         resume(tmp_path / "run", {})
+
+
+def test_the_resume_file_keeps_hashes_of_the_training_digits_and_the_model_file_none(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    train(config(few_digits, "softmax", recipe={"epochs": 1}), out=tmp_path / "run")
+    expected = torch.from_numpy(split(load_dataset(str(few_digits))).train.hashes())
+    assert torch.equal(weights(tmp_path / "run", RESUME_FILE)[TRAIN_HASHES], expected)
+    assert TRAIN_HASHES not in weights(tmp_path / "run")
+
+
+def test_a_state_saved_before_there_were_hashes_goes_on_and_gets_them(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        train(config(few_digits), out=tmp_path / "run", stop_signal=stop_after(8))
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    del tensors[TRAIN_HASHES]
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, header, tensors)
+    train(config(few_digits), out=tmp_path / "undisturbed")
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")

@@ -1,0 +1,166 @@
+"""`digitcli evaluate`: what a model is worth on labelled digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from digitcli import console
+from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
+from digitcli.cli.completion import complete_dataset, complete_device, complete_shipped
+from digitcli.devices import check_device_name
+from digitcli.errors import PartialInputError, QualityError, UsageError
+from digitcli.evaluation.parts import Split
+from digitcli.evaluation.saving import check_target, save_result
+
+if TYPE_CHECKING:
+    from digitcli.evaluation.report import EvaluationResult
+
+RESULT = "Result"
+
+Models = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="MODEL",
+        help=f"Shipped models, checkpoint files or run folders; several are averaged; "
+        f"{DEFAULT_MODEL} if not given.",
+        autocompletion=complete_shipped,
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    list[str] | None,
+    Option(
+        "--model", "-m", help="A model more; may be given several times.", autocompletion=complete_shipped
+    ),
+]
+Data = Annotated[
+    str | None,
+    Option(
+        help="mnist (if not given) or another named set; a folder of IDX files, or of pictures in "
+        "sub-folders 0 to 9; .npz; .csv.",
+        autocompletion=complete_dataset,
+    ),
+]
+Part = Annotated[
+    Split | None,
+    Option(
+        "--split",
+        help="Which part. If not given: the test part; all where there is none and no model was "
+        "trained on the set.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    Option(
+        "--device",
+        "-d",
+        help="auto (if not given), cpu, cuda, cuda:N or mps.",
+        autocompletion=complete_device,
+    ),
+]
+BatchSize = Annotated[int | None, Option("--batch-size", "-b", min=1, help="Digits computed at once.")]
+Worst = Annotated[
+    int | None,
+    Option(min=0, help="How many of the worst mistakes are shown; 6 if not given.", rich_help_panel=RESULT),
+]
+MinAccuracy = Annotated[
+    float | None,
+    Option(
+        metavar="FRACTION",
+        help="End with exit code 8 below this accuracy, from 0 to 1.",
+        rich_help_panel=RESULT,
+    ),
+]
+Save = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Also write the figures (.json), or every answer with its probabilities (.csv).",
+        rich_help_panel=RESULT,
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Replace a file that is there.", rich_help_panel=RESULT)]
+Format = Annotated[console.Format, Option(help="For people or for programs.", rich_help_panel=RESULT)]
+
+
+def evaluate(
+    models: Models = None,
+    model: Model = None,
+    data: Data = None,
+    split: Part = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    worst: Worst = None,
+    min_accuracy: MinAccuracy = None,
+    save: Save = None,
+    force: Force = False,
+    format: Format = "table",
+) -> None:
+    """Judge models on labelled digits: accuracy, calibration, confusions, and the worst mistakes.
+
+    Example: digitcli evaluate cnn
+    """
+    named = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
+    given = {"data": data, "split": split, "device": device, "batch_size": batch_size, "worst": worst}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    _check(named, data, device, min_accuracy, save, force)
+    result = _run(named, chosen)
+    try:
+        if save:
+            save_result(save, result)
+    finally:  # a full disk must not take the figures with it
+        _show(result, format)
+    if min_accuracy is not None and result.accuracy < min_accuracy:
+        raise QualityError(
+            f"The accuracy {result.accuracy:.6g} is below --min-accuracy {min_accuracy:g}.",
+            "Take another model or train it longer; the confusions above show where it fails.",
+        )
+    if result.unreadable:
+        raise PartialInputError(
+            f"{result.unreadable} files of '{result.data}' could not be used; the others were.",
+            "Mend or remove them; the first are named above.",
+        )
+
+
+def _check(
+    models: list[str],
+    data: str | None,
+    device: str | None,
+    min_accuracy: float | None,
+    save: Path | None,
+    force: bool,
+) -> None:
+    """Find every mistake that the arguments alone show, before anything heavy is loaded."""
+    from digitcli.data.sources import find_dataset
+
+    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
+        raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
+    if force and save is None:
+        raise UsageError("--force replaces the file of --save.", "Name it with --save.")
+    if device is not None:
+        check_device_name(device)
+    if save is not None:
+        check_target(save, force)
+    if data is not None:
+        find_dataset(data)
+    for model in models:
+        read_header(find_checkpoint(model))
+
+
+def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
+    """Load torch only now."""
+    with console.err.status("Loading PyTorch"):
+        from digitcli.evaluation import report
+    from digitcli.cli.evaluation_view import EvaluationProgress
+
+    with EvaluationProgress() as progress:
+        return report.evaluate(models, on_event=progress, **chosen)
+
+
+def _show(result: EvaluationResult, format: console.Format) -> None:
+    from digitcli.cli.evaluation_view import draw_result
+
+    console.show_json(result.record()) if format == "json" else console.show_table(draw_result(result))

@@ -1,0 +1,131 @@
+"""An evaluation as a person sees it: its progress on stderr, then figures, confusions and mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+from rich.color import Color
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from digitcli import console
+from digitcli.evaluation.events import DigitsDone, Event, Notice
+from digitcli.evaluation.metrics import ClassScores
+from digitcli.evaluation.report import EvaluationResult
+
+PICTURE_COLUMNS, GAP_COLUMNS = 28, 2
+RIGHT, WRONG = ((26, 44, 66), (120, 190, 255)), ((66, 36, 28), (255, 140, 90))  # from few to all of a row
+CORNER = "is \\ read as "
+BLACK, WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
+
+
+class EvaluationProgress:
+    """Draws the events of an evaluation on stderr: a bar on a terminal, notices everywhere."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("digits"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = not console.err.is_interactive
+        self.bar = Progress(*columns, console=console.err, transient=True, disable=hidden)
+        self.task = self.bar.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> EvaluationProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case Notice():
+                message = escape(console.printable(event.message))
+                console.err.print(f"[yellow]Note:[/] {message}", soft_wrap=True)
+            case DigitsDone():
+                self.bar.update(self.task, completed=event.done, total=event.n, visible=True)
+
+
+def draw_result(result: EvaluationResult) -> Group:
+    """The whole result, as wide as the terminal lets it be."""
+    tables = [_scores_table(result.per_class), _confusion_table(result.confusion)]
+    parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
+    if result.mistakes:
+        parts += ["", f"[bold]worst mistakes: {len(result.mistakes)} of {result.wrong:,}[/]", ""]
+        parts.append(_mistakes_grid(result))
+    return Group(*parts)
+
+
+def _figures(result: EvaluationResult) -> dict[str, str]:
+    interval = f"{100 * result.accuracy_low:.2f} to {console.percent(result.accuracy_high)}"
+    figures = {
+        "model": result.model,
+        "data": f"{result.data}, {result.split}: {result.n:,} digits",
+        "trained on": f"{result.overlap:,} of these digits" if result.overlap else "",
+        "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; 95 % interval {interval}",
+        "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
+        "device": result.device,
+    }
+    return {name: value for name, value in figures.items() if value}
+
+
+def _scores_table(rows: Sequence[ClassScores]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("digit", "precision", "recall", "F1", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shares = (console.percent(share) for share in (row.precision, row.recall, row.f1))
+        table.add_row(f"[cyan]{row.digit}[/]", *shares, f"{row.n:,}")
+    return table
+
+
+def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
+    """Digits in rows, answers in columns; blue is right, red is wrong, the brighter the more of the row."""
+    width = max(4, *(len(str(count)) + 1 for row in confusion for count in row))
+    table = Table.grid()
+    table.add_row(Text(CORNER, "bold"), *(Text(f"{answer:>{width}} ", "bold") for answer in range(10)))
+    for digit, counts in enumerate(confusion):
+        cells = [
+            _heat_cell(count, sum(counts), digit == answer, width) for answer, count in enumerate(counts)
+        ]
+        table.add_row(Text(f"{digit:>{len(CORNER) - 1}} ", "cyan"), *cells)
+    return table
+
+
+def _heat_cell(count: int, of: int, is_right: bool, width: int) -> Text:
+    if count == 0:
+        dot = "·" if console.out.encoding.startswith("utf") else "."
+        return Text(f"{dot:>{width}} ", "dim")
+    strength = (count / of) ** 0.25  # one mistake in a thousand must be seen beside the rest
+    faint, full = RIGHT if is_right else WRONG
+    shade = [round(low + strength * (high - low)) for low, high in zip(faint, full, strict=True)]
+    ink = BLACK if sum(shade) > 3 * 110 else WHITE
+    return Text(f"{count:>{width}} ", Style(color=ink, bgcolor=Color.from_rgb(*shade)))
+
+
+def _mistakes_grid(result: EvaluationResult) -> Table:
+    """The worst mistakes side by side, each above what was answered and what it is."""
+    room = console.out.width + GAP_COLUMNS
+    a_row = max(1, room // (PICTURE_COLUMNS + GAP_COLUMNS))
+    grid = Table.grid(padding=(0, GAP_COLUMNS, 0, 0))
+    pictures = list(_captioned(result))
+    for start in range(0, len(pictures), a_row):
+        if start:
+            grid.add_row()
+        grid.add_row(*pictures[start : start + a_row])
+    return grid
+
+
+def _captioned(result: EvaluationResult) -> Iterator[Group]:
+    from digitcli.cli.drawing import Picture  # loads OpenCV
+
+    for mistake in result.mistakes:
+        caption = f"{mistake.predicted}? it is {mistake.label}, {100 * mistake.confidence:.1f} %"
+        yield Group(Picture(result.digits.images[mistake.index], PICTURE_COLUMNS), Text(caption))

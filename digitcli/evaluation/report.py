@@ -1,0 +1,191 @@
+"""Evaluation: from the names of models and of a dataset to what the models are worth on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint
+from digitcli.config import TrainConfig
+from digitcli.data.digits import Dataset, Digits
+from digitcli.data.sources import load_dataset
+from digitcli.data.torchvision_sets import PUBLISHED_SETS
+from digitcli.evaluation.events import DigitsDone, Notice, OnEvent
+from digitcli.evaluation.metrics import (
+    ClassScores,
+    accuracy,
+    class_scores,
+    confusion_counts,
+    ece,
+    nll,
+    wilson_interval,
+)
+from digitcli.evaluation.overlap import count_overlap
+from digitcli.evaluation.parts import Split, default_split, take_part
+from digitcli.inference import BATCH_SIZE, load_classifier
+
+WORST = 6
+ARRAYS, ROWS = ("digits", "predicted", "probabilities"), ("per_class", "mistakes")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A digit read wrongly; `index` counts from 0 within the digits evaluated.
+
+    `confidence` is the probability given to the wrong answer, `label_probability` that of the right one.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
+    label_probability: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What models are worth on some digits. Accuracies and probabilities are fractions, the NLL is in nats.
+
+    `accuracy_low` and `accuracy_high` bound the 95 % interval. `confusion` counts answers (columns) to
+    digits (rows). `overlap` is how many of the digits are known to have been trained on, None where that is
+    not known. `unreadable` counts the inputs of the dataset that could not be used. `mistakes` are the
+    worst ones, the most confident first. The arrays behind the figures are not part of the record: `digits`,
+    the answers `predicted` (N,) and the `probabilities` (N, 10).
+    """
+
+    model: str
+    data: str
+    split: Split
+    n: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    nll: float
+    ece: float
+    per_class: list[ClassScores]
+    confusion: list[list[int]]
+    device: str
+    overlap: int | None
+    unreadable: int
+    mistakes: list[Mistake]
+    digits: Digits = field(repr=False, compare=False)
+    predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
+    probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
+
+    @property
+    def wrong(self) -> int:
+        """How many digits were read wrongly."""
+        return self.n - sum(row[digit] for digit, row in enumerate(self.confusion))
+
+    def record(self) -> dict[str, Any]:
+        """The figures as JSON holds them."""
+        names = [entry.name for entry in dataclasses.fields(self) if entry.name not in ARRAYS]
+        rows = {name: [dataclasses.asdict(row) for row in getattr(self, name)] for name in ROWS}
+        return {name: rows.get(name, getattr(self, name)) for name in names}
+
+
+def evaluate(
+    models: str | Sequence[str] = DEFAULT_MODEL,
+    data: str = TrainConfig.data,
+    *,
+    split: Split | None = None,
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    worst: int = WORST,
+    on_event: OnEvent = lambda event: None,
+) -> EvaluationResult:
+    """Judge a model, or the average of several, on labelled digits.
+
+    A model is a shipped name, a checkpoint file or a run folder; `data` is what `load_dataset` takes. Where
+    no `split` is given it is the dataset's own test part. A dataset without one is taken whole, unless a
+    model was trained on that very set: then it is the part which its training held out as test digits.
+    The result keeps the `worst` mistakes.
+
+    Raises:
+        UsageError: no model, an unknown dataset or device, or a batch below 1.
+        InputError: the data cannot be read, or are too few for the split.
+        ModelError: no such model, or one that is damaged or does not read single digits.
+        EnvironmentFault: the device, or a package that the data need, is not there.
+    """
+    names = (models,) if isinstance(models, str) else tuple(models)
+    classifier = load_classifier(*names, device=device, batch_size=batch_size)
+    dataset = _load(data, on_event)
+    split = split or default_split(dataset, classifier.headers)
+    digits = take_part(dataset, split)
+    checkpoints = zip(map(find_checkpoint, names), classifier.headers, strict=True)
+    overlap = count_overlap(digits, dataset, checkpoints)
+    if overlap:
+        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {classifier.name}"
+        on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
+    logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
+    return _result(
+        digits,
+        torch.from_numpy(logits),
+        worst,
+        model=classifier.name,
+        data=data,
+        split=split,
+        device=str(classifier.device),
+        overlap=overlap,
+        unreadable=len(dataset.failures),
+    )
+
+
+def _load(data: str, on_event: OnEvent) -> Dataset:
+    if data in PUBLISHED_SETS:
+        on_event(Notice(f"Loading '{data}'; the first time it is fetched, which can take a while."))
+    dataset = load_dataset(data)
+    if dataset.failures:
+        on_event(Notice(f"Left out of '{data}': {dataset.describe_failures()}"))
+    return dataset
+
+
+def _result(digits: Digits, logits: Tensor, worst: int, **known: Any) -> EvaluationResult:
+    """The figures of logits (N, 10), with what is known beside them."""
+    labels = torch.from_numpy(digits.labels)
+    confusion = confusion_counts(logits, labels)
+    low, high = wilson_interval(int(confusion.trace()), len(labels))
+    predicted, probabilities = logits.argmax(dim=-1).numpy(), logits.softmax(dim=-1).numpy()
+    return EvaluationResult(
+        n=len(labels),
+        accuracy=accuracy(logits, labels),
+        accuracy_low=low,
+        accuracy_high=high,
+        nll=nll(logits, labels),
+        ece=ece(logits, labels),
+        per_class=class_scores(confusion),
+        confusion=confusion.tolist(),
+        mistakes=_worst_mistakes(digits.labels, predicted, probabilities, worst),
+        digits=digits,
+        predicted=predicted,
+        probabilities=probabilities,
+        **known,
+    )
+
+
+def _worst_mistakes(
+    labels: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    worst: int,
+) -> list[Mistake]:
+    """The mistakes with the highest probability of the wrong answer; of equal ones the first."""
+    wrong = np.flatnonzero(predicted != labels)
+    confidence = probabilities[wrong, predicted[wrong]]
+    return [
+        Mistake(
+            index=index,
+            label=int(labels[index]),
+            predicted=int(predicted[index]),
+            confidence=float(probabilities[index, predicted[index]]),
+            label_probability=float(probabilities[index, labels[index]]),
+        )
+        for index in wrong[np.argsort(-confidence, kind="stable")][:worst].tolist()
+    ]

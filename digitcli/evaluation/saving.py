@@ -1,0 +1,68 @@
+"""An evaluation as a file: its figures as JSON, or every answer as CSV. Loads neither torch nor NumPy."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from digitcli.errors import OutputError, UsageError
+from digitcli.writing import write_whole
+
+if TYPE_CHECKING:
+    from digitcli.evaluation.report import EvaluationResult
+
+SUFFIXES = (".json", ".csv")
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Find out before the work whether its result can be saved there.
+
+    Raises:
+        UsageError: neither a .json nor a .csv file.
+        OutputError: it is there already and `force` is not given, or its folder cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--save is '{path}'.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder.", "Name a file.")
+        if path.exists() and not force:
+            raise OutputError(f"{path} is there already.", "Name another file, or replace it with --force.")
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        cause = f"{path} cannot be written: {error.strerror or error}."
+        raise OutputError(cause, "Name a file in a folder that is there and can be written.") from error
+
+
+def save_result(path: Path, result: EvaluationResult) -> None:
+    """Write the figures (.json), or a row an image (.csv), whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there before is as it was.
+    """
+    write_whole(path, _as_csv(result) if path.suffix.lower() == ".csv" else _as_json(result))
+
+
+def _as_json(result: EvaluationResult) -> bytes:
+    return (json.dumps(result.record(), indent=2) + "\n").encode()
+
+
+def _as_csv(result: EvaluationResult) -> bytes:
+    """`index,label,predicted,confidence,probability_0` to `probability_9`."""
+    import numpy as np
+
+    classes = range(result.probabilities.shape[1])
+    names = ["index", "label", "predicted", "confidence", *(f"probability_{digit}" for digit in classes)]
+    indices = np.arange(result.n)
+    confidence = result.probabilities[indices, result.predicted]
+    rows = np.column_stack(
+        [indices, result.digits.labels, result.predicted, confidence, result.probabilities]
+    )
+    content = io.BytesIO()
+    formats = ["%d"] * 3 + ["%.6g"] * (1 + len(classes))
+    np.savetxt(content, rows, formats, delimiter=",", header=",".join(names), comments="")
+    return content.getvalue()

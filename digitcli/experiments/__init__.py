@@ -1,0 +1,1 @@
+"""Comparing models: how fast, how large, how accurate."""

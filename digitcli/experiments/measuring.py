@@ -1,0 +1,276 @@
+"""How a network is measured: speed, memory, accuracy."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import math
+import time
+import timeit
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from digitcli.architectures.summary import summarise
+from digitcli.catalogue import open_or_create
+from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint
+from digitcli.data.digits import Digits
+from digitcli.data.mnist import load_mnist_test
+from digitcli.devices import agrees_with_cpu
+from digitcli.errors import EnvironmentFault
+from digitcli.evaluation.metrics import accuracy
+from digitcli.inference import Classifier, as_input
+
+WARM_UP_CALLS, WARM_UP_SECONDS = 3, 0.2
+LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS = 20, 1.0, 3.0
+ACCURACY_BATCH = 500  # divides 10,000, so that torch.compile meets one shape
+CLEAR_REFS, STATUS, THREADS = (Path("/proc/self") / name for name in ("clear_refs", "status", "task"))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network on its device, ready to be measured; `header` and `model` are None for fresh weights."""
+
+    name: str
+    architecture: str
+    network: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    header: Header | None
+    model: str | None
+    parameters: int
+    macs: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Seconds of each call, the most memory used in bytes, and the share of time spent waiting for a core."""
+
+    seconds: list[float]
+    peak_memory_bytes: int | None
+    core_wait: float | None
+
+
+class InDtype(nn.Module):
+    """A network converted to a number format, which takes images as every network does.
+
+    Converted once and not under autocast, which converts the weights anew in each call: for one image that
+    takes longer than the network itself. What it costs in accuracy is measured beside it.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        logits: Tensor = self.network(images.to(self.dtype))
+        return logits
+
+
+def open_subject(name: str, device: torch.device, dtype: str) -> Subject:
+    """The model of that name, or the architecture with fresh weights, on a device in a number format.
+
+    Raises:
+        ModelError: no such model, or a damaged or foreign file.
+        EnvironmentFault: MPS computes wrongly.
+    """
+    network, header = open_or_create(name)
+    summary = summarise(network)
+    if device.type == "mps" and not agrees_with_cpu(network, device):
+        raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
+    number_format: torch.dtype = getattr(torch, dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if number_format != torch.float32:
+        network = InDtype(network, number_format)
+    return Subject(
+        name=name,
+        architecture=header.architecture if header else name,
+        network=network.to(device).eval(),
+        device=device,
+        dtype=number_format,
+        header=header,
+        model=checkpoint_id(name) if header else None,
+        parameters=summary.parameters,
+        macs=summary.macs,
+        size_bytes=find_checkpoint(name).stat().st_size if header else 4 * summary.parameters,
+    )
+
+
+@functools.cache
+def _test_digits() -> Digits:
+    """Unpacked once, since unpacking takes more memory than most networks."""
+    return load_mnist_test()
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Within it PyTorch computes with that many threads of the CPU; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def measure_calls(subject: Subject, batch_size: int, compiled: bool) -> Calls:
+    """Call the network again and again with a batch of test digits that is on the device already."""
+    _test_digits()
+    peak_memory = watch_memory(subject.device)
+    images = digits_as_input(batch_size, subject)
+    network = _runnable(subject, compiled)
+    timer = timeit.Timer(lambda: network(images), timer=synchronised_clock(subject.device))
+    with torch.inference_mode():
+        warm_up(timer)
+        core_wait = watch_waiting()
+        seconds = time_calls(timer)
+    return Calls(seconds, peak_memory(), core_wait())
+
+
+def digits_as_input(batch_size: int, subject: Subject) -> Tensor:
+    """The first test digits, over and over if need be, as the network takes them: (N, 1, 28, 28)."""
+    digits = torch.from_numpy(_test_digits().images)
+    chosen = digits[torch.arange(batch_size) % len(digits)]
+    return as_input(chosen.to(subject.device)).to(subject.dtype)
+
+
+def warm_up(timer: timeit.Timer) -> None:
+    """Call without keeping the times: the first calls allocate, choose algorithms, or compile."""
+    _call_until(timer, WARM_UP_CALLS, WARM_UP_SECONDS, math.inf)
+
+
+def time_calls(timer: timeit.Timer) -> list[float]:
+    """Seconds of call after call: for a second, then on to 20 calls unless 3 seconds are over.
+
+    Each call is timed by itself: `torch.utils.benchmark.Timer.blocked_autorange` gives means over blocks of
+    calls, in which a slow call vanishes, and its `timeit(1)` takes two more calls each time. `timeit.Timer`,
+    on which that one is built, does what is needed; it keeps the garbage collector away.
+    """
+    return _call_until(timer, LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS)
+
+
+def _call_until(timer: timeit.Timer, calls: int, least_seconds: float, most_seconds: float) -> list[float]:
+    seconds: list[float] = []
+    total = 0.0
+    while total < least_seconds or (len(seconds) < calls and total < most_seconds):
+        seconds.append(timer.timeit(1))
+        total += seconds[-1]
+    return seconds
+
+
+def synchronised_clock(device: torch.device) -> Callable[[], float]:
+    """A clock in seconds that is read when the device has done all it was asked to do.
+
+    `torch.utils.benchmark` has one too, but it waits for the current GPU: the wrong one for `cuda:1`, and
+    one that has nothing to do where the CPU computes.
+    """
+    if device.type == "cpu":
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.accelerator.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+def median_and_p95(seconds: list[float]) -> tuple[float, float]:
+    """The median and the 95th percentile, interpolated between neighbours."""
+    median, p95 = np.percentile(seconds, [50, 95])
+    return float(median), float(p95)
+
+
+def watch_memory(device: torch.device) -> Callable[[], int | None]:
+    """Start watching; what it gives returns the most memory used since, in bytes, or None if unknown.
+
+    On CUDA that is what PyTorch allocated on the device. On the CPU it is the resident set of the whole
+    process; Linux keeps its highest value, and forgets it when 5 is written to `clear_refs`.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return lambda: torch.cuda.max_memory_allocated(device)
+    try:
+        if device.type == "cpu":
+            _trim_heap()
+            CLEAR_REFS.write_text("5")
+            return _largest_resident_bytes
+    except OSError:
+        pass  # not Linux, or a sandbox that forbids it
+    return lambda: None
+
+
+def _trim_heap() -> None:
+    """Give back what the rows before have freed, which glibc keeps: else a row's memory depends on them."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _largest_resident_bytes() -> int | None:
+    for line in STATUS.read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    return None
+
+
+def watch_waiting() -> Callable[[], float | None]:
+    """Start watching; what it gives returns the share of the time since in which a thread waited for a core.
+
+    It is near 0 unless other programs want the cores too, or there are more threads than cores. None where
+    the system does not tell.
+    """
+    started, waited_before = time.perf_counter(), _waited_seconds()
+
+    def share() -> float | None:
+        waited = _waited_seconds()
+        if waited is None or waited_before is None:
+            return None
+        thread_seconds = torch.get_num_threads() * (time.perf_counter() - started)
+        return (waited - waited_before) / thread_seconds
+
+    return share
+
+
+def _waited_seconds() -> float | None:
+    """How long all threads of this process were ready to run and had no core, since they began."""
+    try:
+        fields = [path.read_text().split() for path in THREADS.glob("*/schedstat")]
+    except OSError:
+        return None
+    return sum(int(waited_ns) for _, waited_ns, _ in fields) / 1e9 if fields else None
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what a call that ran out of memory has left reserved on the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def accuracy_of(subject: Subject, compiled: bool) -> float | None:
+    """The accuracy on the 10,000 embedded test digits, as the network runs here; None for fresh weights."""
+    if subject.header is None or subject.model is None:
+        return None
+    digits = _test_digits()
+    network = _runnable(subject, compiled)
+    classifier = Classifier(network, subject.model, (subject.header,), subject.device, ACCURACY_BATCH)
+    logits = torch.from_numpy(classifier.logits(digits.images))
+    return accuracy(logits, torch.from_numpy(digits.labels))
+
+
+def _runnable(subject: Subject, compiled: bool) -> nn.Module:
+    """The network as it is called, compiled for one shape if need be.
+
+    What was compiled before is forgotten: after eight shapes PyTorch would stop compiling and say nothing.
+    """
+    if not compiled:
+        return subject.network
+    torch.compiler.reset()
+    return cast("nn.Module", torch.compile(subject.network, dynamic=False))

@@ -1,0 +1,230 @@
+"""`digitcli evaluate` as a person or a program meets it: processes, exit codes, streams."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.cli import evaluation_view
+from digitcli.evaluation.report import EvaluationResult, evaluate
+from tests.cli.test_train import read_terminal
+from tests.conftest import Run
+from tests.evaluation.conftest import as_npz, pointing_digits, pointing_model
+from tests.evaluation.test_report import KEYS
+
+LABELS, ANSWERS = [3, 3, 3, 5, 5, 7], [3, 3, 5, 5, 5, 7]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(pointing_model(tmp_path / "pointing.safetensors"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """Six digits, of which the model reads five."""
+    return as_npz(tmp_path / "six.npz", pointing_digits(LABELS, ANSWERS))
+
+
+@pytest.fixture
+def result(model: str, data: str) -> EvaluationResult:
+    return evaluate(model, data, device="cpu")
+
+
+def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
+    digitcli: Run, model: str, data: str, tmp_path: Path
+) -> None:
+    done = digitcli("evaluate", model, "--data", data, "--format", "json", "--save", "same.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert list(result) == KEYS
+    assert (result["n"], result["accuracy"], result["data"]) == (6, 5 / 6, data)
+    assert done.stderr == ""
+    assert (tmp_path / "same.json").read_text() == done.stdout
+
+
+def test_several_models_by_position_and_by_option_are_one_list(
+    digitcli: Run, model: str, data: str, tmp_path: Path
+) -> None:
+    names = [str(pointing_model(tmp_path / f"{name}.safetensors")) for name in "ab"]
+    done = digitcli(
+        "evaluate", model, "-m", names[0], "--model", names[1], "--data", data, "--format", "json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"pointing@\w+\+a@\w+\+b@\w+", json.loads(done.stdout)["model"])
+
+
+def test_in_a_pipe_there_is_plain_text_with_everything(digitcli: Run, model: str, data: str) -> None:
+    done = digitcli("evaluate", model, "--data", data)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"accuracy +83\.33 %, 1 wrong; 95 % interval 43\.65 to 96\.99 %", done.stdout)
+    assert re.search(r"^ +5 +66\.67 % +100\.00 % +80\.00 % +2 ", done.stdout, re.MULTILINE)
+    assert re.search(r" 3( +·){3} +2 +· +1( +·){4} *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^5\? it is 3, \d\d\.\d %", done.stdout, re.MULTILINE)
+    assert "\x1b" not in done.stdout + done.stderr and done.stderr == ""
+
+
+def test_where_text_is_ascii_so_is_the_table(digitcli: Run, model: str, data: str) -> None:
+    done = digitcli("evaluate", model, "--data", data, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii() and "\\x" not in done.stdout and "\\u" not in done.stdout
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_on_a_terminal_shares_are_shaded_unless_colour_is_unwanted(
+    model: str, data: str, tmp_path: Path, no_color: str
+) -> None:
+    arguments = ["evaluate", model, "--data", data]
+    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": no_color, "COLUMNS": "120"})
+    assert code == 0, shown
+    assert "5? it is 3" in shown and "·" in shown
+    assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)
+
+
+def test_pictures_stand_side_by_side_as_the_window_is_wide(
+    result: EvaluationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    for width, columns in ((120, 4), (59, 2), (57, 1), (20, 1)):
+        console = Console(width=width, record=True, force_terminal=False)
+        monkeypatch.setattr(evaluation_view.console, "out", console)
+        four = EvaluationResult(**{**vars(result), "mistakes": result.mistakes * 4})
+        with console.capture() as captured:
+            console.print(evaluation_view.draw_result(four))
+        captions = [line for line in captured.get().splitlines() if "it is" in line]
+        assert [line.count("it is") for line in captions][0] == columns
+        assert max(map(len, captured.get().splitlines())) <= width
+
+
+def test_a_heat_cell_shows_one_mistake_in_a_thousand_and_hides_none() -> None:
+    shades = [
+        evaluation_view._heat_cell(count, 1000, is_right=False, width=4).style for count in (1, 10, 900)
+    ]
+    reds = [shade.bgcolor.triplet.red for shade in shades]
+    assert reds == sorted(set(reds)) and reds[0] > 90
+    assert evaluation_view._heat_cell(0, 0, is_right=True, width=4).plain.strip() in "·."
+
+
+def test_csv_has_a_row_an_image(digitcli: Run, model: str, data: str, tmp_path: Path) -> None:
+    done = digitcli("evaluate", model, "--data", data, "--save", "answers.csv", "--worst", "0")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
+    assert [int(row["predicted"]) for row in rows] == ANSWERS
+    assert [int(row["label"]) for row in rows] == LABELS
+    assert "it is" not in done.stdout
+
+
+def test_a_missed_gate_is_code_8_after_the_result(digitcli: Run, model: str, data: str) -> None:
+    done = digitcli("evaluate", model, "--data", data, "--min-accuracy", "0.84", "--format", "json")
+    assert done.returncode == 8
+    assert json.loads(done.stdout)["accuracy"] == 5 / 6
+    assert "0.833333 is below --min-accuracy 0.84" in done.stderr
+
+
+def test_a_gate_that_is_just_met_is_met(digitcli: Run, model: str, tmp_path: Path) -> None:
+    half = as_npz(tmp_path / "half.npz", pointing_digits([1, 2], [1, 1]))
+    assert digitcli("evaluate", model, "--data", half, "--min-accuracy", "0.5").returncode == 0
+
+
+@pytest.mark.parametrize(("gate", "code"), [([], 4), (["--min-accuracy", "1"], 8)])
+def test_unreadable_pictures_are_code_4_after_the_result_unless_the_gate_is_missed(
+    digitcli: Run, model: str, tmp_path: Path, gate: list[str], code: int
+) -> None:
+    image = np.full((60, 60), 255, np.uint8)
+    image[10:50, 28:32] = 0
+    for digit in range(2):
+        (tmp_path / "pictures" / str(digit)).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / "pictures" / str(digit) / "one.png")
+    (tmp_path / "pictures" / "1" / "[red]\x1b[2J.png").write_text("no picture")
+    done = digitcli("evaluate", model, "--data", "pictures", "--format", "json", *gate)
+    assert done.returncode == code, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["n"], result["unreadable"]) == (2, 1)
+    assert "[red]\\x1b[2J.png" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_training_digits_are_named_on_stderr(digitcli: Run, few_digits: Path) -> None:
+    trained = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "--out", "run")
+    assert trained.returncode == 0, trained.stderr
+    done = digitcli("evaluate", "run", "--data", few_digits, "--split", "train", "--format", "json")
+    result = json.loads(done.stdout)
+    assert result["overlap"] == result["n"] > 400
+    assert "Note:" in done.stderr and "in the training of run@" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--data", "mnits"], 2, "mnist"),
+        (["--data", "none/such.npz"], 3, "none/such.npz"),
+        (["cmn"], 5, "Did you mean cnn"),
+        (["cnn", "-m", "none/such.safetensors"], 5, "none/such.safetensors"),
+        (["--device", "gpu"], 2, "cuda"),
+        (["--device", "cuda:99"], 6, "It has:"),
+        (["--split", "half"], 2, "validation"),
+        (["--batch-size", "0"], 2, "--batch-size"),
+        (["--worst", "-1"], 2, "--worst"),
+        (["--min-accuracy", "99.5"], 2, "from 0 to 1"),
+        (["--min-accuracy", "nan"], 2, "from 0 to 1"),
+        (["--save", "result.txt"], 2, ".json or .csv"),
+        (["--force"], 2, "--save"),
+        (["--save", "none/such.json"], 7, "cannot be written"),
+        (["--save", "/proc/result.json"], 7, "cannot be written"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
+    digitcli: Run, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    done = digitcli("evaluate", *arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_model_is_code_5(digitcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"nothing of the kind")
+    done = digitcli("evaluate", "model.safetensors")
+    assert done.returncode == 5 and "not a checkpoint" in done.stderr
+
+
+def test_a_file_that_is_there_is_replaced_by_force_alone(
+    digitcli: Run, model: str, data: str, tmp_path: Path
+) -> None:
+    (tmp_path / "result.json").write_text("mine")
+    refused = digitcli("evaluate", model, "--data", data, "--save", "result.json")
+    assert refused.returncode == 7 and refused.stdout == "" and "--force" in refused.stderr
+    assert (tmp_path / "result.json").read_text() == "mine"
+    done = digitcli("evaluate", model, "--data", data, "--save", "result.json", "--force")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "result.json").read_text())["n"] == 6
+
+
+def test_the_figures_are_shown_even_if_a_full_disk_keeps_them_from_being_saved(
+    model: str, data: str, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for the disk."""
+    script = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+        "from digitcli.cli import main\n"
+        "main()"
+    )
+    arguments = ["evaluate", model, "--data", data, "--format", "json", "--save", "result.json"]
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7, done.stderr
+    assert json.loads(done.stdout)["n"] == 6
+    assert "cannot be written" in done.stderr and not (tmp_path / "result.json").exists()

@@ -1,0 +1,440 @@
+"""Benchmarks: what is counted and what follows from it. No test depends on how fast this machine is."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import timeit
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from digitcli.checkpoint import Header, shipped_models, write_checkpoint
+from digitcli.config import TrainConfig
+from digitcli.data.digits import Digits
+from digitcli.errors import EnvironmentFault, ModelError, UsageError
+from digitcli.evaluation.metrics import accuracy
+from digitcli.experiments import environment, measuring
+from digitcli.experiments.benchmarking import (
+    BenchmarkConfig,
+    BenchmarkReport,
+    BenchmarkResult,
+    Event,
+    Measuring,
+    benchmark,
+    names_of,
+)
+from digitcli.experiments.measuring import Calls, median_and_p95, time_calls, warm_up, watch_memory
+from digitcli.inference import infer, load_model
+from digitcli.registry import ARCHITECTURES
+from digitcli.training import loop
+from digitcli.training.events import Notice
+from digitcli.training.loop import train, training_speed
+
+CPU = torch.device("cpu")
+NO_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
+    """20 calls a row and 300 test digits, however fast the machine is."""
+    for name in ("WARM_UP_SECONDS", "LEAST_SECONDS"):
+        monkeypatch.setattr(measuring, name, 0.0)
+    monkeypatch.setattr(measuring, "MOST_SECONDS", math.inf)
+    few = Digits(digits.images[:300], digits.labels[:300])
+    monkeypatch.setattr(measuring, "_test_digits", lambda: few)
+
+
+def run(*archs: str, **settings: Any) -> tuple[BenchmarkReport, list[Event]]:
+    """A benchmark on the CPU, and what it reported on the way."""
+    events: list[Event] = []
+    settings = {"archs": archs, "device": "cpu", "batch_sizes": (1,), **settings}
+    return benchmark(BenchmarkConfig(**settings), on_event=events.append), events
+
+
+def notices(events: list[Event]) -> list[str]:
+    return [event.message for event in events if isinstance(event, Notice)]
+
+
+def fake_calls(monkeypatch: pytest.MonkeyPatch, measure: Callable[[int], Calls]) -> None:
+    """Let rows be measured by a function of the batch size."""
+    monkeypatch.setattr(measuring, "measure_calls", lambda subject, size, compiled: measure(size))
+
+
+def timer_of(durations: Iterable[float]) -> timeit.Timer:
+    """A timer of calls that take so long by a clock that nothing else moves."""
+    now, coming = 0.0, iter(durations)
+
+    def call() -> None:
+        nonlocal now
+        now += next(coming)
+
+    return timeit.Timer(call, timer=lambda: now)
+
+
+def test_every_result_follows_from_its_calls() -> None:
+    report, events = run("softmax", "mlp", batch_sizes=(4, 1))
+    assert report.schema == 1
+    assert [(row.architecture, row.batch_size) for row in report.results] == [
+        ("softmax", 4), ("softmax", 1), ("mlp", 4), ("mlp", 1),
+    ]  # fmt: skip
+    for row in report.results:
+        assert 0 < row.latency_ms_median <= row.latency_ms_p95
+        assert row.images_per_second == pytest.approx(1000 * row.batch_size / row.latency_ms_median)
+        assert (row.device, row.dtype, row.runtime) == ("cpu", "float32", "torch")
+        assert row.runs == 20
+        assert row.training_images_per_second is None
+    softmax = report.results[0]
+    assert (softmax.parameters, softmax.macs, softmax.size_bytes) == (7850, 7840, 4 * 7850)
+    assert [event for event in events if isinstance(event, BenchmarkResult)] == list(report.results)
+    assert Measuring("mlp", "batch 4", 1, 2) in events
+
+
+def test_fresh_weights_have_no_accuracy() -> None:
+    (row,) = run("softmax")[0].results
+    assert row.accuracy is None and row.model is None
+
+
+def test_the_shipped_models_are_measured_where_none_is_named(digits: Digits) -> None:
+    report, _ = run(batch_sizes=(1, 2))
+    assert {row.name for row in report.results} == set(shipped_models())
+    row = report.results[0]
+    logits = infer(load_model(row.name), digits.images[:300])
+    assert row.accuracy == accuracy(logits, torch.from_numpy(digits.labels[:300]))
+    assert row.size_bytes == shipped_models()[row.name].stat().st_size
+    assert row.model is not None and row.model.startswith(row.name + "@")
+
+
+def test_accuracy_is_measured_once_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(measuring, "accuracy_of", lambda subject, compiled: asked.append(subject.name) or 0.5)
+    report, _ = run("cnn", batch_sizes=(1, 2, 3))
+    assert asked == ["cnn"]
+    assert [row.accuracy for row in report.results] == [0.5, 0.5, 0.5]
+
+
+def test_a_run_folder_is_measured_by_its_own_weights(few_digits: Path, tmp_path: Path) -> None:
+    config = TrainConfig(arch="softmax", data=str(few_digits), recipe={"epochs": 1}, device="cpu")
+    result = train(config, out=tmp_path / "run")
+    (row,) = run(str(tmp_path / "run"))[0].results
+    assert row.architecture == "softmax" and row.name == str(tmp_path / "run")
+    assert result.checkpoint is not None and row.size_bytes == Path(result.checkpoint).stat().st_size
+    assert row.accuracy is not None and row.accuracy > 0.1
+
+
+@pytest.mark.parametrize(("duration", "calls"), [(2.0**-10, 1024), (0.125, 20), (0.5, 6), (8.0, 1)])
+def test_a_row_takes_a_second_or_twenty_calls_or_three_seconds(
+    monkeypatch: pytest.MonkeyPatch, duration: float, calls: int
+) -> None:
+    monkeypatch.setattr(measuring, "LEAST_SECONDS", 1.0)
+    monkeypatch.setattr(measuring, "MOST_SECONDS", 3.0)
+    assert time_calls(timer_of(itertools.repeat(duration))) == [duration] * calls
+
+
+def test_a_slow_call_shows_in_the_tail() -> None:
+    seconds = time_calls(timer_of([0.001] * 18 + [0.064] * 2))
+    median, p95 = median_and_p95(seconds)
+    assert median == pytest.approx(0.001) and p95 == pytest.approx(0.064)
+
+
+def test_the_first_calls_are_not_timed() -> None:
+    timer = timer_of([30.0, 1.0, 1.0, *[0.125] * 20])
+    warm_up(timer)
+    assert time_calls(timer) == [0.125] * 20
+
+
+@pytest.mark.parametrize(
+    ("samples", "median", "p95"),
+    [
+        ([float(value) for value in range(101, 0, -1)], 51, 96),
+        ([1.0] * 19 + [101.0], 1, 6),  # a twentieth of the way from 1 to 101
+        ([3.0], 3, 3),
+        ([1.0, 3.0], 2, 2.9),
+    ],
+)
+def test_percentiles(samples: list[float], median: float, p95: float) -> None:
+    assert median_and_p95(samples) == pytest.approx((median, p95))
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def measure(size: int) -> Calls:
+        tried.append(size)
+        if size > 3:
+            raise NO_MEMORY
+        return Calls([0.5], 7, None)
+
+    fake_calls(monkeypatch, measure)
+    report, events = run("softmax", batch_sizes=(16,))
+    assert tried == [16, 8, 4, 2]
+    assert [row.batch_size for row in report.results] == [2]
+    assert report.results[0].images_per_second == 4.0 and report.results[0].peak_memory_bytes == 7
+    assert len(notices(events)) == 3 and "16" in notices(events)[0] and "8" in notices(events)[0]
+
+
+@pytest.mark.parametrize("error", [NO_MEMORY, MemoryError()], ids=["torch", "python"])
+def test_memory_for_not_even_one_image_is_the_machines_fault(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def measure(size: int) -> Calls:
+        raise error
+
+    fake_calls(monkeypatch, measure)
+    with pytest.raises(EnvironmentFault, match="memory for one image"):
+        run("softmax", batch_sizes=(2,))
+
+
+def test_threads_are_set_and_given_back() -> None:
+    before = torch.get_num_threads()
+    report, _ = run("softmax", threads=before + 1)
+    assert report.environment.threads == before + 1
+    assert f"{before + 1} threads" in report.environment.device
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_given_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(size: int) -> Calls:
+        assert torch.get_num_threads() == before + 1
+        raise KeyboardInterrupt
+
+    before = torch.get_num_threads()
+    fake_calls(monkeypatch, measure)
+    with pytest.raises(KeyboardInterrupt):
+        run("softmax", threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+def test_another_number_format_is_used_for_speed_and_accuracy_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: set[torch.dtype] = set()
+    forward = measuring.InDtype.forward
+
+    def spy(self: measuring.InDtype, images: torch.Tensor) -> torch.Tensor:
+        logits = forward(self, images)
+        seen.add(logits.dtype)
+        return logits
+
+    monkeypatch.setattr(measuring.InDtype, "forward", spy)
+    (row,) = run("cnn", dtype="bfloat16")[0].results
+    assert seen == {torch.bfloat16}
+    assert row.dtype == "bfloat16" and row.accuracy is not None and row.accuracy > 0.98
+    assert row.size_bytes == shipped_models()["cnn"].stat().st_size
+
+
+def test_a_number_format_that_does_not_run_here_is_the_machines_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: measuring.InDtype, images: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("\"conv\" not implemented for 'Half'\nmore that nobody wants to read")
+
+    monkeypatch.setattr(measuring.InDtype, "forward", refuse)
+    with pytest.raises(EnvironmentFault, match="cpu cannot run softmax in float16: .* 'Half'$") as caught:
+        run("softmax", dtype="float16")
+    assert "float32" in caught.value.remedy
+
+
+def test_a_mistake_in_a_network_is_not_blamed_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(size: int) -> Calls:
+        raise RuntimeError("shapes do not match")
+
+    fake_calls(monkeypatch, measure)
+    with pytest.raises(RuntimeError, match="shapes"):
+        run("softmax")
+
+
+def test_compiled_networks_meet_one_shape_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[bool] = []
+
+    def compile_nothing(network: torch.nn.Module, *, dynamic: bool) -> torch.nn.Module:
+        compiled.append(dynamic)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: None)
+    report, _ = run("cnn", batch_sizes=(1, 2), compile=True)
+    assert [row.runtime for row in report.results] == ["torch.compile"] * 2
+    assert compiled == [False] * 3  # for the accuracy and for each batch size
+    assert 10_000 % measuring.ACCURACY_BATCH == 0
+
+
+def test_a_compiler_that_is_missing_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(size: int) -> Calls:
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
+
+    fake_calls(monkeypatch, measure)
+    with pytest.raises(EnvironmentFault, match="torch.compile: InvalidCxxCompiler") as caught:
+        run("softmax", compile=True)
+    assert "--compile" in caught.value.remedy
+
+
+def test_what_other_programs_have_spoilt_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_calls(monkeypatch, lambda size: Calls([0.5], None, 0.5 if size == 1 else 0.0))
+    report, events = run("softmax", batch_sizes=(1, 2))
+    assert [row.core_wait for row in report.results] == [0.5, 0.0]
+    assert [message[:16] for message in notices(events)] == ["In 1 of 2 rows t"]
+
+
+@pytest.mark.skipif(not measuring.CLEAR_REFS.exists(), reason="only Linux can")
+def test_peak_memory_is_that_of_the_row_alone() -> None:
+    peak = watch_memory(CPU)
+    before = peak()
+    torch.ones(25_000_000)  # 100 MB
+    with_tensor = peak()
+    after = watch_memory(CPU)()
+    assert before is not None and with_tensor is not None and after is not None
+    assert with_tensor - before > 90_000_000
+    assert with_tensor - after > 90_000_000
+
+
+def test_peak_memory_is_unknown_where_nobody_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(measuring, "CLEAR_REFS", tmp_path / "none" / "such")
+    assert watch_memory(CPU)() is None
+    assert watch_memory(torch.device("mps"))() is None
+
+
+def test_on_cuda_peak_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", done.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + device.index)
+    assert watch_memory(torch.device("cuda:1"))() == 1001
+    assert done == [torch.device("cuda:1")]
+
+
+def test_the_clock_waits_for_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    measuring.synchronised_clock(CPU)()
+    assert waited == []
+    measuring.synchronised_clock(torch.device("cuda:1"))()
+    assert waited == [torch.device("cuda:1")]
+
+
+def test_waiting_for_a_core_is_unknown_where_nobody_tells(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measuring, "THREADS", tmp_path)
+    assert measuring.watch_waiting()() is None
+
+
+def test_waiting_is_summed_over_all_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for thread, waited_ns in (("1", 2_000_000_000), ("2", 500_000_000)):
+        (tmp_path / thread).mkdir()
+        (tmp_path / thread / "schedstat").write_text(f"77 {waited_ns} 9\n")
+    monkeypatch.setattr(measuring, "THREADS", tmp_path)
+    assert measuring._waited_seconds() == 2.5
+
+
+def test_training_is_measured_by_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TrainConfig] = []
+
+    def speed(config: TrainConfig, seconds: float, *, on_event: Callable[[Any], None]) -> float:
+        asked.append(config)
+        return 1234.5
+
+    monkeypatch.setattr(loop, "training_speed", speed)
+    report, _ = run("softmax", batch_sizes=(1, 2), train=True)
+    assert asked == [TrainConfig(arch="softmax", device="cpu")]
+    assert [row.training_images_per_second for row in report.results] == [1234.5] * 2
+
+
+def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def speed(config: TrainConfig, seconds: float, *, on_event: Callable[[Any], None]) -> float:
+        raise NO_MEMORY
+
+    monkeypatch.setattr(loop, "training_speed", speed)
+    report, events = run("softmax", train=True)
+    assert report.results[0].training_images_per_second is None
+    assert "training" in notices(events)[0]
+
+
+def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
+    monkeypatch: pytest.MonkeyPatch, few_digits: Path
+) -> None:
+    steps: list[tuple[int, int]] = []
+    take_step = loop._take_step
+
+    def spy(session: Any, state: Any, order: torch.Tensor) -> torch.Tensor:
+        steps.append((state.step, session.steps))
+        return take_step(session, state, order)
+
+    monkeypatch.setattr(loop, "_take_step", spy)
+    config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu")
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    assert training_speed(config, 0.02) > 0
+    assert torch.equal(torch.rand(3), expected)
+    assert steps == [(taken % of, of) for taken, (_, of) in enumerate(steps)] and len(steps) >= 2
+
+
+def test_names_stand_for_models_each_once() -> None:
+    digit = [row.name for row in ARCHITECTURES if row.task == "digit"]
+    everything = names_of(BenchmarkConfig(archs=("cnn", "all", "cnn", "softmax")))
+    assert everything[0] == "cnn" and set(digit) <= set(everything)
+    assert len(everything) == len(set(everything))
+    assert names_of(BenchmarkConfig()) == tuple(shipped_models())
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("lenet", UsageError, "lenet5"),
+        ("", UsageError, "all"),
+        ("none.safetensors", ModelError, "cnn"),
+        ("runs/none", ModelError, "cnn"),
+    ],
+)
+def test_what_is_no_model_is_refused(name: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error) as caught:
+        names_of(BenchmarkConfig(archs=(name,)))
+    assert words in caught.value.remedy  # type: ignore[attr-defined]
+
+
+def test_a_model_of_lines_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "line.safetensors"
+    write_checkpoint(path, Header(architecture="softmax", task="line"), {"weight": torch.zeros(1)})
+    with pytest.raises(ModelError, match="reads lines"):
+        names_of(BenchmarkConfig(archs=(str(path),)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_sizes": ()},
+        {"batch_sizes": (1, 0)},
+        {"batch_sizes": (10**12,)},
+        {"dtype": "int3"},
+        {"threads": 0},
+        {"threads": 10**9},
+        {"device": "abacus"},
+        {"train": True, "compile": True},
+        {"train": True, "dtype": "float16"},
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        BenchmarkConfig(**settings)
+    assert caught.value.remedy
+
+
+def test_the_environment_is_told_as_json_wants_it() -> None:
+    here = dataclasses.asdict(environment.describe_environment(CPU))
+    texts = ("digitcli", "torch", "numpy", "python", "platform", "cpu", "device")
+    assert all(isinstance(here[name], str) and here[name] for name in texts)
+    assert here["cores"] >= 1 and here["threads"] >= 1
+
+
+def test_a_processor_without_a_name_has_a_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(environment.platform, "system", lambda: "Linux")
+    assert environment.cpu_name()
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Abacus 3000\n")
+    assert environment.cpu_name() == "Abacus 3000"
