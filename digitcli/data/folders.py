@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from digitcli.data.arrays import digits_from_arrays, map_in_order
 from digitcli.data.digits import Dataset, Digits, Failure
 from digitcli.data.idx import read_idx
+from digitcli.data.walking import PICTURE_SUFFIXES, is_picture, natural, pictures_below
 from digitcli.errors import InputError, PictureError
 
 IDX_NAME = re.compile(
@@ -21,7 +21,6 @@ IDX_NAME = re.compile(
     r"([-.]idx[13]-ubyte)?(\.(gz|xz|bz2))?",
     re.IGNORECASE,
 )
-PICTURE_SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
 DIGIT_NAMES = tuple("0123456789")
 PARTS = {
     "train": "train",
@@ -75,14 +74,17 @@ def load_folder(path: Path) -> Dataset:
 
 def _list(path: Path) -> _Listing:
     try:
-        entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=_natural)
+        entries = sorted(
+            (entry for entry in path.iterdir() if not entry.name.startswith(".")),
+            key=lambda entry: natural(entry.name),
+        )
         folders = [entry for entry in entries if entry.is_dir()]
         files = [entry for entry in entries if not entry.is_dir()]
     except OSError as error:
         raise _unreadable(error) from error
     return _Listing(
         idx_files=[file for file in files if IDX_NAME.fullmatch(file.name)],
-        pictures=[file for file in files if _is_picture(file)],
+        pictures=[file for file in files if is_picture(file.name)],
         digit_folders=[folder for folder in folders if folder.name in DIGIT_NAMES],
         part_folders=[folder for folder in folders if folder.name.lower() in PARTS],
         other_folders=[folder for folder in folders if folder.name.lower() not in (*DIGIT_NAMES, *PARTS)],
@@ -195,27 +197,15 @@ def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:
 
 def _pictures_below(folder: Path) -> list[Path]:
     files = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(filter(_is_picture, files), key=_natural)
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower()[1:] in PICTURE_SUFFIXES
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    raise _unreadable(error) from error
+    for found in pictures_below(folder):
+        if isinstance(found, OSError):
+            raise _unreadable(found) from found
+        files.append(found)
+    return files
 
 
 def _unreadable(error: OSError) -> InputError:
     return InputError(f"{error.filename} cannot be read: {error.strerror}.", "Check its permissions.")
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sorts 2.png before 10.png."""
-    return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", str(path))], str(path)
 
 
 def _some(folders: list[Path]) -> str:

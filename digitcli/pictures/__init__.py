@@ -17,9 +17,9 @@ import numpy as np
 
 from digitcli.pictures.centring import centre_digit
 from digitcli.pictures.ink import find_ink
-from digitcli.pictures.opening import open_picture
+from digitcli.pictures.opening import open_pages, open_picture
 
-__all__ = ["centre_digit", "digit_from_grey", "digit_from_picture", "find_ink", "open_picture"]
+__all__ = ["centre_digit", "digit_from_grey", "digit_from_picture", "find_ink", "open_pages", "open_picture"]
 
 _DIGIT_SIDE_PX = 640  # one digit needs no more pixels than this
 

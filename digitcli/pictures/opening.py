@@ -14,7 +14,6 @@ import struct
 import threading
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,6 +101,32 @@ def open_pages(
             yield (number if len(pages) > 1 else None), page
 
 
+def grey_of_image(image: Image.Image) -> np.ndarray:
+    """The upright grey of an opened image: float32 (H, W) in [0, 1].
+
+    Raises:
+        PictureError: it is too large or cannot be decoded.
+    """
+    return _read(image, image.tell(), "The picture", MAX_PIXELS)
+
+
+def grey_of_array(pixels: np.ndarray) -> np.ndarray:
+    """The grey, float32 (H, W), of an array: whole numbers (H, W) or (H, W, 3 or 4), or fractions (H, W).
+
+    Raises:
+        PictureError: it has another shape or type, or no pixels.
+    """
+    fractions = pixels.ndim == 2 and pixels.dtype.kind == "f" and pixels.size
+    if fractions and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
+        return np.ascontiguousarray(pixels, np.float32)
+    try:
+        return grey_of_image(Image.fromarray(np.ascontiguousarray(pixels)))
+    except (TypeError, ValueError) as fault:
+        cause = f"An array of shape {pixels.shape} and type {pixels.dtype} is no picture."
+        remedy = "Give uint8 (H, W) or (H, W, 3), or floats (H, W) from 0 to 1."
+        raise PictureError("not_an_image", cause, remedy) from fault
+
+
 def _open_source(source: Path | bytes, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         if not source:
@@ -170,7 +195,7 @@ def _pages(image: Image.Image) -> list[int]:
     if image.format != "TIFF":
         return [0]
     pages = []
-    with suppress(Exception), _silenced():  # a chain that breaks off ends there
+    with contextlib.suppress(Exception), _silenced():  # a chain that breaks off ends there
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
             if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
@@ -262,7 +287,7 @@ def _undecodable(fault: Exception, name: str) -> PictureError:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
-    with suppress(Exception):
+    with contextlib.suppress(Exception):
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 

@@ -1,0 +1,237 @@
+"""The reader: pictures in, what is written in them out. `digitcli predict` is this and a printer."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from digitcli.checkpoint import DEFAULT_MODEL
+from digitcli.errors import PictureError, UsageError
+from digitcli.inference import load_classifier
+from digitcli.pictures import open_pages
+from digitcli.pictures.opening import grey_of_array, grey_of_image
+from digitcli.reading.page import Page, Shape, find_page
+from digitcli.reading.results import Digit, Number, Reading, Status, text_of
+from digitcli.reading.sources import Source
+
+Picture = str | Path | bytes | np.ndarray | Image.Image
+THREADS = min(8, os.cpu_count() or 1)
+PAGES_AT_ONCE = 32  # are read by the network together
+BATCH_SIZE = 256
+MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
+TOP_K = 2
+BLANK_CONFIDENCE = 0.93  # see benchmarks/blank.py
+_TWO_CANDIDATES = 0.8  # where two digits together are this likely, it is one of the two
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A page as it is before any network has looked at it."""
+
+    file: str
+    page: int | None
+    found: Page | PictureError
+    picture: np.ndarray | None
+
+
+class Reader:
+    """Reads the digits in pictures.
+
+        Reader().read("image.png").text
+
+    `models` are shipped names, checkpoint files or run folders, several are averaged. Answers that are less
+    sure than `min_confidence` are refused; by default the model says how sure is enough. `top_k` is how many
+    candidates a digit has, the best included. With `keep_pictures` a reading carries its picture and ink.
+
+    Raises:
+        UsageError: a value out of range.
+        ModelError: no such model, or a damaged one.
+        EnvironmentFault: the device is not there.
+    """
+
+    def __init__(
+        self,
+        *models: str,
+        device: str = "auto",
+        batch_size: int = BATCH_SIZE,
+        min_confidence: float | None = None,
+        top_k: int = TOP_K,
+        keep_pictures: bool = False,
+    ) -> None:
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise UsageError(f"--min-confidence is {min_confidence}.", "It must be from 0 to 1.")
+        if not 1 <= top_k <= 10:
+            raise UsageError(f"--top-k is {top_k}.", "It must be from 1 to 10.")
+        self.classifier = load_classifier(*(models or (DEFAULT_MODEL,)), device=device, batch_size=batch_size)
+        thresholds = [header.refusal_threshold for header in self.classifier.headers]
+        own = max((threshold for threshold in thresholds if threshold is not None), default=MIN_CONFIDENCE)
+        self.min_confidence = own if min_confidence is None else min_confidence
+        self.top_k = top_k
+        self.keep_pictures = keep_pictures
+
+    def read(self, picture: Picture) -> Reading:
+        """What is written in one picture: a path, a file's bytes, an array (H, W) or (H, W, 3), a PIL image.
+
+        Of a file with several pages it is the first; `read_all` gives them all.
+
+        Raises:
+            PictureError: the picture cannot be read.
+        """
+        seen = next(iter(self._look(picture)))
+        reading = self._answer([seen])[0]
+        if reading.error is not None:
+            raise reading.error
+        return reading
+
+    def read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+        """What is written in many pictures, in their order, one reading a page; a bad one has status `error`.
+
+        Pictures are asked for as they are needed, and only a few are in memory.
+        """
+        with ThreadPoolExecutor(THREADS) as pool:
+            waiting: list[_Seen] = []
+            shapes = 0
+            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures):
+                waiting += pages
+                shapes += sum(len(_shapes(seen)) for seen in pages)
+                if len(waiting) >= PAGES_AT_ONCE or shapes >= self.classifier.batch_size:
+                    yield from self._answer(waiting)
+                    waiting, shapes = [], 0
+            yield from self._answer(waiting)
+
+    def _look(self, picture: Picture | Source) -> Iterator[_Seen]:
+        """Every page of a picture with the digits found on it. Nothing is raised."""
+        name = _name(picture)
+        for number, page in _open(picture):
+            if isinstance(page, PictureError):
+                yield _Seen(name, number, page, None)
+            else:
+                yield _Seen(name, number, _found(page, name), page if self.keep_pictures else None)
+
+    def _answer(self, pages: list[_Seen]) -> list[Reading]:
+        """The readings of some pages, whose digits go through the network together."""
+        shapes = [shape for seen in pages for shape in _shapes(seen)]
+        images = np.stack([shape.image for shape in shapes]) if shapes else np.zeros((0, 28, 28), np.uint8)
+        probabilities = self.classifier.probabilities(images)
+        ends = np.cumsum([len(_shapes(seen)) for seen in pages])
+        return [
+            self._reading(seen, rows)
+            for seen, rows in zip(pages, np.split(probabilities, ends[:-1]), strict=True)
+        ]
+
+    def _reading(self, seen: _Seen, probabilities: np.ndarray) -> Reading:
+        """One page's reading, from the probabilities (N, 10) of its shapes."""
+        page = seen.found
+        if isinstance(page, PictureError):
+            return self._result(seen, "error", page.reason, None, None)
+        if not page.numbers:
+            return self._result(seen, "blank", "blank", "", BLANK_CONFIDENCE)
+        rows = iter(probabilities)
+        numbers = tuple(
+            Number(tuple(self._digit(shape, next(rows)) for shape in shapes)) for shapes in page.numbers
+        )
+        confidence = float(np.prod(probabilities.max(axis=1)))
+        if confidence >= self.min_confidence:
+            return self._result(seen, "read", None, text_of(numbers), confidence, numbers)
+        reason = _why_unsure(_shapes(seen), probabilities)
+        return self._result(seen, "refused", reason, text_of(numbers), confidence, numbers)
+
+    def _result(
+        self,
+        seen: _Seen,
+        status: Status,
+        reason: str | None,
+        text: str | None,
+        confidence: float | None,
+        numbers: tuple[Number, ...] = (),
+    ) -> Reading:
+        return Reading(
+            file=seen.file,
+            page=seen.page,
+            status=status,
+            reason=reason,
+            text=text,
+            confidence=confidence,
+            numbers=numbers,
+            model=self.classifier.name,
+            error=seen.found if isinstance(seen.found, PictureError) else None,
+            picture=seen.picture,
+            ink=seen.found.ink if self.keep_pictures and isinstance(seen.found, Page) else None,
+        )
+
+    def _digit(self, shape: Shape, probabilities: np.ndarray) -> Digit:
+        order = np.argsort(-probabilities, kind="stable")[: self.top_k]
+        (best, confidence), *others = [(str(digit), float(probabilities[digit])) for digit in order]
+        return Digit(best, confidence, shape.box, tuple(others), shape.image)
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Given], Result], givens: Iterable[Given]
+) -> Generator[Result]:
+    """The results of a function run by a pool, in order; only a few givens are taken ahead of time."""
+    running: deque[Future[Result]] = deque()
+    try:
+        for given in givens:
+            running.append(pool.submit(function, given))
+            if len(running) > 2 * THREADS:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _shapes(seen: _Seen) -> list[Shape]:
+    return (
+        [] if isinstance(seen.found, PictureError) else [shape for row in seen.found.numbers for shape in row]
+    )
+
+
+def _name(picture: Picture | Source) -> str:
+    if isinstance(picture, Source):
+        return picture.name
+    return str(picture) if isinstance(picture, str | Path) else ""
+
+
+def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
+    content = picture.content if isinstance(picture, Source) else picture
+    if isinstance(content, str | Path | bytes):
+        yield from open_pages(Path(content) if isinstance(content, str) else content)
+        return
+    try:
+        if isinstance(content, PictureError):
+            raise content
+        yield None, grey_of_array(content) if isinstance(content, np.ndarray) else grey_of_image(content)
+    except PictureError as error:
+        yield None, error
+
+
+def _found(page: np.ndarray, name: str) -> Page | PictureError:
+    try:
+        return find_page(page)
+    except MemoryError:
+        return PictureError("too_large", f"There is not enough memory for '{name}'.", "Make it smaller.")
+    except Exception as fault:  # a mistake of ours in one picture must not lose the others
+        cause = f"Internal error in '{name}', {type(fault).__name__}: {fault}."
+        return PictureError("internal", cause, "This is a bug; please report it with the picture.")
+
+
+def _why_unsure(shapes: list[Shape], probabilities: np.ndarray) -> str:
+    """Why the least sure shape is not surer, in one word, from the probabilities (N, 10) of all."""
+    ordered = np.sort(probabilities, axis=1)
+    worst = int(np.argmin(ordered[:, -1]))
+    if shapes[worst].cut_off:
+        return "cut_off"
+    return "two_candidates" if ordered[worst, -2:].sum() >= _TWO_CANDIDATES else "low_confidence"

@@ -1,0 +1,127 @@
+"""What was read in a picture, and the record that other programs get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from digitcli.errors import PictureError
+from digitcli.pictures.shapes import Box
+
+SCHEMA = 1
+Status = Literal["read", "refused", "blank", "error"]
+FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")  # of a CSV row
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Digit:
+    """One digit: `box` is x, y, width, height in pixels of the upright picture, `alternatives` are the next
+    likely digits with their probabilities, `image` is uint8 (28, 28), white on black, as the network saw it.
+    """
+
+    digit: str
+    confidence: float
+    box: Box
+    alternatives: tuple[tuple[str, float], ...] = ()
+    image: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Number:
+    """Digits that stand together; `confidence` is the probability that all of them are right."""
+
+    digits: tuple[Digit, ...]
+
+    @property
+    def text(self) -> str:
+        """The digits."""
+        return "".join(digit.digit for digit in self.digits)
+
+    @property
+    def confidence(self) -> float:
+        """The probability that the whole number is right."""
+        return float(np.prod([digit.confidence for digit in self.digits]))
+
+    @property
+    def box(self) -> Box:
+        """Around all digits: x, y, width, height in pixels of the upright picture."""
+        x, y = (min(digit.box[side] for digit in self.digits) for side in (0, 1))
+        right, bottom = (max(digit.box[k] + digit.box[k + 2] for digit in self.digits) for k in (0, 1))
+        return x, y, right - x, bottom - y
+
+    def record(self) -> dict[str, Any]:
+        """The number in a record of the design; marks such as points are not read yet, so `raw` is `text`."""
+        digits = [
+            {
+                "digit": digit.digit,
+                "confidence": _rounded(digit.confidence),
+                "box": list(digit.box),
+                "alternatives": [[other, _rounded(probability)] for other, probability in digit.alternatives],
+            }
+            for digit in self.digits
+        ]
+        confidence = _rounded(self.confidence)
+        return {
+            "text": self.text,
+            "raw": self.text,
+            "confidence": confidence,
+            "box": list(self.box),
+            "digits": digits,
+        }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read in one picture, or in one page of a file.
+
+    `status` is `read`; `refused` (not sure enough, `text` is the best guess); `blank` (nothing is written);
+    or `error` (`text` is None and `error` says why). `reason` is one word for all but `read`, `page` counts
+    from 1 where a file has several, `confidence` is the probability that the whole `text` is right, `model`
+    names the weights. `picture` (grey, float32 (H, W) in [0, 1], upright) and `ink` (what of it was taken for
+    ink) are there only where a reader was asked to keep them.
+    """
+
+    file: str
+    page: int | None
+    status: Status
+    reason: str | None
+    text: str | None
+    confidence: float | None
+    numbers: tuple[Number, ...]
+    model: str
+    error: PictureError | None = None
+    picture: np.ndarray | None = field(default=None, repr=False, compare=False)
+    ink: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def digits(self) -> tuple[Digit, ...]:
+        """All digits in reading order."""
+        return tuple(digit for number in self.numbers for digit in number.digits)
+
+    def record(self) -> dict[str, Any]:
+        """One line of JSON lines, as the design has it."""
+        return {
+            "schema": SCHEMA,
+            "file": self.file,
+            "page": self.page,
+            "status": self.status,
+            "reason": self.reason,
+            "text": self.text,
+            "raw": self.text,
+            "confidence": None if self.confidence is None else _rounded(self.confidence),
+            "numbers": [number.record() for number in self.numbers],
+            "model": self.model,
+        }
+
+
+def text_of(numbers: Sequence[Number]) -> str:
+    """Numbers that stand apart, joined by one space."""
+    return " ".join(number.text for number in numbers)
+
+
+def _rounded(probability: float) -> float:
+    return round(float(probability), _DECIMALS)

@@ -1,0 +1,132 @@
+"""From what a person names to pictures, one after the other: files, folders, patterns, lists, bytes."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from digitcli.data.walking import PICTURE_SUFFIXES, natural, pictures_below
+from digitcli.errors import InputError, PictureError
+
+STANDARD_INPUT = "-"
+MAX_BYTES = 512_000_000  # of a picture in standard input
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture file: `name` as given, or as met in a folder; its path, its bytes, or why there is none."""
+
+    name: str
+    content: Path | bytes | PictureError
+
+
+def find_sources(names: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
+    """The pictures that names mean, in the order of the names, found as they are asked for.
+
+    A name is a file, a folder (its pictures, and those below it), a pattern such as `scans/*.png` or
+    `**/*.jpg`, or `-` for a picture in `stdin`. A name that means nothing is a source with an error.
+    """
+    for name in names:
+        if name == STANDARD_INPUT and stdin is not None:
+            yield Source(name, _read_bytes(stdin))
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            yield from _matching(name)
+        else:
+            yield from _named(name)
+
+
+def listed_sources(names: Iterable[str]) -> Iterator[Source]:
+    """The pictures that the names of a list mean: files and folders, to the letter."""
+    for name in names:
+        yield from _named(name)
+
+
+def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
+    """The names in an open list, one at a time; empty ones are left out.
+
+    Raises:
+        InputError: the list cannot be read.
+    """
+    rest = b""
+    try:
+        while block := stream.read(65536):
+            *whole, rest = (rest + block).split(separator)
+            yield from _decoded(whole, separator)
+    except OSError as error:
+        raise InputError(f"The list cannot be read: {error.strerror}.", "Give a text file.") from error
+    yield from _decoded([rest], separator)
+
+
+def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    for name in names:
+        if separator == b"\n":
+            name = name.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\r")
+        if name:
+            yield os.fsdecode(name)
+
+
+def _named(name: str) -> Iterator[Source]:
+    """A file gives itself, whatever it holds; a folder its pictures."""
+    if not _is_folder(name):
+        yield Source(name, Path(name))
+        return
+    empty = True
+    for found in pictures_below(Path(name)):
+        empty = False
+        if isinstance(found, OSError):
+            yield Source(_shown(name, Path(found.filename)), _unlisted(found))
+        else:
+            yield Source(_shown(name, found), found)
+    if empty:
+        suffixes = ", ".join(PICTURE_SUFFIXES)
+        yield Source(name, PictureError("not_found", f"'{name}' holds no pictures ({suffixes}).", _GIVE))
+
+
+_GIVE = "Name a picture or a folder of pictures."
+
+
+def _matching(pattern: str) -> Iterator[Source]:
+    names = sorted(glob.iglob(pattern, recursive=True), key=natural)  # noqa: PTH207 (absolute ones too)
+    if not names:
+        yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
+    for name in names:
+        yield from _named(name)
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # opening it will say why
+        return False
+
+
+def _shown(folder: str, path: Path) -> str:
+    """A path below a folder, beginning as the folder was given: `./scans` stays `./scans`."""
+    below = path.relative_to(Path(folder))
+    return os.path.join(folder, below) if below.parts else folder  # noqa: PTH118 (Path drops the ./)
+
+
+def _unlisted(fault: OSError) -> PictureError:
+    if fault.errno in (errno.EACCES, errno.EPERM):
+        return PictureError(
+            "permission", f"'{fault.filename}' may not be listed by you.", "Change its permissions."
+        )
+    return PictureError("not_found", f"'{fault.filename}' cannot be listed: {fault.strerror}.", _GIVE)
+
+
+def _read_bytes(stream: BinaryIO) -> bytes | PictureError:
+    try:
+        content = stream.read(MAX_BYTES + 1)
+    except OSError as fault:
+        return PictureError(
+            "not_found", f"Standard input cannot be read: {fault.strerror}.", "Pipe a picture into it."
+        )
+    if len(content) > MAX_BYTES:
+        cause = f"Standard input holds more than {MAX_BYTES // 1_000_000} MB."
+        return PictureError("too_large", cause, "Make the picture smaller.")
+    return content
