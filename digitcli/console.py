@@ -90,6 +90,11 @@ def show_table(table: RenderableType) -> None:
     out.print(table)
 
 
+def show_notice(message: str) -> None:
+    """Something a person should know, on stderr."""
+    err.print(f"[yellow]Note:[/] {escape(printable(message))}", soft_wrap=True)
+
+
 def show_error(error: DigitcliError) -> None:
     """What happened, and what to do about it."""
     label = "" if isinstance(error, Interrupted) else "[bold red]Error:[/] "

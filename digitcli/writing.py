@@ -11,6 +11,24 @@ from pathlib import Path
 from digitcli.errors import OutputError
 
 
+def check_writable(path: Path, force: bool) -> None:
+    """Find out before the work whether its result can be written to a file.
+
+    Raises:
+        OutputError: it is there already and `force` is not given, or its folder cannot be written.
+    """
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder.", "Name a file.")
+        if path.exists() and not force:
+            raise OutputError(f"{path} is there already.", "Name another file, or replace it with --force.")
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except (OSError, ValueError) as error:
+        cause = f"{path} cannot be written: {getattr(error, 'strerror', None) or error}."
+        raise OutputError(cause, "Name a file in a folder that is there and can be written.") from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, see `writing_whole`.
 

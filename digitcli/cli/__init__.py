@@ -16,6 +16,7 @@ from digitcli import console
 from digitcli.cli.benchmark import benchmark
 from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
+from digitcli.cli.predict import predict
 from digitcli.cli.train import train
 from digitcli.devices import is_out_of_memory
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(predict)
 app.command()(train)
 app.command()(evaluate)
 app.command()(benchmark)

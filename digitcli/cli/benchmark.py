@@ -117,8 +117,7 @@ class BenchmarkView:
         """Draw one event."""
         match event:
             case Notice():
-                message = escape(console.printable(event.message))
-                console.err.print(f"[yellow]Note:[/] {message}", soft_wrap=True)
+                console.show_notice(event.message)
             case Measuring():
                 name = escape(console.printable(event.name))
                 self.status.update(f"Measuring {name}, {event.what} ({event.done + 1} of {event.models})")

@@ -8,7 +8,6 @@ from types import TracebackType
 from rich.color import Color
 from rich.columns import Columns
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.style import Style
 from rich.table import Table
@@ -47,8 +46,7 @@ class EvaluationProgress:
         """Draw one event."""
         match event:
             case Notice():
-                message = escape(console.printable(event.message))
-                console.err.print(f"[yellow]Note:[/] {message}", soft_wrap=True)
+                console.show_notice(event.message)
             case DigitsDone():
                 self.bar.update(self.task, completed=event.done, total=event.n, visible=True)
 

@@ -21,7 +21,6 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
     """
     received: list[int] = []
     asked = False
-    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -34,11 +33,31 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
         asked = True
         return received[0] if received else None
 
+    with _handled_by(remember):
+        yield stop_signal
+
+
+@contextlib.contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """Within it Ctrl-C, TERM and HUP raise `Interrupted`, so that what is half-written is cleared away."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(
+            number, "Stopped.", "What was shown so far is whole; no file was left half-written."
+        )
+
+    with _handled_by(interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         if before[number] is not signal.SIG_IGN:  # nohup ignores HUP, and means it
-            signal.signal(number, remember)
-    try:
-        yield stop_signal
-    finally:
-        for number, handler in before.items():
             signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, usual in before.items():
+            signal.signal(number, usual)

@@ -6,7 +6,6 @@ from types import TracebackType
 
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -42,9 +41,7 @@ class TrainingView:
         """Draw one event."""
         match event:
             case Notice():
-                console.err.print(
-                    f"[yellow]Note:[/] {escape(console.printable(event.message))}", soft_wrap=True
-                )
+                console.show_notice(event.message)
             case RunStarted():
                 self.started = event
                 console.err.print(describe_start(event))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitcli.errors import OutputError, UsageError
-from digitcli.writing import write_whole
+from digitcli.errors import UsageError
+from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
     from digitcli.evaluation.report import EvaluationResult
@@ -26,16 +25,7 @@ def check_target(path: Path, force: bool) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--save is '{path}'.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder.", "Name a file.")
-        if path.exists() and not force:
-            raise OutputError(f"{path} is there already.", "Name another file, or replace it with --force.")
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
-            pass
-    except OSError as error:
-        cause = f"{path} cannot be written: {error.strerror or error}."
-        raise OutputError(cause, "Name a file in a folder that is there and can be written.") from error
+    check_writable(path, force)
 
 
 def save_result(path: Path, result: EvaluationResult) -> None:

@@ -1,0 +1,237 @@
+"""`digitcli predict`: what is written in pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+
+from typer import Argument, Option
+
+from digitcli import console
+from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
+from digitcli.cli.completion import complete_device, complete_shipped
+from digitcli.cli.signals import interrupt_on_signals
+from digitcli.devices import check_device_name
+from digitcli.errors import InputError, PartialInputError, UsageError
+from digitcli.reading.formats import format_of
+from digitcli.writing import check_writable, writing_whole
+
+if TYPE_CHECKING:
+    from digitcli.cli.reading_view import ReadingView
+    from digitcli.reading.results import Reading
+    from digitcli.reading.sources import Source
+
+PredictFormat = Literal["table", "json", "jsonl", "csv"]
+STDIN = "-"
+INPUT, OUTPUT = "Input", "Output"
+
+Inputs = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="PICTURE...",
+        help="Files, folders (and what is below them), patterns such as 'scans/**/*.png', or - for a picture "
+        "in standard input.",
+        show_default=False,
+    ),
+]
+FromList = Annotated[
+    str | None,
+    Option(metavar="FILE", help="Also read the files named in FILE, one a line; - for standard input.",
+           rich_help_panel=INPUT),
+]  # fmt: skip
+Null = Annotated[
+    bool,
+    Option("--null", "-0", help="The names in the list end with a zero byte, as find -print0 writes them.",
+           rich_help_panel=INPUT),
+]  # fmt: skip
+Model = Annotated[
+    list[str] | None,
+    Option(
+        "--model",
+        "-m",
+        help=f"A shipped model, checkpoint file or run folder; given several times, they are averaged. "
+        f"{DEFAULT_MODEL} if not given.",
+        autocompletion=complete_shipped,
+    ),
+]
+Device = Annotated[
+    str,
+    Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete_device),
+]
+BatchSize = Annotated[
+    int | None, Option("--batch-size", "-b", min=1, help="Digits computed at once; 256 if not given.")
+]
+TopK = Annotated[
+    int | None,
+    Option(min=1, max=10, help="Candidates for each digit, the best included; 2 if not given."),
+]
+MinConfidence = Annotated[
+    float | None,
+    Option(
+        metavar="FRACTION",
+        help="Refuse an answer less sure than this, from 0 to 1; what the model says, or 0.5, if not given.",
+    ),
+]
+Annotate = Annotated[
+    Path | None,
+    Option(metavar="DIR", help="Write each picture into DIR with what was read drawn into it.",
+           rich_help_panel=OUTPUT),
+]  # fmt: skip
+ShowSteps = Annotated[
+    bool,
+    Option("--show-steps", help="Show the road from the picture to what the network sees.",
+           rich_help_panel=OUTPUT),
+]  # fmt: skip
+Output = Annotated[
+    Path | None,
+    Option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
+           help="Write to FILE, whole or not at all, instead of standard output; .jsonl, .json or .csv."),
+]  # fmt: skip
+Force = Annotated[bool, Option("--force", help="Replace what is there already.", rich_help_panel=OUTPUT)]
+Format = Annotated[
+    PredictFormat | None,
+    Option(help="table (if not given) for people, the others for programs.", rich_help_panel=OUTPUT),
+]
+
+
+def predict(
+    inputs: Inputs = None,
+    from_list: FromList = None,
+    null: Null = False,
+    model: Model = None,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    top_k: TopK = None,
+    min_confidence: MinConfidence = None,
+    annotate: Annotate = None,
+    show_steps: ShowSteps = False,
+    output: Output = None,
+    force: Force = False,
+    format: Format = None,
+) -> None:
+    """Read the digits in pictures, photographs and scans.
+
+    Example: digitcli predict image.png
+
+    A picture may hold several numbers; they are read line by line. What is not sure enough is refused, and
+    one bad file never loses the others.
+    """
+    form = format or (format_of(output) if output else "table")
+    models = model or [DEFAULT_MODEL]
+    _check_inputs(inputs, from_list, null)
+    _check(models, device, min_confidence, annotate, output, force, form)
+    chosen: dict[str, Any] = {"batch_size": batch_size, "min_confidence": min_confidence, "top_k": top_k}
+    with interrupt_on_signals(), ExitStack() as stack:
+        names = _open_list(stack, from_list) if from_list else None
+        with console.err.status("Loading PyTorch"):
+            from digitcli.cli.reading_view import ReadingView
+            from digitcli.reading.annotation import Annotator
+            from digitcli.reading.reader import Reader
+        annotator = Annotator(annotate, force) if annotate else None
+        reader = Reader(
+            *models,
+            device=device,
+            keep_pictures=show_steps or annotate is not None,
+            **{name: value for name, value in chosen.items() if value is not None},
+        )
+        write = stack.enter_context(_writer(output))
+        view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
+        readings = reader.read_all(_sources(inputs or [], names, null))
+        if annotator:
+            readings = annotator.write_all(readings)
+        _show(view.watch(readings), form, view, write)
+    _conclude(view)
+
+
+def _check_inputs(inputs: list[str] | None, from_list: str | None, null: bool) -> None:
+    if not inputs and from_list is None:
+        raise UsageError("No picture is named.", "Name one, e.g. digitcli predict image.png, or a folder.")
+    if null and from_list is None:
+        raise UsageError("-0 says how a list is written.", "Name the list with --from-list.")
+    uses = [*(inputs or []), from_list].count(STDIN)
+    if uses > 1:
+        raise UsageError("Standard input is asked for more than once.", "Give - once.")
+    if uses and (sys.stdin is None or sys.stdin.isatty()):
+        raise UsageError("Standard input is a terminal.", "Pipe something in: digitcli predict - < image.png")
+
+
+def _check(
+    models: list[str],
+    device: str,
+    min_confidence: float | None,
+    annotate: Path | None,
+    output: Path | None,
+    force: bool,
+    form: PredictFormat,
+) -> None:
+    """Find every mistake that the arguments alone show, before anything heavy is loaded."""
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise UsageError(f"--min-confidence is {min_confidence:g}.", "Give a fraction from 0 to 1, e.g. 0.9.")
+    if output and form == "table":
+        raise UsageError("A table is for looking at.", "Give --format jsonl, json or csv for a file.")
+    if force and not (output or annotate):
+        raise UsageError("--force replaces what -o or --annotate would write.", "Leave it out.")
+    check_device_name(device)
+    for name in models:
+        read_header(find_checkpoint(name))
+    if output:
+        check_writable(output, force)
+
+
+def _open_list(stack: ExitStack, name: str) -> BinaryIO:
+    if name == STDIN:
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(Path(name).open("rb"))
+    except (OSError, ValueError) as error:
+        cause = f"The list '{name}' cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, "Name a text file with one path a line.") from error
+
+
+def _sources(inputs: list[str], names: BinaryIO | None, null: bool) -> Iterator[Source]:
+    from digitcli.reading.sources import find_sources, listed_sources, read_list
+
+    yield from find_sources(inputs, sys.stdin.buffer if STDIN in inputs else None)
+    if names is not None:
+        yield from listed_sources(read_list(names, b"\0" if null else b"\n"))
+
+
+@contextmanager
+def _writer(output: Path | None) -> Iterator[Callable[[str], None]]:
+    """What takes the text: standard output, or a file that appears whole at the end."""
+    if output is None:
+        yield lambda text: print(text, end="")
+        return
+    with writing_whole(output) as write:
+        yield lambda text: write(text.encode(errors="backslashreplace"))
+
+
+def _show(
+    readings: Iterator[Reading], form: PredictFormat, view: ReadingView, write: Callable[[str], None]
+) -> None:
+    if form == "table":
+        for reading in readings:
+            view.show_row(reading)
+        return
+    from digitcli.reading.formats import as_text
+
+    for piece in as_text(readings, form):
+        write(piece)
+
+
+def _conclude(view: ReadingView) -> None:
+    """Say what failed, with the exit code that goes with it."""
+    failed, total = view.counts["error"], sum(view.counts.values())
+    if total == 0:
+        raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
+    if total == 1 and view.held is not None:
+        raise view.held
+    if failed == total:
+        raise InputError(f"None of the {total} pictures could be read.", "The causes are named above.")
+    if failed:
+        raise PartialInputError(
+            f"{failed} of {total} pictures could not be read; the others were.", "They are named above."
+        )

@@ -1,0 +1,180 @@
+"""Readings as a person sees them: a row a picture, its digits drawn, the steps, progress and a summary."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from types import TracebackType
+
+import cv2
+import numpy as np
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from digitcli import console
+from digitcli.cli.drawing import Picture
+from digitcli.errors import PictureError
+from digitcli.reading.results import Digit, Reading
+
+NAME_COLUMNS, TEXT_COLUMNS = 36, 16
+DIGIT_COLUMNS, LARGE_DIGIT_COLUMNS, STEP_COLUMNS = 14, 28, 56
+DRAWN = 24  # pictures whose digits are drawn; a row is enough for the others
+BAR_COLUMNS = 12
+UPDATE_SECONDS = 0.2
+STYLES = {"read": "bold green", "refused": "yellow", "blank": "dim", "error": "red"}
+
+
+class ReadingView:
+    """Counts and shows readings as they come; used as `with ReadingView(...) as view: view.watch(readings)`.
+
+    `table` is what people get on stdout, `steps` shows the road of every picture. Errors go to stderr; the
+    latest is `held` back until the next picture, so that a lone error is told once, by the exit.
+    """
+
+    def __init__(self, table: bool, to_file: bool, steps: bool) -> None:
+        self.table = table
+        self.steps = steps
+        self.counts: Counter[str] = Counter()
+        self.held: PictureError | None = None
+        self.started = self.updated = time.monotonic()
+        busy = console.err.is_interactive and (to_file or not console.out.is_terminal)
+        self.status = console.err.status("Reading") if busy else None
+
+    def __enter__(self) -> ReadingView:
+        if self.status:
+            self.status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.status:
+            self.status.stop()
+        if kind is None and sum(self.counts.values()) > 1:
+            self._release()
+            console.err.print(self.summary(), style="dim")
+
+    def watch(self, readings: Iterator[Reading]) -> Iterator[Reading]:
+        """The same readings, counted, with their errors and steps shown."""
+        for reading in readings:
+            self._release()
+            self.counts[reading.status] += 1
+            self.held = reading.error
+            if self.steps and reading.picture is not None:
+                (console.out if self.table else console.err).print(draw_steps(reading))
+            if self.status and time.monotonic() - self.updated > UPDATE_SECONDS:
+                self.updated = time.monotonic()
+                self.status.update(self.summary())
+            yield reading
+
+    def _release(self) -> None:
+        if self.held is not None:
+            console.show_error(self.held)
+            self.held = None
+
+    def summary(self) -> str:
+        """How many pictures of which kind, and how fast."""
+        total, seconds = sum(self.counts.values()), time.monotonic() - self.started
+        named = {"read": "read", "refused": "refused", "blank": "blank", "error": "failed"}
+        parts = ", ".join(
+            f"{self.counts[status]:,} {word}" for status, word in named.items() if self.counts[status]
+        )
+        return f"{total:,} pictures in {console.duration(seconds)}: {parts} ({total / seconds:,.0f} a second)"
+
+    def show_row(self, reading: Reading) -> None:
+        """One picture: what it reads, how surely, and its digits as the network saw them."""
+        total = sum(self.counts.values())
+        if total == 1:
+            console.out.print(_row("picture", "reads", "sure", style="bold"))
+        console.out.print(describe(reading), soft_wrap=True)
+        if reading.digits and console.out.is_terminal and total <= DRAWN and not self.steps:
+            console.out.print(draw_digits(reading.digits))
+
+
+def describe(reading: Reading) -> Text:
+    """A reading in one line."""
+    page = "" if reading.page is None else f" page {reading.page}"
+    text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "")
+    sure = "" if reading.confidence is None else sureness(reading.confidence)
+    why = (reading.reason or "").replace("_", " ") if reading.status in ("refused", "error") else ""
+    note = f"refused: {why}" if reading.status == "refused" else why
+    row = _row(console.printable(reading.file) + page, text, sure, STYLES[reading.status])
+    return row.append(f"  {note}" if note else "", STYLES[reading.status])
+
+
+def sureness(probability: float) -> str:
+    """A probability as people read it, which never claims to be certain."""
+    return "> 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
+
+
+def _row(name: str, text: str, sure: str, style: str) -> Text:
+    room = max(12, min(NAME_COLUMNS, console.out.width - TEXT_COLUMNS - 12)) if console.out.is_terminal else 0
+    if room and len(name) > room:
+        name = "..." + name[3 - room :]
+    row = Text(f"{name:<{room or NAME_COLUMNS}}  ")
+    return row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {sure:>7}")
+
+
+def draw_digits(digits: tuple[Digit, ...]) -> Columns:
+    """Digits side by side, each above what it may be."""
+    return Columns([_cell(digit) for digit in digits], padding=(0, 2, 1, 0))
+
+
+def _cell(digit: Digit) -> Group:
+    lines: list[RenderableType] = []
+    if digit.image is not None:
+        lines.append(Picture(digit.image, DIGIT_COLUMNS))
+    lines.append(Text(f"{digit.digit} {sureness(digit.confidence)}", "bold"))
+    lines += [
+        Text(f"{other} {sureness(share)}", "dim") for other, share in digit.alternatives if share >= 0.001
+    ]
+    return Group(*lines)
+
+
+def draw_steps(reading: Reading) -> Group:
+    """The road of one picture: upright and grey; its ink with a box around each digit; 28x28 pixels each."""
+    assert reading.picture is not None and reading.ink is not None
+    height, width = reading.picture.shape
+    first = f"1  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
+    second = "2  the ink: light flattened, ruling left out, digits boxed"
+    road = Columns(
+        [
+            Group(Text(first), Picture(_bytes(reading.picture), STEP_COLUMNS)),
+            Group(Text(second), Picture(_boxed_ink(reading), STEP_COLUMNS)),
+        ],
+        padding=(0, 2),
+    )
+    if not reading.digits:
+        return Group(road, Text("3  nothing is written here"))
+    digits = Columns([_large_cell(digit) for digit in reading.digits], padding=(0, 2, 1, 0))
+    return Group(road, Text("3  each digit as the network sees it, centred in 28 x 28 pixels"), digits)
+
+
+def _large_cell(digit: Digit) -> Group:
+    assert digit.image is not None
+    grid = Table.grid(padding=(0, 1))
+    for name, share in ((digit.digit, digit.confidence), *digit.alternatives):
+        bar = ("█" if console.out.encoding.startswith("utf") else "#") * round(BAR_COLUMNS * share)
+        grid.add_row(f"[bold]{name}[/]", f"{bar:<{BAR_COLUMNS}}", sureness(share))
+    return Group(Picture(digit.image, LARGE_DIGIT_COLUMNS), grid)
+
+
+def _boxed_ink(reading: Reading) -> np.ndarray:
+    """The ink, white on black, with a grey box around each digit: uint8, as wide as it is drawn."""
+    assert reading.ink is not None and reading.picture is not None
+    height, width = reading.picture.shape
+    scale = 2 * STEP_COLUMNS / width
+    size = (2 * STEP_COLUMNS, max(2, round(height * scale)))
+    boxed = cv2.resize(_bytes(reading.ink), size, interpolation=cv2.INTER_AREA)
+    for digit in reading.digits:
+        x, y, box_width, box_height = (round(side * scale) for side in digit.box)
+        cv2.rectangle(boxed, (x - 2, y - 2), (x + box_width + 1, y + box_height + 1), 110, 1)
+    return boxed
+
+
+def _bytes(shares: np.ndarray) -> np.ndarray:
+    levels: np.ndarray = np.clip(shares * 255 + 0.5, 0, 255).astype(np.uint8)
+    return levels

@@ -1,0 +1,122 @@
+"""Pictures with what was read drawn into them, to be looked at by a person."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from digitcli.errors import OutputError
+from digitcli.reading.results import Digit, Reading
+from digitcli.writing import write_whole
+
+_LARGEST_SIDE_PX, _SMALLEST_SIDE_PX = 1600, 480
+_SURE, _DOUBTFUL, _UNSURE = (0, 130, 60), (190, 110, 0), (200, 30, 30)
+_BANNER, _PAPER = (30, 30, 40), (255, 255, 255)
+
+
+class Annotator:
+    """Writes a picture for each reading into a folder, none over another: `photo.jpg` gives `photo.jpg.png`.
+
+    Raises:
+        OutputError: the folder cannot be made, or holds something and `force` is not given.
+    """
+
+    def __init__(self, folder: Path, force: bool = False) -> None:
+        self.folder = folder
+        self._names: dict[str, int] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            taken = not force and any(folder.iterdir())
+        except OSError as error:
+            cause = f"The folder {folder} cannot be used: {error.strerror or error}."
+            raise OutputError(cause, "Name another folder.") from error
+        if taken:
+            raise OutputError(f"The folder {folder} is not empty.", "Name another folder, or give --force.")
+
+    def write_all(self, readings: Iterable[Reading]) -> Iterator[Reading]:
+        """The same readings; the picture of each is written as it passes, where it has one.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        for reading in readings:
+            if reading.picture is not None:
+                write_whole(self.folder / self._name(reading), annotate(reading))
+            yield reading
+
+    def _name(self, reading: Reading) -> str:
+        base = (
+            os.fsencode(Path(reading.file).name or "picture")[:180]
+            .decode("utf-8", "replace")
+            .replace("\0", "")
+        )
+        page = "" if reading.page is None else f"-page{reading.page}"
+        stem = f"{'stdin' if base == '-' else base}{page}"
+        self._names[stem] = self._names.get(stem, 0) + 1
+        again = "" if self._names[stem] == 1 else f"-{self._names[stem]}"
+        return f"{stem}{again}.png"
+
+
+def annotate(reading: Reading) -> bytes:
+    """The bytes of a PNG: the upright picture, each digit boxed and named, and the answer below.
+
+    Green is sure, orange doubtful, red a guess.
+    """
+    assert reading.picture is not None, "the reader was not asked to keep pictures"
+    image, scale = _canvas(reading.picture)
+    draw = ImageDraw.Draw(image)
+    for digit in reading.digits:
+        _draw_digit(draw, digit, scale)
+    image = _with_banner(image, reading)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _canvas(picture: np.ndarray) -> tuple[Image.Image, float]:
+    """The picture in a size that can be looked at, and how much larger that is."""
+    side = max(picture.shape)
+    scale = min(1.0, _LARGEST_SIDE_PX / side) if side >= _SMALLEST_SIDE_PX else _SMALLEST_SIDE_PX / side
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    grey = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
+
+
+def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float) -> None:
+    x, y, width, height = (side * scale for side in digit.box)
+    colour = _colour(digit.confidence)
+    draw.rectangle((x - 2, y - 2, x + width + 1, y + height + 1), outline=colour, width=2)
+    font = ImageFont.load_default(max(14, min(32, height / 3)))
+    left, top, right, bottom = draw.textbbox((0, 0), digit.digit, font)
+    tag_height, tag_width = bottom + 4, right - left + 8
+    above = y - 2 - tag_height
+    place = above if above >= 0 else y + height + 2
+    draw.rectangle((x - 2, place, x - 2 + tag_width, place + tag_height), fill=colour)
+    draw.text((x + 2, place + 1), digit.digit, _PAPER, font)
+
+
+def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
+    font = ImageFont.load_default(20)
+    answer = reading.text or "nothing written"
+    sure = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
+    why = (
+        f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
+        if reading.status == "refused"
+        else ""
+    )
+    text = answer + sure + why
+    width = max(image.width, round(font.getlength(text)) + 20)
+    page = Image.new("RGB", (width, image.height + 34), _BANNER)
+    page.paste(image, (0, 0))
+    ImageDraw.Draw(page).text((10, image.height + 5), text, _PAPER, font)
+    return page
+
+
+def _colour(confidence: float) -> tuple[int, int, int]:
+    return _SURE if confidence >= 0.95 else _DOUBTFUL if confidence >= 0.5 else _UNSURE

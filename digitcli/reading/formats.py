@@ -1,0 +1,60 @@
+"""Readings as text for programs: JSON lines, JSON, CSV; piece by piece, so that any number can be written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+from digitcli.errors import UsageError
+from digitcli.reading.results import FIELDS, Reading
+
+TextFormat = Literal["json", "jsonl", "csv"]
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_text(readings: Iterable[Reading], form: TextFormat) -> Iterator[str]:
+    """The readings in a format: a piece of text for each, and what goes before and after."""
+    return {"json": _json, "jsonl": _json_lines, "csv": _csv}[form](readings)
+
+
+def format_of(path: Path) -> TextFormat:
+    """The format that the suffix of a file names.
+
+    Raises:
+        UsageError: none of ours.
+    """
+    for form in get_args(TextFormat):
+        if path.suffix.lower() == f".{form}":
+            return form  # type: ignore[no-any-return]
+    raise UsageError(f"{path} does not say a format.", "Name a .jsonl, .json or .csv file, or give --format.")
+
+
+def _json_lines(readings: Iterable[Reading]) -> Iterator[str]:
+    for reading in readings:
+        yield json.dumps(reading.record()) + "\n"
+
+
+def _json(readings: Iterable[Reading]) -> Iterator[str]:
+    before = "[\n"
+    for reading in readings:
+        yield before + json.dumps(reading.record())
+        before = ",\n"
+    yield "\n]\n" if before == ",\n" else "[]\n"
+
+
+def _csv(readings: Iterable[Reading]) -> Iterator[str]:
+    yield ",".join(FIELDS) + "\n"
+    for reading in readings:
+        record = reading.record()
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow([_harmless(record[name]) for name in FIELDS])
+        yield line.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """A file name that a spreadsheet would take for a formula gets a quote before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
