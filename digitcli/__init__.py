@@ -1,6 +1,8 @@
 """digitcli reads handwritten digits, and shows how every kind of neural network does it.
 
-    from digitcli import create_model, load_model, train
+    from digitcli import Reader
+
+    Reader().read("image.png").text
 
 Importing the package loads no torch; using what it offers does.
 """
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
     from digitcli.evaluation.report import evaluate
     from digitcli.experiments.benchmarking import BenchmarkConfig, benchmark
     from digitcli.inference import infer, load_model
+    from digitcli.reading.reader import Reader
+    from digitcli.reading.results import Reading
     from digitcli.registry import create_model
     from digitcli.training.loop import resume, train
 
 __version__ = "0.1.0"
 __all__ = [
     "BenchmarkConfig",
+    "Reader",
+    "Reading",
     "TrainConfig",
     "benchmark",
     "create_model",
@@ -35,6 +41,8 @@ __all__ = [
 
 _HOMES = {
     "BenchmarkConfig": "digitcli.experiments.benchmarking",
+    "Reader": "digitcli.reading.reader",
+    "Reading": "digitcli.reading.results",
     "TrainConfig": "digitcli.config",
     "benchmark": "digitcli.experiments.benchmarking",
     "create_model": "digitcli.registry",

@@ -1,15 +1,18 @@
-"""What was read in a picture, and the record that other programs get of it."""
+"""What was read in a picture, and the record that other programs get of it. Loads no NumPy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.errors import PictureError
-from digitcli.pictures.shapes import Box
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from digitcli.pictures.shapes import Box
 
 SCHEMA = 1
 Status = Literal["read", "refused", "blank", "error"]
@@ -44,7 +47,7 @@ class Number:
     @property
     def confidence(self) -> float:
         """The probability that the whole number is right."""
-        return float(np.prod([digit.confidence for digit in self.digits]))
+        return math.prod(digit.confidence for digit in self.digits)
 
     @property
     def box(self) -> Box:
