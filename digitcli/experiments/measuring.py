@@ -7,7 +7,6 @@ import ctypes
 import functools
 import math
 import time
-import timeit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 
 from digitcli.architectures.summary import summarise
 from digitcli.catalogue import open_or_create
@@ -28,7 +28,7 @@ from digitcli.evaluation.metrics import accuracy
 from digitcli.inference import Classifier, as_input
 
 WARM_UP_CALLS, WARM_UP_SECONDS = 3, 0.2
-LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS = 20, 1.0, 3.0
+LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS = 20, 0.5, 3.0
 ACCURACY_BATCH = 500  # divides 10,000, so that torch.compile meets one shape
 CLEAR_REFS, STATUS, THREADS = (Path("/proc/self") / name for name in ("clear_refs", "status", "task"))
 
@@ -128,7 +128,12 @@ def measure_calls(subject: Subject, batch_size: int, compiled: bool) -> Calls:
     peak_memory = watch_memory(subject.device)
     images = digits_as_input(batch_size, subject)
     network = _runnable(subject, compiled)
-    timer = timeit.Timer(lambda: network(images), timer=synchronised_clock(subject.device))
+    timer = Timer(
+        "network(images)",
+        globals={"network": network, "images": images},
+        num_threads=torch.get_num_threads(),
+        timer=synchronised_clock(subject.device),
+    )
     with torch.inference_mode():
         warm_up(timer)
         core_wait = watch_waiting()
@@ -143,26 +148,25 @@ def digits_as_input(batch_size: int, subject: Subject) -> Tensor:
     return as_input(chosen.to(subject.device)).to(subject.dtype)
 
 
-def warm_up(timer: timeit.Timer) -> None:
+def warm_up(timer: Timer) -> None:
     """Call without keeping the times: the first calls allocate, choose algorithms, or compile."""
     _call_until(timer, WARM_UP_CALLS, WARM_UP_SECONDS, math.inf)
 
 
-def time_calls(timer: timeit.Timer) -> list[float]:
-    """Seconds of call after call: for a second, then on to 20 calls unless 3 seconds are over.
+def time_calls(timer: Timer) -> list[float]:
+    """Seconds of call after call: for half a second, then on to 20 calls unless 3 seconds are over.
 
-    Each call is timed by itself: `torch.utils.benchmark.Timer.blocked_autorange` gives means over blocks of
-    calls, in which a slow call vanishes, and its `timeit(1)` takes two more calls each time. `timeit.Timer`,
-    on which that one is built, does what is needed; it keeps the garbage collector away.
+    Each call is timed by itself, after two that are not: `blocked_autorange` gives means over blocks of
+    calls, in which a slow call vanishes.
     """
     return _call_until(timer, LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS)
 
 
-def _call_until(timer: timeit.Timer, calls: int, least_seconds: float, most_seconds: float) -> list[float]:
+def _call_until(timer: Timer, calls: int, least_seconds: float, most_seconds: float) -> list[float]:
     seconds: list[float] = []
     total = 0.0
     while total < least_seconds or (len(seconds) < calls and total < most_seconds):
-        seconds.append(timer.timeit(1))
+        seconds += timer.timeit(1).raw_times
         total += seconds[-1]
     return seconds
 
@@ -170,8 +174,8 @@ def _call_until(timer: timeit.Timer, calls: int, least_seconds: float, most_seco
 def synchronised_clock(device: torch.device) -> Callable[[], float]:
     """A clock in seconds that is read when the device has done all it was asked to do.
 
-    `torch.utils.benchmark` has one too, but it waits for the current GPU: the wrong one for `cuda:1`, and
-    one that has nothing to do where the CPU computes.
+    That of `torch.utils.benchmark` waits for the current GPU: the wrong one for `cuda:1`, and one that has
+    nothing to do where the CPU computes.
     """
     if device.type == "cpu":
         return time.perf_counter
