@@ -63,7 +63,7 @@ class LenientStderr(io.TextIOBase):
 
 def open_console(file: IO[str] | None) -> Console:
     """A console on a file, or on stdout where there is none; wide where that is no terminal."""
-    console = Console(file=file, highlight=False)
+    console = Console(file=file, highlight=False, emoji=False)  # names may hold :colons:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console

@@ -20,6 +20,8 @@ def check_writable(path: Path, force: bool) -> None:
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name a file.")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is a pipe or a device.", "Name a file, or leave the output to stdout.")
         if path.exists() and not force:
             raise OutputError(f"{path} is there already.", "Name another file, or replace it with --force.")
         with tempfile.TemporaryFile(dir=path.resolve().parent):

@@ -14,14 +14,19 @@ from pathlib import Path
 from rich.console import Console
 
 from digitcli import console
+from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
+from digitcli.cli.predict import predict
 from digitcli.cli.train import _table
 from digitcli.cli.training_view import TrainingView
 from digitcli.config import TrainConfig
+from digitcli.reading.annotation import annotate
+from digitcli.reading.reader import Reader
 from digitcli.training.events import Event, StepDone
 from digitcli.training.loop import train
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 WIDTH = 100
 SHOWN_AT = 0.6  # of the training, the live view is caught
 
@@ -29,6 +34,9 @@ SHOWN_AT = 0.6  # of the training, the live view is caught
 def main() -> None:
     """Draw them all."""
     DOCS.mkdir(exist_ok=True)
+    draw("predict", "digitcli predict image.png", lambda: predict([str(ROOT / "image.png")]))
+    draw("evaluate", "digitcli evaluate cnn", lambda: evaluate(["cnn"]))
+    (DOCS / "annotated.png").write_bytes(annotated(DOCS / "pictures" / "page.jpg"))
     draw("models", "digitcli models", models)
     draw("layers", "digitcli models cnn", lambda: models("cnn"))
     draw("train", "digitcli train --arch cnn", train_cnn)
@@ -49,6 +57,11 @@ def draw(name: str, command: str, run: Callable[[], None]) -> None:
     run()
     screen.save_svg(str(DOCS / f"{name}.svg"), title="digitcli")
     print(f"docs/{name}.svg")
+
+
+def annotated(path: Path) -> bytes:
+    """A picture with what was read drawn into it."""
+    return annotate(Reader(keep_pictures=True).read(path))
 
 
 def train_cnn() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from digitcli.reading.reader import Reader
 from tests.conftest import Run
 
 ROOT = Path(__file__).parent.parent
@@ -36,19 +38,44 @@ def test_the_two_commands_that_set_everything_up_are_there() -> None:
     assert "    pip install '.[test]' && pytest\n" in README
 
 
+@pytest.fixture
+def beside_the_pictures(tmp_path: Path) -> Path:
+    """A folder in which the pictures that README names lie where they lie in the repository."""
+    shutil.copy(ROOT / "image.png", tmp_path)
+    shutil.copytree(ROOT / "docs" / "pictures", tmp_path / "docs" / "pictures")
+    return tmp_path
+
+
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_commands_run(digitcli: Run, tmp_path: Path, arguments: list[str]) -> None:
+def test_commands_run(digitcli: Run, beside_the_pictures: Path, arguments: list[str]) -> None:
+    before = sorted(beside_the_pictures.rglob("*"))
     dry = ["--dry-run"] if arguments[0] == "train" and "--print-config" not in arguments else []
     done = digitcli(*arguments, *dry)
     without_gpu = "cuda" in arguments and not torch.cuda.is_available()
     assert done.returncode == (6 if without_gpu else 0), done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(beside_the_pictures.rglob("*")) == before
 
 
-def test_python_runs(tmp_path: Path) -> None:
-    for block in blocks("python"):
-        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.splitlines()[0])
+def test_python_runs(beside_the_pictures: Path, block: str) -> None:
+    command = [sys.executable, "-c", block]
+    done = subprocess.run(command, cwd=beside_the_pictures, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+EXAMPLES = {
+    "image.png": "4",
+    "docs/pictures/number.jpg": "40713",
+    "docs/pictures/page.jpg": "8052 314 159 27182",
+    "docs/pictures/blackboard.jpg": "2026",
+    "docs/pictures/form.png": "83059",
+    "docs/pictures/blank.jpg": "",
+}
+
+
+def test_the_example_pictures_are_read_right(reader: Reader) -> None:
+    paths = [ROOT / name for name in EXAMPLES]
+    assert [reading.text for reading in reader.read_all(paths)] == list(EXAMPLES.values())
 
 
 def test_the_tree_is_the_tree() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.errors import OutputError
-from digitcli.writing import write_whole, writing_whole
+from digitcli.writing import check_writable, write_whole, writing_whole
 
 
 def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -72,3 +72,39 @@ def test_an_error_of_the_writer_is_its_own_and_leaves_nothing(tmp_path: Path) ->
         write(b"half")
         raise BrokenPipeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_file_in_a_folder_that_can_be_written_is_fine_and_not_made(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new.csv", force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_there_wants_force(tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="there already") as caught:
+        check_writable(path, force=False)
+    assert "--force" in caught.value.remedy
+    check_writable(path, force=True)
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["folder", "none/such.csv", "file/below.csv", "nul\0byte", "x" * 300])
+def test_what_can_never_be_written_is_an_output_error(tmp_path: Path, name: str, force: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as caught:
+        check_writable(tmp_path / name, force)
+    assert caught.value.exit_code == 7 and caught.value.remedy
+
+
+def test_a_folder_that_cannot_be_written_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_writable(tmp_path / "new.csv", force=True)

@@ -111,6 +111,11 @@ def show_internal_error(kind: type[BaseException], error: BaseException, trace: 
 
 def _fail(error: DigitcliError) -> int:
     console.show_error(error)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
     return error.exit_code
 
 

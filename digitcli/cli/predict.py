@@ -13,7 +13,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
 from digitcli.cli.completion import complete_device, complete_shipped
-from digitcli.cli.signals import interrupt_on_signals
+from digitcli.cli.signals import interrupt_on_signals, wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.reading.formats import format_of
@@ -21,6 +21,7 @@ from digitcli.writing import check_writable, writing_whole
 
 if TYPE_CHECKING:
     from digitcli.cli.reading_view import ReadingView
+    from digitcli.reading.annotation import Annotator
     from digitcli.reading.results import Reading
     from digitcli.reading.sources import Source
 
@@ -125,12 +126,11 @@ def predict(
     _check(models, device, min_confidence, annotate, output, force, form)
     chosen: dict[str, Any] = {"batch_size": batch_size, "min_confidence": min_confidence, "top_k": top_k}
     with interrupt_on_signals(), ExitStack() as stack:
-        names = _open_list(stack, from_list) if from_list else None
-        with console.err.status("Loading PyTorch"):
+        names = None if from_list is None else _open_list(stack, from_list)
+        annotator = _open_annotator(annotate, force) if annotate else None
+        with console.err.status("Loading PyTorch"), wait_with_signals():
             from digitcli.cli.reading_view import ReadingView
-            from digitcli.reading.annotation import Annotator
             from digitcli.reading.reader import Reader
-        annotator = Annotator(annotate, force) if annotate else None
         reader = Reader(
             *models,
             device=device,
@@ -139,7 +139,7 @@ def predict(
         )
         write = stack.enter_context(_writer(output))
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
-        readings = reader.read_all(_sources(inputs or [], names, null))
+        readings = reader.read_all(_sources(inputs or [], names, null, ahead=annotator is not None))
         if annotator:
             readings = annotator.write_all(readings)
         _show(view.watch(readings), form, view, write)
@@ -191,10 +191,18 @@ def _open_list(stack: ExitStack, name: str) -> BinaryIO:
         raise InputError(cause, "Name a text file with one path a line.") from error
 
 
-def _sources(inputs: list[str], names: BinaryIO | None, null: bool) -> Iterator[Source]:
+def _open_annotator(folder: Path, force: bool) -> Annotator:
+    from digitcli.reading.annotation import Annotator
+
+    return Annotator(folder, force)
+
+
+def _sources(inputs: list[str], names: BinaryIO | None, null: bool, ahead: bool) -> Iterator[Source]:
+    """All pictures; found `ahead` of reading where annotated ones may appear among them meanwhile."""
     from digitcli.reading.sources import find_sources, listed_sources, read_list
 
-    yield from find_sources(inputs, sys.stdin.buffer if STDIN in inputs else None)
+    found = find_sources(inputs, sys.stdin.buffer if STDIN in inputs else None)
+    yield from list(found) if ahead else found
     if names is not None:
         yield from listed_sources(read_list(names, b"\0" if null else b"\n"))
 
@@ -215,11 +223,13 @@ def _show(
     if form == "table":
         for reading in readings:
             view.show_row(reading)
-        return
-    from digitcli.reading.formats import as_text
+    else:
+        from digitcli.reading.formats import as_text
 
-    for piece in as_text(readings, form):
-        write(piece)
+        for piece in as_text(readings, form):
+            write(piece)
+    if sys.stdout is not None:  # a closed pipe or a full disk counts for more than a bad picture
+        sys.stdout.flush()
 
 
 def _conclude(view: ReadingView) -> None:

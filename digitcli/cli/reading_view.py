@@ -21,6 +21,7 @@ from digitcli.reading.results import Digit, Reading
 
 NAME_COLUMNS, TEXT_COLUMNS = 36, 16
 DIGIT_COLUMNS, LARGE_DIGIT_COLUMNS, STEP_COLUMNS = 14, 28, 56
+STEP_ROWS = 56
 DRAWN = 24  # pictures whose digits are drawn; a row is enough for the others
 BAR_COLUMNS = 12
 UPDATE_SECONDS = 0.2
@@ -142,8 +143,8 @@ def draw_steps(reading: Reading) -> Group:
     second = "2  the ink: light flattened, ruling left out, digits boxed"
     road = Columns(
         [
-            Group(Text(first), Picture(_bytes(reading.picture), STEP_COLUMNS)),
-            Group(Text(second), Picture(_boxed_ink(reading), STEP_COLUMNS)),
+            Group(Text(first), _fitted(_bytes(reading.picture))),
+            Group(Text(second), _fitted(_boxed_ink(reading))),
         ],
         padding=(0, 2),
     )
@@ -162,12 +163,22 @@ def _large_cell(digit: Digit) -> Group:
     return Group(Picture(digit.image, LARGE_DIGIT_COLUMNS), grid)
 
 
+def _fitted(pixels: np.ndarray) -> Picture:
+    """A picture drawn no wider and no higher than can be looked at; a thin strip is squashed for that."""
+    height, width = pixels.shape
+    columns = max(1, min(STEP_COLUMNS, 2 * STEP_ROWS * width // height))
+    highest = 2 * STEP_ROWS * width // columns
+    if height > highest:
+        pixels = cv2.resize(pixels, (width, highest), interpolation=cv2.INTER_AREA)
+    return Picture(pixels, columns)
+
+
 def _boxed_ink(reading: Reading) -> np.ndarray:
-    """The ink, white on black, with a grey box around each digit: uint8, as wide as it is drawn."""
+    """The ink, white on black, with a grey box around each digit: uint8, twice as large as it is drawn."""
     assert reading.ink is not None and reading.picture is not None
     height, width = reading.picture.shape
-    scale = 2 * STEP_COLUMNS / width
-    size = (2 * STEP_COLUMNS, max(2, round(height * scale)))
+    scale = min(2 * STEP_COLUMNS / width, 4 * STEP_ROWS / height)
+    size = (max(2, round(width * scale)), max(2, round(height * scale)))
     boxed = cv2.resize(_bytes(reading.ink), size, interpolation=cv2.INTER_AREA)
     for digit in reading.digits:
         x, y, box_width, box_height = (round(side * scale) for side in digit.box)

@@ -42,12 +42,27 @@ def interrupt_on_signals() -> Iterator[None]:
     """Within it Ctrl-C, TERM and HUP raise `Interrupted`, so that what is half-written is cleared away."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(
-            number, "Stopped.", "What was shown so far is whole; no file was left half-written."
-        )
+        raise _stopped(number)
 
     with _handled_by(interrupt):
         yield
+
+
+@contextlib.contextmanager
+def wait_with_signals() -> Iterator[None]:
+    """Within it signals are only remembered, and raise `Interrupted` at its end.
+
+    An exception that meets the import of compiled modules is swallowed there, or ends the process in a crash.
+    """
+    received: list[int] = []
+    with _handled_by(lambda number, frame: received.append(number)):
+        yield
+    if received:
+        raise _stopped(received[0])
+
+
+def _stopped(number: int) -> Interrupted:
+    return Interrupted(number, "Stopped.", "What was shown so far is whole; no file was left half-written.")
 
 
 @contextlib.contextmanager

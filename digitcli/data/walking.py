@@ -16,25 +16,53 @@ def pictures_below(folder: Path) -> Iterator[Path | OSError]:
     Only one folder at a time is in memory. Links are followed, but no folder is entered twice. A folder that
     cannot be listed gives its error.
     """
-    return _walk(folder, set())
+    entered: set[tuple[int, int]] = set()
+    waiting = [(folder, True)]  # the next one last; folders may lie deeper than functions may call each other
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            yield path
+            continue
+        try:
+            if not _is_entered(path, entered):
+                waiting += reversed(_listed(path))
+        except OSError as error:
+            yield error
 
 
-def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path | OSError]:
-    try:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in entered:
-            return
-        entered.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as listing:
-            entries = [(entry.name, _is_folder(entry)) for entry in listing if not entry.name.startswith(".")]
-    except OSError as error:
-        yield error
-        return
-    for name, is_folder in sorted(entries, key=lambda entry: natural(entry[0])):
-        if is_folder:
-            yield from _walk(folder / name, entered)
-        elif is_picture(name):
-            yield folder / name
+def folders_below(folder: str) -> Iterator[str]:
+    """A folder and every folder below it, but hidden ones; links are followed, and none is entered twice."""
+    entered: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            if _is_entered(Path(path), entered):
+                continue
+            below = [found.name for found, is_folder in _listed(Path(path)) if is_folder]
+        except OSError:  # it has no names to give
+            continue
+        yield path
+        waiting += [os.path.join(path, name) for name in reversed(below)]  # noqa: PTH118 (Path drops the ./)
+
+
+def _is_entered(folder: Path, entered: set[tuple[int, int]]) -> bool:
+    """Whether a folder was entered before, under whatever name; now it is."""
+    status = folder.stat()
+    before = (status.st_dev, status.st_ino) in entered
+    entered.add((status.st_dev, status.st_ino))
+    return before
+
+
+def _listed(folder: Path) -> list[tuple[Path, bool]]:
+    """The pictures and folders in a folder, in natural order, and whether each is a folder."""
+    with os.scandir(folder) as listing:
+        entries = [(entry.name, _is_folder(entry)) for entry in listing if not entry.name.startswith(".")]
+    return [
+        (folder / name, is_folder)
+        for name, is_folder in sorted(entries, key=lambda entry: natural(entry[0]))
+        if is_folder or is_picture(name)
+    ]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

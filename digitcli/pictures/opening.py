@@ -119,7 +119,11 @@ def grey_of_array(pixels: np.ndarray) -> np.ndarray:
     fractions = pixels.ndim == 2 and pixels.dtype.kind == "f" and pixels.size
     if fractions and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
         return np.ascontiguousarray(pixels, np.float32)
+    whole = pixels.dtype.kind in "bui" and pixels.dtype != np.int8
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     try:
+        if not (whole and shaped and pixels.size):
+            raise ValueError("Pillow would take it for something else")
         return grey_of_image(Image.fromarray(np.ascontiguousarray(pixels)))
     except (TypeError, ValueError) as fault:
         cause = f"An array of shape {pixels.shape} and type {pixels.dtype} is no picture."

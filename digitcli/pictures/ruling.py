@@ -26,23 +26,26 @@ def find_ruling(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarr
     """
     if min(darkness.shape) < SMALLEST_SIDE_PX:
         return np.zeros(darkness.shape, np.uint8)
-    level = _level_ruling(darkness, ink, noise)
-    upright = _level_ruling(np.ascontiguousarray(darkness.T), np.ascontiguousarray(ink.T), noise).T
-    rungs = _rungs(ink, level) | _rungs(ink.T, upright.T).T
+    turned = np.ascontiguousarray(ink.T)
+    rows = _level_lines(darkness, ink, noise)
+    columns = _level_lines(np.ascontiguousarray(darkness.T), turned, noise)
+    level = _but_for_strokes(rows, ink, columns.T)
+    upright = _but_for_strokes(columns, turned, rows.T).T
+    rungs = _rungs(ink, level) | _rungs(turned, upright.T).T
     ruling: np.ndarray = level | upright | rungs
     return ruling
 
 
-def _level_ruling(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:
-    lines = _level_lines(darkness, noise)
+def _but_for_strokes(lines: np.ndarray, ink: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Level lines without what crosses them, but for the lines `across`: uint8 (H, W)."""
     if not lines.any():
         return lines
     taller = np.ones((_thickness_px(ink & lines) + 2, 1), np.uint8)
-    strokes = cv2.morphologyEx(ink, cv2.MORPH_OPEN, taller)
+    strokes = cv2.morphologyEx(ink & (1 - across), cv2.MORPH_OPEN, taller)
     return cv2.dilate(lines, np.ones((3, 1), np.uint8)) * (1 - strokes)
 
 
-def _level_lines(darkness: np.ndarray, noise: float) -> np.ndarray:
+def _level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:
     """The courses of the level lines, strokes that cross them included: uint8 (H, W)."""
     height, width = darkness.shape
     thin = max(2, min(height, width) // 100)  # half of what may be a line's width
@@ -56,11 +59,12 @@ def _level_lines(darkness: np.ndarray, noise: float) -> np.ndarray:
     spans &= stats[:, cv2.CC_STAT_HEIGHT] < 2 * thin + 3 + _SLOPE * width
     spans[0] = False
     if spans.any():
-        near = _ridge(wide, max(3, window // 3) | 1, 2 * thin + 1)
+        bare = 1 - _standing_alone(ink, 2 * thin + 1)
+        near = _ridge(wide, max(3, window // 3) | 1, 2 * thin + 1, bare)
         for line in np.flatnonzero(spans):
             top, side = stats[line, [cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT]]
             rows = slice(top, top + side)
-            spans[line] = _is_unbroken(labels[rows] == line, near[rows])
+            spans[line] = _is_unbroken(labels[rows] == line, ridge[rows], near[rows], bare[rows])
     courses: np.ndarray = spans[labels].astype(np.uint8)
     return courses
 
@@ -70,35 +74,51 @@ def _rungs(ink: np.ndarray, level: np.ndarray) -> np.ndarray:
     rungs = np.zeros_like(ink)
     if not level.any():
         return rungs
-    thickest = _thickness_px(level) + 2
+    thickest = _thickness_px(ink & level) + 2
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink & (1 - level), connectivity=8)
     for bar in np.flatnonzero(
         stats[:, cv2.CC_STAT_WIDTH] <= thickest + _SLOPE * stats[:, cv2.CC_STAT_HEIGHT]
     ):
-        x, y, width, height, _ = stats[bar]
+        x, y, width, height, area = stats[bar]
         above, below = level[max(y - 2, 0) : y, x : x + width], level[y + height :][:2, x : x + width]
-        if height > 2 * width and above.any() and below.any():
+        if height > 2 * width and area <= thickest * height and above.any() and below.any():
             rungs |= (labels == bar).astype(np.uint8)
     return rungs
 
 
-def _ridge(wide: np.ndarray, window: int, far: int) -> np.ndarray:
-    """How much darker a stretch of `window` pixels is than those `far` above and below it."""
+def _standing_alone(ink: np.ndarray, thickest: int) -> np.ndarray:
+    """What is taller than a line but far from spanning the picture, such as digits: uint8 (H, W)."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    alone = stats[:, cv2.CC_STAT_HEIGHT] > thickest
+    alone &= stats[:, cv2.CC_STAT_WIDTH] < ink.shape[1] / 2
+    alone[0] = False
+    return cv2.dilate(alone[labels].astype(np.uint8), np.ones((3, 5), np.uint8))
+
+
+def _ridge(wide: np.ndarray, window: int, far: int, bare: np.ndarray | None = None) -> np.ndarray:
+    """How much darker a stretch of `window` pixels is than those `far` above and below it.
+
+    Only what is `bare` is looked at, where that is given.
+    """
     along = cv2.blur(wide, (window, 1), borderType=cv2.BORDER_REFLECT_101)
+    if bare is not None:
+        seen = bare.astype(np.float32)
+        along = cv2.blur(wide * seen, (window, 1)) / np.maximum(cv2.blur(seen, (window, 1)), 0.5 / window)
     padded = cv2.copyMakeBorder(along, far, far, 0, 0, cv2.BORDER_CONSTANT, value=0)  # a frame at the rim
     ridge: np.ndarray = along - np.maximum(padded[: -2 * far], padded[2 * far :])
     return ridge
 
 
-def _is_unbroken(line: np.ndarray, ridge: np.ndarray) -> bool:
-    """Whether a line is dark all along, unlike the tops of a row of digits."""
-    course = np.where(line, ridge, -1).max(axis=0)
-    typical = float(np.median(course))
-    return float(np.mean(course > 0.3 * typical)) > 0.75
+def _is_unbroken(line: np.ndarray, ridge: np.ndarray, near: np.ndarray, bare: np.ndarray) -> bool:
+    """Whether a line is dark all along, also between what stands on it: unlike the bars of some digits."""
+    typical = max(float(np.median(np.where(line, ridge, -1).max(axis=0))), _FAINTEST)
+    course = np.where(line, near, -1).max(axis=0)
+    between = np.where(line, bare, 1).min(axis=0) > 0
+    return bool(between.any()) and float(np.mean(course[between] > 0.3 * typical)) > 0.75
 
 
 def _thickness_px(lines: np.ndarray) -> int:
-    """The median height of the runs of marks in each column, uint8 (H, W)."""
-    starts = lines[1:] & (1 - lines[:-1])
-    runs = int(starts.sum()) + int(lines[0].sum())
-    return round(int(lines.sum()) / max(runs, 1))
+    """How thick lines are, uint8 (H, W): most runs of marks down a column; strokes that cross are longer."""
+    edges = np.diff(np.pad(lines.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # W, H + 1
+    runs = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
+    return round(float(np.percentile(runs, 25))) if len(runs) else 1

@@ -8,7 +8,7 @@ import numpy as np
 _MASK = 0.25  # ink above this is part of a shape
 _LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
 _PALEST = 0.5  # the ink of a digit, in shares of the most central one's
-_THINNEST = 0.4  # the strokes of a digit and its parts, in shares of the most central one's
+_THINNEST = 0.3  # the strokes of a digit and its parts, in shares of the most central one's
 _NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
 _PART = 0.03  # of a digit's area: smaller parts are specks
 _ENCLOSED = 0.35  # a shape around another of this share of its height is a frame
@@ -104,33 +104,24 @@ class Pieces:
     def _joined(self, groups: list[list[int]]) -> list[list[int]]:
         """Join what lies so close, or above each other, that it is one digit in pieces."""
         groups = sorted(groups, key=lambda group: int(self.x[group[0]]))
-        index = 0
-        while index < len(groups):
-            for other in range(len(groups)):
-                rest = [self.box(group)[3] for k, group in enumerate(groups) if k not in (index, other)]
-                if other != index and self._are_one(groups[index], groups[other], max(rest, default=None)):
-                    groups[index] = groups[index] + groups[other]
-                    del groups[other]
-                    index = 0
-                    break
+        boxes = np.array([self.box(group) for group in groups])
+        index = unchanged = 0
+        while unchanged < len(groups):
+            others = np.flatnonzero(_are_one_with(index, boxes))
+            if others.size:
+                joined = groups[index] + groups.pop(others[0])
+                boxes = np.delete(boxes, others[0], axis=0)
+                index -= int(others[0] < index)
+                groups[index], boxes[index] = joined, self.box(joined)
+                unchanged = 0
             else:
-                index += 1
+                index = (index + 1) % len(groups)
+                unchanged += 1
         return groups
-
-    def _are_one(self, one: list[int], other: list[int], tallest: int | None) -> bool:
-        x, y, width, height = self.box(one)
-        x2, y2, width2, height2 = self.box(other)
-        gap_x = max(x, x2) - min(x + width, x2 + width2)
-        gap_y = max(y, y2) - min(y + height, y2 + height2)
-        if -gap_y > 0.5 * min(height, height2):
-            return gap_x < _JOINED_GAP * max(height, height2)
-        together = self.box(one + other)[3]
-        fits = tallest is None or together < _TALLEST * tallest
-        return fits and -gap_x > 0.5 * min(width, width2) and gap_y < _STACKED_GAP * together
 
     def _add_part(self, piece: int, groups: list[list[int]], boxes: list[Box]) -> None:
         """Add a smaller piece to the nearest digit, if it is near enough to be a part of it."""
-        distances = [self._distance(piece, box) for box in boxes]
+        distances = self._distances(piece, np.array(boxes))
         nearest = int(np.argmin(distances))
         _, _, width, height = boxes[nearest]
         area = int(self.area[groups[nearest]].sum())
@@ -142,11 +133,12 @@ class Pieces:
         ):
             groups[nearest].append(piece)
 
-    def _distance(self, piece: int, box: Box) -> float:
-        x, y, width, height = box
-        gap_x = max(x - (self.x[piece] + self.width[piece]), self.x[piece] - (x + width), 0)
-        gap_y = max(y - (self.y[piece] + self.height[piece]), self.y[piece] - (y + height), 0)
-        return float(np.hypot(gap_x, gap_y))
+    def _distances(self, piece: int, boxes: np.ndarray) -> np.ndarray:
+        x, y, width, height = boxes.T
+        gap_x = np.maximum(x - (self.x[piece] + self.width[piece]), self.x[piece] - (x + width))
+        gap_y = np.maximum(y - (self.y[piece] + self.height[piece]), self.y[piece] - (y + height))
+        distances: np.ndarray = np.hypot(np.maximum(gap_x, 0), np.maximum(gap_y, 0))
+        return distances
 
     def box(self, group: list[int]) -> Box:
         """The box around a group: x, y, width, height."""
@@ -161,3 +153,22 @@ class Pieces:
         own = np.isin(self.labels[rows, columns], group).astype(np.uint8)
         cut: np.ndarray = self.ink[rows, columns] * cv2.dilate(own, np.ones((3, 3), np.uint8))
         return cut
+
+
+def _are_one_with(index: int, boxes: np.ndarray) -> np.ndarray:
+    """Which of the boxes (N, 4) lie so that they and the one of that index are one digit: bool (N,)."""
+    starts, sides = boxes[:, :2], boxes[:, 2:]
+    ends = starts + sides
+    gap_x, gap_y = (np.maximum(starts, starts[index]) - np.minimum(ends, ends[index])).T
+    narrower, lower = np.minimum(sides, sides[index]).T
+    height = sides[:, 1]
+    together = np.maximum(ends[:, 1], ends[index, 1]) - np.minimum(starts[:, 1], starts[index, 1])
+    rest = np.delete(height, index)
+    tallest, second = (*np.sort(rest)[::-1][:2], np.inf, np.inf)[:2]
+    limit = np.where(height == tallest, second, tallest) if len(rest) > 1 else np.inf
+    side_by_side = -gap_y > 0.5 * lower
+    beside = gap_x < _JOINED_GAP * np.maximum(height, height[index])
+    above = (-gap_x > 0.5 * narrower) & (gap_y < _STACKED_GAP * together) & (together < _TALLEST * limit)
+    one: np.ndarray = np.where(side_by_side, beside, above)
+    one[index] = False
+    return one

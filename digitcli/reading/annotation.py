@@ -15,6 +15,7 @@ from digitcli.errors import OutputError
 from digitcli.reading.results import Digit, Reading
 from digitcli.writing import write_whole
 
+_NAME_BYTES = 180  # of the picture's name; a disk takes 255
 _LARGEST_SIDE_PX, _SMALLEST_SIDE_PX = 1600, 480
 _SURE, _DOUBTFUL, _UNSURE = (0, 130, 60), (190, 110, 0), (200, 30, 30)
 _BANNER, _PAPER = (30, 30, 40), (255, 255, 255)
@@ -29,7 +30,8 @@ class Annotator:
 
     def __init__(self, folder: Path, force: bool = False) -> None:
         self.folder = folder
-        self._names: dict[str, int] = {}
+        self._taken: set[str] = set()
+        self._again: dict[str, int] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             taken = not force and any(folder.iterdir())
@@ -51,16 +53,16 @@ class Annotator:
             yield reading
 
     def _name(self, reading: Reading) -> str:
-        base = (
-            os.fsencode(Path(reading.file).name or "picture")[:180]
-            .decode("utf-8", "replace")
-            .replace("\0", "")
-        )
+        legible = os.fsencode(Path(reading.file).name or "picture").decode(errors="replace")
+        base = legible.replace("\0", "").encode()[:_NAME_BYTES].decode(errors="ignore")
         page = "" if reading.page is None else f"-page{reading.page}"
         stem = f"{'stdin' if base == '-' else base}{page}"
-        self._names[stem] = self._names.get(stem, 0) + 1
-        again = "" if self._names[stem] == 1 else f"-{self._names[stem]}"
-        return f"{stem}{again}.png"
+        again = self._again.get(stem, 1)
+        while (name := f"{stem}{'' if again == 1 else f'-{again}'}.png").lower() in self._taken:
+            again += 1
+        self._again[stem] = again + 1
+        self._taken.add(name.lower())  # some disks know no capitals
+        return name
 
 
 def annotate(reading: Reading) -> bytes:

@@ -51,8 +51,10 @@ def _csv(readings: Iterable[Reading]) -> Iterator[str]:
     for reading in readings:
         record = reading.record()
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([_harmless(record[name]) for name in FIELDS])
-        yield line.getvalue()
+        csv.writer(line).writerow(
+            [_harmless(record[name]) for name in FIELDS]
+        )  # with \n alone, \r gets no quotes
+        yield line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _harmless(value: object) -> object:

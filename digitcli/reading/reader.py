@@ -108,7 +108,8 @@ class Reader:
                 if len(waiting) >= PAGES_AT_ONCE or shapes >= self.classifier.batch_size:
                     yield from self._answer(waiting)
                     waiting, shapes = [], 0
-            yield from self._answer(waiting)
+            if waiting:
+                yield from self._answer(waiting)
 
     def _look(self, picture: Picture | Source) -> Iterator[_Seen]:
         """Every page of a picture with the digits found on it. Nothing is raised."""

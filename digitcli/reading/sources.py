@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from digitcli.data.walking import PICTURE_SUFFIXES, natural, pictures_below
+from digitcli.data.walking import PICTURE_SUFFIXES, folders_below, natural, pictures_below
 from digitcli.errors import InputError, PictureError
 
 STANDARD_INPUT = "-"
@@ -72,6 +73,9 @@ def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
 
 def _named(name: str) -> Iterator[Source]:
     """A file gives itself, whatever it holds; a folder its pictures."""
+    if not name:  # which would be the folder we are in
+        yield Source(name, PictureError("not_found", "A name is empty.", _GIVE))
+        return
     if not _is_folder(name):
         yield Source(name, Path(name))
         return
@@ -88,14 +92,33 @@ def _named(name: str) -> Iterator[Source]:
 
 
 _GIVE = "Name a picture or a folder of pictures."
+_ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")  # in a pattern
 
 
 def _matching(pattern: str) -> Iterator[Source]:
-    names = sorted(glob.iglob(pattern, recursive=True), key=natural)  # noqa: PTH207 (absolute ones too)
+    """What a pattern matches, each picture once, also where a folder and what is in it both match."""
+    names = sorted(_expanded(pattern), key=natural)
     if not names:
         yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
+    met: set[str] = set()
     for name in names:
-        yield from _named(name)
+        for source in _named(name):
+            if source.name not in met:
+                met.add(source.name)
+                yield source
+
+
+def _expanded(pattern: str) -> set[str]:
+    """The names that a pattern matches; Python's own `**` never returns from links that lead back."""
+    head, *tail = _ANY_FOLDERS.split(pattern, maxsplit=1)
+    if not tail:
+        return set(glob.glob(pattern))  # noqa: PTH207 (absolute ones too)
+    names: set[str] = set()
+    for top in glob.glob(head) if head else [""]:  # noqa: PTH207
+        for folder in folders_below(top or "."):
+            inside = os.path.join(folder, "").removeprefix("" if top else "./")  # noqa: PTH118
+            names |= _expanded(glob.escape(inside) + (tail[0] or "*"))
+    return names
 
 
 def _is_folder(name: str) -> bool:

@@ -34,6 +34,42 @@ def drawn(digit: str = "5", side_px: int = 120, *, stroke_px: int = 8) -> np.nda
     return paper
 
 
+def cut_tight(digit: str = "5", height_px: int = 100, *, stroke_px: int = 8) -> np.ndarray:
+    """A digit with no paper around it."""
+    paper = drawn(digit, round(height_px * 1.5), stroke_px=stroke_px)
+    x, y, width, height = cv2.boundingRect(255 - paper)
+    return paper[y : y + height, x : x + width]
+
+
+def written(
+    text: str,
+    height_px: int = 100,
+    *,
+    gap: float = 0.4,
+    stroke_px: int = 8,
+    margin_px: int = 60,
+    slope: float = 0.0,
+) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """A row of digits, `gap` of their height apart, and the box of each: x, y, width, height."""
+    crops = [cut_tight(digit, height_px, stroke_px=stroke_px) for digit in text]
+    step = round(gap * height_px)
+    width = sum(crop.shape[1] for crop in crops) + step * (len(crops) - 1) + 2 * margin_px
+    rise = round(abs(slope) * width)
+    paper = np.full((max(crop.shape[0] for crop in crops) + 2 * margin_px + rise, width), 255, np.uint8)
+    boxes, x = [], margin_px
+    for crop in crops:
+        y = margin_px + round(slope * x) + (rise if slope < 0 else 0)
+        paper[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        boxes.append((x, y, crop.shape[1], crop.shape[0]))
+        x += crop.shape[1] + step
+    return paper, boxes
+
+
+def grey_of(paper: np.ndarray) -> np.ndarray:
+    """A drawn picture as an opened one: float32 in [0, 1]."""
+    return paper.astype(np.float32) / 255
+
+
 def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
     """The bytes of a picture file."""
     stream = io.BytesIO()

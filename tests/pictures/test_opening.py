@@ -7,6 +7,7 @@ import os
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from digitcli.errors import PictureError
-from digitcli.pictures import open_picture
-from tests.pictures.drawing import drawn, encoded
+from digitcli.pictures import open_pages, open_picture
+from digitcli.pictures.opening import grey_of_array, grey_of_image
+from tests.pictures.drawing import distance, drawn, encoded, grey_of
 
 REASONS = {
     *("empty_file", "not_found", "permission", "not_regular_file", "not_an_image"),
@@ -183,3 +185,205 @@ def test_only_the_first_frame_is_read() -> None:
         options = {"lossless": True} if form == "WEBP" else {}
         frames[0].save(stream, form, save_all=True, append_images=frames[1:], **options)
         assert np.abs(open_picture(stream.getvalue()) - drawn("5") / 255).mean() < 0.01
+
+
+def tiff(*digits: str, **options: object) -> bytes:
+    """A TIFF with a page for each digit."""
+    first, *others = (Image.fromarray(drawn(digit)) for digit in digits)
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=others, **options)
+    return stream.getvalue()
+
+
+def shows(page: np.ndarray | PictureError, digit: str) -> bool:
+    return isinstance(page, np.ndarray) and distance(page * 255, drawn(digit)) < 1
+
+
+def test_the_pages_of_a_tiff_are_numbered_from_one(tmp_path: Path) -> None:
+    (tmp_path / "scan.tif").write_bytes(tiff("3", "6", "9"))
+    for source in (tmp_path / "scan.tif", tiff("3", "6", "9")):
+        pages = list(open_pages(source))
+        assert [number for number, _ in pages] == [1, 2, 3]
+        assert all(shows(page, digit) for (_, page), digit in zip(pages, "369", strict=True))
+        assert all(page.dtype == np.float32 and page.flags["C_CONTIGUOUS"] for _, page in pages)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "PNG", "JPEG", "GIF"])
+def test_a_single_page_has_no_number(form: str) -> None:
+    ((number, page),) = open_pages(encoded(drawn("3"), form, **({"quality": 100} if form == "JPEG" else {})))
+    assert number is None and shows(page, "3")
+
+
+def test_a_thumbnail_is_no_page() -> None:
+    small, first, second = (
+        Image.fromarray(drawn(digit, side)) for digit, side in (("3", 40), ("3", 120), ("6", 120))
+    )
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    second.encoderinfo = {}
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=[small, second])
+    pages = list(open_pages(stream.getvalue()))
+    assert [number for number, _ in pages] == [1, 2]
+    assert shows(pages[0][1], "3") and shows(pages[1][1], "6")
+
+
+def test_a_broken_page_loses_no_other() -> None:
+    whole = tiff("3", "6", "9", compression="tiff_deflate")
+    with Image.open(io.BytesIO(whole)) as image:
+        image.seek(1)
+        offset = image.tag_v2[273][0]
+    broken = whole[:offset] + b"\xff" * 20 + whole[offset + 20 :]
+    (_, first), (number, second), (_, third) = open_pages(broken)
+    assert shows(first, "3") and shows(third, "9")
+    assert number == 2 and isinstance(second, PictureError) and second.reason in REASONS
+
+
+def test_a_chain_of_pages_that_breaks_off_ends_there() -> None:
+    whole = tiff("3", "6")
+    pages = list(open_pages(whole[: len(whole) - 60]))
+    assert shows(pages[0][1], "3")
+    assert all(isinstance(page, PictureError) for _, page in pages[1:])
+
+
+def test_too_many_pixels_on_one_page_lose_no_other() -> None:
+    small, large = Image.fromarray(drawn("3", 40)), Image.fromarray(drawn("6", 120))
+    stream = io.BytesIO()
+    small.save(stream, "TIFF", save_all=True, append_images=[large, small])
+    pages = [page for _, page in open_pages(stream.getvalue(), max_pixels=1600)]
+    assert [isinstance(page, PictureError) for page in pages] == [False, True, False]
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_is_the_only_page(form: str) -> None:
+    first, *others = (Image.fromarray(drawn(digit)) for digit in "579")
+    stream = io.BytesIO()
+    options = {"lossless": True} if form == "WEBP" else {}
+    first.save(stream, form, save_all=True, append_images=others, duration=50, **options)
+    ((number, page),) = open_pages(stream.getvalue())
+    assert number is None and shows(page, "5")
+
+
+def test_a_bad_file_is_one_page_with_its_error(tmp_path: Path) -> None:
+    for source in (b"", b"text", tmp_path / "missing.png"):
+        ((number, page),) = open_pages(source)
+        assert number is None and isinstance(page, PictureError)
+
+
+def test_pages_are_read_as_they_are_asked_for_and_the_file_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "scan.tif").write_bytes(tiff("3", "6", "9"))
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    pages = open_pages(tmp_path / "scan.tif")
+    next(pages)
+    pages.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+def test_many_threads_show_no_warning_and_leave_the_filters_as_they_were() -> None:
+    warned_of = png(10_000, 9_000)
+    files = [warned_of, encoded(drawn("3"), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff"), b"", tiff("3", "6")]
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        Image.open(io.BytesIO(warned_of)).close()
+        assert shown, "it should be a picture that Pillow warns of"
+        shown.clear()
+        before, show = list(warnings.filters), warnings.showwarning
+        with ThreadPoolExecutor(8) as pool:
+            pages = list(pool.map(lambda number: len(list(open_pages(files[number % 4]))), range(200)))
+        assert pages == [1, 1, 1, 2] * 50
+        assert shown == []
+        assert warnings.filters == before and warnings.showwarning is show
+        warnings.warn("still heard", stacklevel=1)
+        assert len(shown) == 1
+
+
+ARRAYS = {
+    "uint8": drawn("3"),
+    "RGB": np.dstack([drawn("3")] * 3),
+    "RGBA": np.dstack([*[drawn("3")] * 3, np.full((120, 120), 255, np.uint8)]),
+    "uint16": drawn("3").astype(np.uint16) * 257,
+    "big-endian": (drawn("3").astype(np.uint16) * 257).astype(">u2"),
+    "int32": drawn("3").astype(np.int32),
+    "float16": grey_of(drawn("3")).astype(np.float16),
+    "float32": grey_of(drawn("3")),
+    "float64": grey_of(drawn("3")).astype(np.float64),
+    "turned": np.ascontiguousarray(drawn("3").T).T,
+    "mirrored twice": np.ascontiguousarray(drawn("3")[:, ::-1])[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_every_kind_are_the_same_picture(name: str) -> None:
+    grey = grey_of_array(ARRAYS[name])
+    assert grey.dtype == np.float32 and grey.flags["C_CONTIGUOUS"]
+    np.testing.assert_allclose(grey, grey_of(drawn("3")), atol=0.005)
+
+
+def test_an_array_of_yes_and_no_is_a_picture() -> None:
+    grey = grey_of_array(drawn("3") > 128)
+    assert np.array_equal(grey, (drawn("3") > 128).astype(np.float32))
+
+
+def test_an_array_is_left_as_it_was() -> None:
+    pixels = grey_of(drawn("3"))
+    before = pixels.copy()
+    grey_of_array(pixels)
+    assert np.array_equal(pixels, before)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((9, 9), 2.0),
+        np.full((9, 9), -0.1),
+        np.full((9, 9), np.nan),
+        np.where(np.eye(9) > 0, np.inf, 0.5),
+        np.zeros((9, 9, 3)),
+        np.array([["a", "b"]]),
+        np.array([[None, 1]]),
+        np.zeros((9, 9), complex),
+        np.zeros((9, 9), np.int8),
+        np.zeros((9, 9), "M8[s]"),
+        np.zeros(9, np.uint8),
+        np.array(0.5),
+        np.zeros((0, 9), np.uint8),
+        np.zeros((9, 0)),
+        np.zeros((9, 9, 1), np.uint8),
+        np.zeros((9, 9, 2), np.uint8),
+        np.zeros((9, 9, 5), np.uint8),
+        np.zeros((2, 9, 9, 3), np.uint8),
+        np.zeros((9, 9, 3), np.uint16),
+    ],
+    ids=lambda pixels: f"{pixels.dtype} {pixels.shape}",
+)
+def test_an_array_that_is_no_picture_is_an_error(pixels: np.ndarray) -> None:
+    with pytest.raises(PictureError) as caught:
+        grey_of_array(pixels)
+    assert caught.value.reason == "not_an_image"
+    assert str(pixels.shape) in caught.value.cause
+
+
+def test_an_opened_image_is_turned_upright() -> None:
+    wide = Image.fromarray(drawn("3")).crop((10, 0, 110, 120))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(
+        io.BytesIO(encoded(wide.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif))
+    ) as image:
+        grey = grey_of_image(image)
+    assert np.abs(grey - np.asarray(wide) / 255).mean() < 0.01
+
+
+def test_of_an_opened_image_the_frame_it_stands_at_is_read() -> None:
+    with Image.open(io.BytesIO(tiff("3", "6"))) as image:
+        image.seek(1)
+        assert shows(grey_of_image(image), "6")
+
+
+def test_an_image_made_in_memory_is_read() -> None:
+    assert shows(grey_of_image(Image.fromarray(drawn("3"))), "3")
+
+
+def test_an_image_that_breaks_while_it_is_decoded_is_an_error() -> None:
+    with Image.open(io.BytesIO(noisy_png()[:2000])) as image, pytest.raises(PictureError) as caught:
+        grey_of_image(image)
+    assert caught.value.reason == "truncated"

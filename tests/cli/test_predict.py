@@ -1,0 +1,309 @@
+"""`digitcli predict`: what it reads, in which order, and how it tells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.reading.reader import PAGES_AT_ONCE, THREADS, Reader
+from tests.conftest import Run, modules_loaded_by
+from tests.pictures.drawing import drawn, encoded
+
+RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
+NUMBER = ["text", "raw", "confidence", "box", "digits"]
+DIGIT = ["digit", "confidence", "box", "alternatives"]
+ROW = ["file", "page", "status", "reason", "text", "raw", "confidence", "model"]
+BLANK = np.full((200, 200), 255, np.uint8)
+
+
+def put(path: Path | str, digits: str = "5") -> str:
+    """A picture of digits that stand side by side."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(encoded(np.hstack([drawn(digit, 200) for digit in digits])))
+    return str(path)
+
+
+def records(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def read(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str | None]]:
+    """Which file reads what, for a run with --format jsonl."""
+    return [(record["file"], record["text"]) for record in records(done)]
+
+
+def names_in(folder: str = ".") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[str]:
+    """A row of digits, a file that is missing, a blank page, one that is no picture, the row again."""
+    put(tmp_path / "row.png", "2457")
+    (tmp_path / "blank.png").write_bytes(encoded(BLANK))
+    (tmp_path / "text.png").write_text("hello")
+    return ["row.png", "none.png", "blank.png", "text.png", "row.png"]
+
+
+def test_json_lines_are_the_records_of_the_design_one_an_input_in_order(
+    predict: Run, inputs: list[str]
+) -> None:
+    done = predict(*inputs, "--format", "jsonl")
+    assert done.returncode == 4
+    found = records(done)
+    assert [record["file"] for record in found] == inputs
+    assert [record["status"] for record in found] == ["read", "error", "blank", "error", "read"]
+    assert [record["reason"] for record in found] == [None, "not_found", "blank", "not_an_image", None]
+    assert [record["text"] for record in found] == ["2457", None, "", None, "2457"]
+    for record in found:
+        assert list(record) == RECORD
+        assert (record["schema"], record["page"], record["raw"]) == (1, None, record["text"])
+        name, digest = record["model"].split("@")
+        assert name == "cnn" and len(digest) == 8 and int(digest, 16) >= 0
+        assert (record["confidence"] is None) == (record["status"] == "error")
+        assert record["confidence"] is None or 0 <= record["confidence"] <= 1
+        assert bool(record["numbers"]) == (record["status"] == "read")
+    assert "none.png" in done.stderr and "2 of 5 pictures" in done.stderr
+
+
+def test_numbers_and_digits_have_the_keys_of_the_design_and_boxes_in_the_picture(
+    predict: Run, tmp_path: Path
+) -> None:
+    digits, gap = [drawn(digit, 200) for digit in "24579"], np.full((200, 400), 255, np.uint8)
+    (tmp_path / "two.png").write_bytes(encoded(np.hstack([*digits[:3], gap, *digits[3:]])))
+    (record,) = records(predict("two.png", "--format", "jsonl"))
+    assert record["text"] == "245 79" == " ".join(number["text"] for number in record["numbers"])
+    for number in record["numbers"]:
+        assert list(number) == NUMBER and number["raw"] == number["text"]
+        assert number["text"] == "".join(digit["digit"] for digit in number["digits"])
+        for digit in number["digits"]:
+            assert list(digit) == DIGIT and len(digit["alternatives"]) == 1
+            assert digit["alternatives"][0][0] != digit["digit"]
+        for part in [number, *number["digits"]]:
+            assert 0 <= part["confidence"] <= 1
+            x, y, width, height = part["box"]
+            assert all(type(side) is int for side in part["box"])
+            assert 0 <= x < x + width <= 1400 and 0 <= y < y + height <= 200
+    assert record["numbers"][0]["digits"][1]["box"][0] // 200 == 1
+
+
+def test_json_is_a_list_of_the_same_records_and_csv_has_their_columns(
+    predict: Run, inputs: list[str]
+) -> None:
+    lines = records(predict(*inputs, "--format", "jsonl"))
+    assert json.loads(predict(*inputs, "--format", "json").stdout) == lines
+    rows = list(csv.DictReader(io.StringIO(predict(*inputs, "--format", "csv").stdout)))
+    assert list(rows[0]) == ROW
+    as_words = [{key: "" if line[key] is None else str(line[key]) for key in ROW} for line in lines]
+    assert rows == as_words
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_a_file_takes_its_format_from_its_name_and_appears_whole_even_with_failures(
+    predict: Run, inputs: list[str], tmp_path: Path, form: str
+) -> None:
+    before = names_in()
+    done = predict(*inputs, "-o", f"out.{form}")
+    assert done.returncode == 4 and done.stdout == ""
+    assert (tmp_path / f"out.{form}").read_text() == predict(*inputs, "--format", form).stdout
+    assert names_in() == sorted([*before, f"out.{form}"])
+    assert predict("none.png", "-o", f"lone.{form}").returncode == 3
+    assert "not_found" in (tmp_path / f"lone.{form}").read_text()
+
+
+def test_a_file_that_is_there_is_replaced_by_force_alone(predict: Run, tmp_path: Path) -> None:
+    put("5.png")
+    Path("out.csv").write_text("mine")
+    refused = predict("5.png", "-o", "out.csv")
+    assert refused.returncode == 7 and "--force" in refused.stderr
+    assert Path("out.csv").read_text() == "mine"
+    assert predict("5.png", "-o", "out.csv", "--force").returncode == 0
+    assert Path("out.csv").read_text().startswith("file,page,")
+    assert predict("5.png", "-o", "nowhere/out.csv").returncode == 7
+    assert names_in() == ["5.png", "out.csv"]
+
+
+def encodings(grey: np.ndarray) -> dict[str, bytes]:
+    """Dark ink on white paper, (H, W) uint8, in every way it may come."""
+    image, ink = Image.fromarray(grey), Image.fromarray(255 - grey)
+    dark, light = Image.new("L", image.size, 0), Image.new("L", image.size, 255)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    return {
+        "grey.png": encoded(image),
+        "rgb.png": encoded(image.convert("RGB")),
+        "rgb.jpg": encoded(image.convert("RGB"), "JPEG"),
+        "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG"),
+        "bits.png": encoded(image.convert("1", dither=Image.Dither.NONE)),
+        "palette.png": encoded(image.convert("RGB").quantize(16)),
+        "some.gif": encoded(image, "GIF"),
+        "some.bmp": encoded(image, "BMP"),
+        "some.webp": encoded(image, "WEBP"),
+        "dark-on-clear.png": encoded(Image.merge("RGBA", (dark, dark, dark, ink))),
+        "light-on-clear.png": encoded(Image.merge("RGBA", (light, light, light, ink))),
+        "grey-on-clear.png": encoded(Image.merge("LA", (dark, ink))),
+        "deep.png": encoded(deep),
+        "deep.tif": encoded(deep, "TIFF"),
+        "fractions.tif": encoded(Image.fromarray(grey.astype(np.float32) / 255), "TIFF"),
+        "inverse.png": encoded(ink),
+        "turned.jpg": encoded(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=turned),
+    }
+
+
+def test_one_digit_reads_the_same_in_every_encoding(predict: Run) -> None:
+    expected = []
+    for digit in "2457":
+        Path(digit).mkdir()
+        for name, content in encodings(drawn(digit, 200)).items():
+            Path(digit, name).write_bytes(content)
+            expected.append((f"{digit}/{name}", digit))
+    done = predict(*(name for name, _ in expected), "--format", "jsonl")
+    assert len(expected) == 4 * 17
+    assert read(done) == expected
+    assert done.returncode == 0, done.stderr
+
+
+def test_blank_paper_is_an_answer(predict: Run) -> None:
+    Path("blank.png").write_bytes(encoded(BLANK))
+    done = predict("blank.png", "--format", "jsonl")
+    (record,) = records(done)
+    assert (record["status"], record["reason"], record["text"]) == ("blank", "blank", "")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "blank" in predict("blank.png").stdout
+
+
+def test_what_is_not_sure_enough_is_refused_with_the_best_guess(predict: Run) -> None:
+    put("4.png", "4")
+    (sure,) = records(predict("4.png", "--min-confidence", "0", "--format", "jsonl"))
+    assert (sure["status"], sure["text"]) == ("read", "4") and sure["confidence"] < 1
+    done = predict("4.png", "--min-confidence", "1", "--format", "jsonl")
+    (record,) = records(done)
+    assert (record["status"], record["text"]) == ("refused", "4") and done.returncode == 0
+    assert record["reason"] in ("low_confidence", "two_candidates")
+    assert record["numbers"] == sure["numbers"]
+    assert "refused: " in predict("4.png", "--min-confidence", "1").stdout
+
+
+def test_top_k_counts_the_best_candidate_too(predict: Run) -> None:
+    put("4.png", "4")
+    for top_k in (1, 4, 10):
+        (record,) = records(predict("4.png", "--top-k", str(top_k), "--format", "jsonl"))
+        (digit,) = record["numbers"][0]["digits"]
+        shares = [digit["confidence"], *(share for _, share in digit["alternatives"])]
+        assert len(shares) == top_k and shares == sorted(shares, reverse=True)
+        assert len({digit["digit"], *(other for other, _ in digit["alternatives"])}) == top_k
+
+
+def test_several_models_are_averaged_under_both_names(predict: Run) -> None:
+    (one,) = records(predict(put("4.png", "4"), "--format", "jsonl"))
+    (both,) = records(predict("4.png", "-m", "cnn", "--model", "cnn", "--format", "jsonl"))
+    assert both["model"] == f"{one['model']}+{one['model']}"
+    assert both["text"] == "4" and both["confidence"] == pytest.approx(one["confidence"], abs=1e-3)
+
+
+def pages(*digits: str) -> bytes:
+    """A TIFF with a page for each digit."""
+    first, *others = [Image.fromarray(drawn(digit, 200)) for digit in digits]
+    return encoded(first, "TIFF", save_all=True, append_images=others, compression="packbits")
+
+
+def test_each_page_is_a_record_and_a_broken_one_loses_no_other(predict: Run) -> None:
+    whole = pages("2", "5", "7")
+    Path("whole.tif").write_bytes(whole)
+    with Image.open("whole.tif") as image:
+        image.seek(1)
+        start, length = image.tag_v2[273][0], image.tag_v2[279][0]
+    Path("broken.tif").write_bytes(whole[:start] + b"\x80" * length + whole[start + length :])
+    done = predict("whole.tif", "broken.tif", "--annotate", "out", "--format", "jsonl")
+    found = [(record["file"], record["page"], record["text"]) for record in records(done)]
+    assert found[:3] == [("whole.tif", 1, "2"), ("whole.tif", 2, "5"), ("whole.tif", 3, "7")]
+    assert found[3:] == [("broken.tif", 1, "2"), ("broken.tif", 2, None), ("broken.tif", 3, "7")]
+    assert done.returncode == 4
+    assert "broken.tif-page3.png" in names_in("out") and len(names_in("out")) == 5
+
+
+def test_annotated_pictures_never_overwrite_each_other(predict: Run) -> None:
+    strange = os.fsdecode(b"\xff" * 150 + b".png")
+    names = ["a/2.png", "b/2.png", "a/2.png", "c/2.png-2", "d/2.PNG", strange, "e/\x1b\n.png"]
+    done = predict(*map(put, names), "-", "--annotate", "out", input=encoded(BLANK))
+    assert done.returncode == 0, done.stderr
+    assert len(names_in("out")) == len({name.lower() for name in names_in("out")}) == len(names) + 1
+    assert {"2.png.png", "2.png-2.png", "stdin.png"} <= set(names_in("out"))
+    for name in names_in("out"):
+        with Image.open(Path("out", name)) as image:
+            assert image.format == "PNG" and min(image.size) > 200
+
+
+def test_annotated_pictures_are_not_read_themselves(predict: Run) -> None:
+    for number in range(3 * THREADS):
+        put(f"scans/{number}.png")
+    done = predict("scans", "--annotate", "scans/out", "--format", "jsonl")
+    assert done.returncode == 0 and len(records(done)) == 3 * THREADS == len(names_in("scans/out"))
+
+
+def test_a_folder_that_holds_something_is_annotated_into_by_force_alone(predict: Run) -> None:
+    put("out/mine.png"), put("5.png")
+    refused = predict("5.png", "--annotate", "out")
+    assert refused.returncode == 7 and refused.stdout == "" and "--force" in refused.stderr
+    assert predict("5.png", "--annotate", "5.png").returncode == 7
+    assert predict("5.png", "--annotate", "out", "--force").returncode == 0
+    assert names_in("out") == ["5.png.png", "mine.png"]
+
+
+def test_the_steps_are_shown_beside_the_table_and_never_in_the_data(predict: Run) -> None:
+    put("57.png", "57")
+    table = predict("57.png", "--show-steps")
+    assert [f"\n{step}  " in f"\n{table.stdout}" or f" {step}  " in table.stdout for step in "123"] == [
+        True
+    ] * 3
+    assert "200 pixels" in table.stdout and "█" in table.stdout and "28 x 28" in table.stdout
+    data = predict("57.png", "--show-steps", "--format", "jsonl")
+    assert read(data) == [("57.png", "57")]
+    assert "28 x 28" in data.stderr and data.returncode == 0
+
+
+def test_the_steps_of_a_strip_can_still_be_looked_at(predict: Run) -> None:
+    for name, size in (("tall.png", (1, 20_000)), ("wide.png", (20_000, 1)), ("dot.png", (1, 1))):
+        Path(name).write_bytes(encoded(Image.new("L", size, 255)))
+    done = predict("tall.png", "wide.png", "dot.png", "--show-steps")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) < 50_000
+
+
+def test_predicting_loads_no_torchvision(tmp_path: Path) -> None:
+    arguments = ["predict", put(tmp_path / "5.png"), "--format", "jsonl"]
+    code = f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()"
+    loaded = modules_loaded_by(code)
+    assert "torch" in loaded and "torchvision" not in loaded
+
+
+def test_pictures_are_taken_as_they_are_needed() -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield BLANK
+
+    readings = Reader(device="cpu").read_all(endless())
+    assert next(readings).status == "blank"
+    assert taken <= PAGES_AT_ONCE + 2 * THREADS + 1
+    readings.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("count", [0, 1, PAGES_AT_ONCE - 1, PAGES_AT_ONCE, 2 * PAGES_AT_ONCE])
+def test_any_number_of_pictures_gives_as_many_readings(count: int) -> None:
+    readings = Reader(device="cpu").read_all(drawn("25"[index % 2]) for index in range(count))
+    assert [reading.text for reading in readings] == ["25"[index % 2] for index in range(count)]

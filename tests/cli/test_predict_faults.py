@@ -1,0 +1,304 @@
+"""`digitcli predict` among bad files, hostile names, closed pipes, full disks and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.checkpoint import find_checkpoint
+from digitcli.cli.signals import interrupt_on_signals, wait_with_signals
+from digitcli.errors import Interrupted
+from tests.cli.test_predict import names_in, put, read, records
+from tests.cli.test_train import read_terminal
+from tests.conftest import Run
+from tests.pictures.drawing import drawn, encoded
+from tests.pictures.test_opening import flipped, png
+
+NOISE = encoded(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+FILES = {
+    "empty.png": (b"", "empty_file"),
+    "cut.png": (NOISE[:2000], "truncated"),
+    "cut.jpg": (encoded(drawn(), "JPEG")[:1200], "truncated"),
+    "flipped.png": (flipped(NOISE, 1000), "corrupt"),
+    "text.jpg": (b"hello there", "not_an_image"),
+    "page.jpg": (b"<!DOCTYPE html><html>404</html>", "not_an_image"),
+    "flat.png": (png(0, 10), "not_an_image"),
+    "large.png": (png(9000, 9000), "too_large"),
+    "huge.png": (png(0xFFFFFFFF, 0xFFFFFFFF), "too_large"),
+    "vector.eps": (encoded(Image.new("L", (32, 32)), "EPS"), "unsupported_format"),
+    "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format"),
+    "paper.pdf": (b"%PDF-1.7\n", "unsupported_format"),
+}
+OTHERS = {
+    "missing.png": "not_found",
+    "5.png/below.png": "not_found",
+    "loop.png": "not_found",
+    "dangling.png": "not_found",
+    "queue.png": "not_regular_file",
+    "/dev/null": "not_regular_file",
+    "x" * 5000: "not_found",
+}
+HOSTILE = [b"new\nline.png", b"\x1b[2J\x1b]0;title\x07.png", b"[red].png", b"[/].png", b"\xff.png", b"\\.png"]
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> dict[str, str]:
+    """Names of inputs that cannot be read, with their reasons."""
+    for name, (content, _) in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "dangling.png").symlink_to("nothing.png")
+    os.mkfifo(tmp_path / "queue.png")
+    return {**{name: reason for name, (_, reason) in FILES.items()}, **OTHERS}
+
+
+def buffered(**environment: str) -> dict[str, Any]:
+    """How a process writes for most people; a setting of this machine must not hide late failures."""
+    return {"env": {"PYTHONUNBUFFERED": "", **environment}, "stdin": subprocess.DEVNULL}
+
+
+def test_bad_inputs_are_records_with_a_reason_and_lose_no_good_one(
+    digitcli: Run, bad: dict[str, str], tmp_path: Path
+) -> None:
+    put(tmp_path / "5.png")
+    names = ["5.png", *bad, "5.png"]
+    done = digitcli("predict", *names, "--format", "jsonl", **buffered())
+    found = records(done)
+    assert [record["file"] for record in found] == names
+    assert {record["file"]: record["reason"] for record in found[1:-1]} == bad
+    assert [record["text"] for record in found] == ["5", *[None] * len(bad), "5"]
+    assert {record["status"] for record in found[1:-1]} == {"error"}
+    assert done.returncode == 4 and "Traceback" not in done.stderr
+    assert f"{len(bad)} of {len(names)} pictures could not be read" in done.stderr
+    assert all(name in done.stderr for name in bad)
+    assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
+
+
+def test_a_lone_bad_input_is_code_3_with_its_cause_told_once(predict: Run, bad: dict[str, str]) -> None:
+    put("5.png")
+    for name, reason in bad.items():
+        done = predict(name, "--format", "jsonl")
+        (record,) = records(done)
+        assert (done.returncode, record["reason"], record["numbers"]) == (3, reason, [])
+        assert done.stderr.count("Error:") == 1 and name in done.stderr
+    done = predict(*bad)
+    assert done.returncode == 3 and f"None of the {len(bad)} pictures" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_what_may_not_be_read_says_so(predict: Run) -> None:
+    Path(put("secret.png")).chmod(0)
+    put("closed/1.png"), put("open/5.png")
+    Path("closed").chmod(0)
+    done = predict("secret.png", "closed", "open", "--format", "jsonl")
+    Path("closed").chmod(0o700)
+    assert [record["reason"] for record in records(done)] == ["permission", "permission", None]
+    assert done.returncode == 4
+
+
+def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(digitcli: Run, tmp_path: Path) -> None:
+    names = [os.fsdecode(name) for name in HOSTILE]
+    for name in names:
+        put(tmp_path / name)
+    missing = [f"no{name}" for name in names]
+    done = digitcli("predict", *names, *missing, "--format", "jsonl", **buffered())
+    assert read(done) == [(name, "5") for name in names] + [(name, None) for name in missing]
+    code, shown = read_terminal(["predict", *names, *missing], tmp_path, {"NO_COLOR": "1", "COLUMNS": "120"})
+    assert code == 4
+    for text in (shown, done.stderr):
+        assert "\x1b[2J" not in text and "\x07" not in text and "Traceback" not in text
+        assert "new\nline" not in text and "new\r\nline" not in text
+        assert r"\x1b[2J\x1b]0;title\x07.png" in text and "[red].png" in text and r"\udcff.png" in text
+
+
+@pytest.fixture
+def models() -> dict[str, str]:
+    """Names of models that cannot be used, with what is said of them."""
+    shipped = find_checkpoint("cnn").read_bytes()
+    Path("flipped.safetensors").write_bytes(flipped(shipped, len(shipped) - 100))
+    Path("cut.safetensors").write_bytes(shipped[: len(shipped) // 2])
+    Path("empty.safetensors").write_bytes(b"")
+    Path("old.pt").write_bytes(b"PK\x03\x04 archive/data.pkl")
+    Path("page.safetensors").write_text("<html>404</html>")
+    return {
+        **{"flipped.safetensors": "SHA-256", "cut.safetensors": "damaged", "empty.safetensors": ""},
+        **{"old.pt": "pickle", "page.safetensors": "not a checkpoint", "none.safetensors": "none.safetens"},
+        "cmn": "Did you mean cnn",
+    }
+
+
+def test_a_model_that_cannot_be_used_is_code_5(predict: Run, models: dict[str, str]) -> None:
+    put("5.png")
+    for name, words in models.items():
+        done = predict("5.png", "-m", "cnn", "-m", name, "-o", "out.csv")
+        assert done.returncode == 5 and done.stdout == "", name
+        assert words in done.stderr, name
+    assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "No picture"),
+        (["-", "-"], 2, "more than once"),
+        (["-", "--from-list", "-"], 2, "more than once"),
+        (["5.png", "-0"], 2, "--from-list"),
+        (["5.png", "--force"], 2, "--annotate"),
+        (["5.png", "-o", "out.txt"], 2, "--format"),
+        (["5.png", "-o", "out.csv", "--format", "table"], 2, "--format"),
+        (["5.png", "--min-confidence", "nan"], 2, "from 0 to 1"),
+        (["5.png", "--min-confidence", "99"], 2, "from 0 to 1"),
+        (["5.png", "--top-k", "11"], 2, "--top-k"),
+        (["5.png", "--batch-size", "0"], 2, "--batch-size"),
+        (["5.png", "--format", "xml"], 2, "--format"),
+        (["5.png", "--device", "gpu"], 2, "cuda"),
+        (["5.png", "--device", "cuda:99"], 6, "It has:"),
+        (["5.png", "-o", ".", "--format", "csv"], 7, "is a folder"),
+        (["5.png", "-o", "/proc/out.csv"], 7, "cannot be written"),
+        (["5.png", "--annotate", "/proc/out"], 7, "cannot be used"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_a_cause_and_an_exit_code(
+    predict: Run, arguments: list[str], code: int, words: str
+) -> None:
+    put("5.png")
+    done = predict(*arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr and done.stdout == ""
+    assert names_in() == ["5.png"]
+
+
+def test_a_terminal_as_standard_input_is_a_mistake_and_no_wait(tmp_path: Path) -> None:
+    for arguments in (["-"], ["--from-list", "-"]):
+        code, shown = read_terminal(["predict", *arguments], tmp_path, {})
+        assert code == 2 and "Standard input is a terminal" in shown
+
+
+def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line for the shell, in which $DIGITS stands for the program; its output goes where the line says."""
+    environment = {"DIGITS": f"{sys.executable} -m digitcli predict", "PYTHONUNBUFFERED": "", **environment}
+    return subprocess.run(
+        ["bash", "-c", line],
+        **{"cwd": folder, "env": {**os.environ, **environment}, "stdin": subprocess.DEVNULL},
+        **{"capture_output": True, "text": True, "timeout": 120},
+    )
+
+
+@pytest.mark.parametrize("pictures", ["5.png", "5.png none.png"])
+def test_a_closed_pipe_ends_the_work_in_silence(tmp_path: Path, pictures: str) -> None:
+    put(tmp_path / "5.png")
+    done = shell(f"$DIGITS {pictures} --format jsonl | true; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert done.stdout == "141\n"
+    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+def test_the_head_of_a_long_list_is_enough(tmp_path: Path) -> None:
+    """The list gives more than a pipe holds."""
+    put(tmp_path / "many.png", "24572457")
+    many = "many.png " * 60
+    done = shell(f"$DIGITS {many} --top-k 10 --format jsonl | head -c 1; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert done.stdout == "{141\n" and done.stderr == ""
+
+
+@pytest.mark.parametrize("pictures", ["5.png", "5.png none.png"])
+def test_a_full_disk_is_code_7(tmp_path: Path, pictures: str) -> None:
+    put(tmp_path / "5.png")
+    done = shell(f"$DIGITS {pictures} --format csv > /dev/full", tmp_path)
+    assert done.returncode == 7, done.stderr
+    assert "cannot be written: No space left" in done.stderr and "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_crash(tmp_path: Path, closed: str) -> None:
+    put(tmp_path / "5.png")
+    done = shell(f"$DIGITS 5.png --format jsonl {closed}", tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_where_text_is_ascii_so_is_everything(tmp_path: Path) -> None:
+    put(tmp_path / "57.png", "57")
+    plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = shell("$DIGITS 57.png none.png --show-steps", tmp_path, **plain)
+    assert done.returncode == 4 and "57" in done.stdout and "@@" in done.stdout
+    assert done.stdout.isascii() and done.stderr.isascii() and "\\u" not in done.stdout
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_on_a_terminal_digits_are_drawn_in_colour_unless_that_is_unwanted(
+    tmp_path: Path, no_color: str
+) -> None:
+    put(tmp_path / "57.png", "57")
+    code, shown = read_terminal(["predict", "57.png"], tmp_path, {"NO_COLOR": no_color, "COLUMNS": "120"})
+    assert code == 0, shown
+    assert ("▀" in shown) == (not no_color) and ("▒" in shown) == bool(no_color)
+    assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)
+    assert "Loading PyTorch" in shown
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    patience = time.monotonic() + 60
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_file_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """The list never ends, so the work is under way whenever the signal comes."""
+    put(tmp_path / "5.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitcli", "predict", *["5.png"] * 100, "--from-list", "-", "-o", "out.json"],
+        **{"cwd": tmp_path, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
+    wait_for(tmp_path, ".out.json.*.part")
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    out, err = process.communicate()
+    assert out == b"" and err.startswith(b"Stopped.") and b"Error" not in err
+    assert names_in(str(tmp_path)) == ["5.png"]
+
+
+def test_signals_wait_while_compiled_modules_are_imported() -> None:
+    done = []
+    with pytest.raises(Interrupted) as caught, interrupt_on_signals(), wait_with_signals():
+        signal.raise_signal(signal.SIGTERM)
+        done.append("imported")
+    assert done == ["imported"] and caught.value.exit_code == 143
+
+
+def test_a_file_that_goes_away_meanwhile_is_one_record(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("scans/1.png"), put("scans/2.png"), put("scans/3.png")
+    from digitcli.reading import sources
+
+    walk = sources.pictures_below
+
+    def remove_after_listing(folder: Path) -> Any:
+        for path in walk(folder):
+            if path == Path("scans/2.png"):
+                path.unlink()
+            yield path
+
+    monkeypatch.setattr(sources, "pictures_below", remove_after_listing)
+    done = predict("scans", "--format", "jsonl")
+    assert read(done) == [("scans/1.png", "5"), ("scans/2.png", None), ("scans/3.png", "5")]
+    assert done.returncode == 4 and json.loads(done.stdout.splitlines()[1])["reason"] == "not_found"
+
+
+def test_few_open_files_are_enough(tmp_path: Path) -> None:
+    put(tmp_path / "5.png")
+    (tmp_path / "bad.png").write_bytes(NOISE[:2000])
+    done = shell(f"ulimit -n 64; $DIGITS {'5.png bad.png ' * 40} --format csv", tmp_path)
+    assert done.returncode == 4 and done.stdout.count(",read,") == 40

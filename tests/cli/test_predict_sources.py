@@ -1,0 +1,122 @@
+"""What `digitcli predict` reads: files, folders, patterns, lists, standard input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_predict import put, read, records
+from tests.conftest import Run
+from tests.pictures.drawing import drawn, encoded
+
+
+def test_a_folder_gives_its_pictures_in_natural_order_and_no_hidden_ones(predict: Run) -> None:
+    for name in ("10.png", "2.PNG", "deep/er/1.jpg", "1.tif", ".hidden.png", ".git/a.png", "deep/x.txt"):
+        put(f"scans/{name}")
+    Path("scans/deep/up").symlink_to("..")
+    Path("scans/deep/self.png").symlink_to("self.png")
+    Path("empty").mkdir()
+    done = predict("scans", "./scans/deep/", "empty", "--format", "jsonl")
+    assert [record["file"] for record in records(done)] == [
+        *("scans/1.tif", "scans/2.PNG", "scans/10.png", "scans/deep/er/1.jpg", "scans/deep/self.png"),
+        *("./scans/deep/er/1.jpg", "./scans/deep/self.png", "./scans/deep/up/1.tif"),
+        *("./scans/deep/up/2.PNG", "./scans/deep/up/10.png", "empty"),
+    ]
+    assert done.returncode == 4
+    assert {record["reason"] for record in records(done) if record["text"] is None} == {"not_found"}
+
+
+def test_folders_may_be_deeper_than_functions_may_call_each_other(predict: Run) -> None:
+    folder = os.open(".", os.O_RDONLY)
+    for _ in range(sys.getrecursionlimit() + 100):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    put("e.png")
+    try:
+        assert read(predict(".", "--format", "jsonl")) == [("./e.png", "5")]
+        assert read(predict("**/*.png", "--format", "jsonl")) == [("e.png", "5")]
+    finally:  # pytest removes folders by a function that calls itself
+        subprocess.run(["rm", "-rf", "d"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("scans/*.png", ["scans/2.png", "scans/10.png"]),
+        ("scans/?.*", ["scans/2.png"]),
+        ("**/*.png", ["scans/2.png", "scans/10.png", "scans/a/b/1.png", "top.png"]),
+        ("scans/**", ["scans/2.png", "scans/10.png", "scans/a/b/1.png"]),
+        ("./scans/**/[12].png", ["./scans/2.png", "./scans/a/b/1.png"]),
+        ("scans/*", ["scans/2.png", "scans/10.png", "scans/a/b/1.png"]),
+        ("scans/[x].*", ["scans/[x].*"]),
+        ("none/**/*.png", ["none/**/*.png"]),
+    ],
+)
+def test_patterns_give_each_picture_once(predict: Run, pattern: str, matches: list[str]) -> None:
+    for name in ("top.png", "scans/2.png", "scans/10.png", "scans/a/b/1.png", "scans/.h.png"):
+        put(name)
+    done = predict(pattern, "--format", "jsonl")
+    nothing = matches == [pattern]
+    assert read(done) == [(name, None if nothing else "5") for name in matches]
+    assert done.returncode == (3 if nothing else 0)
+
+
+def test_a_pattern_returns_from_links_that_lead_back(predict: Run) -> None:
+    put("scans/in/1.png")
+    for link in ("a", "b", "c"):
+        Path("scans/in", link).symlink_to("..")
+    assert read(predict("scans/**/*.png", "--format", "jsonl")) == [("scans/in/1.png", "5")]
+
+
+def test_a_name_that_looks_like_a_pattern_is_taken_to_the_letter_if_it_is_there(predict: Run) -> None:
+    done = predict(put("[5].png", "5"), put("5.png", "2"), "", "--format", "jsonl")
+    assert read(done) == [("[5].png", "5"), ("5.png", "2"), ("", None)]
+    assert done.returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("listing", "options"),
+    [
+        (b"a.png\nin\n\nnone.png\n", []),
+        (b"a.png\nin\nnone.png", []),
+        (b"\xef\xbb\xbfa.png\r\nin\r\nnone.png\r\n", []),
+        (b"a.png\0in\0none.png\0", ["-0"]),
+    ],
+)
+def test_a_list_names_pictures_and_folders(predict: Run, listing: bytes, options: list[str]) -> None:
+    put("a.png", "2"), put("in/b.png", "7"), put("c.png", "4")
+    Path("list.txt").write_bytes(listing)
+    expected = [("c.png", "4"), ("a.png", "2"), ("in/b.png", "7"), ("none.png", None)]
+    for name in ("list.txt", "-"):
+        done = predict("c.png", "--from-list", name, *options, "--format", "jsonl", input=listing)
+        assert read(done) == expected and done.returncode == 4
+
+
+def test_with_zero_bytes_names_may_hold_newlines_and_patterns_are_letters(predict: Run) -> None:
+    strange = os.fsdecode(b"\xff\n\r*.png")
+    put(strange, "2")
+    listing = os.fsencode(strange) + b"\0*.png\0"
+    done = predict("--from-list", "-", "--null", "--format", "jsonl", input=listing)
+    assert read(done) == [(strange, "2"), ("*.png", None)]
+
+
+def test_a_list_that_is_missing_or_empty_is_code_3(predict: Run) -> None:
+    Path("empty.txt").write_bytes(b"\n\r\n\n")
+    put("5.png")
+    for arguments in (["none.txt"], ["empty.txt"], ["."], ["", "5.png"]):
+        done = predict("--from-list", *arguments, "--format", "jsonl")
+        assert done.returncode == 3 and done.stdout == "" and "list" in done.stderr
+
+
+def test_a_picture_may_come_from_standard_input(predict: Run) -> None:
+    done = predict(put("2.png", "2"), "-", "--format", "jsonl", input=encoded(drawn("7", 200), "JPEG"))
+    assert read(done) == [("2.png", "2"), ("-", "7")] and done.returncode == 0
+    empty = predict("-", "--format", "jsonl")
+    assert records(empty)[0]["reason"] == "empty_file" and empty.returncode == 3

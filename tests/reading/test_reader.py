@@ -1,0 +1,351 @@
+"""Pictures of every kind are read alike, in order, and none loses another."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.errors import PictureError, UsageError
+from digitcli.reading import reader as reader_module
+from digitcli.reading.page import Page, Shape, find_page
+from digitcli.reading.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
+from digitcli.reading.results import Reading
+from digitcli.reading.sources import Source
+from tests.pictures.drawing import drawn, encoded, grey_of, written
+from tests.test_inference import saved
+
+PAPER, BOXES = written("3058", stroke_px=12)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Reader:
+    return Reader(device="cpu", min_confidence=0.0)
+
+
+@pytest.fixture
+def softmax(tmp_path: Path) -> Callable[..., Reader]:
+    """A reader whose network is small and knows nothing."""
+
+    def load(**options: object) -> Reader:
+        return Reader(str(saved(tmp_path / "softmax.safetensors")), device="cpu", **options)
+
+    return load
+
+
+@pytest.fixture
+def sure(softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reader]:
+    """A reader whose network gives the probabilities it is told to."""
+
+    def load(*rows: list[float], **options: object) -> Reader:
+        reader = softmax(**options)
+        monkeypatch.setattr(
+            reader.classifier, "probabilities", lambda images: np.resize(np.array(rows), (len(images), 10))
+        )
+        return reader
+
+    return load
+
+
+def likely(**probabilities: float) -> list[float]:
+    """Ten probabilities, by digit: likely(d3=0.7, d5=0.2)."""
+    return [probabilities.get(f"d{digit}", 0.0) for digit in range(10)]
+
+
+def pages(*papers: np.ndarray) -> bytes:
+    """A TIFF of several pages."""
+    first, *others = (Image.fromarray(paper) for paper in papers)
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    return stream.getvalue()
+
+
+def test_drawn_digits_are_read_where_they_are(shipped: Reader) -> None:
+    reading = shipped.read(PAPER)
+    assert (reading.status, reading.reason, reading.text, reading.error) == ("read", None, "3058", None)
+    assert reading.confidence == pytest.approx(np.prod([digit.confidence for digit in reading.digits]))
+    assert np.abs(np.array([digit.box for digit in reading.digits]) - BOXES).max() <= 3
+    assert [number.text for number in reading.numbers] == ["3058"]
+    assert reading.model == shipped.classifier.name and reading.model.startswith("cnn@")
+
+
+def test_numbers_that_stand_apart_are_joined_by_a_space(shipped: Reader) -> None:
+    below, _ = written("62", stroke_px=12)
+    below = np.pad(below, ((0, 0), (0, PAPER.shape[1] - below.shape[1])), constant_values=255)
+    assert shipped.read(np.vstack([PAPER, below])).text == "3058 62"
+
+
+def test_every_way_to_give_a_picture_gives_the_same(shipped: Reader, tmp_path: Path) -> None:
+    path = tmp_path / "row.png"
+    path.write_bytes(encoded(PAPER))
+    expected = shipped.read(PAPER)
+    ways = [
+        path,
+        str(path),
+        path.read_bytes(),
+        grey_of(PAPER),
+        Image.fromarray(PAPER),
+        PAPER[:, ::-1][:, ::-1],
+    ]
+    ways += [np.dstack([PAPER] * 3), PAPER.astype(np.uint16) * 257, grey_of(PAPER).astype(np.float64)]
+    for way in ways:
+        reading = shipped.read(way)
+        assert (reading.text, reading.page) == ("3058", None)
+        assert [digit.box for digit in reading.digits] == [digit.box for digit in expected.digits]
+        assert reading.confidence == pytest.approx(expected.confidence, abs=1e-5)
+        assert reading.file == (str(path) if isinstance(way, str | Path) else "")
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        ("missing.png", "not_found"),
+        (b"", "empty_file"),
+        (b"text", "not_an_image"),
+        (encoded(PAPER)[:300], "truncated"),
+        (np.full((4, 4), np.nan), "not_an_image"),
+        (np.zeros((0, 4), np.uint8), "not_an_image"),
+    ],
+)
+def test_a_bad_picture_raises_its_error(
+    softmax: Callable[..., Reader], picture: str | bytes | np.ndarray, reason: str
+) -> None:
+    reader = softmax()
+    with pytest.raises(PictureError) as caught:
+        reader.read(picture)
+    assert caught.value.reason == reason
+    (reading,) = reader.read_all([picture])
+    assert (reading.status, reading.reason) == ("error", reason)
+    assert reading.text is None and reading.confidence is None and reading.numbers == ()
+    assert reading.error is not None and reading.error.reason == reason
+
+
+def test_of_several_pages_read_gives_the_first_and_read_all_every_one(shipped: Reader) -> None:
+    tiff = pages(drawn("3"), drawn("6"), np.full((90, 90), 255, np.uint8))
+    first = shipped.read(tiff)
+    assert (first.text, first.page) == ("3", 1)
+    readings = list(shipped.read_all([tiff]))
+    assert [(reading.page, reading.status, reading.text) for reading in readings] == [
+        (1, "read", "3"),
+        (2, "read", "6"),
+        (3, "blank", ""),
+    ]
+
+
+def test_bad_ones_and_pages_among_good_ones_keep_their_places(shipped: Reader, tmp_path: Path) -> None:
+    fault = PictureError("permission", "No.", "Ask.")
+    given = [
+        Source("three", encoded(drawn("3"))),
+        Source("gone", tmp_path / "gone.png"),
+        Source("two pages", pages(drawn("6"), drawn("0"))),
+        Source("locked", fault),
+        drawn("5"),
+    ]
+    readings = list(shipped.read_all(given))
+    assert [(reading.file, reading.page, reading.text) for reading in readings] == [
+        ("three", None, "3"),
+        ("gone", None, None),
+        ("two pages", 1, "6"),
+        ("two pages", 2, "0"),
+        ("locked", None, None),
+        ("", None, "5"),
+    ]
+    assert readings[4].error is fault and readings[1].reason == "not_found"
+
+
+def test_many_pictures_are_read_in_order_as_one_by_one(softmax: Callable[..., Reader]) -> None:
+    reader = softmax(batch_size=16)
+    papers = [drawn(str(number % 10), 36 + number % 5, stroke_px=4) for number in range(200)]
+    readings = list(
+        reader.read_all(Source(str(number), encoded(paper)) for number, paper in enumerate(papers))
+    )
+    assert [reading.file for reading in readings] == [str(number) for number in range(200)]
+    for reading, paper in zip(readings, papers, strict=True):
+        alone = reader.read(paper)
+        assert reading.text == alone.text
+        assert [digit.box for digit in reading.digits] == [digit.box for digit in alone.digits]
+        assert reading.confidence == pytest.approx(alone.confidence, abs=1e-5)
+
+
+def test_nothing_given_is_nothing_read(softmax: Callable[..., Reader]) -> None:
+    assert list(softmax().read_all([])) == []
+
+
+def test_pictures_are_taken_as_they_are_needed(softmax: Callable[..., Reader]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield drawn("3", 28, stroke_px=3)
+
+    readings = softmax().read_all(endless())
+    assert taken == 0
+    next(readings)
+    assert 1 <= taken <= PAGES_AT_ONCE + 2 * THREADS + 1
+    for _ in range(2 * PAGES_AT_ONCE):
+        next(readings)
+    assert taken <= 3 * PAGES_AT_ONCE + 2 * THREADS + 1
+    readings.close()
+
+
+def test_stopping_early_stops_the_work(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[reader_module.ThreadPoolExecutor] = []
+    closed = False
+
+    class Watched(reader_module.ThreadPoolExecutor):
+        def __init__(self, threads: int) -> None:
+            super().__init__(threads)
+            pools.append(self)
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal closed
+        try:
+            while True:
+                yield drawn("3", 28, stroke_px=3)
+        finally:
+            closed = True
+
+    monkeypatch.setattr(reader_module, "ThreadPoolExecutor", Watched)
+    given = endless()
+    readings = softmax().read_all(given)
+    next(readings)
+    readings.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pools[0].submit(print)
+    given.close()
+    assert closed
+
+
+def test_an_error_of_whoever_names_the_pictures_comes_out(softmax: Callable[..., Reader]) -> None:
+    def names() -> Iterator[np.ndarray]:
+        yield drawn("3")
+        raise UsageError("The list ends here.")
+
+    with pytest.raises(UsageError, match="The list ends here"):
+        list(softmax().read_all(names()))
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_confidence": -0.1}, {"min_confidence": 1.1}, {"top_k": 0}, {"top_k": 11}]
+)
+def test_values_out_of_range_are_usage_errors(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Reader("cnn", **options)
+
+
+def test_not_a_number_is_no_confidence() -> None:
+    with pytest.raises(UsageError):
+        Reader("cnn", min_confidence=float("nan"))
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 10])
+def test_alternatives_are_the_next_likely_digits(sure: Callable[..., Reader], top_k: int) -> None:
+    row = likely(d7=0.6, d1=0.2, d9=0.1, d4=0.1)
+    (digit,) = sure(row, top_k=top_k).read(drawn("7")).digits
+    assert (digit.digit, digit.confidence) == ("7", 0.6)
+    expected = [("1", 0.2), ("4", 0.1), ("9", 0.1), ("0", 0.0)]
+    assert list(digit.alternatives[:4]) == expected[: top_k - 1]
+    assert len(digit.alternatives) == top_k - 1
+
+
+def test_a_checkpoint_says_how_sure_is_enough(tmp_path: Path) -> None:
+    careful = str(saved(tmp_path / "careful.safetensors", refusal_threshold=0.999999))
+    plain = str(saved(tmp_path / "plain.safetensors", seed=1))
+    assert Reader(careful, device="cpu").min_confidence == 0.999999
+    assert Reader(careful, device="cpu").read(drawn("3")).status == "refused"
+    assert Reader(careful, device="cpu", min_confidence=0.0).read(drawn("3")).status == "read"
+    assert Reader(plain, device="cpu").min_confidence == 0.5
+    assert Reader(plain, careful, device="cpu").min_confidence == 0.999999
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (likely(d1=0.45, d7=0.42), "two_candidates"),
+        (likely(d1=0.3, d7=0.2, d4=0.2), "low_confidence"),
+    ],
+)
+def test_why_an_answer_is_refused(sure: Callable[..., Reader], row: list[float], reason: str) -> None:
+    reading = sure(row).read(drawn("1"))
+    assert (reading.status, reading.reason, reading.text) == ("refused", reason, "1")
+    assert reading.confidence == row[1]
+
+
+def test_the_least_sure_digit_says_why(sure: Callable[..., Reader]) -> None:
+    reading = sure(likely(d3=1.0), likely(d5=0.48, d6=0.46)).read(written("35")[0])
+    assert (reading.text, reading.reason) == ("35", "two_candidates")
+    assert reading.confidence == pytest.approx(0.48)
+
+
+def test_an_unsure_digit_that_runs_out_of_the_picture_is_cut_off(sure: Callable[..., Reader]) -> None:
+    half = drawn("3")[:, 45:]
+    assert sure(likely(d3=0.45, d2=0.4)).read(half).reason == "cut_off"
+    assert sure(likely(d3=0.9)).read(half).status == "read"
+
+
+def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
+    reading = softmax().read(np.full((90, 90), 255, np.uint8))
+    assert (reading.status, reading.reason, reading.text) == ("blank", "blank", "")
+    assert reading.confidence == BLANK_CONFIDENCE
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(ZeroDivisionError("oh"), "internal"), (MemoryError(), "too_large")]
+)
+def test_a_fault_in_one_picture_loses_no_other(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
+) -> None:
+    def find(grey: np.ndarray) -> Page:
+        if grey.shape[0] == 77:
+            raise fault
+        return find_page(grey)
+
+    monkeypatch.setattr(reader_module, "find_page", find)
+    given = [Source(str(side), encoded(drawn("3", side))) for side in (60, 77, 61, 77, 62)]
+    readings = list(softmax(min_confidence=0.0).read_all(given))
+    assert [reading.status for reading in readings] == ["read", "error", "read", "error", "read"]
+    assert readings[1].reason == reason and "'77'" in str(readings[1].error)
+
+
+def test_models_are_averaged(tmp_path: Path) -> None:
+    paths = [str(saved(tmp_path / f"{seed}.safetensors", seed=seed)) for seed in (1, 2)]
+    options = {"device": "cpu", "top_k": 10, "min_confidence": 0.0}
+    together = Reader(*paths, **options).read(drawn("3"))
+    alone = [Reader(path, **options).read(drawn("3")) for path in paths]
+    means = sum(np.array(_by_digit(reading)) for reading in alone) / 2
+    np.testing.assert_allclose(_by_digit(together), means, atol=1e-5)
+    assert together.model == "+".join(reading.model for reading in alone)
+
+
+def _by_digit(reading: Reading) -> list[float]:
+    (digit,) = reading.digits
+    probabilities = dict([(digit.digit, digit.confidence), *digit.alternatives])
+    return [probabilities[name] for name in "0123456789"]
+
+
+def test_pictures_and_ink_are_kept_only_when_asked_for(softmax: Callable[..., Reader]) -> None:
+    plain = softmax().read(PAPER)
+    assert plain.picture is None and plain.ink is None
+    kept = softmax(keep_pictures=True).read(PAPER)
+    assert kept.picture is not None and np.allclose(kept.picture, grey_of(PAPER))
+    assert kept.ink is not None and kept.ink.max() == 1
+    (bad,) = softmax(keep_pictures=True).read_all([b"text"])
+    assert bad.picture is None and bad.ink is None
+
+
+def test_a_digit_keeps_the_image_that_the_network_saw(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.full((28, 28), 7, np.uint8)
+    shape = Shape((1, 2, 3, 4), image, False)
+    monkeypatch.setattr(reader_module, "find_page", lambda grey: Page(((shape,),), grey))
+    (digit,) = softmax().read(PAPER).digits
+    assert digit.box == (1, 2, 3, 4) and digit.image is image

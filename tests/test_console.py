@@ -1,0 +1,37 @@
+"""What the printer writes where."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+
+import pytest
+
+from digitcli import console
+
+
+def test_a_notice_goes_to_stderr_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_notice("[red]scan[/].png is \x1b[31modd\udcff\n" + "and long " * 40)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("Note: [red]scan[/].png is \\x1b[31modd\\udcff\\n")
+    assert shown.err.count("\n") == 1
+
+
+def test_a_notice_that_nobody_can_hear_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    for stream in (Gone(), None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        console.show_notice("lost")
+
+
+def test_csv_has_a_row_of_keys_and_leaves_none_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "a, b", "value": 1, "rest": None}, {"name": 'c"d', "value": 0.5, "rest": ""}]
+    console.show_csv(rows)
+    text = capsys.readouterr().out
+    assert text == 'name,value,rest\n"a, b",1,\n"c""d",0.5,\n'
+    assert [row["name"] for row in csv.DictReader(io.StringIO(text))] == ["a, b", 'c"d']
