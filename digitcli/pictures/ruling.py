@@ -29,26 +29,36 @@ def find_ruling(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarr
     turned = np.ascontiguousarray(ink.T)
     rows = _level_lines(darkness, ink, noise)
     columns = _level_lines(np.ascontiguousarray(darkness.T), turned, noise)
-    level = _but_for_strokes(rows, ink, columns.T)
-    upright = _but_for_strokes(columns, turned, rows.T).T
+    level = _but_for_strokes(rows, ink)
+    upright = _but_for_strokes(columns, turned).T
     rungs = _rungs(ink, level) | _rungs(turned, upright.T).T
-    ruling: np.ndarray = level | upright | rungs
+    ruling: np.ndarray = level | upright | rungs | _crossings(rows, columns.T, ink)
     return ruling
 
 
-def _but_for_strokes(lines: np.ndarray, ink: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Level lines without what crosses them, but for the lines `across`: uint8 (H, W)."""
+def _but_for_strokes(lines: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Level lines without what crosses them: uint8 (H, W)."""
     if not lines.any():
         return lines
-    taller = np.ones((_thickness_px(ink & lines) + 2, 1), np.uint8)
-    strokes = cv2.morphologyEx(ink & (1 - across), cv2.MORPH_OPEN, taller)
+    taller = np.ones((_thickness_px(ink & lines & (1 - _standing_alone(ink))) + 2, 1), np.uint8)
+    strokes = cv2.morphologyEx(ink, cv2.MORPH_OPEN, taller)
     return cv2.dilate(lines, np.ones((3, 1), np.uint8)) * (1 - strokes)
+
+
+def _crossings(rows: np.ndarray, columns: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Where level and upright lines meet, each looking like a stroke across the other: uint8 (H, W)."""
+    meeting = cv2.dilate(rows & columns, np.ones((3, 3), np.uint8))
+    if not meeting.any():
+        return meeting
+    side = max(_thickness_px(ink & rows), _thickness_px((ink & columns).T)) + 2
+    solid = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    return meeting * (1 - solid)
 
 
 def _level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:
     """The courses of the level lines, strokes that cross them included: uint8 (H, W)."""
     height, width = darkness.shape
-    thin = max(2, min(height, width) // 100)  # half of what may be a line's width
+    thin = _thin_px(darkness)
     window = max(5, width // _WINDOW) | 1
     wide = cv2.dilate(np.clip(darkness, 0, _DARK), np.ones((3, 1), np.uint8))
     ridge = _ridge(wide, window, 2 * thin + 1)
@@ -59,7 +69,7 @@ def _level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndar
     spans &= stats[:, cv2.CC_STAT_HEIGHT] < 2 * thin + 3 + _SLOPE * width
     spans[0] = False
     if spans.any():
-        bare = 1 - _standing_alone(ink, 2 * thin + 1)
+        bare = 1 - cv2.dilate(_standing_alone(ink), np.ones((3, 5), np.uint8))
         near = _ridge(wide, max(3, window // 3) | 1, 2 * thin + 1, bare)
         for line in np.flatnonzero(spans):
             top, side = stats[line, [cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT]]
@@ -86,13 +96,19 @@ def _rungs(ink: np.ndarray, level: np.ndarray) -> np.ndarray:
     return rungs
 
 
-def _standing_alone(ink: np.ndarray, thickest: int) -> np.ndarray:
+def _standing_alone(ink: np.ndarray) -> np.ndarray:
     """What is taller than a line but far from spanning the picture, such as digits: uint8 (H, W)."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    alone = stats[:, cv2.CC_STAT_HEIGHT] > thickest
+    alone = stats[:, cv2.CC_STAT_HEIGHT] > 2 * _thin_px(ink) + 1
     alone &= stats[:, cv2.CC_STAT_WIDTH] < ink.shape[1] / 2
     alone[0] = False
-    return cv2.dilate(alone[labels].astype(np.uint8), np.ones((3, 5), np.uint8))
+    standing: np.ndarray = alone[labels].astype(np.uint8)
+    return standing
+
+
+def _thin_px(picture: np.ndarray) -> int:
+    """Half of what may be a line's width."""
+    return max(2, int(min(picture.shape)) // 100)
 
 
 def _ridge(wide: np.ndarray, window: int, far: int, bare: np.ndarray | None = None) -> np.ndarray:
@@ -121,4 +137,4 @@ def _thickness_px(lines: np.ndarray) -> int:
     """How thick lines are, uint8 (H, W): most runs of marks down a column; strokes that cross are longer."""
     edges = np.diff(np.pad(lines.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # W, H + 1
     runs = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
-    return round(float(np.percentile(runs, 25))) if len(runs) else 1
+    return max(1, round(float(np.percentile(runs, 25)))) if len(runs) else 1

@@ -8,7 +8,8 @@ import numpy as np
 _MASK = 0.25  # ink above this is part of a shape
 _LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
 _PALEST = 0.5  # the ink of a digit, in shares of the most central one's
-_THINNEST = 0.3  # the strokes of a digit and its parts, in shares of the most central one's
+_THINNEST = 0.25  # the strokes of a digit and its parts, in shares of the most central one's
+_THINNEST_BAR, _SLIM = 0.4, 0.25  # the same for what is slim for its height, like remains of ruling
 _NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
 _PART = 0.03  # of a digit's area: smaller parts are specks
 _ENCLOSED = 0.35  # a shape around another of this share of its height is a frame
@@ -83,18 +84,20 @@ class Pieces:
             return []
         best = self._most_central()
         shade = self.mass / np.maximum(self.area, 1)
+        slim = self.width < _SLIM * self.height
+        thick = self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * self.stroke[best]
         alike = (
             self.usable
             & (self.height > _LOWEST * self.height[best])
             & (self.height < _HIGHEST * self.height[best])
             & (shade > _PALEST * shade[best])
-            & (self.stroke > _THINNEST * self.stroke[best])
+            & thick
             & (~self.touches_edge | self.touches_edge[best])
         )
         alike[best] = True
         groups = self._joined([[int(piece)] for piece in np.flatnonzero(alike)])
         boxes = [self.box(group) for group in groups]
-        for piece in np.flatnonzero(self.usable & ~alike & (self.stroke > _THINNEST * self.stroke[best])):
+        for piece in np.flatnonzero(self.usable & ~alike & thick):
             self._add_part(int(piece), groups, boxes)
         return groups
 
