@@ -13,7 +13,7 @@ _THINNEST_BAR, _SLIM = 0.4, 0.25  # the same for what is slim for its height, li
 _NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
 _PART = 0.03  # of a digit's area: smaller parts are specks
 _ENCLOSED = 0.35  # a shape around another of this share of its height is a frame
-_RIM, _BAR = 0.7, 0.3  # how much of an edge a bar along it takes, and how thick it is for its length
+_CONTACT, _REACH = 0.4, 0.35  # what lies along an edge by this share of its length and reaches in no further
 _JOINED_GAP = 0.06  # of a digit's height: pieces side by side and nearer than this are one digit
 _STACKED_GAP = 0.12  # of their height together: pieces above each other and nearer than this are one,
 _TALLEST = 1.3  # unless that makes a digit this much taller than the tallest other one
@@ -58,14 +58,19 @@ class Pieces:
         return frames
 
     def _along_the_rim(self) -> np.ndarray:
-        """Which pieces are bars along an edge of the picture: the frame of a form's cell, cut through."""
+        """Which pieces lie along an edge of the picture without reaching far in: frames cut through, shadows."""
         height, width = self.ink.shape
-        left_or_right = (self.x <= 1) | (self.x + self.width >= width - 1)
-        top_or_bottom = (self.y <= 1) | (self.y + self.height >= height - 1)
-        upright = left_or_right & (self.height > _RIM * height) & (self.width < _BAR * self.height)
-        level = top_or_bottom & (self.width > _RIM * width) & (self.height < _BAR * self.width)
-        bars: np.ndarray = upright | level
-        return bars
+        side = np.maximum(self.width, self.height)
+        rim = np.zeros(self.count, bool)
+        for edge, reach in (
+            (self.labels[:, :2].max(axis=1), self.width / width),
+            (self.labels[:, -2:].max(axis=1), self.width / width),
+            (self.labels[:2].max(axis=0), self.height / height),
+            (self.labels[-2:].max(axis=0), self.height / height),
+        ):
+            contact = np.bincount(edge, minlength=self.count)
+            rim |= (contact > _CONTACT * side) & (reach < _REACH)
+        return rim
 
     def central_digit(self) -> list[int]:
         """The piece with most ink in the middle and its parts, in a picture that holds one digit."""
