@@ -12,6 +12,9 @@ import numpy as np
 from digitcli.pictures.ruling import find_ruling
 
 _LIGHT_SIDE_PX = 160  # the light changes slowly: this many pixels show it
+_SLOPED_SIDE_PX = 48  # smaller pictures are mostly ink
+_MOSTLY_PAPER = 0.7  # of a picture must fit one smooth light, or it is not known which part is paper
+_SMOOTH = 0.05  # of white: how far paper strays from a smooth light
 _WORK_SIDE_PX = 640  # strokes and noise are measured at this size
 _DARKEST_PAPER = 0.4  # of white; in deeper shadow noise would be lifted to ink
 _MIN_CONTRAST = 0.06  # of the paper's brightness; fainter marks are taken for paper
@@ -77,14 +80,42 @@ def _ink_is_light(grey: np.ndarray) -> bool:
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:
-    """The brightness of the bare paper, (H, W): a closing lifts dark strokes, a median smooths the rest."""
+    """The brightness of the bare paper, (H, W): a closing lifts dark strokes, a median smooths the rest.
+
+    The slope of the light is taken out before, or the closing would carry the brighter side to the rim.
+    """
     small = _reduced(grey, _LIGHT_SIDE_PX)
+    slope = _slope_of_light(small)
+    level = small / slope
+    brightest = float(level.max())
     side = max(small.shape)
     reach = max(3, side // 3 if side >= 64 else side) | 1
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    paper = cv2.medianBlur(_bytes(cv2.morphologyEx(small, cv2.MORPH_CLOSE, brush)), (reach // 2) | 1)
-    size = (grey.shape[1], grey.shape[0])
-    return cv2.resize(paper.astype(np.float32) / 255, size, interpolation=cv2.INTER_LINEAR)
+    closed = cv2.morphologyEx(level / max(brightest, 1e-6), cv2.MORPH_CLOSE, brush)
+    paper = cv2.medianBlur(_bytes(closed), (reach // 2) | 1).astype(np.float32) * (brightest / 255) * slope
+    return cv2.resize(paper, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _slope_of_light(grey: np.ndarray) -> np.ndarray:
+    """A smooth surface through the paper, (H, W), around 1: of second order, fitted without what is darker."""
+    if min(grey.shape) < _SLOPED_SIDE_PX:
+        return np.ones_like(grey)
+    height, width = grey.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
+    values = grey.ravel()
+    kept = np.ones(values.size, bool)
+    for _ in range(4):
+        some = terms[:, kept]
+        weights = np.linalg.lstsq(some @ some.T, some @ values[kept], rcond=None)[0]
+        rest = values - weights @ terms
+        spread = float(np.median(np.abs(rest[kept]))) * 1.5
+        kept = np.abs(rest) <= 3 * max(spread, 1 / 255)
+    if kept.mean() < _MOSTLY_PAPER or spread > _SMOOTH:
+        return np.ones_like(grey)
+    surface = (weights @ terms).reshape(height, width)
+    slope: np.ndarray = np.clip(surface / max(float(np.median(surface)), 1e-3), 0.2, 2.0)
+    return slope
 
 
 def _ink_levels(darkness: np.ndarray) -> tuple[float, float, float, float] | None:
