@@ -24,14 +24,17 @@ def centre_digit(ink: np.ndarray) -> np.ndarray:
     return fit_digit(pieces.cut_out(group) if (group := pieces.central_digit()) else np.zeros_like(ink))
 
 
-def fit_digit(ink: np.ndarray) -> np.ndarray:
-    """All of the ink, float32 (H, W), as one digit: uint8 (28, 28), white on black; zeros for no ink."""
+def fit_digit(ink: np.ndarray, box_px: int = BOX_PX) -> np.ndarray:
+    """All of the ink, float32 (H, W), as one digit: uint8 (28, 28), white on black; zeros for no ink.
+
+    MNIST's box of 20 pixels may be made smaller, for another view of the digit.
+    """
     digit = _cropped(ink)
     if digit is None:
         return np.zeros((SIDE_PX, SIDE_PX), np.uint8)
-    fine = _fitted(_without_hairlines(digit), BOX_PX * _FINE)
+    fine = _fitted(_without_hairlines(digit, box_px), box_px * _FINE)
     missing_px = _STROKE_PX - stroke_px(fine) / _FINE
-    boxed = _fitted(_thickened(fine, missing_px) if missing_px > 0.2 else digit, BOX_PX)
+    boxed = _fitted(_thickened(fine, missing_px, box_px) if missing_px > 0.2 else digit, box_px)
     return _by_centre_of_mass(np.clip(boxed * 255 + 0.5, 0, 255).astype(np.uint8))
 
 
@@ -55,15 +58,15 @@ def _fitted(ink: np.ndarray, side_px: int) -> np.ndarray:
     return cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def _without_hairlines(digit: np.ndarray) -> np.ndarray:
+def _without_hairlines(digit: np.ndarray, box_px: int) -> np.ndarray:
     """Strokes widened to what is one pixel at the fine resolution, lest hairlines pale in the shrinking."""
-    pixels = -(-max(digit.shape) // (BOX_PX * _FINE))
+    pixels = -(-max(digit.shape) // (box_px * _FINE))
     return cv2.dilate(digit, np.ones((pixels, pixels), np.uint8))
 
 
-def _thickened(fine: np.ndarray, missing_px: float) -> np.ndarray:
+def _thickened(fine: np.ndarray, missing_px: float, box_px: int) -> np.ndarray:
     """Strokes wider by `missing_px` of MNIST's pixels once this is fitted into the box, and cropped anew."""
-    brush = round(missing_px * _FINE * BOX_PX / (BOX_PX - missing_px)) + 1
+    brush = round(missing_px * _FINE * box_px / (box_px - missing_px)) + 1
     fine = cv2.copyMakeBorder(fine, brush, brush, brush, brush, cv2.BORDER_CONSTANT, value=0)
     fine = cv2.dilate(fine, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (brush, brush)))
     cropped = _cropped(fine)

@@ -93,11 +93,12 @@ def _paper(grey: np.ndarray) -> np.ndarray:
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     closed = cv2.morphologyEx(level / max(brightest, 1e-6), cv2.MORPH_CLOSE, brush)
     paper = cv2.medianBlur(_bytes(closed), (reach // 2) | 1).astype(np.float32) * (brightest / 255) * slope
-    return cv2.resize(paper, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
+    resized: np.ndarray = cv2.resize(paper, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 def _slope_of_light(grey: np.ndarray) -> np.ndarray:
-    """A smooth surface through the paper, (H, W), around 1: of second order, fitted without what is darker."""
+    """A smooth surface of second order through the paper, (H, W), around 1; what is darker is left out."""
     if min(grey.shape) < _SLOPED_SIDE_PX:
         return np.ones_like(grey)
     height, width = grey.shape

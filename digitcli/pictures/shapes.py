@@ -58,7 +58,7 @@ class Pieces:
         return frames
 
     def _along_the_rim(self) -> np.ndarray:
-        """Which pieces lie along an edge of the picture without reaching far in: frames cut through, shadows."""
+        """Which pieces lie along an edge of the picture and reach not far in: frames cut through, shadows."""
         height, width = self.ink.shape
         side = np.maximum(self.width, self.height)
         rim = np.zeros(self.count, bool)

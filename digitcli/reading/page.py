@@ -14,6 +14,7 @@ from digitcli.pictures import find_ink
 from digitcli.pictures.centring import fit_digit
 from digitcli.pictures.shapes import Box, Pieces
 
+VIEWS_PX = (20, 16)  # the box that each view of a digit is fitted into
 _SIDE_PX = 640  # digits that fill a good part of the picture are looked for at this size
 _LARGE_SIDE_PX = 2560  # and small ones at up to this
 _SMALL_PX = 24  # digits below this height are looked at again in more pixels
@@ -22,12 +23,13 @@ _NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers
 
 @dataclass(frozen=True)
 class Shape:
-    """Something that may be a digit: `box` is x, y, width, height in pixels of the picture, `image` is
-    uint8 (28, 28), white on black, as a network sees it; `cut_off` where it runs out of the picture.
+    """Something that may be a digit: `box` is x, y, width, height in pixels of the picture; `views` are what
+    a network sees of it, uint8 (V, 28, 28), white on black, the first as large as the digits of MNIST are;
+    `cut_off` where it runs out of the picture.
     """
 
     box: Box
-    image: np.ndarray
+    views: np.ndarray
     cut_off: bool
 
 
@@ -76,7 +78,9 @@ def _find(grey: np.ndarray, side_px: int) -> tuple[Page, float]:
 def _shape(pieces: Pieces, group: list[int], scale: float) -> Shape:
     x, y, width, height = (round(side * scale) for side in pieces.box(group))
     cut_off = bool(pieces.touches_edge[group].any())
-    return Shape((x, y, width, height), fit_digit(pieces.cut_out(group)), cut_off)
+    ink = pieces.cut_out(group)
+    views = np.stack([fit_digit(ink, box_px) for box_px in VIEWS_PX])
+    return Shape((x, y, width, height), views, cut_off)
 
 
 def _lines(boxes: list[Box]) -> list[list[int]]:

@@ -18,7 +18,7 @@ from digitcli.errors import PictureError, UsageError
 from digitcli.inference import load_classifier
 from digitcli.pictures import open_pages
 from digitcli.pictures.opening import grey_of_array, grey_of_image
-from digitcli.reading.page import Page, Shape, find_page
+from digitcli.reading.page import VIEWS_PX, Page, Shape, find_page
 from digitcli.reading.results import Digit, Number, Reading, Status, text_of
 from digitcli.reading.sources import Source
 
@@ -28,8 +28,8 @@ PAGES_AT_ONCE = 32  # are read by the network together
 BATCH_SIZE = 256
 MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
 TOP_K = 2
-BLANK_CONFIDENCE = 0.93  # see benchmarks/blank.py
-_TWO_CANDIDATES = 0.8  # where two digits together are this likely, it is one of the two
+BLANK_CONFIDENCE = 0.89  # see benchmarks/blank.py
+_TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two digits together this likely, and the second no less than this
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -122,14 +122,20 @@ class Reader:
 
     def _answer(self, pages: list[_Seen]) -> list[Reading]:
         """The readings of some pages, whose digits go through the network together."""
-        shapes = [shape for seen in pages for shape in _shapes(seen)]
-        images = np.stack([shape.image for shape in shapes]) if shapes else np.zeros((0, 28, 28), np.uint8)
-        probabilities = self.classifier.probabilities(images)
+        probabilities = self._probabilities([shape for seen in pages for shape in _shapes(seen)])
         ends = np.cumsum([len(_shapes(seen)) for seen in pages])
         return [
             self._reading(seen, rows)
             for seen, rows in zip(pages, np.split(probabilities, ends[:-1]), strict=True)
         ]
+
+    def _probabilities(self, shapes: list[Shape]) -> np.ndarray:
+        """What the network thinks of each shape, the mean over its views: (N, 10)."""
+        if not shapes:
+            return np.zeros((0, 10))
+        views = self.classifier.probabilities(np.concatenate([shape.views for shape in shapes]))
+        mean: np.ndarray = views.reshape(len(shapes), len(VIEWS_PX), 10).mean(axis=1)
+        return mean
 
     def _reading(self, seen: _Seen, probabilities: np.ndarray) -> Reading:
         """One page's reading, from the probabilities (N, 10) of its shapes."""
@@ -174,7 +180,7 @@ class Reader:
     def _digit(self, shape: Shape, probabilities: np.ndarray) -> Digit:
         order = np.argsort(-probabilities, kind="stable")[: self.top_k]
         (best, confidence), *others = [(str(digit), float(probabilities[digit])) for digit in order]
-        return Digit(best, confidence, shape.box, tuple(others), shape.image)
+        return Digit(best, confidence, shape.box, tuple(others), shape.views[0])
 
 
 def in_order(
@@ -235,4 +241,6 @@ def _why_unsure(shapes: list[Shape], probabilities: np.ndarray) -> str:
     worst = int(np.argmin(ordered[:, -1]))
     if shapes[worst].cut_off:
         return "cut_off"
-    return "two_candidates" if ordered[worst, -2:].sum() >= _TWO_CANDIDATES else "low_confidence"
+    runner_up, best = ordered[worst, -2:]
+    two = best + runner_up >= _TWO_CANDIDATES and runner_up >= _RIVAL
+    return "two_candidates" if two else "low_confidence"

@@ -16,7 +16,7 @@ SLOPE = np.linspace(0.4, 1, 120, dtype=np.float32)[None] * np.linspace(0.7, 1, 1
 def test_ink_is_one_paper_zero_and_edges_are_soft() -> None:
     ink = find_ink(GREY)
     assert ink.dtype == np.float32 and ink.shape == GREY.shape
-    assert ink[GREY == 0].min() == 1 and ink[GREY == 1].max() == 0
+    assert ink[GREY == 0].min() == 1 and ink[GREY == 1].max() < 1e-4
     assert ((ink > 0.1) & (ink < 0.9)).any()
 
 

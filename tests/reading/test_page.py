@@ -55,9 +55,12 @@ def test_one_digit_is_boxed_and_looks_as_it_does_alone(digit: str) -> None:
     (shape,) = shapes_of(paper)
     x, y, width, height = cv2.boundingRect(255 - paper)
     assert near([shape.box], [(x, y, width, height)])
-    assert shape.image.shape == (28, 28) and shape.image.dtype == np.uint8
-    assert shape.image.max() == 255
-    assert distance(shape.image, digit_from_grey(drawn(digit))) < 4
+    assert shape.views.shape == (2, 28, 28) and shape.views.dtype == np.uint8
+    assert shape.views.max(axis=(1, 2)).tolist() == [255, 255]
+    assert [int(np.ptp(np.nonzero(view > 99)[0])) + 1 for view in shape.views] == pytest.approx(
+        [20, 16], abs=1
+    )
+    assert distance(shape.views[0], digit_from_grey(drawn(digit))) < 4
     assert not shape.cut_off
 
 
@@ -68,7 +71,7 @@ def test_a_row_of_digits_is_one_number_from_left_to_right(gap: float, slope: flo
     assert counts_of(paper) == [10]
     assert near(boxes_of(paper), boxes, 3 + 2 * paper.shape[1] / 640)
     for shape, digit in zip(shapes_of(paper), "0123456789", strict=True):
-        assert distance(shape.image, digit_from_grey(drawn(digit, 150))) < 25
+        assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 25
 
 
 def test_white_on_black_is_found_like_black_on_white() -> None:
@@ -126,7 +129,7 @@ def test_small_writing_in_a_large_picture_is_looked_at_in_more_pixels() -> None:
     found = [shape.box for number in page.numbers for shape in number]
     assert near(found, [(x + 1300, y + 900, w, h) for x, y, w, h in boxes], 5)
     for shape, digit in zip(page.numbers[0], "402917", strict=True):
-        assert distance(shape.image, digit_from_grey(drawn(digit, 45, stroke_px=4))) < 20
+        assert distance(shape.views[0], digit_from_grey(drawn(digit, 45, stroke_px=4))) < 20
 
 
 def test_large_writing_is_looked_at_in_few_pixels() -> None:
@@ -141,7 +144,7 @@ def test_a_digit_filling_the_frame(digit: str) -> None:
     tight = cut_tight(digit)
     (shape,) = shapes_of(tight)
     assert near([shape.box], [(0, 0, tight.shape[1], tight.shape[0])])
-    assert distance(shape.image, digit_from_grey(drawn(digit, 150))) < 12
+    assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 12
 
 
 def test_ink_that_runs_out_of_the_picture_is_cut_off() -> None:
@@ -267,4 +270,4 @@ def test_pictures_of_any_shape_are_looked_at(shape: tuple[int, int]) -> None:
             for found in number:
                 x, y, width, height = found.box
                 assert min(x, y) >= 0 and min(width, height) >= 0
-                assert found.image.shape == (28, 28)
+                assert found.views.shape == (2, 28, 28)

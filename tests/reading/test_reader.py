@@ -12,7 +12,7 @@ from PIL import Image
 
 from digitcli.errors import PictureError, UsageError
 from digitcli.reading import reader as reader_module
-from digitcli.reading.page import Page, Shape, find_page
+from digitcli.reading.page import VIEWS_PX, Page, Shape, find_page
 from digitcli.reading.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
 from digitcli.reading.results import Reading
 from digitcli.reading.sources import Source
@@ -43,8 +43,9 @@ def sure(softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> Cal
 
     def load(*rows: list[float], **options: object) -> Reader:
         reader = softmax(**options)
+        views = np.repeat(np.array(rows), len(VIEWS_PX), axis=0)
         monkeypatch.setattr(
-            reader.classifier, "probabilities", lambda images: np.resize(np.array(rows), (len(images), 10))
+            reader.classifier, "probabilities", lambda images: np.resize(views, (len(images), 10))
         )
         return reader
 
@@ -344,8 +345,21 @@ def test_pictures_and_ink_are_kept_only_when_asked_for(softmax: Callable[..., Re
 def test_a_digit_keeps_the_image_that_the_network_saw(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = np.full((28, 28), 7, np.uint8)
-    shape = Shape((1, 2, 3, 4), image, False)
+    views = np.full((2, 28, 28), 7, np.uint8)
+    shape = Shape((1, 2, 3, 4), views, False)
     monkeypatch.setattr(reader_module, "find_page", lambda grey: Page(((shape,),), grey))
     (digit,) = softmax().read(PAPER).digits
-    assert digit.box == (1, 2, 3, 4) and digit.image is image
+    assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, views[0])
+
+
+def test_the_views_of_a_digit_are_averaged(
+    sure: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = sure()
+    seen = iter([likely(d3=0.9, d5=0.1), likely(d3=0.5, d5=0.5)])
+    monkeypatch.setattr(
+        reader.classifier, "probabilities", lambda images: np.array([next(seen) for _ in images])
+    )
+    (digit,) = reader.read(drawn("3")).digits
+    assert (digit.digit, digit.confidence) == ("3", pytest.approx(0.7))
+    assert digit.alternatives == (("5", pytest.approx(0.3)),)
