@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,8 @@ SHOWN_AT = 0.6  # of the training, the live view is caught
 
 def main() -> None:
     """Draw them all."""
-    DOCS.mkdir(exist_ok=True)
-    draw("predict", "digitcli predict image.png", lambda: predict([str(ROOT / "image.png")]))
+    os.chdir(ROOT)
+    draw("predict", "digitcli predict image.png", lambda: predict(["image.png"]))
     draw("evaluate", "digitcli evaluate cnn", lambda: evaluate(["cnn"]))
     (DOCS / "annotated.png").write_bytes(annotated(DOCS / "pictures" / "page.jpg"))
     draw("models", "digitcli models", models)

@@ -16,6 +16,9 @@ import pytest
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads only get in one another's way
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -93,12 +93,14 @@ def open_pages(
             yield None, error
             return
         pages = _pages(image)
+        several = len(pages) > 1
         for number, index in enumerate(pages, 1):
             try:
-                page: np.ndarray | PictureError = _read(image, index, name, max_pixels)
+                of_page = f"{name}, page {number}," if several else name
+                page: np.ndarray | PictureError = _read(image, index, of_page, max_pixels)
             except PictureError as error:
                 page = error
-            yield (number if len(pages) > 1 else None), page
+            yield (number if several else None), page
 
 
 def grey_of_image(image: Image.Image) -> np.ndarray:

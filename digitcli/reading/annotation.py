@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -25,19 +26,15 @@ class Annotator:
     """Writes a picture for each reading into a folder, none over another: `photo.jpg` gives `photo.jpg.png`.
 
     Raises:
-        OutputError: the folder cannot be made, or holds something and `force` is not given.
+        OutputError: the folder is none, or holds something and `force` is not given.
     """
 
     def __init__(self, folder: Path, force: bool = False) -> None:
         self.folder = folder
         self._taken: set[str] = set()
         self._again: dict[str, int] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            taken = not force and any(folder.iterdir())
-        except OSError as error:
-            cause = f"The folder {folder} cannot be used: {error.strerror or error}."
-            raise OutputError(cause, "Name another folder.") from error
+        with self._faults():
+            taken = folder.exists() and any(folder.iterdir()) and not force
         if taken:
             raise OutputError(f"The folder {folder} is not empty.", "Name another folder, or give --force.")
 
@@ -45,12 +42,22 @@ class Annotator:
         """The same readings; the picture of each is written as it passes, where it has one.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be made or written.
         """
+        with self._faults():
+            self.folder.mkdir(parents=True, exist_ok=True)
         for reading in readings:
             if reading.picture is not None:
                 write_whole(self.folder / self._name(reading), annotate(reading))
             yield reading
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            cause = f"The folder {self.folder} cannot be used: {error.strerror or error}."
+            raise OutputError(cause, "Name another folder.") from error
 
     def _name(self, reading: Reading) -> str:
         legible = os.fsencode(Path(reading.file).name or "picture").decode(errors="replace")

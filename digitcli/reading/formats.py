@@ -58,5 +58,6 @@ def _csv(readings: Iterable[Reading]) -> Iterator[str]:
 
 
 def _harmless(value: object) -> object:
-    """A file name that a spreadsheet would take for a formula gets a quote before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    """A file name that a spreadsheet would take for a formula gets a quote before it; `-` alone is none."""
+    formula = isinstance(value, str) and value != "-" and value.startswith(_FORMULA_STARTS)
+    return f"'{value}" if formula else value

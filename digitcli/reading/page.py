@@ -33,6 +33,9 @@ class Shape:
     cut_off: bool
 
 
+Numbers = tuple[tuple[Shape, ...], ...]
+
+
 @dataclass(frozen=True)
 class Page:
     """The numbers of a picture in reading order, each a row of shapes, and the ink they were found in.
@@ -40,7 +43,7 @@ class Page:
     `ink` is float32 (H, W), smaller than the picture where that was large.
     """
 
-    numbers: tuple[tuple[Shape, ...], ...]
+    numbers: Numbers
     ink: np.ndarray
 
 

@@ -18,7 +18,7 @@ from digitcli.errors import PictureError, UsageError
 from digitcli.inference import load_classifier
 from digitcli.pictures import open_pages
 from digitcli.pictures.opening import grey_of_array, grey_of_image
-from digitcli.reading.page import VIEWS_PX, Page, Shape, find_page
+from digitcli.reading.page import VIEWS_PX, Numbers, Page, Shape, find_page
 from digitcli.reading.results import Digit, Number, Reading, Status, text_of
 from digitcli.reading.sources import Source
 
@@ -41,8 +41,14 @@ class _Seen:
 
     file: str
     page: int | None
-    found: Page | PictureError
-    picture: np.ndarray | None
+    found: Numbers | PictureError
+    picture: np.ndarray | None = None
+    ink: np.ndarray | None = None
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """All shapes in reading order."""
+        return [] if isinstance(self.found, PictureError) else [shape for row in self.found for shape in row]
 
 
 class Reader:
@@ -104,7 +110,7 @@ class Reader:
             shapes = 0
             for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures):
                 waiting += pages
-                shapes += sum(len(_shapes(seen)) for seen in pages)
+                shapes += sum(len(seen.shapes) for seen in pages)
                 if len(waiting) >= PAGES_AT_ONCE or shapes >= self.classifier.batch_size:
                     yield from self._answer(waiting)
                     waiting, shapes = [], 0
@@ -116,14 +122,20 @@ class Reader:
         name = _name(picture)
         for number, page in _open(picture):
             if isinstance(page, PictureError):
-                yield _Seen(name, number, page, None)
+                yield _Seen(name, number, page)
+                continue
+            found = _found(page, name)
+            if isinstance(found, PictureError):
+                yield _Seen(name, number, found)
+            elif self.keep_pictures:
+                yield _Seen(name, number, found.numbers, page, found.ink)
             else:
-                yield _Seen(name, number, _found(page, name), page if self.keep_pictures else None)
+                yield _Seen(name, number, found.numbers)
 
     def _answer(self, pages: list[_Seen]) -> list[Reading]:
         """The readings of some pages, whose digits go through the network together."""
-        probabilities = self._probabilities([shape for seen in pages for shape in _shapes(seen)])
-        ends = np.cumsum([len(_shapes(seen)) for seen in pages])
+        probabilities = self._probabilities([shape for seen in pages for shape in seen.shapes])
+        ends = np.cumsum([len(seen.shapes) for seen in pages])
         return [
             self._reading(seen, rows)
             for seen, rows in zip(pages, np.split(probabilities, ends[:-1]), strict=True)
@@ -139,19 +151,17 @@ class Reader:
 
     def _reading(self, seen: _Seen, probabilities: np.ndarray) -> Reading:
         """One page's reading, from the probabilities (N, 10) of its shapes."""
-        page = seen.found
-        if isinstance(page, PictureError):
-            return self._result(seen, "error", page.reason, None, None)
-        if not page.numbers:
+        found = seen.found
+        if isinstance(found, PictureError):
+            return self._result(seen, "error", found.reason, None, None)
+        if not found:
             return self._result(seen, "blank", "blank", "", BLANK_CONFIDENCE)
         rows = iter(probabilities)
-        numbers = tuple(
-            Number(tuple(self._digit(shape, next(rows)) for shape in shapes)) for shapes in page.numbers
-        )
+        numbers = tuple(Number(tuple(self._digit(shape, next(rows)) for shape in shapes)) for shapes in found)
         confidence = float(np.prod(probabilities.max(axis=1)))
         if confidence >= self.min_confidence:
             return self._result(seen, "read", None, text_of(numbers), confidence, numbers)
-        reason = _why_unsure(_shapes(seen), probabilities)
+        reason = _why_unsure(seen.shapes, probabilities)
         return self._result(seen, "refused", reason, text_of(numbers), confidence, numbers)
 
     def _result(
@@ -174,7 +184,7 @@ class Reader:
             model=self.classifier.name,
             error=seen.found if isinstance(seen.found, PictureError) else None,
             picture=seen.picture,
-            ink=seen.found.ink if self.keep_pictures and isinstance(seen.found, Page) else None,
+            ink=seen.ink,
         )
 
     def _digit(self, shape: Shape, probabilities: np.ndarray) -> Digit:
@@ -198,12 +208,6 @@ def in_order(
     finally:
         for future in running:
             future.cancel()
-
-
-def _shapes(seen: _Seen) -> list[Shape]:
-    return (
-        [] if isinstance(seen.found, PictureError) else [shape for row in seen.found.numbers for shape in row]
-    )
 
 
 def _name(picture: Picture | Source) -> str:

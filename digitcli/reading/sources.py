@@ -48,14 +48,15 @@ def listed_sources(names: Iterable[str]) -> Iterator[Source]:
 
 
 def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
-    """The names in an open list, one at a time; empty ones are left out.
+    """The names in an open list, one at a time, as soon as they are there; empty ones are left out.
 
     Raises:
         InputError: the list cannot be read.
     """
     rest = b""
+    read = getattr(stream, "read1", stream.read)
     try:
-        while block := stream.read(65536):
+        while block := read(65536):
             *whole, rest = (rest + block).split(separator)
             yield from _decoded(whole, separator)
     except OSError as error:

@@ -236,6 +236,7 @@ def test_a_broken_page_loses_no_other() -> None:
     (_, first), (number, second), (_, third) = open_pages(broken)
     assert shows(first, "3") and shows(third, "9")
     assert number == 2 and isinstance(second, PictureError) and second.reason in REASONS
+    assert "page 2" in str(second)
 
 
 def test_a_chain_of_pages_that_breaks_off_ends_there() -> None:

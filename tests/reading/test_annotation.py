@@ -146,9 +146,11 @@ def test_readings_are_written_as_they_pass(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
-    Annotator(tmp_path / "deep" / "below")
-    assert (tmp_path / "deep" / "below").is_dir()
-    Annotator(tmp_path / "deep" / "below")
+    folder = tmp_path / "deep" / "below"
+    annotator = Annotator(folder)
+    assert not (tmp_path / "deep").exists()
+    assert list(annotator.write_all([])) == [] and folder.is_dir()
+    assert list(Annotator(folder).write_all([])) == []
 
 
 def test_a_folder_that_holds_something_wants_force(tmp_path: Path) -> None:
@@ -163,4 +165,4 @@ def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) ->
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputError, match="cannot be used"):
-            Annotator(folder, force=True)
+            list(Annotator(folder, force=True).write_all([]))

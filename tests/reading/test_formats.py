@@ -86,7 +86,8 @@ def test_what_a_spreadsheet_takes_for_a_formula_gets_a_quote(start: str) -> None
     assert rows_of("".join(as_text([reading(name)], "csv")))[1][0] == f"'{name}"
 
 
-def test_digits_and_numbers_get_no_quote() -> None:
+def test_digits_numbers_and_standard_input_get_no_quote() -> None:
+    assert rows_of("".join(as_text([reading("-")], "csv")))[1][0] == "-"
     row = rows_of("".join(as_text([reading("a.png", "0042 7")], "csv")))[1]
     assert row[4:7] == ["0042 7", "0042 7", "0.5"]
 

@@ -177,8 +177,8 @@ class Blocks(io.BytesIO):
         super().__init__(content)
         self.block_bytes = block_bytes
 
-    def read(self, size: int | None = -1) -> bytes:
-        return super().read(self.block_bytes)
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(self.block_bytes)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 7, 1000])
@@ -212,9 +212,21 @@ def test_a_list_is_read_as_it_is_asked_for() -> None:
     assert stream.tell() < 200_000
 
 
+def test_a_name_is_read_as_soon_as_it_is_there() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a.png\nb.p")
+    with os.fdopen(reading, "rb") as stream:
+        names = read_list(stream)
+        assert next(names) == "a.png"
+        os.write(writing, b"ng\n")
+        assert next(names) == "b.png"
+        os.close(writing)
+        assert list(names) == []
+
+
 def test_a_list_that_cannot_be_read_is_an_input_error() -> None:
     class Broken(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
+        def read1(self, size: int | None = -1) -> bytes:
             raise OSError(21, "Is a directory")
 
     with pytest.raises(InputError, match="Is a directory"):
