@@ -217,7 +217,7 @@ def _header(metadata: dict[str, str], path: Path) -> Header:
         for entry in dataclasses.fields(Header):
             if not isinstance(getattr(header, entry.name), HEADER_TYPES[str(entry.type).split("[")[0]]):
                 raise TypeError(f"{entry.name} is {getattr(header, entry.name)!r}")
-        if not 0 < header.temperature < float("inf"):
+        if not 1e-3 <= header.temperature <= 1e3:
             raise ValueError(f"temperature is {header.temperature}")
         for name, value in header.metrics.items():
             if not isinstance(value, int | float | None):

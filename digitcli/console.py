@@ -80,9 +80,11 @@ def show_json(result: Any) -> None:
 
 def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows with the same keys as CSV on stdout, after a row of the keys; None is empty."""
-    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    print(text.getvalue(), end="")
 
 
 def show_table(table: RenderableType) -> None:
@@ -126,6 +128,11 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
     )
+
+
+def counted(number: int, name: str) -> str:
+    """A number of things, e.g. 1 digit, 7,291 digits."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def thousands(number: int | None) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
-OUT_OF_MEMORY = "out of memory|allocate memory"
+OUT_OF_MEMORY = "out of memory|not enough memory|allocate memory|ALLOC_FAILED|bad_alloc"
 TOLERANCE = 1e-3  # of the largest logit; rounding differs between devices by 1e-5 or so
 
 

@@ -38,15 +38,19 @@ class Classifier:
         self.device = device
         self.batch_size = batch_size
         self._network = network
-        self._temperature = headers[0].temperature if len(headers) == 1 else 1.0  # an average is calibrated
+        self._temperature = headers[0].temperature if len(headers) == 1 else 1.0  # `Average` knows its own
 
     def logits(
         self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
     ) -> npt.NDArray[np.float32]:
-        """Calibrated logits (N, 10) of images (N, 28, 28), uint8 with ink 255: trust their softmax.
+        """Logits (N, 10) of images (N, 28, 28), uint8 with ink 255, divided by the model's temperature.
 
-        `on_progress` is told the number of images done, batch by batch. Where memory does not suffice, the
-        batch is halved for good.
+        Of several models it is the logarithm of the mean of their calibrated probabilities. `on_progress` is
+        told the number of images done, batch by batch. Where memory does not suffice, the batch is halved
+        for good.
+
+        Raises:
+            ModelError: the weights are such that the logits are no finite numbers.
         """
         parts: list[npt.NDArray[np.float32]] = []
         done = 0
@@ -59,12 +63,14 @@ class Classifier:
                     raise
                 self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
                 continue
+            if not np.isfinite(parts[-1]).all():
+                raise ModelError(f"{self.name} answers with what is no number.", "Fetch or train it again.")
             done += len(batch)
             on_progress(done)
         return np.concatenate(parts) if parts else np.zeros((0, 10), np.float32)
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Calibrated probabilities (N, 10) of images (N, 28, 28), uint8 with ink 255."""
+        """Probabilities (N, 10) of images (N, 28, 28), uint8 with ink 255: the softmax of the logits."""
         logits = self.logits(images)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: npt.NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
@@ -87,7 +93,7 @@ def load_classifier(*names: str, device: str = "auto", batch_size: int = BATCH_S
     members = _open_all(names)
     if members[0][1].task != "digit":
         raise ModelError(f"{names[0]} reads lines, not single digits.", "Name a model of the task digit.")
-    network = _on_device(members, chosen)
+    network = place_network(_averaged(members), chosen)
     name = "+".join(checkpoint_id(name) for name in names)
     return Classifier(network, name, tuple(header for _, header in members), chosen, batch_size)
 
@@ -96,13 +102,16 @@ def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
     """The trained network of that name, in evaluation mode; several names are averaged.
 
     A name is a shipped name (`cnn`), a checkpoint file or a run folder. The network takes images
-    (N, 1, 28, 28), float32 in [0, 1] with ink 1, and gives logits (N, 10).
+    (N, 1, 28, 28), float32 in [0, 1] with ink 1, and gives logits (N, 10): those of training, or for several
+    names the logarithm of the mean of their calibrated probabilities.
 
     Raises:
+        UsageError: no name, or not the name of a device.
         ModelError: no such model, a damaged or foreign file, or models of different tasks.
-        EnvironmentFault: the device computes wrongly.
+        EnvironmentFault: the device is not there or computes wrongly.
     """
-    return _on_device(_open_all(names), torch.device(device))
+    chosen = choose_device(str(device))
+    return place_network(_averaged(_open_all(names)), chosen)
 
 
 def _open_all(names: tuple[str, ...]) -> list[tuple[nn.Module, Header]]:
@@ -114,8 +123,16 @@ def _open_all(names: tuple[str, ...]) -> list[tuple[nn.Module, Header]]:
     return members
 
 
-def _on_device(members: list[tuple[nn.Module, Header]], device: torch.device) -> nn.Module:
-    network = members[0][0] if len(members) == 1 else Average(members)
+def _averaged(members: list[tuple[nn.Module, Header]]) -> nn.Module:
+    return members[0][0] if len(members) == 1 else Average(members)
+
+
+def place_network(network: nn.Module, device: torch.device) -> nn.Module:
+    """The same network on a device, in evaluation mode, its weights in the order that computes fastest.
+
+    Raises:
+        EnvironmentFault: the device computes wrongly.
+    """
     if device.type == "mps" and not agrees_with_cpu(network, device):
         raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

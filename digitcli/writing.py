@@ -18,13 +18,15 @@ def check_writable(path: Path, force: bool) -> None:
         OutputError: it is there already and `force` is not given, or its folder cannot be written.
     """
     try:
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()  # tells a link that leads back to itself
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name a file.")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is a pipe or a device.", "Name a file, or leave the output to stdout.")
         if path.exists() and not force:
             raise OutputError(f"{path} is there already.", "Name another file, or replace it with --force.")
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except (OSError, ValueError) as error:
         cause = f"{path} cannot be written: {getattr(error, 'strerror', None) or error}."

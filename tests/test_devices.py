@@ -64,3 +64,19 @@ def test_a_wrong_device_is_found_out() -> None:
 
 def test_a_device_that_lacks_an_operation_is_not_trusted() -> None:
     assert not devices.agrees_with_cpu(create_model("cnn"), torch.device("meta"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
+    ],
+)
+def test_running_out_of_memory_is_known_by_its_words(message: str) -> None:
+    assert devices.is_out_of_memory(RuntimeError(message))
+    assert not devices.is_out_of_memory(RuntimeError("shapes do not match"))

@@ -114,6 +114,7 @@ def test_a_network_without_parameters_answers(digits: Digits) -> None:
 
 def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "agrees_with_cpu", lambda network, device: False)
+    monkeypatch.setattr(inference, "choose_device", torch.device)
     with pytest.raises(EnvironmentFault, match="MPS"):
         load_model("cnn", device="mps")
 
@@ -186,3 +187,20 @@ def test_a_line_model_is_no_classifier(tmp_path: Path) -> None:
         load_classifier(str(saved(tmp_path / "line.safetensors", task="line")), device="cpu")
     with pytest.raises(UsageError, match="--batch-size"):
         load_classifier("cnn", batch_size=0)
+
+
+def test_weights_that_give_no_numbers_are_a_model_error(tmp_path: Path, digits: Digits) -> None:
+    tensors = {
+        name: torch.full_like(tensor, 3e38) for name, tensor in create_model("softmax").state_dict().items()
+    }
+    write_checkpoint(tmp_path / "big.safetensors", Header(architecture="softmax"), tensors)
+    classifier = load_classifier(str(tmp_path / "big.safetensors"), device="cpu")
+    with pytest.raises(ModelError, match="no number"):
+        classifier.probabilities(digits.images[:3])
+
+
+def test_a_model_is_loaded_onto_devices_that_are_there() -> None:
+    with pytest.raises(UsageError, match="no device named"):
+        load_model("cnn", device="abacus")
+    with pytest.raises(EnvironmentFault, match="no device 'cuda:99'"):
+        load_model("cnn", device="cuda:99")

@@ -80,9 +80,9 @@ def test_the_example_pictures_are_read_right() -> None:
 
 def test_the_tree_is_the_tree() -> None:
     tree = next(block for block in blocks("") if block.startswith("digitcli/"))
-    named = set(re.findall(r"\b\w+\.py\b", tree))
+    named = sorted(re.findall(r"\b\w+\.py\b", tree))
     files = [*(ROOT / "digitcli").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
-    assert named == {path.name for path in files if not path.name.startswith("__")}
+    assert named == sorted(path.name for path in files if not path.name.startswith("__"))
 
 
 def test_every_figure_is_filled_in() -> None:

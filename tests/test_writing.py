@@ -108,3 +108,11 @@ def test_a_folder_that_cannot_be_written_is_found_out(
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(OutputError, match="Permission denied"):
         check_writable(tmp_path / "new.csv", force=True)
+
+
+def test_a_link_that_leads_back_to_itself_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_writable(tmp_path / "loop.json", force=True)
+    (tmp_path / "dangling.json").symlink_to("nothing.json")
+    check_writable(tmp_path / "dangling.json", force=False)

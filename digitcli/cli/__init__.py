@@ -17,9 +17,10 @@ from digitcli.cli.benchmark import benchmark
 from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
 from digitcli.cli.predict import predict
+from digitcli.cli.signals import interrupt_on_signals
 from digitcli.cli.train import train
 from digitcli.devices import is_out_of_memory
-from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
+from digitcli.errors import DigitcliError, EnvironmentFault, OutputError
 
 EPILOG = (
     "Exit codes: 0 done · 1 internal error · 2 usage · 3 no input could be read · 4 some inputs failed · "
@@ -75,7 +76,8 @@ def exit_code_of_run() -> int:
     """Run the command that the arguments name; every failure is shown here and nowhere else."""
     try:
         try:
-            get_command(app)(prog_name="digitcli")  # calling the app itself would take the excepthook
+            with interrupt_on_signals():
+                get_command(app)(prog_name="digitcli")  # calling the app itself would take the excepthook
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):
                 raise end.__context__ from None
@@ -88,8 +90,6 @@ def exit_code_of_run() -> int:
         return 141
     except DigitcliError as error:
         return _fail(error)
-    except KeyboardInterrupt:
-        return _fail(Interrupted(2, "Stopped.", "Nothing was under way that needs to be saved."))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -33,11 +33,11 @@ class Picture:
         """Half blocks with two colours, or shades."""
         columns = min(self.columns, options.max_width)
         rows = max(1, round(self.pixels.shape[0] * columns / self.pixels.shape[1] / 2))
-        if console.color_system and not console.no_color:
+        unicode = options.encoding.startswith("utf")
+        if unicode and console.color_system and not console.no_color:
             yield from _half_blocks(_scaled(self.pixels, columns, 2 * rows))
         else:
-            shades = SHADES if options.encoding.startswith("utf") else ASCII_SHADES
-            yield from _shades(_scaled(self.pixels, columns, rows), shades)
+            yield from _shades(_scaled(self.pixels, columns, rows), SHADES if unicode else ASCII_SHADES)
 
 
 def _scaled(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

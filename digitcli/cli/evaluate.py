@@ -10,6 +10,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
 from digitcli.cli.completion import complete_dataset, complete_device, complete_shipped
+from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import PartialInputError, QualityError, UsageError
 from digitcli.evaluation.parts import Split
@@ -120,8 +121,8 @@ def evaluate(
         )
     if result.unreadable:
         raise PartialInputError(
-            f"{result.unreadable} files of '{result.data}' could not be used; the others were.",
-            "Mend or remove them; the first are named above.",
+            f"Of '{result.data}' {result.unreadable:,} could not be used; the others were.",
+            "Mend or remove what is named above.",
         )
 
 
@@ -152,9 +153,9 @@ def _check(
 
 def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
     """Load torch only now."""
-    with console.err.status("Loading PyTorch"):
+    with console.err.status("Loading PyTorch"), wait_with_signals():
+        from digitcli.cli.evaluation_view import EvaluationProgress
         from digitcli.evaluation import report
-    from digitcli.cli.evaluation_view import EvaluationProgress
 
     with EvaluationProgress() as progress:
         return report.evaluate(models, on_event=progress, **chosen)

@@ -21,6 +21,7 @@ from digitcli.evaluation.report import EvaluationResult
 PICTURE_COLUMNS, GAP_COLUMNS = 28, 2
 RIGHT, WRONG = ((26, 44, 66), (120, 190, 255)), ((66, 36, 28), (255, 140, 90))  # from few to all of a row
 CORNER = "is \\ read as "
+CONFUSED = 12  # pairs that a narrow terminal shows
 BLACK, WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
 
 
@@ -65,13 +66,19 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
     interval = f"{100 * result.accuracy_low:.2f} to {console.percent(result.accuracy_high)}"
     figures = {
         "model": result.model,
-        "data": f"{result.data}, {result.split}: {result.n:,} digits",
-        "trained on": f"{result.overlap:,} of these digits" if result.overlap else "",
+        "data": f"{result.data}, {result.split}: {console.counted(result.n, 'digit')}",
+        "trained on": _trained_on(result.overlap),
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; 95 % interval {interval}",
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "device": result.device,
     }
     return {name: value for name, value in figures.items() if value}
+
+
+def _trained_on(overlap: int | None) -> str:
+    if overlap is None:
+        return "not known; the training digits are not at hand"
+    return f"{overlap:,} of these digits" if overlap else ""
 
 
 def _scores_table(rows: Sequence[ClassScores]) -> Table:
@@ -87,6 +94,8 @@ def _scores_table(rows: Sequence[ClassScores]) -> Table:
 def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
     """Digits in rows, answers in columns; blue is right, red is wrong, the brighter the more of the row."""
     width = max(4, *(len(str(count)) + 1 for row in confusion for count in row))
+    if len(CORNER) + 10 * (width + 1) > console.out.width:
+        return _most_confused(confusion)
     table = Table.grid()
     table.add_row(Text(CORNER, "bold"), *(Text(f"{answer:>{width}} ", "bold") for answer in range(10)))
     for digit, counts in enumerate(confusion):
@@ -94,6 +103,22 @@ def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
             _heat_cell(count, sum(counts), digit == answer, width) for answer, count in enumerate(counts)
         ]
         table.add_row(Text(f"{digit:>{len(CORNER) - 1}} ", "cyan"), *cells)
+    return table
+
+
+def _most_confused(confusion: Sequence[Sequence[int]]) -> Table:
+    """What is most often read as what, for where there is no room for all."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("is", "read as", "times"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    wrong = [
+        (count, digit, answer)
+        for digit, row in enumerate(confusion)
+        for answer, count in enumerate(row)
+        if count and digit != answer
+    ]
+    for count, digit, answer in sorted(wrong, key=lambda pair: -pair[0])[:CONFUSED]:
+        table.add_row(f"[cyan]{digit}[/]", str(answer), f"{count:,}")
     return table
 
 

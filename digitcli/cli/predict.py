@@ -13,7 +13,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
 from digitcli.cli.completion import complete_device, complete_shipped
-from digitcli.cli.signals import interrupt_on_signals, wait_with_signals
+from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.reading.formats import format_of
@@ -125,7 +125,7 @@ def predict(
     _check_inputs(inputs, from_list, null)
     _check(models, device, min_confidence, annotate, output, force, form)
     chosen: dict[str, Any] = {"batch_size": batch_size, "min_confidence": min_confidence, "top_k": top_k}
-    with interrupt_on_signals(), ExitStack() as stack:
+    with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
         annotator = _open_annotator(annotate, force) if annotate else None
         with console.err.status("Loading PyTorch"), wait_with_signals():

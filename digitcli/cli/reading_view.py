@@ -151,7 +151,8 @@ def draw_steps(reading: Reading) -> Group:
     if not reading.digits:
         return Group(road, Text("3  nothing is written here"))
     digits = Columns([_large_cell(digit) for digit in reading.digits], padding=(0, 2, 1, 0))
-    return Group(road, Text("3  each digit as the network sees it, centred in 28 x 28 pixels"), digits)
+    third = "3  each digit as the network sees it, centred in 28 x 28 pixels (and once more a little smaller)"
+    return Group(road, Text(third), digits)
 
 
 def _large_cell(digit: Digit) -> Group:

@@ -9,7 +9,7 @@ from typer import Option, echo
 
 from digitcli import console
 from digitcli.cli.completion import complete_architecture, complete_dataset, complete_device
-from digitcli.cli.signals import stop_on_signals
+from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.training_view import TrainingView
 from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
 from digitcli.devices import check_device_name
@@ -187,7 +187,7 @@ def _run(
     dry_run: bool,
 ) -> TrainResult:
     """Load torch only now."""
-    with console.err.status("Loading PyTorch"):
+    with console.err.status("Loading PyTorch"), wait_with_signals():
         from digitcli.training import loop
 
     with TrainingView() as view, stop_on_signals() as stop_signal:

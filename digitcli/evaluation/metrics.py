@@ -24,15 +24,15 @@ def nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
 
 
 def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
-    """Expected calibration error over 15 bins that hold equally many predictions.
+    """Expected calibration error over 15 bins that hold equally many predictions, in any order.
 
     Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017; equal-mass bins as in
     Nguyen & O'Connor, "Posterior calibration and exploratory analysis for natural language processing
     models", 2015.
     """
     confidence, predicted = (logits / temperature).softmax(dim=-1).max(dim=-1)
-    order = confidence.argsort(stable=True)
-    right = (predicted == labels).float()[order]
+    order = confidence.argsort()
+    right = _shared_by_equals((predicted == labels).float(), confidence)[order]
     gaps = [
         len(bin_right) * (bin_right.mean() - bin_confidence.mean()).abs()
         for bin_right, bin_confidence in zip(
@@ -41,6 +41,13 @@ def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
         if len(bin_right)
     ]
     return float(torch.stack(gaps).sum() / len(labels))
+
+
+def _shared_by_equals(right: Tensor, confidence: Tensor) -> Tensor:
+    """`right` with each value the mean over all predictions of the same confidence, which no order parts."""
+    _, group, sizes = confidence.unique(return_inverse=True, return_counts=True)
+    means: Tensor = torch.zeros(len(sizes)).index_add_(0, group, right) / sizes
+    return means.index_select(0, group)
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
@@ -52,7 +59,7 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     share, weight = right / n, Z_95**2 / n
     centre = (share + weight / 2) / (1 + weight)
     half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (centre - half if right else 0.0), (centre + half if right < n else 1.0)
 
 
 def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from digitcli.config import TrainConfig
 from digitcli.data.digits import Dataset, Digits
 from digitcli.data.sources import load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
+from digitcli.errors import UsageError
 from digitcli.evaluation.events import DigitsDone, Notice, OnEvent
 from digitcli.evaluation.metrics import (
     ClassScores,
@@ -92,8 +94,8 @@ class EvaluationResult:
 
 
 def evaluate(
-    models: str | Sequence[str] = DEFAULT_MODEL,
-    data: str = TrainConfig.data,
+    models: str | Path | Sequence[str | Path] = DEFAULT_MODEL,
+    data: str | Path = TrainConfig.data,
     *,
     split: Split | None = None,
     device: str = "auto",
@@ -109,12 +111,17 @@ def evaluate(
     The result keeps the `worst` mistakes.
 
     Raises:
-        UsageError: no model, an unknown dataset or device, or a batch below 1.
+        UsageError: no model, an unknown dataset, split or device, a batch below 1, or fewer than no mistakes.
         InputError: the data cannot be read, or are too few for the split.
         ModelError: no such model, or one that is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the data need, is not there.
     """
-    names = (models,) if isinstance(models, str) else tuple(models)
+    names = [str(name) for name in ([models] if isinstance(models, str | Path) else models)]
+    data = str(data)
+    if split not in (None, *get_args(Split)):
+        raise UsageError(f"There is no split '{split}'.", f"Take one of {', '.join(get_args(Split))}.")
+    if worst < 0:
+        raise UsageError(f"--worst is {worst}.", "It must be at least 0.")
     classifier = load_classifier(*names, device=device, batch_size=batch_size)
     dataset = _load(data, on_event)
     split = split or default_split(dataset, classifier.headers)
@@ -122,7 +129,8 @@ def evaluate(
     checkpoints = zip(map(find_checkpoint, names), classifier.headers, strict=True)
     overlap = count_overlap(digits, dataset, checkpoints)
     if overlap:
-        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {classifier.name}"
+        trained = f"{'one of ' if len(names) > 1 else ''}{classifier.name}"
+        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {trained}"
         on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
     logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
     return _result(

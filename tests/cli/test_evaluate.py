@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,7 +113,7 @@ def test_a_heat_cell_shows_one_mistake_in_a_thousand_and_hides_none() -> None:
     ]
     reds = [shade.bgcolor.triplet.red for shade in shades]
     assert reds == sorted(set(reds)) and reds[0] > 90
-    assert evaluation_view._heat_cell(0, 0, is_right=True, width=4).plain.strip() in "·."
+    assert evaluation_view._heat_cell(0, 0, is_right=True, width=4).plain.strip() in ("·", ".")
 
 
 def test_csv_has_a_row_an_image(digitcli: Run, model: str, data: str, tmp_path: Path) -> None:
@@ -228,3 +230,41 @@ def test_the_figures_are_shown_even_if_a_full_disk_keeps_them_from_being_saved(
     assert done.returncode == 7, done.stderr
     assert json.loads(done.stdout)["n"] == 6
     assert "cannot be written" in done.stderr and not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_with_a_word_and_its_code(number: signal.Signals) -> None:
+    script = (
+        "import signal, sys\n"
+        "from digitcli.cli import main\n"
+        "from digitcli.evaluation import report\n"
+        f"report.evaluate = lambda *given, **named: signal.raise_signal({int(number)})\n"
+        "sys.argv = ['digitcli', 'evaluate']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr.startswith("Stopped.")
+
+
+def test_where_it_is_narrow_the_pairs_most_confused_are_listed(
+    result: EvaluationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    for width in (40, 60, 73):
+        console = Console(width=width, record=True, force_terminal=False)
+        monkeypatch.setattr(evaluation_view.console, "out", console)
+        with console.capture() as captured:
+            console.print(evaluation_view.draw_result(result))
+        assert re.search(r"is +read as +times", captured.get())
+        assert re.search(r" 3 +5 +1 *$", captured.get(), re.MULTILINE)
+        assert "…" not in captured.get() and max(map(len, captured.get().splitlines())) <= width
+
+
+def test_what_is_not_known_of_the_training_is_said(
+    result: EvaluationResult,
+) -> None:
+    figures = evaluation_view._figures(dataclasses.replace(result, overlap=None))
+    assert figures["trained on"].startswith("not known")
+    assert "trained on" not in evaluation_view._figures(dataclasses.replace(result, overlap=0))

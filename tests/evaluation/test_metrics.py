@@ -33,6 +33,12 @@ def test_ece_is_zero_when_confidence_is_earned() -> None:
     assert ece(logits, labels) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_ece_does_not_depend_on_the_order_of_the_digits() -> None:
+    logits = torch.tensor([[math.log(3), 0.0]]).repeat(1500, 1)
+    labels = (torch.arange(1500) % 4 == 0).long().sort().values  # as folders of pictures come
+    assert ece(logits, labels) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_ece_of_certain_nonsense_is_one() -> None:
     logits = torch.tensor([[100.0, 0.0]]).repeat(30, 1)
     assert ece(logits, torch.ones(30, dtype=torch.long)) == pytest.approx(1.0)
@@ -75,6 +81,11 @@ def test_temperature_never_raises_the_nll() -> None:
 )
 def test_the_wilson_interval(right: int, n: int, low: float, high: float) -> None:
     assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_wilson_interval_holds_its_own_accuracy() -> None:
+    for n in range(1, 2000):
+        assert wilson_interval(n, n)[1] == 1.0 and wilson_interval(0, n)[0] == 0.0
 
 
 def test_confusion_has_the_truth_in_rows_and_the_answer_in_columns() -> None:

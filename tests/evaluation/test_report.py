@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digitcli.checkpoint import read_header
+from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Dataset, Digits, split
 from digitcli.data.sources import load_dataset
@@ -48,7 +48,7 @@ def test_nll_and_ece_follow_from_the_probabilities(tmp_path: Path) -> None:
     sure, other = result.probabilities[0, 3], result.probabilities[0, 0]
     assert sure + 9 * other == pytest.approx(1, abs=1e-6)
     assert result.nll == pytest.approx(-(5 * math.log(sure) + math.log(other)) / 6, abs=1e-5)
-    assert result.ece == pytest.approx((5 * (1 - sure) + sure) / 6, abs=1e-5)
+    assert result.ece == pytest.approx(abs(5 / 6 - sure), abs=1e-5)  # all are equally sure
 
 
 def test_the_temperature_of_the_model_counts(tmp_path: Path) -> None:
@@ -83,10 +83,12 @@ def test_the_record_has_the_keys_of_the_design_and_is_plain(tmp_path: Path) -> N
 
 def test_several_models_answer_together(tmp_path: Path) -> None:
     data = as_npz(tmp_path / "set.npz", pointing_digits(LABELS, ANSWERS))
-    names = [str(pointing_model(tmp_path / f"{name}.safetensors")) for name in "ab"]
-    together, alone = evaluate(names, data, device="cpu"), evaluate(names[0], data, device="cpu")
+    names = [pointing_model(tmp_path / "a.safetensors"), "cnn"]
+    together, *alone = (evaluate(models, data, device="cpu") for models in (names, names[0], names[1]))
     assert together.model.count("+") == 1 and together.model.startswith("a@")
-    assert together.nll == pytest.approx(alone.nll, abs=1e-5)
+    mean = (alone[0].probabilities + alone[1].probabilities) / 2
+    np.testing.assert_allclose(together.probabilities, mean, atol=1e-5)
+    assert np.abs(alone[0].probabilities - alone[1].probabilities).max() > 0.1
 
 
 def test_a_run_is_judged_on_its_own_test_digits_as_training_judged_it(
@@ -164,10 +166,14 @@ def test_mistakes_in_the_arguments_are_errors_of_their_kind(tmp_path: Path) -> N
         evaluate("cnm")
     with pytest.raises(UsageError, match="no dataset"):
         evaluate("cnn", "mnits")
+    with pytest.raises(UsageError, match="no split 'half'"):
+        evaluate("cnn", split="half")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--worst"):
+        evaluate("cnn", worst=-1)
 
 
 def test_the_shipped_cnn_is_as_good_as_its_header_says(digits: Digits, tmp_path: Path) -> None:
     few = digits.take(np.arange(1000))
     result = evaluate("cnn", as_npz(tmp_path / "few.npz", few), device="cpu")
     assert (result.split, result.overlap) == ("all", 0)
-    assert result.accuracy_high >= read_header(Path("models/cnn.safetensors")).metrics["test_accuracy"]
+    assert result.accuracy_high >= read_header(find_checkpoint("cnn")).metrics["test_accuracy"]
