@@ -45,7 +45,7 @@ def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
 
 def _shared_by_equals(right: Tensor, confidence: Tensor) -> Tensor:
     """`right` with each value the mean over all predictions of the same confidence, which no order parts."""
-    _, group, sizes = confidence.unique(return_inverse=True, return_counts=True)
+    _, group, sizes = confidence.round(decimals=6).unique(return_inverse=True, return_counts=True)
     means: Tensor = torch.zeros(len(sizes)).index_add_(0, group, right) / sizes
     return means.index_select(0, group)
 

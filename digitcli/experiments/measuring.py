@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,15 +21,15 @@ from torch.utils.benchmark import Timer
 from digitcli.architectures.summary import summarise
 from digitcli.catalogue import open_or_create
 from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint
+from digitcli.config import TrainConfig
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
-from digitcli.devices import agrees_with_cpu
-from digitcli.errors import EnvironmentFault
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import Classifier, as_input
+from digitcli.inference import Classifier, as_input, place_network
 
+T = TypeVar("T")
 WARM_UP_CALLS, WARM_UP_SECONDS = 3, 0.2
-LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS = 20, 0.5, 3.0
+LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS = 20, 1.0, 5.0
 ACCURACY_BATCH = 500  # divides 10,000, so that torch.compile meets one shape
 CLEAR_REFS, STATUS, THREADS = (Path("/proc/self") / name for name in ("clear_refs", "status", "task"))
 
@@ -84,16 +85,14 @@ def open_subject(name: str, device: torch.device, dtype: str) -> Subject:
     """
     network, header = open_or_create(name)
     summary = summarise(network)
-    if device.type == "mps" and not agrees_with_cpu(network, device):
-        raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
     number_format: torch.dtype = getattr(torch, dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = place_network(network, device)
     if number_format != torch.float32:
-        network = InDtype(network, number_format)
+        network = InDtype(network, number_format).eval()
     return Subject(
         name=name,
         architecture=header.architecture if header else name,
-        network=network.to(device).eval(),
+        network=network,
         device=device,
         dtype=number_format,
         header=header,
@@ -122,22 +121,35 @@ def threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def whole_float32() -> Iterator[None]:
+    """Within it cuDNN computes float32 with all its bits, where by default it rounds to TF32 on the way."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision == "tf32"  # reading `allow_tf32` fails where somebody set this one
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
+
+
 def measure_calls(subject: Subject, batch_size: int, compiled: bool) -> Calls:
     """Call the network again and again with a batch of test digits that is on the device already."""
     _test_digits()
     peak_memory = watch_memory(subject.device)
     images = digits_as_input(batch_size, subject)
     network = _runnable(subject, compiled)
+    clock = synchronised_clock(subject.device)
     timer = Timer(
         "network(images)",
         globals={"network": network, "images": images},
         num_threads=torch.get_num_threads(),
-        timer=synchronised_clock(subject.device),
+        timer=clock,
     )
     with torch.inference_mode():
-        warm_up(timer)
+        warm_up(lambda: network(images), clock)
         core_wait = watch_waiting()
-        seconds = time_calls(timer)
+        seconds = time_calls(timer, clock)
     return Calls(seconds, peak_memory(), core_wait())
 
 
@@ -148,27 +160,36 @@ def digits_as_input(batch_size: int, subject: Subject) -> Tensor:
     return as_input(chosen.to(subject.device)).to(subject.dtype)
 
 
-def warm_up(timer: Timer) -> None:
+def warm_up(call: Callable[[], object], clock: Callable[[], float]) -> None:
     """Call without keeping the times: the first calls allocate, choose algorithms, or compile."""
-    _call_until(timer, WARM_UP_CALLS, WARM_UP_SECONDS, math.inf)
+
+    def call_and_wait() -> None:
+        call()
+        clock()
+
+    _repeat(call_and_wait, WARM_UP_CALLS, WARM_UP_SECONDS, clock)
 
 
-def time_calls(timer: Timer) -> list[float]:
-    """Seconds of call after call: for half a second, then on to 20 calls unless 3 seconds are over.
+def time_calls(timer: Timer, clock: Callable[[], float]) -> list[float]:
+    """Seconds of call after call: for a second, then on to 20 calls unless 5 seconds are over.
 
-    Each call is timed by itself, after two that are not: `blocked_autorange` gives means over blocks of
-    calls, in which a slow call vanishes.
+    Each call is timed by itself, since a slow one would vanish in the mean over a block of calls, which is
+    what larger numbers for `timeit` and `blocked_autorange` give. Before each, `timeit` makes two calls that
+    it does not time; the limits count them too, since they are what a person waits for.
     """
-    return _call_until(timer, LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS)
+    return _repeat(lambda: timer.timeit(1).raw_times[0], LEAST_CALLS, LEAST_SECONDS, clock)
 
 
-def _call_until(timer: Timer, calls: int, least_seconds: float, most_seconds: float) -> list[float]:
-    seconds: list[float] = []
-    total = 0.0
-    while total < least_seconds or (len(seconds) < calls and total < most_seconds):
-        seconds += timer.timeit(1).raw_times
-        total += seconds[-1]
-    return seconds
+def _repeat(
+    measure: Callable[[], T], least_times: int, least_seconds: float, clock: Callable[[], float]
+) -> list[T]:
+    """What it gives time after time: so often and so long at least, but no more after `MOST_SECONDS`."""
+    results: list[T] = []
+    began, passed = clock(), 0.0
+    while passed < least_seconds or (len(results) < least_times and passed < MOST_SECONDS):
+        results.append(measure())
+        passed = clock() - began
+    return results
 
 
 def synchronised_clock(device: torch.device) -> Callable[[], float]:
@@ -197,8 +218,10 @@ def watch_memory(device: torch.device) -> Callable[[], int | None]:
     """Start watching; what it gives returns the most memory used since, in bytes, or None if unknown.
 
     On CUDA that is what PyTorch allocated on the device. On the CPU it is the resident set of the whole
-    process; Linux keeps its highest value, and forgets it when 5 is written to `clear_refs`.
+    process, with Python, the loaded libraries and all they keep: some hundred megabytes before any network.
+    Linux keeps its highest value, and forgets it when 5 is written to `clear_refs`.
     """
+    gc.collect()  # networks hold themselves in circles: those of the rows before may still be there
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return lambda: torch.cuda.max_memory_allocated(device)
@@ -213,7 +236,7 @@ def watch_memory(device: torch.device) -> Callable[[], int | None]:
 
 
 def _trim_heap() -> None:
-    """Give back what the rows before have freed, which glibc keeps: else a row's memory depends on them."""
+    """Give back what the rows before have freed, which glibc keeps: else a row's memory depends on it."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
