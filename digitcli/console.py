@@ -97,7 +97,7 @@ def show_notice(message: str) -> None:
     err.print(f"[yellow]Note:[/] {escape(printable(message))}", soft_wrap=True)
 
 
-def show_error(error: DigitcliError) -> None:
+def show_error(error: DigitcliError | Interrupted) -> None:
     """What happened, and what to do about it."""
     label = "" if isinstance(error, Interrupted) else "[bold red]Error:[/] "
     err.print(label + escape(printable(error.cause)), soft_wrap=True)

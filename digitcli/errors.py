@@ -9,8 +9,9 @@ DigitcliError            1  internal error
 ├── EnvironmentFault     6  a device, an extra or memory that is missing
 ├── OutputError          7  an output that exists or cannot be written
 ├── QualityError         8  a quality gate was missed
-├── DivergedError        9  training diverged; the last good checkpoint is kept
-└── Interrupted    128 + n  stopped by signal n after a clean save
+└── DivergedError        9  training diverged; the last good checkpoint is kept
+
+Interrupted        128 + n  stopped by signal n after a clean save
 """
 
 from __future__ import annotations
@@ -86,11 +87,16 @@ class DivergedError(DigitcliError):
     exit_code = 9
 
 
-class Interrupted(DigitcliError):
-    """A signal stopped the work after a clean save."""
+class Interrupted(BaseException):
+    """A signal stopped the work after a clean save.
+
+    Like KeyboardInterrupt it is no Exception, for those are caught by others, who take them for theirs.
+    """
 
     def __init__(self, signal_number: int, cause: str, remedy: str = "") -> None:
-        super().__init__(cause, remedy)
+        super().__init__(cause)
+        self.cause = cause
+        self.remedy = remedy
         self.exit_code = 128 + signal_number
 
 

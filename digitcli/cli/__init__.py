@@ -20,7 +20,7 @@ from digitcli.cli.predict import predict
 from digitcli.cli.signals import interrupt_on_signals
 from digitcli.cli.train import train
 from digitcli.devices import is_out_of_memory
-from digitcli.errors import DigitcliError, EnvironmentFault, OutputError
+from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
 
 EPILOG = (
     "Exit codes: 0 done · 1 internal error · 2 usage · 3 no input could be read · 4 some inputs failed · "
@@ -88,7 +88,7 @@ def exit_code_of_run() -> int:
     except BrokenPipeError:
         _discard_stdout()
         return 141
-    except DigitcliError as error:
+    except (DigitcliError, Interrupted) as error:
         return _fail(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -109,7 +109,7 @@ def show_internal_error(kind: type[BaseException], error: BaseException, trace: 
     console.show_error(DigitcliError(cause, remedy))
 
 
-def _fail(error: DigitcliError) -> int:
+def _fail(error: DigitcliError | Interrupted) -> int:
     console.show_error(error)
     try:
         if sys.stdout is not None:

@@ -17,6 +17,8 @@ from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.reading.formats import format_of
+from digitcli.reading.results import MIN_CONFIDENCE, TOP_K
+from digitcli.reading.sources import STANDARD_INPUT, find_sources, listed_sources, read_list
 from digitcli.writing import check_writable, writing_whole
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from digitcli.reading.sources import Source
 
 PredictFormat = Literal["table", "json", "jsonl", "csv"]
-STDIN = "-"
 INPUT, OUTPUT = "Input", "Output"
 
 Inputs = Annotated[
@@ -63,17 +64,18 @@ Device = Annotated[
     Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete_device),
 ]
 BatchSize = Annotated[
-    int | None, Option("--batch-size", "-b", min=1, help="Digits computed at once; 256 if not given.")
+    int | None, Option("--batch-size", "-b", min=1, help="Views of digits computed at once; each has two.")
 ]
 TopK = Annotated[
     int | None,
-    Option(min=1, max=10, help="Candidates for each digit, the best included; 2 if not given."),
+    Option(min=1, max=10, help=f"Candidates for each digit, the best included; {TOP_K} if not given."),
 ]
 MinConfidence = Annotated[
     float | None,
     Option(
         metavar="FRACTION",
-        help="Refuse an answer less sure than this, from 0 to 1; what the model says, or 0.5, if not given.",
+        help=f"Refuse an answer less sure than this, from 0 to 1; what the model says, or {MIN_CONFIDENCE}, "
+        "if not given.",
     ),
 ]
 Annotate = Annotated[
@@ -139,10 +141,12 @@ def predict(
         )
         write = stack.enter_context(_writer(output))
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
-        readings = reader.read_all(_sources(inputs or [], names, null, ahead=annotator is not None))
+        readings = reader.read_all(_sources(inputs or [], names, null, annotate))
         if annotator:
             readings = annotator.write_all(readings)
         _show(view.watch(readings), form, view, write)
+        if not sum(view.counts.values()):
+            raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _conclude(view)
 
 
@@ -151,11 +155,12 @@ def _check_inputs(inputs: list[str] | None, from_list: str | None, null: bool) -
         raise UsageError("No picture is named.", "Name one, e.g. digitcli predict image.png, or a folder.")
     if null and from_list is None:
         raise UsageError("-0 says how a list is written.", "Name the list with --from-list.")
-    uses = [*(inputs or []), from_list].count(STDIN)
+    uses = [*(inputs or []), from_list].count(STANDARD_INPUT)
     if uses > 1:
         raise UsageError("Standard input is asked for more than once.", "Give - once.")
     if uses and (sys.stdin is None or sys.stdin.isatty()):
-        raise UsageError("Standard input is a terminal.", "Pipe something in: digitcli predict - < image.png")
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"Standard input is {state}.", "Pipe something in: digitcli predict - < image.png")
 
 
 def _check(
@@ -182,7 +187,7 @@ def _check(
 
 
 def _open_list(stack: ExitStack, name: str) -> BinaryIO:
-    if name == STDIN:
+    if name == STANDARD_INPUT:
         return sys.stdin.buffer
     try:
         return stack.enter_context(Path(name).open("rb"))
@@ -197,14 +202,13 @@ def _open_annotator(folder: Path, force: bool) -> Annotator:
     return Annotator(folder, force)
 
 
-def _sources(inputs: list[str], names: BinaryIO | None, null: bool, ahead: bool) -> Iterator[Source]:
-    """All pictures; found `ahead` of reading where annotated ones may appear among them meanwhile."""
-    from digitcli.reading.sources import find_sources, listed_sources, read_list
-
-    found = find_sources(inputs, sys.stdin.buffer if STDIN in inputs else None)
-    yield from list(found) if ahead else found
+def _sources(
+    inputs: list[str], names: BinaryIO | None, null: bool, leave_out: Path | None
+) -> Iterator[Source]:
+    """All pictures, but those that are annotated meanwhile."""
+    yield from find_sources(inputs, sys.stdin.buffer if STANDARD_INPUT in inputs else None, leave_out)
     if names is not None:
-        yield from listed_sources(read_list(names, b"\0" if null else b"\n"))
+        yield from listed_sources(read_list(names, b"\0" if null else b"\n"), leave_out)
 
 
 @contextmanager
@@ -235,8 +239,6 @@ def _show(
 def _conclude(view: ReadingView) -> None:
     """Say what failed, with the exit code that goes with it."""
     failed, total = view.counts["error"], sum(view.counts.values())
-    if total == 0:
-        raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     if total == 1 and view.held is not None:
         raise view.held
     if failed == total:

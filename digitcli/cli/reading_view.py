@@ -89,7 +89,7 @@ class ReadingView:
         """One picture: what it reads, how surely, and its digits as the network saw them."""
         total = sum(self.counts.values())
         if total == 1:
-            console.out.print(_row("picture", "reads", "sure", style="bold"))
+            console.out.print(_row("picture", "reads", "sure", style="bold"), soft_wrap=True)
         console.out.print(describe(reading), soft_wrap=True)
         if reading.digits and console.out.is_terminal and total <= DRAWN and not self.steps:
             console.out.print(draw_digits(reading.digits))

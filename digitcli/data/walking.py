@@ -7,14 +7,26 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-PICTURE_SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
+PICTURE_SUFFIXES = (
+    *(
+        "avif",
+        "bmp",
+        "gif",
+        "heic",
+        "heif",
+        "jfif",
+        "jpeg",
+        "jpg",
+    ),  # those not read here are told, not skipped
+    *("pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"),
+)
 
 
-def pictures_below(folder: Path) -> Iterator[Path | OSError]:
+def pictures_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path | OSError]:
     """Every picture file in a folder and below it, in natural order; no hidden ones.
 
-    Only one folder at a time is in memory. Links are followed, but no folder is entered twice. A folder that
-    cannot be listed gives its error.
+    Only one folder at a time is in memory. Links are followed, but no folder is entered twice, and that to
+    `leave_out` not at all. A folder that cannot be listed gives its error.
     """
     entered: set[tuple[int, int]] = set()
     waiting = [(folder, True)]  # the next one last; folders may lie deeper than functions may call each other
@@ -24,7 +36,7 @@ def pictures_below(folder: Path) -> Iterator[Path | OSError]:
             yield path
             continue
         try:
-            if not _is_entered(path, entered):
+            if not (_is_entered(path, entered) or (leave_out and _is_same(path, leave_out))):
                 waiting += reversed(_listed(path))
         except OSError as error:
             yield error
@@ -52,6 +64,10 @@ def _is_entered(folder: Path, entered: set[tuple[int, int]]) -> bool:
     before = (status.st_dev, status.st_ino) in entered
     entered.add((status.st_dev, status.st_ino))
     return before
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    return other.exists() and folder.samefile(other)
 
 
 def _listed(folder: Path) -> list[tuple[Path, bool]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
 import stat
 import struct
@@ -27,6 +28,10 @@ from digitcli.pictures.greys import grey_of
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 64_000_000
 _SUBFILE_TYPE = 254  # the TIFF tag that marks thumbnails
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_LARGE_PIXELS = 16_000_000  # pictures above it are decoded one at a time, lest many threads fill the memory
+_large_lock = threading.Lock()
 
 _quiet_lock = threading.Lock()
 _quiet_threads = 0
@@ -88,16 +93,19 @@ def open_pages(
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(_open_source(source, name))
-            image = stack.enter_context(_identify(stream, name))
+            cut_off = _is_cut_off(stream)
+            image = stack.enter_context(_identify(stream, name, cut_off))
         except PictureError as error:
             yield None, error
             return
         pages = _pages(image)
         several = len(pages) > 1
         for number, index in enumerate(pages, 1):
+            of_page = f"{name}, page {number}," if several else name
             try:
-                of_page = f"{name}, page {number}," if several else name
-                page: np.ndarray | PictureError = _read(image, index, of_page, max_pixels)
+                if index is None:
+                    raise _truncated(of_page)
+                page: np.ndarray | PictureError = _read(image, index, of_page, max_pixels, cut_off)
             except PictureError as error:
                 page = error
             yield (number if several else None), page
@@ -121,6 +129,9 @@ def grey_of_array(pixels: np.ndarray) -> np.ndarray:
     fractions = pixels.ndim == 2 and pixels.dtype.kind == "f" and pixels.size
     if fractions and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
         return np.ascontiguousarray(pixels, np.float32)
+    wide = pixels.dtype.kind == "i" and pixels.dtype != np.int8 and pixels.size
+    if wide and pixels.min() >= 0 and pixels.max() <= 255:
+        pixels = pixels.astype(np.uint8)  # NumPy's own whole numbers are of 64 bits
     whole = pixels.dtype.kind in "bui" and pixels.dtype != np.int8
     shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     try:
@@ -182,45 +193,54 @@ def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
         )
     if isinstance(fault, OSError) and fault.errno == errno.EIO:
         return PictureError("corrupt", f"{name} cannot be read from its disk.", "Check the disk.")
+    if isinstance(fault, OSError) and fault.errno in _NO_ROOM:
+        return PictureError("internal", f"{name} cannot be opened: {fault.strerror}.", "Try it again.")
     return PictureError("not_found", f"{name} does not exist.", "Check the path.")
 
 
-def _identify(stream: BinaryIO, name: str) -> Image.Image:
+def _identify(stream: BinaryIO, name: str, cut_off: bool) -> Image.Image:
     """Look at a file's header: nothing is decoded yet."""
     try:
         with _silenced():
             return Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as fault:
-        raise _unidentified(stream, name) from fault
+        raise _unidentified(stream, name, cut_off) from fault
     except Exception as fault:  # Pillow's parsers raise far more than OSError
-        raise _undecodable(fault, name) from fault
+        raise _undecodable(fault, name, cut_off) from fault
 
 
-def _pages(image: Image.Image) -> list[int]:
-    """The frames that are pages: those of a TIFF, but for reduced copies of another; else the first alone."""
-    if image.format != "TIFF":
-        return [0]
-    pages = []
-    with contextlib.suppress(Exception), _silenced():  # a chain that breaks off ends there
-        for index in range(getattr(image, "n_frames", 1)):
-            image.seek(index)
-            if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
-                pages.append(index)
-    return pages or [0]
+def _pages(image: Image.Image) -> list[int | None]:
+    """The frames that are pages: those of a TIFF, but for reduced copies of another; else the first alone.
+
+    None stands for what should follow where the chain of pages breaks off.
+    """
+    pages: list[int | None] = []
+    try:
+        for index in itertools.count() if image.format == "TIFF" else [0]:
+            with _silenced():
+                image.seek(index)
+                if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
+                    pages.append(index)
+    except EOFError:  # after the last
+        pass
+    except Exception:  # Pillow's parsers raise anything
+        pages.append(None)
+    return pages if pages not in ([], [None]) else [0]
 
 
-def _read(image: Image.Image, index: int, name: str, max_pixels: int) -> np.ndarray:
+def _read(image: Image.Image, index: int, name: str, max_pixels: int, cut_off: bool = False) -> np.ndarray:
     """One page, decoded and upright."""
     try:
         with _silenced():
             image.seek(index)
             _check_size(image, name, max_pixels)
-            image.load()
-            return np.ascontiguousarray(_upright(grey_of(image), _orientation(image)))
+            with _large_lock if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+                image.load()
+                return np.ascontiguousarray(_upright(grey_of(image), _orientation(image)))
     except PictureError:
         raise
     except Exception as fault:  # Pillow's decoders raise far more than OSError
-        raise _undecodable(fault, name) from fault
+        raise _undecodable(fault, name, cut_off) from fault
 
 
 @contextlib.contextmanager
@@ -246,15 +266,17 @@ def _silenced() -> Iterator[None]:
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if not image.width * image.height:
+        raise PictureError("not_an_image", f"{name} has no pixels.", _READABLE)
     if image.width * image.height > max_pixels:
         raise PictureError(
             "too_large",
             f"{name} has {image.width} x {image.height} pixels; the limit is {max_pixels:,}.",
-            "Make the picture smaller, or raise the limit.",
+            "Make the picture smaller.",
         )
 
 
-def _unidentified(stream: BinaryIO, name: str) -> PictureError:
+def _unidentified(stream: BinaryIO, name: str, cut_off: bool) -> PictureError:
     """What a file is that Pillow knows nothing about, by its first and last bytes."""
     stream.seek(0)
     head = stream.read(512)
@@ -272,22 +294,45 @@ def _unidentified(stream: BinaryIO, name: str) -> PictureError:
             f"{name} is not a picture: it starts with '<', like a web page.",
             "It may be an error page saved under a picture's name; download the picture again.",
         )
-    start = next((start for start in _PICTURE_STARTS if head.startswith(start)), None)
-    if start is None:
+    if not head.startswith(_PICTURE_STARTS):
         return PictureError("not_an_image", f"{name} is not a picture.", _READABLE)
-    stream.seek(-min(16, stream.seek(0, io.SEEK_END)), io.SEEK_END)
-    if _PICTURE_ENDS.get(start, b"") not in stream.read():
-        return PictureError("truncated", f"{name} breaks off: only its beginning is there.", _DAMAGED)
+    if cut_off:
+        return _truncated(name)
     return PictureError("not_an_image", f"{name} starts like a picture but holds none.", _DAMAGED)
 
 
-def _undecodable(fault: Exception, name: str) -> PictureError:
+def _is_cut_off(stream: BinaryIO) -> bool:
+    """Whether a file ends before it should, by what its beginning says or the end that its format has."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(-min(16, size), io.SEEK_END)
+    tail = stream.read()
+    stream.seek(0)
+    head = stream.read(8)
+    try:
+        if head.startswith(b"RIFF"):  # WebP says its length
+            return int(struct.unpack("<I", head[4:])[0]) + 8 > size
+        if head.startswith((b"II*\0", b"MM\0*")):  # TIFF says where its first page is described
+            order = "<" if head.startswith(b"II") else ">"
+            stream.seek(at := int(struct.unpack(order + "I", head[4:])[0]))
+            return at + 2 + 12 * int(struct.unpack(order + "H", stream.read(2))[0]) + 4 > size
+    except struct.error:
+        return True
+    finally:
+        stream.seek(0)
+    return any(head.startswith(start) and end not in tail for start, end in _PICTURE_ENDS.items())
+
+
+def _truncated(name: str) -> PictureError:
+    return PictureError("truncated", f"{name} breaks off: its end is missing.", _DAMAGED)
+
+
+def _undecodable(fault: Exception, name: str, cut_off: bool) -> PictureError:
     if isinstance(fault, Image.DecompressionBombError | MemoryError):
         return PictureError(
             "too_large", f"{name} has more pixels than can be read.", "Make the picture smaller."
         )
-    if isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
-        return PictureError("truncated", f"{name} breaks off: its end is missing.", _DAMAGED)
+    if cut_off or isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
+        return _truncated(name)
     return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED)
 
 

@@ -44,9 +44,9 @@ class Annotator:
         Raises:
             OutputError: the folder cannot be made or written.
         """
-        with self._faults():
-            self.folder.mkdir(parents=True, exist_ok=True)
         for reading in readings:
+            with self._faults():
+                self.folder.mkdir(parents=True, exist_ok=True)
             if reading.picture is not None:
                 write_whole(self.folder / self._name(reading), annotate(reading))
             yield reading

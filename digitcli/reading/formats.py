@@ -40,9 +40,15 @@ def _json_lines(readings: Iterable[Reading]) -> Iterator[str]:
 
 def _json(readings: Iterable[Reading]) -> Iterator[str]:
     before = "[\n"
-    for reading in readings:
-        yield before + json.dumps(reading.record())
-        before = ",\n"
+    try:
+        for reading in readings:
+            yield before + json.dumps(reading.record())
+            before = ",\n"
+    except GeneratorExit:  # nobody listens any more
+        raise
+    except BaseException:  # what is there stays JSON
+        yield "\n]\n" if before == ",\n" else "[]\n"
+        raise
     yield "\n]\n" if before == ",\n" else "[]\n"
 
 

@@ -19,15 +19,14 @@ from digitcli.inference import load_classifier
 from digitcli.pictures import open_pages
 from digitcli.pictures.opening import grey_of_array, grey_of_image
 from digitcli.reading.page import VIEWS_PX, Numbers, Page, Shape, find_page
-from digitcli.reading.results import Digit, Number, Reading, Status, text_of
+from digitcli.reading.results import MIN_CONFIDENCE, TOP_K, Digit, Number, Reading, Status, text_of
 from digitcli.reading.sources import Source
 
 Picture = str | Path | bytes | np.ndarray | Image.Image
 THREADS = min(8, os.cpu_count() or 1)
 PAGES_AT_ONCE = 32  # are read by the network together
+KEPT_PIXELS = 16_000_000  # of pictures that wait for the network
 BATCH_SIZE = 256
-MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
-TOP_K = 2
 BLANK_CONFIDENCE = 0.89  # see benchmarks/blank.py
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two digits together this likely, and the second no less than this
 
@@ -94,7 +93,7 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        seen = next(iter(self._look(picture)))
+        seen = next(self._look(picture))
         reading = self._answer([seen])[0]
         if reading.error is not None:
             raise reading.error
@@ -103,19 +102,39 @@ class Reader:
     def read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         """What is written in many pictures, in their order, one reading a page; a bad one has status `error`.
 
-        Pictures are asked for as they are needed, and only a few are in memory.
+        Pictures are asked for as they are needed, and only a few are in memory. Where asking for one fails,
+        the readings of those before it come first.
+
+        Raises:
+            UsageError: `pictures` is one picture.
         """
-        with ThreadPoolExecutor(THREADS) as pool:
-            waiting: list[_Seen] = []
-            shapes = 0
+        if isinstance(pictures, str | bytes | os.PathLike | np.ndarray | Image.Image):
+            raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
+        return self._read_all(pictures)
+
+    def _read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+        pool = ThreadPoolExecutor(THREADS)
+        waiting: list[_Seen] = []
+        try:
             for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures):
                 waiting += pages
-                shapes += sum(len(seen.shapes) for seen in pages)
-                if len(waiting) >= PAGES_AT_ONCE or shapes >= self.classifier.batch_size:
+                if self._are_enough(waiting):
                     yield from self._answer(waiting)
-                    waiting, shapes = [], 0
-            if waiting:
-                yield from self._answer(waiting)
+                    waiting = []
+        except Exception:
+            yield from self._answer(waiting)
+            raise
+        finally:  # one that takes long is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+        yield from self._answer(waiting)
+
+    def _are_enough(self, waiting: list[_Seen]) -> bool:
+        """Whether the network is worth calling, or the pictures kept for later are many."""
+        views = len(VIEWS_PX) * sum(len(seen.shapes) for seen in waiting)
+        kept_pixels = sum(seen.picture.size for seen in waiting if seen.picture is not None)
+        return (
+            len(waiting) >= PAGES_AT_ONCE or views >= self.classifier.batch_size or kept_pixels >= KEPT_PIXELS
+        )
 
     def _look(self, picture: Picture | Source) -> Iterator[_Seen]:
         """Every page of a picture with the digits found on it. Nothing is raised."""
@@ -134,6 +153,8 @@ class Reader:
 
     def _answer(self, pages: list[_Seen]) -> list[Reading]:
         """The readings of some pages, whose digits go through the network together."""
+        if not pages:
+            return []
         probabilities = self._probabilities([shape for seen in pages for shape in seen.shapes])
         ends = np.cumsum([len(seen.shapes) for seen in pages])
         return [
@@ -201,8 +222,13 @@ def in_order(
     try:
         for given in givens:
             running.append(pool.submit(function, given))
-            if len(running) > 2 * THREADS:
+            if len(running) > THREADS + 1:
                 yield running.popleft().result()
+    except Exception:  # from asking for the next: those before it are in order still
+        while running:
+            yield running.popleft().result()
+        raise
+    else:
         while running:
             yield running.popleft().result()
     finally:
@@ -218,15 +244,26 @@ def _name(picture: Picture | Source) -> str:
 
 def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
     content = picture.content if isinstance(picture, Source) else picture
-    if isinstance(content, str | Path | bytes):
-        yield from open_pages(Path(content) if isinstance(content, str) else content)
-        return
-    try:
-        if isinstance(content, PictureError):
-            raise content
-        yield None, grey_of_array(content) if isinstance(content, np.ndarray) else grey_of_image(content)
-    except PictureError as error:
-        yield None, error
+    if isinstance(content, str | os.PathLike):
+        yield from open_pages(Path(content))
+    elif isinstance(content, bytes | bytearray | memoryview):
+        yield from open_pages(bytes(content))
+    else:
+        try:
+            yield None, _grey(content)
+        except PictureError as error:
+            yield None, error
+
+
+def _grey(content: object) -> np.ndarray:
+    if isinstance(content, PictureError):
+        raise content
+    if isinstance(content, np.ndarray):
+        return grey_of_array(content)
+    if isinstance(content, Image.Image):
+        return grey_of_image(content)
+    cause = f"A {type(content).__name__} is no picture."
+    raise PictureError("not_an_image", cause, "Give a path, a file's bytes, an array or a PIL image.")
 
 
 def _found(page: np.ndarray, name: str) -> Page | PictureError:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from digitcli.pictures.shapes import Box
 
 SCHEMA = 1
+MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
+TOP_K = 2
 Status = Literal["read", "refused", "blank", "error"]
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")  # of a CSV row
 _DECIMALS = 6

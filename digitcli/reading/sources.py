@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import glob
 import os
@@ -16,6 +17,7 @@ from digitcli.errors import InputError, PictureError
 
 STANDARD_INPUT = "-"
 MAX_BYTES = 512_000_000  # of a picture in standard input
+_LONGEST_NAME = 32_768  # no system takes a longer path
 
 
 @dataclass(frozen=True)
@@ -26,32 +28,35 @@ class Source:
     content: Path | bytes | PictureError
 
 
-def find_sources(names: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
+def find_sources(
+    names: Iterable[str], stdin: BinaryIO | None = None, leave_out: Path | None = None
+) -> Iterator[Source]:
     """The pictures that names mean, in the order of the names, found as they are asked for.
 
     A name is a file, a folder (its pictures, and those below it), a pattern such as `scans/*.png` or
-    `**/*.jpg`, or `-` for a picture in `stdin`. A name that means nothing is a source with an error.
+    `**/*.jpg`, or `-` for a picture in `stdin`. A name that means nothing is a source with an error. Of what
+    folders and patterns mean, the pictures in the folder `leave_out` are none.
     """
     for name in names:
         if name == STANDARD_INPUT and stdin is not None:
             yield Source(name, _read_bytes(stdin))
         elif glob.has_magic(name) and not os.path.lexists(name):
-            yield from _matching(name)
+            yield from _matching(name, leave_out)
         else:
-            yield from _named(name)
+            yield from _named(name, leave_out)
 
 
-def listed_sources(names: Iterable[str]) -> Iterator[Source]:
+def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Iterator[Source]:
     """The pictures that the names of a list mean: files and folders, to the letter."""
     for name in names:
-        yield from _named(name)
+        yield from _named(name, leave_out)
 
 
 def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
     """The names in an open list, one at a time, as soon as they are there; empty ones are left out.
 
     Raises:
-        InputError: the list cannot be read.
+        InputError: the list cannot be read, or is none.
     """
     rest = b""
     read = getattr(stream, "read1", stream.read)
@@ -59,6 +64,11 @@ def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
         while block := read(65536):
             *whole, rest = (rest + block).split(separator)
             yield from _decoded(whole, separator)
+            if len(rest) > _LONGEST_NAME:
+                cause = f"The list holds a name of more than {_LONGEST_NAME:,} bytes."
+                raise InputError(
+                    cause, "Give a text file with one path a line, or -0 for what find -print0 wrote."
+                )
     except OSError as error:
         raise InputError(f"The list cannot be read: {error.strerror}.", "Give a text file.") from error
     yield from _decoded([rest], separator)
@@ -67,21 +77,25 @@ def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
 def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
     for name in names:
         if separator == b"\n":
-            name = name.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\r")
+            name = name.removeprefix(codecs.BOM_UTF8).removesuffix(b"\r")
         if name:
             yield os.fsdecode(name)
 
 
-def _named(name: str) -> Iterator[Source]:
+def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
     """A file gives itself, whatever it holds; a folder its pictures."""
     if not name:  # which would be the folder we are in
         yield Source(name, PictureError("not_found", "A name is empty.", _GIVE))
+        return
+    if "\0" in name:
+        remedy = "Give -0 for a list that find -print0 wrote."
+        yield Source(name, PictureError("not_found", "A name holds a zero byte.", remedy))
         return
     if not _is_folder(name):
         yield Source(name, Path(name))
         return
     empty = True
-    for found in pictures_below(Path(name)):
+    for found in pictures_below(Path(name), leave_out):
         empty = False
         if isinstance(found, OSError):
             yield Source(_shown(name, Path(found.filename)), _unlisted(found))
@@ -96,14 +110,16 @@ _GIVE = "Name a picture or a folder of pictures."
 _ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")  # in a pattern
 
 
-def _matching(pattern: str) -> Iterator[Source]:
+def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
     """What a pattern matches, each picture once, also where a folder and what is in it both match."""
     names = sorted(_expanded(pattern), key=natural)
     if not names:
         yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
     met: set[str] = set()
     for name in names:
-        for source in _named(name):
+        if leave_out and Path(os.path.realpath(name)).is_relative_to(os.path.realpath(leave_out)):
+            continue
+        for source in _named(name, leave_out):
             if source.name not in met:
                 met.add(source.name)
                 yield source

@@ -239,11 +239,25 @@ def test_a_broken_page_loses_no_other() -> None:
     assert "page 2" in str(second)
 
 
-def test_a_chain_of_pages_that_breaks_off_ends_there() -> None:
-    whole = tiff("3", "6")
-    pages = list(open_pages(whole[: len(whole) - 60]))
-    assert shows(pages[0][1], "3")
-    assert all(isinstance(page, PictureError) for _, page in pages[1:])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "jpeg"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_pages_that_are_cut_off_are_told(compression: str | None, share: float) -> None:
+    noise = [
+        Image.fromarray(np.random.default_rng(page).integers(0, 256, (90, 90), np.uint8)) for page in range(4)
+    ]
+    stream = io.BytesIO()
+    noise[0].save(stream, "TIFF", save_all=True, append_images=noise[1:], compression=compression)
+    whole = stream.getvalue()
+    *_, (_, last) = open_pages(whole[: int(share * len(whole))])
+    assert isinstance(last, PictureError) and last.reason == "truncated"
+
+
+@pytest.mark.parametrize("form", ["WEBP", "TIFF", "PNG", "JPEG", "GIF"])
+def test_a_picture_that_is_cut_off_anywhere_is_truncated(form: str) -> None:
+    options = {"compression": "tiff_lzw"} if form == "TIFF" else {}
+    whole = encoded(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8), form, **options)
+    for length in (20, 100, len(whole) // 2, len(whole) - 30):
+        assert reason_of(whole[:length]) == "truncated", length
 
 
 def test_too_many_pixels_on_one_page_lose_no_other() -> None:
@@ -388,3 +402,12 @@ def test_an_image_that_breaks_while_it_is_decoded_is_an_error() -> None:
     with Image.open(io.BytesIO(noisy_png()[:2000])) as image, pytest.raises(PictureError) as caught:
         grey_of_image(image)
     assert caught.value.reason == "truncated"
+
+
+def test_whole_numbers_of_64_bits_are_taken_as_8_bits() -> None:
+    np.testing.assert_array_equal(grey_of_array(drawn().astype(np.int64)), grey_of_array(drawn()))
+
+
+def test_an_image_without_pixels_is_no_picture() -> None:
+    with pytest.raises(PictureError, match="no pixels"):
+        grey_of_image(Image.new("L", (0, 0)))

@@ -149,8 +149,9 @@ def test_the_folder_is_made(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "below"
     annotator = Annotator(folder)
     assert not (tmp_path / "deep").exists()
-    assert list(annotator.write_all([])) == [] and folder.is_dir()
-    assert list(Annotator(folder).write_all([])) == []
+    assert list(annotator.write_all([])) == [] and not folder.exists()
+    list(annotator.write_all([reading("a.png")]))
+    assert [path.name for path in folder.iterdir()] == ["a.png.png"]
 
 
 def test_a_folder_that_holds_something_wants_force(tmp_path: Path) -> None:
@@ -165,4 +166,4 @@ def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) ->
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputError, match="cannot be used"):
-            list(Annotator(folder, force=True).write_all([]))
+            list(Annotator(folder, force=True).write_all([reading("a.png")]))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.errors import UsageError
+from digitcli.errors import Interrupted, UsageError
 from digitcli.reading.formats import as_text, format_of
 from digitcli.reading.results import FIELDS, Digit, Number, Reading
 
@@ -120,3 +120,16 @@ def test_a_suffix_names_a_format(name: str, form: str) -> None:
 def test_another_suffix_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match="does not say a format"):
         format_of(Path(name))
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_json_that_is_interrupted_is_json(before: int) -> None:
+    def readings() -> Iterator[Reading]:
+        yield from [reading()] * before
+        raise Interrupted(2, "Stopped.")
+
+    written = ""
+    with pytest.raises(Interrupted):
+        for piece in as_text(readings(), "json"):
+            written += piece
+    assert len(json.loads(written)) == before

@@ -363,3 +363,52 @@ def test_the_views_of_a_digit_are_averaged(
     (digit,) = reader.read(drawn("3")).digits
     assert (digit.digit, digit.confidence) == ("3", pytest.approx(0.7))
     assert digit.alternatives == (("5", pytest.approx(0.3)),)
+
+
+@pytest.mark.parametrize("thing", [None, 7, ["image.png"], io.BytesIO(b"text")], ids=str)
+def test_what_is_no_picture_is_told_and_loses_no_other(softmax: Callable[..., Reader], thing: object) -> None:
+    reader = softmax(min_confidence=0.0)
+    with pytest.raises(PictureError, match="is no picture"):
+        reader.read(thing)  # type: ignore[arg-type]
+    statuses = [reading.status for reading in reader.read_all([PAPER, thing, PAPER])]  # type: ignore[list-item]
+    assert statuses == ["read", "error", "read"]
+
+
+def test_bytes_of_any_kind_are_a_file(softmax: Callable[..., Reader]) -> None:
+    content = encoded(PAPER)
+    reader = softmax()
+    for kind in (bytes, bytearray, memoryview):
+        assert len(reader.read(kind(content)).digits) == 4
+
+
+@pytest.mark.parametrize(
+    "one", ["image.png", Path("image.png"), b"bytes", PAPER], ids=lambda one: type(one).__name__
+)
+def test_one_picture_is_not_several(softmax: Callable[..., Reader], one: object) -> None:
+    with pytest.raises(UsageError, match="several"):
+        softmax().read_all(one)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("before", [1, THREADS + 3, PAGES_AT_ONCE + 3])
+def test_where_asking_for_a_picture_fails_those_before_it_are_read(
+    softmax: Callable[..., Reader], before: int
+) -> None:
+    def given() -> Iterator[np.ndarray]:
+        yield from [PAPER] * before
+        raise ZeroDivisionError
+
+    read = 0
+    with pytest.raises(ZeroDivisionError):
+        for _ in softmax().read_all(given()):
+            read += 1
+    assert read == before
+
+
+def test_pictures_that_are_kept_do_not_wait_for_many(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "KEPT_PIXELS", 2 * PAPER.size)
+    reader, asked = softmax(keep_pictures=True), []
+    readings = reader.read_all(asked.append(1) or PAPER for _ in range(PAGES_AT_ONCE))
+    next(readings)
+    assert len(asked) <= THREADS + 4

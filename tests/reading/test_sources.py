@@ -231,3 +231,30 @@ def test_a_list_that_cannot_be_read_is_an_input_error() -> None:
 
     with pytest.raises(InputError, match="Is a directory"):
         list(read_list(Broken()))
+
+
+def test_a_list_that_is_none_is_not_taken_into_memory() -> None:
+    class Endless(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return bytes(size or 1)
+
+    with pytest.raises(InputError, match="more than 32,768 bytes"):
+        list(read_list(Endless()))
+
+
+def test_names_ended_by_zero_bytes_in_a_list_of_lines_are_told(folder: Path) -> None:
+    (source,) = listed_sources(read_list(io.BytesIO(b"2.png\010.png\0")))
+    assert reason_of(source) == "not_found" and "-0" in source.content.remedy
+
+
+def test_a_folder_that_is_left_out_gives_nothing_but_what_is_named_outright(folder: Path) -> None:
+    out = folder / "scans" / "deep"
+    for names in (["scans"], ["."], ["scans/**/*.tif"], ["scans/*"]):
+        assert not any("deep" in name for name in names_of(find_sources(names, leave_out=out))), names
+    assert names_of(listed_sources(["scans"], leave_out=out)) == ["scans/a.JPG"]
+    assert names_of(find_sources(["scans/deep/b.tif"], leave_out=out)) == ["scans/deep/b.tif"]
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_not_passed_over(folder: Path) -> None:
+    (folder / "scans" / "phone.HEIC").touch()
+    assert "scans/phone.HEIC" in names_of(find_sources(["scans"]))
