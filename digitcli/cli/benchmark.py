@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from rich.cells import cell_len
 from rich.markup import escape
-from rich.status import Status
 from rich.table import Table
 from typer import Option
 
 from digitcli import console
 from digitcli.cli.completion import complete_device, complete_model
+from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import UsageError
 from digitcli.experiments import benchmarking
 from digitcli.experiments.benchmarking import (
@@ -26,8 +29,10 @@ from digitcli.training.events import Notice
 
 MEMORY = {
     "cuda": "the most that PyTorch had allocated on the device",
-    "cpu": "largest resident set of the whole process, PyTorch included",
+    "cpu": "largest resident set of the whole process, loaded libraries included",
 }
+LONGEST_NUMBER = 18  # in digits; Python refuses to read thousands of them
+NAME_WIDTH = 15  # columns of figures are left out before a name gets less
 
 Arch = Annotated[
     list[str] | None,
@@ -58,7 +63,8 @@ DtypeName = Annotated[
 Compile = Annotated[bool, Option("--compile", help="Run through torch.compile.")]
 Threads = Annotated[int | None, Option(help="Threads of the CPU; PyTorch's own number if not given.")]
 Train = Annotated[bool, Option("--train", help="Measure training steps too, by each architecture's recipe.")]
-Format = Annotated[Literal["table", "json", "csv"], Option(help="For people or for programs.")]
+Form = Literal["table", "json", "csv"]
+Format = Annotated[Form, Option(help="For people or for programs.")]
 
 
 def benchmark(
@@ -76,42 +82,71 @@ def benchmark(
     Example: digitcli benchmark --arch all
     """
     given: dict[str, Any] = {
-        "archs": _parts(arch),
+        "archs": tuple(name for text in arch or () for name in _names(text)),
         "device": device,
-        "batch_sizes": tuple(_whole_number(part) for part in _parts(batch_size)),
+        "batch_sizes": tuple(_whole_number(part) for text in batch_size or () for part in _parts(text)),
         "dtype": dtype,
         "threads": threads,
     }
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     config = BenchmarkConfig(compile=compile, train=train, **chosen)
-    with console.err.status("Loading PyTorch") as status:
-        report = benchmarking.benchmark(config, on_event=BenchmarkView(status))
+    view = BenchmarkView()
+    try:
+        _run(config, view)
+    finally:  # whatever ends the rest must not take with it what is measured
+        if view.report is not None:
+            with wait_with_signals():
+                _show(view.report, format)
+
+
+def _names(text: str) -> list[str]:
+    """The models in a list with commas; a path may have commas of its own."""
+    return [text] if os.path.lexists(text) else _parts(text)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _whole_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
+        shown = text if len(text) <= LONGEST_NUMBER else f"{text[:LONGEST_NUMBER]}…"
+        raise UsageError(f"--batch-size has '{shown}'.", "Give whole numbers, such as --batch-size 1,256.")
+    return int(text)
+
+
+def _run(config: BenchmarkConfig, view: BenchmarkView) -> None:
+    benchmarking.names_of(config)  # finds what is wrong with them before PyTorch is loaded
+    with view.status:
+        with wait_with_signals():
+            import digitcli.experiments.measuring  # noqa: F401
+        benchmarking.benchmark(config, on_event=view)
+
+
+def _show(report: BenchmarkReport, format: Form) -> None:
     if format == "json":
         console.show_json(report)
     elif format == "csv":
         console.err.print(_environment(report))
         console.show_csv([dataclasses.asdict(result) for result in report.results])
     else:
+        table, left_out = _table(report.results, console.out.width)
         console.show_table(_environment(report))
         console.out.print()
-        console.show_table(_table(report.results))
-
-
-def _parts(given: list[str] | None) -> tuple[str, ...]:
-    return tuple(part.strip() for text in given or () for part in text.split(","))
-
-
-def _whole_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"--batch-size has '{text}'.", "Give whole numbers, such as --batch-size 1,256.")
-    return int(text)
+        console.show_table(table)
+        if left_out:
+            console.show_notice(f"No room for {', '.join(left_out)}: take a wider window, or --format csv.")
 
 
 class BenchmarkView:
-    """Says on stderr what is measured: a status on a terminal, a line a result elsewhere."""
+    """Says on stderr what is measured: a status on a terminal, a line a result elsewhere.
 
-    def __init__(self, status: Status) -> None:
-        self.status = status
+    `report` is what is measured so far; None before the first row.
+    """
+
+    def __init__(self) -> None:
+        self.status = console.err.status("Loading PyTorch")
+        self.report: BenchmarkReport | None = None
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
@@ -121,12 +156,18 @@ class BenchmarkView:
             case Measuring():
                 name = escape(console.printable(event.name))
                 self.status.update(f"Measuring {name}, {event.what} ({event.done + 1} of {event.models})")
-            case BenchmarkResult() if not console.err.is_interactive:
-                line = (
-                    f"{console.printable(event.name)}  batch {event.batch_size:,}  "
-                    f"{_latency(event.latency_ms_median)} ms  {event.images_per_second:,.0f} images/s"
-                )
-                console.err.print(escape(line), soft_wrap=True)
+            case BenchmarkReport():
+                known = len(self.report.results) if self.report else 0
+                self.report = event
+                if not console.err.is_interactive:
+                    for result in event.results[known:]:
+                        console.err.print(escape(_line(result)), soft_wrap=True)
+
+
+def _line(result: BenchmarkResult) -> str:
+    name, latency = console.printable(result.name), _latency(result.latency_ms_median)
+    speed = f"{result.images_per_second:,.0f} images/s"
+    return f"{name}  batch {result.batch_size:,}  {latency} ms  {speed}"
 
 
 def _environment(report: BenchmarkReport) -> Table:
@@ -146,33 +187,50 @@ def _environment(report: BenchmarkReport) -> Table:
     )
 
 
-def _table(results: tuple[BenchmarkResult, ...]) -> Table:
-    trained = any(result.training_images_per_second is not None for result in results)
+COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
+    "\nbatch": lambda row: f"{row.batch_size:,}",
+    "median\nms": lambda row: _latency(row.latency_ms_median),
+    "p95\nms": lambda row: _latency(row.latency_ms_p95),
+    "\nimages/s": lambda row: _short(row.images_per_second),
+    "\nparams": lambda row: _short(row.parameters),
+    "\nMACs": lambda row: _short(row.macs),
+    "\nsize": lambda row: console.size(row.size_bytes),
+    "peak\nmemory": lambda row: _or_empty(row.peak_memory_bytes, console.size),
+    "\naccuracy": lambda row: console.percent(row.accuracy),
+    "training\nimages/s": lambda row: _or_empty(row.training_images_per_second, _short),
+}
+LEAST_IMPORTANT_FIRST = [
+    *("\nMACs", "\nparams", "\nsize", "peak\nmemory", "p95\nms", "\naccuracy", "training\nimages/s")
+]
+
+
+def _table(results: tuple[BenchmarkResult, ...], width: int) -> tuple[Table, list[str]]:
+    """A row a result, and the columns that are left out so that nothing is cut at this width."""
+    names = [escape(console.printable(result.name)) for result in results]
+    columns = {heading: [cell(result) for result in results] for heading, cell in COLUMNS.items()}
+    columns = {heading: cells for heading, cells in columns.items() if any(cells)}
+    room = width - min(NAME_WIDTH, max(map(cell_len, [*names, "architecture"])))
+    left_out = []
+    for heading in LEAST_IMPORTANT_FIRST:
+        if heading in columns and sum(map(_width, columns, columns.values())) > room:
+            del columns[heading]
+            left_out.append(" ".join(heading.split()))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("\narchitecture", style="cyan", overflow="fold")
-    headings = ["\nbatch", "median\nms", "p95\nms", "\nimages/s", "\nparams", "\nMACs", "\nsize"]
-    headings += ["peak\nmemory", "\naccuracy", *["training\nimages/s"] * trained]
-    for heading in headings:
+    for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        table.add_row(escape(console.printable(result.name)), *_cells(result)[: len(headings)])
-    return table
+    for row in zip(names, *columns.values(), strict=True):
+        table.add_row(*row)
+    return table, left_out
 
 
-def _cells(result: BenchmarkResult) -> list[str]:
-    memory, training = result.peak_memory_bytes, result.training_images_per_second
-    return [
-        f"{result.batch_size:,}",
-        _latency(result.latency_ms_median),
-        _latency(result.latency_ms_p95),
-        _short(result.images_per_second),
-        _short(result.parameters),
-        _short(result.macs),
-        console.size(result.size_bytes),
-        "" if memory is None else console.size(memory),
-        console.percent(result.accuracy),
-        "" if training is None else _short(training),
-    ]
+def _width(heading: str, cells: list[str]) -> int:
+    """The width of a column, with two blanks before it."""
+    return 2 + max(map(len, [*heading.split("\n"), *cells]))
+
+
+def _or_empty(number: float | None, shown: Callable[[float], str]) -> str:
+    return "" if number is None else shown(number)
 
 
 def _latency(latency_ms: float) -> str:

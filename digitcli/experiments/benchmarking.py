@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -19,6 +19,8 @@ from digitcli.training.events import Event as TrainingEvent
 from digitcli.training.events import Notice
 
 if TYPE_CHECKING:
+    import torch
+
     from digitcli.experiments.measuring import Calls, Subject
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -36,7 +38,7 @@ class BenchmarkConfig:
     `dtype` `auto` is float32. `threads` None leaves PyTorch's number. `train` measures training too.
 
     Raises:
-        UsageError: a value out of range.
+        UsageError: a value out of range or of another type.
     """
 
     archs: tuple[str, ...] = ()
@@ -48,16 +50,19 @@ class BenchmarkConfig:
     train: bool = False
 
     def __post_init__(self) -> None:
-        check_device_name(self.device)
+        _check_several("--arch", self.archs, "cnn", "mlp")
+        _check_several("--batch-size", self.batch_sizes, 1, 256)
+        if not all(isinstance(name, str) for name in self.archs):
+            raise UsageError(f"--arch is {self.archs!r}.", 'Give names, such as ("cnn", "mlp").')
+        check_device_name(str(self.device))
         if not self.batch_sizes:
             raise UsageError("No batch size is given.", "Give one or several, such as --batch-size 1,256.")
         for size in self.batch_sizes:
-            if not 1 <= size <= LARGEST_BATCH:
-                raise UsageError(f"--batch-size is {size}.", f"It must be from 1 to {LARGEST_BATCH:,}.")
+            _check_whole("--batch-size", size, LARGEST_BATCH)
         if self.dtype not in get_args(Dtype):
-            raise UsageError(f"--dtype is '{self.dtype}'.", did_you_mean(self.dtype, get_args(Dtype)))
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise UsageError(f"--threads is {self.threads}.", f"It must be from 1 to {MOST_THREADS:,}.")
+            raise UsageError(f"--dtype is '{self.dtype}'.", did_you_mean(str(self.dtype), get_args(Dtype)))
+        if self.threads is not None:
+            _check_whole("--threads", self.threads, MOST_THREADS)
         if self.train and (self.compile or self.computed_dtype != "float32"):
             raise UsageError(
                 "--train measures training as digitcli trains: in float32 and without torch.compile.",
@@ -70,6 +75,17 @@ class BenchmarkConfig:
         return "float32" if self.dtype == "auto" else self.dtype
 
 
+def _check_several(option: str, values: object, *example: object) -> None:
+    """Refuse a single value, above all a text, which would be taken for its letters."""
+    if not isinstance(values, tuple | list):
+        raise UsageError(f"{option} is {values!r}.", f"Give a tuple, such as {example} or ({example[0]!r},).")
+
+
+def _check_whole(option: str, value: object, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise UsageError(f"{option} is {value!r}.", f"It must be a whole number from 1 to {most:,}.")
+
+
 @dataclass(frozen=True)
 class BenchmarkResult:
     """One model at one batch size.
@@ -79,10 +95,11 @@ class BenchmarkResult:
     `size_bytes` is the checkpoint, or else what the parameters take as float32.
 
     `peak_memory_bytes`: on CUDA the most that PyTorch had allocated on the device; on the CPU (Linux) the
-    largest resident set of the whole process, PyTorch itself included, while the row was measured; None
-    elsewhere. `accuracy` (0 to 1) is measured now, with this dtype and runtime, on the 10,000 embedded test
-    digits; None for fresh weights, which have no `model` either. `training_images_per_second` is that of
-    whole training steps by the recipe, its batch size included; None where it was not asked for.
+    largest resident set of the whole process while the row was measured, loaded libraries included, so that
+    only differences between rows tell of the networks; None elsewhere. `accuracy` (0 to 1) is measured now,
+    with this dtype and runtime, on the 10,000 embedded test digits; None for fresh weights, which have no
+    `model` either. `training_images_per_second` is that of whole training steps by the recipe, its batch size
+    included; None where it was not asked for, not measured yet, or cannot be measured, which a notice says.
 
     `core_wait` is the share of the time in which a thread of the CPU was ready to run and had no core; well
     above 0, other programs have spoilt the figures.
@@ -110,7 +127,7 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """Every result, in the order asked for, and where it was measured."""
+    """Every result, in the order asked for, and where it was measured; as an event, those so far."""
 
     schema: int
     environment: Environment
@@ -127,36 +144,45 @@ class Measuring:
     models: int
 
 
-Event = Notice | Measuring | BenchmarkResult
+Event = Notice | Measuring | BenchmarkReport
 OnEvent = Callable[[Event], None]
 
 
 def benchmark(config: BenchmarkConfig, *, on_event: OnEvent = lambda event: None) -> BenchmarkReport:
-    """Measure every model at every batch size, one after the other.
+    """Measure every model at every batch size, one after the other; after all of them training, if asked for.
+
+    `on_event` gets the report so far whenever it has grown, so that an error or Ctrl-C costs nothing that was
+    measured before. float32 is computed whole: cuDNN may not round it to TF32, except in training, which is
+    measured as digitcli trains.
 
     Raises:
         UsageError: an unknown name, or a value out of range.
-        ModelError: a damaged or foreign file, or a model that does not read single digits.
+        ModelError: a damaged or foreign file, a model that does not read single digits, or a recipe that
+            cannot be trained by.
         EnvironmentFault: the device is not there, computes wrongly, cannot run this dtype or torch.compile,
             or has not the memory for one image.
     """
     names = names_of(config)
-    from digitcli.catalogue import open_or_create
     from digitcli.experiments import measuring
 
-    device = choose_device(config.device)
-    for name in names:  # one that cannot be opened must not cost the rows before it
-        open_or_create(name)
-    results: list[BenchmarkResult] = []
+    device = choose_device(str(config.device))
+    trainings = _check_models(names, device, config.train, on_event)
     with measuring.threads(config.threads):
-        for index, name in enumerate(names):
-            announce = _announcer(name, index, len(names), on_event)
-            announce("loading")
-            subject = measuring.open_subject(name, device, config.computed_dtype)
-            with _explained(subject, config):
-                results += _measure(subject, config, announce, on_event)
-        _warn_of_crowding(results, on_event)
-        return BenchmarkReport(1, describe_environment(device), tuple(results))
+        report = BenchmarkReport(1, describe_environment(device), ())
+        with measuring.whole_float32():
+            for done, name in enumerate(names):
+                announce = _announcer(name, done, len(names), on_event)
+                for result in _measure(name, device, config, announce, on_event):
+                    report = replace(report, results=(*report.results, result))
+                    on_event(report)
+        _warn_of_crowding(report.results, on_event)
+        for done, (name, training) in enumerate(
+            trainings.items()
+        ):  # last: what it loads counts in the memory of rows
+            _announcer(name, done, len(trainings), on_event)("training")
+            report = _with_training_speed(report, name, _training_speed(name, training, on_event))
+            on_event(report)
+    return report
 
 
 def names_of(config: BenchmarkConfig) -> tuple[str, ...]:
@@ -193,31 +219,58 @@ def _check_name(name: str) -> None:
         raise UsageError(f"There is no architecture or model named '{name}'.", did_you_mean(name, known))
 
 
+def _check_models(
+    names: tuple[str, ...], device: torch.device, train: bool, on_event: OnEvent
+) -> dict[str, TrainConfig]:
+    """Refuse what cannot be measured before the first model is; how each is trained, if that is asked for.
+
+    The models are opened again when their turn comes: all of them at once would count in each row's memory.
+    """
+    from digitcli.catalogue import open_or_create
+    from digitcli.experiments.measuring import training_config
+
+    trainings = {}
+    for name in names:
+        _, header = open_or_create(name)
+        training = training_config(name, header, device) if train else None
+        if training is not None:
+            trainings[name] = training
+        elif train and header is not None:
+            on_event(
+                Notice(
+                    f"{name}: the speed of training is left out, since its network was built with "
+                    f"{header.arguments}, and training would build another."
+                )
+            )
+    return trainings
+
+
 def _announcer(name: str, done: int, models: int, on_event: OnEvent) -> Callable[[str], None]:
     """A function that reports what of this model is measured next."""
     return lambda what: on_event(Measuring(name, what, done, models))
 
 
 def _measure(
-    subject: Subject, config: BenchmarkConfig, announce: Callable[[str], None], on_event: OnEvent
-) -> list[BenchmarkResult]:
-    """The rows of one model; what does not depend on the batch size is measured once."""
+    name: str,
+    device: torch.device,
+    config: BenchmarkConfig,
+    announce: Callable[[str], None],
+    on_event: OnEvent,
+) -> Iterator[BenchmarkResult]:
+    """The rows of one model as they are measured; the accuracy is that of all of them."""
     from digitcli.experiments import measuring
 
-    accuracy, training_speed = None, None
-    if subject.header is not None:
-        announce("accuracy")
-        accuracy = measuring.accuracy_of(subject, config.compile)
-    if config.train:
-        announce("training")
-        training_speed = _training_speed(subject, on_event)
-    results = []
-    for wanted in config.batch_sizes:
-        announce(f"batch {wanted:,}")
-        batch_size, calls = _fitting(subject, wanted, config.compile, on_event)
-        results.append(_result(subject, config, batch_size, calls, accuracy, training_speed))
-        on_event(results[-1])
-    return results
+    announce("loading")
+    subject = measuring.open_subject(name, device, config.computed_dtype)
+    with _explained(subject, config):
+        accuracy = None
+        if subject.header is not None:
+            announce("accuracy")
+            accuracy = measuring.accuracy_of(subject, config.compile)
+        for wanted in dict.fromkeys(config.batch_sizes):
+            announce(f"batch {wanted:,}")
+            batch_size, calls = _fitting(subject, wanted, config.compile, on_event)
+            yield _result(subject, config, batch_size, calls, accuracy)
 
 
 def _result(
@@ -226,7 +279,6 @@ def _result(
     batch_size: int,
     calls: Calls,
     accuracy: float | None,
-    training_speed: float | None,
 ) -> BenchmarkResult:
     from digitcli.experiments.measuring import median_and_p95
 
@@ -245,7 +297,7 @@ def _result(
         size_bytes=subject.size_bytes,
         peak_memory_bytes=calls.peak_memory_bytes,
         accuracy=accuracy,
-        training_images_per_second=training_speed,
+        training_images_per_second=None,
         runs=len(calls.seconds),
         core_wait=calls.core_wait,
         name=subject.name,
@@ -253,7 +305,7 @@ def _result(
     )
 
 
-def _warn_of_crowding(results: list[BenchmarkResult], on_event: OnEvent) -> None:
+def _warn_of_crowding(results: tuple[BenchmarkResult, ...], on_event: OnEvent) -> None:
     """Say so where the figures are worse than this machine can do."""
     crowded = sum((result.core_wait or 0) > CROWDED for result in results)
     if crowded:
@@ -287,23 +339,30 @@ def _fitting(subject: Subject, batch_size: int, compiled: bool, on_event: OnEven
         on_event(Notice(f"{subject.name}: no memory for a batch of {too_large:,}; taking {batch_size:,}."))
 
 
-def _training_speed(subject: Subject, on_event: OnEvent) -> float | None:
+def _training_speed(name: str, training: TrainConfig, on_event: OnEvent) -> float | None:
     """Images a second of training by the recipe; None where memory does not suffice, and a notice."""
+    from digitcli.experiments.measuring import blaming_recipe
     from digitcli.training.loop import training_speed
 
     def pass_on(event: TrainingEvent) -> None:
         if isinstance(event, Notice):
             on_event(event)
 
-    recipe = subject.header.recipe if subject.header else {}
-    config = TrainConfig(arch=subject.architecture, recipe=recipe, device=str(subject.device))
     try:
-        return training_speed(config, TRAINING_SECONDS, on_event=pass_on)
+        with blaming_recipe(name):
+            return training_speed(training, TRAINING_SECONDS, on_event=pass_on)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    on_event(Notice(f"{subject.name}: there is no memory for training with the recipe's batch size."))
+    on_event(Notice(f"{name}: there is no memory for training with the recipe's batch size."))
     return None
+
+
+def _with_training_speed(report: BenchmarkReport, name: str, speed: float | None) -> BenchmarkReport:
+    rows = (
+        replace(row, training_images_per_second=speed) if row.name == name else row for row in report.results
+    )
+    return replace(report, results=tuple(rows))
 
 
 @contextlib.contextmanager

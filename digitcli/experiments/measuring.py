@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import functools
 import gc
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,8 +23,11 @@ from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
+from digitcli.errors import ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
 from digitcli.inference import Classifier, as_input, place_network
+from digitcli.registry import recipe_of
+from digitcli.training.session import built_with
 
 T = TypeVar("T")
 WARM_UP_CALLS, WARM_UP_SECONDS = 3, 0.2
@@ -125,7 +127,8 @@ def threads(count: int | None) -> Iterator[None]:
 def whole_float32() -> Iterator[None]:
     """Within it cuDNN computes float32 with all its bits, where by default it rounds to TF32 on the way."""
     cudnn = torch.backends.cudnn
-    before = cudnn.conv.fp32_precision == "tf32"  # reading `allow_tf32` fails where somebody set this one
+    # Reading `allow_tf32` fails where somebody has set `fp32_precision`; setting it does not.
+    before = cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     cudnn.allow_tf32 = False
     try:
         yield
@@ -163,11 +166,10 @@ def digits_as_input(batch_size: int, subject: Subject) -> Tensor:
 def warm_up(call: Callable[[], object], clock: Callable[[], float]) -> None:
     """Call without keeping the times: the first calls allocate, choose algorithms, or compile."""
 
-    def call_and_wait() -> None:
-        call()
-        clock()
+    def call_and_forget() -> None:
+        call()  # its logits would count in the memory of the row
 
-    _repeat(call_and_wait, WARM_UP_CALLS, WARM_UP_SECONDS, clock)
+    _repeat(call_and_forget, WARM_UP_CALLS, WARM_UP_SECONDS, clock)
 
 
 def time_calls(timer: Timer, clock: Callable[[], float]) -> list[float]:
@@ -183,7 +185,10 @@ def time_calls(timer: Timer, clock: Callable[[], float]) -> list[float]:
 def _repeat(
     measure: Callable[[], T], least_times: int, least_seconds: float, clock: Callable[[], float]
 ) -> list[T]:
-    """What it gives time after time: so often and so long at least, but no more after `MOST_SECONDS`."""
+    """What it gives time after time: so often and so long at least, but no more after `MOST_SECONDS`.
+
+    The clock, which waits for the device, is read after each.
+    """
     results: list[T] = []
     began, passed = clock(), 0.0
     while passed < least_seconds or (len(results) < least_times and passed < MOST_SECONDS):
@@ -290,6 +295,35 @@ def accuracy_of(subject: Subject, compiled: bool) -> float | None:
     classifier = Classifier(network, subject.model, (subject.header,), subject.device, ACCURACY_BATCH)
     logits = torch.from_numpy(classifier.logits(digits.images))
     return accuracy(logits, torch.from_numpy(digits.labels))
+
+
+def training_config(name: str, header: Header | None, device: torch.device) -> TrainConfig | None:
+    """The training of a model by its recipe; None where that would build another network than its own.
+
+    Raises:
+        ModelError: the recipe in its checkpoint is damaged.
+    """
+    if header is None:
+        return TrainConfig(arch=name, device=str(device))
+    with blaming_recipe(name):
+        config = TrainConfig(arch=header.architecture, recipe=header.recipe, device=str(device))
+        trained = built_with(recipe_of(config.arch, **config.recipe))
+    own = built_with(recipe_of(config.arch)) | header.arguments
+    return config if own == trained else None
+
+
+@contextlib.contextmanager
+def blaming_recipe(name: str) -> Iterator[None]:
+    """Within it a setting that cannot be meant is the model's fault: nobody has given it as an option.
+
+    Raises:
+        ModelError: there is such a setting.
+    """
+    try:
+        yield
+    except UsageError as error:
+        cause = f"{name} cannot be trained by its recipe: {error.cause}"
+        raise ModelError(cause, "Leave --train out, or fetch or train it again.") from error
 
 
 def _runnable(subject: Subject, compiled: bool) -> nn.Module:

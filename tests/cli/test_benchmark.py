@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from rich.console import Console
 
+from digitcli.checkpoint import Header, write_checkpoint
+from digitcli.cli import exit_code_of_run
+from digitcli.errors import EnvironmentFault, Interrupted, ModelError
+from digitcli.experiments import benchmarking
+from digitcli.experiments.benchmarking import BenchmarkConfig, BenchmarkReport, BenchmarkResult
+from digitcli.experiments.environment import describe_environment
+from digitcli.registry import create_model
 from tests.cli.test_train import read_terminal
 from tests.conftest import Run
+
+view = importlib.import_module("digitcli.cli.benchmark")  # in the package that name is the command
 
 KEYS = [
     "architecture", "device", "dtype", "runtime", "batch_size", "latency_ms_median", "latency_ms_p95",
@@ -19,9 +37,18 @@ KEYS = [
 ]  # fmt: skip
 
 
+ROW = BenchmarkResult(
+    architecture="resnet", device="cpu", dtype="float32", runtime="torch", batch_size=1_000_000,
+    latency_ms_median=0.0373, latency_ms_p95=123_456.7, images_per_second=26_800, parameters=3_274_634,
+    macs=13_900_000, size_bytes=31_400, peak_memory_bytes=417_000_000, accuracy=0.9954,
+    training_images_per_second=14_500, runs=20, core_wait=None, name="resnet", model="resnet@1a2b3c4d",
+)  # fmt: skip
+LONG_NAME = "runs/the-best-of-them/checkpoint,2.safetensors"
+
+
 def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(digitcli: Run) -> None:
-    arguments = ["--arch", "softmax,softmax", "-b", "3,1", "-d", "cpu", "--threads", "1", "--format", "json"]
-    done = digitcli("benchmark", *arguments)
+    arguments = ["--arch", "softmax,softmax", "-b", "3,1,3", "-d", "cpu", "--threads", "1"]
+    done = digitcli("benchmark", *arguments, "--format", "json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["schema"] == 1
@@ -51,6 +78,106 @@ def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli: Run) -> None:
     assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
 
 
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "untrained"])
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_no_name_and_no_number_is_cut_however_narrow_the_window(width: int, trained: bool) -> None:
+    row = ROW if trained else replace(ROW, training_images_per_second=None)
+    table, left_out = view._table((row, replace(row, name=LONG_NAME)), width)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line.rstrip() for line in shown.splitlines()]
+    assert max(map(len, lines)) <= width and "…" not in shown
+    first_words = [line.split(" ")[0] for line in lines]
+    assert "".join(first_words) == f"architectureresnet{LONG_NAME}"
+    least = {"batch": "1,000,000", "median": "0.0373", "images/s": "26.8 k"}
+    more = {
+        "MACs": "13.9 M", "params": "3.27 M", "size": "31.4 kB", "peak memory": "417 MB",
+        "p95 ms": "123,457", "accuracy": "99.54 %", "training images/s": "14.5 k",
+    }  # fmt: skip
+    if not trained:
+        del more["training images/s"]
+    texts = {text for column, text in {**least, **more}.items() if column not in left_out}
+    for text in texts:
+        assert shown.count(text) == 2, text
+    assert not left_out or width < 120
+    assert "training images/s" not in left_out and ("accuracy" not in left_out or width < 80)
+
+
+def test_what_has_no_room_is_named(digitcli: Run) -> None:
+    done = digitcli("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "60"})
+    assert done.returncode == 0, done.stderr
+    assert re.search("No room for MACs, params.*--format csv", done.stderr)
+    assert re.search(r"^softmax +1 ", done.stdout, re.MULTILINE) and "MACs" not in done.stdout
+
+
+def rows_of(form: str, shown: str) -> list[str]:
+    """The batch sizes of the rows in what was shown, which must be whole."""
+    if form == "json":
+        return [str(row["batch_size"]) for row in json.loads(shown)["results"]]
+    if form == "csv":
+        return [row["batch_size"] for row in csv.DictReader(io.StringIO(shown))]
+    return re.findall(r"^resnet +(\d+) ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+@pytest.mark.parametrize(
+    "error",
+    [ModelError("It broke."), EnvironmentFault("No memory."), Interrupted(signal.SIGHUP, "Stopped.")],
+    ids=repr,
+)
+def test_rows_measured_before_an_error_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str, error: Any
+) -> None:
+    def fail_late(config: BenchmarkConfig, *, on_event: Callable[[Any], None]) -> BenchmarkReport:
+        rows = tuple(replace(ROW, batch_size=size) for size in (1, 8))
+        for count in (1, 2):
+            on_event(BenchmarkReport(1, describe_environment(torch.device("cpu")), rows[:count]))
+        raise error
+
+    monkeypatch.setattr(benchmarking, "benchmark", fail_late)
+    monkeypatch.setattr(sys, "argv", ["digitcli", "benchmark", "-a", "softmax", "--format", form])
+    assert exit_code_of_run() == error.exit_code
+    shown = capfd.readouterr()
+    assert rows_of(form, shown.out) == ["1", "8"]
+    assert error.cause in shown.err and shown.err.count("resnet  batch 8 ") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_rows_measured_before_a_signal_are_shown(tmp_path: Path, number: signal.Signals) -> None:
+    batch_sizes = ",".join(map(str, range(1, 41)))
+    command = [sys.executable, "-m", "digitcli", "benchmark", "-a", "softmax", "-b", batch_sizes]
+    process = subprocess.Popen(
+        [*command, "-d", "cpu", "--format", "json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None and "softmax  batch 1 " in process.stderr.readline()
+    process.send_signal(number)
+    shown, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert rows_of("json", shown)[0] == "1" and "Stopped." in said
+
+
+def test_a_path_with_a_comma_is_a_path(digitcli: Run, tmp_path: Path) -> None:
+    weights = create_model("softmax").state_dict()
+    write_checkpoint(tmp_path / "a,b.safetensors", Header(architecture="softmax"), weights)
+    done = digitcli("benchmark", "-a", "a,b.safetensors", "-b", "1", "-d", "cpu", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    assert [row["name"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["a,b.safetensors"]
+
+
+def test_a_damaged_recipe_ends_with_code_5_before_anything_is_measured(digitcli: Run, tmp_path: Path) -> None:
+    header = Header(architecture="softmax", recipe={"lr": -1})
+    write_checkpoint(tmp_path / "model.safetensors", header, create_model("softmax").state_dict())
+    done = digitcli("benchmark", "-a", "softmax,model.safetensors", "--train", "-d", "cpu")
+    assert done.returncode == 5 and done.stdout == ""
+    assert "model.safetensors cannot be trained by its recipe" in done.stderr
+    assert "batch" not in done.stderr
+
+
 def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
     arguments = ["benchmark", "-a", "softmax", "-b", "1", "-d", "cpu"]
     code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
@@ -67,6 +194,8 @@ def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
         (["--batch-size", "0"], 2, "--batch-size is 0"),
         (["--batch-size", "x"], 2, "'x'"),
         (["--batch-size", "1,,2"], 2, "whole numbers"),
+        (["--batch-size", "9" * 5000], 2, "'999999999999999999…'"),
+        (["--batch-size", "9" * 18], 2, "1,000,000"),
         (["--dtype", "int3"], 2, "bfloat16"),
         (["--threads", "0"], 2, "--threads"),
         (["--device", "gpu"], 2, "cuda"),
@@ -75,7 +204,7 @@ def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
         (["--arch", "none.safetensors"], 5, "none.safetensors"),
         (["--device", "cuda:99"], 6, "It has:"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:50],
 )
 def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
     digitcli: Run, tmp_path: Path, arguments: list[str], code: int, words: str

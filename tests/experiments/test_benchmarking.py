@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,53 +19,23 @@ from digitcli.experiments import environment, measuring
 from digitcli.experiments.benchmarking import (
     BenchmarkConfig,
     BenchmarkReport,
-    BenchmarkResult,
     Event,
     Measuring,
     benchmark,
     names_of,
 )
-from digitcli.experiments.measuring import Calls, median_and_p95, time_calls, warm_up, watch_memory
+from digitcli.experiments.measuring import Calls
 from digitcli.inference import infer, load_model
 from digitcli.registry import ARCHITECTURES
-from digitcli.training import loop
-from digitcli.training.events import Notice
-from digitcli.training.loop import train, training_speed
+from digitcli.training.loop import train
+from tests.experiments.conftest import NO_MEMORY, notices, run
 
 CPU = torch.device("cpu")
-NO_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
-    """20 calls a row and 300 test digits, however fast the machine is."""
-    for name in ("WARM_UP_SECONDS", "LEAST_SECONDS"):
-        monkeypatch.setattr(measuring, name, 0.0)
-    monkeypatch.setattr(measuring, "MOST_SECONDS", math.inf)
-    few = Digits(digits.images[:300], digits.labels[:300])
-    monkeypatch.setattr(measuring, "_test_digits", lambda: few)
-
-
-def run(*archs: str, **settings: Any) -> tuple[BenchmarkReport, list[Event]]:
-    """A benchmark on the CPU, and what it reported on the way."""
-    events: list[Event] = []
-    settings = {"archs": archs, "device": "cpu", "batch_sizes": (1,), **settings}
-    return benchmark(BenchmarkConfig(**settings), on_event=events.append), events
-
-
-def notices(events: list[Event]) -> list[str]:
-    return [event.message for event in events if isinstance(event, Notice)]
 
 
 def fake_calls(monkeypatch: pytest.MonkeyPatch, measure: Callable[[int], Calls]) -> None:
     """Let rows be measured by a function of the batch size."""
     monkeypatch.setattr(measuring, "measure_calls", lambda subject, size, compiled: measure(size))
-
-
-def timer_of(durations: Iterable[float]) -> Any:
-    """A timer of calls that take so long, whatever they do."""
-    coming = iter(durations)
-    return SimpleNamespace(timeit=lambda number: SimpleNamespace(raw_times=[next(coming)]))
 
 
 def test_every_result_follows_from_its_calls() -> None:
@@ -85,8 +52,47 @@ def test_every_result_follows_from_its_calls() -> None:
         assert row.training_images_per_second is None
     softmax = report.results[0]
     assert (softmax.parameters, softmax.macs, softmax.size_bytes) == (7850, 7840, 4 * 7850)
-    assert [event for event in events if isinstance(event, BenchmarkResult)] == list(report.results)
     assert Measuring("mlp", "batch 4", 1, 2) in events
+
+
+def test_the_report_so_far_is_told_with_every_row() -> None:
+    report, events = run("softmax", "mlp", batch_sizes=(4, 1))
+    told = [event for event in events if isinstance(event, BenchmarkReport)]
+    assert [event.results for event in told] == [report.results[:count] for count in (1, 2, 3, 4)]
+    assert told[-1] == report
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ModelError("late"), NO_MEMORY], ids=repr)
+def test_what_is_measured_outlives_a_late_failure(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def measure(size: int) -> Calls:
+        if size == 1:
+            raise error
+        return Calls([0.5], None, None)
+
+    fake_calls(monkeypatch, measure)
+    events: list[Event] = []
+    config = BenchmarkConfig(archs=("softmax",), device="cpu", batch_sizes=(4, 1))
+    with pytest.raises((KeyboardInterrupt, ModelError, EnvironmentFault)):
+        benchmark(config, on_event=events.append)
+    (told,) = [event for event in events if isinstance(event, BenchmarkReport)]
+    assert [row.batch_size for row in told.results] == [4]
+    assert told.environment == environment.describe_environment(CPU)
+
+
+def test_a_batch_size_is_measured_once() -> None:
+    assert [row.batch_size for row in run("softmax", batch_sizes=(2, 1, 2, 1))[0].results] == [2, 1]
+
+
+def test_every_model_is_opened_before_the_first_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "holed.safetensors"
+    write_checkpoint(path, Header(architecture="softmax"), {"weight": torch.zeros(1)})
+    fake_calls(monkeypatch, lambda size: pytest.fail("a row was measured"))
+    with pytest.raises(ModelError, match="does not fit its architecture"):
+        run("softmax", str(path))
 
 
 def test_fresh_weights_have_no_accuracy() -> None:
@@ -121,40 +127,6 @@ def test_a_run_folder_is_measured_by_its_own_weights(few_digits: Path, tmp_path:
     assert row.accuracy is not None and row.accuracy > 0.1
 
 
-@pytest.mark.parametrize(("duration", "calls"), [(2.0**-10, 1024), (0.125, 20), (0.5, 6), (8.0, 1)])
-def test_a_row_takes_its_least_time_or_twenty_calls_or_three_seconds(
-    monkeypatch: pytest.MonkeyPatch, duration: float, calls: int
-) -> None:
-    monkeypatch.setattr(measuring, "LEAST_SECONDS", 1.0)
-    monkeypatch.setattr(measuring, "MOST_SECONDS", 3.0)
-    assert time_calls(timer_of(itertools.repeat(duration))) == [duration] * calls
-
-
-def test_a_slow_call_shows_in_the_tail() -> None:
-    seconds = time_calls(timer_of([0.001] * 18 + [0.064] * 2))
-    median, p95 = median_and_p95(seconds)
-    assert median == pytest.approx(0.001) and p95 == pytest.approx(0.064)
-
-
-def test_the_first_calls_are_not_timed() -> None:
-    timer = timer_of([30.0, 1.0, 1.0, *[0.125] * 20])
-    warm_up(timer)
-    assert time_calls(timer) == [0.125] * 20
-
-
-@pytest.mark.parametrize(
-    ("samples", "median", "p95"),
-    [
-        ([float(value) for value in range(101, 0, -1)], 51, 96),
-        ([1.0] * 19 + [101.0], 1, 6),  # a twentieth of the way from 1 to 101
-        ([3.0], 3, 3),
-        ([1.0, 3.0], 2, 2.9),
-    ],
-)
-def test_percentiles(samples: list[float], median: float, p95: float) -> None:
-    assert median_and_p95(samples) == pytest.approx((median, p95))
-
-
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
@@ -165,8 +137,11 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
         return Calls([0.5], 7, None)
 
     fake_calls(monkeypatch, measure)
+    released: list[torch.device] = []
+    monkeypatch.setattr(measuring, "release_memory", released.append)
     report, events = run("softmax", batch_sizes=(16,))
     assert tried == [16, 8, 4, 2]
+    assert released == [CPU] * 3
     assert [row.batch_size for row in report.results] == [2]
     assert report.results[0].images_per_second == 4.0 and report.results[0].peak_memory_bytes == 7
     assert len(notices(events)) == 3 and "16" in notices(events)[0] and "8" in notices(events)[0]
@@ -275,99 +250,6 @@ def test_what_other_programs_have_spoilt_is_said(monkeypatch: pytest.MonkeyPatch
     assert [message[:16] for message in notices(events)] == ["In 1 of 2 rows t"]
 
 
-@pytest.mark.skipif(not measuring.CLEAR_REFS.exists(), reason="only Linux can")
-def test_peak_memory_is_that_of_the_row_alone() -> None:
-    peak = watch_memory(CPU)
-    before = peak()
-    torch.ones(25_000_000)  # 100 MB
-    with_tensor = peak()
-    after = watch_memory(CPU)()
-    assert before is not None and with_tensor is not None and after is not None
-    assert with_tensor - before > 90_000_000
-    assert with_tensor - after > 90_000_000
-
-
-def test_peak_memory_is_unknown_where_nobody_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(measuring, "CLEAR_REFS", tmp_path / "none" / "such")
-    assert watch_memory(CPU)() is None
-    assert watch_memory(torch.device("mps"))() is None
-
-
-def test_on_cuda_peak_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", done.append)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + device.index)
-    assert watch_memory(torch.device("cuda:1"))() == 1001
-    assert done == [torch.device("cuda:1")]
-
-
-def test_the_clock_waits_for_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[torch.device] = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
-    measuring.synchronised_clock(CPU)()
-    assert waited == []
-    measuring.synchronised_clock(torch.device("cuda:1"))()
-    assert waited == [torch.device("cuda:1")]
-
-
-def test_waiting_for_a_core_is_unknown_where_nobody_tells(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(measuring, "THREADS", tmp_path)
-    assert measuring.watch_waiting()() is None
-
-
-def test_waiting_is_summed_over_all_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for thread, waited_ns in (("1", 2_000_000_000), ("2", 500_000_000)):
-        (tmp_path / thread).mkdir()
-        (tmp_path / thread / "schedstat").write_text(f"77 {waited_ns} 9\n")
-    monkeypatch.setattr(measuring, "THREADS", tmp_path)
-    assert measuring._waited_seconds() == 2.5
-
-
-def test_training_is_measured_by_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[TrainConfig] = []
-
-    def speed(config: TrainConfig, seconds: float, *, on_event: Callable[[Any], None]) -> float:
-        asked.append(config)
-        return 1234.5
-
-    monkeypatch.setattr(loop, "training_speed", speed)
-    report, _ = run("softmax", batch_sizes=(1, 2), train=True)
-    assert asked == [TrainConfig(arch="softmax", device="cpu")]
-    assert [row.training_images_per_second for row in report.results] == [1234.5] * 2
-
-
-def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def speed(config: TrainConfig, seconds: float, *, on_event: Callable[[Any], None]) -> float:
-        raise NO_MEMORY
-
-    monkeypatch.setattr(loop, "training_speed", speed)
-    report, events = run("softmax", train=True)
-    assert report.results[0].training_images_per_second is None
-    assert "training" in notices(events)[0]
-
-
-def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
-    monkeypatch: pytest.MonkeyPatch, few_digits: Path
-) -> None:
-    steps: list[tuple[int, int]] = []
-    take_step = loop._take_step
-
-    def spy(session: Any, state: Any, order: torch.Tensor) -> torch.Tensor:
-        steps.append((state.step, session.steps))
-        return take_step(session, state, order)
-
-    monkeypatch.setattr(loop, "_take_step", spy)
-    config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu")
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    assert training_speed(config, 0.02) > 0
-    assert torch.equal(torch.rand(3), expected)
-    assert steps == [(taken % of, of) for taken, (_, of) in enumerate(steps)] and len(steps) >= 2
-
-
 def test_names_stand_for_models_each_once() -> None:
     digit = [row.name for row in ARCHITECTURES if row.task == "digit"]
     everything = names_of(BenchmarkConfig(archs=("cnn", "all", "cnn", "softmax")))
@@ -410,10 +292,23 @@ def test_a_model_of_lines_is_refused(tmp_path: Path) -> None:
         {"device": "abacus"},
         {"train": True, "compile": True},
         {"train": True, "dtype": "float16"},
+        {"archs": "cnn"},
+        {"archs": (1,)},
+        {"archs": None},
+        {"batch_sizes": 256},
+        {"batch_sizes": "256"},
+        {"batch_sizes": (1.5,)},
+        {"batch_sizes": (True,)},
+        {"batch_sizes": ("1",)},
+        {"threads": "2"},
+        {"threads": 1.5},
+        {"device": None},
+        {"dtype": None},
+        {"dtype": ["float32"]},
     ],
     ids=str,
 )
-def test_values_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+def test_values_out_of_range_or_of_another_type_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         BenchmarkConfig(**settings)
     assert caught.value.remedy
