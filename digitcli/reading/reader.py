@@ -239,7 +239,7 @@ def in_order(
 def _name(picture: Picture | Source) -> str:
     if isinstance(picture, Source):
         return picture.name
-    return str(picture) if isinstance(picture, str | Path) else ""
+    return str(picture) if isinstance(picture, str | os.PathLike) else ""
 
 
 def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
