@@ -1,6 +1,7 @@
 """How sure it is that nothing is written where nothing is found: `python benchmarks/blank.py --pages 400`.
 
-Half of the pages are blank: paper with texture, noise and uneven light. On the other half a digit of MNIST's
+Half of the pages are blank: paper with texture, noise and uneven light, every fourth one with the edge of a
+shadow across it. On the other half a digit of MNIST's
 validation part is written, its contrast anything from none to black. Of the pages on which nothing is found,
 the share that is really blank is `BLANK_CONFIDENCE` in digitcli/reading/reader.py.
 """
@@ -47,6 +48,11 @@ def paper(random: np.random.Generator) -> np.ndarray:
     down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
     light = random.uniform(0.45, 0.9) * (1 - random.uniform(0, 0.5) * (across - random.random()) ** 2)
     light *= 1 - random.uniform(0, 0.5) * (down - random.random()) ** 2
+    if random.random() < 0.25:
+        angle, length = random.uniform(0, 2 * np.pi), width / random.uniform(3, 100)
+        beyond = (across - random.uniform(0.2, 0.8)) * np.cos(angle)
+        beyond += (down - random.uniform(0.2, 0.8)) * np.sin(angle)
+        light *= 1 - random.uniform(0.05, 0.25) * (1 + np.tanh(beyond * length))
     grain = cv2.GaussianBlur(
         random.standard_normal((height, width)).astype(np.float32), (0, 0), random.uniform(0.5, 4)
     )

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from digitcli.pictures.centring import centre_digit
-from digitcli.pictures.ink import find_ink
+from digitcli.pictures.ink import find_ink, reduced
 from digitcli.pictures.opening import open_pages, open_picture
 
 __all__ = ["centre_digit", "digit_from_grey", "digit_from_picture", "find_ink", "open_pages", "open_picture"]
@@ -34,10 +33,7 @@ def digit_from_picture(source: Path | bytes) -> np.ndarray:
 
 def digit_from_grey(grey: np.ndarray) -> np.ndarray:
     """The one digit in a grey picture (H, W), uint8 or float in [0, 1]: uint8 (28, 28), white on black."""
-    scale = _DIGIT_SIDE_PX / max(grey.shape)
-    if scale < 1:
-        size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    grey = reduced(grey, _DIGIT_SIDE_PX)
     if grey.dtype == np.uint8:
         grey = grey.astype(np.float32) / 255
     return centre_digit(find_ink(grey.astype(np.float32, copy=False)))

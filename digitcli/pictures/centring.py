@@ -10,6 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from digitcli.pictures.ink import scaled
 from digitcli.pictures.shapes import Pieces
 
 SIDE_PX = 28
@@ -52,10 +53,7 @@ def _cropped(ink: np.ndarray) -> np.ndarray | None:
 
 def _fitted(ink: np.ndarray, side_px: int) -> np.ndarray:
     """Scaled so that the longer side has `side_px` pixels."""
-    height, width = ink.shape
-    scale = side_px / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return scaled(ink, side_px / max(ink.shape))
 
 
 def _without_hairlines(digit: np.ndarray, box_px: int) -> np.ndarray:

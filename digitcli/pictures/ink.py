@@ -22,7 +22,9 @@ _NOISE_SIGMAS = 4.0  # how far above the paper's noise a mark must stand,
 _SURE_SIGMAS = 12.0  # and from where on a mark of any size is ink;
 _MARK_EXTENT = 0.15  # below that it must be this long, in shares of the picture,
 _MARK_PX = 12  # and in pixels
-_RIM = 12  # one part in so many of height and width is left out at each side when ink is measured
+_RIM = 12  # one part in so many of height and width is left out at each side when ink is measured;
+_OUTER_RIM = 100  # where nothing is found so, only this is left out,
+_RIM_CONTRAST = 0.3  # and ink must be this much darker than paper: at the rim the light is known less well
 
 
 def find_ink(grey: np.ndarray) -> np.ndarray:
@@ -31,12 +33,13 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     Strokes keep their soft edges. Paper is what most of the neighbourhood shows, so light ink on dark paper
     will do as well as dark on light. Blank paper, noisy, textured, shaded or ruled, gives all zeros.
     """
-    small = _reduced(grey, _WORK_SIDE_PX)
+    small = reduced(grey, _WORK_SIDE_PX)
     if _ink_is_light(small):
         grey, small = 1 - grey, 1 - small
     paper = _paper(small)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
-    levels = _ink_levels(_inner(darkness))
+    levels = _ink_levels(_inner(darkness, _RIM), _MIN_CONTRAST)
+    levels = levels or _ink_levels(_inner(darkness, _OUTER_RIM), _RIM_CONTRAST)
     if levels is None:
         return np.zeros_like(grey)
     low, edge, high, noise = levels
@@ -52,14 +55,18 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     return ink
 
 
-def _reduced(grey: np.ndarray, side_px: int) -> np.ndarray:
-    """A copy whose longer side has at most `side_px` pixels, each the mean of what it covers."""
-    height, width = grey.shape
-    scale = side_px / max(height, width)
-    if scale >= 1:
-        return grey
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+def reduced(grey: np.ndarray, side_px: int) -> np.ndarray:
+    """A copy of (H, W) whose longer side has at most `side_px` pixels, each the mean of what it covers."""
+    scale = side_px / max(grey.shape)
+    return scaled(grey, scale) if scale < 1 else grey
+
+
+def scaled(picture: np.ndarray, scale: float) -> np.ndarray:
+    """A picture (H, W) made smaller or larger, but never less than a pixel wide or high."""
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized: np.ndarray = cv2.resize(picture, size, interpolation=interpolation)
+    return resized
 
 
 def _ink_is_light(grey: np.ndarray) -> bool:
@@ -67,7 +74,7 @@ def _ink_is_light(grey: np.ndarray) -> bool:
 
     Where neither side is rare, as in a picture cut tight around a fat digit, paper is what the border shows.
     """
-    small = _reduced(grey, _LIGHT_SIDE_PX)
+    small = reduced(grey, _LIGHT_SIDE_PX)
     height, width = small.shape
     flat = small - cv2.blur(small, (width // 2 | 1, height // 2 | 1), borderType=cv2.BORDER_REPLICATE)
     flat = (flat - flat.mean()) / max(float(flat.std()), 1e-6)
@@ -80,21 +87,30 @@ def _ink_is_light(grey: np.ndarray) -> bool:
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:
-    """The brightness of the bare paper, (H, W): a closing lifts dark strokes, a median smooths the rest.
+    """The brightness of the bare paper, (H, W).
 
-    The slope of the light is taken out before, or the closing would carry the brighter side to the rim.
+    The slope of the light is taken out, or the brighter side would be carried to the rim. Where the light has
+    a step instead, that makes a slope of it; but no paper is brighter than what is found either way.
     """
-    small = _reduced(grey, _LIGHT_SIDE_PX)
+    small = reduced(grey, _LIGHT_SIDE_PX)
     slope = _slope_of_light(small)
-    level = small / slope
-    brightest = float(level.max())
-    side = max(small.shape)
-    reach = max(3, side // 3 if side >= 64 else side) | 1
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    closed = cv2.morphologyEx(level / max(brightest, 1e-6), cv2.MORPH_CLOSE, brush)
-    paper = cv2.medianBlur(_bytes(closed), (reach // 2) | 1).astype(np.float32) * (brightest / 255) * slope
+    paper: np.ndarray = np.minimum(_without_strokes(small), _without_strokes(small / slope) * slope)
+    if paper.shape == grey.shape:
+        return paper
+    paper = cv2.erode(paper, np.ones((3, 3), np.uint8))  # or sharp steps, blurred in the small copy, were ink
     resized: np.ndarray = cv2.resize(paper, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+def _without_strokes(level: np.ndarray) -> np.ndarray:
+    """A closing lifts dark strokes to what is around them, a median smooths the rest: (H, W)."""
+    brightest = max(float(level.max()), 1e-6)
+    side = max(level.shape)
+    reach = max(3, side // 3 if side >= 64 else side) | 1
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    closed = cv2.morphologyEx(level / brightest, cv2.MORPH_CLOSE, brush)
+    smooth: np.ndarray = cv2.medianBlur(_bytes(closed), (reach // 2) | 1) * np.float32(brightest / 255)
+    return smooth
 
 
 def _slope_of_light(grey: np.ndarray) -> np.ndarray:
@@ -119,17 +135,17 @@ def _slope_of_light(grey: np.ndarray) -> np.ndarray:
     return slope
 
 
-def _ink_levels(darkness: np.ndarray) -> tuple[float, float, float, float] | None:
+def _ink_levels(darkness: np.ndarray, contrast: float) -> tuple[float, float, float, float] | None:
     """The darkness where paper ends, strokes are cut out and ink is full, and the paper's noise.
 
-    None if nothing is ink.
+    None if nothing is ink; what stands out by less than `contrast` is none.
 
     The full ink is what lies above Otsu's threshold (N. Otsu, "A threshold selection method from gray-level
     histograms", 1979), which alone would cut blank paper in two as well: hence the paper's noise.
     """
     middle, noise = _paper_noise(darkness)
     middle = max(middle, 0.0)
-    floor = middle + max(_MIN_CONTRAST, _NOISE_SIGMAS * noise)
+    floor = middle + max(contrast, _NOISE_SIGMAS * noise)
     otsu = cv2.threshold(_bytes(darkness), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0] / 255
     marks = darkness > max(otsu, floor)
     if not marks.any():
@@ -157,10 +173,10 @@ def _longest_px(marks: np.ndarray) -> int:
     return int(np.max(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], initial=0))
 
 
-def _inner(picture: np.ndarray) -> np.ndarray:
-    """The picture without its rim, where tables, frames and vignettes are."""
+def _inner(picture: np.ndarray, rim: int) -> np.ndarray:
+    """The picture without one part in `rim` at each side, where tables, frames and vignettes are."""
     height, width = picture.shape
-    return picture[height // _RIM : height - height // _RIM, width // _RIM : width - width // _RIM]
+    return picture[height // rim : height - height // rim, width // rim : width - width // rim]
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:

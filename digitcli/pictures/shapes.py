@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 _MASK = 0.25  # ink above this is part of a shape
+_MOST = 2000  # pieces are looked at, the largest: no page holds more digits, and specks would take minutes
 _LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
 _PALEST = 0.5  # the ink of a digit, in shares of the most central one's
 _THINNEST = 0.25  # the strokes of a digit and its parts, in shares of the most central one's
@@ -14,6 +15,7 @@ _NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
 _PART = 0.03  # of a digit's area: smaller parts are specks
 _ENCLOSED = 0.35  # a shape around another of this share of its height is a frame
 _CONTACT, _REACH = 0.4, 0.35  # what lies along an edge by this share of its length and reaches in no further
+_AROUND = 0.6  # of all edges: what lies along so much of them is what the sheet lies on
 _JOINED_GAP = 0.06  # of a digit's height: pieces side by side and nearer than this are one digit
 _STACKED_GAP = 0.12  # of their height together: pieces above each other and nearer than this are one,
 _TALLEST = 1.3  # unless that makes a digit this much taller than the tallest other one
@@ -27,9 +29,10 @@ class Pieces:
     def __init__(self, ink: np.ndarray) -> None:
         self.ink = ink
         mask = (ink > _MASK).astype(np.uint8)
-        count, self.labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        self.labels, stats = _largest(labels, stats)
         self.x, self.y, self.width, self.height, self.area = stats.T
-        self.count = count
+        count = self.count = len(stats)
         flat = self.labels.ravel()
         self.mass = np.bincount(flat, ink.ravel(), count)
         rows, columns = (np.hanning(side + 2)[1:-1] for side in ink.shape)
@@ -58,10 +61,13 @@ class Pieces:
         return frames
 
     def _along_the_rim(self) -> np.ndarray:
-        """Which pieces lie along an edge of the picture and reach not far in: frames cut through, shadows."""
+        """Which pieces lie along an edge of the picture and reach not far in, such as frames cut through and
+        shadows, or along most of all edges, such as the desk around a sheet.
+        """
         height, width = self.ink.shape
         side = np.maximum(self.width, self.height)
         rim = np.zeros(self.count, bool)
+        around = np.zeros(self.count)
         for edge, reach in (
             (self.labels[:, :2].max(axis=1), self.width / width),
             (self.labels[:, -2:].max(axis=1), self.width / width),
@@ -70,6 +76,8 @@ class Pieces:
         ):
             contact = np.bincount(edge, minlength=self.count)
             rim |= (contact > _CONTACT * side) & (reach < _REACH)
+            around += contact
+        rim |= around > _AROUND * 2 * (height + width)
         return rim
 
     def central_digit(self) -> list[int]:
@@ -84,27 +92,29 @@ class Pieces:
         return groups[0]
 
     def digits(self) -> list[list[int]]:
-        """Groups of pieces, each group a digit: those like the most central one, with the parts near them."""
+        """Groups of pieces, each group a digit: those like most, with the parts near them."""
         if not self.usable.any():
             return []
         best = self._most_central()
-        shade = self.mass / np.maximum(self.area, 1)
-        slim = self.width < _SLIM * self.height
-        thick = self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * self.stroke[best]
-        alike = (
-            self.usable
-            & (self.height > _LOWEST * self.height[best])
-            & (self.height < _HIGHEST * self.height[best])
-            & (shade > _PALEST * shade[best])
-            & thick
-            & (~self.touches_edge | self.touches_edge[best])
-        )
+        thick, alike = self._alike(np.array([best]))
+        thick, alike = self._alike(np.flatnonzero(alike))
+        alike &= ~self.touches_edge | self.touches_edge[best]
         alike[best] = True
         groups = self._joined([[int(piece)] for piece in np.flatnonzero(alike)])
         boxes = [self.box(group) for group in groups]
-        for piece in np.flatnonzero(self.usable & ~alike & thick):
+        for piece in np.flatnonzero(thick & ~alike):
             self._add_part(int(piece), groups, boxes)
         return groups
+
+    def _alike(self, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which pieces have strokes like those of the pattern's pieces, and which are like them in all."""
+        shade = self.mass / np.maximum(self.area, 1)
+        stroke = np.percentile(self.stroke[pattern], 25)
+        height, pale = np.median(self.height[pattern]), np.median(shade[pattern])
+        slim = self.width < _SLIM * self.height
+        thick = self.usable & (self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * stroke)
+        tall = (self.height > _LOWEST * height) & (self.height < _HIGHEST * height)
+        return thick, thick & tall & (shade > _PALEST * pale)
 
     def _most_central(self) -> int:
         return int(np.argmax(np.where(self.usable, self.central_mass, -1)))
@@ -163,6 +173,16 @@ class Pieces:
         return cut
 
 
+def _largest(labels: np.ndarray, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (H, W) and stats (N, 5) of the largest pieces alone; the smaller ones become background."""
+    if len(stats) <= _MOST + 1:
+        return labels, stats
+    kept = np.sort(np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MOST]) + 1
+    renamed = np.zeros(len(stats), labels.dtype)
+    renamed[kept] = np.arange(1, len(kept) + 1)
+    return renamed[labels], stats[np.append(0, kept)]
+
+
 def _are_one_with(index: int, boxes: np.ndarray) -> np.ndarray:
     """Which of the boxes (N, 4) lie so that they and the one of that index are one digit: bool (N,)."""
     starts, sides = boxes[:, :2], boxes[:, 2:]
@@ -176,7 +196,8 @@ def _are_one_with(index: int, boxes: np.ndarray) -> np.ndarray:
     limit = np.where(height == tallest, second, tallest) if len(rest) > 1 else np.inf
     side_by_side = -gap_y > 0.5 * lower
     beside = gap_x < _JOINED_GAP * np.maximum(height, height[index])
-    above = (-gap_x > 0.5 * narrower) & (gap_y < _STACKED_GAP * together) & (together < _TALLEST * limit)
+    above = (-gap_x > 0.5 * narrower) & (gap_y < _STACKED_GAP * together) | (gap_x < 0) & (gap_y < 0)
+    above &= together < _TALLEST * limit
     one: np.ndarray = np.where(side_by_side, beside, above)
     one[index] = False
     return one

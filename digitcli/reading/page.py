@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from digitcli.pictures import find_ink
 from digitcli.pictures.centring import fit_digit
+from digitcli.pictures.ink import find_ink, reduced
 from digitcli.pictures.shapes import Box, Pieces
 
 VIEWS_PX = (20, 16)  # the box that each view of a digit is fitted into
@@ -19,6 +18,7 @@ _SIDE_PX = 640  # digits that fill a good part of the picture are looked for at 
 _LARGE_SIDE_PX = 2560  # and small ones at up to this
 _SMALL_PX = 24  # digits below this height are looked at again in more pixels
 _NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers
+_LEAST_WIDTH = 0.5  # of a digit's height: slimmer digits stand in as much room as this
 
 
 @dataclass(frozen=True)
@@ -53,68 +53,78 @@ def find_page(grey: np.ndarray) -> Page:
     A picture is first looked at in few pixels, which shows anything written large and forgives the paper's
     texture; where what is found there is small, again in more.
     """
-    page, height_px = _find(grey, _SIDE_PX)
-    if 0 < height_px < _SMALL_PX and max(grey.shape) > _SIDE_PX:
+    pieces, groups, boxes = _find(grey, _SIDE_PX)
+    height_px = float(np.median(boxes[:, 3])) if len(boxes) else _SMALL_PX
+    if height_px < _SMALL_PX and max(grey.shape) > _SIDE_PX:
         side_px = min(_LARGE_SIDE_PX, round(_SIDE_PX * 2 * _SMALL_PX / height_px))
-        page, _ = _find(grey, side_px)
-    return page
-
-
-def _find(grey: np.ndarray, side_px: int) -> tuple[Page, float]:
-    """The page as it looks with a longer side of `side_px`, and the height of its digits in these pixels."""
-    scale = max(grey.shape) / side_px
-    if scale > 1:
-        size = (max(1, round(grey.shape[1] / scale)), max(1, round(grey.shape[0] / scale)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    ink = find_ink(grey)
-    pieces = Pieces(ink)
-    groups = pieces.digits()
-    boxes = [pieces.box(group) for group in groups]
+        pieces, groups, boxes = _find(grey, side_px)
     numbers = tuple(
-        tuple(_shape(pieces, groups[index], max(scale, 1.0)) for index in number)
+        tuple(_shape(pieces, groups[index], grey.shape) for index in number)
         for line in _lines(boxes)
         for number in _split_at_gaps(boxes, line)
     )
-    return Page(numbers, ink), float(np.median([box[3] for box in boxes])) if boxes else 0.0
+    return Page(numbers, pieces.ink)
 
 
-def _shape(pieces: Pieces, group: list[int], scale: float) -> Shape:
-    x, y, width, height = (round(side * scale) for side in pieces.box(group))
+def _find(grey: np.ndarray, side_px: int) -> tuple[Pieces, list[list[int]], np.ndarray]:
+    """The pieces of the picture as it looks with a longer side of `side_px`, those of each digit, and the
+    boxes of the digits, (N, 4).
+    """
+    pieces = Pieces(find_ink(reduced(grey, side_px)))
+    groups = pieces.digits()
+    return pieces, groups, np.array([pieces.box(group) for group in groups]).reshape(-1, 4)
+
+
+def _shape(pieces: Pieces, group: list[int], picture: tuple[int, ...]) -> Shape:
+    """One digit, its box in pixels of the picture, which is (H, W)."""
+    x, y, width, height = pieces.box(group)
+    down, across = picture[0] / pieces.ink.shape[0], picture[1] / pieces.ink.shape[1]
+    left, right = round(x * across), round((x + width) * across)
+    top, bottom = round(y * down), round((y + height) * down)
     cut_off = bool(pieces.touches_edge[group].any())
     ink = pieces.cut_out(group)
     views = np.stack([fit_digit(ink, box_px) for box_px in VIEWS_PX])
-    return Shape((x, y, width, height), views, cut_off)
+    return Shape((left, top, right - left, bottom - top), views, cut_off)
 
 
-def _lines(boxes: list[Box]) -> list[list[int]]:
-    """Indices of boxes, line by line from top to bottom, each line from left to right.
+def _lines(boxes: np.ndarray) -> list[list[int]]:
+    """Indices of boxes (N, 4), line by line from top to bottom, each line from left to right.
 
-    A box continues the line whose last box it overlaps most in height, so lines may slope.
+    A box continues the line whose last box shares most rows with it, so lines may slope.
     """
     lines: list[list[int]] = []
-    for index in sorted(range(len(boxes)), key=lambda index: boxes[index][0]):
-        overlaps = [_overlap(boxes[line[-1]], boxes[index]) for line in lines]
-        best = int(np.argmax(overlaps)) if overlaps else -1
-        if best >= 0 and overlaps[best] > 0.4:
-            lines[best].append(index)
-        else:
-            lines.append([index])
-    return sorted(lines, key=lambda line: float(np.mean([boxes[i][1] + boxes[i][3] / 2 for i in line])))
+    lasts = np.zeros_like(boxes)
+    for index in np.argsort(boxes[:, 0], kind="stable"):
+        shared = _shared_rows(lasts[: len(lines)], boxes[index])
+        lower = np.minimum(lasts[: len(lines), 3], boxes[index, 3])
+        shared[shared <= 0.4 * lower] = 0
+        line = int(np.argmax(shared)) if shared.any() else len(lines)
+        if line == len(lines):
+            lines.append([])
+        lines[line].append(int(index))
+        lasts[line] = boxes[index]
+    return sorted(lines, key=lambda line: float(np.mean(boxes[line, 1] + boxes[line, 3] / 2)))
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """The rows two boxes share, as a share of the lower one's height."""
-    shared = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    return shared / max(min(one[3], other[3]), 1)
+def _shared_rows(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """How many rows each of the boxes (N, 4) shares with one, (N,)."""
+    ends = np.minimum(boxes[:, 1] + boxes[:, 3], box[1] + box[3])
+    shared: np.ndarray = np.maximum(ends - np.maximum(boxes[:, 1], box[1]), 0)
+    return shared
 
 
-def _split_at_gaps(boxes: list[Box], line: list[int]) -> list[list[int]]:
-    """A line cut into numbers where the gap between two digits is wide for their height."""
-    wide = _NUMBER_GAP * float(np.median([boxes[index][3] for index in line]))
-    gaps = [boxes[right][0] - sum(boxes[left][::2]) for left, right in zip(line, line[1:], strict=False)]
+def _split_at_gaps(boxes: np.ndarray, line: list[int]) -> list[list[int]]:
+    """A line cut into numbers where the gap between two digits is wide for their height.
+
+    Slim digits count as broader than they are, or a 1 would part numbers by the paper around it.
+    """
+    x, _, width, height = boxes[line].T
+    typical = float(np.median(height))
+    reach = np.maximum(width, _LEAST_WIDTH * typical) / 2
+    gaps = np.diff(x + width / 2) - reach[1:] - reach[:-1]
     numbers = [[line[0]]]
     for index, gap in zip(line[1:], gaps, strict=True):
-        if gap > wide and gap > 2 * float(np.median(gaps)):
+        if gap > _NUMBER_GAP * typical and gap > 2 * float(np.median(gaps)):
             numbers.append([])
         numbers[-1].append(index)
     return numbers

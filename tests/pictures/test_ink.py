@@ -48,6 +48,70 @@ def test_a_digit_filling_the_frame_in_both_polarities(digit: str, stroke_px: int
     assert distance(digit_from_grey(255 - tight), whole) < 12
 
 
+def _step(shape: tuple[int, int], blur_px: float, slant: float = 0.0) -> np.ndarray:
+    """Light that falls by a fifth across the middle of a page (H, W)."""
+    down, across = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    beyond = across - shape[1] / 2 + slant * (down - shape[0] / 2)
+    return 1 - np.float32(0.1) * (1 + np.tanh(beyond / blur_px))
+
+
+@pytest.mark.parametrize("blur_px", [0.5, 2, 8, 30])
+@pytest.mark.parametrize("slant", [0.0, 0.3])
+def test_the_edge_of_a_shadow_is_no_ink(blur_px: float, slant: float) -> None:
+    noise = np.random.default_rng(0).standard_normal((400, 600)) * 0.01
+    step = _step((400, 600), blur_px, slant)
+    assert find_ink((0.88 * step + noise).astype(np.float32)).max() == 0
+    digit = np.pad(drawn("3", 180), ((110, 110), (30, 390)), constant_values=255) / 255
+    ink = find_ink((0.88 * digit * step + noise).astype(np.float32))
+    assert ink[digit == 0].min() > 0.6 and ink[:, 230:].max() == 0
+
+
+def test_the_sharp_edge_of_a_deep_shadow_in_a_large_picture_is_no_ink() -> None:
+    noise = np.random.default_rng(0).standard_normal((600, 900)) * 0.01
+    for slant in (0.0, 0.1, 0.3):
+        page = 0.88 * _step((600, 900), 2, slant) ** 2.7 + noise
+        assert find_ink(page.astype(np.float32)).max() == 0
+
+
+@pytest.mark.parametrize("place", [np.s_[2:42, 150:190], np.s_[356:396, 250:290], np.s_[180:220, 2:42]])
+def test_black_writing_at_the_rim_is_found(place: tuple[slice, slice]) -> None:
+    page = np.full((400, 600), 0.9, np.float32)
+    page[place] = 0.9 - 0.7 * (1 - cv2.resize(drawn("3"), (40, 40), interpolation=cv2.INTER_AREA) / 255)
+    ink = find_ink(page)
+    assert ink[place].max() == 1
+    ink[place] = 0
+    assert ink.max() == 0
+
+
+def test_faint_writing_is_found_beside_black_rims() -> None:
+    page = 1 - 0.15 * (1 - drawn("3", 480) / np.float32(255))
+    written = page < 0.9
+    page[:30] = page[-30:] = 0
+    assert find_ink(page)[written].mean() > 0.9
+
+
+def test_faint_writing_in_a_corner_is_found() -> None:
+    page = np.full((480, 480), 1, np.float32)
+    page[50:150, 50:150] -= 0.15 * (1 - drawn("3", 100) / np.float32(255))
+    assert find_ink(page).max() == 1
+
+
+@pytest.mark.parametrize(("contrast", "found"), [(0.03, 0), (0.045, 0), (0.08, 1), (0.12, 1)])
+def test_marks_fainter_than_the_least_contrast_are_paper(contrast: float, found: int) -> None:
+    page = 0.9 * (1 - contrast * (1 - drawn("3", 240, stroke_px=12) / np.float32(255)))
+    assert find_ink(page).max() == found
+
+
+def test_light_that_slopes_steeply_leaves_faint_writing_as_dark_everywhere() -> None:
+    across = np.linspace(1, 0.35, 480, dtype=np.float32)[None]
+    page = np.ones((480, 480), np.float32)
+    for left in (0, 160, 320):
+        page[160:320, left : left + 160] -= 0.2 * (1 - drawn("3", 160) / np.float32(255))
+    ink = find_ink(page * across)
+    assert ink[page < 0.82].min() > 0.8
+    assert ink[page == 1].max() < 0.1
+
+
 def test_uint8_and_float_are_one() -> None:
     assert np.array_equal(digit_from_grey(drawn()), digit_from_grey(GREY))
 

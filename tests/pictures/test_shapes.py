@@ -25,7 +25,7 @@ def test_no_ink_has_no_pieces() -> None:
 
 
 def test_all_ink_is_no_digit() -> None:
-    assert Pieces(np.ones((20, 30), np.float32)).digits() in ([], [[1]])
+    assert Pieces(np.ones((20, 30), np.float32)).digits() == []
 
 
 def test_a_picture_of_one_digit_gives_the_central_one_and_a_page_gives_all() -> None:
@@ -116,6 +116,68 @@ def test_pale_and_thin_marks_are_no_digits() -> None:
     cv2.line(hair, (60, 60), (60, 170), 0, 1)
     assert len(boxes_of(np.hstack([paper, ghost]))) == len(boxes)
     assert len(boxes_of(np.hstack([paper, hair]))) == len(boxes)
+
+
+def _row_with(mark: np.ndarray) -> np.ndarray:
+    """Two digits 100 pixels high, their tops at 60, and a mark on white paper, uint8 (H, W), after them."""
+    paper, _ = written("44", gap=0.8, margin_px=60)
+    beside = np.full((400, mark.shape[1] + 60), 255, np.uint8)
+    beside[60 : 60 + mark.shape[0], : mark.shape[1]] = mark
+    return np.hstack([np.pad(paper, ((0, 400 - paper.shape[0]), (0, 0)), constant_values=255), beside])
+
+
+@pytest.mark.parametrize(("height_px", "digits"), [(40, 2), (60, 3), (200, 3), (290, 2)])
+def test_what_is_far_lower_or_higher_than_its_row_is_no_digit(height_px: int, digits: int) -> None:
+    mark = cv2.resize(cut_tight("2"), (60, height_px), interpolation=cv2.INTER_AREA)
+    assert len(boxes_of(_row_with(mark))) == digits
+
+
+@pytest.mark.parametrize(("stroke_px", "digits"), [(1, 2), (4, 3)])
+def test_a_hairline_around_nothing_is_no_digit(stroke_px: int, digits: int) -> None:
+    assert len(boxes_of(_row_with(cut_tight("0", stroke_px=stroke_px)))) == digits
+
+
+@pytest.mark.parametrize(("reach", "usable"), [(0.25, False), (0.3, False), (0.45, True)])
+def test_what_lies_along_one_edge_and_reaches_far_in_may_be_a_digit(reach: float, usable: bool) -> None:
+    ink = np.zeros((100, 100), np.float32)
+    ink[:, : round(100 * reach)] = 1
+    assert Pieces(ink).usable.any() == usable
+
+
+@pytest.mark.parametrize("stroke_px", [16, 24])
+def test_a_slim_one_stays_in_a_row_whose_middle_is_bold(stroke_px: int) -> None:
+    thin, _ = written("13", stroke_px=6, margin_px=40)
+    bold, _ = written("8", stroke_px=stroke_px, margin_px=40)
+    one = np.full((thin.shape[0], 80), 255, np.uint8)
+    one[40:140, 40:45] = 0
+    rows = [one, thin, np.pad(bold, ((0, 20), (0, 0)), constant_values=255)[: thin.shape[0]], thin]
+    assert len(boxes_of(np.hstack(rows))) == 6
+
+
+def test_the_desk_around_a_sheet_is_no_digit() -> None:
+    paper, boxes = written("2457", margin_px=150)
+    height, width = paper.shape
+    sheet = np.array([[60, 40], [width - 50, 60], [width - 70, height - 40], [40, height - 60]])
+    desk = np.full_like(paper, 100)
+    cv2.fillPoly(desk, [sheet], 255)
+    assert boxes_of(np.minimum(paper, desk)) == [pytest.approx(box, abs=3) for box in boxes]
+
+
+def test_pieces_whose_boxes_overlap_at_a_corner_are_one_digit() -> None:
+    paper, boxes = written("77", gap=1.8)
+    x, y = boxes[0][0] + 120, boxes[0][1]
+    cv2.polylines(paper, [np.array([[x + 48, y], [x, y], [x, y + 48], [x + 20, y + 48]])], False, 0, 8)
+    cv2.polylines(paper, [np.array([[x + 44, y + 32], [x + 68, y + 60], [x + 44, y + 104]])], False, 0, 8)
+    assert len(boxes_of(paper)) == 3
+
+
+def test_only_the_largest_of_very_many_pieces_are_looked_at() -> None:
+    paper = np.full((640, 640), 255, np.uint8)
+    paper[4::8, 4::8] = 0
+    paper[200:400, 200:400] = drawn("5", 200, stroke_px=12)
+    pieces = pieces_of(paper)
+    assert pieces.count == 2001
+    assert pieces.box(pieces.central_digit())[3] > 120
 
 
 def test_a_neighbour_cut_by_the_rim_is_left_out() -> None:

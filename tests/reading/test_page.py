@@ -105,6 +105,13 @@ def test_wide_gaps_part_numbers() -> None:
     assert near(boxes_of(paper), left_boxes + moved)
 
 
+def test_the_room_beside_a_slim_one_parts_no_number() -> None:
+    paper, _ = written("000", gap=0.3, margin_px=20)
+    ones = np.full((paper.shape[0], 300), 255, np.uint8)
+    ones[20:120, 60:68] = ones[20:120, 190:198] = 0
+    assert counts_of(np.hstack([paper, ones])) == [5]
+
+
 def test_even_wide_spacing_is_one_number() -> None:
     assert counts_of(written("52608", gap=1.4)[0]) == [5]
 
@@ -145,6 +152,31 @@ def test_a_digit_filling_the_frame(digit: str) -> None:
     (shape,) = shapes_of(tight)
     assert near([shape.box], [(0, 0, tight.shape[1], tight.shape[0])])
     assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 12
+
+
+def test_corners_of_a_box_are_rounded_to_whole_pixels() -> None:
+    paper = np.full((480, 960), 255, np.uint8)
+    paper[152:272, 452:468] = 0  # from 101.3 and 301.3 to 181.3 and 312 where it is looked at
+    assert boxes_of(paper) == [(452, 152, 16, 121)]
+
+
+@pytest.mark.parametrize("width", [641, 703, 858, 1001, 1279])
+def test_no_box_runs_out_of_the_picture(width: int) -> None:
+    crop = cut_tight("8", 300, stroke_px=30)
+    paper = np.full((width * 2 // 3, width), 255, np.uint8)
+    paper[-crop.shape[0] :, -crop.shape[1] :] = crop
+    ((x, y, w, h),) = boxes_of(paper)
+    assert width - 2 <= x + w <= width and paper.shape[0] - 2 <= y + h <= paper.shape[0]
+
+
+@pytest.mark.parametrize("digit", "0368")
+def test_a_short_digit_does_not_start_a_line(digit: str) -> None:
+    tall, boxes = written("4" + digit + "7", 100, gap=0.4)
+    x, y, width, height = boxes[1]
+    low = cv2.resize(cut_tight(digit), (width, 60), interpolation=cv2.INTER_AREA)
+    tall[y : y + height, x : x + width] = 255
+    tall[y : y + 60, x : x + width] = low
+    assert counts_of(tall) == [3]
 
 
 def test_ink_that_runs_out_of_the_picture_is_cut_off() -> None:
@@ -269,5 +301,6 @@ def test_pictures_of_any_shape_are_looked_at(shape: tuple[int, int]) -> None:
         for number in page.numbers:
             for found in number:
                 x, y, width, height = found.box
-                assert min(x, y) >= 0 and min(width, height) >= 0
+                assert min(x, y) >= 0 and min(width, height) >= 1
+                assert x + width <= shape[1] and y + height <= shape[0]
                 assert found.views.shape == (2, 28, 28)

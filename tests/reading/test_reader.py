@@ -365,7 +365,9 @@ def test_the_views_of_a_digit_are_averaged(
     assert digit.alternatives == (("5", pytest.approx(0.3)),)
 
 
-@pytest.mark.parametrize("thing", [None, 7, ["image.png"], io.BytesIO(b"text")], ids=str)
+@pytest.mark.parametrize(
+    "thing", [None, 7, ["image.png"], io.BytesIO(b"text")], ids=lambda thing: type(thing).__name__
+)
 def test_what_is_no_picture_is_told_and_loses_no_other(softmax: Callable[..., Reader], thing: object) -> None:
     reader = softmax(min_confidence=0.0)
     with pytest.raises(PictureError, match="is no picture"):
