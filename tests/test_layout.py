@@ -20,7 +20,7 @@ LINES = [
     {"training", "reading"},
     {"evaluation", "catalogue"},
     {"inference"},
-    {"checkpoint", "devices"},
+    {"checkpoint", "devices", "synthesis"},
     {"architectures", "data"},
     {"pictures"},
     {"registry"},
@@ -132,6 +132,8 @@ def test_no_torch_where_none_is_needed(code: str) -> None:
         ["benchmark", "--dtype", "int3"],
         ["benchmark", "--threads", "0"],
         ["benchmark", "--train", "--compile"],
+        ["synthesize", "--help"],
+        ["synthesize", "--out", "a", "--count", "0"],
     ],
     ids=" ".join,
 )

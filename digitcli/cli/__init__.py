@@ -18,6 +18,7 @@ from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
 from digitcli.cli.predict import predict
 from digitcli.cli.signals import interrupt_on_signals
+from digitcli.cli.synthesize import synthesize
 from digitcli.cli.train import train
 from digitcli.devices import is_out_of_memory
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
@@ -43,6 +44,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(benchmark)
 app.command()(models)
+app.command()(synthesize)
 
 
 def show_version(wanted: bool) -> None:

@@ -1,0 +1,92 @@
+"""`digitcli synthesize`: lines of handwritten numbers with exact labels, in a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer import Option
+
+from digitcli import console
+from digitcli.cli.signals import wait_with_signals
+from digitcli.errors import InputError
+from digitcli.synthesis import line_folders
+from digitcli.synthesis.line_folders import LineFolder, LinesWritten
+
+SOURCE_OF_STROKES = "https://archive.ics.uci.edu/dataset/81"
+SAY_EVERY = 1_000  # lines, where no bar can be drawn
+
+Out = Annotated[Path, Option(metavar="DIR", help="The folder to write; it is made if it is not there.")]
+Count = Annotated[int, Option("--count", "-n", min=1, help="How many lines.")]
+Seed = Annotated[int, Option(min=0, help="The same seed gives the same lines.")]
+Strokes = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Pen trajectories for European hands: pendigits-orig.tra, plain or packed, from "
+        f"{SOURCE_OF_STROKES}; MNIST alone if not given.",
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Write into a folder that holds something.")]
+Format = Annotated[console.Format, Option(help="For people or for programs.")]
+
+
+def synthesize(
+    out: Out,
+    count: Count = 1_000,
+    seed: Seed = 0,
+    strokes: Strokes = None,
+    force: Force = False,
+    format: Format = "table",
+) -> None:
+    """Write lines of handwritten numbers, with exact labels and boxes, to train or to try a reader.
+
+    Example: digitcli synthesize --out lines --count 100
+    """
+    line_folders.check_folder(out, force)
+    if strokes is not None and not os.path.lexists(strokes):
+        raise InputError(f"There is no file {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
+    with wait_with_signals():
+        import digitcli.synthesis.lines  # noqa: F401
+    with SynthesisProgress(count) as progress:
+        written = line_folders.write_lines(out, count, seed, strokes, force, on_event=progress)
+    console.show_json(written) if format == "json" else console.show_table(console.pairs(_figures(written)))
+
+
+def _figures(written: LineFolder) -> dict[str, str]:
+    return {
+        "folder": written.folder,
+        "lines": f"{written.count:,}, {written.empty:,} of them with nothing to read",
+        "digits": console.thousands(written.digits),
+        "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
+        "seed": str(written.seed),
+        "strokes": written.strokes or "none: MNIST's digits alone",
+    }
+
+
+class SynthesisProgress:
+    """Draws on stderr how far the lines are: a bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, count: int) -> None:
+        columns = (TextColumn("lines"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = not console.err.is_interactive
+        self.bar = Progress(*columns, console=console.err, transient=True, disable=hidden)
+        self.task = self.bar.add_task("", total=count)
+
+    def __enter__(self) -> SynthesisProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: LinesWritten) -> None:
+        """Draw one event."""
+        self.bar.update(self.task, completed=event.done)
+        if not console.err.is_interactive and event.done % SAY_EVERY == 0:
+            console.err.print(f"{event.done:,} of {event.count:,} lines")

@@ -1,0 +1,1 @@
+"""Lines of handwritten numbers, composed on the fly, with exact labels and boxes. Free of torch."""

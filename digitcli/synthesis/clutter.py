@@ -1,0 +1,179 @@
+"""What lies on the paper and is no writing to be read: rules, frames, neighbours cut off, letters, specks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.synthesis.glyphs import Mask, draw_strokes
+from digitcli.synthesis.hands import CANVAS_PX
+
+SCALE = CANVAS_PX / 40  # widths below are in pixels of a line 40 high
+LETTERS = "ACEFGHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # none that could be a digit
+FONTS = (
+    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_ITALIC,
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A layer (H, W) to clutter, and where on it the writing is."""
+
+    layer: Mask
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    pen_px: float
+    tilt_px: float  # how much lower a rule is at its right end
+
+    @property
+    def height(self) -> int:
+        """Of the layer."""
+        return int(self.layer.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Of the layer."""
+        return int(self.layer.shape[1])
+
+    @property
+    def writing_px(self) -> float:
+        """The height of the writing."""
+        return self.y1 - self.y0
+
+    def draw(
+        self, points: Sequence[Sequence[float]] | npt.NDArray[np.float64], width_px: float, level: float
+    ) -> None:
+        """A line through points (P, 2)."""
+        draw_strokes(self.layer, [np.asarray(points, np.float32)], width_px, int(level))
+
+
+def draw_clutter(
+    random: np.random.Generator, shape: tuple[int, int], box: tuple[float, float, float, float], pen_px: float
+) -> Mask:
+    """A layer of that shape (H, W), often empty, around and across writing in a box x0, y0, x1, y1."""
+    layer = np.zeros(shape, np.uint8)
+    sheet = Sheet(layer, *box, pen_px=pen_px, tilt_px=random.normal(0, 0.01) * shape[1])
+    for share, draw in KINDS:
+        if random.random() < share:
+            draw(random, sheet)
+    return layer
+
+
+def draw_letters(
+    random: np.random.Generator, shape: tuple[int, int], x: float, size_px: float, pen_px: float, count: int
+) -> Mask:
+    """Letters in one of OpenCV's fonts, from x on, in the middle of a canvas of that shape (H, W)."""
+    canvas = np.zeros(shape, np.uint8)
+    text = "".join(random.choice(list(LETTERS), count))
+    font = int(random.choice(FONTS))
+    scale = cv2.getFontScaleFromHeight(font, max(4, int(size_px * 0.8)), 1)
+    start = (int(x), int(shape[0] / 2 + size_px / 2))
+    cv2.putText(canvas, text, start, font, scale, 255, max(1, round(pen_px)), cv2.LINE_AA)
+    return canvas
+
+
+def _rule_below(random: np.random.Generator, sheet: Sheet) -> None:
+    """Near the foot of the digits, or lower."""
+    y = sheet.y1 + random.uniform(-0.12, 0.4) * sheet.writing_px
+    _draw_rule(sheet, y, random.uniform(0.5, 2.2) * SCALE, random.uniform(80, 255))
+
+
+def _rule_above(random: np.random.Generator, sheet: Sheet) -> None:
+    y = sheet.y0 - random.uniform(0, 0.4) * sheet.writing_px
+    _draw_rule(sheet, y, random.uniform(0.5, 2) * SCALE, random.uniform(80, 255))
+
+
+def _draw_rule(sheet: Sheet, y: float, width_px: float, level: float) -> None:
+    sheet.draw([(0, y), (sheet.width, y + sheet.tilt_px)], width_px, level)
+
+
+def _frame(random: np.random.Generator, sheet: Sheet) -> None:
+    left = sheet.x0 - random.uniform(0.1, 0.6) * sheet.writing_px
+    right = sheet.x1 + random.uniform(0.1, 0.6) * sheet.writing_px
+    top = sheet.y0 - random.uniform(0.05, 0.3) * sheet.writing_px
+    bottom = sheet.y1 + random.uniform(0.05, 0.3) * sheet.writing_px
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    sheet.draw(corners, random.uniform(0.5, 2.5) * SCALE, random.uniform(100, 255))
+
+
+def _ruled_paper(random: np.random.Generator, sheet: Sheet) -> None:
+    """Lines, or squares."""
+    step = random.uniform(0.3, 1.2) * sheet.writing_px
+    level, width_px = random.uniform(60, 200), random.uniform(0.4, 1.2) * SCALE
+    for y in np.arange(random.uniform(0, step), sheet.height, step):
+        _draw_rule(sheet, y, width_px, level)
+    if random.random() < 0.6:
+        lean = sheet.tilt_px * sheet.height / sheet.width
+        for x in np.arange(random.uniform(0, step), sheet.width, step):
+            sheet.draw([(x, 0), (x - lean, sheet.height)], width_px, level)
+
+
+def _picture_edge(random: np.random.Generator, sheet: Sheet) -> None:
+    """A dark stripe at the left or the right, as scans and cells of forms have."""
+    left, inset = random.random() < 0.5, random.uniform(0, 3) * SCALE
+    x = inset if left else sheet.width - 1 - inset
+    line = [(x, 0), (x + random.normal(0, 2), sheet.height)]
+    sheet.draw(line, random.uniform(0.5, 3) * SCALE, random.uniform(120, 255))
+
+
+def _lines_above_and_below(random: np.random.Generator, sheet: Sheet) -> None:
+    """Tips of what is written in neighbouring lines, cut off at the top or the bottom."""
+    height = sheet.height
+    for _ in range(random.integers(1, 4)):
+        x, at_top = random.uniform(0, sheet.width), random.random() < 0.5
+        depth = random.uniform(0.03, 0.22) * height
+        ys = (-2, depth, -2) if at_top else (height + 1, height - depth, height + 1)
+        width = random.uniform(0.05, 0.5) * height
+        xs = (x, x + width / 2 + random.normal(0, 4), x + width)
+        points = list(zip(xs, ys, strict=True))
+        points = points[:2] if random.random() < 0.5 else points
+        sheet.draw(points, sheet.pen_px, random.uniform(150, 255))
+
+
+def _neighbours_beside(random: np.random.Generator, sheet: Sheet) -> None:
+    """Tips of what is written before or after, cut off at the left or the right."""
+    height, width = sheet.height, sheet.width
+    for _ in range(random.integers(1, 3)):
+        y, at_left = random.uniform(0, height), random.random() < 0.5
+        depth = random.uniform(0.02, 0.15) * height
+        xs = (-2, depth, -2) if at_left else (width + 1, width - depth, width + 1)
+        ys = (y, y + random.uniform(0.05, 0.3) * height, y + random.uniform(0.3, 0.6) * height)
+        sheet.draw(list(zip(xs, ys, strict=True)), sheet.pen_px, random.uniform(150, 255))
+
+
+def _specks(random: np.random.Generator, sheet: Sheet) -> None:
+    for _ in range(random.integers(1, 12)):
+        point = random.uniform([0, 0], [sheet.width, sheet.height])
+        ends = np.stack([point, point + random.normal(0, 2, 2)])
+        sheet.draw(ends, random.uniform(0.3, 1.2) * SCALE, random.uniform(100, 255))
+
+
+def _scribble(random: np.random.Generator, sheet: Sheet) -> None:
+    """A pen's random way before or after the writing."""
+    height = sheet.height
+    way = np.cumsum(random.normal(0, 0.1 * height, (random.integers(4, 12), 2)), axis=0)
+    x = random.choice([sheet.x0 - 0.3 * height, sheet.x1 + 0.5 * height])
+    sheet.draw(way + [x, height / 2], sheet.pen_px, 255)
+
+
+KINDS: tuple[tuple[float, Callable[[np.random.Generator, Sheet], None]], ...] = (  # share of the lines, kind
+    (0.35, _rule_below),
+    (0.08, _rule_above),
+    (0.07, _frame),
+    (0.05, _ruled_paper),
+    (0.10, _picture_edge),
+    (0.12, _lines_above_and_below),
+    (0.10, _neighbours_beside),
+    (0.05, _specks),
+    (0.04, _scribble),
+)

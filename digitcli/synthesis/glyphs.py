@@ -1,0 +1,145 @@
+"""The ink of one character: strokes drawn with a pen, MNIST's images redrawn with it, and the marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.synthesis.strokes import Sample
+
+SUBPIXEL_BITS = 4  # lines are drawn at sixteenths of a pixel
+MNIST_FINE = 3  # MNIST's images are redrawn from this many times their resolution
+INK_LEVEL = 100  # what is darker than this, of 255, is ink to boxes and gaps
+_EDGE_LEVEL = 110  # where MNIST's soft edges are cut
+_FAR_PX = -99.0  # the distance from the ink beyond MNIST's image
+
+Mask = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """Ink uint8 (H, W), 255 on 0, in pixels of the canvas.
+
+    `corner` (2,) is the x, y of its upper left pixel, seen from where the character's own 0, 0 is. `strokes`
+    are its lines in the same pixels, where it was drawn from any.
+    """
+
+    mask: Mask
+    corner: Points
+    strokes: tuple[Points, ...] = ()
+
+
+def draw_strokes(canvas: Mask, strokes: Sequence[Points], width_px: float, level: int = 255) -> None:
+    """Draw lines through points (P, 2), in pixels, over what is on the canvas (H, W)."""
+    scale = 1 << SUBPIXEL_BITS
+    lines = [np.round(points * scale).astype(np.int32).reshape(-1, 1, 2) for points in strokes]
+    cv2.polylines(canvas, lines, False, level, max(1, round(width_px)), cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def glyph_of_strokes(strokes: Sequence[Points], pen_px: float) -> Glyph:
+    """Strokes, points (P, 2) in pixels, drawn with a round pen."""
+    corner, (width, height) = _frame(np.concatenate(strokes), margin_px=pen_px / 2 + 2)
+    mask = np.zeros((height, width), np.uint8)
+    draw_strokes(mask, [points - corner for points in strokes], pen_px)
+    return Glyph(mask, corner, tuple(strokes))
+
+
+def glyph_of_image(image: Mask, to_pixels: npt.NDArray[np.float32], height_px: float, pen_px: float) -> Glyph:
+    """One of MNIST's images (28, 28), which must hold ink, drawn anew at another size, shape and pen width.
+
+    Args:
+        to_pixels: (2, 2), from heights of the digit to pixels of the canvas.
+    """
+    distance, half_width = signed_distance(image)
+    left, top, width, height = cv2.boundingRect((distance > 0).astype(np.uint8))
+    tall = max(height, width / 2)  # in pixels of the fine image
+    to_pixels = (to_pixels / tall).astype(np.float32)
+    ends = np.array([[x, y] for y in (top, top + height) for x in (left, left + width)], np.float32)
+    corner, size = _frame(ends @ to_pixels.T, margin_px=pen_px + 4)
+    affine = np.column_stack([to_pixels, -corner]).astype(np.float32)
+    scale = height_px * MNIST_FINE / tall
+    depth = cv2.warpAffine(distance * np.float32(scale), affine, size, borderValue=_FAR_PX)
+    grown = _growth(half_width * scale, pen_px / 2)
+    return Glyph(np.clip((depth + grown + 0.5) * 255, 0, 255).astype(np.uint8), corner)
+
+
+def signed_distance(image: Mask) -> tuple[npt.NDArray[np.float32], float]:
+    """How deep in the ink each pixel of an image (28, 28) lies, and half the width of its strokes.
+
+    Both in MNIST's pixels; negative outside the ink. The field is (84, 84): adding a constant to it makes
+    every stroke thicker or thinner and leaves its edges smooth.
+    """
+    side = image.shape[0] * MNIST_FINE
+    fine = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.GaussianBlur(fine, (0, 0), 1.2)
+    inside = (fine > min(_EDGE_LEVEL, int(fine.max()) // 2)).astype(np.uint8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+    half_width = float(np.percentile(depth[depth > 0], 90)) / MNIST_FINE
+    return ((depth - outside) / MNIST_FINE).astype(np.float32), half_width
+
+
+def _growth(half_px: float, wanted_half_px: float) -> float:
+    """How much to thicken strokes: thinning further would break them, thickening further fill their loops."""
+    return min(max(wanted_half_px - half_px, -0.45 * half_px), 0.6 * half_px + 1)
+
+
+def _frame(points: Points, margin_px: float) -> tuple[Points, tuple[int, int]]:
+    """The upper left corner, and the width and height, of whole pixels around points (P, 2)."""
+    low = np.floor(points.min(axis=0) - margin_px)
+    width, height = (np.ceil(points.max(axis=0) + margin_px) - low).astype(int) + 1
+    return low, (int(width), int(height))
+
+
+# The marks, in heights of a digit: y is 0 at its top and 1 at its foot.
+
+
+def draw_mark(random: np.random.Generator, mark: str) -> Sample:
+    """The strokes of one of `. , - = /`, points (P, 2) in heights of a digit."""
+    return [np.array(points, np.float32) for points in MARKS[mark](random)]
+
+
+_Lines = list[list[tuple[float, float]]]
+
+
+def _point(random: np.random.Generator) -> _Lines:
+    if random.random() < 0.7:
+        return [[(0, 1), (abs(random.normal(0, 0.02)) + 0.01, 1 + random.normal(0, 0.01))]]
+    return [[(0, 1), (random.uniform(0.02, 0.1), random.uniform(0.93, 1))]]
+
+
+def _comma(random: np.random.Generator) -> _Lines:
+    start = (random.uniform(0.02, 0.1), random.uniform(0.88, 0.98))
+    return [[start, (0.05, 1.05), (random.uniform(-0.12, 0), random.uniform(1.08, 1.25))]]
+
+
+def _dash(random: np.random.Generator) -> _Lines:
+    y = random.uniform(0.4, 0.7)
+    return [[(0, y), (random.uniform(0.25, 0.9), y + random.normal(0, 0.06))]]
+
+
+def _double_dash(random: np.random.Generator) -> _Lines:
+    y, width, gap = random.uniform(0.3, 0.6), random.uniform(0.3, 0.9), random.uniform(0.12, 0.3)
+    rise = random.normal(0, 0.06)
+    lower = (random.normal(0, 0.04), y + gap)
+    end = (width + random.normal(0, 0.06), y + gap + rise + random.normal(0, 0.02))
+    return [[(0, y), (width, y + rise)], [lower, end]]
+
+
+def _slash(random: np.random.Generator) -> _Lines:
+    top = random.uniform(-0.15, 0.2)
+    return [[(0, random.uniform(0.9, 1.2)), (random.uniform(0.3, 0.7), top)]]
+
+
+MARKS: dict[str, Callable[[np.random.Generator], _Lines]] = {
+    ".": _point,
+    ",": _comma,
+    "-": _dash,
+    "=": _double_dash,
+    "/": _slash,
+}

@@ -1,0 +1,150 @@
+"""A folder of lines: pictures, `labels.csv` and `boxes.json`. Loads NumPy and OpenCV only to fill it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from digitcli.errors import OutputError
+from digitcli.writing import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from digitcli.synthesis.lines import Line
+
+LABELS, BOXES = "labels.csv", "boxes.json"
+
+
+@dataclass(frozen=True)
+class LinesWritten:
+    """How many of the lines are written."""
+
+    done: int
+    count: int
+
+
+@dataclass(frozen=True)
+class LineFolder:
+    """What was written: how many lines, how many of them with nothing to read, and how many digits."""
+
+    folder: str
+    count: int
+    empty: int
+    digits: int
+    seed: int
+    strokes: str | None
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Find out before the work whether lines can be written to a folder, which need not be there yet.
+
+    Raises:
+        OutputError: it is no folder, cannot be written, or holds something and `force` is not given.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.stat()  # tells a path through a file, a link to itself, a name too long
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is not a folder.", "Name a folder.")
+        if folder.is_dir() and any(folder.iterdir()) and not force:
+            raise OutputError(
+                f"{folder} holds something already.", "Name another, or write there with --force."
+            )
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise OutputError(f"{existing} cannot be written.", "Name a folder that can be written.")
+    except (OSError, ValueError) as error:
+        cause = f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}."
+        raise OutputError(cause, "Name a folder that can be written.") from error
+
+
+def write_lines(
+    folder: Path,
+    count: int,
+    seed: int,
+    strokes: Path | None = None,
+    force: bool = False,
+    on_event: Callable[[LinesWritten], None] = lambda event: None,
+) -> LineFolder:
+    """Write lines of MNIST's training digits, and of strokes where their file is given.
+
+    Pictures `00000.png` ... are as networks read them, ink 255 on paper 0, 40 pixels high. In `labels.csv`
+    (`file,label,raw`) the label has the digits alone and `raw` the marks too; `boxes.json` has
+    `[character, x, y, width, height]` for each character of `raw`. A line depends on the seed and its number
+    alone. Each file is whole or not there, and `labels.csv` comes last: without it the folder is unfinished.
+
+    Raises:
+        InputError: the file of strokes cannot be used.
+        OutputError: the folder holds something and `force` is not given, or it cannot be written.
+    """
+    import numpy as np
+
+    from digitcli.data.digits import split
+    from digitcli.data.mnist import load_mnist
+    from digitcli.synthesis.lines import LineSynthesizer
+
+    check_folder(folder, force)
+    synthesizer = LineSynthesizer(split(load_mnist()).train, strokes)
+    _prepare(folder)
+    texts: dict[str, str] = {}
+    boxes: dict[str, list[list[str | float]]] = {}
+    for number in range(count):
+        name = f"{number:05}.png"
+        line = synthesizer.line(np.random.default_rng([seed, number]))
+        write_whole(folder / name, _as_png(line))
+        texts[name], boxes[name] = line.text, _as_boxes(line)
+        on_event(LinesWritten(number + 1, count))
+    write_whole(folder / BOXES, (json.dumps(boxes) + "\n").encode())
+    write_whole(folder / LABELS, _as_labels(texts))
+    return LineFolder(
+        folder=str(folder),
+        count=count,
+        empty=sum(not text for text in texts.values()),
+        digits=sum(map(len, map(_digits_of, texts.values()))),
+        seed=seed,
+        strokes=str(strokes) if strokes else None,
+    )
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder; labels of lines that are to be replaced go first."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (LABELS, BOXES):
+            with contextlib.suppress(FileNotFoundError):
+                (folder / name).unlink()
+    except OSError as error:
+        cause = f"{folder} cannot be written: {error.strerror or error}."
+        raise OutputError(cause, "Name a folder that can be written.") from error
+    check_writable(folder / LABELS, force=True)
+
+
+def _digits_of(text: str) -> str:
+    return "".join(character for character in text if character.isdecimal())
+
+
+def _as_png(line: Line) -> bytes:
+    import cv2
+
+    return cv2.imencode(".png", line.image)[1].tobytes()
+
+
+def _as_boxes(line: Line) -> list[list[str | float]]:
+    return [
+        [character, *(round(number, 2) for number in (x0, y0, x1 - x0, y1 - y0))]
+        for character, (x0, y0, x1, y1) in zip(line.text, line.boxes.tolist(), strict=True)
+    ]
+
+
+def _as_labels(texts: dict[str, str]) -> bytes:
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(["file", "label", "raw"])
+    writer.writerows([name, _digits_of(text), text] for name, text in texts.items())
+    return content.getvalue().encode()

@@ -1,0 +1,144 @@
+"""From ink to a picture: paper and its print, light, pen, camera. Light is 1 on white paper, 0 on black."""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.hands import CANVAS_PX
+
+HEIGHT_PX = 40  # of a line as networks read it
+MIN_WIDTH_PX = 8
+_GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # noise of each of these blurs is kept
+_POOL_SHAPE = (400, 2600)
+
+Light = npt.NDArray[np.float32]
+
+
+def photograph(random: np.random.Generator, ink: Mask, clutter: Mask) -> Mask:
+    """A grey picture (40, W) of ink and clutter, both (80, 2 W), on paper that is lighter."""
+    width = max(MIN_WIDTH_PX, round(ink.shape[1] * HEIGHT_PX / CANVAS_PX))
+    strokes, marks = _shrunk(ink, width), _shrunk(clutter, width)
+    if random.random() < 0.3:  # pencil, or a pen that runs dry
+        grain = random.uniform(0.1, 0.45) * np.abs(_noise(random, strokes.shape, int(random.integers(0, 4))))
+        strokes = strokes * np.clip(1 - grain, 0, 1)
+    dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
+    light = _paper(random, (HEIGHT_PX, width), dark)
+    light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
+    light *= 1 - np.float32(dark) * strokes
+    return _camera(random, light)
+
+
+def security_pattern(random: np.random.Generator, shape: tuple[int, int]) -> Light:
+    """Thin lines, straight, waved or round, as on cheques: (H, W) from 0 to 1."""
+    y, x = np.indices(shape, np.float32, sparse=True)
+    pattern = np.zeros(shape, np.float32)
+    for _ in range(random.integers(1, 4)):
+        wave = np.cos(_phase(random, x, y))
+        sharpness = np.float32(random.uniform(0, 0.9))
+        lines = np.clip((wave - sharpness) / (1 - sharpness), 0, 1)
+        np.maximum(pattern, lines * np.float32(random.uniform(0.5, 1)), out=pattern)
+    if random.random() < 0.3:  # denser and paler in turn
+        period_px = random.uniform(20, 80)
+        pattern *= 0.5 + 0.5 * np.sin(_across(x, y, 1.1, period_px) + np.float32(1))
+    return pattern
+
+
+def _phase(random: np.random.Generator, x: Light, y: Light) -> Light:
+    """The phase, in radians, of one family of lines."""
+    kind, angle = random.random(), random.uniform(0, np.pi)
+    period_px = float(np.exp(random.uniform(np.log(2.5), np.log(11))))
+    if 0.6 <= kind < 0.8:  # rings around a point that may lie far away
+        height, width = y.size, x.size
+        centre_x, centre_y = random.uniform(-width, 2 * width), random.uniform(-3 * height, 4 * height)
+        rings = np.hypot(x - np.float32(centre_x), y - np.float32(centre_y))
+        return np.asarray(rings * np.float32(2 * np.pi / period_px), np.float32)
+    phase = _across(x, y, angle, period_px)
+    if kind < 0.6:
+        amplitude_px, wave_px = random.uniform(0, 12), random.uniform(15, 120)
+        wave = np.sin(
+            _across(x, y, random.uniform(0, np.pi), wave_px) + np.float32(random.uniform(0, 2 * np.pi))
+        )
+        phase = phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave
+    return phase
+
+
+def _across(x: Light, y: Light, angle: float, period_px: float) -> Light:
+    """Radians of a plane wave along a direction: x is (1, W), y (H, 1)."""
+    scale = 2 * np.pi / period_px
+    return x * np.float32(scale * np.cos(angle)) + y * np.float32(scale * np.sin(angle))
+
+
+def _paper(random: np.random.Generator, shape: tuple[int, int], dark: float) -> Light:
+    """Its tone, its print (paler than the ink, which is `dark`), its texture and the light on it."""
+    height, width = shape
+    light = np.full(shape, random.uniform(0.45, 1), np.float32)
+    if random.random() < 0.55:
+        strength = np.float32(random.uniform(0.03, 0.5) * dark)
+        light *= 1 - strength * security_pattern(random, shape)
+    if random.random() < 0.5:
+        blotches = random.standard_normal((3, max(3, width // 20))).astype(np.float32)
+        texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
+        light *= 1 + np.float32(random.uniform(0.01, 0.08)) * texture
+    if random.random() < 0.25:
+        x = np.linspace(0, 1, width, dtype=np.float32) * np.float32(random.normal(0, 0.35))
+        y = np.linspace(0, 1, height, dtype=np.float32)[:, None] * np.float32(random.normal(0, 0.2))
+        slope = x + y
+        light *= np.maximum(1 + slope - slope.mean(), 0.1)
+    return light
+
+
+def _camera(random: np.random.Generator, light: Light) -> Mask:
+    """Light (H, W) as a file holds it: uint8, blurred, grainy, of fewer pixels, compressed."""
+    shape = height, width = light.shape
+    if random.random() < 0.3:
+        light = light + np.float32(random.uniform(0.005, 0.04)) * _noise(
+            random, shape, int(random.integers(1, 5))
+        )
+    if random.random() < 0.7:
+        light = _blurred(light, random.uniform(0.2, 0.9))
+    if random.random() < 0.3:
+        share = random.uniform(0.5, 0.95)
+        fewer = max(4, int(width * share)), max(12, int(height * share))
+        small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
+        light = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    if random.random() < 0.7:
+        light = light + np.float32(random.uniform(0, 0.025)) * _noise(random, shape, 0)
+    grey = np.clip(light * 255, 0, 255).astype(np.uint8)
+    if random.random() < 0.5:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 95))]
+        decoded = cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE)
+        grey = np.asarray(decoded, np.uint8)
+    return grey
+
+
+def _shrunk(ink: Mask, width: int) -> Light:
+    small = cv2.resize(ink, (width, HEIGHT_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small / np.float32(255)
+
+
+def _noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:
+    """A window (H, W) of the ready noise of that grain, which need not be drawn and blurred anew."""
+    height, width = shape
+    pool = _noise_pools()[grain]
+    if width >= pool.shape[1]:  # no line of a number is so long
+        pool = np.tile(pool, (1, width // pool.shape[1] + 1))
+    y = int(random.integers(0, pool.shape[0] - height))
+    x = int(random.integers(0, pool.shape[1] - width))
+    return pool[y : y + height, x : x + width]
+
+
+@functools.cache
+def _noise_pools() -> list[Light]:
+    """Noise of mean 0 and deviation 1, the same in every process."""
+    random = np.random.default_rng(0)
+    pools = [_blurred(random.standard_normal(_POOL_SHAPE).astype(np.float32), grain) for grain in _GRAINS_PX]
+    return [pool / pool.std() for pool in pools]
+
+
+def _blurred(light: Light, sigma_px: float) -> Light:
+    return np.asarray(cv2.GaussianBlur(light, (0, 0), sigma_px), np.float32) if sigma_px else light

@@ -1,0 +1,48 @@
+"""Digits and a small file of strokes to write lines with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from digitcli.data.digits import Digits
+from digitcli.synthesis.lines import LineSynthesizer
+
+# An eight-pointed way for every digit will do: nobody reads these.
+POINTS = "100 400\n 180 420\n 260 380\n 300 300\n 250 220\n 180 180\n 220 100\n 300 60\n"
+
+
+def unipen(digit: int, writer: int, points: str = POINTS) -> str:
+    """One segment as the published files have it."""
+    return (
+        f'.SEGMENT DIGIT    0 ? "{digit}"\n.COMMENT {digit} {writer}  224\n'
+        f".PEN_DOWN\n {points}.PEN_UP\n.DT 100\n\n"
+    )
+
+
+@pytest.fixture(scope="session")
+def strokes_text() -> str:
+    """Two writers of ten digits, and one of a single digit."""
+    header = '\n.INCLUDE        dene.doc\n\n.LEXICON "0" "1"\n.HIERARCHY      DIGIT\n\n'
+    complete = "".join(unipen(digit, writer) for writer in (12, 3) for digit in range(10))
+    return header + complete + unipen(4, 7)
+
+
+@pytest.fixture(scope="session")
+def strokes_file(strokes_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("strokes") / "pendigits-orig.tra"
+    path.write_text(strokes_text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def from_mnist(digits: Digits) -> LineSynthesizer:
+    """Writes with images alone."""
+    return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]))
+
+
+@pytest.fixture(scope="session")
+def from_strokes(digits: Digits, strokes_file: Path) -> LineSynthesizer:
+    """Writes with images and with strokes."""
+    return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]), strokes_file)

@@ -1,0 +1,64 @@
+"""Characters keep the gaps of their hand, and nothing is drawn beyond the canvas."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from digitcli.synthesis.glyphs import glyph_of_image, glyph_of_strokes
+from digitcli.synthesis.hands import Hand, draw_style
+from digitcli.synthesis.layout import Placed, Writing, blend, profile, write_text
+from digitcli.synthesis.lines import LineSynthesizer
+
+
+def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:
+    random = np.random.default_rng(3)
+    models = synthesizer._models
+    plain = dataclasses.replace(draw_style(random, list(models.strokes)), **style)
+    return write_text(random, Hand(plain, models, random), text)
+
+
+def test_a_wider_gap_makes_a_wider_line(from_mnist: LineSynthesizer) -> None:
+    narrow, wide = (write(from_mnist, "5555", gap=gap) for gap in (-0.1, 0.6))
+    assert wide.right - wide.left > narrow.right - narrow.left + 60
+
+
+def test_a_hand_that_joins_draws_between_its_digits(from_strokes: LineSynthesizer) -> None:
+    style = {"writer": 3, "gap": 0.1}
+    assert write(from_strokes, "0" * 10, joins=True, **style).joins
+    assert not write(from_strokes, "0" * 10, joins=False, **style).joins
+    assert not write(from_strokes, "0,0,0", joins=True, **style).joins
+
+
+def test_small_zeros_are_smaller(from_mnist: LineSynthesizer) -> None:
+    small, usual = (write(from_mnist, "0", zero_height=height) for height in (0.5, 1.0))
+    assert small.bottom - small.top < 0.8 * (usual.bottom - usual.top)
+
+
+def test_ink_beyond_the_canvas_is_cut_off() -> None:
+    canvas = np.zeros((10, 10), np.uint8)
+    mask = np.full((4, 4), 200, np.uint8)
+    for x, y in ((-2, -2), (8, 8), (-9, 0), (0, 30)):
+        blend(canvas, Placed(mask, x, y))
+    assert (canvas > 0).sum() == 8
+    assert canvas[0, 0] == canvas[9, 9] == 200
+
+
+def test_profiles_are_the_first_and_last_ink_of_a_row() -> None:
+    mask = np.zeros((3, 9), np.uint8)
+    mask[1, 2:6] = 255
+    left, right = profile(mask)
+    assert (left[1], right[1]) == (2, 5)
+    assert left[0] > 10**5 and right[0] < -(10**5)
+    assert Placed(mask, 10, 20).box() == (12, 21, 16, 22)
+
+
+def test_the_pen_sets_the_width_of_strokes_and_of_images(from_mnist: LineSynthesizer) -> None:
+    seven = from_mnist._models.images[7][0]
+    shape = np.array([[60, 0], [0, 60]], np.float32)
+    stroke = np.array([[0, 0], [0, 50]], np.float32)
+    thin, thick = (int((glyph_of_strokes([stroke], pen_px).mask > 100).sum()) for pen_px in (2, 8))
+    assert thick > 3 * thin
+    thin, thick = (int((glyph_of_image(seven, shape, 60, pen_px).mask > 100).sum()) for pen_px in (4, 10))
+    assert thick > 1.3 * thin

@@ -1,0 +1,115 @@
+"""Lines are what their labels say, the same for the same seed, and as varied as paper is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digitcli.data.digits import Digits
+from digitcli.errors import InputError
+from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.synthesis.texts import ALPHABET, draw_text
+
+MANY = 250
+
+
+@pytest.fixture(scope="module", params=["from_mnist", "from_strokes"])
+def synthesizer(request: pytest.FixtureRequest) -> LineSynthesizer:
+    made: LineSynthesizer = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lines(synthesizer: LineSynthesizer) -> list[Line]:
+    random = np.random.default_rng(0)
+    return [synthesizer.line(random) for _ in range(MANY)]
+
+
+def test_the_same_state_gives_the_same_line(synthesizer: LineSynthesizer) -> None:
+    for seed in range(20):
+        first, again = (synthesizer.line(np.random.default_rng(seed)) for _ in range(2))
+        assert first.text == again.text
+        assert np.array_equal(first.image, again.image) and np.array_equal(first.boxes, again.boxes)
+
+
+def test_lines_follow_each_other_whatever_was_made_before(synthesizer: LineSynthesizer) -> None:
+    random = np.random.default_rng(5)
+    synthesizer.line(random)
+    state = random.bit_generator.state
+    second = synthesizer.line(random)
+    random.bit_generator.state = state
+    assert np.array_equal(synthesizer.line(random).image, second.image)
+
+
+def test_pictures_are_forty_high_and_light_on_dark(lines: list[Line]) -> None:
+    for line in lines:
+        assert line.image.dtype == np.uint8 and line.image.shape[0] == 40 and line.image.shape[1] >= 8
+    assert np.mean([line.image.max() for line in lines if line.text]) > 200
+    assert np.mean([np.median(line.image) for line in lines]) < 100
+
+
+def test_there_is_a_box_for_each_character_within_the_picture(lines: list[Line]) -> None:
+    for line in lines:
+        assert line.boxes.dtype == np.float32 and line.boxes.shape == (len(line.text), 4)
+        height, width = line.image.shape
+        x0, y0, x1, y1 = line.boxes.T
+        assert (x0 >= 0).all() and (y0 >= 0).all() and (x1 <= width).all() and (y1 <= height).all()
+        assert (x0 <= x1).all() and (y0 <= y1).all()
+
+
+def test_boxes_follow_the_text_from_left_to_right(lines: list[Line]) -> None:
+    for line in lines:
+        assert (np.diff(line.boxes[:, 0]) > -12).all(), line.text
+
+
+def test_each_digit_has_ink_in_its_box(lines: list[Line]) -> None:
+    inked = []
+    for line in lines:
+        for character, (x0, y0, x1, y1) in zip(line.text, line.boxes, strict=True):
+            if character.isdecimal():
+                inside = line.image[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))]
+                inked.append(inside.max(initial=0) > np.median(line.image) + 40)
+    assert len(inked) > 2 * MANY
+    assert np.mean(inked) > 0.98  # some lines are all but unreadable, as some photographs are
+
+
+def test_some_lines_have_nothing_to_read(lines: list[Line]) -> None:
+    assert 0 < sum(not line.text for line in lines) < 0.15 * MANY
+
+
+def test_some_digits_touch(lines: list[Line]) -> None:
+    gaps = np.concatenate([line.boxes[1:, 0] - line.boxes[:-1, 2] for line in lines])
+    assert 0.1 < (gaps < 0).mean() < 0.9
+
+
+def test_texts_are_what_people_write() -> None:
+    random = np.random.default_rng(1)
+    texts = [draw_text(random) for _ in range(2000)]
+    assert {character for text in texts for character in text} == set(ALPHABET)
+    lengths = [sum(map(str.isdecimal, text)) for text in texts]
+    assert min(lengths) == 1 and max(lengths) == 8
+    assert np.mean([set(text) <= set("0123456789") for text in texts]) > 0.3
+    assert any(text.count(".") == 2 and text.split(".")[1:] != [] for text in texts)
+
+
+def test_strokes_change_most_lines(from_mnist: LineSynthesizer, from_strokes: LineSynthesizer) -> None:
+    pairs = [
+        [made.line(np.random.default_rng(seed)) for made in (from_mnist, from_strokes)] for seed in range(20)
+    ]
+    assert any(not np.array_equal(one.image, other.image) for one, other in pairs)
+
+
+def test_blank_images_are_not_written_with(digits: Digits) -> None:
+    images = np.concatenate([np.zeros((500, 28, 28), np.uint8), digits.images[:500]])
+    labels = np.concatenate([digits.labels[:500], digits.labels[:500]])
+    made = LineSynthesizer(Digits(images, labels))
+    clean = LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]))
+    for seed in range(5):
+        one, other = (synthesizer.line(np.random.default_rng(seed)) for synthesizer in (made, clean))
+        assert np.array_equal(one.image, other.image)
+
+
+def test_all_ten_digits_are_needed(digits: Digits) -> None:
+    few = digits.take(np.flatnonzero(digits.labels < 7))
+    with pytest.raises(InputError, match="7, 8, 9"):
+        LineSynthesizer(few)

@@ -1,0 +1,51 @@
+"""Paper is lighter than ink, and normalising takes the light and the pen's darkness away."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from digitcli.synthesis.normalising import normalise
+from digitcli.synthesis.paper import photograph, security_pattern
+
+
+def written(width: int = 300) -> np.ndarray:
+    ink = np.zeros((80, width), np.uint8)
+    cv2.putText(ink, "4071", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 1.8, 255, 6, cv2.LINE_AA)
+    return ink
+
+
+def test_a_photograph_is_half_as_high_and_darker_where_there_is_ink() -> None:
+    random, ink = np.random.default_rng(0), written()
+    small = cv2.resize(ink, (150, 40), interpolation=cv2.INTER_AREA)
+    for _ in range(30):
+        picture = photograph(random, ink, np.zeros_like(ink))
+        assert picture.shape == (40, 150) and picture.dtype == np.uint8
+        assert picture[small > 200].mean() < picture[small == 0].mean()
+
+
+def test_lines_of_any_length_find_noise() -> None:
+    ink = written(9000)
+    assert {photograph(np.random.default_rng(seed), ink, ink).shape for seed in range(3)} == {(40, 4500)}
+
+
+def test_patterns_are_from_0_to_1() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        pattern = security_pattern(random, (40, 100))
+        assert pattern.shape == (40, 100) and pattern.dtype == np.float32
+        assert pattern.min() >= 0 and pattern.max() <= 1.001
+
+
+@pytest.mark.parametrize("paper, pen", [(250, 20), (250, 150), (120, 10)])
+def test_normalising_makes_ink_white_and_paper_black(paper: int, pen: int) -> None:
+    ink = cv2.resize(written(), (150, 40), interpolation=cv2.INTER_AREA) / 255
+    light = np.linspace(0.7, 1, 150)
+    grey = ((paper - (paper - pen) * ink) * light).astype(np.uint8)
+    image = normalise(grey)
+    assert image[ink > 0.9].mean() > 220 and image[ink == 0].mean() < 40
+
+
+def test_blank_paper_stays_black() -> None:
+    assert normalise(np.full((40, 90), 200, np.uint8)).max() == 0

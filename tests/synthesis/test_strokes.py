@@ -1,0 +1,75 @@
+"""UNIPEN text is read as published, and told from what is no such thing."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.errors import InputError
+from digitcli.synthesis.strokes import read_strokes
+from tests.synthesis.conftest import unipen
+
+
+def test_writers_of_all_ten_digits_are_kept(strokes_file: Path) -> None:
+    strokes = read_strokes(strokes_file)
+    assert list(strokes) == [3, 12]
+    assert all(sorted(digits) == list(range(10)) for digits in strokes.values())
+    assert [len(samples) for samples in strokes[3].values()] == [1] * 10
+
+
+def test_a_sample_is_upright_and_one_high(strokes_file: Path) -> None:
+    [[stroke]] = read_strokes(strokes_file)[12][8]
+    assert stroke.dtype == np.float32 and stroke.shape == (8, 2)
+    assert stroke.min(axis=0).tolist() == [0, 0]
+    assert stroke[-1, 1] == stroke[:, 1].max() == 1  # the last point lies lowest, the second highest
+    assert stroke[1, 1] == 0
+
+
+def test_a_lying_stroke_does_not_become_a_giant(tmp_path: Path, strokes_text: str) -> None:
+    path = tmp_path / "a.tra"
+    path.write_text(strokes_text + unipen(1, 3, "100 100\n 300 101\n"))
+    [flat] = read_strokes(path)[3][1][1]
+    assert flat[:, 0].max() == pytest.approx(2) and flat[:, 1].max() < 0.02
+
+
+def test_a_pen_that_only_touched_the_tablet_writes_nothing(tmp_path: Path, strokes_text: str) -> None:
+    path = tmp_path / "a.tra"
+    path.write_text(strokes_text + unipen(1, 3, "100 100\n"))
+    assert len(read_strokes(path)[3][1]) == 1
+
+
+def test_packed_files_are_read(tmp_path: Path, strokes_file: Path) -> None:
+    path = tmp_path / "a.tra.xz"
+    path.write_bytes(lzma.compress(strokes_file.read_bytes()))
+    assert list(read_strokes(path)) == [3, 12]
+
+
+DAMAGED = {
+    "empty.tra": b"",
+    "picture.tra": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20,
+    "packed.xz": b"no xz at all",
+    "cut.xz": lzma.compress(b".SEGMENT\n" * 1000)[:-20],
+    "no_label.tra": b'.SEGMENT DIGIT 0 ? "8"\n.PEN_DOWN\n 1 2\n 3 4\n.PEN_UP\n',
+    "ten.tra": unipen(10, 3).encode(),
+    "words.tra": unipen(1, 3, "one two\n").encode(),
+    "far.tra": unipen(1, 3, "9999999 1\n 1 1\n").encode(),
+    "one_digit.tra": unipen(1, 3).encode(),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(DAMAGED[name])
+    with pytest.raises(InputError, match=name) as caught:
+        read_strokes(path)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["none.tra", "."])
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        read_strokes(tmp_path / name)
