@@ -27,7 +27,7 @@ THREADS = min(8, os.cpu_count() or 1)
 PAGES_AT_ONCE = 32  # are read by the network together
 KEPT_PIXELS = 16_000_000  # of pictures that wait for the network
 BATCH_SIZE = 256
-BLANK_CONFIDENCE = 0.88  # see benchmarks/blank.py
+BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two digits together this likely, and the second no less than this
 
 Given = TypeVar("Given")
