@@ -13,7 +13,8 @@ from rich.table import Table
 from typer import Option
 
 from digitcli import console
-from digitcli.cli.completion import complete_device, complete_model
+from digitcli.cli.completion import complete_model
+from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import UsageError
 from digitcli.experiments import benchmarking
@@ -44,15 +45,6 @@ Arch = Annotated[
         autocompletion=complete_model,
     ),
 ]
-Device = Annotated[
-    str | None,
-    Option(
-        "--device",
-        "-d",
-        help="auto (if not given), cpu, cuda, cuda:N or mps.",
-        autocompletion=complete_device,
-    ),
-]
 BatchSize = Annotated[
     list[str] | None,
     Option("--batch-size", "-b", help="Digits in a call, separated by commas; 1,256 if not given."),
@@ -69,7 +61,7 @@ Format = Annotated[Form, Option(help="For people or for programs.")]
 
 def benchmark(
     arch: Arch = None,
-    device: Device = None,
+    device: DeviceOption = None,
     batch_size: BatchSize = None,
     dtype: DtypeName = None,
     compile: Compile = False,

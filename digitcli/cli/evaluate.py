@@ -9,7 +9,8 @@ from typer import Argument, Option
 
 from digitcli import console
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
-from digitcli.cli.completion import complete_dataset, complete_device, complete_shipped
+from digitcli.cli.completion import complete_dataset, complete_shipped
+from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import PartialInputError, QualityError, UsageError
@@ -53,15 +54,6 @@ Part = Annotated[
         "trained on the set.",
     ),
 ]
-Device = Annotated[
-    str | None,
-    Option(
-        "--device",
-        "-d",
-        help="auto (if not given), cpu, cuda, cuda:N or mps.",
-        autocompletion=complete_device,
-    ),
-]
 BatchSize = Annotated[int | None, Option("--batch-size", "-b", min=1, help="Digits computed at once.")]
 Worst = Annotated[
     int | None,
@@ -92,7 +84,7 @@ def evaluate(
     model: Model = None,
     data: Data = None,
     split: Part = None,
-    device: Device = None,
+    device: DeviceOption = None,
     batch_size: BatchSize = None,
     worst: Worst = None,
     min_accuracy: MinAccuracy = None,
@@ -154,11 +146,12 @@ def _check(
 def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
     """Load torch only now."""
     with console.err.status("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.evaluation_view import EvaluationProgress
+        from digitcli.cli.counting_bar import CountingBar
+        from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import report
 
-    with EvaluationProgress() as progress:
-        return report.evaluate(models, on_event=progress, **chosen)
+    with CountingBar("digits") as bar:
+        return report.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
 
 
 def _show(result: EvaluationResult, format: console.Format) -> None:

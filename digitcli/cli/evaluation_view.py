@@ -1,19 +1,18 @@
-"""An evaluation as a person sees it: its progress on stderr, then figures, confusions and mistakes."""
+"""An evaluation as a person sees it: figures, confusions and mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
 from rich.color import Color
 from rich.columns import Columns
 from rich.console import Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
+from digitcli.cli.counting_bar import CountingBar
 from digitcli.evaluation.events import DigitsDone, Event, Notice
 from digitcli.evaluation.metrics import ClassScores
 from digitcli.evaluation.report import EvaluationResult
@@ -25,31 +24,13 @@ CONFUSED = 12  # pairs that a narrow terminal shows
 BLACK, WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
 
 
-class EvaluationProgress:
-    """Draws the events of an evaluation on stderr: a bar on a terminal, notices everywhere."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("digits"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        hidden = not console.err.is_interactive
-        self.bar = Progress(*columns, console=console.err, transient=True, disable=hidden)
-        self.task = self.bar.add_task("", total=None, visible=False)
-
-    def __enter__(self) -> EvaluationProgress:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Draw one event."""
-        match event:
-            case Notice():
-                console.show_notice(event.message)
-            case DigitsDone():
-                self.bar.update(self.task, completed=event.done, total=event.n, visible=True)
+def show_event(event: Event, bar: CountingBar) -> None:
+    """One event of an evaluation on stderr: a notice, or how far it is."""
+    match event:
+        case Notice():
+            console.show_notice(event.message)
+        case DigitsDone():
+            bar.show(event.done, event.n)
 
 
 def draw_result(result: EvaluationResult) -> Group:

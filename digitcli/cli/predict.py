@@ -12,7 +12,8 @@ from typer import Argument, Option
 
 from digitcli import console
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
-from digitcli.cli.completion import complete_device, complete_shipped
+from digitcli.cli.completion import complete_shipped
+from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, UsageError
@@ -59,10 +60,6 @@ Model = Annotated[
         autocompletion=complete_shipped,
     ),
 ]
-Device = Annotated[
-    str,
-    Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete_device),
-]
 BatchSize = Annotated[
     int | None, Option("--batch-size", "-b", min=1, help="Views of digits computed at once; each has two.")
 ]
@@ -105,7 +102,7 @@ def predict(
     from_list: FromList = None,
     null: Null = False,
     model: Model = None,
-    device: Device = "auto",
+    device: DeviceOption = None,
     batch_size: BatchSize = None,
     top_k: TopK = None,
     min_confidence: MinConfidence = None,
@@ -126,7 +123,8 @@ def predict(
     models = model or [DEFAULT_MODEL]
     _check_inputs(inputs, from_list, null)
     _check(models, device, min_confidence, annotate, output, force, form)
-    chosen: dict[str, Any] = {"batch_size": batch_size, "min_confidence": min_confidence, "top_k": top_k}
+    given = {"device": device, "batch_size": batch_size, "min_confidence": min_confidence, "top_k": top_k}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
         annotator = _open_annotator(annotate, force) if annotate else None
@@ -135,9 +133,8 @@ def predict(
             from digitcli.reading.reader import Reader
         reader = Reader(
             *models,
-            device=device,
             keep_pictures=show_steps or annotate is not None,
-            **{name: value for name, value in chosen.items() if value is not None},
+            **chosen,
         )
         write = stack.enter_context(_writer(output))
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
@@ -165,7 +162,7 @@ def _check_inputs(inputs: list[str] | None, from_list: str | None, null: bool) -
 
 def _check(
     models: list[str],
-    device: str,
+    device: str | None,
     min_confidence: float | None,
     annotate: Path | None,
     output: Path | None,
@@ -179,7 +176,8 @@ def _check(
         raise UsageError("A table is for looking at.", "Give --format jsonl, json or csv for a file.")
     if force and not (output or annotate):
         raise UsageError("--force replaces what -o or --annotate would write.", "Leave it out.")
-    check_device_name(device)
+    if device is not None:
+        check_device_name(device)
     for name in models:
         read_header(find_checkpoint(name))
     if output:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer import Option
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError
 from digitcli.synthesis import line_folders
-from digitcli.synthesis.line_folders import LineFolder, LinesWritten
+from digitcli.synthesis.line_folders import LineFolder
 
 SOURCE_OF_STROKES = "https://archive.ics.uci.edu/dataset/81"
 SAY_EVERY = 1_000  # lines, where no bar can be drawn
@@ -51,8 +49,12 @@ def synthesize(
         raise InputError(f"There is no file {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
-    with SynthesisProgress(count) as progress:
-        written = line_folders.write_lines(out, count, seed, strokes, force, on_event=progress)
+        from digitcli.cli.counting_bar import CountingBar
+
+    with CountingBar("lines", SAY_EVERY) as bar:
+        written = line_folders.write_lines(
+            out, count, seed, strokes, force, on_event=lambda event: bar.show(event.done, event.count)
+        )
     console.show_json(written) if format == "json" else console.show_table(console.pairs(_figures(written)))
 
 
@@ -65,28 +67,3 @@ def _figures(written: LineFolder) -> dict[str, str]:
         "seed": str(written.seed),
         "strokes": written.strokes or "none: MNIST's digits alone",
     }
-
-
-class SynthesisProgress:
-    """Draws on stderr how far the lines are: a bar on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, count: int) -> None:
-        columns = (TextColumn("lines"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        hidden = not console.err.is_interactive
-        self.bar = Progress(*columns, console=console.err, transient=True, disable=hidden)
-        self.task = self.bar.add_task("", total=count)
-
-    def __enter__(self) -> SynthesisProgress:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
-
-    def __call__(self, event: LinesWritten) -> None:
-        """Draw one event."""
-        self.bar.update(self.task, completed=event.done)
-        if not console.err.is_interactive and event.done % SAY_EVERY == 0:
-            console.err.print(f"{event.done:,} of {event.count:,} lines")

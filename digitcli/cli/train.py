@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option, echo
 
 from digitcli import console
-from digitcli.cli.completion import complete_architecture, complete_dataset, complete_device
+from digitcli.cli.completion import complete_architecture, complete_dataset
+from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.training_view import TrainingView
 from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
@@ -39,15 +40,6 @@ Data = Annotated[
     ),
 ]
 Seed = Annotated[int | None, Option(help="Everything random follows from it; 0 if not given.")]
-Device = Annotated[
-    str | None,
-    Option(
-        "--device",
-        "-d",
-        help="auto (if not given), cpu, cuda, cuda:N or mps.",
-        autocompletion=complete_device,
-    ),
-]
 Time = Annotated[str | None, Option(help="Train for this long instead of by epochs: 90s, 5m, 1h30m.")]
 Patience = Annotated[
     int | None,
@@ -97,7 +89,7 @@ def train(
     arch: Arch = None,
     data: Data = None,
     seed: Seed = None,
-    device: Device = None,
+    device: DeviceOption = None,
     time: Time = None,
     patience: Patience = None,
     epochs: Epochs = None,

@@ -1,0 +1,39 @@
+"""How far something is that can be counted, on stderr: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from digitcli import console
+
+
+class CountingBar:
+    """A bar that appears with the first count; used as `with CountingBar("digits") as bar: bar.show(1, 10)`.
+
+    Where no bar can be drawn, every `say_every` things there is a line, or none at all.
+    """
+
+    def __init__(self, things: str, say_every: int | None = None) -> None:
+        columns = (TextColumn(things), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = not console.err.is_interactive
+        self.things = things
+        self.say_every = say_every if hidden else None
+        self.bar = Progress(*columns, console=console.err, transient=True, disable=hidden)
+        self.task = self.bar.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> CountingBar:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        self.bar.update(self.task, completed=done, total=total, visible=True)
+        if self.say_every and done % self.say_every == 0:
+            console.err.print(f"{done:,} of {total:,} {self.things}")
