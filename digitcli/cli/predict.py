@@ -34,7 +34,7 @@ INPUT, OUTPUT = "Input", "Output"
 Inputs = Annotated[
     list[str] | None,
     Argument(
-        metavar="PICTURE...",
+        metavar="PICTURE",
         help="Files, folders (and what is below them), patterns such as 'scans/**/*.png', or - for a picture "
         "in standard input.",
         show_default=False,
@@ -116,8 +116,9 @@ def predict(
 
     Example: digitcli predict image.png
 
-    A picture may hold several numbers; they are read line by line. What is not sure enough is refused, and
-    one bad file never loses the others.
+    A picture may hold several numbers; they are read line by line.
+
+    What is not sure enough is refused, and one bad file never loses the others.
     """
     form = format or (format_of(output) if output else "table")
     models = model or [DEFAULT_MODEL]
