@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from digitcli.errors import UsageError
+from digitcli.errors import Interrupted, UsageError
 from digitcli.reading.results import FIELDS, Reading
 
 TextFormat = Literal["json", "jsonl", "csv"]
@@ -39,17 +39,15 @@ def _json_lines(readings: Iterable[Reading]) -> Iterator[str]:
 
 
 def _json(readings: Iterable[Reading]) -> Iterator[str]:
-    before = "[\n"
+    before, after = "[\n", "[]\n"
     try:
         for reading in readings:
             yield before + json.dumps(reading.record())
-            before = ",\n"
-    except GeneratorExit:  # nobody listens any more
+            before, after = ",\n", "\n]\n"
+    except (Exception, Interrupted):  # what is there stays JSON
+        yield after
         raise
-    except BaseException:  # what is there stays JSON
-        yield "\n]\n" if before == ",\n" else "[]\n"
-        raise
-    yield "\n]\n" if before == ",\n" else "[]\n"
+    yield after
 
 
 def _csv(readings: Iterable[Reading]) -> Iterator[str]:
@@ -57,9 +55,8 @@ def _csv(readings: Iterable[Reading]) -> Iterator[str]:
     for reading in readings:
         record = reading.record()
         line = io.StringIO()
-        csv.writer(line).writerow(
-            [_harmless(record[name]) for name in FIELDS]
-        )  # with \n alone, \r gets no quotes
+        # its own line ends, since with \n alone \r gets no quotes
+        csv.writer(line).writerow([_harmless(record[name]) for name in FIELDS])
         yield line.getvalue().removesuffix("\r\n") + "\n"
 
 
