@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 from digitcli.errors import UsageError, did_you_mean
 
-Loss = Literal["cross_entropy", "squared_error"]
+Loss = Literal["cross_entropy", "squared_error", "ctc"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "linear"]
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Recipe:
 
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
     takes it to zero; `dropout` None means the architecture's own; `ema` is the decay of the average of
-    the weights over steps, 0 for none.
+    the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0 for any; `dtype` what the
+    network computes in while its weights stay float32.
     """
 
     epochs: int = 10
@@ -41,6 +43,8 @@ class Recipe:
     dropout: float | None = None
     augment: bool = False
     ema: float = 0.0
+    clip: float = 0.0
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         _check(self, "epochs", lambda value: value >= 1, "at least 1")
@@ -52,6 +56,8 @@ class Recipe:
         _check(self, "label_smoothing", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "dropout", lambda value: value is None or 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "ema", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
+        _check(self, "clip", lambda value: value >= 0, "0 or more")
+        _check_choice(self, "dtype", get_args(Dtype))
         _check_choice(self, "optimizer", get_args(Optimizer))
         _check_choice(self, "schedule", get_args(Schedule))
         _check_choice(self, "loss", get_args(Loss))
@@ -66,7 +72,7 @@ class TrainConfig:
 
     `recipe` holds only what differs from the architecture's own; `time_seconds` trains for that long
     instead of a number of epochs; `patience` stops after so many epochs without a better validation
-    accuracy and keeps the best.
+    accuracy and keeps the best; `strokes` is a file of pen trajectories that lines are written with.
     """
 
     arch: str = "cnn"
@@ -76,6 +82,7 @@ class TrainConfig:
     device: str = "auto"
     time_seconds: float | None = None
     patience: int | None = None
+    strokes: str | None = None
 
     def __post_init__(self) -> None:
         _check(self, "seed", lambda value: 0 <= value < 2**63, "from 0 up to 2**63 - 1")
@@ -83,6 +90,8 @@ class TrainConfig:
         _check(self, "patience", lambda value: value is None or value >= 1, "at least 1")
         for name in ("arch", "data", "device"):
             _check_type(self, name, str, "a text")
+        if self.strokes is not None:
+            _check_type(self, "strokes", str, "a text")
         _check_type(self, "recipe", Mapping, "a table")
         known = [entry.name for entry in dataclasses.fields(Recipe)]
         for name in self.recipe:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.registry import create_model
 
 BATCH_SIZE = 512
+LINES_AT_ONCE = 32
+WIDTH_STEP_PX = 32  # lines as wide but for less than this are answered together
 
 
 class Classifier:
@@ -211,6 +214,46 @@ def infer(network: nn.Module, images: Tensor | npt.NDArray[np.uint8], batch_size
     finally:
         network.train(was_training)
     return torch.cat(logits)  # N, 10
+
+
+@dataclass(frozen=True)
+class LineAnswer:
+    """Of a line of T columns the logits (T, A + 1) and the `distances` (T, 4), see `Reader.locate`."""
+
+    logits: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float32]
+
+
+@torch.inference_mode()
+def infer_lines(
+    network: nn.Module, lines: Sequence[npt.NDArray[np.uint8]], batch_size: int = LINES_AT_ONCE
+) -> list[LineAnswer]:
+    """What a line network answers to lines (40, W), uint8 with ink 255, each of its own width.
+
+    Lines are padded to a width that depends on their own alone, so that company changes no answer.
+    """
+    device = next(network.parameters()).device
+    answers: list[LineAnswer | None] = [None] * len(lines)
+    of_width: dict[int, list[int]] = {}
+    for index, line in enumerate(lines):
+        of_width.setdefault(-(-line.shape[1] // WIDTH_STEP_PX) * WIDTH_STEP_PX, []).append(index)
+    was_training = network.training
+    network.eval()
+    try:
+        for width, members in of_width.items():
+            for start in range(0, len(members), batch_size):
+                part = members[start : start + batch_size]
+                images = np.zeros((len(part), lines[part[0]].shape[0], width), np.uint8)
+                for image, index in zip(images, part, strict=True):
+                    image[:, : lines[index].shape[1]] = lines[index]
+                found = network.locate(as_input(torch.from_numpy(images).to(device)))  # type: ignore[operator]
+                logits, distances = (values.float().cpu().numpy() for values in found)
+                for row, index in enumerate(part):
+                    columns = -(-lines[index].shape[1] * logits.shape[1] // width)
+                    answers[index] = LineAnswer(logits[row, :columns], distances[row, :columns])
+    finally:
+        network.train(was_training)
+    return [answer for answer in answers if answer is not None]
 
 
 def as_input(images: Tensor) -> Tensor:

@@ -60,6 +60,7 @@ ARCHITECTURES = (
     _own("lenet5", "convnet", "LeCun et al. 1998"),
     _own("cnn", "convnet", "Krizhevsky, Sutskever & Hinton 2012"),
     _own("resnet", "resnet", "He et al. 2016"),
+    _own("reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
 )
 
 

@@ -20,7 +20,7 @@ LINES = [
     {"training", "reading"},
     {"evaluation", "catalogue"},
     {"inference"},
-    {"checkpoint", "devices", "synthesis"},
+    {"checkpoint", "devices", "synthesis", "decoding"},
     {"architectures", "data"},
     {"pictures"},
     {"registry"},

@@ -12,3 +12,15 @@ class Normalise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         return (images - MNIST_MEAN) / MNIST_DEVIATION
+
+
+class Residual(nn.Module):
+    """What a body computes is added to its input (He et al., 2016)."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        output: Tensor = images + self.body(images)
+        return output

@@ -19,4 +19,16 @@ RECIPES = {
     "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999),
     "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999),
     "resnet": Recipe(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999),
+    "reader": Recipe(
+        epochs=50,
+        batch_size=32,
+        lr=2e-3,
+        weight_decay=0.02,
+        warmup=0.02,
+        loss="ctc",
+        dropout=0.1,
+        ema=0.999,
+        clip=2.0,
+        dtype="bfloat16",
+    ),
 }

@@ -39,6 +39,10 @@ Data = Annotated[
         autocompletion=complete_dataset,
     ),
 ]
+StrokesFile = Annotated[
+    Path | None,
+    Option(help="Pen trajectories to write lines with, see digitcli synthesize; for architectures of lines."),
+]
 Seed = Annotated[int | None, Option(help="Everything random follows from it; 0 if not given.")]
 Time = Annotated[str | None, Option(help="Train for this long instead of by epochs: 90s, 5m, 1h30m.")]
 Patience = Annotated[
@@ -88,6 +92,7 @@ Format = Annotated[console.Format, Option(help="For people or for programs.")]
 def train(
     arch: Arch = None,
     data: Data = None,
+    strokes: StrokesFile = None,
     seed: Seed = None,
     device: DeviceOption = None,
     time: Time = None,
@@ -116,9 +121,10 @@ def train(
 
     Ctrl-C saves, and --resume goes on as if nothing had happened.
     """
+    strokes_path = str(strokes.resolve()) if strokes else None
     given = {
-        "arch": arch, "data": data, "seed": seed, "device": device, "time": time, "patience": patience,
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
+        "arch": arch, "data": data, "strokes": strokes_path, "seed": seed, "device": device, "time": time,
+        "patience": patience, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "weight_decay": weight_decay, "dropout": dropout, "label_smoothing": label_smoothing,
         "augment": augment, "ema": ema,
     }  # fmt: skip

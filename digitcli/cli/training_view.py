@@ -89,7 +89,7 @@ def describe_start(start: RunStarted) -> Table:
     return console.pairs(
         {
             start.config.arch: f"{start.parameters:,} parameters on {start.device}",
-            "data": f"{start.config.data}: {start.train_size:,} digits to train, "
+            "data": f"{start.config.data}: {start.train_size:,} {start.unit}s to train, "
             f"{start.validation_size:,} to choose, {start.test_size:,} to test once",
             "recipe": describe_recipe(start.recipe),
             "run": "dry run, nothing is written" if start.run is None else str(start.run),
@@ -110,5 +110,7 @@ def describe_recipe(recipe: Recipe) -> str:
         f"dropout {recipe.dropout:g}" if recipe.dropout else "",
         "augmentation" * recipe.augment,
         f"EMA {recipe.ema:g}" * (recipe.ema > 0),
+        f"gradients clipped at {recipe.clip:g}" * (recipe.clip > 0),
+        recipe.dtype * (recipe.dtype != "float32"),
     ]
     return ", ".join(part for part in parts if part)

@@ -46,6 +46,12 @@ class Failure:
     cause: str
 
 
+def describe_failures(failures: tuple[Failure, ...]) -> str:
+    """The first inputs that could not be used, each with its cause, and how many more there are."""
+    shown = "; ".join(f"{failure.file}: {failure.cause}" for failure in failures[:3])
+    return shown + (f"; and {len(failures) - 3} more" if len(failures) > 3 else "")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A training part and, where the source has one, a test part of its own."""
@@ -64,11 +70,6 @@ class Dataset:
                 sha256.update(np.ascontiguousarray(part.images).tobytes())
                 sha256.update(part.labels.astype("<i8").tobytes())
         return sha256.hexdigest()
-
-    def describe_failures(self) -> str:
-        """The first inputs that could not be used, each with its cause, and how many more there are."""
-        shown = "; ".join(f"{failure.file}: {failure.cause}" for failure in self.failures[:3])
-        return shown + (f"; and {len(self.failures) - 3} more" if len(self.failures) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,13 @@ def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
     models", 2015.
     """
     confidence, predicted = (logits / temperature).softmax(dim=-1).max(dim=-1)
+    return binned_error(confidence, predicted == labels)
+
+
+def binned_error(confidence: Tensor, right: Tensor) -> float:
+    """The ECE of confidences (N,) in answers that are `right` (N,) or not."""
     order = confidence.argsort()
-    right = _shared_by_equals((predicted == labels).float(), confidence)[order]
+    right = _shared_by_equals(right.float(), confidence)[order]
     gaps = [
         len(bin_right) * (bin_right.mean() - bin_confidence.mean()).abs()
         for bin_right, bin_confidence in zip(
@@ -40,7 +45,7 @@ def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
         )
         if len(bin_right)
     ]
-    return float(torch.stack(gaps).sum() / len(labels))
+    return float(torch.stack(gaps).sum() / len(right))
 
 
 def _shared_by_equals(right: Tensor, confidence: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint
 from digitcli.config import TrainConfig
-from digitcli.data.digits import Dataset, Digits
+from digitcli.data.digits import Dataset, Digits, describe_failures
 from digitcli.data.sources import load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.errors import UsageError
@@ -151,7 +151,7 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
         on_event(Notice(f"Loading '{data}'; the first time it is fetched, which can take a while."))
     dataset = load_dataset(data)
     if dataset.failures:
-        on_event(Notice(f"Left out of '{data}': {dataset.describe_failures()}"))
+        on_event(Notice(f"Left out of '{data}': {describe_failures(dataset.failures)}"))
     return dataset
 
 

@@ -13,7 +13,7 @@ from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.hands import CANVAS_PX
 
 SCALE = CANVAS_PX / 40  # widths below are in pixels of a line 40 high
-LETTERS = "ACEFGHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # none that could be a digit
+LETTERS = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # none that could be a digit
 FONTS = (
     cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
     cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
@@ -67,6 +67,20 @@ def draw_clutter(
         if random.random() < share:
             draw(random, sheet)
     return layer
+
+
+def draw_cells(random: np.random.Generator, layer: Mask, boxes: npt.NDArray[np.float32]) -> None:
+    """The cells of a form around characters with boxes (n, 4), x0 y0 x1 y1: walls between them and a frame."""
+    height_px = float(np.median(boxes[:, 3] - boxes[:, 1]))
+    overhang = random.uniform(0.05, 0.4) * height_px
+    top, bottom = float(boxes[:, 1].min()) - overhang, float(boxes[:, 3].max()) + overhang
+    walls = (boxes[:-1, 2] + boxes[1:, 0]) / 2
+    ends = boxes[0, 0] - overhang, boxes[-1, 2] + overhang
+    lines = [np.array([[x, top], [x, bottom]]) for x in (*ends, *walls)]
+    if random.random() < 0.8:  # else a comb
+        lines.append(np.array([[ends[0], top], [ends[1], top]]))
+    lines.append(np.array([[ends[0], bottom], [ends[1], bottom]]))
+    draw_strokes(layer, lines, random.uniform(0.5, 2) * SCALE, int(random.uniform(60, 230)))
 
 
 def draw_letters(
@@ -166,6 +180,18 @@ def _scribble(random: np.random.Generator, sheet: Sheet) -> None:
     sheet.draw(way + [x, height / 2], sheet.pen_px, 255)
 
 
+def _hash(random: np.random.Generator, sheet: Sheet) -> None:
+    """Crossed bars behind the writing, which keep anybody from adding digits."""
+    size = random.uniform(0.4, 1) * sheet.writing_px
+    x, y = sheet.x1 + random.uniform(0.1, 0.5) * sheet.writing_px, (sheet.y0 + sheet.y1) / 2
+    for _ in range(2):
+        shift = random.uniform(-0.25, 0.25) * size
+        sheet.draw([(x, y + shift), (x + size, y + shift + random.normal(0, 0.1) * size)], sheet.pen_px, 255)
+        foot = x + random.uniform(0.2, 0.6) * size
+        top = foot + random.uniform(0, 0.4) * size
+        sheet.draw([(top, y - size / 2), (foot, y + size / 2)], sheet.pen_px, 255)
+
+
 KINDS: tuple[tuple[float, Callable[[np.random.Generator, Sheet], None]], ...] = (  # share of the lines, kind
     (0.35, _rule_below),
     (0.08, _rule_above),
@@ -176,4 +202,5 @@ KINDS: tuple[tuple[float, Callable[[np.random.Generator, Sheet], None]], ...] = 
     (0.10, _neighbours_beside),
     (0.05, _specks),
     (0.04, _scribble),
+    (0.02, _hash),
 )

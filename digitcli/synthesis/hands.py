@@ -1,7 +1,7 @@
 """A writer with a pen: what stays the same along a line, and the characters that come of it.
 
-Digits come from pen trajectories of one writer (`strokes.py`) or from MNIST's images, redrawn with the same
-pen.
+Digits come from pen trajectories of one writer (`strokes.py`, `allographs.py`) or from MNIST's images,
+redrawn with the same pen.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.synthesis.glyphs import Glyph, Mask, draw_mark, glyph_of_image, glyph_of_strokes
-from digitcli.synthesis.strokes import Sample, Stroke, Strokes
+from digitcli.synthesis.strokes import Sample, Stroke, Writer
 
 CANVAS_PX = 80  # lines are drawn twice as high as they are read, and shrunk
-STROKES_SHARE = 0.6  # of the lines, where there are strokes; the others take MNIST's images
 IMAGE_SHARE = 0.05  # of the digits in a line of strokes come from MNIST all the same
 LEAN_OF_MARKS = 0.3  # of the digits' slant
 LEANING_MARKS = ",-="
@@ -28,15 +27,16 @@ LEANING_MARKS = ",-="
 class Style:
     """What a writer does all along a line. Lengths are in heights of a digit unless they say otherwise."""
 
-    writer: int | None  # whose strokes; None for MNIST's images
     height_px: float  # of a digit, on the canvas
     pen: float  # its width
     slant: float  # how far the top of a digit lies to the right of its foot
     width: float  # 1 as in the source
     repeats: bool  # writes a digit much the same way each time
-    joins: bool  # the pen does not always leave the paper between digits
+    joins: float  # share of the gaps between digits over which the pen stays on the paper
+    zero_joins: float  # and between zeros
     gap: float  # between digits; negative where they touch
     zero_height: float
+    zero_width: float  # small zeros may be flat
     zero_raised: float  # small zeros stand on the line at 0 and hang from the top at 1
     zero_gap: float | None  # zeros that follow each other, such as joined ones
     one_height: float
@@ -45,32 +45,24 @@ class Style:
     wobble: float  # how far strokes are bent
 
 
-@dataclass(frozen=True)
-class Models:
-    """What digits are made of: MNIST's images by digit, each (N, 28, 28), and strokes by writer and digit."""
-
-    images: tuple[Mask, ...]
-    strokes: Strokes = dataclasses.field(default_factory=dict)
-
-
-def draw_style(random: np.random.Generator, writers: Sequence[int]) -> Style:
-    """A style at random; without writers it takes MNIST's images."""
-    from_strokes = random.random() < STROKES_SHARE
-    writer = writers[int(random.integers(len(writers)))] if writers else None
+def draw_style(random: np.random.Generator) -> Style:
+    """A style at random."""
+    joins = 0.6 if random.random() < 0.18 else 0.0
     return Style(
-        writer=writer if from_strokes else None,
         height_px=CANVAS_PX * _either(random, 0.35, random.uniform(0.42, 0.62), random.uniform(0.55, 0.95)),
         pen=min(max(_about(random, 0.085, 0.45), 0.03), 0.24),
         slant=random.normal(0.15, 0.25),
         width=_about(random, 1, 0.18),
         repeats=random.random() < 0.4,
-        joins=random.random() < 0.18,
+        joins=joins,
+        zero_joins=0.9 if random.random() < 0.25 else joins,
         gap=_either(random, 0.75, random.normal(0.12, 0.10), random.uniform(0.15, 0.7)),
-        zero_height=random.uniform(0.45, 0.95) if random.random() < 0.35 else 1.0,
+        zero_height=random.uniform(0.3, 0.95) if random.random() < 0.4 else 1.0,
+        zero_width=random.uniform(1, 1.7) if random.random() < 0.3 else 1.0,
         zero_raised=float(random.choice([0, 0, 0.5, 1])),
         zero_gap=random.normal(-0.03, 0.06) if random.random() < 0.35 else None,
         one_height=random.uniform(1, 1.35) if random.random() < 0.4 else 1.0,
-        one_slant=random.normal(0.12, 0.12) if random.random() < 0.4 else 0.0,
+        one_slant=random.normal(0.15, 0.15) if random.random() < 0.4 else 0.0,
         smoothing=random.uniform(0, 0.8),
         wobble=random.uniform(0.02, 0.06),
     )
@@ -79,10 +71,14 @@ def draw_style(random: np.random.Generator, writers: Sequence[int]) -> Style:
 class Hand:
     """Writes character after character in one style; it remembers how it wrote each digit before."""
 
-    def __init__(self, style: Style, models: Models, random: np.random.Generator) -> None:
+    def __init__(
+        self, style: Style, images: Sequence[Mask], writer: Writer | None, random: np.random.Generator
+    ) -> None:
+        """Takes MNIST's images by digit, each (N, 28, 28), where there is no writer."""
         self.style = style
         self.pen_px = style.pen * style.height_px
-        self._models = models
+        self._images = images
+        self._writer = writer
         self._random = random
         self._samples: dict[int, int] = {}
 
@@ -93,11 +89,10 @@ class Hand:
     def _write_digit(self, digit: int) -> Glyph:
         to_pixels, height_px = self._shape(digit)
         pen_px = self.pen_px * _about(self._random, 1, 0.05)
-        writer = self.style.writer
-        if writer is not None and self._random.random() < 1 - IMAGE_SHARE:
-            sample = self._bent_sample(self._models.strokes[writer][digit], digit)
+        if self._writer is not None and self._random.random() < 1 - IMAGE_SHARE:
+            sample = self._bent_sample(self._writer[digit], digit)
             return glyph_of_strokes([stroke @ to_pixels.T for stroke in sample], pen_px)
-        images = self._models.images[digit]
+        images = self._images[digit]
         return glyph_of_image(images[self._random.integers(len(images))], to_pixels, height_px, pen_px)
 
     def _write_mark(self, mark: str) -> Glyph:
@@ -116,6 +111,8 @@ class Hand:
         height_px = style.height_px * _about(random, 1, 0.08)
         height_px *= {0: style.zero_height, 1: style.one_height}.get(digit, 1)
         width = style.width * _about(random, 1, 0.09)
+        if digit == 0 and style.zero_height < 1:
+            width *= style.zero_width
         shear = style.slant + random.normal(0, 0.07) + (style.one_slant if digit == 1 else 0)
         angle = random.normal(0, 0.05)
         cosine, sine = math.cos(angle), math.sin(angle)

@@ -14,7 +14,6 @@ from digitcli.synthesis.hands import CANVAS_PX, Hand
 
 _NO_INK = 10**6  # beyond any pixel
 _ROWS_ABOVE = 8 * CANVAS_PX  # of the line that are watched, and as many below
-_JOIN_SHARE = 0.6  # of the gaps are joined by a hand that joins
 _JOIN_REACH = 0.9  # heights of a digit, as far as a pen stays down
 _JOIN_WIDTH = 0.8  # of the pen's: it is moved faster there
 _VERTICAL_REACH = 0.08  # heights of a digit: ink nearer than this above or below keeps a character off
@@ -124,7 +123,9 @@ class _Row:
         self.placed.append(Placed(glyph.mask, x, y))
         rows = self._edge[_ROWS_ABOVE + y :][: len(right)]
         np.maximum(rows, x + right, out=rows)
-        self._join(glyph, np.array([x, y]) - glyph.corner)
+        style = self._style
+        share = style.zero_joins if before == character == "0" else style.joins
+        self._join(glyph, np.array([x, y]) - glyph.corner, share)
         self._end = max(self._end, x + int(right.max()))
 
     def _drop(self, character: str) -> float:
@@ -163,12 +164,12 @@ class _Row:
             int(self._end - 0.6 * height_px),
         )
 
-    def _join(self, glyph: Glyph, offset: Points) -> None:
+    def _join(self, glyph: Glyph, offset: Points, share: float) -> None:
         """Draw the pen's way from the end of the last character, where this hand leaves it on the paper."""
         if not glyph.strokes:
             self._pen = None
             return
-        if self._style.joins and self._pen is not None and self._random.random() < _JOIN_SHARE:
+        if self._pen is not None and self._random.random() < share:
             start, end = self._pen, glyph.strokes[0][0] + offset
             if abs(end[0] - start[0]) < _JOIN_REACH * self._style.height_px:
                 sag = np.array([0, self._random.normal(0, 0.08) * self._style.height_px])

@@ -88,9 +88,11 @@ def write_lines(
     from digitcli.data.digits import split
     from digitcli.data.mnist import load_mnist
     from digitcli.synthesis.lines import LineSynthesizer
+    from digitcli.synthesis.strokes import read_strokes
 
     check_folder(folder, force)
-    synthesizer = LineSynthesizer(split(load_mnist()).train, strokes)
+    writers = read_strokes(strokes) if strokes else {}
+    synthesizer = LineSynthesizer(split(load_mnist()).train, list(writers.values()))
     _prepare(folder)
     texts: dict[str, str] = {}
     boxes: dict[str, list[list[str | float]]] = {}

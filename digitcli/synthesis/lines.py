@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.digits import Digits
 from digitcli.errors import InputError
-from digitcli.synthesis.hands import CANVAS_PX, Hand, Models, draw_style
+from digitcli.synthesis.allographs import invent_writer
+from digitcli.synthesis.hands import CANVAS_PX, Hand, draw_style
 from digitcli.synthesis.normalising import normalise
 from digitcli.synthesis.paper import HEIGHT_PX, photograph
 from digitcli.synthesis.scenes import empty_scene, write_scene
-from digitcli.synthesis.strokes import read_strokes
+from digitcli.synthesis.strokes import Writer
 from digitcli.synthesis.texts import draw_text
 
 EMPTY_SHARE = 0.06  # of the lines have nothing to read
+IMAGES_SHARE = 0.35  # of the others are written with MNIST's images
+TABLET_SHARE = 0.4  # of the rest with strokes from a file, where there is one; else a writer is invented
+BLEND = 0.3  # of the digits of such a writer, in every other line, have an invented shape
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,31 @@ class Line:
     text: str
     boxes: npt.NDArray[np.float32]
 
+    @property
+    def digits(self) -> str:
+        """The text without its marks."""
+        return "".join(character for character in self.text if character.isdecimal())
+
 
 class LineSynthesizer:
     """Composes lines of digits (the training part of a set, uint8 (N, 28, 28)) and of pen trajectories.
 
-    Without a file of strokes, see `strokes.py`, every digit is one of the images; with it, three lines of
-    five are written with strokes, whose hatted 1s and crossed 7s MNIST lacks.
+    A line is written with the images, by an invented writer (`allographs.py`) or, where there are any, by
+    one of the writers of a file of strokes (`strokes.py`).
 
     Raises:
-        InputError: a digit has no image with ink, or the file of strokes cannot be used.
+        InputError: a digit has no image with ink.
     """
 
-    def __init__(self, digits: Digits, strokes: Path | None = None) -> None:
+    def __init__(self, digits: Digits, writers: Sequence[Writer] = ()) -> None:
         inked = digits.images.any(axis=(1, 2))
         images = tuple(digits.images[inked & (digits.labels == digit)] for digit in range(10))
         missing = [str(digit) for digit in range(10) if not len(images[digit])]
         if missing:
             cause = f"There are no images of {', '.join(missing)} to write with."
             raise InputError(cause, "Give digits of all ten kinds.")
-        self._models = Models(images, read_strokes(strokes) if strokes else {})
-        self._writers = list(self._models.strokes)
+        self._images = images
+        self._writers = writers
 
     def line(self, random: np.random.Generator) -> Line:
         """A line at random; a generator in the same state gives the same line."""
@@ -58,9 +67,20 @@ class LineSynthesizer:
             text, scene = "", empty_scene(random)
         else:
             text = draw_text(random)
-            hand = Hand(draw_style(random, self._writers), self._models, random)
+            hand = Hand(draw_style(random), self._images, self._writer(random, text), random)
             scene = write_scene(random, hand, text)
         image = normalise(photograph(random, scene.ink, scene.clutter))
         limits = np.tile(np.array(image.shape[::-1], np.float32), 2)
         boxes = np.clip(scene.boxes * np.float32(HEIGHT_PX / CANVAS_PX), 0, limits)
         return Line(image, text, boxes.astype(np.float32))
+
+    def _writer(self, random: np.random.Generator, text: str) -> Writer | None:
+        """Whose strokes a text is written with; None for the images."""
+        if random.random() < IMAGES_SHARE:
+            return None
+        invented = invent_writer(random, sorted({int(digit) for digit in text if digit.isdecimal()}))
+        if not self._writers or random.random() > TABLET_SHARE:
+            return invented
+        writer = self._writers[int(random.integers(len(self._writers)))]
+        blend = BLEND if random.random() < 0.5 else 0.0
+        return {digit: (invented if random.random() < blend else writer)[digit] for digit in invented}

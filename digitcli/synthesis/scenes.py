@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.clutter import SCALE, draw_clutter, draw_letters
+from digitcli.synthesis.clutter import SCALE, draw_cells, draw_clutter, draw_letters
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.hands import CANVAS_PX, Hand
 from digitcli.synthesis.layout import Writing, write_text
 
 EMPTY_WIDTHS = (0.6, 6)  # heights of the line, where nothing is to be read
 LETTERS_SHARE = 0.06  # of the lines have letters before or after the number, such as a currency
+CELLS_SHARE = 0.06  # have each character in a cell of a form
 TURNED_SHARE = 0.5
 TURN_DEGREES = 1.8  # the standard deviation; more would be corrected before a line is read
 WIDE_MARGIN_SHARE = 0.12  # of the lines, at the left and again at the right
@@ -67,7 +68,10 @@ def _on_paper(random: np.random.Generator, hand: Hand, writing: Writing) -> tupl
     boxes = writing.draw(ink, left - writing.left, top / shrink - writing.top)
     x0, y0 = boxes[:, :2].min(axis=0)
     x1, y1 = boxes[:, 2:].max(axis=0)
-    return Scene(ink, draw_clutter(random, ink.shape, (x0, y0, x1, y1), hand.pen_px), boxes), shrink
+    clutter = draw_clutter(random, ink.shape, (x0, y0, x1, y1), hand.pen_px)
+    if random.random() < CELLS_SHARE:
+        draw_cells(random, clutter, boxes)
+    return Scene(ink, clutter, boxes), shrink
 
 
 def _margins(random: np.random.Generator, space_px: float) -> tuple[int, int, float]:

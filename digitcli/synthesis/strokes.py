@@ -26,16 +26,16 @@ MAX_COORDINATE = 10**6  # the published tablet has 500 steps a side
 
 Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right and y downwards, in heights of the digit
 Sample = list[Stroke]  # one digit; its upper left corner is at 0, 0
-Strokes = dict[int, dict[int, list[Sample]]]  # writer -> digit -> samples
+Writer = dict[int, list[Sample]]  # digit -> samples
 
 
-def read_strokes(path: Path) -> Strokes:
-    """The samples of every writer who wrote all ten digits, by writer and digit.
+def read_strokes(path: Path) -> dict[int, Writer]:
+    """Every writer who wrote all ten digits, by number.
 
     Raises:
         InputError: the file is missing, damaged, or holds no such writer.
     """
-    strokes: Strokes = {}
+    strokes: dict[int, Writer] = {}
     segments = re.split(r"^\.SEGMENT\b", _read(path), flags=re.MULTILINE)[1:]
     for number, segment in enumerate(segments, start=1):
         try:

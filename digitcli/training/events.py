@@ -19,6 +19,7 @@ class RunStarted:
     run: Path | None
     device: str
     parameters: int
+    unit: str
     train_size: int
     validation_size: int
     test_size: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,23 +16,18 @@ from torch import Tensor
 
 from digitcli.checkpoint import MODEL_FILE, TRAIN_HASHES
 from digitcli.config import TrainConfig
-from digitcli.data.augmentation import augment
 from digitcli.devices import choose_device
 from digitcli.errors import DivergedError, Interrupted
-from digitcli.evaluation.calibration import fit_temperature
-from digitcli.evaluation.metrics import accuracy, ece, nll
-from digitcli.inference import as_input, infer
 from digitcli.registry import find_architecture
 from digitcli.training import run_folder
 from digitcli.training.events import EpochDone, Notice, OnEvent, StepDone, TrainResult
-from digitcli.training.losses import loss_function
+from digitcli.training.material import derive_seed
 from digitcli.training.optimization import scheduled_lr, update_average
 from digitcli.training.run_folder import Saved
 from digitcli.training.session import (
     Session,
     StopSignal,
     count_parameters,
-    derive_seed,
     finished,
     merge,
     prepare,
@@ -107,12 +103,10 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
     started = time.perf_counter()
     with _random_numbers_of_its_own(config):
         session, state = prepare(config, None, None, on_event, lambda: None)
-        _take_step(session, state, _order(session, epoch=0))
+        _take_step(session, state)
         state.seconds = time.perf_counter() - started
-        images = session.splits.validation.images[: session.recipe.batch_size]
-        logits = infer(state.weights(), images)
-    labels = torch.from_numpy(session.splits.validation.labels[: len(logits)])
-    return _result(session, state, started, validation_accuracy=accuracy(logits, labels))
+        accuracy = session.material.try_out(state.weights())
+    return _result(session, state, started, {"validation_accuracy": accuracy})
 
 
 def _train(
@@ -143,19 +137,19 @@ def _random_numbers_of_its_own(config: TrainConfig) -> Iterator[None]:
 
 def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> None:
     """Take the steps of an epoch that are left, then validate."""
-    order = _order(session, state.epoch)
+    material = session.material
     loss_sum = torch.tensor(state.loss_sum, device=session.device)
     began = reported = saved = time.perf_counter()
     steps_before = state.step
-    while state.step < session.steps and session.progress(state) < 1:
-        loss_sum += _take_step(session, state, order)
+    while state.step < material.steps and session.progress(state) < 1:
+        loss_sum += _take_step(session, state)
         now = time.perf_counter()
         state.seconds = now - clock_zero
-        if now - reported >= REPORT_SECONDS or state.step == session.steps:
+        if now - reported >= REPORT_SECONDS or state.step == material.steps:
             state.loss_sum = _finite(loss_sum, session, state)
             _report(session, state, (state.step - steps_before) / (now - began))
             reported = now
-        if state.step < session.steps:  # at the end of an epoch the caller does both
+        if state.step < material.steps:  # at the end of an epoch the caller does both
             if now - saved >= SAVE_SECONDS:
                 state.loss_sum = _finite(loss_sum, session, state)
                 _save(session, state)
@@ -165,19 +159,19 @@ def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> N
     _finish_epoch(session, state, (state.step - steps_before) / (time.perf_counter() - began))
 
 
-def _take_step(session: Session, state: TrainingState, order: Tensor) -> Tensor:
+def _take_step(session: Session, state: TrainingState) -> Tensor:
     """One step on the next batch; the loss is not waited for."""
-    recipe, network = session.recipe, state.network
-    _seed(session.device, derive_seed(session.config.seed, state.epoch, state.step))
-    batch = order[state.step * recipe.batch_size :][: recipe.batch_size]
-    images = as_input(session.images[batch])  # B, 1, 28, 28
-    if recipe.augment:
-        images = augment(images)
+    recipe, network, device = session.recipe, state.network, session.device
+    _seed(device, derive_seed(session.config.seed, state.epoch, state.step))
+    progress = session.progress(state)
     for group in state.optimizer.param_groups:
-        group["lr"] = scheduled_lr(recipe, session.progress(state))
+        group["lr"] = scheduled_lr(recipe, progress)
     network.train()
-    loss = loss_function(recipe)(network(images), session.labels[batch])
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
+        loss = session.material.loss(network, state.epoch, state.step, progress)
     loss.backward()
+    if recipe.clip > 0:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
@@ -194,12 +188,6 @@ def _seed(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
-
-
-def _order(session: Session, epoch: int) -> Tensor:
-    """The permutation of the training digits that an epoch goes through."""
-    random = np.random.default_rng(derive_seed(session.config.seed, epoch))
-    return torch.from_numpy(random.permutation(len(session.labels))).to(session.device)
 
 
 def _finite(loss_sum: Tensor, session: Session, state: TrainingState) -> float:
@@ -227,10 +215,10 @@ def _report(session: Session, state: TrainingState, steps_per_second: float) -> 
         StepDone(
             epoch=state.epoch + 1,
             step=state.step,
-            steps=session.steps,
+            steps=session.material.steps,
             progress=session.progress(state),
             loss=state.loss_sum / state.step,
-            images_per_second=steps_per_second * session.batch_size,
+            images_per_second=steps_per_second * session.material.batch_size,
             seconds=state.seconds,
         )
     )
@@ -238,9 +226,7 @@ def _report(session: Session, state: TrainingState, steps_per_second: float) -> 
 
 def _finish_epoch(session: Session, state: TrainingState, steps_per_second: float) -> None:
     """Validate, write the epoch's figures into the history, and report them."""
-    logits = infer(state.weights(), session.splits.validation.images)
-    labels = torch.from_numpy(session.splits.validation.labels)
-    validation_loss = nll(logits, labels)
+    validation_loss, accuracy = session.material.validate(state.weights())
     if not np.isfinite(validation_loss):
         raise _diverged("The validation loss is", session, state)
     done = EpochDone(
@@ -248,8 +234,8 @@ def _finish_epoch(session: Session, state: TrainingState, steps_per_second: floa
         lr=state.optimizer.param_groups[0]["lr"],
         train_loss=state.loss_sum / state.step,
         validation_loss=validation_loss,
-        validation_accuracy=accuracy(logits, labels),
-        images_per_second=steps_per_second * session.batch_size,
+        validation_accuracy=accuracy,
+        images_per_second=steps_per_second * session.material.batch_size,
         seconds=state.seconds,
     )
     state.history.append(done)
@@ -285,40 +271,23 @@ def _save(session: Session, state: TrainingState) -> None:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise _diverged("The weights are", session, state)
     if session.folder is not None:
-        kept = {**tensors, TRAIN_HASHES: session.train_hashes}
+        hashes = session.train_hashes
+        kept = {**tensors, **({} if hashes is None else {TRAIN_HASHES: hashes})}
         run_folder.save(session.folder, session.header(state), kept)
 
 
 def _judge(session: Session, state: TrainingState, started: float) -> TrainResult:
-    """Fit the temperature on the validation digits, then use the test digits: once."""
+    """Use the test examples: once."""
     network = copy.deepcopy(state.weights())
     network.load_state_dict(model_tensors(state.tensors()))
-    validation, test = session.splits.validation, session.splits.test
-    logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
-    temperature = fit_temperature(logits, labels)
-    test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
-    return _result(
-        session,
-        state,
-        started,
-        validation_accuracy=accuracy(logits, labels),
-        temperature=temperature,
-        test_accuracy=accuracy(test_logits, test_labels),
-        test_nll=nll(test_logits, test_labels, temperature),
-        test_ece=ece(test_logits, test_labels, temperature),
-    )
+    judgement = session.material.judge(network)
+    return _result(session, state, started, dataclasses.asdict(judgement))
 
 
-def _result(
-    session: Session,
-    state: TrainingState,
-    started: float,
-    validation_accuracy: float,
-    temperature: float = 1.0,
-    test_accuracy: float | None = None,
-    test_nll: float | None = None,
-    test_ece: float | None = None,
-) -> TrainResult:
+NOT_JUDGED: dict[str, Any] = {"temperature": 1.0, "test_accuracy": None, "test_nll": None, "test_ece": None}
+
+
+def _result(session: Session, state: TrainingState, started: float, judgement: dict[str, Any]) -> TrainResult:
     folder = session.folder
     return TrainResult(
         architecture=session.config.arch,
@@ -328,15 +297,11 @@ def _result(
         epochs=len(state.history),
         train_seconds=state.seconds,
         total_seconds=time.perf_counter() - started,
-        validation_accuracy=validation_accuracy,
-        test_accuracy=test_accuracy,
-        test_nll=test_nll,
-        test_ece=test_ece,
-        temperature=temperature,
+        **{**NOT_JUDGED, **judgement},
         parameters=count_parameters(state.network),
         device=str(session.device),
-        dtype="float32",
-        unreadable=len(session.dataset.failures),
+        dtype=session.recipe.dtype,
+        unreadable=len(session.material.failures),
     )
 
 
@@ -350,13 +315,13 @@ def training_speed(config: TrainConfig, seconds: float, *, on_event: OnEvent = l
     """
     with _random_numbers_of_its_own(config):
         session, state = prepare(config, None, None, on_event, lambda: None)
-        order, speed = _order(session, epoch=0), 0.0
+        speed = 0.0
         for duration in (seconds / 4, seconds):  # the first is the warm-up
             steps, started = 0, time.perf_counter()
             while steps == 0 or time.perf_counter() - started < duration:
-                state.step %= session.steps
-                loss = _take_step(session, state, order)
+                state.step %= session.material.steps
+                loss = _take_step(session, state)
                 steps += 1
             float(loss)  # waits for the device
-            speed = steps * session.batch_size / (time.perf_counter() - started)
+            speed = steps * session.material.batch_size / (time.perf_counter() - started)
     return speed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,13 +16,16 @@ from torch import Tensor, nn
 
 from digitcli.checkpoint import MODEL_FILE, Header
 from digitcli.config import Recipe, TrainConfig, change, spoken
-from digitcli.data.digits import Dataset, Splits, split
+from digitcli.data.digits import describe_failures
 from digitcli.data.sources import load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.devices import agrees_with_cpu, choose_device, describe_device
 from digitcli.errors import ModelError, UsageError
 from digitcli.registry import create_model, find_architecture, recipe_of
+from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.events import Notice, OnEvent, RunStarted, TrainResult
+from digitcli.training.line_material import WORKERS, LineMaterial
+from digitcli.training.material import Material
 from digitcli.training.optimization import create_average, create_optimizer
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
@@ -34,53 +36,38 @@ MAY_CHANGE = (
     "device",
     "time_seconds",
     "patience",
+    "strokes",
 )  # in a run that goes on; of its recipe, the epochs
 
 
 @dataclass(frozen=True)
 class Session:
-    """What stays the same while a run trains. `images` are uint8 (N, 28, 28), on the device."""
+    """What stays the same while a run trains."""
 
     config: TrainConfig
     recipe: Recipe
-    dataset: Dataset
-    splits: Splits
-    images: Tensor
-    labels: Tensor
+    material: Material
+    device: torch.device
     folder: Path | None
     on_event: OnEvent
     stop_signal: StopSignal
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network and the training digits are."""
-        return self.images.device
-
-    @property
-    def batch_size(self) -> int:
-        """Digits in a step."""
-        return min(self.recipe.batch_size, len(self.labels))
-
-    @property
-    def steps(self) -> int:
-        """Steps an epoch; digits that do not fill a batch wait for another epoch."""
-        return len(self.labels) // self.batch_size
 
     def progress(self, state: TrainingState) -> float:
         """How far training is, from 0 to 1: by the clock where there is a time, else by steps.
 
         Where both a time and a number of epochs were chosen, whichever is further.
         """
-        by_steps = (state.epoch * self.steps + state.step) / (self.recipe.epochs * self.steps)
+        steps = self.material.steps
+        by_steps = (state.epoch * steps + state.step) / (self.recipe.epochs * steps)
         if self.config.time_seconds is None:
             return by_steps
         by_clock = min(1.0, state.seconds / self.config.time_seconds)
         return max(by_steps, by_clock) if "epochs" in self.config.recipe else by_clock
 
     @functools.cached_property
-    def train_hashes(self) -> Tensor:
-        """What resume files keep of the training digits (N,), so that evaluation can tell seen from new."""
-        return torch.from_numpy(self.splits.train.hashes())
+    def train_hashes(self) -> Tensor | None:
+        """See `Material.hashes`."""
+        return self.material.hashes()
 
     def is_over(self, state: TrainingState) -> bool:
         """Whether the last step has been taken, or patience has run out."""
@@ -103,10 +90,11 @@ class Session:
             task=find_architecture(self.config.arch).task,
             recipe=dataclasses.asdict(self.recipe),
             seed=self.config.seed,
-            dataset=describe(self.dataset, self.splits),
+            dataset=describe(self.material),
             metrics=metrics,
             temperature=state.result.temperature if state.result else 1.0,
             versions=library_versions(),
+            **self.material.header,
             training={"config": dataclasses.asdict(self.config), **state.counters()},
         )
 
@@ -115,7 +103,7 @@ class Session:
         return {
             "config": dataclasses.asdict(self.config),
             "recipe": dataclasses.asdict(self.recipe),
-            "dataset": describe(self.dataset, self.splits),
+            "dataset": describe(self.material),
             "device": describe_device(self.device),
             "versions": library_versions(),
         }
@@ -138,8 +126,12 @@ def prepare(
     device = choose_device(config.device)
     if config.data in PUBLISHED_SETS:
         on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
+    task = find_architecture(config.arch).task
+    if config.strokes is not None and task != "line":
+        raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+    if (recipe.loss == "ctc") != (task == "line"):
+        raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
     dataset = load_dataset(config.data)
-    splits = split(dataset)
     torch.manual_seed(config.seed)
     network = create_model(config.arch, **built_with(recipe))
     if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
@@ -148,13 +140,16 @@ def prepare(
     if device.type == "mps" and not agrees_with_cpu(network, device):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
+    material: Material
+    if task == "line":
+        material = LineMaterial(config, recipe, dataset, device, workers=WORKERS if folder else 0)
+    else:
+        material = DigitMaterial(config, recipe, dataset, device)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if saved:
-        _take_over(state, saved, dataset, on_event)
-    images = torch.from_numpy(splits.train.images).to(device)
-    labels = torch.from_numpy(splits.train.labels).to(device)
-    session = Session(config, recipe, dataset, splits, images, labels, folder, on_event, stop_signal)
+        _take_over(state, saved, material, on_event)
+    session = Session(config, recipe, material, device, folder, on_event, stop_signal)
     _report_start(session, state)
     return session, state
 
@@ -171,12 +166,12 @@ def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     return change(begun, epochs=recipe.epochs) if "epochs" in config.recipe else begun
 
 
-def _take_over(state: TrainingState, saved: Saved, dataset: Dataset, on_event: OnEvent) -> None:
+def _take_over(state: TrainingState, saved: Saved, material: Material, on_event: OnEvent) -> None:
     """Go on from a saved state, and say what keeps it from being bit for bit."""
     header, tensors = saved
-    if header.dataset.get("digest") != dataset.digest:
+    if header.dataset.get("digest") != material.digest:
         raise UsageError(
-            f"The digits of '{dataset.name}' are not those this run began with.", "Start a new run."
+            f"The digits of '{material.name}' are not those this run began with.", "Start a new run."
         )
     counters = {name: value for name, value in header.training.items() if name != "config"}
     state.restore(counters, tensors)
@@ -225,21 +220,14 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
     return change(stored, **kept, recipe={**stored.recipe, **recipe})
 
 
-def derive_seed(*parts: int) -> int:
-    """A seed that follows from all parts, so that no random state need be kept."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
 def built_with(recipe: Recipe) -> dict[str, Any]:
     """The arguments that a recipe gives to the architecture."""
     return {} if recipe.dropout is None else {"dropout": recipe.dropout}
 
 
-def describe(dataset: Dataset, splits: Splits) -> dict[str, Any]:
+def describe(material: Material) -> dict[str, Any]:
     """A dataset as a header names it."""
-    parts = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
-    return {"name": dataset.name, "digest": dataset.digest, **parts}
+    return {"name": material.name, "digest": material.digest, **material.sizes}
 
 
 def library_versions() -> dict[str, str]:
@@ -255,8 +243,8 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def _report_start(session: Session, state: TrainingState) -> None:
-    if session.dataset.failures:
-        listed = session.dataset.describe_failures()
+    if session.material.failures:
+        listed = describe_failures(session.material.failures)
         session.on_event(Notice(f"Left out of '{session.config.data}': {listed}"))
     session.on_event(
         RunStarted(
@@ -265,9 +253,10 @@ def _report_start(session: Session, state: TrainingState) -> None:
             run=session.folder,
             device=describe_device(session.device),
             parameters=count_parameters(state.network),
-            train_size=len(session.splits.train),
-            validation_size=len(session.splits.validation),
-            test_size=len(session.splits.test),
+            unit=session.material.unit,
+            train_size=session.material.sizes["train"],
+            validation_size=session.material.sizes["validation"],
+            test_size=session.material.sizes["test"],
             epochs_done=state.epoch,
         )
     )

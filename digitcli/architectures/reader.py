@@ -1,0 +1,96 @@
+"""A network that reads a whole line of writing."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from digitcli.architectures.layers import Residual
+
+BOX_SCALE_PX = 20.0  # the unit in which distances are learnt
+COLUMN_PX = 4  # of the line to a column of the output
+
+
+def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
+    """Convolutions from 40 pixels of height down to one, then mixers along the line, for CTC.
+
+    Graves, Fernández, Gomez & Schmidhuber, "Connectionist temporal classification: labelling unsegmented
+    sequence data with recurrent neural networks", 2006; a convolutional trunk as of Shi, Bai & Yao, "An
+    end-to-end trainable neural network for image-based sequence recognition", 2015. Here no recurrence:
+    residual blocks (He et al., 2016), and along the line depthwise convolutions with pointwise layers, as in
+    Liu et al., "A ConvNet for the 2020s", 2022. A second head gives the box of the character at a column.
+    """
+    return Reader(alphabet, dropout)
+
+
+class Reader(nn.Module):
+    """Lines (N, 1, 40, W) to logits (N, W / 4, A + 1), the last class being the blank of CTC."""
+
+    def __init__(self, alphabet: str, dropout: float) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.PixelUnshuffle(2),  # N, 4, 20, W/2
+            _convolution(4, 32, 3),
+            nn.ReLU(),
+            Residual(_two_convolutions(32)),
+            nn.ReLU(),
+            _convolution(32, 64, 3, stride=2),  # N, 64, 10, W/4
+            nn.ReLU(),
+            Residual(_two_convolutions(64)),
+            nn.ReLU(),
+            Residual(_two_convolutions(64)),
+            nn.ReLU(),
+            _convolution(64, 128, 3, stride=(2, 1)),  # N, 128, 5, W/4
+            nn.ReLU(),
+            Residual(_two_convolutions(128)),
+            nn.ReLU(),
+            nn.Conv2d(128, 192, (5, 1), bias=False),  # N, 192, 1, W/4
+            nn.BatchNorm2d(192),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            *(Residual(_mixer(192)) for _ in range(3)),
+            nn.BatchNorm2d(192),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
+        self.classes = nn.Conv2d(192, len(alphabet) + 1, 1)
+        self.distances = nn.Conv2d(192, 4, 1)
+
+    def forward(self, lines: Tensor) -> Tensor:
+        """Logits (N, W / 4, A + 1)."""
+        return _along(self.classes(self.trunk(lines)))
+
+    def locate(self, lines: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and for each column (N, W / 4, 4) where the character there begins and ends.
+
+        In units of 20 pixels: how far to the left and to the right of the middle of the column, then the
+        first and the last row.
+        """
+        features = self.trunk(lines)
+        return _along(self.classes(features)), _along(self.distances(features))
+
+
+def _along(maps: Tensor) -> Tensor:
+    """Maps (N, C, 1, T) as columns (N, T, C)."""
+    return maps.squeeze(2).transpose(1, 2)
+
+
+def _convolution(channels_in: int, channels: int, size: int, stride: int | tuple[int, int] = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+
+
+def _two_convolutions(channels: int) -> nn.Module:
+    return nn.Sequential(_convolution(channels, channels, 3), nn.ReLU(), _convolution(channels, channels, 3))
+
+
+def _mixer(channels: int) -> nn.Module:
+    """Each map along the line for itself, nine columns at a time; then all maps of a column."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, (1, 9), padding=(0, 4), groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.Conv2d(channels, 2 * channels, 1),
+        nn.ReLU(),
+        nn.Conv2d(2 * channels, channels, 1),
+    )

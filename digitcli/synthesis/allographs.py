@@ -1,0 +1,210 @@
+"""The shapes in which people write digits, as they were taught in one country or another, and as pens run.
+
+MNIST's writers were North Americans and the writers of `strokes.py` are few. Here are shapes that either
+lack: 1s with a hat as long as the stem, 4s like a Y, 5s like a root sign, 8s like a B, 9s like a P or an e,
+zeros joined in a row. They were drawn for this project from what handwriting looks like, not from pictures.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.synthesis.strokes import Sample, Stroke, Writer
+
+STEPS = 7  # points between two of those written here
+PER_WRITER = 0.035  # how far a writer's points lie from those written here, in heights of a digit
+PER_DIGIT = 0.014  # and how far they stray each time
+SAMPLES = 4  # of each digit, by each writer
+
+# Share, strokes. A stroke is its points x,y in hundredths of the height, y downwards, joined by a smooth
+# curve that has a corner at each point marked "!"; "/" lifts the pen.
+SHAPES: dict[int, tuple[tuple[float, str], ...]] = {
+    0: (
+        (3, "36,2 12,16 2,50 12,86 32,98 54,84 62,48 50,14 34,3"),
+        (2, "44,6 18,8 2,50 14,90 34,98 56,78 60,40 46,10 26,8 20,18"),
+        (2, "30,4 8,24 4,60 20,96 46,92 62,60 56,22 36,2 22,6"),
+        (1.5, "44,4 14,14 2,54 18,94 44,94 60,60 50,18 30,6 50,10 78,6"),
+        (1, "20,4 2,36 6,80 26,98 44,76 46,34 30,4 16,8"),
+        (1, "40,0 16,6 2,50 14,94 40,98 66,84 74,48 62,10 38,2 22,12 38,24 60,16"),
+        (0.6, "60,30 50,6 26,4 6,30 4,70 24,96 52,90 62,66"),
+        (0.4, "36,2 10,18 2,54 14,90 36,98 56,84 62,48 50,12 34,3 / 58,8! 8,92!"),
+    ),
+    1: (
+        (3, "14,0! 12,100!"),
+        (2, "26,0! 2,100!"),
+        (1.5, "0,28! 24,0! 22,100!"),
+        (2, "0,48! 30,0! 28,100!"),
+        (2, "0,84! 36,2! 34,100!"),
+        (1.5, "0,100! 34,0! 44,100!"),
+        (1.5, "0,70 22,40 38,2! 26,100!"),
+        (1, "0,24! 24,0! 24,98! / 0,98! 50,98!"),
+        (1, "0,36! 28,0! 22,98! 4,98! 48,97!"),
+        (1, "10,40 26,18 32,2 22,4 16,40 14,76 22,98 38,90"),
+        (1, "0,30 8,22 20,22 30,0! 24,50 26,100!"),
+        (0.7, "8,2 16,0 14,40 12,86 20,98 34,92"),
+        (0.7, "0,56 18,44 34,8 40,0! 16,100!"),
+        (0.6, "0,20! 22,0! 18,92 24,99 40,94"),
+        (0.6, "26,20 30,4 16,2 14,18 28,12 22,60 8,100!"),
+    ),
+    2: (
+        (2, "4,26 14,6 38,2 52,20 40,52 4,97! 62,96!"),
+        (2, "4,22 22,2 48,8 50,32 26,70 6,94 8,80 26,84 44,96 64,88"),
+        (1.5, "4,30 16,4 42,4 48,28 24,74 2,98 16,72 34,84 62,98"),
+        (1.5, "2,4! 50,6! 2,96! 58,94!"),
+        (1.5, "10,22 20,4 44,6 44,34 20,72 4,96! 34,90 66,97!"),
+        (1, "22,30 8,26 12,6 40,2 52,22 38,56 14,84 0,96 8,84 28,92 58,94"),
+        (1, "0,40 10,10 32,0 44,16 34,54 4,98! 28,92 56,99"),
+        (1, "4,16 26,0 46,16 38,50 12,84 0,80 12,70 32,92 54,98 70,84"),
+        (0.8, "0,24 12,4 34,4 40,24 28,50 10,66! 30,98 58,92"),
+    ),
+    3: (
+        (2, "4,14 24,1 48,12 42,36 20,46! 46,54 54,78 34,98 2,88"),
+        (1.5, "2,4! 50,4! 22,40! 48,54 52,80 30,98 2,90"),
+        (1.5, "6,12 30,0 46,14 34,38 18,46 28,52 26,44 46,52 52,78 26,99 0,84"),
+        (1, "4,10 30,2 44,20 18,44! 48,48 56,74 36,96 10,96 4,84"),
+        (1, "0,20 20,0 42,8 40,32 16,44 40,50 46,80 20,100 0,94"),
+        (1, "0,4! 46,0! 20,36 46,46 50,74 28,96 8,100"),
+        (0.8, "10,22 2,12 20,0 44,10 38,36 18,42 44,50 50,80 22,98 4,86 14,76"),
+        (0.6, "4,8 28,0 42,16 20,42! 42,52 34,86 0,124 -14,112"),
+    ),
+    4: (
+        (2, "20,0! 2,62! 62,60! / 46,26! 42,100!"),
+        (2, "6,4 2,40 10,56 52,48! / 56,0! 46,100!"),
+        (2, "46,100! 48,0! 0,68! 66,66!"),
+        (1.5, "2,0! 4,46 24,54 46,46! / 48,2! 46,100!"),
+        (1.5, "0,2! 22,50! / 50,0! 20,100!"),
+        (1, "0,4 6,40 24,48 48,2! 38,60 36,100!"),
+        (1, "40,0! 2,66! 68,58! / 56,40! 36,100!"),
+        (1, "30,2 4,44 4,58 26,52 54,30! / 58,10! 44,100!"),
+        (0.8, "30,0! 4,54 16,62 64,52! / 50,24! 40,110!"),
+        (0.8, "2,4! 2,50! 54,50! / 34,30! 34,100!"),
+        (0.8, "20,0 4,52 30,60 58,14! 40,100! / 8,66! 66,58!"),
+        (0.6, "0,10 18,0 14,40 24,52 50,40 58,4! 44,80 20,100"),
+    ),
+    5: (
+        (2, "54,2! 16,4! 10,42! 40,42 54,68 38,96 2,92"),
+        (2, "14,6! 8,44! 38,42 52,70 34,98 0,90 / 14,6! 60,2!"),
+        (2, "0,62! 18,100! 30,6! / 28,8! 80,2!"),
+        (1.5, "12,20! 22,100! 36,8! 84,8!"),
+        (1.2, "0,46 10,40 22,98! 28,50 44,4! 92,6!"),
+        (1.2, "18,4! 22,70 14,100 0,86 / 18,6! 56,2!"),
+        (1, "22,4! 10,46 24,52 30,76 18,98 0,90 / 22,6! 70,-6!"),
+        (1, "50,6 24,2 8,22 20,44 42,60 44,86 22,99 0,90"),
+        (1, "56,0! 14,4! 10,40 30,50 40,74 24,98 0,94"),
+        (0.8, "8,24! 6,56! 34,50 48,74 30,98 0,92 / 14,8! 60,-4!"),
+        (0.8, "16,14! 14,50! 40,58 40,92 14,100 / 26,10! 86,0!"),
+        (0.8, "48,8! 22,6! 0,48! 24,40 44,58 32,90 6,104 -10,94"),
+        (0.6, "30,4! 28,60 36,94 18,100 4,84! / 30,6! 74,10!"),
+    ),
+    6: (
+        (2, "44,2 16,28 2,68 14,96 42,92 50,70 34,54 8,72"),
+        (1.5, "20,0! 4,60 12,96 38,94 42,70 24,58 6,76"),
+        (1.5, "52,0 22,20 2,62 12,96 40,96 56,76 44,56 22,62 16,84"),
+        (1, "16,2! 2,64 8,94 30,98 44,76 30,58 10,66!"),
+        (1, "40,6 26,0 8,30 2,72 18,99 44,88 44,64 22,60 4,80"),
+        (1, "28,0 10,40 2,80 18,100 38,84 36,62 20,66 26,84 50,80"),
+        (0.6, "10,10 22,0 22,20 4,60 8,96 30,96 36,72 16,62"),
+    ),
+    7: (
+        (2, "2,4! 52,2! 20,100!"),
+        (2, "2,6! 52,2! 22,100! / 12,52! 56,48!"),
+        (1.5, "2,20! 6,4! 54,4! 22,100!"),
+        (1.5, "0,18! 8,4 28,10 56,0! 24,100! / 12,52! 60,44!"),
+        (1, "0,14 14,2 34,10 54,2! 34,50 26,100"),
+        (1, "0,2! 48,6! 40,40 36,100 / 16,54! 64,52!"),
+        (1, "0,12! 4,0! 50,0! 30,48 24,100 / 8,46! 50,52!"),
+        (0.8, "0,8! 40,4! 36,100!"),
+        (0.8, "2,24 8,4 22,12 50,4 34,44 14,104 / 4,60! 54,40!"),
+    ),
+    8: (
+        (2, "46,14 24,0 8,18 24,42 46,66 38,94 12,96 4,72 26,46 46,22 40,8"),
+        (1.5, "30,46 10,30 14,6 36,2 46,20 32,44 8,60 4,88 28,99 50,82 44,58 26,44"),
+        (1.5, "28,0 10,14 14,38 34,42 44,22 28,1 / 26,44 4,62 8,92 36,98 50,72 28,44"),
+        (1.5, "10,2! 6,98! / 8,4 38,2 44,26 12,46! 46,52 52,84 8,98"),
+        (1, "8,98 2,60 10,14 30,0 44,14 36,40 18,46 44,54 50,82 28,99 8,94"),
+        (1, "52,4 32,0 10,14 14,36 40,58 44,86 20,99 2,82 16,58 44,34 58,6"),
+        (1, "40,26 44,6 22,0 10,20 28,44 44,70 30,98 6,90 6,68 24,50 34,42"),
+        (0.8, "52,16 40,2 16,4 10,26 30,46 40,74 22,99 4,82 14,58 54,26"),
+        (0.8, "8,6 34,2 38,22 14,42 6,40 34,50 44,78 22,100 2,86 6,44 8,6"),
+        (0.6, "20,14 36,0 48,16 30,42 8,70 10,96 34,96 36,72 16,46 6,22 22,6"),
+    ),
+    9: (
+        (2, "44,16 22,2 2,22 10,46 34,42 46,10! 42,100!"),
+        (1.5, "46,10 26,0 4,18 6,44 28,48 46,18! 46,60 36,98"),
+        (1.5, "42,10 14,4 4,30 22,48 42,28 46,10 44,70 26,98 2,88"),
+        (1.2, "2,100! 22,40 30,4 54,6 54,30 34,46 16,44"),
+        (1.2, "6,100! 20,4 42,2 48,22 36,46 8,50"),
+        (1, "2,48 30,36 42,12 26,0 10,20 10,70 24,98 40,90"),
+        (1, "0,52 22,46 46,18 34,0 16,16 8,60 0,100!"),
+        (1, "20,48 2,34 6,8 34,0 50,18 36,44 20,50 24,74 18,100"),
+        (1, "40,48 10,42 4,14 30,0 50,14 42,34 24,48 18,74 20,100"),
+        (0.8, "8,44 0,16 22,0 46,12 38,34 26,50 30,100"),
+        (0.8, "2,26 20,40 70,14 50,0 6,10 8,30 30,44 34,100!"),
+        (0.8, "0,44 20,40 34,12 16,2 2,40 10,92 30,98 44,86"),
+        (0.7, "38,8 10,6 2,30 22,42 40,20 42,60 24,100 2,110 0,96 30,76"),
+    ),
+}  # fmt: skip
+
+
+def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> Writer:
+    """Samples of these digits in one shape a digit, now and then two, as one writer would write them."""
+    return {digit: _samples(random, digit) for digit in digits}
+
+
+def _samples(random: np.random.Generator, digit: int) -> list[Sample]:
+    shapes = [_mine(random, digit)]
+    if random.random() < 0.15:
+        shapes.append(_mine(random, digit))
+    return [
+        [_curve(_moved(random, pen, PER_DIGIT), corners) for pen, corners in shapes[number % len(shapes)]]
+        for number in range(SAMPLES)
+    ]
+
+
+def _mine(random: np.random.Generator, digit: int) -> list[tuple[Stroke, npt.NDArray[np.bool_]]]:
+    """One of the shapes of a digit, as a writer has it."""
+    shares, shapes = _shapes(digit)
+    shape = shapes[int(random.choice(len(shapes), p=shares))]
+    return [(_moved(random, points, PER_WRITER), corners) for points, corners in shape]
+
+
+def _moved(random: np.random.Generator, points: Stroke, deviation: float) -> Stroke:
+    return points + random.normal(0, deviation, points.shape).astype(np.float32)
+
+
+@functools.cache
+def _shapes(digit: int) -> tuple[list[float], list[list[tuple[Stroke, npt.NDArray[np.bool_]]]]]:
+    """The shares of a digit's shapes, and their strokes: points (P, 2), and which of them are corners."""
+    total = sum(share for share, _ in SHAPES[digit])
+    shapes = [[_parse(stroke) for stroke in text.split("/")] for _, text in SHAPES[digit]]
+    return [share / total for share, _ in SHAPES[digit]], shapes
+
+
+def _parse(stroke: str) -> tuple[Stroke, npt.NDArray[np.bool_]]:
+    words = stroke.split()
+    points = [[float(number) / 100 for number in word.rstrip("!").split(",")] for word in words]
+    return np.array(points, np.float32), np.array([word.endswith("!") for word in words])
+
+
+def _curve(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
+    """Points (P, 2) joined by a spline after Catmull and Rom (1974), broken at the corners."""
+    forward = np.diff(points, axis=0)
+    tangents = np.zeros_like(points)
+    tangents[1:-1] = (points[2:] - points[:-2]) / 2
+    leaving, arriving = tangents.copy(), tangents.copy()
+    leaving[:-1][corners[:-1]] = forward[corners[:-1]]
+    arriving[1:][corners[1:]] = forward[corners[1:]]
+    leaving[0], arriving[-1] = forward[0], forward[-1]
+    t = np.linspace(0, 1, STEPS, endpoint=False, dtype=np.float32)[None, :, None]
+    start, end = points[:-1, None], points[1:, None]
+    curve = (
+        (2 * t**3 - 3 * t**2 + 1) * start
+        + (t**3 - 2 * t**2 + t) * leaving[:-1, None]
+        + (3 * t**2 - 2 * t**3) * end
+        + (t**3 - t**2) * arriving[1:, None]
+    )
+    return np.concatenate([curve.reshape(-1, 2), points[-1:]]).astype(np.float32)

@@ -1,0 +1,84 @@
+"""Single digits to train on: all of them on the device, a permutation of them an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from digitcli.config import Recipe, TrainConfig
+from digitcli.data.augmentation import augment
+from digitcli.data.digits import Dataset, split
+from digitcli.evaluation.calibration import fit_temperature
+from digitcli.evaluation.metrics import accuracy, ece, nll
+from digitcli.inference import as_input, infer
+from digitcli.training.losses import loss_function
+from digitcli.training.material import Judgement, derive_seed
+
+
+class DigitMaterial:
+    """A dataset split into what is trained on, chosen by and judged by, see `Material`."""
+
+    unit = "digit"
+
+    def __init__(self, config: TrainConfig, recipe: Recipe, dataset: Dataset, device: torch.device) -> None:
+        splits = split(dataset)
+        self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
+        self.sizes = {
+            "train": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+        }
+        self.batch_size = min(recipe.batch_size, len(splits.train))
+        self.steps = len(splits.train) // self.batch_size  # what fills no batch waits for another epoch
+        self.header: dict[str, Any] = {}
+        self._splits, self._recipe, self._seed = splits, recipe, config.seed
+        self._images = torch.from_numpy(splits.train.images).to(device)
+        self._labels = torch.from_numpy(splits.train.labels).to(device)
+        self._order: tuple[int, Tensor] | None = None  # an epoch and its permutation
+
+    def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
+        """The mean over a batch."""
+        batch = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
+        images = as_input(self._images[batch])  # B, 1, 28, 28
+        if self._recipe.augment:
+            images = augment(images)
+        return loss_function(self._recipe)(network(images), self._labels[batch])
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            random = np.random.default_rng(derive_seed(self._seed, epoch))
+            order = torch.from_numpy(random.permutation(len(self._labels))).to(self._labels.device)
+            self._order = epoch, order
+        return self._order[1]
+
+    def validate(self, network: nn.Module) -> tuple[float, float]:
+        """NLL and accuracy."""
+        logits = infer(network, self._splits.validation.images)
+        labels = torch.from_numpy(self._splits.validation.labels)
+        return nll(logits, labels), accuracy(logits, labels)
+
+    def try_out(self, network: nn.Module) -> float:
+        """The accuracy on a batch of the validation digits."""
+        logits = infer(network, self._splits.validation.images[: self._recipe.batch_size])
+        return accuracy(logits, torch.from_numpy(self._splits.validation.labels[: len(logits)]))
+
+    def judge(self, network: nn.Module) -> Judgement:
+        """Temperature from the validation digits, the rest from the test digits."""
+        validation, test = self._splits.validation, self._splits.test
+        logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
+        temperature = fit_temperature(logits, labels)
+        test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
+        return Judgement(
+            validation_accuracy=accuracy(logits, labels),
+            temperature=temperature,
+            test_accuracy=accuracy(test_logits, test_labels),
+            test_nll=nll(test_logits, test_labels, temperature),
+            test_ece=ece(test_logits, test_labels, temperature),
+        )
+
+    def hashes(self) -> Tensor:
+        """Of the training digits."""
+        return torch.from_numpy(self._splits.train.hashes())
