@@ -20,6 +20,8 @@ PER_WRITER = 0.035  # how far a writer's points lie from those written here, in 
 PER_DIGIT = 0.014  # and how far they stray each time
 SAMPLES = 4  # of each digit, by each writer
 
+Shape = list[tuple[Stroke, npt.NDArray[np.bool_]]]  # strokes, and which of their points are corners
+
 # Share, strokes. A stroke is its points x,y in hundredths of the height, y downwards, joined by a smooth
 # curve that has a corner at each point marked "!"; "/" lifts the pen.
 SHAPES: dict[int, tuple[tuple[float, str], ...]] = {
@@ -150,9 +152,36 @@ SHAPES: dict[int, tuple[tuple[float, str], ...]] = {
 }  # fmt: skip
 
 
+SEGMENTS = {
+    0: "0,0! 50,0! 50,100! 0,100! 0,0!",
+    1: "50,0! 50,100!",
+    2: "0,0! 50,0! 50,50! 0,50! 0,100! 50,100!",
+    3: "0,0! 50,0! 50,100! 0,100! / 0,50! 50,50!",
+    4: "0,0! 0,50! 50,50! / 50,0! 50,100!",
+    5: "50,0! 0,0! 0,50! 50,50! 50,100! 0,100!",
+    6: "50,0! 0,0! 0,100! 50,100! 50,50! 0,50!",
+    7: "0,0! 50,0! 50,100!",
+    8: "0,50! 0,0! 50,0! 50,100! 0,100! 0,50! 50,50!",
+    9: "50,50! 0,50! 0,0! 50,0! 50,100! 0,100!",
+}  # the digits of displays
+
+
 def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> Writer:
     """Samples of these digits in one shape a digit, now and then two, as one writer would write them."""
     return {digit: _samples(random, digit) for digit in digits}
+
+
+def display_writer() -> Writer:
+    """The digits of displays."""
+    return {
+        digit: [[curve(points, corners) for points, corners in parse(text)]]
+        for digit, text in SEGMENTS.items()
+    }
+
+
+def write_shape(random: np.random.Generator, text: str) -> Sample:
+    """A shape in the notation above, as somebody writes it once."""
+    return [curve(_moved(random, points, PER_WRITER), corners) for points, corners in parse(text)]
 
 
 def _samples(random: np.random.Generator, digit: int) -> list[Sample]:
@@ -160,16 +189,18 @@ def _samples(random: np.random.Generator, digit: int) -> list[Sample]:
     if random.random() < 0.15:
         shapes.append(_mine(random, digit))
     return [
-        [_curve(_moved(random, pen, PER_DIGIT), corners) for pen, corners in shapes[number % len(shapes)]]
+        [curve(_moved(random, pen, PER_DIGIT), corners) for pen, corners in shapes[number % len(shapes)]]
         for number in range(SAMPLES)
     ]
 
 
-def _mine(random: np.random.Generator, digit: int) -> list[tuple[Stroke, npt.NDArray[np.bool_]]]:
+def _mine(random: np.random.Generator, digit: int) -> Shape:
     """One of the shapes of a digit, as a writer has it."""
-    shares, shapes = _shapes(digit)
-    shape = shapes[int(random.choice(len(shapes), p=shares))]
-    return [(_moved(random, points, PER_WRITER), corners) for points, corners in shape]
+    shares = np.array([share for share, _ in SHAPES[digit]])
+    chosen = int(random.choice(len(shares), p=shares / shares.sum()))
+    return [
+        (_moved(random, points, PER_WRITER), corners) for points, corners in parse(SHAPES[digit][chosen][1])
+    ]
 
 
 def _moved(random: np.random.Generator, points: Stroke, deviation: float) -> Stroke:
@@ -177,20 +208,17 @@ def _moved(random: np.random.Generator, points: Stroke, deviation: float) -> Str
 
 
 @functools.cache
-def _shapes(digit: int) -> tuple[list[float], list[list[tuple[Stroke, npt.NDArray[np.bool_]]]]]:
-    """The shares of a digit's shapes, and their strokes: points (P, 2), and which of them are corners."""
-    total = sum(share for share, _ in SHAPES[digit])
-    shapes = [[_parse(stroke) for stroke in text.split("/")] for _, text in SHAPES[digit]]
-    return [share / total for share, _ in SHAPES[digit]], shapes
+def parse(text: str) -> Shape:
+    """The strokes of a shape, each its points (P, 2) and which of them are corners (P,)."""
+    strokes = []
+    for stroke in text.split("/"):
+        words = stroke.split()
+        points = [[float(number) / 100 for number in word.rstrip("!").split(",")] for word in words]
+        strokes.append((np.array(points, np.float32), np.array([word.endswith("!") for word in words])))
+    return strokes
 
 
-def _parse(stroke: str) -> tuple[Stroke, npt.NDArray[np.bool_]]:
-    words = stroke.split()
-    points = [[float(number) / 100 for number in word.rstrip("!").split(",")] for word in words]
-    return np.array(points, np.float32), np.array([word.endswith("!") for word in words])
-
-
-def _curve(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
+def curve(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
     """Points (P, 2) joined by a spline after Catmull and Rom (1974), broken at the corners."""
     forward = np.diff(points, axis=0)
     tangents = np.zeros_like(points)

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.synthesis.allographs import write_shape
 from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.hands import CANVAS_PX
+from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
 
 SCALE = CANVAS_PX / 40  # widths below are in pixels of a line 40 high
-LETTERS = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # none that could be a digit
+PRINTED = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # none that could be a digit
 FONTS = (
     cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
     cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
@@ -70,7 +72,7 @@ def draw_clutter(
 
 
 def draw_cells(random: np.random.Generator, layer: Mask, boxes: npt.NDArray[np.float32]) -> None:
-    """The cells of a form around characters with boxes (n, 4), x0 y0 x1 y1: walls between them and a frame."""
+    """Cells of a form around characters with boxes (n, 4), x0 y0 x1 y1: walls between them and a frame."""
     height_px = float(np.median(boxes[:, 3] - boxes[:, 1]))
     overhang = random.uniform(0.05, 0.4) * height_px
     top, bottom = float(boxes[:, 1].min()) - overhang, float(boxes[:, 3].max()) + overhang
@@ -86,14 +88,32 @@ def draw_cells(random: np.random.Generator, layer: Mask, boxes: npt.NDArray[np.f
 def draw_letters(
     random: np.random.Generator, shape: tuple[int, int], x: float, size_px: float, pen_px: float, count: int
 ) -> Mask:
-    """Letters in one of OpenCV's fonts, from x on, in the middle of a canvas of that shape (H, W)."""
+    """Letters from x on, in the middle of a canvas of that shape (H, W): by hand, or in OpenCV's fonts."""
     canvas = np.zeros(shape, np.uint8)
-    text = "".join(random.choice(list(LETTERS), count))
+    if random.random() < 0.6:
+        _write_letters(random, canvas, x, size_px, pen_px, count)
+        return canvas
+    text = "".join(random.choice(list(PRINTED), count))
     font = int(random.choice(FONTS))
     scale = cv2.getFontScaleFromHeight(font, max(4, int(size_px * 0.8)), 1)
     start = (int(x), int(shape[0] / 2 + size_px / 2))
     cv2.putText(canvas, text, start, font, scale, 255, max(1, round(pen_px)), cv2.LINE_AA)
     return canvas
+
+
+def _write_letters(
+    random: np.random.Generator, canvas: Mask, x: float, size_px: float, pen_px: float, count: int
+) -> None:
+    names = LIKE_NO_DIGIT if count < 3 else list(LETTERS)
+    top = (canvas.shape[0] - size_px) / 2
+    slant, width, gap = random.normal(0.1, 0.2), random.uniform(0.8, 1.3), random.uniform(0.05, 0.3)
+    for name in random.choice(names, count):
+        strokes = [
+            (stroke * [width, 1] - [[slant, 0]] * stroke[:, 1:]) * size_px + [x, top]
+            for stroke in write_shape(random, LETTERS[str(name)])
+        ]
+        draw_strokes(canvas, strokes, pen_px)
+        x = max(float(stroke[:, 0].max()) for stroke in strokes) + gap * size_px
 
 
 def _rule_below(random: np.random.Generator, sheet: Sheet) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.synthesis.strokes import Sample
 
@@ -59,9 +60,10 @@ def glyph_of_image(image: Mask, to_pixels: npt.NDArray[np.float32], height_px: f
     left, top, width, height = cv2.boundingRect((distance > 0).astype(np.uint8))
     tall = max(height, width / 2)  # in pixels of the fine image
     to_pixels = (to_pixels / tall).astype(np.float32)
-    ends = np.array([[x, y] for y in (top, top + height) for x in (left, left + width)], np.float32)
+    ends = np.array([[x, y] for y in (0, height) for x in (0, width)], np.float32)
     corner, size = _frame(ends @ to_pixels.T, margin_px=pen_px + 4)
-    affine = np.column_stack([to_pixels, -corner]).astype(np.float32)
+    origin = corner + to_pixels @ np.array([left, top], np.float32)
+    affine = np.column_stack([to_pixels, -origin]).astype(np.float32)
     scale = height_px * MNIST_FINE / tall
     depth = cv2.warpAffine(distance * np.float32(scale), affine, size, borderValue=_FAR_PX)
     grown = _growth(half_width * scale, pen_px / 2)
@@ -82,6 +84,32 @@ def signed_distance(image: Mask) -> tuple[npt.NDArray[np.float32], float]:
     outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     half_width = float(np.percentile(depth[depth > 0], 90)) / MNIST_FINE
     return ((depth - outside) / MNIST_FINE).astype(np.float32), half_width
+
+
+def printed_digits() -> list[list[Mask]]:
+    """The ten digits, each (1, 28, 28), in OpenCV's fonts and in the one that Pillow brings."""
+    fonts = (
+        cv2.FONT_HERSHEY_SIMPLEX,
+        cv2.FONT_HERSHEY_DUPLEX,
+        cv2.FONT_HERSHEY_COMPLEX,
+        cv2.FONT_HERSHEY_TRIPLEX,
+        cv2.FONT_HERSHEY_COMPLEX | cv2.FONT_ITALIC,
+    )
+    sets = [[_in_opencv(str(digit), font) for digit in range(10)] for font in fonts]
+    font = ImageFont.load_default(26)
+    return [*sets, [_in_pillow(str(digit), font) for digit in range(10)]]
+
+
+def _in_opencv(text: str, font: int) -> Mask:
+    canvas = np.zeros((1, 28, 28), np.uint8)
+    cv2.putText(canvas[0], text, (5, 25), font, cv2.getFontScaleFromHeight(font, 20, 2), 255, 2, cv2.LINE_AA)
+    return canvas
+
+
+def _in_pillow(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Mask:
+    canvas = Image.new("L", (28, 28))
+    ImageDraw.Draw(canvas).text((7, 0), text, 255, font)
+    return np.asarray(canvas, np.uint8)[None]
 
 
 def _growth(half_px: float, wanted_half_px: float) -> float:

@@ -43,6 +43,7 @@ class Style:
     one_slant: float  # more than other digits
     smoothing: float  # how much the corners of strokes are rounded
     wobble: float  # how far strokes are bent
+    jitter: float  # how much one digit differs from the next, as a share of what is usual
 
 
 def draw_style(random: np.random.Generator) -> Style:
@@ -65,6 +66,25 @@ def draw_style(random: np.random.Generator) -> Style:
         one_slant=random.normal(0.15, 0.15) if random.random() < 0.4 else 0.0,
         smoothing=random.uniform(0, 0.8),
         wobble=random.uniform(0.02, 0.06),
+        jitter=1.0,
+    )
+
+
+def draw_print(random: np.random.Generator) -> Style:
+    """The style of a printer or a display, at random."""
+    return dataclasses.replace(
+        draw_style(random),
+        slant=0.0 if random.random() < 0.7 else random.uniform(0, 0.3),
+        joins=0.0,
+        zero_joins=0.0,
+        gap=random.uniform(0.08, 0.4),
+        zero_height=1.0,
+        zero_gap=None,
+        one_height=1.0,
+        one_slant=0.0,
+        smoothing=0.0,
+        wobble=0.0,
+        jitter=0.1,
     )
 
 
@@ -108,13 +128,13 @@ class Hand:
     def _shape(self, digit: int) -> tuple[npt.NDArray[np.float32], float]:
         """A matrix (2, 2) from heights of the digit to pixels, and the height in pixels."""
         style, random = self.style, self._random
-        height_px = style.height_px * _about(random, 1, 0.08)
+        height_px = style.height_px * _about(random, 1, 0.08 * style.jitter)
         height_px *= {0: style.zero_height, 1: style.one_height}.get(digit, 1)
-        width = style.width * _about(random, 1, 0.09)
+        width = style.width * _about(random, 1, 0.09 * style.jitter)
         if digit == 0 and style.zero_height < 1:
             width *= style.zero_width
-        shear = style.slant + random.normal(0, 0.07) + (style.one_slant if digit == 1 else 0)
-        angle = random.normal(0, 0.05)
+        shear = style.slant + random.normal(0, 0.07 * style.jitter) + (style.one_slant if digit == 1 else 0)
+        angle = random.normal(0, 0.05 * style.jitter)
         cosine, sine = math.cos(angle), math.sin(angle)
         turn = np.array([[cosine, -sine], [sine, cosine]])
         return (turn @ np.array([[width, -shear], [0, 1]]) * height_px).astype(np.float32), height_px

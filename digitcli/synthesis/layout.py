@@ -107,7 +107,7 @@ class _Row:
         self._random = random
         self._hand = hand
         self._style = hand.style
-        self._drift = random.normal(0, 0.03)  # pixels down a pixel to the right
+        self._drift = random.normal(0, 0.03 * hand.style.jitter)  # pixels down a pixel to the right
         self._edge = np.full(2 * _ROWS_ABOVE, -_NO_INK)
         self._end = 0
         self._pen: Points | None = None  # where the last stroke ended
@@ -131,7 +131,7 @@ class _Row:
     def _drop(self, character: str) -> float:
         """How many pixels too low a character stands: hands waver, and zeros and ones vary in height."""
         random, style = self._random, self._style
-        drop_px = random.normal(0, 0.035) * style.height_px + self._drift * self._end
+        drop_px = random.normal(0, 0.035 * style.jitter) * style.height_px + self._drift * self._end
         if character == "0" and style.zero_height < 1:
             stands = 1 - style.zero_raised * random.uniform(0.7, 1)
             drop_px += (1 - style.zero_height) * style.height_px * stands
@@ -142,7 +142,7 @@ class _Row:
     def _gap(self, before: str, character: str) -> float:
         """In heights of a digit."""
         random, style = self._random, self._style
-        gap = style.gap + random.normal(0, 0.07)
+        gap = style.gap + random.normal(0, 0.07 * style.jitter)
         if before == character == "0" and style.zero_gap is not None:
             gap = style.zero_gap + random.normal(0, 0.03)
         if not (before + character).strip().isdecimal():  # beside a mark

@@ -10,16 +10,18 @@ import numpy.typing as npt
 
 from digitcli.data.digits import Digits
 from digitcli.errors import InputError
-from digitcli.synthesis.allographs import invent_writer
-from digitcli.synthesis.hands import CANVAS_PX, Hand, draw_style
+from digitcli.synthesis.allographs import display_writer, invent_writer
+from digitcli.synthesis.glyphs import printed_digits
+from digitcli.synthesis.hands import CANVAS_PX, Hand, draw_print, draw_style
 from digitcli.synthesis.normalising import normalise
 from digitcli.synthesis.paper import HEIGHT_PX, photograph
 from digitcli.synthesis.scenes import empty_scene, write_scene
 from digitcli.synthesis.strokes import Writer
 from digitcli.synthesis.texts import draw_text
 
-EMPTY_SHARE = 0.06  # of the lines have nothing to read
-IMAGES_SHARE = 0.35  # of the others are written with MNIST's images
+EMPTY_SHARE = 0.08  # of the lines have nothing to read
+PRINTED_SHARE = 0.08  # of the others are printed, or shown by a display,
+IMAGES_SHARE = 0.35  # are written with MNIST's images
 TABLET_SHARE = 0.4  # of the rest with strokes from a file, where there is one; else a writer is invented
 BLEND = 0.3  # of the digits of such a writer, in every other line, have an invented shape
 
@@ -60,6 +62,7 @@ class LineSynthesizer:
             raise InputError(cause, "Give digits of all ten kinds.")
         self._images = images
         self._writers = writers
+        self._printed = printed_digits()
 
     def line(self, random: np.random.Generator) -> Line:
         """A line at random; a generator in the same state gives the same line."""
@@ -67,12 +70,19 @@ class LineSynthesizer:
             text, scene = "", empty_scene(random)
         else:
             text = draw_text(random)
-            hand = Hand(draw_style(random), self._images, self._writer(random, text), random)
-            scene = write_scene(random, hand, text)
+            scene = write_scene(random, self._hand(random, text), text)
         image = normalise(photograph(random, scene.ink, scene.clutter))
         limits = np.tile(np.array(image.shape[::-1], np.float32), 2)
         boxes = np.clip(scene.boxes * np.float32(HEIGHT_PX / CANVAS_PX), 0, limits)
         return Line(image, text, boxes.astype(np.float32))
+
+    def _hand(self, random: np.random.Generator, text: str) -> Hand:
+        if random.random() < PRINTED_SHARE:
+            number = int(random.integers(len(self._printed) + 1))
+            if number < len(self._printed):
+                return Hand(draw_print(random), self._printed[number], None, random)
+            return Hand(draw_print(random), self._images, display_writer(), random)
+        return Hand(draw_style(random), self._images, self._writer(random, text), random)
 
     def _writer(self, random: np.random.Generator, text: str) -> Writer | None:
         """Whose strokes a text is written with; None for the images."""
