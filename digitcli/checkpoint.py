@@ -56,6 +56,7 @@ class Header:
     metrics: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     refusal_threshold: float | None = None
+    risk: dict[str, float] = field(default_factory=dict)  # share of wrong answers: confidence it begins at
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # where a run stands; in resume files only
     format_version: int = FORMAT_VERSION

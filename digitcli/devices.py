@@ -73,8 +73,8 @@ def describe_device(device: torch.device) -> str:
     return str(device)
 
 
-def agrees_with_cpu(network: nn.Module, device: torch.device) -> bool:
-    """Whether a digit network runs there and gives the CPU's logits, for eight embedded digits.
+def agrees_with_cpu(network: nn.Module, device: torch.device, task: str = "digit") -> bool:
+    """Whether a network of that task runs there and gives the CPU's logits, for eight embedded digits.
 
     MPS has computed convolutions wrongly without an error, so it is asked before it is trusted.
     """
@@ -83,6 +83,8 @@ def agrees_with_cpu(network: nn.Module, device: torch.device) -> bool:
     from digitcli.data.mnist import load_mnist_test
 
     images = torch.from_numpy(load_mnist_test().images[:8]).unsqueeze(1) / 255  # 8, 1, 28, 28
+    if task == "line":
+        images = torch.nn.functional.pad(images, (0, 0, 6, 6))  # 8, 1, 40, 28
     with torch.inference_mode():
         here = copy.deepcopy(network).eval().cpu()(images)
         try:

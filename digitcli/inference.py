@@ -80,6 +80,67 @@ class Classifier:
         return probabilities
 
 
+@dataclass(frozen=True)
+class LineAnswer:
+    """Of a line of T columns the logits (T, A + 1) and the `distances` (T, 4), see `Reader.locate`."""
+
+    logits: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float32]
+
+
+class LineModel:
+    """A trained line model as a function of lines; its fields are those of `Classifier`."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        header: Header,
+        device: torch.device,
+        batch_size: int = LINES_AT_ONCE,
+    ) -> None:
+        self.name = name
+        self.header = header
+        self.device = device
+        self.batch_size = batch_size
+        self._network = network
+
+    def answers(self, lines: Sequence[npt.NDArray[np.uint8]]) -> list[LineAnswer]:
+        """What it answers to lines (40, W), uint8 with ink 255; `Header.temperature` is not applied yet.
+
+        Where memory does not suffice, the batch is halved for good.
+
+        Raises:
+            ModelError: the weights are such that the logits are no finite numbers.
+        """
+        while True:
+            try:
+                found = infer_lines(self._network, lines, self.batch_size)
+            except (RuntimeError, MemoryError) as error:
+                if self.batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                self.batch_size = max(1, self.batch_size // 2)
+                continue
+            if not all(np.isfinite(answer.logits).all() for answer in found):
+                raise ModelError(f"{self.name} answers with what is no number.", "Fetch or train it again.")
+            return found
+
+
+def load_line_model(name: str, device: str = "auto") -> LineModel:
+    """The line model of that name on a device (`auto` takes the fastest).
+
+    Raises:
+        UsageError: not the name of a device.
+        ModelError: no such model, a damaged or foreign file, or a model that reads single digits.
+        EnvironmentFault: the device is not there or computes wrongly.
+    """
+    chosen = choose_device(device)
+    network, header = open_model(name)
+    if header.task != "line":
+        raise ModelError(f"{name} reads single digits, not lines.", "Name a model of the task line.")
+    return LineModel(place_network(network, chosen, header.task), checkpoint_id(name), header, chosen)
+
+
 def load_classifier(*names: str, device: str = "auto", batch_size: int = BATCH_SIZE) -> Classifier:
     """The digit models of those names, averaged, on a device (`auto` takes the fastest).
 
@@ -130,13 +191,13 @@ def _averaged(members: list[tuple[nn.Module, Header]]) -> nn.Module:
     return members[0][0] if len(members) == 1 else Average(members)
 
 
-def place_network(network: nn.Module, device: torch.device) -> nn.Module:
+def place_network(network: nn.Module, device: torch.device, task: str = "digit") -> nn.Module:
     """The same network on a device, in evaluation mode, its weights in the order that computes fastest.
 
     Raises:
         EnvironmentFault: the device computes wrongly.
     """
-    if device.type == "mps" and not agrees_with_cpu(network, device):
+    if device.type == "mps" and not agrees_with_cpu(network, device, task):
         raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device).eval()
@@ -214,14 +275,6 @@ def infer(network: nn.Module, images: Tensor | npt.NDArray[np.uint8], batch_size
     finally:
         network.train(was_training)
     return torch.cat(logits)  # N, 10
-
-
-@dataclass(frozen=True)
-class LineAnswer:
-    """Of a line of T columns the logits (T, A + 1) and the `distances` (T, 4), see `Reader.locate`."""
-
-    logits: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float32]
 
 
 @torch.inference_mode()

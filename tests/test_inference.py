@@ -11,9 +11,11 @@ from digitcli import inference
 from digitcli.checkpoint import Header, shipped_models, write_checkpoint
 from digitcli.data.digits import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
+from digitcli.evaluation.line_metrics import exact_match
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import infer, load_classifier, load_model, open_model
+from digitcli.inference import infer, infer_lines, load_classifier, load_model, open_model
 from digitcli.registry import create_model
+from digitcli.synthesis.lines import LineSynthesizer
 
 
 def saved(path: Path, name: str = "softmax", seed: int = 0, **header: object) -> Path:
@@ -25,6 +27,12 @@ def saved(path: Path, name: str = "softmax", seed: int = 0, **header: object) ->
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> None:
     network, header = open_model(name)
+    if header.task == "line":
+        lines = [LineSynthesizer(digits).line(np.random.default_rng(seed)) for seed in range(300)]
+        answers = [answer.logits for answer in infer_lines(network, [line.image for line in lines])]
+        match = exact_match(answers, [line.digits for line in lines], header.alphabet)
+        assert match >= header.metrics["test_accuracy"] - 0.05
+        return
     labels = torch.from_numpy(digits.labels[:1000])
     assert accuracy(infer(network, digits.images[:1000]), labels) >= header.metrics["test_accuracy"] - 0.01
 
@@ -113,7 +121,7 @@ def test_a_network_without_parameters_answers(digits: Digits) -> None:
 
 
 def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "agrees_with_cpu", lambda network, device: False)
+    monkeypatch.setattr(inference, "agrees_with_cpu", lambda network, device, task: False)
     monkeypatch.setattr(inference, "choose_device", torch.device)
     with pytest.raises(EnvironmentFault, match="MPS"):
         load_model("cnn", device="mps")

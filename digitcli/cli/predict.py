@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
+from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.cli.completion import complete_shipped
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, UsageError
+from digitcli.reading.asked import Check, asked_of
 from digitcli.reading.formats import format_of
-from digitcli.reading.results import MIN_CONFIDENCE, TOP_K
+from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
 from digitcli.reading.sources import STANDARD_INPUT, find_sources, listed_sources, read_list
 from digitcli.writing import check_writable, writing_whole
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from digitcli.reading.sources import Source
 
 PredictFormat = Literal["table", "json", "jsonl", "csv"]
-INPUT, OUTPUT = "Input", "Output"
+INPUT, OUTPUT, NUMBER = "Input", "Output", "What every number is (the best that is so is read)"
 
 Inputs = Annotated[
     list[str] | None,
@@ -56,7 +57,7 @@ Model = Annotated[
         "--model",
         "-m",
         help=f"A shipped model, checkpoint file or run folder; given several times, they are averaged. "
-        f"{DEFAULT_MODEL} if not given.",
+        f"{' and '.join(DEFAULT_MODELS)} if not given; cnn alone reads only digits that stand apart.",
         autocompletion=complete_shipped,
     ),
 ]
@@ -75,6 +76,30 @@ MinConfidence = Annotated[
         "if not given.",
     ),
 ]
+MaxError = Annotated[
+    float | None,
+    Option(
+        metavar="FRACTION",
+        help="Refuse whatever would make more of the answers wrong than this, e.g. 0.01; by the calibration "
+        "of the models.",
+    ),
+]
+Length = Annotated[
+    str | None, Option(metavar="N or N-M", help="How many digits a number has.", rich_help_panel=NUMBER)
+]
+Pattern = Annotated[
+    str | None,
+    Option(
+        metavar="REGEX", help="What its digits match, as a whole, e.g. '1\\d{4}'.", rich_help_panel=NUMBER
+    ),
+]
+Range = Annotated[
+    str | None, Option("--range", metavar="A-B", help="From which to which value.", rich_help_panel=NUMBER)
+]
+CheckDigit = Annotated[
+    Check | None, Option("--check", help="The check digit that it has to have.", rich_help_panel=NUMBER)
+]
+Single = Annotated[bool, Option("--single", help="One digit a number.", rich_help_panel=NUMBER)]
 Annotate = Annotated[
     Path | None,
     Option(metavar="DIR", help="Write each picture into DIR with what was read drawn into it.",
@@ -106,6 +131,12 @@ def predict(
     batch_size: BatchSize = None,
     top_k: TopK = None,
     min_confidence: MinConfidence = None,
+    max_error: MaxError = None,
+    length: Length = None,
+    pattern: Pattern = None,
+    range: Range = None,
+    check: CheckDigit = None,
+    single: Single = False,
     annotate: Annotate = None,
     show_steps: ShowSteps = False,
     output: Output = None,
@@ -121,10 +152,14 @@ def predict(
     What is not sure enough is refused, and one bad file never loses the others.
     """
     form = format or (format_of(output) if output else "table")
-    models = model or [DEFAULT_MODEL]
+    models = model or list(DEFAULT_MODELS)
     _check_inputs(inputs, from_list, null)
-    _check(models, device, min_confidence, annotate, output, force, form)
-    given = {"device": device, "batch_size": batch_size, "min_confidence": min_confidence, "top_k": top_k}
+    _check(models, device, min_confidence, max_error, annotate, output, force, form)
+    asked = asked_of(length, pattern, range, check, single)
+    given = {
+        "device": device, "batch_size": batch_size, "min_confidence": min_confidence, "max_error": max_error,
+        "asked": asked, "top_k": top_k,
+    }  # fmt: skip
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
@@ -165,6 +200,7 @@ def _check(
     models: list[str],
     device: str | None,
     min_confidence: float | None,
+    max_error: float | None,
     annotate: Path | None,
     output: Path | None,
     force: bool,
@@ -173,6 +209,12 @@ def _check(
     """Find every mistake that the arguments alone show, before anything heavy is loaded."""
     if min_confidence is not None and not 0 <= min_confidence <= 1:
         raise UsageError(f"--min-confidence is {min_confidence:g}.", "Give a fraction from 0 to 1, e.g. 0.9.")
+    if max_error is not None and not 0 < max_error < 1:
+        raise UsageError(f"--max-error is {max_error:g}.", "Give a fraction above 0 and below 1, e.g. 0.01.")
+    if max_error is not None and min_confidence is not None:
+        raise UsageError(
+            "--max-error and --min-confidence both say what is sure enough.", "Give one of them."
+        )
     if output and form == "table":
         raise UsageError("A table is for looking at.", "Give --format jsonl, json or csv for a file.")
     if force and not (output or annotate):

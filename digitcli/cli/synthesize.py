@@ -65,5 +65,5 @@ def _figures(written: LineFolder) -> dict[str, str]:
         "digits": console.thousands(written.digits),
         "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
         "seed": str(written.seed),
-        "strokes": written.strokes or "none: MNIST's digits alone",
+        "strokes": written.strokes or "none: MNIST's digits and invented hands",
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
 from digitcli.evaluation.metrics import nll
 
+ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # that a risk table lists
 LOWEST, HIGHEST = 0.05, 20.0
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -31,3 +32,31 @@ def best_temperature(loss: Callable[[float], float]) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
+
+
+def risk_table(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, float]:
+    """For each of `ERRORS` the lowest confidence from which on no more of the answers are wrong.
+
+    The risk-coverage curve of El-Yaniv & Wiener, "On the foundations of noise-free selective
+    classification", 2010, read the other way round. An error that is never met is left out.
+    """
+    order = sorted(zip(confidences, right, strict=True), reverse=True)
+    table: dict[str, float] = {}
+    wrong = 0
+    for count, (confidence, is_right) in enumerate(order, start=1):
+        wrong += not is_right
+        tied = count < len(order) and order[count][0] == confidence
+        for error in () if tied else ERRORS:
+            if wrong <= error * count:
+                table[str(error)] = confidence
+    return table
+
+
+def least_confidence(max_error: float, risk: Mapping[str, float]) -> float:
+    """How sure an answer must be for no more than a share of them to be wrong, by a risk table.
+
+    Without an entry for it the confidence is taken at its word.
+    """
+    listed = {float(error): confidence for error, confidence in risk.items()}
+    usable = [error for error in listed if error <= max_error]
+    return listed[max(usable)] if usable else 1 - max_error

@@ -34,7 +34,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     will do as well as dark on light. Blank paper, noisy, textured, shaded or ruled, gives all zeros.
     """
     small = reduced(grey, _WORK_SIDE_PX)
-    if _ink_is_light(small):
+    if ink_is_light(small):
         grey, small = 1 - grey, 1 - small
     paper = _paper(small)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
@@ -69,7 +69,7 @@ def scaled(picture: np.ndarray, scale: float) -> np.ndarray:
     return resized
 
 
-def _ink_is_light(grey: np.ndarray) -> bool:
+def ink_is_light(grey: np.ndarray) -> bool:
     """Whether the marks are lighter than the paper: ink is the rarer side, which skews what is flattened.
 
     Where neither side is rare, as in a picture cut tight around a fat digit, paper is what the border shows.

@@ -1,7 +1,4 @@
-"""Where the digits of a picture are: shapes found in its ink, in reading order. No torch.
-
-Digits stand apart from each other here; strokes that touch are one shape.
-"""
+"""Where the numbers of a picture are: shapes found in its ink, line by line in reading order. No torch."""
 
 from __future__ import annotations
 
@@ -12,12 +9,15 @@ import numpy as np
 from digitcli.pictures.centring import fit_digit
 from digitcli.pictures.ink import find_ink, reduced
 from digitcli.pictures.shapes import Box, Pieces
+from digitcli.reading.regions import LineView, view_line, view_whole
 
 VIEWS_PX = (20, 16)  # the box that each view of a digit is fitted into
 _SIDE_PX = 640  # digits that fill a good part of the picture are looked for at this size
 _LARGE_SIDE_PX = 2560  # and small ones at up to this
 _SMALL_PX = 24  # digits below this height are looked at again in more pixels
 _NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers
+_FILLING = 0.35  # of a picture's height: digits as high as this make it one line
+_WIDEST_DIGIT = 1.3  # times its height; what is wider is several that touch
 _LEAST_WIDTH = 0.5  # of a digit's height: slimmer digits stand in as much room as this
 
 
@@ -33,22 +33,31 @@ class Shape:
     cut_off: bool
 
 
-Numbers = tuple[tuple[Shape, ...], ...]
+@dataclass(frozen=True)
+class Region:
+    """A number: the shapes found in it from left to right, and where they are asked for, views of its line.
+
+    Strokes that touch are one shape. `whole` where the views show the whole picture, which is one line.
+    """
+
+    shapes: tuple[Shape, ...]
+    views: tuple[LineView, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """The numbers of a picture in reading order, each a row of shapes, and the ink they were found in.
+    """The numbers of a picture in reading order, and the ink they were found in.
 
     `ink` is float32 (H, W), smaller than the picture where that was large.
     """
 
-    numbers: Numbers
+    regions: tuple[Region, ...]
     ink: np.ndarray
 
 
-def find_page(grey: np.ndarray) -> Page:
-    """Find the digits in a grey picture (H, W), float32 in [0, 1].
+def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
+    """Find the numbers in a grey picture (H, W), float32 in [0, 1]; `with_lines` for a line network too.
 
     A picture is first looked at in few pixels, which shows anything written large and forgives the paper's
     texture; where what is found there is small, again in more.
@@ -58,12 +67,31 @@ def find_page(grey: np.ndarray) -> Page:
     if height_px < _SMALL_PX and max(grey.shape) > _SIDE_PX:
         side_px = min(_LARGE_SIDE_PX, round(_SIDE_PX * 2 * _SMALL_PX / height_px))
         pieces, groups, boxes = _find(grey, side_px)
-    numbers = tuple(
-        tuple(_shape(pieces, groups[index], grey.shape) for index in number)
-        for line in _lines(boxes)
-        for number in _split_at_gaps(boxes, line)
-    )
-    return Page(numbers, pieces.ink)
+    lines = _lines(boxes)
+    if with_lines and (line := _filling(boxes, lines, len(pieces.ink))):
+        shapes = tuple(_shape(pieces, groups[index], grey.shape, views=False) for index in line)
+        return Page((Region(shapes, view_whole(grey), whole=True),), pieces.ink)
+    regions = []
+    for number in (number for line in lines for number in _split_at_gaps(boxes, line)):
+        lone = len(number) == 1 and boxes[number[0], 2] <= _WIDEST_DIGIT * boxes[number[0], 3]
+        views = lone or not with_lines
+        shapes = tuple(_shape(pieces, groups[index], grey.shape, views) for index in number)
+        seen = view_line(grey, pieces.ink, [shape.box for shape in shapes]) if with_lines else ()
+        regions.append(Region(shapes, seen))
+    return Page(tuple(regions), pieces.ink)
+
+
+def _filling(boxes: np.ndarray, lines: list[list[int]], height_px: int) -> list[int]:
+    """The one line that fills a picture of that height, as on a strip cut out of a form; else none.
+
+    A digit that stands alone is no such line: it is looked at more closely.
+    """
+    filling = [line for line in lines if np.median(boxes[line, 3]) >= _FILLING * height_px]
+    if len(filling) != 1:
+        return []
+    line = filling[0]
+    _, _, width, height = boxes[line[0]]
+    return line if len(line) > 1 or width > _WIDEST_DIGIT * height else []
 
 
 def _find(grey: np.ndarray, side_px: int) -> tuple[Pieces, list[list[int]], np.ndarray]:
@@ -75,16 +103,18 @@ def _find(grey: np.ndarray, side_px: int) -> tuple[Pieces, list[list[int]], np.n
     return pieces, groups, np.array([pieces.box(group) for group in groups]).reshape(-1, 4)
 
 
-def _shape(pieces: Pieces, group: list[int], picture: tuple[int, ...]) -> Shape:
-    """One digit, its box in pixels of the picture, which is (H, W)."""
+def _shape(pieces: Pieces, group: list[int], picture: tuple[int, ...], views: bool) -> Shape:
+    """One shape, its box in pixels of the picture, which is (H, W), with or without views of it."""
     x, y, width, height = pieces.box(group)
     down, across = picture[0] / pieces.ink.shape[0], picture[1] / pieces.ink.shape[1]
     left, right = round(x * across), round((x + width) * across)
     top, bottom = round(y * down), round((y + height) * down)
     cut_off = bool(pieces.touches_edge[group].any())
+    box = left, top, right - left, bottom - top
+    if not views:
+        return Shape(box, np.zeros((0, 28, 28), np.uint8), cut_off)
     ink = pieces.cut_out(group)
-    views = np.stack([fit_digit(ink, box_px) for box_px in VIEWS_PX])
-    return Shape((left, top, right - left, bottom - top), views, cut_off)
+    return Shape(box, np.stack([fit_digit(ink, box_px) for box_px in VIEWS_PX]), cut_off)
 
 
 def _lines(boxes: np.ndarray) -> list[list[int]]:

@@ -4,60 +4,45 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from digitcli.checkpoint import DEFAULT_MODEL
+from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.errors import PictureError, UsageError
-from digitcli.inference import load_classifier
-from digitcli.pictures import open_pages
-from digitcli.pictures.opening import grey_of_array, grey_of_image
-from digitcli.reading.page import VIEWS_PX, Numbers, Page, Shape, find_page
-from digitcli.reading.results import MIN_CONFIDENCE, TOP_K, Digit, Number, Reading, Status, text_of
+from digitcli.evaluation.calibration import least_confidence
+from digitcli.inference import Classifier, load_classifier, load_line_model
+from digitcli.reading.answering import Found, LineEvidence, read_region
+from digitcli.reading.asked import Asked
+from digitcli.reading.looking import Picture, Seen, look
+from digitcli.reading.page import VIEWS_PX, Region
+from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, Reading, text_of
 from digitcli.reading.sources import Source
 
-Picture = str | Path | bytes | np.ndarray | Image.Image
 THREADS = min(8, os.cpu_count() or 1)
-PAGES_AT_ONCE = 32  # are read by the network together
-KEPT_PIXELS = 16_000_000  # of pictures that wait for the network
+PAGES_AT_ONCE = 32  # are read by the networks together
+KEPT_PIXELS = 16_000_000  # of pictures that wait for the networks
 BATCH_SIZE = 256
 BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
-_TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two digits together this likely, and the second no less than this
+_TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two texts together this likely, and the second no less than this
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A page as it is before any network has looked at it."""
-
-    file: str
-    page: int | None
-    found: Numbers | PictureError
-    picture: np.ndarray | None = None
-    ink: np.ndarray | None = None
-
-    @property
-    def shapes(self) -> list[Shape]:
-        """All shapes in reading order."""
-        return [] if isinstance(self.found, PictureError) else [shape for row in self.found for shape in row]
-
-
 class Reader:
-    """Reads the digits in pictures.
+    """Reads the numbers in pictures.
 
         Reader().read("image.png").text
 
-    `models` are shipped names, checkpoint files or run folders, several are averaged. Answers that are less
-    sure than `min_confidence` are refused; by default the model says how sure is enough. `top_k` is how many
-    candidates a digit has, the best included. With `keep_pictures` a reading carries its picture and ink.
+    `models` are shipped names, checkpoint files or run folders. Those of lines read numbers whose digits may
+    touch, those of digits what stands alone; several are averaged. Answers that are less sure than
+    `min_confidence` are refused; by default the models say how sure is enough, or with `max_error` how sure
+    an answer must be for no larger share of them to be wrong. `asked` is what every number has to meet. `top_k` is how many candidates a digit and a number have, the best included. With
+    `keep_pictures` a reading carries its picture and ink.
 
     Raises:
         UsageError: a value out of range.
@@ -71,17 +56,39 @@ class Reader:
         device: str = "auto",
         batch_size: int = BATCH_SIZE,
         min_confidence: float | None = None,
+        max_error: float | None = None,
+        asked: Asked | None = None,
         top_k: int = TOP_K,
         keep_pictures: bool = False,
     ) -> None:
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise UsageError(f"--min-confidence is {min_confidence}.", "It must be from 0 to 1.")
+        if max_error is not None and not 0 < max_error < 1:
+            raise UsageError(f"--max-error is {max_error}.", "It must be above 0 and below 1.")
         if not 1 <= top_k <= 10:
             raise UsageError(f"--top-k is {top_k}.", "It must be from 1 to 10.")
-        self.classifier = load_classifier(*(models or (DEFAULT_MODEL,)), device=device, batch_size=batch_size)
-        thresholds = [header.refusal_threshold for header in self.classifier.headers]
+        names = models or DEFAULT_MODELS
+        of_lines = [name for name in names if read_header(find_checkpoint(name)).task == "line"]
+        of_digits = [name for name in names if name not in of_lines]
+        self.line_models = [load_line_model(name, device) for name in of_lines]
+        self.classifier: Classifier | None = None
+        if of_digits:
+            self.classifier = load_classifier(*of_digits, device=device, batch_size=batch_size)
+        headers = [model.header for model in self.line_models]
+        headers += self.classifier.headers if self.classifier else ()
+        thresholds = [header.refusal_threshold for header in headers]
         own = max((threshold for threshold in thresholds if threshold is not None), default=MIN_CONFIDENCE)
+        if max_error is not None:
+            own = least_confidence(max_error, headers[0].risk)
+        self.name = "+".join(
+            [
+                *(model.name for model in self.line_models),
+                *([self.classifier.name] if self.classifier else []),
+            ]
+        )
+        self.batch_size = batch_size
         self.min_confidence = own if min_confidence is None else min_confidence
+        self.asked = asked
         self.top_k = top_k
         self.keep_pictures = keep_pictures
 
@@ -93,8 +100,7 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        seen = next(self._look(picture))
-        reading = self._answer([seen])[0]
+        reading = self._answer([next(self._look(picture))])[0]
         if reading.error is not None:
             raise reading.error
         return reading
@@ -114,7 +120,7 @@ class Reader:
 
     def _read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         pool = ThreadPoolExecutor(THREADS)
-        waiting: list[_Seen] = []
+        waiting: list[Seen] = []
         try:
             for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures):
                 waiting += pages
@@ -128,90 +134,94 @@ class Reader:
             pool.shutdown(wait=False, cancel_futures=True)
         yield from self._answer(waiting)
 
-    def _are_enough(self, waiting: list[_Seen]) -> bool:
-        """Whether the network is worth calling, or the pictures kept for later are many."""
+    def _look(self, picture: Picture | Source) -> Iterator[Seen]:
+        return look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
+
+    def _are_enough(self, waiting: list[Seen]) -> bool:
+        """Whether the networks are worth calling, or the pictures kept for later are many."""
         views = len(VIEWS_PX) * sum(len(seen.shapes) for seen in waiting)
         kept_pixels = sum(seen.picture.size for seen in waiting if seen.picture is not None)
-        return (
-            len(waiting) >= PAGES_AT_ONCE or views >= self.classifier.batch_size or kept_pixels >= KEPT_PIXELS
+        return len(waiting) >= PAGES_AT_ONCE or views >= self.batch_size or kept_pixels >= KEPT_PIXELS
+
+    def _answer(self, pages: Sequence[Seen]) -> list[Reading]:
+        """The readings of some pages, whose regions go through the networks together."""
+        regions = [region for seen in pages for region in seen.regions]
+        lines, digits = self._lines(regions), self._digits(regions)
+        found = iter(
+            [
+                read_region(region, evidence, probabilities, self.asked, self.top_k)
+                for region, evidence, probabilities in zip(regions, lines, digits, strict=True)
+            ]
         )
+        return [self._reading(seen, [next(found) for _ in seen.regions]) for seen in pages]
 
-    def _look(self, picture: Picture | Source) -> Iterator[_Seen]:
-        """Every page of a picture with the digits found on it. Nothing is raised."""
-        name = _name(picture)
-        for number, page in _open(picture):
-            if isinstance(page, PictureError):
-                yield _Seen(name, number, page)
-                continue
-            found = _found(page, name)
-            if isinstance(found, PictureError):
-                yield _Seen(name, number, found)
-            elif self.keep_pictures:
-                yield _Seen(name, number, found.numbers, page, found.ink)
-            else:
-                yield _Seen(name, number, found.numbers)
+    def _lines(self, regions: list[Region]) -> list[list[tuple[int, LineEvidence]]]:
+        """What each line network makes of each view of each region, with the number of the view."""
+        views = [view.image for region in regions for view in region.views]
+        evidence: list[list[tuple[int, LineEvidence]]] = [[] for _ in regions]
+        for model in self.line_models:
+            answers = iter(model.answers(views))
+            for region, seen in zip(regions, evidence, strict=True):
+                for number in range(len(region.views)):
+                    of_view = LineEvidence.of(next(answers), model.header.alphabet, model.header.temperature)
+                    seen.append((number, of_view))
+        return evidence
 
-    def _answer(self, pages: list[_Seen]) -> list[Reading]:
-        """The readings of some pages, whose digits go through the network together."""
-        if not pages:
-            return []
-        probabilities = self._probabilities([shape for seen in pages for shape in seen.shapes])
-        ends = np.cumsum([len(seen.shapes) for seen in pages])
-        return [
-            self._reading(seen, rows)
-            for seen, rows in zip(pages, np.split(probabilities, ends[:-1]), strict=True)
-        ]
+    def _digits(self, regions: list[Region]) -> list[np.ndarray | None]:
+        """What the digit networks make of each region's shapes, the mean over their views: (N, 10)."""
+        if self.classifier is None:
+            return [None] * len(regions)
+        seen = [[shape.views for shape in region.shapes if len(shape.views)] for region in regions]
+        counts = [len(shapes) for shapes in seen]
+        if not sum(counts):
+            return [None] * len(regions)
+        views = self.classifier.probabilities(np.concatenate([view for shapes in seen for view in shapes]))
+        means = views.reshape(-1, len(VIEWS_PX), views.shape[-1]).mean(axis=1)
+        parts = np.split(means, np.cumsum(counts)[:-1])
+        return [part if len(part) else None for part in parts]
 
-    def _probabilities(self, shapes: list[Shape]) -> np.ndarray:
-        """What the network thinks of each shape, the mean over its views: (N, 10)."""
-        if not shapes:
-            return np.zeros((0, 10))
-        views = self.classifier.probabilities(np.concatenate([shape.views for shape in shapes]))
-        mean: np.ndarray = views.reshape(len(shapes), len(VIEWS_PX), 10).mean(axis=1)
-        return mean
-
-    def _reading(self, seen: _Seen, probabilities: np.ndarray) -> Reading:
-        """One page's reading, from the probabilities (N, 10) of its shapes."""
-        found = seen.found
-        if isinstance(found, PictureError):
-            return self._result(seen, "error", found.reason, None, None)
-        if not found:
-            return self._result(seen, "blank", "blank", "", BLANK_CONFIDENCE)
-        rows = iter(probabilities)
-        numbers = tuple(Number(tuple(self._digit(shape, next(rows)) for shape in shapes)) for shapes in found)
-        confidence = float(np.prod(probabilities.max(axis=1)))
-        if confidence >= self.min_confidence:
-            return self._result(seen, "read", None, text_of(numbers), confidence, numbers)
-        reason = _why_unsure(seen.shapes, probabilities)
-        return self._result(seen, "refused", reason, text_of(numbers), confidence, numbers)
-
-    def _result(
-        self,
-        seen: _Seen,
-        status: Status,
-        reason: str | None,
-        text: str | None,
-        confidence: float | None,
-        numbers: tuple[Number, ...] = (),
-    ) -> Reading:
+    def _reading(self, seen: Seen, found: Sequence[Found]) -> Reading:
+        """One page's reading, from what its regions say."""
+        answer = self._error(seen) or self._decided(found)
         return Reading(
-            file=seen.file,
-            page=seen.page,
-            status=status,
-            reason=reason,
-            text=text,
-            confidence=confidence,
-            numbers=numbers,
-            model=self.classifier.name,
-            error=seen.found if isinstance(seen.found, PictureError) else None,
-            picture=seen.picture,
-            ink=seen.ink,
+            file=seen.file, page=seen.page, model=self.name, picture=seen.picture, ink=seen.ink, **answer
         )
 
-    def _digit(self, shape: Shape, probabilities: np.ndarray) -> Digit:
-        order = np.argsort(-probabilities, kind="stable")[: self.top_k]
-        (best, confidence), *others = [(str(digit), float(probabilities[digit])) for digit in order]
-        return Digit(best, confidence, shape.box, tuple(others), shape.views[0])
+    def _error(self, seen: Seen) -> dict[str, Any]:
+        if not isinstance(seen.found, PictureError):
+            return {}
+        return _as("error", seen.found.reason, None, None) | {"error": seen.found}
+
+    def _decided(self, found: Sequence[Found]) -> dict[str, Any]:
+        """Status, reason, text and confidence of a page, and its numbers."""
+        if not found:
+            return _as("blank", "blank", "", BLANK_CONFIDENCE)
+        empty = min((region.confidence for region in found if not region.numbers), default=1.0)
+        if not any(region.numbers for region in found):
+            return _as("refused", "not_a_digit", "", empty)
+        said = [region for region in found if region.numbers]
+        numbers = tuple(number for region in said for number in region.numbers)
+        confidence = float(np.prod([region.confidence for region in said])) * empty
+        known = {"numbers": numbers, "changed": any(region.changed for region in said)}
+        if any(region.unmet for region in said):
+            return _as("refused", "constraint", text_of(numbers), confidence) | known
+        if confidence >= self.min_confidence:
+            return _as("read", None, text_of(numbers), confidence) | known
+        return _as("refused", _why_unsure(said), text_of(numbers), confidence) | known
+
+
+def _as(status: str, reason: str | None, text: str | None, confidence: float | None) -> dict[str, Any]:
+    answer = {"status": status, "reason": reason, "text": text, "confidence": confidence}
+    return answer | {"numbers": ()}
+
+
+def _why_unsure(said: Sequence[Found]) -> str:
+    """Why the least sure region is not surer, in one word."""
+    worst = min(said, key=lambda region: region.confidence)
+    if worst.cut_off:
+        return "cut_off"
+    two = worst.confidence + worst.rival >= _TWO_CANDIDATES and worst.rival >= _RIVAL
+    return "two_candidates" if two else "low_confidence"
 
 
 def in_order(
@@ -234,54 +244,3 @@ def in_order(
     finally:
         for future in running:
             future.cancel()
-
-
-def _name(picture: Picture | Source) -> str:
-    if isinstance(picture, Source):
-        return picture.name
-    return str(picture) if isinstance(picture, str | os.PathLike) else ""
-
-
-def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
-    content = picture.content if isinstance(picture, Source) else picture
-    if isinstance(content, str | os.PathLike):
-        yield from open_pages(Path(content))
-    elif isinstance(content, bytes | bytearray | memoryview):
-        yield from open_pages(bytes(content))
-    else:
-        try:
-            yield None, _grey(content)
-        except PictureError as error:
-            yield None, error
-
-
-def _grey(content: object) -> np.ndarray:
-    if isinstance(content, PictureError):
-        raise content
-    if isinstance(content, np.ndarray):
-        return grey_of_array(content)
-    if isinstance(content, Image.Image):
-        return grey_of_image(content)
-    cause = f"A {type(content).__name__} is no picture."
-    raise PictureError("not_an_image", cause, "Give a path, a file's bytes, an array or a PIL image.")
-
-
-def _found(page: np.ndarray, name: str) -> Page | PictureError:
-    try:
-        return find_page(page)
-    except MemoryError:
-        return PictureError("too_large", f"There is not enough memory for '{name}'.", "Make it smaller.")
-    except Exception as fault:  # a mistake of ours in one picture must not lose the others
-        cause = f"Internal error in '{name}', {type(fault).__name__}: {fault}."
-        return PictureError("internal", cause, "This is a bug; please report it with the picture.")
-
-
-def _why_unsure(shapes: list[Shape], probabilities: np.ndarray) -> str:
-    """Why the least sure shape is not surer, in one word, from the probabilities (N, 10) of all."""
-    ordered = np.sort(probabilities, axis=1)
-    worst = int(np.argmin(ordered[:, -1]))
-    if shapes[worst].cut_off:
-        return "cut_off"
-    runner_up, best = ordered[worst, -2:]
-    two = best + runner_up >= _TWO_CANDIDATES and runner_up >= _RIVAL
-    return "two_candidates" if two else "low_confidence"

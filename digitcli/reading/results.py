@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
 TOP_K = 2
+DEFAULT_MODELS = ("reader", "cnn")  # lines, and digits that stand alone
 Status = Literal["read", "refused", "blank", "error"]
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")  # of a CSV row
 _DECIMALS = 6
@@ -37,19 +37,22 @@ class Digit:
 
 @dataclass(frozen=True)
 class Number:
-    """Digits that stand together; `confidence` is the probability that all of them are right."""
+    """Digits that stand together; `confidence` is the probability that all of them are right.
+
+    `raw` has the marks too where a model reads them; `alternatives` are the next likely strings with their
+    probabilities; `line`, uint8 (40, W), ink 255 on paper 0, is what a line network saw.
+    """
 
     digits: tuple[Digit, ...]
+    confidence: float
+    raw: str
+    alternatives: tuple[tuple[str, float], ...] = ()
+    line: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def text(self) -> str:
         """The digits."""
         return "".join(digit.digit for digit in self.digits)
-
-    @property
-    def confidence(self) -> float:
-        """The probability that the whole number is right."""
-        return math.prod(digit.confidence for digit in self.digits)
 
     @property
     def box(self) -> Box:
@@ -59,23 +62,23 @@ class Number:
         return x, y, right - x, bottom - y
 
     def record(self) -> dict[str, Any]:
-        """The number in a record of the design; marks such as points are not read yet, so `raw` is `text`."""
+        """The number in a record of the design."""
         digits = [
             {
                 "digit": digit.digit,
                 "confidence": _rounded(digit.confidence),
                 "box": list(digit.box),
-                "alternatives": [[other, _rounded(probability)] for other, probability in digit.alternatives],
+                "alternatives": _pairs(digit.alternatives),
             }
             for digit in self.digits
         ]
-        confidence = _rounded(self.confidence)
         return {
             "text": self.text,
-            "raw": self.text,
-            "confidence": confidence,
+            "raw": self.raw,
+            "confidence": _rounded(self.confidence),
             "box": list(self.box),
             "digits": digits,
+            "alternatives": _pairs(self.alternatives),
         }
 
 
@@ -86,8 +89,9 @@ class Reading:
     `status` is `read`; `refused` (not sure enough, `text` is the best guess); `blank` (nothing is written);
     or `error` (`text` is None and `error` says why). `reason` is one word for all but `read`, `page` counts
     from 1 where a file has several, `confidence` is the probability that the whole `text` is right, `model`
-    names the weights. `picture` (grey, float32 (H, W) in [0, 1], upright) and `ink` (what of it was taken for
-    ink) are there only where a reader was asked to keep them.
+    names the weights. `changed` where what was asked of the numbers made another text of it. `picture` (grey,
+    float32 (H, W) in [0, 1], upright) and `ink` (what of it was taken for ink) are there only where a reader
+    was asked to keep them.
     """
 
     file: str
@@ -101,6 +105,14 @@ class Reading:
     error: PictureError | None = None
     picture: np.ndarray | None = field(default=None, repr=False, compare=False)
     ink: np.ndarray | None = field(default=None, repr=False, compare=False)
+    changed: bool = False
+
+    @property
+    def raw(self) -> str | None:
+        """The text with the marks that were read."""
+        if not self.text:
+            return self.text
+        return " ".join(number.raw for number in self.numbers) or self.text
 
     @property
     def digits(self) -> tuple[Digit, ...]:
@@ -116,16 +128,21 @@ class Reading:
             "status": self.status,
             "reason": self.reason,
             "text": self.text,
-            "raw": self.text,
+            "raw": self.raw,
             "confidence": None if self.confidence is None else _rounded(self.confidence),
             "numbers": [number.record() for number in self.numbers],
             "model": self.model,
+            "changed": self.changed,
         }
 
 
 def text_of(numbers: Sequence[Number]) -> str:
     """Numbers that stand apart, joined by one space."""
     return " ".join(number.text for number in numbers)
+
+
+def _pairs(alternatives: Sequence[tuple[str, float]]) -> list[list[str | float]]:
+    return [[other, _rounded(probability)] for other, probability in alternatives]
 
 
 def _rounded(probability: float) -> float:

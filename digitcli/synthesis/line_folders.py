@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitcli.errors import OutputError
+from digitcli.errors import InputError, OutputError
 from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
     from digitcli.synthesis.lines import Line
 
 LABELS, BOXES = "labels.csv", "boxes.json"
+HEADINGS = ["file", "label", "raw"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,55 @@ def write_lines(
     )
 
 
+def is_line_folder(path: Path) -> bool:
+    """Whether a folder holds lines as `write_lines` writes them."""
+    try:
+        with (path / LABELS).open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), []) == HEADINGS
+    except (OSError, ValueError, csv.Error):
+        return False
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """The lines that `write_lines` wrote.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    import cv2
+    import numpy as np
+
+    from digitcli.pictures.line_ink import LINE_HEIGHT_PX
+    from digitcli.synthesis.lines import Line
+
+    remedy = "Write the folder anew with digitcli synthesize --force."
+    lines = []
+    try:
+        boxes = json.loads((folder / BOXES).read_text(encoding="utf-8"))
+        with (folder / LABELS).open(newline="", encoding="utf-8") as file:
+            texts = {row["file"]: row["raw"] for row in csv.DictReader(file)}
+        for name, text in texts.items():
+            content = np.frombuffer((folder / name).read_bytes(), np.uint8)
+            image = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+            if image is None or image.shape[0] != LINE_HEIGHT_PX or len(boxes[name]) != len(text):
+                raise InputError(f"{folder / name} is no line of digitcli synthesize.", remedy)
+            corners = np.array([box[1:] for box in boxes[name]], np.float32).reshape(-1, 4)
+            corners[:, 2:] += corners[:, :2]
+            lines.append(Line(np.asarray(image, np.uint8), text, corners))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, cv2.error) as error:
+        raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
+    return lines
+
+
+def digest_of(lines: list[Line]) -> str:
+    """SHA-256 over every picture and text."""
+    sha256 = hashlib.sha256()
+    for line in lines:
+        sha256.update(line.image.tobytes())
+        sha256.update(line.text.encode() + b"\0")
+    return sha256.hexdigest()
+
+
 def _prepare(folder: Path) -> None:
     """Make the folder; labels of lines that are to be replaced go first."""
     try:
@@ -147,6 +198,6 @@ def _as_boxes(line: Line) -> list[list[str | float]]:
 def _as_labels(texts: dict[str, str]) -> bytes:
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(["file", "label", "raw"])
+    writer.writerow(HEADINGS)
     writer.writerows([name, _digits_of(text), text] for name, text in texts.items())
     return content.getvalue().encode()

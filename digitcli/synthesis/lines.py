@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from digitcli.data.digits import Digits
 from digitcli.errors import InputError
+from digitcli.pictures.line_ink import LINE_HEIGHT_PX, line_ink
 from digitcli.synthesis.allographs import display_writer, invent_writer
-from digitcli.synthesis.glyphs import printed_digits
+from digitcli.synthesis.glyphs import Mask, printed_digits
 from digitcli.synthesis.hands import CANVAS_PX, Hand, draw_print, draw_style
-from digitcli.synthesis.normalising import normalise
-from digitcli.synthesis.paper import HEIGHT_PX, photograph
+from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.scenes import empty_scene, write_scene
 from digitcli.synthesis.strokes import Writer
 from digitcli.synthesis.texts import draw_text
@@ -66,15 +66,20 @@ class LineSynthesizer:
 
     def line(self, random: np.random.Generator) -> Line:
         """A line at random; a generator in the same state gives the same line."""
+        grey, text, boxes = self.photograph(random)
+        return Line(line_ink(grey), text, boxes)
+
+    def photograph(self, random: np.random.Generator) -> tuple[Mask, str, npt.NDArray[np.float32]]:
+        """The same as the camera sees it, dark on light, with its text and boxes."""
         if random.random() < EMPTY_SHARE:
             text, scene = "", empty_scene(random)
         else:
             text = draw_text(random)
             scene = write_scene(random, self._hand(random, text), text)
-        image = normalise(photograph(random, scene.ink, scene.clutter))
+        image = photograph(random, scene.ink, scene.clutter)
         limits = np.tile(np.array(image.shape[::-1], np.float32), 2)
-        boxes = np.clip(scene.boxes * np.float32(HEIGHT_PX / CANVAS_PX), 0, limits)
-        return Line(image, text, boxes.astype(np.float32))
+        boxes = np.clip(scene.boxes * np.float32(LINE_HEIGHT_PX / CANVAS_PX), 0, limits)
+        return image, text, boxes.astype(np.float32)
 
     def _hand(self, random: np.random.Generator, text: str) -> Hand:
         if random.random() < PRINTED_SHARE:

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.pictures.line_ink import LINE_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.hands import CANVAS_PX
 
-HEIGHT_PX = 40  # of a line as networks read it
 MIN_WIDTH_PX = 8
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # noise of each of these blurs is kept
 _POOL_SHAPE = (400, 2600)
@@ -21,13 +21,13 @@ Light = npt.NDArray[np.float32]
 
 def photograph(random: np.random.Generator, ink: Mask, clutter: Mask) -> Mask:
     """A grey picture (40, W) of ink and clutter, both (80, 2 W), on paper that is lighter."""
-    width = max(MIN_WIDTH_PX, round(ink.shape[1] * HEIGHT_PX / CANVAS_PX))
+    width = max(MIN_WIDTH_PX, round(ink.shape[1] * LINE_HEIGHT_PX / CANVAS_PX))
     strokes, marks = _shrunk(ink, width), _shrunk(clutter, width)
     if random.random() < 0.3:  # pencil, or a pen that runs dry
         grain = random.uniform(0.1, 0.45) * np.abs(_noise(random, strokes.shape, int(random.integers(0, 4))))
         strokes = strokes * np.clip(1 - grain, 0, 1)
     dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
-    light = _paper(random, (HEIGHT_PX, width), dark)
+    light = _paper(random, (LINE_HEIGHT_PX, width), dark)
     light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
     light *= 1 - np.float32(dark) * strokes
     return _camera(random, light)
@@ -117,7 +117,7 @@ def _camera(random: np.random.Generator, light: Light) -> Mask:
 
 
 def _shrunk(ink: Mask, width: int) -> Light:
-    small = cv2.resize(ink, (width, HEIGHT_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(ink, (width, LINE_HEIGHT_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
     return small / np.float32(255)
 
 

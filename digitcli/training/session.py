@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from digitcli.checkpoint import MODEL_FILE, Header
 from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.digits import describe_failures
-from digitcli.data.sources import load_dataset
+from digitcli.data.sources import find_dataset, load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.devices import agrees_with_cpu, choose_device, describe_device
 from digitcli.errors import ModelError, UsageError
 from digitcli.registry import create_model, find_architecture, recipe_of
+from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.events import Notice, OnEvent, RunStarted, TrainResult
 from digitcli.training.line_material import WORKERS, LineMaterial
+from digitcli.training.line_sources import ComposedLines, StoredLines
 from digitcli.training.material import Material
 from digitcli.training.optimization import create_average, create_optimizer
 from digitcli.training.run_folder import Saved
@@ -131,20 +133,15 @@ def prepare(
         raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
     if (recipe.loss == "ctc") != (task == "line"):
         raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
-    dataset = load_dataset(config.data)
     torch.manual_seed(config.seed)
     network = create_model(config.arch, **built_with(recipe))
     if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
         cause = f"Architecture '{config.arch}' normalises over the batch."
         raise UsageError(cause, "Take --batch-size 2 or more.")
-    if device.type == "mps" and not agrees_with_cpu(network, device):
+    if device.type == "mps" and not agrees_with_cpu(network, device, task):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
-    material: Material
-    if task == "line":
-        material = LineMaterial(config, recipe, dataset, device, workers=WORKERS if folder else 0)
-    else:
-        material = DigitMaterial(config, recipe, dataset, device)
+    material = _material(config, recipe, task, device, workers=WORKERS if folder else 0)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if saved:
@@ -152,6 +149,16 @@ def prepare(
     session = Session(config, recipe, material, device, folder, on_event, stop_signal)
     _report_start(session, state)
     return session, state
+
+
+def _material(config: TrainConfig, recipe: Recipe, task: str, device: torch.device, workers: int) -> Material:
+    path = find_dataset(config.data)
+    if task == "line" and path is not None and is_line_folder(path):
+        return LineMaterial(StoredLines(path, config.seed), recipe, device, workers)
+    dataset = load_dataset(config.data)
+    if task == "line":
+        return LineMaterial(ComposedLines(dataset, config.strokes, config.seed), recipe, device, workers)
+    return DigitMaterial(config, recipe, dataset, device)
 
 
 def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:

@@ -28,7 +28,7 @@ def reading(
     status: Status = "read",
 ) -> Reading:
     picture = np.ones(shape, np.float32)
-    number = Number((Digit("5", confidence, box),))
+    number = Number((Digit("5", confidence, box),), confidence, "5")
     return Reading(
         file, page, status, None, "5", confidence, (number,), "cnn@1a2b3c4d", picture=picture, ink=picture
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -15,7 +16,7 @@ from digitcli.errors import Interrupted, UsageError
 from digitcli.reading.formats import as_text, format_of
 from digitcli.reading.results import FIELDS, Digit, Number, Reading
 
-NUMBER = Number((Digit("4", 0.5, (1, 2, 3, 4)),))
+NUMBER = Number((Digit("4", 0.5, (1, 2, 3, 4)),), 0.5, "4")
 STRANGE = [
     "ä 二 😀.png",
     'quote".png',
@@ -88,7 +89,11 @@ def test_what_a_spreadsheet_takes_for_a_formula_gets_a_quote(start: str) -> None
 
 def test_digits_numbers_and_standard_input_get_no_quote() -> None:
     assert rows_of("".join(as_text([reading("-")], "csv")))[1][0] == "-"
-    row = rows_of("".join(as_text([reading("a.png", "0042 7")], "csv")))[1]
+    number = Number((Digit("4", 0.5, (1, 2, 3, 4)),), 0.5, "0042")
+    two = dataclasses.replace(
+        reading("a.png", "0042 7"), numbers=(number, dataclasses.replace(number, raw="7"))
+    )
+    row = rows_of("".join(as_text([two], "csv")))[1]
     assert row[4:7] == ["0042 7", "0042 7", "0.5"]
 
 

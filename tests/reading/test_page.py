@@ -20,7 +20,7 @@ def page_of(paper: np.ndarray) -> Page:
 
 
 def shapes_of(paper: np.ndarray) -> list[Shape]:
-    return [shape for number in page_of(paper).numbers for shape in number]
+    return [shape for region in page_of(paper).regions for shape in region.shapes]
 
 
 def boxes_of(paper: np.ndarray) -> list[Box]:
@@ -28,7 +28,7 @@ def boxes_of(paper: np.ndarray) -> list[Box]:
 
 
 def counts_of(paper: np.ndarray) -> list[int]:
-    return [len(number) for number in page_of(paper).numbers]
+    return [len(region.shapes) for region in page_of(paper).regions]
 
 
 def near(found: list[Box], expected: list[Box], tolerance_px: float = 3) -> bool:
@@ -119,7 +119,7 @@ def test_even_wide_spacing_is_one_number() -> None:
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_blank_paper_holds_no_numbers(level: int) -> None:
     page = page_of(np.full((200, 300), level, np.uint8))
-    assert page.numbers == () and page.ink.max() == 0
+    assert page.regions == () and page.ink.max() == 0
 
 
 def test_noise_holds_no_numbers() -> None:
@@ -133,9 +133,9 @@ def test_small_writing_in_a_large_picture_is_looked_at_in_more_pixels() -> None:
     paper[900 : 900 + row.shape[0], 1300 : 1300 + row.shape[1]] = row
     page = page_of(paper)
     assert max(page.ink.shape) > 640
-    found = [shape.box for number in page.numbers for shape in number]
+    found = [shape.box for region in page.regions for shape in region.shapes]
     assert near(found, [(x + 1300, y + 900, w, h) for x, y, w, h in boxes], 5)
-    for shape, digit in zip(page.numbers[0], "402917", strict=True):
+    for shape, digit in zip(page.regions[0].shapes, "402917", strict=True):
         assert distance(shape.views[0], digit_from_grey(drawn(digit, 45, stroke_px=4))) < 20
 
 
@@ -143,7 +143,7 @@ def test_large_writing_is_looked_at_in_few_pixels() -> None:
     paper, boxes = written("46", 1000, stroke_px=80, margin_px=500)
     page = page_of(paper)
     assert max(page.ink.shape) == 640
-    assert near([shape.box for shape in page.numbers[0]], boxes, 2 + 2 * max(paper.shape) / 640)
+    assert near([shape.box for shape in page.regions[0].shapes], boxes, 2 + 2 * max(paper.shape) / 640)
 
 
 @pytest.mark.parametrize("digit", "0123456789")
@@ -291,15 +291,15 @@ def test_printed_paper_alone_is_blank(printed: Callable[[np.ndarray, int], np.nd
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 20_000), (20_000, 1), (3, 5000), (28, 28)])
 def test_pictures_of_any_shape_are_looked_at(shape: tuple[int, int]) -> None:
     for level in (0.0, 0.5, 1.0):
-        assert find_page(np.full(shape, level, np.float32)).numbers == ()
+        assert find_page(np.full(shape, level, np.float32)).regions == ()
     noise = np.random.default_rng(0).random(shape, np.float32)
     halves = np.zeros(shape, np.float32)
     halves[: shape[0] // 2, : shape[1] // 2 + 1] = 1
     for grey in (noise, halves):
         page = find_page(grey)
         assert np.isfinite(page.ink).all() and page.ink.min() >= 0 and page.ink.max() <= 1
-        for number in page.numbers:
-            for found in number:
+        for region in page.regions:
+            for found in region.shapes:
                 x, y, width, height = found.box
                 assert min(x, y) >= 0 and min(width, height) >= 1
                 assert x + width <= shape[1] and y + height <= shape[0]

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from digitcli.errors import PictureError, UsageError
+from digitcli.reading import looking
 from digitcli.reading import reader as reader_module
-from digitcli.reading.page import VIEWS_PX, Page, Shape, find_page
+from digitcli.reading.page import VIEWS_PX, Page, Region, Shape, find_page
 from digitcli.reading.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
 from digitcli.reading.results import Reading
 from digitcli.reading.sources import Source
@@ -24,7 +25,7 @@ PAPER, BOXES = written("3058", stroke_px=12)
 
 @pytest.fixture(scope="module")
 def shipped() -> Reader:
-    return Reader(device="cpu", min_confidence=0.0)
+    return Reader("cnn", device="cpu", min_confidence=0.0)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_drawn_digits_are_read_where_they_are(shipped: Reader) -> None:
     assert reading.confidence == pytest.approx(np.prod([digit.confidence for digit in reading.digits]))
     assert np.abs(np.array([digit.box for digit in reading.digits]) - BOXES).max() <= 3
     assert [number.text for number in reading.numbers] == ["3058"]
-    assert reading.model == shipped.classifier.name and reading.model.startswith("cnn@")
+    assert reading.model == shipped.name and reading.model.startswith("cnn@")
 
 
 def test_numbers_that_stand_apart_are_joined_by_a_space(shipped: Reader) -> None:
@@ -304,12 +305,12 @@ def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
 def test_a_fault_in_one_picture_loses_no_other(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
 ) -> None:
-    def find(grey: np.ndarray) -> Page:
+    def find(grey: np.ndarray, with_lines: bool) -> Page:
         if grey.shape[0] == 77:
             raise fault
-        return find_page(grey)
+        return find_page(grey, with_lines)
 
-    monkeypatch.setattr(reader_module, "find_page", find)
+    monkeypatch.setattr(looking, "find_page", find)
     given = [Source(str(side), encoded(drawn("3", side))) for side in (60, 77, 61, 77, 62)]
     readings = list(softmax(min_confidence=0.0).read_all(given))
     assert [reading.status for reading in readings] == ["read", "error", "read", "error", "read"]
@@ -347,7 +348,8 @@ def test_a_digit_keeps_the_image_that_the_network_saw(
 ) -> None:
     views = np.full((2, 28, 28), 7, np.uint8)
     shape = Shape((1, 2, 3, 4), views, False)
-    monkeypatch.setattr(reader_module, "find_page", lambda grey: Page(((shape,),), grey))
+    page = Page((Region((shape,)),), PAPER)
+    monkeypatch.setattr(looking, "find_page", lambda grey, with_lines: page)
     (digit,) = softmax().read(PAPER).digits
     assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, views[0])
 

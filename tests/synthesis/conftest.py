@@ -8,6 +8,7 @@ import pytest
 
 from digitcli.data.digits import Digits
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.strokes import read_strokes
 
 # An eight-pointed way for every digit will do: nobody reads these.
 POINTS = "100 400\n 180 420\n 260 380\n 300 300\n 250 220\n 180 180\n 220 100\n 300 60\n"
@@ -45,4 +46,6 @@ def from_mnist(digits: Digits) -> LineSynthesizer:
 @pytest.fixture(scope="session")
 def from_strokes(digits: Digits, strokes_file: Path) -> LineSynthesizer:
     """Writes with images and with strokes."""
-    return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]), strokes_file)
+    return LineSynthesizer(
+        Digits(digits.images[:500], digits.labels[:500]), list(read_strokes(strokes_file).values())
+    )

@@ -14,9 +14,9 @@ from digitcli.synthesis.lines import LineSynthesizer
 
 def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:
     random = np.random.default_rng(3)
-    models = synthesizer._models
-    plain = dataclasses.replace(draw_style(random, list(models.strokes)), **style)
-    return write_text(random, Hand(plain, models, random), text)
+    plain = dataclasses.replace(draw_style(random), **style)
+    writer = synthesizer._writers[0] if synthesizer._writers else None
+    return write_text(random, Hand(plain, synthesizer._images, writer, random), text)
 
 
 def test_a_wider_gap_makes_a_wider_line(from_mnist: LineSynthesizer) -> None:
@@ -25,10 +25,10 @@ def test_a_wider_gap_makes_a_wider_line(from_mnist: LineSynthesizer) -> None:
 
 
 def test_a_hand_that_joins_draws_between_its_digits(from_strokes: LineSynthesizer) -> None:
-    style = {"writer": 3, "gap": 0.1}
-    assert write(from_strokes, "0" * 10, joins=True, **style).joins
-    assert not write(from_strokes, "0" * 10, joins=False, **style).joins
-    assert not write(from_strokes, "0,0,0", joins=True, **style).joins
+    assert write(from_strokes, "3" * 10, joins=0.9, gap=0.1).joins
+    assert not write(from_strokes, "3" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
+    assert write(from_strokes, "0" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
+    assert not write(from_strokes, "0,0,0", joins=0.9, zero_joins=0.9, gap=0.1).joins
 
 
 def test_small_zeros_are_smaller(from_mnist: LineSynthesizer) -> None:
@@ -55,7 +55,7 @@ def test_profiles_are_the_first_and_last_ink_of_a_row() -> None:
 
 
 def test_the_pen_sets_the_width_of_strokes_and_of_images(from_mnist: LineSynthesizer) -> None:
-    seven = from_mnist._models.images[7][0]
+    seven = from_mnist._images[7][0]
     shape = np.array([[60, 0], [0, 60]], np.float32)
     stroke = np.array([[0, 0], [0, 50]], np.float32)
     thin, thick = (int((glyph_of_strokes([stroke], pen_px).mask > 100).sum()) for pen_px in (2, 8))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.synthesis.normalising import normalise
+from digitcli.pictures.line_ink import line_ink
 from digitcli.synthesis.paper import photograph, security_pattern
 
 
@@ -43,9 +43,9 @@ def test_normalising_makes_ink_white_and_paper_black(paper: int, pen: int) -> No
     ink = cv2.resize(written(), (150, 40), interpolation=cv2.INTER_AREA) / 255
     light = np.linspace(0.7, 1, 150)
     grey = ((paper - (paper - pen) * ink) * light).astype(np.uint8)
-    image = normalise(grey)
+    image = line_ink(grey)
     assert image[ink > 0.9].mean() > 220 and image[ink == 0].mean() < 40
 
 
 def test_blank_paper_stays_black() -> None:
-    assert normalise(np.full((40, 90), 200, np.uint8)).max() == 0
+    assert line_ink(np.full((40, 90), 200, np.uint8)).max() == 0

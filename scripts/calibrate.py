@@ -1,0 +1,57 @@
+"""How far the confidence of the shipped reader can be trusted, measured on lines it was never trained on.
+
+    python scripts/calibrate.py --strokes pendigits-orig.tra
+
+Composes pictures of MNIST's test digits and of the writers that training holds out, reads them as `digitcli
+predict` does, and writes into the checkpoint from which confidence on how many answers are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from digitcli.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from digitcli.data.mnist import load_mnist
+from digitcli.evaluation.calibration import risk_table
+from digitcli.evaluation.metrics import binned_error
+from digitcli.reading.reader import Reader
+from digitcli.training.line_sources import ComposedLines
+
+SEED = 2026
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strokes", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=5000)
+    arguments = parser.parse_args()
+    source = ComposedLines(load_mnist(), str(arguments.strokes), SEED)
+    synthesizer = source.test_synthesizer()
+    drawn = [synthesizer.photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)]
+    reader = Reader(min_confidence=0.0)
+    readings = list(reader.read_all(grey for grey, _, _ in drawn))
+    texts = ["".join(filter(str.isdecimal, text)) for _, text, _ in drawn]
+    right = [
+        (reading.text or "").replace(" ", "") == text for reading, text in zip(readings, texts, strict=True)
+    ]
+    confidences = [reading.confidence or 0.0 for reading in readings]
+    table = risk_table(confidences, right)
+    error = binned_error(torch.tensor(confidences), torch.tensor(right))
+    print(
+        f"{np.mean(right):.2%} of {len(right)} right, mean confidence {np.mean(confidences):.2%}, ECE {error:.4f}"
+    )
+    for share, confidence in table.items():
+        answered = np.mean(np.array(confidences) >= confidence)
+        print(f"at most {float(share):.1%} wrong from {confidence:.4f} on: {answered:.1%} answered")
+    path = find_checkpoint("reader")
+    header, tensors = read_checkpoint(path)
+    write_checkpoint(path, dataclasses.replace(header, risk=table), tensors)
+
+
+if __name__ == "__main__":
+    main()
