@@ -126,7 +126,7 @@ class LineModel:
             return found
 
 
-def load_line_model(name: str, device: str = "auto") -> LineModel:
+def load_line_model(name: str, device: str = "auto", batch_size: int = LINES_AT_ONCE) -> LineModel:
     """The line model of that name on a device (`auto` takes the fastest).
 
     Raises:
@@ -138,7 +138,8 @@ def load_line_model(name: str, device: str = "auto") -> LineModel:
     network, header = open_model(name)
     if header.task != "line":
         raise ModelError(f"{name} reads single digits, not lines.", "Name a model of the task line.")
-    return LineModel(place_network(network, chosen, header.task), checkpoint_id(name), header, chosen)
+    placed = place_network(network, chosen, header.task)
+    return LineModel(placed, checkpoint_id(name), header, chosen, batch_size)
 
 
 def load_classifier(*names: str, device: str = "auto", batch_size: int = BATCH_SIZE) -> Classifier:

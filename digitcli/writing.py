@@ -55,31 +55,32 @@ def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     with contextlib.ExitStack() as cleanup:
-        with _faults_of(path):
+        with faults_of(path):
             handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
             cleanup.callback(_remove, Path(name))
             file = os.fdopen(handle, "wb")
 
         def write(content: bytes) -> None:
-            with _faults_of(path):
+            with faults_of(path):
                 file.write(content)
 
         try:
             yield write
-            with _faults_of(path):
+            with faults_of(path):
                 file.flush()
                 os.fsync(file.fileno())
         finally:
             with contextlib.suppress(OSError):  # what cannot be flushed was reported already
                 file.close()
-        with _faults_of(path):
+        with faults_of(path):
             Path(name).chmod(0o666 & ~_umask())
             Path(name).replace(target)
             _sync_folder(target.parent)
 
 
 @contextlib.contextmanager
-def _faults_of(path: Path) -> Iterator[None]:
+def faults_of(path: Path) -> Iterator[None]:
+    """Tells whatever the system cannot do with a file as an `OutputError`."""
     try:
         yield
     except OSError as error:

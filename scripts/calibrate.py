@@ -26,6 +26,7 @@ SEED = 2026
 
 
 def main() -> None:
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--count", type=int, default=5000)
@@ -42,9 +43,7 @@ def main() -> None:
     confidences = [reading.confidence or 0.0 for reading in readings]
     table = risk_table(confidences, right)
     error = binned_error(torch.tensor(confidences), torch.tensor(right))
-    print(
-        f"{np.mean(right):.2%} of {len(right)} right, mean confidence {np.mean(confidences):.2%}, ECE {error:.4f}"
-    )
+    print(f"{np.mean(right):.2%} of {len(right)} right, sure by {np.mean(confidences):.2%}, ECE {error:.4f}")
     for share, confidence in table.items():
         answered = np.mean(np.array(confidences) >= confidence)
         print(f"at most {float(share):.1%} wrong from {confidence:.4f} on: {answered:.1%} answered")

@@ -18,6 +18,7 @@ from digitcli.evaluation.parts import Split
 from digitcli.evaluation.saving import check_target, save_result
 
 if TYPE_CHECKING:
+    from digitcli.evaluation.line_report import LineEvaluation
     from digitcli.evaluation.report import EvaluationResult
 
 RESULT = "Result"
@@ -42,7 +43,7 @@ Data = Annotated[
     str | None,
     Option(
         help="mnist (if not given) or another named set; a folder of IDX files, or of pictures in "
-        "sub-folders 0 to 9; .npz; .csv.",
+        "sub-folders 0 to 9; .npz; .csv. For models of lines a folder of digitcli synthesize.",
         autocompletion=complete_dataset,
     ),
 ]
@@ -99,17 +100,18 @@ def evaluate(
     named = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
     given = {"data": data, "split": split, "device": device, "batch_size": batch_size, "worst": worst}
     chosen = {name: value for name, value in given.items() if value is not None}
-    _check(named, data, device, min_accuracy, save, force)
-    result = _run(named, chosen)
+    task = _check(named, data, split, device, min_accuracy, save, force)
+    result = _run_lines(named[0], chosen) if task == "line" else _run(named, chosen)
     try:
         if save:
             save_result(save, result)
     finally:  # a full disk must not take the figures with it
         _show(result, format)
-    if min_accuracy is not None and result.accuracy < min_accuracy:
+    accuracy = result.accuracy
+    if min_accuracy is not None and accuracy < min_accuracy:
         raise QualityError(
-            f"The accuracy {result.accuracy:.6g} is below --min-accuracy {min_accuracy:g}.",
-            "Take another model or train it longer; the confusions above show where it fails.",
+            f"The accuracy {accuracy:.6g} is below --min-accuracy {min_accuracy:g}.",
+            "Take another model or train it longer; the mistakes above show where it fails.",
         )
     if result.unreadable:
         raise PartialInputError(
@@ -121,12 +123,13 @@ def evaluate(
 def _check(
     models: list[str],
     data: str | None,
+    split: str | None,
     device: str | None,
     min_accuracy: float | None,
     save: Path | None,
     force: bool,
-) -> None:
-    """Find every mistake that the arguments alone show, before anything heavy is loaded."""
+) -> str:
+    """Find every mistake that the arguments alone show, before anything heavy is loaded; gives the task."""
     from digitcli.data.sources import find_dataset
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
@@ -139,8 +142,12 @@ def _check(
         check_target(save, force)
     if data is not None:
         find_dataset(data)
-    for model in models:
-        read_header(find_checkpoint(model))
+    tasks = {read_header(find_checkpoint(model)).task for model in models}
+    if "line" in tasks and len(models) > 1:
+        raise UsageError("A model of lines is judged alone.", "Name one model.")
+    if "line" in tasks and split is not None:
+        raise UsageError("Lines have no --split.", "Leave it out.")
+    return tasks.pop()
 
 
 def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
@@ -154,7 +161,20 @@ def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
         return report.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
 
 
-def _show(result: EvaluationResult, format: console.Format) -> None:
+def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
+    with console.err.status("Loading PyTorch"), wait_with_signals():
+        from digitcli.cli.counting_bar import CountingBar
+        from digitcli.cli.evaluation_view import show_event
+        from digitcli.evaluation import line_report
+
+    with CountingBar("lines") as bar:
+        return line_report.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
+
+
+def _show(result: EvaluationResult | LineEvaluation, format: console.Format) -> None:
     from digitcli.cli.evaluation_view import draw_result
 
-    console.show_json(result.record()) if format == "json" else console.show_table(draw_result(result))
+    if format == "json":
+        console.show_json(result.record())
+    else:
+        console.show_table(draw_result(result))

@@ -14,6 +14,7 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.counting_bar import CountingBar
 from digitcli.evaluation.events import DigitsDone, Event, Notice
+from digitcli.evaluation.line_report import LineEvaluation
 from digitcli.evaluation.metrics import ClassScores
 from digitcli.evaluation.report import EvaluationResult
 
@@ -33,13 +34,39 @@ def show_event(event: Event, bar: CountingBar) -> None:
             bar.show(event.done, event.n)
 
 
-def draw_result(result: EvaluationResult) -> Group:
+def draw_result(result: EvaluationResult | LineEvaluation) -> Group:
     """The whole result, as wide as the terminal lets it be."""
+    if isinstance(result, LineEvaluation):
+        return _draw_lines(result)
     tables = [_scores_table(result.per_class), _confusion_table(result.confusion)]
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
     if result.mistakes:
         parts += ["", f"[bold]worst mistakes: {len(result.mistakes)} of {result.wrong:,}[/]", ""]
         parts.append(_mistakes_grid(result))
+    return Group(*parts)
+
+
+def _draw_lines(result: LineEvaluation) -> Group:
+    interval = f"{100 * result.exact_match_low:.2f} to {console.percent(result.exact_match_high)}"
+    figures = {
+        "model": result.model,
+        "data": f"{result.data}, {result.split}: {console.counted(result.n, 'line')}",
+        "exact match": f"{console.percent(result.exact_match)}; 95 % interval {interval}",
+        "character errors": console.percent(result.cer),
+        "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
+        "device": result.device,
+    }
+    parts: list[RenderableType] = [console.pairs(figures)]
+    if result.mistakes:
+        wrong = sum(ours != label for ours, label in zip(result.found, result.labels, strict=True))
+        parts += ["", f"[bold]worst mistakes: {len(result.mistakes)} of {wrong:,}[/]"]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("line", "is", "read as", "sure"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for mistake in result.mistakes:
+            sure = console.percent(mistake.confidence)
+            table.add_row(f"{mistake.index:,}", mistake.label or "-", mistake.found or "-", sure)
+        parts.append(table)
     return Group(*parts)
 
 

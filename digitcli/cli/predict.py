@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -20,6 +20,7 @@ from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.reading.asked import Check, asked_of
 from digitcli.reading.formats import format_of
 from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
+from digitcli.reading.resuming import Resumed, resuming
 from digitcli.reading.sources import STANDARD_INPUT, find_sources, listed_sources, read_list
 from digitcli.writing import check_writable, writing_whole
 
@@ -115,6 +116,14 @@ Output = Annotated[
     Option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
            help="Write to FILE, whole or not at all, instead of standard output; .jsonl, .json or .csv."),
 ]  # fmt: skip
+Resume = Annotated[
+    bool,
+    Option("--resume", help="Keep what is in FILE or FILE.partial and read what is not there yet.",
+           rich_help_panel=OUTPUT),
+]  # fmt: skip
+Jobs = Annotated[
+    int | None, Option("--jobs", "-j", min=1, help="Pictures opened at once; as many as cores if not given.")
+]
 Force = Annotated[bool, Option("--force", help="Replace what is there already.", rich_help_panel=OUTPUT)]
 Format = Annotated[
     PredictFormat | None,
@@ -129,6 +138,7 @@ def predict(
     model: Model = None,
     device: DeviceOption = None,
     batch_size: BatchSize = None,
+    jobs: Jobs = None,
     top_k: TopK = None,
     min_confidence: MinConfidence = None,
     max_error: MaxError = None,
@@ -140,6 +150,7 @@ def predict(
     annotate: Annotate = None,
     show_steps: ShowSteps = False,
     output: Output = None,
+    resume: Resume = False,
     force: Force = False,
     format: Format = None,
 ) -> None:
@@ -154,11 +165,11 @@ def predict(
     form = format or (format_of(output) if output else "table")
     models = model or list(DEFAULT_MODELS)
     _check_inputs(inputs, from_list, null)
-    _check(models, device, min_confidence, max_error, annotate, output, force, form)
+    _check(models, device, min_confidence, max_error, annotate, output, resume, force, form)
     asked = asked_of(length, pattern, range, check, single)
     given = {
         "device": device, "batch_size": batch_size, "min_confidence": min_confidence, "max_error": max_error,
-        "asked": asked, "top_k": top_k,
+        "asked": asked, "top_k": top_k, "jobs": jobs,
     }  # fmt: skip
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with ExitStack() as stack:
@@ -172,13 +183,15 @@ def predict(
             keep_pictures=show_steps or annotate is not None,
             **chosen,
         )
-        write = stack.enter_context(_writer(output))
+        resumed = stack.enter_context(_resumed(output, resume, form))
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
-        readings = reader.read_all(_sources(inputs or [], names, null, annotate))
+        readings = reader.read_all(resumed.left(_sources(inputs or [], names, null, annotate)))
         if annotator:
             readings = annotator.write_all(readings)
-        _show(view.watch(readings), form, view, write)
-        if not sum(view.counts.values()):
+        _show(view.watch(readings), form, view, resumed)
+        if resumed.done:
+            console.show_notice(f"{console.counted(len(resumed.done), 'picture')} had been read before.")
+        elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _conclude(view)
 
@@ -203,6 +216,7 @@ def _check(
     max_error: float | None,
     annotate: Path | None,
     output: Path | None,
+    resume: bool,
     force: bool,
     form: PredictFormat,
 ) -> None:
@@ -217,6 +231,10 @@ def _check(
         )
     if output and form == "table":
         raise UsageError("A table is for looking at.", "Give --format jsonl, json or csv for a file.")
+    if resume and (output is None or form not in ("jsonl", "csv")):
+        raise UsageError("--resume goes on with a file of results.", "Name it with -o, .jsonl or .csv.")
+    if resume and (force or annotate):
+        raise UsageError("--resume keeps what is there.", "Leave --force and --annotate out.")
     if force and not (output or annotate):
         raise UsageError("--force replaces what -o or --annotate would write.", "Leave it out.")
     if device is not None:
@@ -224,7 +242,7 @@ def _check(
     for name in models:
         read_header(find_checkpoint(name))
     if output:
-        check_writable(output, force)
+        check_writable(output, force or resume)
 
 
 def _open_list(stack: ExitStack, name: str) -> BinaryIO:
@@ -253,26 +271,30 @@ def _sources(
 
 
 @contextmanager
-def _writer(output: Path | None) -> Iterator[Callable[[str], None]]:
-    """What takes the text: standard output, or a file that appears whole at the end."""
+def _resumed(output: Path | None, resume: bool, form: PredictFormat) -> Iterator[Resumed]:
+    """What takes the text: standard output, a file that appears whole at the end, or one that grows."""
     if output is None:
-        yield lambda text: print(text, end="")
-        return
-    with writing_whole(output) as write:
-        yield lambda text: write(text.encode(errors="backslashreplace"))
+        yield Resumed(lambda text: print(text, end=""))
+    elif resume:
+        with resuming(output, form) as resumed:  # type: ignore[arg-type]
+            yield resumed
+    else:
+        with writing_whole(output) as write:
+            yield Resumed(lambda text: write(text.encode(errors="backslashreplace")))
 
 
-def _show(
-    readings: Iterator[Reading], form: PredictFormat, view: ReadingView, write: Callable[[str], None]
-) -> None:
+def _show(readings: Iterator[Reading], form: PredictFormat, view: ReadingView, resumed: Resumed) -> None:
     if form == "table":
         for reading in readings:
             view.show_row(reading)
     else:
         from digitcli.reading.formats import as_text
 
-        for piece in as_text(readings, form):
-            write(piece)
+        pieces = as_text(readings, form)
+        if resumed.done and form == "csv":
+            next(pieces)  # the headings are there
+        for piece in pieces:
+            resumed.write(piece)
     if sys.stdout is not None:  # a closed pipe or a full disk counts for more than a bad picture
         sys.stdout.flush()
 
@@ -280,6 +302,8 @@ def _show(
 def _conclude(view: ReadingView) -> None:
     """Say what failed, with the exit code that goes with it."""
     failed, total = view.counts["error"], sum(view.counts.values())
+    if not total:
+        return
     if total == 1 and view.held is not None:
         raise view.held
     if failed == total:

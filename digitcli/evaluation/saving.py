@@ -11,6 +11,7 @@ from digitcli.errors import UsageError
 from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
+    from digitcli.evaluation.line_report import LineEvaluation
     from digitcli.evaluation.report import EvaluationResult
 
 SUFFIXES = (".json", ".csv")
@@ -28,17 +29,30 @@ def check_target(path: Path, force: bool) -> None:
     check_writable(path, force)
 
 
-def save_result(path: Path, result: EvaluationResult) -> None:
-    """Write the figures (.json), or a row an image (.csv), whole or not at all.
+def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
+    """Write the figures (.json), or a row an image or a line (.csv), whole or not at all.
 
     Raises:
         OutputError: it cannot be written; a file that was there before is as it was.
     """
-    write_whole(path, _as_csv(result) if path.suffix.lower() == ".csv" else _as_json(result))
+    from digitcli.evaluation.report import EvaluationResult
+
+    if path.suffix.lower() != ".csv":
+        write_whole(path, _as_json(result))
+    else:
+        content = _as_csv(result) if isinstance(result, EvaluationResult) else _lines_as_csv(result)
+        write_whole(path, content)
 
 
-def _as_json(result: EvaluationResult) -> bytes:
+def _as_json(result: EvaluationResult | LineEvaluation) -> bytes:
     return (json.dumps(result.record(), indent=2) + "\n").encode()
+
+
+def _lines_as_csv(result: LineEvaluation) -> bytes:
+    """`index,label,predicted,confidence`."""
+    rows = zip(result.labels, result.found, result.confidences, strict=True)
+    lines = [f"{index},{label},{found},{sure:.6g}" for index, (label, found, sure) in enumerate(rows)]
+    return ("\n".join(["index,label,predicted,confidence", *lines]) + "\n").encode()
 
 
 def _as_csv(result: EvaluationResult) -> bytes:

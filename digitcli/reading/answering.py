@@ -210,8 +210,11 @@ def _raw(lines: Sequence[LineEvidence], best: str) -> str:
 
 
 def _boxes(region: Region, lines: Sequence[tuple[int, LineEvidence]], best: str) -> list[Box]:
-    """Where each digit of a string is: its shape, or what a line network says."""
-    if len(region.shapes) == len(best):
+    """Where each digit of a string is: its shape, or what a line network says.
+
+    A line that is a whole picture may have as many shapes as digits by chance, specks and points among them.
+    """
+    if len(region.shapes) == len(best) and not region.whole:
         return [shape.box for shape in region.shapes]
     boxes: list[Box] = []
     for view, evidence in lines:

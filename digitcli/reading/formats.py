@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from digitcli.errors import Interrupted, UsageError
 from digitcli.reading.results import FIELDS, Reading
@@ -56,11 +56,11 @@ def _csv(readings: Iterable[Reading]) -> Iterator[str]:
         record = reading.record()
         line = io.StringIO()
         # its own line ends, since with \n alone \r gets no quotes
-        csv.writer(line).writerow([_harmless(record[name]) for name in FIELDS])
+        csv.writer(line).writerow([harmless(record[name]) for name in FIELDS])
         yield line.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _harmless(value: object) -> object:
-    """A file name that a spreadsheet would take for a formula gets a quote before it; `-` alone is none."""
+def harmless(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets a quote before it; `-` alone is none."""
     formula = isinstance(value, str) and value != "-" and value.startswith(_FORMULA_STARTS)
     return f"'{value}" if formula else value

@@ -39,10 +39,13 @@ class Reader:
         Reader().read("image.png").text
 
     `models` are shipped names, checkpoint files or run folders. Those of lines read numbers whose digits may
-    touch, those of digits what stands alone; several are averaged. Answers that are less sure than
-    `min_confidence` are refused; by default the models say how sure is enough, or with `max_error` how sure
-    an answer must be for no larger share of them to be wrong. `asked` is what every number has to meet. `top_k` is how many candidates a digit and a number have, the best included. With
-    `keep_pictures` a reading carries its picture and ink.
+    touch, those of digits what stands alone; several are averaged. `jobs` is how many pictures are opened at
+    once. Answers that are less sure than `min_confidence` are refused; by default the models say how sure is
+    enough, or with `max_error` how sure an answer must be for no larger share of them to be wrong. `asked` is
+    what every number has to meet. `top_k` is how many candidates a digit and a number have, the best
+    included. With `keep_pictures` a reading carries its picture and ink.
+
+    Several threads may read at a time.
 
     Raises:
         UsageError: a value out of range.
@@ -55,6 +58,7 @@ class Reader:
         *models: str,
         device: str = "auto",
         batch_size: int = BATCH_SIZE,
+        jobs: int = THREADS,
         min_confidence: float | None = None,
         max_error: float | None = None,
         asked: Asked | None = None,
@@ -86,7 +90,7 @@ class Reader:
                 *([self.classifier.name] if self.classifier else []),
             ]
         )
-        self.batch_size = batch_size
+        self.batch_size, self.jobs = batch_size, jobs
         self.min_confidence = own if min_confidence is None else min_confidence
         self.asked = asked
         self.top_k = top_k
@@ -119,10 +123,10 @@ class Reader:
         return self._read_all(pictures)
 
     def _read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
-        pool = ThreadPoolExecutor(THREADS)
+        pool = ThreadPoolExecutor(self.jobs)
         waiting: list[Seen] = []
         try:
-            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures):
+            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures, self.jobs + 1):
                 waiting += pages
                 if self._are_enough(waiting):
                     yield from self._answer(waiting)
@@ -225,14 +229,14 @@ def _why_unsure(said: Sequence[Found]) -> str:
 
 
 def in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Given], Result], givens: Iterable[Given]
+    pool: ThreadPoolExecutor, function: Callable[[Given], Result], givens: Iterable[Given], ahead: int
 ) -> Generator[Result]:
-    """The results of a function run by a pool, in order; only a few givens are taken ahead of time."""
+    """The results of a function run by a pool, in order; only so many givens are taken ahead of time."""
     running: deque[Future[Result]] = deque()
     try:
         for given in givens:
             running.append(pool.submit(function, given))
-            if len(running) > THREADS + 1:
+            if len(running) > ahead:
                 yield running.popleft().result()
     except Exception:  # from asking for the next: those before it are in order still
         while running:

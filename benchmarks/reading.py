@@ -1,0 +1,179 @@
+"""Reading real pictures, beside RapidOCR: `python benchmarks/reading.py FOLDER`.
+
+FOLDER holds sets of pictures two levels down, such as `photos/phone_photos`. What a picture says is in the
+`label` of a `labels.csv` beside it; or it is nothing, in a set below `notdigits`; or the first character of
+its name. A picture is right when the digits read are exactly those; the last column is the largest share of
+the pictures, the surest first, of which at most 1 % are wrong.
+
+Each reader reads the whole folder in a process of its own, one after the other, as often as `--repeats`
+says. RapidOCR is measured where `--peer` names a Python in which it is installed:
+
+    python -m venv peer && peer/bin/pip install rapidocr onnxruntime pillow numpy
+    python benchmarks/reading.py FOLDER --peer peer/bin/python
+
+It is made easy for it: pictures are set upright, laid on white, enlarged and padded, and it is told that each
+holds one line, which serves it better than its own detector does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+PEER = """
+import json, logging, sys
+from pathlib import Path
+import numpy
+from PIL import Image, ImageOps
+from rapidocr import RapidOCR
+
+logging.disable(logging.CRITICAL)
+
+def prepared(path):
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    paper = Image.new("RGBA", picture.size, "white")
+    paper.alpha_composite(picture)
+    picture = paper.convert("RGB")
+    picture.thumbnail((1024, 1024))
+    if min(picture.size) < 64:
+        scale = 96 / min(picture.size)
+        picture = picture.resize([int(side * scale) for side in picture.size], Image.BICUBIC)
+    ground = tuple(int(level) for level in numpy.median(numpy.array(picture).reshape(-1, 3), axis=0))
+    return numpy.array(ImageOps.expand(picture, 16, ground))[:, :, ::-1]
+
+engine = RapidOCR()
+for line in sys.stdin:
+    result = engine(prepared(Path(line.rstrip("\\n"))), use_det=False, use_cls=False, use_rec=True)
+    sure = min(map(float, result.scores)) if result.txts else 0.0
+    print(json.dumps({"file": line.rstrip("\\n"), "text": "".join(result.txts or ()), "confidence": sure}))
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was read in a picture, and how sure that is."""
+
+    digits: str
+    confidence: float
+
+
+def main() -> None:
+    """Read the folder with each reader and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--peer", help="a Python in which RapidOCR is installed")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument(
+        "--option", action="append", default=[], help="for digitcli predict, e.g. --option=-mcnn"
+    )
+    parser.add_argument("--wrong", action="store_true", help="list what digitcli reads wrongly")
+    arguments = parser.parse_args()
+    labels = labels_below(arguments.folder)
+    listed = "".join(f"{path}\n" for paths in labels.values() for path in paths)
+    readers = {"digitcli": lambda: ours(listed, arguments.option)}
+    if arguments.peer:
+        readers["RapidOCR"] = lambda: lines_of([arguments.peer, "-c", PEER], listed)
+    seconds: dict[str, list[float]] = {name: [] for name in readers}
+    answers: dict[str, dict[str, Answer]] = {}
+    for _ in range(arguments.repeats):
+        for name, read in readers.items():
+            started = time.perf_counter()
+            answers[name] = {row["file"]: as_answer(row) for row in read()}
+            seconds[name].append(time.perf_counter() - started)
+    print_table(labels, answers)
+    count = sum(map(len, labels.values()))
+    for name, times in seconds.items():
+        spread = f"{min(times):.1f} to {max(times):.1f} s, n = {len(times)}"
+        print(f"{name}: {1000 * statistics.median(times) / count:.1f} ms a picture, whole process ({spread})")
+    if arguments.wrong:
+        print_wrong(labels, answers["digitcli"])
+
+
+def labels_below(folder: Path) -> dict[str, dict[str, str]]:
+    """For each set the digits in each of its pictures."""
+    sets: dict[str, dict[str, str]] = {}
+    for directory in sorted(path for path in folder.glob("*/*") if path.is_dir()):
+        name = str(directory.relative_to(folder))
+        table = directory / "labels.csv"
+        if table.exists():
+            with table.open(newline="") as rows:
+                named = {str(directory / row["file"]): row["label"] for row in csv.DictReader(rows)}
+        else:
+            pictures = [path for path in sorted(directory.iterdir()) if path.suffix.lower() in PICTURES]
+            named = {str(path): "" if name.startswith("notdigits") else path.name[0] for path in pictures}
+        sets[name] = {path: re.sub(r"\D", "", label) for path, label in named.items()}
+    return {name: labels for name, labels in sets.items() if labels}
+
+
+def ours(listed: str, options: list[str]) -> list[dict[str, object]]:
+    """What `digitcli predict` reads, which ends with 4 where single files fail."""
+    command = [sys.executable, "-m", "digitcli", "predict", "--from-list", "-", "--format", "jsonl", *options]
+    return lines_of(command, listed, codes=(0, 4))
+
+
+def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, object]]:
+    """The JSON lines that a program prints."""
+    with tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=errors, text=True)
+        if done.returncode not in codes:
+            errors.seek(0)
+            sys.exit(f"{command[0]} failed: {errors.read()}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def as_answer(row: dict[str, object]) -> Answer:
+    """The digits of a record, and its confidence."""
+    return Answer(re.sub(r"\D", "", str(row.get("text") or "")), float(row.get("confidence") or 0))  # type: ignore[arg-type]
+
+
+def print_table(labels: dict[str, dict[str, str]], answers: dict[str, dict[str, Answer]]) -> None:
+    """A row a set: how many pictures, and for each reader the share that is right and what is answered."""
+    print(f"{'set':32} {'n':>5}" + "".join(f"  {name:>9} {'at 1 %':>7}" for name in answers))
+    for name, of_set in labels.items():
+        cells = ""
+        for given in answers.values():
+            scored = [(given[path].confidence, given[path].digits == label) for path, label in of_set.items()]
+            right = sum(is_right for _, is_right in scored) / len(scored)
+            share = "" if name.startswith("notdigits") else f"{answered(scored):.1%}"
+            cells += f"  {right:9.1%} {share:>7}"
+        print(f"{name:32} {len(of_set):5}{cells}")
+
+
+def answered(scored: list[tuple[float, bool]], limit: float = 0.01) -> float:
+    """The largest share, the surest first, of which at most `limit` are wrong."""
+    best = wrong = 0
+    ordered = sorted(scored, reverse=True)
+    for count, (confidence, is_right) in enumerate(ordered, start=1):
+        wrong += not is_right
+        tied = count < len(ordered) and ordered[count][0] == confidence
+        if not tied and wrong <= limit * count:
+            best = count
+    return best / len(scored)
+
+
+def print_wrong(labels: dict[str, dict[str, str]], answers: dict[str, Answer]) -> None:
+    """Every picture that is not right, the surest first."""
+    wrong = [
+        (answers[path].confidence, path, label, answers[path].digits)
+        for of_set in labels.values()
+        for path, label in of_set.items()
+        if answers[path].digits != label
+    ]
+    for confidence, path, label, digits in sorted(wrong, reverse=True):
+        print(f"{path}: {label or 'nothing'} read as {digits or 'nothing'}, {confidence:.3f}")
+
+
+if __name__ == "__main__":
+    main()
