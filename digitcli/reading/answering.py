@@ -256,7 +256,7 @@ def _parted(number: Number) -> list[Number]:
         dataclasses.replace(
             number,
             digits=part,
-            confidence=math.prod(digit.confidence for digit in part),
+            confidence=max(number.confidence, math.prod(digit.confidence for digit in part)),
             raw="".join(digit.digit for digit in part),
             alternatives=(),
         )

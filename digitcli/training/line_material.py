@@ -63,6 +63,7 @@ class LineMaterial:
             collate_fn=_as_they_are,
             num_workers=self._workers,
             worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # or it would draw from the one that dropout draws from
             **(several if self._workers else {}),
         )
 

@@ -1,0 +1,78 @@
+"""Results go on after an interruption as if there had been none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digitcli.errors import OutputError
+from digitcli.reading.formats import as_text
+from digitcli.reading.results import Reading
+from digitcli.reading.resuming import resuming
+from digitcli.reading.sources import Source
+
+NAMES = ["a.png", "=b,1.png", "c.tif", "c.tif", "d.png"]
+
+
+def readings(names: list[str]) -> list[Reading]:
+    return [Reading(name, None, "read", None, "4", 0.5, (), "cnn@1a2b3c4d") for name in names]
+
+
+def write(path: Path, form: str, names: list[str]) -> list[str]:
+    """Write results as `predict --resume` does; gives the names that were still to be read."""
+    with resuming(path, form) as resumed:  # type: ignore[arg-type]
+        left = [source.name for source in resumed.left(Source(name, Path(name)) for name in names)]
+        pieces = as_text(readings(left), form)  # type: ignore[arg-type]
+        if resumed.done and form == "csv":
+            next(pieces)
+        for piece in pieces:
+            resumed.write(piece)
+    return left
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("cut", [0, 3, 30, -1, -40])
+def test_what_was_cut_off_anywhere_becomes_whole(tmp_path: Path, form: str, cut: int) -> None:
+    whole, path = tmp_path / f"whole.{form}", tmp_path / f"results.{form}"
+    assert write(whole, form, NAMES) == NAMES
+    partial = tmp_path / f"results.{form}.partial"
+    content = whole.read_bytes()
+    partial.write_bytes(content[: cut or len(content)])
+    write(path, form, NAMES)
+    assert path.read_bytes() == content and not partial.exists()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_what_is_new_is_added_to_what_is_finished(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"results.{form}"
+    write(path, form, NAMES[:2])
+    assert write(path, form, NAMES) == NAMES[2:]
+    whole = tmp_path / f"whole.{form}"
+    write(whole, form, NAMES)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_pages_of_the_last_file_are_read_again(tmp_path: Path) -> None:
+    partial = tmp_path / "results.jsonl.partial"
+    partial.write_text("".join(as_text(readings(NAMES[:3]), "jsonl")))
+    assert write(tmp_path / "results.jsonl", "jsonl", NAMES) == ["c.tif", "c.tif", "d.png"]
+
+
+def test_an_error_leaves_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with pytest.raises(ZeroDivisionError), resuming(path, "jsonl") as resumed:
+        resumed.write(json.dumps({"file": "a.png"}) + "\n")
+        raise ZeroDivisionError
+    assert not path.exists()
+    assert json.loads((tmp_path / "results.jsonl.partial").read_text()) == {"file": "a.png"}
+
+
+@pytest.mark.parametrize("content", ["not json\n", '{"no": "file"}\n', "[1]\n"])
+def test_something_else_is_not_written_over(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(content)
+    with pytest.raises(OutputError, match="other than results"), resuming(path, "jsonl"):
+        pass
+    assert path.read_text() == content
