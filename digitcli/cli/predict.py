@@ -108,7 +108,8 @@ Annotate = Annotated[
 ]  # fmt: skip
 ShowSteps = Annotated[
     bool,
-    Option("--show-steps", help="Show the road from the picture to what the network sees.",
+    Option("--show-steps", help="Show the road from the picture to what the networks see; with --annotate "
+           "as a picture too.",
            rich_help_panel=OUTPUT),
 ]  # fmt: skip
 Output = Annotated[
@@ -174,7 +175,7 @@ def predict(
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
-        annotator = _open_annotator(annotate, force) if annotate else None
+        annotator = _open_annotator(annotate, force, show_steps) if annotate else None
         with console.err.status("Loading PyTorch"), wait_with_signals():
             from digitcli.cli.reading_view import ReadingView
             from digitcli.reading.reader import Reader
@@ -255,10 +256,10 @@ def _open_list(stack: ExitStack, name: str) -> BinaryIO:
         raise InputError(cause, "Name a text file with one path a line.") from error
 
 
-def _open_annotator(folder: Path, force: bool) -> Annotator:
+def _open_annotator(folder: Path, force: bool, steps: bool) -> Annotator:
     from digitcli.reading.annotation import Annotator
 
-    return Annotator(folder, force)
+    return Annotator(folder, force, steps)
 
 
 def _sources(

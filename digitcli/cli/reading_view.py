@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 import cv2
@@ -17,7 +17,7 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.drawing import Picture
 from digitcli.errors import PictureError
-from digitcli.reading.results import Digit, Reading
+from digitcli.reading.results import Digit, Number, Reading
 
 NAME_COLUMNS, TEXT_COLUMNS = 36, 16
 DIGIT_COLUMNS, LARGE_DIGIT_COLUMNS, STEP_COLUMNS = 14, 28, 56
@@ -92,7 +92,7 @@ class ReadingView:
             console.out.print(_row("picture", "reads", "sure", style="bold"), soft_wrap=True)
         console.out.print(describe(reading), soft_wrap=True)
         if reading.digits and console.out.is_terminal and total <= DRAWN and not self.steps:
-            console.out.print(draw_digits(reading.digits))
+            console.out.print(draw_numbers(reading.numbers))
 
 
 def describe(reading: Reading) -> Text:
@@ -119,9 +119,32 @@ def _row(name: str, text: str, sure: str, style: str) -> Text:
     return row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {sure:>7}")
 
 
-def draw_digits(digits: tuple[Digit, ...]) -> Columns:
-    """Digits side by side, each above what it may be."""
-    return Columns([_cell(digit) for digit in digits], padding=(0, 2, 1, 0))
+def draw_numbers(numbers: Sequence[Number]) -> Columns:
+    """Lines, and digits that stand alone, each above what it may be."""
+    cells = [
+        cell
+        for number in numbers
+        for cell in ([_cell(digit) for digit in number.digits] if _is_separate(number) else [_line(number)])
+    ]
+    return Columns(cells, padding=(0, 2, 1, 0))
+
+
+def _is_separate(number: Number) -> bool:
+    """Whether every digit was looked at by itself."""
+    return number.line is None or all(digit.image is not None for digit in number.digits)
+
+
+def _line(number: Number) -> Group:
+    """A line as the network saw it, above what it may be."""
+    assert number.line is not None
+    lines: list[RenderableType] = [
+        _fitted(number.line),
+        Text(f"{number.raw} {sureness(number.confidence)}", "bold"),
+    ]
+    lines += [
+        Text(f"{other} {sureness(share)}", "dim") for other, share in number.alternatives if share >= 0.001
+    ]
+    return Group(*lines)
 
 
 def _cell(digit: Digit) -> Group:
@@ -150,9 +173,16 @@ def draw_steps(reading: Reading) -> Group:
     )
     if not reading.digits:
         return Group(road, Text("3  nothing is written here"))
-    digits = Columns([_large_cell(digit) for digit in reading.digits], padding=(0, 2, 1, 0))
-    third = "3  each digit as the network sees it, centred in 28 x 28 pixels (and once more a little smaller)"
-    return Group(road, Text(third), digits)
+    parts: list[RenderableType] = [road]
+    lines = [_line(number) for number in reading.numbers if number.line is not None]
+    if lines:
+        parts += [Text("3  each line as the network of lines sees it, 40 pixels high, and what it says")]
+        parts += [Columns(lines, padding=(0, 2, 1, 0))]
+    digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
+    if digits:
+        parts += [Text(f"{4 if lines else 3}  each digit as the network of digits sees it, 28 x 28 pixels")]
+        parts += [Columns(digits, padding=(0, 2, 1, 0))]
+    return Group(*parts)
 
 
 def _large_cell(digit: Digit) -> Group:

@@ -25,12 +25,14 @@ _BANNER, _PAPER = (30, 30, 40), (255, 255, 255)
 class Annotator:
     """Writes a picture for each reading into a folder, none over another: `photo.jpg` gives `photo.jpg.png`.
 
+    With `steps` it writes the road of each picture too: `photo.jpg.steps.png`.
+
     Raises:
         OutputError: the folder is none, or holds something and `force` is not given.
     """
 
-    def __init__(self, folder: Path, force: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, force: bool = False, steps: bool = False) -> None:
+        self.folder, self.steps = folder, steps
         self._taken: set[str] = set()
         self._again: dict[str, int] = {}
         with self._faults():
@@ -48,7 +50,10 @@ class Annotator:
             with self._faults():
                 self.folder.mkdir(parents=True, exist_ok=True)
             if reading.picture is not None:
-                write_whole(self.folder / self._name(reading), annotate(reading))
+                path = self.folder / self._name(reading)
+                write_whole(path, annotate(reading))
+                if self.steps:
+                    write_whole(path.with_suffix(".steps.png"), draw_road(reading))
             yield reading
 
     @contextlib.contextmanager
@@ -86,6 +91,40 @@ def annotate(reading: Reading) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
+
+
+def draw_road(reading: Reading) -> bytes:
+    """The bytes of a PNG: from the picture to its ink, its lines and their strings, from top to bottom."""
+    assert reading.picture is not None and reading.ink is not None, "the reader was not asked to keep them"
+    picture, _ = _canvas(reading.picture)
+    ink, _ = _canvas(reading.ink)
+    steps = [("the picture, upright and grey", picture), ("the ink found in it", ink)]
+    steps += [
+        (f"{number.raw}  {100 * number.confidence:.1f} %", _enlarged(number.line))
+        for number in reading.numbers
+        if number.line is not None
+    ]
+    steps += [
+        (f"{digit.digit}  {100 * digit.confidence:.1f} %", _enlarged(digit.image))
+        for digit in reading.digits
+        if digit.image is not None
+    ]
+    font = ImageFont.load_default(20)
+    width = max(*(image.width for _, image in steps), *(round(font.getlength(text)) for text, _ in steps))
+    page = Image.new("RGB", (width + 20, sum(image.height + 44 for _, image in steps) + 10), _PAPER)
+    draw, y = ImageDraw.Draw(page), 8
+    for text, image in steps:
+        draw.text((10, y), text, _BANNER, font)
+        page.paste(image, (10, y + 28))
+        y += image.height + 44
+    stream = io.BytesIO()
+    page.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _enlarged(pixels: np.ndarray) -> Image.Image:
+    """What a network sees, uint8 (H, W), three times as large."""
+    return Image.fromarray(np.kron(pixels, np.ones((3, 3), np.uint8))).convert("RGB")
 
 
 def _canvas(picture: np.ndarray) -> tuple[Image.Image, float]:

@@ -27,7 +27,7 @@ from digitcli.reading.page import Region, Shape
 from digitcli.reading.results import Digit, Number
 
 SEARCHED = 12  # strings are followed while a line is decoded
-DIGIT_WEIGHT = 0.5  # of the digit networks about a shape that stands alone; the rest is that of line networks
+DIGIT_WEIGHT = 0.5  # of the digit networks about shapes that stand apart; the rest is that of line networks
 NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers,
 UNUSUAL_GAP = 2.0  # if they are this many times as wide as the usual one
 _NEVER = -1e9  # the logarithm of no probability at all
@@ -82,7 +82,7 @@ def read_region(
     """What is written in a region.
 
     `lines` are the numbers of its views and what was seen in them; `digits` (N, 10) are the probabilities of
-    its shapes, of which there is one where there are lines too.
+    its shapes, where all of them stand apart.
     """
     strings = _strings([evidence for _, evidence in lines], digits, ANY_DIGITS)
     best = _best(strings)
@@ -112,17 +112,21 @@ def read_region(
 def _strings(lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar) -> Strings:
     """The likeliest strings, over all networks and views.
 
-    Digit networks take a digit for granted: they have their say in which one it is, where it is one.
+    Digit networks take digits for granted: they have their say in which ones there are, but not in whether
+    there are any, nor in whether a lone shape is one digit.
     """
     found = _of_lines(lines, grammar) if lines else {}
     if digits is None:
         return found or {"": 0.0}
-    weight, of_one = 1.0, 1.0
-    if lines:
-        weight, of_one = DIGIT_WEIGHT, sum(found[text] for text in found if len(text) == 1)
-        found = {text: share * (1 - weight if len(text) == 1 else 1) for text, share in found.items()}
-    for text, log_probability in beam_search(_as_columns(digits), grammar, SEARCHED):
-        found[text] = found.get(text, 0.0) + weight * of_one * math.exp(log_probability)
+    theirs = beam_search(_as_columns(digits), grammar, SEARCHED)
+    if not lines:
+        return {text: math.exp(log_probability) for text, log_probability in theirs} or {"": 0.0}
+    said = [text for text in found if text and (len(digits) > 1 or len(text) == 1)]
+    share = DIGIT_WEIGHT * sum(found[text] for text in said)
+    for text in said:
+        found[text] *= 1 - DIGIT_WEIGHT
+    for text, log_probability in theirs:
+        found[text] = found.get(text, 0.0) + share * math.exp(log_probability)
     return found or {"": 0.0}
 
 
@@ -171,9 +175,8 @@ def _number(
     top_k: int,
 ) -> Number:
     rivals = sorted((text for text in strings if text and text != best), key=lambda text: -strings[text])
-    lone = region.shapes[0].views[0] if len(region.shapes) == 1 and len(region.shapes[0].views) else None
     images = [shape.views[0] if len(shape.views) else None for shape in region.shapes]
-    seen = images if len(images) == len(best) else [lone if len(best) == 1 else None] * len(best)
+    seen = images if len(images) == len(best) else [None] * len(best)
     digits = []
     for digit, box, image, share in zip(best, boxes, seen, shares, strict=True):
         others = sorted((other for other in share.items() if other[0] != digit), key=lambda other: -other[1])

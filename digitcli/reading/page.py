@@ -73,8 +73,8 @@ def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
         return Page((Region(shapes, view_whole(grey), whole=True),), pieces.ink)
     regions = []
     for number in (number for line in lines for number in _split_at_gaps(boxes, line)):
-        lone = len(number) == 1 and boxes[number[0], 2] <= _WIDEST_DIGIT * boxes[number[0], 3]
-        views = lone or not with_lines
+        separate = bool((boxes[number, 2] <= _WIDEST_DIGIT * boxes[number, 3]).all())
+        views = separate or not with_lines
         shapes = tuple(_shape(pieces, groups[index], grey.shape, views) for index in number)
         seen = view_line(grey, pieces.ink, [shape.box for shape in shapes]) if with_lines else ()
         regions.append(Region(shapes, seen))
