@@ -173,6 +173,26 @@ def predict(
         "asked": asked, "top_k": top_k, "jobs": jobs,
     }  # fmt: skip
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    view = _read(
+        inputs or [], from_list, null, models, chosen, annotate, show_steps, output, resume, force, form
+    )
+    _conclude(view)
+
+
+def _read(
+    inputs: list[str],
+    from_list: str | None,
+    null: bool,
+    models: list[str],
+    chosen: dict[str, Any],
+    annotate: Path | None,
+    show_steps: bool,
+    output: Path | None,
+    resume: bool,
+    force: bool,
+    form: PredictFormat,
+) -> ReadingView:
+    """Load torch only now; read, show and write everything."""
     with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
         annotator = _open_annotator(annotate, force, show_steps) if annotate else None
@@ -186,7 +206,9 @@ def predict(
         )
         resumed = stack.enter_context(_resumed(output, resume, form))
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
-        readings = reader.read_all(resumed.left(_sources(inputs or [], names, null, annotate)))
+        if names is None and STANDARD_INPUT not in inputs:
+            view.count_ahead(resumed.left(_sources(inputs, None, null, annotate)))
+        readings = reader.read_all(resumed.left(_sources(inputs, names, null, annotate)))
         if annotator:
             readings = annotator.write_all(readings)
         _show(view.watch(readings), form, view, resumed)
@@ -194,7 +216,7 @@ def predict(
             console.show_notice(f"{console.counted(len(resumed.done), 'picture')} had been read before.")
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
-    _conclude(view)
+    return view
 
 
 def _check_inputs(inputs: list[str] | None, from_list: str | None, null: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Thread
 from types import TracebackType
 
 import cv2
@@ -39,10 +40,20 @@ class ReadingView:
         self.table = table
         self.steps = steps
         self.counts: Counter[str] = Counter()
+        self.files, self.files_in_all = 0, 0  # the latter is 0 until all are counted
         self.held: PictureError | None = None
         self.started = self.updated = time.monotonic()
         busy = console.err.is_interactive and (to_file or not console.out.is_terminal)
         self.status = console.err.status("Reading") if busy else None
+
+    def count_ahead(self, files: Iterable[object]) -> None:
+        """Count what is to be read while it is being read, so that the time left can be told."""
+
+        def count() -> None:
+            self.files_in_all = sum(1 for _ in files)
+
+        if self.status:
+            Thread(target=count, daemon=True).start()
 
     def __enter__(self) -> ReadingView:
         if self.status:
@@ -63,12 +74,13 @@ class ReadingView:
         for reading in readings:
             self._release()
             self.counts[reading.status] += 1
+            self.files += reading.page in (None, 1)
             self.held = reading.error
             if self.steps and reading.picture is not None:
                 (console.out if self.table else console.err).print(draw_steps(reading))
             if self.status and time.monotonic() - self.updated > UPDATE_SECONDS:
                 self.updated = time.monotonic()
-                self.status.update(self.summary())
+                self.status.update(self.summary() + self._left())
             yield reading
 
     def _release(self) -> None:
@@ -84,6 +96,12 @@ class ReadingView:
             f"{self.counts[status]:,} {word}" for status, word in named.items() if self.counts[status]
         )
         return f"{total:,} pictures in {console.duration(seconds)}: {parts} ({total / seconds:,.0f} a second)"
+
+    def _left(self) -> str:
+        if self.files_in_all <= self.files:
+            return ""
+        left = (time.monotonic() - self.started) * (self.files_in_all / self.files - 1)
+        return f", {self.files_in_all:,} in all, {console.duration(left)} left"
 
     def show_row(self, reading: Reading) -> None:
         """One picture: what it reads, how surely, and its digits as the network saw them."""
