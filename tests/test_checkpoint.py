@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from digitcli import checkpoint
 from digitcli.checkpoint import Header, find_checkpoint, read_checkpoint, read_header, write_checkpoint
+from digitcli.config import Recipe
 from digitcli.errors import ModelError, OutputError
 from digitcli.registry import recipe_of
 
@@ -194,7 +195,7 @@ def test_a_name_that_no_file_can_have_is_a_model_error(name: str) -> None:
 def test_shipped_weights_are_seed_0_of_their_recipe(name: str) -> None:
     header = read_header(checkpoint.shipped_models()[name])
     assert header.seed == 0
-    assert header.recipe == dataclasses.asdict(recipe_of(header.architecture))
+    assert Recipe(**header.recipe) == recipe_of(header.architecture)
 
 
 def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ SEARCHED = 12  # strings are followed while a line is decoded
 DIGIT_WEIGHT = 0.5  # of the digit networks about shapes that stand apart; the rest is that of line networks
 NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers,
 UNUSUAL_GAP = 2.0  # if they are this many times as wide as the usual one
+_LEAST = 1e-12  # probability of a digit
 _NEVER = -1e9  # the logarithm of no probability at all
 _UNLIKELY = 0.01  # what was asked for has at least this probability, or the picture says something else
 
@@ -118,7 +119,7 @@ def _strings(lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: 
     found = _of_lines(lines, grammar) if lines else {}
     if digits is None:
         return found or {"": 0.0}
-    theirs = beam_search(_as_columns(digits), grammar, SEARCHED)
+    theirs = beam_search(_as_columns(digits), grammar, SEARCHED, _LEAST / 2)
     if not lines:
         return {text: math.exp(log_probability) for text, log_probability in theirs} or {"": 0.0}
     said = [text for text in found if text and (len(digits) > 1 or len(text) == 1)]
@@ -153,7 +154,7 @@ def _best(strings: Strings) -> str:
 def _as_columns(digits: np.ndarray) -> np.ndarray:
     """Probabilities (N, 10) of digits side by side as columns (2 N - 1, 11), blanks between them."""
     columns = np.full((2 * len(digits) - 1, len(DIGITS) + 1), _NEVER)
-    columns[::2, :-1] = np.log(np.maximum(digits, 1e-12))
+    columns[::2, :-1] = np.log(np.maximum(digits, _LEAST))
     columns[1::2, -1] = 0
     return columns
 

@@ -20,7 +20,8 @@ from tests.conftest import Run, modules_loaded_by
 from tests.pictures.drawing import drawn, encoded
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
-NUMBER = ["text", "raw", "confidence", "box", "digits"]
+RECORD += ["changed"]
+NUMBER = ["text", "raw", "confidence", "box", "digits", "alternatives"]
 DIGIT = ["digit", "confidence", "box", "alternatives"]
 ROW = ["file", "page", "status", "reason", "text", "raw", "confidence", "model"]
 BLANK = np.full((200, 200), 255, np.uint8)
@@ -68,8 +69,9 @@ def test_json_lines_are_the_records_of_the_design_one_an_input_in_order(
     for record in found:
         assert list(record) == RECORD
         assert (record["schema"], record["page"], record["raw"]) == (1, None, record["text"])
-        name, digest = record["model"].split("@")
-        assert name == "cnn" and len(digest) == 8 and int(digest, 16) >= 0
+        named = [model.split("@") for model in record["model"].split("+")]
+        assert [name for name, _ in named] == ["reader", "cnn"]
+        assert all(len(digest) == 8 and int(digest, 16) >= 0 for _, digest in named)
         assert (record["confidence"] is None) == (record["status"] == "error")
         assert record["confidence"] is None or 0 <= record["confidence"] <= 1
         assert bool(record["numbers"]) == (record["status"] == "read")
@@ -206,7 +208,7 @@ def test_top_k_counts_the_best_candidate_too(predict: Run) -> None:
 
 
 def test_several_models_are_averaged_under_both_names(predict: Run) -> None:
-    (one,) = records(predict(put("4.png", "4"), "--format", "jsonl"))
+    (one,) = records(predict(put("4.png", "4"), "-m", "cnn", "--format", "jsonl"))
     (both,) = records(predict("4.png", "-m", "cnn", "--model", "cnn", "--format", "jsonl"))
     assert both["model"] == f"{one['model']}+{one['model']}"
     assert both["text"] == "4" and both["confidence"] == pytest.approx(one["confidence"], abs=1e-3)
@@ -262,15 +264,17 @@ def test_a_folder_that_holds_something_is_annotated_into_by_force_alone(predict:
 
 
 def test_the_steps_are_shown_beside_the_table_and_never_in_the_data(predict: Run) -> None:
-    put("57.png", "57")
-    table = predict("57.png", "--show-steps")
-    assert [f"\n{step}  " in f"\n{table.stdout}" or f" {step}  " in table.stdout for step in "123"] == [
-        True
-    ] * 3
-    assert "200 pixels" in table.stdout and "█" in table.stdout and "28 x 28" in table.stdout
+    put("57.png", "57"), put("4.png", "4")
+    for name, steps in (("57.png", "123"), ("4.png", "1234")):
+        shown = predict(name, "--show-steps").stdout
+        assert all(f"\n{step}  " in f"\n{shown}" or f" {step}  " in shown for step in steps), shown
+        assert "200 pixels" in shown and "█" in shown and "40 pixels high" in shown
+        assert ("28 x 28" in shown) == (name == "4.png")
     data = predict("57.png", "--show-steps", "--format", "jsonl")
     assert read(data) == [("57.png", "57")]
-    assert "28 x 28" in data.stderr and data.returncode == 0
+    assert "40 pixels high" in data.stderr and data.returncode == 0
+    assert predict("57.png", "--show-steps", "--annotate", "out").returncode == 0
+    assert names_in("out") == ["57.png.png", "57.png.steps.png"]
 
 
 def test_the_steps_of_a_strip_can_still_be_looked_at(predict: Run) -> None:
@@ -307,3 +311,53 @@ def test_pictures_are_taken_as_they_are_needed() -> None:
 def test_any_number_of_pictures_gives_as_many_readings(count: int) -> None:
     readings = Reader(device="cpu").read_all(drawn("25"[index % 2]) for index in range(count))
     assert [reading.text for reading in readings] == ["25"[index % 2] for index in range(count)]
+
+
+def test_what_is_asked_of_numbers_is_read_and_said_where_it_changes_them(predict: Run) -> None:
+    put("57.png", "57")
+    plain = ("57.png", "--format", "jsonl", "--min-confidence", "0")
+    (free,), (met,) = records(predict(*plain)), records(predict(*plain, "--length", "2", "--range", "50-60"))
+    assert free["text"] == met["text"] == "57" and not met["changed"]
+    (unmet,) = records(predict(*plain, "--length", "9"))
+    assert (unmet["status"], unmet["reason"], unmet["text"]) == ("refused", "constraint", "57")
+    (single,) = records(predict(*plain, "--single"))
+    assert single["changed"] or single["reason"] == "constraint"
+    (luhn,) = records(predict(*plain, "--check", "luhn"))
+    assert luhn["changed"] or luhn["reason"] == "constraint"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--length", "long"),
+        ("--length", "2", "--single"),
+        ("--pattern", "("),
+        ("--range", "9-1"),
+        ("--max-error", "0"),
+        ("--max-error", "0.1", "--min-confidence", "0.9"),
+        ("--resume",),
+        ("--resume", "-o", "out.json"),
+        ("--resume", "-o", "out.csv", "--force"),
+        ("--resume", "-o", "out.csv", "--annotate", "out"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_a_usage_error(predict: Run, options: tuple[str, ...]) -> None:
+    put("5.png")
+    done = predict("5.png", *options)
+    assert done.returncode == 2 and done.stderr.startswith("Error: "), done.stderr
+    assert names_in() == ["5.png"]
+
+
+def test_an_interrupted_folder_goes_on_where_it_stopped(predict: Run) -> None:
+    for number in range(4):
+        put(f"scans/{number}.png", "2457"[number])
+    whole = predict("scans", "--format", "jsonl").stdout
+    Path("out.jsonl.partial").write_text("".join(whole.splitlines(keepends=True)[:3]))
+    done = predict("scans", "-o", "out.jsonl", "--resume")
+    assert done.returncode == 0 and "2 pictures had been read before" in done.stderr
+    lines = Path("out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == list("2457")
+    again = predict("scans", "-o", "out.jsonl", "--resume")
+    assert again.returncode == 0 and "4 pictures had been read before" in again.stderr
+    assert names_in() == ["out.jsonl", "scans"]

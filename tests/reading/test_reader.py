@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -416,3 +418,31 @@ def test_pictures_that_are_kept_do_not_wait_for_many(
     readings = reader.read_all(asked.append(1) or PAPER for _ in range(PAGES_AT_ONCE))
     next(readings)
     assert len(asked) <= THREADS + 4
+
+
+def test_several_threads_read_as_one(shipped: Reader) -> None:
+    papers = [written(text, stroke_px=12)[0] for text in ("3058", "24", "7", "605")] * 3
+    expected = [shipped.read(paper).text for paper in papers]
+    with ThreadPoolExecutor(4) as pool:
+        assert [reading.text for reading in pool.map(shipped.read, papers)] == expected
+
+
+def test_lines_and_digits_are_read_together() -> None:
+    reader = Reader(device="cpu")
+    assert reader.name.startswith("reader@") and "+cnn@" in reader.name
+    strip, _ = written("3058", gap=0.1)
+    for text, paper in (("3058", PAPER), ("3058", strip), ("7", drawn("7"))):
+        reading = reader.read(paper)
+        assert (reading.text, reading.status) == (text, "read")
+        assert all(number.line is not None for number in reading.numbers)
+
+
+def test_what_is_no_digit_is_refused_without_a_guess() -> None:
+    reader = Reader(device="cpu")
+    star = np.full((120, 200), 255, np.uint8)
+    for angle in np.linspace(0, np.pi, 9):
+        x, y = 45 * np.cos(angle), 45 * np.sin(angle)
+        cv2.line(star, (int(100 - x), int(60 - y)), (int(100 + x), int(60 + y)), 0, 2)
+    reading = reader.read(star)
+    assert (reading.status, reading.reason, reading.text) == ("refused", "not_a_digit", "")
+    assert reading.numbers == () and reading.confidence is not None and reading.confidence > 0.5
