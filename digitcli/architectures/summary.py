@@ -49,18 +49,28 @@ def summarise(network: nn.Module, task: str = "digit") -> Summary:
     counter = FlopCounterMode(display=False)
     try:
         with torch.inference_mode(), counter:
-            network.eval()(torch.zeros(INPUT_SHAPE[task]))
+            _Whole(network.eval())(torch.zeros(INPUT_SHAPE[task]))
     finally:
         network.train(was_training)
         for handle in handles:
             handle.remove()
     macs = {path: sum(counts.values()) // 2 for path, counts in counter.get_flop_counts().items()}
-    root = type(network).__name__
     layers = tuple(
-        Layer(name, type(layer).__name__, shape, _count(layer), macs.get(f"{root}.{name}", 0))
+        Layer(name, type(layer).__name__, shape, _count(layer), macs.get(f"_Whole.network.{name}", 0))
         for name, layer, shape in calls
     )
     return Summary(layers, _count(network), macs.get("Global", 0))
+
+
+class _Whole(nn.Module):
+    """Runs every layer, those too that only `locate` uses."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        return getattr(self.network, "locate", self.network)(images)
 
 
 def _count(network: nn.Module) -> int:

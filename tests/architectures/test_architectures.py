@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from digitcli.architectures.summary import INPUT_SHAPE, summarise
+from digitcli.inference import infer_lines
 from digitcli.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
 
 NAMES = [row.name for row in ARCHITECTURES]
 DIGIT_NAMES = [row.name for row in ARCHITECTURES if row.task == "digit"]
+LINE_NAMES = [row.name for row in ARCHITECTURES if row.task == "line"]
 
 
 @pytest.mark.parametrize("name", DIGIT_NAMES)
@@ -25,7 +28,9 @@ def test_gives_ten_finite_logits_an_image(name: str) -> None:
 def test_every_parameter_learns(name: str) -> None:
     torch.manual_seed(0)
     network = create_model(name)
-    network(torch.rand(8, *INPUT_SHAPE[find_architecture(name).task][1:])).logsumexp(-1).sum().backward()
+    images = torch.rand(8, *INPUT_SHAPE[find_architecture(name).task][1:])
+    outputs = network.locate(images) if hasattr(network, "locate") else (network(images),)
+    sum(output.logsumexp(-1).sum() for output in outputs).backward()
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
 
@@ -48,6 +53,27 @@ def test_overfits_a_few_digits(name: str) -> None:
         torch.nn.functional.cross_entropy(network(images), labels).backward()
         optimizer.step()
     assert (network.eval()(images).argmax(-1) == labels).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("name", LINE_NAMES)
+def test_lines_of_any_width_give_columns_of_finite_logits(name: str) -> None:
+    network = create_model(name).eval()
+    for width in (8, 200, 404):
+        logits, distances = network.locate(torch.rand(2, 1, 40, width))
+        assert logits.shape == (2, width // 4, 16) and distances.shape == (2, width // 4, 4)
+        assert logits.isfinite().all() and distances.isfinite().all()
+        assert network(torch.zeros(1, 1, 40, width)).shape == (1, width // 4, 16)
+
+
+@pytest.mark.parametrize("name", LINE_NAMES)
+def test_one_line_is_answered_as_in_company(name: str) -> None:
+    network = create_model(name).eval()
+    random = np.random.default_rng(0)
+    lines = [random.integers(0, 255, (40, width), np.uint8) for width in (90, 93, 200, 40)]
+    for line, together in zip(lines, infer_lines(network, lines), strict=True):
+        (alone,) = infer_lines(network, [line])
+        assert together.logits.shape == (-(-line.shape[1] // 4), 16)
+        np.testing.assert_allclose(together.logits, alone.logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
