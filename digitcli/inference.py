@@ -82,10 +82,12 @@ class Classifier:
 
 @dataclass(frozen=True)
 class LineAnswer:
-    """Of a line of T columns the logits (T, A + 1) and the `distances` (T, 4), see `Reader.locate`."""
+    """Of a line of T columns the logits (T, A + 1) and the `distances` (T, 4), see `Reader.locate`, where the
+    network tells them.
+    """
 
     logits: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float32]
+    distances: npt.NDArray[np.float32] | None = None
 
 
 class LineModel:
@@ -121,7 +123,8 @@ class LineModel:
                     raise
                 self.batch_size = max(1, self.batch_size // 2)
                 continue
-            if not all(np.isfinite(answer.logits).all() for answer in found):
+            numbers = [part for answer in found for part in (answer.logits, answer.distances)]
+            if not all(np.isfinite(part).all() for part in numbers if part is not None):
                 raise ModelError(f"{self.name} answers with what is no number.", "Fetch or train it again.")
             return found
 
@@ -300,14 +303,24 @@ def infer_lines(
                 images = np.zeros((len(part), lines[part[0]].shape[0], width), np.uint8)
                 for image, index in zip(images, part, strict=True):
                     image[:, : lines[index].shape[1]] = lines[index]
-                found = network.locate(as_input(torch.from_numpy(images).to(device)))  # type: ignore[operator]
-                logits, distances = (values.float().cpu().numpy() for values in found)
+                logits, distances = _columns(network, as_input(torch.from_numpy(images).to(device)))
                 for row, index in enumerate(part):
                     columns = -(-lines[index].shape[1] * logits.shape[1] // width)
-                    answers[index] = LineAnswer(logits[row, :columns], distances[row, :columns])
+                    places = None if distances is None else distances[row, :columns]
+                    answers[index] = LineAnswer(logits[row, :columns], places)
     finally:
         network.train(was_training)
     return [answer for answer in answers if answer is not None]
+
+
+def _columns(
+    network: nn.Module, images: Tensor
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Logits (N, T, A + 1) of lines (N, 1, H, W), and distances (N, T, 4) from a network that tells them."""
+    if not hasattr(network, "locate"):
+        return network(images).float().cpu().numpy(), None
+    logits, distances = network.locate(images)  # type: ignore[operator]
+    return logits.float().cpu().numpy(), distances.float().cpu().numpy()
 
 
 def as_input(images: Tensor) -> Tensor:

@@ -213,9 +213,10 @@ def _read(
             readings = annotator.write_all(readings)
         _show(view.watch(readings), form, view, resumed)
         if resumed.done:
-            console.show_notice(f"{console.counted(len(resumed.done), 'picture')} had been read before.")
+            console.show_notice(f"{console.counted(resumed.done.total(), 'picture')} had been read before.")
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
+    view.read_before = resumed.done.total()
     return view
 
 
@@ -327,9 +328,9 @@ def _conclude(view: ReadingView) -> None:
     failed, total = view.counts["error"], sum(view.counts.values())
     if not total:
         return
-    if total == 1 and view.held is not None:
+    if total == 1 and view.held is not None and not view.read_before:
         raise view.held
-    if failed == total:
+    if failed == total and not view.read_before:
         raise InputError(f"None of the {total} pictures could be read.", "The causes are named above.")
     if failed:
         raise PartialInputError(

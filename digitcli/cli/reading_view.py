@@ -40,6 +40,7 @@ class ReadingView:
         self.table = table
         self.steps = steps
         self.counts: Counter[str] = Counter()
+        self.read_before = 0  # pictures whose results a run goes on with
         self.files, self.files_in_all = 0, 0  # the latter is 0 until all are counted
         self.held: PictureError | None = None
         self.started = self.updated = time.monotonic()

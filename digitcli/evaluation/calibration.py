@@ -55,8 +55,11 @@ def risk_table(confidences: Sequence[float], right: Sequence[bool]) -> dict[str,
 def least_confidence(max_error: float, risk: Mapping[str, float]) -> float:
     """How sure an answer must be for no more than a share of them to be wrong, by a risk table.
 
-    Without an entry for it the confidence is taken at its word.
+    Without a table the confidence is taken at its word; an error below all that the table lists is met by
+    no answer.
     """
+    if not risk:
+        return 1 - max_error
     listed = {float(error): confidence for error, confidence in risk.items()}
     usable = [error for error in listed if error <= max_error]
-    return listed[max(usable)] if usable else 1 - max_error
+    return listed[max(usable)] if usable else 1.0

@@ -18,6 +18,7 @@ from digitcli.writing import write_whole
 
 _NAME_BYTES = 180  # of the picture's name; a disk takes 255
 _LARGEST_SIDE_PX, _SMALLEST_SIDE_PX = 1600, 480
+_MOST_DRAWN = 12  # lines and digits in the picture of a road
 _SURE, _DOUBTFUL, _UNSURE = (0, 130, 60), (190, 110, 0), (200, 30, 30)
 _BANNER, _PAPER = (30, 30, 40), (255, 255, 255)
 
@@ -101,12 +102,12 @@ def draw_road(reading: Reading) -> bytes:
     steps = [("the picture, upright and grey", picture), ("the ink found in it", ink)]
     steps += [
         (f"{number.raw}  {100 * number.confidence:.1f} %", _enlarged(number.line))
-        for number in reading.numbers
+        for number in reading.numbers[:_MOST_DRAWN]
         if number.line is not None
     ]
     steps += [
         (f"{digit.digit}  {100 * digit.confidence:.1f} %", _enlarged(digit.image))
-        for digit in reading.digits
+        for digit in reading.digits[:_MOST_DRAWN]
         if digit.image is not None
     ]
     font = ImageFont.load_default(20)
@@ -123,7 +124,8 @@ def draw_road(reading: Reading) -> bytes:
 
 
 def _enlarged(pixels: np.ndarray) -> Image.Image:
-    """What a network sees, uint8 (H, W), three times as large."""
+    """What a network sees, uint8 (H, W), three times as large; of a long line its beginning."""
+    pixels = pixels[:, : _LARGEST_SIDE_PX // 3]
     return Image.fromarray(np.kron(pixels, np.ones((3, 3), np.uint8))).convert("RGB")
 
 

@@ -10,51 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitcli.architectures.reader import BOX_SCALE_PX, COLUMN_PX
-from digitcli.decoding import (
-    ANY_DIGITS,
-    DIGITS,
-    Grammar,
-    align,
-    beam_search,
-    best_path,
-    digit_columns,
-    log_softmax,
-)
-from digitcli.inference import LineAnswer
+from digitcli.decoding import ANY_DIGITS, DIGITS, align, best_path
 from digitcli.pictures.shapes import Box
 from digitcli.reading.asked import Asked
 from digitcli.reading.page import Region, Shape
 from digitcli.reading.results import Digit, Number
+from digitcli.reading.strings import LineEvidence, Strings, given, likeliest, likely_strings, shares_at
 
-SEARCHED = 12  # strings are followed while a line is decoded
-DIGIT_WEIGHT = 0.5  # of the digit networks about shapes that stand apart; the rest is that of line networks
 NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers,
-UNUSUAL_GAP = 2.0  # if they are this many times as wide as the usual one
-_LEAST = 1e-12  # probability of a digit
-_NEVER = -1e9  # the logarithm of no probability at all
-_UNLIKELY = 0.01  # what was asked for has at least this probability, or the picture says something else
+UNUSUAL_GAP = 2.0  # if they are this many times as wide as the narrow ones
+_UNLIKELY = 1e-6  # what was asked for is at least this likely, or the picture says something else
 
-Strings = dict[str, float]  # with their probabilities
-
-
-@dataclass(frozen=True)
-class LineEvidence:
-    """What a line network saw in a view of a region: log-probabilities (T, 11), and marks too (T, A + 1)."""
-
-    columns: np.ndarray
-    with_marks: np.ndarray
-    alphabet: str
-    distances: np.ndarray
-
-    @classmethod
-    def of(cls, answer: LineAnswer, alphabet: str, temperature: float) -> LineEvidence:
-        """From a network's answer, calibrated."""
-        return cls(
-            digit_columns(answer.logits, alphabet, temperature),
-            log_softmax(answer.logits, temperature),
-            alphabet,
-            answer.distances,
-        )
+Lines = Sequence[tuple[int, LineEvidence]]  # the number of a view, and what was seen in it
 
 
 @dataclass(frozen=True)
@@ -74,101 +41,59 @@ class Found:
 
 
 def read_region(
-    region: Region,
-    lines: Sequence[tuple[int, LineEvidence]],
-    digits: np.ndarray | None,
-    asked: Asked | None,
-    top_k: int,
+    region: Region, lines: Lines, digits: np.ndarray | None, asked: Asked | None, top_k: int
 ) -> Found:
     """What is written in a region.
 
-    `lines` are the numbers of its views and what was seen in them; `digits` (N, 10) are the probabilities of
-    its shapes, where all of them stand apart.
+    `lines` are what line networks saw in its views; `digits` (N, 10) are the probabilities of its shapes,
+    where all of them stand apart. What is `asked` holds for each number of a region.
     """
-    strings = _strings([evidence for _, evidence in lines], digits, ANY_DIGITS)
-    best = _best(strings)
-    if not best or asked is None or asked.accepts(best):
-        changed, unmet = False, False
-        if asked is not None and best:
-            strings = _given(strings, asked)
-    else:
-        meeting = _strings([evidence for _, evidence in lines], digits, asked)
-        if sum(meeting.values()) < _UNLIKELY:
-            changed, unmet = False, True
-        else:
-            strings, changed, unmet = _given(meeting, asked), True, False
-            best = _best(strings)
+    seen = [evidence for _, evidence in lines]
+    strings, said = likely_strings(seen, digits, ANY_DIGITS)
+    best = likeliest(strings)
     if not best:
-        return Found((), strings[best])
-    placed = _boxes(region, lines, best)
+        return Found((), strings.get("", 0.0))
     exact = digits if asked is None and not lines else None
-    shares = [_shares(strings, best, place, exact) for place in range(len(best))]
-    number = _number(region, lines, strings, best, placed, shares, top_k)
-    parts = _parted(number) if region.whole else [number]
+    found = _found(region, lines, strings, best, exact, top_k)
+    if asked is None:
+        return found
+    if len(found.numbers) > 1 and all(asked.accepts(number.text) for number in found.numbers):
+        return found
+    changed = not asked.accepts(best)
+    if changed:
+        strings, _ = likely_strings(seen, digits, asked, said)
+        if sum(strings.values()) < _UNLIKELY:
+            return dataclasses.replace(found, unmet=True)
+    strings = given(strings, asked)
+    best = max(strings, key=lambda text: strings[text])
+    return dataclasses.replace(_found(region, lines, strings, best, None, top_k, one=True), changed=changed)
+
+
+def _found(
+    region: Region,
+    lines: Lines,
+    strings: Strings,
+    best: str,
+    exact: np.ndarray | None,
+    top_k: int,
+    one: bool = False,
+) -> Found:
+    """A string as numbers, or as `one`; `exact` (N, 10) are the probabilities of its digits where known."""
+    boxes = _boxes(region, lines, best)
+    if exact is None:
+        shares = [shares_at(strings, best, place) for place in range(len(best))]
+    else:
+        shares = [dict(zip(DIGITS, row, strict=True)) for row in exact.tolist()]
+    number = _number(region, lines, strings, best, boxes, shares, top_k)
+    parts = _parted(number) if region.whole and not one else [number]
     rival = max((probability for text, probability in strings.items() if text != best), default=0.0)
     cut_off = len(region.shapes) == 1 and region.shapes[0].cut_off
-    return Found(tuple(parts), number.confidence, rival, cut_off, changed, unmet)
-
-
-def _strings(lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar) -> Strings:
-    """The likeliest strings, over all networks and views.
-
-    Digit networks take digits for granted: they have their say in which ones there are, but not in whether
-    there are any, nor in whether a lone shape is one digit.
-    """
-    found = _of_lines(lines, grammar) if lines else {}
-    if digits is None:
-        return found or {"": 0.0}
-    theirs = beam_search(_as_columns(digits), grammar, SEARCHED, _LEAST / 2)
-    if not lines:
-        return {text: math.exp(log_probability) for text, log_probability in theirs} or {"": 0.0}
-    said = [text for text in found if text and (len(digits) > 1 or len(text) == 1)]
-    share = DIGIT_WEIGHT * sum(found[text] for text in said)
-    for text in said:
-        found[text] *= 1 - DIGIT_WEIGHT
-    for text, log_probability in theirs:
-        found[text] = found.get(text, 0.0) + share * math.exp(log_probability)
-    return found or {"": 0.0}
-
-
-def _of_lines(lines: Sequence[LineEvidence], grammar: Grammar) -> Strings:
-    """The mean over all views of a line, where a view that shows nothing does not count against another."""
-    found: Strings = {}
-    for evidence in lines:
-        for text, log_probability in beam_search(evidence.columns, grammar, SEARCHED):
-            found[text] = found.get(text, 0.0) + math.exp(log_probability)
-    empty = [math.exp(float(evidence.columns[:, -1].sum())) for evidence in lines]
-    written = len(lines) - sum(empty)
-    found = {text: share * (1 - min(empty)) / max(written, 1e-9) for text, share in found.items() if text}
-    return found | ({"": min(empty)} if grammar.accepts("") else {})
-
-
-def _best(strings: Strings) -> str:
-    """The likeliest string; nothing only where that is likelier than all else together."""
-    written = [text for text in strings if text]
-    if not written or strings.get("", 0.0) > 0.5:
-        return ""
-    return max(written, key=lambda text: strings[text])
-
-
-def _as_columns(digits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, 10) of digits side by side as columns (2 N - 1, 11), blanks between them."""
-    columns = np.full((2 * len(digits) - 1, len(DIGITS) + 1), _NEVER)
-    columns[::2, :-1] = np.log(np.maximum(digits, _LEAST))
-    columns[1::2, -1] = 0
-    return columns
-
-
-def _given(strings: Strings, asked: Asked) -> Strings:
-    """Strings that are as asked for, with their probabilities given that one of them is right."""
-    meeting = {text: probability for text, probability in strings.items() if asked.accepts(text)}
-    total = sum(meeting.values())
-    return {text: probability / total for text, probability in meeting.items()} if total else {"": 0.0}
+    return Found(tuple(parts), number.confidence, rival, cut_off)
 
 
 def _number(
     region: Region,
-    lines: Sequence[tuple[int, LineEvidence]],
+    lines: Lines,
     strings: Strings,
     best: str,
     boxes: Sequence[Box],
@@ -185,35 +110,22 @@ def _number(
     return Number(
         tuple(digits),
         confidence=min(1.0, strings[best]),
-        raw=_raw([evidence for _, evidence in lines], best),
+        raw=_raw(lines, best),
         alternatives=tuple((text, strings[text]) for text in rivals[: top_k - 1]),
         line=region.views[0].image if region.views else None,
     )
 
 
-def _shares(strings: Strings, best: str, place: int, exact: np.ndarray | None) -> dict[str, float]:
-    """The probability of each digit at a place: what is known exactly of separate digits, (N, 10), or the
-    sum over the strings that are as long as the best one.
-    """
-    if exact is not None:
-        return dict(zip(DIGITS, exact[place].tolist(), strict=True))
-    shares: dict[str, float] = {}
-    for text, probability in strings.items():
-        if len(text) == len(best):
-            shares[text[place]] = shares.get(text[place], 0.0) + probability
-    return shares
-
-
-def _raw(lines: Sequence[LineEvidence], best: str) -> str:
+def _raw(lines: Lines, best: str) -> str:
     """The string with its marks, from the first view that shows its digits; without any the digits alone."""
-    for evidence in lines:
+    for _, evidence in lines:
         raw = best_path(evidence.with_marks, evidence.alphabet)
         if "".join(character for character in raw if character.isdecimal()) == best:
             return raw
     return best
 
 
-def _boxes(region: Region, lines: Sequence[tuple[int, LineEvidence]], best: str) -> list[Box]:
+def _boxes(region: Region, lines: Lines, best: str) -> list[Box]:
     """Where each digit of a string is: its shape, or what a line network says.
 
     A line that is a whole picture may have as many shapes as digits by chance, specks and points among them.
@@ -223,7 +135,7 @@ def _boxes(region: Region, lines: Sequence[tuple[int, LineEvidence]], best: str)
     boxes: list[Box] = []
     for view, evidence in lines:
         places = align(evidence.columns, best)
-        if len(places) == len(best):
+        if evidence.distances is not None and len(places) == len(best):
             boxes = [_box(region, view, evidence.distances[place], place) for place in places]
             break
     return boxes or [_around(region.shapes)] * len(best)
@@ -246,23 +158,34 @@ def _around(shapes: Sequence[Shape]) -> Box:
 
 
 def _parted(number: Number) -> list[Number]:
-    """A line cut into numbers where the gap between two digits is wide for their height."""
+    """A line cut into numbers where the gap between two digits is wide for their height, and no mark in it."""
     boxes = np.array([digit.box for digit in number.digits])
     gaps = boxes[1:, 0] - (boxes[:-1, 0] + boxes[:-1, 2])
     if not len(gaps):
         return [number]
-    least = max(NUMBER_GAP * float(np.median(boxes[:, 3])), UNUSUAL_GAP * float(np.median(gaps)))
-    cuts = [0, *(np.flatnonzero(gaps > least) + 1).tolist(), len(boxes)]
-    if len(cuts) == 2 or number.raw != number.text:
+    least = NUMBER_GAP * float(np.median(boxes[:, 3]))
+    if len(gaps) > 1:
+        least = max(least, UNUSUAL_GAP * float(np.quantile(gaps, 0.25, method="lower")))
+    places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
+    cuts = [0, *(np.flatnonzero((gaps > least) & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
+    if len(cuts) == 2:
         return [number]
-    parts = [number.digits[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
     return [
         dataclasses.replace(
             number,
-            digits=part,
-            confidence=max(number.confidence, math.prod(digit.confidence for digit in part)),
-            raw="".join(digit.digit for digit in part),
+            digits=number.digits[start:end],
+            confidence=max(
+                number.confidence, math.prod(digit.confidence for digit in number.digits[start:end])
+            ),
+            raw=_part(number.raw, start, end),
             alternatives=(),
         )
-        for part in parts
+        for start, end in zip(cuts, cuts[1:], strict=False)
     ]
+
+
+def _part(raw: str, start: int, end: int) -> str:
+    """Of a text with marks that from one digit on up to another, and the marks that follow."""
+    starts = [place for place, character in enumerate(raw) if character.isdecimal()]
+    first = 0 if start == 0 else starts[start]
+    return raw[first : starts[end] if end < len(starts) else len(raw)]

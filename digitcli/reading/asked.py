@@ -12,6 +12,7 @@ import regex
 from digitcli.errors import UsageError
 
 Check = Literal["luhn", "mod97", "ean"]
+MATCH_SECONDS = 0.5
 EAN_LENGTHS = (8, 12, 13, 14)  # GTIN-8, UPC-A, EAN-13, GTIN-14
 
 
@@ -34,7 +35,7 @@ class Asked:
             return False
         if self.values and int(text or 0) > self.values[1]:
             return False
-        return self.pattern is None or self.pattern.fullmatch(text, partial=True) is not None
+        return self.pattern is None or _matches(self.pattern, text, partial=True)
 
     def accepts(self, text: str) -> bool:
         """Whether a number is as asked for."""
@@ -44,7 +45,7 @@ class Asked:
             return False
         if self.values and int(text) < self.values[0]:
             return False
-        if self.pattern and not self.pattern.fullmatch(text):
+        if self.pattern and not _matches(self.pattern, text):
             return False
         return self.check is None or CHECKS[self.check](text)
 
@@ -59,6 +60,14 @@ class Asked:
                 return int(text or 0) % 97
             case None:
                 return len(text) if self.lengths or self.pattern else None
+
+
+def _matches(pattern: regex.Pattern[str], text: str, partial: bool = False) -> bool:
+    """Whether it matches, or the beginning of a match; one that takes too long to tell does not."""
+    try:
+        return pattern.fullmatch(text, partial=partial, timeout=MATCH_SECONDS) is not None
+    except TimeoutError:
+        return False
 
 
 def asked_of(
@@ -102,7 +111,7 @@ def _compiled(pattern: str | None) -> regex.Pattern[str] | None:
         return None
     try:
         return regex.compile(pattern, regex.ASCII)
-    except regex.error as error:
+    except (regex.error, ValueError, KeyError, RecursionError, OverflowError) as error:
         raise UsageError(
             f"--pattern '{pattern}' is no regular expression: {error}.", "Give one such as '\\d{5}'."
         ) from error

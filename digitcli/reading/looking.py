@@ -92,5 +92,10 @@ def _found(page: np.ndarray, name: str, with_lines: bool) -> Page | PictureError
     except MemoryError:
         return PictureError("too_large", f"There is not enough memory for '{name}'.", "Make it smaller.")
     except Exception as fault:  # a mistake of ours in one picture must not lose the others
-        cause = f"Internal error in '{name}', {type(fault).__name__}: {fault}."
-        return PictureError("internal", cause, "This is a bug; please report it with the picture.")
+        return internal(name, fault)
+
+
+def internal(name: str, fault: Exception) -> PictureError:
+    """What is said where a picture meets a mistake of ours."""
+    cause = f"Internal error in '{name}', {type(fault).__name__}: {fault}."
+    return PictureError("internal", cause, "This is a bug; please report it with the picture.")

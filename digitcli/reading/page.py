@@ -90,6 +90,10 @@ def _filling(boxes: np.ndarray, lines: list[list[int]], height_px: int) -> list[
     if len(filling) != 1:
         return []
     line = filling[0]
+    top, bottom = boxes[line, 1].min(), (boxes[line, 1] + boxes[line, 3]).max()
+    middles = boxes[:, 1] + boxes[:, 3] / 2
+    if ((middles < top) | (middles > bottom)).any():
+        return []
     _, _, width, height = boxes[line[0]]
     return line if len(line) > 1 or width > _WIDEST_DIGIT * height else []
 

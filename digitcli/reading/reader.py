@@ -15,12 +15,13 @@ from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.errors import PictureError, UsageError
 from digitcli.evaluation.calibration import least_confidence
 from digitcli.inference import Classifier, load_classifier, load_line_model
-from digitcli.reading.answering import Found, LineEvidence, read_region
+from digitcli.reading.answering import Found, read_region
 from digitcli.reading.asked import Asked
-from digitcli.reading.looking import Picture, Seen, look
+from digitcli.reading.looking import Picture, Seen, internal, look
 from digitcli.reading.page import VIEWS_PX, Region
 from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, Reading, text_of
 from digitcli.reading.sources import Source
+from digitcli.reading.strings import LineEvidence
 
 THREADS = min(8, os.cpu_count() or 1)
 PAGES_AT_ONCE = 32  # are read by the networks together
@@ -29,6 +30,7 @@ BATCH_SIZE = 256
 BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two texts together this likely, and the second no less than this
 
+Evidence = tuple[list[tuple[int, LineEvidence]], np.ndarray | None]  # of lines and of digits, in a region
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -83,7 +85,8 @@ class Reader:
         thresholds = [header.refusal_threshold for header in headers]
         own = max((threshold for threshold in thresholds if threshold is not None), default=MIN_CONFIDENCE)
         if max_error is not None:
-            own = least_confidence(max_error, headers[0].risk)
+            calibrated = set(names) == set(DEFAULT_MODELS)  # the table was measured with both
+            own = least_confidence(max_error, headers[0].risk if calibrated else {})
         self.name = "+".join(
             [
                 *(model.name for model in self.line_models),
@@ -151,13 +154,8 @@ class Reader:
         """The readings of some pages, whose regions go through the networks together."""
         regions = [region for seen in pages for region in seen.regions]
         lines, digits = self._lines(regions), self._digits(regions)
-        found = iter(
-            [
-                read_region(region, evidence, probabilities, self.asked, self.top_k)
-                for region, evidence, probabilities in zip(regions, lines, digits, strict=True)
-            ]
-        )
-        return [self._reading(seen, [next(found) for _ in seen.regions]) for seen in pages]
+        evidence = iter(zip(lines, digits, strict=True))
+        return [self._reading(seen, [next(evidence) for _ in seen.regions]) for seen in pages]
 
     def _lines(self, regions: list[Region]) -> list[list[tuple[int, LineEvidence]]]:
         """What each line network makes of each view of each region, with the number of the view."""
@@ -184,23 +182,31 @@ class Reader:
         parts = np.split(means, np.cumsum(counts)[:-1])
         return [part if len(part) else None for part in parts]
 
-    def _reading(self, seen: Seen, found: Sequence[Found]) -> Reading:
-        """One page's reading, from what its regions say."""
-        answer = self._error(seen) or self._decided(found)
+    def _reading(self, seen: Seen, evidence: Sequence[Evidence]) -> Reading:
+        """One page's reading, from what the networks made of its regions."""
+        try:
+            answer = self._error(seen.found) or self._decided(
+                [
+                    read_region(region, lines, digits, self.asked, self.top_k)
+                    for region, (lines, digits) in zip(seen.regions, evidence, strict=True)
+                ]
+            )
+        except Exception as fault:  # a mistake of ours in one picture must not lose the others
+            answer = self._error(internal(seen.file, fault))
         return Reading(
             file=seen.file, page=seen.page, model=self.name, picture=seen.picture, ink=seen.ink, **answer
         )
 
-    def _error(self, seen: Seen) -> dict[str, Any]:
-        if not isinstance(seen.found, PictureError):
+    def _error(self, found: object) -> dict[str, Any]:
+        if not isinstance(found, PictureError):
             return {}
-        return _as("error", seen.found.reason, None, None) | {"error": seen.found}
+        return _as("error", found.reason, None, None) | {"error": found}
 
     def _decided(self, found: Sequence[Found]) -> dict[str, Any]:
         """Status, reason, text and confidence of a page, and its numbers."""
         if not found:
             return _as("blank", "blank", "", BLANK_CONFIDENCE)
-        empty = min((region.confidence for region in found if not region.numbers), default=1.0)
+        empty = float(np.prod([region.confidence for region in found if not region.numbers]))
         if not any(region.numbers for region in found):
             return _as("refused", "not_a_digit", "", empty)
         said = [region for region in found if region.numbers]

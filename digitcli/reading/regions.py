@@ -17,32 +17,39 @@ MARGINS = (0.2, 0.35)  # above and below a line, in heights of its digits, in ea
 SIDE_MARGIN = 1.5  # times as much at the left and the right
 HEIGHTS_PX = (40, 36)  # of each view of a picture that is one line from top to bottom
 FAINTEST = 0.04  # of white: where shapes were found, something is written, however faint
-LEAST_TURN, MOST_TURN = math.radians(1.5), math.radians(20)
+LEAST_SLOPE, MOST_SLOPE = 0.026, 0.36  # 1.5 and 20 degrees
 MIN_WIDTH_PX, MAX_WIDTH_PX = 8, 4000
 
 
 @dataclass(frozen=True)
 class LineView:
-    """A line, uint8 (40, W), ink 255 on paper 0; `to_page` (2, 3) takes its points to the page's."""
+    """A line, uint8 (40, W), ink 255 on paper 0; `to_page` (2, 3) takes its points to those of the page,
+    which is `page_size` wide and high.
+    """
 
     image: np.ndarray
     to_page: np.ndarray
+    page_size: tuple[int, int]
 
     def box_on_page(self, x0: float, y0: float, x1: float, y1: float) -> Box:
-        """The upright box around one in the view: x, y, width, height in pixels of the page."""
+        """The upright box around one in the view: x, y, width, height in pixels of the page, within it."""
         corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_page.T
+        corners = np.clip(corners, 0, self.page_size)
         (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        left, top = min(left, self.page_size[0] - 1), min(top, self.page_size[1] - 1)
         return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
 
-    def enlarged(self, by: np.ndarray) -> LineView:
-        """The same on a page that is so many times as wide and as high."""
-        return LineView(self.image, by[:, None] * self.to_page)
+    def enlarged(self, page_size: tuple[int, int]) -> LineView:
+        """The same on a page of another size."""
+        by = np.array(page_size) / self.page_size
+        return LineView(self.image, by[:, None] * self.to_page, page_size)
 
 
 def view_whole(grey: np.ndarray) -> tuple[LineView, ...]:
     """A picture, float32 (H, W) in [0, 1], that is one line from top to bottom."""
     height, width = grey.shape
-    return tuple(_view(grey, (0.0, 0.0, width, height), 0.0, height_px) for height_px in HEIGHTS_PX)
+    place = _Place(0.0, 0.0, float(width), float(height))
+    return tuple(_view(grey, place, height_px) for height_px in HEIGHTS_PX)
 
 
 def view_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[LineView, ...]:
@@ -55,67 +62,73 @@ def view_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[
     on_page = np.array(boxes, np.float64)
     return (
         _view_boxes(grey, on_page, MARGINS[0]),
-        _view_boxes(1 - ink, on_page * shrink, MARGINS[1]).enlarged(1 / shrink[:2]),
+        _view_boxes(1 - ink, on_page * shrink, MARGINS[1]).enlarged((grey.shape[1], grey.shape[0])),
     )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a line is on a page: its ends, and its first and last row in the middle between them; `angle` is
+    that by which it slopes down, in radians.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    angle: float = 0.0
 
 
 def _view_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float) -> LineView:
     """A line of boxes (N, 4) with a margin around it, in heights of its digits."""
     x, y, width, height = boxes.T
-    angle = _slope(x + width / 2, y + height / 2, float(np.median(height)))
     digit_px = max(float(np.median(height)), float(height.max()) / 1.5)
-    top, bottom = float(y.min()), float((y + height).max())
-    if angle:
-        middle = float((y + height / 2).mean())
-        top, bottom = middle - digit_px / 2, middle + digit_px / 2
     above, beside = margin * digit_px, SIDE_MARGIN * margin * digit_px
-    left, right = float(x.min()) - beside, float((x + width).max()) + beside
-    return _view(picture, (left, top - above, right, bottom + above), angle, LINE_HEIGHT_PX)
+    left = max(0.0, float(x.min()) - beside)
+    right = min(float(picture.shape[1]), float((x + width).max()) + beside)
+    slope, start = _slope(x + width / 2, y + height / 2, float(np.median(height)))
+    if slope:
+        middle, reach = start + slope * (left + right) / 2, digit_px / 2 + above
+        place = _Place(left, middle - reach, right, middle + reach, math.atan(slope))
+    else:
+        top = max(0.0, float(y.min()) - above)
+        place = _Place(left, top, right, min(float(len(picture)), float((y + height).max()) + above))
+    return _view(picture, place, LINE_HEIGHT_PX)
 
 
-def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> float:
-    """The angle in radians by which a line of middles (N,) slopes down; 0 for a straight or a short one."""
-    if len(x) < 3 or np.ptp(x) < 3 * height_px:
-        return 0.0
-    angle = math.atan(float(np.polyfit(x, y, 1)[0]))
-    return angle if LEAST_TURN < abs(angle) < MOST_TURN else 0.0
+def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float]:
+    """Rows a column by which a line of middles (N,) slopes down, and its row at column 0.
 
-
-def _view(
-    grey: np.ndarray, place: tuple[float, float, float, float], angle: float, height_px: int
-) -> LineView:
-    """The part of a page within left, top, right, bottom, turned about its middle, at a height of so many
-    pixels in the middle of the 40.
+    The slope is 0 for a line that is straight, or short.
     """
-    left, top, right, bottom = _within(place, grey.shape, angle)
-    scale = height_px / (bottom - top)
-    spread = abs(math.sin(angle)) * (right - left) / 2  # rows that a sloping line takes beside its own
-    x0, y0 = max(0, math.floor(left)), max(0, math.floor(top - spread))
-    part = grey[y0 : math.ceil(bottom + spread), x0 : math.ceil(right)]
+    if len(x) < 3 or np.ptp(x) < 3 * height_px:
+        return 0.0, float(y.mean())
+    slope, start = np.polyfit(x, y, 1)
+    return (float(slope), float(start)) if LEAST_SLOPE < abs(slope) < MOST_SLOPE else (0.0, float(y.mean()))
+
+
+def _view(picture: np.ndarray, place: _Place, height_px: int) -> LineView:
+    """A place set upright, so many pixels high in the middle of the 40."""
+    high = max(place.bottom - place.top, 1.0)
+    spread = abs(math.tan(place.angle)) * (place.right - place.left) / 2  # rows a sloping line takes more
+    x0, y0 = max(0, math.floor(place.left)), max(0, math.floor(place.top - spread))
+    part = picture[y0 : math.ceil(place.top + high + spread), x0 : math.ceil(place.right)]
+    scale = height_px / high
     width_px = min(MAX_WIDTH_PX, max(MIN_WIDTH_PX, round(part.shape[1] * scale)))
-    size = (width_px, max(height_px, round(part.shape[0] * scale)) if angle else height_px)
+    size = (width_px, max(1, round(part.shape[0] * scale)) if place.angle else height_px)
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    to_part = np.array([[part.shape[1] / size[0], 0, x0], [0, part.shape[0] / size[1], y0]])
-    if angle:
-        turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), math.degrees(angle), 1)
-        turn[1, 2] -= (size[1] - height_px) / 2
+    across, down = part.shape[1] / size[0], part.shape[0] / size[1]
+    to_page = np.array([[across, 0, x0], [0, down, y0]])
+    if place.angle:
+        centre = size[0] / 2, (place.top + high / 2 - y0) / down
+        turn = cv2.getRotationMatrix2D(centre, math.degrees(place.angle), 1)
+        turn[1, 2] += height_px / 2 - centre[1]
         small = cv2.warpAffine(small, turn, (size[0], height_px), borderMode=cv2.BORDER_REPLICATE)
-        to_part = to_part @ np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
+        to_page = to_page @ np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
     if ink_is_light(small):
         small = 1 - small
     ink = line_ink(np.asarray(255 * small, np.float32), FAINTEST)
     above = (LINE_HEIGHT_PX - len(ink)) // 2
     ink = np.pad(ink, ((above, LINE_HEIGHT_PX - len(ink) - above), (0, 0)))
-    to_page = to_part @ np.array([[1, 0, 0], [0, 1, -above], [0, 0, 1]])
-    return LineView(ink, to_page)
-
-
-def _within(
-    place: tuple[float, float, float, float], shape: tuple[int, ...], angle: float
-) -> tuple[float, float, float, float]:
-    """The place without what lies outside a page of that shape; a turned one keeps its height."""
-    left, top, right, bottom = place
-    left, right = max(0.0, left), min(float(shape[1]), right)
-    if angle == 0:
-        top, bottom = max(0.0, top), min(float(shape[0]), bottom)
-    return left, top, right, max(bottom, top + 1)
+    to_page = to_page @ np.array([[1, 0, 0], [0, 1, -above], [0, 0, 1]])
+    return LineView(ink, to_page, (picture.shape[1], picture.shape[0]))

@@ -10,73 +10,118 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from digitcli.errors import OutputError
 from digitcli.reading.formats import TextFormat, harmless
-from digitcli.reading.sources import Source
+from digitcli.reading.results import FIELDS, SCHEMA
+from digitcli.reading.sources import STANDARD_INPUT, Source
 from digitcli.writing import faults_of, write_whole
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where the results go on: `write` adds to them, `done` are the files whose results are there."""
+    """Where the results go on: `write` adds to them, `done` counts the results that are there, by file."""
 
     write: Callable[[str], None]
-    done: frozenset[str] = field(default_factory=frozenset)
+    done: Counter[str] = field(default_factory=Counter)
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those of the pictures that are still to be read."""
-        return (source for source in sources if harmless(os.fsdecode(source.name)) not in self.done)
+        done = self.done.copy()
+        for source in sources:
+            name = _written(source.name)
+            if source.name == STANDARD_INPUT or not done[name]:
+                yield source
+            else:
+                done[name] -= 1
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A result that was written: of which file and page, and its text."""
+
+    file: str
+    page: int | None
+    failed: bool
+    text: str
 
 
 @contextlib.contextmanager
 def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
     """Go on with the results in a file; whatever ends this, what was written until then is kept.
 
+    What could not be read is not kept: it is tried again.
+
     Raises:
         OutputError: they cannot be read or written, or are not in that format.
     """
     partial = path.with_name(path.name + ".partial")
     with faults_of(path):
-        before = next((file.read_text("utf-8") for file in (partial, path) if file.exists()), "")
+        there = [file for file in (path, partial) if file.exists()]
+        latest = max(there, key=lambda file: file.stat().st_mtime_ns, default=None)
+        before = latest.read_bytes() if latest else b""
     records = _records(before, form, path)
-    if partial.exists() and records:  # the pages of the last file may not all be there
-        last = records[-1][0]
-        while records and records[-1][0] == last:
+    if latest == partial and records:  # the pages of the last file may not all be there
+        last = records[-1].file
+        while records and records[-1].file == last:
             records.pop()
-    head = before[: before.index("\n") + 1] if form == "csv" and records else ""
-    write_whole(partial, (head + "".join(text for _, text in records)).encode())
-    with faults_of(path), partial.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    failed = {record.file for record in records if record.failed}
+    records = [record for record in records if record.file not in failed]
+    head = ",".join(FIELDS) + "\n" if form == "csv" and records else ""
+    write_whole(partial, (head + "".join(record.text for record in records)).encode())
+    with faults_of(path), partial.open("ab") as file:
 
         def write(text: str) -> None:
             with faults_of(path):
-                file.write(text)
+                file.write(text.encode(errors="backslashreplace"))
                 file.flush()
 
-        yield Resumed(write, frozenset(name for name, _ in records))
+        yield Resumed(write, Counter(record.file for record in records if record.page in (None, 1)))
         os.fsync(file.fileno())
     with faults_of(path):
         partial.replace(path)
 
 
-def _records(text: str, form: TextFormat, path: Path) -> list[tuple[str, str]]:
-    """The files and the lines of what was written before; a line that was cut off is left out."""
-    whole = text[: text.rfind("\n") + 1]
+def _records(content: bytes, form: TextFormat, path: Path) -> list[_Record]:
+    """What was written before; a line that was cut off is left out."""
     try:
-        if form == "jsonl":
-            return [(harmless(json.loads(line)["file"]), line) for line in whole.splitlines(keepends=True)]
-        stream = io.StringIO(whole, newline="")
-        rows = list(csv.DictReader(stream))
-        return [(row["file"], _csv_line(row)) for row in rows if None not in row.values()]
+        text = content[: content.rfind(b"\n") + 1].decode()
+        return _of_json_lines(text) if form == "jsonl" else _of_csv(text)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         cause = f"{path} holds something other than results as {form}."
         raise OutputError(cause, "Name another file, or replace it with --force.") from error
 
 
-def _csv_line(row: dict[str, str]) -> str:
+def _of_json_lines(text: str) -> list[_Record]:
+    records = []
+    for line in text.split("\n")[:-1]:
+        row = json.loads(line)
+        if row["schema"] != SCHEMA:
+            raise ValueError("another schema")
+        records.append(_Record(_written(row["file"]), row["page"], row["status"] == "error", line + "\n"))
+    return records
+
+
+def _of_csv(text: str) -> list[_Record]:
+    rows = csv.reader(io.StringIO(text, newline=""))
+    if text and tuple(next(rows)) != FIELDS:
+        raise ValueError("other columns")
+    return [
+        _Record(file, int(page) if page else None, status == "error", _csv_line([file, page, status, *rest]))
+        for file, page, status, *rest in (row for row in rows if len(row) == len(FIELDS))
+    ]
+
+
+def _csv_line(row: list[str]) -> str:
     line = io.StringIO()
-    csv.writer(line).writerow(row.values())
+    csv.writer(line).writerow(row)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _written(name: str) -> str:
+    """A name as CSV has it, in which not every file name can be written."""
+    return str(harmless(name)).encode(errors="backslashreplace").decode()

@@ -99,5 +99,5 @@ def test_the_least_confidence_for_an_error() -> None:
     table = {"0.01": 0.97, "0.05": 0.9}
     assert least_confidence(0.01, table) == 0.97 and least_confidence(0.04, table) == 0.97
     assert least_confidence(0.5, table) == 0.9
-    assert least_confidence(0.001, table) == pytest.approx(0.999)
+    assert least_confidence(0.001, table) == 1.0
     assert least_confidence(0.02, {}) == pytest.approx(0.98)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from digitcli.inference import LineAnswer
-from digitcli.reading.answering import Found, LineEvidence, read_region
+from digitcli.reading.answering import Found, read_region
 from digitcli.reading.asked import asked_of
 from digitcli.reading.page import Region, Shape
 from digitcli.reading.regions import LineView
+from digitcli.reading.strings import LineEvidence
 
 ALPHABET = "0123456789.,-=/"
 GAP = 9  # columns from one character to the next
@@ -34,7 +35,7 @@ def region(shapes: int = 1, views: int = 1, whole: bool = True, seen: bool = Fal
     boxes = [(10 + 60 * number, 20, 40, 70) for number in range(shapes)]
     return Region(
         tuple(Shape(box, looks, False) for box in boxes),
-        tuple(LineView(image, to_page) for _ in range(views)),
+        tuple(LineView(image, to_page, (900, 200)) for _ in range(views)),
         whole,
     )
 
@@ -129,7 +130,7 @@ def test_what_is_asked_for_is_read_where_it_is_likely() -> None:
     assert free.numbers[0].text == "18" and luhn.numbers[0].text == "18" and not luhn.changed
     ranged = read(line, values="70-99")
     assert ranged.numbers[0].text == "78" and ranged.changed and not ranged.unmet
-    assert ranged.confidence == pytest.approx(0.9, abs=0.02)
+    assert ranged.confidence == pytest.approx(0.36 / (0.4 + 0.05 * 0.6), abs=0.01)
 
 
 def test_what_nothing_likely_meets_is_unmet() -> None:
@@ -146,6 +147,44 @@ def test_a_strip_with_a_wide_gap_holds_two_numbers() -> None:
     found = read(evidence(*characters))
     assert [number.text for number in found.numbers] == ["12", "34"]
     assert found.confidence <= found.numbers[0].confidence < 0.99
+
+
+def test_marks_go_with_the_number_they_stand_in() -> None:
+    spelt = [
+        {"1": 0.99},
+        {".": 0.99},
+        {"5": 0.99},
+        {},
+        {},
+        {},
+        {"2": 0.99},
+        {".": 0.99},
+        {"7": 0.99},
+        {"-": 0.99},
+    ]
+    found = read(evidence(*spelt))
+    assert [(number.text, number.raw) for number in found.numbers] == [("15", "1.5"), ("27", "2.7-")]
+
+
+def test_two_digits_far_apart_are_two_numbers() -> None:
+    assert [number.text for number in read(evidence({"7": 0.99}, {}, {}, {"3": 0.99})).numbers] == ["7", "3"]
+
+
+def test_what_is_asked_holds_for_each_number_of_a_strip() -> None:
+    line = evidence({"1": 0.99}, {"2": 0.99}, {}, {}, {}, {"3": 0.99}, {"4": 0.99})
+    assert [number.text for number in read(line, length="2").numbers] == ["12", "34"]
+    assert [number.text for number in read(line, length="4").numbers] == ["1234"]
+
+
+def test_what_is_asked_makes_nothing_unlikely_sure() -> None:
+    found = read(evidence({"1": 0.98, "7": 0.01}), values="7")
+    assert found.numbers[0].text == "7" and found.changed and found.confidence < 0.3
+
+
+def test_digit_networks_count_as_much_under_a_constraint() -> None:
+    line, digits = evidence({"1": 0.97, "7": 0.01}), one(d1=0.5, d7=0.5)
+    found = read(line, digits=digits, values="7", place=region(seen=True))
+    assert found.numbers[0].text == "7" and found.confidence > 0.7
 
 
 def test_a_lone_shape_at_the_edge_is_cut_off() -> None:

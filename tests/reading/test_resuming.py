@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,34 @@ def test_what_is_new_is_added_to_what_is_finished(tmp_path: Path, form: str) -> 
     assert path.read_bytes() == whole.read_bytes()
 
 
+def test_what_failed_is_read_again(tmp_path: Path) -> None:
+    fault = Reading("b.png", None, "error", "timeout", None, None, (), "cnn@1a2b3c4d")
+    text = "".join(as_text([*readings(["a.png"]), fault, *readings(["c.png"])], "jsonl"))
+    (tmp_path / "results.jsonl").write_text(text)
+    assert write(tmp_path / "results.jsonl", "jsonl", ["a.png", "b.png", "c.png"]) == ["b.png"]
+
+
+def test_a_picture_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    write(path, "csv", ["a.png", "b.png"])
+    assert write(path, "csv", ["a.png", "b.png", "a.png", "-", "-"]) == ["a.png", "-", "-"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_names_of_any_bytes_come_back(tmp_path: Path, form: str) -> None:
+    path, names = tmp_path / f"results.{form}", [os.fsdecode(b"caf\xe9.png"), "new\nline.png", "old\rMac.png"]
+    write(path, form, names)
+    assert write(path, form, names) == []
+
+
+def test_a_table_of_something_else_is_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na.png,3\n")
+    with pytest.raises(OutputError), resuming(path, "csv"):
+        pass
+    assert path.read_text() == "file,label\na.png,3\n"
+
+
 def test_pages_of_the_last_file_are_read_again(tmp_path: Path) -> None:
     partial = tmp_path / "results.jsonl.partial"
     partial.write_text("".join(as_text(readings(NAMES[:3]), "jsonl")))
@@ -69,7 +98,9 @@ def test_an_error_leaves_what_was_written(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results.jsonl.partial").read_text()) == {"file": "a.png"}
 
 
-@pytest.mark.parametrize("content", ["not json\n", '{"no": "file"}\n', "[1]\n"])
+@pytest.mark.parametrize(
+    "content", ["not json\n", '{"no": "file"}\n', "[1]\n", "\xff\n", '{"file": "a.png"}\n']
+)
 def test_something_else_is_not_written_over(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(content)
