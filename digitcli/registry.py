@@ -145,7 +145,8 @@ def _stored_recipe(architecture: Architecture) -> Recipe:
         recipes: dict[str, Recipe] = EntryPoint("recipes", RECIPES, "").load()
         return recipes[architecture.name]
     builder = architecture.load()
-    recipe: Recipe = getattr(builder, "recipe", Recipe())
+    usual = Recipe(loss="ctc") if architecture.task == "line" else Recipe()
+    recipe: Recipe = getattr(builder, "recipe", usual)
     dropout = inspect.signature(builder).parameters.get("dropout")
     if recipe.dropout is None and dropout is not None:
         return change(recipe, dropout=dropout.default)

@@ -2,8 +2,8 @@
 
     python scripts/calibrate.py --strokes pendigits-orig.tra
 
-Composes pictures of MNIST's test digits and of the writers that training holds out, reads them as `digitcli
-predict` does, and writes into the checkpoint from which confidence on how many answers are wrong.
+Composes pictures of MNIST's validation digits and of the writers that training holds out, reads them as
+`digitcli predict` does, and writes into the checkpoint from which confidence on how many answers are wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from digitcli.evaluation.metrics import binned_error
 from digitcli.reading.reader import Reader
 from digitcli.training.line_sources import ComposedLines
 
-SEED = 2026
+SEED = 4711  # evaluate has another
 
 
 def main() -> None:
@@ -32,15 +32,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000)
     arguments = parser.parse_args()
     source = ComposedLines(load_mnist(), str(arguments.strokes), SEED)
-    synthesizer = source.test_synthesizer()
+    synthesizer = source.validation_synthesizer()
     drawn = [synthesizer.photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)]
     reader = Reader(min_confidence=0.0)
     readings = list(reader.read_all(grey for grey, _, _ in drawn))
-    texts = ["".join(filter(str.isdecimal, text)) for _, text, _ in drawn]
-    right = [
-        (reading.text or "").replace(" ", "") == text for reading, text in zip(readings, texts, strict=True)
+    answers = [
+        (reading.text or "", "".join(filter(str.isdecimal, text)), reading.confidence or 0.0)
+        for reading, (_, text, _) in zip(readings, drawn, strict=True)
+        if reading.status == "read"
     ]
-    confidences = [reading.confidence or 0.0 for reading in readings]
+    right = [found.replace(" ", "") == text for found, text, _ in answers]
+    confidences = [confidence for _, _, confidence in answers]
     table = risk_table(confidences, right)
     error = binned_error(torch.tensor(confidences), torch.tensor(right))
     print(f"{np.mean(right):.2%} of {len(right)} right, sure by {np.mean(confidences):.2%}, ECE {error:.4f}")

@@ -14,8 +14,8 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.training_view import TrainingView
 from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
 from digitcli.devices import check_device_name
-from digitcli.errors import PartialInputError, UsageError
-from digitcli.registry import recipe_of
+from digitcli.errors import InputError, PartialInputError, UsageError
+from digitcli.registry import find_architecture, recipe_of
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -121,10 +121,10 @@ def train(
 
     Ctrl-C saves, and --resume goes on as if nothing had happened.
     """
-    strokes_path = str(strokes.resolve()) if strokes else None
     given = {
-        "arch": arch, "data": data, "strokes": strokes_path, "seed": seed, "device": device, "time": time,
-        "patience": patience, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
+        "arch": arch, "data": data, "strokes": str(strokes) if strokes else None, "seed": seed,
+        "device": device, "time": time, "patience": patience,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "weight_decay": weight_decay, "dropout": dropout, "label_smoothing": label_smoothing,
         "augment": augment, "ema": ema,
     }  # fmt: skip
@@ -171,6 +171,12 @@ def _check(
     config = TrainConfig(**fields)
     recipe_of(config.arch, **config.recipe)
     check_device_name(config.device)
+    if config.strokes is not None:
+        if find_architecture(config.arch).task != "line":
+            raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+        if not Path(config.strokes).is_file():
+            raise InputError(f"There is no file {config.strokes}.", "Name the file of --strokes.")
+        config = change(config, strokes=str(Path(config.strokes).resolve()))
     path = find_dataset(config.data)
     return config if path is None else change(config, data=str(path.resolve()))
 

@@ -27,11 +27,11 @@ def exact_match(answers: Answers, texts: Sequence[str], alphabet: str) -> float:
     return sum(ours == text for ours, text in zip(found, texts, strict=True)) / len(texts)
 
 
-def character_error_rate(found: Sequence[str], texts: Sequence[str]) -> float:
-    """Edits that make what was found what is there, a digit that is there; infinite where there are none."""
+def character_error_rate(found: Sequence[str], texts: Sequence[str]) -> float | None:
+    """Edits that make what was found what is there, a digit that is there; None where there are none."""
     edits = sum(edit_distance(ours, text) for ours, text in zip(found, texts, strict=True))
     length = sum(map(len, texts))
-    return edits / length if length else (0.0 if edits == 0 else float("inf"))
+    return edits / length if length else None
 
 
 def edit_distance(found: str, text: str) -> int:

@@ -17,7 +17,7 @@ from digitcli.evaluation.events import DigitsDone, OnEvent
 from digitcli.evaluation.line_metrics import character_error_rate, line_ece, line_nll, read_digits
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.inference import LINES_AT_ONCE, load_line_model
-from digitcli.synthesis.line_folders import is_line_folder, read_lines
+from digitcli.synthesis.line_folders import digest_of, is_line_folder, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 
 COMPOSED = 2000  # lines, where no folder is named
@@ -52,7 +52,7 @@ class LineEvaluation:
     exact_match: float
     exact_match_low: float
     exact_match_high: float
-    cer: float
+    cer: float | None
     nll: float
     ece: float
     device: str
@@ -95,7 +95,7 @@ def evaluate_lines(
         EnvironmentFault: the device is not there.
     """
     loaded = load_line_model(str(model), device, batch_size)
-    lines, split = _lines(str(data))
+    lines, split = _lines(str(data), loaded.header.dataset.get("digest"))
     answers = []
     for start in range(0, len(lines), batch_size * 4):
         part = lines[start : start + batch_size * 4]
@@ -129,11 +129,12 @@ def evaluate_lines(
     )
 
 
-def _lines(data: str) -> tuple[list[Line], str]:
-    """The lines that a name stands for, and which part they are."""
+def _lines(data: str, trained_on: str | None) -> tuple[list[Line], str]:
+    """The lines that a name stands for; of a folder that was trained on the part that was held out."""
     path = find_dataset(data)
     if path is not None and is_line_folder(path):
-        return read_lines(path), "all"
+        lines = read_lines(path)
+        return (split_lines(lines)[2], "test") if digest_of(lines) == trained_on else (lines, "all")
     if data != TrainConfig.data:
         raise UsageError(f"{data} holds no lines.", "Name a folder that digitcli synthesize has written.")
     synthesizer = LineSynthesizer(load_mnist_test())

@@ -158,7 +158,7 @@ def _around(shapes: Sequence[Shape]) -> Box:
 
 
 def _parted(number: Number) -> list[Number]:
-    """A line cut into numbers where the gap between two digits is wide for their height, and no mark in it."""
+    """A line cut into numbers where a gap between digits is wide for their height and has no mark in it."""
     boxes = np.array([digit.box for digit in number.digits])
     gaps = boxes[1:, 0] - (boxes[:-1, 0] + boxes[:-1, 2])
     if not len(gaps):

@@ -136,6 +136,7 @@ def read_lines(folder: Path) -> list[Line]:
 
     from digitcli.pictures.line_ink import LINE_HEIGHT_PX
     from digitcli.synthesis.lines import Line
+    from digitcli.synthesis.texts import ALPHABET
 
     remedy = "Write the folder anew with digitcli synthesize --force."
     lines = []
@@ -146,14 +147,41 @@ def read_lines(folder: Path) -> list[Line]:
         for name, text in texts.items():
             content = np.frombuffer((folder / name).read_bytes(), np.uint8)
             image = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
-            if image is None or image.shape[0] != LINE_HEIGHT_PX or len(boxes[name]) != len(text):
-                raise InputError(f"{folder / name} is no line of digitcli synthesize.", remedy)
             corners = np.array([box[1:] for box in boxes[name]], np.float32).reshape(-1, 4)
             corners[:, 2:] += corners[:, :2]
+            if (
+                image is None
+                or image.shape[0] != LINE_HEIGHT_PX
+                or len(corners) != len(text)
+                or not set(text) <= set(ALPHABET)
+                or not (np.isfinite(corners).all() and (corners >= 0).all())
+                or 4 * columns_needed(text) > image.shape[1]
+            ):
+                raise InputError(f"{folder / name} is no line of digitcli synthesize.", remedy)
             lines.append(Line(np.asarray(image, np.uint8), text, corners))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, cv2.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error, cv2.error) as error:
         raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
+    if not lines:
+        raise InputError(f"{folder} holds no lines.", remedy)
     return lines
+
+
+def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
+    """What of a folder is trained on, a twelfth to choose by, and a seventh to judge by."""
+    import numpy as np
+
+    from digitcli.data.digits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
+
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
+    tests, choices = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)
+    test, validation, train = np.split(order, [tests, tests + choices])
+    part = [[lines[index] for index in indices] for indices in (train, validation, test)]
+    return part[0], part[1], part[2]
+
+
+def columns_needed(text: str) -> int:
+    """How many columns CTC needs to spell a text: one a character, and one between equal ones."""
+    return len(text) + sum(one == other for one, other in zip(text, text[1:], strict=False))
 
 
 def digest_of(lines: list[Line]) -> str:

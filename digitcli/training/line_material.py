@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -109,23 +112,23 @@ class LineMaterial:
 def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, progress: float) -> Tensor:
     """CTC, the boxes of the characters, and at first where their middles are, which CTC alone finds late."""
     images = torch.from_numpy(batch.images).to(device).float().div_(255)
-    logits, boxes = network.locate(images.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
-    logits, boxes = logits.float(), boxes.float()  # B, T, A + 1 and B, T, 4
+    images = images.contiguous(memory_format=torch.channels_last)
+    locates = hasattr(network, "locate")
+    logits, boxes = network.locate(images) if locates else (network(images), None)  # type: ignore[operator]
+    logits = logits.float()  # B, T, A + 1
     lengths = torch.from_numpy(batch.lengths)
+    ctc_device = torch.device("cpu") if device.type == "mps" else device  # which has no CTC
     ctc = F.ctc_loss(
-        logits.log_softmax(dim=-1).transpose(0, 1),
-        torch.from_numpy(batch.characters).to(device),
+        logits.log_softmax(dim=-1).transpose(0, 1).to(ctc_device),
+        torch.from_numpy(batch.characters).to(ctc_device),
         torch.full_like(lengths, logits.shape[1]),
         lengths,
         blank=len(ALPHABET),
         reduction="sum",
         zero_infinity=True,
-    ) / len(lengths)
-    boxed = torch.from_numpy(batch.boxed).to(device)
-    box_loss = F.smooth_l1_loss(
-        boxes[boxed], torch.from_numpy(batch.boxes).to(device)[boxed], reduction="sum"
     )
-    box_loss = box_loss / max(4 * int(batch.boxed.sum()), 1)
+    ctc = ctc.to(device) / len(lengths)
+    box_loss = torch.zeros((), device=device) if boxes is None else _box_loss(boxes.float(), batch)
     guidance = max(0.0, 1 - progress / GUIDED)
     if guidance == 0:
         return ctc / 4 + 2 * box_loss
@@ -136,12 +139,31 @@ def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, progre
     return ctc * (1 - 0.7 * guidance) / 4 + 3 * guidance * where + 2 * box_loss
 
 
+def _box_loss(boxes: Tensor, batch: LineBatch) -> Tensor:
+    """Of boxes (B, T, 4) the mean over where there are any."""
+    boxed = torch.from_numpy(batch.boxed).to(boxes.device)
+    wanted = torch.from_numpy(batch.boxes).to(boxes.device)[boxed]
+    loss = F.smooth_l1_loss(boxes[boxed], wanted, reduction="sum")
+    return loss / max(4 * int(batch.boxed.sum()), 1)
+
+
 def _start_worker(number: int) -> None:
-    """The run itself answers a signal; OpenCV's threads would only be in each other's way."""
+    """The run itself answers signals, and takes its workers with it; OpenCV's threads would be in the way."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # out of reach of what is sent to the whole group
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     cv2.setNumThreads(1)
+
+
+def _end_with(sentinel: int) -> None:
+    """A run that was killed leaves no worker behind, which would wait for ever to hand its lines over."""
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _as_they_are(pool: list[LineBatch]) -> list[LineBatch]:

@@ -12,16 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.architectures.reader import BOX_SCALE_PX, COLUMN_PX
-from digitcli.data.digits import (
-    SPLIT_SEED,
-    TEST_SHARE,
-    VALIDATION_SHARE,
-    Dataset,
-    Failure,
-    split,
-)
+from digitcli.data.digits import Dataset, Failure, split
 from digitcli.errors import InputError
-from digitcli.synthesis.line_folders import digest_of, read_lines
+from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 from digitcli.synthesis.strokes import Writer, read_strokes
 from digitcli.synthesis.texts import ALPHABET
@@ -34,7 +27,7 @@ LONGEST_PX = 420  # longer lines are not trained on: the network sees the same s
 HELD_OUT_WRITERS = 10  # every so many-th writer of a file of strokes is not trained on
 NEAR_COLUMNS = 2  # on either side of a character's middle are taught its box
 SET_ANYWHERE = 0.3  # of the lines in a batch; the others begin at its left
-_SECOND_SEED, _THIRD_SEED = 1, 2  # of the lines to choose by and to judge by
+_VALIDATION, _TEST = (0, 1), (0, 2)  # make seeds that no pool of training lines has
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,8 @@ class ComposedPools:
     def __getitem__(self, number: int) -> list[LineBatch]:
         """Sorted by width, so that a batch needs little padding."""
         random = np.random.default_rng(derive_seed(self.seed, number))
-        return as_batches(compose(self.synthesizer, random, POOL_BATCHES * self.batch_size), random)
+        lines = compose(self.synthesizer, random, POOL_BATCHES * self.batch_size)
+        return as_batches(lines, self.batch_size, random)
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ class StoredPools:
     seed: int
 
     def __getitem__(self, number: int) -> list[LineBatch]:
-        """As above; a pool may reach into the next epoch."""
+        """Sorted by width within an epoch; a pool may reach into the next."""
         used = len(self.lines) // self.batch_size * self.batch_size
         size = POOL_BATCHES * self.batch_size
         places = np.arange(number * size, (number + 1) * size)
@@ -111,8 +105,12 @@ class StoredPools:
             epoch: np.random.default_rng(derive_seed(self.seed, epoch)).permutation(len(self.lines))
             for epoch in np.unique(places // used).tolist()
         }
-        chosen = [self.lines[orders[place // used][place % used]] for place in places.tolist()]
-        return as_batches(chosen, np.random.default_rng(derive_seed(self.seed, number)))
+        random = np.random.default_rng(derive_seed(self.seed, number))
+        batches: list[LineBatch] = []
+        for epoch, order in orders.items():
+            chosen = order[places[places // used == epoch] % used].tolist()
+            batches += as_batches([self.lines[index] for index in chosen], self.batch_size, random)
+        return batches
 
 
 class ComposedLines:
@@ -138,17 +136,17 @@ class ComposedLines:
 
     def validation(self) -> list[Line]:
         """Of the validation digits."""
-        random = np.random.default_rng(derive_seed(self._seed, _SECOND_SEED))
-        return compose(LineSynthesizer(self._splits.validation, self._held_out), random, VALIDATION_LINES)
+        random = np.random.default_rng(derive_seed(self._seed, *_VALIDATION))
+        return compose(self.validation_synthesizer(), random, VALIDATION_LINES)
+
+    def validation_synthesizer(self) -> LineSynthesizer:
+        """Writes with the validation digits, and by the writers who are held out."""
+        return LineSynthesizer(self._splits.validation, self._held_out)
 
     def test(self) -> list[Line]:
         """Of the test digits."""
-        random = np.random.default_rng(derive_seed(self._seed, _THIRD_SEED))
-        return compose(self.test_synthesizer(), random, TEST_LINES)
-
-    def test_synthesizer(self) -> LineSynthesizer:
-        """Writes with the test digits, and by the writers who are held out."""
-        return LineSynthesizer(self._splits.test, self._held_out)
+        random = np.random.default_rng(derive_seed(self._seed, *_TEST))
+        return compose(LineSynthesizer(self._splits.test, self._held_out), random, TEST_LINES)
 
 
 class StoredLines:
@@ -160,10 +158,7 @@ class StoredLines:
     def __init__(self, folder: Path, seed: int) -> None:
         lines = read_lines(folder)
         self.name, self.digest, self._seed = folder.name, digest_of(lines), seed
-        order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
-        tests, choices = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)
-        parts = np.split(order, [tests, tests + choices])
-        self._test, self._validation, self._train = ([lines[index] for index in part] for part in parts)
+        self._train, self._validation, self._test = split_lines(lines)
         self.sizes = {
             "train": len(self._train),
             "validation": len(self._validation),
@@ -187,20 +182,19 @@ class StoredLines:
 
 
 def compose(synthesizer: LineSynthesizer, random: np.random.Generator, count: int) -> list[Line]:
-    """So many lines that are not too long."""
+    """So many lines that are not too long, and long enough for CTC."""
     lines: list[Line] = []
     while len(lines) < count:
         line = synthesizer.line(random)
-        if line.image.shape[1] <= LONGEST_PX:
+        if line.image.shape[1] <= LONGEST_PX and columns_needed(line.text) * COLUMN_PX <= line.image.shape[1]:
             lines.append(line)
     return lines
 
 
-def as_batches(lines: list[Line], random: np.random.Generator) -> list[LineBatch]:
+def as_batches(lines: list[Line], size: int, random: np.random.Generator) -> list[LineBatch]:
     """Batches of lines of about one width, in any order."""
     lines = sorted(lines, key=lambda line: line.image.shape[1])
-    size = len(lines) // POOL_BATCHES
-    starts = size * random.permutation(POOL_BATCHES)
+    starts = size * random.permutation(len(lines) // size)
     return [as_batch(lines[start : start + size], random) for start in starts]
 
 
@@ -210,8 +204,8 @@ def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
     height = lines[0].image.shape[0]
     batch = LineBatch(
         images=np.zeros((len(lines), 1, height, columns * COLUMN_PX), np.uint8),
-        characters=np.array([ALPHABET.index(character) for line in lines for character in line.text]),
-        lengths=np.array([len(line.text) for line in lines]),
+        characters=np.array([ALPHABET.index(c) for line in lines for c in line.text], np.int64),
+        lengths=np.array([len(line.text) for line in lines], np.int64),
         nearest=np.full((len(lines), columns), len(ALPHABET)),
         boxes=np.zeros((len(lines), columns, 4), np.float32),
         boxed=np.zeros((len(lines), columns), bool),
@@ -221,13 +215,17 @@ def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
         room = columns * COLUMN_PX - width
         start = int(random.integers(0, room + 1)) if random.random() < SET_ANYWHERE else 0
         batch.images[row, 0, :, start : start + width] = line.image
-        for character, (x0, y0, x1, y1) in zip(line.text, line.boxes.tolist(), strict=True):
-            middle = min(columns - 1, int(((x0 + x1) / 2 + start) // COLUMN_PX))
-            batch.nearest[row, middle] = ALPHABET.index(character)
-            near = np.arange(max(0, middle - NEAR_COLUMNS), min(columns, middle + NEAR_COLUMNS + 1))
-            x = (near + 0.5) * COLUMN_PX - start
-            edges = np.stack([x - x0, x1 - x, np.full(len(x), y0), np.full(len(x), y1)], axis=1)
-            batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
+        if not line.text:
+            continue
+        x0, y0, x1, y1 = line.boxes.T
+        middles = np.clip(((x0 + x1) / 2 + start) // COLUMN_PX, 0, columns - 1).astype(np.int64)
+        batch.nearest[row, middles] = [ALPHABET.index(character) for character in line.text]
+        away = np.abs(np.arange(columns)[:, None] - middles)  # columns, characters
+        near = np.flatnonzero(away.min(axis=1) <= NEAR_COLUMNS)
+        owner = away[near].argmin(axis=1)
+        x = (near + 0.5) * COLUMN_PX - start
+        edges = np.stack([x - x0[owner], x1[owner] - x, y0[owner], y1[owner]], axis=1)
+        batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
     return batch
 
 

@@ -131,6 +131,8 @@ def prepare(
     task = find_architecture(config.arch).task
     if config.strokes is not None and task != "line":
         raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+    if task == "line" and recipe.augment:
+        raise UsageError("Lines are composed with all their variety.", "Leave --augment out.")
     if (recipe.loss == "ctc") != (task == "line"):
         raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
     torch.manual_seed(config.seed)
@@ -154,6 +156,8 @@ def prepare(
 def _material(config: TrainConfig, recipe: Recipe, task: str, device: torch.device, workers: int) -> Material:
     path = find_dataset(config.data)
     if task == "line" and path is not None and is_line_folder(path):
+        if config.strokes is not None:
+            raise UsageError(f"{config.data} holds lines that are written already.", "Leave --strokes out.")
         return LineMaterial(StoredLines(path, config.seed), recipe, device, workers)
     dataset = load_dataset(config.data)
     if task == "line":
@@ -211,7 +215,8 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
     if stored is None:
         return TrainConfig(**changes)
     recipe = changes.get("recipe", {})
-    whole = saved[0].recipe if saved else dataclasses.asdict(recipe_of(stored.arch, **stored.recipe))
+    begun = _recipe(change(stored, recipe={}), saved) if saved else recipe_of(stored.arch, **stored.recipe)
+    whole = dataclasses.asdict(begun)
     fixed = [name for name in changes if name not in (*MAY_CHANGE, "recipe")]
     refused = [name for name in fixed if changes[name] != getattr(stored, name)]
     refused += [name for name in recipe if name != "epochs" and recipe[name] != whole.get(name)]

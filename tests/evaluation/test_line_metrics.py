@@ -51,7 +51,7 @@ def test_edits(found: str, text: str, edits: int) -> None:
 
 def test_character_errors_are_a_share_of_what_is_there() -> None:
     assert character_error_rate(["12", "4"], ["13", "45"]) == 2 / 4
-    assert character_error_rate([""], [""]) == 0 and math.isinf(character_error_rate(["1"], [""]))
+    assert character_error_rate(["1"], [""]) is None
 
 
 def test_marks_do_not_count() -> None:

@@ -15,7 +15,7 @@ from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.evaluation.line_report import evaluate_lines
 from digitcli.registry import create_model
 from digitcli.synthesis.line_folders import is_line_folder, read_lines, write_lines
-from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.lines import Line, LineSynthesizer
 from digitcli.training.line_material import LineMaterial, line_loss
 from digitcli.training.line_sources import (
     POOL_BATCHES,
@@ -85,7 +85,9 @@ def test_training_on_a_folder_makes_a_model_and_goes_on_bit_for_bit(folder: Path
     _, theirs = read_checkpoint(Path(parts.checkpoint))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     result = evaluate_lines(whole.checkpoint, folder, device="cpu")
-    assert result.n == 60 and 0 <= result.exact_match <= 1 and result.split == "all"
+    assert (result.n, result.split) == (header.dataset["test"], "test")  # the others it was trained on
+    assert result.exact_match == whole.test_accuracy
+    assert evaluate_lines("reader", folder, device="cpu").n == 60
 
 
 def test_pools_of_a_folder_show_every_line_once_an_epoch(folder: Path) -> None:
@@ -146,12 +148,29 @@ def test_too_few_lines_are_told(tmp_path: Path) -> None:
         StoredLines(tmp_path / "few", 0)
 
 
+def test_a_batch_with_nothing_to_read_is_learnt(digits: Digits) -> None:
+    empty = [line for line in compose(LineSynthesizer(digits), np.random.default_rng(0), 60) if not line.text]
+    batch = as_batch(empty[:2], np.random.default_rng(0))
+    assert batch.characters.dtype == np.int64 and not batch.boxed.any()
+    loss = line_loss(create_model("reader"), batch, torch.device("cpu"), progress=1.0)
+    assert loss.isfinite()
+
+
+def test_boxes_belong_to_the_nearest_character(digits: Digits) -> None:
+    image = np.zeros((40, 40), np.uint8)
+    corners = np.array([[18, 1, 26, 39], [26, 3, 34, 39]], np.float32)  # middles at columns 5 and 7
+    batch = as_batch([Line(image, "1,", corners)], np.random.default_rng(0))
+    tops = batch.boxes[0, 3:10, 2] * 20
+    assert tops.round().tolist() == [1, 1, 1, 1, 3, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"arch": "cnn", "strokes": "x.tra"}, "reads digits, not lines"),
         ({"arch": "cnn", "recipe": {"loss": "ctc"}}, "not for digits"),
         ({"arch": "reader", "recipe": {"loss": "cross_entropy"}}, "not for lines"),
+        ({"arch": "reader", "recipe": {"augment": True}}, "all their variety"),
     ],
 )
 def test_what_does_not_go_together_is_told(config: dict[str, object], message: str, tmp_path: Path) -> None:
