@@ -13,7 +13,7 @@ from digitcli.architectures.reader import BOX_SCALE_PX, COLUMN_PX
 from digitcli.decoding import ANY_DIGITS, DIGITS, align, best_path
 from digitcli.pictures.shapes import Box
 from digitcli.reading.asked import Asked
-from digitcli.reading.page import Region, Shape
+from digitcli.reading.page import Region
 from digitcli.reading.results import Digit, Number
 from digitcli.reading.strings import LineEvidence, Strings, given, likeliest, likely_strings, shares_at
 
@@ -29,7 +29,8 @@ class Found:
     """What a region says: its numbers, none where nothing is to be read, and how sure that is.
 
     `rival` is the probability of the next likely string, `cut_off` where a lone shape runs out of the page,
-    `changed` where what was asked for made another string of it, `unmet` where nothing met it.
+    `changed` where what was asked for made another string of it, `unmet` where nothing met it, `inked` where
+    there is something that might be writing.
     """
 
     numbers: tuple[Number, ...]
@@ -38,21 +39,27 @@ class Found:
     cut_off: bool = False
     changed: bool = False
     unmet: bool = False
+    inked: bool = True
 
 
 def read_region(
-    region: Region, lines: Lines, digits: np.ndarray | None, asked: Asked | None, top_k: int
+    region: Region,
+    lines: Lines,
+    digits: np.ndarray | None,
+    asked: Asked | None,
+    top_k: int,
+    surely_empty: float = 0.5,
 ) -> Found:
-    """What is written in a region.
+    """What is written in a region: nothing where that is more likely than `surely_empty`.
 
     `lines` are what line networks saw in its views; `digits` (N, 10) are the probabilities of its shapes,
     where all of them stand apart. What is `asked` holds for each number of a region.
     """
     seen = [evidence for _, evidence in lines]
     strings, said = likely_strings(seen, digits, ANY_DIGITS)
-    best = likeliest(strings)
+    best = likeliest(strings, surely_empty)
     if not best:
-        return Found((), strings.get("", 0.0))
+        return Found((), strings.get("", 0.0), inked=bool(region.shapes))
     exact = digits if asked is None and not lines else None
     found = _found(region, lines, strings, best, exact, top_k)
     if asked is None:
@@ -138,7 +145,7 @@ def _boxes(region: Region, lines: Lines, best: str) -> list[Box]:
         if evidence.distances is not None and len(places) == len(best):
             boxes = [_box(region, view, evidence.distances[place], place) for place in places]
             break
-    return boxes or [_around(region.shapes)] * len(best)
+    return boxes or [_around(region)] * len(best)
 
 
 def _box(region: Region, view: int, distances: np.ndarray, column: int) -> Box:
@@ -150,7 +157,10 @@ def _box(region: Region, view: int, distances: np.ndarray, column: int) -> Box:
     )
 
 
-def _around(shapes: Sequence[Shape]) -> Box:
+def _around(region: Region) -> Box:
+    shapes = region.shapes
+    if not shapes:
+        return (0, 0, *region.views[0].page_size)
     x, y = min(shape.box[0] for shape in shapes), min(shape.box[1] for shape in shapes)
     right = max(shape.box[0] + shape.box[2] for shape in shapes)
     bottom = max(shape.box[1] + shape.box[3] for shape in shapes)

@@ -17,6 +17,7 @@ _LARGE_SIDE_PX = 2560  # and small ones at up to this
 _SMALL_PX = 24  # digits below this height are looked at again in more pixels
 _NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers
 _FILLING = 0.35  # of a picture's height: digits as high as this make it one line
+_STRIP_PX, _STRIP_ASPECT = 160, 1.6  # a picture so low and so wide for that is one line
 _WIDEST_DIGIT = 1.3  # times its height; what is wider is several that touch
 _LEAST_WIDTH = 0.5  # of a digit's height: slimmer digits stand in as much room as this
 
@@ -68,34 +69,47 @@ def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
         side_px = min(_LARGE_SIDE_PX, round(_SIDE_PX * 2 * _SMALL_PX / height_px))
         pieces, groups, boxes = _find(grey, side_px)
     lines = _lines(boxes)
-    if with_lines and (line := _filling(boxes, lines, len(pieces.ink))):
+    line = _only_line(boxes, lines, grey.shape, len(pieces.ink)) if with_lines else None
+    if line is not None:
         shapes = tuple(_shape(pieces, groups[index], grey.shape, views=False) for index in line)
         return Page((Region(shapes, view_whole(grey), whole=True),), pieces.ink)
     regions = []
     for number in (number for line in lines for number in _split_at_gaps(boxes, line)):
-        separate = bool((boxes[number, 2] <= _WIDEST_DIGIT * boxes[number, 3]).all())
-        views = separate or not with_lines
+        views = _are_separate(boxes[number]) or not with_lines
         shapes = tuple(_shape(pieces, groups[index], grey.shape, views) for index in number)
         seen = view_line(grey, pieces.ink, [shape.box for shape in shapes]) if with_lines else ()
         regions.append(Region(shapes, seen))
     return Page(tuple(regions), pieces.ink)
 
 
-def _filling(boxes: np.ndarray, lines: list[list[int]], height_px: int) -> list[int]:
-    """The one line that fills a picture of that height, as on a strip cut out of a form; else none.
+def _only_line(
+    boxes: np.ndarray, lines: list[list[int]], picture: tuple[int, ...], height_px: int
+) -> list[int] | None:
+    """The boxes on a picture that is one line from top to bottom: a strip, such as a field cut out of a form,
+    or a line of touching digits that are as high. None where it is something else.
 
-    A digit that stands alone is no such line: it is looked at more closely.
+    Of a strip nothing need be known: what lies behind the writing may hide all of it.
     """
+    height, width = picture
+    if height <= _STRIP_PX and width >= _STRIP_ASPECT * height:
+        of_several = [line for line in lines if len(line) > 1]
+        tops = [boxes[line, 1].min() for line in of_several]
+        bottoms = [(boxes[line, 1] + boxes[line, 3]).max() for line in of_several]
+        if max(tops, default=0) < min(bottoms, default=1):
+            in_order: list[int] = np.argsort(boxes[:, 0], kind="stable").tolist()
+            return in_order
     filling = [line for line in lines if np.median(boxes[line, 3]) >= _FILLING * height_px]
-    if len(filling) != 1:
-        return []
+    if len(filling) != 1 or _are_separate(boxes[filling[0]]):
+        return None
     line = filling[0]
     top, bottom = boxes[line, 1].min(), (boxes[line, 1] + boxes[line, 3]).max()
     middles = boxes[:, 1] + boxes[:, 3] / 2
-    if ((middles < top) | (middles > bottom)).any():
-        return []
-    _, _, width, height = boxes[line[0]]
-    return line if len(line) > 1 or width > _WIDEST_DIGIT * height else []
+    return None if ((middles < top) | (middles > bottom)).any() else line
+
+
+def _are_separate(boxes: np.ndarray) -> bool:
+    """Whether none of the boxes (N, 4) is so wide that several digits must touch in it."""
+    return bool((boxes[:, 2] <= _WIDEST_DIGIT * boxes[:, 3]).all())
 
 
 def _find(grey: np.ndarray, side_px: int) -> tuple[Pieces, list[list[int]], np.ndarray]:

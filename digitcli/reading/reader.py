@@ -28,6 +28,7 @@ PAGES_AT_ONCE = 32  # are read by the networks together
 KEPT_PIXELS = 16_000_000  # of pictures that wait for the networks
 BATCH_SIZE = 256
 BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
+_EMPTY_ALONE, _EMPTY_AMONG = 0.9, 0.5  # how sure nothing is read where one thing is there, or several
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two texts together this likely, and the second no less than this
 
 Evidence = tuple[list[tuple[int, LineEvidence]], np.ndarray | None]  # of lines and of digits, in a region
@@ -184,10 +185,11 @@ class Reader:
 
     def _reading(self, seen: Seen, evidence: Sequence[Evidence]) -> Reading:
         """One page's reading, from what the networks made of its regions."""
+        surely_empty = _EMPTY_ALONE if len(evidence) == 1 else _EMPTY_AMONG
         try:
             answer = self._error(seen.found) or self._decided(
                 [
-                    read_region(region, lines, digits, self.asked, self.top_k)
+                    read_region(region, lines, digits, self.asked, self.top_k, surely_empty)
                     for region, (lines, digits) in zip(seen.regions, evidence, strict=True)
                 ]
             )
@@ -204,7 +206,7 @@ class Reader:
 
     def _decided(self, found: Sequence[Found]) -> dict[str, Any]:
         """Status, reason, text and confidence of a page, and its numbers."""
-        if not found:
+        if not any(region.numbers or region.inked for region in found):
             return _as("blank", "blank", "", BLANK_CONFIDENCE)
         empty = float(np.prod([region.confidence for region in found if not region.numbers]))
         if not any(region.numbers for region in found):

@@ -13,7 +13,7 @@ from digitcli.inference import LineAnswer
 from digitcli.reading.asked import Asked
 
 SEARCHED = 12  # strings are followed while a line is decoded
-DIGIT_WEIGHT = 0.5  # of the digit networks about shapes that stand apart; the rest is that of line networks
+DIGIT_WEIGHT = 0.3  # of the digit networks about shapes that stand apart; the rest is that of line networks
 DOUBT = 0.05  # the probability that a number is not as asked for, however likely it looked before
 _LEAST = 1e-12  # probability of a digit
 _NEVER = -1e9  # the logarithm of no probability at all
@@ -85,10 +85,10 @@ def _as_columns(digits: np.ndarray) -> np.ndarray:
     return columns
 
 
-def likeliest(strings: Strings) -> str:
-    """The likeliest string; nothing only where that is likelier than all else together."""
+def likeliest(strings: Strings, surely_empty: float = 0.5) -> str:
+    """The likeliest string; nothing only where that is more likely than `surely_empty`."""
     written = [text for text in strings if text]
-    if not written or strings.get("", 0.0) > 0.5:
+    if not written or strings.get("", 0.0) > surely_empty:
         return ""
     return max(written, key=lambda text: strings[text])
 
