@@ -29,6 +29,7 @@ KEPT_PIXELS = 16_000_000  # of pictures that wait for the networks
 BATCH_SIZE = 256
 BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
 _EMPTY_ALONE, _EMPTY_AMONG = 0.9, 0.5  # how sure nothing is read where one thing is there, or several
+_GUESSES = 0.5  # several numbers less sure than this on the average are a photograph, or a text
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two texts together this likely, and the second no less than this
 
 Evidence = tuple[list[tuple[int, LineEvidence]], np.ndarray | None]  # of lines and of digits, in a region
@@ -213,7 +214,10 @@ class Reader:
             return _as("refused", "not_a_digit", "", empty)
         said = [region for region in found if region.numbers]
         numbers = tuple(number for region in said for number in region.numbers)
-        confidence = float(np.prod([region.confidence for region in said])) * empty
+        together = float(np.prod([region.confidence for region in said]))
+        if len(said) > 1 and together ** (1 / len(said)) < _GUESSES:
+            return _as("refused", "not_a_digit", "", 0.5)
+        confidence = together * empty
         known = {"numbers": numbers, "changed": any(region.changed for region in said)}
         if any(region.unmet for region in said):
             return _as("refused", "constraint", text_of(numbers), confidence) | known
