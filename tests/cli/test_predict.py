@@ -265,11 +265,10 @@ def test_a_folder_that_holds_something_is_annotated_into_by_force_alone(predict:
 
 def test_the_steps_are_shown_beside_the_table_and_never_in_the_data(predict: Run) -> None:
     put("57.png", "57"), put("4.png", "4")
-    for name, steps in (("57.png", "123"), ("4.png", "1234")):
+    for name in ("57.png", "4.png"):
         shown = predict(name, "--show-steps").stdout
-        assert all(f"\n{step}  " in f"\n{shown}" or f" {step}  " in shown for step in steps), shown
-        assert "200 pixels" in shown and "█" in shown and "40 pixels high" in shown
-        assert ("28 x 28" in shown) == (name == "4.png")
+        assert all(f"\n{step}  " in f"\n{shown}" or f" {step}  " in shown for step in "1234"), shown
+        assert "200 pixels" in shown and "█" in shown and "40 pixels high" in shown and "28 x 28" in shown
     data = predict("57.png", "--show-steps", "--format", "jsonl")
     assert read(data) == [("57.png", "57")]
     assert "40 pixels high" in data.stderr and data.returncode == 0

@@ -128,7 +128,7 @@ def test_training_speed_counts_the_images_of_all_steps_after_the_warm_up(
 ) -> None:
     now = 0.0
 
-    def step(session: Any, state: Any, order: torch.Tensor) -> torch.Tensor:
+    def step(session: Any, state: Any) -> torch.Tensor:
         nonlocal now
         now += 4.0 if now == 0 else 0.5  # the first is slow
         return torch.zeros(())
@@ -146,9 +146,9 @@ def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
     steps: list[tuple[int, int]] = []
     take_step = loop._take_step
 
-    def spy(session: Any, state: Any, order: torch.Tensor) -> torch.Tensor:
-        steps.append((state.step, session.steps))
-        return take_step(session, state, order)
+    def spy(session: Any, state: Any) -> torch.Tensor:
+        steps.append((state.step, session.material.steps))
+        return take_step(session, state)
 
     monkeypatch.setattr(loop, "_take_step", spy)
     config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu")

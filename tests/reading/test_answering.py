@@ -106,7 +106,7 @@ def one(**probabilities: float) -> np.ndarray:
 def test_digit_networks_have_their_say_about_a_lone_shape() -> None:
     found = read(evidence({"1": 0.55, "7": 0.45}), digits=one(d7=0.9, d1=0.1), place=region(seen=True))
     assert found.numbers[0].text == "7"
-    assert found.confidence == pytest.approx((0.45 + 0.9) / 2, abs=0.01)
+    assert found.confidence == pytest.approx(0.7 * 0.45 + 0.3 * 0.9, abs=0.01)
 
 
 def test_digit_networks_make_no_digit_of_what_is_none() -> None:

@@ -86,7 +86,7 @@ def test_faint_writing_is_seen() -> None:
 
 
 def test_a_strip_is_one_line_and_a_lone_digit_is_none() -> None:
-    strip, _ = written("40721", gap=0.1)
+    strip, _ = written("40721", 60, gap=0.1, margin_px=30)
     (region,) = find_page(grey_of(strip), with_lines=True).regions
     assert region.whole and len(region.views) == 2 and not any(len(s.views) for s in region.shapes)
     page, _ = row_on_a_page("7")

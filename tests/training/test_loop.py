@@ -29,7 +29,7 @@ from digitcli.data.sources import load_dataset
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.inference import load_model
 from digitcli.registry import recipe_of
-from digitcli.training import loop
+from digitcli.training import digit_material, loop
 from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.training.loop import dry_run, resume, train
 
@@ -236,7 +236,7 @@ def test_a_damaged_state_is_never_started_over_silently(few_digits: Path, tmp_pa
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.loss_function
+    original = digit_material.loss_function
     calls = 0
 
     def broken(recipe: Any) -> Any:
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
         factor = float("nan") if calls == 10 else 1.0
         return lambda logits, labels: original(recipe)(logits, labels) * factor
 
-    monkeypatch.setattr(loop, "loss_function", broken)
+    monkeypatch.setattr(digit_material, "loss_function", broken)
     with pytest.raises(DivergedError, match="epoch 2") as caught:
         train(config(few_digits), out=tmp_path / "run")
     assert caught.value.exit_code == 9
@@ -445,7 +445,7 @@ def test_numbers_that_overflow_beside_the_weights_are_never_saved(
 def test_a_validation_loss_that_is_not_finite_is_a_divergence(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "nll", lambda logits, labels: float("inf"))
+    monkeypatch.setattr(digit_material, "nll", lambda logits, labels: float("inf"))
     with pytest.raises(DivergedError, match="validation loss"):
         train(config(few_digits), out=tmp_path / "run")
 

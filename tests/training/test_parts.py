@@ -13,8 +13,8 @@ from digitcli.config import Recipe
 from digitcli.training.curves import draw_curves
 from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
+from digitcli.training.material import derive_seed
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
-from digitcli.training.session import derive_seed
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
