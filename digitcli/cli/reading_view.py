@@ -121,6 +121,8 @@ def describe(reading: Reading) -> Text:
     sure = "" if reading.confidence is None else sureness(reading.confidence)
     why = (reading.reason or "").replace("_", " ") if reading.status in ("refused", "error") else ""
     note = f"refused: {why}" if reading.status == "refused" else why
+    if reading.changed:
+        note = f"{note}, read as asked for".removeprefix(", ")
     row = _row(console.printable(reading.file) + page, text, sure, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
 

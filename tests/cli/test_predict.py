@@ -321,6 +321,7 @@ def test_what_is_asked_of_numbers_is_read_and_said_where_it_changes_them(predict
     assert (unmet["status"], unmet["reason"], unmet["text"]) == ("refused", "constraint", "57")
     (single,) = records(predict(*plain, "--single"))
     assert single["changed"] or single["reason"] == "constraint"
+    assert ("read as asked for" in predict("57.png", "--single").stdout) == single["changed"]
     (luhn,) = records(predict(*plain, "--check", "luhn"))
     assert luhn["changed"] or luhn["reason"] == "constraint"
 
