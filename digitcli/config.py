@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 from digitcli.errors import UsageError, did_you_mean
 
 Loss = Literal["cross_entropy", "squared_error", "ctc"]
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 Dtype = Literal["float32", "bfloat16"]
 

@@ -20,9 +20,10 @@ RECIPES = {
     "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999),
     "resnet": Recipe(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999),
     "reader": Recipe(
-        epochs=38,
+        epochs=56,
         batch_size=32,
-        lr=2e-3,
+        optimizer="muon",
+        lr=3e-3,
         weight_decay=0.02,
         warmup=0.02,
         loss="ctc",

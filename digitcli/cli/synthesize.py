@@ -23,9 +23,9 @@ Seed = Annotated[int, Option(min=0, help="The same seed gives the same lines.")]
 Strokes = Annotated[
     Path | None,
     Option(
-        metavar="FILE",
-        help="Pen trajectories for European hands: pendigits-orig.tra, plain or packed, from "
-        f"{SOURCE_OF_STROKES}; MNIST alone if not given.",
+        metavar="FILE|DIR",
+        help="Pen trajectories for European hands: pendigits-orig.tra, plain or packed, or a folder with it "
+        f"and pendigits-orig.tes, from {SOURCE_OF_STROKES}; MNIST and invented hands if not given.",
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Write into a folder that holds something.")]

@@ -41,7 +41,10 @@ Data = Annotated[
 ]
 StrokesFile = Annotated[
     Path | None,
-    Option(help="Pen trajectories to write lines with, see digitcli synthesize; for architectures of lines."),
+    Option(
+        metavar="FILE|DIR",
+        help="Pen trajectories to write lines with, see digitcli synthesize; for architectures of lines.",
+    ),
 ]
 Seed = Annotated[int | None, Option(help="Everything random follows from it; 0 if not given.")]
 Time = Annotated[str | None, Option(help="Train for this long instead of by epochs: 90s, 5m, 1h30m.")]
@@ -174,7 +177,7 @@ def _check(
     if config.strokes is not None:
         if find_architecture(config.arch).task != "line":
             raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
-        if not Path(config.strokes).is_file():
+        if not Path(config.strokes).exists():
             raise InputError(f"There is no file {config.strokes}.", "Name the file of --strokes.")
         config = change(config, strokes=str(Path(config.strokes).resolve()))
     path = find_dataset(config.data)

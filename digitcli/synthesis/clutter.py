@@ -101,6 +101,21 @@ def draw_letters(
     return canvas
 
 
+def draw_things(random: np.random.Generator, shape: tuple[int, int]) -> Mask:
+    """What a photograph shows where nobody has written: a few solid shapes of any tone, sharp or blurred."""
+    height, width = shape
+    canvas = np.zeros(shape, np.uint8)
+    for _ in range(random.integers(1, 5)):
+        middle = random.uniform([0, 0], [width, height])
+        sides = random.uniform(0.15, 0.7, 2) * height
+        angles = np.sort(random.uniform(0, 2 * np.pi, random.integers(3, 14)))
+        outline = middle + sides * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        cv2.fillPoly(canvas, [np.round(outline).astype(np.int32)], int(random.uniform(60, 256)), cv2.LINE_AA)
+        if random.random() < 0.4:
+            canvas = cv2.GaussianBlur(canvas, (0, 0), random.uniform(1, 8)).astype(np.uint8)
+    return canvas
+
+
 def _write_letters(
     random: np.random.Generator, canvas: Mask, x: float, size_px: float, pen_px: float, count: int
 ) -> None:

@@ -147,8 +147,16 @@ def _comma(random: np.random.Generator) -> _Lines:
 
 
 def _dash(random: np.random.Generator) -> _Lines:
-    y = random.uniform(0.4, 0.7)
-    return [[(0, y), (random.uniform(0.25, 0.9), y + random.normal(0, 0.06))]]
+    """Straight, or a tail that fills the line, waved or with a hook at its end."""
+    y, width = random.uniform(0.4, 0.7), random.uniform(0.25, 0.9)
+    if random.random() < 0.75:
+        return [[(0, y), (width, y + random.normal(0, 0.06))]]
+    width *= random.uniform(1, 3)
+    bend, hook = random.normal(0, 0.08), random.uniform(-0.25, 0.25)
+    way = [(0, y), (0.3 * width, y - bend), (0.7 * width, y + bend), (width, y + random.normal(0, 0.06))]
+    if random.random() < 0.6:
+        way += [(width + 0.05, y + hook / 2), (width - abs(hook), y + hook)]
+    return [way]
 
 
 def _double_dash(random: np.random.Generator) -> _Lines:

@@ -43,6 +43,7 @@ class Style:
     one_slant: float  # more than other digits
     smoothing: float  # how much the corners of strokes are rounded
     wobble: float  # how far strokes are bent
+    forms: float  # how far the form of a digit, the same all along the line, is from its source's
     jitter: float  # how much one digit differs from the next, as a share of what is usual
 
 
@@ -66,6 +67,7 @@ def draw_style(random: np.random.Generator) -> Style:
         one_slant=random.normal(0.15, 0.15) if random.random() < 0.4 else 0.0,
         smoothing=random.uniform(0, 0.8),
         wobble=random.uniform(0.02, 0.06),
+        forms=random.uniform(0, 0.2),
         jitter=1.0,
     )
 
@@ -84,8 +86,32 @@ def draw_print(random: np.random.Generator) -> Style:
         one_slant=0.0,
         smoothing=0.0,
         wobble=0.0,
+        forms=0.0,
         jitter=0.1,
     )
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a writer's digit differs from its source all along a line."""
+
+    width: float  # 1 as in the source
+    top_width: float  # the top is wider by this share of the width, the foot narrower
+    waist: float  # above 1 what is in the middle lies higher
+
+    def applied(self, points: Stroke, middle: float) -> Stroke:
+        """Points (P, 2), in heights of the digit, about an upright axis."""
+        x, y = points.T
+        spread = np.maximum(1 + self.top_width * (1 - 2 * y), 0.4)
+        inside = np.clip(y, 0, 1)
+        lifted = y - inside + inside**self.waist
+        return np.stack([middle + (x - middle) * spread, lifted], axis=1).astype(np.float32)
+
+
+def draw_form(random: np.random.Generator, spread: float) -> Form:
+    """A form at random."""
+    width, waist = _about(random, 1, spread / 2), _about(random, 1, spread)
+    return Form(width, random.normal(0, spread), waist)
 
 
 class Hand:
@@ -101,6 +127,7 @@ class Hand:
         self._writer = writer
         self._random = random
         self._samples: dict[int, int] = {}
+        self._forms = [draw_form(random, style.forms) for _ in range(10)]
 
     def write(self, character: str) -> Glyph:
         """The ink of a digit or a mark; 0, 0 is where the top left of a digit of full height is."""
@@ -130,7 +157,7 @@ class Hand:
         style, random = self.style, self._random
         height_px = style.height_px * _about(random, 1, 0.08 * style.jitter)
         height_px *= {0: style.zero_height, 1: style.one_height}.get(digit, 1)
-        width = style.width * _about(random, 1, 0.09 * style.jitter)
+        width = style.width * self._forms[digit].width * _about(random, 1, 0.09 * style.jitter)
         if digit == 0 and style.zero_height < 1:
             width *= style.zero_width
         shear = style.slant + random.normal(0, 0.07 * style.jitter) + (style.one_slant if digit == 1 else 0)
@@ -146,9 +173,12 @@ class Hand:
             self._samples[digit] = int(random.integers(len(samples)))
         amplitude = np.diag(random.normal(0, style.wobble, (2, 2)))
         phase, frequency = random.uniform(0, 2 * math.pi, 2), random.uniform(2, 5, 2)
+        sample = samples[self._samples[digit]]
+        across = np.concatenate([stroke[:, 0] for stroke in sample])
+        middle = float(across.min() + across.max()) / 2
         bent = []
-        for stroke in samples[self._samples[digit]]:
-            points = smoothed(stroke, style.smoothing)
+        for stroke in sample:
+            points = self._forms[digit].applied(smoothed(stroke, style.smoothing), middle)
             wave = amplitude * np.sin(frequency * points[:, ::-1] + phase)  # P, 2: x by y, and y by x
             bent.append(points + wave.astype(np.float32))
         return bent

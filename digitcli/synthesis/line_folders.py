@@ -93,8 +93,8 @@ def write_lines(
     from digitcli.synthesis.strokes import read_strokes
 
     check_folder(folder, force)
-    writers = read_strokes(strokes) if strokes else {}
-    synthesizer = LineSynthesizer(split(load_mnist()).train, list(writers.values()))
+    writers = read_strokes(strokes) if strokes else []
+    synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
     _prepare(folder)
     texts: dict[str, str] = {}
     boxes: dict[str, list[list[str | float]]] = {}

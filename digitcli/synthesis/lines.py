@@ -19,10 +19,10 @@ from digitcli.synthesis.scenes import empty_scene, write_scene
 from digitcli.synthesis.strokes import Writer
 from digitcli.synthesis.texts import draw_text
 
-EMPTY_SHARE = 0.08  # of the lines have nothing to read
+EMPTY_SHARE = 0.10  # of the lines have nothing to read
 PRINTED_SHARE = 0.08  # of the others are printed, or shown by a display,
 IMAGES_SHARE = 0.35  # are written with MNIST's images
-TABLET_SHARE = 0.4  # of the rest with strokes from a file, where there is one; else a writer is invented
+TABLET_SHARE = 0.45  # of the rest with strokes from a file, where there is one; else a writer is invented
 BLEND = 0.3  # of the digits of such a writer, in every other line, have an invented shape
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.clutter import SCALE, draw_cells, draw_clutter, draw_letters
+from digitcli.synthesis.clutter import SCALE, draw_cells, draw_clutter, draw_letters, draw_things
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.hands import CANVAS_PX, Hand
 from digitcli.synthesis.layout import Writing, write_text
@@ -31,7 +31,7 @@ class Scene:
 
 
 def empty_scene(random: np.random.Generator) -> Scene:
-    """Paper with nothing to read: clutter of up to three lines of writing, and letters on every other one."""
+    """Paper with nothing to read: clutter of up to three lines of writing; on most letters or things."""
     height, width = shape = CANVAS_PX, int(random.uniform(*EMPTY_WIDTHS) * CANVAS_PX)
     size_px = random.uniform(0.4, 0.9) * height
     pen_px = random.uniform(0.04, 0.15) * size_px
@@ -40,9 +40,11 @@ def empty_scene(random: np.random.Generator) -> Scene:
     for _ in range(random.integers(0, 4)):
         np.maximum(clutter, draw_clutter(random, shape, box, pen_px), out=clutter)
     ink = np.zeros(shape, np.uint8)
-    if random.random() < 0.5:
+    if random.random() < 0.55:
         x = random.uniform(0, 0.3) * width
         ink = draw_letters(random, shape, x, size_px, pen_px, int(random.integers(1, 8)))
+    elif random.random() < 0.4:
+        ink = draw_things(random, shape)
     return Scene(ink, clutter, np.zeros((0, 4), np.float32))
 
 

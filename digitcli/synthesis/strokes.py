@@ -19,7 +19,7 @@ from digitcli.errors import InputError
 
 REMEDY = (
     "Give pendigits-orig.tra of 'Pen-Based Recognition of Handwritten Digits', plain or packed "
-    "(.gz, .bz2, .xz), from https://archive.ics.uci.edu/dataset/81"
+    "(.gz, .bz2, .xz), or a folder with it and pendigits-orig.tes, from https://archive.ics.uci.edu/dataset/81"
 )
 MAX_BYTES = 2**28  # unpacked; the published files have 6 MB
 MAX_COORDINATE = 10**6  # the published tablet has 500 steps a side
@@ -29,12 +29,35 @@ Sample = list[Stroke]  # one digit; its upper left corner is at 0, 0
 Writer = dict[int, list[Sample]]  # digit -> samples
 
 
-def read_strokes(path: Path) -> dict[int, Writer]:
-    """Every writer who wrote all ten digits, by number.
+def read_strokes(path: Path) -> list[Writer]:
+    """Every writer who wrote all ten digits, of a file or of all files in a folder, in order.
+
+    Writers of two files are taken for different people, whatever their numbers.
 
     Raises:
-        InputError: the file is missing, damaged, or holds no such writer.
+        InputError: a file is missing or damaged, or one holds no such writer.
     """
+    return [writer for file in stroke_files(path) for writer in _read_file(file)]
+
+
+def stroke_files(path: Path) -> list[Path]:
+    """The files that `read_strokes` reads.
+
+    Raises:
+        InputError: the folder cannot be read, or has none.
+    """
+    if not path.is_dir():
+        return [path]
+    try:
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", REMEDY) from error
+    if not files:
+        raise InputError(f"{path} holds no files.", REMEDY)
+    return files
+
+
+def _read_file(path: Path) -> list[Writer]:
     strokes: dict[int, Writer] = {}
     segments = re.split(r"^\.SEGMENT\b", _read(path), flags=re.MULTILINE)[1:]
     for number, segment in enumerate(segments, start=1):
@@ -44,7 +67,7 @@ def read_strokes(path: Path) -> dict[int, Writer]:
             raise InputError(f"{path}: segment {number} is damaged: {error}.", REMEDY) from error
         if sample:
             strokes.setdefault(writer, {}).setdefault(digit, []).append(sample)
-    complete = {writer: digits for writer, digits in sorted(strokes.items()) if len(digits) == 10}
+    complete = [digits for _, digits in sorted(strokes.items()) if len(digits) == 10]
     if not complete:
         raise InputError(f"{path} holds no writer with all ten digits in UNIPEN's form.", REMEDY)
     return complete

@@ -16,7 +16,7 @@ from digitcli.data.digits import Dataset, Failure, split
 from digitcli.errors import InputError
 from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.synthesis.strokes import Writer, read_strokes
+from digitcli.synthesis.strokes import Writer, read_strokes, stroke_files
 from digitcli.synthesis.texts import ALPHABET
 from digitcli.training.material import derive_seed
 
@@ -24,7 +24,7 @@ EPOCH_LINES = 20_480  # are composed
 POOL_BATCHES = 16  # are drawn together
 VALIDATION_LINES, TEST_LINES = 1_000, 5_000
 LONGEST_PX = 420  # longer lines are not trained on: the network sees the same short stretches in them
-HELD_OUT_WRITERS = 10  # every so many-th writer of a file of strokes is not trained on
+HELD_OUT_WRITERS = 10  # every so many-th writer of the strokes is not trained on
 NEAR_COLUMNS = 2  # on either side of a character's middle are taught its box
 SET_ANYWHERE = 0.3  # of the lines in a batch; the others begin at its left
 _VALIDATION, _TEST = (0, 1), (0, 2)  # make seeds that no pool of training lines has
@@ -231,7 +231,7 @@ def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
 
 def _writers(strokes: str | None) -> tuple[list[Writer], list[Writer]]:
     """Writers to train on, and those held out."""
-    writers = list(read_strokes(Path(strokes)).values()) if strokes else []
+    writers = read_strokes(Path(strokes)) if strokes else []
     held_out = writers[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
     return [writer for writer in writers if not any(writer is other for other in held_out)], held_out
 
@@ -240,4 +240,7 @@ def _digest(dataset: Dataset, strokes: str | None) -> str:
     """Of the digits, and of the strokes where there are any."""
     if strokes is None:
         return dataset.digest
-    return hashlib.sha256(dataset.digest.encode() + Path(strokes).read_bytes()).hexdigest()
+    digest = hashlib.sha256(dataset.digest.encode())
+    for file in stroke_files(Path(strokes)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from digitcli.config import Recipe
+from digitcli.training.muon import Muon, is_hidden_matrix
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser; weight decay is for matrices and kernels, not for biases and norms."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
@@ -28,6 +30,19 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
             return torch.optim.Adam(groups, recipe.lr, fused=fused)
         case "adamw":
             return torch.optim.AdamW(groups, recipe.lr, fused=fused)
+        case "muon":
+            return Muon(_by_matrix(groups), recipe.lr, fused=fused)
+
+
+def _by_matrix(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups parted into hidden matrices and the rest."""
+    parted = []
+    for group in groups:
+        for orthogonal in (True, False):
+            chosen = [p for p in group["params"] if is_hidden_matrix(p) == orthogonal]
+            if chosen:
+                parted.append({**group, "params": chosen, "orthogonal": orthogonal})
+    return parted
 
 
 def scheduled_lr(recipe: Recipe, progress: float) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from digitcli.config import Recipe
+from digitcli.config import Optimizer, Recipe
 from digitcli.training.curves import draw_curves
 from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
@@ -33,7 +34,7 @@ def test_halfway_down_the_schedules_have_halved() -> None:
     assert scheduled_lr(Recipe(lr=1.0, schedule="constant", warmup=0.0), 0.9) == 1.0
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", get_args(Optimizer))
 def test_only_matrices_decay(name: str) -> None:
     optimizer = create_optimizer(nn.Linear(3, 3), Recipe(optimizer=name, weight_decay=0.1))
     decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
@@ -47,6 +48,23 @@ def test_plain_sgd_is_the_textbook_step() -> None:
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     torch.testing.assert_close(network.weight, before - 0.5)
+
+
+def test_muon_turns_hidden_matrices_and_leaves_the_rest_to_adamw() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 40, 3), nn.Linear(40, 10))
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    muon = create_optimizer(network, Recipe(optimizer="muon", lr=0.1))
+    gradients = [torch.randn_like(parameter) for parameter in network.parameters()]
+    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+        parameter.grad = gradient.clone()
+    muon.step()
+    kernel, *others = [parameter - was for parameter, was in zip(network.parameters(), before, strict=True)]
+    singular = torch.linalg.svdvals(kernel.flatten(1) / (0.1 * 0.2 * 72**0.5))
+    assert singular.min() > 0.5 and singular.max() < 1.4
+    assert (kernel * gradients[0]).sum() < 0
+    for change, gradient in zip(others, gradients[1:], strict=True):
+        torch.testing.assert_close(change, -0.1 * gradient.sign(), atol=1e-3, rtol=0)  # AdamW's first step
 
 
 def test_the_average_follows_the_weights_and_forgets_the_start() -> None:
