@@ -20,7 +20,7 @@ RECIPES = {
     "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999),
     "resnet": Recipe(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999),
     "reader": Recipe(
-        epochs=56,
+        epochs=40,
         batch_size=32,
         optimizer="muon",
         lr=3e-3,

@@ -227,6 +227,13 @@ def _hash(random: np.random.Generator, sheet: Sheet) -> None:
         sheet.draw([(top, y - size / 2), (foot, y + size / 2)], sheet.pen_px, 255)
 
 
+def _struck_through(random: np.random.Generator, sheet: Sheet) -> None:
+    """A stroke of another pen, paler or thinner, right across the writing or a part of it."""
+    ends = random.uniform([sheet.x0, sheet.y0], [sheet.x1, sheet.y1], (2, 2))
+    ends += random.normal(0, 0.3, (2, 2)) * sheet.writing_px
+    sheet.draw(ends, random.uniform(0.3, 0.9) * sheet.pen_px, random.uniform(60, 200))
+
+
 KINDS: tuple[tuple[float, Callable[[np.random.Generator, Sheet], None]], ...] = (  # share of the lines, kind
     (0.35, _rule_below),
     (0.08, _rule_above),
@@ -238,4 +245,5 @@ KINDS: tuple[tuple[float, Callable[[np.random.Generator, Sheet], None]], ...] = 
     (0.05, _specks),
     (0.04, _scribble),
     (0.02, _hash),
+    (0.06, _struck_through),
 )

@@ -1,4 +1,4 @@
-"""A piece of paper cut out around a line of writing: margins, clutter, letters beside it, a slight turn."""
+"""A piece of paper cut out around a line of writing: margins, clutter, letters beside it, the view of a camera."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ LETTERS_SHARE = 0.06  # of the lines have letters before or after the number, su
 CELLS_SHARE = 0.06  # have each character in a cell of a form
 TURNED_SHARE = 0.5
 TURN_DEGREES = 1.8  # the standard deviation; more would be corrected before a line is read
+PERSPECTIVE_SHARE = 0.4  # of those
+PERSPECTIVE = 0.1  # the standard deviation of how much larger one end of a line looks
 WIDE_MARGIN_SHARE = 0.12  # of the lines, at the left and again at the right
 
 
@@ -55,7 +57,7 @@ def write_scene(random: np.random.Generator, hand: Hand, text: str) -> Scene:
     if random.random() < LETTERS_SHARE:
         scene = _with_letters(random, hand, scene)
     if random.random() < TURNED_SHARE:
-        scene = _turned(scene, random.normal(0, TURN_DEGREES))
+        scene = _seen_at_an_angle(random, scene)
     return _shrunk(scene, shrink) if shrink < 1 else scene
 
 
@@ -103,17 +105,29 @@ def _with_letters(random: np.random.Generator, hand: Hand, scene: Scene) -> Scen
     return Scene(np.hstack([letters, scene.ink]), np.hstack([blank, scene.clutter]), moved)
 
 
-def _turned(scene: Scene, degrees: float) -> Scene:
-    """Turned about its middle; boxes stay upright and follow their middles."""
+def _seen_at_an_angle(random: np.random.Generator, scene: Scene) -> Scene:
+    """Turned about its middle, and now and then with one end or edge nearer to the camera than the other."""
     height, width = scene.ink.shape
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
-    ink = cv2.warpAffine(scene.ink, turn, (width, height))
-    clutter = cv2.warpAffine(scene.clutter, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    middles = (scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2
-    moves = middles @ turn[:, :2].T + turn[:, 2] - middles
-    return Scene(
-        ink.astype(np.uint8), clutter.astype(np.uint8), scene.boxes + np.tile(moves, 2).astype(np.float32)
-    )
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), random.normal(0, TURN_DEGREES), 1)
+    moved = corners @ turn[:, :2].T + turn[:, 2]
+    if random.random() < PERSPECTIVE_SHARE:
+        left, right = random.normal(0, PERSPECTIVE, 2) * height / 2  # how much higher and lower each end gets
+        top, bottom = random.normal(0, PERSPECTIVE, 2) * height / 2  # and how much wider each edge
+        moved += np.array([[-top, -left], [top, -right], [bottom, right], [-bottom, left]])
+    view = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+    ink = cv2.warpPerspective(scene.ink, view, (width, height))
+    clutter = cv2.warpPerspective(scene.clutter, view, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return Scene(ink.astype(np.uint8), clutter.astype(np.uint8), _boxes_in(view, scene.boxes))
+
+
+def _boxes_in(view: cv2.typing.MatLike, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Boxes (n, 4) from where a view (3, 3) takes the middles of their sides."""
+    x0, y0, x1, y1 = boxes.T
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    sides = np.stack([(x0, y), (x, y0), (x1, y), (x, y1)]).transpose(2, 0, 1)  # n, side, x or y
+    seen = cv2.perspectiveTransform(sides.astype(np.float32), view)
+    return np.stack([seen[:, 0, 0], seen[:, 1, 1], seen[:, 2, 0], seen[:, 3, 1]], axis=1)
 
 
 def _shrunk(scene: Scene, share: float) -> Scene:
