@@ -1,4 +1,4 @@
-"""A piece of paper cut out around a line of writing: margins, clutter, letters beside it, the view of a camera."""
+"""A piece of paper cut out around a line of writing: margins, clutter, letters beside it, the camera."""
 
 from __future__ import annotations
 
