@@ -72,7 +72,7 @@ class TrainConfig:
 
     `recipe` holds only what differs from the architecture's own; `time_seconds` trains for that long
     instead of a number of epochs; `patience` stops after so many epochs without a better validation
-    accuracy and keeps the best; `strokes` is a file of pen trajectories that lines are written with.
+    accuracy and keeps the best; `strokes` names pen trajectories that lines are written with.
     """
 
     arch: str = "cnn"
