@@ -1,9 +1,15 @@
 """Reading real pictures, beside RapidOCR: `python benchmarks/reading.py FOLDER`.
 
-FOLDER holds sets of pictures two levels down, such as `photos/phone_photos`. What a picture says is in the
-`label` of a `labels.csv` beside it; or it is nothing, in a set below `notdigits`; or the first character of
-its name. A picture is right when the digits read are exactly those; the last column is the largest share of
-the pictures, the surest first, of which at most 1 % are wrong.
+FOLDER holds sets of pictures two levels down, such as `photos/phone_photos`, or is one itself, such as what
+`digitcli synthesize` writes. What a picture says is in the `label` of a `labels.csv` beside it; or it is
+nothing, in a set below `notdigits`; or the first character of its name. A picture is right when the digits
+read are exactly those; the last column is the largest share of the pictures, the surest first, of which at
+most 1 % are wrong.
+
+Then it says what `digitcli predict` answers and does not refuse, and how much of that is wrong, of the
+pictures that say something (`--option=--max-error=0.01` for that threshold); and where a `boxes.json` has
+boxes drawn by hand, `[digit, x, y, width, height]`, how many of them are met by half or more (intersection
+over union) in pictures that were read right.
 
 Each reader reads the whole folder in a process of its own, one after the other, as often as `--repeats`
 says. RapidOCR is measured where `--peer` names a Python in which it is installed:
@@ -28,6 +34,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 PEER = """
@@ -59,12 +66,18 @@ for line in sys.stdin:
 """
 
 
+Box = tuple[float, float, float, float]  # x, y, width, height
+Labels = dict[str, dict[str, str]]  # for each set the digits in each of its pictures
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What was read in a picture, and how sure that is."""
+    """What was read in a picture, how sure that is, and whether it was given as an answer."""
 
     digits: str
     confidence: float
+    given: bool
+    boxes: tuple[Box, ...]
 
 
 def main() -> None:
@@ -93,6 +106,8 @@ def main() -> None:
             answers[name] = {row["file"]: as_answer(row) for row in read()}
             seconds[name].append(time.perf_counter() - started)
     print_table(labels, answers)
+    print_answered(labels, answers["digitcli"])
+    print_boxes(labels, answers["digitcli"])
     count = sum(map(len, labels.values()))
     for name, times in seconds.items():
         spread = f"{min(times):.1f} to {max(times):.1f} s, n = {len(times)}"
@@ -101,29 +116,32 @@ def main() -> None:
         print_wrong(labels, answers["digitcli"])
 
 
-def labels_below(folder: Path) -> dict[str, dict[str, str]]:
-    """For each set the digits in each of its pictures."""
-    sets: dict[str, dict[str, str]] = {}
-    for directory in sorted(path for path in folder.glob("*/*") if path.is_dir()):
-        name = str(directory.relative_to(folder))
+def labels_below(folder: Path) -> Labels:
+    """Every set in a folder."""
+    sets: Labels = {}
+    for directory in [folder, *sorted(path for path in folder.glob("*/*") if path.is_dir())]:
+        name = str(directory.relative_to(folder)) if directory != folder else folder.resolve().name
         table = directory / "labels.csv"
         if table.exists():
             with table.open(newline="") as rows:
                 named = {str(directory / row["file"]): row["label"] for row in csv.DictReader(rows)}
+        elif directory == folder:
+            continue
         else:
             pictures = [path for path in sorted(directory.iterdir()) if path.suffix.lower() in PICTURES]
             named = {str(path): "" if name.startswith("notdigits") else path.name[0] for path in pictures}
         sets[name] = {path: re.sub(r"\D", "", label) for path, label in named.items()}
-    return {name: labels for name, labels in sets.items() if labels}
+    sets = {name: labels for name, labels in sets.items() if labels}
+    return sets or sys.exit(f"{folder} holds no sets of pictures, see --help.")
 
 
-def ours(listed: str, options: list[str]) -> list[dict[str, object]]:
+def ours(listed: str, options: list[str]) -> list[dict[str, Any]]:
     """What `digitcli predict` reads, which ends with 4 where single files fail."""
     command = [sys.executable, "-m", "digitcli", "predict", "--from-list", "-", "--format", "jsonl", *options]
     return lines_of(command, listed, codes=(0, 4))
 
 
-def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, object]]:
+def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
     """The JSON lines that a program prints."""
     with tempfile.TemporaryFile("w+") as errors:
         done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -133,9 +151,12 @@ def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> l
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def as_answer(row: dict[str, object]) -> Answer:
-    """The digits of a record, and its confidence."""
-    return Answer(re.sub(r"\D", "", str(row.get("text") or "")), float(row.get("confidence") or 0))  # type: ignore[arg-type]
+def as_answer(row: dict[str, Any]) -> Answer:
+    """The answer in a record."""
+    numbers: list[dict[str, Any]] = row.get("numbers") or []
+    boxes = tuple(tuple(digit["box"]) for number in numbers for digit in number["digits"])
+    digits = re.sub(r"\D", "", row.get("text") or "")
+    return Answer(digits, float(row.get("confidence") or 0), row.get("status") == "read", boxes)
 
 
 def print_table(labels: dict[str, dict[str, str]], answers: dict[str, dict[str, Answer]]) -> None:
@@ -161,6 +182,41 @@ def answered(scored: list[tuple[float, bool]], limit: float = 0.01) -> float:
         if not tied and wrong <= limit * count:
             best = count
     return best / len(scored)
+
+
+def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
+    """What share of the pictures that say something is answered, and what share of the answers is wrong."""
+    print(f"{'answered by digitcli predict':32} {'n':>5}  {'share':>9} {'wrong':>7}")
+    sets = {name: of_set for name, of_set in labels.items() if any(of_set.values())}
+    together = {path: label for of_set in sets.values() for path, label in of_set.items()}
+    for name, of_set in (sets | {"all": together}).items():
+        given = [(answers[path].digits, label) for path, label in of_set.items() if answers[path].given]
+        wrong = sum(digits != label for digits, label in given) / max(len(given), 1)
+        print(f"{name:32} {len(of_set):5}  {len(given) / len(of_set):9.1%} {wrong:7.1%}")
+
+
+def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
+    """How many of the boxes drawn by hand are met."""
+    met: list[bool] = []
+    for folder in {Path(path).parent for of_set in labels.values() for path in of_set}:
+        if not (folder / "boxes.json").exists():
+            continue
+        for name, drawn in json.loads((folder / "boxes.json").read_text()).items():
+            drawn = sorted((box for box in drawn if str(box[0]).isdecimal()), key=lambda box: box[1])
+            answer = answers.get(str(folder / name))
+            if answer and answer.digits == "".join(str(box[0]) for box in drawn):
+                pairs = zip(answer.boxes, drawn, strict=True)
+                met += [overlap(ours, tuple(theirs[1:])) >= 0.5 for ours, theirs in pairs]
+    if met:
+        print(f"boxes met by half or more: {sum(met) / len(met):.1%} of {len(met):,} digits")
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
 def print_wrong(labels: dict[str, dict[str, str]], answers: dict[str, Answer]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, read_checkpoint
 from digitcli.devices import agrees_with_cpu, choose_device, is_out_of_memory
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
-from digitcli.registry import create_model
+from digitcli.registry import create_model, takes
 
 BATCH_SIZE = 512
 LINES_AT_ONCE = 32
@@ -216,8 +217,11 @@ def open_model(name: str) -> tuple[nn.Module, Header]:
     path = find_checkpoint(name)
     header, tensors = read_checkpoint(path)
     try:
-        _check_shapes(header, tensors)
-        network = create_model(header.architecture, **header.arguments)
+        arguments = dict(header.arguments)
+        if takes(header.architecture, "alphabet"):
+            arguments["alphabet"] = header.alphabet
+        _check_shapes(header.architecture, arguments, tensors)
+        network = create_model(header.architecture, **arguments)
         network.load_state_dict(tensors)
     except UsageError as error:
         cause = f"{path} needs an architecture that is not here: {error.cause}"
@@ -228,14 +232,14 @@ def open_model(name: str) -> tuple[nn.Module, Header]:
     return network.eval(), header
 
 
-def _check_shapes(header: Header, tensors: dict[str, Tensor]) -> None:
-    """Compare the shapes a header asks for with those of the file before any memory is taken for them.
+def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Compare the shapes of a network with those of a file before any memory is taken for them.
 
     Raises:
         ValueError: they differ.
     """
     with contextlib.suppress(NotImplementedError), torch.device("meta"):
-        expected = create_model(header.architecture, **header.arguments).state_dict()
+        expected = create_model(architecture, **arguments).state_dict()
         wrong = sorted(expected.keys() ^ tensors.keys())
         wrong += [
             name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape

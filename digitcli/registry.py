@@ -106,6 +106,16 @@ def find_architecture(name: str) -> Architecture:
     return table[name]
 
 
+def takes(name: str, argument: str) -> bool:
+    """Whether an architecture is built with an argument of that name.
+
+    Raises:
+        UsageError: an unknown architecture.
+        ModelError: a plug-in cannot be imported.
+    """
+    return argument in inspect.signature(find_architecture(name).load()).parameters
+
+
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
     """Build an architecture with fresh weights, e.g. `create_model("cnn", dropout=0.2)`.
 

@@ -1,6 +1,6 @@
 """How far the confidence of the shipped reader can be trusted, measured on lines it was never trained on.
 
-    python scripts/calibrate.py --strokes pendigits-orig.tra
+    python scripts/calibrate.py --strokes pendigits
 
 Composes pictures of MNIST's validation digits and of the writers that training holds out, reads them as
 `digitcli predict` does, and writes into the checkpoint from which confidence on how many answers are wrong.
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from digitcli.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from digitcli.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import risk_table
 from digitcli.evaluation.metrics import binned_error
@@ -31,7 +32,10 @@ def main() -> None:
     parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--count", type=int, default=5000)
     arguments = parser.parse_args()
+    path = find_checkpoint("reader")
     source = ComposedLines(load_mnist(), str(arguments.strokes), SEED)
+    if read_header(path).dataset["digest"] != source.digest:
+        sys.exit("The reader was trained on other strokes, and perhaps on those held out here.")
     synthesizer = source.validation_synthesizer()
     drawn = [synthesizer.photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)]
     reader = Reader(min_confidence=0.0)
@@ -49,7 +53,6 @@ def main() -> None:
     for share, confidence in table.items():
         answered = np.mean(np.array(confidences) >= confidence)
         print(f"at most {float(share):.1%} wrong from {confidence:.4f} on: {answered:.1%} answered")
-    path = find_checkpoint("reader")
     header, tensors = read_checkpoint(path)
     write_checkpoint(path, dataclasses.replace(header, risk=table), tensors)
 

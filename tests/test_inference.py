@@ -13,7 +13,7 @@ from digitcli.data.digits import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.line_metrics import exact_match
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import infer, infer_lines, load_classifier, load_model, open_model
+from digitcli.inference import infer, infer_lines, load_classifier, load_line_model, load_model, open_model
 from digitcli.registry import create_model
 from digitcli.synthesis.lines import LineSynthesizer
 
@@ -212,3 +212,11 @@ def test_a_model_is_loaded_onto_devices_that_are_there() -> None:
         load_model("cnn", device="abacus")
     with pytest.raises(EnvironmentFault, match="no device 'cuda:99'"):
         load_model("cnn", device="cuda:99")
+
+
+def test_a_line_model_has_the_alphabet_of_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "binary.safetensors"
+    header = Header(architecture="reader", task="line", alphabet="01")
+    write_checkpoint(path, header, create_model("reader", alphabet="01").state_dict())
+    (answer,) = load_line_model(str(path), "cpu").answers([np.zeros((40, 64), np.uint8)])
+    assert answer.logits.shape == (16, 3)

@@ -100,7 +100,7 @@ Range = Annotated[
 CheckDigit = Annotated[
     Check | None, Option("--check", help="The check digit that it has to have.", rich_help_panel=NUMBER)
 ]
-Single = Annotated[bool, Option("--single", help="One digit a number.", rich_help_panel=NUMBER)]
+Single = Annotated[bool, Option("--single", help="A picture holds one digit.", rich_help_panel=NUMBER)]
 Annotate = Annotated[
     Path | None,
     Option(metavar="DIR", help="Write each picture into DIR with what was read drawn into it.",
@@ -204,6 +204,10 @@ def _read(
             keep_pictures=show_steps or annotate is not None,
             **chosen,
         )
+        if "max_error" in chosen and not reader.calibrated:
+            console.show_notice(
+                "How often these models err was never measured; their confidence is believed."
+            )
         resumed = stack.enter_context(_resumed(output, resume, form))
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
         if names is None and STANDARD_INPUT not in inputs:

@@ -46,7 +46,7 @@ def synthesize(
     """
     line_folders.check_folder(out, force)
     if strokes is not None and not os.path.lexists(strokes):
-        raise InputError(f"There is no file {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
+        raise InputError(f"There is no file or folder {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
         from digitcli.cli.counting_bar import CountingBar

@@ -178,7 +178,7 @@ def _check(
         if find_architecture(config.arch).task != "line":
             raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
         if not Path(config.strokes).exists():
-            raise InputError(f"There is no file {config.strokes}.", "Name the file of --strokes.")
+            raise InputError(f"There is no file or folder {config.strokes}.", "Name the strokes.")
         config = change(config, strokes=str(Path(config.strokes).resolve()))
     path = find_dataset(config.data)
     return config if path is None else change(config, data=str(path.resolve()))

@@ -22,6 +22,11 @@ _NOISE_SIGMAS = 4.0  # how far above the paper's noise a mark must stand,
 _SURE_SIGMAS = 12.0  # and from where on a mark of any size is ink;
 _MARK_EXTENT = 0.15  # below that it must be this long, in shares of the picture,
 _MARK_PX = 12  # and in pixels
+_GROUND_BRUSH = 12, 5  # a ground holds such a part of the longer side, or of the shorter one, squared,
+_LEAST_GROUND = 0.12  # has this share of it at least,
+_GROUND_CONTRAST = 0.35  # of white, between two grounds,
+_LEAST_INK, _MOST_INK = 0.005, 0.35  # and so much ink, as a share of it
+_SEAM = 0.012  # of the longer side of a picture: so wide it is cut where grounds meet
 _RIM = 12  # one part in so many of height and width is left out at each side when ink is measured;
 _OUTER_RIM = 100  # where nothing is found so, only this is left out,
 _RIM_CONTRAST = 0.3  # and ink must be this much darker than paper: at the rim the light is known less well
@@ -34,7 +39,11 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     will do as well as dark on light. Blank paper, noisy, textured, shaded or ruled, gives all zeros.
     """
     small = reduced(grey, _WORK_SIDE_PX)
-    if ink_is_light(small):
+    dark_ground = _ground_of_light_ink(small)
+    if dark_ground is not None:
+        grey = _turned_over(grey, dark_ground)
+        small = reduced(grey, _WORK_SIDE_PX)
+    elif ink_is_light(small):
         grey, small = 1 - grey, 1 - small
     paper = _paper(small)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
@@ -84,6 +93,54 @@ def ink_is_light(grey: np.ndarray) -> bool:
     light = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
     border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
     return float(border.mean()) < 0.5
+
+
+def _ground_of_light_ink(grey: np.ndarray) -> np.ndarray | None:
+    """Where a picture has light ink on a dark ground, if beside it there is dark ink on a light one.
+
+    Bool (h, w), of a small copy; None where the whole picture has one polarity.
+    """
+    small = reduced(grey, _LIGHT_SIDE_PX)
+    level, split = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    side = min(max(small.shape) // _GROUND_BRUSH[0], min(small.shape) // _GROUND_BRUSH[1]) | 1
+    dark = np.asarray(cv2.morphologyEx(split, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)), np.uint8)
+    _, holes = cv2.connectedComponents(1 - dark, connectivity=4)
+    sizes = np.bincount(holes.ravel())
+    shares = np.bincount(holes.ravel(), split.ravel()) / np.maximum(sizes, 1)
+    dark |= (shares >= _MOST_INK)[holes].astype(np.uint8)  # what lies around light ink
+    if min(_largest_share(dark), _largest_share(1 - dark)) < _LEAST_GROUND:
+        return None
+    well_inside = cv2.erode(dark, np.ones((5, 5), np.uint8), borderValue=1) == 1
+    well_outside = cv2.dilate(dark, np.ones((5, 5), np.uint8)) == 0
+    if not (well_inside.any() and well_outside.any()):
+        return None
+    dark_level, light_level = np.median(small[well_inside]), np.median(small[well_outside])
+    if light_level - dark_level < _GROUND_CONTRAST:
+        return None
+    light_ink = np.mean(small[well_inside] > (dark_level + level / 255) / 2)
+    dark_ink = np.mean(small[well_outside] < (light_level + level / 255) / 2)
+    return (
+        dark == 1 if min(light_ink, dark_ink) > _LEAST_INK and max(light_ink, dark_ink) < _MOST_INK else None
+    )
+
+
+def _largest_share(mask: np.ndarray) -> float:
+    """The share of a mask (H, W) that its largest connected part has."""
+    sizes = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:, cv2.CC_STAT_AREA]
+    return float(np.max(sizes, initial=0)) / mask.size
+
+
+def _turned_over(grey: np.ndarray, dark_ground: np.ndarray) -> np.ndarray:
+    """A picture (H, W) whose dark ground is made light; where the grounds meet there is paper."""
+    size = grey.shape[1], grey.shape[0]
+    share = cv2.resize(dark_ground.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    turned = np.where(share > 0.5, 1 - grey, grey)
+    reach = max(3, round(_SEAM * max(size))) | 1
+    mask = (share > 0.5).astype(np.uint8)
+    seam = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((reach, reach), np.uint8)) > 0
+    around = cv2.dilate(cv2.blur(turned, (3, 3)), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    filled: np.ndarray = np.where(seam, around, turned).astype(np.float32)
+    return filled
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:

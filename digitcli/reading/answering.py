@@ -64,7 +64,8 @@ def read_region(
     found = _found(region, lines, strings, best, exact, top_k)
     if asked is None:
         return found
-    if len(found.numbers) > 1 and all(asked.accepts(number.text) for number in found.numbers):
+    several = len(found.numbers) > 1 and not asked.single
+    if several and all(asked.accepts(number.text) for number in found.numbers):
         return found
     changed = not asked.accepts(best)
     if changed:

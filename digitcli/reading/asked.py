@@ -21,13 +21,14 @@ class Asked:
     """Holds for each number of a picture; what is None is not asked. A grammar of `decoding`.
 
     `lengths` are the fewest and the most digits, `values` the smallest and the largest number; `pattern` is a
-    regular expression that the digits match as a whole.
+    regular expression that the digits match as a whole. `single` where a picture holds one number.
     """
 
     lengths: tuple[int, int] | None = None
     values: tuple[int, int] | None = None
     pattern: regex.Pattern[str] | None = None
     check: Check | None = None
+    single: bool = False
 
     def may_begin(self, text: str) -> bool:
         """Whether a number as asked for can begin so."""
@@ -89,7 +90,13 @@ def asked_of(
         raise UsageError("--length is 0.", "Give a number of digits, such as 5 or 4-6.")
     if check not in (None, *get_args(Check)):
         raise UsageError(f"--check is '{check}'.", f"Take one of {', '.join(get_args(Check))}.")
-    asked = Asked(lengths, _span(values, "--range", "0-100"), _compiled(pattern), check)  # type: ignore[arg-type]
+    asked = Asked(
+        lengths,
+        _span(values, "--range", "0-100"),
+        _compiled(pattern),
+        check,  # type: ignore[arg-type]
+        single,
+    )
     return None if asked == Asked() else asked
 
 

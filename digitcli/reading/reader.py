@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +33,8 @@ _EMPTY_ALONE, _EMPTY_AMONG = 0.9, 0.5  # how sure nothing is read where one thin
 _GUESSES = 0.5  # several numbers less sure than this on the average are a photograph, or a text
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two texts together this likely, and the second no less than this
 
+FRACTION = re.compile(r"\d{1,2}/\d{1,2}")  # or a day and a month: no number
+
 Evidence = tuple[list[tuple[int, LineEvidence]], np.ndarray | None]  # of lines and of digits, in a region
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -45,9 +48,10 @@ class Reader:
     `models` are shipped names, checkpoint files or run folders. Those of lines read numbers whose digits may
     touch, those of digits what stands alone; several are averaged. `jobs` is how many pictures are opened at
     once. Answers that are less sure than `min_confidence` are refused; by default the models say how sure is
-    enough, or with `max_error` how sure an answer must be for no larger share of them to be wrong. `asked` is
-    what every number has to meet. `top_k` is how many candidates a digit and a number have, the best
-    included. With `keep_pictures` a reading carries its picture and ink.
+    enough, or with `max_error` how sure an answer must be for no larger share of them to be wrong, by what
+    was measured where `calibrated`, else by the confidence itself. `asked` is what every number has to meet.
+    `top_k` is how many candidates a digit and a number have, the best included. With `keep_pictures` a
+    reading carries its picture and ink.
 
     Several threads may read at a time.
 
@@ -86,9 +90,10 @@ class Reader:
         headers += self.classifier.headers if self.classifier else ()
         thresholds = [header.refusal_threshold for header in headers]
         own = max((threshold for threshold in thresholds if threshold is not None), default=MIN_CONFIDENCE)
+        risk = headers[0].risk if set(names) == set(DEFAULT_MODELS) else {}  # it was measured with both
+        self.calibrated = bool(risk)
         if max_error is not None:
-            calibrated = set(names) == set(DEFAULT_MODELS)  # the table was measured with both
-            own = least_confidence(max_error, headers[0].risk if calibrated else {})
+            own = least_confidence(max_error, risk)
         self.name = "+".join(
             [
                 *(model.name for model in self.line_models),
@@ -129,9 +134,10 @@ class Reader:
 
     def _read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         pool = ThreadPoolExecutor(self.jobs)
+        ahead = self.jobs + 1 if self.keep_pictures else max(self.jobs + 1, PAGES_AT_ONCE)
         waiting: list[Seen] = []
         try:
-            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures, self.jobs + 1):
+            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures, ahead):
                 waiting += pages
                 if self._are_enough(waiting):
                     yield from self._answer(waiting)
@@ -213,17 +219,29 @@ class Reader:
         if not any(region.numbers for region in found):
             return _as("refused", "not_a_digit", "", empty)
         said = [region for region in found if region.numbers]
+        confidence = empty * float(np.prod([region.confidence for region in said]))
+        changed = any(region.changed for region in said)
+        if self.asked is not None and self.asked.single and len(said) > 1:
+            said, confidence, changed = _only(said)
         numbers = tuple(number for region in said for number in region.numbers)
+        known = {"numbers": numbers, "changed": changed}
+        if any(region.unmet for region in said):
+            return _as("refused", "constraint", text_of(numbers), confidence) | known
         together = float(np.prod([region.confidence for region in said]))
         if len(said) > 1 and together ** (1 / len(said)) < _GUESSES:
             return _as("refused", "not_a_digit", "", 0.5)
-        confidence = together * empty
-        known = {"numbers": numbers, "changed": any(region.changed for region in said)}
-        if any(region.unmet for region in said):
-            return _as("refused", "constraint", text_of(numbers), confidence) | known
+        if self.asked is None and any(FRACTION.fullmatch(number.raw) for number in numbers):
+            return _as("refused", "not_a_digit", "", confidence)
         if confidence >= self.min_confidence:
             return _as("read", None, text_of(numbers), confidence) | known
         return _as("refused", _why_unsure(said), text_of(numbers), confidence) | known
+
+
+def _only(said: Sequence[Found]) -> tuple[list[Found], float, bool]:
+    """The likeliest region of a picture that holds one number, and how sure it is that it is the only one."""
+    likely = sorted(said, key=lambda region: (not region.unmet, region.confidence), reverse=True)
+    confidence = likely[0].confidence * float(np.prod([1 - region.confidence for region in likely[1:]]))
+    return likely[:1], confidence, True
 
 
 def _as(status: str, reason: str | None, text: str | None, confidence: float | None) -> dict[str, Any]:

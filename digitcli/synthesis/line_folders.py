@@ -74,7 +74,7 @@ def write_lines(
     force: bool = False,
     on_event: Callable[[LinesWritten], None] = lambda event: None,
 ) -> LineFolder:
-    """Write lines of MNIST's training digits, and of strokes where their file is given.
+    """Write lines of MNIST's training digits, and of strokes where they are given.
 
     Pictures `00000.png` ... are as networks read them, ink 255 on paper 0, 40 pixels high. In `labels.csv`
     (`file,label,raw`) the label has the digits alone and `raw` the marks too; `boxes.json` has
@@ -82,7 +82,7 @@ def write_lines(
     alone. Each file is whole or not there, and `labels.csv` comes last: without it the folder is unfinished.
 
     Raises:
-        InputError: the file of strokes cannot be used.
+        InputError: the strokes cannot be used.
         OutputError: the folder holds something and `force` is not given, or it cannot be written.
     """
     import numpy as np

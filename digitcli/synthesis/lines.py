@@ -22,7 +22,7 @@ from digitcli.synthesis.texts import draw_text
 EMPTY_SHARE = 0.10  # of the lines have nothing to read
 PRINTED_SHARE = 0.08  # of the others are printed, or shown by a display,
 IMAGES_SHARE = 0.35  # are written with MNIST's images
-TABLET_SHARE = 0.45  # of the rest with strokes from a file, where there is one; else a writer is invented
+TABLET_SHARE = 0.45  # of the rest with strokes of a tablet, where there are any; else a writer is invented
 BLEND = 0.3  # of the digits of such a writer, in every other line, have an invented shape
 
 
@@ -47,7 +47,7 @@ class LineSynthesizer:
     """Composes lines of digits (the training part of a set, uint8 (N, 28, 28)) and of pen trajectories.
 
     A line is written with the images, by an invented writer (`allographs.py`) or, where there are any, by
-    one of the writers of a file of strokes (`strokes.py`).
+    one of those of a tablet (`strokes.py`).
 
     Raises:
         InputError: a digit has no image with ink.

@@ -19,9 +19,11 @@ from digitcli.errors import InputError
 
 REMEDY = (
     "Give pendigits-orig.tra of 'Pen-Based Recognition of Handwritten Digits', plain or packed "
-    "(.gz, .bz2, .xz), or a folder with it and pendigits-orig.tes, from https://archive.ics.uci.edu/dataset/81"
+    "(.gz, .bz2, .xz; unpack .Z with gzip -d), or a folder with it and pendigits-orig.tes, from "
+    "https://archive.ics.uci.edu/dataset/81"
 )
 MAX_BYTES = 2**28  # unpacked; the published files have 6 MB
+SEGMENT = re.compile(r"^\.SEGMENT\b", re.MULTILINE)
 MAX_COORDINATE = 10**6  # the published tablet has 500 steps a side
 
 Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right and y downwards, in heights of the digit
@@ -30,37 +32,48 @@ Writer = dict[int, list[Sample]]  # digit -> samples
 
 
 def read_strokes(path: Path) -> list[Writer]:
-    """Every writer who wrote all ten digits, of a file or of all files in a folder, in order.
+    """Every writer who wrote all ten digits, of a file or of the files in a folder that hold strokes.
 
     Writers of two files are taken for different people, whatever their numbers.
 
     Raises:
-        InputError: a file is missing or damaged, or one holds no such writer.
+        InputError: a file is missing or damaged, or holds no such writer.
     """
-    return [writer for file in stroke_files(path) for writer in _read_file(file)]
+    return [writer for file, text in _texts(path) for writer in _writers(file, text)]
 
 
-def stroke_files(path: Path) -> list[Path]:
-    """The files that `read_strokes` reads.
+def digest_of_strokes(path: Path) -> bytes:
+    """The bytes of all files that `read_strokes` reads, as they lie on the disk.
 
     Raises:
-        InputError: the folder cannot be read, or has none.
+        InputError: as `read_strokes`.
     """
-    if not path.is_dir():
-        return [path]
     try:
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        return b"".join(file.read_bytes() for file, _ in _texts(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", REMEDY) from error
-    if not files:
-        raise InputError(f"{path} holds no files.", REMEDY)
-    return files
 
 
-def _read_file(path: Path) -> list[Writer]:
+def _texts(path: Path) -> list[tuple[Path, str]]:
+    """The files with strokes at a path, in the order of their names, and what is in them."""
+    if not path.is_dir():
+        return [(path, _read(path))]
+    try:
+        files = sorted(file for file in path.iterdir() if file.is_file())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", REMEDY) from error
+    texts = [(file, _read(file)) for file in files]
+    texts = [(file, text) for file, text in texts if SEGMENT.search(text)]
+    if not texts:
+        raise InputError(f"{path} holds no file of strokes.", REMEDY)
+    if len({text for _, text in texts}) < len(texts):
+        raise InputError(f"{path} holds the same strokes twice.", "Leave one of the files.")
+    return texts
+
+
+def _writers(path: Path, text: str) -> list[Writer]:
     strokes: dict[int, Writer] = {}
-    segments = re.split(r"^\.SEGMENT\b", _read(path), flags=re.MULTILINE)[1:]
-    for number, segment in enumerate(segments, start=1):
+    for number, segment in enumerate(SEGMENT.split(text)[1:], start=1):
         try:
             writer, digit, sample = _parse(segment)
         except ValueError as error:
@@ -74,6 +87,8 @@ def _read_file(path: Path) -> list[Writer]:
 
 
 def _read(path: Path) -> str:
+    if path.suffix == ".Z":
+        raise InputError(f"{path} is packed with compress.", "Unpack it with gzip -d.")
     try:
         with opened(path) as file:
             content = file.read(MAX_BYTES + 1)

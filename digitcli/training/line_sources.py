@@ -16,7 +16,7 @@ from digitcli.data.digits import Dataset, Failure, split
 from digitcli.errors import InputError
 from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.synthesis.strokes import Writer, read_strokes, stroke_files
+from digitcli.synthesis.strokes import Writer, digest_of_strokes, read_strokes
 from digitcli.synthesis.texts import ALPHABET
 from digitcli.training.material import derive_seed
 
@@ -240,7 +240,4 @@ def _digest(dataset: Dataset, strokes: str | None) -> str:
     """Of the digits, and of the strokes where there are any."""
     if strokes is None:
         return dataset.digest
-    digest = hashlib.sha256(dataset.digest.encode())
-    for file in stroke_files(Path(strokes)):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256(dataset.digest.encode() + digest_of_strokes(Path(strokes))).hexdigest()

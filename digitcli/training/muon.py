@@ -1,4 +1,4 @@
-"""An optimiser for hidden layers that turns every step in all directions alike."""
+"""An optimiser for large matrices and kernels: every step goes in all of their directions alike."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ SMALLEST_SIDE = 32  # matrices with fewer rows or columns are left to AdamW
 class Muon(torch.optim.AdamW):
     """Steps along orthogonal matrices where a group says `orthogonal`; other groups have AdamW.
 
+    The matrices are computed in `dtype`.
+
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, with the scale of Liu et
     al., "Muon is scalable for LLM training", 2025. A kernel (out, in, h, w) counts as a matrix (out, in * h
     * w). PyTorch's own Muon takes no kernels.
     """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, dtype: torch.dtype, fused: bool) -> None:
+        super().__init__(groups, lr, fused=fused)
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -32,7 +38,7 @@ class Muon(torch.optim.AdamW):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            if group["orthogonal"]:
+            if group.get("orthogonal"):
                 for parameter in group["params"]:
                     self._turn(parameter, group["lr"], group["weight_decay"])
         super().step()
@@ -48,22 +54,25 @@ class Muon(torch.optim.AdamW):
         state["step"] += 1
         momentum = state["momentum"].mul_(MOMENTUM).add_(parameter.grad)
         ahead = parameter.grad.add(momentum, alpha=MOMENTUM).flatten(1)
-        change = orthogonal(ahead).view(parameter.shape)
+        change = orthogonal(ahead, self._dtype).view(parameter.shape)
         parameter.mul_(1 - lr * weight_decay)
         parameter.add_(change, alpha=-lr * RMS * math.sqrt(max(ahead.shape)))
         parameter.grad = None
 
 
-def is_hidden_matrix(parameter: Tensor) -> bool:
-    """Whether a parameter is large enough in all directions to be turned, as those of hidden layers are."""
+def is_large(parameter: Tensor) -> bool:
+    """Whether a parameter is a matrix with many directions; heads of ten classes, for one, are not."""
     return parameter.ndim > 1 and min(parameter.flatten(1).shape) >= SMALLEST_SIDE
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix (m, n) with all its singular values near 1, by five steps after Newton and Schulz."""
+def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """A matrix (m, n) with its singular values near 1, by five steps after Newton and Schulz.
+
+    Those that are below a hundredth of the largest stay below 1.
+    """
     upright = len(matrix) > matrix.shape[1]
-    turned: Tensor = (matrix.T if upright else matrix).bfloat16()
-    turned = turned / (turned.norm() + 1e-7)
+    turned: Tensor = (matrix.T if upright else matrix).to(dtype)
+    turned = turned / turned.norm().clamp_min(1e-30)
     first, third, fifth = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = turned @ turned.T

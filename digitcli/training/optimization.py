@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from digitcli.config import Recipe
-from digitcli.training.muon import Muon, is_hidden_matrix
+from digitcli.training.muon import Muon, is_large
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -31,15 +31,15 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
         case "adamw":
             return torch.optim.AdamW(groups, recipe.lr, fused=fused)
         case "muon":
-            return Muon(_by_matrix(groups), recipe.lr, fused=fused)
+            return Muon(_by_size(groups), recipe.lr, getattr(torch, recipe.dtype), fused)
 
 
-def _by_matrix(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups parted into hidden matrices and the rest."""
+def _by_size(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups parted into large matrices and the rest."""
     parted = []
     for group in groups:
         for orthogonal in (True, False):
-            chosen = [p for p in group["params"] if is_hidden_matrix(p) == orthogonal]
+            chosen = [p for p in group["params"] if is_large(p) == orthogonal]
             if chosen:
                 parted.append({**group, "params": chosen, "orthogonal": orthogonal})
     return parted

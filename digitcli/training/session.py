@@ -182,7 +182,8 @@ def _take_over(state: TrainingState, saved: Saved, material: Material, on_event:
     header, tensors = saved
     if header.dataset.get("digest") != material.digest:
         raise UsageError(
-            f"The digits of '{material.name}' are not those this run began with.", "Start a new run."
+            f"The digits of '{material.name}', or the strokes, are not those this run began with.",
+            "Start a new run.",
         )
     counters = {name: value for name, value in header.training.items() if name != "config"}
     state.restore(counters, tensors)

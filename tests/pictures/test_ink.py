@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from digitcli.pictures import digit_from_grey, find_ink
-from tests.pictures.drawing import distance, drawn
+from tests.pictures.drawing import distance, drawn, written
 
 GREY = drawn().astype(np.float32) / 255
 SLOPE = np.linspace(0.4, 1, 120, dtype=np.float32)[None] * np.linspace(0.7, 1, 120, dtype=np.float32)[:, None]
@@ -154,3 +154,13 @@ def test_a_large_picture_keeps_its_resolution() -> None:
     assert ink.shape == (1800, 1800)
     assert np.abs(ink - (1 - page / 255.0)).mean() < 0.01
     assert distance(digit_from_grey(page), digit_from_grey(drawn())) < 4
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("paper_first", [True, False])
+def test_chalk_beside_ink_has_a_polarity_of_its_own(axis: int, paper_first: bool) -> None:
+    paper = written("3058")[0].astype(np.float32) / 255 * 0.75 + 0.2
+    board = 1.1 - paper
+    both = np.concatenate([paper, board] if paper_first else [board, paper], axis=axis)
+    expected = np.concatenate([find_ink(paper)] * 2, axis=axis)
+    assert np.mean((find_ink(both) > 0.5) != (expected > 0.5)) < 0.002

@@ -176,6 +176,13 @@ def test_what_is_asked_holds_for_each_number_of_a_strip() -> None:
     assert [number.text for number in read(line, length="4").numbers] == ["1234"]
 
 
+def test_where_one_number_is_asked_for_two_are_not_accepted() -> None:
+    gap = [evidence({"1": 0.99}, {}, {}, {}, {}, {}, {}, {"5": 0.99})]
+    assert len(read(*gap, length="1").numbers) == 2
+    single = read_region(region(), list(enumerate(gap)), None, asked_of(single=True), top_k=3)
+    assert len(single.numbers) == 1 and single.confidence < 0.5
+
+
 def test_what_is_asked_makes_nothing_unlikely_sure() -> None:
     found = read(evidence({"1": 0.98, "7": 0.01}), values="7")
     assert found.numbers[0].text == "7" and found.changed and found.confidence < 0.3

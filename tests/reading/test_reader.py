@@ -15,9 +15,11 @@ from PIL import Image
 from digitcli.errors import PictureError, UsageError
 from digitcli.reading import looking
 from digitcli.reading import reader as reader_module
+from digitcli.reading.answering import Found
+from digitcli.reading.asked import asked_of
 from digitcli.reading.page import VIEWS_PX, Page, Region, Shape, find_page
 from digitcli.reading.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
-from digitcli.reading.results import Reading
+from digitcli.reading.results import Digit, Number, Reading
 from digitcli.reading.sources import Source
 from tests.pictures.drawing import drawn, encoded, grey_of, written
 from tests.test_inference import saved
@@ -191,10 +193,10 @@ def test_pictures_are_taken_as_they_are_needed(softmax: Callable[..., Reader]) -
     readings = softmax().read_all(endless())
     assert taken == 0
     next(readings)
-    assert 1 <= taken <= PAGES_AT_ONCE + 2 * THREADS + 1
+    assert 1 <= taken <= 2 * PAGES_AT_ONCE + THREADS + 1
     for _ in range(2 * PAGES_AT_ONCE):
         next(readings)
-    assert taken <= 3 * PAGES_AT_ONCE + 2 * THREADS + 1
+    assert taken <= 4 * PAGES_AT_ONCE + THREADS + 1
     readings.close()
 
 
@@ -446,3 +448,33 @@ def test_what_is_no_digit_is_refused_without_a_guess() -> None:
     reading = reader.read(star)
     assert (reading.status, reading.reason, reading.text) == ("refused", "not_a_digit", "")
     assert reading.numbers == () and reading.confidence is not None and reading.confidence > 0.5
+
+
+def found(text: str, confidence: float, raw: str = "", unmet: bool = False) -> Found:
+    digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
+    return Found((Number(digits, confidence, raw or text),), confidence, unmet=unmet)
+
+
+def test_of_a_picture_with_one_digit_the_likeliest_is_read(softmax: Callable[..., Reader]) -> None:
+    one = softmax(asked=asked_of(single=True), min_confidence=0.5)
+    answer = one._decided([found("1", 0.3), found("7", 0.98), found("12", 0.99, unmet=True)])
+    assert [number.text for number in answer["numbers"]] == ["7"] and answer["status"] == "refused"
+    answer = one._decided([found("1", 0.3), found("7", 0.98)])
+    assert (answer["text"], answer["status"], answer["changed"]) == ("7", "read", True)
+    assert answer["confidence"] == pytest.approx(0.98 * 0.7)
+    assert one._decided([found("4", 0.97), found("7", 0.98)])["status"] == "refused"
+
+
+@pytest.mark.parametrize(("raw", "status"), [("3/4", "refused"), ("15/16", "refused"), ("120/00", "read")])
+def test_a_fraction_is_no_number(softmax: Callable[..., Reader], raw: str, status: str) -> None:
+    said = found(raw.replace("/", ""), 0.99, raw)
+    assert softmax(min_confidence=0.5)._decided([said])["status"] == status
+    assert softmax(min_confidence=0.5, asked=asked_of(length="2-5"))._decided([said])["status"] == "read"
+
+
+def test_what_does_not_meet_what_was_asked_is_said_before_anything_else(
+    softmax: Callable[..., Reader],
+) -> None:
+    asking = softmax(asked=asked_of(length="3"))
+    answer = asking._decided([found("12", 0.1, unmet=True), found("34", 0.1, unmet=True)])
+    assert (answer["reason"], answer["text"]) == ("constraint", "12 34")

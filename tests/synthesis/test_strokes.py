@@ -21,12 +21,20 @@ def test_writers_of_all_ten_digits_are_kept(strokes_file: Path) -> None:
 
 
 def test_writers_of_all_files_in_a_folder_are_different_people(tmp_path: Path, strokes_text: str) -> None:
-    for name in ("a.tra", "b.tes"):
-        (tmp_path / name).write_text(strokes_text)
+    (tmp_path / "a.tra").write_text(strokes_text)
+    (tmp_path / "b.tes").write_text(strokes_text + unipen(1, 3))
+    (tmp_path / "readme.txt").write_text("no strokes")
     assert len(read_strokes(tmp_path)) == 4
-    (tmp_path / "c.txt").write_text("no strokes")
-    with pytest.raises(InputError, match="c.txt"):
+    (tmp_path / "copy.tra").write_text(strokes_text)
+    with pytest.raises(InputError, match="twice"):
         read_strokes(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pendigits-orig.tra.Z", "."])
+def test_what_compress_has_packed_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "pendigits-orig.tra.Z").write_bytes(b"\x1f\x9d\x90")
+    with pytest.raises(InputError, match="compress"):
+        read_strokes(tmp_path / name)
 
 
 def test_a_sample_is_upright_and_one_high(strokes_file: Path) -> None:
