@@ -102,6 +102,8 @@ def _ground_of_light_ink(grey: np.ndarray) -> np.ndarray | None:
     """
     small = reduced(grey, _LIGHT_SIDE_PX)
     level, split = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    if split.mean() < _LEAST_GROUND:
+        return None
     side = min(max(small.shape) // _GROUND_BRUSH[0], min(small.shape) // _GROUND_BRUSH[1]) | 1
     dark = np.asarray(cv2.morphologyEx(split, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)), np.uint8)
     _, holes = cv2.connectedComponents(1 - dark, connectivity=4)
