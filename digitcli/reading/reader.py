@@ -134,10 +134,9 @@ class Reader:
 
     def _read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         pool = ThreadPoolExecutor(self.jobs)
-        ahead = self.jobs + 1 if self.keep_pictures else max(self.jobs + 1, PAGES_AT_ONCE)
         waiting: list[Seen] = []
         try:
-            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures, ahead):
+            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures, self.jobs + 1):
                 waiting += pages
                 if self._are_enough(waiting):
                     yield from self._answer(waiting)

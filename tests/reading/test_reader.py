@@ -193,10 +193,10 @@ def test_pictures_are_taken_as_they_are_needed(softmax: Callable[..., Reader]) -
     readings = softmax().read_all(endless())
     assert taken == 0
     next(readings)
-    assert 1 <= taken <= 2 * PAGES_AT_ONCE + THREADS + 1
+    assert 1 <= taken <= PAGES_AT_ONCE + 2 * THREADS + 1
     for _ in range(2 * PAGES_AT_ONCE):
         next(readings)
-    assert taken <= 4 * PAGES_AT_ONCE + THREADS + 1
+    assert taken <= 3 * PAGES_AT_ONCE + 2 * THREADS + 1
     readings.close()
 
 
