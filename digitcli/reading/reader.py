@@ -240,7 +240,7 @@ def _only(said: Sequence[Found]) -> tuple[list[Found], float, bool]:
     """The likeliest region of a picture that holds one number, and how sure it is that it is the only one."""
     likely = sorted(said, key=lambda region: (not region.unmet, region.confidence), reverse=True)
     confidence = likely[0].confidence * float(np.prod([1 - region.confidence for region in likely[1:]]))
-    return likely[:1], confidence, True
+    return likely[:1], confidence, not likely[0].unmet
 
 
 def _as(status: str, reason: str | None, text: str | None, confidence: float | None) -> dict[str, Any]:
