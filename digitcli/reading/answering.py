@@ -30,7 +30,7 @@ class Found:
 
     `rival` is the probability of the next likely string, `cut_off` where a lone shape runs out of the page,
     `changed` where what was asked for made another string of it, `unmet` where nothing met it, `inked` where
-    there is something that might be writing.
+    there is something that might be writing, `in_fraction` where it is a part of one.
     """
 
     numbers: tuple[Number, ...]
@@ -40,6 +40,7 @@ class Found:
     changed: bool = False
     unmet: bool = False
     inked: bool = True
+    in_fraction: bool = False
 
 
 def read_region(
@@ -96,7 +97,7 @@ def _found(
     parts = _parted(number) if region.whole and not one else [number]
     rival = max((probability for text, probability in strings.items() if text != best), default=0.0)
     cut_off = len(region.shapes) == 1 and region.shapes[0].cut_off
-    return Found(tuple(parts), number.confidence, rival, cut_off)
+    return Found(tuple(parts), number.confidence, rival, cut_off, in_fraction=region.in_fraction)
 
 
 def _number(

@@ -9,6 +9,7 @@ import numpy as np
 from digitcli.pictures.centring import fit_digit
 from digitcli.pictures.ink import find_ink, reduced
 from digitcli.pictures.shapes import Box, Pieces
+from digitcli.reading.fractions import in_fractions
 from digitcli.reading.regions import LineView, view_line, view_whole
 
 VIEWS_PX = (20, 16)  # the box that each view of a digit is fitted into
@@ -38,12 +39,14 @@ class Shape:
 class Region:
     """A number: the shapes found in it from left to right, and where they are asked for, views of its line.
 
-    Strokes that touch are one shape. `whole` where the views show the whole picture, which is one line.
+    Strokes that touch are one shape. `whole` where the views show the whole picture, which is one line;
+    `in_fraction` where a bar parts it from another number.
     """
 
     shapes: tuple[Shape, ...]
     views: tuple[LineView, ...] = ()
     whole: bool = False
+    in_fraction: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
         shapes = tuple(_shape(pieces, groups[index], grey.shape, views=False) for index in line)
         return Page((Region(shapes, view_whole(grey), whole=True),), pieces.ink)
     regions = []
-    for number in (number for line in lines for number in _split_at_gaps(boxes, line)):
+    numbers = [number for line in lines for number in _split_at_gaps(boxes, line)]
+    for number, in_fraction in zip(numbers, in_fractions(pieces, groups, numbers), strict=True):
         views = _are_separate(boxes[number]) or not with_lines
         shapes = tuple(_shape(pieces, groups[index], grey.shape, views) for index in number)
         seen = view_line(grey, pieces.ink, [shape.box for shape in shapes]) if with_lines else ()
-        regions.append(Region(shapes, seen))
+        regions.append(Region(shapes, seen, in_fraction=in_fraction))
     return Page(tuple(regions), pieces.ink)
 
 

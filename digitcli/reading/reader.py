@@ -229,11 +229,15 @@ class Reader:
         together = float(np.prod([region.confidence for region in said]))
         if len(said) > 1 and together ** (1 / len(said)) < _GUESSES:
             return _as("refused", "not_a_digit", "", 0.5)
-        if self.asked is None and any(FRACTION.fullmatch(number.raw) for number in numbers):
+        if self.asked is None and any(map(_is_fraction, said)):
             return _as("refused", "not_a_digit", "", confidence)
         if confidence >= self.min_confidence:
             return _as("read", None, text_of(numbers), confidence) | known
         return _as("refused", _why_unsure(said), text_of(numbers), confidence) | known
+
+
+def _is_fraction(region: Found) -> bool:
+    return region.in_fraction or any(FRACTION.fullmatch(number.raw) for number in region.numbers)
 
 
 def _only(said: Sequence[Found]) -> tuple[list[Found], float, bool]:

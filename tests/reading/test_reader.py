@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -470,6 +471,11 @@ def test_a_fraction_is_no_number(softmax: Callable[..., Reader], raw: str, statu
     said = found(raw.replace("/", ""), 0.99, raw)
     assert softmax(min_confidence=0.5)._decided([said])["status"] == status
     assert softmax(min_confidence=0.5, asked=asked_of(length="2-5"))._decided([said])["status"] == "read"
+
+
+def test_numbers_above_and_below_a_bar_are_a_fraction(softmax: Callable[..., Reader]) -> None:
+    said = [dataclasses.replace(found(text, 0.99), in_fraction=True) for text in "34"]
+    assert softmax(min_confidence=0.5)._decided(said)["reason"] == "not_a_digit"
 
 
 def test_what_does_not_meet_what_was_asked_is_said_before_anything_else(
