@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from digitcli.config import TrainConfig
     from digitcli.data.sources import load_dataset
     from digitcli.evaluation.report import evaluate
-    from digitcli.experiments.benchmarking import BenchmarkConfig, benchmark
-    from digitcli.inference import infer, load_model
+    from digitcli.experiments.benchmark_config import BenchmarkConfig
+    from digitcli.experiments.benchmarking import benchmark
+    from digitcli.networks import infer, load_model
     from digitcli.reading.reader import Reader
     from digitcli.reading.results import Reading
     from digitcli.registry import create_model
@@ -40,16 +41,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BenchmarkConfig": "digitcli.experiments.benchmarking",
+    "BenchmarkConfig": "digitcli.experiments.benchmark_config",
     "Reader": "digitcli.reading.reader",
     "Reading": "digitcli.reading.results",
     "TrainConfig": "digitcli.config",
     "benchmark": "digitcli.experiments.benchmarking",
     "create_model": "digitcli.registry",
     "evaluate": "digitcli.evaluation.report",
-    "infer": "digitcli.inference",
+    "infer": "digitcli.networks",
     "load_dataset": "digitcli.data.sources",
-    "load_model": "digitcli.inference",
+    "load_model": "digitcli.networks",
     "resume": "digitcli.training.loop",
     "train": "digitcli.training.loop",
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from digitcli.architectures.summary import Summary, summarise
 from digitcli.checkpoint import Header, read_header, shipped_models
 from digitcli.errors import ModelError, did_you_mean
-from digitcli.inference import open_model
+from digitcli.networks import open_model
 from digitcli.registry import architectures, create_model, find_architecture
 
 if TYPE_CHECKING:

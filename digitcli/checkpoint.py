@@ -10,16 +10,19 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from digitcli.errors import ModelError, did_you_mean
 from digitcli.writing import write_whole
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
+
+Numbers = TypeVar("Numbers")
 
 DEFAULT_MODEL = "cnn"  # what answers where no model is named
 FORMAT_VERSION = 1
@@ -81,8 +84,24 @@ def read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     Raises:
         ModelError: missing, damaged, foreign, newer than this digitcli, or a pickle.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
+
+    return _read(path, load)
+
+
+def read_arrays(path: Path) -> tuple[Header, dict[str, npt.NDArray[Any]]]:
+    """The same with NumPy's arrays, without torch.
+
+    Raises:
+        ModelError: as `read_checkpoint`, or a tensor of a type that NumPy lacks.
+    """
+    from safetensors.numpy import load
+
+    return _read(path, load)
+
+
+def _read(path: Path, load: Callable[[bytes], dict[str, Numbers]]) -> tuple[Header, dict[str, Numbers]]:
+    from safetensors import SafetensorError
 
     content = _content(path)
     metadata = _metadata(content, path)
@@ -91,13 +110,22 @@ def read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if _digest(content, digest, path) != digest:
         raise ModelError(f"{path} is damaged: its bytes do not match its SHA-256.", FETCH_ANEW)
     try:
-        tensors: dict[str, Tensor] = load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(f"{path} is damaged: {error}.", FETCH_ANEW) from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if not _is_finite(tensor):
             raise ModelError(f"{path} holds numbers that are not finite, in {name}.", "Train it again.")
     return header, tensors
+
+
+def _is_finite(tensor: Any) -> bool:
+    """Of a tensor, or of an array; whole numbers always are."""
+    if hasattr(tensor, "isfinite"):
+        return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+    import numpy as np
+
+    return bool(np.isfinite(tensor).all())
 
 
 def read_header(path: Path) -> Header:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import platform
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitcli.errors import EnvironmentFault, UsageError
@@ -30,6 +34,17 @@ def check_device_name(name: str) -> None:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whatever device; PyTorch has no class for the CPU's. Needs no torch."""
     return isinstance(error, MemoryError) or bool(re.search(OUT_OF_MEMORY, str(error)))
+
+
+def may_have_accelerator() -> bool:
+    """Whether PyTorch is worth asking for other devices than the CPU: a GPU has a driver. Needs no torch."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()  # AMD's
+    return True
 
 
 def available_devices() -> list[str]:

@@ -1,25 +1,50 @@
-"""From a model's name to logits: the one place that knows how a model is run."""
+"""From a model's name to logits: the one place that knows how a model is run.
+
+A shipped model is run by ONNX Runtime where the CPU computes, which loads and answers sooner, and by PyTorch
+on other devices; a model that has no graph, such as one just trained, by PyTorch everywhere. PyTorch is
+loaded only where it is needed.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
-from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, read_checkpoint
-from digitcli.devices import agrees_with_cpu, choose_device, is_out_of_memory
-from digitcli.errors import EnvironmentFault, ModelError, UsageError
-from digitcli.registry import create_model, takes
+from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, read_header
+from digitcli.decoding import log_softmax
+from digitcli.devices import check_device_name, choose_device, is_out_of_memory, may_have_accelerator
+from digitcli.errors import ModelError, UsageError
+from digitcli.graphs import graph_of, open_graph
 
 BATCH_SIZE = 512
 LINES_AT_ONCE = 32
 WIDTH_STEP_PX = 32  # lines as wide but for less than this are answered together
+
+RuntimeName = Literal["auto", "torch", "onnxruntime"]
+
+
+class Runtime(Protocol):
+    """A model ready to run; `device` is where it computes."""
+
+    @property
+    def name(self) -> str:
+        """`torch` or `onnxruntime`."""
+
+    @property
+    def device(self) -> str:
+        """Such as `cpu` or `cuda:0`."""
+
+    def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
+        """Of images (N, H, W), ink 255: logits (N, 10); or of lines logits (N, T, A + 1), and distances
+        (N, T, 4), see `Reader.locate`, from a network that tells them.
+
+        Raises:
+            RuntimeError, MemoryError: memory does not suffice.
+        """
 
 
 class Classifier:
@@ -30,19 +55,13 @@ class Classifier:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        name: str,
-        headers: tuple[Header, ...],
-        device: torch.device,
-        batch_size: int = BATCH_SIZE,
+        self, runtimes: Sequence[Runtime], name: str, headers: Sequence[Header], batch_size: int = BATCH_SIZE
     ) -> None:
         self.name = name
-        self.headers = headers
-        self.device = device
+        self.headers = tuple(headers)
+        self.device, self.runtime = runtimes[0].device, runtimes[0].name
         self.batch_size = batch_size
-        self._network = network
-        self._temperature = headers[0].temperature if len(headers) == 1 else 1.0  # `Average` knows its own
+        self._runtimes = runtimes
 
     def logits(
         self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
@@ -61,7 +80,7 @@ class Classifier:
         while done < len(images):
             batch = images[done : done + self.batch_size]
             try:
-                parts.append((infer(self._network, batch, len(batch)) / self._temperature).numpy())
+                parts.append(self._answer(batch))
             except (RuntimeError, MemoryError) as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
@@ -73,12 +92,19 @@ class Classifier:
             on_progress(done)
         return np.concatenate(parts) if parts else np.zeros((0, 10), np.float32)
 
+    def _answer(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        each = [
+            runtime.run(images)[0] / np.float32(header.temperature)
+            for runtime, header in zip(self._runtimes, self.headers, strict=True)
+        ]
+        if len(each) == 1:
+            return each[0]
+        together = np.logaddexp.reduce([log_softmax(logits) for logits in each], axis=0)
+        return np.asarray(together - np.float32(np.log(len(each))), np.float32)
+
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Probabilities (N, 10) of images (N, 28, 28), uint8 with ink 255: the softmax of the logits."""
-        logits = self.logits(images)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: npt.NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
-        return probabilities
+        return np.exp(log_softmax(self.logits(images)))
 
 
 @dataclass(frozen=True)
@@ -94,19 +120,12 @@ class LineAnswer:
 class LineModel:
     """A trained line model as a function of lines; its fields are those of `Classifier`."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        name: str,
-        header: Header,
-        device: torch.device,
-        batch_size: int = LINES_AT_ONCE,
-    ) -> None:
+    def __init__(self, runtime: Runtime, name: str, header: Header, batch_size: int = LINES_AT_ONCE) -> None:
         self.name = name
         self.header = header
-        self.device = device
+        self.device, self.runtime = runtime.device, runtime.name
         self.batch_size = batch_size
-        self._network = network
+        self._runtime = runtime
 
     def answers(self, lines: Sequence[npt.NDArray[np.uint8]]) -> list[LineAnswer]:
         """What it answers to lines (40, W), uint8 with ink 255; `Header.temperature` is not applied yet.
@@ -118,7 +137,7 @@ class LineModel:
         """
         while True:
             try:
-                found = infer_lines(self._network, lines, self.batch_size)
+                found = answer_lines(self._runtime, lines, self.batch_size)
             except (RuntimeError, MemoryError) as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
@@ -130,203 +149,106 @@ class LineModel:
             return found
 
 
-def load_line_model(name: str, device: str = "auto", batch_size: int = LINES_AT_ONCE) -> LineModel:
+def load_line_model(
+    name: str, device: str = "auto", batch_size: int = LINES_AT_ONCE, runtime: RuntimeName = "auto"
+) -> LineModel:
     """The line model of that name on a device (`auto` takes the fastest).
 
     Raises:
-        UsageError: not the name of a device.
+        UsageError: not the name of a device, or a runtime that does not compute there.
         ModelError: no such model, a damaged or foreign file, or a model that reads single digits.
         EnvironmentFault: the device is not there or computes wrongly.
     """
-    chosen = choose_device(device)
-    network, header = open_model(name)
-    if header.task != "line":
+    if read_header(find_checkpoint(name)).task != "line":
         raise ModelError(f"{name} reads single digits, not lines.", "Name a model of the task line.")
-    placed = place_network(network, chosen, header.task)
-    return LineModel(placed, checkpoint_id(name), header, chosen, batch_size)
+    [(opened, header)] = _open_all((name,), device, runtime)
+    return LineModel(opened, checkpoint_id(name), header, batch_size)
 
 
-def load_classifier(*names: str, device: str = "auto", batch_size: int = BATCH_SIZE) -> Classifier:
+def load_classifier(
+    *names: str, device: str = "auto", batch_size: int = BATCH_SIZE, runtime: RuntimeName = "auto"
+) -> Classifier:
     """The digit models of those names, averaged, on a device (`auto` takes the fastest).
 
     A name is a shipped name (`cnn`), a checkpoint file or a run folder.
 
     Raises:
-        UsageError: no name, a batch below 1, or not the name of a device.
+        UsageError: no name, a batch below 1, not the name of a device, or a runtime that does not compute
+            there.
         ModelError: no such model, a damaged or foreign file, or a model that does not read single digits.
         EnvironmentFault: the device is not there or computes wrongly.
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
-    chosen = choose_device(device)
-    members = _open_all(names)
-    if members[0][1].task != "digit":
-        raise ModelError(f"{names[0]} reads lines, not single digits.", "Name a model of the task digit.")
-    network = place_network(_averaged(members), chosen)
-    name = "+".join(checkpoint_id(name) for name in names)
-    return Classifier(network, name, tuple(header for _, header in members), chosen, batch_size)
-
-
-def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
-    """The trained network of that name, in evaluation mode; several names are averaged.
-
-    A name is a shipped name (`cnn`), a checkpoint file or a run folder. The network takes images
-    (N, 1, 28, 28), float32 in [0, 1] with ink 1, and gives logits (N, 10): those of training, or for several
-    names the logarithm of the mean of their calibrated probabilities.
-
-    Raises:
-        UsageError: no name, or not the name of a device.
-        ModelError: no such model, a damaged or foreign file, or models of different tasks.
-        EnvironmentFault: the device is not there or computes wrongly.
-    """
-    chosen = choose_device(str(device))
-    return place_network(_averaged(_open_all(names)), chosen)
-
-
-def _open_all(names: tuple[str, ...]) -> list[tuple[nn.Module, Header]]:
     if not names:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
-    members = [open_model(name) for name in names]
-    if len({header.task for _, header in members}) > 1:
-        raise ModelError("Models of different tasks cannot be averaged.", "Name models of one task.")
-    return members
+    for name in names:
+        if read_header(find_checkpoint(name)).task != "digit":
+            raise ModelError(f"{name} reads lines, not single digits.", "Name a model of the task digit.")
+    members = _open_all(names, device, runtime)
+    runtimes, headers = zip(*members, strict=True)
+    return Classifier(runtimes, "+".join(checkpoint_id(name) for name in names), headers, batch_size)
 
 
-def _averaged(members: list[tuple[nn.Module, Header]]) -> nn.Module:
-    return members[0][0] if len(members) == 1 else Average(members)
+def _open_all(names: Sequence[str], device: str, runtime: RuntimeName) -> list[tuple[Runtime, Header]]:
+    """Every model, all of them run alike."""
+    if choose_runtime(names, device, runtime) == "onnxruntime":
+        return [open_graph(name) for name in names]
+    from digitcli.networks import open_runtime
+
+    return [open_runtime(name, device) for name in names]
 
 
-def place_network(network: nn.Module, device: torch.device, task: str = "digit") -> nn.Module:
-    """The same network on a device, in evaluation mode, its weights in the order that computes fastest.
-
-    Raises:
-        EnvironmentFault: the device computes wrongly.
-    """
-    if device.type == "mps" and not agrees_with_cpu(network, device, task):
-        raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.to(device).eval()
-
-
-def open_model(name: str) -> tuple[nn.Module, Header]:
-    """One trained network, on the CPU and in evaluation mode, and what its checkpoint says of it.
+def choose_runtime(names: Sequence[str], device: str, runtime: RuntimeName = "auto") -> str:
+    """What runs models of these names on that device, see above.
 
     Raises:
-        ModelError: no such model, or a damaged or foreign file.
+        UsageError: no such runtime, or one that does not compute there.
+        ModelError: no such model, or one that the runtime asked for cannot run.
     """
-    path = find_checkpoint(name)
-    header, tensors = read_checkpoint(path)
-    try:
-        arguments = dict(header.arguments)
-        if takes(header.architecture, "alphabet"):
-            arguments["alphabet"] = header.alphabet
-        _check_shapes(header.architecture, arguments, tensors)
-        network = create_model(header.architecture, **arguments)
-        network.load_state_dict(tensors)
-    except UsageError as error:
-        cause = f"{path} needs an architecture that is not here: {error.cause}"
-        raise ModelError(cause, error.remedy) from error
-    except (RuntimeError, TypeError, ValueError) as error:
-        cause = f"{path} does not fit its architecture '{header.architecture}': {error}"
-        raise ModelError(cause, "Fetch or train it again.") from error
-    return network.eval(), header
+    check_device_name(device)
+    if runtime not in get_args(RuntimeName):
+        raise UsageError(f"There is no runtime '{runtime}'.", "Take auto, torch or onnxruntime.")
+    if runtime == "torch":
+        return runtime
+    without = [name for name in names if graph_of(name) is None]
+    if runtime == "auto":
+        return "torch" if without or not _computes_on_cpu(device) else "onnxruntime"
+    if device not in ("auto", "cpu"):
+        raise UsageError("onnxruntime computes on the CPU alone.", "Take --device cpu, or --runtime torch.")
+    if without:
+        raise ModelError(f"{without[0]} has no graph for onnxruntime.", "Take --runtime torch.")
+    return runtime
 
 
-def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Compare the shapes of a network with those of a file before any memory is taken for them.
-
-    Raises:
-        ValueError: they differ.
-    """
-    with contextlib.suppress(NotImplementedError), torch.device("meta"):
-        expected = create_model(architecture, **arguments).state_dict()
-        wrong = sorted(expected.keys() ^ tensors.keys())
-        wrong += [
-            name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape
-        ]
-        if wrong:
-            raise ValueError(
-                f"{len(wrong)} tensors are missing, foreign or of another shape, such as {wrong[0]}."
-            )
+def _computes_on_cpu(device: str) -> bool:
+    """Whether the device of that name is the CPU; PyTorch is asked only where there may be another."""
+    if device == "auto" and may_have_accelerator():
+        return choose_device().type == "cpu"
+    return device in ("auto", "cpu")
 
 
-class Average(nn.Module):
-    """Several networks as one: the logarithm of the mean of their calibrated probabilities."""
-
-    def __init__(self, members: list[tuple[nn.Module, Header]]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(network for network, _ in members)
-        self.temperatures = [header.temperature for _, header in members]
-
-    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        members = zip(self.networks, self.temperatures, strict=True)
-        log_probabilities = torch.stack(
-            [(network(images) / temperature).log_softmax(dim=-1) for network, temperature in members]
-        )
-        return log_probabilities.logsumexp(dim=0) - torch.tensor(float(len(self.networks))).log()
-
-
-@torch.inference_mode()
-def infer(network: nn.Module, images: Tensor | npt.NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> Tensor:
-    """The logits (N, 10), float32 on the CPU, of images (N, 28, 28), uint8 with ink 255.
-
-    The network computes where its weights are, in evaluation mode, and is left as it was.
-    """
-    if not isinstance(images, Tensor):
-        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    parameter = next(network.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    was_training = network.training
-    network.eval()
-    try:
-        logits = [network(as_input(batch.to(device))).float().cpu() for batch in images.split(batch_size)]
-    finally:
-        network.train(was_training)
-    return torch.cat(logits)  # N, 10
-
-
-@torch.inference_mode()
-def infer_lines(
-    network: nn.Module, lines: Sequence[npt.NDArray[np.uint8]], batch_size: int = LINES_AT_ONCE
+def answer_lines(
+    runtime: Runtime, lines: Sequence[npt.NDArray[np.uint8]], batch_size: int = LINES_AT_ONCE
 ) -> list[LineAnswer]:
     """What a line network answers to lines (40, W), uint8 with ink 255, each of its own width.
 
     Lines are padded to a width that depends on their own alone, so that company changes no answer.
     """
-    device = next(network.parameters()).device
     answers: list[LineAnswer | None] = [None] * len(lines)
     of_width: dict[int, list[int]] = {}
     for index, line in enumerate(lines):
         of_width.setdefault(-(-line.shape[1] // WIDTH_STEP_PX) * WIDTH_STEP_PX, []).append(index)
-    was_training = network.training
-    network.eval()
-    try:
-        for width, members in of_width.items():
-            for start in range(0, len(members), batch_size):
-                part = members[start : start + batch_size]
-                images = np.zeros((len(part), lines[part[0]].shape[0], width), np.uint8)
-                for image, index in zip(images, part, strict=True):
-                    image[:, : lines[index].shape[1]] = lines[index]
-                logits, distances = _columns(network, as_input(torch.from_numpy(images).to(device)))
-                for row, index in enumerate(part):
-                    columns = -(-lines[index].shape[1] * logits.shape[1] // width)
-                    places = None if distances is None else distances[row, :columns]
-                    answers[index] = LineAnswer(logits[row, :columns], places)
-    finally:
-        network.train(was_training)
+    for width, members in of_width.items():
+        for start in range(0, len(members), batch_size):
+            part = members[start : start + batch_size]
+            images = np.zeros((len(part), lines[part[0]].shape[0], width), np.uint8)
+            for image, index in zip(images, part, strict=True):
+                image[:, : lines[index].shape[1]] = lines[index]
+            logits, *distances = runtime.run(images)
+            for row, index in enumerate(part):
+                columns = -(-lines[index].shape[1] * logits.shape[1] // width)
+                answers[index] = LineAnswer(
+                    logits[row, :columns], distances[0][row, :columns] if distances else None
+                )
     return [answer for answer in answers if answer is not None]
-
-
-def _columns(
-    network: nn.Module, images: Tensor
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Logits (N, T, A + 1) of lines (N, 1, H, W), and distances (N, T, 4) from a network that tells them."""
-    if not hasattr(network, "locate"):
-        return network(images).float().cpu().numpy(), None
-    logits, distances = network.locate(images)  # type: ignore[operator]
-    return logits.float().cpu().numpy(), distances.float().cpu().numpy()
-
-
-def as_input(images: Tensor) -> Tensor:
-    """Images (N, 28, 28), uint8, as a network takes them: (N, 1, 28, 28), float32 in [0, 1]."""
-    return images.unsqueeze(1).float().div_(255).contiguous(memory_format=torch.channels_last)

@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from digitcli import inference
+from digitcli import inference, networks
 from digitcli.checkpoint import Header, shipped_models, write_checkpoint
 from digitcli.data.digits import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.line_metrics import exact_match
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import infer, infer_lines, load_classifier, load_line_model, load_model, open_model
+from digitcli.graphs import GraphRuntime, graph_of, open_graph
+from digitcli.inference import answer_lines, choose_runtime, load_classifier, load_line_model
+from digitcli.networks import TorchRuntime, infer, load_model, open_model
 from digitcli.registry import create_model
 from digitcli.synthesis.lines import LineSynthesizer
+
+RUNTIMES = ("onnxruntime", "torch")
 
 
 def saved(path: Path, name: str = "softmax", seed: int = 0, **header: object) -> Path:
@@ -29,7 +34,9 @@ def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> N
     network, header = open_model(name)
     if header.task == "line":
         lines = [LineSynthesizer(digits).line(np.random.default_rng(seed)) for seed in range(300)]
-        answers = [answer.logits for answer in infer_lines(network, [line.image for line in lines])]
+        answers = [
+            answer.logits for answer in answer_lines(TorchRuntime(network), [line.image for line in lines])
+        ]
         match = exact_match(answers, [line.digits for line in lines], header.alphabet)
         assert match >= header.metrics["test_accuracy"] - 0.05
         return
@@ -121,8 +128,8 @@ def test_a_network_without_parameters_answers(digits: Digits) -> None:
 
 
 def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "agrees_with_cpu", lambda network, device, task: False)
-    monkeypatch.setattr(inference, "choose_device", torch.device)
+    monkeypatch.setattr(networks, "agrees_with_cpu", lambda network, device, task: False)
+    monkeypatch.setattr(networks, "choose_device", torch.device)
     with pytest.raises(EnvironmentFault, match="MPS"):
         load_model("cnn", device="mps")
 
@@ -163,23 +170,24 @@ def test_running_out_of_memory_halves_the_batch_for_good(
     classifier = load_classifier("cnn", device="cpu", batch_size=64)
     expected, sizes = classifier.logits(images), []
 
-    def short_of_memory(network: torch.nn.Module, images: np.ndarray, batch_size: int) -> torch.Tensor:
+    def short_of_memory(runtime: GraphRuntime, images: np.ndarray) -> tuple[np.ndarray, ...]:
         sizes.append(len(images))
         if len(images) > 20:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return infer(network, images, batch_size)
+        return run(runtime, images)
 
-    monkeypatch.setattr(inference, "infer", short_of_memory)
+    run = GraphRuntime.run
+    monkeypatch.setattr(GraphRuntime, "run", short_of_memory)
     np.testing.assert_allclose(classifier.logits(images), expected, rtol=1e-4, atol=1e-4)
     assert classifier.batch_size == 16 and sizes == [64, 32, 16, 16, 16, 16, 16, 16, 4]
 
 
 def test_an_error_that_is_not_memory_is_not_hidden(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
-    def broken(*arguments: object) -> torch.Tensor:
+    def broken(*arguments: object) -> None:
         raise RuntimeError("shapes do not fit")
 
     classifier = load_classifier("cnn", device="cpu")
-    monkeypatch.setattr(inference, "infer", broken)
+    monkeypatch.setattr(GraphRuntime, "run", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         classifier.logits(digits.images[:4])
 
@@ -220,3 +228,82 @@ def test_a_line_model_has_the_alphabet_of_its_checkpoint(tmp_path: Path) -> None
     write_checkpoint(path, header, create_model("reader", alphabet="01").state_dict())
     (answer,) = load_line_model(str(path), "cpu").answers([np.zeros((40, 64), np.uint8)])
     assert answer.logits.shape == (16, 3)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_graphs_answer_as_networks_do(name: str, digits: Digits) -> None:
+    if open_model(name)[1].task == "line":
+        lines = [LineSynthesizer(digits).line(np.random.default_rng(seed)).image for seed in range(40)]
+        lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
+        answers = [load_line_model(name, "cpu", runtime=runtime).answers(lines) for runtime in RUNTIMES]
+        for ours, theirs in zip(*answers, strict=True):
+            np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
+            assert ours.distances is not None and theirs.distances is not None
+            np.testing.assert_allclose(ours.distances, theirs.distances, atol=1e-4)
+        return
+    ours, theirs = (load_classifier(name, device="cpu", runtime=runtime) for runtime in RUNTIMES)
+    assert (ours.runtime, theirs.runtime) == RUNTIMES and ours.name == theirs.name
+    images = digits.images[:500]
+    np.testing.assert_allclose(ours.logits(images), theirs.logits(images), atol=1e-4)
+    assert ours.logits(images[:0]).shape == (0, 10)
+
+
+def test_every_shipped_model_has_a_graph_without_weights() -> None:
+    for name, path in shipped_models().items():
+        graph = graph_of(name)
+        assert graph is not None
+        assert graph.stat().st_size < 0.02 * path.stat().st_size
+
+
+def test_what_runs_a_model_follows_from_the_device_and_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = str(saved(tmp_path / "fresh.safetensors"))
+    monkeypatch.setattr(inference, "may_have_accelerator", lambda: False)
+    assert choose_runtime(["cnn"], "auto") == choose_runtime(["cnn"], "cpu") == "onnxruntime"
+    assert choose_runtime(["cnn", fresh], "cpu") == choose_runtime(["cnn"], "cuda") == "torch"
+    assert choose_runtime(["cnn"], "cpu", "torch") == "torch"
+    monkeypatch.setattr(inference, "may_have_accelerator", lambda: True)
+    for found, runtime in (("cuda:0", "torch"), ("cpu", "onnxruntime")):
+        monkeypatch.setattr(inference, "choose_device", lambda found=found: torch.device(found))
+        assert choose_runtime(["cnn"], "auto") == runtime
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime", "error"),
+    [
+        ("cuda", "onnxruntime", UsageError),
+        ("cpu", "tensorflow", UsageError),
+        ("abacus", "auto", UsageError),
+        ("cpu", "onnxruntime", ModelError),
+    ],
+)
+def test_a_runtime_that_cannot_be_had_is_told(
+    tmp_path: Path, device: str, runtime: str, error: type[Exception]
+) -> None:
+    fresh = str(saved(tmp_path / "fresh.safetensors"))
+    with pytest.raises(error) as caught:
+        choose_runtime([fresh], device, runtime)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "foreign"])
+def test_a_graph_that_does_not_fit_is_a_model_error(tmp_path: Path, damage: str) -> None:
+    cnn = shipped_models()["cnn"]
+    path, graph = tmp_path / "cnn.safetensors", cnn.with_suffix(".onnx").read_bytes()
+    shutil.copy(cnn, path)
+    if damage == "foreign":
+        saved(path, "softmax")
+    path.with_suffix(".onnx").write_bytes({"cut": graph[:-100], "text": b"no graph"}.get(damage, graph))
+    with pytest.raises(ModelError, match="does not fit"):
+        open_graph(str(path))
+
+
+def test_weights_are_checked_before_a_graph_gets_them(tmp_path: Path) -> None:
+    cnn = shipped_models()["cnn"]
+    damaged = bytearray(cnn.read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "cnn.safetensors").write_bytes(damaged)
+    shutil.copy(cnn.with_suffix(".onnx"), tmp_path)
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_classifier(str(tmp_path / "cnn.safetensors"), device="cpu")

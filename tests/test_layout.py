@@ -20,6 +20,7 @@ LINES = [
     {"training", "reading"},
     {"evaluation", "catalogue"},
     {"inference"},
+    {"networks", "graphs"},
     {"checkpoint", "devices", "synthesis", "decoding"},
     {"architectures", "data"},
     {"pictures"},
@@ -82,6 +83,9 @@ def test_nothing_is_too_long_or_vague(path: Path) -> None:
         "import digitcli.checkpoint as c; [c.read_header(p) for p in c.shipped_models().values()]",
         "import digitcli.data.sources as s; s.load_dataset('mnist')",
         "import digitcli.pictures",
+        "import digitcli.evaluation.report, digitcli.reading.reader",
+        "import digitcli.inference as i; i.load_classifier('cnn', device='cpu')",
+        "import digitcli.inference as i; i.load_line_model('reader', device='cpu')",
     ],
 )
 def test_no_torch_where_none_is_needed(code: str) -> None:
@@ -131,7 +135,7 @@ def test_no_torch_where_none_is_needed(code: str) -> None:
         ["benchmark", "--batch-size", "1,,2"],
         ["benchmark", "--dtype", "int3"],
         ["benchmark", "--threads", "0"],
-        ["benchmark", "--train", "--compile"],
+        ["benchmark", "--train", "--runtime", "torch.compile"],
         ["synthesize", "--help"],
         ["synthesize", "--out", "a", "--count", "0"],
     ],
@@ -150,5 +154,24 @@ def test_help_loads_no_numpy_or_opencv() -> None:
 
 
 def test_predicting_needs_no_torchvision() -> None:
-    code = "from digitcli.registry import create_model\nimport digitcli.inference\ncreate_model('cnn')"
+    code = "from digitcli.registry import create_model\nimport digitcli.networks\ncreate_model('cnn')"
     assert "torchvision" not in modules_loaded_by(code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed", "needless"),
+    [
+        (["predict", "image.png"], {"onnxruntime", "cv2"}, {"torch", "onnx", "matplotlib"}),
+        (["predict", "image.png", "--format", "jsonl"], {"onnxruntime"}, {"torch"}),
+        (["predict", "image.png", "-m", "cnn"], {"onnxruntime"}, {"torch"}),
+        (["evaluate", "cnn", "--split", "validation", "--format", "json"], {"onnxruntime"}, {"torch", "cv2"}),
+        (["predict", "image.png", "--runtime", "torch"], {"torch"}, {"onnxruntime", "torchvision"}),
+    ],
+)
+def test_commands_load_what_they_need(arguments: list[str], needed: set[str], needless: set[str]) -> None:
+    code = (
+        f"sys.argv[1:] = {[*arguments, '--device', 'cpu']}\n"
+        "from digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+    )
+    loaded = modules_loaded_by(code)
+    assert needed <= loaded and not needless & loaded

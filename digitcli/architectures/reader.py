@@ -6,9 +6,6 @@ from torch import Tensor, nn
 
 from digitcli.architectures.layers import Residual
 
-BOX_SCALE_PX = 20.0  # the unit in which distances are learnt
-COLUMN_PX = 4  # of the line to a column of the output
-
 
 def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
     """Convolutions from 40 pixels of height down to one, then mixers along the line, for CTC.

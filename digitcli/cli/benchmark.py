@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -16,16 +17,11 @@ from digitcli import console
 from digitcli.cli.completion import complete_model
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import UsageError
+from digitcli.errors import QualityError, UsageError
 from digitcli.experiments import benchmarking
-from digitcli.experiments.benchmarking import (
-    BenchmarkConfig,
-    BenchmarkReport,
-    BenchmarkResult,
-    Dtype,
-    Event,
-    Measuring,
-)
+from digitcli.experiments.against import read_saved, slowdowns
+from digitcli.experiments.benchmark_config import BenchmarkConfig, Dtype, Runtime
+from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult, Event, Measuring
 from digitcli.training.events import Notice
 
 MEMORY = {
@@ -33,6 +29,7 @@ MEMORY = {
     "cpu": "largest resident set of the whole process, loaded libraries included",
 }
 LONGEST_NUMBER = 18  # in digits; Python refuses to read thousands of them
+COMPARED = "Comparison"
 NAME_WIDTH = 15  # columns of figures are left out before a name gets less
 
 Arch = Annotated[
@@ -49,12 +46,39 @@ BatchSize = Annotated[
     list[str] | None,
     Option("--batch-size", "-b", help="Digits in a call, separated by commas; 1,256 if not given."),
 ]
-DtypeName = Annotated[
-    Dtype | None, Option("--dtype", help="Number format of weights and layers; auto is float32.")
+DtypeNames = Annotated[
+    list[str] | None,
+    Option(
+        "--dtype",
+        help=f"Number formats of weights and layers, separated by commas: {', '.join(get_args(Dtype))}; auto "
+        "is float32.",
+    ),
 ]
-Compile = Annotated[bool, Option("--compile", help="Run through torch.compile.")]
+RuntimeNames = Annotated[
+    list[str] | None,
+    Option(
+        "--runtime",
+        help=f"What runs the models, separated by commas: {', '.join(get_args(Runtime))}; torch if not "
+        "given.",
+    ),
+]
 Threads = Annotated[int | None, Option(help="Threads of the CPU; PyTorch's own number if not given.")]
 Train = Annotated[bool, Option("--train", help="Measure training steps too, by each architecture's recipe.")]
+Cold = Annotated[
+    bool, Option("--cold", help="Also time digitcli predict from the start of a process to its answer.")
+]
+Against = Annotated[
+    Path | None,
+    Option(metavar="FILE", help="Compare with what --format json gave before.", rich_help_panel=COMPARED),
+]
+MaxSlowdown = Annotated[
+    float | None,
+    Option(
+        metavar="RATIO",
+        help="End with exit code 8 where a row is surely slower than before by more than this, e.g. 1.1.",
+        rich_help_panel=COMPARED,
+    ),
+]
 Form = Literal["table", "json", "csv"]
 Format = Annotated[Form, Option(help="For people or for programs.")]
 
@@ -63,10 +87,13 @@ def benchmark(
     arch: Arch = None,
     device: DeviceOption = None,
     batch_size: BatchSize = None,
-    dtype: DtypeName = None,
-    compile: Compile = False,
+    dtype: DtypeNames = None,
+    runtime: RuntimeNames = None,
     threads: Threads = None,
     train: Train = False,
+    cold: Cold = False,
+    against: Against = None,
+    max_slowdown: MaxSlowdown = None,
     format: Format = "table",
 ) -> None:
     """Measure speed, memory and accuracy of models on this machine.
@@ -77,11 +104,13 @@ def benchmark(
         "archs": tuple(name for text in arch or () for name in _names(text)),
         "device": device,
         "batch_sizes": tuple(_whole_number(part) for text in batch_size or () for part in _parts(text)),
-        "dtype": dtype,
+        "dtypes": tuple(name for text in dtype or () for name in _parts(text)),
+        "runtimes": tuple(name for text in runtime or () for name in _parts(text)),
         "threads": threads,
     }
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
-    config = BenchmarkConfig(compile=compile, train=train, **chosen)
+    config = BenchmarkConfig(train=train, cold=cold, **chosen)
+    saved = _saved(against, max_slowdown)
     view = BenchmarkView()
     try:
         _run(config, view)
@@ -89,6 +118,37 @@ def benchmark(
         if view.report is not None:
             with wait_with_signals():
                 _show(view.report, format)
+    if saved is not None and view.report is not None:
+        _compare(view.report, saved, max_slowdown)
+
+
+def _saved(path: Path | None, max_slowdown: float | None) -> list[dict[str, Any]] | None:
+    if max_slowdown is not None and path is None:
+        raise UsageError("--max-slowdown compares with a saved benchmark.", "Name it with --against.")
+    if max_slowdown is not None and not max_slowdown > 0:
+        raise UsageError(f"--max-slowdown is {max_slowdown:g}.", "Give a ratio, such as 1.1 for 10 % slower.")
+    return None if path is None else read_saved(path)
+
+
+def _compare(report: BenchmarkReport, saved: list[dict[str, Any]], max_slowdown: float | None) -> None:
+    """On stderr, since stdout has the figures of now."""
+    found = slowdowns(report, saved)
+    table = Table(box=None, pad_edge=False, header_style="bold", title="time now / time before")
+    for heading in ("architecture", "runtime", "dtype", "batch", "ratio", "95 % interval"):
+        table.add_column(heading)
+    for row in found:
+        batch = f"{row.batch_size:,}" if row.measured == "calls" else row.measured
+        interval = f"{row.ratio_low:.2f} to {row.ratio_high:.2f}"
+        name = escape(console.printable(row.name))
+        table.add_row(name, row.runtime, row.dtype, batch, f"{row.ratio:.2f}", interval)
+    console.err.print(table)
+    slower = [row.name for row in found if max_slowdown is not None and row.ratio_low > max_slowdown]
+    if slower:
+        raise QualityError(
+            f"{len(slower)} of {len(found)} rows are slower than --max-slowdown {max_slowdown:g}: "
+            f"{', '.join(dict.fromkeys(slower))}.",
+            "Measure again on a quiet machine, or look for what has changed.",
+        )
 
 
 def _names(text: str) -> list[str]:
@@ -158,8 +218,14 @@ class BenchmarkView:
 
 def _line(result: BenchmarkResult) -> str:
     name, latency = console.printable(result.name), _latency(result.latency_ms_median)
+    way = "" if (result.runtime, result.dtype) == ("torch", "float32") else f"  {_way(result)}"
     speed = f"{result.images_per_second:,.0f} images/s"
-    return f"{name}  batch {result.batch_size:,}  {latency} ms  {speed}"
+    batch = "process" if result.measured == "process" else f"batch {result.batch_size:,}"
+    return f"{name}{way}  {batch}  {latency} ms  {speed}"
+
+
+def _way(result: BenchmarkResult) -> str:
+    return f"{result.runtime} {result.dtype}"
 
 
 def _environment(report: BenchmarkReport) -> Table:
@@ -167,20 +233,23 @@ def _environment(report: BenchmarkReport) -> Table:
     environment, first = report.environment, report.results[0]
     cores = f"cores: {environment.cores}, threads: {environment.threads}"
     memory = MEMORY.get(first.device.split(":")[0], "")
+    ways = dict.fromkeys(map(_way, report.results))
     return console.pairs(
         {
             "device": environment.device,
             "CPU": f"{environment.cpu}; {cores}",
             "versions": f"digitcli {environment.digitcli}, torch {environment.torch}, "
             f"Python {environment.python}, {environment.platform}",
-            "measured": f"{first.dtype}, {first.runtime}; ms of one call with a whole batch",
+            "measured": f"{', '.join(ways)}; ms of one call with a whole batch",
         }
         | ({"memory": memory} if first.peak_memory_bytes is not None else {})
     )
 
 
 COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
-    "\nbatch": lambda row: f"{row.batch_size:,}",
+    "\nruntime": lambda row: row.runtime,
+    "\ndtype": lambda row: row.dtype,
+    "\nbatch": lambda row: "process" if row.measured == "process" else f"{row.batch_size:,}",
     "median\nms": lambda row: _latency(row.latency_ms_median),
     "p95\nms": lambda row: _latency(row.latency_ms_p95),
     "\nimages/s": lambda row: _short(row.images_per_second),
@@ -191,6 +260,7 @@ COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
     "\naccuracy": lambda row: console.percent(row.accuracy),
     "training\nimages/s": lambda row: _or_empty(row.training_images_per_second, _short),
 }
+WAYS = ("\nruntime", "\ndtype")
 LEAST_IMPORTANT_FIRST = [
     *("\nMACs", "\nparams", "\nsize", "peak\nmemory", "p95\nms", "\naccuracy", "training\nimages/s")
 ]
@@ -201,6 +271,9 @@ def _table(results: tuple[BenchmarkResult, ...], width: int) -> tuple[Table, lis
     names = [escape(console.printable(result.name)) for result in results]
     columns = {heading: [cell(result) for result in results] for heading, cell in COLUMNS.items()}
     columns = {heading: cells for heading, cells in columns.items() if any(cells)}
+    for heading in WAYS:
+        if len(set(columns[heading])) == 1:  # it is said above the table
+            del columns[heading]
     room = width - min(NAME_WIDTH, max(map(cell_len, [*names, "architecture"])))
     left_out = []
     for heading in LEAST_IMPORTANT_FIRST:
@@ -210,7 +283,7 @@ def _table(results: tuple[BenchmarkResult, ...], width: int) -> tuple[Table, lis
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("\narchitecture", style="cyan", overflow="fold")
     for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading in WAYS else "right", no_wrap=True)
     for row in zip(names, *columns.values(), strict=True):
         table.add_row(*row)
     return table, left_out

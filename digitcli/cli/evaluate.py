@@ -10,7 +10,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
 from digitcli.cli.completion import complete_dataset, complete_shipped
-from digitcli.cli.options import DeviceOption
+from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import PartialInputError, QualityError, UsageError
@@ -86,6 +86,7 @@ def evaluate(
     data: Data = None,
     split: Part = None,
     device: DeviceOption = None,
+    runtime: RuntimeOption = None,
     batch_size: BatchSize = None,
     worst: Worst = None,
     min_accuracy: MinAccuracy = None,
@@ -98,7 +99,10 @@ def evaluate(
     Example: digitcli evaluate cnn
     """
     named = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
-    given = {"data": data, "split": split, "device": device, "batch_size": batch_size, "worst": worst}
+    given = {
+        "data": data, "split": split, "device": device, "batch_size": batch_size, "worst": worst,
+        "runtime": runtime,
+    }  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
     task = _check(named, data, split, device, min_accuracy, save, force)
     result = _run_lines(named[0], chosen) if task == "line" else _run(named, chosen)
@@ -106,7 +110,7 @@ def evaluate(
         if save:
             save_result(save, result)
     finally:  # a full disk must not take the figures with it
-        _show(result, format)
+        _show(result, task, format)
     accuracy = result.accuracy
     if min_accuracy is not None and accuracy < min_accuracy:
         raise QualityError(
@@ -151,8 +155,8 @@ def _check(
 
 
 def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
-    """Load torch only now."""
-    with console.err.status("Loading PyTorch"), wait_with_signals():
+    """Load what computes only now."""
+    with console.err.status("Loading the models"), wait_with_signals():
         from digitcli.cli.counting_bar import CountingBar
         from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import report
@@ -162,7 +166,7 @@ def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
 
 
 def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
-    with console.err.status("Loading PyTorch"), wait_with_signals():
+    with console.err.status("Loading the models"), wait_with_signals():
         from digitcli.cli.counting_bar import CountingBar
         from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import line_report
@@ -171,10 +175,10 @@ def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
         return line_report.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
 
 
-def _show(result: EvaluationResult | LineEvaluation, format: console.Format) -> None:
-    from digitcli.cli.evaluation_view import draw_result
+def _show(result: Any, task: str, format: console.Format) -> None:
+    from digitcli.cli.evaluation_view import draw_line_result, draw_result
 
     if format == "json":
         console.show_json(result.record())
     else:
-        console.show_table(draw_result(result))
+        console.show_table(draw_line_result(result) if task == "line" else draw_result(result))

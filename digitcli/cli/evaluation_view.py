@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.color import Color
 from rich.columns import Columns
@@ -14,9 +15,11 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.counting_bar import CountingBar
 from digitcli.evaluation.events import DigitsDone, Event, Notice
-from digitcli.evaluation.line_report import LineEvaluation
-from digitcli.evaluation.metrics import ClassScores
-from digitcli.evaluation.report import EvaluationResult
+
+if TYPE_CHECKING:
+    from digitcli.evaluation.line_report import LineEvaluation
+    from digitcli.evaluation.metrics import ClassScores
+    from digitcli.evaluation.report import EvaluationResult
 
 PICTURE_COLUMNS, GAP_COLUMNS = 28, 2
 RIGHT, WRONG = ((26, 44, 66), (120, 190, 255)), ((66, 36, 28), (255, 140, 90))  # from few to all of a row
@@ -34,10 +37,8 @@ def show_event(event: Event, bar: CountingBar) -> None:
             bar.show(event.done, event.n)
 
 
-def draw_result(result: EvaluationResult | LineEvaluation) -> Group:
+def draw_result(result: EvaluationResult) -> Group:
     """The whole result, as wide as the terminal lets it be."""
-    if isinstance(result, LineEvaluation):
-        return _draw_lines(result)
     tables = [_scores_table(result.per_class), _confusion_table(result.confusion)]
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
     if result.mistakes:
@@ -46,7 +47,8 @@ def draw_result(result: EvaluationResult | LineEvaluation) -> Group:
     return Group(*parts)
 
 
-def _draw_lines(result: LineEvaluation) -> Group:
+def draw_line_result(result: LineEvaluation) -> Group:
+    """The same for lines."""
     interval = f"{100 * result.exact_match_low:.2f} to {console.percent(result.exact_match_high)}"
     figures = {
         "model": result.model,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option
 
 from digitcli.cli.completion import complete_device
+
+RuntimeChoice = Literal["auto", "torch", "onnxruntime"]
 
 DeviceOption = Annotated[
     str | None,
@@ -15,5 +17,12 @@ DeviceOption = Annotated[
         "-d",
         help="auto (if not given), cpu, cuda, cuda:N or mps.",
         autocompletion=complete_device,
+    ),
+]
+RuntimeOption = Annotated[
+    RuntimeChoice | None,
+    Option(
+        "--runtime",
+        help="auto (if not given): onnxruntime for shipped models on the CPU, else torch.",
     ),
 ]

@@ -13,7 +13,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.cli.completion import complete_shipped
-from digitcli.cli.options import DeviceOption
+from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, UsageError
@@ -138,6 +138,7 @@ def predict(
     null: Null = False,
     model: Model = None,
     device: DeviceOption = None,
+    runtime: RuntimeOption = None,
     batch_size: BatchSize = None,
     jobs: Jobs = None,
     top_k: TopK = None,
@@ -170,7 +171,7 @@ def predict(
     asked = asked_of(length, pattern, range, check, single)
     given = {
         "device": device, "batch_size": batch_size, "min_confidence": min_confidence, "max_error": max_error,
-        "asked": asked, "top_k": top_k, "jobs": jobs,
+        "asked": asked, "top_k": top_k, "jobs": jobs, "runtime": runtime,
     }  # fmt: skip
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     view = _read(
@@ -192,11 +193,11 @@ def _read(
     force: bool,
     form: PredictFormat,
 ) -> ReadingView:
-    """Load torch only now; read, show and write everything."""
+    """Load what reads only now; read, show and write everything."""
     with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
         annotator = _open_annotator(annotate, force, show_steps) if annotate else None
-        with console.err.status("Loading PyTorch"), wait_with_signals():
+        with console.err.status("Loading the models"), wait_with_signals():
             from digitcli.cli.reading_view import ReadingView
             from digitcli.reading.reader import Reader
         reader = Reader(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from torch import Tensor
+import numpy.typing as npt
 
 from digitcli.evaluation.metrics import nll
 
@@ -14,7 +14,7 @@ LOWEST, HIGHEST = 0.05, 20.0
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature by which the logits (N, 10) are divided to minimise the NLL of held-out labels (N,).
 
     Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017.

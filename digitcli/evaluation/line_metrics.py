@@ -64,5 +64,5 @@ def line_ece(answers: Answers, texts: Sequence[str], alphabet: str, temperature:
     """Expected calibration error of the probabilities of the strings that are read, see `metrics.ece`."""
     found = read_digits(answers, alphabet)
     confidence = (-line_nll(answers, found, alphabet, temperature)).exp()
-    right = torch.tensor([ours == text for ours, text in zip(found, texts, strict=True)])
+    right = [ours == text for ours, text in zip(found, texts, strict=True)]
     return binned_error(confidence, right)

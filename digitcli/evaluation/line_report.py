@@ -16,7 +16,7 @@ from digitcli.errors import UsageError
 from digitcli.evaluation.events import DigitsDone, OnEvent
 from digitcli.evaluation.line_metrics import character_error_rate, line_ece, line_nll, read_digits
 from digitcli.evaluation.metrics import wilson_interval
-from digitcli.inference import LINES_AT_ONCE, load_line_model
+from digitcli.inference import LINES_AT_ONCE, RuntimeName, load_line_model
 from digitcli.synthesis.line_folders import digest_of, is_line_folder, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 
@@ -82,6 +82,7 @@ def evaluate_lines(
     data: str | Path = TrainConfig.data,
     *,
     device: str = "auto",
+    runtime: RuntimeName = "auto",
     batch_size: int = LINES_AT_ONCE,
     worst: int = WORST,
     on_event: OnEvent = lambda event: None,
@@ -94,7 +95,7 @@ def evaluate_lines(
         ModelError: no such model, a damaged one, or one that reads single digits.
         EnvironmentFault: the device is not there.
     """
-    loaded = load_line_model(str(model), device, batch_size)
+    loaded = load_line_model(str(model), device, batch_size, runtime)
     lines, split = _lines(str(data), loaded.header.dataset.get("digest"))
     answers = []
     for start in range(0, len(lines), batch_size * 4):

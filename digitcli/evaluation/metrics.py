@@ -1,58 +1,59 @@
-"""Functions of logits (N, 10) and labels (N,). Accuracies and probabilities are fractions from 0 to 1."""
+"""Functions of logits (N, 10) and labels (N,), arrays or tensors of the CPU. Accuracies and probabilities are
+fractions from 0 to 1. Loads no torch.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.decoding import log_softmax
 
 ECE_BINS = 15
 Z_95 = 1.959963984540054  # 95 % of a normal distribution lies within so many standard deviations
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
+def accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The share of labels that have the largest logit."""
-    return int((logits.argmax(dim=-1) == labels).sum()) / len(labels)
+    return float(np.mean(np.asarray(logits).argmax(axis=-1) == np.asarray(labels)))
 
 
-def nll(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
+def nll(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) -> float:
     """The mean negative log-likelihood of the labels, in nats."""
-    return float(F.cross_entropy(logits / temperature, labels))
+    logs = log_softmax(np.asarray(logits), temperature)
+    return -float(np.mean(np.take_along_axis(logs, np.asarray(labels)[:, None], axis=-1), dtype=np.float64))
 
 
-def ece(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> float:
+def ece(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) -> float:
     """Expected calibration error over 15 bins that hold equally many predictions, in any order.
 
     Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017; equal-mass bins as in
     Nguyen & O'Connor, "Posterior calibration and exploratory analysis for natural language processing
     models", 2015.
     """
-    confidence, predicted = (logits / temperature).softmax(dim=-1).max(dim=-1)
-    return binned_error(confidence, predicted == labels)
+    probabilities = np.exp(log_softmax(np.asarray(logits), temperature))
+    return binned_error(probabilities.max(axis=-1), probabilities.argmax(axis=-1) == np.asarray(labels))
 
 
-def binned_error(confidence: Tensor, right: Tensor) -> float:
+def binned_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
     """The ECE of confidences (N,) in answers that are `right` (N,) or not."""
-    order = confidence.argsort()
-    right = _shared_by_equals(right.float(), confidence)[order]
-    gaps = [
-        len(bin_right) * (bin_right.mean() - bin_confidence.mean()).abs()
-        for bin_right, bin_confidence in zip(
-            right.tensor_split(ECE_BINS), confidence[order].tensor_split(ECE_BINS), strict=True
-        )
-        if len(bin_right)
-    ]
-    return float(torch.stack(gaps).sum() / len(right))
+    confidence = np.asarray(confidence, np.float64)
+    order = confidence.argsort(kind="stable")
+    right = _shared_by_equals(np.asarray(right, np.float64), confidence)[order]
+    bins = zip(np.array_split(right, ECE_BINS), np.array_split(confidence[order], ECE_BINS), strict=True)
+    return sum(abs(float(ours.sum() - theirs.sum())) for ours, theirs in bins) / len(right)
 
 
-def _shared_by_equals(right: Tensor, confidence: Tensor) -> Tensor:
+def _shared_by_equals(
+    right: npt.NDArray[np.float64], confidence: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """`right` with each value the mean over all predictions of the same confidence, which no order parts."""
-    _, group, sizes = confidence.round(decimals=6).unique(return_inverse=True, return_counts=True)
-    means: Tensor = torch.zeros(len(sizes)).index_add_(0, group, right) / sizes
-    return means.index_select(0, group)
+    _, group = np.unique(confidence.round(6), return_inverse=True)
+    means: npt.NDArray[np.float64] = np.bincount(group, right) / np.bincount(group)
+    return means[group]
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
@@ -67,11 +68,12 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     return (centre - half if right else 0.0), (centre + half if right < n else 1.0)
 
 
-def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
+def confusion_counts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """How often a digit (row) got an answer (column): int64 (10, 10)."""
-    classes = logits.shape[-1]
-    pairs = classes * labels + logits.argmax(dim=-1)
-    return pairs.bincount(minlength=classes**2).reshape(classes, classes)
+    answers = np.asarray(logits)
+    classes = answers.shape[-1]
+    pairs = classes * np.asarray(labels) + answers.argmax(axis=-1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ class ClassScores:
     n: int
 
 
-def class_scores(confusion: Tensor) -> list[ClassScores]:
+def class_scores(confusion: npt.NDArray[np.int64]) -> list[ClassScores]:
     """The scores of each digit, from counts (10, 10) with the truth in rows and the answers in columns."""
-    there, answered = confusion.sum(dim=1).tolist(), confusion.sum(dim=0).tolist()
+    there, answered = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
     return [
         ClassScores(
             digit=digit,

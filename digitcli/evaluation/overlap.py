@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.checkpoint import RESUME_FILE, TRAIN_HASHES, Header, read_checkpoint
+from digitcli.checkpoint import RESUME_FILE, TRAIN_HASHES, Header, read_arrays
 from digitcli.data.digits import Dataset, Digits, split
 from digitcli.data.mnist import DIGEST, load_mnist
 from digitcli.errors import ModelError
@@ -35,9 +35,9 @@ def training_hashes(path: Path, header: Header, dataset: Dataset) -> Hashes | No
     hand: the dataset of the evaluation, or the embedded MNIST.
     """
     with contextlib.suppress(ModelError):
-        resume, tensors = read_checkpoint(path.with_name(RESUME_FILE))
+        resume, tensors = read_arrays(path.with_name(RESUME_FILE))
         if resume.dataset == header.dataset and TRAIN_HASHES in tensors:
-            stored: Hashes = tensors[TRAIN_HASHES].numpy()
+            stored: Hashes = tensors[TRAIN_HASHES]
             return stored
     digest = header.dataset.get("digest")
     if digest not in (dataset.digest, DIGEST):

@@ -10,14 +10,13 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Dataset, Digits, describe_failures
 from digitcli.data.sources import load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
+from digitcli.decoding import log_softmax
 from digitcli.errors import UsageError
 from digitcli.evaluation.events import DigitsDone, Notice, OnEvent
 from digitcli.evaluation.metrics import (
@@ -31,7 +30,7 @@ from digitcli.evaluation.metrics import (
 )
 from digitcli.evaluation.overlap import count_overlap
 from digitcli.evaluation.parts import Split, default_split, take_part
-from digitcli.inference import BATCH_SIZE, load_classifier
+from digitcli.inference import BATCH_SIZE, RuntimeName, load_classifier
 
 WORST = 6
 ARRAYS, ROWS = ("digits", "predicted", "probabilities"), ("per_class", "mistakes")
@@ -99,6 +98,7 @@ def evaluate(
     *,
     split: Split | None = None,
     device: str = "auto",
+    runtime: RuntimeName = "auto",
     batch_size: int = BATCH_SIZE,
     worst: int = WORST,
     on_event: OnEvent = lambda event: None,
@@ -122,7 +122,7 @@ def evaluate(
         raise UsageError(f"There is no split '{split}'.", f"Take one of {', '.join(get_args(Split))}.")
     if worst < 0:
         raise UsageError(f"--worst is {worst}.", "It must be at least 0.")
-    classifier = load_classifier(*names, device=device, batch_size=batch_size)
+    classifier = load_classifier(*names, device=device, batch_size=batch_size, runtime=runtime)
     dataset = _load(data, on_event)
     split = split or default_split(dataset, classifier.headers)
     digits = take_part(dataset, split)
@@ -135,7 +135,7 @@ def evaluate(
     logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
     return _result(
         digits,
-        torch.from_numpy(logits),
+        logits,
         worst,
         model=classifier.name,
         data=data,
@@ -155,12 +155,12 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     return dataset
 
 
-def _result(digits: Digits, logits: Tensor, worst: int, **known: Any) -> EvaluationResult:
+def _result(digits: Digits, logits: npt.NDArray[np.float32], worst: int, **known: Any) -> EvaluationResult:
     """The figures of logits (N, 10), with what is known beside them."""
-    labels = torch.from_numpy(digits.labels)
+    labels = digits.labels
     confusion = confusion_counts(logits, labels)
     low, high = wilson_interval(int(confusion.trace()), len(labels))
-    predicted, probabilities = logits.argmax(dim=-1).numpy(), logits.softmax(dim=-1).numpy()
+    predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
     return EvaluationResult(
         n=len(labels),
         accuracy=accuracy(logits, labels),

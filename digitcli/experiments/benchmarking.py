@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from digitcli.checkpoint import find_checkpoint, read_header, shipped_models
 from digitcli.config import TrainConfig
-from digitcli.devices import check_device_name, choose_device, is_out_of_memory
+from digitcli.devices import choose_device, is_out_of_memory
 from digitcli.errors import EnvironmentFault, ModelError, UsageError, did_you_mean
+from digitcli.experiments.benchmark_config import BenchmarkConfig
 from digitcli.experiments.environment import Environment, describe_environment
 from digitcli.registry import architectures, find_architecture
 from digitcli.training.events import Event as TrainingEvent
@@ -23,75 +24,18 @@ if TYPE_CHECKING:
 
     from digitcli.experiments.measuring import Calls, Subject
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-LARGEST_BATCH, MOST_THREADS = 1_000_000, 1024  # beyond them a slip of the finger is likelier than a wish
 TRAINING_SECONDS = 3.0
 CROWDED = 0.05  # share of the time; an idle machine stays below 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkConfig:
-    """What is measured, and how.
-
-    `archs` are architectures (with their shipped weights, or else fresh ones), checkpoint files and run
-    folders; `all` stands for every architecture that reads digits, and none at all for the shipped models.
-    `dtype` `auto` is float32. `threads` None leaves PyTorch's number. `train` measures training too.
-
-    Raises:
-        UsageError: a value out of range or of another type.
-    """
-
-    archs: tuple[str, ...] = ()
-    device: str = "auto"
-    batch_sizes: tuple[int, ...] = (1, 256)
-    dtype: str = "auto"
-    compile: bool = False
-    threads: int | None = None
-    train: bool = False
-
-    def __post_init__(self) -> None:
-        _check_several("--arch", self.archs, "cnn", "mlp")
-        _check_several("--batch-size", self.batch_sizes, 1, 256)
-        if not all(isinstance(name, str) for name in self.archs):
-            raise UsageError(f"--arch is {self.archs!r}.", 'Give names, such as ("cnn", "mlp").')
-        check_device_name(str(self.device))
-        if not self.batch_sizes:
-            raise UsageError("No batch size is given.", "Give one or several, such as --batch-size 1,256.")
-        for size in self.batch_sizes:
-            _check_whole("--batch-size", size, LARGEST_BATCH)
-        if self.dtype not in get_args(Dtype):
-            raise UsageError(f"--dtype is '{self.dtype}'.", did_you_mean(str(self.dtype), get_args(Dtype)))
-        if self.threads is not None:
-            _check_whole("--threads", self.threads, MOST_THREADS)
-        if self.train and (self.compile or self.computed_dtype != "float32"):
-            raise UsageError(
-                "--train measures training as digitcli trains: in float32 and without torch.compile.",
-                "Leave --train out, or --dtype and --compile.",
-            )
-
-    @property
-    def computed_dtype(self) -> str:
-        """The name of the number format, with `auto` resolved."""
-        return "float32" if self.dtype == "auto" else self.dtype
-
-
-def _check_several(option: str, values: object, *example: object) -> None:
-    """Refuse a single value, above all a text, which would be taken for its letters."""
-    if not isinstance(values, tuple | list):
-        raise UsageError(f"{option} is {values!r}.", f"Give a tuple, such as {example} or ({example[0]!r},).")
-
-
-def _check_whole(option: str, value: object, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise UsageError(f"{option} is {value!r}.", f"It must be a whole number from 1 to {most:,}.")
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
     """One model at one batch size.
 
-    A latency is that of one call with the whole batch, which is on the device already; `runs` calls were
-    timed, and `images_per_second` follows from their median. `macs` are multiply-accumulates an image.
+    A latency is that of one call with the whole batch, which is on the device already; where `measured` is
+    `process` it is that of `digitcli predict` with one picture, from the start of the process to its end.
+    `runs` were timed; the 95 % interval of their median is from `latency_ms_low` to `latency_ms_high`, and
+    `images_per_second` follows from it. `macs` are multiply-accumulates an image.
     `size_bytes` is the checkpoint, or else what the parameters take as float32.
 
     `peak_memory_bytes`: on CUDA the most that PyTorch had allocated on the device; on the CPU (Linux) the
@@ -120,6 +64,9 @@ class BenchmarkResult:
     accuracy: float | None
     training_images_per_second: float | None
     runs: int
+    latency_ms_low: float
+    latency_ms_high: float
+    measured: str
     core_wait: float | None
     name: str
     model: str | None
@@ -156,7 +103,7 @@ def benchmark(config: BenchmarkConfig, *, on_event: OnEvent = lambda event: None
     measured as digitcli trains.
 
     Raises:
-        UsageError: an unknown name, or a value out of range.
+        UsageError: an unknown name, a value out of range, or nothing that can be measured as asked for.
         ModelError: a damaged or foreign file, a model that does not read single digits, or a recipe that
             cannot be trained by.
         EnvironmentFault: the device is not there, computes wrongly, cannot run this dtype or torch.compile,
@@ -175,6 +122,9 @@ def benchmark(config: BenchmarkConfig, *, on_event: OnEvent = lambda event: None
                 for result in _measure(name, device, config, announce, on_event):
                     report = replace(report, results=(*report.results, result))
                     on_event(report)
+        if not report.results:
+            cause = f"Nothing of {', '.join(names)} can be measured with {config.ways[0][0]} on {device}."
+            raise UsageError(cause, "Take --runtime torch.")
         _warn_of_crowding(report.results, on_event)
         for done, (name, training) in enumerate(
             trainings.items()
@@ -257,37 +207,46 @@ def _measure(
     announce: Callable[[str], None],
     on_event: OnEvent,
 ) -> Iterator[BenchmarkResult]:
-    """The rows of one model as they are measured; the accuracy is that of all of them."""
+    """The rows of one model as they are measured; its accuracy is the same for all of a runtime and dtype."""
     from digitcli.experiments import measuring
+    from digitcli.experiments.processes import measure_processes
 
-    announce("loading")
-    subject = measuring.open_subject(name, device, config.computed_dtype)
-    with _explained(subject, config):
-        accuracy = None
-        if subject.header is not None:
-            announce("accuracy")
-            accuracy = measuring.accuracy_of(subject, config.compile)
-        for wanted in dict.fromkeys(config.batch_sizes):
-            announce(f"batch {wanted:,}")
-            batch_size, calls = _fitting(subject, wanted, config.compile, on_event)
-            yield _result(subject, config, batch_size, calls, accuracy)
+    for runtime, dtype in config.ways:
+        way = f"{runtime} {dtype}, " if len(config.ways) > 1 else ""
+        if why := measuring.why_not(name, device, runtime, dtype):
+            on_event(Notice(f"{name} in {runtime} with {dtype} is left out: {why}"))
+            continue
+        announce(f"{way}loading")
+        subject = measuring.open_subject(name, device, dtype, runtime)
+        with _explained(subject):
+            accuracy = None
+            if subject.header is not None:
+                announce(f"{way}accuracy")
+                accuracy = measuring.accuracy_of(subject)
+            for wanted in dict.fromkeys(config.batch_sizes):
+                announce(f"{way}batch {wanted:,}")
+                batch_size, calls = _fitting(subject, wanted, on_event)
+                yield _result(subject, batch_size, calls, accuracy)
+        if config.cold:
+            announce(f"{way}processes")
+            if subject.header is None or dtype != "float32" or runtime == "torch.compile":
+                on_event(Notice(f"{name}: no process answers with {_named(subject)}; its row is left out."))
+            else:
+                yield _result(subject, 1, measure_processes(subject), accuracy, "process")
 
 
 def _result(
-    subject: Subject,
-    config: BenchmarkConfig,
-    batch_size: int,
-    calls: Calls,
-    accuracy: float | None,
+    subject: Subject, batch_size: int, calls: Calls, accuracy: float | None, measured: str = "calls"
 ) -> BenchmarkResult:
-    from digitcli.experiments.measuring import median_and_p95
+    from digitcli.experiments.measuring import interval_of_median, median_and_p95
 
     median, p95 = median_and_p95(calls.seconds)
+    low, high = interval_of_median(calls.seconds)
     return BenchmarkResult(
         architecture=subject.architecture,
         device=str(subject.device),
-        dtype=config.computed_dtype,
-        runtime="torch.compile" if config.compile else "torch",
+        dtype=subject.dtype,
+        runtime=subject.runtime,
         batch_size=batch_size,
         latency_ms_median=1000 * median,
         latency_ms_p95=1000 * p95,
@@ -299,6 +258,9 @@ def _result(
         accuracy=accuracy,
         training_images_per_second=None,
         runs=len(calls.seconds),
+        latency_ms_low=1000 * low,
+        latency_ms_high=1000 * high,
+        measured=measured,
         core_wait=calls.core_wait,
         name=subject.name,
         model=subject.model,
@@ -317,7 +279,7 @@ def _warn_of_crowding(results: tuple[BenchmarkResult, ...], on_event: OnEvent) -
         )
 
 
-def _fitting(subject: Subject, batch_size: int, compiled: bool, on_event: OnEvent) -> tuple[int, Calls]:
+def _fitting(subject: Subject, batch_size: int, on_event: OnEvent) -> tuple[int, Calls]:
     """The largest batch that fits, halving what does not, and the calls that were measured with it.
 
     Raises:
@@ -327,7 +289,7 @@ def _fitting(subject: Subject, batch_size: int, compiled: bool, on_event: OnEven
 
     while True:
         try:
-            return batch_size, measuring.measure_calls(subject, batch_size, compiled)
+            return batch_size, measuring.measure_calls(subject, batch_size)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -366,7 +328,7 @@ def _with_training_speed(report: BenchmarkReport, name: str, speed: float | None
 
 
 @contextlib.contextmanager
-def _explained(subject: Subject, config: BenchmarkConfig) -> Iterator[None]:
+def _explained(subject: Subject) -> Iterator[None]:
     """Within it, what only this dtype or torch.compile cannot do is the machine's fault, not a mistake.
 
     Nothing tells beforehand what a device can do: PyTorch says so operation by operation, as it runs.
@@ -377,12 +339,15 @@ def _explained(subject: Subject, config: BenchmarkConfig) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        unusual = config.compile or config.computed_dtype != "float32"
-        if is_out_of_memory(error) or not unusual:
+        if is_out_of_memory(error) or (subject.runtime, subject.dtype) == ("torch", "float32"):
             raise
-        how = config.computed_dtype + " with torch.compile" * config.compile
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        remedy = "Leave --compile out." if config.compile else "Take --dtype float32."
+        remedy = "Take --dtype float32." if subject.runtime == "torch" else "Take --runtime torch."
         raise EnvironmentFault(
-            f"{subject.device} cannot run {subject.name} in {how}: {first_line}", remedy
+            f"{subject.device} cannot run {subject.name} in {_named(subject)}: {first_line}", remedy
         ) from error
+
+
+def _named(subject: Subject) -> str:
+    """How a model is run, in words."""
+    return subject.dtype + f" with {subject.runtime}" * (subject.runtime != "torch")

@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import functools
 import gc
+import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,19 +15,22 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from digitcli.architectures.summary import summarise
 from digitcli.catalogue import open_or_create
-from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint
+from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, shipped_models
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import ModelError, UsageError
-from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import Classifier, as_input, place_network
+from digitcli.evaluation.metrics import Z_95, accuracy
+from digitcli.graphs import GraphRuntime, as_batch, graph_of, open_graph
+from digitcli.inference import Classifier, Runtime
+from digitcli.networks import TorchRuntime, as_input, place_network
 from digitcli.registry import recipe_of
 from digitcli.training.session import built_with
 
@@ -44,12 +49,28 @@ class Subject:
     architecture: str
     network: nn.Module
     device: torch.device
-    dtype: torch.dtype
+    dtype: str
+    runtime: str
     header: Header | None
     model: str | None
     parameters: int
     macs: int
     size_bytes: int
+    graph: GraphRuntime | None = None
+
+    def runtime_for_digits(self) -> Runtime:
+        """As the classifier runs it, compiled for one shape if need be."""
+        return self.graph or TorchRuntime(_runnable(self), self.device)
+
+    def call_with(self, batch_size: int) -> Callable[[], object]:
+        """A call with so many test digits, which are on the device already."""
+        digits = first_digits(batch_size)
+        if self.graph is not None:
+            compute, batch = self.graph.compute, as_batch(digits)
+            return lambda: compute(batch)
+        images = as_input(torch.from_numpy(digits).to(self.device)).to(getattr(torch, self.dtype))
+        network = _runnable(self)
+        return lambda: network(images)
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,20 @@ class InDtype(nn.Module):
         return logits
 
 
-def open_subject(name: str, device: torch.device, dtype: str) -> Subject:
+def why_not(name: str, device: torch.device, runtime: str, dtype: str) -> str | None:
+    """Why a model cannot be run so; None where it can, as far as is known beforehand."""
+    if runtime != "onnxruntime":
+        return None
+    if dtype != "float32":
+        return "its graphs compute in float32."
+    if device.type != "cpu":
+        return "it computes on the CPU."
+    if name not in shipped_models() and not os.path.lexists(name):
+        return "fresh weights have no graph."
+    return None if graph_of(name) else "it has no graph."
+
+
+def open_subject(name: str, device: torch.device, dtype: str, runtime: str = "torch") -> Subject:
     """The model of that name, or the architecture with fresh weights, on a device in a number format.
 
     Raises:
@@ -87,21 +121,22 @@ def open_subject(name: str, device: torch.device, dtype: str) -> Subject:
     """
     network, header = open_or_create(name)
     summary = summarise(network)
-    number_format: torch.dtype = getattr(torch, dtype)
     network = place_network(network, device)
-    if number_format != torch.float32:
-        network = InDtype(network, number_format).eval()
+    if dtype != "float32":
+        network = InDtype(network, getattr(torch, dtype)).eval()
     return Subject(
         name=name,
         architecture=header.architecture if header else name,
         network=network,
         device=device,
-        dtype=number_format,
+        dtype=dtype,
+        runtime=runtime,
         header=header,
         model=checkpoint_id(name) if header else None,
         parameters=summary.parameters,
         macs=summary.macs,
         size_bytes=find_checkpoint(name).stat().st_size if header else 4 * summary.parameters,
+        graph=open_graph(name, torch.get_num_threads())[0] if runtime == "onnxruntime" else None,
     )
 
 
@@ -136,31 +171,29 @@ def whole_float32() -> Iterator[None]:
         cudnn.allow_tf32 = before
 
 
-def measure_calls(subject: Subject, batch_size: int, compiled: bool) -> Calls:
+def measure_calls(subject: Subject, batch_size: int) -> Calls:
     """Call the network again and again with a batch of test digits that is on the device already."""
     _test_digits()
     peak_memory = watch_memory(subject.device)
-    images = digits_as_input(batch_size, subject)
-    network = _runnable(subject, compiled)
+    call = subject.call_with(batch_size)
     clock = synchronised_clock(subject.device)
     timer = Timer(
-        "network(images)",
-        globals={"network": network, "images": images},
+        "call()",
+        globals={"call": call},
         num_threads=torch.get_num_threads(),
         timer=clock,
     )
     with torch.inference_mode():
-        warm_up(lambda: network(images), clock)
+        warm_up(call, clock)
         core_wait = watch_waiting()
         seconds = time_calls(timer, clock)
     return Calls(seconds, peak_memory(), core_wait())
 
 
-def digits_as_input(batch_size: int, subject: Subject) -> Tensor:
-    """The first test digits, over and over if need be, as the network takes them: (N, 1, 28, 28)."""
-    digits = torch.from_numpy(_test_digits().images)
-    chosen = digits[torch.arange(batch_size) % len(digits)]
-    return as_input(chosen.to(subject.device)).to(subject.dtype)
+def first_digits(batch_size: int) -> npt.NDArray[np.uint8]:
+    """The first test digits, over and over if need be: (N, 28, 28)."""
+    images = _test_digits().images
+    return images[np.arange(batch_size) % len(images)]
 
 
 def warm_up(call: Callable[[], object], clock: Callable[[], float]) -> None:
@@ -217,6 +250,13 @@ def median_and_p95(seconds: list[float]) -> tuple[float, float]:
     """The median and the 95th percentile, interpolated between neighbours."""
     median, p95 = np.percentile(seconds, [50, 95])
     return float(median), float(p95)
+
+
+def interval_of_median(seconds: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the median: values at ranks that follow from the binomial distribution."""
+    ordered, n = sorted(seconds), len(seconds)
+    reach = Z_95 * math.sqrt(n) / 2
+    return ordered[max(0, math.floor(n / 2 - reach))], ordered[min(n - 1, math.ceil(n / 2 + reach))]
 
 
 def watch_memory(device: torch.device) -> Callable[[], int | None]:
@@ -286,15 +326,13 @@ def release_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def accuracy_of(subject: Subject, compiled: bool) -> float | None:
+def accuracy_of(subject: Subject) -> float | None:
     """The accuracy on the 10,000 embedded test digits, as the network runs here; None for fresh weights."""
     if subject.header is None or subject.model is None:
         return None
     digits = _test_digits()
-    network = _runnable(subject, compiled)
-    classifier = Classifier(network, subject.model, (subject.header,), subject.device, ACCURACY_BATCH)
-    logits = torch.from_numpy(classifier.logits(digits.images))
-    return accuracy(logits, torch.from_numpy(digits.labels))
+    classifier = Classifier([subject.runtime_for_digits()], subject.model, (subject.header,), ACCURACY_BATCH)
+    return accuracy(classifier.logits(digits.images), digits.labels)
 
 
 def training_config(name: str, header: Header | None, device: torch.device) -> TrainConfig | None:
@@ -326,12 +364,12 @@ def blaming_recipe(name: str) -> Iterator[None]:
         raise ModelError(cause, "Leave --train out, or fetch or train it again.") from error
 
 
-def _runnable(subject: Subject, compiled: bool) -> nn.Module:
+def _runnable(subject: Subject) -> nn.Module:
     """The network as it is called, compiled for one shape if need be.
 
     What was compiled before is forgotten: after eight shapes PyTorch would stop compiling and say nothing.
     """
-    if not compiled:
+    if subject.runtime != "torch.compile":
         return subject.network
     torch.compiler.reset()
     return cast("nn.Module", torch.compile(subject.network, dynamic=False))

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 LINE_HEIGHT_PX = 40
+COLUMN_PX = 4  # of a line to a column of what a network answers
+BOX_SCALE_PX = 20.0  # the unit in which a network tells distances
 DARKEST_PAPER = 0.2  # what is less dark than this stays paper, even where there is nothing darker
 
 

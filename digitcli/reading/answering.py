@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitcli.architectures.reader import BOX_SCALE_PX, COLUMN_PX
 from digitcli.decoding import ANY_DIGITS, DIGITS, align, best_path
+from digitcli.pictures.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.pictures.shapes import Box
 from digitcli.reading.asked import Asked
 from digitcli.reading.page import Region

@@ -15,7 +15,7 @@ from PIL import Image
 from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.errors import PictureError, UsageError
 from digitcli.evaluation.calibration import least_confidence
-from digitcli.inference import Classifier, load_classifier, load_line_model
+from digitcli.inference import Classifier, RuntimeName, load_classifier, load_line_model
 from digitcli.reading.answering import Found, read_region
 from digitcli.reading.asked import Asked
 from digitcli.reading.looking import Picture, Seen, internal, look
@@ -50,6 +50,7 @@ class Reader:
     once. Answers that are less sure than `min_confidence` are refused; by default the models say how sure is
     enough, or with `max_error` how sure an answer must be for no larger share of them to be wrong, by what
     was measured where `calibrated`, else by the confidence itself. `asked` is what every number has to meet.
+    `runtime` is what runs the models, see `inference.py`.
     `top_k` is how many candidates a digit and a number have, the best included. With `keep_pictures` a
     reading carries its picture and ink.
 
@@ -65,6 +66,7 @@ class Reader:
         self,
         *models: str,
         device: str = "auto",
+        runtime: RuntimeName = "auto",
         batch_size: int = BATCH_SIZE,
         jobs: int = THREADS,
         min_confidence: float | None = None,
@@ -82,10 +84,12 @@ class Reader:
         names = models or DEFAULT_MODELS
         of_lines = [name for name in names if read_header(find_checkpoint(name)).task == "line"]
         of_digits = [name for name in names if name not in of_lines]
-        self.line_models = [load_line_model(name, device) for name in of_lines]
+        self.line_models = [load_line_model(name, device, runtime=runtime) for name in of_lines]
         self.classifier: Classifier | None = None
         if of_digits:
-            self.classifier = load_classifier(*of_digits, device=device, batch_size=batch_size)
+            self.classifier = load_classifier(
+                *of_digits, device=device, batch_size=batch_size, runtime=runtime
+            )
         headers = [model.header for model in self.line_models]
         headers += self.classifier.headers if self.classifier else ()
         thresholds = [header.refusal_threshold for header in headers]

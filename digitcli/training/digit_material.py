@@ -13,7 +13,7 @@ from digitcli.data.augmentation import augment
 from digitcli.data.digits import Dataset, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
-from digitcli.inference import as_input, infer
+from digitcli.networks import as_input, infer
 from digitcli.training.losses import loss_function
 from digitcli.training.material import Judgement, derive_seed
 

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from digitcli.config import Recipe
 from digitcli.evaluation.calibration import best_temperature
 from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll
-from digitcli.inference import infer_lines
+from digitcli.inference import answer_lines
+from digitcli.networks import TorchRuntime
 from digitcli.synthesis.lines import Line
 from digitcli.synthesis.texts import ALPHABET
 from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
@@ -102,7 +103,9 @@ class LineMaterial:
         return self._validation
 
     def _answers(self, network: nn.Module, lines: Sequence[Line]) -> list[npt.NDArray[np.float32]]:
-        return [answer.logits for answer in infer_lines(network, [line.image for line in lines])]
+        return [
+            answer.logits for answer in answer_lines(TorchRuntime(network), [line.image for line in lines])
+        ]
 
     def hashes(self) -> Tensor | None:
         """Lines are composed anew, and none can be met again."""

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.architectures.reader import BOX_SCALE_PX, COLUMN_PX
 from digitcli.data.digits import Dataset, Failure, split
 from digitcli.errors import InputError
+from digitcli.pictures.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 from digitcli.synthesis.strokes import Writer, read_strokes

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from digitcli.architectures.summary import INPUT_SHAPE, summarise
-from digitcli.inference import infer_lines
+from digitcli.inference import answer_lines
+from digitcli.networks import TorchRuntime
 from digitcli.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
 
 NAMES = [row.name for row in ARCHITECTURES]
@@ -70,8 +71,8 @@ def test_one_line_is_answered_as_in_company(name: str) -> None:
     network = create_model(name).eval()
     random = np.random.default_rng(0)
     lines = [random.integers(0, 255, (40, width), np.uint8) for width in (90, 93, 200, 40)]
-    for line, together in zip(lines, infer_lines(network, lines), strict=True):
-        (alone,) = infer_lines(network, [line])
+    for line, together in zip(lines, answer_lines(TorchRuntime(network), lines), strict=True):
+        (alone,) = answer_lines(TorchRuntime(network), [line])
         assert together.logits.shape == (-(-line.shape[1] // 4), 16)
         np.testing.assert_allclose(together.logits, alone.logits, rtol=1e-4, atol=1e-4)
 

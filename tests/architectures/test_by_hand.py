@@ -11,7 +11,7 @@ from torch import nn
 from digitcli.architectures.layers import MNIST_DEVIATION, MNIST_MEAN
 from digitcli.checkpoint import shipped_models
 from digitcli.data.digits import Digits
-from digitcli.inference import as_input, load_model
+from digitcli.networks import as_input, load_model
 from digitcli.registry import create_model
 from digitcli.training.losses import squared_error
 

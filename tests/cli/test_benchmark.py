@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import io
 import json
@@ -23,7 +24,8 @@ from digitcli.checkpoint import Header, write_checkpoint
 from digitcli.cli import exit_code_of_run
 from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.experiments import benchmarking
-from digitcli.experiments.benchmarking import BenchmarkConfig, BenchmarkReport, BenchmarkResult
+from digitcli.experiments.benchmark_config import BenchmarkConfig
+from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult
 from digitcli.experiments.environment import describe_environment
 from digitcli.registry import create_model
 from tests.cli.test_train import read_terminal
@@ -41,7 +43,8 @@ ROW = BenchmarkResult(
     architecture="resnet", device="cpu", dtype="float32", runtime="torch", batch_size=1_000_000,
     latency_ms_median=0.0373, latency_ms_p95=123_456.7, images_per_second=26_800, parameters=3_274_634,
     macs=13_900_000, size_bytes=31_400, peak_memory_bytes=417_000_000, accuracy=0.9954,
-    training_images_per_second=14_500, runs=20, core_wait=None, name="resnet", model="resnet@1a2b3c4d",
+    training_images_per_second=14_500, runs=20, latency_ms_low=0.0372, latency_ms_high=0.0375,
+    measured="calls", core_wait=None, name="resnet", model="resnet@1a2b3c4d",
 )  # fmt: skip
 LONG_NAME = "runs/the-best-of-them/checkpoint,2.safetensors"
 
@@ -143,6 +146,29 @@ def test_rows_measured_before_an_error_are_shown(
     assert error.cause in shown.err and shown.err.count("resnet  batch 8 ") == 1
 
 
+@pytest.mark.parametrize(("before", "code"), [(0.01, 8), (0.0373, 0), (10.0, 0)])
+def test_a_row_that_is_surely_slower_than_before_ends_with_code_8(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    before: float,
+    code: int,
+) -> None:
+    def measure(config: BenchmarkConfig, *, on_event: Callable[[Any], None]) -> None:
+        on_event(BenchmarkReport(1, describe_environment(torch.device("cpu")), (ROW,)))
+
+    times = {"latency_ms_median": before, "latency_ms_low": 0.98 * before, "latency_ms_high": 1.02 * before}
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps({"results": [dataclasses.asdict(ROW) | times]}))
+    monkeypatch.setattr(benchmarking, "benchmark", measure)
+    arguments = ["-a", "resnet", "--against", str(saved), "--max-slowdown", "1.2", "--format", "json"]
+    monkeypatch.setattr(sys, "argv", ["digitcli", "benchmark", *arguments])
+    assert exit_code_of_run() == code
+    shown = capfd.readouterr()
+    assert json.loads(shown.out)["results"] and f"{0.0373 / before:.2f}" in shown.err
+    assert ("1 of 1 rows are slower" in shown.err) == (code == 8)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_rows_measured_before_a_signal_are_shown(tmp_path: Path, number: signal.Signals) -> None:
     batch_sizes = ",".join(map(str, range(1, 41)))
@@ -199,8 +225,13 @@ def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
         (["--dtype", "int3"], 2, "bfloat16"),
         (["--threads", "0"], 2, "--threads"),
         (["--device", "gpu"], 2, "cuda"),
-        (["--train", "--compile"], 2, "--train"),
+        (["--train", "--runtime", "torch.compile"], 2, "--train"),
+        (["--runtime", "onnx"], 2, "Did you mean onnxruntime"),
+        (["--arch", "softmax", "--runtime", "onnxruntime", "-d", "cpu"], 2, "--runtime torch"),
         (["--format", "xml"], 2, "csv"),
+        (["--max-slowdown", "1.1"], 2, "--against"),
+        (["--against", "none.json", "--max-slowdown", "0"], 2, "--max-slowdown"),
+        (["--against", "none.json"], 3, "--format json"),
         (["--arch", "none.safetensors"], 5, "none.safetensors"),
         (["--device", "cuda:99"], 6, "It has:"),
     ],

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from digitcli.reading.reader import PAGES_AT_ONCE, THREADS, Reader
-from tests.conftest import Run, modules_loaded_by
+from tests.conftest import Run
 from tests.pictures.drawing import drawn, encoded
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
@@ -282,13 +282,6 @@ def test_the_steps_of_a_strip_can_still_be_looked_at(predict: Run) -> None:
     done = predict("tall.png", "wide.png", "dot.png", "--show-steps")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) < 50_000
-
-
-def test_predicting_loads_no_torchvision(tmp_path: Path) -> None:
-    arguments = ["predict", put(tmp_path / "5.png"), "--format", "jsonl"]
-    code = f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()"
-    loaded = modules_loaded_by(code)
-    assert "torch" in loaded and "torchvision" not in loaded
 
 
 def test_pictures_are_taken_as_they_are_needed() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,9 @@ from digitcli.config import TrainConfig
 from digitcli.data.digits import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
-from digitcli.experiments import environment, measuring
+from digitcli.experiments import environment, measuring, processes
+from digitcli.experiments.benchmark_config import BenchmarkConfig
 from digitcli.experiments.benchmarking import (
-    BenchmarkConfig,
     BenchmarkReport,
     Event,
     Measuring,
@@ -25,8 +28,9 @@ from digitcli.experiments.benchmarking import (
     names_of,
 )
 from digitcli.experiments.measuring import Calls
-from digitcli.inference import infer, load_model
-from digitcli.registry import ARCHITECTURES
+from digitcli.graphs import GraphRuntime, open_graph
+from digitcli.networks import infer, load_model
+from digitcli.registry import ARCHITECTURES, create_model
 from digitcli.training.loop import train
 from tests.experiments.conftest import NO_MEMORY, notices, run
 
@@ -36,7 +40,7 @@ DIGIT_MODELS = {name for name, path in shipped_models().items() if read_header(p
 
 def fake_calls(monkeypatch: pytest.MonkeyPatch, measure: Callable[[int], Calls]) -> None:
     """Let rows be measured by a function of the batch size."""
-    monkeypatch.setattr(measuring, "measure_calls", lambda subject, size, compiled: measure(size))
+    monkeypatch.setattr(measuring, "measure_calls", lambda subject, size: measure(size))
 
 
 def test_every_result_follows_from_its_calls() -> None:
@@ -54,6 +58,70 @@ def test_every_result_follows_from_its_calls() -> None:
     softmax = report.results[0]
     assert (softmax.parameters, softmax.macs, softmax.size_bytes) == (7850, 7840, 4 * 7850)
     assert Measuring("mlp", "batch 4", 1, 2) in events
+
+
+def test_models_are_measured_in_every_way_that_can_run_them() -> None:
+    ways = {"runtimes": ("torch", "onnxruntime"), "dtypes": ("auto", "bfloat16", "float32")}
+    report, events = run("cnn", "softmax", **ways)
+    assert [(row.name, row.runtime, row.dtype) for row in report.results] == [
+        ("cnn", "torch", "float32"), ("cnn", "torch", "bfloat16"), ("cnn", "onnxruntime", "float32"),
+        ("softmax", "torch", "float32"), ("softmax", "torch", "bfloat16"),
+    ]  # fmt: skip
+    assert report.results[0].accuracy == report.results[2].accuracy
+    left_out = [re.sub(" is left out.*", "", message) for message in notices(events) if "left out" in message]
+    assert left_out == [
+        "cnn in onnxruntime with bfloat16",
+        "softmax in onnxruntime with float32",
+        "softmax in onnxruntime with bfloat16",
+    ]
+    assert Measuring("cnn", "onnxruntime float32, batch 1", 0, 2) in events
+
+
+def test_nothing_that_can_be_measured_is_a_mistake(tmp_path: Path) -> None:
+    write_checkpoint(
+        tmp_path / "own.safetensors", Header(architecture="softmax"), create_model("softmax").state_dict()
+    )
+    with pytest.raises(UsageError, match="onnxruntime"):
+        run(str(tmp_path / "own.safetensors"), runtimes=("onnxruntime",))
+
+
+def test_processes_are_measured_where_they_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def answered(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        assert Path(command[4]).exists()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(processes.subprocess, "run", answered)
+    report, events = run("cnn", "softmax", cold=True, runtimes=("onnxruntime", "torch"))
+    assert [(row.name, row.runtime, row.measured) for row in report.results] == [
+        ("cnn", "onnxruntime", "calls"), ("cnn", "onnxruntime", "process"),
+        ("cnn", "torch", "calls"), ("cnn", "torch", "process"), ("softmax", "torch", "calls"),
+    ]  # fmt: skip
+    assert report.results[1].runs == 9 and len(commands) == 2 * 10
+    assert commands[0][:4] == [sys.executable, "-m", "digitcli", "predict"]
+    assert commands[0][-3:] == ["onnxruntime", "--format", "jsonl"]
+    assert any("softmax: no process" in message for message in notices(events))
+
+
+def test_a_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "it broke\n")
+    monkeypatch.setattr(processes.subprocess, "run", lambda command, **settings: failed)
+    with pytest.raises(EnvironmentFault, match="it broke"):
+        run("cnn", cold=True)
+
+
+def test_a_graph_computes_with_the_threads_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def opened(name: str, threads: int) -> tuple[GraphRuntime, Header]:
+        asked.append(threads)
+        return open_graph(name, threads)
+
+    monkeypatch.setattr(measuring, "open_graph", opened)
+    run("cnn", runtimes=("onnxruntime",), threads=3)
+    assert asked == [3]
 
 
 def test_the_report_so_far_is_told_with_every_row() -> None:
@@ -113,7 +181,7 @@ def test_the_shipped_models_are_measured_where_none_is_named(digits: Digits) -> 
 
 def test_accuracy_is_measured_once_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(measuring, "accuracy_of", lambda subject, compiled: asked.append(subject.name) or 0.5)
+    monkeypatch.setattr(measuring, "accuracy_of", lambda subject: asked.append(subject.name) or 0.5)
     report, _ = run("cnn", batch_sizes=(1, 2, 3))
     assert asked == ["cnn"]
     assert [row.accuracy for row in report.results] == [0.5, 0.5, 0.5]
@@ -192,7 +260,7 @@ def test_another_number_format_is_used_for_speed_and_accuracy_alike(
         return logits
 
     monkeypatch.setattr(measuring.InDtype, "forward", spy)
-    (row,) = run("cnn", dtype="bfloat16")[0].results
+    (row,) = run("cnn", dtypes=("bfloat16",))[0].results
     assert seen == {torch.bfloat16}
     assert row.dtype == "bfloat16" and row.accuracy is not None and row.accuracy > 0.98
     assert row.size_bytes == shipped_models()["cnn"].stat().st_size
@@ -206,7 +274,7 @@ def test_a_number_format_that_does_not_run_here_is_the_machines_fault(
 
     monkeypatch.setattr(measuring.InDtype, "forward", refuse)
     with pytest.raises(EnvironmentFault, match="cpu cannot run softmax in float16: .* 'Half'$") as caught:
-        run("softmax", dtype="float16")
+        run("softmax", dtypes=("float16",))
     assert "float32" in caught.value.remedy
 
 
@@ -228,7 +296,7 @@ def test_compiled_networks_meet_one_shape_each(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(torch, "compile", compile_nothing)
     monkeypatch.setattr(torch.compiler, "reset", lambda: None)
-    report, _ = run("cnn", batch_sizes=(1, 2), compile=True)
+    report, _ = run("cnn", batch_sizes=(1, 2), runtimes=("torch.compile",))
     assert [row.runtime for row in report.results] == ["torch.compile"] * 2
     assert compiled == [False] * 3  # for the accuracy and for each batch size
     assert 10_000 % measuring.ACCURACY_BATCH == 0
@@ -240,8 +308,8 @@ def test_a_compiler_that_is_missing_is_the_machines_fault(monkeypatch: pytest.Mo
 
     fake_calls(monkeypatch, measure)
     with pytest.raises(EnvironmentFault, match="torch.compile: InvalidCxxCompiler") as caught:
-        run("softmax", compile=True)
-    assert "--compile" in caught.value.remedy
+        run("softmax", runtimes=("torch.compile",))
+    assert "--runtime torch" in caught.value.remedy
 
 
 def test_what_other_programs_have_spoilt_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,12 +355,17 @@ def test_a_model_of_lines_is_refused(tmp_path: Path) -> None:
         {"batch_sizes": ()},
         {"batch_sizes": (1, 0)},
         {"batch_sizes": (10**12,)},
-        {"dtype": "int3"},
+        {"dtypes": ("int3",)},
+        {"dtypes": "float32"},
+        {"dtypes": ()},
+        {"runtimes": ("tvm",)},
+        {"runtimes": "torch"},
+        {"runtimes": ()},
         {"threads": 0},
         {"threads": 10**9},
         {"device": "abacus"},
-        {"train": True, "compile": True},
-        {"train": True, "dtype": "float16"},
+        {"train": True, "runtimes": ("torch.compile",)},
+        {"train": True, "dtypes": ("float16",)},
         {"archs": "cnn"},
         {"archs": (1,)},
         {"archs": None},
@@ -304,8 +377,8 @@ def test_a_model_of_lines_is_refused(tmp_path: Path) -> None:
         {"threads": "2"},
         {"threads": 1.5},
         {"device": None},
-        {"dtype": None},
-        {"dtype": ["float32"]},
+        {"dtypes": None},
+        {"dtypes": (["float32"],)},
     ],
     ids=str,
 )

@@ -12,10 +12,17 @@ import torch
 from torch.utils.benchmark import Timer
 
 from digitcli.experiments import measuring
+from digitcli.experiments.benchmarking import BenchmarkResult
 from digitcli.experiments.measuring import Subject, median_and_p95, time_calls, warm_up, watch_memory
 from tests.experiments.conftest import run
 
 CPU = torch.device("cpu")
+ROW = BenchmarkResult(
+    architecture="cnn", device="cpu", dtype="float32", runtime="torch", batch_size=4, latency_ms_median=10.0,
+    latency_ms_p95=11.0, images_per_second=400.0, parameters=1, macs=1, size_bytes=1, peak_memory_bytes=None,
+    accuracy=None, training_images_per_second=None, runs=20, latency_ms_low=10.0, latency_ms_high=10.0,
+    measured="calls", core_wait=None, name="cnn", model=None,
+)  # fmt: skip
 
 
 class Witness(torch.nn.Module):
@@ -59,11 +66,11 @@ class FakeTimer:
         return type("Measurement", (), {"raw_times": [duration]})
 
 
-def witnessed(batch_size: int = 4) -> tuple[Witness, measuring.Calls]:
+def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witness, measuring.Calls]:
     """A network that has been measured."""
-    network = Witness()
-    subject = Subject("witness", "witness", network, CPU, torch.float32, None, None, 0, 0, 0)
-    return network, measuring.measure_calls(subject, batch_size, compiled=False)
+    network = network or Witness()
+    subject = Subject("witness", "witness", network, CPU, "float32", "torch", None, None, 0, 0, 0)
+    return network, measuring.measure_calls(subject, batch_size)
 
 
 def time_fake_calls(durations: Iterable[float]) -> list[float]:
@@ -108,11 +115,12 @@ def test_the_first_calls_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     before: list[int] = []
 
     def stop_at_once(timer: Timer, clock: Callable[[], float]) -> list[float]:
-        before.append(len(timer._globals["network"].shapes))
+        before.append(len(network.shapes))
         return [0.5]
 
+    network = Witness()
     monkeypatch.setattr(measuring, "time_calls", stop_at_once)
-    network, _ = witnessed()
+    witnessed(network=network)
     assert before == [len(network.shapes)] == [3]
 
 

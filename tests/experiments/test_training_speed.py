@@ -41,7 +41,7 @@ def test_training_is_measured_by_the_recipe_after_all_rows(monkeypatch: pytest.M
         done.append(config)
         return 1234.5 if config.arch == "softmax" else 6.0
 
-    def measure(subject: measuring.Subject, size: int, compiled: bool) -> Calls:
+    def measure(subject: measuring.Subject, size: int) -> Calls:
         done.append((subject.name, size))
         return Calls([0.5], None, None)
 
@@ -76,7 +76,7 @@ def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch)
     fake_speed(monkeypatch, speed)
     report, events = run("softmax", train=True)
     assert report.results[0].training_images_per_second is None
-    assert "training" in notices(events)[0]
+    assert any("training" in message for message in notices(events))
 
 
 def test_a_checkpoint_is_trained_by_its_own_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from digitcli.config import Recipe, TrainConfig
 from digitcli.data.digits import split
 from digitcli.data.sources import load_dataset
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
-from digitcli.inference import load_model
+from digitcli.networks import load_model
 from digitcli.registry import recipe_of
 from digitcli.training import digit_material, loop
 from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
@@ -101,7 +101,7 @@ def test_learns(few_digits: Path, tmp_path: Path) -> None:
 def test_the_model_file_is_what_was_judged(few_digits: Path, tmp_path: Path) -> None:
     result = train(config(few_digits), out=tmp_path / "run")
     from digitcli.evaluation.metrics import accuracy
-    from digitcli.inference import infer
+    from digitcli.networks import infer
 
     test = split(load_dataset(str(few_digits))).test
     logits = infer(load_model(str(tmp_path / "run")), test.images)

@@ -1,0 +1,84 @@
+"""A benchmark beside a saved one: how much slower each row has become, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from digitcli.errors import InputError, UsageError
+from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult
+
+SAME = ("name", "device", "runtime", "dtype", "measured", "batch_size")  # in rows that are compared
+TIMES = ("latency_ms_median", "latency_ms_low", "latency_ms_high")
+REMEDY = "Save one with: digitcli benchmark --format json > saved.json"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """By how much a row takes longer than a saved one: above 1 it is slower; the 95 % interval of that."""
+
+    name: str
+    device: str
+    runtime: str
+    dtype: str
+    measured: str
+    batch_size: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+def read_saved(path: Path) -> list[dict[str, Any]]:
+    """The rows of a benchmark saved as JSON.
+
+    Raises:
+        InputError: the file cannot be read, or is no such benchmark.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = report["results"]
+        for row in rows:
+            if not all(key in row for key in SAME) or not all(
+                0 < float(row[key]) < math.inf for key in TIMES
+            ):
+                raise ValueError("a row is incomplete")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = f"{path} is no saved benchmark: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, REMEDY) from error
+    return rows
+
+
+def slowdowns(report: BenchmarkReport, saved: Sequence[Row]) -> tuple[Slowdown, ...]:
+    """Every row that was measured before too.
+
+    Raises:
+        UsageError: there is none.
+    """
+    before = {tuple(row[key] for key in SAME): row for row in saved}
+    found = []
+    for result in report.results:
+        key = tuple(getattr(result, name) for name in SAME)
+        if key in before:
+            same = dict(zip(SAME, key, strict=True))
+            ratio, low, high = _ratio(result, before[key])
+            found.append(Slowdown(**same, ratio=ratio, ratio_low=low, ratio_high=high))
+    if not found:
+        raise UsageError(
+            "Nothing that was measured now is in the saved benchmark.", "Measure the same models."
+        )
+    return tuple(found)
+
+
+def _ratio(now: BenchmarkResult, before: Row) -> tuple[float, float, float]:
+    """Of two medians; their errors are independent, and add up as squares of logarithms."""
+    median, low, high = (float(before[key]) for key in TIMES)
+    ratio = now.latency_ms_median / median
+    below = math.hypot(math.log(now.latency_ms_median / now.latency_ms_low), math.log(high / median))
+    above = math.hypot(math.log(now.latency_ms_high / now.latency_ms_median), math.log(median / low))
+    return ratio, ratio * math.exp(-below), ratio * math.exp(above)
