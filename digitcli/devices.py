@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 OUT_OF_MEMORY = "out of memory|not enough memory|allocate memory|ALLOC_FAILED|bad_alloc"
 TOLERANCE = 1e-3  # of the largest logit; rounding differs between devices by 1e-5 or so
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Which of how many processes this is, where `torchrun` has started several; needs no torch."""
+    told = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")]
+    if not all(told) or not (told[0].isdecimal() and told[1].isdecimal()):
+        return 0, 1
+    return int(told[0]), int(told[1])
 
 
 def check_device_name(name: str) -> None:

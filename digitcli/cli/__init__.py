@@ -20,7 +20,7 @@ from digitcli.cli.predict import predict
 from digitcli.cli.signals import interrupt_on_signals
 from digitcli.cli.synthesize import synthesize
 from digitcli.cli.train import train
-from digitcli.devices import is_out_of_memory
+from digitcli.devices import is_out_of_memory, rank_and_size
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
 
 EPILOG = (
@@ -112,6 +112,9 @@ def show_internal_error(kind: type[BaseException], error: BaseException, trace: 
 
 
 def _fail(error: DigitcliError | Interrupted) -> int:
+    rank, size = rank_and_size()
+    if size > 1:
+        error.cause = f"Process {rank} of {size}: {error.cause}"
     console.show_error(error)
     try:
         if sys.stdout is not None:

@@ -13,7 +13,7 @@ from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.training_view import TrainingView
 from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
-from digitcli.devices import check_device_name
+from digitcli.devices import check_device_name, rank_and_size
 from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.registry import find_architecture, recipe_of
 
@@ -141,6 +141,8 @@ def train(
         console.show_json(resolved) if format == "json" else echo(as_toml(resolved), nl=False)
         return
     result = _run(checked, fields, out, name, resume, force, dry_run)
+    if rank_and_size()[0] > 0:  # the first process of several speaks for all
+        return
     console.show_json(result) if format == "json" else console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(

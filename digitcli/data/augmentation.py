@@ -19,19 +19,22 @@ SHIFT = 2 / 14  # two of 28 pixels; the grid's unit is half the image
 STROKE_SHARE = 0.5  # of the images get a thicker or thinner stroke
 
 
-def augment(images: Tensor) -> Tensor:
+def augment(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
     """Shift, rotate, scale and shear each image, and change the width of its strokes.
 
     Args:
         images: (N, 1, H, W), ink 1 on paper 0; drawn from torch's global random generator.
+        share: (first, step): of a larger batch these are every so many-th image, from that one on. They
+            change as they would within it.
     """
-    return affine(change_stroke_width(images))
+    return affine(change_stroke_width(images, share), share)
 
 
-def affine(images: Tensor) -> Tensor:
+def affine(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
     """Each image (N, 1, H, W) under its own random rotation, shear, scale and shift."""
-    count = len(images)
-    angle, shear, scale_x, scale_y, shift_x, shift_y = _uniform(6, count, images.device)
+    first, step = share
+    numbers = _uniform(6, len(images) * step, images.device)[:, first::step]
+    angle, shear, scale_x, scale_y, shift_x, shift_y = numbers
     angle, shear = angle * ROTATION, shear * SHEAR
     scale_x, scale_y = 1 + scale_x * SCALE, 1 + scale_y * SCALE
     cosine, sine = angle.cos(), angle.sin()
@@ -44,12 +47,14 @@ def affine(images: Tensor) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def change_stroke_width(images: Tensor) -> Tensor:
+def change_stroke_width(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
     """A random share of the images (N, 1, H, W), blended with their dilation or their erosion."""
-    changed = images[: int(len(images) * STROKE_SHARE)]  # batches come in random order
-    half = len(changed) // 2
+    first, step = share
+    count = int(len(images) * step * STROKE_SHARE)  # batches come in random order
+    half = len(range(first, count // 2, step))
+    changed = images[: len(range(first, count, step))]
     thicker, thinner = changed[:half], changed[half:]
-    strength = torch.rand(len(changed), 1, 1, 1, device=images.device)
+    strength = torch.rand(count, 1, 1, 1, device=images.device)[first::step]
     thicker = torch.lerp(thicker, F.max_pool2d(thicker, 3, 1, 1), strength[:half])
     thinner = torch.lerp(thinner, -F.max_pool2d(-thinner, 3, 1, 1), 0.5 * strength[half:])
     return torch.cat([thicker, thinner, images[len(changed) :]])

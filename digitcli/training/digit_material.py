@@ -14,8 +14,9 @@ from digitcli.data.digits import Dataset, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.networks import as_input, infer
+from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.losses import loss_function
-from digitcli.training.material import Judgement, derive_seed
+from digitcli.training.material import Judgement, derive_seed, seed_random
 
 
 class DigitMaterial:
@@ -23,7 +24,14 @@ class DigitMaterial:
 
     unit = "digit"
 
-    def __init__(self, config: TrainConfig, recipe: Recipe, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
         splits = split(dataset)
         self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
         self.sizes = {
@@ -34,17 +42,20 @@ class DigitMaterial:
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps = len(splits.train) // self.batch_size  # what fills no batch waits for another epoch
         self.header: dict[str, Any] = {}
-        self._splits, self._recipe, self._seed = splits, recipe, config.seed
+        self._splits, self._recipe, self._seed, self._processes = splits, recipe, config.seed, processes
         self._images = torch.from_numpy(splits.train.images).to(device)
         self._labels = torch.from_numpy(splits.train.labels).to(device)
         self._order: tuple[int, Tensor] | None = None  # an epoch and its permutation
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """The mean over a batch."""
-        batch = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
+        whole = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
+        batch = self._processes.share(whole)
         images = as_input(self._images[batch])  # B, 1, 28, 28
         if self._recipe.augment:
-            images = augment(images)
+            images = augment(images, (self._processes.rank, self._processes.size))
+        if not self._processes.leads:  # the others' dropout is not that of the first
+            seed_random(images.device, derive_seed(self._seed, epoch, step, self._processes.rank))
         return loss_function(self._recipe)(network(images), self._labels[batch])
 
     def _permutation(self, epoch: int) -> Tensor:

@@ -24,6 +24,7 @@ from digitcli.inference import answer_lines
 from digitcli.networks import TorchRuntime
 from digitcli.synthesis.lines import Line
 from digitcli.synthesis.texts import ALPHABET
+from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
 from digitcli.training.material import Judgement
 
@@ -37,8 +38,15 @@ class LineMaterial:
 
     unit = "line"
 
-    def __init__(self, source: LineSource, recipe: Recipe, device: torch.device, workers: int) -> None:
-        self._source, self._device = source, device
+    def __init__(
+        self,
+        source: LineSource,
+        recipe: Recipe,
+        device: torch.device,
+        workers: int,
+        processes: Processes = ALONE,
+    ) -> None:
+        self._source, self._device, self._processes = source, device, processes
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
         self.batch_size = min(recipe.batch_size, source.sizes["train"])
@@ -61,9 +69,9 @@ class LineMaterial:
     def _loader(self, first: int) -> DataLoader[list[LineBatch]]:
         several: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 3}
         return DataLoader(
-            self._source.pools(self.batch_size),  # type: ignore[arg-type]
+            self._source.pools(self.batch_size // self._processes.size),  # type: ignore[arg-type]
             batch_size=None,
-            sampler=range(first, 2**31),
+            sampler=range(first * self._processes.size + self._processes.rank, 2**31, self._processes.size),
             collate_fn=_as_they_are,
             num_workers=self._workers,
             worker_init_fn=_start_worker,

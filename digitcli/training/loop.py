@@ -16,12 +16,13 @@ from torch import Tensor
 
 from digitcli.checkpoint import MODEL_FILE, TRAIN_HASHES
 from digitcli.config import TrainConfig
-from digitcli.devices import choose_device
+from digitcli.devices import choose_device, rank_and_size
 from digitcli.errors import DivergedError, Interrupted
 from digitcli.registry import find_architecture
 from digitcli.training import run_folder
+from digitcli.training.distributed import Processes, joined
 from digitcli.training.events import EpochDone, Notice, OnEvent, StepDone, TrainResult
-from digitcli.training.material import derive_seed
+from digitcli.training.material import derive_seed, seed_random
 from digitcli.training.optimization import scheduled_lr, update_average
 from digitcli.training.run_folder import Saved
 from digitcli.training.session import (
@@ -61,8 +62,11 @@ def train(
         Interrupted: `stop_signal` gave a number; `resume` goes on.
     """
     find_architecture(config.arch)
-    with run_folder.new_run(config.arch, out, name, force) as folder:
-        return _train(config, folder, None, on_event, stop_signal)
+    with joined(config.device) as processes:
+        if not processes.leads:
+            return _train(config, None, None, lambda event: None, stop_signal, processes)
+        with run_folder.new_run(config.arch, out, name, force) as folder:
+            return _train(config, folder, None, on_event, stop_signal, processes)
 
 
 def resume(
@@ -82,16 +86,21 @@ def resume(
         ModelError: the saved state is damaged.
         The errors of `train`.
     """
-    with run_folder.existing_run(folder):
+    rank, _ = rank_and_size()
+    with contextlib.nullcontext() if rank else run_folder.existing_run(folder):
         saved = run_folder.read_state(folder)
         config = merge(run_folder.read_config(folder, saved), saved, changes)
         if saved is None:
             on_event(Notice(f"Nothing was saved in {folder} yet; the run starts from the beginning."))
         elif result := finished(saved, folder):
             on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))
-            run_folder.mend(folder, saved)
+            if not rank:
+                run_folder.mend(folder, saved)
             return result
-        return _train(config, folder, saved, on_event, stop_signal)
+        with joined(config.device) as processes:
+            if processes.leads:
+                return _train(config, folder, saved, on_event, stop_signal, processes)
+            return _train(config, None, saved, lambda event: None, stop_signal, processes)
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
@@ -110,18 +119,30 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
 
 
 def _train(
-    config: TrainConfig, folder: Path, saved: Saved | None, on_event: OnEvent, stop_signal: StopSignal
+    config: TrainConfig,
+    folder: Path | None,
+    saved: Saved | None,
+    on_event: OnEvent,
+    stop_signal: StopSignal,
+    processes: Processes,
 ) -> TrainResult:
+    """Without a folder this is a process that does not lead: it takes every step, and neither writes nor
+    judges.
+    """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
     with _random_numbers_of_its_own(config):
-        session, state = prepare(config, folder, saved, on_event, stop_signal)
-        if saved is None:
+        session, state = prepare(config, folder, saved, on_event, stop_signal, processes)
+        if saved is None and folder is not None:
             run_folder.begin(folder, session.describe())
         clock_zero = time.perf_counter() - state.seconds
         while state.step > 0 or not session.is_over(state):
             _train_epoch(session, state, clock_zero)
             _save(session, state)
             _stop_if_asked(session, state)
+        if folder is None:
+            return _result(
+                session, state, started, {"validation_accuracy": state.chosen_epoch().validation_accuracy}
+            )
         state.result = _judge(session, state, started)
         _save(session, state)
         return state.result
@@ -144,7 +165,7 @@ def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> N
     while state.step < material.steps and session.progress(state) < 1:
         loss_sum += _take_step(session, state)
         now = time.perf_counter()
-        state.seconds = now - clock_zero
+        state.seconds = session.processes.of_leader(now - clock_zero)
         if now - reported >= REPORT_SECONDS or state.step == material.steps:
             state.loss_sum = _finite(loss_sum, session, state)
             _report(session, state, (state.step - steps_before) / (now - began))
@@ -162,7 +183,7 @@ def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> N
 def _take_step(session: Session, state: TrainingState) -> Tensor:
     """One step on the next batch; the loss is not waited for."""
     recipe, network, device = session.recipe, state.network, session.device
-    _seed(device, derive_seed(session.config.seed, state.epoch, state.step))
+    seed_random(device, derive_seed(session.config.seed, state.epoch, state.step))
     progress = session.progress(state)
     for group in state.optimizer.param_groups:
         group["lr"] = scheduled_lr(recipe, progress)
@@ -170,6 +191,8 @@ def _take_step(session: Session, state: TrainingState) -> Tensor:
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
         loss = session.material.loss(network, state.epoch, state.step, progress)
     loss.backward()
+    if session.processes.size > 1:
+        loss, state.stop = session.processes.average(network, loss, session.stop_signal())
     if recipe.clip > 0:
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
     state.optimizer.step()
@@ -179,15 +202,6 @@ def _take_step(session: Session, state: TrainingState) -> Tensor:
     if state.average is not None:
         update_average(state.average, network, recipe, state.steps_total)
     return loss.detach()
-
-
-def _seed(device: torch.device, seed: int) -> None:
-    """Seed what this device draws from; `torch.manual_seed` seeds them all, which takes 50 times as long."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
 
 
 def _finite(loss_sum: Tensor, session: Session, state: TrainingState) -> float:
@@ -226,6 +240,7 @@ def _report(session: Session, state: TrainingState, steps_per_second: float) -> 
 
 def _finish_epoch(session: Session, state: TrainingState, steps_per_second: float) -> None:
     """Validate, write the epoch's figures into the history, and report them."""
+    session.processes.average_buffers(state.network, state.average)
     validation_loss, accuracy = session.material.validate(state.weights())
     if not np.isfinite(validation_loss):
         raise _diverged("The validation loss is", session, state)
@@ -251,7 +266,7 @@ def _stop_if_asked(session: Session, state: TrainingState, loss_sum: Tensor | No
     Raises:
         Interrupted: there was a signal.
     """
-    signal = session.stop_signal()
+    signal = state.stop if session.processes.size > 1 else session.stop_signal()
     if signal is None:
         return
     if loss_sum is not None:

@@ -19,11 +19,12 @@ from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.digits import describe_failures
 from digitcli.data.sources import find_dataset, load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
-from digitcli.devices import agrees_with_cpu, choose_device, describe_device
+from digitcli.devices import agrees_with_cpu, describe_device
 from digitcli.errors import ModelError, UsageError
 from digitcli.registry import create_model, find_architecture, recipe_of
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.digit_material import DigitMaterial
+from digitcli.training.distributed import ALONE, Processes, device_of_process
 from digitcli.training.events import Notice, OnEvent, RunStarted, TrainResult
 from digitcli.training.line_material import WORKERS, LineMaterial
 from digitcli.training.line_sources import ComposedLines, StoredLines
@@ -53,6 +54,7 @@ class Session:
     folder: Path | None
     on_event: OnEvent
     stop_signal: StopSignal
+    processes: Processes = ALONE
 
     def progress(self, state: TrainingState) -> float:
         """How far training is, from 0 to 1: by the clock where there is a time, else by steps.
@@ -117,6 +119,7 @@ def prepare(
     saved: Saved | None,
     on_event: OnEvent,
     stop_signal: StopSignal,
+    processes: Processes = ALONE,
 ) -> tuple[Session, TrainingState]:
     """Load the data, build the network on its device, take over a saved state, and report the start.
 
@@ -125,7 +128,7 @@ def prepare(
         InputError, EnvironmentFault, ModelError: data, device or saved state cannot be used.
     """
     recipe = _recipe(config, saved)
-    device = choose_device(config.device)
+    device = device_of_process(config.device)
     if config.data in PUBLISHED_SETS:
         on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
     task = find_architecture(config.arch).task
@@ -143,26 +146,32 @@ def prepare(
     if device.type == "mps" and not agrees_with_cpu(network, device, task):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
-    material = _material(config, recipe, task, device, workers=WORKERS if folder else 0)
+    material = _material(config, recipe, task, device, WORKERS if folder else 0, processes)
+    if material.batch_size % processes.size:
+        cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
+        raise UsageError(cause, f"Take a --batch-size that is a multiple of {processes.size}.")
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if saved:
         _take_over(state, saved, material, on_event)
-    session = Session(config, recipe, material, device, folder, on_event, stop_signal)
+    session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes)
     _report_start(session, state)
     return session, state
 
 
-def _material(config: TrainConfig, recipe: Recipe, task: str, device: torch.device, workers: int) -> Material:
+def _material(
+    config: TrainConfig, recipe: Recipe, task: str, device: torch.device, workers: int, processes: Processes
+) -> Material:
     path = find_dataset(config.data)
     if task == "line" and path is not None and is_line_folder(path):
         if config.strokes is not None:
             raise UsageError(f"{config.data} holds lines that are written already.", "Leave --strokes out.")
-        return LineMaterial(StoredLines(path, config.seed), recipe, device, workers)
+        return LineMaterial(StoredLines(path, config.seed), recipe, device, workers, processes)
     dataset = load_dataset(config.data)
     if task == "line":
-        return LineMaterial(ComposedLines(dataset, config.strokes, config.seed), recipe, device, workers)
-    return DigitMaterial(config, recipe, dataset, device)
+        lines = ComposedLines(dataset, config.strokes, config.seed)
+        return LineMaterial(lines, recipe, device, workers, processes)
+    return DigitMaterial(config, recipe, dataset, device, processes)
 
 
 def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:

@@ -32,6 +32,7 @@ class TrainingState:
     history: list[EpochDone] = field(default_factory=list)
     best: dict[str, Tensor] | None = None  # the weights of the best epoch, where patience asks for them
     result: TrainResult | None = None
+    stop: int | None = None  # the number of a signal that a process got in the last step
 
     def weights(self) -> nn.Module:
         """The network whose weights people use: the average where there is one."""
