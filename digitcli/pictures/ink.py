@@ -9,6 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from digitcli.pictures.levels import median, quantile
 from digitcli.pictures.ruling import find_ruling
 
 _LIGHT_SIDE_PX = 160  # the light changes slowly: this many pixels show it
@@ -116,7 +117,7 @@ def _ground_of_light_ink(grey: np.ndarray) -> np.ndarray | None:
     well_outside = cv2.dilate(dark, np.ones((5, 5), np.uint8)) == 0
     if not (well_inside.any() and well_outside.any()):
         return None
-    dark_level, light_level = np.median(small[well_inside]), np.median(small[well_outside])
+    dark_level, light_level = median(small[well_inside]), median(small[well_outside])
     if light_level - dark_level < _GROUND_CONTRAST:
         return None
     light_ink = np.mean(small[well_inside] > (dark_level + level / 255) / 2)
@@ -185,12 +186,12 @@ def _slope_of_light(grey: np.ndarray) -> np.ndarray:
         some = terms[:, kept]
         weights = np.linalg.lstsq(some @ some.T, some @ values[kept], rcond=None)[0]
         rest = values - weights @ terms
-        spread = float(np.median(np.abs(rest[kept]))) * 1.5
+        spread = median(np.abs(rest[kept])) * 1.5
         kept = np.abs(rest) <= 3 * max(spread, 1 / 255)
     if kept.mean() < _MOSTLY_PAPER or spread > _SMOOTH:
         return np.ones_like(grey)
     surface = (weights @ terms).reshape(height, width)
-    slope: np.ndarray = np.clip(surface / max(float(np.median(surface)), 1e-3), 0.2, 2.0)
+    slope: np.ndarray = np.clip(surface / max(median(surface), 1e-3), 0.2, 2.0)
     return slope
 
 
@@ -209,7 +210,7 @@ def _ink_levels(darkness: np.ndarray, contrast: float) -> tuple[float, float, fl
     marks = darkness > max(otsu, floor)
     if not marks.any():
         return None
-    full = float(np.percentile(darkness[marks], 75))
+    full = quantile(darkness[marks], 0.75)
     sure = full - middle > _SURE_SIGMAS * max(noise, 1 / 255)
     if not sure and _longest_px(marks) < max(_MARK_EXTENT * max(marks.shape), _MARK_PX):
         return None
@@ -221,9 +222,9 @@ def _paper_noise(darkness: np.ndarray) -> tuple[float, float]:
     """The paper's median darkness and its spread on the side where no ink is, the darker pixels left out."""
     step = 1 if darkness.size < 100_000 else 2
     sample = darkness[::step, ::step]
-    light, dark = np.percentile(sample, [16, 99.5])
-    light, middle = np.percentile(sample[sample <= (light + dark) / 2], [16, 50])
-    return float(middle), float(middle - light)
+    paper = sample[sample <= (quantile(sample, 0.16) + quantile(sample, 0.995)) / 2]
+    middle = median(paper)
+    return middle, middle - quantile(paper, 0.16)
 
 
 def _longest_px(marks: np.ndarray) -> int:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.pictures.levels import quantile
+
 LINE_HEIGHT_PX = 40
 COLUMN_PX = 4  # of a line to a column of what a network answers
 BOX_SCALE_PX = 20.0  # the unit in which a network tells distances
@@ -25,5 +27,5 @@ def line_ink(
     brightest = cv2.dilate(cv2.blur(pixels, (3, 3)), np.ones((side, side), np.uint8))
     light = cv2.blur(brightest, (4 * side + 1, 4 * side + 1))
     darkness = 1 - pixels / np.maximum(light, 8)
-    full = max(float(np.percentile(darkness, 99)), faintest)
+    full = max(quantile(darkness, 0.99), faintest)
     return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from digitcli.pictures.levels import median, quantile
+
 SMALLEST_SIDE_PX = 32  # smaller pictures are cut too tight to show ruled paper
 _WINDOW = 8  # darkness is averaged along one part in so many of a line
 _SPAN = 0.93  # of the picture: how far a line must reach
@@ -127,7 +129,7 @@ def _ridge(wide: np.ndarray, window: int, far: int, bare: np.ndarray | None = No
 
 def _is_unbroken(line: np.ndarray, ridge: np.ndarray, near: np.ndarray, bare: np.ndarray) -> bool:
     """Whether a line is dark all along, also between what stands on it: unlike the bars of some digits."""
-    typical = max(float(np.median(np.where(line, ridge, -1).max(axis=0))), _FAINTEST)
+    typical = max(median(np.where(line, ridge, -1).max(axis=0)), _FAINTEST)
     course = np.where(line, near, -1).max(axis=0)
     between = np.where(line, bare, 1).min(axis=0) > 0
     return bool(between.any()) and float(np.mean(course[between] > 0.3 * typical)) > 0.75
@@ -137,4 +139,4 @@ def _thickness_px(lines: np.ndarray) -> int:
     """How thick lines are, uint8 (H, W): most runs of marks down a column; strokes that cross are longer."""
     edges = np.diff(np.pad(lines.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # W, H + 1
     runs = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
-    return max(1, round(float(np.percentile(runs, 25)))) if len(runs) else 1
+    return max(1, round(quantile(runs, 0.25))) if len(runs) else 1

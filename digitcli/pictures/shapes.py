@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from digitcli.pictures.levels import median, quantile
+
 _MASK = 0.25  # ink above this is part of a shape
 _MOST = 2000  # pieces are looked at, the largest: no page holds more digits, and specks would take minutes
 _LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
@@ -109,8 +111,8 @@ class Pieces:
     def _alike(self, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which pieces have strokes like those of the pattern's pieces, and which are like them in all."""
         shade = self.mass / np.maximum(self.area, 1)
-        stroke = np.percentile(self.stroke[pattern], 25)
-        height, pale = np.median(self.height[pattern]), np.median(shade[pattern])
+        stroke = quantile(self.stroke[pattern], 0.25)
+        height, pale = median(self.height[pattern]), median(shade[pattern])
         slim = self.width < _SLIM * self.height
         thick = self.usable & (self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * stroke)
         tall = (self.height > _LOWEST * height) & (self.height < _HIGHEST * height)

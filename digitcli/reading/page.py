@@ -8,6 +8,7 @@ import numpy as np
 
 from digitcli.pictures.centring import fit_digit
 from digitcli.pictures.ink import find_ink, reduced
+from digitcli.pictures.levels import median
 from digitcli.pictures.shapes import Box, Pieces
 from digitcli.reading.fractions import in_fractions
 from digitcli.reading.regions import LineView, view_line, view_whole
@@ -67,7 +68,7 @@ def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
     texture; where what is found there is small, again in more.
     """
     pieces, groups, boxes = _find(grey, _SIDE_PX)
-    height_px = float(np.median(boxes[:, 3])) if len(boxes) else _SMALL_PX
+    height_px = median(boxes[:, 3]) if len(boxes) else _SMALL_PX
     if height_px < _SMALL_PX and max(grey.shape) > _SIDE_PX:
         side_px = min(_LARGE_SIDE_PX, round(_SIDE_PX * 2 * _SMALL_PX / height_px))
         pieces, groups, boxes = _find(grey, side_px)
@@ -102,7 +103,7 @@ def _only_line(
         if max(tops, default=0) < min(bottoms, default=1):
             in_order: list[int] = np.argsort(boxes[:, 0], kind="stable").tolist()
             return in_order
-    filling = [line for line in lines if np.median(boxes[line, 3]) >= _FILLING * height_px]
+    filling = [line for line in lines if median(boxes[line, 3]) >= _FILLING * height_px]
     if len(filling) != 1 or _are_separate(boxes[filling[0]]):
         return None
     line = filling[0]
@@ -171,12 +172,12 @@ def _split_at_gaps(boxes: np.ndarray, line: list[int]) -> list[list[int]]:
     Slim digits count as broader than they are, or a 1 would part numbers by the paper around it.
     """
     x, _, width, height = boxes[line].T
-    typical = float(np.median(height))
+    typical = median(height)
     reach = np.maximum(width, _LEAST_WIDTH * typical) / 2
     gaps = np.diff(x + width / 2) - reach[1:] - reach[:-1]
     numbers = [[line[0]]]
     for index, gap in zip(line[1:], gaps, strict=True):
-        if gap > _NUMBER_GAP * typical and gap > 2 * float(np.median(gaps)):
+        if gap > _NUMBER_GAP * typical and gap > 2 * median(gaps):
             numbers.append([])
         numbers[-1].append(index)
     return numbers

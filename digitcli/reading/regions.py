@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from digitcli.pictures.ink import ink_is_light
+from digitcli.pictures.levels import median
 from digitcli.pictures.line_ink import LINE_HEIGHT_PX, line_ink
 from digitcli.pictures.shapes import Box
 
@@ -49,7 +50,7 @@ def view_whole(grey: np.ndarray) -> tuple[LineView, ...]:
     """A picture, float32 (H, W) in [0, 1], that is one line from top to bottom."""
     height, width = grey.shape
     place = _Place(0.0, 0.0, float(width), float(height))
-    return tuple(_view(grey, place, height_px) for height_px in HEIGHTS_PX)
+    return tuple(_view(grey, place, height_px, None) for height_px in HEIGHTS_PX)
 
 
 def view_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[LineView, ...]:
@@ -61,8 +62,8 @@ def view_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[
     shrink = np.array([ink.shape[1], ink.shape[0]] * 2) / np.array([grey.shape[1], grey.shape[0]] * 2)
     on_page = np.array(boxes, np.float64)
     return (
-        _view_boxes(grey, on_page, MARGINS[0]),
-        _view_boxes(1 - ink, on_page * shrink, MARGINS[1]).enlarged((grey.shape[1], grey.shape[0])),
+        _view_boxes(grey, on_page, MARGINS[0], None),
+        _view_boxes(1 - ink, on_page * shrink, MARGINS[1], False).enlarged((grey.shape[1], grey.shape[0])),
     )
 
 
@@ -79,21 +80,22 @@ class _Place:
     angle: float = 0.0
 
 
-def _view_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float) -> LineView:
-    """A line of boxes (N, 4) with a margin around it, in heights of its digits."""
+def _view_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float, light: bool | None) -> LineView:
+    """A line of boxes (N, 4) with a margin around it, in heights of its digits; see `_view`."""
     x, y, width, height = boxes.T
-    digit_px = max(float(np.median(height)), float(height.max()) / 1.5)
+    typical_px = median(height)
+    digit_px = max(typical_px, float(height.max()) / 1.5)
     above, beside = margin * digit_px, SIDE_MARGIN * margin * digit_px
     left = max(0.0, float(x.min()) - beside)
     right = min(float(picture.shape[1]), float((x + width).max()) + beside)
-    slope, start = _slope(x + width / 2, y + height / 2, float(np.median(height)))
+    slope, start = _slope(x + width / 2, y + height / 2, typical_px)
     if slope:
         middle, reach = start + slope * (left + right) / 2, digit_px / 2 + above
         place = _Place(left, middle - reach, right, middle + reach, math.atan(slope))
     else:
         top = max(0.0, float(y.min()) - above)
         place = _Place(left, top, right, min(float(len(picture)), float((y + height).max()) + above))
-    return _view(picture, place, LINE_HEIGHT_PX)
+    return _view(picture, place, LINE_HEIGHT_PX, light)
 
 
 def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float]:
@@ -107,8 +109,11 @@ def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float
     return (float(slope), float(start)) if LEAST_SLOPE < abs(slope) < MOST_SLOPE else (0.0, float(y.mean()))
 
 
-def _view(picture: np.ndarray, place: _Place, height_px: int) -> LineView:
-    """A place set upright, so many pixels high in the middle of the 40."""
+def _view(picture: np.ndarray, place: _Place, height_px: int, light: bool | None) -> LineView:
+    """A place set upright, so many pixels high in the middle of the 40.
+
+    `light` says whether its ink is lighter than its paper; None where that has to be found out.
+    """
     high = max(place.bottom - place.top, 1.0)
     spread = abs(math.tan(place.angle)) * (place.right - place.left) / 2  # rows a sloping line takes more
     x0, y0 = max(0, math.floor(place.left)), max(0, math.floor(place.top - spread))
@@ -125,7 +130,7 @@ def _view(picture: np.ndarray, place: _Place, height_px: int) -> LineView:
         turn[1, 2] += height_px / 2 - centre[1]
         small = cv2.warpAffine(small, turn, (size[0], height_px), borderMode=cv2.BORDER_REPLICATE)
         to_page = to_page @ np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
-    if ink_is_light(small):
+    if ink_is_light(small) if light is None else light:
         small = 1 - small
     ink = line_ink(np.asarray(255 * small, np.float32), FAINTEST)
     above = (LINE_HEIGHT_PX - len(ink)) // 2

@@ -1,0 +1,21 @@
+"""Medians and quantiles of a few values: NumPy's own take ten times as long for what a digit has."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def quantile(values: np.ndarray, share: float) -> float:
+    """What a share of the values is at most, interpolated between neighbours as `np.quantile` does."""
+    flat = values.ravel()
+    rank = share * (flat.size - 1)
+    low = int(rank)
+    high = min(low + 1, flat.size - 1)
+    ordered = np.partition(flat, (low, high))
+    below, above = float(ordered[low]), float(ordered[high])
+    return below + (above - below) * (rank - low)
+
+
+def median(values: np.ndarray) -> float:
+    """The middle of the values, or between the two in the middle."""
+    return quantile(values, 0.5)
