@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitcli.decoding import DIGITS, Grammar, beam_search, digit_columns, log_softmax
+from digitcli.decoding import ANY_DIGITS, DIGITS, Grammar, beam_search, digit_columns, log_softmax
 from digitcli.inference import LineAnswer
 from digitcli.reading.asked import Asked
 
 SEARCHED = 12  # strings are followed while a line is decoded
+TRIED, TRIED_IF_ASKED = 1e-4, 1e-5  # the least probability of a digit for that: what is asked may be unlikely
 DIGIT_WEIGHT = 0.3  # of the digit networks about shapes that stand apart; the rest is that of line networks
 DOUBT = 0.05  # the probability that a number is not as asked for, however likely it looked before
 _LEAST = 1e-12  # probability of a digit
@@ -68,8 +69,9 @@ def likely_strings(
 def _of_lines(lines: Sequence[LineEvidence], grammar: Grammar) -> Strings:
     """The mean over all views of a line, where a view that shows nothing does not count against another."""
     found: Strings = {}
+    tried = TRIED if grammar is ANY_DIGITS else TRIED_IF_ASKED
     for evidence in lines:
-        for text, log_probability in beam_search(evidence.columns, grammar, SEARCHED):
+        for text, log_probability in beam_search(evidence.columns, grammar, SEARCHED, tried):
             found[text] = found.get(text, 0.0) + math.exp(log_probability)
     empty = [math.exp(float(evidence.columns[:, -1].sum())) for evidence in lines]
     written = len(lines) - sum(empty)
