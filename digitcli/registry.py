@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.config import Recipe, change
 from digitcli.errors import ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from torch import nn
 
 Task = Literal["digit", "line"]
@@ -40,7 +42,7 @@ class Architecture:
             ModelError: a plug-in cannot be imported.
         """
         try:
-            builder: Callable[..., nn.Module] = EntryPoint(self.name, self.target, "").load()
+            builder: Callable[..., nn.Module] = _loaded(self.target)
         except Exception as error:  # a plug-in may raise anything
             raise ModelError(
                 f"Architecture '{self.name}' cannot be imported from {self.target}: {error}",
@@ -82,7 +84,15 @@ def architectures() -> dict[str, Architecture]:
     return table
 
 
+def _loaded(target: str) -> Any:
+    """What `module:name` stands for."""
+    module, _, name = target.partition(":")
+    return functools.reduce(getattr, name.split("."), importlib.import_module(module))
+
+
 def _plugins() -> list[Architecture]:
+    from importlib.metadata import entry_points  # which a mere --help need not load
+
     return [
         Architecture(point.name, _distribution(point), task, "", point.value)
         for group, task in ENTRY_POINT_GROUPS.items()
@@ -152,7 +162,7 @@ def recipe_of(name: str, /, **changes: Any) -> Recipe:
 def _stored_recipe(architecture: Architecture) -> Recipe:
     """From our table, or from a plug-in's function, which may carry one as its attribute `recipe`."""
     if architecture in ARCHITECTURES:
-        recipes: dict[str, Recipe] = EntryPoint("recipes", RECIPES, "").load()
+        recipes: dict[str, Recipe] = _loaded(RECIPES)
         return recipes[architecture.name]
     builder = architecture.load()
     usual = Recipe(loss="ctc") if architecture.task == "line" else Recipe()

@@ -161,7 +161,7 @@ def test_predicting_needs_no_torchvision() -> None:
 @pytest.mark.parametrize(
     ("arguments", "needed", "needless"),
     [
-        (["predict", "image.png"], {"onnxruntime", "cv2"}, {"torch", "onnx", "matplotlib"}),
+        (["predict", "image.png"], {"onnxruntime", "cv2"}, {"torch", "onnx", "digitcli.cli.train", "regex"}),
         (["predict", "image.png", "--format", "jsonl"], {"onnxruntime"}, {"torch"}),
         (["predict", "image.png", "-m", "cnn"], {"onnxruntime"}, {"torch"}),
         (["evaluate", "cnn", "--split", "validation", "--format", "json"], {"onnxruntime"}, {"torch", "cv2"}),

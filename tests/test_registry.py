@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
@@ -22,7 +23,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch):
         points = EntryPoints(
             EntryPoint(name, target, "digitcli.architectures") for name, target in targets.items()
         )
-        monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.select(group=group))
         registry.architectures.cache_clear()
 
     yield install

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Annotated
 
@@ -13,13 +15,7 @@ from typer.main import get_command
 
 import digitcli
 from digitcli import console
-from digitcli.cli.benchmark import benchmark
-from digitcli.cli.evaluate import evaluate
-from digitcli.cli.models import models
-from digitcli.cli.predict import predict
 from digitcli.cli.signals import interrupt_on_signals
-from digitcli.cli.synthesize import synthesize
-from digitcli.cli.train import train
 from digitcli.devices import is_out_of_memory, rank_and_size
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
 
@@ -29,6 +25,7 @@ EPILOG = (
     "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
 )
 
+COMMANDS = ("predict", "train", "evaluate", "benchmark", "models", "synthesize")
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
@@ -39,12 +36,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(predict)
-app.command()(train)
-app.command()(evaluate)
-app.command()(benchmark)
-app.command()(models)
-app.command()(synthesize)
 
 
 def show_version(wanted: bool) -> None:
@@ -52,6 +43,16 @@ def show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"digitcli {digitcli.__version__}")
         raise typer.Exit
+
+
+def with_commands(arguments: Sequence[str]) -> typer.Typer:
+    """The program with the command that the arguments name, or else all of them: importing one takes time."""
+    named = arguments[0] if arguments else ""
+    for name in [named] if named in COMMANDS else COMMANDS:
+        if name not in {command.name for command in app.registered_commands}:
+            module = importlib.import_module(f"digitcli.cli.{name}")
+            app.command(name)(getattr(module, name))
+    return app
 
 
 @app.callback()
@@ -79,7 +80,9 @@ def exit_code_of_run() -> int:
     try:
         try:
             with interrupt_on_signals():
-                get_command(app)(prog_name="digitcli")  # calling the app itself would take the excepthook
+                get_command(with_commands(sys.argv[1:]))(
+                    prog_name="digitcli"
+                )  # calling the app itself would take the excepthook
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):
                 raise end.__context__ from None

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from rich.cells import cell_len
 from rich.markup import escape
@@ -18,11 +18,10 @@ from digitcli.cli.completion import complete_model
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import QualityError, UsageError
-from digitcli.experiments import benchmarking
-from digitcli.experiments.against import read_saved, slowdowns
 from digitcli.experiments.benchmark_config import BenchmarkConfig, Dtype, Runtime
-from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult, Event, Measuring
-from digitcli.training.events import Notice
+
+if TYPE_CHECKING:
+    from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult, Event
 
 MEMORY = {
     "cuda": "the most that PyTorch had allocated on the device",
@@ -127,11 +126,17 @@ def _saved(path: Path | None, max_slowdown: float | None) -> list[dict[str, Any]
         raise UsageError("--max-slowdown compares with a saved benchmark.", "Name it with --against.")
     if max_slowdown is not None and not max_slowdown > 0:
         raise UsageError(f"--max-slowdown is {max_slowdown:g}.", "Give a ratio, such as 1.1 for 10 % slower.")
-    return None if path is None else read_saved(path)
+    if path is None:
+        return None
+    from digitcli.experiments.against import read_saved
+
+    return read_saved(path)
 
 
 def _compare(report: BenchmarkReport, saved: list[dict[str, Any]], max_slowdown: float | None) -> None:
     """On stderr, since stdout has the figures of now."""
+    from digitcli.experiments.against import slowdowns
+
     found = slowdowns(report, saved)
     table = Table(box=None, pad_edge=False, header_style="bold", title="time now / time before")
     for heading in ("architecture", "runtime", "dtype", "batch", "ratio", "95 % interval"):
@@ -168,6 +173,8 @@ def _whole_number(text: str) -> int:
 
 
 def _run(config: BenchmarkConfig, view: BenchmarkView) -> None:
+    from digitcli.experiments import benchmarking
+
     benchmarking.names_of(config)  # finds what is wrong with them before PyTorch is loaded
     with view.status:
         with wait_with_signals():
@@ -202,6 +209,9 @@ class BenchmarkView:
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
+        from digitcli.experiments.benchmarking import BenchmarkReport, Measuring
+        from digitcli.training.events import Notice
+
         match event:
             case Notice():
                 console.show_notice(event.message)

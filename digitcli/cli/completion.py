@@ -1,24 +1,27 @@
-"""What the shell completes. Loads no torch."""
+"""What the shell completes. Loads what it needs only when it is asked: every command imports this."""
 
 from __future__ import annotations
-
-from digitcli.checkpoint import shipped_models
-from digitcli.devices import DEVICE_NAMES
-from digitcli.registry import architectures
 
 
 def complete_architecture(incomplete: str) -> list[tuple[str, str]]:
     """Architectures, with their papers."""
+    from digitcli.registry import architectures
+
     return [(row.name, row.paper) for row in architectures().values() if row.name.startswith(incomplete)]
 
 
 def complete_model(incomplete: str) -> list[str]:
     """Architectures and shipped models."""
+    from digitcli.checkpoint import shipped_models
+    from digitcli.registry import architectures
+
     return [name for name in {**architectures(), **shipped_models()} if name.startswith(incomplete)]
 
 
 def complete_shipped(incomplete: str) -> list[str]:
     """Shipped models."""
+    from digitcli.checkpoint import shipped_models
+
     return [name for name in shipped_models() if name.startswith(incomplete)]
 
 
@@ -31,4 +34,6 @@ def complete_dataset(incomplete: str) -> list[str]:
 
 def complete_device(incomplete: str) -> list[str]:
     """Kinds of devices."""
+    from digitcli.devices import DEVICE_NAMES
+
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]

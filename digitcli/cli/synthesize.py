@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError
-from digitcli.synthesis import line_folders
-from digitcli.synthesis.line_folders import LineFolder
+
+if TYPE_CHECKING:
+    from digitcli.synthesis.line_folders import LineFolder
 
 SOURCE_OF_STROKES = "https://archive.ics.uci.edu/dataset/81"
 SAY_EVERY = 1_000  # lines, where no bar can be drawn
@@ -44,6 +45,8 @@ def synthesize(
 
     Example: digitcli synthesize --out lines --count 100
     """
+    from digitcli.synthesis import line_folders
+
     line_folders.check_folder(out, force)
     if strokes is not None and not os.path.lexists(strokes):
         raise InputError(f"There is no file or folder {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
@@ -59,6 +62,8 @@ def synthesize(
 
 
 def _figures(written: LineFolder) -> dict[str, str]:
+    from digitcli.synthesis import line_folders
+
     return {
         "folder": written.folder,
         "lines": f"{written.count:,}, {written.empty:,} of them with nothing to read",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-import regex
+from typing import TYPE_CHECKING, Literal, get_args
 
 from digitcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import regex
 
 Check = Literal["luhn", "mod97", "ean"]
 MATCH_SECONDS = 0.5
@@ -116,6 +117,8 @@ def _span(text: str | None, option: str, example: str) -> tuple[int, int] | None
 def _compiled(pattern: str | None) -> regex.Pattern[str] | None:
     if pattern is None:
         return None
+    import regex  # which most commands need not load
+
     try:
         return regex.compile(pattern, regex.ASCII)
     except (regex.error, ValueError, KeyError, RecursionError, OverflowError) as error:
