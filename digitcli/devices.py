@@ -45,6 +45,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or bool(re.search(OUT_OF_MEMORY, str(error)))
 
 
+def usable_cores() -> int:
+    """The cores this process may use; a container or `taskset` may leave it fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def may_have_accelerator() -> bool:
     """Whether PyTorch is worth asking for other devices than the CPU: a GPU has a driver. Needs no torch."""
     if sys.platform == "darwin":

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.checkpoint import FETCH_ANEW, Header, find_checkpoint, read_arrays
+from digitcli.checkpoint import FETCH_ANEW, Header, find_checkpoint, read_arrays, shipped_models
+from digitcli.devices import usable_cores
 from digitcli.errors import ModelError
 
 QUIET = 4  # fatal errors alone: the others are raised, and need not be printed too
@@ -24,11 +25,11 @@ class GraphRuntime:
     device = "cpu"
 
     def __init__(self, graph: bytes, tensors: dict[str, npt.NDArray[np.float32]], threads: int = 0) -> None:
-        """`threads` of the CPU compute; with 0 as many as there are cores."""
+        """`threads` of the CPU compute; with 0 as many as there are cores for this process."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or usable_cores()
         options.log_severity_level = QUIET
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
@@ -54,13 +55,14 @@ def as_batch(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def graph_of(name: str) -> Path | None:
-    """The graph beside the checkpoint of that name, where there is one.
+    """The graph of the shipped model of that name; None for another model, whatever lies beside it.
 
     Raises:
         ModelError: there is no such model.
     """
-    path = find_checkpoint(name).with_suffix(".onnx")
-    return path if path.is_file() else None
+    path = find_checkpoint(name)
+    graph = path.with_suffix(".onnx")
+    return graph if path in shipped_models().values() and graph.is_file() else None
 
 
 def open_graph(name: str, threads: int = 0) -> tuple[GraphRuntime, Header]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from digitcli import inference, networks
+from digitcli import graphs, inference, networks
 from digitcli.checkpoint import Header, shipped_models, write_checkpoint
 from digitcli.data.digits import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
@@ -288,8 +288,11 @@ def test_a_runtime_that_cannot_be_had_is_told(
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "foreign"])
-def test_a_graph_that_does_not_fit_is_a_model_error(tmp_path: Path, damage: str) -> None:
+def test_a_graph_that_does_not_fit_is_a_model_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
     cnn = shipped_models()["cnn"]
+    monkeypatch.setattr(graphs, "shipped_models", lambda: {"cnn": tmp_path / "cnn.safetensors"})
     path, graph = tmp_path / "cnn.safetensors", cnn.with_suffix(".onnx").read_bytes()
     shutil.copy(cnn, path)
     if damage == "foreign":
@@ -299,11 +302,21 @@ def test_a_graph_that_does_not_fit_is_a_model_error(tmp_path: Path, damage: str)
         open_graph(str(path))
 
 
-def test_weights_are_checked_before_a_graph_gets_them(tmp_path: Path) -> None:
+def test_weights_are_checked_before_a_graph_gets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cnn = shipped_models()["cnn"]
+    monkeypatch.setattr(graphs, "shipped_models", lambda: {"cnn": tmp_path / "cnn.safetensors"})
     damaged = bytearray(cnn.read_bytes())
     damaged[-1] ^= 1
     (tmp_path / "cnn.safetensors").write_bytes(damaged)
     shutil.copy(cnn.with_suffix(".onnx"), tmp_path)
     with pytest.raises(ModelError, match="SHA-256"):
-        load_classifier(str(tmp_path / "cnn.safetensors"), device="cpu")
+        load_classifier(str(tmp_path / "cnn.safetensors"), device="cpu", runtime="onnxruntime")
+
+
+def test_what_lies_beside_ones_own_model_is_no_graph_of_it(tmp_path: Path) -> None:
+    shutil.copy(shipped_models()["cnn"], tmp_path / "model.safetensors")
+    (tmp_path / "model.onnx").write_bytes(b"of another program")
+    assert graph_of(str(tmp_path)) is None
+    assert load_classifier(str(tmp_path), device="cpu").runtime == "torch"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitcli.devices import describe_device
+from digitcli.devices import describe_device, usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -60,10 +59,3 @@ def cpu_name() -> str:
     except (OSError, subprocess.SubprocessError):
         pass  # another system, or one that hides it
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """The cores this process may use; a container or `taskset` may leave it fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
