@@ -273,7 +273,8 @@ def _stop_if_asked(session: Session, state: TrainingState, loss_sum: Tensor | No
         state.loss_sum = _finite(loss_sum, session, state)
         _save(session, state)
     done = f"after {state.epoch} epochs and {state.step} steps"
-    raise Interrupted(signal, f"Stopped {done}.", f"Go on with: digitcli train --resume {session.folder}")
+    remedy = f"Go on with: digitcli train --resume {session.folder}" if session.folder else ""
+    raise Interrupted(signal, f"Stopped {done}.", remedy)
 
 
 def _save(session: Session, state: TrainingState) -> None:
