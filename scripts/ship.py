@@ -1,7 +1,8 @@
 """Ship the model of a run: `python scripts/ship.py runs/cnn-1 cnn` writes models/cnn.safetensors.
 
 Weights go to disk in half precision where that changes none of the answers to the 70,000 digits of MNIST,
-or to 2,000 composed lines: as many tensors as possible, the largest first.
+or to 2,000 composed lines: as many tensors as possible, the largest first. A new network needs a new graph too:
+`python scripts/export_graphs.py`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
 def answers(path: Path) -> list[str]:
     """What a model answers to every digit of MNIST, or to composed lines."""
     if read_header(path).task == "line":
-        return evaluate_lines(path).found
+        return evaluate_lines(path, runtime="torch").found
     mnist = load_mnist()
     assert mnist.test is not None
     images = torch.cat([torch.from_numpy(part.images) for part in (mnist.train, mnist.test)])
