@@ -1,8 +1,8 @@
 """Ship the model of a run: `python scripts/ship.py runs/cnn-1 cnn` writes models/cnn.safetensors.
 
 Weights go to disk in half precision where that changes none of the answers to the 70,000 digits of MNIST,
-or to 2,000 composed lines: as many tensors as possible, the largest first. A new network needs a new graph too:
-`python scripts/export_graphs.py`.
+or to 2,000 composed lines: as many tensors as possible, the largest first. A new network also needs a new
+graph: `python scripts/export_graphs.py`.
 """
 
 from __future__ import annotations
