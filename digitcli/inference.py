@@ -22,8 +22,7 @@ from digitcli.graphs import graph_of, open_graph
 
 BATCH_SIZE = 512
 LINES_AT_ONCE = 32
-WIDTH_STEP_PX = 32  # lines as wide but for less than this are answered together;
-SHORT_PX, SHORT_STEP_PX = 128, 16  # up to that width less is padded, of which single digits would be a third
+WIDTH_STEP_PX = 32  # lines as wide but for less than this are answered together
 
 RuntimeName = Literal["auto", "torch", "onnxruntime"]
 
@@ -239,7 +238,7 @@ def answer_lines(
     answers: list[LineAnswer | None] = [None] * len(lines)
     of_width: dict[int, list[int]] = {}
     for index, line in enumerate(lines):
-        of_width.setdefault(_padded_px(line.shape[1]), []).append(index)
+        of_width.setdefault(-(-line.shape[1] // WIDTH_STEP_PX) * WIDTH_STEP_PX, []).append(index)
     for width, members in of_width.items():
         for start in range(0, len(members), batch_size):
             part = members[start : start + batch_size]
@@ -253,8 +252,3 @@ def answer_lines(
                     logits[row, :columns], distances[0][row, :columns] if distances else None
                 )
     return [answer for answer in answers if answer is not None]
-
-
-def _padded_px(width_px: int) -> int:
-    step = SHORT_STEP_PX if width_px <= SHORT_PX else WIDTH_STEP_PX
-    return -(-width_px // step) * step

@@ -93,7 +93,7 @@ def write_lines(
     from digitcli.synthesis.strokes import read_strokes
 
     check_folder(folder, force)
-    writers = read_strokes(strokes).writers if strokes else []
+    writers = read_strokes(strokes) if strokes else []
     synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
     _prepare(folder)
     texts: dict[str, str] = {}

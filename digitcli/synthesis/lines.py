@@ -19,7 +19,7 @@ from digitcli.synthesis.scenes import empty_scene, write_scene
 from digitcli.synthesis.strokes import Writer
 from digitcli.synthesis.texts import draw_text
 
-EMPTY_SHARE = 0.12  # of the lines have nothing to read
+EMPTY_SHARE = 0.10  # of the lines have nothing to read
 PRINTED_SHARE = 0.08  # of the others are printed, or shown by a display,
 IMAGES_SHARE = 0.35  # are written with MNIST's images
 TABLET_SHARE = 0.45  # of the rest with strokes of a tablet, where there are any; else a writer is invented

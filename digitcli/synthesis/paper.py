@@ -89,19 +89,7 @@ def _paper(random: np.random.Generator, shape: tuple[int, int], dark: float) -> 
         y = np.linspace(0, 1, height, dtype=np.float32)[:, None] * np.float32(random.normal(0, 0.2))
         slope = x + y
         light *= np.maximum(1 + slope - slope.mean(), 0.1)
-    if random.random() < 0.1:
-        light *= _shadow(random, shape)
     return light
-
-
-def _shadow(random: np.random.Generator, shape: tuple[int, int]) -> Light:
-    """Light (H, W) beside a straight edge, such as that of a hand or a camera; less of it on the one side."""
-    height, width = shape
-    y, x = np.indices(shape, np.float32, sparse=True)
-    angle, soft_px = random.uniform(0, 2 * np.pi), random.uniform(0.3, 8)
-    away = np.float32(np.cos(angle)) * (x - np.float32(random.uniform(0, width)))
-    away = away + np.float32(np.sin(angle)) * (y - np.float32(random.uniform(0, height)))
-    return np.asarray(1 - random.uniform(0.1, 0.6) * np.clip(away / soft_px + 0.5, 0, 1), np.float32)
 
 
 def _camera(random: np.random.Generator, light: Light) -> Mask:

@@ -13,10 +13,7 @@ from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.hands import CANVAS_PX, Hand
 from digitcli.synthesis.layout import Writing, write_text
 
-EMPTY_WIDTHS = (0.6, 6)  # heights of the line, where nothing is to be read,
-ALONE_WIDTHS = (0.6, 1.6)  # or one letter is
-EMPTY_LETTERS_SHARE, EMPTY_THINGS_SHARE = 0.6, 0.15  # of the lines with nothing to read show these
-ALONE_SHARE = 0.4  # of those with letters have one
+EMPTY_WIDTHS = (0.6, 6)  # heights of the line, where nothing is to be read
 LETTERS_SHARE = 0.06  # of the lines have letters before or after the number, such as a currency
 CELLS_SHARE = 0.06  # have each character in a cell of a form
 TURNED_SHARE = 0.5
@@ -37,11 +34,7 @@ class Scene:
 
 def empty_scene(random: np.random.Generator) -> Scene:
     """Paper with nothing to read: clutter of up to three lines of writing; on most letters or things."""
-    kind, count = random.random(), int(random.integers(1, 8))
-    if kind < EMPTY_LETTERS_SHARE and random.random() < ALONE_SHARE:
-        count = 1
-    widths = ALONE_WIDTHS if kind < EMPTY_LETTERS_SHARE and count == 1 else EMPTY_WIDTHS
-    height, width = shape = CANVAS_PX, int(random.uniform(*widths) * CANVAS_PX)
+    height, width = shape = CANVAS_PX, int(random.uniform(*EMPTY_WIDTHS) * CANVAS_PX)
     size_px = random.uniform(0.4, 0.9) * height
     pen_px = random.uniform(0.04, 0.15) * size_px
     box = (0.2 * width, (height - size_px) / 2, 0.8 * width, (height + size_px) / 2)
@@ -49,10 +42,10 @@ def empty_scene(random: np.random.Generator) -> Scene:
     for _ in range(random.integers(0, 4)):
         np.maximum(clutter, draw_clutter(random, shape, box, pen_px), out=clutter)
     ink = np.zeros(shape, np.uint8)
-    if kind < EMPTY_LETTERS_SHARE:
+    if random.random() < 0.55:
         x = random.uniform(0, 0.3) * width
-        ink = draw_letters(random, shape, x, size_px, pen_px, count)
-    elif kind < EMPTY_LETTERS_SHARE + EMPTY_THINGS_SHARE:
+        ink = draw_letters(random, shape, x, size_px, pen_px, int(random.integers(1, 8)))
+    elif random.random() < 0.4:
         ink = draw_things(random, shape)
     return Scene(ink, clutter, np.zeros((0, 4), np.float32))
 

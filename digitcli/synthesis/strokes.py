@@ -8,9 +8,7 @@ bzip2 or xz.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +31,7 @@ Sample = list[Stroke]  # one digit; its upper left corner is at 0, 0
 Writer = dict[int, list[Sample]]  # digit -> samples
 
 
-@dataclass(frozen=True)
-class Strokes:
-    """Writers, and a SHA-256 of the texts they were read from."""
-
-    writers: list[Writer]
-    digest: bytes
-
-
-def read_strokes(path: Path) -> Strokes:
+def read_strokes(path: Path) -> list[Writer]:
     """Every writer who wrote all ten digits, of a file or of the files in a folder that hold strokes.
 
     Writers of two files are taken for different people, whatever their numbers.
@@ -49,12 +39,19 @@ def read_strokes(path: Path) -> Strokes:
     Raises:
         InputError: a file is missing or damaged, or holds no such writer.
     """
-    texts = _texts(path)
-    writers = [writer for file, text in texts for writer in _writers(file, text)]
-    digest = hashlib.sha256()
-    for _, text in texts:
-        digest.update(text.encode())
-    return Strokes(writers, digest.digest())
+    return [writer for file, text in _texts(path) for writer in _writers(file, text)]
+
+
+def digest_of_strokes(path: Path) -> bytes:
+    """The bytes of all files that `read_strokes` reads, as they lie on the disk.
+
+    Raises:
+        InputError: as `read_strokes`.
+    """
+    try:
+        return b"".join(file.read_bytes() for file, _ in _texts(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", REMEDY) from error
 
 
 def _texts(path: Path) -> list[tuple[Path, str]]:

@@ -16,7 +16,7 @@ from digitcli.errors import InputError
 from digitcli.pictures.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.synthesis.strokes import Writer, read_strokes
+from digitcli.synthesis.strokes import Writer, digest_of_strokes, read_strokes
 from digitcli.synthesis.texts import ALPHABET
 from digitcli.training.material import derive_seed
 
@@ -124,13 +124,10 @@ class ComposedLines:
 
     def __init__(self, dataset: Dataset, strokes: str | None, seed: int) -> None:
         self.name, self.failures = dataset.name, dataset.failures
-        read = read_strokes(Path(strokes)) if strokes else None
-        self.digest = dataset.digest
-        if read is not None:
-            self.digest = hashlib.sha256(dataset.digest.encode() + read.digest).hexdigest()
+        self.digest = _digest(dataset, strokes)
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
-        self._writers, self._held_out = _hold_out(read.writers if read else [])
+        self._writers, self._held_out = _writers(strokes)
 
     def pools(self, batch_size: int) -> LinePools:
         """Of the training digits."""
@@ -232,7 +229,15 @@ def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
     return batch
 
 
-def _hold_out(writers: list[Writer]) -> tuple[list[Writer], list[Writer]]:
+def _writers(strokes: str | None) -> tuple[list[Writer], list[Writer]]:
     """Writers to train on, and those held out."""
+    writers = read_strokes(Path(strokes)) if strokes else []
     held_out = writers[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
     return [writer for writer in writers if not any(writer is other for other in held_out)], held_out
+
+
+def _digest(dataset: Dataset, strokes: str | None) -> str:
+    """Of the digits, and of the strokes where there are any."""
+    if strokes is None:
+        return dataset.digest
+    return hashlib.sha256(dataset.digest.encode() + digest_of_strokes(Path(strokes))).hexdigest()

@@ -46,6 +46,4 @@ def from_mnist(digits: Digits) -> LineSynthesizer:
 @pytest.fixture(scope="session")
 def from_strokes(digits: Digits, strokes_file: Path) -> LineSynthesizer:
     """Writes with images and with strokes."""
-    return LineSynthesizer(
-        Digits(digits.images[:500], digits.labels[:500]), read_strokes(strokes_file).writers
-    )
+    return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]), read_strokes(strokes_file))
