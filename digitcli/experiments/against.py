@@ -21,7 +21,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Slowdown:
-    """By how much a row takes longer than a saved one: above 1 it is slower; the 95 % interval of that."""
+    """By how much a row takes longer than a saved one: above 1 it is slower; the 95 % interval of that, which
+    does not know of drift from run to run.
+    """
 
     name: str
     device: str
