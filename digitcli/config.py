@@ -17,7 +17,7 @@ from digitcli.errors import UsageError, did_you_mean
 Loss = Literal["cross_entropy", "squared_error", "ctc"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,9 @@ class Recipe:
 
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
     takes it to zero; `dropout` None means the architecture's own; `ema` is the decay of the average of
-    the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0 for any; `dtype` what the
-    network computes in while its weights stay float32.
+    the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0 for any; `momentum` is that
+    of SGD, `beta1` and `beta2` those of the others; `dtype` what the network computes in while its weights
+    stay float32, `auto` bfloat16 where that is measured to be faster.
     """
 
     epochs: int = 10
@@ -35,6 +36,8 @@ class Recipe:
     optimizer: Optimizer = "adamw"
     lr: float = 1e-3
     momentum: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
     warmup: float = 0.1
@@ -51,6 +54,8 @@ class Recipe:
         _check(self, "batch_size", lambda value: value >= 1, "at least 1")
         _check(self, "lr", lambda value: value > 0, "above 0")
         _check(self, "momentum", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
+        _check(self, "beta1", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
+        _check(self, "beta2", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "weight_decay", lambda value: value >= 0, "0 or more")
         _check(self, "warmup", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "label_smoothing", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class DigitcliError(Exception):
@@ -25,10 +26,20 @@ class DigitcliError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes too it keeps all it says."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause)
         self.cause = cause
         self.remedy = remedy
+
+
+def _as_it_was(kind: type[DigitcliError], args: tuple[Any, ...], said: dict[str, Any]) -> DigitcliError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(said)
+    return error
 
 
 class UsageError(DigitcliError):

@@ -150,9 +150,13 @@ class LineModel:
 
 
 def load_line_model(
-    name: str, device: str = "auto", batch_size: int = LINES_AT_ONCE, runtime: RuntimeName = "auto"
+    name: str,
+    device: str = "auto",
+    batch_size: int = LINES_AT_ONCE,
+    runtime: RuntimeName = "auto",
+    threads: int = 0,
 ) -> LineModel:
-    """The line model of that name on a device (`auto` takes the fastest).
+    """The line model of that name on a device (`auto` takes the fastest); for `threads` see `Reader`.
 
     Raises:
         UsageError: not the name of a device, or a runtime that does not compute there.
@@ -161,16 +165,21 @@ def load_line_model(
     """
     if read_header(find_checkpoint(name)).task != "line":
         raise ModelError(f"{name} reads single digits, not lines.", "Name a model of the task line.")
-    [(opened, header)] = _open_all((name,), device, runtime)
+    [(opened, header)] = _open_all((name,), device, runtime, threads)
     return LineModel(opened, checkpoint_id(name), header, batch_size)
 
 
 def load_classifier(
-    *names: str, device: str = "auto", batch_size: int = BATCH_SIZE, runtime: RuntimeName = "auto"
+    *names: str,
+    device: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    runtime: RuntimeName = "auto",
+    threads: int = 0,
 ) -> Classifier:
     """The digit models of those names, averaged, on a device (`auto` takes the fastest).
 
-    A name is a shipped name (`cnn`), a checkpoint file or a run folder.
+    A name is a shipped name (`cnn`), a checkpoint file or a run folder; `threads` compute on a CPU, 0 for as
+    many as there are cores.
 
     Raises:
         UsageError: no name, a batch below 1, not the name of a device, or a runtime that does not compute
@@ -185,15 +194,17 @@ def load_classifier(
     for name in names:
         if read_header(find_checkpoint(name)).task != "digit":
             raise ModelError(f"{name} reads lines, not single digits.", "Name a model of the task digit.")
-    members = _open_all(names, device, runtime)
+    members = _open_all(names, device, runtime, threads)
     runtimes, headers = zip(*members, strict=True)
     return Classifier(runtimes, "+".join(checkpoint_id(name) for name in names), headers, batch_size)
 
 
-def _open_all(names: Sequence[str], device: str, runtime: RuntimeName) -> list[tuple[Runtime, Header]]:
-    """Every model, all of them run alike."""
+def _open_all(
+    names: Sequence[str], device: str, runtime: RuntimeName, threads: int
+) -> list[tuple[Runtime, Header]]:
+    """Every model, all of them run alike; PyTorch's threads are those of the whole process."""
     if choose_runtime(names, device, runtime) == "onnxruntime":
-        return [open_graph(name) for name in names]
+        return [open_graph(name, threads) for name in names]
     from digitcli.networks import open_runtime
 
     return [open_runtime(name, device) for name in names]

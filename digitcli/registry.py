@@ -59,6 +59,7 @@ ARCHITECTURES = (
     _own("softmax", "perceptron", "Bridle 1990"),
     _own("sigmoid_mlp", "perceptron", "Rumelhart, Hinton & Williams 1986"),
     _own("mlp", "perceptron", "Ioffe & Szegedy 2015; Srivastava et al. 2014"),
+    _own("fast", "convnet", "Jordan 2024"),
     _own("lenet5", "convnet", "LeCun et al. 1998"),
     _own("cnn", "convnet", "Krizhevsky, Sutskever & Hinton 2012"),
     _own("resnet", "resnet", "He et al. 2016"),

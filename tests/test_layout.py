@@ -25,7 +25,7 @@ LINES = [
     {"architectures", "data"},
     {"pictures"},
     {"registry"},
-    {"config", "writing"},
+    {"config", "writing", "children"},
     {"errors"},
 ]
 HEIGHT = {room: -line for line, rooms in enumerate(LINES) for room in rooms}

@@ -9,6 +9,28 @@ from digitcli.architectures.layers import Normalise
 CLASSES = 10
 
 
+def fast() -> nn.Module:
+    """Made for the clock: half of the picture's pixels in each direction at once, then pooled to 7x7.
+
+    The idea of Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024: a network and a recipe for
+    the least time to an accuracy. Here for a CPU, where what counts is large maps and many operations.
+    """
+    return nn.Sequential(
+        Normalise(),
+        nn.Conv2d(1, 32, 5, stride=2, padding=2),  # N, 32, 14, 14
+        nn.MaxPool2d(2),  # N, 32, 7, 7
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3),  # N, 32, 5, 5
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(5 * 5 * 32, 128, bias=False),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, CLASSES),
+    )
+
+
 def lenet5() -> nn.Module:
     """LeNet-5: three convolutions, two of them averaged down, and two fully connected layers.
 

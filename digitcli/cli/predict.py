@@ -15,7 +15,7 @@ from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.cli.completion import complete_shipped
 from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
-from digitcli.devices import check_device_name
+from digitcli.devices import check_device_name, usable_cores
 from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.reading.asked import Check, asked_of
 from digitcli.reading.formats import format_of
@@ -123,7 +123,7 @@ Resume = Annotated[
            rich_help_panel=OUTPUT),
 ]  # fmt: skip
 Jobs = Annotated[
-    int | None, Option("--jobs", "-j", min=1, help="Pictures opened at once; as many as cores if not given.")
+    int | None, Option("--jobs", "-j", min=1, help="Pictures read at once; as many as cores if not given.")
 ]
 Force = Annotated[bool, Option("--force", help="Replace what is there already.", rich_help_panel=OUTPUT)]
 Format = Annotated[
@@ -174,6 +174,7 @@ def predict(
         "asked": asked, "top_k": top_k, "jobs": jobs, "runtime": runtime,
     }  # fmt: skip
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen["processes"] = jobs or usable_cores()
     view = _read(
         inputs or [], from_list, null, models, chosen, annotate, show_steps, output, resume, force, form
     )

@@ -12,7 +12,17 @@ from digitcli.cli.completion import complete_architecture, complete_dataset
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.training_view import TrainingView
-from digitcli.config import Optimizer, TrainConfig, as_toml, change, configured, read_settings, settings_of
+from digitcli.config import (
+    Dtype,
+    Optimizer,
+    Schedule,
+    TrainConfig,
+    as_toml,
+    change,
+    configured,
+    read_settings,
+    settings_of,
+)
 from digitcli.devices import check_device_name, rank_and_size
 from digitcli.errors import InputError, PartialInputError, UsageError
 from digitcli.registry import find_architecture, recipe_of
@@ -20,6 +30,7 @@ from digitcli.registry import find_architecture, recipe_of
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
 
+OF_THE_RUN = ("out", "name", "resume", "force", "dry_run", "config", "print_config", "format")
 RECIPE, RUN = "Recipe (what is not given is the architecture's own)", "Run"
 
 Arch = Annotated[
@@ -76,6 +87,22 @@ Augment = Annotated[
 Ema = Annotated[
     float | None, Option(help="Decay of the average of the weights, 0 for none.", rich_help_panel=RECIPE)
 ]
+Momentum = Annotated[float | None, Option(help="Momentum of SGD.", rich_help_panel=RECIPE)]
+Beta1 = Annotated[float | None, Option(help="Momentum of the others.", rich_help_panel=RECIPE)]
+Beta2 = Annotated[
+    float | None, Option(help="Decay of their mean of squared gradients.", rich_help_panel=RECIPE)
+]
+ScheduleName = Annotated[Schedule | None, Option(help="Of the learning rate.", rich_help_panel=RECIPE)]
+Warmup = Annotated[
+    float | None, Option(help="Share of training in which the learning rate rises.", rich_help_panel=RECIPE)
+]
+Clip = Annotated[
+    float | None, Option(help="Highest norm of the gradient, 0 for any.", rich_help_panel=RECIPE)
+]
+DtypeName = Annotated[
+    Dtype | None,
+    Option(help="What it computes in; auto: bfloat16 where that is faster here.", rich_help_panel=RECIPE),
+]
 Out = Annotated[
     Path | None, Option(help="The run folder; runs/<arch>-<n> if not given.", rich_help_panel=RUN)
 ]
@@ -109,6 +136,13 @@ def train(
     label_smoothing: LabelSmoothing = None,
     augment: Augment = None,
     ema: Ema = None,
+    momentum: Momentum = None,
+    beta1: Beta1 = None,
+    beta2: Beta2 = None,
+    schedule: ScheduleName = None,
+    warmup: Warmup = None,
+    clip: Clip = None,
+    dtype: DtypeName = None,
     out: Out = None,
     name: Name = None,
     resume: Resume = None,
@@ -124,15 +158,13 @@ def train(
 
     Ctrl-C saves, and --resume goes on as if nothing had happened.
     """
-    given = {
-        "arch": arch, "data": data, "strokes": str(strokes) if strokes else None, "seed": seed,
-        "device": device, "time": time, "patience": patience,
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
-        "weight_decay": weight_decay, "dropout": dropout, "label_smoothing": label_smoothing,
-        "augment": augment, "ema": ema,
-    }  # fmt: skip
+    given = dict(locals())
     settings = read_settings(config) if config else {}
-    settings |= {setting: value for setting, value in given.items() if value is not None}
+    settings |= {
+        setting: str(value) if setting == "strokes" else value
+        for setting, value in given.items()
+        if setting not in OF_THE_RUN and value is not None
+    }
     fields = configured(settings)
     checked = _check(fields, out, name, resume, force, dry_run, print_config)
     if print_config:
@@ -141,12 +173,15 @@ def train(
         console.show_json(resolved) if format == "json" else echo(as_toml(resolved), nl=False)
         return
     result = _run(checked, fields, out, name, resume, force, dry_run)
-    if rank_and_size()[0] > 0:  # the first process of several speaks for all
-        return
+    if rank_and_size()[0] == 0:  # the first process of several speaks for all
+        _show(result, checked.data, format)
+
+
+def _show(result: TrainResult, data: str, format: console.Format) -> None:
     console.show_json(result) if format == "json" else console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(
-            f"{result.unreadable} files of '{checked.data}' could not be used; the others were.",
+            f"{result.unreadable} files of '{data}' could not be used; the others were.",
             "Mend or remove them; the first are named above.",
         )
 

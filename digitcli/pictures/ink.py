@@ -154,7 +154,9 @@ def _paper(grey: np.ndarray) -> np.ndarray:
     """
     small = reduced(grey, _LIGHT_SIDE_PX)
     slope = _slope_of_light(small)
-    paper: np.ndarray = np.minimum(_without_strokes(small), _without_strokes(small / slope) * slope)
+    paper = _without_strokes(small)
+    if slope is not None:
+        paper = np.minimum(paper, _without_strokes(small / slope) * slope)
     if paper.shape == grey.shape:
         return paper
     paper = cv2.erode(paper, np.ones((3, 3), np.uint8))  # or sharp steps, blurred in the small copy, were ink
@@ -168,15 +170,18 @@ def _without_strokes(level: np.ndarray) -> np.ndarray:
     side = max(level.shape)
     reach = max(3, side // 3 if side >= 64 else side) | 1
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    closed = cv2.morphologyEx(level / brightest, cv2.MORPH_CLOSE, brush)
-    smooth: np.ndarray = cv2.medianBlur(_bytes(closed), (reach // 2) | 1) * np.float32(brightest / 255)
+    closed = cv2.morphologyEx(_bytes(level / brightest), cv2.MORPH_CLOSE, brush)
+    smooth: np.ndarray = cv2.medianBlur(closed, (reach // 2) | 1) * np.float32(brightest / 255)
     return smooth
 
 
-def _slope_of_light(grey: np.ndarray) -> np.ndarray:
-    """A smooth surface of second order through the paper, (H, W), around 1; what is darker is left out."""
+def _slope_of_light(grey: np.ndarray) -> np.ndarray | None:
+    """A smooth surface of second order through the paper, (H, W), around 1; what is darker is left out.
+
+    None where no such surface goes through most of the picture.
+    """
     if min(grey.shape) < _SLOPED_SIDE_PX:
-        return np.ones_like(grey)
+        return None
     height, width = grey.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
@@ -189,7 +194,7 @@ def _slope_of_light(grey: np.ndarray) -> np.ndarray:
         spread = median(np.abs(rest[kept])) * 1.5
         kept = np.abs(rest) <= 3 * max(spread, 1 / 255)
     if kept.mean() < _MOSTLY_PAPER or spread > _SMOOTH:
-        return np.ones_like(grey)
+        return None
     surface = (weights @ terms).reshape(height, width)
     slope: np.ndarray = np.clip(surface / max(median(surface), 1e-3), 0.2, 2.0)
     return slope

@@ -7,12 +7,12 @@ import numpy as np
 
 def quantile(values: np.ndarray, share: float) -> float:
     """What a share of the values is at most, interpolated between neighbours as `np.quantile` does."""
-    flat = values.ravel()
+    flat = values.flatten()
     rank = share * (flat.size - 1)
     low = int(rank)
     high = min(low + 1, flat.size - 1)
-    ordered = np.partition(flat, (low, high))
-    below, above = float(ordered[low]), float(ordered[high])
+    flat.partition((low, high))
+    below, above = float(flat[low]), float(flat[high])
     return below + (above - below) * (rank - low)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -37,7 +39,7 @@ class Pieces:
         count = self.count = len(stats)
         flat = self.labels.ravel()
         self.mass = np.bincount(flat, ink.ravel(), count)
-        rows, columns = (np.hanning(side + 2)[1:-1] for side in ink.shape)
+        rows, columns = map(_middle, ink.shape)
         self.central_mass = np.bincount(flat, (ink * np.outer(rows, columns)).ravel(), count)
         right, bottom = self.x + self.width, self.y + self.height
         self.touches_edge = (self.x == 0) | (self.y == 0) | (right == ink.shape[1]) | (bottom == ink.shape[0])
@@ -49,6 +51,8 @@ class Pieces:
 
     def _frames(self) -> np.ndarray:
         """Which pieces go around another of some height: frames, not digits."""
+        if self.count == 2:  # the background and one piece
+            return np.zeros(self.count, bool)
         tall = np.flatnonzero(self.height >= 0.1 * self.height[1:].max(initial=1))
         frames = np.zeros(self.count, bool)
         for piece in tall[tall > 0]:
@@ -69,6 +73,10 @@ class Pieces:
         height, width = self.ink.shape
         side = np.maximum(self.width, self.height)
         rim = np.zeros(self.count, bool)
+        right, bottom = self.x + self.width, self.y + self.height
+        near = (self.x < 2) | (self.y < 2) | (right > width - 2) | (bottom > height - 2)
+        if not near[1:].any():
+            return rim
         around = np.zeros(self.count)
         for edge, reach in (
             (self.labels[:, :2].max(axis=1), self.width / width),
@@ -98,6 +106,8 @@ class Pieces:
         if not self.usable.any():
             return []
         best = self._most_central()
+        if np.count_nonzero(self.usable) == 1:
+            return [[best]]
         thick, alike = self._alike(np.array([best]))
         thick, alike = self._alike(np.flatnonzero(alike))
         alike &= ~self.touches_edge | self.touches_edge[best]
@@ -123,6 +133,8 @@ class Pieces:
 
     def _joined(self, groups: list[list[int]]) -> list[list[int]]:
         """Join what lies so close, or above each other, that it is one digit in pieces."""
+        if len(groups) == 1:
+            return groups
         groups = sorted(groups, key=lambda group: int(self.x[group[0]]))
         boxes = np.array([self.box(group) for group in groups])
         index = unchanged = 0
@@ -162,6 +174,9 @@ class Pieces:
 
     def box(self, group: list[int]) -> Box:
         """The box around a group: x, y, width, height."""
+        if len(group) == 1:
+            piece = group[0]
+            return int(self.x[piece]), int(self.y[piece]), int(self.width[piece]), int(self.height[piece])
         x, y = int(self.x[group].min()), int(self.y[group].min())
         right, bottom = (self.x + self.width)[group].max(), (self.y + self.height)[group].max()
         return x, y, int(right) - x, int(bottom) - y
@@ -170,9 +185,18 @@ class Pieces:
         """The ink of a group alone, float32 (h, w), with a margin of at most one pixel around its box."""
         x, y, width, height = self.box(group)
         rows, columns = slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
-        own = np.isin(self.labels[rows, columns], group).astype(np.uint8)
+        member = np.zeros(self.count, np.uint8)
+        member[group] = 1
+        own = member[self.labels[rows, columns]]
         cut: np.ndarray = self.ink[rows, columns] * cv2.dilate(own, np.ones((3, 3), np.uint8))
         return cut
+
+
+@functools.lru_cache(maxsize=64)
+def _middle(side: int) -> np.ndarray:
+    """Weights (side,) that fall from the middle to both ends."""
+    weights: np.ndarray = np.hanning(side + 2)[1:-1]
+    return weights
 
 
 def _largest(labels: np.ndarray, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

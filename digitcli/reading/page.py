@@ -145,6 +145,8 @@ def _lines(boxes: np.ndarray) -> list[list[int]]:
 
     A box continues the line whose last box shares most rows with it, so lines may slope.
     """
+    if len(boxes) == 1:
+        return [[0]]
     lines: list[list[int]] = []
     lasts = np.zeros_like(boxes)
     for index in np.argsort(boxes[:, 0], kind="stable"):
@@ -171,6 +173,8 @@ def _split_at_gaps(boxes: np.ndarray, line: list[int]) -> list[list[int]]:
 
     Slim digits count as broader than they are, or a 1 would part numbers by the paper around it.
     """
+    if len(line) == 1:
+        return [line]
     x, _, width, height = boxes[line].T
     typical = median(height)
     reach = np.maximum(width, _LEAST_WIDTH * typical) / 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from digitcli.reading.strings import LineEvidence
 
 THREADS = min(8, os.cpu_count() or 1)
 PAGES_AT_ONCE = 32  # are read by the networks together
+FEW = 128  # pictures are read before other processes are worth their start
 KEPT_PIXELS = 16_000_000  # of pictures that wait for the networks
 BATCH_SIZE = 256
 BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
@@ -47,9 +49,12 @@ class Reader:
 
     `models` are shipped names, checkpoint files or run folders. Those of lines read numbers whose digits may
     touch, those of digits what stands alone; several are averaged. `jobs` is how many pictures are opened at
-    once. Answers that are less sure than `min_confidence` are refused; by default the models say how sure is
-    enough, or with `max_error` how sure an answer must be for no larger share of them to be wrong, by what
-    was measured where `calibrated`, else by the confidence itself. `asked` is what every number has to meet.
+    once; many pictures are read by so many `processes`, if it is the CPU that computes, and a program that
+    asks for several has to guard its start by `if __name__ == "__main__"`. `threads` are those of a network
+    on the CPU, 0 for as many as there are cores. Answers that are less sure than `min_confidence` are
+    refused; by default the models say how sure is enough, or with `max_error` how sure an answer must be for
+    no larger share of them to be wrong, by what was measured where `calibrated`, else by the confidence
+    itself. `asked` is what every number has to meet.
     `runtime` is what runs the models, see `inference.py`.
     `top_k` is how many candidates a digit and a number have, the best included. With `keep_pictures` a
     reading carries its picture and ink.
@@ -69,6 +74,8 @@ class Reader:
         runtime: RuntimeName = "auto",
         batch_size: int = BATCH_SIZE,
         jobs: int = THREADS,
+        processes: int = 1,
+        threads: int = 0,
         min_confidence: float | None = None,
         max_error: float | None = None,
         asked: Asked | None = None,
@@ -84,11 +91,13 @@ class Reader:
         names = models or DEFAULT_MODELS
         of_lines = [name for name in names if read_header(find_checkpoint(name)).task == "line"]
         of_digits = [name for name in names if name not in of_lines]
-        self.line_models = [load_line_model(name, device, runtime=runtime) for name in of_lines]
+        self.line_models = [
+            load_line_model(name, device, runtime=runtime, threads=threads) for name in of_lines
+        ]
         self.classifier: Classifier | None = None
         if of_digits:
             self.classifier = load_classifier(
-                *of_digits, device=device, batch_size=batch_size, runtime=runtime
+                *of_digits, device=device, batch_size=batch_size, runtime=runtime, threads=threads
             )
         headers = [model.header for model in self.line_models]
         headers += self.classifier.headers if self.classifier else ()
@@ -104,9 +113,16 @@ class Reader:
                 *([self.classifier.name] if self.classifier else []),
             ]
         )
+        devices = {model.device for model in (*self.line_models, self.classifier) if model is not None}
+        self.processes = processes if devices == {"cpu"} and not keep_pictures else 1
         self.batch_size, self.jobs = batch_size, jobs
         self.min_confidence = own if min_confidence is None else min_confidence
         self.asked = asked
+        self._models = names
+        self._settings: dict[str, Any] = {
+            "device": "cpu", "runtime": runtime, "batch_size": batch_size, "jobs": 1, "threads": 1,
+            "min_confidence": self.min_confidence, "asked": asked, "top_k": top_k,
+        }  # fmt: skip
         self.top_k = top_k
         self.keep_pictures = keep_pictures
 
@@ -134,9 +150,18 @@ class Reader:
         """
         if isinstance(pictures, str | bytes | os.PathLike | np.ndarray | Image.Image):
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
-        return self._read_all(pictures)
+        return self._read_here(pictures) if self.processes == 1 else self._read_in_processes(pictures)
 
-    def _read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+    def _read_in_processes(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+        given = iter(pictures)
+        yield from self._read_here(itertools.islice(given, FEW))
+        for following in given:
+            from digitcli.reading.bulk import read_in_processes  # which few need
+
+            left = itertools.chain([following], given)
+            yield from read_in_processes(left, self.processes, self._models, self._settings, self._read_here)
+
+    def _read_here(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         pool = ThreadPoolExecutor(self.jobs)
         waiting: list[Seen] = []
         try:
@@ -266,7 +291,7 @@ def _why_unsure(said: Sequence[Found]) -> str:
 
 
 def in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Given], Result], givens: Iterable[Given], ahead: int
+    pool: Executor, function: Callable[[Given], Result], givens: Iterable[Given], ahead: int
 ) -> Generator[Result]:
     """The results of a function run by a pool, in order; only so many givens are taken ahead of time."""
     running: deque[Future[Result]] = deque()
@@ -275,6 +300,8 @@ def in_order(
             running.append(pool.submit(function, given))
             if len(running) > ahead:
                 yield running.popleft().result()
+    except BrokenExecutor:  # nothing more will come of it
+        raise
     except Exception:  # from asking for the next: those before it are in order still
         while running:
             yield running.popleft().result()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from digitcli.children import begin_child
 from digitcli.config import Recipe
 from digitcli.evaluation.calibration import best_temperature
 from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll
@@ -74,7 +71,7 @@ class LineMaterial:
             sampler=range(first * self._processes.size + self._processes.rank, 2**31, self._processes.size),
             collate_fn=_as_they_are,
             num_workers=self._workers,
-            worker_init_fn=_start_worker,
+            worker_init_fn=_begin_child,
             generator=torch.Generator(),  # or it would draw from the one that dropout draws from
             **(several if self._workers else {}),
         )
@@ -158,23 +155,8 @@ def _box_loss(boxes: Tensor, batch: LineBatch) -> Tensor:
     return loss / max(4 * int(batch.boxed.sum()), 1)
 
 
-def _start_worker(number: int) -> None:
-    """The run itself answers signals, and takes its workers with it; OpenCV's threads would be in the way."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # out of reach of what is sent to the whole group
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    cv2.setNumThreads(1)
-
-
-def _end_with(sentinel: int) -> None:
-    """A run that was killed leaves no worker behind, which would wait for ever to hand its lines over."""
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+def _begin_child(number: int) -> None:
+    begin_child()
 
 
 def _as_they_are(pool: list[LineBatch]) -> list[LineBatch]:

@@ -26,8 +26,15 @@ class Muon(torch.optim.AdamW):
     * w). PyTorch's own Muon takes no kernels.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, dtype: torch.dtype, fused: bool) -> None:
-        super().__init__(groups, lr, fused=fused)
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float],
+        dtype: torch.dtype,
+        fused: bool,
+    ) -> None:
+        super().__init__(groups, lr, betas, fused=fused)
         self._dtype = dtype
 
     @torch.no_grad()

@@ -22,16 +22,17 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
     ]
     groups = [group for group in groups if group["params"]]
     fused = parameters[0].device.type in ("cpu", "cuda")
+    betas = recipe.beta1, recipe.beta2
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum
             return torch.optim.SGD(groups, recipe.lr, momentum, nesterov=momentum > 0, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, recipe.lr, fused=fused)
+            return torch.optim.Adam(groups, recipe.lr, betas, fused=fused)
         case "adamw":
-            return torch.optim.AdamW(groups, recipe.lr, fused=fused)
+            return torch.optim.AdamW(groups, recipe.lr, betas, fused=fused)
         case "muon":
-            return Muon(_by_size(groups), recipe.lr, getattr(torch, recipe.dtype), fused)
+            return Muon(_by_size(groups), recipe.lr, betas, getattr(torch, recipe.dtype), fused)
 
 
 def _by_size(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

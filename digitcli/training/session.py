@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import platform
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from digitcli.training.line_material import WORKERS, LineMaterial
 from digitcli.training.line_sources import ComposedLines, StoredLines
 from digitcli.training.material import Material
 from digitcli.training.optimization import create_average, create_optimizer
+from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 
@@ -151,7 +153,12 @@ def prepare(
         cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
         raise UsageError(cause, f"Take a --batch-size that is a multiple of {processes.size}.")
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    measuring = time.perf_counter()
+    if recipe.dtype == "auto":
+        recipe = _decide_dtype(recipe, network, material, device, processes, on_event)
+    seconds = time.perf_counter() - measuring
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
+    state.seconds = seconds  # what touches the digits counts
     if saved:
         _take_over(state, saved, material, on_event)
     session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes)
@@ -184,6 +191,22 @@ def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     except (TypeError, UsageError) as error:
         raise ModelError(f"The saved recipe is damaged: {error}.", "Start a new run.") from error
     return change(begun, epochs=recipe.epochs) if "epochs" in config.recipe else begun
+
+
+def _decide_dtype(
+    recipe: Recipe,
+    network: nn.Module,
+    material: Material,
+    device: torch.device,
+    processes: Processes,
+    on_event: OnEvent,
+) -> Recipe:
+    dtype, ratio = choose_dtype(network, material, device)
+    faster = processes.of_leader(float(dtype == "bfloat16")) > 0
+    dtype = "bfloat16" if faster else "float32"
+    measured = f"bfloat16 is {ratio:.2f} times as fast as float32" if ratio else "no bfloat16"
+    on_event(Notice(f"Trains in {dtype}: {measured} on {describe_device(device)}."))
+    return change(recipe, dtype=dtype)
 
 
 def _take_over(state: TrainingState, saved: Saved, material: Material, on_event: OnEvent) -> None:

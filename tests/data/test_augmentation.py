@@ -69,6 +69,20 @@ def test_a_quarter_gets_thicker_a_quarter_thinner_and_half_stays(images: torch.T
     assert (change[50:] == 0).all()
 
 
+def test_grid_is_that_of_pytorch() -> None:
+    torch.manual_seed(0)
+    matrices = torch.eye(2, 3) + 0.2 * torch.randn(5, 2, 3)
+    theirs = F.affine_grid(matrices, [5, 1, 28, 20], align_corners=False)
+    torch.testing.assert_close(augmentation._grid(matrices, 28, 20), theirs)
+
+
+def test_extremes_are_those_of_pooling(images: torch.Tensor) -> None:
+    largest = augmentation._extremes(images, torch.maximum, 0.0)
+    assert torch.equal(largest, F.max_pool2d(images, 3, 1, 1))
+    smallest = augmentation._extremes(images, torch.minimum, 1.0)
+    assert torch.equal(smallest, -F.max_pool2d(-images, 3, 1, 1))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_small_batches_work(images: torch.Tensor, count: int) -> None:
     assert augment(images[:count]).shape == (count, 1, 28, 28)
