@@ -10,17 +10,18 @@ CLASSES = 10
 
 
 def fast() -> nn.Module:
-    """Made for the clock: half of the picture's pixels in each direction at once, then pooled to 7x7.
+    """Made for the clock: four pixels become four maps of half the size, which are pooled to 7x7.
 
     The idea of Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024: a network and a recipe for
     the least time to an accuracy. Here for a CPU, where what counts is large maps and many operations.
     """
     return nn.Sequential(
         Normalise(),
-        nn.Conv2d(1, 32, 5, stride=2, padding=2),  # N, 32, 14, 14
-        nn.MaxPool2d(2),  # N, 32, 7, 7
+        nn.PixelUnshuffle(2),  # N, 4, 14, 14
+        nn.Conv2d(4, 16, 3, padding=1),  # N, 16, 14, 14
+        nn.MaxPool2d(2),  # N, 16, 7, 7
         nn.ReLU(),
-        nn.Conv2d(32, 32, 3),  # N, 32, 5, 5
+        nn.Conv2d(16, 32, 3),  # N, 32, 5, 5
         nn.BatchNorm2d(32),
         nn.ReLU(),
         nn.Flatten(),
