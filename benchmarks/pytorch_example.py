@@ -1,4 +1,4 @@
-"""Seconds of training to an accuracy, beside the MNIST example of PyTorch: `python benchmarks/pytorch_example.py`.
+"""Seconds of training to an accuracy, beside PyTorch's MNIST example: `python benchmarks/pytorch_example.py`.
 
 The example is written anew from its published hyper-parameters: 3x3 convolutions of 32 and 64 maps, pooled
 once, dropout 0.25, 128 hidden units, dropout 0.5; Adadelta with a learning rate of 1 that falls by 0.7 an
@@ -6,11 +6,11 @@ epoch; batches of 64. Its digits are in memory, which spares it its loader. It t
 the test digits after an epoch, looks at them after each, and only its training is timed. That chooses by the
 test digits, in its favour; `digitcli` uses them once, after its last step.
 
-    python benchmarks/pytorch_example.py --seeds 20 --repeats 3     # digitcli train --arch fast, and the example
+    python benchmarks/pytorch_example.py --seeds 20 --repeats 3   # digitcli train --arch fast, and the example
     python benchmarks/pytorch_example.py --seeds 20 --repeats 0 --option=--time=8s
 
-Each run is a process of its own; the example runs in between, `--repeats` times. For ours `train_seconds` goes
-from the first step to the last, whatever touches pixels after loading included; the whole process beside it.
+Each run is a process of its own; the example runs in between, `--repeats` times. `train_seconds` goes from
+the first step to the last, whatever touches pixels after loading included; the whole process stands beside.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def digitcli(arch: str, seed: int, options: list[str]) -> dict[str, Any]:
 
 def answer_of(command: list[str]) -> dict[str, Any]:
     """The JSON that a command prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -77,9 +77,11 @@ def show(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
     accuracies = [100 * row["test_accuracy"] for row in ours]
     spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     print(
-        f"test accuracy: mean {statistics.mean(accuracies):.3f} %, sd {spread:.3f}, "
-        f"{min(accuracies):.2f} to {max(accuracies):.2f}, n = {len(ours)}; {ours[0]['parameters']:,} parameters"
+        f"{ours[0]['parameters']:,} parameters, test accuracy: mean {statistics.mean(accuracies):.3f} %, "
+        f"sd {spread:.3f}, {min(accuracies):.2f} to {max(accuracies):.2f}, n = {len(ours)}"
     )
+    validations = [100 * row["validation_accuracy"] for row in ours]
+    print(f"validation accuracy: mean {statistics.mean(validations):.3f} %")
     print("training:", seconds_of([row["train_seconds"] for row in ours]))
     print("whole process:", seconds_of([row["process_seconds"] for row in ours]))
     if theirs:
