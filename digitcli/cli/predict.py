@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from digitcli.reading.results import Reading
     from digitcli.reading.sources import Source
 
+MOST_PROCESSES = 8  # unless --jobs asks for more: each takes 120 MB
 PredictFormat = Literal["table", "json", "jsonl", "csv"]
 INPUT, OUTPUT, NUMBER = "Input", "Output", "What every number is (the best that is so is read)"
 
@@ -123,7 +124,8 @@ Resume = Annotated[
            rich_help_panel=OUTPUT),
 ]  # fmt: skip
 Jobs = Annotated[
-    int | None, Option("--jobs", "-j", min=1, help="Pictures read at once; as many as cores if not given.")
+    int | None,
+    Option("--jobs", "-j", min=1, help="Pictures read at once; as many as cores, up to 8, if not given."),
 ]
 Force = Annotated[bool, Option("--force", help="Replace what is there already.", rich_help_panel=OUTPUT)]
 Format = Annotated[
@@ -174,7 +176,7 @@ def predict(
         "asked": asked, "top_k": top_k, "jobs": jobs, "runtime": runtime,
     }  # fmt: skip
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    chosen["processes"] = jobs or usable_cores()
+    chosen["processes"] = jobs or min(MOST_PROCESSES, usable_cores())
     view = _read(
         inputs or [], from_list, null, models, chosen, annotate, show_steps, output, resume, force, form
     )

@@ -50,11 +50,12 @@ class Processes:
         said = torch.tensor([float(stop or 0), float(stop is not None)], device=loss.device)
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach().reshape(1), said])
         self._together(lambda: dist.all_reduce(flat))
-        averaged = (flat[:-3] / self.size).split([gradient.numel() for gradient in gradients])
-        for parameter, gradient in zip(parameters, averaged, strict=True):
-            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))
+        flat[:-2] /= self.size
+        averaged = flat[:-3].split([gradient.numel() for gradient in gradients])
+        for parameter, gradient, mean in zip(parameters, gradients, averaged, strict=True):
+            parameter.grad = gradient.copy_(mean.view_as(gradient))  # laid out as it was
         signals, signalled = flat[-2:].tolist()
-        return flat[-3] / self.size, round(signals / signalled) if signalled else None
+        return flat[-3], round(signals / signalled) if signalled else None
 
     def of_leader(self, number: float) -> float:
         """What the first process knows: the same for all."""
