@@ -6,7 +6,7 @@ epoch; batches of 64. Its digits are in memory, which spares it its loader. It t
 the test digits after an epoch, looks at them after each, and only its training is timed. That chooses by the
 test digits, in its favour; `digitcli` uses them once, after its last step.
 
-    python benchmarks/pytorch_example.py --seeds 20 --repeats 3   # digitcli train --arch fast, and the example
+    python benchmarks/pytorch_example.py --seeds 20 --repeats 3  # train --arch fast, and the example
     python benchmarks/pytorch_example.py --seeds 20 --repeats 0 --option=--time=8s
 
 Each run is a process of its own; the example runs in between, `--repeats` times. `train_seconds` goes from

@@ -16,7 +16,9 @@ from digitcli import checkpoint
 from digitcli.checkpoint import Header, find_checkpoint, read_checkpoint, read_header, write_checkpoint
 from digitcli.config import Recipe
 from digitcli.errors import ModelError, OutputError
-from digitcli.registry import recipe_of
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent
 
 HEADER = Header(architecture="softmax", dataset={"name": "mnist", "digest": "ab" * 32}, temperature=1.25)
 TENSORS = {"weight": torch.arange(12.0).reshape(3, 4), "half": torch.ones(2, dtype=torch.float16)}
@@ -192,10 +194,16 @@ def test_a_name_that_no_file_can_have_is_a_model_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(checkpoint.shipped_models()))
-def test_shipped_weights_are_seed_0_of_their_recipe(name: str) -> None:
+def test_shipped_weights_are_seed_0_of_the_recipe_on_their_card(name: str, digitcli: Run) -> None:
+    card = (ROOT / "models" / "README.md").read_text().split(f"\n## {name}\n")[1]
+    made_by = re.search(r"`digitcli (train [^`]*)`", card)
+    assert made_by
+    options = re.sub(r" --strokes \S+", "", made_by[1]).split()  # files that are not here
+    settings = json.loads(digitcli(*options, "--print-config", "--format", "json").stdout)
     header = read_header(checkpoint.shipped_models()[name])
-    assert header.seed == 0
-    assert Recipe(**header.recipe) == recipe_of(header.architecture)
+    assert header.seed == settings["seed"] == 0
+    recipe = {key: value for key, value in settings.items() if key in dataclasses.asdict(Recipe())}
+    assert Recipe(**header.recipe) == Recipe(**recipe)
 
 
 def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:

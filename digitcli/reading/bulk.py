@@ -56,12 +56,9 @@ def read_in_processes(
         left = itertools.chain(handed, portions)
         yield from read_here(itertools.chain.from_iterable(left))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        children = set(multiprocessing.active_children()) - set(mine)
-        for child in children:
-            child.terminate()
-        for child in children:
-            child.join()
+        for child in set(multiprocessing.active_children()) - set(mine):
+            child.terminate()  # what takes long is not waited for
+        pool.shutdown(cancel_futures=True)
 
 
 class _Portions:
