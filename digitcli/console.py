@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import IO, Any, Literal, cast
 
 from rich.console import Console, RenderableType
@@ -71,6 +72,43 @@ def open_console(file: IO[str] | None) -> Console:
 
 out = open_console(None)
 err = open_console(cast("IO[str]", LenientStderr()))
+
+
+class Busy:
+    """A spinner on stderr that says what goes on; used as `with Busy("Reading") as busy: busy.update("...")`.
+
+    Rich's own status would also take over stdout, which is data and may be going into a file.
+    """
+
+    def __init__(self, message: str) -> None:
+        from rich.live import Live  # which a mere --help need not load
+        from rich.spinner import Spinner
+
+        self._spinner = Spinner("dots", message, style="status.spinner")
+        self._live = Live(
+            self._spinner, console=err, refresh_per_second=12.5, transient=True, redirect_stdout=False
+        )
+
+    def __enter__(self) -> Busy:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Appear, where there is a terminal."""
+        self._live.start()
+
+    def stop(self) -> None:
+        """Vanish."""
+        self._live.stop()
+
+    def update(self, message: str) -> None:
+        """Say something else."""
+        self._spinner.update(text=message)
 
 
 def show_json(result: Any) -> None:

@@ -204,7 +204,7 @@ class BenchmarkView:
     """
 
     def __init__(self) -> None:
-        self.status = console.err.status("Loading PyTorch")
+        self.status = console.Busy("Loading PyTorch")
         self.report: BenchmarkReport | None = None
 
     def __call__(self, event: Event) -> None:

@@ -20,7 +20,9 @@ class CountingBar:
         hidden = not console.err.is_interactive
         self.things = things
         self.say_every = say_every if hidden else None
-        self.bar = Progress(*columns, console=console.err, transient=True, disable=hidden)
+        self.bar = Progress(
+            *columns, console=console.err, transient=True, disable=hidden, redirect_stdout=False
+        )
         self.task = self.bar.add_task("", total=None, visible=False)
 
     def __enter__(self) -> CountingBar:

@@ -156,7 +156,7 @@ def _check(
 
 def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
     """Load what computes only now."""
-    with console.err.status("Loading the models"), wait_with_signals():
+    with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.counting_bar import CountingBar
         from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import report
@@ -166,7 +166,7 @@ def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
 
 
 def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
-    with console.err.status("Loading the models"), wait_with_signals():
+    with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.counting_bar import CountingBar
         from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import line_report

@@ -200,7 +200,7 @@ def _read(
     with ExitStack() as stack:
         names = None if from_list is None else _open_list(stack, from_list)
         annotator = _open_annotator(annotate, force, show_steps) if annotate else None
-        with console.err.status("Loading the models"), wait_with_signals():
+        with console.Busy("Loading the models"), wait_with_signals():
             from digitcli.cli.reading_view import ReadingView
             from digitcli.reading.reader import Reader
         reader = Reader(

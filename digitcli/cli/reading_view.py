@@ -45,7 +45,7 @@ class ReadingView:
         self.held: PictureError | None = None
         self.started = self.updated = time.monotonic()
         busy = console.err.is_interactive and (to_file or not console.out.is_terminal)
-        self.status = console.err.status("Reading") if busy else None
+        self.status = console.Busy("Reading") if busy else None
 
     def count_ahead(self, files: Iterable[object]) -> None:
         """Count what is to be read while it is being read, so that the time left can be told."""

@@ -231,7 +231,7 @@ def _run(
     dry_run: bool,
 ) -> TrainResult:
     """Load torch only now."""
-    with console.err.status("Loading PyTorch"), wait_with_signals():
+    with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.training import loop
 
     with TrainingView() as view, stop_on_signals() as stop_signal:

@@ -21,7 +21,7 @@ class TrainingView:
     """Draws the events of a run; used as `with TrainingView() as view: train(config, on_event=view)`."""
 
     def __init__(self) -> None:
-        live = Live(console=console.err, auto_refresh=False, transient=True)
+        live = Live(console=console.err, auto_refresh=False, transient=True, redirect_stdout=False)
         self.live = live if console.err.is_interactive else None
         self.started: RunStarted | None = None
         self.epochs: list[EpochDone] = []

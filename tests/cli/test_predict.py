@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
+import pty
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -354,3 +357,22 @@ def test_an_interrupted_folder_goes_on_where_it_stopped(predict: Run) -> None:
     again = predict("scans", "-o", "out.jsonl", "--resume")
     assert again.returncode == 0 and "4 pictures had been read before" in again.stderr
     assert names_in() == ["out.jsonl", "scans"]
+
+
+def test_what_goes_into_a_file_is_not_shown_on_the_terminal_beside_it(tmp_path: Path) -> None:
+    """While something is shown on the terminal, standard output is data all the same."""
+    (tmp_path / "3.png").write_bytes(encoded(drawn("3")))
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "digitcli", "predict", "3.png", "--format", "jsonl", "-m", "cnn"]
+    surroundings = {**os.environ, "TERM": "xterm-256color"}
+    with (tmp_path / "out.jsonl").open("w") as file:
+        done = subprocess.run(command, stdout=file, stderr=terminal, cwd=tmp_path, env=surroundings)
+    os.close(terminal)
+    assert done.returncode == 0
+    shown = b""
+    with contextlib.suppress(OSError):  # the other side is closed
+        while part := os.read(master, 65536):
+            shown += part
+    os.close(master)
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == "3"
+    assert b"schema" not in shown and b"Loading" in shown
