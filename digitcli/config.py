@@ -25,7 +25,9 @@ class Recipe:
     """How an architecture is trained. What it does not say holds for all of them.
 
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
-    takes it to zero; `dropout` None means the architecture's own; `ema` is the decay of the average of
+    takes it to zero; `dropout` None means the architecture's own; `drawn` is how many
+    drawn characters there are for each training digit, half of them letters that are no digit (see
+    `synthesis/characters.py`); `ema` is the decay of the average of
     the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0 for any; `momentum` is that
     of SGD, `beta1` and `beta2` those of the others; `dtype` what the network computes in while its weights
     stay float32, `auto` bfloat16 where that is measured to be faster.
@@ -45,6 +47,7 @@ class Recipe:
     label_smoothing: float = 0.0
     dropout: float | None = None
     augment: bool = False
+    drawn: float = 0.0
     ema: float = 0.0
     clip: float = 0.0
     dtype: Dtype = "float32"
@@ -60,6 +63,7 @@ class Recipe:
         _check(self, "warmup", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "label_smoothing", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "dropout", lambda value: value is None or 0 <= value < 1, "from 0 up to, but not, 1")
+        _check(self, "drawn", lambda value: 0 <= value <= 10, "from 0 to 10")
         _check(self, "ema", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "clip", lambda value: value >= 0, "0 or more")
         _check_choice(self, "dtype", get_args(Dtype))
@@ -67,8 +71,9 @@ class Recipe:
         _check_choice(self, "schedule", get_args(Schedule))
         _check_choice(self, "loss", get_args(Loss))
         _check_type(self, "augment", bool, "true or false")
-        if self.label_smoothing > 0 and self.loss != "cross_entropy":
-            raise UsageError(f"--label-smoothing does not go with {self.loss}.", "Leave it out.")
+        for name in ("label_smoothing", "drawn"):
+            if getattr(self, name) > 0 and self.loss != "cross_entropy":
+                raise UsageError(f"{spoken(name)} does not go with {self.loss}.", "Leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,8 @@ class TrainConfig:
 
     `recipe` holds only what differs from the architecture's own; `time_seconds` trains for that long
     instead of a number of epochs; `patience` stops after so many epochs without a better validation
-    accuracy and keeps the best; `strokes` names pen trajectories that lines are written with.
+    accuracy and keeps the best; `strokes` names pen trajectories that lines are written with, `fonts` those
+    whose letters are drawn.
     """
 
     arch: str = "cnn"
@@ -88,6 +94,7 @@ class TrainConfig:
     time_seconds: float | None = None
     patience: int | None = None
     strokes: str | None = None
+    fonts: str | None = None
 
     def __post_init__(self) -> None:
         _check(self, "seed", lambda value: 0 <= value < 2**63, "from 0 up to 2**63 - 1")
@@ -95,8 +102,9 @@ class TrainConfig:
         _check(self, "patience", lambda value: value is None or value >= 1, "at least 1")
         for name in ("arch", "data", "device"):
             _check_type(self, name, str, "a text")
-        if self.strokes is not None:
-            _check_type(self, "strokes", str, "a text")
+        for name in ("strokes", "fonts"):
+            if getattr(self, name) is not None:
+                _check_type(self, name, str, "a text")
         _check_type(self, "recipe", Mapping, "a table")
         known = [entry.name for entry in dataclasses.fields(Recipe)]
         for name in self.recipe:

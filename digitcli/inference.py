@@ -51,7 +51,8 @@ class Classifier:
     """One or several trained models as a function of digits, for whoever need not know how they are run.
 
     `name` says which weights answer (`cnn@1a2b3c4d`), `headers` what their checkpoints say, `device` where
-    they compute. After running out of memory `batch_size` is what did fit.
+    they compute, `doubts` whether all of them were taught that not everything is a digit. After running out
+    of memory `batch_size` is what did fit.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Classifier:
         self.name = name
         self.headers = tuple(headers)
         self.device, self.runtime = runtimes[0].device, runtimes[0].name
+        self.doubts = all(header.recipe.get("drawn") for header in headers)
         self.batch_size = batch_size
         self._runtimes = runtimes
 

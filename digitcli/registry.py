@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from digitcli.config import Recipe, change
+from digitcli.config import Recipe, TrainConfig, change
 from digitcli.errors import ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -158,6 +158,21 @@ def recipe_of(name: str, /, **changes: Any) -> Recipe:
     if recipe.dropout is None and changes.get("dropout") is not None:
         raise UsageError(f"Architecture '{name}' has no dropout.", "Leave --dropout out.")
     return change(recipe, **changes)
+
+
+def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:
+    """Whether strokes, fonts and drawn characters go with the architecture.
+
+    Raises:
+        UsageError: they do not.
+    """
+    lines = find_architecture(config.arch).task == "line"
+    if lines and recipe.drawn:
+        raise UsageError("Drawn characters are for architectures of digits.", "Leave --drawn out.")
+    if config.strokes is not None and not lines:
+        raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+    if config.fonts is not None and not recipe.drawn:
+        raise UsageError("Fonts are to draw characters from.", "Give --drawn too, or leave --fonts out.")
 
 
 def _stored_recipe(architecture: Architecture) -> Recipe:

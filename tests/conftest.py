@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
@@ -34,6 +36,18 @@ def few_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("data") / "few.npz"
     np.savez(path, images=digits.images[:600], labels=digits.labels[:600])
     return path
+
+
+@pytest.fixture
+def fonts(tmp_path: Path) -> Path:
+    """A folder with the font that Pillow brings."""
+    folder = tmp_path / "fonts" / "below"
+    folder.mkdir(parents=True)
+    font = ImageFont.load_default(20)
+    assert isinstance(font, ImageFont.FreeTypeFont) and isinstance(font.path, io.BytesIO)
+    (folder / "one.ttf").write_bytes(font.path.getvalue())
+    (folder / "OFL.txt").write_text("its licence")
+    return folder.parent
 
 
 @pytest.fixture

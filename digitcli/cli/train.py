@@ -25,7 +25,7 @@ from digitcli.config import (
 )
 from digitcli.devices import check_device_name, rank_and_size
 from digitcli.errors import InputError, PartialInputError, UsageError
-from digitcli.registry import find_architecture, recipe_of
+from digitcli.registry import check_what_is_drawn, recipe_of
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -57,6 +57,10 @@ StrokesFile = Annotated[
         help="Pen trajectories to write lines with, see digitcli synthesize; for architectures of lines.",
     ),
 ]
+Fonts = Annotated[
+    Path | None,
+    Option(metavar="FILE|DIR", help="Fonts whose letters are drawn too, where --drawn is given."),
+]
 Seed = Annotated[int | None, Option(help="Everything random follows from it; 0 if not given.")]
 Time = Annotated[str | None, Option(help="Train for this long instead of by epochs: 90s, 5m, 1h30m.")]
 Patience = Annotated[
@@ -81,6 +85,13 @@ Augment = Annotated[
     Option(
         "--augment/--no-augment",
         help="Shift, turn, scale, shear and change stroke widths; never flip.",
+        rich_help_panel=RECIPE,
+    ),
+]
+Drawn = Annotated[
+    float | None,
+    Option(
+        help="Drawn characters for each training digit; half are letters, which no digit is to be read in.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -123,6 +134,7 @@ def train(
     arch: Arch = None,
     data: Data = None,
     strokes: StrokesFile = None,
+    fonts: Fonts = None,
     seed: Seed = None,
     device: DeviceOption = None,
     time: Time = None,
@@ -135,6 +147,7 @@ def train(
     dropout: Dropout = None,
     label_smoothing: LabelSmoothing = None,
     augment: Augment = None,
+    drawn: Drawn = None,
     ema: Ema = None,
     momentum: Momentum = None,
     beta1: Beta1 = None,
@@ -161,7 +174,7 @@ def train(
     given = dict(locals())
     settings = read_settings(config) if config else {}
     settings |= {
-        setting: str(value) if setting == "strokes" else value
+        setting: str(value) if isinstance(value, Path) else value
         for setting, value in given.items()
         if setting not in OF_THE_RUN and value is not None
     }
@@ -209,14 +222,14 @@ def _check(
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
     config = TrainConfig(**fields)
-    recipe_of(config.arch, **config.recipe)
+    check_what_is_drawn(config, recipe_of(config.arch, **config.recipe))
     check_device_name(config.device)
-    if config.strokes is not None:
-        if find_architecture(config.arch).task != "line":
-            raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
-        if not Path(config.strokes).exists():
-            raise InputError(f"There is no file or folder {config.strokes}.", "Name the strokes.")
-        config = change(config, strokes=str(Path(config.strokes).resolve()))
+    for source in ("strokes", "fonts"):
+        path = getattr(config, source)
+        if path is not None and not Path(path).exists():
+            raise InputError(f"There is no file or folder {path}.", f"Name the {source}.")
+        if path is not None:
+            config = change(config, **{source: str(Path(path).resolve())})
     path = find_dataset(config.data)
     return config if path is None else change(config, data=str(path.resolve()))
 

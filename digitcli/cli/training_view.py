@@ -109,6 +109,7 @@ def describe_recipe(recipe: Recipe) -> str:
         + f" smoothed by {recipe.label_smoothing:g}" * (recipe.label_smoothing > 0),
         f"dropout {recipe.dropout:g}" if recipe.dropout else "",
         "augmentation" * recipe.augment,
+        f"{recipe.drawn:g} drawn characters a digit" * (recipe.drawn > 0),
         f"EMA {recipe.ema:g}" * (recipe.ema > 0),
         f"gradients clipped at {recipe.clip:g}" * (recipe.clip > 0),
         recipe.dtype * (recipe.dtype != "float32"),

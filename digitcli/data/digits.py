@@ -37,6 +37,12 @@ class Digits:
         return np.frombuffer(content, "<i8").astype(np.int64)
 
 
+def joined(*parts: Digits) -> Digits:
+    """All digits of several parts, in their order."""
+    images, labels = [part.images for part in parts], [part.labels for part in parts]
+    return Digits(np.concatenate(images), np.concatenate(labels))
+
+
 @dataclass(frozen=True)
 class Failure:
     """An input that could not be used, `reason` in one word and `cause` in a sentence."""

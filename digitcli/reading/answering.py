@@ -15,7 +15,15 @@ from digitcli.pictures.shapes import Box
 from digitcli.reading.asked import Asked
 from digitcli.reading.page import Region
 from digitcli.reading.results import Digit, Number
-from digitcli.reading.strings import LineEvidence, Strings, given, likeliest, likely_strings, shares_at
+from digitcli.reading.strings import (
+    LineEvidence,
+    Strings,
+    doubt_of,
+    given,
+    likeliest,
+    likely_strings,
+    shares_at,
+)
 
 NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers,
 UNUSUAL_GAP = 2.0  # if they are this many times as wide as the narrow ones
@@ -50,14 +58,17 @@ def read_region(
     asked: Asked | None,
     top_k: int,
     surely_empty: float = 0.5,
+    doubts: bool = False,
 ) -> Found:
     """What is written in a region: nothing where that is more likely than `surely_empty`.
 
     `lines` are what line networks saw in its views; `digits` (N, 10) are the probabilities of its shapes,
-    where all of them stand apart. What is `asked` holds for each number of a region.
+    where all of them stand apart, and `doubts` whether those tell what is no digit, see `doubt_of`. What is
+    `asked` holds for each number of a region.
     """
     seen = [evidence for _, evidence in lines]
-    strings, said = likely_strings(seen, digits, ANY_DIGITS)
+    doubt = doubt_of(digits) if doubts and digits is not None and len(digits) == 1 else 0.0
+    strings, said = likely_strings(seen, digits, ANY_DIGITS, doubt=doubt)
     best = likeliest(strings, surely_empty)
     if not best:
         return Found((), strings.get("", 0.0), inked=bool(region.shapes))
@@ -70,7 +81,7 @@ def read_region(
         return found
     changed = not asked.accepts(best)
     if changed:
-        strings, _ = likely_strings(seen, digits, asked, said)
+        strings, _ = likely_strings(seen, digits, asked, said, doubt)
         if sum(strings.values()) < _UNLIKELY:
             return dataclasses.replace(found, unmet=True)
     strings = given(strings, asked)

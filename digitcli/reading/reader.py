@@ -221,10 +221,11 @@ class Reader:
     def _reading(self, seen: Seen, evidence: Sequence[Evidence]) -> Reading:
         """One page's reading, from what the networks made of its regions."""
         surely_empty = _EMPTY_ALONE if len(evidence) == 1 else _EMPTY_AMONG
+        doubts = self.classifier is not None and self.classifier.doubts
         try:
             answer = self._error(seen.found) or self._decided(
                 [
-                    read_region(region, lines, digits, self.asked, self.top_k, surely_empty)
+                    read_region(region, lines, digits, self.asked, self.top_k, surely_empty, doubts)
                     for region, (lines, digits) in zip(seen.regions, evidence, strict=True)
                 ]
             )

@@ -43,14 +43,39 @@ class LineEvidence:
 
 
 def likely_strings(
-    lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar, said: float | None = None
+    lines: Sequence[LineEvidence],
+    digits: np.ndarray | None,
+    grammar: Grammar,
+    said: float | None = None,
+    doubt: float = 0.0,
 ) -> tuple[Strings, float]:
     """The likeliest strings that a grammar allows, and what of the lines' probability the digits may share.
 
     Digit networks, `digits` (N, 10), take digits for granted: they have their say in which ones there are,
     but not in whether there are any, nor in whether a lone shape is one digit. Where the grammar leaves
-    strings out, `said` is the share that was found with all of them.
+    strings out, `said` is the share that was found with all of them. With the probability `doubt` there is
+    nothing to read, whatever was found.
     """
+    found, said = _of_both(lines, digits, grammar, said)
+    if doubt:
+        empty = found.get("", 0.0)
+        found = {text: probability * (1 - doubt) for text, probability in found.items()}
+        if grammar.accepts(""):
+            found[""] = 1 - (1 - empty) * (1 - doubt)
+    return found, said
+
+
+def doubt_of(digits: np.ndarray) -> float:
+    """How likely a lone shape is no digit, from probabilities (1, 10) that are even for what is none.
+
+    They are a mixture of those of a digit and of even ones, and the least of them shows how much of these.
+    """
+    return float(min(1.0, digits.shape[1] * digits.min()))
+
+
+def _of_both(
+    lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar, said: float | None
+) -> tuple[Strings, float]:
     found = _of_lines(lines, grammar) if lines else {}
     if digits is None:
         return found or {"": 0.0}, 0.0

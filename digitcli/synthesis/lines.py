@@ -75,13 +75,14 @@ class LineSynthesizer:
             text, scene = "", empty_scene(random)
         else:
             text = draw_text(random)
-            scene = write_scene(random, self._hand(random, text), text)
+            scene = write_scene(random, self.hand(random, text), text)
         image = photograph(random, scene.ink, scene.clutter)
         limits = np.tile(np.array(image.shape[::-1], np.float32), 2)
         boxes = np.clip(scene.boxes * np.float32(LINE_HEIGHT_PX / CANVAS_PX), 0, limits)
         return image, text, boxes.astype(np.float32)
 
-    def _hand(self, random: np.random.Generator, text: str) -> Hand:
+    def hand(self, random: np.random.Generator, text: str) -> Hand:
+        """Who writes a text."""
         if random.random() < PRINTED_SHARE:
             number = int(random.integers(len(self._printed) + 1))
             if number < len(self._printed):

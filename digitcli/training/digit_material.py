@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from digitcli.config import Recipe, TrainConfig
 from digitcli.data.augmentation import augment
-from digitcli.data.digits import Dataset, split
+from digitcli.data.digits import Dataset, joined, split
+from digitcli.devices import usable_cores
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.networks import as_input, infer
+from digitcli.synthesis.characters import draw_characters
+from digitcli.synthesis.fonts import digest_of_fonts, printed_letters
 from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.losses import loss_function
 from digitcli.training.material import Judgement, derive_seed, seed_random
@@ -39,12 +43,26 @@ class DigitMaterial:
             "validation": len(splits.validation),
             "test": len(splits.test),
         }
-        self.batch_size = min(recipe.batch_size, len(splits.train))
-        self.steps = len(splits.train) // self.batch_size  # what fills no batch waits for another epoch
+        self.sources: dict[str, str] = {}
+        learnt = splits.train
+        if recipe.drawn:
+            self.sizes["drawn"] = round(recipe.drawn * len(splits.train))
+            fonts = None if config.fonts is None else Path(config.fonts)
+            self.sources = {} if fonts is None else {"fonts": digest_of_fonts(fonts)}
+            drawn = draw_characters(
+                splits.train,
+                printed_letters(fonts),
+                derive_seed(config.seed),
+                self.sizes["drawn"],
+                max(1, usable_cores() // processes.size),
+            )
+            learnt = joined(learnt, drawn)
+        self.batch_size = min(recipe.batch_size, len(learnt))
+        self.steps = len(learnt) // self.batch_size  # what fills no batch waits for another epoch
         self.header: dict[str, Any] = {}
         self._splits, self._recipe, self._seed, self._processes = splits, recipe, config.seed, processes
-        self._images = torch.from_numpy(splits.train.images).to(device)
-        self._labels = torch.from_numpy(splits.train.labels).to(device)
+        self._images = torch.from_numpy(learnt.images).to(device)
+        self._labels = torch.from_numpy(learnt.labels).to(device)
         self._order: tuple[int, Tensor] | None = None  # an epoch and its permutation
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:

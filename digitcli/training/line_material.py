@@ -46,6 +46,7 @@ class LineMaterial:
         self._source, self._device, self._processes = source, device, processes
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
+        self.sources: dict[str, str] = {}
         self.batch_size = min(recipe.batch_size, source.sizes["train"])
         self.steps = source.sizes["train"] // self.batch_size
         self.header: dict[str, Any] = {"alphabet": ALPHABET}

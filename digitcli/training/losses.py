@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,8 +20,25 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return 0.5 * (logits.sigmoid() - targets).square().sum(dim=-1).mean()
 
 
+def with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Cross-entropy with one more label, that of what is no digit: all digits are to be as likely then.
+
+    Hendrycks, Mazeika & Dietterich, "Deep anomaly detection with outlier exposure", 2019.
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        digits = logits.shape[-1]
+        targets = torch.eye(digits + 1, digits, device=logits.device)
+        targets[digits] = 1 / digits
+        return F.cross_entropy(logits, targets[labels], label_smoothing=label_smoothing)
+
+    return loss
+
+
 def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that a recipe names; label smoothing belongs to cross-entropy (Szegedy et al., 2016)."""
     if recipe.loss == "squared_error":
         return squared_error
+    if recipe.drawn:
+        return with_no_digit(recipe.label_smoothing)
     return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)

@@ -30,7 +30,8 @@ class Material(Protocol):
     name: str
     digest: str
     failures: tuple[Failure, ...]
-    sizes: dict[str, int]  # train, validation, test
+    sizes: dict[str, int]  # train, validation, test, drawn
+    sources: dict[str, str]  # digests of what examples are drawn from beside the dataset
     batch_size: int
     steps: int  # an epoch
     header: dict[str, Any]  # what a checkpoint says of it beside its dataset

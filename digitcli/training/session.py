@@ -22,7 +22,7 @@ from digitcli.data.sources import find_dataset, load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.devices import agrees_with_cpu, describe_device
 from digitcli.errors import ModelError, UsageError
-from digitcli.registry import create_model, find_architecture, recipe_of
+from digitcli.registry import check_what_is_drawn, create_model, find_architecture, recipe_of
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.distributed import ALONE, Processes, device_of_process
@@ -42,6 +42,7 @@ MAY_CHANGE = (
     "time_seconds",
     "patience",
     "strokes",
+    "fonts",
 )  # in a run that goes on; of its recipe, the epochs
 
 
@@ -134,8 +135,7 @@ def prepare(
     if config.data in PUBLISHED_SETS:
         on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
     task = find_architecture(config.arch).task
-    if config.strokes is not None and task != "line":
-        raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+    check_what_is_drawn(config, recipe)
     if task == "line" and recipe.augment:
         raise UsageError("Lines are composed with all their variety.", "Leave --augment out.")
     if (recipe.loss == "ctc") != (task == "line"):
@@ -212,9 +212,10 @@ def _decide_dtype(
 def _take_over(state: TrainingState, saved: Saved, material: Material, on_event: OnEvent) -> None:
     """Go on from a saved state, and say what keeps it from being bit for bit."""
     header, tensors = saved
-    if header.dataset.get("digest") != material.digest:
+    same = {"digest": material.digest, "fonts": None, **material.sources}
+    if any(header.dataset.get(name) != digest for name, digest in same.items()):
         raise UsageError(
-            f"The digits of '{material.name}', or the strokes, are not those this run began with.",
+            f"The digits of '{material.name}', the strokes or the fonts are not those this run began with.",
             "Start a new run.",
         )
     counters = {name: value for name, value in header.training.items() if name != "config"}
@@ -272,7 +273,7 @@ def built_with(recipe: Recipe) -> dict[str, Any]:
 
 def describe(material: Material) -> dict[str, Any]:
     """A dataset as a header names it."""
-    return {"name": material.name, "digest": material.digest, **material.sizes}
+    return {"name": material.name, "digest": material.digest, **material.sizes, **material.sources}
 
 
 def library_versions() -> dict[str, str]:

@@ -41,10 +41,14 @@ def region(shapes: int = 1, views: int = 1, whole: bool = True, seen: bool = Fal
 
 
 def read(
-    *lines: LineEvidence, digits: np.ndarray | None = None, place: Region | None = None, **asked: str
+    *lines: LineEvidence,
+    digits: np.ndarray | None = None,
+    place: Region | None = None,
+    doubts: bool = False,
+    **asked: str,
 ) -> Found:
     shown = place or region(views=len(lines))
-    return read_region(shown, list(enumerate(lines)), digits, asked_of(**asked), top_k=3)
+    return read_region(shown, list(enumerate(lines)), digits, asked_of(**asked), top_k=3, doubts=doubts)
 
 
 def test_a_line_is_read_with_its_marks() -> None:
@@ -112,6 +116,39 @@ def test_digit_networks_have_their_say_about_a_lone_shape() -> None:
 def test_digit_networks_make_no_digit_of_what_is_none() -> None:
     found = read(evidence({"1": 0.04}), digits=one(d1=1.0), place=region(seen=True))
     assert found.numbers == () and found.confidence == pytest.approx(0.96, abs=0.01)
+
+
+def even(share: float, digit: int = 7) -> np.ndarray:
+    """Probabilities (1, 10) of a digit, mixed with even ones."""
+    return (1 - share) * np.eye(10)[[digit]] + share / 10
+
+
+def test_networks_that_doubt_make_a_lone_shape_less_likely_a_digit() -> None:
+    line = evidence({"7": 0.9})
+    sure = read(line, digits=even(0.0), doubts=True)
+    assert sure.confidence == pytest.approx(read(line, digits=even(0.0)).confidence)
+    doubted = read(line, digits=even(0.4), doubts=True)
+    assert doubted.numbers[0].text == "7"
+    assert doubted.confidence == pytest.approx(0.6 * read(line, digits=even(0.4)).confidence)
+    assert not read(line, digits=even(0.97), doubts=True).numbers
+
+
+def test_doubt_without_a_line_network_leaves_nothing_to_read() -> None:
+    assert read(digits=even(0.2), doubts=True).confidence == pytest.approx(0.8 * 0.82)
+    assert not read(digits=even(0.9), doubts=True).numbers
+    assert read(digits=even(0.9)).numbers
+
+
+def test_of_several_shapes_none_is_doubted() -> None:
+    both = np.concatenate([even(0.9, 1), even(0.9, 5)])
+    line = evidence({"1": 0.9}, {"5": 0.9})
+    place = region(shapes=2, whole=False)
+    assert read(line, digits=both, place=place, doubts=True) == read(line, digits=both, place=place)
+
+
+def test_what_is_asked_does_not_silence_doubt() -> None:
+    asked = read(evidence({"7": 0.9}), digits=even(0.4), doubts=True, values="0-9")
+    assert asked.numbers[0].text == "7" and 0.5 < asked.confidence < 1
 
 
 def test_separate_digits_alone_are_the_product_of_their_probabilities() -> None:

@@ -28,6 +28,18 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule: str) ->
     assert rates[100] == pytest.approx(0.0)
 
 
+def test_what_is_no_digit_is_taught_to_be_any_of_them_alike() -> None:
+    loss = loss_function(Recipe(drawn=1))
+    logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
+    of_none = loss(logits, torch.full((4,), 10))
+    torch.testing.assert_close(of_none, -logits.log_softmax(dim=-1).mean())
+    assert of_none > loss(torch.zeros(4, 10), torch.full((4,), 10))
+    labels = torch.tensor([3, 0, 9, 9])
+    torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels))
+    smooth = loss_function(Recipe(drawn=1, label_smoothing=0.1))
+    torch.testing.assert_close(smooth(logits, labels), F.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
 def test_halfway_down_the_schedules_have_halved() -> None:
     for schedule in ("cosine", "linear"):
         assert scheduled_lr(Recipe(lr=1.0, schedule=schedule, warmup=0.0), 0.5) == pytest.approx(0.5)

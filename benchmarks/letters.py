@@ -1,0 +1,64 @@
+"""How often a lone letter is taken for a digit: `python benchmarks/letters.py FONTS`.
+
+FONTS are fonts that no model was trained on, such as the half that `scripts/fetch_fonts.py` keeps in
+fonts/test. Every letter that could be no digit, and every digit, is drawn alone on a grey page with noise,
+and read as `digitcli predict` reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from digitcli.reading.reader import Reader
+from digitcli.synthesis.clutter import PRINTED
+from digitcli.synthesis.fonts import font_files
+
+SIDE_PX, FONT_PX = 140, 64
+
+
+def main() -> None:
+    """Draw, read, count."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("fonts", type=Path)
+    parser.add_argument("--model", "-m", action="append", default=[], help="as of digitcli predict")
+    parser.add_argument("--confidence", type=float, action="append", help="to answer from; 0.5 and 0.879")
+    arguments = parser.parse_args()
+
+    random = np.random.default_rng(0)
+    files = font_files(arguments.fonts)
+    pages = [(text, page(random, file, text)) for file in files for text in (*PRINTED, *"0123456789")]
+    readings = list(Reader(*arguments.model, min_confidence=0).read_all(picture for _, picture in pages))
+    is_digit = np.array([text.isdecimal() for text, _ in pages])
+    right = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])
+    sure = np.array([(reading.confidence or 0) if reading.text else 0 for reading in readings])
+    print(f"{len(files)} fonts, {(~is_digit).sum()} letters, {is_digit.sum()} digits")
+    for confidence in arguments.confidence or (0.5, 0.879):
+        answered = sure >= confidence
+        print(
+            f"from {confidence} on: {answered[~is_digit].mean():.1%} of the letters answered, "
+            f"{(answered & right)[is_digit].mean():.1%} of the digits answered rightly and "
+            f"{(answered & ~right)[is_digit].mean():.1%} wrongly"
+        )
+
+
+def page(random: np.random.Generator, font: Path, text: str) -> np.ndarray:
+    """A character in the middle of a page, uint8 (140, 140)."""
+    image = Image.new("L", (SIDE_PX, SIDE_PX), int(random.integers(200, 250)))
+    pen = ImageDraw.Draw(image)
+    face = ImageFont.truetype(font, FONT_PX)
+    left, top, right, bottom = pen.textbbox((0, 0), text, face)
+    corner = (SIDE_PX - left - right) / 2, (SIDE_PX - top - bottom) / 2
+    pen.text(corner, text, int(random.integers(10, 80)), face)
+    soft = cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), 0.8)
+    return np.clip(soft + random.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()
