@@ -198,7 +198,7 @@ def test_shipped_weights_are_seed_0_of_the_recipe_on_their_card(name: str, digit
     card = (ROOT / "models" / "README.md").read_text().split(f"\n## {name}\n")[1]
     made_by = re.search(r"`digitcli (train [^`]*)`", card)
     assert made_by
-    options = re.sub(r" --strokes \S+", "", made_by[1]).split()  # files that are not here
+    options = re.sub(r" --(strokes|fonts) \S+", "", made_by[1]).split()  # files that are not here
     settings = json.loads(digitcli(*options, "--print-config", "--format", "json").stdout)
     header = read_header(checkpoint.shipped_models()[name])
     assert header.seed == settings["seed"] == 0

@@ -30,7 +30,7 @@ RECIPES = {
     ),
     "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999),
     "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999, dtype="auto"),
-    "resnet": Recipe(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999),
+    "resnet": Recipe(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999, dtype="auto"),
     "reader": Recipe(
         epochs=40,
         batch_size=32,

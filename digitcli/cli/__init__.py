@@ -25,7 +25,7 @@ EPILOG = (
     "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
 )
 
-COMMANDS = ("predict", "train", "evaluate", "benchmark", "models", "synthesize")
+COMMANDS = ("predict", "train", "evaluate", "compare", "benchmark", "models", "synthesize")
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(

@@ -34,7 +34,7 @@ class CountingBar:
     ) -> None:
         self.bar.stop()
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, done: float, total: int) -> None:
         """So many of so many are done."""
         self.bar.update(self.task, completed=done, total=total, visible=True)
         if self.say_every and done % self.say_every == 0:

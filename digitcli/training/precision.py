@@ -25,7 +25,7 @@ def choose_dtype(
     network = copy.deepcopy(network).train()
     try:
         _seconds(network, material, device, bfloat16=True)  # the first time is slow
-    except RuntimeError:  # NotImplementedError too
+    except RuntimeError:  # NotImplementedError too; if it was for memory, float32 will say so
         return "float32", 0.0
     _seconds(network, material, device, bfloat16=False)
     single: list[float] = []

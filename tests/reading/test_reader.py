@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import PictureError, UsageError
 from digitcli.reading import looking
@@ -432,7 +432,7 @@ def test_several_threads_read_as_one(shipped: Reader) -> None:
 
 def test_lines_and_digits_are_read_together() -> None:
     reader = Reader(device="cpu")
-    assert reader.name.startswith("reader@") and "+cnn@" in reader.name
+    assert reader.name.startswith("reader@") and "+lone@" in reader.name
     strip, _ = written("3058", gap=0.1)
     for text, paper in (("3058", PAPER), ("3058", strip), ("7", drawn("7"))):
         reading = reader.read(paper)
@@ -484,3 +484,17 @@ def test_what_does_not_meet_what_was_asked_is_said_before_anything_else(
     asking = softmax(asked=asked_of(length="3"))
     answer = asking._decided([found("12", 0.1, unmet=True), found("34", 0.1, unmet=True)])
     assert (answer["reason"], answer["text"]) == ("constraint", "12 34")
+
+
+def printed(text: str) -> np.ndarray:
+    """A character in a font that no model has seen letters of."""
+    page = Image.new("L", (120, 120), 235)
+    ImageDraw.Draw(page).text((60, 60), text, 40, ImageFont.load_default(70), anchor="mm")
+    return np.asarray(page)
+
+
+def test_lone_letters_are_refused_and_lone_digits_read() -> None:
+    reader = Reader(device="cpu")
+    digits = [reader.read(printed(text)) for text in "0123456789"]
+    assert [reading.text for reading in digits if reading.status == "read"] == list("0123456789")
+    assert all(reader.read(printed(text)).status == "refused" for text in "AEFHKMNRWXk")

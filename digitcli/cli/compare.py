@@ -1,0 +1,97 @@
+"""`digitcli compare`: architectures, variants of their recipes and models side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Argument, Option
+
+from digitcli import console
+from digitcli.cli.completion import complete_architecture, complete_dataset
+from digitcli.cli.options import DeviceOption
+from digitcli.cli.signals import stop_on_signals, wait_with_signals
+from digitcli.config import TrainConfig
+from digitcli.devices import check_device_name
+from digitcli.errors import UsageError
+from digitcli.experiments.contenders import contenders
+
+if TYPE_CHECKING:
+    from digitcli.experiments.comparing import Comparison
+
+SEEDS, OUT = 5, Path("runs") / "compare"
+
+Specs = Annotated[
+    list[str],
+    Argument(
+        metavar="WHAT",
+        help="Architectures, with changes to their recipes if you like, such as cnn:augment=off,dropout=0; "
+        "all; run folders, checkpoint files, shipped/NAME.",
+        autocompletion=complete_architecture,
+        show_default=False,
+    ),
+]
+Seeds = Annotated[
+    int | None, Option(min=1, help=f"Runs of each architecture, from seed 0 on; {SEEDS} if not given.")
+]
+Data = Annotated[
+    str | None,
+    Option(help="What is trained on and judged by; mnist if not given.", autocompletion=complete_dataset),
+]
+Out = Annotated[
+    Path | None, Option(help=f"Where the runs lie; {OUT} if not given. What is finished there is kept.")
+]
+Format = Annotated[
+    Literal["table", "json", "csv"] | None,
+    Option(help="table (if not given) for people, the others for programs."),
+]
+
+
+def compare(
+    specs: Specs,
+    seeds: Seeds = None,
+    data: Data = None,
+    device: DeviceOption = None,
+    out: Out = None,
+    format: Format = None,
+) -> None:
+    """Train architectures over several seeds, judge all on the same test images, and say what may be chance.
+
+    Example: digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --seeds 5
+
+    Ctrl-C saves, and the same command goes on.
+    """
+    data, device = data or TrainConfig.data, device or TrainConfig.device
+    check_device_name(device)
+    contenders(specs, data, device)  # find every mistake before anything heavy is loaded
+    _check_data(data)
+    result = _run(specs, seeds or SEEDS, data, device, out or OUT)
+    if format == "json":
+        console.show_json(result.record())
+    elif format == "csv":
+        console.show_csv(result.rows())
+    else:
+        from digitcli.cli.comparison_view import draw_comparison
+
+        console.show_table(draw_comparison(result))
+
+
+def _check_data(data: str) -> None:
+    from digitcli.data.sources import find_dataset
+    from digitcli.synthesis.line_folders import is_line_folder
+
+    path = find_dataset(data)
+    if path is not None and is_line_folder(path):
+        raise UsageError(f"{data} holds lines.", "Give single digits.")
+
+
+def _run(specs: list[str], seeds: int, data: str, device: str, out: Path) -> Comparison:
+    with console.Busy("Loading PyTorch"), wait_with_signals():
+        from digitcli.cli.comparison_view import ComparingView
+        from digitcli.experiments.comparing import compare
+
+    with ComparingView() as view, stop_on_signals() as stop_signal:
+        return compare(
+            specs, seeds=seeds, data=data, device=device, out=out,
+            on_compared=view.judged, on_event=view, stop_signal=stop_signal,
+        )  # fmt: skip

@@ -1,0 +1,104 @@
+"""A comparison as a person sees it: how far it is on stderr, and its table."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from digitcli import console
+from digitcli.cli.counting_bar import CountingBar
+from digitcli.training.events import Event, StepDone
+
+if TYPE_CHECKING:
+    from digitcli.experiments.comparing import ComparedModel, Comparison, Difference, RunJudged
+
+MISSED = 20  # images are named
+
+
+class ComparingView:
+    """A bar over all runs, and a line for each that is judged."""
+
+    def __init__(self) -> None:
+        self.bar = CountingBar("runs")
+        self.done, self.total = 0, 0
+
+    def __enter__(self) -> ComparingView:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        """What a run that is being trained reports."""
+        if isinstance(event, StepDone) and self.total:
+            self.bar.show(self.done + event.progress, self.total)
+
+    def judged(self, event: RunJudged) -> None:
+        """A line for a run that is finished."""
+        self.done, self.total = event.done, event.total
+        seed = "" if event.run.seed is None else f"  seed {event.run.seed}"
+        took = event.run.train_seconds
+        how = "" if took is None else f"  trained in {console.duration(took)}" + ", before" * event.kept
+        line = f"{event.done}/{event.total}  {event.label}{seed}  {console.percent(event.run.accuracy)}{how}"
+        console.err.print(escape(console.printable(line)), soft_wrap=True)
+        self.bar.show(event.done, event.total)
+
+
+def draw_comparison(result: Comparison) -> Group:
+    """The table, who is ahead if anybody is, and what nobody reads."""
+    parts: list[RenderableType] = [_table(result), ""]
+    if result.winner is not None:
+        parts.append(f"[bold]{escape(result.winner)}[/] is ahead of the others by more than chance.")
+    elif len(result.models) > 1:
+        near = [escape(each.other) for each in result.differences if each.is_chance]
+        parts.append(f"No winner: that {escape(result.best)} is ahead of {', '.join(near)} may be chance.")
+    images = [f"{index} ({result.labels[index]})" for index in result.missed[:MISSED]]
+    more = f" and {len(result.missed) - MISSED} more" if len(result.missed) > MISSED else ""
+    said = ": " + ", ".join(images) + more if images else ""
+    parts.append(
+        f"[dim]{len(result.missed)} of {result.images:,} test images are read rightly by none{said}[/]"
+    )
+    return Group(*parts)
+
+
+def _table(result: Comparison) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", style="cyan", overflow="fold")
+    for heading in (
+        "parameters",
+        "MACs",
+        "test accuracy",
+        "sd",
+        "95 % interval",
+        "n",
+        "trained in",
+        "behind",
+        "p",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    behind = {each.other: each for each in result.differences}
+    for model in sorted(result.models, key=lambda model: -model.accuracy):
+        table.add_row(*_cells(model, behind.get(model.label)))
+    return table
+
+
+def _cells(model: ComparedModel, behind: Difference | None) -> list[str]:
+    return [
+        escape(console.printable(model.label)),
+        console.thousands(model.parameters),
+        console.thousands(model.macs),
+        console.percent(model.accuracy),
+        "" if model.deviation is None else f"{100 * model.deviation:.2f}",
+        f"{100 * model.low:.2f} to {100 * model.high:.2f}",
+        str(len(model.runs)),
+        "" if model.train_seconds is None else console.duration(model.train_seconds),
+        "" if behind is None else f"{100 * behind.difference:.2f}",
+        "" if behind is None else f"{behind.p:.2g}",
+    ]

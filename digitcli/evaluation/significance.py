@@ -1,0 +1,71 @@
+"""What of a difference may be chance. NumPy only."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+# Student's t: the two-sided 95 % quantile for 1, 2, 3 ... degrees of freedom.
+_T_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+def t_95(freedom: float) -> float:
+    """The quantile for at least one degree of freedom; of a fraction that of the whole number below it."""
+    whole = int(freedom)
+    if whole <= len(_T_95):
+        return _T_95[whole - 1]
+    z = statistics.NormalDist().inv_cdf(0.975)  # and the first terms of an expansion around it
+    return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of at least two values that are spread normally (Student, 1908)."""
+    mean = statistics.fmean(values)
+    half = t_95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the difference of two means, each of at least two values.
+
+    Welch, "The generalization of 'Student's' problem when several different population variances are
+    involved", 1947.
+    """
+    shares = [statistics.variance(values) / len(values) for values in (first, second)]
+    difference, total = statistics.fmean(first) - statistics.fmean(second), sum(shares)
+    if total == 0:
+        return difference, difference
+    denominator = sum(
+        share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
+    )
+    half = t_95(max(1.0, total**2 / denominator)) * math.sqrt(total)
+    return difference - half, difference + half
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """How likely two equally good models differ as much: on so many images only the one was right.
+
+    The exact test of McNemar, "Note on the sampling error of the difference between correlated proportions
+    or percentages", 1947.
+    """
+    count, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(count, number) for number in range(fewer + 1))
+    return min(1.0, float(2 * tail / (1 << count)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Probabilities of several tests, each as if all of them were one.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

@@ -1,0 +1,56 @@
+"""`digitcli compare` as a person or a program meets it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+TWO = ("softmax:epochs=1", "softmax:epochs=6")
+
+
+def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Path, few_digits: Path) -> None:
+    shown = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr.splitlines()[0].startswith("1/4  softmax:epochs=1  seed 0  ")
+    assert "softmax:epochs=6" in shown.stdout and "test images are read rightly by none" in shown.stdout
+    assert len(list((tmp_path / "runs" / "compare").iterdir())) == 4
+
+    again = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--format", "json")
+    assert again.returncode == 0 and again.stderr.count("before") == 4
+    record = json.loads(again.stdout)
+    assert [model["label"] for model in record["models"]] == list(TWO)
+    assert record["best"] in TWO and record["images"] > 0 and isinstance(record["missed"], list)
+
+    listed = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(listed.stdout)))
+    assert [row["label"] for row in rows] == list(TWO) and {row["runs"] for row in rows} == {"2"}
+    assert float(rows[0]["accuracy"]) == record["models"][0]["accuracy"]
+
+
+MISTAKES = {
+    ("compare",): 2,
+    ("compare", "cmm"): 2,
+    ("compare", "cnn:epochs"): 2,
+    ("compare", "cnn", "cnn"): 2,
+    ("compare", "reader"): 2,
+    ("compare", "cnn", "--seeds", "0"): 2,
+    ("compare", "cnn", "--data", "none"): 2,
+    ("compare", "cnn", "--device", "abacus"): 2,
+    ("compare", "shipped/none"): 5,
+    ("compare", "none/model.safetensors"): 5,
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
+def test_mistakes_end_with_their_code_and_leave_nothing(
+    digitcli: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = digitcli(*arguments)
+    assert done.returncode == MISTAKES[arguments], done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == "" and not list(tmp_path.iterdir())

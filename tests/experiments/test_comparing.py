@@ -1,0 +1,150 @@
+"""Comparisons: what is typed, what is trained and kept, and what is said of the differences."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.errors import Interrupted, ModelError, UsageError
+from digitcli.experiments import comparing
+from digitcli.experiments.comparing import Comparison, RunJudged, compare
+from digitcli.experiments.contenders import contenders
+from digitcli.training.events import StepDone
+
+
+def test_architectures_variants_and_models_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cnn").mkdir()  # does not hide the architecture
+    plain, changed, shipped = contenders(
+        ["cnn", "cnn:augment=off,dropout=0,lr=1e-3", "shipped/cnn"], "mnist", "cpu"
+    )
+    assert plain.config is not None and plain.config.recipe == {}
+    assert changed.config is not None
+    assert changed.config.recipe == {"augment": False, "dropout": 0, "lr": 1e-3}
+    assert shipped.config is None and shipped.model == "cnn"
+    timed = contenders(["fast:time=2s,schedule=cosine"], "mnist", "cpu")[0].config
+    assert timed is not None and (timed.time_seconds, timed.recipe) == (2.0, {"schedule": "cosine"})
+    assert {"cnn", "softmax"} <= {one.label for one in contenders(["all"], "mnist", "cpu")}
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (["cmm"], "no architecture named 'cmm'"),
+        (["cnn:epoch=3"], "no setting 'epoch'"),
+        (["cnn:epochs"], "'epochs' is no setting"),
+        (["cnn:lr=-1"], "--lr"),
+        (["cnn:augment=maybe"], "--augment"),
+        (["cnn:seed=3"], "--seed is the same"),
+        (["reader"], "reads lines"),
+        (["shipped/reader"], "reads lines"),
+        (["cnn", "cnn"], "named twice"),
+        ([], "Nothing is named"),
+        (["sigmoid_mlp:dropout=0.1"], "has no dropout"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(specs: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        contenders(specs, "mnist", "cpu")
+    with pytest.raises(ModelError):
+        contenders(["shipped/none"], "mnist", "cpu")
+
+
+def small(data: Path, out: Path, *specs: str, seeds: int = 2, **options: object) -> Comparison:
+    named = specs or ("softmax:epochs=1", "softmax:epochs=8")
+    return compare(named, seeds=seeds, data=str(data), device="cpu", out=out, **options)  # type: ignore[arg-type]
+
+
+def test_every_contender_is_trained_once_a_seed_and_what_is_finished_is_kept(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    told: list[RunJudged] = []
+    first = small(few_digits, tmp_path, on_compared=told.append)
+    assert [(event.label[-1], event.run.seed, event.kept) for event in told] == [
+        ("1", 0, False), ("8", 0, False), ("1", 1, False), ("8", 1, False),
+    ]  # fmt: skip
+    assert [event.done for event in told] == [1, 2, 3, 4] and {event.total for event in told} == {4}
+    again = small(few_digits, tmp_path, on_compared=told.append)
+    assert all(event.kept for event in told[4:]) and again == first
+    small(few_digits, tmp_path, seeds=3, on_compared=told.append)
+    assert [event.kept for event in told[8:]] == [True] * 4 + [False] * 2
+
+
+def test_the_figures_are_those_of_the_runs(few_digits: Path, tmp_path: Path) -> None:
+    result = small(few_digits, tmp_path)
+    for model in result.models:
+        accuracies = [run.accuracy for run in model.runs]
+        assert model.accuracy == pytest.approx(np.mean(accuracies))
+        assert model.deviation == pytest.approx(np.std(accuracies, ddof=1))
+        assert model.low <= model.accuracy <= model.high and model.parameters == 7850
+    better = result.models[1]
+    assert result.best == better.label and better.accuracy > result.models[0].accuracy
+    (difference,) = result.differences
+    assert difference.difference == pytest.approx(better.accuracy - result.models[0].accuracy)
+    assert 0 < len(result.missed) < 0.3 * result.images
+    assert set(result.record()) >= {"models", "winner", "missed"} and "labels" not in result.record()
+    assert [row["label"] for row in result.rows()] == [model.label for model in result.models]
+
+
+def test_two_runs_of_the_same_recipe_have_no_winner(few_digits: Path, tmp_path: Path) -> None:
+    result = small(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=3,warmup=0.1")
+    assert result.winner is None and result.differences[0].p == 1.0
+
+
+def test_what_is_surely_better_wins(few_digits: Path, tmp_path: Path) -> None:
+    result = small(few_digits, tmp_path, "softmax:epochs=10,lr=0.01", "softmax:epochs=1,lr=1e-6", seeds=3)
+    assert result.winner == "softmax:epochs=10,lr=0.01"
+
+
+def test_shipped_models_and_runs_are_judged_once(few_digits: Path, tmp_path: Path) -> None:
+    small(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
+    result = small(few_digits, tmp_path, "shipped/fast", "shipped/cnn", str(run))
+    assert [len(model.runs) for model in result.models] == [1, 1, 1]
+    assert result.models[0].accuracy > 0.95 and result.models[2].accuracy < result.models[0].accuracy
+    assert result.differences[0].low is None
+
+
+def test_an_interrupted_comparison_goes_on(few_digits: Path, tmp_path: Path) -> None:
+    steps = 0
+
+    def stop_signal() -> int | None:
+        nonlocal steps
+        steps += 1
+        return 2 if steps == 12 else None
+
+    with pytest.raises(Interrupted):
+        small(few_digits, tmp_path / "cut", stop_signal=stop_signal)
+    assert (
+        (small(few_digits, tmp_path / "cut").rows()[1]["accuracy"])
+        == (small(few_digits, tmp_path / "whole").rows()[1]["accuracy"])
+    )
+
+
+def test_a_run_by_another_recipe_is_not_taken_for_this_one(few_digits: Path, tmp_path: Path) -> None:
+    small(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
+    shutil.move(run, tmp_path / "softmax_epochs=2-0")
+    with pytest.raises(UsageError, match="another recipe"):
+        small(few_digits, tmp_path, "softmax:epochs=2", seeds=1)
+
+
+def test_progress_comes_from_within_a_run(few_digits: Path, tmp_path: Path) -> None:
+    events: list[object] = []
+    small(few_digits, tmp_path, "softmax:epochs=1", seeds=1, on_event=events.append)
+    assert any(isinstance(event, StepDone) for event in events)
+    with pytest.raises(UsageError, match="--seeds"):
+        small(few_digits, tmp_path, seeds=0)
+
+
+def test_a_difference_is_chance_unless_images_and_seeds_agree() -> None:
+    def difference(low: float | None, p: float) -> comparing.Difference:
+        return comparing.Difference("other", 0.01, low, None if low is None else 0.02, p)
+
+    assert difference(-0.001, 0.01).is_chance and difference(0.001, 0.2).is_chance
+    assert not difference(0.001, 0.01).is_chance and not difference(None, 0.01).is_chance
