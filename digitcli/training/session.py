@@ -35,6 +35,7 @@ from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 
+DRAWN_FOR_A_BATCH = 0.02
 StopSignal = Callable[[], int | None]
 MAY_CHANGE = (
     "data",
@@ -148,7 +149,10 @@ def prepare(
     if device.type == "mps" and not agrees_with_cpu(network, device, task):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
-    material = _material(config, recipe, task, device, WORKERS if folder else 0, processes)
+    shown = recipe
+    if folder is None and processes.size == 1:  # a dry run: one batch
+        shown = change(recipe, drawn=min(recipe.drawn, DRAWN_FOR_A_BATCH))
+    material = _material(config, shown, task, device, WORKERS if folder else 0, processes)
     if material.batch_size % processes.size:
         cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
         raise UsageError(cause, f"Take a --batch-size that is a multiple of {processes.size}.")

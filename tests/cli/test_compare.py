@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
@@ -26,11 +24,6 @@ def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Pa
     record = json.loads(again.stdout)
     assert [model["label"] for model in record["models"]] == list(TWO)
     assert record["best"] in TWO and record["images"] > 0 and isinstance(record["missed"], list)
-
-    listed = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(listed.stdout)))
-    assert [row["label"] for row in rows] == list(TWO) and {row["runs"] for row in rows} == {"2"}
-    assert float(rows[0]["accuracy"]) == record["models"][0]["accuracy"]
 
 
 MISTAKES = {

@@ -130,7 +130,10 @@ def test_training_leaves_the_callers_random_numbers_alone(few_digits: Path, tmp_
 
 @pytest.mark.parametrize(
     ("arch", "stops"),
-    [*(("cnn", stops) for stops in [(1,), (7, 8), (6,), (18,)]), ("resnet", (7, 8)), ("sigmoid_mlp", (7, 8))],
+    [
+        *(("mlp", stops) for stops in [(1,), (6,), (18,)]),
+        *((arch, (7, 8)) for arch in ("cnn", "resnet", "sigmoid_mlp")),
+    ],
     ids=str,
 )
 def test_interrupted_and_resumed_ends_with_the_weights_of_an_undisturbed_run(
