@@ -16,7 +16,7 @@ from digitcli.training.events import Event, StepDone
 if TYPE_CHECKING:
     from digitcli.experiments.comparing import ComparedModel, Comparison, Difference, RunJudged
 
-MISSED = 20  # images are named
+MISSED, NEAR = 20, 3  # images and models are named
 
 
 class ComparingView:
@@ -45,7 +45,7 @@ class ComparingView:
         self.done, self.total = event.done, event.total
         seed = "" if event.run.seed is None else f"  seed {event.run.seed}"
         took = event.run.train_seconds
-        how = "" if took is None else f"  trained in {console.duration(took)}" + ", before" * event.kept
+        how = "" if took is None else f"  trained in {_seconds(took)}" + ", before" * event.kept
         line = f"{event.done}/{event.total}  {event.label}{seed}  {console.percent(event.run.accuracy)}{how}"
         console.err.print(escape(console.printable(line)), soft_wrap=True)
         self.bar.show(event.done, event.total)
@@ -57,8 +57,9 @@ def draw_comparison(result: Comparison) -> Group:
     if result.winner is not None:
         parts.append(f"[bold]{escape(result.winner)}[/] is ahead of the others by more than chance.")
     elif len(result.models) > 1:
-        near = [escape(each.other) for each in result.differences if each.is_chance]
-        parts.append(f"No winner: that {escape(result.best)} is ahead of {', '.join(near)} may be chance.")
+        near = [each.other for each in result.differences if each.is_chance]
+        named = ", ".join(near[:NEAR]) + f" and {len(near) - NEAR} more" * (len(near) > NEAR)
+        parts.append(f"No winner: that {escape(result.best)} is ahead of {escape(named)} may be chance.")
     images = [f"{index} ({result.labels[index]})" for index in result.missed[:MISSED]]
     more = f" and {len(result.missed) - MISSED} more" if len(result.missed) > MISSED else ""
     said = ": " + ", ".join(images) + more if images else ""
@@ -98,7 +99,11 @@ def _cells(model: ComparedModel, behind: Difference | None) -> list[str]:
         "" if model.deviation is None else f"{100 * model.deviation:.2f}",
         f"{100 * model.low:.2f} to {100 * model.high:.2f}",
         str(len(model.runs)),
-        "" if model.train_seconds is None else console.duration(model.train_seconds),
+        "" if model.train_seconds is None else _seconds(model.train_seconds),
         "" if behind is None else f"{100 * behind.difference:.2f}",
         "" if behind is None else f"{behind.p:.2g}",
     ]
+
+
+def _seconds(seconds: float) -> str:
+    return console.duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"
