@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from digitcli.errors import UsageError, did_you_mean
 
-Loss = Literal["cross_entropy", "squared_error", "ctc"]
+Loss = Literal["cross_entropy", "squared_error", "margin", "ctc"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 Dtype = Literal["auto", "float32", "bfloat16"]

@@ -32,6 +32,25 @@ def fast() -> nn.Module:
     )
 
 
+def lenet1() -> nn.Module:
+    """LeNet-1: two convolutions of few maps, each averaged down, and one linear layer.
+
+    LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990. Here every map of the
+    second convolution sees all four maps before it, and averaging has no weights of its own.
+    """
+    return nn.Sequential(
+        Normalise(),
+        nn.Conv2d(1, 4, 5),  # N, 4, 24, 24
+        nn.Tanh(),
+        nn.AvgPool2d(2),  # N, 4, 12, 12
+        nn.Conv2d(4, 12, 5),  # N, 12, 8, 8
+        nn.Tanh(),
+        nn.AvgPool2d(2),  # N, 12, 4, 4
+        nn.Flatten(),
+        nn.Linear(4 * 4 * 12, CLASSES),
+    )
+
+
 def lenet5() -> nn.Module:
     """LeNet-5: three convolutions, two of them averaged down, and two fully connected layers.
 
@@ -76,3 +95,51 @@ def cnn(dropout: float) -> nn.Module:
         nn.Dropout(dropout),
         nn.Linear(1024, CLASSES),
     )
+
+
+def allconv(dropout: float, width: int = 32) -> nn.Module:
+    """All-convolutional network: strides in place of pooling, and a mean in place of hidden layers.
+
+    Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for simplicity: the all convolutional net", 2015.
+    What differs here: batch normalisation, and fewer maps.
+    """
+    return nn.Sequential(
+        Normalise(),
+        *_convolution(1, width),  # N, width, 28, 28
+        *_convolution(width, width),
+        *_convolution(width, width, stride=2),  # N, width, 14, 14
+        nn.Dropout(dropout),
+        *_convolution(width, 2 * width),
+        *_convolution(2 * width, 2 * width),
+        *_convolution(2 * width, 2 * width, stride=2),  # N, 2 width, 7, 7
+        nn.Dropout(dropout),
+        *_convolution(2 * width, 2 * width),
+        *_convolution(2 * width, 2 * width, kernel_px=1),
+        nn.Conv2d(2 * width, CLASSES, 1),  # N, 10, 7, 7
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def vgg(dropout: float, width: int = 32) -> nn.Module:
+    """Pairs of 3x3 convolutions between poolings, twice as many maps each time.
+
+    Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015. What
+    differs here: batch normalisation, and a mean over places in place of two hidden layers.
+    """
+    layers: list[nn.Module] = [Normalise()]
+    channels = 1
+    for stage in range(3):
+        wider = width * 2**stage
+        layers += [*_convolution(channels, wider), *_convolution(wider, wider)]
+        layers += [nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(dropout)]  # 14x14, 7x7, 4x4
+        channels = wider
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
+
+
+def _convolution(channels_in: int, channels: int, stride: int = 1, kernel_px: int = 3) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels_in, channels, kernel_px, stride, padding=kernel_px // 2, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    ]

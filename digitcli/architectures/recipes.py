@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from digitcli.config import Recipe
+
+# What several share.
+CONVOLUTIONS = Recipe(lr=4e-3, weight_decay=0.05, augment=True, ema=0.999, dtype="auto")
+TOKENS = Recipe(
+    epochs=12, lr=2e-3, weight_decay=0.05, warmup=0.2, augment=True, ema=0.999, clip=1.0, dtype="auto"
+)
 
 RECIPES = {
     "softmax": Recipe(epochs=20, lr=1e-3),
@@ -28,9 +36,22 @@ RECIPES = {
         augment=True,
         dtype="bfloat16",
     ),
+    "lenet1": Recipe(epochs=15, lr=5e-3, augment=True, ema=0.999),
     "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999),
     "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999, dtype="auto"),
-    "resnet": Recipe(epochs=16, lr=4e-3, weight_decay=0.05, augment=True, ema=0.999, dtype="auto"),
+    "resnet": replace(CONVOLUTIONS, epochs=16),
+    "allconv": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
+    "vgg": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
+    "resnet14": replace(CONVOLUTIONS, epochs=12),
+    "wide_resnet": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
+    "squeeze_excite": replace(CONVOLUTIONS, epochs=12),
+    "mobilenet": replace(CONVOLUTIONS, epochs=12),
+    "convmixer": replace(CONVOLUTIONS, epochs=8),
+    "vit": replace(TOKENS, dropout=0.1),
+    "mixer": replace(TOKENS, dropout=0.1),
+    "lstm": Recipe(epochs=12, lr=3e-3, weight_decay=0.01, dropout=0.2, augment=True, ema=0.999, clip=1.0),
+    "capsnet": Recipe(epochs=8, lr=2e-3, loss="margin", augment=True, ema=0.999),
+    "hog": Recipe(epochs=20, lr=3e-3, augment=True),
     "reader": Recipe(
         epochs=40,
         batch_size=32,

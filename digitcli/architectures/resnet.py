@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from digitcli.architectures.layers import Normalise
 
 CLASSES = 10
+REDUCTION = 8  # of the maps, in the middle of a gate
+
+Block = Callable[[int, int, int], nn.Module]  # from maps in, maps out and a stride
 
 
 def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
@@ -15,6 +20,37 @@ def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
     He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016. Sized for 28x28: a 5x5 stem
     of stride 2 in place of the 7x7 one and its pooling.
     """
+    return _three_stages(width, blocks, ResidualBlock)
+
+
+def resnet14(width: int = 32) -> nn.Module:
+    """`resnet` with two blocks a stage: fourteen layers instead of eight (He et al., 2016)."""
+    return _three_stages(width, 2, ResidualBlock)
+
+
+def squeeze_excite(width: int = 32, blocks: int = 1) -> nn.Module:
+    """`resnet` whose blocks weigh each of their maps by what the means of all of them say.
+
+    Hu, Shen & Sun, "Squeeze-and-excitation networks", 2018.
+    """
+    return _three_stages(
+        width,
+        blocks,
+        lambda channels_in, channels, stride: ResidualBlock(channels_in, channels, stride, True),
+    )
+
+
+def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
+    """Few, wide residual blocks that normalise before they convolve, with dropout between convolutions.
+
+    Zagoruyko & Komodakis, "Wide residual networks", 2016.
+    """
+    return _three_stages(
+        width, blocks, lambda channels_in, channels, stride: WideBlock(channels_in, channels, stride, dropout)
+    )
+
+
+def _three_stages(width: int, blocks: int, block: Block) -> nn.Module:
     layers: list[nn.Module] = [
         Normalise(),
         nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False),  # N, width, 14, 14
@@ -23,16 +59,16 @@ def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
     ]
     for stage in range(3):
         channels = width * 2**stage
-        for block in range(blocks):
-            first = stage > 0 and block == 0
-            layers.append(ResidualBlock(channels // 2 if first else channels, channels, 2 if first else 1))
+        for number in range(blocks):
+            first = stage > 0 and number == 0
+            layers.append(block(channels // 2 if first else channels, channels, 2 if first else 1))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, CLASSES))
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, gated: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
@@ -40,6 +76,7 @@ class ResidualBlock(nn.Module):
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
+            *([Gate(channels)] if gated else []),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or channels_in != channels:
@@ -50,4 +87,45 @@ class ResidualBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         output: Tensor = self.activation(self.body(images) + self.shortcut(images))
+        return output
+
+
+class Gate(nn.Module):
+    """Maps (N, C, H, W), each weighed from 0 to 1 by what the means of all maps say."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weights = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, channels // REDUCTION, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels // REDUCTION, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
+        weighed: Tensor = maps * self.weights(maps)
+        return weighed
+
+
+class WideBlock(nn.Module):
+    """Normalised and activated, then convolved, twice; the sum with the shortcut is left as it is."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.before = nn.Sequential(nn.BatchNorm2d(channels_in), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        )
+        same = stride == 1 and channels_in == channels
+        self.shortcut = None if same else nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        ready = self.before(images)
+        kept = images if self.shortcut is None else self.shortcut(ready)
+        output: Tensor = kept + self.body(ready)
         return output

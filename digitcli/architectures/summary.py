@@ -38,7 +38,10 @@ def summarise(network: nn.Module, task: str = "digit") -> Summary:
 
     def note(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+            first = (
+                output[0] if isinstance(output, tuple) else output
+            )  # recurrent layers also give their state
+            shape = tuple(first.shape[1:]) if isinstance(first, Tensor) else ()
             calls.append((name, layer, shape))
 
         return hook
@@ -55,11 +58,26 @@ def summarise(network: nn.Module, task: str = "digit") -> Summary:
         for handle in handles:
             handle.remove()
     macs = {path: sum(counts.values()) // 2 for path, counts in counter.get_flop_counts().items()}
+    recurrent = {name: _recurrent_macs(layer, shape) for name, layer, shape in calls}
     layers = tuple(
-        Layer(name, type(layer).__name__, shape, _count(layer), macs.get(f"_Whole.network.{name}", 0))
+        Layer(
+            name,
+            type(layer).__name__,
+            shape,
+            _count(layer),
+            macs.get(f"_Whole.network.{name}", 0) + recurrent[name],
+        )
         for name, layer, shape in calls
     )
-    return Summary(layers, _count(network), macs.get("Global", 0))
+    return Summary(layers, _count(network), macs.get("Global", 0) + sum(recurrent.values()))
+
+
+def _recurrent_macs(layer: nn.Module, shape: tuple[int, ...]) -> int:
+    """PyTorch counts none: every weight is used once a step of the sequence (T, features)."""
+    if not isinstance(layer, nn.RNNBase):
+        return 0
+    weights = [parameter for name, parameter in layer.named_parameters() if name.startswith("weight")]
+    return shape[0] * sum(weight.numel() for weight in weights)
 
 
 class _Whole(nn.Module):

@@ -14,12 +14,10 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.config import TrainConfig
 from digitcli.devices import check_device_name
 from digitcli.errors import UsageError
-from digitcli.experiments.contenders import contenders
+from digitcli.experiments.contenders import OUT, SEEDS, contenders
 
 if TYPE_CHECKING:
     from digitcli.experiments.comparing import Comparison
-
-SEEDS, OUT = 5, Path("runs") / "compare"
 
 Specs = Annotated[
     list[str],
@@ -63,9 +61,11 @@ def compare(
     """
     data, device = data or TrainConfig.data, device or TrainConfig.device
     check_device_name(device)
-    contenders(specs, data, device)  # find every mistake before anything heavy is loaded
+    seeds = seeds or SEEDS
+    entered = contenders(specs, data, device)  # finds every mistake before anything heavy is loaded
     _check_data(data)
-    result = _run(specs, seeds or SEEDS, data, device, out or OUT)
+    total = sum(seeds if one.config else 1 for one in entered)
+    result = _run(specs, seeds, data, device, out or OUT, total)
     if format == "json":
         console.show_json(result.record())
     elif format == "csv":
@@ -85,12 +85,12 @@ def _check_data(data: str) -> None:
         raise UsageError(f"{data} holds lines.", "Give single digits.")
 
 
-def _run(specs: list[str], seeds: int, data: str, device: str, out: Path) -> Comparison:
+def _run(specs: list[str], seeds: int, data: str, device: str, out: Path, total: int) -> Comparison:
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.comparison_view import ComparingView
         from digitcli.experiments.comparing import compare
 
-    with ComparingView() as view, stop_on_signals() as stop_signal:
+    with ComparingView(total) as view, stop_on_signals() as stop_signal:
         return compare(
             specs, seeds=seeds, data=data, device=device, out=out,
             on_compared=view.judged, on_event=view, stop_signal=stop_signal,

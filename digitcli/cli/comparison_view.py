@@ -22,9 +22,9 @@ MISSED, NEAR = 20, 3  # images and models are named
 class ComparingView:
     """A bar over all runs, and a line for each that is judged."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int) -> None:
         self.bar = CountingBar("runs")
-        self.done, self.total = 0, 0
+        self.done, self.total = 0, total
 
     def __enter__(self) -> ComparingView:
         self.bar.__enter__()
@@ -37,12 +37,12 @@ class ComparingView:
 
     def __call__(self, event: Event) -> None:
         """What a run that is being trained reports."""
-        if isinstance(event, StepDone) and self.total:
+        if isinstance(event, StepDone):
             self.bar.show(self.done + event.progress, self.total)
 
     def judged(self, event: RunJudged) -> None:
         """A line for a run that is finished."""
-        self.done, self.total = event.done, event.total
+        self.done = event.done
         seed = "" if event.run.seed is None else f"  seed {event.run.seed}"
         took = event.run.train_seconds
         how = "" if took is None else f"  trained in {_seconds(took)}" + ", before" * event.kept

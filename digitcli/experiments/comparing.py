@@ -19,10 +19,10 @@ from digitcli.checkpoint import RESUME_FILE, read_header
 from digitcli.config import Recipe, TrainConfig
 from digitcli.data.digits import Digits, split
 from digitcli.data.sources import load_dataset
-from digitcli.errors import UsageError
+from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.significance import difference_interval, holm, mcnemar, mean_interval
-from digitcli.experiments.contenders import Contender, contenders
+from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders
 from digitcli.inference import load_classifier
 from digitcli.registry import recipe_of
 from digitcli.training import loop
@@ -129,10 +129,10 @@ OnCompared = Callable[[RunJudged], None]
 def compare(
     specs: Sequence[str],
     *,
-    seeds: int = 5,
+    seeds: int = SEEDS,
     data: str = TrainConfig.data,
     device: str = TrainConfig.device,
-    out: Path = Path("runs") / "compare",
+    out: Path = OUT,
     on_compared: OnCompared = lambda event: None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
@@ -151,7 +151,7 @@ def compare(
         raise UsageError(f"--seeds is {seeds}.", "Take at least 1.")
     entered = contenders(specs, data, device)
     test = split(load_dataset(data)).test
-    rounds = [[one for one in entered if number == 0 or one.config] for number in range(seeds)]
+    rounds = [[one for one in entered if seed == 0 or one.config] for seed in range(seeds)]
     runs: dict[str, list[ComparedRun]] = {one.label: [] for one in entered}
     right: dict[str, list[npt.NDArray[np.bool_]]] = {one.label: [] for one in entered}
     done, total = 0, sum(map(len, rounds))
@@ -162,6 +162,8 @@ def compare(
             right[one.label].append(answers)
             done += 1
             on_compared(RunJudged(one.label, run, kept, done, total))
+            if number := stop_signal():
+                raise Interrupted(number, "Stopped between two runs.", "The same command goes on.")
     models = tuple(_compared(one.label, tuple(runs[one.label]), len(test)) for one in entered)
     best = max(models, key=lambda model: model.accuracy)
     differences = _differences(best, models, right)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from digitcli.checkpoint import find_checkpoint, read_header
@@ -12,6 +13,7 @@ from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
 from digitcli.registry import architectures, find_architecture, recipe_of
 
+SEEDS, OUT = 5, Path("runs") / "compare"
 SHIPPED = "shipped/"  # before the name of a shipped model: alone it names the architecture
 OF_ALL = ("arch", "data", "device", "seed", "patience", "strokes")  # cannot differ among what is compared
 _WORDS = {"on": True, "true": True, "off": False, "false": False}

@@ -20,6 +20,18 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     return 0.5 * (logits.sigmoid() - targets).square().sum(dim=-1).mean()
 
 
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of the lengths of capsules, the sigmoid of the logits: above 0.9 for the digit that is there and below
+    0.1 for the others, which count half.
+
+    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017.
+    """
+    lengths = logits.float().sigmoid()
+    there = F.one_hot(labels, logits.shape[-1])
+    short, long = (0.9 - lengths).clamp(min=0).square(), (lengths - 0.1).clamp(min=0).square()
+    return (there * short + 0.5 * (1 - there) * long).sum(dim=-1).mean()
+
+
 def with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy with one more label, that of what is no digit: all digits are to be as likely then.
 
@@ -39,6 +51,8 @@ def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that a recipe names; label smoothing belongs to cross-entropy (Szegedy et al., 2016)."""
     if recipe.loss == "squared_error":
         return squared_error
+    if recipe.loss == "margin":
+        return margin
     if recipe.drawn:
         return with_no_digit(recipe.label_smoothing)
     return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)

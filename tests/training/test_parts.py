@@ -28,6 +28,13 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule: str) ->
     assert rates[100] == pytest.approx(0.0)
 
 
+def test_the_margin_loss_by_hand() -> None:
+    lengths = torch.tensor([[0.95, 0.05, 0.3], [0.5, 0.2, 0.0001]])
+    expected = (0.5 * 0.2**2 + 0.4**2 + 0.5 * 0.1**2) / 2
+    loss = loss_function(Recipe(loss="margin"))(lengths.logit(), torch.tensor([0, 0]))
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_what_is_no_digit_is_taught_to_be_any_of_them_alike() -> None:
     loss = loss_function(Recipe(drawn=1))
     logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,156 @@
+"""Networks of patches: the image is cut into tiles, which are then handled alike."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from digitcli.architectures.layers import Normalise, Residual
+
+SIDE_PX, CLASSES = 28, 10
+
+
+def convmixer(width: int = 64, depth: int = 8, patch_px: int = 2, kernel_px: int = 7) -> nn.Module:
+    """Depthwise convolutions mix places, 1x1 convolutions mix maps, at one resolution throughout.
+
+    Trockman & Kolter, "Patches are all you need?", 2022.
+    """
+    blocks = [
+        nn.Sequential(
+            Residual(_activated(nn.Conv2d(width, width, kernel_px, groups=width, padding="same"))),
+            _activated(nn.Conv2d(width, width, 1)),
+        )
+        for _ in range(depth)
+    ]
+    return nn.Sequential(
+        Normalise(),
+        _activated(nn.Conv2d(1, width, patch_px, stride=patch_px)),  # N, width, 14, 14
+        *blocks,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, CLASSES),
+    )
+
+
+def vit(dropout: float, width: int = 64, depth: int = 6, heads: int = 4, patch_px: int = 4) -> nn.Module:
+    """Vision transformer: patches attend to one another.
+
+    Dosovitskiy et al., "An image is worth 16x16 words", 2021. What differs here: the mean over all patches is
+    classified, in place of a token of its own (Beyer, Zhai & Kolesnikov, "Better plain ViT baselines for
+    ImageNet-1k", 2022).
+    """
+    blocks = [
+        nn.Sequential(
+            Residual(nn.Sequential(nn.LayerNorm(width), Attention(width, heads), nn.Dropout(dropout))),
+            Residual(nn.Sequential(nn.LayerNorm(width), _perceptron(width, 2 * width, dropout))),
+        )
+        for _ in range(depth)
+    ]
+    return nn.Sequential(
+        Normalise(),
+        Patches(width, patch_px),  # N, P, width
+        Places((SIDE_PX // patch_px) ** 2, width),
+        *blocks,
+        nn.LayerNorm(width),
+        Mean(),
+        nn.Linear(width, CLASSES),
+    )
+
+
+def mixer(dropout: float, width: int = 64, depth: int = 6, patch_px: int = 4) -> nn.Module:
+    """MLP-Mixer: one perceptron mixes the patches, another the features of each, in turn.
+
+    Tolstikhin et al., "MLP-Mixer: an all-MLP architecture for vision", 2021.
+    """
+    patches = (SIDE_PX // patch_px) ** 2
+    blocks = [
+        nn.Sequential(
+            Residual(nn.Sequential(nn.LayerNorm(width), Across(_perceptron(patches, 2 * patches, dropout)))),
+            Residual(nn.Sequential(nn.LayerNorm(width), _perceptron(width, 4 * width, dropout))),
+        )
+        for _ in range(depth)
+    ]
+    return nn.Sequential(
+        Normalise(),
+        Patches(width, patch_px),  # N, P, width
+        *blocks,
+        nn.LayerNorm(width),
+        Mean(),
+        nn.Linear(width, CLASSES),
+    )
+
+
+class Patches(nn.Module):
+    """Images (N, 1, H, W) to the features (N, P, width) of their patches, row by row."""
+
+    def __init__(self, width: int, side_px: int) -> None:
+        super().__init__()
+        self.embedding = nn.Conv2d(1, width, side_px, stride=side_px)
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        features: Tensor = self.embedding(images)
+        return features.flatten(2).transpose(1, 2)
+
+
+class Places(nn.Module):
+    """Adds to each patch what is learnt of its place."""
+
+    def __init__(self, patches: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(0.02 * torch.randn(patches, width))
+
+    def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
+        return patches + self.embedding
+
+
+class Attention(nn.Module):
+    """Each patch of (N, P, width) becomes a mean of all, weighed by how well they answer what it asks.
+
+    Vaswani et al., "Attention is all you need", 2017: several heads, each on its own share of the features.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.asked = nn.Linear(width, 3 * width)  # queries, keys and values
+        self.mixed = nn.Linear(width, width)
+
+    def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
+        parts = self.asked(patches).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(*parts)  # N, heads, P, width / heads
+        mixed: Tensor = self.mixed(attended.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class Across(nn.Module):
+    """A body that works along the patches of (N, P, width), feature by feature."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
+        mixed: Tensor = self.body(patches.transpose(1, 2))
+        return mixed.transpose(1, 2)
+
+
+class Mean(nn.Module):
+    """Over the patches of (N, P, width)."""
+
+    def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
+        return patches.mean(dim=1)
+
+
+def _activated(convolution: nn.Conv2d) -> nn.Module:
+    return nn.Sequential(convolution, nn.GELU(), nn.BatchNorm2d(convolution.out_channels))
+
+
+def _perceptron(width: int, hidden: int, dropout: float) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(width, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, width),
+        nn.Dropout(dropout),
+    )
