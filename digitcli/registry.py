@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["digit", "line"]
+HOLD_NO_DIGITS = ("fashion-mnist", "kmnist")
 RECIPES = "digitcli.architectures.recipes:RECIPES"
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
@@ -184,6 +185,8 @@ def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:
         raise UsageError("Drawn characters are for architectures of digits.", "Leave --drawn out.")
     if config.strokes is not None and not lines:
         raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+    if recipe.drawn and config.data in HOLD_NO_DIGITS:
+        raise UsageError(f"{config.data} holds no digits, which are drawn.", "Leave --drawn out.")
     if config.fonts is not None and not recipe.drawn:
         raise UsageError("Fonts are to draw characters from.", "Give --drawn too, or leave --fonts out.")
 

@@ -75,6 +75,11 @@ def test_what_does_not_go_together_is_told(
         train(TrainConfig(arch=arch, fonts=fonts, recipe=recipe), out=tmp_path / "run")
 
 
+def test_what_holds_no_digits_gets_none_drawn(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no digits"):
+        train(TrainConfig(arch="softmax", data="kmnist", recipe={"drawn": 1}), out=tmp_path / "run")
+
+
 def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, few_digits: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder, message in (("empty", "There is no font"), ("none", "no file or folder")):
