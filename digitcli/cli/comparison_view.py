@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -19,26 +18,17 @@ if TYPE_CHECKING:
 MISSED, NEAR = 20, 3  # images and models are named
 
 
-class ComparingView:
+class ComparingView(CountingBar):
     """A bar over all runs, and a line for each that is judged."""
 
     def __init__(self, total: int) -> None:
-        self.bar = CountingBar("runs")
+        super().__init__("runs")
         self.done, self.total = 0, total
-
-    def __enter__(self) -> ComparingView:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
 
     def __call__(self, event: Event) -> None:
         """What a run that is being trained reports."""
         if isinstance(event, StepDone):
-            self.bar.show(self.done + event.progress, self.total)
+            self.show(self.done + event.progress, self.total)
 
     def judged(self, event: RunJudged) -> None:
         """A line for a run that is finished."""
@@ -48,7 +38,7 @@ class ComparingView:
         how = "" if took is None else f"  trained in {_seconds(took)}" + ", before" * event.kept
         line = f"{event.done}/{event.total}  {event.label}{seed}  {console.percent(event.run.accuracy)}{how}"
         console.err.print(escape(console.printable(line)), soft_wrap=True)
-        self.bar.show(event.done, event.total)
+        self.show(event.done, event.total)
 
 
 def draw_comparison(result: Comparison) -> Group:

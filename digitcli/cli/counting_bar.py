@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,7 +26,7 @@ class CountingBar:
         )
         self.task = self.bar.add_task("", total=None, visible=False)
 
-    def __enter__(self) -> CountingBar:
+    def __enter__(self) -> Self:
         self.bar.start()
         return self
 
