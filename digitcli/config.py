@@ -17,6 +17,8 @@ from digitcli.errors import UsageError, did_you_mean
 Loss = Literal["cross_entropy", "squared_error", "margin", "ctc"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
+Initialisation = Literal["own", "glorot", "he", "lecun", "orthogonal"]
+Normalisation = Literal["batch", "group", "layer", "instance", "none"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -25,12 +27,14 @@ class Recipe:
     """How an architecture is trained. What it does not say holds for all of them.
 
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
-    takes it to zero; `dropout` None means the architecture's own; `drawn` is how many
-    drawn characters there are for each training digit, half of them letters that are no digit (see
-    `synthesis/characters.py`); `ema` is the decay of the average of
-    the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0 for any; `momentum` is that
-    of SGD, `beta1` and `beta2` those of the others; `dtype` what the network computes in while its weights
-    stay float32, `auto` bfloat16 where that is measured to be faster.
+    takes it to zero; `dropout`, `stochastic_depth` and `normalisation` are None where the architecture has
+    none (`architectures/switches.py` says what they do); `augment` is whether the digits are changed at all,
+    `affine` to `mixup` how (`data/augmentation.py`): `elastic` in pixels, `erasing` a share of the digits,
+    `mixup` the parameter of a Beta distribution; `drawn` is how many drawn characters there are for each
+    training digit, half of them letters that are no digit (`synthesis/characters.py`); `ema` is the decay of
+    the average of the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0 for any;
+    `momentum` is that of SGD, `beta1` and `beta2` those of the others; `dtype` what the network computes in
+    while its weights stay float32, `auto` bfloat16 where that is measured to be faster.
     """
 
     epochs: int = 10
@@ -46,7 +50,15 @@ class Recipe:
     loss: Loss = "cross_entropy"
     label_smoothing: float = 0.0
     dropout: float | None = None
+    stochastic_depth: float | None = None
+    initialisation: Initialisation = "own"
+    normalisation: Normalisation | None = None
     augment: bool = False
+    affine: bool = True
+    stroke_width: bool = True
+    elastic: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
     drawn: float = 0.0
     ema: float = 0.0
     clip: float = 0.0
@@ -62,7 +74,8 @@ class Recipe:
         _check(self, "weight_decay", lambda value: value >= 0, "0 or more")
         _check(self, "warmup", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "label_smoothing", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
-        _check(self, "dropout", lambda value: value is None or 0 <= value < 1, "from 0 up to, but not, 1")
+        for name in ("dropout", "stochastic_depth"):
+            _check(self, name, lambda value: value is None or 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "drawn", lambda value: 0 <= value <= 10, "from 0 to 10")
         _check(self, "ema", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         _check(self, "clip", lambda value: value >= 0, "0 or more")
@@ -70,7 +83,14 @@ class Recipe:
         _check_choice(self, "optimizer", get_args(Optimizer))
         _check_choice(self, "schedule", get_args(Schedule))
         _check_choice(self, "loss", get_args(Loss))
-        _check_type(self, "augment", bool, "true or false")
+        _check_choice(self, "initialisation", get_args(Initialisation))
+        if self.normalisation is not None:
+            _check_choice(self, "normalisation", get_args(Normalisation))
+        for name in ("augment", "affine", "stroke_width"):
+            _check_type(self, name, bool, "true or false")
+        _check(self, "elastic", lambda value: 0 <= value <= 5, "from 0 to 5")
+        _check(self, "erasing", lambda value: 0 <= value <= 1, "from 0 to 1")
+        _check(self, "mixup", lambda value: 0 <= value <= 10, "from 0 to 10")
         for name in ("label_smoothing", "drawn"):
             if getattr(self, name) > 0 and self.loss != "cross_entropy":
                 raise UsageError(f"{spoken(name)} does not go with {self.loss}.", "Leave it out.")

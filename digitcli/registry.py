@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from digitcli.config import Recipe, TrainConfig, change
+from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.errors import ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 Task = Literal["digit", "line"]
 HOLD_NO_DIGITS = ("fashion-mnist", "kmnist")
 RECIPES = "digitcli.architectures.recipes:RECIPES"
+REPLACE_NORMALISATION = "digitcli.architectures.switches:replace_normalisation"
+NOT_IN_ALL = {
+    "dropout": "dropout",
+    "stochastic_depth": "residual branches to leave out",
+    "normalisation": "batch normalisation to replace",
+}
+WAYS_TO_AUGMENT = ("affine", "stroke_width", "elastic", "erasing", "mixup")
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",
@@ -144,12 +151,15 @@ def takes(name: str, argument: str) -> bool:
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
     """Build an architecture with fresh weights, e.g. `create_model("cnn", dropout=0.2)`.
 
+    `normalisation` goes with every architecture, see `architectures/switches.py`.
+
     Raises:
         UsageError: an unknown architecture, or an argument it does not take.
         ModelError: a plug-in cannot be imported.
     """
     builder = find_architecture(name).load()
     accepted = inspect.signature(builder).parameters
+    normalisation = None if "normalisation" in accepted else arguments.pop("normalisation", None)
     for argument in arguments:
         if argument not in accepted:
             raise UsageError(
@@ -158,20 +168,28 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
             )
     if "dropout" in accepted:
         arguments = {"dropout": recipe_of(name).dropout, **arguments}
-    return builder(**arguments)
+    network = builder(**arguments)
+    if normalisation is not None:
+        _loaded(REPLACE_NORMALISATION)(network, normalisation)
+    return network
 
 
 def recipe_of(name: str, /, **changes: Any) -> Recipe:
     """The whole recipe an architecture is trained by, with those changes. Ours load no torch.
 
     Raises:
-        UsageError: a value out of range, or dropout for an architecture that has none.
+        UsageError: a value out of range, or one for what the architecture does not have.
         ModelError: a plug-in cannot be imported.
     """
     recipe = _stored_recipe(find_architecture(name))
-    if recipe.dropout is None and changes.get("dropout") is not None:
-        raise UsageError(f"Architecture '{name}' has no dropout.", "Leave --dropout out.")
-    return change(recipe, **changes)
+    for setting, spoken_of in NOT_IN_ALL.items():
+        if getattr(recipe, setting) is None and changes.get(setting) is not None:
+            raise UsageError(f"Architecture '{name}' has no {spoken_of}.", f"Leave {spoken(setting)} out.")
+    resolved = change(recipe, **changes)
+    ways = [setting for setting in WAYS_TO_AUGMENT if changes.get(setting)]
+    if ways and not resolved.augment and "augment" not in changes:
+        raise UsageError(f"{spoken(ways[0])} is a part of augmentation.", "Give --augment too.")
+    return resolved
 
 
 def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 MNIST_MEAN, MNIST_DEVIATION = 0.1307, 0.3081
@@ -14,13 +15,28 @@ class Normalise(nn.Module):
         return (images - MNIST_MEAN) / MNIST_DEVIATION
 
 
+class DropPath(nn.Module):
+    """In training it makes all that is computed for some of the inputs zero, see `switches.drop_branches`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.probability = 0.0
+
+    def forward(self, computed: Tensor) -> Tensor:  # noqa: D102
+        if not self.training or self.probability == 0:
+            return computed
+        kept = torch.rand(len(computed), *(1,) * (computed.ndim - 1), device=computed.device)
+        return computed * ((kept >= self.probability) / (1 - self.probability)).to(computed.dtype)
+
+
 class Residual(nn.Module):
     """What a body computes is added to its input (He et al., 2016)."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
+        self.drop = DropPath()
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        output: Tensor = images + self.body(images)
+        output: Tensor = images + self.drop(self.body(images))
         return output

@@ -7,9 +7,20 @@ from dataclasses import replace
 from digitcli.config import Recipe
 
 # What several share.
-CONVOLUTIONS = Recipe(lr=4e-3, weight_decay=0.05, augment=True, ema=0.999, dtype="auto")
+CONVOLUTIONS = Recipe(
+    lr=4e-3, weight_decay=0.05, normalisation="batch", augment=True, ema=0.999, dtype="auto"
+)
+RESIDUAL = replace(CONVOLUTIONS, stochastic_depth=0.0)
 TOKENS = Recipe(
-    epochs=12, lr=2e-3, weight_decay=0.05, warmup=0.2, augment=True, ema=0.999, clip=1.0, dtype="auto"
+    epochs=12,
+    lr=2e-3,
+    weight_decay=0.05,
+    warmup=0.2,
+    stochastic_depth=0.0,
+    augment=True,
+    ema=0.999,
+    clip=1.0,
+    dtype="auto",
 )
 
 RECIPES = {
@@ -23,7 +34,9 @@ RECIPES = {
         warmup=0.0,
         loss="squared_error",
     ),
-    "mlp": Recipe(epochs=20, lr=2e-3, weight_decay=0.01, dropout=0.3, augment=True, ema=0.999),
+    "mlp": Recipe(
+        epochs=20, lr=2e-3, weight_decay=0.01, dropout=0.3, normalisation="batch", augment=True, ema=0.999
+    ),
     "fast": Recipe(
         epochs=1,
         batch_size=256,
@@ -33,20 +46,21 @@ RECIPES = {
         schedule="linear",
         warmup=0.2,
         label_smoothing=0.1,
+        normalisation="batch",
         augment=True,
         dtype="bfloat16",
     ),
     "lenet1": Recipe(epochs=15, lr=5e-3, augment=True, ema=0.999),
     "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999),
     "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999, dtype="auto"),
-    "resnet": replace(CONVOLUTIONS, epochs=16),
+    "resnet": replace(RESIDUAL, epochs=16),
     "allconv": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
     "vgg": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
-    "resnet14": replace(CONVOLUTIONS, epochs=12),
-    "wide_resnet": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
-    "squeeze_excite": replace(CONVOLUTIONS, epochs=12),
+    "resnet14": replace(RESIDUAL, epochs=12),
+    "wide_resnet": replace(RESIDUAL, epochs=8, dropout=0.1),
+    "squeeze_excite": replace(RESIDUAL, epochs=12),
     "mobilenet": replace(CONVOLUTIONS, epochs=12),
-    "convmixer": replace(CONVOLUTIONS, epochs=8),
+    "convmixer": replace(RESIDUAL, epochs=8),
     "vit": replace(TOKENS, dropout=0.1),
     "mixer": replace(TOKENS, dropout=0.1),
     "lstm": Recipe(epochs=12, lr=3e-3, weight_decay=0.01, dropout=0.2, augment=True, ema=0.999, clip=1.0),
@@ -61,6 +75,8 @@ RECIPES = {
         warmup=0.02,
         loss="ctc",
         dropout=0.1,
+        stochastic_depth=0.0,
+        normalisation="batch",
         ema=0.999,
         clip=2.0,
         dtype="bfloat16",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import DropPath, Normalise
 
 CLASSES = 10
 REDUCTION = 8  # of the maps, in the middle of a gate
@@ -83,10 +83,10 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(
                 nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
             )
-        self.activation = nn.ReLU()
+        self.activation, self.drop = nn.ReLU(), DropPath()
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        output: Tensor = self.activation(self.body(images) + self.shortcut(images))
+        output: Tensor = self.activation(self.drop(self.body(images)) + self.shortcut(images))
         return output
 
 
@@ -123,9 +123,10 @@ class WideBlock(nn.Module):
         )
         same = stride == 1 and channels_in == channels
         self.shortcut = None if same else nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+        self.drop = DropPath()
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         ready = self.before(images)
         kept = images if self.shortcut is None else self.shortcut(ready)
-        output: Tensor = kept + self.body(ready)
+        output: Tensor = kept + self.drop(self.body(ready))
         return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.training_view import TrainingView
 from digitcli.config import (
     Dtype,
+    Initialisation,
+    Normalisation,
     Optimizer,
     Schedule,
     TrainConfig,
@@ -80,13 +83,37 @@ Dropout = Annotated[float | None, Option(help="Share of units left out.", rich_h
 LabelSmoothing = Annotated[
     float | None, Option(help="Share of each label spread over all digits.", rich_help_panel=RECIPE)
 ]
+StochasticDepth = Annotated[
+    float | None, Option(help="Share of the last residual branch left out.", rich_help_panel=RECIPE)
+]
+InitialisationName = Annotated[Initialisation | None, Option(help="Of the weights.", rich_help_panel=RECIPE)]
+NormalisationName = Annotated[
+    Normalisation | None, Option(help="In place of batch normalisation.", rich_help_panel=RECIPE)
+]
 Augment = Annotated[
     bool | None,
     Option(
         "--augment/--no-augment",
-        help="Shift, turn, scale, shear and change stroke widths; never flip.",
+        help="Change the digits, in the ways that follow; never flip.",
         rich_help_panel=RECIPE,
     ),
+]
+Affine = Annotated[
+    bool | None,
+    Option("--affine/--no-affine", help="Shift, turn, scale and shear.", rich_help_panel=RECIPE),
+]
+StrokeWidth = Annotated[
+    bool | None,
+    Option("--stroke-width/--no-stroke-width", help="Change stroke widths.", rich_help_panel=RECIPE),
+]
+Elastic = Annotated[
+    float | None, Option(help="Bend strokes, by so many pixels (deviation).", rich_help_panel=RECIPE)
+]
+Erasing = Annotated[
+    float | None, Option(help="Share of digits with a rectangle erased.", rich_help_panel=RECIPE)
+]
+Mixup = Annotated[
+    float | None, Option(help="Blend pairs of digits, by weights from Beta(X, X).", rich_help_panel=RECIPE)
 ]
 Drawn = Annotated[
     float | None,
@@ -145,8 +172,16 @@ def train(
     optimizer: OptimizerName = None,
     weight_decay: WeightDecay = None,
     dropout: Dropout = None,
+    stochastic_depth: StochasticDepth = None,
+    initialisation: InitialisationName = None,
+    normalisation: NormalisationName = None,
     label_smoothing: LabelSmoothing = None,
     augment: Augment = None,
+    affine: Affine = None,
+    stroke_width: StrokeWidth = None,
+    elastic: Elastic = None,
+    erasing: Erasing = None,
+    mixup: Mixup = None,
     drawn: Drawn = None,
     ema: Ema = None,
     momentum: Momentum = None,
@@ -171,14 +206,7 @@ def train(
 
     Ctrl-C saves, and --resume goes on as if nothing had happened.
     """
-    given = dict(locals())
-    settings = read_settings(config) if config else {}
-    settings |= {
-        setting: str(value) if isinstance(value, Path) else value
-        for setting, value in given.items()
-        if setting not in OF_THE_RUN and value is not None
-    }
-    fields = configured(settings)
+    fields = configured(_settings(locals(), config))
     checked = _check(fields, out, name, resume, force, dry_run, print_config)
     if print_config:
         recipe = recipe_of(checked.arch, **checked.recipe)
@@ -188,6 +216,15 @@ def train(
     result = _run(checked, fields, out, name, resume, force, dry_run)
     if rank_and_size()[0] == 0:  # the first process of several speaks for all
         _show(result, checked.data, format)
+
+
+def _settings(given: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
+    """Those of the configuration file, and before them what was given on the command line."""
+    return (read_settings(config) if config else {}) | {
+        setting: str(value) if isinstance(value, Path) else value
+        for setting, value in given.items()
+        if setting not in OF_THE_RUN and value is not None
+    }
 
 
 def _show(result: TrainResult, data: str, format: console.Format) -> None:

@@ -108,10 +108,24 @@ def describe_recipe(recipe: Recipe) -> str:
         recipe.loss.replace("_", " ")
         + f" smoothed by {recipe.label_smoothing:g}" * (recipe.label_smoothing > 0),
         f"dropout {recipe.dropout:g}" if recipe.dropout else "",
-        "augmentation" * recipe.augment,
+        f"stochastic depth {recipe.stochastic_depth:g}" if recipe.stochastic_depth else "",
+        f"{recipe.initialisation} initialisation" * (recipe.initialisation != "own"),
+        f"{recipe.normalisation} normalisation" * (recipe.normalisation not in (None, "batch")),
+        _describe_augmentation(recipe) * recipe.augment,
         f"{recipe.drawn:g} drawn characters a digit" * (recipe.drawn > 0),
         f"EMA {recipe.ema:g}" * (recipe.ema > 0),
         f"gradients clipped at {recipe.clip:g}" * (recipe.clip > 0),
         recipe.dtype * (recipe.dtype != "float32"),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _describe_augmentation(recipe: Recipe) -> str:
+    ways = {
+        "affine": recipe.affine,
+        "stroke width": recipe.stroke_width,
+        f"elastic {recipe.elastic:g} px": recipe.elastic,
+        f"erasing {recipe.erasing:g}": recipe.erasing,
+        f"mixup {recipe.mixup:g}": recipe.mixup,
+    }
+    return f"augmentation ({', '.join(way for way, used in ways.items() if used)})"

@@ -1,7 +1,8 @@
-"""Random changes of shape that keep a digit what it is. Batched, on the device; never a flip.
+"""Random changes that keep a digit what it is. Batched, on the device; never a flip.
 
 Sources: Simard, Steinkraus & Platt, "Best practices for convolutional neural networks applied to visual
-document analysis", 2003 (affine distortions of MNIST).
+document analysis", 2003 (affine and elastic distortions of MNIST); Zhong et al., "Random erasing data
+augmentation", 2020; Zhang et al., "mixup: beyond empirical risk minimization", 2018.
 """
 
 from __future__ import annotations
@@ -18,23 +19,53 @@ SHEAR = 0.2
 SCALE = 0.12
 SHIFT = 2 / 14  # two of 28 pixels; the grid's unit is half the image
 STROKE_SHARE = 0.5  # of the images get a thicker or thinner stroke
+ELASTIC_PX = 4.0  # the deviation of the Gaussian that displacements are smoothed by, and their spacing
+SMALLEST_ERASED, LARGEST_ERASED = 0.1, 0.35  # of the height and width of the image
 
 
-def augment(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """Shift, rotate, scale and shear each image, and change the width of its strokes.
+def augment(
+    images: Tensor,
+    share: tuple[int, int] = (0, 1),
+    *,
+    affine: bool = True,
+    stroke_width: bool = True,
+    elastic: float = 0.0,
+    erasing: float = 0.0,
+) -> Tensor:
+    """Change the width of strokes; shift, rotate, scale, shear and bend each image; erase a part of some.
 
     Args:
         images: (N, 1, H, W), ink 1 on paper 0; drawn from torch's global random generator.
         share: (first, step): of a larger batch these are every so many-th image, from that one on. They
             change as they would within it.
+        affine: whether to shift, rotate, scale and shear.
+        stroke_width: whether to change the width of strokes.
+        elastic: how far the parts of an image move against each other, the deviation in pixels.
+        erasing: the share of the images of which a rectangle is erased.
     """
-    return affine(change_stroke_width(images, share), share)
+    if stroke_width:
+        images = change_stroke_width(images, share)
+    if affine or elastic:
+        images = warp(images, share, affine, elastic)
+    return erase(images, erasing, share) if erasing else images
 
 
-def affine(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """Each image (N, 1, H, W) under its own random rotation, shear, scale and shift."""
-    first, step = share
-    numbers = _uniform(6, len(images) * step, images.device)[:, first::step]
+def warp(
+    images: Tensor, share: tuple[int, int] = (0, 1), affine: bool = True, elastic: float = 0.0
+) -> Tensor:
+    """Each image (N, 1, H, W) under its own random affine map, its own elastic one, or both."""
+    (first, step), (height, width) = share, images.shape[-2:]
+    whole = len(images) * step
+    matrices = _affine_maps(whole, images.device) if affine else torch.eye(2, 3).expand(whole, 2, 3)
+    grid = _grid(matrices[first::step].to(images.device), height, width)
+    if elastic:
+        grid = grid + elastic * _displacements(whole, height, width, images.device)[first::step]
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _affine_maps(count: int, device: torch.device) -> Tensor:
+    """Random rotation, shear, scale and shift: (N, 2, 3)."""
+    numbers = _uniform(6, count, device)
     angle, shear, scale_x, scale_y, shift_x, shift_y = numbers
     angle, shear = angle * ROTATION, shear * SHEAR
     scale_x, scale_y = 1 + scale_x * SCALE, 1 + scale_y * SCALE
@@ -43,8 +74,51 @@ def affine(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
         [cosine * scale_x, (shear * cosine - sine) * scale_x, shift_x * SHIFT],
         [sine * scale_y, (shear * sine + cosine) * scale_y, shift_y * SHIFT],
     ]
-    matrices = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # N, 2, 3
-    return F.grid_sample(images, _grid(matrices, *images.shape[-2:]), align_corners=False)
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def _displacements(count: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Smooth random displacements of a deviation of one pixel, (N, H, W, 2), in units of the grid.
+
+    Noise at every fourth pixel under a Gaussian, in place of noise at each: smoothed, they look alike.
+    """
+    down, across = _bells(height, device), _bells(width, device)
+    noise = torch.randn(count, 2, down.shape[1], across.shape[1], device=device)
+    with torch.autocast(device.type, enabled=False):
+        fields = down @ noise @ across.T  # N, 2, H, W
+    return fields.permute(0, 2, 3, 1) * torch.tensor([2 / width, 2 / height], device=device)
+
+
+def _bells(size: int, device: torch.device) -> Tensor:
+    """(size, K): how much each pixel of a row takes from each of K numbers, its squares adding up to 1."""
+    centres = torch.arange(-1, size / ELASTIC_PX + 1, device=device) * ELASTIC_PX
+    pixels = torch.arange(size, device=device)[:, None]
+    bells = torch.exp(-(((pixels - centres) / ELASTIC_PX) ** 2) / 2)
+    return bells / bells.square().sum(dim=1, keepdim=True).sqrt()
+
+
+def erase(images: Tensor, probability: float, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """The images (N, 1, H, W), a random rectangle of some of them made paper."""
+    first, step = share
+    whole, (height, width) = len(images) * step, images.shape[-2:]
+    chance, *numbers = torch.rand(5, whole, device=images.device)[:, first::step]
+    inside = torch.ones(len(images), 1, height, width, dtype=torch.bool, device=images.device)
+    for axis, size in ((2, height), (3, width)):
+        centre, extent = (number[:, None] for number in numbers[2 * axis - 4 : 2 * axis - 2])
+        half = size * (SMALLEST_ERASED + (LARGEST_ERASED - SMALLEST_ERASED) * extent) / 2
+        places = torch.arange(size, device=images.device) + 0.5
+        near = (places - centre * size).abs() <= half  # N, size
+        inside &= near.view(len(images), 1, *((size, 1) if axis == 2 else (1, size)))
+    return images.masked_fill(inside & (chance < probability).view(-1, 1, 1, 1), 0.0)
+
+
+def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend each image (N, 1, H, W) with that half a batch further on, by one weight from Beta(alpha, alpha).
+
+    Gives them and the weight of the first of each pair. Of the labels take `labels.roll(len(labels) // 2)`.
+    """
+    weight = torch.distributions.Beta(alpha, alpha).sample().to(images.device)
+    return torch.lerp(images.roll(len(images) // 2, dims=0), images, weight), weight
 
 
 def _grid(matrices: Tensor, height: int, width: int) -> Tensor:

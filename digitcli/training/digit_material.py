@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from digitcli.config import Recipe, TrainConfig
-from digitcli.data.augmentation import augment
+from digitcli.data.augmentation import augment, mix
 from digitcli.data.digits import Dataset, joined, split
 from digitcli.devices import usable_cores
 from digitcli.evaluation.calibration import fit_temperature
@@ -69,12 +69,29 @@ class DigitMaterial:
         """The mean over a batch."""
         whole = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
         batch = self._processes.share(whole)
-        images = as_input(self._images[batch])  # B, 1, 28, 28
-        if self._recipe.augment:
-            images = augment(images, (self._processes.rank, self._processes.size))
+        images, labels = as_input(self._images[batch]), self._labels[batch]  # (B, 1, 28, 28), (B,)
+        images, weight = self._changed(images)
         if not self._processes.leads:  # the others' dropout is not that of the first
             seed_random(images.device, derive_seed(self._seed, epoch, step, self._processes.rank))
-        return loss_function(self._recipe)(network(images), self._labels[batch])
+        loss, logits = loss_function(self._recipe), network(images)
+        if weight is None:
+            return loss(logits, labels)
+        return weight * loss(logits, labels) + (1 - weight) * loss(logits, labels.roll(len(labels) // 2))
+
+    def _changed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The images augmented as the recipe says, and the weight of the first of each two that are mixed."""
+        recipe = self._recipe
+        if not recipe.augment:
+            return images, None
+        images = augment(
+            images,
+            (self._processes.rank, self._processes.size),
+            affine=recipe.affine,
+            stroke_width=recipe.stroke_width,
+            elastic=recipe.elastic,
+            erasing=recipe.erasing,
+        )
+        return mix(images, recipe.mixup) if recipe.mixup else (images, None)
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:

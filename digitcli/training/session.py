@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.switches import drop_branches, initialise
 from digitcli.checkpoint import MODEL_FILE, Header
 from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.digits import describe_failures
@@ -143,6 +144,8 @@ def prepare(
         raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
     torch.manual_seed(config.seed)
     network = create_model(config.arch, **built_with(recipe))
+    initialise(network, recipe.initialisation)
+    drop_branches(network, recipe.stochastic_depth or 0.0)
     if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
         cause = f"Architecture '{config.arch}' normalises over the batch."
         raise UsageError(cause, "Take --batch-size 2 or more.")
@@ -272,7 +275,10 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
 
 def built_with(recipe: Recipe) -> dict[str, Any]:
     """The arguments that a recipe gives to the architecture."""
-    return {} if recipe.dropout is None else {"dropout": recipe.dropout}
+    arguments: dict[str, Any] = {} if recipe.dropout is None else {"dropout": recipe.dropout}
+    if recipe.normalisation not in (None, "batch"):
+        arguments["normalisation"] = recipe.normalisation
+    return arguments
 
 
 def describe(material: Material) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from digitcli.data import augmentation
-from digitcli.data.augmentation import affine, augment, change_stroke_width
+from digitcli.data.augmentation import augment, change_stroke_width, erase, mix, warp
 from digitcli.data.mnist import load_mnist_test
 
 
@@ -39,7 +39,7 @@ def test_follows_from_the_seed(images: torch.Tensor) -> None:
 def test_without_any_change_nothing_moves(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ROTATION", "SHEAR", "SCALE", "SHIFT"):
         monkeypatch.setattr(augmentation, name, 0.0)
-    torch.testing.assert_close(affine(images), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(warp(images), images, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [2, 3])
@@ -57,7 +57,7 @@ def test_never_flips(images: torch.Tensor, axis: int) -> None:
 
 
 def test_ink_stays_in_the_frame(images: torch.Tensor) -> None:
-    kept = affine(images).sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))
+    kept = warp(images).sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))
     assert kept.median() == pytest.approx(1.0, abs=0.1)
     assert kept.min() > 0.6
 
@@ -86,3 +86,43 @@ def test_extremes_are_those_of_pooling(images: torch.Tensor) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_small_batches_work(images: torch.Tensor, count: int) -> None:
     assert augment(images[:count]).shape == (count, 1, 28, 28)
+
+
+def test_elastic_displacements_are_smooth_and_of_one_pixel() -> None:
+    torch.manual_seed(0)
+    pixels = augmentation._displacements(200, 28, 28, torch.device("cpu")) * 14
+    torch.testing.assert_close(pixels.std(dim=0), torch.ones(28, 28, 2), rtol=0, atol=0.25)
+    assert (pixels[:, 1:] - pixels[:, :-1]).std() < 0.3
+
+
+def test_elastic_bends_without_moving_the_whole(images: torch.Tensor) -> None:
+    bent = warp(images, affine=False, elastic=1.0)
+    assert not torch.allclose(bent, images, atol=0.1)
+    kept = bent.sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))
+    assert kept.mean() == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_of_that_share_a_rectangle_is_erased(share: float) -> None:
+    torch.manual_seed(0)
+    ink = torch.ones(400, 1, 28, 28)
+    erased = 1 - erase(ink, share)[:, 0]
+    assert (erased.amax(dim=(1, 2)) > 0).float().mean() == pytest.approx(share, abs=0.08)
+    rows, columns = erased.amax(dim=2), erased.amax(dim=1)
+    assert torch.equal(erased, rows[:, :, None] * columns[:, None, :])
+    assert erased.mean(dim=(1, 2)).max() <= 0.36**2
+
+
+def test_pairs_are_blended_by_one_weight(images: torch.Tensor) -> None:
+    mixed, weight = mix(images, 1.0)
+    assert 0 < weight < 1
+    torch.testing.assert_close(mixed[3], weight * images[3] + (1 - weight) * images[53])
+    torch.testing.assert_close(mixed[53], weight * images[53] + (1 - weight) * images[3])
+
+
+def test_each_way_can_be_left_out(images: torch.Tensor) -> None:
+    assert torch.equal(augment(images, affine=False, stroke_width=False), images)
+    torch.manual_seed(1)
+    alone = augment(images, affine=False)
+    torch.manual_seed(1)
+    assert torch.equal(alone, change_stroke_width(images))

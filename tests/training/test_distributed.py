@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from digitcli.checkpoint import read_checkpoint
-from digitcli.data.augmentation import augment
+from digitcli.data.augmentation import augment, mix
 from digitcli.devices import rank_and_size
 from digitcli.training.distributed import ALONE, joined
 from tests.conftest import Run
@@ -90,10 +90,21 @@ def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Pa
 def test_shares_are_augmented_as_in_the_whole_batch(size: int) -> None:
     images = torch.rand(24, 1, 28, 28)
     torch.manual_seed(5)
-    whole = augment(images)
+    whole = augment(images, elastic=1.0, erasing=0.5)
     for rank in range(size):
         torch.manual_seed(5)
-        torch.testing.assert_close(augment(images[rank::size], (rank, size)), whole[rank::size])
+        share = augment(images[rank::size], (rank, size), elastic=1.0, erasing=0.5)
+        torch.testing.assert_close(share, whole[rank::size])
+
+
+def test_shares_of_even_size_are_mixed_as_in_the_whole_batch() -> None:
+    images = torch.rand(24, 1, 28, 28)
+    torch.manual_seed(5)
+    whole, weight = mix(images, 0.4)
+    torch.manual_seed(5)
+    share, same_weight = mix(images[1::3], 0.4)
+    assert weight == same_weight
+    torch.testing.assert_close(share, whole[1::3])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""What a recipe changes in a network however it is built: normalisation, initialisation, stochastic depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from digitcli.architectures.layers import DropPath
+from digitcli.config import Initialisation, Normalisation
+from digitcli.errors import UsageError
+
+GROUP_CHANNELS = 8  # normalised together, at most
+
+INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "glorot": nn.init.xavier_normal_,
+    "he": lambda weights: nn.init.kaiming_normal_(weights, nonlinearity="relu"),
+    "lecun": lambda weights: nn.init.kaiming_normal_(weights, nonlinearity="linear"),
+    "orthogonal": nn.init.orthogonal_,
+}
+
+
+class ScaleAndShift(nn.Module):
+    """What is left of a normalisation where nothing is normalised: a weight and a bias for each map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
+        shape = (-1, *(1,) * (maps.ndim - 2))
+        return maps * self.weight.view(shape) + self.bias.view(shape)
+
+
+def replace_normalisation(network: nn.Module, kind: Normalisation) -> None:
+    """Put another normalisation in place of each batch normalisation of a network.
+
+    Ba, Kiros & Hinton, "Layer normalization", 2016; Ulyanov, Vedaldi & Lempitsky, "Instance normalization:
+    the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018, here in groups
+    of eight maps.
+
+    Raises:
+        UsageError: it normalises vectors, whose instances are single numbers.
+    """
+    if kind == "batch":
+        return
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                setattr(parent, name, _other_normalisation(layer, kind))
+
+
+def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisation) -> nn.Module:
+    channels = layer.num_features
+    if kind == "none":
+        return ScaleAndShift(channels)
+    if kind == "instance":
+        if isinstance(layer, nn.BatchNorm1d):
+            raise UsageError("Instances of vectors cannot be normalised.", "Take group or layer.")
+        return nn.GroupNorm(channels, channels)
+    of_eight = [groups for groups in range(1, channels + 1) if channels % groups == 0]
+    most = max(1, channels // GROUP_CHANNELS)
+    return nn.GroupNorm(1 if kind == "layer" else max(n for n in of_eight if n <= most), channels)
+
+
+def initialise(network: nn.Module, kind: Initialisation) -> None:
+    """Draw the weights of all convolutions and linear layers anew; `own` leaves the architecture's.
+
+    Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; He et
+    al., "Delving deep into rectifiers", 2015; LeCun et al., "Efficient backprop", 1998; Saxe, McClelland &
+    Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear networks", 2014.
+    """
+    if kind == "own":
+        return
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            INITIALISERS[kind](layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def drop_branches(network: nn.Module, probability: float) -> None:
+    """Leave out the branches of residual blocks in training, the last with that probability, others less.
+
+    Huang et al., "Deep networks with stochastic depth", 2016.
+    """
+    drops = [layer for layer in network.modules() if isinstance(layer, DropPath)]
+    for number, layer in enumerate(drops, start=1):
+        layer.probability = probability * number / len(drops)

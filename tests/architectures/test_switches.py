@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from digitcli.architectures.layers import DropPath
+from digitcli.architectures.switches import drop_branches, initialise
+from digitcli.config import Initialisation, Normalisation
+from digitcli.errors import UsageError
+from digitcli.registry import architectures, create_model, recipe_of
+
+IMAGES = torch.rand(4, 1, 28, 28)
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_recipes_say_what_there_is_to_switch(name: str) -> None:
+    layers = list(create_model(name).modules())
+    normalised = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
+    branched = any(isinstance(layer, DropPath) for layer in layers)
+    assert (recipe_of(name).normalisation is not None) == normalised
+    assert (recipe_of(name).stochastic_depth is not None) == branched
+
+
+@pytest.mark.parametrize("kind", ["group", "layer", "instance", "none"])
+def test_normalisation_is_replaced(kind: Normalisation) -> None:
+    network = create_model("resnet", normalisation=kind)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    assert network(IMAGES).shape == (4, 10)
+    assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # nothing is counted up
+
+
+def test_groups_hold_eight_maps_and_layers_all() -> None:
+    def groups(kind: Normalisation) -> list[int]:
+        layers = create_model("resnet", normalisation=kind).modules()
+        return [layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)]
+
+    assert groups("group")[:1] == [4]
+    assert set(groups("layer")) == {1}
+    assert groups("instance")[:1] == [32]
+
+
+def test_vectors_have_no_instances() -> None:
+    with pytest.raises(UsageError, match="vectors"):
+        create_model("mlp", normalisation="instance")
+
+
+@pytest.mark.parametrize("kind", ["glorot", "he", "lecun", "orthogonal"])
+def test_initialisation_has_the_scale_of_its_paper(kind: Initialisation) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(400, 100)
+    initialise(layer, kind)
+    variance = {"glorot": 2 / 500, "he": 2 / 400, "lecun": 1 / 400, "orthogonal": 1 / 400}[kind]
+    assert layer.weight.var().item() == pytest.approx(variance, rel=0.05)
+    assert (layer.bias == 0).all()
+
+
+def test_the_architectures_own_initialisation_stays() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 10)
+    before = layer.weight.clone()
+    initialise(layer, "own")
+    assert torch.equal(layer.weight, before)
+
+
+def test_later_branches_are_dropped_more_often() -> None:
+    network = create_model("resnet14")
+    drop_branches(network, 0.3)
+    probabilities = [layer.probability for layer in network.modules() if isinstance(layer, DropPath)]
+    assert probabilities[-1] == 0.3
+    assert all(earlier < later for earlier, later in pairwise(probabilities))
+
+
+def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
+    torch.manual_seed(0)
+    drop = DropPath()
+    drop.probability = 0.25
+    computed = torch.ones(4000, 3)
+    dropped = drop(computed)
+    assert sorted(set(dropped[:, 0].tolist())) == [0.0, pytest.approx(4 / 3)]
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert drop.eval()(computed) is computed
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("cnn", {"stochastic_depth": 0.1}, "no residual branches"),
+        ("lenet5", {"normalisation": "group"}, "no batch normalisation"),
+        ("softmax", {"elastic": 1.0}, "--augment"),
+    ],
+)
+def test_what_an_architecture_lacks_is_refused(name: str, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe_of(name, **changes)
+    assert said in f"{caught.value.cause} {caught.value.remedy}"
