@@ -25,7 +25,7 @@ LINES = [
     {"architectures", "data"},
     {"pictures"},
     {"registry"},
-    {"config", "writing", "children"},
+    {"config", "writing", "children", "charts"},
     {"errors"},
 ]
 HEIGHT = {room: -line for line, rooms in enumerate(LINES) for room in rooms}

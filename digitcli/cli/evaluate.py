@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from digitcli.evaluation.line_report import LineEvaluation
     from digitcli.evaluation.report import EvaluationResult
 
-RESULT = "Result"
+RESULT, MEASURED = "Result", "What else is measured"
+OF_DIGITS = ("split", "clean", "robustness", "outliers")
 
 Models = Annotated[
     list[str] | None,
@@ -60,6 +61,31 @@ Worst = Annotated[
     int | None,
     Option(min=0, help="How many of the worst mistakes are shown; 6 if not given.", rich_help_panel=RESULT),
 ]
+Clean = Annotated[
+    bool,
+    Option(
+        "--clean",
+        help="The accuracy without the 15 test digits of MNIST whose label people reject, too.",
+        rich_help_panel=MEASURED,
+    ),
+]
+RobustnessOption = Annotated[
+    bool,
+    Option("--robustness", help="The accuracies under 15 corruptions.", rich_help_panel=MEASURED),
+]
+OutliersOption = Annotated[
+    bool,
+    Option(
+        "--outliers",
+        help="How well confidence tells digits from noise, letters and, where Debian's dataset-fashion-mnist "
+        "is installed, clothes.",
+        rich_help_panel=MEASURED,
+    ),
+]
+Fonts = Annotated[
+    Path | None,
+    Option(metavar="FILE|DIR", help="Fonts to take letters from, too.", rich_help_panel=MEASURED),
+]
 MinAccuracy = Annotated[
     float | None,
     Option(
@@ -72,7 +98,8 @@ Save = Annotated[
     Path | None,
     Option(
         metavar="FILE",
-        help="Also write the figures (.json), or every answer with its probabilities (.csv).",
+        help="Also write the figures (.json), every answer with its probabilities (.csv), or diagrams of "
+        "reliability and coverage (.svg).",
         rich_help_panel=RESULT,
     ),
 ]
@@ -89,6 +116,10 @@ def evaluate(
     runtime: RuntimeOption = None,
     batch_size: BatchSize = None,
     worst: Worst = None,
+    clean: Clean = False,
+    robustness: RobustnessOption = False,
+    outliers: OutliersOption = False,
+    fonts: Fonts = None,
     min_accuracy: MinAccuracy = None,
     save: Save = None,
     force: Force = False,
@@ -101,10 +132,11 @@ def evaluate(
     named = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
     given = {
         "data": data, "split": split, "device": device, "batch_size": batch_size, "worst": worst,
-        "runtime": runtime,
+        "runtime": runtime, "clean": clean or None, "robustness": robustness or None,
+        "outliers": outliers or None, "fonts": fonts,
     }  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
-    task = _check(named, data, split, device, min_accuracy, save, force)
+    task = _check(named, chosen, min_accuracy, save, force)
     result = _run_lines(named[0], chosen) if task == "line" else _run(named, chosen)
     try:
         if save:
@@ -125,13 +157,7 @@ def evaluate(
 
 
 def _check(
-    models: list[str],
-    data: str | None,
-    split: str | None,
-    device: str | None,
-    min_accuracy: float | None,
-    save: Path | None,
-    force: bool,
+    models: list[str], chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, force: bool
 ) -> str:
     """Find every mistake that the arguments alone show, before anything heavy is loaded; gives the task."""
     from digitcli.data.sources import find_dataset
@@ -140,17 +166,24 @@ def _check(
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
     if force and save is None:
         raise UsageError("--force replaces the file of --save.", "Name it with --save.")
-    if device is not None:
-        check_device_name(device)
+    if "fonts" in chosen and "outliers" not in chosen:
+        raise UsageError("--fonts are to take letters from.", "Give --outliers too, or leave --fonts out.")
+    if "device" in chosen:
+        check_device_name(chosen["device"])
     if save is not None:
         check_target(save, force)
-    if data is not None:
-        find_dataset(data)
+    if "data" in chosen:
+        find_dataset(chosen["data"])
+    if "clean" in chosen and (
+        chosen.get("data", "mnist") != "mnist" or chosen.get("split", "test") != "test"
+    ):
+        raise UsageError("--clean knows the test digits of mnist alone.", "Leave --data and --split out.")
     tasks = {read_header(find_checkpoint(model)).task for model in models}
     if "line" in tasks and len(models) > 1:
         raise UsageError("A model of lines is judged alone.", "Name one model.")
-    if "line" in tasks and split is not None:
-        raise UsageError("Lines have no --split.", "Leave it out.")
+    for name in OF_DIGITS:
+        if "line" in tasks and name in chosen:
+            raise UsageError(f"Lines have no --{name}.", "Leave it out.")
     return tasks.pop()
 
 

@@ -14,15 +14,19 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.cli.counting_bar import CountingBar
+from digitcli.evaluation.doubted import DOUBTED
 from digitcli.evaluation.events import DigitsDone, Event, Notice
 
 if TYPE_CHECKING:
     from digitcli.evaluation.line_report import LineEvaluation
     from digitcli.evaluation.metrics import ClassScores
+    from digitcli.evaluation.outliers import Outliers
     from digitcli.evaluation.report import EvaluationResult
+    from digitcli.evaluation.robustness import Robustness
 
 PICTURE_COLUMNS, GAP_COLUMNS = 28, 2
 RIGHT, WRONG = ((26, 44, 66), (120, 190, 255)), ((66, 36, 28), (255, 140, 90))  # from few to all of a row
+SHARES = (0.99, 0.95)  # of the answers, the surest, whose accuracy is shown
 CORNER = "is \\ read as "
 CONFUSED = 12  # pairs that a narrow terminal shows
 BLACK, WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
@@ -41,10 +45,41 @@ def draw_result(result: EvaluationResult) -> Group:
     """The whole result, as wide as the terminal lets it be."""
     tables = [_scores_table(result.per_class), _confusion_table(result.confusion)]
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
+    if result.robustness is not None:
+        parts += ["", *_corruptions(result.robustness)]
+    if result.outliers is not None:
+        parts += ["", _outliers_table(result.outliers)]
     if result.mistakes:
         parts += ["", f"[bold]worst mistakes: {len(result.mistakes)} of {result.wrong:,}[/]", ""]
         parts.append(_mistakes_grid(result))
     return Group(*parts)
+
+
+def _corruptions(result: Robustness) -> list[RenderableType]:
+    """The reality gap, and the accuracy under each corruption."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("corruption", style="cyan")
+    table.add_column("accuracy", justify="right")
+    table.add_column("trained with", style="dim")
+    for row in result.corruptions:
+        table.add_row(row.name, console.percent(row.accuracy), "yes" if row.trained else "")
+    said = (
+        f"[bold]reality gap {100 * result.gap:.2f} points[/]: clean {console.percent(result.clean)}, "
+        f"corrupted {console.percent(result.mean)} in the mean, {console.percent(result.unseen)} where "
+        f"training did not do the like, {console.percent(result.worst)} at worst ({result.worst_name})"
+    )
+    return [said, "", table]
+
+
+def _outliers_table(rows: Sequence[Outliers]) -> Table:
+    """How well confidence tells digits from what is none."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("what is no digit", style="cyan")
+    for heading in ("n", "AUROC"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(row.name, f"{row.n:,}", f"{row.auroc:.4f}")
+    return table
 
 
 def draw_line_result(result: LineEvaluation) -> Group:
@@ -79,10 +114,25 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'digit')}",
         "trained on": _trained_on(result.overlap),
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; 95 % interval {interval}",
+        "without label errors": _clean(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
+        "surest": ", ".join(
+            f"{100 * row.coverage:g} %: {console.percent(row.accuracy)}"
+            for row in result.coverage
+            if row.coverage in SHARES
+        ),
         "device": result.device,
     }
     return {name: value for name, value in figures.items() if value}
+
+
+def _clean(result: EvaluationResult) -> str:
+    if result.clean_accuracy is None:
+        return ""
+    left_out = len(DOUBTED)
+    n = result.n - left_out
+    wrong = n - round(result.clean_accuracy * n)
+    return f"{console.percent(result.clean_accuracy)}, {wrong:,} wrong; {left_out} digits are left out"
 
 
 def _trained_on(overlap: int | None) -> str:

@@ -109,6 +109,9 @@ StrokeWidth = Annotated[
 Elastic = Annotated[
     float | None, Option(help="Bend strokes, by so many pixels (deviation).", rich_help_panel=RECIPE)
 ]
+Filtering = Annotated[
+    float | None, Option(help="Share of digits under random filters and greys.", rich_help_panel=RECIPE)
+]
 Erasing = Annotated[
     float | None, Option(help="Share of digits with a rectangle erased.", rich_help_panel=RECIPE)
 ]
@@ -180,6 +183,7 @@ def train(
     affine: Affine = None,
     stroke_width: StrokeWidth = None,
     elastic: Elastic = None,
+    filtering: Filtering = None,
     erasing: Erasing = None,
     mixup: Mixup = None,
     drawn: Drawn = None,

@@ -2,7 +2,8 @@
 
 Sources: Simard, Steinkraus & Platt, "Best practices for convolutional neural networks applied to visual
 document analysis", 2003 (affine and elastic distortions of MNIST); Zhong et al., "Random erasing data
-augmentation", 2020; Zhang et al., "mixup: beyond empirical risk minimization", 2018.
+augmentation", 2020; Xu et al., "Robust and generalizable visual representation learning via random
+convolutions", 2021; Zhang et al., "mixup: beyond empirical risk minimization", 2018.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ SCALE = 0.12
 SHIFT = 2 / 14  # two of 28 pixels; the grid's unit is half the image
 STROKE_SHARE = 0.5  # of the images get a thicker or thinner stroke
 ELASTIC_PX = 4.0  # the deviation of the Gaussian that displacements are smoothed by, and their spacing
-SMALLEST_ERASED, LARGEST_ERASED = 0.1, 0.35  # of the height and width of the image
+FILTER_PX = 5
+GREYS = 0.4  # as dark as light grey, and as light as dark grey gets
+SMALLEST_ERASED, LARGEST_ERASED = 0.04, 0.8  # of the height and width of the image
 
 
 def augment(
@@ -30,9 +33,10 @@ def augment(
     affine: bool = True,
     stroke_width: bool = True,
     elastic: float = 0.0,
+    filtering: float = 0.0,
     erasing: float = 0.0,
 ) -> Tensor:
-    """Change the width of strokes; shift, rotate, scale, shear and bend each image; erase a part of some.
+    """Change strokes; shift, rotate, scale, shear and bend each image; filter some, erase a part of some.
 
     Args:
         images: (N, 1, H, W), ink 1 on paper 0; drawn from torch's global random generator.
@@ -41,12 +45,15 @@ def augment(
         affine: whether to shift, rotate, scale and shear.
         stroke_width: whether to change the width of strokes.
         elastic: how far the parts of an image move against each other, the deviation in pixels.
+        filtering: the share of the images that random filters change.
         erasing: the share of the images of which a rectangle is erased.
     """
     if stroke_width:
         images = change_stroke_width(images, share)
     if affine or elastic:
         images = warp(images, share, affine, elastic)
+    if filtering:
+        images = filter_randomly(images, filtering, share)
     return erase(images, erasing, share) if erasing else images
 
 
@@ -98,18 +105,51 @@ def _bells(size: int, device: torch.device) -> Tensor:
 
 
 def erase(images: Tensor, probability: float, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """The images (N, 1, H, W), a random rectangle of some of them made paper."""
-    first, step = share
-    whole, (height, width) = len(images) * step, images.shape[-2:]
-    chance, *numbers = torch.rand(5, whole, device=images.device)[:, first::step]
-    inside = torch.ones(len(images), 1, height, width, dtype=torch.bool, device=images.device)
+    """The images (N, 1, H, W), a random rectangle of some of them filled at random.
+
+    What fills it lies between two greys of its own: it is all of one grey, of random pixels, or in between.
+    """
+    (first, step), (height, width) = share, images.shape[-2:]
+    whole, device = len(images) * step, images.device
+    chance, one, other, *numbers = torch.rand(7, whole, 1, 1, 1, device=device)[:, first::step]
+    pixels = torch.rand(whole, 1, height, width, device=device)[first::step]
+    inside = chance < probability
     for axis, size in ((2, height), (3, width)):
-        centre, extent = (number[:, None] for number in numbers[2 * axis - 4 : 2 * axis - 2])
+        centre, extent = numbers[2 * axis - 4 : 2 * axis - 2]
         half = size * (SMALLEST_ERASED + (LARGEST_ERASED - SMALLEST_ERASED) * extent) / 2
-        places = torch.arange(size, device=images.device) + 0.5
-        near = (places - centre * size).abs() <= half  # N, size
-        inside &= near.view(len(images), 1, *((size, 1) if axis == 2 else (1, size)))
-    return images.masked_fill(inside & (chance < probability).view(-1, 1, 1, 1), 0.0)
+        shape = (size, 1) if axis == 2 else (1, size)
+        places = (torch.arange(size, device=device) + 0.5).view(shape)
+        inside = inside & ((places - centre * size).abs() <= half)
+    return torch.where(inside, torch.lerp(one, other, pixels), images)
+
+
+def filter_randomly(images: Tensor, probability: float, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """Some of the images (N, 1, H, W), each blended with itself under a random filter of its own.
+
+    Xu et al., "Robust and generalizable visual representation learning via random convolutions", 2021:
+    shapes stay and all else changes, so that shapes are learnt. What differs here: a blend runs from a random
+    dark to a random light grey, and random filters of 5x5 fade towards 1x1.
+    """
+    first, step = share
+    whole, device = len(images) * step, images.device
+    chance, weight, breadth, dark, light = torch.rand(5, whole, 1, 1, 1, device=device)[:, first::step]
+    kernels = torch.randn(whole, 1, FILTER_PX, FILTER_PX, device=device)[first::step]
+    places = (torch.arange(FILTER_PX, device=device) - FILTER_PX // 2).square()
+    distances = places[:, None] + places  # squared, from the middle
+    kernels = kernels * torch.exp(-distances / (0.1 + FILTER_PX * breadth))
+    margin = FILTER_PX // 2
+    padded = F.pad(images, (margin,) * 4, mode="replicate").transpose(0, 1)  # 1, N, H, W
+    with torch.autocast(device.type, enabled=False):
+        filtered = F.conv2d(padded, kernels, groups=len(images)).transpose(0, 1)
+    blended = torch.lerp(images, _spread(filtered), weight)
+    low, high = GREYS * dark, 1 - GREYS * light
+    return torch.where(chance < probability, low + (high - low) * _spread(blended), images)
+
+
+def _spread(images: Tensor) -> Tensor:
+    """The images (N, 1, H, W), each from 0 at its lowest value to 1 at its highest."""
+    low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp_min(1e-6)
 
 
 def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

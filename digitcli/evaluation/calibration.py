@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import numpy.typing as npt
 
-from digitcli.evaluation.metrics import nll
+from digitcli.evaluation.metrics import equal_mass_bins, nll
 
+COVERAGES = (1.0, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9)  # that are reported
 ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # that a risk table lists
 LOWEST, HIGHEST = 0.05, 20.0
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -32,6 +35,50 @@ def best_temperature(loss: Callable[[float], float]) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Of `n` answers of like confidence the mean confidence, and the share that is right."""
+
+    confidence: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The accuracy of a share of the answers, the surest; `confidence` is that of the least sure of them."""
+
+    coverage: float
+    accuracy: float
+    confidence: float
+
+
+def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[Bin]:
+    """The bins of the ECE, from the least sure to the surest: a reliability diagram.
+
+    Niculescu-Mizil & Caruana, "Predicting good probabilities with supervised learning", 2005.
+    """
+    return [
+        Bin(float(sure.mean()), float(ours.mean()), len(sure))
+        for sure, ours in equal_mass_bins(confidence, right)
+        if len(sure)
+    ]
+
+
+def coverage(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[Covered]:
+    """How right the surest answers are, for each of `COVERAGES`; of equal confidences the first are taken.
+
+    Geifman & El-Yaniv, "Selective classification for deep neural networks", 2017.
+    """
+    confidence, right = np.asarray(confidence), np.asarray(right)
+    order = np.argsort(-confidence, kind="stable")
+    found = []
+    for share in COVERAGES:
+        surest = order[: math.ceil(share * len(order))]
+        found.append(Covered(share, float(right[surest].mean()), float(confidence[surest[-1]])))
+    return found
 
 
 def risk_table(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, float]:

@@ -40,11 +40,20 @@ def ece(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) 
 
 def binned_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
     """The ECE of confidences (N,) in answers that are `right` (N,) or not."""
+    bins = equal_mass_bins(confidence, right)
+    return sum(abs(float(ours.sum() - theirs.sum())) for theirs, ours in bins) / len(np.asarray(right))
+
+
+def equal_mass_bins(
+    confidence: npt.ArrayLike, right: npt.ArrayLike
+) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """The confidences and which of them are right, in 15 bins from the least sure to the surest."""
     confidence = np.asarray(confidence, np.float64)
     order = confidence.argsort(kind="stable")
     right = _shared_by_equals(np.asarray(right, np.float64), confidence)[order]
-    bins = zip(np.array_split(right, ECE_BINS), np.array_split(confidence[order], ECE_BINS), strict=True)
-    return sum(abs(float(ours.sum() - theirs.sum())) for ours, theirs in bins) / len(right)
+    return list(
+        zip(np.array_split(confidence[order], ECE_BINS), np.array_split(right, ECE_BINS), strict=True)
+    )
 
 
 def _shared_by_equals(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,13 @@ import numpy.typing as npt
 from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Dataset, Digits, describe_failures
+from digitcli.data.mnist import DIGEST
 from digitcli.data.sources import load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.decoding import log_softmax
 from digitcli.errors import UsageError
+from digitcli.evaluation.calibration import Bin, Covered, coverage, reliability
+from digitcli.evaluation.doubted import undoubted
 from digitcli.evaluation.events import DigitsDone, Notice, OnEvent
 from digitcli.evaluation.metrics import (
     ClassScores,
@@ -30,10 +33,14 @@ from digitcli.evaluation.metrics import (
 )
 from digitcli.evaluation.overlap import count_overlap
 from digitcli.evaluation.parts import Split, default_split, take_part
-from digitcli.inference import BATCH_SIZE, RuntimeName, load_classifier
+from digitcli.inference import BATCH_SIZE, Classifier, RuntimeName, load_classifier
+
+if TYPE_CHECKING:
+    from digitcli.evaluation.outliers import Outliers
+    from digitcli.evaluation.robustness import Robustness
 
 WORST = 6
-ARRAYS, ROWS = ("digits", "predicted", "probabilities"), ("per_class", "mistakes")
+ARRAYS, ROWS = ("digits", "predicted", "probabilities"), ("per_class", "mistakes", "reliability", "coverage")
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ class EvaluationResult:
     `accuracy_low` and `accuracy_high` bound the 95 % interval. `confusion` counts answers (columns) to
     digits (rows). `overlap` is how many of the digits are known to have been trained on, None where that is
     not known. `unreadable` counts the inputs of the dataset that could not be used. `mistakes` are the
-    worst ones, the most confident first. The arrays behind the figures are not part of the record: `digits`,
+    worst ones, the most confident first. `clean_accuracy` leaves the digits of `doubted.py` out. What was not
+    asked for is None. The arrays behind the figures are not part of the record: `digits`,
     the answers `predicted` (N,) and the `probabilities` (N, 10).
     """
 
@@ -76,6 +84,11 @@ class EvaluationResult:
     overlap: int | None
     unreadable: int
     mistakes: list[Mistake]
+    reliability: list[Bin]
+    coverage: list[Covered]
+    clean_accuracy: float | None
+    robustness: Robustness | None
+    outliers: tuple[Outliers, ...] | None
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
@@ -101,6 +114,10 @@ def evaluate(
     runtime: RuntimeName = "auto",
     batch_size: int = BATCH_SIZE,
     worst: int = WORST,
+    clean: bool = False,
+    robustness: bool = False,
+    outliers: bool = False,
+    fonts: Path | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> EvaluationResult:
     """Judge a model, or the average of several, on labelled digits.
@@ -108,30 +125,30 @@ def evaluate(
     A model is a shipped name, a checkpoint file or a run folder; `data` is what `load_dataset` takes. Where
     no `split` is given it is the dataset's own test part. A dataset without one is taken whole, unless a
     model was trained on that very set: then it is the part which its training held out as test digits.
-    The result keeps the `worst` mistakes.
+    The result keeps the `worst` mistakes. With `clean` it also has the accuracy without the digits whose
+    label people reject, with `robustness` those on corrupted digits, and with `outliers` it says how well
+    confidence tells digits from what is none, from the letters of `fonts` too if those are given.
 
     Raises:
-        UsageError: no model, an unknown dataset, split or device, a batch below 1, or fewer than no mistakes.
-        InputError: the data cannot be read, or are too few for the split.
+        UsageError: no model, an unknown dataset, split or device, a batch below 1, fewer than no mistakes, or
+            `clean` for other digits than the test digits of MNIST.
+        InputError: the data or fonts cannot be read, or are too few for the split.
         ModelError: no such model, or one that is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the data need, is not there.
     """
     names = [str(name) for name in ([models] if isinstance(models, str | Path) else models)]
     data = str(data)
-    if split not in (None, *get_args(Split)):
-        raise UsageError(f"There is no split '{split}'.", f"Take one of {', '.join(get_args(Split))}.")
-    if worst < 0:
-        raise UsageError(f"--worst is {worst}.", "It must be at least 0.")
+    _check(split, worst)
     classifier = load_classifier(*names, device=device, batch_size=batch_size, runtime=runtime)
     dataset = _load(data, on_event)
     split = split or default_split(dataset, classifier.headers)
+    if clean and (dataset.digest != DIGEST or split != "test"):
+        raise UsageError(
+            "--clean knows the test digits of mnist alone.", "Leave --clean, or --data and --split, out."
+        )
     digits = take_part(dataset, split)
-    checkpoints = zip(map(find_checkpoint, names), classifier.headers, strict=True)
-    overlap = count_overlap(digits, dataset, checkpoints)
-    if overlap:
-        trained = f"{'one of ' if len(names) > 1 else ''}{classifier.name}"
-        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {trained}"
-        on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
+    kept = undoubted(digits) if clean else slice(None)
+    overlap = _overlap(digits, dataset, names, classifier, on_event)
     logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
     return _result(
         digits,
@@ -143,7 +160,47 @@ def evaluate(
         device=str(classifier.device),
         overlap=overlap,
         unreadable=len(dataset.failures),
+        clean_accuracy=accuracy(logits[kept], digits.labels[kept]) if clean else None,
+        robustness=_robustness(classifier, digits, logits, on_event) if robustness else None,
+        outliers=_outliers(classifier, logits, fonts) if outliers else None,
     )
+
+
+def _check(split: Split | None, worst: int) -> None:
+    if split not in (None, *get_args(Split)):
+        raise UsageError(f"There is no split '{split}'.", f"Take one of {', '.join(get_args(Split))}.")
+    if worst < 0:
+        raise UsageError(f"--worst is {worst}.", "It must be at least 0.")
+
+
+def _robustness(
+    classifier: Classifier, digits: Digits, logits: npt.NDArray[np.float32], on_event: OnEvent
+) -> Robustness:
+    from digitcli.evaluation.robustness import measure_robustness  # loads OpenCV
+
+    clean = accuracy(logits, digits.labels)
+    return measure_robustness(classifier, digits, clean, lambda done, of: on_event(DigitsDone(done, of)))
+
+
+def _outliers(
+    classifier: Classifier, logits: npt.NDArray[np.float32], fonts: Path | None
+) -> tuple[Outliers, ...]:
+    from digitcli.evaluation.outliers import measure_outliers  # loads OpenCV
+
+    return measure_outliers(classifier, np.exp(log_softmax(logits)).max(axis=-1), fonts)
+
+
+def _overlap(
+    digits: Digits, dataset: Dataset, names: Sequence[str], classifier: Classifier, on_event: OnEvent
+) -> int | None:
+    """See `EvaluationResult`; a person is told where digits were trained on."""
+    checkpoints = zip(map(find_checkpoint, names), classifier.headers, strict=True)
+    overlap = count_overlap(digits, dataset, checkpoints)
+    if overlap:
+        trained = f"{'one of ' if len(names) > 1 else ''}{classifier.name}"
+        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {trained}"
+        on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
+    return overlap
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
@@ -161,6 +218,7 @@ def _result(digits: Digits, logits: npt.NDArray[np.float32], worst: int, **known
     confusion = confusion_counts(logits, labels)
     low, high = wilson_interval(int(confusion.trace()), len(labels))
     predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
+    confidence, right = probabilities.max(axis=-1), predicted == labels
     return EvaluationResult(
         n=len(labels),
         accuracy=accuracy(logits, labels),
@@ -170,6 +228,8 @@ def _result(digits: Digits, logits: npt.NDArray[np.float32], worst: int, **known
         ece=ece(logits, labels),
         per_class=class_scores(confusion),
         confusion=confusion.tolist(),
+        reliability=reliability(confidence, right),
+        coverage=coverage(confidence, right),
         mistakes=_worst_mistakes(digits.labels, predicted, probabilities, worst),
         digits=digits,
         predicted=predicted,

@@ -1,12 +1,14 @@
-"""An evaluation as a file: its figures as JSON, or every answer as CSV. Loads neither torch nor NumPy."""
+"""An evaluation as a file: figures (JSON), answers (CSV) or diagrams (SVG). Loads neither torch nor NumPy."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitcli.charts import Panel, Series, draw_chart
 from digitcli.errors import UsageError
 from digitcli.writing import check_writable, write_whole
 
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
     from digitcli.evaluation.line_report import LineEvaluation
     from digitcli.evaluation.report import EvaluationResult
 
-SUFFIXES = (".json", ".csv")
+SUFFIXES = (".json", ".csv", ".svg")
 
 
 def check_target(path: Path, force: bool) -> None:
     """Find out before the work whether its result can be saved there.
 
     Raises:
-        UsageError: neither a .json nor a .csv file.
+        UsageError: neither a .json, a .csv nor an .svg file.
         OutputError: it is there already and `force` is not given, or its folder cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -30,15 +32,20 @@ def check_target(path: Path, force: bool) -> None:
 
 
 def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
-    """Write the figures (.json), or a row an image or a line (.csv), whole or not at all.
+    """Write the figures (.json), a row an image or a line (.csv), or diagrams (.svg), whole or not at all.
 
     Raises:
+        UsageError: lines, as a picture.
         OutputError: it cannot be written; a file that was there before is as it was.
     """
     from digitcli.evaluation.report import EvaluationResult
 
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() == ".json":
         write_whole(path, _as_json(result))
+    elif path.suffix.lower() == ".svg":
+        if not isinstance(result, EvaluationResult):
+            raise UsageError("Of lines there is no picture.", "Name a .json or a .csv file.")
+        write_whole(path, draw_calibration(result).encode())
     else:
         content = _as_csv(result) if isinstance(result, EvaluationResult) else _lines_as_csv(result)
         write_whole(path, content)
@@ -70,3 +77,24 @@ def _as_csv(result: EvaluationResult) -> bytes:
     formats = ["%d"] * 3 + ["%.6g"] * (1 + len(classes))
     np.savetxt(content, rows, formats, delimiter=",", header=",".join(names), comments="")
     return content.getvalue()
+
+
+def draw_calibration(result: EvaluationResult) -> str:
+    """A reliability diagram, and how accurate the surest answers are, as SVG."""
+    points = [(100 * row.confidence, 100 * row.accuracy) for row in result.reliability]
+    least = min(min(point) for point in points)
+    diagonal = [(least, least), (100.0, 100.0)]
+    covered = [(100 * row.coverage, 100 * (1 - row.accuracy)) for row in result.coverage]
+    return draw_chart(
+        f"{result.model} on {result.data}: ECE {result.ece:.4f} over {result.n:,} digits",
+        [
+            Panel(
+                "accuracy in %",
+                "confidence in %",
+                [Series("measured", points), Series("perfect", diagonal, dashed=True)],
+                y_from=math.floor(least),
+                y_to=100.0,
+            ),
+            Panel("wrong of the surest, in %", "answered in %", [Series("wrong", covered)]),
+        ],
+    )

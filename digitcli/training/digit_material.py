@@ -89,6 +89,7 @@ class DigitMaterial:
             affine=recipe.affine,
             stroke_width=recipe.stroke_width,
             elastic=recipe.elastic,
+            filtering=recipe.filtering,
             erasing=recipe.erasing,
         )
         return mix(images, recipe.mixup) if recipe.mixup else (images, None)

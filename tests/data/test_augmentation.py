@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from digitcli.data import augmentation
-from digitcli.data.augmentation import augment, change_stroke_width, erase, mix, warp
+from digitcli.data.augmentation import augment, change_stroke_width, erase, filter_randomly, mix, warp
 from digitcli.data.mnist import load_mnist_test
 
 
@@ -105,12 +105,25 @@ def test_elastic_bends_without_moving_the_whole(images: torch.Tensor) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_of_that_share_a_rectangle_is_erased(share: float) -> None:
     torch.manual_seed(0)
-    ink = torch.ones(400, 1, 28, 28)
-    erased = 1 - erase(ink, share)[:, 0]
-    assert (erased.amax(dim=(1, 2)) > 0).float().mean() == pytest.approx(share, abs=0.08)
+    changed = erase(torch.full((400, 1, 28, 28), 2.0), share)[:, 0]
+    erased = (changed != 2).float()
+    assert ((changed == 2) | ((changed >= 0) & (changed <= 1))).all()
+    assert erased.amax(dim=(1, 2)).mean() == pytest.approx(share, abs=0.08)
     rows, columns = erased.amax(dim=2), erased.amax(dim=1)
     assert torch.equal(erased, rows[:, :, None] * columns[:, None, :])
-    assert erased.mean(dim=(1, 2)).max() <= 0.36**2
+    assert erased.mean(dim=(1, 2)).max() <= 0.81**2
+
+
+def test_random_filters_keep_shapes_and_may_exchange_ink_and_paper(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    filtered = filter_randomly(images, 1.0)
+    assert filtered.min() >= 0 and filtered.max() <= 1
+    flat, before = filtered.flatten(1), images.flatten(1)
+    alike = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(flat, before, strict=True)])
+    assert alike.abs().median() > 0.7
+    assert (alike > 0.5).sum() > 20 and (alike < -0.5).sum() > 5
+    unchanged = (filter_randomly(images, 0.3) == images).all(dim=3).all(dim=2).float().mean()
+    assert unchanged == pytest.approx(0.7, abs=0.15)
 
 
 def test_pairs_are_blended_by_one_weight(images: torch.Tensor) -> None:

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from digitcli.evaluation.calibration import fit_temperature
+from digitcli.evaluation.calibration import coverage, fit_temperature, reliability
 from digitcli.evaluation.metrics import (
     ClassScores,
     accuracy,
+    binned_error,
     class_scores,
     confusion_counts,
     ece,
@@ -103,3 +105,27 @@ def test_class_scores_by_hand() -> None:
     assert scores[5] == ClassScores(5, precision=1 / 2, recall=1.0, f1=2 / 3, n=1)
     assert scores[7] == ClassScores(7, precision=None, recall=0.0, f1=0.0, n=4)
     assert scores[0] == ClassScores(0, precision=None, recall=None, f1=None, n=0)
+
+
+def test_reliability_is_what_the_ece_sums_up() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1, 300)
+    right = random.random(300) < confidence
+    bins = reliability(confidence, right)
+    assert [one.n for one in bins] == [20] * 15
+    assert all(before.confidence <= after.confidence for before, after in zip(bins, bins[1:], strict=False))
+    error = sum(one.n * abs(one.confidence - one.accuracy) for one in bins) / 300
+    assert error == pytest.approx(binned_error(confidence, right))
+
+
+def test_few_answers_leave_bins_empty() -> None:
+    assert [one.n for one in reliability([0.9, 0.8], [True, False])] == [1, 1]
+
+
+def test_the_surest_answers_by_hand() -> None:
+    confidence, right = np.linspace(1, 0.5, 200), np.arange(200) != 199
+    found = {one.coverage: one for one in coverage(confidence, right)}
+    assert found[1.0].accuracy == 199 / 200
+    assert found[0.995].accuracy == 1.0
+    assert found[0.995].confidence == pytest.approx(confidence[198])
+    assert found[0.9].confidence == pytest.approx(confidence[179])

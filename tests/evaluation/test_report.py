@@ -19,7 +19,8 @@ from tests.evaluation.conftest import as_npz, pointing_digits, pointing_model
 
 KEYS = [
     "model", "data", "split", "n", "accuracy", "accuracy_low", "accuracy_high", "nll", "ece", "per_class",
-    "confusion", "device", "overlap", "unreadable", "mistakes",
+    "confusion", "device", "overlap", "unreadable", "mistakes", "reliability", "coverage", "clean_accuracy",
+    "robustness", "outliers",
 ]  # fmt: skip
 LABELS, ANSWERS = [3, 3, 3, 5, 5, 7], [3, 3, 5, 5, 5, 7]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -62,3 +63,10 @@ def test_what_can_never_be_written_is_found_at_once(tmp_path: Path) -> None:
 def test_checking_leaves_nothing(tmp_path: Path) -> None:
     check_target(tmp_path / "result.csv", force=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_svg_shows_reliability_and_coverage(result: EvaluationResult, tmp_path: Path) -> None:
+    save_result(tmp_path / "calibration.svg", result)
+    picture = ElementTree.parse(tmp_path / "calibration.svg").getroot()
+    texts = [text.text for text in picture.iter() if text.text]
+    assert "confidence in %" in texts and "answered in %" in texts

@@ -1,0 +1,75 @@
+"""How much of its accuracy a model keeps when digits are not as clean as those of a dataset."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from digitcli.data.digits import Digits
+from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
+from digitcli.evaluation.metrics import accuracy
+from digitcli.inference import Classifier
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """The accuracy under a corruption; `trained` is whether training changed digits in that way too."""
+
+    name: str
+    accuracy: float
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Accuracies on clean digits and on the same ones corrupted; the gap is what corruption costs.
+
+    `unseen` is the mean over corruptions that no model was trained with.
+    """
+
+    clean: float
+    mean: float
+    unseen: float
+    worst: float
+    worst_name: str
+    gap: float
+    corruptions: tuple[Corrupted, ...]
+
+
+def measure_robustness(
+    classifier: Classifier,
+    digits: Digits,
+    clean: float,
+    on_done: Callable[[int, int], None] = lambda done, of: None,
+) -> Robustness:
+    """Judge a model on digits under each of `CORRUPTIONS`; `clean` is its accuracy on them as they are.
+
+    `on_done` is told how many corrupted digits are answered, of all of them.
+    """
+    found = []
+    for number, corruption in enumerate(CORRUPTIONS):
+        logits = classifier.logits(corrupt(digits.images, corruption))
+        on_done((number + 1) * len(digits), len(CORRUPTIONS) * len(digits))
+        trained = _is_trained_with(classifier, corruption)
+        found.append(Corrupted(corruption.name, accuracy(logits, digits.labels), trained))
+    mean = statistics.fmean(each.accuracy for each in found)
+    worst = min(found, key=lambda each: each.accuracy)
+    return Robustness(
+        clean=clean,
+        mean=mean,
+        unseen=statistics.fmean(each.accuracy for each in found if not each.trained),
+        worst=worst.accuracy,
+        worst_name=worst.name,
+        gap=clean - mean,
+        corruptions=tuple(found),
+    )
+
+
+def _is_trained_with(classifier: Classifier, corruption: Corruption) -> bool:
+    """Whether the recipe of any model augments in the way that the corruption is like."""
+    recipes = [header.recipe for header in classifier.headers if header.recipe.get("augment")]
+    return any(recipe.get(way, WAYS_OF_OLD.get(way)) for recipe in recipes for way in corruption.like)
+
+
+WAYS_OF_OLD = {"affine": True, "stroke_width": True}  # of recipes from before there was a choice

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from digitcli.charts import Panel, Series, draw_chart
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(*panels: Panel) -> ElementTree.Element:
+    return ElementTree.fromstring(draw_chart("what <it> shows", panels))
+
+
+def test_lines_go_through_every_point_from_left_to_right() -> None:
+    picture = drawn(Panel("up", "x", [Series("a", [(0, 0), (1, 1), (2, 4)])]))
+    [line] = [path.get("d", "") for path in picture.iter(f"{SVG}path") if path.get("style")]
+    points = [tuple(map(float, pair.split())) for pair in line[1:].split("L")]
+    assert [x for x, _ in points] == pytest.approx([56, 200, 344])
+    assert points[0][1] == 264 and points[0][1] - points[2][1] == 4 * (points[0][1] - points[1][1])
+    assert picture.findtext(f"{SVG}title") == "what <it> shows"
+
+
+def test_a_logarithmic_axis_gives_each_power_the_same_room() -> None:
+    series = Series("a", [(10, 1), (100, 2), (1000, 3)], labels=["one", "two", "three"])
+    picture = drawn(Panel("up", "x", [series], logarithmic=True))
+    places = [float(dot.get("cx", "")) for dot in picture.iter(f"{SVG}circle")]
+    assert places == pytest.approx([56, 200, 344], abs=0.1)
+
+
+def test_labels_do_not_cover_each_other() -> None:
+    names = [f"name{number}" for number in range(8)]
+    picture = drawn(Panel("up", "x", [Series("a", [(5, 1)] * 8 + [(9, 2)], labels=[*names, "far"])]))
+    heights = sorted(
+        float(text.get("y", "")) for text in picture.iter(f"{SVG}text") if (text.text or "") in names
+    )
+    assert len(heights) == 8
+    assert all(later - earlier >= 10 for earlier, later in zip(heights, heights[1:], strict=False))
+
+
+def test_panels_stand_side_by_side_and_flat_ones_are_drawn_too() -> None:
+    flat = Panel("flat", "x", [Series("a", [(1, 0.0)])])
+    picture = drawn(flat, flat)
+    assert picture.get("viewBox") == "0 0 720 300"
+
+
+def test_an_axis_can_begin_above_zero() -> None:
+    picture = drawn(Panel("up", "x", [Series("a", [(0, 98), (1, 99)])], y_from=98, y_to=100))
+    texts = [text.text for text in picture.iter(f"{SVG}text")]
+    assert "98" in texts and "100" in texts and "0" not in texts[1:6]
