@@ -11,7 +11,7 @@ from digitcli.architectures.summary import Summary, summarise
 from digitcli.checkpoint import Header, read_header, shipped_models
 from digitcli.errors import ModelError, did_you_mean
 from digitcli.networks import open_model
-from digitcli.registry import architectures, create_model, find_architecture
+from digitcli.registry import architectures, create_model, find_architecture, is_architecture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ def open_or_create(name: str) -> tuple[nn.Module, Header | None]:
         ModelError: neither an architecture nor a model, or a damaged or foreign file.
     """
     known = {**architectures(), **shipped_models()}
-    if name in architectures() and name not in shipped_models():
+    if is_architecture(name) and name not in shipped_models():
         return create_model(name), None
     if name in known or os.path.lexists(name):
         return open_model(name)

@@ -105,7 +105,8 @@ class TrainConfig:
     `recipe` holds only what differs from the architecture's own; `time_seconds` trains for that long
     instead of a number of epochs; `patience` stops after so many epochs without a better validation
     accuracy and keeps the best; `strokes` names pen trajectories that lines are written with, `fonts` those
-    whose letters are drawn.
+    whose letters are drawn; `pretrained` begins with the weights of ImageNet, which torchvision has for its
+    own.
     """
 
     arch: str = "cnn"
@@ -117,6 +118,7 @@ class TrainConfig:
     patience: int | None = None
     strokes: str | None = None
     fonts: str | None = None
+    pretrained: bool = False
 
     def __post_init__(self) -> None:
         _check(self, "seed", lambda value: 0 <= value < 2**63, "from 0 up to 2**63 - 1")
@@ -128,6 +130,7 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 _check_type(self, name, str, "a text")
         _check_type(self, "recipe", Mapping, "a table")
+        _check_type(self, "pretrained", bool, "true or false")
         known = [entry.name for entry in dataclasses.fields(Recipe)]
         for name in self.recipe:
             if name not in known:

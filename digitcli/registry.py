@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.config import Recipe, TrainConfig, change, spoken
-from digitcli.errors import ModelError, UsageError, did_you_mean
+from digitcli.errors import DigitcliError, ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Task = Literal["digit", "line"]
 HOLD_NO_DIGITS = ("fashion-mnist", "kmnist")
+TORCHVISION = "torchvision/"  # before the name of one of its classifiers
 RECIPES = "digitcli.architectures.recipes:RECIPES"
 REPLACE_NORMALISATION = "digitcli.architectures.switches:replace_normalisation"
 NOT_IN_ALL = {
@@ -47,10 +48,13 @@ class Architecture:
         """Import and return the function that builds the network.
 
         Raises:
+            UsageError: torchvision has none of that name.
             ModelError: a plug-in cannot be imported.
         """
         try:
             builder: Callable[..., nn.Module] = _loaded(self.target)
+        except DigitcliError:
+            raise
         except Exception as error:  # a plug-in may raise anything
             raise ModelError(
                 f"Architecture '{self.name}' cannot be imported from {self.target}: {error}",
@@ -126,13 +130,21 @@ def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist else "plug-in"
 
 
+def is_architecture(name: str) -> bool:
+    """Whether an architecture has that name, or may have: what torchvision has is not looked up."""
+    return name in architectures() or name.startswith(TORCHVISION)
+
+
 def find_architecture(name: str) -> Architecture:
-    """The architecture of that name.
+    """The architecture of that name; `torchvision/NAME` is torchvision's, see `architectures/imported.py`.
 
     Raises:
         UsageError: there is none; the remedy suggests the nearest names.
     """
     table = architectures()
+    if name.startswith(TORCHVISION):
+        own_name = name.removeprefix(TORCHVISION)
+        return Architecture(name, "torchvision", "digit", "", f"digitcli.architectures.imported:{own_name}")
     if name not in table:
         raise UsageError(f"There is no architecture named '{name}'.", did_you_mean(name, table))
     return table[name]
@@ -211,9 +223,11 @@ def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:
 
 def _stored_recipe(architecture: Architecture) -> Recipe:
     """From our table, or from a plug-in's function, which may carry one as its attribute `recipe`."""
+    recipes: dict[str, Recipe] = _loaded(RECIPES)
     if architecture in ARCHITECTURES:
-        recipes: dict[str, Recipe] = _loaded(RECIPES)
         return recipes[architecture.name]
+    if architecture.name.startswith(TORCHVISION):
+        return recipes[TORCHVISION]
     builder = architecture.load()
     usual = Recipe(loss="ctc") if architecture.task == "line" else Recipe()
     recipe: Recipe = getattr(builder, "recipe", usual)

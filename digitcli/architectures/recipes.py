@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from digitcli.config import Recipe
+from digitcli.registry import TORCHVISION
 
 # What several share.
 CONVOLUTIONS = Recipe(
@@ -66,6 +67,7 @@ RECIPES = {
     "lstm": Recipe(epochs=12, lr=3e-3, weight_decay=0.01, dropout=0.2, augment=True, ema=0.999, clip=1.0),
     "capsnet": Recipe(epochs=8, lr=2e-3, loss="margin", augment=True, ema=0.999),
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
+    TORCHVISION: replace(CONVOLUTIONS, epochs=4, lr=1e-3, normalisation=None),
     "reader": Recipe(
         epochs=40,
         batch_size=32,

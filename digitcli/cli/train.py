@@ -28,7 +28,7 @@ from digitcli.config import (
 )
 from digitcli.devices import check_device_name, rank_and_size
 from digitcli.errors import InputError, PartialInputError, UsageError
-from digitcli.registry import check_what_is_drawn, recipe_of
+from digitcli.registry import TORCHVISION, check_what_is_drawn, recipe_of
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -41,7 +41,7 @@ Arch = Annotated[
     Option(
         "--arch",
         "-a",
-        help="Architecture, see digitcli models; cnn if not given.",
+        help="Architecture, see digitcli models, or torchvision/resnet18 and its like; cnn if not given.",
         autocompletion=complete_architecture,
     ),
 ]
@@ -59,6 +59,10 @@ StrokesFile = Annotated[
         metavar="FILE|DIR",
         help="Pen trajectories to write lines with, see digitcli synthesize; for architectures of lines.",
     ),
+]
+Pretrained = Annotated[
+    bool | None,
+    Option("--pretrained", help="Begin with the weights of ImageNet; for architectures torchvision/NAME."),
 ]
 Fonts = Annotated[
     Path | None,
@@ -165,6 +169,7 @@ def train(
     data: Data = None,
     strokes: StrokesFile = None,
     fonts: Fonts = None,
+    pretrained: Pretrained = None,
     seed: Seed = None,
     device: DeviceOption = None,
     time: Time = None,
@@ -263,6 +268,10 @@ def _check(
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
     config = TrainConfig(**fields)
+    if config.pretrained and not config.arch.startswith(TORCHVISION):
+        raise UsageError(
+            f"Architecture '{config.arch}' has no pretrained weights.", "Leave --pretrained out."
+        )
     check_what_is_drawn(config, recipe_of(config.arch, **config.recipe))
     check_device_name(config.device)
     for source in ("strokes", "fonts"):

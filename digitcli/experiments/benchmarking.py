@@ -15,7 +15,7 @@ from digitcli.devices import choose_device, is_out_of_memory
 from digitcli.errors import EnvironmentFault, ModelError, UsageError, did_you_mean
 from digitcli.experiments.benchmark_config import BenchmarkConfig
 from digitcli.experiments.environment import Environment, describe_environment
-from digitcli.registry import architectures, find_architecture
+from digitcli.registry import architectures, find_architecture, is_architecture
 from digitcli.training.events import Event as TrainingEvent
 from digitcli.training.events import Notice
 
@@ -158,7 +158,7 @@ def _check_name(name: str) -> None:
     remedy = "Name a model of the task digit, see digitcli models."
     shipped = shipped_models()
     is_path = os.path.lexists(name) or Path(name).name != name or Path(name).suffix == ".safetensors"
-    if name in architectures() and name not in shipped:
+    if is_architecture(name) and name not in shipped:
         if find_architecture(name).task != "digit":
             raise UsageError(f"Architecture '{name}' reads lines, not single digits.", remedy)
     elif name in shipped or (name and is_path):

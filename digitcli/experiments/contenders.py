@@ -11,7 +11,7 @@ from typing import Any
 from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
-from digitcli.registry import architectures, find_architecture, recipe_of
+from digitcli.registry import architectures, find_architecture, is_architecture, recipe_of
 
 SEEDS, OUT = 5, Path("runs") / "compare"
 SHIPPED = "shipped/"  # before the name of a shipped model: alone it names the architecture
@@ -36,7 +36,7 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
         ModelError: no such model, or a damaged one.
     """
     name, _, changes = spec.partition(":")
-    if name not in architectures() and (os.path.lexists(spec) or "/" in spec):
+    if not is_architecture(name) and (os.path.lexists(spec) or "/" in spec):
         model = spec.removeprefix(SHIPPED)
         if read_header(find_checkpoint(model)).task != "digit":
             raise UsageError(f"{spec} reads lines.", "Compare models of single digits.")

@@ -143,7 +143,8 @@ def prepare(
     if (recipe.loss == "ctc") != (task == "line"):
         raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
     torch.manual_seed(config.seed)
-    network = create_model(config.arch, **built_with(recipe))
+    begun_with = {"pretrained": True} if config.pretrained and saved is None else {}
+    network = create_model(config.arch, **built_with(recipe), **begun_with)
     initialise(network, recipe.initialisation)
     drop_branches(network, recipe.stochastic_depth or 0.0)
     if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
