@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-PANEL_WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 300, 56, 16, 40, 36
+PANEL_PX = (360, 300)  # width and height
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 36
 COLOURS = ("#2a78d6", "#d6652a", "#3a9d5d", "#8d5bd0", "#c23b6b", "#8a8a22")
 STYLE = (
     "text{font:12px sans-serif;fill:#444}.small{font-size:10px}.grid{stroke:#8884;stroke-width:1}"
@@ -28,76 +29,89 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram; its upright axis shows `y_from` to `y_to`, or to the largest value without one."""
+    """One diagram; its upright axis shows `y_from` to `y_to`, or to the largest value without one.
+
+    A logarithmic upright axis shows the values there are.
+    """
 
     title: str
     x_title: str
     series: Sequence[Series]
-    logarithmic: bool = False
+    logarithmic_x: bool = False
+    logarithmic_y: bool = False
     y_from: float = 0.0
     y_to: float | None = None
 
 
-def draw_chart(description: str, panels: Sequence[Panel]) -> str:
+def draw_chart(description: str, panels: Sequence[Panel], panel_px: tuple[int, int] = PANEL_PX) -> str:
     """The panels side by side; the description is what a screen reader says."""
-    width = PANEL_WIDTH * len(panels)
+    width, height = panel_px
+    view = f"0 0 {width * len(panels)} {height}"
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img">',
             f"<title>{escape(description)}</title>",
             f"<style>{STYLE}</style>",
-            *(_draw_panel(PANEL_WIDTH * place, panel) for place, panel in enumerate(panels)),
+            *(_draw_panel(panel, width * place, width, height) for place, panel in enumerate(panels)),
             "</svg>\n",
         ]
     )
 
 
-def _draw_panel(offset: float, panel: Panel) -> str:
-    left, right, lower = offset + LEFT, offset + PANEL_WIDTH - RIGHT, HEIGHT - BOTTOM
-    values = [y for series in panel.series for _, y in series.points]
-    largest = max(values) if panel.y_to is None else panel.y_to
-    step = _round_step((largest - panel.y_from) / 4)
-    steps = max(1, math.ceil((largest - panel.y_from) / step - 1e-9))
-    parts = [f'<text x="{left}" y="20">{escape(panel.title)}</text>']
-
-    def up(value: float) -> float:
-        return lower - (lower - TOP) * (value - panel.y_from) / (step * steps)
-
-    for number in range(steps + 1):
-        value = panel.y_from + step * number
-        y = up(value)
-        parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
-    places = [x for series in panel.series for x, _ in series.points]
-    low, high = min(places), max(places)
+def _draw_panel(panel: Panel, offset: int, width: int, height: int) -> str:
+    left, right, lower = offset + LEFT, offset + width - RIGHT, height - BOTTOM
+    points = [point for series in panel.series for point in series.points]
+    columns, values = [x for x, _ in points], [y for _, y in points]
+    low, high = min(columns), max(columns)
+    ticks = _powers(min(values), max(values)) if panel.logarithmic_y else _ticks(panel, max(values))
 
     def across(x: float) -> float:
-        if panel.logarithmic:
-            share = (math.log(x) - math.log(low)) / ((math.log(high) - math.log(low)) or 1)
-        else:
-            share = (x - low) / ((high - low) or 1)
-        return left + (right - left) * share
+        return left + (right - left) * _share(x, low, high, panel.logarithmic_x)
 
-    parts += _x_axis(panel, low, high, left, right)
+    def up(y: float) -> float:
+        return lower - (lower - TOP) * _share(y, ticks[0], ticks[-1], panel.logarithmic_y)
+
+    parts = [f'<text x="{left}" y="20">{escape(panel.title)}</text>']
+    for value in ticks:
+        parts.append(f'<path class="grid" d="M{left} {up(value):.1f}H{right}"/>')
+        parts.append(f'<text x="{left - 6}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+    below = height - 12
+    parts += [
+        f'<text x="{left}" y="{below}">{low:,.4g}</text>',
+        f'<text x="{(left + right) / 2}" y="{below}" text-anchor="middle">{escape(panel.x_title)}</text>',
+        f'<text x="{right}" y="{below}" text-anchor="end">{high:,.4g}</text>',
+    ]
     for place, series in enumerate(panel.series):
         colour = COLOURS[place % len(COLOURS)]
         found = [(across(x), up(y)) for x, y in series.points]
-        parts += (
-            _named_points(series, found, colour, right) if series.labels else [_line(series, found, colour)]
-        )
+        parts += _named(series, found, colour, right) if series.labels else [_line(series, found, colour)]
         if len(panel.series) > 1:
             legend = f'x="{right}" y="{20 + 16 * place}" text-anchor="end" style="fill:{colour}"'
             parts.append(f"<text {legend}>{escape(series.name)}</text>")
     return "\n".join(parts)
 
 
-def _x_axis(panel: Panel, low: float, high: float, left: float, right: float) -> list[str]:
-    y = HEIGHT - 12
-    return [
-        f'<text x="{left}" y="{y}">{low:,.4g}</text>',
-        f'<text x="{(left + right) / 2}" y="{y}" text-anchor="middle">{escape(panel.x_title)}</text>',
-        f'<text x="{right}" y="{y}" text-anchor="end">{high:,.4g}</text>',
-    ]
+def _ticks(panel: Panel, largest: float) -> list[float]:
+    """Round values from `y_from` on, about five, that reach the largest."""
+    reach = (largest if panel.y_to is None else panel.y_to) - panel.y_from
+    step = _round_step(reach / 4)
+    return [panel.y_from + step * number for number in range(max(1, math.ceil(reach / step - 1e-9)) + 1)]
+
+
+def _powers(least: float, largest: float) -> list[float]:
+    """Values of 1, 2 and 5 times powers of ten, from below the least to above the largest."""
+    first, last = math.floor(math.log10(least)), math.ceil(math.log10(largest))
+    every = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    begin = max(value for value in every if value <= least)
+    end = min((value for value in every if value >= largest and value > begin), default=10 * begin)
+    return [value for value in every if begin <= value <= end]
+
+
+def _share(value: float, low: float, high: float, logarithmic: bool) -> float:
+    """How far a value is on the way from low to high."""
+    if logarithmic:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return (value - low) / ((high - low) or 1.0)
 
 
 def _line(series: Series, found: Sequence[tuple[float, float]], colour: str) -> str:
@@ -106,9 +120,7 @@ def _line(series: Series, found: Sequence[tuple[float, float]], colour: str) -> 
     return f'<path style="stroke:{colour}{dashes}" d="M{path}"/>'
 
 
-def _named_points(
-    series: Series, found: Sequence[tuple[float, float]], colour: str, right: float
-) -> list[str]:
+def _named(series: Series, found: Sequence[tuple[float, float]], colour: str, right: float) -> list[str]:
     """A dot and a label each; a label that would cover another moves down."""
     parts, taken = [], list[tuple[float, float]]()
     for (x, y), label in sorted(zip(found, series.labels, strict=True)):

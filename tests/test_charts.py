@@ -24,7 +24,7 @@ def test_lines_go_through_every_point_from_left_to_right() -> None:
 
 def test_a_logarithmic_axis_gives_each_power_the_same_room() -> None:
     series = Series("a", [(10, 1), (100, 2), (1000, 3)], labels=["one", "two", "three"])
-    picture = drawn(Panel("up", "x", [series], logarithmic=True))
+    picture = drawn(Panel("up", "x", [series], logarithmic_x=True))
     places = [float(dot.get("cx", "")) for dot in picture.iter(f"{SVG}circle")]
     assert places == pytest.approx([56, 200, 344], abs=0.1)
 
@@ -49,3 +49,10 @@ def test_an_axis_can_begin_above_zero() -> None:
     picture = drawn(Panel("up", "x", [Series("a", [(0, 98), (1, 99)])], y_from=98, y_to=100))
     texts = [text.text for text in picture.iter(f"{SVG}text")]
     assert "98" in texts and "100" in texts and "0" not in texts[1:6]
+
+
+def test_an_upright_logarithmic_axis_shows_round_values() -> None:
+    picture = drawn(Panel("error", "x", [Series("a", [(1, 0.3), (2, 7.0)])], logarithmic_y=True))
+    texts = [text.text for text in picture.iter(f"{SVG}text")]
+    assert [text for text in texts if text in ("0.2", "0.5", "1", "2", "5", "10")]
+    assert texts[1:7] == ["0.2", "0.5", "1", "2", "5", "10"]

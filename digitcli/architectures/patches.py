@@ -11,7 +11,7 @@ from digitcli.architectures.layers import Normalise, Residual
 SIDE_PX, CLASSES = 28, 10
 
 
-def convmixer(width: int = 64, depth: int = 8, patch_px: int = 2, kernel_px: int = 7) -> nn.Module:
+def convmixer(width: int = 64, depth: int = 6, patch_px: int = 4, kernel_px: int = 5) -> nn.Module:
     """Depthwise convolutions mix places, 1x1 convolutions mix maps, at one resolution throughout.
 
     Trockman & Kolter, "Patches are all you need?", 2022.
@@ -25,7 +25,7 @@ def convmixer(width: int = 64, depth: int = 8, patch_px: int = 2, kernel_px: int
     ]
     return nn.Sequential(
         Normalise(),
-        _activated(nn.Conv2d(1, width, patch_px, stride=patch_px)),  # N, width, 14, 14
+        _activated(nn.Conv2d(1, width, patch_px, stride=patch_px)),  # N, width, 7, 7
         *blocks,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
@@ -33,7 +33,7 @@ def convmixer(width: int = 64, depth: int = 8, patch_px: int = 2, kernel_px: int
     )
 
 
-def vit(dropout: float, width: int = 64, depth: int = 6, heads: int = 4, patch_px: int = 4) -> nn.Module:
+def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_px: int = 4) -> nn.Module:
     """Vision transformer: patches attend to one another.
 
     Dosovitskiy et al., "An image is worth 16x16 words", 2021. What differs here: the mean over all patches is
@@ -58,7 +58,7 @@ def vit(dropout: float, width: int = 64, depth: int = 6, heads: int = 4, patch_p
     )
 
 
-def mixer(dropout: float, width: int = 64, depth: int = 6, patch_px: int = 4) -> nn.Module:
+def mixer(dropout: float, width: int = 64, depth: int = 4, patch_px: int = 4) -> nn.Module:
     """MLP-Mixer: one perceptron mixes the patches, another the features of each, in turn.
 
     Tolstikhin et al., "MLP-Mixer: an all-MLP architecture for vision", 2021.

@@ -15,6 +15,7 @@ from digitcli.config import TrainConfig
 from digitcli.devices import check_device_name
 from digitcli.errors import UsageError
 from digitcli.experiments.contenders import OUT, SEEDS, contenders
+from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
     from digitcli.experiments.comparing import Comparison
@@ -39,6 +40,11 @@ Data = Annotated[
 Out = Annotated[
     Path | None, Option(help=f"Where the runs lie; {OUT} if not given. What is finished there is kept.")
 ]
+Picture = Annotated[
+    Path | None,
+    Option(metavar="FILE.svg", help="Also draw the test error against parameters and milliseconds an image."),
+]
+Force = Annotated[bool, Option("--force", help="Replace a picture that is there.")]
 Format = Annotated[
     Literal["table", "json", "csv"] | None,
     Option(help="table (if not given) for people, the others for programs."),
@@ -51,6 +57,8 @@ def compare(
     data: Data = None,
     device: DeviceOption = None,
     out: Out = None,
+    picture: Picture = None,
+    force: Force = False,
     format: Format = None,
 ) -> None:
     """Train architectures over several seeds, judge all on the same test images, and say what may be chance.
@@ -64,8 +72,14 @@ def compare(
     seeds = seeds or SEEDS
     entered = contenders(specs, data, device)  # finds every mistake before anything heavy is loaded
     _check_data(data)
+    if picture is not None:
+        _check_picture(picture, force)
     total = sum(seeds if one.config else 1 for one in entered)
     result = _run(specs, seeds, data, device, out or OUT, total)
+    if picture is not None:
+        from digitcli.experiments.comparison_chart import draw_comparison_chart
+
+        write_whole(picture, draw_comparison_chart(result).encode())
     if format == "json":
         console.show_json(result.record())
     elif format == "csv":
@@ -83,6 +97,12 @@ def _check_data(data: str) -> None:
     path = find_dataset(data)
     if path is not None and is_line_folder(path):
         raise UsageError(f"{data} holds lines.", "Give single digits.")
+
+
+def _check_picture(picture: Path, force: bool) -> None:
+    if picture.suffix.lower() != ".svg":
+        raise UsageError(f"--picture is '{picture}'.", "Name a file that ends in .svg.")
+    check_writable(picture, force)
 
 
 def _run(specs: list[str], seeds: int, data: str, device: str, out: Path, total: int) -> Comparison:

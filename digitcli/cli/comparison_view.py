@@ -70,6 +70,7 @@ def _table(result: Comparison) -> Table:
         "95 % interval",
         "n",
         "trained in",
+        "ms",
         "behind",
         "p",
     ):
@@ -90,6 +91,7 @@ def _cells(model: ComparedModel, behind: Difference | None) -> list[str]:
         f"{100 * model.low:.2f} to {100 * model.high:.2f}",
         str(len(model.runs)),
         "" if model.train_seconds is None else _seconds(model.train_seconds),
+        f"{model.latency_ms:.2g}" if model.latency_ms < 10 else f"{model.latency_ms:.0f}",
         "" if behind is None else f"{100 * behind.difference:.2f}",
         "" if behind is None else f"{behind.p:.2g}",
     ]

@@ -218,13 +218,15 @@ def train(
     fields = configured(_settings(locals(), config))
     checked = _check(fields, out, name, resume, force, dry_run, print_config)
     if print_config:
-        recipe = recipe_of(checked.arch, **checked.recipe)
-        resolved = settings_of(checked, recipe)
-        console.show_json(resolved) if format == "json" else echo(as_toml(resolved), nl=False)
-        return
+        return _print_config(checked, format)
     result = _run(checked, fields, out, name, resume, force, dry_run)
     if rank_and_size()[0] == 0:  # the first process of several speaks for all
         _show(result, checked.data, format)
+
+
+def _print_config(config: TrainConfig, format: console.Format) -> None:
+    resolved = settings_of(config, recipe_of(config.arch, **config.recipe))
+    console.show_json(resolved) if format == "json" else echo(as_toml(resolved), nl=False)
 
 
 def _settings(given: Mapping[str, Any], config: Path | None) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from digitcli.checkpoint import RESUME_FILE, read_header
 from digitcli.config import Recipe, TrainConfig
 from digitcli.data.digits import Digits, split
 from digitcli.data.sources import load_dataset
+from digitcli.devices import choose_device
 from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.significance import difference_interval, holm, mcnemar, mean_interval
 from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders
+from digitcli.experiments.measuring import quick_latency_ms
 from digitcli.inference import load_classifier
 from digitcli.registry import recipe_of
 from digitcli.training import loop
@@ -46,6 +48,8 @@ class ComparedRun:
 class ComparedModel:
     """The runs of a contender: accuracies from 0 to 1, their mean with its 95 % interval.
 
+    `latency_ms` is the median time that PyTorch takes for one image where it was compared.
+
     With several runs it is the interval of the mean over seeds, on these images; with one that over images.
     """
 
@@ -57,6 +61,7 @@ class ComparedModel:
     low: float
     high: float
     train_seconds: float | None
+    latency_ms: float
     runs: tuple[ComparedRun, ...]
 
 
@@ -164,7 +169,7 @@ def compare(
             on_compared(RunJudged(one.label, run, kept, done, total))
             if number := stop_signal():
                 raise Interrupted(number, "Stopped between two runs.", "The same command goes on.")
-    models = tuple(_compared(one.label, tuple(runs[one.label]), len(test)) for one in entered)
+    models = tuple(_compared(one.label, tuple(runs[one.label]), len(test), device) for one in entered)
     best = max(models, key=lambda model: model.accuracy)
     differences = _differences(best, models, right)
     winner = None if any(each.is_chance for each in differences) or len(models) == 1 else best.label
@@ -229,7 +234,7 @@ def _trained(
     return loop.resume(folder, chosen, on_event=on_event, stop_signal=stop_signal), finished
 
 
-def _compared(label: str, runs: tuple[ComparedRun, ...], images: int) -> ComparedModel:
+def _compared(label: str, runs: tuple[ComparedRun, ...], images: int, device: str) -> ComparedModel:
     network, _ = open_or_create(runs[0].model)
     summary = summarise(network)
     accuracies = [run.accuracy for run in runs]
@@ -247,6 +252,7 @@ def _compared(label: str, runs: tuple[ComparedRun, ...], images: int) -> Compare
         low=low,
         high=min(1.0, high),
         train_seconds=statistics.median(times) if times else None,
+        latency_ms=quick_latency_ms(network, choose_device(device)),
         runs=runs,
     )
 

@@ -8,6 +8,7 @@ import functools
 import gc
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from digitcli.training.session import built_with
 
 T = TypeVar("T")
 WARM_UP_CALLS, WARM_UP_SECONDS = 3, 0.2
+QUICK_WARM_UP, QUICK_CALLS = 5, 30
 LEAST_CALLS, LEAST_SECONDS, MOST_SECONDS = 20, 1.0, 5.0
 ACCURACY_BATCH = 500  # divides 10,000, so that torch.compile meets one shape
 CLEAR_REFS, STATUS, THREADS = (Path("/proc/self") / name for name in ("clear_refs", "status", "task"))
@@ -188,6 +190,20 @@ def measure_calls(subject: Subject, batch_size: int) -> Calls:
         core_wait = watch_waiting()
         seconds = time_calls(timer, clock)
     return Calls(seconds, peak_memory(), core_wait())
+
+
+def quick_latency_ms(network: nn.Module, device: torch.device) -> float:
+    """The median time of a few calls with one test digit, for comparing many networks."""
+    network = place_network(network, device)
+    image = as_input(torch.from_numpy(first_digits(1)).to(device))
+    clock = synchronised_clock(device)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(QUICK_WARM_UP + QUICK_CALLS):
+            began = clock()
+            network(image)
+            seconds.append(clock() - began)
+    return 1000 * statistics.median(seconds[QUICK_WARM_UP:])
 
 
 def first_digits(batch_size: int) -> npt.NDArray[np.uint8]:

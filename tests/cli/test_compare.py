@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -19,10 +20,14 @@ def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Pa
     assert "softmax:epochs=6" in shown.stdout and "test images are read rightly by none" in shown.stdout
     assert len(list((tmp_path / "runs" / "compare").iterdir())) == 4
 
-    again = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--format", "json")
+    options = ("--seeds", "2", "--data", few_digits, "--format", "json", "--picture", "two.svg")
+    again = digitcli("compare", *TWO, *options)
     assert again.returncode == 0 and again.stderr.count("before") == 4
     record = json.loads(again.stdout)
     assert [model["label"] for model in record["models"]] == list(TWO)
+    assert all(model["latency_ms"] > 0 for model in record["models"])
+    texts = [text.text for text in ElementTree.parse(tmp_path / "two.svg").iter()]
+    assert texts.count(TWO[0]) == 2 and "parameters" in texts and "milliseconds an image" in texts
     assert record["best"] in TWO and record["images"] > 0 and isinstance(record["missed"], list)
 
 
@@ -36,6 +41,8 @@ MISTAKES = {
     ("compare", "cnn", "--data", "none"): 2,
     ("compare", "cnn", "--device", "abacus"): 2,
     ("compare", "shipped/none"): 5,
+    ("compare", "cnn", "--picture", "zoo.png"): 2,
+    ("compare", "cnn", "--picture", "none/zoo.svg"): 7,
     ("compare", "none/model.safetensors"): 5,
 }
 
