@@ -32,6 +32,35 @@ def fast() -> nn.Module:
     )
 
 
+def robust(dropout: float, width: int = 64) -> nn.Module:
+    """Made for accuracy that lasts outside a dataset: convolutions in threes, a hidden layer.
+
+    The stem of `fast` with convolutions in threes (Simonyan & Zisserman, 2015), and a hidden layer that sees
+    every place by itself, which what is no part of the digit disturbs less than a mean over places.
+    """
+    wider = width * 3 // 2
+    return nn.Sequential(
+        Normalise(),
+        nn.PixelUnshuffle(2),  # N, 4, 14, 14
+        *_convolution(4, width),
+        *_convolution(width, width),
+        *_convolution(width, width),
+        nn.MaxPool2d(2),  # N, width, 7, 7
+        nn.Dropout(dropout / 2),
+        *_convolution(width, wider),
+        *_convolution(wider, wider),
+        nn.Conv2d(wider, wider, 3, bias=False),  # N, wider, 5, 5
+        nn.BatchNorm2d(wider),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(5 * 5 * wider, 128, bias=False),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(128, CLASSES),
+    )
+
+
 def lenet1() -> nn.Module:
     """LeNet-1: two convolutions of few maps, each averaged down, and one linear layer.
 
