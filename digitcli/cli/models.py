@@ -9,7 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.cli.completion import complete_model
+from digitcli.checkpoint import shipped_models
+from digitcli.cli.completion import complete_dataset, complete_model
+from digitcli.cli.signals import wait_with_signals
+from digitcli.errors import UsageError
 
 if TYPE_CHECKING:
     from digitcli.catalogue import ModelDescription, ModelRow
@@ -27,9 +30,27 @@ def models(
     shipped: Annotated[
         bool, typer.Option("--shipped", help="Only models with weights in the package.")
     ] = False,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="Measure every shipped model and print the cards, as Markdown.")
+    ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="On a card, the accuracy on these digits too; may be given several times.",
+            autocompletion=complete_dataset,
+        ),
+    ] = None,
     format: Annotated[console.Format, typer.Option(help="For people or for programs.")] = "table",
 ) -> None:
-    """List every architecture and shipped model, or show one layer by layer."""
+    """List every architecture and shipped model, show one layer by layer, or write the cards of all.
+
+    Example: digitcli models --cards > models/README.md
+    """
+    if data and not cards:
+        raise UsageError("--data is for --cards.", "Give --cards too, or leave --data out.")
+    if cards:
+        _show_cards(name, data or [], shipped, format)
+        return
     from digitcli.catalogue import describe_model, list_models
 
     if name is None:
@@ -38,6 +59,24 @@ def models(
     else:
         description = describe_model(name)
         console.show_json(description) if format == "json" else _show_description(description)
+
+
+def _show_cards(name: str | None, data: list[str], shipped: bool, format: console.Format) -> None:
+    from digitcli.cli.counting_bar import CountingBar
+    from digitcli.data.sources import find_dataset
+
+    if name is not None or shipped or format != "table":
+        cause = "--cards are of all shipped models, in Markdown."
+        raise UsageError(cause, "Leave the name, --shipped and --format out.")
+    for source in data:
+        find_dataset(source)
+    with console.Busy("Loading the models"), wait_with_signals():
+        from digitcli.experiments.cards import model_cards
+
+    with CountingBar("models") as bar:
+        bar.show(0, len(shipped_models()))
+        text = model_cards(data, bar.show)
+    typer.echo(text, nl=False)
 
 
 def _list_table(rows: list[ModelRow]) -> Table:
