@@ -24,8 +24,8 @@ INTRODUCTION = """# Released weights
 
 Made by `digitcli models --cards`; what no measurement tells stands in `cards.toml`.
 
-Each file is safetensors with a JSON header that rebuilds its model, sealed with SHA-256; `digitcli models cnn`
-shows what it says. They are installed with the package: `load_model("cnn")` in Python. Tensors are stored
+Each file is safetensors with a JSON header that rebuilds its model, sealed with SHA-256: see
+`digitcli models cnn`. They are installed with the package: `load_model("cnn")` in Python. Tensors are stored
 in half precision, the largest first, as long as that changes none of the answers to the 70,000 digits of
 MNIST, or to 2,000 composed lines (`scripts/ship.py` checks it); computing is in float32.
 """
