@@ -106,7 +106,7 @@ class TrainConfig:
     instead of a number of epochs; `patience` stops after so many epochs without a better validation
     accuracy and keeps the best; `strokes` names pen trajectories that lines are written with, `fonts` those
     whose letters are drawn; `pretrained` begins with the weights of ImageNet, which torchvision has for its
-    own.
+    own; `cuda_graphs` records a step on a GPU and repeats it.
     """
 
     arch: str = "cnn"
@@ -119,6 +119,7 @@ class TrainConfig:
     strokes: str | None = None
     fonts: str | None = None
     pretrained: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         _check(self, "seed", lambda value: 0 <= value < 2**63, "from 0 up to 2**63 - 1")
@@ -130,7 +131,8 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 _check_type(self, name, str, "a text")
         _check_type(self, "recipe", Mapping, "a table")
-        _check_type(self, "pretrained", bool, "true or false")
+        for name in ("pretrained", "cuda_graphs"):
+            _check_type(self, name, bool, "true or false")
         known = [entry.name for entry in dataclasses.fields(Recipe)]
         for name in self.recipe:
             if name not in known:

@@ -148,6 +148,10 @@ DtypeName = Annotated[
     Dtype | None,
     Option(help="What it computes in; auto: bfloat16 where that is faster here.", rich_help_panel=RECIPE),
 ]
+CudaGraphs = Annotated[
+    bool | None,
+    Option("--cuda-graphs", help="On a GPU: record a step and repeat it.", rich_help_panel=RUN),
+]
 Out = Annotated[
     Path | None, Option(help="The run folder; runs/<arch>-<n> if not given.", rich_help_panel=RUN)
 ]
@@ -200,6 +204,7 @@ def train(
     warmup: Warmup = None,
     clip: Clip = None,
     dtype: DtypeName = None,
+    cuda_graphs: CudaGraphs = None,
     out: Out = None,
     name: Name = None,
     resume: Resume = None,

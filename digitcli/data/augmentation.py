@@ -63,10 +63,11 @@ def warp(
     """Each image (N, 1, H, W) under its own random affine map, its own elastic one, or both."""
     (first, step), (height, width) = share, images.shape[-2:]
     whole = len(images) * step
-    matrices = _affine_maps(whole, images.device) if affine else torch.eye(2, 3).expand(whole, 2, 3)
-    grid = _grid(matrices[first::step].to(images.device), height, width)
+    device = images.device
+    matrices = _affine_maps(whole, device) if affine else torch.eye(2, 3, device=device).expand(whole, 2, 3)
+    grid = _grid(matrices[first::step], height, width)
     if elastic:
-        grid = grid + elastic * _displacements(whole, height, width, images.device)[first::step]
+        grid = grid + elastic * _displacements(whole, height, width, device)[first::step]
     return F.grid_sample(images, grid, align_corners=False)
 
 
@@ -93,7 +94,7 @@ def _displacements(count: int, height: int, width: int, device: torch.device) ->
     noise = torch.randn(count, 2, down.shape[1], across.shape[1], device=device)
     with torch.autocast(device.type, enabled=False):
         fields = down @ noise @ across.T  # N, 2, H, W
-    return fields.permute(0, 2, 3, 1) * torch.tensor([2 / width, 2 / height], device=device)
+    return torch.stack([fields[:, 0] * (2 / width), fields[:, 1] * (2 / height)], dim=3)
 
 
 def _bells(size: int, device: torch.device) -> Tensor:
@@ -157,7 +158,8 @@ def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
 
     Gives them and the weight of the first of each pair. Of the labels take `labels.roll(len(labels) // 2)`.
     """
-    weight = torch.distributions.Beta(alpha, alpha).sample().to(images.device)
+    both = torch.full((2,), alpha, device=images.device)
+    weight = torch.distributions.Dirichlet(both, validate_args=False).sample()[0]
     return torch.lerp(images.roll(len(images) // 2, dims=0), images, weight), weight
 
 

@@ -67,12 +67,21 @@ class DigitMaterial:
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """The mean over a batch."""
+        rank = self._processes.rank
+        seed = derive_seed(self._seed, epoch, step, rank) if rank else None
+        return self.loss_of(network, self.indices(epoch, step), seed)
+
+    def indices(self, epoch: int, step: int) -> Tensor:
+        """Which digits this process trains on in a step."""
         whole = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
-        batch = self._processes.share(whole)
-        images, labels = as_input(self._images[batch]), self._labels[batch]  # (B, 1, 28, 28), (B,)
+        return self._processes.share(whole)
+
+    def loss_of(self, network: nn.Module, indices: Tensor, seed: int | None = None) -> Tensor:
+        """The mean over the digits at those indices; what the network draws follows from its own seed."""
+        images, labels = as_input(self._images[indices]), self._labels[indices]  # (B, 1, 28, 28), (B,)
         images, weight = self._changed(images)
-        if not self._processes.leads:  # the others' dropout is not that of the first
-            seed_random(images.device, derive_seed(self._seed, epoch, step, self._processes.rank))
+        if seed is not None:  # the others' dropout is not that of the first process
+            seed_random(images.device, seed)
         loss, logits = loss_function(self._recipe), network(images)
         if weight is None:
             return loss(logits, labels)

@@ -20,10 +20,17 @@ from digitcli.devices import choose_device, rank_and_size
 from digitcli.errors import DivergedError, Interrupted
 from digitcli.registry import find_architecture
 from digitcli.training import run_folder
+from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.distributed import Processes, joined
 from digitcli.training.events import EpochDone, Notice, OnEvent, StepDone, TrainResult
 from digitcli.training.material import derive_seed, seed_random
-from digitcli.training.optimization import scheduled_lr, update_average
+from digitcli.training.optimization import (
+    bfloat16_where_asked,
+    scheduled_lr,
+    set_lr,
+    step_on,
+    update_average,
+)
 from digitcli.training.run_folder import Saved
 from digitcli.training.session import (
     Session,
@@ -185,18 +192,17 @@ def _take_step(session: Session, state: TrainingState) -> Tensor:
     recipe, network, device = session.recipe, state.network, session.device
     seed_random(device, derive_seed(session.config.seed, state.epoch, state.step))
     progress = session.progress(state)
-    for group in state.optimizer.param_groups:
-        group["lr"] = scheduled_lr(recipe, progress)
+    set_lr(state.optimizer, scheduled_lr(recipe, progress))
     network.train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16"):
-        loss = session.material.loss(network, state.epoch, state.step, progress)
-    loss.backward()
-    if session.processes.size > 1:
-        loss, state.stop = session.processes.average(network, loss, session.stop_signal())
-    if recipe.clip > 0:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-    state.optimizer.step()
-    state.optimizer.zero_grad()
+    if session.graphed is not None and isinstance(session.material, DigitMaterial):
+        loss = session.graphed(session.material.indices(state.epoch, state.step))
+    else:
+        with bfloat16_where_asked(device, recipe):
+            loss = session.material.loss(network, state.epoch, state.step, progress)
+        loss.backward()
+        if session.processes.size > 1:
+            loss, state.stop = session.processes.average(network, loss, session.stop_signal())
+        step_on(network, state.optimizer, recipe)
     state.step += 1
     state.steps_total += 1
     if state.average is not None:
@@ -246,7 +252,7 @@ def _finish_epoch(session: Session, state: TrainingState, steps_per_second: floa
         raise _diverged("The validation loss is", session, state)
     done = EpochDone(
         epoch=state.epoch + 1,
-        lr=state.optimizer.param_groups[0]["lr"],
+        lr=float(state.optimizer.param_groups[0]["lr"]),
         train_loss=state.loss_sum / state.step,
         validation_loss=validation_loss,
         validation_accuracy=accuracy,

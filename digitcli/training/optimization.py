@@ -7,14 +7,17 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from digitcli.config import Recipe
 from digitcli.training.muon import Muon, is_large
 
 
-def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; weight decay is for matrices and kernels, not for biases and norms."""
+def create_optimizer(network: nn.Module, recipe: Recipe, graphed: bool = False) -> torch.optim.Optimizer:
+    """The recipe's optimiser; weight decay is for matrices and kernels, not for biases and norms.
+
+    For a step that is `graphed` the learning rate is a tensor on the device.
+    """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -23,14 +26,15 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
     groups = [group for group in groups if group["params"]]
     fused = parameters[0].device.type in ("cpu", "cuda")
     betas = recipe.beta1, recipe.beta2
+    lr: Any = torch.tensor(recipe.lr, device=parameters[0].device) if graphed else recipe.lr
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum
             return torch.optim.SGD(groups, recipe.lr, momentum, nesterov=momentum > 0, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, recipe.lr, betas, fused=fused)
+            return torch.optim.Adam(groups, lr, betas, fused=fused, capturable=graphed)
         case "adamw":
-            return torch.optim.AdamW(groups, recipe.lr, betas, fused=fused)
+            return torch.optim.AdamW(groups, lr, betas, fused=fused, capturable=graphed)
         case "muon":
             return Muon(_by_size(groups), recipe.lr, betas, getattr(torch, recipe.dtype), fused)
 
@@ -44,6 +48,28 @@ def _by_size(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if chosen:
                 parted.append({**group, "params": chosen, "orthogonal": orthogonal})
     return parted
+
+
+def bfloat16_where_asked(device: torch.device, recipe: Recipe) -> torch.autocast:
+    """Within it, what gains by it is computed in bfloat16, if the recipe says so."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "bfloat16")
+
+
+def step_on(network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
+    """Clip the gradients as the recipe says, take a step along them, and forget them."""
+    if recipe.clip > 0:
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give all of an optimiser's groups a learning rate, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def scheduled_lr(recipe: Recipe, progress: float) -> float:

@@ -28,10 +28,16 @@ from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.distributed import ALONE, Processes, device_of_process
 from digitcli.training.events import Notice, OnEvent, RunStarted, TrainResult
+from digitcli.training.graphed import GraphedUpdate, check_graphs
 from digitcli.training.line_material import WORKERS, LineMaterial
 from digitcli.training.line_sources import ComposedLines, StoredLines
 from digitcli.training.material import Material
-from digitcli.training.optimization import create_average, create_optimizer
+from digitcli.training.optimization import (
+    bfloat16_where_asked,
+    create_average,
+    create_optimizer,
+    step_on,
+)
 from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
@@ -45,6 +51,7 @@ MAY_CHANGE = (
     "patience",
     "strokes",
     "fonts",
+    "cuda_graphs",
 )  # in a run that goes on; of its recipe, the epochs
 
 
@@ -60,6 +67,7 @@ class Session:
     on_event: OnEvent
     stop_signal: StopSignal
     processes: Processes = ALONE
+    graphed: GraphedUpdate | None = None  # takes the steps, where they are recorded
 
     def progress(self, state: TrainingState) -> float:
         """How far training is, from 0 to 1: by the clock where there is a time, else by steps.
@@ -138,6 +146,7 @@ def prepare(
         on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
     task = find_architecture(config.arch).task
     check_what_is_drawn(config, recipe)
+    check_graphs(config, recipe, device, task, processes.size)
     if task == "line" and recipe.augment:
         raise UsageError("Lines are composed with all their variety.", "Leave --augment out.")
     if (recipe.loss == "ctc") != (task == "line"):
@@ -165,13 +174,28 @@ def prepare(
     if recipe.dtype == "auto":
         recipe = _decide_dtype(recipe, network, material, device, processes, on_event)
     seconds = time.perf_counter() - measuring
-    state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
+    optimizer = create_optimizer(network, recipe, config.cuda_graphs)
+    state = TrainingState(network, create_average(network, recipe), optimizer)
     state.seconds = seconds  # what touches the digits counts
     if saved:
         _take_over(state, saved, material, on_event)
-    session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes)
+    graphed = _graphed(state, recipe, material, device) if config.cuda_graphs else None
+    session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes, graphed)
     _report_start(session, state)
     return session, state
+
+
+def _graphed(state: TrainingState, recipe: Recipe, material: Material, device: torch.device) -> GraphedUpdate:
+    assert isinstance(material, DigitMaterial)  # `check_graphs` has seen to it
+
+    def update(indices: Tensor) -> Tensor:
+        with bfloat16_where_asked(device, recipe):
+            loss = material.loss_of(state.network, indices)
+        loss.backward()
+        step_on(state.network, state.optimizer, recipe)
+        return loss.detach()
+
+    return GraphedUpdate(update)
 
 
 def _material(
