@@ -212,7 +212,10 @@ def _trained(
     config: TrainConfig, seed: int, folder: Path, on_event: OnEvent, stop_signal: StopSignal
 ) -> tuple[TrainResult, bool]:
     """The result of a run in a folder, and whether nothing was left to do."""
-    fields = {name: getattr(config, name) for name in ("arch", "data", "device", "time_seconds", "fonts")}
+    fields = {
+        name: getattr(config, name)
+        for name in ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
+    }
     chosen = {**fields, "seed": seed, "recipe": dict(config.recipe)}
     if not (folder / RESUME_FILE).exists():
         made = loop.train(

@@ -268,3 +268,40 @@ def test_what_is_not_known_of_the_training_is_said(
     figures = evaluation_view._figures(dataclasses.replace(result, overlap=None))
     assert figures["trained on"].startswith("not known")
     assert "trained on" not in evaluation_view._figures(dataclasses.replace(result, overlap=0))
+
+
+def test_the_reality_gap_and_outliers_are_shown(digitcli: Run, model: str, data: str, fonts: Path) -> None:
+    options = ("--data", data, "--robustness", "--outliers", "--fonts", fonts, "--worst", "0")
+    done = digitcli("evaluate", model, *options)
+    assert done.returncode == 0, done.stderr
+    assert "reality gap" in done.stdout and "at worst" in done.stdout
+    for name in ("thick", "inversion", "noise", "clouds", "letters", "AUROC"):
+        assert name in done.stdout, name
+    record = json.loads(digitcli("evaluate", model, *options, "--format", "json").stdout)
+    assert len(record["robustness"]["corruptions"]) == 15
+    assert record["robustness"]["gap"] == pytest.approx(5 / 6 - record["robustness"]["mean"])
+    assert {"name", "n", "auroc"} == record["outliers"][0].keys()
+    assert record["clean_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--fonts", "."), 2),
+        (("--outliers", "--fonts", "none"), 3),
+        (("--clean", "--split", "train"), 2),
+        (("--clean", "--data", "six.npz"), 2),
+    ],
+)
+def test_what_else_is_measured_is_checked_at_once(
+    digitcli: Run, model: str, data: str, options: tuple[str, ...], code: int
+) -> None:
+    done = digitcli("evaluate", model, *options)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_lines_are_not_corrupted(digitcli: Run) -> None:
+    for option in ("--robustness", "--clean", "--outliers"):
+        done = digitcli("evaluate", "reader", option)
+        assert done.returncode == 2 and f"Lines have no {option}" in done.stderr
