@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalise, convolution
 
 CLASSES = 10
 
@@ -42,16 +42,14 @@ def robust(dropout: float, width: int = 64) -> nn.Module:
     return nn.Sequential(
         Normalise(),
         nn.PixelUnshuffle(2),  # N, 4, 14, 14
-        *_convolution(4, width),
-        *_convolution(width, width),
-        *_convolution(width, width),
+        *convolution(4, width),
+        *convolution(width, width),
+        *convolution(width, width),
         nn.MaxPool2d(2),  # N, width, 7, 7
         nn.Dropout(dropout / 2),
-        *_convolution(width, wider),
-        *_convolution(wider, wider),
-        nn.Conv2d(wider, wider, 3, bias=False),  # N, wider, 5, 5
-        nn.BatchNorm2d(wider),
-        nn.ReLU(),
+        *convolution(width, wider),
+        *convolution(wider, wider),
+        *convolution(wider, wider, padding_px=0),  # N, wider, 5, 5
         nn.Flatten(),
         nn.Linear(5 * 5 * wider, 128, bias=False),
         nn.BatchNorm1d(128),
@@ -134,16 +132,16 @@ def allconv(dropout: float, width: int = 32) -> nn.Module:
     """
     return nn.Sequential(
         Normalise(),
-        *_convolution(1, width),  # N, width, 28, 28
-        *_convolution(width, width),
-        *_convolution(width, width, stride=2),  # N, width, 14, 14
+        *convolution(1, width),  # N, width, 28, 28
+        *convolution(width, width),
+        *convolution(width, width, stride=2),  # N, width, 14, 14
         nn.Dropout(dropout),
-        *_convolution(width, 2 * width),
-        *_convolution(2 * width, 2 * width),
-        *_convolution(2 * width, 2 * width, stride=2),  # N, 2 width, 7, 7
+        *convolution(width, 2 * width),
+        *convolution(2 * width, 2 * width),
+        *convolution(2 * width, 2 * width, stride=2),  # N, 2 width, 7, 7
         nn.Dropout(dropout),
-        *_convolution(2 * width, 2 * width),
-        *_convolution(2 * width, 2 * width, kernel_px=1),
+        *convolution(2 * width, 2 * width),
+        *convolution(2 * width, 2 * width, kernel_px=1),
         nn.Conv2d(2 * width, CLASSES, 1),  # N, 10, 7, 7
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
@@ -160,15 +158,7 @@ def vgg(dropout: float, width: int = 32) -> nn.Module:
     channels = 1
     for stage in range(3):
         wider = width * 2**stage
-        layers += [*_convolution(channels, wider), *_convolution(wider, wider)]
+        layers += [*convolution(channels, wider), *convolution(wider, wider)]
         layers += [nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(dropout)]  # 14x14, 7x7, 4x4
         channels = wider
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
-
-
-def _convolution(channels_in: int, channels: int, stride: int = 1, kernel_px: int = 3) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels_in, channels, kernel_px, stride, padding=kernel_px // 2, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-    ]

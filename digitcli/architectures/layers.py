@@ -15,6 +15,18 @@ class Normalise(nn.Module):
         return (images - MNIST_MEAN) / MNIST_DEVIATION
 
 
+def convolution(
+    channels_in: int, channels: int, stride: int = 1, kernel_px: int = 3, padding_px: int | None = None
+) -> list[nn.Module]:
+    """A convolution, batch normalisation and ReLU; without a padding that which keeps the size."""
+    padding = kernel_px // 2 if padding_px is None else padding_px
+    return [
+        nn.Conv2d(channels_in, channels, kernel_px, stride, padding, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    ]
+
+
 class DropPath(nn.Module):
     """In training it makes all that is computed for some of the inputs zero, see `switches.drop_branches`."""
 

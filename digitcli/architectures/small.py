@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalise, convolution
 
 CLASSES = 10
 
@@ -17,23 +17,13 @@ def tiny(width: int = 16) -> nn.Module:
     """
     return nn.Sequential(
         Normalise(),
-        *_convolution(1, width, 5, stride=2),  # N, width, 14, 14
-        *_convolution(width, width, 3),
-        *_convolution(width, width, 3),
+        *convolution(1, width, stride=2, kernel_px=5),  # N, width, 14, 14
+        *convolution(width, width),
+        *convolution(width, width),
         nn.MaxPool2d(2),  # N, width, 7, 7
-        *_convolution(width, width, 3),
-        nn.Conv2d(width, width, 3, bias=False),  # N, width, 5, 5
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
+        *convolution(width, width),
+        *convolution(width, width, padding_px=0),  # N, width, 5, 5
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(width, CLASSES),
     )
-
-
-def _convolution(channels_in: int, channels: int, kernel_px: int, stride: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels_in, channels, kernel_px, stride, padding=kernel_px // 2, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-    ]

@@ -151,7 +151,7 @@ CORRUPTIONS = (
     Corruption("scale", scale, ("affine",)),
     Corruption("shift", shift, ("affine",)),
     Corruption("blur", blur, ("filtering",)),
-    Corruption("noise", noise),
+    Corruption("noise", noise, ("erasing",)),
     Corruption("impulses", impulses),
     Corruption("fog", fog),
     Corruption("stripes", stripes),
