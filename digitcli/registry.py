@@ -89,6 +89,7 @@ ARCHITECTURES = (
     _own("lstm", "recurrent", "Hochreiter & Schmidhuber 1997"),
     _own("capsnet", "capsules", "Sabour, Frosst & Hinton 2017"),
     _own("tiny", "small", "Lin, Chen & Yan 2014"),
+    _own("micro", "small", "Chollet 2017"),
     _own("hog", "handmade", "Dalal & Triggs 2005"),
     _own("reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
 )

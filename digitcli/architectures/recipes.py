@@ -77,6 +77,7 @@ RECIPES = {
     ),
     "capsnet": Recipe(epochs=8, lr=2e-3, loss="margin", augment=True, ema=0.999, dtype="auto"),
     "tiny": replace(CONVOLUTIONS, epochs=40, lr=0.01),
+    "micro": Recipe(epochs=40, lr=0.02, normalisation="batch", ema=0.999, dtype="auto"),
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
     TORCHVISION: replace(CONVOLUTIONS, epochs=4, lr=1e-3, normalisation=None),
     "reader": Recipe(

@@ -7,6 +7,7 @@ from torch import nn
 from digitcli.architectures.layers import Normalise, convolution
 
 CLASSES = 10
+SLOPE = 0.2  # of the activation below zero: no map of so few may die
 
 
 def tiny(width: int = 16) -> nn.Module:
@@ -27,3 +28,34 @@ def tiny(width: int = 16) -> nn.Module:
         nn.Flatten(),
         nn.Linear(width, CLASSES),
     )
+
+
+def micro() -> nn.Module:
+    """Fewer than a thousand parameters: one convolution, four depthwise separable ones, a mean over places.
+
+    Chollet, "Xception: deep learning with depthwise separable convolutions", 2017, for the parting of places
+    and maps. Nothing is padded, so that the maps shrink by themselves.
+    """
+    return nn.Sequential(
+        Normalise(),
+        nn.Conv2d(1, 7, 3, padding=1, bias=False),  # N, 7, 28, 28
+        nn.BatchNorm2d(7),
+        nn.LeakyReLU(SLOPE),
+        nn.MaxPool2d(2),  # N, 7, 14, 14
+        *_separable(7, 10),  # N, 10, 12, 12
+        *_separable(10, 10),
+        *_separable(10, 10),
+        *_separable(10, 10),  # N, 10, 6, 6
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(10, CLASSES),
+    )
+
+
+def _separable(channels_in: int, channels: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels_in, channels_in, 3, groups=channels_in, bias=False),
+        nn.Conv2d(channels_in, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.LeakyReLU(SLOPE),
+    ]
