@@ -116,8 +116,8 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; 95 % interval {interval}",
         "without label errors": _clean(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
-        "surest": ", ".join(
-            f"{100 * row.coverage:g} %: {console.percent(row.accuracy)}"
+        "coverage": ", ".join(
+            f"{console.percent(row.accuracy)} right of the surest {100 * row.coverage:g} %"
             for row in result.coverage
             if row.coverage in SHARES
         ),
