@@ -46,14 +46,15 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
         OutputError: the folder holds a run or files of that name already, is in use, or cannot be written.
     """
     chosen = out or (RUNS / name if name else None)
-    folder, made = (chosen, _make(chosen)) if chosen else _make_numbered(arch.replace("/", "-"))
-    with _hold(folder, made):
-        if not force and (held := _files_at_stake(folder)):
-            raise OutputError(
-                f"{folder} holds a run already, or files that a run would replace: {', '.join(held)}.",
-                "Name another folder with --out, go on with --resume, or replace them with --force.",
-            )
-        yield folder
+    with _undone_if_nothing_is_saved() as made:
+        folder = _make(chosen, made) if chosen else _make_numbered(arch.replace("/", "-"), made)
+        with locked(folder):
+            if not force and (held := _files_at_stake(folder)):
+                raise OutputError(
+                    f"{folder} holds a run already, or files that a run would replace: {', '.join(held)}.",
+                    "Name another folder with --out, go on with --resume, or replace them with --force.",
+                )
+            yield folder
 
 
 @contextlib.contextmanager
@@ -63,18 +64,22 @@ def existing_run(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder is in use or cannot be written.
     """
-    with _hold(folder, _make(folder)):
+    with _undone_if_nothing_is_saved() as made, locked(_make(folder, made)):
         yield folder
 
 
 @contextlib.contextmanager
-def _hold(folder: Path, made: list[Path]) -> Iterator[None]:
-    """Hold the lock of a folder; what was made for a run that saved nothing goes again."""
+def _undone_if_nothing_is_saved() -> Iterator[list[Path]]:
+    """Gives a list of the folders that are about to be made, the innermost first.
+
+    At the end they go again if no run was saved in them. They are named before they are made, so that a
+    signal in between leaves none behind.
+    """
+    made: list[Path] = []
     try:
-        with locked(folder):
-            yield
+        yield made
     finally:
-        _unmake(folder, made)
+        _unmake(made)
 
 
 @contextlib.contextmanager
@@ -207,41 +212,45 @@ def _files_at_stake(folder: Path) -> list[str]:
     return held
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make a folder; the folders that were missing, the innermost first."""
+def _make(folder: Path, made: list[Path]) -> Path:
+    """Make a folder; before, add it and those above it that are missing to `made`."""
     try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        made[:0] = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        return missing
+        return folder
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
-def _make_numbered(label: str) -> tuple[Path, list[Path]]:
+def _make_numbered(label: str, made: list[Path]) -> Path:
     """Make `runs/<label>-<n>` with the next free number, which no other run can be given."""
-    made = _make(RUNS)
+    _make(RUNS, made)
     pattern = re.compile(re.escape(label) + r"-(\d+)")
     numbers = [int(match[1]) for path in RUNS.glob("*") if (match := pattern.fullmatch(path.name))]
     number = max(numbers, default=0) + 1
     while True:
         folder = RUNS / f"{label}-{number}"
+        made.insert(0, folder)
         try:
             folder.mkdir()
-            return folder, [folder, *made]
+            return folder
         except FileExistsError:  # another run was faster
+            made.remove(folder)
             number += 1
         except OSError as error:
             raise _unwritable(folder, error) from error
 
 
-def _unmake(folder: Path, made: list[Path]) -> None:
-    """Remove the folders that were made for a run of which nothing was saved."""
-    if made and not (folder / RESUME_FILE).exists():
+def _unmake(made: list[Path]) -> None:
+    """Remove the folders that were made for a run, the first of them its own, if nothing of it was saved."""
+    if not made or (made[0] / RESUME_FILE).exists():
+        return
+    for file in (CONFIG_FILE, LOCK_FILE):
         with contextlib.suppress(OSError):
-            for file in (CONFIG_FILE, LOCK_FILE):
-                (folder / file).unlink(missing_ok=True)
-            for path in made:
-                path.rmdir()
+            (made[0] / file).unlink(missing_ok=True)
+    for path in made:
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from digitcli.checkpoint import RESUME_FILE
-from digitcli.errors import ModelError, OutputError
+from digitcli.errors import Interrupted, ModelError, OutputError
 from digitcli.training.run_folder import existing_run, new_run, read_config
 
 
@@ -112,3 +113,21 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path: Path) -> 
 def test_a_name_too_long_is_an_output_error() -> None:
     with pytest.raises(OutputError), existing_run(Path("x" * 300)):
         pass
+
+
+@pytest.mark.parametrize("place", [{"out": Path("deep/run")}, {"name": "mine"}, {}])
+def test_a_signal_just_after_the_folder_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mkdir = Path.mkdir
+
+    def interrupted(self: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(self, *arguments, **options)
+        raise Interrupted(2, "Stopped.")
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    chosen = {"out": None, "name": None, **place}
+    with pytest.raises(Interrupted), new_run("cnn", force=False, **chosen):
+        pass
+    assert not list(tmp_path.iterdir())
