@@ -14,6 +14,7 @@ STYLE = (
     "text{font:12px sans-serif;fill:#444}.small{font-size:10px}.grid{stroke:#8884;stroke-width:1}"
     "path{fill:none;stroke-width:2}@media(prefers-color-scheme:dark){text{fill:#bbb}}"
 )
+WHOLE_FROM = 1000  # numbers at the ends of an axis are whole
 LABEL_PX = 11  # labels of points keep so far from each other, one above the other
 
 
@@ -77,9 +78,9 @@ def _draw_panel(panel: Panel, offset: int, width: int, height: int) -> str:
         parts.append(f'<text x="{left - 6}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>')
     below = height - 12
     parts += [
-        f'<text x="{left}" y="{below}">{low:,.4g}</text>',
+        f'<text x="{left}" y="{below}">{_spoken(low)}</text>',
         f'<text x="{(left + right) / 2}" y="{below}" text-anchor="middle">{escape(panel.x_title)}</text>',
-        f'<text x="{right}" y="{below}" text-anchor="end">{high:,.4g}</text>',
+        f'<text x="{right}" y="{below}" text-anchor="end">{_spoken(high)}</text>',
     ]
     for place, series in enumerate(panel.series):
         colour = COLOURS[place % len(COLOURS)]
@@ -133,6 +134,10 @@ def _named(series: Series, found: Sequence[tuple[float, float]], colour: str, ri
         taken.append((beside, at))
         parts.append(f'<text class="small" x="{beside:.1f}" y="{at:.1f}">{escape(label)}</text>')
     return parts
+
+
+def _spoken(value: float) -> str:
+    return f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.4g}"
 
 
 def _round_step(least: float) -> float:

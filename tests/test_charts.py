@@ -56,3 +56,11 @@ def test_an_upright_logarithmic_axis_shows_round_values() -> None:
     texts = [text.text for text in picture.iter(f"{SVG}text")]
     assert [text for text in texts if text in ("0.2", "0.5", "1", "2", "5", "10")]
     assert texts[1:7] == ["0.2", "0.5", "1", "2", "5", "10"]
+
+
+def test_the_ends_of_an_axis_are_written_out() -> None:
+    picture = drawn(
+        Panel("up", "parameters", [Series("a", [(0.1255, 1), (3_274_634, 2)])], logarithmic_x=True)
+    )
+    texts = [text.text for text in picture.iter(f"{SVG}text")]
+    assert "0.1255" in texts and "3,274,634" in texts
