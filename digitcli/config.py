@@ -29,12 +29,13 @@ class Recipe:
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
     takes it to zero; `dropout`, `stochastic_depth` and `normalisation` are None where the architecture has
     none (`architectures/switches.py` says what they do); `augment` is whether the digits are changed at all,
-    `affine` to `mixup` how (`data/augmentation.py`): `elastic` in pixels, `filtering` and `erasing` shares of
-    the digits, `mixup` the parameter of a Beta distribution; `drawn` is how many drawn characters there are
-    for each training digit, half of them letters that are no digit (`synthesis/characters.py`); `ema` is the
-    decay of the average of the weights over steps, 0 for none; `clip` the highest norm of the gradient, 0
-    for any; `momentum` is that of SGD, `beta1` and `beta2` those of the others; `dtype` what the network
-    computes in while its weights stay float32, `auto` bfloat16 where that is measured to be faster.
+    `affine` to `mixup` how (`data/augmentation.py`): `elastic` in pixels, `ruling`, `filtering` and
+    `erasing` shares of the digits, `mixup` the parameter of a Beta distribution; `drawn` is how many drawn
+    characters there are for each training digit, half of them letters that are no digit
+    (`synthesis/characters.py`); `ema` is the decay of the average of the weights over steps, 0 for none;
+    `clip` the highest norm of the gradient, 0 for any; `momentum` is that of SGD, `beta1` and `beta2` those
+    of the others; `dtype` what the network computes in while its weights stay float32, `auto` bfloat16 where
+    that is measured to be faster.
     """
 
     epochs: int = 10
@@ -57,6 +58,7 @@ class Recipe:
     affine: bool = True
     stroke_width: bool = True
     elastic: float = 0.0
+    ruling: float = 0.0
     filtering: float = 0.0
     erasing: float = 0.0
     mixup: float = 0.0
@@ -90,7 +92,7 @@ class Recipe:
         for name in ("augment", "affine", "stroke_width"):
             _check_type(self, name, bool, "true or false")
         _check(self, "elastic", lambda value: 0 <= value <= 5, "from 0 to 5")
-        for name in ("filtering", "erasing"):
+        for name in ("ruling", "filtering", "erasing"):
             _check(self, name, lambda value: 0 <= value <= 1, "from 0 to 1")
         _check(self, "mixup", lambda value: 0 <= value <= 10, "from 0 to 10")
         for name in ("label_smoothing", "drawn"):

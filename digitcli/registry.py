@@ -27,7 +27,7 @@ NOT_IN_ALL = {
     "stochastic_depth": "residual branches to leave out",
     "normalisation": "batch normalisation to replace",
 }
-WAYS_TO_AUGMENT = ("affine", "stroke_width", "elastic", "filtering", "erasing", "mixup")
+WAYS_TO_AUGMENT = ("affine", "stroke_width", "elastic", "ruling", "filtering", "erasing", "mixup")
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",

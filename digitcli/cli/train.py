@@ -113,6 +113,7 @@ StrokeWidth = Annotated[
 Elastic = Annotated[
     float | None, Option(help="Bend strokes, by so many pixels (deviation).", rich_help_panel=RECIPE)
 ]
+Ruling = Annotated[float | None, Option(help="Share of digits crossed by lines.", rich_help_panel=RECIPE)]
 Filtering = Annotated[
     float | None, Option(help="Share of digits under random filters and greys.", rich_help_panel=RECIPE)
 ]
@@ -192,6 +193,7 @@ def train(
     affine: Affine = None,
     stroke_width: StrokeWidth = None,
     elastic: Elastic = None,
+    ruling: Ruling = None,
     filtering: Filtering = None,
     erasing: Erasing = None,
     mixup: Mixup = None,

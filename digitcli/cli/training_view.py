@@ -125,6 +125,7 @@ def _describe_augmentation(recipe: Recipe) -> str:
         "affine": recipe.affine,
         "stroke width": recipe.stroke_width,
         f"elastic {recipe.elastic:g} px": recipe.elastic,
+        f"ruling {recipe.ruling:g}": recipe.ruling,
         f"filtering {recipe.filtering:g}": recipe.filtering,
         f"erasing {recipe.erasing:g}": recipe.erasing,
         f"mixup {recipe.mixup:g}": recipe.mixup,

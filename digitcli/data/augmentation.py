@@ -24,6 +24,7 @@ ELASTIC_PX = 4.0  # the deviation of the Gaussian that displacements are smoothe
 FILTER_PX = 5
 GREYS = 0.4  # as dark as light grey, and as light as dark grey gets
 SMALLEST_ERASED, LARGEST_ERASED = 0.04, 0.8  # of the height and width of the image
+MOST_LINES, WIDEST_LINE_PX = 3, 3.0
 
 
 def augment(
@@ -33,10 +34,11 @@ def augment(
     affine: bool = True,
     stroke_width: bool = True,
     elastic: float = 0.0,
+    ruling: float = 0.0,
     filtering: float = 0.0,
     erasing: float = 0.0,
 ) -> Tensor:
-    """Change strokes; shift, rotate, scale, shear and bend each image; filter some, erase a part of some.
+    """Change strokes; shift, rotate, scale, shear and bend each image; rule, filter, erase some.
 
     Args:
         images: (N, 1, H, W), ink 1 on paper 0; drawn from torch's global random generator.
@@ -45,6 +47,7 @@ def augment(
         affine: whether to shift, rotate, scale and shear.
         stroke_width: whether to change the width of strokes.
         elastic: how far the parts of an image move against each other, the deviation in pixels.
+        ruling: the share of the images that lines cross.
         filtering: the share of the images that random filters change.
         erasing: the share of the images of which a rectangle is erased.
     """
@@ -52,6 +55,8 @@ def augment(
         images = change_stroke_width(images, share)
     if affine or elastic:
         images = warp(images, share, affine, elastic)
+    if ruling:
+        images = rule(images, ruling, share)
     if filtering:
         images = filter_randomly(images, filtering, share)
     return erase(images, erasing, share) if erasing else images
@@ -122,6 +127,23 @@ def erase(images: Tensor, probability: float, share: tuple[int, int] = (0, 1)) -
         places = (torch.arange(size, device=device) + 0.5).view(shape)
         inside = inside & ((places - centre * size).abs() <= half)
     return torch.where(inside, torch.lerp(one, other, pixels), images)
+
+
+def rule(images: Tensor, probability: float, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """The images (N, 1, H, W), some of them crossed by one to three straight lines, each of its own grey."""
+    (first, step), (height, width) = share, images.shape[-2:]
+    whole, device = len(images) * step, images.device
+    chance, count = torch.rand(2, whole, 1, 1, 1, device=device)[:, first::step]
+    numbers = torch.rand(MOST_LINES, 4, whole, 1, 1, 1, device=device)[:, :, first::step]
+    down = torch.arange(height, device=device).view(-1, 1) - (height - 1) / 2
+    across = torch.arange(width, device=device) - (width - 1) / 2
+    for number, (angle, place, breadth, grey) in enumerate(numbers):
+        angle = math.pi * angle
+        from_middle = across * angle.cos() + down * angle.sin() - (place - 0.5) * max(height, width)
+        covered = ((1 + WIDEST_LINE_PX * breadth) / 2 - from_middle.abs()).clamp(0, 1)
+        drawn = (chance < probability) & (count * MOST_LINES >= number)
+        images = torch.lerp(images, grey.expand_as(images), covered * drawn)
+    return images
 
 
 def filter_randomly(images: Tensor, probability: float, share: tuple[int, int] = (0, 1)) -> Tensor:

@@ -157,7 +157,7 @@ CORRUPTIONS = (
     Corruption("stripes", stripes),
     Corruption("shadow", shadow),
     Corruption("jpeg", jpeg),
-    Corruption("lines", lines),
+    Corruption("lines", lines, ("ruling",)),
     Corruption("inversion", inversion, ("filtering",)),
 )
 

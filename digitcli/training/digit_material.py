@@ -98,6 +98,7 @@ class DigitMaterial:
             affine=recipe.affine,
             stroke_width=recipe.stroke_width,
             elastic=recipe.elastic,
+            ruling=recipe.ruling,
             filtering=recipe.filtering,
             erasing=recipe.erasing,
         )

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from digitcli.data import augmentation
-from digitcli.data.augmentation import augment, change_stroke_width, erase, filter_randomly, mix, warp
+from digitcli.data.augmentation import augment, change_stroke_width, erase, filter_randomly, mix, rule, warp
 from digitcli.data.mnist import load_mnist_test
 
 
@@ -112,6 +112,23 @@ def test_of_that_share_a_rectangle_is_erased(share: float) -> None:
     rows, columns = erased.amax(dim=2), erased.amax(dim=1)
     assert torch.equal(erased, rows[:, :, None] * columns[:, None, :])
     assert erased.mean(dim=(1, 2)).max() <= 0.81**2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_that_share_is_crossed_by_lines(share: float) -> None:
+    torch.manual_seed(0)
+    changed = rule(torch.full((400, 1, 28, 28), 2.0), share)[:, 0]
+    assert changed.min() >= 0 and changed.max() == 2
+    assert (changed < 2).flatten(1).any(dim=1).float().mean() == pytest.approx(share, abs=0.08)
+
+
+def test_lines_are_straight_and_thin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "MOST_LINES", 1)
+    torch.manual_seed(0)
+    for changed in rule(torch.full((50, 1, 28, 28), 2.0), 1.0)[:, 0]:
+        places = (changed < 2).nonzero().float()
+        across = torch.linalg.eigvalsh(torch.cov(places.T, correction=0))[0]
+        assert across < (augmentation.WIDEST_LINE_PX + 2) ** 2 / 12
 
 
 def test_random_filters_keep_shapes_and_may_exchange_ink_and_paper(images: torch.Tensor) -> None:
