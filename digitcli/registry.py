@@ -72,7 +72,7 @@ ARCHITECTURES = (
     _own("sigmoid_mlp", "perceptron", "Rumelhart, Hinton & Williams 1986"),
     _own("mlp", "perceptron", "Ioffe & Szegedy 2015; Srivastava et al. 2014"),
     _own("fast", "convnet", "Jordan 2024"),
-    _own("robust", "convnet", "Simonyan & Zisserman 2015"),
+    _own("robust", "convnet", "Jarrett et al. 2009"),
     _own("lenet1", "convnet", "LeCun et al. 1990"),
     _own("lenet5", "convnet", "LeCun et al. 1998"),
     _own("cnn", "convnet", "Krizhevsky, Sutskever & Hinton 2012"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise, convolution
+from digitcli.architectures.layers import LocalContrast, Normalise, convolution
 
 CLASSES = 10
 
@@ -33,25 +33,24 @@ def fast() -> nn.Module:
 
 
 def robust(dropout: float, width: int = 64) -> nn.Module:
-    """Made for accuracy that lasts outside a dataset: convolutions in threes, a hidden layer.
+    """Made for accuracy that lasts outside a dataset: local contrast, convolutions in pairs, a hidden layer.
 
-    The stem of `fast` with convolutions in threes (Simonyan & Zisserman, 2015), and a hidden layer that sees
-    every place by itself, which what is no part of the digit disturbs less than a mean over places.
+    The stem of `fast` behind local contrast normalisation (Jarrett et al., 2009), convolutions in pairs
+    (Simonyan & Zisserman, 2015), and a hidden layer that sees every place by itself, which what is no part of
+    the digit disturbs less than a mean over places.
     """
-    wider = width * 3 // 2
     return nn.Sequential(
-        Normalise(),
+        LocalContrast(),
         nn.PixelUnshuffle(2),  # N, 4, 14, 14
         *convolution(4, width),
         *convolution(width, width),
-        *convolution(width, width),
         nn.MaxPool2d(2),  # N, width, 7, 7
         nn.Dropout(dropout / 2),
-        *convolution(width, wider),
-        *convolution(wider, wider),
-        *convolution(wider, wider, padding_px=0),  # N, wider, 5, 5
+        *convolution(width, 2 * width),
+        *convolution(2 * width, 2 * width),
+        *convolution(2 * width, 2 * width, padding_px=0),  # N, 2 width, 5, 5
         nn.Flatten(),
-        nn.Linear(5 * 5 * wider, 128, bias=False),
+        nn.Linear(5 * 5 * 2 * width, 128, bias=False),
         nn.BatchNorm1d(128),
         nn.ReLU(),
         nn.Dropout(dropout),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 MNIST_MEAN, MNIST_DEVIATION = 0.1307, 0.3081
+AROUND_PX = 3.0  # the deviation of the Gaussian that weighs what is around a pixel
 
 
 class Normalise(nn.Module):
@@ -13,6 +14,33 @@ class Normalise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         return (images - MNIST_MEAN) / MNIST_DEVIATION
+
+
+class LocalContrast(nn.Module):
+    """What each pixel differs from those around it, by how much these differ: one grey is as good as another.
+
+    Jarrett, Kavukcuoglu, Ranzato & LeCun, "What is the best multi-stage architecture for object
+    recognition?", 2009: the deviation around a pixel counts as no less than its mean over the image.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        with torch.autocast(images.device.type, enabled=False):
+            contrast = images - _mean_around(images)
+            deviation = _mean_around(contrast.square()).clamp_min(1e-8).sqrt()
+            output: Tensor = contrast / deviation.maximum(deviation.mean(dim=(2, 3), keepdim=True))
+        return output
+
+
+def _mean_around(images: Tensor) -> Tensor:
+    """The mean of the pixels around each one, weighed by a Gaussian; beyond the edge there are none."""
+    height, width = images.shape[-2:]
+    return _weights_around(height, images) @ images @ _weights_around(width, images).T
+
+
+def _weights_around(size: int, like: Tensor) -> Tensor:
+    places = torch.arange(size, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-(((places[:, None] - places) / AROUND_PX) ** 2) / 2)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def convolution(
