@@ -22,13 +22,17 @@ def grey_of(image: Image.Image) -> np.ndarray:
     if image.mode == "LAB":
         return _unit(np.asarray(image.getchannel(0)))
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
-        return _on_showing_background(np.asarray(_with_alpha(image)))
+        rgba = np.asarray(_with_alpha(image))
+        rgb, alpha = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), rgba[..., 3]
+        return _unit(_luma(rgb)) if (alpha == 255).all() else _on_showing_background(rgb, alpha)
     if image.mode in ("1", "L"):
         return _unit(np.asarray(image.convert("L")))
-    return _unit(_luma(np.asarray(image.convert("RGB"))))
+    return _unit(_luma(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))))
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:
+    if image.mode == "RGBA":
+        return image
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
@@ -56,19 +60,19 @@ def _luma(rgb: np.ndarray) -> np.ndarray:
     """Luma of (H, W, 3) uint8, or the one channel that shows ink which luma hides (yellow on white)."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     step = max(1, round((grey.size / 250_000) ** 0.5))
-    sample = rgb[::step, ::step]
-    spread = [float(cv2.meanStdDev(np.ascontiguousarray(sample[..., k]))[1][0, 0]) for k in range(3)]
+    sample, grey_sample = (np.ascontiguousarray(picture[::step, ::step]) for picture in (rgb, grey))
+    spread = cv2.meanStdDev(sample)[1].ravel()
     strongest = int(np.argmax(spread))
-    if spread[strongest] > 3 * float(grey[::step, ::step].std()) + 1:
+    if spread[strongest] > 3 * float(cv2.meanStdDev(grey_sample)[1][0, 0]) + 1:
         return np.ascontiguousarray(rgb[..., strongest])
     return grey
 
 
-def _on_showing_background(rgba: np.ndarray) -> np.ndarray:
-    """Lay (H, W, 4) uint8 on white paper, or on black where white paper would hide light ink."""
-    alpha = _unit(rgba[..., 3])
-    opaque = _unit(_luma(np.ascontiguousarray(rgba[..., :3]))) * alpha
-    on_white = opaque + (1 - alpha)
+def _on_showing_background(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Lay (H, W, 3) uint8 of an opacity, (H, W), on white, or on black where white would hide light ink."""
+    opacity = _unit(alpha)
+    opaque = _unit(_luma(rgb)) * opacity
+    on_white = opaque + (1 - opacity)
     hidden = on_white.std() < min(0.05, opaque.std())
     shown: np.ndarray = opaque if hidden else on_white
     return shown

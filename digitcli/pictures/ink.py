@@ -6,6 +6,8 @@ measured on a small copy, and only the last step touches every pixel.
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -183,12 +185,11 @@ def _slope_of_light(grey: np.ndarray) -> np.ndarray | None:
     if min(grey.shape) < _SLOPED_SIDE_PX:
         return None
     height, width = grey.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
+    terms = _second_order(height, width)
     values = grey.ravel()
     kept = np.ones(values.size, bool)
     for _ in range(4):
-        some = terms[:, kept]
+        some = terms.compress(kept, axis=1)
         weights = np.linalg.lstsq(some @ some.T, some @ values[kept], rcond=None)[0]
         rest = values - weights @ terms
         spread = median(np.abs(rest[kept])) * 1.5
@@ -198,6 +199,13 @@ def _slope_of_light(grey: np.ndarray) -> np.ndarray | None:
     surface = (weights @ terms).reshape(height, width)
     slope: np.ndarray = np.clip(surface / max(median(surface), 1e-3), 0.2, 2.0)
     return slope
+
+
+@functools.lru_cache(maxsize=16)
+def _second_order(height: int, width: int) -> np.ndarray:
+    """The terms of a polynomial of second order at each pixel: (6, H * W)."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
 
 
 def _ink_levels(darkness: np.ndarray, contrast: float) -> tuple[float, float, float, float] | None:

@@ -66,6 +66,8 @@ def _level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndar
     ridge = _ridge(wide, window, 2 * thin + 1)
     lines = (ridge > max(_FAINTEST, _SIGMAS * noise / window**0.5)).astype(np.uint8)
     lines = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, np.ones((3, window), np.uint8))
+    if np.count_nonzero(lines.any(axis=0)) < _SPAN * width:
+        return np.zeros_like(lines)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     spans = stats[:, cv2.CC_STAT_WIDTH] >= _SPAN * width
     spans &= stats[:, cv2.CC_STAT_HEIGHT] < 2 * thin + 3 + _SLOPE * width
@@ -77,6 +79,8 @@ def _level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndar
             top, side = stats[line, [cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT]]
             rows = slice(top, top + side)
             spans[line] = _is_unbroken(labels[rows] == line, ridge[rows], near[rows], bare[rows])
+    if not spans.any():
+        return np.zeros_like(lines)
     courses: np.ndarray = spans[labels].astype(np.uint8)
     return courses
 
@@ -94,7 +98,8 @@ def _rungs(ink: np.ndarray, level: np.ndarray) -> np.ndarray:
         x, y, width, height, area = stats[bar]
         above, below = level[max(y - 2, 0) : y, x : x + width], level[y + height :][:2, x : x + width]
         if height > 2 * width and area <= thickest * height and above.any() and below.any():
-            rungs |= (labels == bar).astype(np.uint8)
+            there = slice(y, y + height), slice(x, x + width)
+            rungs[there] |= labels[there] == bar
     return rungs
 
 
@@ -137,6 +142,6 @@ def _is_unbroken(line: np.ndarray, ridge: np.ndarray, near: np.ndarray, bare: np
 
 def _thickness_px(lines: np.ndarray) -> int:
     """How thick lines are, uint8 (H, W): most runs of marks down a column; strokes that cross are longer."""
-    edges = np.diff(np.pad(lines.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # W, H + 1
-    runs = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
+    edges = np.diff(np.pad(lines.T.astype(np.int8), ((0, 0), (1, 1))), axis=1).ravel()  # W times H + 1
+    runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
     return max(1, round(quantile(runs, 0.25))) if len(runs) else 1

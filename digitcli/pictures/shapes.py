@@ -37,14 +37,16 @@ class Pieces:
         self.labels, stats = _largest(labels, stats)
         self.x, self.y, self.width, self.height, self.area = stats.T
         count = self.count = len(stats)
-        flat = self.labels.ravel()
-        self.mass = np.bincount(flat, ink.ravel(), count)
+        marked = np.nonzero(mask.view(bool))  # most of a picture is paper, of which nothing is asked
+        piece_of, ink_there = self.labels[marked], ink[marked]
+        self.mass = np.bincount(piece_of, ink_there, count)
         rows, columns = map(_middle, ink.shape)
-        self.central_mass = np.bincount(flat, (ink * np.outer(rows, columns)).ravel(), count)
+        centrality = rows[marked[0]] * columns[marked[1]]
+        self.central_mass = np.bincount(piece_of, ink_there * centrality, count)
         right, bottom = self.x + self.width, self.y + self.height
         self.touches_edge = (self.x == 0) | (self.y == 0) | (right == ink.shape[1]) | (bottom == ink.shape[0])
-        distances = cv2.distanceTransform(mask, cv2.DIST_L2, 3).ravel()
-        inside = np.bincount(flat, distances, count) / np.maximum(self.area, 1)
+        distances = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[marked]
+        inside = np.bincount(piece_of, distances, count) / np.maximum(self.area, 1)
         self.stroke = np.maximum(4 * inside - 2, 1)
         self.usable = ~(self._frames() | self._along_the_rim())
         self.usable[0] = False
