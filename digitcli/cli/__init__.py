@@ -25,7 +25,18 @@ EPILOG = (
     "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
 )
 
-COMMANDS = ("predict", "train", "evaluate", "compare", "benchmark", "models", "synthesize")
+COMMANDS = {  # the first lines of their docstrings: the program's help need not import them
+    "predict": "Read the digits in pictures, photographs and scans.",
+    "train": "Train an architecture by its recipe and judge it once on the test set.",
+    "evaluate": "Judge models on labelled digits: accuracy, calibration, confusions, and the worst mistakes.",
+    "compare": "Train architectures over several seeds, judge all on the same test images, and say what may "
+    "be chance.",
+    "benchmark": "Measure speed, memory and accuracy of models on this machine.",
+    "models": "List every architecture and shipped model, show one layer by layer, or write the cards "
+    "of all.",
+    "synthesize": "Write lines of handwritten numbers, with exact labels and boxes, to train or to try a "
+    "reader.",
+}
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
@@ -45,14 +56,24 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def with_commands(arguments: Sequence[str]) -> typer.Typer:
-    """The program with the command that the arguments name, or else all of them: importing one takes time."""
-    named = arguments[0] if arguments else ""
-    for name in [named] if named in COMMANDS else COMMANDS:
-        if name not in {command.name for command in app.registered_commands}:
-            module = importlib.import_module(f"digitcli.cli.{name}")
-            app.command(name)(getattr(module, name))
+def with_command(arguments: Sequence[str]) -> typer.Typer:
+    """The program with the command that the arguments name; the others, whose import takes time, in name."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    app.registered_commands.clear()
+    for name, summary in COMMANDS.items():
+        if name == named:
+            app.command(name)(getattr(importlib.import_module(f"digitcli.cli.{name}"), name))
+        else:
+            app.command(name, help=summary)(lambda: None)
     return app
+
+
+def given_arguments() -> Sequence[str]:
+    """The program's arguments, or those that a shell wants to have completed."""
+    if "_DIGITCLI_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    words = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return words.split()[1:]
 
 
 @app.callback()
@@ -80,7 +101,7 @@ def exit_code_of_run() -> int:
     try:
         try:
             with interrupt_on_signals():
-                get_command(with_commands(sys.argv[1:]))(
+                get_command(with_command(given_arguments()))(
                     prog_name="digitcli"
                 )  # calling the app itself would take the excepthook
         except SystemExit as end:

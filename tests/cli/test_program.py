@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import digitcli as package
-from digitcli.cli import completion
+from digitcli.cli import COMMANDS, completion
 from tests.conftest import Run, modules_loaded_by
 
 
@@ -75,6 +77,37 @@ def test_the_shell_completes_without_torch() -> None:
     environment = {**os.environ, "_DIGITCLI_COMPLETE": "complete_bash", **request}
     done = subprocess.run([sys.executable, "-m", "digitcli"], env=environment, capture_output=True, text=True)
     assert "lenet5" in done.stdout
+
+
+def test_the_help_of_the_program_imports_no_command() -> None:
+    code = (
+        "import sys; sys.argv = ['digitcli', '--help']; from digitcli.cli import exit_code_of_run\n"
+        "exit_code_of_run(); print()"
+    )
+    loaded = modules_loaded_by(code)
+    assert not {f"digitcli.cli.{name}" for name in COMMANDS} & loaded
+    assert {"numpy", "pydantic"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_the_program_says_of_each_command_what_that_says(name: str) -> None:
+    command = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+    assert inspect.getdoc(command).partition("\n\n")[0] == COMMANDS[name]
+
+
+@pytest.mark.parametrize("words", [["--"], []])
+def test_a_command_is_found_behind_dashes(digitcli: Run, words: list[str]) -> None:
+    assert "cnn" in digitcli(*words, "models", "--shipped", "--format", "json").stdout
+
+
+def test_the_shell_completes_the_options_of_a_command_and_the_commands() -> None:
+    for request, offered in (("digitcli train --stroke", "--stroke-width"), ("digitcli eval", "evaluate")):
+        environment = {**os.environ, "_DIGITCLI_COMPLETE": "complete_bash", "COMP_WORDS": request}
+        environment["COMP_CWORD"] = str(len(request.split()) - 1)
+        done = subprocess.run(
+            [sys.executable, "-m", "digitcli"], env=environment, capture_output=True, text=True
+        )
+        assert offered in done.stdout
 
 
 def test_public_names_are_there() -> None:
