@@ -7,10 +7,11 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.config import Recipe, TrainConfig, change, spoken
-from digitcli.errors import DigitcliError, ModelError, UsageError, did_you_mean
+from digitcli.errors import DigitcliError, InputError, ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Task = Literal["digit", "line"]
 HOLD_NO_DIGITS = ("fashion-mnist", "kmnist")
 TORCHVISION = "torchvision/"  # before the name of one of its classifiers
+IMPORTED = "digitcli.architectures.imported:builder_of"
 RECIPES = "digitcli.architectures.recipes:RECIPES"
 REPLACE_NORMALISATION = "digitcli.architectures.switches:replace_normalisation"
 NOT_IN_ALL = {
@@ -52,7 +54,11 @@ class Architecture:
             ModelError: a plug-in cannot be imported.
         """
         try:
-            builder: Callable[..., nn.Module] = _loaded(self.target)
+            builder: Callable[..., nn.Module]
+            if self.name.startswith(TORCHVISION):
+                builder = _loaded(self.target)(self.name.removeprefix(TORCHVISION))
+            else:
+                builder = _loaded(self.target)
         except DigitcliError:
             raise
         except Exception as error:  # a plug-in may raise anything
@@ -146,8 +152,7 @@ def find_architecture(name: str) -> Architecture:
     """
     table = architectures()
     if name.startswith(TORCHVISION):
-        own_name = name.removeprefix(TORCHVISION)
-        return Architecture(name, "torchvision", "digit", "", f"digitcli.architectures.imported:{own_name}")
+        return Architecture(name, "torchvision", "digit", "", IMPORTED)
     if name not in table:
         raise UsageError(f"There is no architecture named '{name}'.", did_you_mean(name, table))
     return table[name]
@@ -202,9 +207,33 @@ def recipe_of(name: str, /, **changes: Any) -> Recipe:
             raise UsageError(f"Architecture '{name}' has no {spoken_of}.", f"Leave {spoken(setting)} out.")
     resolved = change(recipe, **changes)
     ways = [setting for setting in WAYS_TO_AUGMENT if changes.get(setting)]
-    if ways and not resolved.augment and "augment" not in changes:
+    if "augment" in changes:  # a whole recipe may be given, with what it is by default
+        ways = [setting for setting in ways if changes[setting] != getattr(recipe, setting)]
+    if ways and not resolved.augment:
         raise UsageError(f"{spoken(ways[0])} is a part of augmentation.", "Give --augment too.")
     return resolved
+
+
+def checked(config: TrainConfig) -> TrainConfig:
+    """What was chosen for a run, if it goes together, with absolute paths of strokes and fonts.
+
+    Raises:
+        UsageError: it does not, or a value is out of range.
+        InputError: there are no such strokes or fonts.
+        ModelError: a plug-in cannot be imported.
+    """
+    if config.pretrained and not config.arch.startswith(TORCHVISION):
+        raise UsageError(
+            f"Architecture '{config.arch}' has no pretrained weights.", "Leave --pretrained out."
+        )
+    check_what_is_drawn(config, recipe_of(config.arch, **config.recipe))
+    for source in ("strokes", "fonts"):
+        path = getattr(config, source)
+        if path is not None and not Path(path).exists():
+            raise InputError(f"There is no file or folder {path}.", f"Name the {source}.")
+        if path is not None:
+            config = change(config, **{source: str(Path(path).resolve())})
+    return config
 
 
 def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:

@@ -73,5 +73,8 @@ class Lengths(nn.Module):
     """The logits of the lengths of capsules (N, 10, D)."""
 
     def forward(self, capsules: Tensor) -> Tensor:  # noqa: D102
-        lengths = (capsules.square().sum(dim=-1) + 1e-8).sqrt()
-        return lengths.clamp(LEAST, MOST).logit()
+        with torch.autocast(
+            capsules.device.type, enabled=False
+        ):  # in bfloat16 the longest would be of length 1
+            lengths = (capsules.float().square().sum(dim=-1) + 1e-8).sqrt()
+            return lengths.clamp(LEAST, MOST).logit()

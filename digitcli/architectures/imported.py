@@ -1,4 +1,4 @@
-"""Classifiers of torchvision, each a builder here under its own name: `resnet18`, `vit_b_16`, ..."""
+"""Classifiers of torchvision by their names there: `resnet18`, `vit_b_16`, ..."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ PATIENCE_SECONDS = 30.0  # with a host that does not answer
 SIDES_PX = (32, 64, 96, 224)  # that images are brought to: the smallest that a network can take
 
 
-def __getattr__(name: str) -> Callable[..., nn.Module]:
-    """The builder of torchvision's classifier of that name.
+def builder_of(name: str) -> Callable[..., nn.Module]:
+    """What builds torchvision's classifier of that name.
 
     Raises:
         UsageError: it has none; the remedy suggests the nearest.
     """
-    if name.startswith("_"):
-        raise AttributeError(name)
     known = _models().list_models(module=_models())
     if name not in known:
         raise UsageError(f"torchvision has no classifier named '{name}'.", did_you_mean(name, known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -41,14 +42,27 @@ def replace_normalisation(network: nn.Module, kind: Normalisation) -> None:
     of eight maps.
 
     Raises:
-        UsageError: it normalises vectors, whose instances are single numbers.
+        UsageError: instances of it cannot be normalised: they are single numbers, or their mean, which would
+            be the same for all, is what counts.
     """
     if kind == "batch":
         return
+    if kind == "instance":
+        _check_instances(network)
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 setattr(parent, name, _other_normalisation(layer, kind))
+
+
+def _check_instances(network: nn.Module) -> None:
+    leaves = [layer for layer in network.modules() if not list(layer.children())]
+    for layer, following in itertools.pairwise(leaves):
+        if isinstance(layer, nn.BatchNorm1d):
+            raise UsageError("Instances of vectors cannot be normalised.", "Take group or layer.")
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.AdaptiveAvgPool2d):
+            cause = "Normalised instances have the same mean, and here nothing but their mean counts."
+            raise UsageError(cause, "Take group or layer.")
 
 
 def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisation) -> nn.Module:
@@ -56,8 +70,6 @@ def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisa
     if kind == "none":
         return ScaleAndShift(channels)
     if kind == "instance":
-        if isinstance(layer, nn.BatchNorm1d):
-            raise UsageError("Instances of vectors cannot be normalised.", "Take group or layer.")
         return nn.GroupNorm(channels, channels)
     of_eight = [groups for groups in range(1, channels + 1) if channels % groups == 0]
     most = max(1, channels // GROUP_CHANNELS)

@@ -13,7 +13,7 @@ from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.config import TrainConfig
 from digitcli.devices import check_device_name
-from digitcli.errors import UsageError
+from digitcli.errors import PartialInputError, UsageError
 from digitcli.experiments.contenders import OUT, SEEDS, contenders
 from digitcli.writing import check_writable, write_whole
 
@@ -72,14 +72,27 @@ def compare(
     seeds = seeds or SEEDS
     entered = contenders(specs, data, device)  # finds every mistake before anything heavy is loaded
     _check_data(data)
+    if force and picture is None:
+        raise UsageError("--force replaces the file of --picture.", "Name it with --picture.")
     if picture is not None:
         _check_picture(picture, force)
     total = sum(seeds if one.config else 1 for one in entered)
     result = _run(specs, seeds, data, device, out or OUT, total)
-    if picture is not None:
-        from digitcli.experiments.comparison_chart import draw_comparison_chart
+    try:
+        if picture is not None:
+            from digitcli.experiments.comparison_chart import draw_comparison_chart
 
-        write_whole(picture, draw_comparison_chart(result).encode())
+            write_whole(picture, draw_comparison_chart(result).encode())
+    finally:  # a full disk must not take the figures with it
+        _show(result, format)
+    if result.unreadable:
+        raise PartialInputError(
+            f"{result.unreadable} files of '{data}' could not be used; the others were.",
+            "Mend or remove them; the first are named above.",
+        )
+
+
+def _show(result: Comparison, format: str | None) -> None:
     if format == "json":
         console.show_json(result.record())
     elif format == "csv":

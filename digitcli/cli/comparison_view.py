@@ -10,7 +10,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.cli.counting_bar import CountingBar
-from digitcli.training.events import Event, StepDone
+from digitcli.training.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
     from digitcli.experiments.comparing import ComparedModel, Comparison, Difference, RunJudged
@@ -24,11 +24,16 @@ class ComparingView(CountingBar):
     def __init__(self, total: int) -> None:
         super().__init__("runs")
         self.done, self.total = 0, total
+        self.told: set[str] = set()  # many runs have the same to say
 
     def __call__(self, event: Event) -> None:
         """What a run that is being trained reports."""
-        if isinstance(event, StepDone):
-            self.show(self.done + event.progress, self.total)
+        match event:
+            case StepDone():
+                self.show(self.done + event.progress, self.total)
+            case Notice(message, routine=False) if message not in self.told:
+                self.told.add(message)
+                console.show_notice(message)
 
     def judged(self, event: RunJudged) -> None:
         """A line for a run that is finished."""

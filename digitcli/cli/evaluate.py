@@ -13,7 +13,7 @@ from digitcli.cli.completion import complete_dataset, complete_shipped
 from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name
-from digitcli.errors import PartialInputError, QualityError, UsageError
+from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
 from digitcli.evaluation.parts import Split
 from digitcli.evaluation.saving import check_target, save_result
 
@@ -168,6 +168,8 @@ def _check(
         raise UsageError("--force replaces the file of --save.", "Name it with --save.")
     if "fonts" in chosen and "outliers" not in chosen:
         raise UsageError("--fonts are to take letters from.", "Give --outliers too, or leave --fonts out.")
+    if "fonts" in chosen and not chosen["fonts"].exists():
+        raise InputError(f"There is no file or folder {chosen['fonts']}.", "Name the fonts.")
     if "device" in chosen:
         check_device_name(chosen["device"])
     if save is not None:
@@ -184,6 +186,8 @@ def _check(
     for name in OF_DIGITS:
         if "line" in tasks and name in chosen:
             raise UsageError(f"Lines have no --{name}.", "Leave it out.")
+    if "line" in tasks and save is not None and save.suffix.lower() == ".svg":
+        raise UsageError("Of lines there is no picture.", "Name a .json or a .csv file.")
     return tasks.pop()
 
 

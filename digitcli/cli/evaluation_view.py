@@ -77,8 +77,9 @@ def _outliers_table(rows: Sequence[Outliers]) -> Table:
     table.add_column("what is no digit", style="cyan")
     for heading in ("n", "AUROC"):
         table.add_column(heading, justify="right")
+    table.add_column("trained with", style="dim")
     for row in rows:
-        table.add_row(row.name, f"{row.n:,}", f"{row.auroc:.4f}")
+        table.add_row(row.name, f"{row.n:,}", f"{row.auroc:.4f}", "yes" if row.trained else "")
     return table
 
 

@@ -27,8 +27,8 @@ from digitcli.config import (
     settings_of,
 )
 from digitcli.devices import check_device_name, rank_and_size
-from digitcli.errors import InputError, PartialInputError, UsageError
-from digitcli.registry import TORCHVISION, check_what_is_drawn, recipe_of
+from digitcli.errors import PartialInputError, UsageError
+from digitcli.registry import checked, recipe_of
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -277,18 +277,8 @@ def _check(
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
     config = TrainConfig(**fields)
-    if config.pretrained and not config.arch.startswith(TORCHVISION):
-        raise UsageError(
-            f"Architecture '{config.arch}' has no pretrained weights.", "Leave --pretrained out."
-        )
-    check_what_is_drawn(config, recipe_of(config.arch, **config.recipe))
+    config = checked(config)
     check_device_name(config.device)
-    for source in ("strokes", "fonts"):
-        path = getattr(config, source)
-        if path is not None and not Path(path).exists():
-            raise InputError(f"There is no file or folder {path}.", f"Name the {source}.")
-        if path is not None:
-            config = change(config, **{source: str(Path(path).resolve())})
     path = find_dataset(config.data)
     return config if path is None else change(config, data=str(path.resolve()))
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a person should know, in a sentence."""
+    """Something a person should know, in a sentence; `routine` if nothing is unusual about it."""
 
     message: str
+    routine: bool = False
 
 
 @dataclass(frozen=True)

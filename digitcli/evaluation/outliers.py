@@ -22,18 +22,21 @@ FASHION = Path(
     "/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
 )  # Debian's dataset-fashion-mnist
 NOISES, SEED, CLOUD_PX = 1_000, 2026, 2.0
+LETTERS = "letters"
 
 
 @dataclass(frozen=True)
 class Outliers:
     """`n` images that are no digits, and how well confidence tells them from digits.
 
-    `auroc` is the probability that a model is surer of a digit than of one of them; 0.5 is chance.
+    `auroc` is the probability that a model is surer of a digit than of one of them; 0.5 is chance. `trained`
+    is whether a model was trained to take the like for no digit.
     """
 
     name: str
     n: int
     auroc: float
+    trained: bool
 
 
 def measure_outliers(
@@ -47,14 +50,15 @@ def measure_outliers(
         InputError: a font cannot be read.
     """
     found = []
+    letters_known = any(header.recipe.get("drawn") for header in classifier.headers)
     for name, images in outliers(fonts).items():
         sure = classifier.probabilities(images).max(axis=-1)
-        found.append(Outliers(name, len(images), auroc(confidences, sure)))
+        found.append(Outliers(name, len(images), auroc(confidences, sure), name == LETTERS and letters_known))
     return tuple(found)
 
 
 def outliers(fonts: Path | None = None) -> dict[str, Images]:
-    """Images that hold no digit: normal noise, clouds, letters that are like none, and clothes.
+    """Images that hold no digit: noise, clouds, letters that are like none, and clothes.
 
     Raises:
         InputError: a font cannot be read.
@@ -65,7 +69,7 @@ def outliers(fonts: Path | None = None) -> dict[str, Images]:
     found = {
         "noise": np.rint(255 * pixels).astype(np.uint8),
         "clouds": np.rint(255 * clouds).astype(np.uint8),
-        "letters": np.stack(printed_letters(fonts)),
+        LETTERS: np.stack(printed_letters(fonts)),
     }
     if FASHION.exists():
         found["fashion-mnist"] = read_idx(FASHION)

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.checkpoint import RESUME_FILE, TRAIN_HASHES, Header, read_arrays
+from digitcli.checkpoint import RESUME_FILE, TRAIN_HASHES, Header, find_checkpoint, read_arrays
 from digitcli.data.digits import Dataset, Digits, split
 from digitcli.data.mnist import DIGEST, load_mnist
 from digitcli.errors import ModelError
+from digitcli.evaluation.events import Notice
+from digitcli.inference import Classifier
 
 Hashes = npt.NDArray[np.int64]
+
+
+def told_overlap(
+    digits: Digits,
+    dataset: Dataset,
+    names: Sequence[str],
+    classifier: Classifier,
+    on_event: Callable[[Notice], None],
+) -> int | None:
+    """`count_overlap` of the named models of a classifier; a person is told where digits were trained on."""
+    checkpoints = zip(map(find_checkpoint, names), classifier.headers, strict=True)
+    overlap = count_overlap(digits, dataset, checkpoints)
+    if overlap:
+        trained = "one of " * (len(names) > 1) + classifier.name
+        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {trained}"
+        on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
+    return overlap
 
 
 def count_overlap(digits: Digits, dataset: Dataset, models: Iterable[tuple[Path, Header]]) -> int | None:

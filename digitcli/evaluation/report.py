@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint
+from digitcli.checkpoint import DEFAULT_MODEL
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Dataset, Digits, describe_failures
 from digitcli.data.mnist import DIGEST
@@ -31,7 +31,7 @@ from digitcli.evaluation.metrics import (
     nll,
     wilson_interval,
 )
-from digitcli.evaluation.overlap import count_overlap
+from digitcli.evaluation.overlap import told_overlap
 from digitcli.evaluation.parts import Split, default_split, take_part
 from digitcli.inference import BATCH_SIZE, Classifier, RuntimeName, load_classifier
 
@@ -148,7 +148,7 @@ def evaluate(
         )
     digits = take_part(dataset, split)
     kept = undoubted(digits) if clean else slice(None)
-    overlap = _overlap(digits, dataset, names, classifier, on_event)
+    overlap = told_overlap(digits, dataset, names, classifier, on_event)
     logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
     return _result(
         digits,
@@ -188,19 +188,6 @@ def _outliers(
     from digitcli.evaluation.outliers import measure_outliers  # loads OpenCV
 
     return measure_outliers(classifier, np.exp(log_softmax(logits)).max(axis=-1), fonts)
-
-
-def _overlap(
-    digits: Digits, dataset: Dataset, names: Sequence[str], classifier: Classifier, on_event: OnEvent
-) -> int | None:
-    """See `EvaluationResult`; a person is told where digits were trained on."""
-    checkpoints = zip(map(find_checkpoint, names), classifier.headers, strict=True)
-    overlap = count_overlap(digits, dataset, checkpoints)
-    if overlap:
-        trained = f"{'one of ' if len(names) > 1 else ''}{classifier.name}"
-        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {trained}"
-        on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
-    return overlap
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:

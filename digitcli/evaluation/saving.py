@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -52,7 +53,7 @@ def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
 
 
 def _as_json(result: EvaluationResult | LineEvaluation) -> bytes:
-    return (json.dumps(result.record(), indent=2) + "\n").encode()
+    return (json.dumps(result.record(), default=dataclasses.asdict, indent=2) + "\n").encode()
 
 
 def _lines_as_csv(result: LineEvaluation) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from digitcli.architectures.summary import summarise
 from digitcli.catalogue import open_or_create
 from digitcli.checkpoint import Header, shipped_models
+from digitcli.errors import UsageError
 from digitcli.evaluation.report import evaluate
 from digitcli.experiments.environment import cpu_name
 from digitcli.inference import load_classifier
@@ -40,8 +41,12 @@ def model_cards(
     `on_model` is told how many of how many models are done.
 
     Raises:
+        UsageError: two sets have one title.
         The errors of `evaluate`.
     """
+    titles = [_title(source) for source in data]
+    if twice := [title for title in titles if titles.count(title) > 1]:
+        raise UsageError(f"Two sets are {twice[0]}.", "Rename one of the files.")
     shipped = shipped_models()
     facts = _facts(next(iter(shipped.values())).with_name(FACTS_FILE)) if shipped else {}
     cards = []
@@ -100,7 +105,7 @@ def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
     robustness, covered = result.robustness, {row.coverage: row.accuracy for row in result.coverage}
     assert robustness is not None and result.clean_accuracy is not None
     interval = f"{100 * result.accuracy_low:.2f} to {100 * result.accuracy_high:.2f}"
-    elsewhere = {Path(source).stem: evaluate(name, source, device="cpu", worst=0) for source in data}
+    elsewhere = {_title(source): evaluate(name, source, device="cpu", worst=0) for source in data}
     return {
         "test accuracy of these weights": f"{_percent(result.accuracy)} of the {result.n:,} test digits "
         f"(95 % interval {interval}); {_percent(result.clean_accuracy)} without 15 whose label people reject",
@@ -108,14 +113,26 @@ def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
         f"{_percent(robustness.unseen)} where training did not do the like, "
         f"{_percent(robustness.worst)} at worst ({robustness.worst_name})",
         **{
-            title: f"{_percent(there.accuracy)} of {there.n:,}, none of which was trained on"
+            title: f"{_percent(there.accuracy)} of {there.n:,}, {_trained_before(there.overlap)}"
             for title, there in elsewhere.items()
         },
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}; of the surest 99 % of the answers "
         f"{_percent(covered[0.99])} are right",
-        "AUROC of confidence": ", ".join(f"{one.name} {one.auroc:.3f}" for one in result.outliers or ()),
+        "AUROC of confidence": ", ".join(
+            f"{one.name} {one.auroc:.3f}" + " (trained with)" * one.trained for one in result.outliers or ()
+        ),
         "one image takes": f"{_milliseconds(name):.2g} ms on {cpu_name()}",
     }
+
+
+def _title(source: str) -> str:
+    return f"digits of {Path(source).stem}"
+
+
+def _trained_before(overlap: int | None) -> str:
+    if overlap is None:
+        return "and it is not known whether it was trained on them"
+    return f"{overlap:,} of which were trained on" if overlap else "none of which was trained on"
 
 
 def _line_rows(header: Header) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,26 +13,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from digitcli.architectures.summary import summarise
-from digitcli.catalogue import open_or_create
 from digitcli.checkpoint import RESUME_FILE, read_header
 from digitcli.config import Recipe, TrainConfig
-from digitcli.data.digits import Digits, split
+from digitcli.data.digits import Dataset, Digits, describe_failures, split
 from digitcli.data.sources import load_dataset
 from digitcli.devices import choose_device
 from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
+from digitcli.evaluation.overlap import told_overlap
 from digitcli.evaluation.significance import difference_interval, holm, mcnemar, mean_interval
 from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders
 from digitcli.experiments.measuring import quick_latency_ms
 from digitcli.inference import load_classifier
-from digitcli.registry import recipe_of
+from digitcli.networks import open_model
+from digitcli.registry import create_model, recipe_of
+from digitcli.synthesis.fonts import digest_of_fonts
 from digitcli.training import loop
-from digitcli.training.events import OnEvent, TrainResult
-from digitcli.training.session import StopSignal
+from digitcli.training.events import Notice, OnEvent, TrainResult
+from digitcli.training.session import StopSignal, built_with
 
 CHANCE = 0.05
+LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of it
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Difference:
 class Comparison:
     """All that was compared, on the same test images. `winner` is None where that may be chance.
 
-    `missed` are the images, by their place in the test part, that no run of any model reads rightly.
+    `missed` are the images, by their place in the test part, that no run of any model reads rightly;
+    `unreadable` counts the files of the dataset that could not be used.
     """
 
     data: str
@@ -98,6 +104,7 @@ class Comparison:
     winner: str | None
     differences: tuple[Difference, ...]
     missed: tuple[int, ...]
+    unreadable: int
     labels: npt.NDArray[np.int64] = field(repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
@@ -148,21 +155,25 @@ def compare(
     their first seed before any has its second.
 
     Raises:
-        UsageError: see `contenders`; fewer than one seed; a run in `out` by another recipe.
+        UsageError: see `contenders`; fewer than one seed; a run in `out` by another recipe or on other data.
         Interrupted: `stop_signal` gave a number; the same call goes on.
         The errors of `train` and of `load_classifier`.
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Take at least 1.")
     entered = contenders(specs, data, device)
-    test = split(load_dataset(data)).test
+    _check_networks(entered)
+    dataset = load_dataset(data)
+    if dataset.failures:
+        on_event(Notice(f"Left out of '{data}': {describe_failures(dataset.failures)}"))
+    test = split(dataset).test
     rounds = [[one for one in entered if seed == 0 or one.config] for seed in range(seeds)]
     runs: dict[str, list[ComparedRun]] = {one.label: [] for one in entered}
     right: dict[str, list[npt.NDArray[np.bool_]]] = {one.label: [] for one in entered}
     done, total = 0, sum(map(len, rounds))
     for seed, members in enumerate(rounds):
         for one in members:
-            run, answers, kept = _run(one, seed, test, device, out, on_event, stop_signal)
+            run, answers, kept = _run(one, seed, dataset, test, device, out, on_event, stop_signal)
             runs[one.label].append(run)
             right[one.label].append(answers)
             done += 1
@@ -182,6 +193,7 @@ def compare(
         winner,
         differences,
         tuple(np.flatnonzero(missed).tolist()),
+        len(dataset.failures),
         test.labels,
     )
 
@@ -189,6 +201,7 @@ def compare(
 def _run(
     one: Contender,
     seed: int,
+    dataset: Dataset,
     test: Digits,
     device: str,
     out: Path,
@@ -198,18 +211,38 @@ def _run(
     """A run, which of the test images it reads rightly, and whether it was there before."""
     result, kept = None, False
     if one.config is not None:
-        folder = out / f"{re.sub(r'[^A-Za-z0-9_.,=+-]', '_', one.label)}-{seed}"
-        result, kept = _trained(one.config, seed, folder, on_event, stop_signal)
+        folder = out / f"{_folder_name(one.label)}-{seed}"
+        result, kept = _trained(one.config, seed, dataset.digest, folder, on_event, stop_signal)
     name = str(one.model if result is None else result.run)
-    answers = load_classifier(name, device=device).logits(test.images).argmax(axis=-1)
+    classifier = load_classifier(name, device=device)
+    if one.model is not None:
+        told_overlap(test, dataset, [name], classifier, on_event)
+    answers = classifier.logits(test.images).argmax(axis=-1)
     right = answers == test.labels
     seconds = None if result is None else result.train_seconds
     run = ComparedRun(name, float(right.mean()), None if result is None else seed, seconds)
     return run, right, kept
 
 
+def _folder_name(label: str) -> str:
+    """A label as a file system takes it."""
+    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", label)
+    return (
+        name
+        if len(name) <= LONGEST_NAME
+        else name[:LONGEST_NAME] + hashlib.sha256(label.encode()).hexdigest()[:12]
+    )
+
+
+def _check_networks(entered: Sequence[Contender]) -> None:
+    """Build each once: what cannot be built is to be known before anything has been trained."""
+    with torch.random.fork_rng(devices=[]):
+        for config in (one.config for one in entered if one.config is not None):
+            create_model(config.arch, **built_with(recipe_of(config.arch, **config.recipe)))
+
+
 def _trained(
-    config: TrainConfig, seed: int, folder: Path, on_event: OnEvent, stop_signal: StopSignal
+    config: TrainConfig, seed: int, digest: str, folder: Path, on_event: OnEvent, stop_signal: StopSignal
 ) -> tuple[TrainResult, bool]:
     """The result of a run in a folder, and whether nothing was left to do."""
     fields = {
@@ -221,7 +254,6 @@ def _trained(
         made = loop.train(
             TrainConfig(**chosen),
             out=folder,
-            force=folder.exists(),
             on_event=on_event,
             stop_signal=stop_signal,
         )
@@ -232,13 +264,18 @@ def _trained(
         wanted = recipe_of(config.arch, **{**config.recipe, "dtype": begun.dtype})
     if saved.architecture != config.arch or wanted != begun:
         raise UsageError(f"The run in {folder} has another recipe.", "Remove it, or take another --out.")
+    fonts = None if config.fonts is None else digest_of_fonts(Path(config.fonts))
+    if (saved.dataset.get("digest"), saved.dataset.get("fonts")) != (digest, fonts):
+        raise UsageError(
+            f"The run in {folder} was trained on other digits or fonts.", "Remove it, or take another --out."
+        )
     finished = bool(saved.training.get("result"))
     chosen.pop("recipe")
     return loop.resume(folder, chosen, on_event=on_event, stop_signal=stop_signal), finished
 
 
 def _compared(label: str, runs: tuple[ComparedRun, ...], images: int, device: str) -> ComparedModel:
-    network, _ = open_or_create(runs[0].model)
+    network, _ = open_model(runs[0].model)
     summary = summarise(network)
     accuracies = [run.accuracy for run in runs]
     several = len(runs) > 1
@@ -252,7 +289,7 @@ def _compared(label: str, runs: tuple[ComparedRun, ...], images: int, device: st
         macs=summary.macs,
         accuracy=statistics.fmean(accuracies),
         deviation=statistics.stdev(accuracies) if several else None,
-        low=low,
+        low=max(0.0, low),
         high=min(1.0, high),
         train_seconds=statistics.median(times) if times else None,
         latency_ms=quick_latency_ms(network, choose_device(device)),

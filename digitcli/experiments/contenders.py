@@ -11,7 +11,7 @@ from typing import Any
 from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
-from digitcli.registry import architectures, find_architecture, is_architecture, recipe_of
+from digitcli.registry import architectures, checked, find_architecture, is_architecture
 
 SEEDS, OUT = 5, Path("runs") / "compare"
 SHIPPED = "shipped/"  # before the name of a shipped model: alone it names the architecture
@@ -43,6 +43,8 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
         return Contender(spec, model=model)
     if find_architecture(name).task != "digit":
         raise UsageError(f"Architecture '{name}' reads lines.", "Compare those of single digits.")
+    if spec.endswith(":"):
+        raise UsageError(f"'{spec}' names no setting.", f"Write it as {name}:epochs=3,augment=off.")
     settings: dict[str, Any] = {}
     for change in filter(None, changes.split(",")):
         key, equals, value = change.partition("=")
@@ -50,10 +52,11 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
             raise UsageError(f"'{change}' is no setting.", f"Write it as {name}:epochs=3,augment=off.")
         if key in OF_ALL:
             raise UsageError(f"{spoken(key)} is the same for all that is compared.", "Leave it out.")
+        if key in settings:
+            raise UsageError(f"{spec} says {key} twice.", "Say it once.")
         settings[key] = _value(value)
     config = TrainConfig(**configured({"arch": name, "data": data, "device": device, **settings}))
-    recipe_of(name, **config.recipe)
-    return Contender(spec, config=config)
+    return Contender(spec, config=checked(config))
 
 
 def _value(text: str) -> Any:

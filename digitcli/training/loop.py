@@ -98,9 +98,11 @@ def resume(
         saved = run_folder.read_state(folder)
         config = merge(run_folder.read_config(folder, saved), saved, changes)
         if saved is None:
-            on_event(Notice(f"Nothing was saved in {folder} yet; the run starts from the beginning."))
+            nothing = f"Nothing was saved in {folder} yet; the run starts from the beginning."
+            on_event(Notice(nothing, routine=True))
         elif result := finished(saved, folder):
-            on_event(Notice(f"The run in {folder} is finished; start a new one to train for longer."))
+            over = f"The run in {folder} is finished; start a new one to train for longer."
+            on_event(Notice(over, routine=True))
             if not rank:
                 run_folder.mend(folder, saved)
             return result

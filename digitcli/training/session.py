@@ -237,7 +237,7 @@ def _decide_dtype(
     faster = processes.of_leader(float(dtype == "bfloat16")) > 0
     dtype = "bfloat16" if faster else "float32"
     measured = f"bfloat16 is {ratio:.2f} times as fast as float32" if ratio else "no bfloat16"
-    on_event(Notice(f"Trains in {dtype}: {measured} on {describe_device(device)}."))
+    on_event(Notice(f"Trains in {dtype}: {measured} on {describe_device(device)}.", routine=True))
     return change(recipe, dtype=dtype)
 
 

@@ -48,6 +48,12 @@ def test_an_unknown_one_gets_suggestions() -> None:
     assert recipe_of("torchvision/resnet19").augment  # known without a look at torchvision
 
 
+@pytest.mark.parametrize("name", ["torch", "io", "adapt", "CLASSES", "Normalise", "__class__", ""])
+def test_nothing_else_is_taken_for_one(name: str) -> None:
+    with pytest.raises(UsageError, match="torchvision has no classifier"):
+        create_model(f"torchvision/{name}")
+
+
 def test_pretrained_weights_are_summed_over_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     models = imported._models()
     original = models.get_model("resnet18", weights=None)

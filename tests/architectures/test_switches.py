@@ -47,6 +47,13 @@ def test_vectors_have_no_instances() -> None:
         create_model("mlp", normalisation="instance")
 
 
+@pytest.mark.parametrize("name", ["convmixer", "squeeze_excite"])
+def test_instances_of_which_only_the_mean_counts_are_not_normalised(name: str) -> None:
+    with pytest.raises(UsageError, match="mean"):
+        create_model(name, normalisation="instance")
+    assert create_model(name, normalisation="group")(IMAGES).std(dim=0).max() > 1e-4
+
+
 @pytest.mark.parametrize("kind", ["glorot", "he", "lecun", "orthogonal"])
 def test_initialisation_has_the_scale_of_its_paper(kind: Initialisation) -> None:
     torch.manual_seed(0)
@@ -90,6 +97,7 @@ def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
         ("cnn", {"stochastic_depth": 0.1}, "no residual branches"),
         ("lenet5", {"normalisation": "group"}, "no batch normalisation"),
         ("softmax", {"elastic": 1.0}, "--augment"),
+        ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
     ],
 )
 def test_what_an_architecture_lacks_is_refused(name: str, changes: dict[str, object], said: str) -> None:

@@ -280,7 +280,7 @@ def test_the_reality_gap_and_outliers_are_shown(digitcli: Run, model: str, data:
     record = json.loads(digitcli("evaluate", model, *options, "--format", "json").stdout)
     assert len(record["robustness"]["corruptions"]) == 15
     assert record["robustness"]["gap"] == pytest.approx(5 / 6 - record["robustness"]["mean"])
-    assert {"name", "n", "auroc"} == record["outliers"][0].keys()
+    assert {"name", "n", "auroc", "trained"} == record["outliers"][0].keys()
     assert record["clean_accuracy"] is None
 
 

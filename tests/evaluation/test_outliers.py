@@ -61,3 +61,13 @@ def test_a_trained_model_is_less_sure_of_noise_than_of_digits(
     assert by_name["noise"].auroc > 0.99
     assert 0.8 < by_name["letters"].auroc < 1
     assert by_name["noise"].n == 1_000
+    assert not any(row.trained for row in found)
+
+
+def test_letters_that_a_model_was_trained_with_are_marked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "FASHION", tmp_path / "none.gz")
+    found = evaluate("lone", device="cpu", outliers=True).outliers
+    assert found is not None
+    assert {row.name: row.trained for row in found} == {"noise": False, "clouds": False, "letters": True}

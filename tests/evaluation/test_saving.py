@@ -24,6 +24,16 @@ def test_json_is_the_record(result: EvaluationResult, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.JSON").read_text()) == result.record()
 
 
+def test_json_holds_corruptions_and_outliers(tmp_path: Path) -> None:
+    data = as_npz(tmp_path / "set.npz", pointing_digits([3, 3, 5], [3, 5, 5]))
+    model = str(pointing_model(tmp_path / "m.safetensors"))
+    result = evaluate(model, data, device="cpu", robustness=True, outliers=True)
+    save_result(tmp_path / "result.json", result)
+    saved = json.loads((tmp_path / "result.json").read_text())
+    assert saved["robustness"]["corruptions"][0]["name"] == "thick"
+    assert {row["name"] for row in saved["outliers"]} >= {"noise", "letters"}
+
+
 def test_csv_is_a_row_an_image(result: EvaluationResult, tmp_path: Path) -> None:
     save_result(tmp_path / "answers.csv", result)
     with (tmp_path / "answers.csv").open(newline="") as file:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from digitcli.data.digits import Digits
+from digitcli.data.digits import Digits, split
+from digitcli.data.mnist import load_mnist
 from digitcli.experiments import measuring
 from digitcli.experiments.benchmarking import BenchmarkConfig, BenchmarkReport, Event, benchmark
 from digitcli.training.events import Notice
@@ -23,6 +26,15 @@ def quick(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
     monkeypatch.setattr(measuring, "MOST_SECONDS", math.inf)
     few = Digits(digits.images[:300], digits.labels[:300])
     monkeypatch.setattr(measuring, "_test_digits", lambda: few)
+
+
+@pytest.fixture(scope="session")
+def other_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 digits that shipped models were trained on, as an .npz file."""
+    path = tmp_path_factory.mktemp("data") / "other.npz"
+    train = split(load_mnist()).train
+    np.savez(path, images=train.images[:600], labels=train.labels[:600])
+    return path
 
 
 def run(*archs: str, **settings: Any) -> tuple[BenchmarkReport, list[Event]]:

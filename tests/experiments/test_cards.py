@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from digitcli.checkpoint import shipped_models
+from digitcli.errors import UsageError
 from digitcli.evaluation.report import EvaluationResult, evaluate
 from digitcli.experiments import cards
 from digitcli.experiments.cards import FACTS_FILE, model_cards
@@ -43,11 +44,23 @@ def test_a_card_says_what_the_checkpoint_knows_and_what_is_measured(
         "75.00 % of the 4 test digits",
         "60.00 % without 15",
         "| corrupted | ",
-        "| four | 75.00 % of 4, none",
+        "| digits of four | 75.00 % of 4, and it is not known whether it was trained on them",
         "\n\nPoints.\n",
     ):
         assert words in text, words
     assert re.search(r"letters [01]\.\d{3}", text)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "said"), [(None, "not known"), (0, "none of which"), (1234, "1,234 of which were trained on")]
+)
+def test_a_card_says_how_many_digits_were_trained_on(overlap: int | None, said: str) -> None:
+    assert said in cards._trained_before(overlap)
+
+
+def test_sets_of_one_title_are_refused() -> None:
+    with pytest.raises(UsageError, match="digits of test"):
+        model_cards(["one/test.npz", "two/test.csv"])
 
 
 def test_cards_are_of_all_models(digitcli: Run) -> None:

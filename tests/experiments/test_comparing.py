@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.errors import Interrupted, ModelError, UsageError
+from digitcli.checkpoint import MODEL_FILE, RESUME_FILE
+from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
 from digitcli.experiments import comparing
 from digitcli.experiments.comparing import Comparison, RunJudged, compare
 from digitcli.experiments.contenders import contenders
-from digitcli.training.events import StepDone
+from digitcli.training.events import Notice, StepDone
 
 
 def test_architectures_variants_and_models_are_told_apart(
@@ -46,6 +47,10 @@ def test_architectures_variants_and_models_are_told_apart(
         (["cnn", "cnn"], "named twice"),
         ([], "Nothing is named"),
         (["sigmoid_mlp:dropout=0.1"], "has no dropout"),
+        (["softmax:"], "names no setting"),
+        (["softmax:epochs=1,epochs=2"], "epochs twice"),
+        (["softmax", "cnn:pretrained=on"], "no pretrained weights"),
+        (["fast:augment=off,elastic=1"], "augmentation"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(specs: list[str], message: str) -> None:
@@ -134,6 +139,59 @@ def test_a_run_by_another_recipe_is_not_taken_for_this_one(few_digits: Path, tmp
     shutil.move(run, tmp_path / "softmax_epochs=2-0")
     with pytest.raises(UsageError, match="another recipe"):
         small(few_digits, tmp_path, "softmax:epochs=2", seeds=1)
+
+
+def test_a_run_on_other_digits_is_not_taken_for_this_one(
+    few_digits: Path, other_digits: Path, tmp_path: Path
+) -> None:
+    small(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    with pytest.raises(UsageError, match="other digits"):
+        small(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
+
+
+def test_a_model_without_the_state_to_go_on_from_is_not_replaced(few_digits: Path, tmp_path: Path) -> None:
+    small(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
+    (run / RESUME_FILE).unlink()
+    before = (run / MODEL_FILE).read_bytes()
+    with pytest.raises(OutputError):
+        small(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    assert (run / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "spec", ["torchvision/resnet81", "fast:normalisation=instance", "convmixer:normalisation=instance"]
+)
+def test_what_cannot_be_built_is_told_before_anything_is_trained(
+    few_digits: Path, tmp_path: Path, spec: str
+) -> None:
+    with pytest.raises(UsageError):
+        small(few_digits, tmp_path, "softmax:epochs=1", spec)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_long_label_makes_a_folder_of_its_own(few_digits: Path, tmp_path: Path) -> None:
+    settings = "epochs=1,affine=on,stroke_width=on,augment=on,initialisation=orthogonal,schedule=constant"
+    long = f"softmax:{settings},weight_decay=0.000001,warmup=0.01,label_smoothing=0.0001,clip=1000,ema=0.1"
+    result = small(few_digits, tmp_path, f"{long},lr=0.01", f"{long},lr=0.02", seeds=1)
+    folders = [folder.name for folder in tmp_path.iterdir()]
+    assert len(folders) == 2 and max(map(len, folders)) < 200
+    assert len({model.label for model in result.models}) == 2
+
+
+def test_digits_that_a_model_was_trained_on_are_told(other_digits: Path, tmp_path: Path) -> None:
+    events: list[object] = []
+    small(other_digits, tmp_path, "shipped/fast", "shipped/cnn", on_event=events.append)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert len(told) == 2 and all("were in the training of" in message for message in told)
+
+
+def test_the_interval_of_a_mean_stays_within_what_an_accuracy_can_be(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "mean_interval", lambda accuracies: (-0.3, 1.4))
+    (model,) = small(few_digits, tmp_path, "softmax:epochs=1").models
+    assert (model.low, model.high) == (0.0, 1.0)
 
 
 def test_progress_comes_from_within_a_run(few_digits: Path, tmp_path: Path) -> None:
