@@ -52,7 +52,7 @@ RECIPES = {
         dtype="bfloat16",
     ),
     "robust": replace(
-        CONVOLUTIONS, epochs=60, dropout=0.2, elastic=0.5, ruling=0.5, filtering=0.5, erasing=0.5
+        CONVOLUTIONS, epochs=60, dropout=0.2, elastic=0.5, ruling=0.25, filtering=0.25, erasing=0.25
     ),
     "lenet1": Recipe(epochs=15, lr=5e-3, augment=True, ema=0.999),
     "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999),

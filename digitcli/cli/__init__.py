@@ -87,7 +87,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line and end the process with the exit code of the design."""
+    """Run the command line and end the process with its exit code, see `errors.py`."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -43,7 +43,7 @@ Arch = Annotated[
 ]
 BatchSize = Annotated[
     list[str] | None,
-    Option("--batch-size", "-b", help="Digits in a call, separated by commas; 1,256 if not given."),
+    Option("--batch-size", "-b", help="Digits in a call, separated by commas; 1 and 256 if not given."),
 ]
 DtypeNames = Annotated[
     list[str] | None,

@@ -77,8 +77,8 @@ OutliersOption = Annotated[
     bool,
     Option(
         "--outliers",
-        help="How well confidence tells digits from noise, letters and, where Debian's dataset-fashion-mnist "
-        "is installed, clothes.",
+        help="How well confidence tells digits from noise, clouds, letters and, where Debian's "
+        "dataset-fashion-mnist is installed, clothes.",
         rich_help_panel=MEASURED,
     ),
 ]

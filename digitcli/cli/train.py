@@ -88,7 +88,11 @@ LabelSmoothing = Annotated[
     float | None, Option(help="Share of each label spread over all digits.", rich_help_panel=RECIPE)
 ]
 StochasticDepth = Annotated[
-    float | None, Option(help="Share of the last residual branch left out.", rich_help_panel=RECIPE)
+    float | None,
+    Option(
+        help="Probability that the last residual branch is left out; earlier ones less.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 InitialisationName = Annotated[Initialisation | None, Option(help="Of the weights.", rich_help_panel=RECIPE)]
 NormalisationName = Annotated[
@@ -126,7 +130,7 @@ Mixup = Annotated[
 Drawn = Annotated[
     float | None,
     Option(
-        help="Drawn characters for each training digit; half are letters, which no digit is to be read in.",
+        help="Drawn characters for each training digit; half of them letters, to be read as no digit.",
         rich_help_panel=RECIPE,
     ),
 ]

@@ -62,7 +62,7 @@ class Number:
         return x, y, right - x, bottom - y
 
     def record(self) -> dict[str, Any]:
-        """The number in a record of the design."""
+        """The number as a part of a record."""
         digits = [
             {
                 "digit": digit.digit,
@@ -120,7 +120,7 @@ class Reading:
         return tuple(digit for number in self.numbers for digit in number.digits)
 
     def record(self) -> dict[str, Any]:
-        """One line of JSON lines, as the design has it."""
+        """The record of the page as a line of JSON lines."""
         return {
             "schema": SCHEMA,
             "file": self.file,
