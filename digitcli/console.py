@@ -9,10 +9,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Literal, cast
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +23,7 @@ from digitcli.errors import DigitcliError, Interrupted
 Format = Literal["table", "json"]
 SPARKS = "▁▂▃▄▅▆▇█"
 
+NAME_WIDTH = 15  # columns of figures are left out before a name gets less
 PIPE_WIDTH = 200  # nobody's window: what is read by a program or later must not be cut
 
 
@@ -128,6 +130,44 @@ def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_table(table: RenderableType) -> None:
     """A table on stdout."""
     out.print(table)
+
+
+def fitted_table(
+    heading: str,
+    names: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    least_important_first: Sequence[str],
+    width: int,
+    to_the_left: Collection[str] = (),
+) -> tuple[Table, list[str]]:
+    """A row a name, with its cell of each column; and the columns left out so that nothing is cut.
+
+    Names are folded below `NAME_WIDTH` only where not even the most important columns leave them that much.
+    """
+    kept, left_out = dict(columns), []
+    room = width - min(NAME_WIDTH, max(map(cell_len, [*names, *heading.split("\n")])))
+    for least in least_important_first:
+        if least in kept and sum(map(_column_width, kept, kept.values())) > room:
+            del kept[least]
+            left_out.append(" ".join(least.split()))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(heading, style="cyan", overflow="fold")
+    for each in kept:
+        table.add_column(each, justify="left" if each in to_the_left else "right", no_wrap=True)
+    for row in zip(map(escape, map(printable, names)), *kept.values(), strict=True):
+        table.add_row(*row)
+    return table, left_out
+
+
+def _column_width(heading: str, cells: Sequence[str]) -> int:
+    """With two blanks before it."""
+    return 2 + max(map(len, [*heading.split("\n"), *cells]))
+
+
+def show_left_out(columns: Sequence[str]) -> None:
+    """Which columns a table has no room for, if there are any."""
+    if columns:
+        show_notice(f"No room for {', '.join(columns)}: take a wider window, or --format csv.")
 
 
 def show_notice(message: str) -> None:

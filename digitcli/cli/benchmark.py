@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 from typer import Option
@@ -29,7 +28,6 @@ MEMORY = {
 }
 LONGEST_NUMBER = 18  # in digits; Python refuses to read thousands of them
 COMPARED = "Comparison"
-NAME_WIDTH = 15  # columns of figures are left out before a name gets less
 
 Arch = Annotated[
     list[str] | None,
@@ -193,8 +191,7 @@ def _show(report: BenchmarkReport, format: Form) -> None:
         console.show_table(_environment(report))
         console.out.print()
         console.show_table(table)
-        if left_out:
-            console.show_notice(f"No room for {', '.join(left_out)}: take a wider window, or --format csv.")
+        console.show_left_out(left_out)
 
 
 class BenchmarkView:
@@ -278,30 +275,13 @@ LEAST_IMPORTANT_FIRST = [
 
 def _table(results: tuple[BenchmarkResult, ...], width: int) -> tuple[Table, list[str]]:
     """A row a result, and the columns that are left out so that nothing is cut at this width."""
-    names = [escape(console.printable(result.name)) for result in results]
     columns = {heading: [cell(result) for result in results] for heading, cell in COLUMNS.items()}
     columns = {heading: cells for heading, cells in columns.items() if any(cells)}
     for heading in WAYS:
         if len(set(columns[heading])) == 1:  # it is said above the table
             del columns[heading]
-    room = width - min(NAME_WIDTH, max(map(cell_len, [*names, "architecture"])))
-    left_out = []
-    for heading in LEAST_IMPORTANT_FIRST:
-        if heading in columns and sum(map(_width, columns, columns.values())) > room:
-            del columns[heading]
-            left_out.append(" ".join(heading.split()))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("\narchitecture", style="cyan", overflow="fold")
-    for heading in columns:
-        table.add_column(heading, justify="left" if heading in WAYS else "right", no_wrap=True)
-    for row in zip(names, *columns.values(), strict=True):
-        table.add_row(*row)
-    return table, left_out
-
-
-def _width(heading: str, cells: list[str]) -> int:
-    """The width of a column, with two blanks before it."""
-    return 2 + max(map(len, [*heading.split("\n"), *cells]))
+    names = [result.name for result in results]
+    return console.fitted_table("\narchitecture", names, columns, LEAST_IMPORTANT_FIRST, width, WAYS)
 
 
 def _or_empty(number: float | None, shown: Callable[[float], str]) -> str:

@@ -100,7 +100,9 @@ def _show(result: Comparison, format: str | None) -> None:
     else:
         from digitcli.cli.comparison_view import draw_comparison
 
-        console.show_table(draw_comparison(result))
+        drawn, left_out = draw_comparison(result, console.out.width)
+        console.show_table(drawn)
+        console.show_left_out(left_out)
 
 
 def _check_data(data: str) -> None:

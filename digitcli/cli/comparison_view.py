@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -46,9 +47,27 @@ class ComparingView(CountingBar):
         self.show(event.done, event.total)
 
 
-def draw_comparison(result: Comparison) -> Group:
-    """The table, who is ahead if anybody is, and what nobody reads."""
-    parts: list[RenderableType] = [_table(result), ""]
+COLUMNS: dict[str, Callable[[ComparedModel, Difference | None], str]] = {
+    "parameters": lambda model, behind: console.thousands(model.parameters),
+    "MACs": lambda model, behind: console.thousands(model.macs),
+    "test accuracy": lambda model, behind: console.percent(model.accuracy),
+    "sd": lambda model, behind: "" if model.deviation is None else f"{100 * model.deviation:.2f}",
+    "95 % interval": lambda model, behind: f"{100 * model.low:.2f} to {100 * model.high:.2f}",
+    "n": lambda model, behind: str(len(model.runs)),
+    "trained in": lambda model, behind: "" if model.train_seconds is None else _seconds(model.train_seconds),
+    "ms": lambda model, behind: (
+        f"{model.latency_ms:.2g}" if model.latency_ms < 10 else f"{model.latency_ms:.0f}"
+    ),
+    "behind": lambda model, behind: "" if behind is None else f"{100 * behind.difference:.2f}",
+    "p": lambda model, behind: "" if behind is None else f"{behind.p:.2g}",
+}
+LEAST_IMPORTANT_FIRST = ("MACs", "ms", "trained in", "p", "sd", "parameters", "behind", "n")
+
+
+def draw_comparison(result: Comparison, width: int) -> tuple[Group, list[str]]:
+    """The table, who is ahead if anybody is, and what nobody reads; and the columns there is no room for."""
+    table, left_out = _table(result, width)
+    parts: list[RenderableType] = [table, ""]
     if result.winner is not None:
         parts.append(f"[bold]{escape(result.winner)}[/] is ahead of the others by more than chance.")
     elif len(result.models) > 1:
@@ -61,45 +80,20 @@ def draw_comparison(result: Comparison) -> Group:
     parts.append(
         f"[dim]{len(result.missed)} of {result.images:,} test images are read rightly by none{said}[/]"
     )
-    return Group(*parts)
+    return Group(*parts), left_out
 
 
-def _table(result: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", style="cyan", overflow="fold")
-    for heading in (
-        "parameters",
-        "MACs",
-        "test accuracy",
-        "sd",
-        "95 % interval",
-        "n",
-        "trained in",
-        "ms",
-        "behind",
-        "p",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _table(result: Comparison, width: int) -> tuple[Table, list[str]]:
+    """A row a model, the best first."""
     behind = {each.other: each for each in result.differences}
-    for model in sorted(result.models, key=lambda model: -model.accuracy):
-        table.add_row(*_cells(model, behind.get(model.label)))
-    return table
-
-
-def _cells(model: ComparedModel, behind: Difference | None) -> list[str]:
-    return [
-        escape(console.printable(model.label)),
-        console.thousands(model.parameters),
-        console.thousands(model.macs),
-        console.percent(model.accuracy),
-        "" if model.deviation is None else f"{100 * model.deviation:.2f}",
-        f"{100 * model.low:.2f} to {100 * model.high:.2f}",
-        str(len(model.runs)),
-        "" if model.train_seconds is None else _seconds(model.train_seconds),
-        f"{model.latency_ms:.2g}" if model.latency_ms < 10 else f"{model.latency_ms:.0f}",
-        "" if behind is None else f"{100 * behind.difference:.2f}",
-        "" if behind is None else f"{behind.p:.2g}",
-    ]
+    models = sorted(result.models, key=lambda model: -model.accuracy)
+    columns = {
+        heading: [cell(model, behind.get(model.label)) for model in models]
+        for heading, cell in COLUMNS.items()
+    }
+    columns = {heading: cells for heading, cells in columns.items() if any(cells)}
+    names = [model.label for model in models]
+    return console.fitted_table("model", names, columns, LEAST_IMPORTANT_FIRST, width)
 
 
 def _seconds(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,9 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from digitcli.cli import compare as command
-from digitcli.errors import OutputError
+from digitcli.cli import comparison_view as view
+from digitcli.errors import OutputError, PartialInputError
+from digitcli.experiments.comparing import ComparedModel, ComparedRun, Comparison, Difference
 from tests.conftest import Run
 
 TWO = ("softmax:epochs=1", "softmax:epochs=6")
@@ -49,8 +53,8 @@ def test_a_picture_that_cannot_be_written_does_not_take_the_figures_with_it(
     assert capsys.readouterr().out.startswith("label,")
 
 
-def test_files_that_could_not_be_used_are_named_once_and_end_with_their_code(
-    digitcli: Run, tmp_path: Path
+def test_files_that_could_not_be_used_are_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for digit in range(10):
         (tmp_path / "set" / str(digit)).mkdir(parents=True)
@@ -59,9 +63,29 @@ def test_files_that_could_not_be_used_are_named_once_and_end_with_their_code(
             pixels[4:24, 3 + digit : 5 + digit + number // 5] = 255
             Image.fromarray(pixels).save(tmp_path / "set" / str(digit) / f"{number}.png")
     (tmp_path / "set" / "3" / "bad.png").write_bytes(b"no picture")
-    done = digitcli("compare", "softmax:epochs=1", "--seeds", "2", "--data", "set")
-    assert done.returncode == 4 and done.stderr.count("Left out of") == 1
-    assert "softmax:epochs=1" in done.stdout
+    with pytest.raises(PartialInputError):
+        command.compare(["softmax:epochs=1"], seeds=2, data=str(tmp_path / "set"), out=tmp_path / "runs")
+    shown = capsys.readouterr()
+    assert shown.err.count("Left out of") == 1 and "bad.png" in shown.err
+    assert "25.00 %" in shown.out
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_a_narrow_window_loses_columns_but_no_name(width: int) -> None:
+    def model(label: str) -> ComparedModel:
+        runs = (ComparedRun("run", 0.99, 0, 65.0),) * 5
+        return ComparedModel(label, 3_274_634, 13_900_000, 0.9954, 0.0002, 0.9951, 0.9957, 65.0, 1.23, runs)
+
+    differences = (Difference("resnet:augment=off", 0.0012, 0.0001, 0.0023, 0.0456),)
+    models = (model("cnn"), model("resnet:augment=off"))
+    result = Comparison("mnist", 10_000, models, "cnn", None, differences, (), 0, np.zeros(3, np.int64))
+    table, left_out = view._table(result, width)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width and "…" not in "".join(lines)
+    assert "".join(line.split()[0] for line in lines[2:]) == "resnet:augment=off"
+    assert "99.54 %" in lines[1] and ("p" in left_out) == (width < 100)
 
 
 MISTAKES = {
