@@ -54,11 +54,9 @@ class Architecture:
             ModelError: a plug-in cannot be imported.
         """
         try:
-            builder: Callable[..., nn.Module]
+            builder: Callable[..., nn.Module] = _loaded(self.target)
             if self.name.startswith(TORCHVISION):
                 builder = _loaded(self.target)(self.name.removeprefix(TORCHVISION))
-            else:
-                builder = _loaded(self.target)
         except DigitcliError:
             raise
         except Exception as error:  # a plug-in may raise anything

@@ -73,8 +73,7 @@ class Lengths(nn.Module):
     """The logits of the lengths of capsules (N, 10, D)."""
 
     def forward(self, capsules: Tensor) -> Tensor:  # noqa: D102
-        with torch.autocast(
-            capsules.device.type, enabled=False
-        ):  # in bfloat16 the longest would be of length 1
+        # In bfloat16 the longest would be of length 1, the logit of which is infinite.
+        with torch.autocast(capsules.device.type, enabled=False):
             lengths = (capsules.float().square().sum(dim=-1) + 1e-8).sqrt()
             return lengths.clamp(LEAST, MOST).logit()

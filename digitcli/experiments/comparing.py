@@ -227,11 +227,9 @@ def _run(
 def _folder_name(label: str) -> str:
     """A label as a file system takes it."""
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", label)
-    return (
-        name
-        if len(name) <= LONGEST_NAME
-        else name[:LONGEST_NAME] + hashlib.sha256(label.encode()).hexdigest()[:12]
-    )
+    if len(name) <= LONGEST_NAME:
+        return name
+    return name[:LONGEST_NAME] + hashlib.sha256(label.encode()).hexdigest()[:12]
 
 
 def _check_networks(entered: Sequence[Contender]) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from digitcli.architectures.layers import MNIST_DEVIATION, MNIST_MEAN
+from digitcli.architectures.capsules import Lengths
+from digitcli.architectures.layers import AROUND_PX, MNIST_DEVIATION, MNIST_MEAN, LocalContrast
 from digitcli.checkpoint import shipped_models
 from digitcli.data.digits import Digits
 from digitcli.networks import as_input, load_model
@@ -96,6 +97,42 @@ def test_lenet5_computes_what_the_textbook_says(digits: Digits) -> None:
     np.testing.assert_allclose(
         logits, forward_by_hand(network, digits.images[0] / 255.0), rtol=1e-4, atol=1e-5
     )
+
+
+def contrast_by_hand(image: Array) -> Array:
+    """Jarrett et al. 2009: (H, W) minus its local mean, over its local deviation or the mean of that."""
+    rows, columns = np.indices(image.shape)
+
+    def around(values: Array) -> Array:
+        means = np.zeros_like(values)
+        for row, column in np.ndindex(values.shape):
+            weights = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * AROUND_PX**2))
+            means[row, column] = (weights * values).sum() / weights.sum()
+        return means
+
+    contrast = image - around(image)
+    deviation = np.sqrt(around(contrast**2))
+    result: Array = contrast / np.maximum(deviation, deviation.mean())
+    return result
+
+
+def test_local_contrast_is_that_of_the_paper(digits: Digits) -> None:
+    image = as_input(torch.from_numpy(digits.images[:1]))
+    expected = contrast_by_hand(image[0, 0].double().numpy())
+    np.testing.assert_allclose(LocalContrast()(image)[0, 0], expected, rtol=0, atol=1e-4)
+
+
+def test_to_local_contrast_one_grey_is_as_good_as_another(digits: Digits) -> None:
+    images = as_input(torch.from_numpy(digits.images[:8]))
+    contrast = LocalContrast()(images)
+    torch.testing.assert_close(LocalContrast()(0.3 + 0.4 * images), contrast, rtol=0, atol=1e-3)
+    torch.testing.assert_close(LocalContrast()(1 - images), -contrast, rtol=0, atol=1e-3)
+    assert LocalContrast()(torch.full((1, 1, 28, 28), 0.7)).abs().max() < 0.01
+
+
+def test_capsules_of_full_length_have_finite_logits_in_bfloat16() -> None:
+    logits = Lengths()(torch.full((1, 10, 16), 0.25, dtype=torch.bfloat16))
+    assert logits.isfinite().all() and logits.min() > 5
 
 
 def sigmoid(values: Array) -> Array:
