@@ -12,7 +12,7 @@ from torch import nn
 from digitcli.training.material import Material
 
 WORTH_IT = 1.1  # times as fast as float32; nearer to 1 two runs with the same seed might choose differently
-ROUNDS, SECONDS = 5, 1.0  # of measuring, whichever is over first
+FEWEST, MOST, SECONDS = 3, 5, 1.0  # rounds of measuring: beside other work a single one says little
 
 
 def choose_dtype(
@@ -31,7 +31,7 @@ def choose_dtype(
     single: list[float] = []
     half: list[float] = []
     began = time.perf_counter()
-    while len(half) < ROUNDS and (not half or time.perf_counter() - began < SECONDS):
+    while len(half) < FEWEST or (len(half) < MOST and time.perf_counter() - began < SECONDS):
         single.append(_seconds(network, material, device, bfloat16=False))
         half.append(_seconds(network, material, device, bfloat16=True))
     ratio = min(single) / min(half)
