@@ -134,6 +134,7 @@ class DigitMaterial:
             test_accuracy=accuracy(test_logits, test_labels),
             test_nll=nll(test_logits, test_labels, temperature),
             test_ece=ece(test_logits, test_labels, temperature),
+            misread=tuple((test_logits.argmax(-1) != test_labels).nonzero().flatten().tolist()),
         )
 
     def hashes(self) -> Tensor:

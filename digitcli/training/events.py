@@ -61,7 +61,8 @@ class TrainResult:
     """A finished run. Accuracies are fractions; a dry run has no run folder and no test accuracy.
 
     `train_seconds` go from the first step to the last, validation and saving between them included;
-    `unreadable` counts the files of the dataset that could not be used.
+    `unreadable` counts the files of the dataset that could not be used. `misread` are the test examples that
+    are read wrongly, by their place; None where that was not kept.
     """
 
     architecture: str
@@ -80,3 +81,4 @@ class TrainResult:
     device: str
     dtype: str
     unreadable: int
+    misread: tuple[int, ...] | None = None

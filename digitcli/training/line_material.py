@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from digitcli.children import begin_child
 from digitcli.config import Recipe
 from digitcli.evaluation.calibration import best_temperature
-from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll
+from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference import answer_lines
 from digitcli.networks import TorchRuntime
 from digitcli.synthesis.lines import Line
@@ -95,12 +95,14 @@ class LineMaterial:
         temperature = best_temperature(lambda value: float(line_nll(columns, texts, ALPHABET, value).mean()))
         test_lines = self._source.test()
         test_texts, test_columns = [line.digits for line in test_lines], self._answers(network, test_lines)
+        pairs = zip(read_digits(test_columns, ALPHABET), test_texts, strict=True)
         return Judgement(
             validation_accuracy=exact_match(columns, texts, ALPHABET),
             temperature=temperature,
             test_accuracy=exact_match(test_columns, test_texts, ALPHABET),
             test_nll=float(line_nll(test_columns, test_texts, ALPHABET, temperature).mean()),
             test_ece=line_ece(test_columns, test_texts, ALPHABET, temperature),
+            misread=tuple(place for place, (found, text) in enumerate(pairs) if found != text),
         )
 
     def _validation_lines(self) -> list[Line]:

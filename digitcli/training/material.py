@@ -14,13 +14,16 @@ from digitcli.data.digits import Failure
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a trained network is worth; accuracies are fractions, the NLL is in nats."""
+    """What a trained network is worth; accuracies are fractions, the NLL is in nats, `misread` are the test
+    examples that it reads wrongly, by their place.
+    """
 
     validation_accuracy: float
     temperature: float
     test_accuracy: float
     test_nll: float
     test_ece: float
+    misread: tuple[int, ...]
 
 
 class Material(Protocol):

@@ -265,10 +265,14 @@ def finished(saved: Saved, folder: Path) -> TrainResult | None:
         ModelError: it is damaged.
     """
     result = saved[0].training.get("result")
+    if not result:
+        return None
+    here = {"run": str(folder), "checkpoint": str(folder / MODEL_FILE)}
     try:
-        here = {"run": str(folder), "checkpoint": str(folder / MODEL_FILE)}
-        return TrainResult(**{**result, **here}) if result else None
-    except TypeError as error:
+        misread = result.get("misread")
+        kept = {"misread": None if misread is None else tuple(misread)}
+        return TrainResult(**{**result, **kept, **here})
+    except (TypeError, AttributeError) as error:
         raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error
 
 

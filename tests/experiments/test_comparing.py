@@ -66,7 +66,7 @@ def small(data: Path, out: Path, *specs: str, seeds: int = 2, **options: object)
 
 
 def test_every_contender_is_trained_once_a_seed_and_what_is_finished_is_kept(
-    few_digits: Path, tmp_path: Path
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[RunJudged] = []
     first = small(few_digits, tmp_path, on_compared=told.append)
@@ -74,7 +74,9 @@ def test_every_contender_is_trained_once_a_seed_and_what_is_finished_is_kept(
         ("1", 0, False), ("8", 0, False), ("1", 1, False), ("8", 1, False),
     ]  # fmt: skip
     assert [event.done for event in told] == [1, 2, 3, 4] and {event.total for event in told} == {4}
-    again = small(few_digits, tmp_path, on_compared=told.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(comparing, "load_classifier", None)  # the run says which digits it misreads
+        again = small(few_digits, tmp_path, on_compared=told.append)
     assert all(event.kept for event in told[4:])
     assert [model.runs for model in again.models] == [model.runs for model in first.models]
     assert again.differences == first.differences

@@ -87,6 +87,7 @@ def test_training_on_a_folder_makes_a_model_and_goes_on_bit_for_bit(folder: Path
     result = evaluate_lines(whole.checkpoint, folder, device="cpu")
     assert (result.n, result.split) == (header.dataset["test"], "test")  # the others it was trained on
     assert result.exact_match == whole.test_accuracy
+    assert whole.misread is not None and len(whole.misread) == round((1 - result.exact_match) * result.n)
     assert evaluate_lines("reader", folder, device="cpu").n == 60
 
 

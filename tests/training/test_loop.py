@@ -105,7 +105,11 @@ def test_the_model_file_is_what_was_judged(few_digits: Path, tmp_path: Path) -> 
 
     test = split(load_dataset(str(few_digits))).test
     logits = infer(load_model(str(tmp_path / "run")), test.images)
-    assert accuracy(logits, torch.from_numpy(test.labels)) == result.test_accuracy
+    labels = torch.from_numpy(test.labels)
+    assert accuracy(logits, labels) == result.test_accuracy
+    assert result.misread is not None
+    assert [place for place, wrong in enumerate(logits.argmax(-1) != labels) if wrong] == list(result.misread)
+    assert resume(tmp_path / "run", {}).misread == result.misread
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
