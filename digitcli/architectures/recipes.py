@@ -13,7 +13,7 @@ CONVOLUTIONS = Recipe(
 )
 RESIDUAL = replace(CONVOLUTIONS, stochastic_depth=0.0)
 TOKENS = Recipe(
-    epochs=12,
+    epochs=10,
     lr=2e-3,
     weight_decay=0.05,
     warmup=0.2,
