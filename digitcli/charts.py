@@ -14,7 +14,8 @@ STYLE = (
     "text{font:12px sans-serif;fill:#444}.small{font-size:10px}.grid{stroke:#8884;stroke-width:1}"
     "path{fill:none;stroke-width:2}@media(prefers-color-scheme:dark){text{fill:#bbb}}"
 )
-WHOLE_FROM = 1000  # numbers at the ends of an axis are whole
+WHOLE_FROM = 1000  # numbers at an axis are whole
+MOST_NAMED = 7  # values along a level axis
 LABEL_PX = 11  # labels of points keep so far from each other, one above the other
 
 
@@ -32,7 +33,7 @@ class Series:
 class Panel:
     """One diagram; its upright axis shows `y_from` to `y_to`, or to the largest value without one.
 
-    A logarithmic upright axis shows the values there are.
+    A logarithmic axis shows the values there are, between round ones.
     """
 
     title: str
@@ -63,7 +64,8 @@ def _draw_panel(panel: Panel, offset: int, width: int, height: int) -> str:
     left, right, lower = offset + LEFT, offset + width - RIGHT, height - BOTTOM
     points = [point for series in panel.series for point in series.points]
     columns, values = [x for x, _ in points], [y for _, y in points]
-    low, high = min(columns), max(columns)
+    steps = _powers(min(columns), max(columns)) if panel.logarithmic_x else [min(columns), max(columns)]
+    low, high = steps[0], steps[-1]
     ticks = _powers(min(values), max(values)) if panel.logarithmic_y else _ticks(panel, max(values))
 
     def across(x: float) -> float:
@@ -76,12 +78,16 @@ def _draw_panel(panel: Panel, offset: int, width: int, height: int) -> str:
     for value in ticks:
         parts.append(f'<path class="grid" d="M{left} {up(value):.1f}H{right}"/>')
         parts.append(f'<text x="{left - 6}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>')
-    below = height - 12
-    parts += [
-        f'<text x="{left}" y="{below}">{_spoken(low)}</text>',
-        f'<text x="{(left + right) / 2}" y="{below}" text-anchor="middle">{escape(panel.x_title)}</text>',
-        f'<text x="{right}" y="{below}" text-anchor="end">{_spoken(high)}</text>',
-    ]
+    below = lower + 16
+    for value in _with_room(steps):
+        if panel.logarithmic_x:
+            parts.append(f'<path class="grid" d="M{across(value):.1f} {TOP}V{lower}"/>')
+        anchor = "start" if value == low else "end" if value == high else "middle"
+        parts.append(
+            f'<text x="{across(value):.1f}" y="{below}" text-anchor="{anchor}">{_spoken(value)}</text>'
+        )
+    middle = f'x="{(left + right) / 2}" y="{height - 4}" text-anchor="middle"'
+    parts.append(f"<text {middle}>{escape(panel.x_title)}</text>")
     for place, series in enumerate(panel.series):
         colour = COLOURS[place % len(COLOURS)]
         found = [(across(x), up(y)) for x, y in series.points]
@@ -106,6 +112,13 @@ def _powers(least: float, largest: float) -> list[float]:
     begin = max(value for value in every if value <= least)
     end = min((value for value in every if value >= largest and value > begin), default=10 * begin)
     return [value for value in every if begin <= value <= end]
+
+
+def _with_room(steps: Sequence[float]) -> list[float]:
+    """All of the values of a level axis or, where they are many, the powers of ten among them."""
+    if len(steps) <= MOST_NAMED:
+        return list(steps)
+    return [value for value in steps if math.isclose(math.log10(value), round(math.log10(value)))]
 
 
 def _share(value: float, low: float, high: float, logarithmic: bool) -> float:

@@ -58,9 +58,20 @@ def test_an_upright_logarithmic_axis_shows_round_values() -> None:
     assert texts[1:7] == ["0.2", "0.5", "1", "2", "5", "10"]
 
 
+def level_values(*columns: float, logarithmic: bool) -> list[str]:
+    """What stands along the level axis, from the left."""
+    series = Series("a", [(x, 1.0) for x in columns], labels=["dot"] * len(columns))
+    picture = drawn(Panel("up", "parameters", [series], logarithmic_x=logarithmic))
+    named = [text for text in picture.iter(f"{SVG}text") if text.get("y") == "280"]
+    assert [float(text.get("x", "")) for text in named] == sorted(float(text.get("x", "")) for text in named)
+    return [text.text or "" for text in named]
+
+
 def test_the_ends_of_an_axis_are_written_out() -> None:
-    picture = drawn(
-        Panel("up", "parameters", [Series("a", [(0.1255, 1), (3_274_634, 2)])], logarithmic_x=True)
-    )
-    texts = [text.text for text in picture.iter(f"{SVG}text")]
-    assert "0.1255" in texts and "3,274,634" in texts
+    assert level_values(0.1255, 3_274_634, logarithmic=False) == ["0.1255", "3,274,634"]
+
+
+def test_a_level_logarithmic_axis_shows_round_values() -> None:
+    assert level_values(0.13, 1.2, logarithmic=True) == ["0.1", "0.2", "0.5", "1", "2"]
+    powers = ["1,000", "10,000", "100,000", "1,000,000"]
+    assert level_values(970, 3_274_634, logarithmic=True) == powers
