@@ -110,6 +110,12 @@ def test_summary_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
+def test_patches_attend_to_one_another_at_the_price_of_their_square() -> None:
+    summary = summarise(create_model("vit", dropout=0.0))
+    attending = [layer.macs for layer in summary.layers if layer.kind == "Attention"]
+    assert attending == [2 * 49 * 49 * 64] * 4
+
+
 def test_an_lstm_multiplies_each_weight_once_a_row() -> None:
     summary = summarise(create_model("lstm", hidden=8))
     gates = 4 * 8

@@ -10,6 +10,7 @@ from torch import nn
 
 from digitcli.architectures.capsules import Lengths
 from digitcli.architectures.layers import AROUND_PX, MNIST_DEVIATION, MNIST_MEAN, LocalContrast
+from digitcli.architectures.patches import Attention
 from digitcli.checkpoint import shipped_models
 from digitcli.data.digits import Digits
 from digitcli.networks import as_input, load_model
@@ -128,6 +129,21 @@ def test_to_local_contrast_one_grey_is_as_good_as_another(digits: Digits) -> Non
     torch.testing.assert_close(LocalContrast()(0.3 + 0.4 * images), contrast, rtol=0, atol=1e-3)
     torch.testing.assert_close(LocalContrast()(1 - images), -contrast, rtol=0, atol=1e-3)
     assert LocalContrast()(torch.full((1, 1, 28, 28), 0.7)).abs().max() < 0.01
+
+
+def test_attention_is_that_of_the_paper() -> None:
+    heads, features = 3, 4
+    asked = torch.randn(2, 5, 3 * heads * features)
+    answer = Attention(heads)(asked).numpy()
+    for image in range(2):
+        for head in range(heads):
+            place = slice(head * features, (head + 1) * features)
+            queries, keys, values = (
+                asked[image].numpy()[:, part * heads * features :][:, place] for part in range(3)
+            )
+            weights = np.exp(queries @ keys.T / np.sqrt(features))
+            weights /= weights.sum(axis=1, keepdims=True)
+            np.testing.assert_allclose(answer[image][:, place], weights @ values, atol=1e-5)
 
 
 def test_capsules_of_full_length_have_finite_logits_in_bfloat16() -> None:
