@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
+from digitcli.cli import exit_code_of_run
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
 
@@ -51,8 +52,27 @@ def fonts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def digitcli(tmp_path: Path) -> Run:
-    """Runs `digitcli ARGUMENTS` as a process of its own in a folder of its own."""
+def digitcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `digitcli ARGUMENTS` in a folder of its own, without a process; `input` is its stdin."""
+
+    def run(
+        *arguments: str | Path, input: bytes = b"", cwd: Path = tmp_path
+    ) -> subprocess.CompletedProcess[str]:
+        command = ["digitcli", *map(str, arguments)]
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", command)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
+            capsys.readouterr()
+            code = exit_code_of_run()
+            return subprocess.CompletedProcess(command, code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def digitcli_process(tmp_path: Path) -> Run:
+    """The same as a process of its own."""
 
     def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "COLUMNS": "120", **options.pop("env", {})}

@@ -49,9 +49,9 @@ ROW = BenchmarkResult(
 LONG_NAME = "runs/the-best-of-them/checkpoint,2.safetensors"
 
 
-def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(digitcli: Run) -> None:
+def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(digitcli_process: Run) -> None:
     arguments = ["--arch", "softmax,softmax", "-b", "3,1,3", "-d", "cpu", "--threads", "1"]
-    done = digitcli("benchmark", *arguments, "--format", "json")
+    done = digitcli_process("benchmark", *arguments, "--format", "json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["schema"] == 1
@@ -72,8 +72,8 @@ def test_csv_has_a_row_a_result_and_tells_the_environment_on_stderr(digitcli: Ru
     assert "versions" in done.stderr and "torch" in done.stderr
 
 
-def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli: Run) -> None:
-    done = digitcli("benchmark", "-a", "sigmoid_mlp", "-b", "1", "-d", "cpu", env={"COLUMNS": "100"})
+def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli_process: Run) -> None:
+    done = digitcli_process("benchmark", "-a", "sigmoid_mlp", "-b", "1", "-d", "cpu", env={"COLUMNS": "100"})
     assert done.returncode == 0, done.stderr
     assert re.search(r"^sigmoid_mlp +1 .* 79\.5 k +79\.4 k +318 kB ", done.stdout, re.MULTILINE)
     assert "threads" in done.stdout and "versions" in done.stdout
@@ -107,8 +107,8 @@ def test_no_name_and_no_number_is_cut_however_narrow_the_window(width: int, trai
     assert "training images/s" not in left_out and ("accuracy" not in left_out or width < 80)
 
 
-def test_what_has_no_room_is_named(digitcli: Run) -> None:
-    done = digitcli("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "60"})
+def test_what_has_no_room_is_named(digitcli_process: Run) -> None:
+    done = digitcli_process("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "60"})
     assert done.returncode == 0, done.stderr
     assert re.search("No room for MACs, params.*--format csv", done.stderr)
     assert re.search(r"^softmax +1 ", done.stdout, re.MULTILINE) and "MACs" not in done.stdout

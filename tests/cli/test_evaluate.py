@@ -42,9 +42,9 @@ def result(model: str, data: str) -> EvaluationResult:
 
 
 def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
-    digitcli: Run, model: str, data: str, tmp_path: Path
+    digitcli_process: Run, model: str, data: str, tmp_path: Path
 ) -> None:
-    done = digitcli("evaluate", model, "--data", data, "--format", "json", "--save", "same.json")
+    done = digitcli_process("evaluate", model, "--data", data, "--format", "json", "--save", "same.json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert list(result) == KEYS
@@ -64,8 +64,8 @@ def test_several_models_by_position_and_by_option_are_one_list(
     assert re.fullmatch(r"pointing@\w+\+a@\w+\+b@\w+", json.loads(done.stdout)["model"])
 
 
-def test_in_a_pipe_there_is_plain_text_with_everything(digitcli: Run, model: str, data: str) -> None:
-    done = digitcli("evaluate", model, "--data", data)
+def test_in_a_pipe_there_is_plain_text_with_everything(digitcli_process: Run, model: str, data: str) -> None:
+    done = digitcli_process("evaluate", model, "--data", data)
     assert done.returncode == 0, done.stderr
     assert re.search(r"accuracy +83\.33 %, 1 wrong; 95 % interval 43\.65 to 96\.99 %", done.stdout)
     assert re.search(r"^ +5 +66\.67 % +100\.00 % +80\.00 % +2 ", done.stdout, re.MULTILINE)
@@ -74,8 +74,8 @@ def test_in_a_pipe_there_is_plain_text_with_everything(digitcli: Run, model: str
     assert "\x1b" not in done.stdout + done.stderr and done.stderr == ""
 
 
-def test_where_text_is_ascii_so_is_the_table(digitcli: Run, model: str, data: str) -> None:
-    done = digitcli("evaluate", model, "--data", data, env={"PYTHONIOENCODING": "ascii"})
+def test_where_text_is_ascii_so_is_the_table(digitcli_process: Run, model: str, data: str) -> None:
+    done = digitcli_process("evaluate", model, "--data", data, env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii() and "\\x" not in done.stdout and "\\u" not in done.stdout
 

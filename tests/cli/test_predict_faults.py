@@ -69,11 +69,11 @@ def buffered(**environment: str) -> dict[str, Any]:
 
 
 def test_bad_inputs_are_records_with_a_reason_and_lose_no_good_one(
-    digitcli: Run, bad: dict[str, str], tmp_path: Path
+    digitcli_process: Run, bad: dict[str, str], tmp_path: Path
 ) -> None:
     put(tmp_path / "5.png")
     names = ["5.png", *bad, "5.png"]
-    done = digitcli("predict", *names, "--format", "jsonl", **buffered())
+    done = digitcli_process("predict", *names, "--format", "jsonl", **buffered())
     found = records(done)
     assert [record["file"] for record in found] == names
     assert {record["file"]: record["reason"] for record in found[1:-1]} == bad
@@ -107,12 +107,14 @@ def test_what_may_not_be_read_says_so(predict: Run) -> None:
     assert done.returncode == 4
 
 
-def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(digitcli: Run, tmp_path: Path) -> None:
+def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(
+    digitcli_process: Run, tmp_path: Path
+) -> None:
     names = [os.fsdecode(name) for name in HOSTILE]
     for name in names:
         put(tmp_path / name)
     missing = [f"no{name}" for name in names]
-    done = digitcli("predict", *names, *missing, "--format", "jsonl", **buffered())
+    done = digitcli_process("predict", *names, *missing, "--format", "jsonl", **buffered())
     assert read(done) == [(name, "5") for name in names] + [(name, None) for name in missing]
     code, shown = read_terminal(["predict", *names, *missing], tmp_path, {"NO_COLOR": "1", "COLUMNS": "120"})
     assert code == 4

@@ -19,35 +19,35 @@ from tests.conftest import Run, modules_loaded_by
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["-h"], ["train", "-h"], ["models", "--help"]], ids=" ".join
 )
-def test_help(digitcli: Run, arguments: list[str]) -> None:
-    done = digitcli(*arguments)
+def test_help(digitcli_process: Run, arguments: list[str]) -> None:
+    done = digitcli_process(*arguments)
     assert done.returncode == 0 and "Usage:" in done.stdout
 
 
-def test_help_names_the_exit_codes(digitcli: Run) -> None:
-    assert "141 the reader closed the pipe" in " ".join(digitcli("--help").stdout.split())
+def test_help_names_the_exit_codes(digitcli_process: Run) -> None:
+    assert "141 the reader closed the pipe" in " ".join(digitcli_process("--help").stdout.split())
 
 
-def test_nothing_typed_shows_the_help(digitcli: Run) -> None:
-    done = digitcli()
+def test_nothing_typed_shows_the_help(digitcli_process: Run) -> None:
+    done = digitcli_process()
     assert done.returncode == 2 and "Usage:" in done.stdout + done.stderr
 
 
-def test_version(digitcli: Run) -> None:
-    assert digitcli("--version").stdout == f"digitcli {package.__version__}\n"
+def test_version(digitcli_process: Run) -> None:
+    assert digitcli_process("--version").stdout == f"digitcli {package.__version__}\n"
 
 
-def test_a_mistyped_command_gets_a_suggestion(digitcli: Run) -> None:
-    done = digitcli("trian")
+def test_a_mistyped_command_gets_a_suggestion(digitcli_process: Run) -> None:
+    done = digitcli_process("trian")
     assert done.returncode == 2 and "train" in done.stderr
 
 
-def test_a_terminal_that_knows_only_ascii_gets_ascii(digitcli: Run) -> None:
-    done = digitcli("models", env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+def test_a_terminal_that_knows_only_ascii_gets_ascii(digitcli_process: Run) -> None:
+    done = digitcli_process("models", env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert done.returncode == 0 and done.stdout.isascii()
 
 
-def test_no_stdout_at_all_is_no_crash(digitcli: Run) -> None:
+def test_no_stdout_at_all_is_no_crash(digitcli_process: Run) -> None:
     command = f"'{sys.executable}' -m digitcli models --shipped --format json >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert "Traceback" not in done.stderr and done.returncode in (0, 7)
@@ -96,8 +96,8 @@ def test_the_help_of_the_program_says_of_each_command_what_that_says(name: str) 
 
 
 @pytest.mark.parametrize("words", [["--"], []])
-def test_a_command_is_found_behind_dashes(digitcli: Run, words: list[str]) -> None:
-    assert "cnn" in digitcli(*words, "models", "--shipped", "--format", "json").stdout
+def test_a_command_is_found_behind_dashes(digitcli_process: Run, words: list[str]) -> None:
+    assert "cnn" in digitcli_process(*words, "models", "--shipped", "--format", "json").stdout
 
 
 def test_the_shell_completes_the_options_of_a_command_and_the_commands() -> None:

@@ -25,9 +25,9 @@ KEYS = {
 
 
 def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
-    digitcli: Run, few_digits: Path, tmp_path: Path
+    digitcli_process: Run, few_digits: Path, tmp_path: Path
 ) -> None:
-    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
+    done = digitcli_process("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result.keys() >= KEYS
@@ -36,8 +36,8 @@ def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
     assert "epoch 2/2" in done.stderr and "recipe" in done.stderr
 
 
-def test_a_table_in_a_pipe_is_plain_text(digitcli: Run, few_digits: Path) -> None:
-    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "-d", "cpu")
+def test_a_table_in_a_pipe_is_plain_text(digitcli_process: Run, few_digits: Path) -> None:
+    done = digitcli_process("train", "-a", "softmax", "--data", few_digits, "-e", "1", "-d", "cpu")
     assert done.returncode == 0
     assert re.search(r"test +\d+\.\d\d %", done.stdout)
     assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
@@ -212,9 +212,11 @@ def test_a_closed_pipe_ends_with_141_and_no_words(few_digits: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_an_output_that_cannot_be_written_is_an_output_error(digitcli: Run, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_output_error(digitcli_process: Run, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = digitcli("train", "--print-config", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        done = digitcli_process(
+            "train", "--print-config", capture_output=False, stdout=full, stderr=subprocess.PIPE
+        )
     assert done.returncode == 7
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
