@@ -13,7 +13,7 @@ CONVOLUTIONS = Recipe(
 )
 RESIDUAL = replace(CONVOLUTIONS, stochastic_depth=0.0)
 TOKENS = Recipe(
-    epochs=10,
+    epochs=14,
     lr=2e-3,
     weight_decay=0.05,
     warmup=0.2,
@@ -65,8 +65,8 @@ RECIPES = {
     "squeeze_excite": replace(RESIDUAL, epochs=12),
     "mobilenet": replace(CONVOLUTIONS, epochs=12),
     "convmixer": replace(RESIDUAL, epochs=12),
-    "vit": replace(TOKENS, dropout=0.0),
-    "mixer": replace(TOKENS, epochs=14, dropout=0.0),
+    "vit": replace(TOKENS, optimizer="muon", lr=1e-2, warmup=0.1, dropout=0.0),
+    "mixer": replace(TOKENS, dropout=0.0),
     "lstm": Recipe(
         epochs=15,
         lr=3e-3,
