@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.main import get_command
@@ -91,9 +93,20 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if not os.environ.get("DIGITCLI_DEBUG"):
-        sys.excepthook = show_internal_error
-    sys.exit(exit_code_of_run())
+    if os.environ.get("DIGITCLI_DEBUG"):
+        sys.exit(exit_code_of_run())
+    sys.excepthook = show_internal_error
+    _end(exit_code_of_run())
+
+
+def _end(code: int) -> NoReturn:
+    """End the process at once: taking the interpreter apart takes longer than reading a picture."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+                stream.flush()
+    os._exit(code)
 
 
 def exit_code_of_run() -> int:

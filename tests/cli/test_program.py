@@ -28,6 +28,17 @@ def test_help_names_the_exit_codes(digitcli_process: Run) -> None:
     assert "141 the reader closed the pipe" in " ".join(digitcli_process("--help").stdout.split())
 
 
+def test_the_end_does_what_is_left_to_do_and_waits_for_no_thread() -> None:
+    code = (
+        "import atexit, sys, threading\nfrom digitcli.cli import main\n"
+        "atexit.register(lambda: print('done', end=''))\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "sys.argv = ['digitcli', 'trian']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "done") and "train" in done.stderr
+
+
 def test_nothing_typed_shows_the_help(digitcli_process: Run) -> None:
     done = digitcli_process()
     assert done.returncode == 2 and "Usage:" in done.stdout + done.stderr
