@@ -250,7 +250,10 @@ def _settings(given: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
 
 
 def _show(result: TrainResult, data: str, format: console.Format) -> None:
-    console.show_json(result) if format == "json" else console.show_table(console.pairs(_table(result)))
+    if format == "json":
+        console.show_json({name: value for name, value in vars(result).items() if name != "misread"})
+    else:
+        console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(
             f"{result.unreadable} files of '{data}' could not be used; the others were.",
