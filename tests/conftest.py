@@ -25,6 +25,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test writes by a relative path does not land in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     """The 10,000 embedded test digits."""
@@ -52,15 +58,12 @@ def fonts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def digitcli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `digitcli ARGUMENTS` in a folder of its own, without a process; `input` is its stdin."""
+def digitcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `digitcli ARGUMENTS` without a process; `input` is its stdin."""
 
-    def run(
-        *arguments: str | Path, input: bytes = b"", cwd: Path = tmp_path
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, input: bytes = b"") -> subprocess.CompletedProcess[str]:
         command = ["digitcli", *map(str, arguments)]
         with monkeypatch.context() as patch:
-            patch.chdir(cwd)
             patch.setattr(sys, "argv", command)
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
             capsys.readouterr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,6 @@ from tests.conftest import Run
 
 
 @pytest.fixture
-def predict(digitcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `digitcli predict ARGUMENTS` in the folder in which the test itself is."""
-    monkeypatch.chdir(tmp_path)
+def predict(digitcli: Run) -> Run:
+    """Runs `digitcli predict ARGUMENTS`."""
     return partial(digitcli, "predict")

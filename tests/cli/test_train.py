@@ -248,13 +248,16 @@ def test_a_dry_run_of_the_default_writes_nothing(digitcli: Run, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_goes_on_from_another_folder(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_another_folder(
+    digitcli: Run, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "few.npz").write_bytes(few_digits.read_bytes())
     process = start(["-a", "softmax", "--data", "few.npz", "-e", "100000", "--out", "run"], tmp_path)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     (tmp_path / "elsewhere").mkdir()
-    done = digitcli("train", "--resume", "../run", "--patience", "1", cwd=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = digitcli("train", "--resume", "../run", "--patience", "1")
     assert done.returncode == 0, done.stderr
 
 

@@ -32,7 +32,6 @@ def test_a_name_goes_before_a_folder(
     monkeypatch: pytest.MonkeyPatch,
     write_idx: Callable[[Path, str, Digits], None],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sources, "load_mnist", lambda: Dataset("built in", digits))
     write_idx(tmp_path / "mnist", "train", digits)
     assert load_dataset("mnist").name == "built in"
@@ -64,8 +63,7 @@ def test_an_empty_name(spec: str) -> None:
 @pytest.mark.parametrize(
     "spec", ["missing.csv", "missing.npz", "missing/digits", "./missing", "/missing", "a\0/b"]
 )
-def test_a_path_where_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_path_where_nothing_is(spec: str) -> None:
     with pytest.raises(InputError, match="There is no file or folder"):
         load_dataset(spec)
 

@@ -16,10 +16,7 @@ from digitcli.experiments.contenders import contenders
 from digitcli.training.events import Notice, StepDone
 
 
-def test_architectures_variants_and_models_are_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_architectures_variants_and_models_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "cnn").mkdir()  # does not hide the architecture
     plain, changed, shipped = contenders(
         ["cnn", "cnn:augment=off,dropout=0,lr=1e-3", "shipped/cnn"], "mnist", "cpu"

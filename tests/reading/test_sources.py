@@ -15,13 +15,12 @@ from digitcli.reading.sources import Source, find_sources, listed_sources, read_
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Pictures and other files in the current folder."""
     for name in ("10.png", "2.png", "notes.txt", "scans/a.JPG", "scans/deep/b.tif", "scans/x.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

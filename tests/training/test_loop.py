@@ -298,15 +298,13 @@ def test_time_and_epochs_together_end_with_whichever_comes_first(few_digits: Pat
     assert train(chosen, out=tmp_path / "run").epochs == 2
 
 
-def test_a_dry_run_writes_nothing(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_dry_run_writes_nothing(few_digits: Path, tmp_path: Path) -> None:
     result = dry_run(config(few_digits, "cnn"))
     assert result.run is None and result.test_accuracy is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_are_numbered(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_runs_are_numbered(few_digits: Path) -> None:
     chosen = config(few_digits, "softmax", recipe={"epochs": 1})
     assert [train(chosen).run for _ in range(2)] == ["runs/softmax-1", "runs/softmax-2"]
     assert train(chosen, name="mine").run == "runs/mine"

@@ -10,11 +10,6 @@ from digitcli.errors import Interrupted, ModelError, OutputError
 from digitcli.training.run_folder import existing_run, new_run, read_config
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def test_numbers_go_on_after_the_highest(tmp_path: Path) -> None:
     for name in ("cnn-2", "cnn-9", "cnn-x", "cnn-10b", "lenet5-30"):
         (tmp_path / "runs" / name).mkdir(parents=True)
@@ -119,7 +114,6 @@ def test_a_name_too_long_is_an_output_error() -> None:
 def test_a_signal_just_after_the_folder_is_made_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: dict[str, Any]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     mkdir = Path.mkdir
 
     def interrupted(self: Path, *arguments: Any, **options: Any) -> None:
