@@ -14,7 +14,8 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.config import TrainConfig
 from digitcli.devices import check_device_name
 from digitcli.errors import PartialInputError, UsageError
-from digitcli.experiments.contenders import OUT, SEEDS, contenders
+from digitcli.experiments.contenders import OUT, SEEDS, contenders, turns
+from digitcli.experiments.saved_comparison import SUFFIX, save_comparison
 from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Specs = Annotated[
     Argument(
         metavar="WHAT",
         help="Architectures, with changes to their recipes if you like, such as cnn:augment=off,dropout=0; "
-        "all; run folders, checkpoint files, shipped/NAME.",
+        "all; run folders, checkpoint files, shipped/NAME; what --save has written.",
         autocompletion=complete_architecture,
         show_default=False,
     ),
@@ -44,7 +45,11 @@ Picture = Annotated[
     Path | None,
     Option(metavar="FILE.svg", help="Also draw the test error against parameters and milliseconds an image."),
 ]
-Force = Annotated[bool, Option("--force", help="Replace a picture that is there.")]
+Save = Annotated[
+    Path | None,
+    Option(metavar="FILE.json", help="Also keep all runs: named as WHAT, they need not be made again."),
+]
+Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
 Format = Annotated[
     Literal["table", "json", "csv"] | None,
     Option(help="table (if not given) for people, the others for programs."),
@@ -58,6 +63,7 @@ def compare(
     device: DeviceOption = None,
     out: Out = None,
     picture: Picture = None,
+    save: Save = None,
     force: Force = False,
     format: Format = None,
 ) -> None:
@@ -72,13 +78,11 @@ def compare(
     seeds = seeds or SEEDS
     entered = contenders(specs, data, device)  # finds every mistake before anything heavy is loaded
     _check_data(data)
-    if force and picture is None:
-        raise UsageError("--force replaces the file of --picture.", "Name it with --picture.")
-    if picture is not None:
-        _check_picture(picture, force)
-    total = sum(seeds if one.config else 1 for one in entered)
-    result = _run(specs, seeds, data, device, out or OUT, total)
+    _check_files({"--picture": (picture, ".svg"), "--save": (save, SUFFIX)}, force)
+    result = _run(specs, seeds, data, device, out or OUT, len(turns(entered, seeds)))
     try:
+        if save is not None:
+            save_comparison(save, result)
         if picture is not None:
             from digitcli.experiments.comparison_chart import draw_comparison_chart
 
@@ -114,10 +118,15 @@ def _check_data(data: str) -> None:
         raise UsageError(f"{data} holds lines.", "Give single digits.")
 
 
-def _check_picture(picture: Path, force: bool) -> None:
-    if picture.suffix.lower() != ".svg":
-        raise UsageError(f"--picture is '{picture}'.", "Name a file that ends in .svg.")
-    check_writable(picture, force)
+def _check_files(files: dict[str, tuple[Path | None, str]], force: bool) -> None:
+    if force and not any(path for path, _ in files.values()):
+        raise UsageError(f"--force replaces the files of {' and '.join(files)}.", "Name one of them.")
+    for option, (path, suffix) in files.items():
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"{option} is '{path}'.", f"Name a file that ends in {suffix}.")
+        check_writable(path, force)
 
 
 def _run(specs: list[str], seeds: int, data: str, device: str, out: Path, total: int) -> Comparison:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from digitcli.architectures.summary import summarise
-from digitcli.checkpoint import RESUME_FILE, read_header
+from digitcli.checkpoint import RESUME_FILE, find_checkpoint, read_header
 from digitcli.config import Recipe, TrainConfig
 from digitcli.data.digits import Dataset, Digits, describe_failures, split
 from digitcli.data.sources import load_dataset
@@ -25,10 +26,10 @@ from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.overlap import told_overlap
 from digitcli.evaluation.significance import difference_interval, holm, mcnemar, mean_interval
-from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders
+from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders, turns
 from digitcli.experiments.measuring import quick_latency_ms
+from digitcli.experiments.saved_comparison import Built, ComparedRun
 from digitcli.inference import load_classifier
-from digitcli.networks import open_model
 from digitcli.registry import create_model, recipe_of
 from digitcli.synthesis.fonts import digest_of_fonts
 from digitcli.training import loop
@@ -40,20 +41,10 @@ LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of
 
 
 @dataclass(frozen=True)
-class ComparedRun:
-    """A model that was judged; `train_seconds` where it was trained here."""
-
-    model: str
-    accuracy: float
-    seed: int | None = None
-    train_seconds: float | None = None
-
-
-@dataclass(frozen=True)
 class ComparedModel:
     """The runs of a contender: accuracies from 0 to 1, their mean with its 95 % interval.
 
-    `latency_ms` is the median time that PyTorch takes for one image where it was compared.
+    `latency_ms` is the median time that PyTorch takes for one image where it is compared.
 
     With several runs it is the interval of the mean over seeds, on these images; with one that over images.
     """
@@ -68,6 +59,7 @@ class ComparedModel:
     train_seconds: float | None
     latency_ms: float
     runs: tuple[ComparedRun, ...]
+    built: Built
 
 
 @dataclass(frozen=True)
@@ -94,10 +86,11 @@ class Comparison:
     """All that was compared, on the same test images. `winner` is None where that may be chance.
 
     `missed` are the images, by their place in the test part, that no run of any model reads rightly;
-    `unreadable` counts the files of the dataset that could not be used.
+    `unreadable` counts the files of the dataset that could not be used, whose digest is `digest`.
     """
 
     data: str
+    digest: str
     images: int
     models: tuple[ComparedModel, ...]
     best: str
@@ -108,9 +101,12 @@ class Comparison:
     labels: npt.NDArray[np.int64] = field(repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
-        """All but the labels, as JSON holds it."""
-        names = [entry.name for entry in dataclasses.fields(self) if entry.name != "labels"]
-        return {name: getattr(self, name) for name in names}
+        """All but the labels and what each run misreads, as JSON holds it."""
+        record = dataclasses.asdict(self)
+        del record["labels"]
+        for run in (run for model in record["models"] for run in model["runs"]):
+            del run["misread"]
+        return record
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a model, as CSV holds it."""
@@ -118,7 +114,7 @@ class Comparison:
         rows = []
         for model in self.models:
             each = behind.get(model.label)
-            row = {name: value for name, value in vars(model).items() if name != "runs"}
+            row = {name: value for name, value in vars(model).items() if name not in ("runs", "built")}
             row |= {"runs": len(model.runs), "behind": each and each.difference, "p": each and each.p}
             rows.append(row)
         return rows
@@ -151,42 +147,43 @@ def compare(
 ) -> Comparison:
     """Train every contender once a seed, judge all on the same test images, and compare.
 
-    Runs lie in `out`: one that is finished there is kept, one that was stopped goes on. All contenders have
-    their first seed before any has its second.
+    Runs lie in `out`: one that is finished there is kept, one that was stopped goes on, one that a saved
+    comparison holds is not made. All contenders have their first run before any has its second.
 
     Raises:
-        UsageError: see `contenders`; fewer than one seed; a run in `out` by another recipe or on other data.
+        UsageError: see `contenders`; fewer than one seed; a run in `out`, or a saved one, by another recipe
+            or on other data.
         Interrupted: `stop_signal` gave a number; the same call goes on.
-        The errors of `train` and of `load_classifier`.
+        The errors of `train`, of `load_classifier` and of `read_comparison`.
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Take at least 1.")
     entered = contenders(specs, data, device)
-    _check_networks(entered)
+    built = {one.label: _built(one) for one in entered}
     dataset = load_dataset(data)
+    _check_saved(entered, built, dataset)
     if dataset.failures:
         on_event(Notice(f"Left out of '{data}': {describe_failures(dataset.failures)}"))
     test = split(dataset).test
-    rounds = [[one for one in entered if seed == 0 or one.config] for seed in range(seeds)]
-    runs: dict[str, list[ComparedRun]] = {one.label: [] for one in entered}
-    right: dict[str, list[npt.NDArray[np.bool_]]] = {one.label: [] for one in entered}
-    done, total = 0, sum(map(len, rounds))
-    for seed, members in enumerate(rounds):
-        for one in members:
-            run, answers, kept = _run(one, seed, dataset, test, device, out, on_event, stop_signal)
-            runs[one.label].append(run)
-            right[one.label].append(answers)
-            done += 1
-            on_compared(RunJudged(one.label, run, kept, done, total))
-            if number := stop_signal():
-                raise Interrupted(number, "Stopped between two runs.", "The same command goes on.")
-    models = tuple(_compared(one.label, tuple(runs[one.label]), len(test), device) for one in entered)
+    runs = {one.label: list(one.saved.runs) if one.saved else [] for one in entered}
+    to_do = turns(entered, seeds)
+    for done, (one, seed) in enumerate(to_do, start=1):
+        run, kept = _run(one, seed, dataset, test, device, out, on_event, stop_signal)
+        runs[one.label].append(run)
+        on_compared(RunJudged(one.label, run, kept, done, len(to_do)))
+        if number := stop_signal():
+            raise Interrupted(number, "Stopped between two runs.", "The same command goes on.")
+    models = tuple(
+        _compared(label, built[label], tuple(made), len(test), device) for label, made in runs.items()
+    )
     best = max(models, key=lambda model: model.accuracy)
+    right = {model.label: [_right(run, len(test)) for run in model.runs] for model in models}
     differences = _differences(best, models, right)
     winner = None if any(each.is_chance for each in differences) or len(models) == 1 else best.label
     missed = ~np.any([answers for each in right.values() for answers in each], axis=0)
     return Comparison(
         data,
+        dataset.digest,
         len(test),
         models,
         best.label,
@@ -200,31 +197,35 @@ def compare(
 
 def _run(
     one: Contender,
-    seed: int,
+    seed: int | None,
     dataset: Dataset,
     test: Digits,
     device: str,
     out: Path,
     on_event: OnEvent,
     stop_signal: StopSignal,
-) -> tuple[ComparedRun, npt.NDArray[np.bool_], bool]:
-    """A run, which of the test images it reads rightly, and whether it was there before."""
+) -> tuple[ComparedRun, bool]:
+    """A run, and whether it was there before."""
     result, kept = None, False
-    if one.config is not None:
+    if one.config is not None and seed is not None:
         folder = out / f"{_folder_name(one.label)}-{seed}"
         result, kept = _trained(one.config, seed, dataset.digest, folder, on_event, stop_signal)
     name = str(one.model if result is None else result.run)
-    if result is not None and result.misread is not None:
-        right = np.ones(len(test), np.bool_)
-        right[list(result.misread)] = False
-    else:
+    misread = None if result is None else result.misread
+    if misread is None:
         classifier = load_classifier(name, device=device)
         if one.model is not None:
             told_overlap(test, dataset, [name], classifier, on_event)
-        right = classifier.logits(test.images).argmax(axis=-1) == test.labels
+        answers = classifier.logits(test.images).argmax(axis=-1)
+        misread = tuple(np.flatnonzero(answers != test.labels).tolist())
     seconds = None if result is None else result.train_seconds
-    run = ComparedRun(name, float(right.mean()), None if result is None else seed, seconds)
-    return run, right, kept
+    return ComparedRun(name, 1 - len(misread) / len(test), misread, seed, seconds), kept
+
+
+def _right(run: ComparedRun, images: int) -> npt.NDArray[np.bool_]:
+    right = np.ones(images, np.bool_)
+    right[list(run.misread)] = False
+    return right
 
 
 def _folder_name(label: str) -> str:
@@ -235,11 +236,38 @@ def _folder_name(label: str) -> str:
     return name[:LONGEST_NAME] + hashlib.sha256(label.encode()).hexdigest()[:12]
 
 
-def _check_networks(entered: Sequence[Contender]) -> None:
-    """Build each once: what cannot be built is to be known before anything has been trained."""
+def _built(one: Contender) -> Built:
+    """How a contender is built, which is tried: what fails is to be known before anything is trained."""
+    if one.config is not None:
+        recipe = recipe_of(one.config.arch, **one.config.recipe)
+        built = Built(one.config.arch, built_with(recipe), dataclasses.asdict(recipe))
+    elif one.model is not None:
+        header = read_header(find_checkpoint(one.model))
+        built = Built(header.architecture, header.arguments, header.recipe)
+    else:
+        assert one.saved is not None
+        built = one.saved.built
+    _network(built)
+    return built
+
+
+def _network(built: Built) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        for config in (one.config for one in entered if one.config is not None):
-            create_model(config.arch, **built_with(recipe_of(config.arch, **config.recipe)))
+        return create_model(built.architecture, **built.arguments)
+
+
+def _check_saved(entered: Sequence[Contender], built: Mapping[str, Built], dataset: Dataset) -> None:
+    """What is saved must be by the recipe that is asked for, and on these digits."""
+    for one in entered:
+        if one.saved is None:
+            continue
+        if one.saved.built != built[one.label]:
+            raise UsageError(f"The saved runs of {one.label} have another recipe.", "Leave their file out.")
+        if one.saved.digest != dataset.digest:
+            raise UsageError(
+                f"The saved runs of {one.label} are on other digits than '{dataset.name}'.",
+                "Leave their file out, or name their --data.",
+            )
 
 
 def _trained(
@@ -275,8 +303,10 @@ def _trained(
     return loop.resume(folder, chosen, on_event=on_event, stop_signal=stop_signal), finished
 
 
-def _compared(label: str, runs: tuple[ComparedRun, ...], images: int, device: str) -> ComparedModel:
-    network, _ = open_model(runs[0].model)
+def _compared(
+    label: str, built: Built, runs: tuple[ComparedRun, ...], images: int, device: str
+) -> ComparedModel:
+    network = _network(built)
     summary = summarise(network)
     accuracies = [run.accuracy for run in runs]
     several = len(runs) > 1
@@ -295,6 +325,7 @@ def _compared(label: str, runs: tuple[ComparedRun, ...], images: int, device: st
         train_seconds=statistics.median(times) if times else None,
         latency_ms=quick_latency_ms(network, choose_device(device)),
         runs=runs,
+        built=built,
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from digitcli.checkpoint import find_checkpoint, read_header
 from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
+from digitcli.experiments.saved_comparison import SUFFIX, SavedModel, read_comparison
 from digitcli.registry import architectures, checked, find_architecture, is_architecture
 
 SEEDS, OUT = 5, Path("runs") / "compare"
@@ -21,11 +23,22 @@ _WORDS = {"on": True, "true": True, "off": False, "false": False}
 
 @dataclass(frozen=True)
 class Contender:
-    """What is compared: an architecture with its recipe, changed or not, or a `model` as it is."""
+    """What is compared: an architecture with its recipe, changed or not, or a `model` as it is.
+
+    `saved` is what a saved comparison holds of it; where it is all there is, nothing more is trained.
+    """
 
     label: str
     config: TrainConfig | None = None
     model: str | None = None
+    saved: SavedModel | None = None
+
+    def seeds(self, wanted: int) -> list[int | None]:
+        """Of the runs that are to be made or judged."""
+        if self.config is None:
+            return [] if self.model is None else [None]
+        there = [run.seed for run in self.saved.runs] if self.saved else []
+        return [seed for seed in range(wanted) if seed not in there]
 
 
 def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig.device) -> Contender:
@@ -71,16 +84,44 @@ def _value(text: str) -> Any:
 
 
 def contenders(specs: Sequence[str], data: str, device: str) -> list[Contender]:
-    """All of them; `all` stands for every architecture of digits.
+    """All of them; `all` stands for every architecture of digits, a saved comparison for what it holds.
 
     Raises:
         UsageError, ModelError: as `contender`; one is named twice, or there is none.
+        InputError: a saved comparison cannot be read.
     """
     every = [name for name, row in architectures().items() if row.task == "digit"]
-    named = [name for spec in specs for name in (every if spec == "all" else [spec])]
-    if not named:
+    files = [spec for spec in specs if spec.endswith(SUFFIX)]
+    named = [name for spec in specs if spec not in files for name in (every if spec == "all" else [spec])]
+    if not named and not files:
         raise UsageError("Nothing is named to compare.", f"Name some of {', '.join(every)}.")
-    twice = sorted({name for name in named if named.count(name) > 1})
+    twice = sorted({name for name in (*named, *files) if named.count(name) > 1 or files.count(name) > 1})
     if twice:
         raise UsageError(f"{twice[0]} is named twice.", "Name each once.")
-    return [contender(name, data, device) for name in named]
+    entered = [contender(name, data, device) for name in named]
+    return _with_saved(entered, [model for file in files for model in read_comparison(Path(file))])
+
+
+def _with_saved(entered: Sequence[Contender], saved: Iterable[SavedModel]) -> list[Contender]:
+    """A model that is named as it is is judged as it is now."""
+    every = {one.label: one for one in entered}
+    for model in saved:
+        one = every.get(model.label, Contender(model.label))
+        if one.model is None:
+            every[model.label] = replace(one, saved=model if one.saved is None else _joined(one.saved, model))
+    return list(every.values())
+
+
+def _joined(first: SavedModel, second: SavedModel) -> SavedModel:
+    joined = replace(second, runs=(*first.runs, *second.runs))
+    seeds = [run.seed for run in joined.runs]
+    if replace(first, runs=joined.runs) != joined or len(set(seeds)) < len(seeds):
+        cause = f"Two files hold {first.label} with the same seed, or differently trained."
+        raise UsageError(cause, "Name one of them.")
+    return joined
+
+
+def turns(entered: Sequence[Contender], seeds: int) -> list[tuple[Contender, int | None]]:
+    """What is to be trained or judged: all contenders have their first run before any has its second."""
+    waiting = [[(one, seed) for seed in one.seeds(seeds)] for one in entered]
+    return [turn for some in zip_longest(*waiting) for turn in some if turn is not None]

@@ -15,7 +15,8 @@ from rich.console import Console
 from digitcli.cli import compare as command
 from digitcli.cli import comparison_view as view
 from digitcli.errors import OutputError, PartialInputError
-from digitcli.experiments.comparing import ComparedModel, ComparedRun, Comparison, Difference
+from digitcli.experiments.comparing import ComparedModel, Comparison, Difference
+from digitcli.experiments.saved_comparison import Built, ComparedRun
 from tests.conftest import Run
 
 TWO = ("softmax:epochs=1", "softmax:epochs=6")
@@ -37,6 +38,19 @@ def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Pa
     texts = [text.text for text in ElementTree.parse(tmp_path / "two.svg").iter()]
     assert texts.count(TWO[0]) == 2 and "parameters" in texts and "milliseconds an image" in texts
     assert record["best"] in TWO and record["images"] > 0 and isinstance(record["missed"], list)
+
+
+def test_what_is_saved_is_shown_again_at_once(digitcli: Run, tmp_path: Path, few_digits: Path) -> None:
+    first = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--save", "two.json")
+    assert first.returncode == 0, first.stderr
+    again = digitcli("compare", "two.json", "--data", few_digits, "--out", "none")
+    assert again.returncode == 0 and "seed" not in again.stderr
+    assert first.stdout.splitlines()[1].split()[:4] == again.stdout.splitlines()[1].split()[:4]
+    other = digitcli("compare", "two.json")  # of other digits
+    assert other.returncode == 2 and "other digits" in other.stderr
+    kept = digitcli("compare", *TWO, "--data", few_digits, "--save", "two.json")
+    assert kept.returncode == 7 and "--force" in kept.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_picture_that_cannot_be_written_does_not_take_the_figures_with_it(
@@ -73,12 +87,13 @@ def test_files_that_could_not_be_used_are_named_once(
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_narrow_window_loses_columns_but_no_name(width: int) -> None:
     def model(label: str) -> ComparedModel:
-        runs = (ComparedRun("run", 0.99, 0, 65.0),) * 5
-        return ComparedModel(label, 3_274_634, 13_900_000, 0.9954, 0.0002, 0.9951, 0.9957, 65.0, 1.23, runs)
+        runs = (ComparedRun("run", 0.99, (), 0, 65.0),) * 5
+        interval, built = (0.9951, 0.9957), Built("cnn", {}, {})
+        return ComparedModel(label, 3_274_634, 13_900_000, 0.9954, 0.0002, *interval, 65.0, 1.23, runs, built)
 
     differences = (Difference("resnet:augment=off", 0.0012, 0.0001, 0.0023, 0.0456),)
     models = (model("cnn"), model("resnet:augment=off"))
-    result = Comparison("mnist", 10_000, models, "cnn", None, differences, (), 0, np.zeros(3, np.int64))
+    result = Comparison("mnist", "", 10_000, models, "cnn", None, differences, (), 0, np.zeros(3, np.int64))
     table, left_out = view._table(result, width)
     console = Console(file=io.StringIO(), width=width)
     console.print(table)
@@ -102,6 +117,9 @@ MISTAKES = {
     ("compare", "cnn", "--picture", "none/zoo.svg"): 7,
     ("compare", "none/model.safetensors"): 5,
     ("compare", "cnn", "--force"): 2,
+    ("compare", "cnn", "--save", "zoo.csv"): 2,
+    ("compare", "cnn", "--save", "none/zoo.json"): 7,
+    ("compare", "none.json"): 3,
     ("compare", "fast:drawn=1,fonts=none"): 3,
 }
 

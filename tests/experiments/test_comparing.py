@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from digitcli.checkpoint import MODEL_FILE, RESUME_FILE
-from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
+from digitcli.errors import InputError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.experiments import comparing
 from digitcli.experiments.comparing import Comparison, RunJudged, compare
-from digitcli.experiments.contenders import contenders
+from digitcli.experiments.contenders import contenders, turns
+from digitcli.experiments.saved_comparison import save_comparison
 from digitcli.training.events import Notice, StepDone
 
 
@@ -191,6 +193,94 @@ def test_the_interval_of_a_mean_stays_within_what_an_accuracy_can_be(
     monkeypatch.setattr(comparing, "mean_interval", lambda accuracies: (-0.3, 1.4))
     (model,) = small(few_digits, tmp_path, "softmax:epochs=1").models
     assert (model.low, model.high) == (0.0, 1.0)
+
+
+@pytest.fixture
+def saved(few_digits: Path, tmp_path: Path) -> tuple[Path, Comparison]:
+    """Two runs of each of two recipes, and a model as it is."""
+    result = small(few_digits, tmp_path / "runs", "softmax:epochs=1", "softmax:epochs=8", "shipped/fast")
+    save_comparison(tmp_path / "two.json", result)
+    return tmp_path / "two.json", result
+
+
+def test_what_is_saved_is_compared_again_without_its_runs(
+    saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
+) -> None:
+    path, first = saved
+    shutil.rmtree(tmp_path / "runs")
+    told: list[RunJudged] = []
+    again = small(few_digits, tmp_path / "new", str(path), seeds=5, on_compared=told.append)
+    assert told == [] and not (tmp_path / "new").exists()
+    for one, other in zip(first.models, again.models, strict=True):
+        assert replace(one, latency_ms=0.0) == replace(other, latency_ms=0.0)
+    assert (again.differences, again.missed) == (first.differences, first.missed)
+
+
+def test_saved_runs_of_what_is_named_are_not_made_again(
+    saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
+) -> None:
+    told: list[RunJudged] = []
+    specs = (str(saved[0]), "softmax:epochs=8", "shipped/fast")
+    result = small(few_digits, tmp_path / "new", *specs, seeds=3, on_compared=told.append)
+    assert [(event.label, event.run.seed, event.done, event.total) for event in told] == [
+        ("softmax:epochs=8", 2, 1, 2), ("shipped/fast", None, 2, 2),
+    ]  # fmt: skip
+    assert {model.label: len(model.runs) for model in result.models} == {
+        "softmax:epochs=8": 3, "softmax:epochs=1": 2, "shipped/fast": 1,
+    }  # fmt: skip
+
+
+def test_files_with_other_seeds_of_the_same_are_joined(
+    saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
+) -> None:
+    first, _, _ = saved[1].models
+    save_comparison(saved[0], replace(saved[1], models=(first,)))
+    text = saved[0].read_text()
+    other = tmp_path / "other.json"
+    other.write_text(text.replace('"seed": 0', '"seed": 7').replace('"seed": 1', '"seed": 8'))
+    softmax = contenders([str(saved[0]), str(other), "softmax:epochs=1"], str(few_digits), "cpu")[0]
+    assert softmax.saved is not None and [run.seed for run in softmax.saved.runs] == [0, 1, 7, 8]
+    assert [seed for _, seed in turns([softmax], 4)] == [2, 3]
+    with pytest.raises(UsageError, match="same seed"):
+        other.write_text(text)
+        contenders([str(saved[0]), str(other)], "mnist", "cpu")
+    with pytest.raises(UsageError, match="differently trained"):
+        other.write_text(text.replace('"epochs": 1,', '"epochs": 2,').replace('"seed": ', '"seed": 9'))
+        contenders([str(saved[0]), str(other)], "mnist", "cpu")
+
+
+def test_saved_runs_by_another_recipe_or_on_other_digits_are_refused(
+    saved: tuple[Path, Comparison], few_digits: Path, other_digits: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="other digits"):
+        small(other_digits, tmp_path, str(saved[0]))
+    saved[0].write_text(saved[0].read_text().replace('"epochs": 8,', '"epochs": 9,'))
+    with pytest.raises(UsageError, match="another recipe"):
+        small(few_digits, tmp_path, str(saved[0]), "softmax:epochs=8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('{"schema"', "{"),
+        ('"images": ', '"pictures": '),
+        ('"misread": [', '"misread": [-1, '),
+        ('"misread": [', '"misread": [0, 0, '),
+        ('"seed": 1', '"seed": 0'),
+        ('"built": {"architecture"', '"built": {"architektur"'),
+    ],
+)
+def test_a_file_that_is_no_saved_comparison_is_refused(
+    saved: tuple[Path, Comparison], old: str, new: str
+) -> None:
+    path, _ = saved
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match="is no saved comparison"):
+        contenders([str(path)], "mnist", "cpu")
+    path.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        contenders([str(path)], "mnist", "cpu")
 
 
 def test_progress_comes_from_within_a_run(few_digits: Path, tmp_path: Path) -> None:

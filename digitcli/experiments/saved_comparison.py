@@ -1,0 +1,99 @@
+"""A comparison as a file: what is named by it later need not be trained or judged again. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from digitcli.errors import InputError
+from digitcli.writing import write_whole
+
+if TYPE_CHECKING:
+    from digitcli.experiments.comparing import Comparison
+
+SUFFIX = ".json"
+REMEDY = f"Save one with: digitcli compare cnn fast --save FILE{SUFFIX}"
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A model that was judged. `misread` are the test images that it reads wrongly, by their place.
+
+    `seed` and `train_seconds` are None where it was not trained to be compared.
+    """
+
+    model: str
+    accuracy: float
+    misread: tuple[int, ...]
+    seed: int | None = None
+    train_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """How a network is built and trained; `arguments` and `recipe` as a checkpoint holds them."""
+
+    architecture: str
+    arguments: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a file holds of a model; `digest` is that of the dataset."""
+
+    label: str
+    built: Built
+    runs: tuple[ComparedRun, ...]
+    digest: str
+
+
+def save_comparison(path: Path, result: Comparison) -> None:
+    """Write every run of a comparison, whole or not at all: JSON with a line for each model.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there before is as it was.
+    """
+    kept = ("label", "built", "runs")
+    lines = [
+        json.dumps({name: getattr(model, name) for name in kept}, default=dataclasses.asdict)
+        for model in result.models
+    ]
+    head = {"schema": 1, "data": result.data, "digest": result.digest, "images": result.images}
+    content = json.dumps(head)[:-1] + ', "models": [\n' + ",\n".join(lines) + "\n]}\n"
+    write_whole(path, content.encode())
+
+
+def read_comparison(path: Path) -> list[SavedModel]:
+    """The models of a file that `save_comparison` wrote.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images, digest = content["images"], content["digest"]
+        models = [_model(entry, images, digest) for entry in content["models"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = f"{path} is no saved comparison: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, REMEDY) from error
+    return models
+
+
+def _model(entry: Mapping[str, Any], images: int, digest: str) -> SavedModel:
+    runs = tuple(_run(run, images) for run in entry["runs"])
+    seeds = [run.seed for run in runs]
+    if not runs or len(set(seeds)) < len(seeds):
+        raise ValueError(f"{entry['label']} has no run, or two of a seed")
+    return SavedModel(entry["label"], Built(**entry["built"]), runs, digest)
+
+
+def _run(entry: Mapping[str, Any], images: int) -> ComparedRun:
+    misread = tuple(entry["misread"])
+    if len(set(misread)) < len(misread) or not all(index in range(images) for index in misread):
+        raise ValueError("a run misreads what is not there")
+    return ComparedRun(**{**entry, "misread": misread, "accuracy": 1 - len(misread) / images})
