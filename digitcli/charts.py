@@ -1,4 +1,4 @@
-"""Charts as SVG pictures, in light or dark as the viewer prefers. Imports nothing of ours."""
+"""Charts as SVG pictures, in light or dark as the viewer prefers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 36
 COLOURS = ("#2a78d6", "#d6652a", "#3a9d5d", "#8d5bd0", "#c23b6b", "#8a8a22")
 STYLE = (
     "text{font:12px sans-serif;fill:#444}.small{font-size:10px}.grid{stroke:#8884;stroke-width:1}"
-    "path{fill:none;stroke-width:2}@media(prefers-color-scheme:dark){text{fill:#bbb}}"
+    "path{fill:none;stroke-width:2}.leader{stroke:#8888;stroke-width:1}@media(prefers-color-scheme:dark){text{fill:#bbb}}"
 )
 WHOLE_FROM = 1000  # numbers at an axis are whole
 MOST_NAMED = 7  # values along a level axis
-LABEL_PX = 11  # labels of points keep so far from each other, one above the other
+
+Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,32 @@ class Panel:
     y_to: float | None = None
 
 
-def draw_chart(description: str, panels: Sequence[Panel], panel_px: tuple[int, int] = PANEL_PX) -> str:
-    """The panels side by side; the description is what a screen reader says."""
+def draw_chart(
+    description: str, panels: Sequence[Panel], panel_px: tuple[int, int] = PANEL_PX, stacked: bool = False
+) -> str:
+    """The panels side by side, or one above the other; the description is what a screen reader says."""
     width, height = panel_px
-    view = f"0 0 {width * len(panels)} {height}"
+    right, down = (0, height) if stacked else (width, 0)
+    last = len(panels) - 1
+    view = f"0 0 {width + right * last} {height + down * last}"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img">',
             f"<title>{escape(description)}</title>",
             f"<style>{STYLE}</style>",
-            *(_draw_panel(panel, width * place, width, height) for place, panel in enumerate(panels)),
+            *(
+                f'<g transform="translate({right * place} {down * place})">'
+                f"\n{_draw_panel(panel, panel_px)}\n</g>"
+                for place, panel in enumerate(panels)
+            ),
             "</svg>\n",
         ]
     )
 
 
-def _draw_panel(panel: Panel, offset: int, width: int, height: int) -> str:
-    left, right, lower = offset + LEFT, offset + width - RIGHT, height - BOTTOM
+def _draw_panel(panel: Panel, panel_px: tuple[int, int]) -> str:
+    (width, height), left = panel_px, LEFT
+    right, lower = width - RIGHT, height - BOTTOM
     points = [point for series in panel.series for point in series.points]
     columns, values = [x for x, _ in points], [y for _, y in points]
     steps = _powers(min(columns), max(columns)) if panel.logarithmic_x else [min(columns), max(columns)]
@@ -91,7 +101,11 @@ def _draw_panel(panel: Panel, offset: int, width: int, height: int) -> str:
     for place, series in enumerate(panel.series):
         colour = COLOURS[place % len(COLOURS)]
         found = [(across(x), up(y)) for x, y in series.points]
-        parts += _named(series, found, colour, right) if series.labels else [_line(series, found, colour)]
+        parts += (
+            _named(series, found, colour, (left, TOP, right + RIGHT, lower))
+            if series.labels
+            else [_line(series, found, colour)]
+        )
         if len(panel.series) > 1:
             legend = f'x="{right}" y="{20 + 16 * place}" text-anchor="end" style="fill:{colour}"'
             parts.append(f"<text {legend}>{escape(series.name)}</text>")
@@ -134,18 +148,19 @@ def _line(series: Series, found: Sequence[tuple[float, float]], colour: str) -> 
     return f'<path style="stroke:{colour}{dashes}" d="M{path}"/>'
 
 
-def _named(series: Series, found: Sequence[tuple[float, float]], colour: str, right: float) -> list[str]:
-    """A dot and a label each; a label that would cover another moves down."""
-    parts, taken = [], list[tuple[float, float]]()
-    for (x, y), label in sorted(zip(found, series.labels, strict=True)):
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>')
-        width = 6.0 * len(label)
-        beside = x + 6 if x + 6 + width < right + RIGHT else x - 6 - width
-        at = y + 3
-        while any(abs(at - other) < LABEL_PX and abs(beside - begin) < width for begin, other in taken):
-            at += LABEL_PX / 2
-        taken.append((beside, at))
-        parts.append(f'<text class="small" x="{beside:.1f}" y="{at:.1f}">{escape(label)}</text>')
+def _named(series: Series, found: Sequence[tuple[float, float]], colour: str, bounds: Box) -> list[str]:
+    """A dot and a label each; a thin line leads to a label that stands apart."""
+    from digitcli.chart_labels import DOT_PX, place_labels  # NumPy, which other charts do without
+
+    parts = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT_PX}" style="fill:{colour}"/>' for x, y in found]
+    places = place_labels(found, series.labels, bounds)
+    for (x, y), label, placed in zip(found, series.labels, places, strict=True):
+        if placed.line_to is not None:
+            to_x, to_y = placed.line_to
+            parts.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}"/>')
+        left, _, right, lower = placed.box
+        at, anchor = (right, ' text-anchor="end"') if right < x else (left, "")
+        parts.append(f'<text class="small" x="{at:.1f}" y="{lower - 2:.1f}"{anchor}>{escape(label)}</text>')
     return parts
 
 

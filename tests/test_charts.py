@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from xml.etree import ElementTree
 
 import pytest
@@ -29,20 +30,41 @@ def test_a_logarithmic_axis_gives_each_power_the_same_room() -> None:
     assert places == pytest.approx([56, 200, 344], abs=0.1)
 
 
-def test_labels_do_not_cover_each_other() -> None:
-    names = [f"name{number}" for number in range(8)]
-    picture = drawn(Panel("up", "x", [Series("a", [(5, 1)] * 8 + [(9, 2)], labels=[*names, "far"])]))
-    heights = sorted(
-        float(text.get("y", "")) for text in picture.iter(f"{SVG}text") if (text.text or "") in names
-    )
-    assert len(heights) == 8
-    assert all(later - earlier >= 10 for earlier, later in zip(heights, heights[1:], strict=False))
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0])
+def test_labels_cover_neither_each_other_nor_a_dot(spread: float) -> None:
+    names = [f"name{number}" for number in range(12)]
+    points = [(5 + spread * number, 1 + spread * (number * 7 % 5)) for number in range(12)]
+    picture = drawn(Panel("up", "x", [Series("a", [*points, (20, 9)], labels=[*names, "far"])]))
+    boxes = []
+    for text in picture.iter(f"{SVG}text"):
+        if text.text in names:
+            right, lower, width = float(text.get("x", "")), float(text.get("y", "")), 6 * len(text.text)
+            left = right - width if text.get("text-anchor") else right
+            boxes.append((left, lower - 9, left + width, lower))
+    dots = [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in picture.iter(f"{SVG}circle")]
+    boxes += [(x, y, x, y) for x, y in set(dots)]
+    assert len(boxes) >= 14 and all(0 <= left < right <= 360 for left, _, right, _ in boxes[:12])
+    for one, other in itertools.combinations(boxes, 2):
+        assert one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+
+
+def test_a_line_leads_to_a_label_that_stands_apart_and_to_no_other() -> None:
+    crowd = Series("a", [(1, 1)] + [(5, 2)] * 40 + [(9, 3)], labels=["near", *["name"] * 40, "far"])
+    picture = drawn(Panel("up", "x", [crowd]))
+    leaders = [path for path in picture.iter(f"{SVG}path") if path.get("class") == "leader"]
+    assert 0 < len(leaders) < 40
+    assert not [path for path in drawn_apart().iter(f"{SVG}path") if path.get("class") == "leader"]
+
+
+def drawn_apart() -> ElementTree.Element:
+    return drawn(Panel("up", "x", [Series("a", [(1, 1), (5, 5), (9, 9)], labels=["one", "two", "three"])]))
 
 
 def test_panels_stand_side_by_side_and_flat_ones_are_drawn_too() -> None:
     flat = Panel("flat", "x", [Series("a", [(1, 0.0)])])
     picture = drawn(flat, flat)
     assert picture.get("viewBox") == "0 0 720 300"
+    assert 'viewBox="0 0 360 600"' in draw_chart("", [flat, flat], stacked=True)
 
 
 def test_an_axis_can_begin_above_zero() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from digitcli.charts import Panel, Series, draw_chart
 from digitcli.experiments.comparing import ComparedModel, Comparison
 
-PANEL_PX = (560, 460)
+PANEL_PX = (820, 400)
 HALF_AN_IMAGE = 0.5  # wrong, in place of none, which no logarithmic scale has
 
 
@@ -28,4 +28,4 @@ def draw_comparison_chart(result: Comparison) -> str:
         )
         for title, points in (("parameters", by_size), ("milliseconds an image", by_time))
     ]
-    return draw_chart(f"Test error of {len(labels)} models on {result.data}", panels, PANEL_PX)
+    return draw_chart(f"Test error of {len(labels)} models on {result.data}", panels, PANEL_PX, stacked=True)
