@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from digitcli.errors import InputError
@@ -85,15 +86,28 @@ def read_comparison(path: Path) -> list[SavedModel]:
 
 
 def _model(entry: Mapping[str, Any], images: int, digest: str) -> SavedModel:
+    label, built = entry["label"], Built(**entry["built"])
+    _check_kind(str, label, built.architecture)
+    _check_kind(dict, built.arguments, built.recipe)
     runs = tuple(_run(run, images) for run in entry["runs"])
     seeds = [run.seed for run in runs]
     if not runs or len(set(seeds)) < len(seeds):
-        raise ValueError(f"{entry['label']} has no run, or two of a seed")
-    return SavedModel(entry["label"], Built(**entry["built"]), runs, digest)
+        raise ValueError(f"{label} has no run, or two of a seed")
+    return SavedModel(label, built, runs, digest)
 
 
 def _run(entry: Mapping[str, Any], images: int) -> ComparedRun:
     misread = tuple(entry["misread"])
     if len(set(misread)) < len(misread) or not all(index in range(images) for index in misread):
         raise ValueError("a run misreads what is not there")
-    return ComparedRun(**{**entry, "misread": misread, "accuracy": 1 - len(misread) / images})
+    run = ComparedRun(**{**entry, "misread": misread, "accuracy": 1 - len(misread) / images})
+    _check_kind(str, run.model)
+    _check_kind((int, NoneType), run.seed)
+    _check_kind((int, float, NoneType), run.train_seconds)
+    return run
+
+
+def _check_kind(kind: type | tuple[type, ...], *values: Any) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} is of the wrong kind")

@@ -268,6 +268,9 @@ def test_saved_runs_by_another_recipe_or_on_other_digits_are_refused(
         ('"misread": [', '"misread": [0, 0, '),
         ('"seed": 1', '"seed": 0'),
         ('"built": {"architecture"', '"built": {"architektur"'),
+        ('"arguments": {}', '"arguments": []'),
+        ('"label": "softmax:epochs=1"', '"label": 5'),
+        ('"seed": 1', '"seed": "one"'),
     ],
 )
 def test_a_file_that_is_no_saved_comparison_is_refused(
