@@ -15,6 +15,7 @@ STYLE = (
     "path{fill:none;stroke-width:2}.leader{stroke:#8888;stroke-width:1}@media(prefers-color-scheme:dark){text{fill:#bbb}}"
 )
 WHOLE_FROM = 1000  # numbers at an axis are whole
+LONGEST_LABEL = 40
 MOST_NAMED = 7  # values along a level axis
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower
@@ -57,7 +58,7 @@ def draw_chart(
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img">',
-            f"<title>{escape(description)}</title>",
+            f"<title>{_legible(description)}</title>",
             f"<style>{STYLE}</style>",
             *(
                 f'<g transform="translate({right * place} {down * place})">'
@@ -84,7 +85,7 @@ def _draw_panel(panel: Panel, panel_px: tuple[int, int]) -> str:
     def up(y: float) -> float:
         return lower - (lower - TOP) * _share(y, ticks[0], ticks[-1], panel.logarithmic_y)
 
-    parts = [f'<text x="{left}" y="20">{escape(panel.title)}</text>']
+    parts = [f'<text x="{left}" y="20">{_legible(panel.title)}</text>']
     for value in ticks:
         parts.append(f'<path class="grid" d="M{left} {up(value):.1f}H{right}"/>')
         parts.append(f'<text x="{left - 6}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>')
@@ -97,7 +98,7 @@ def _draw_panel(panel: Panel, panel_px: tuple[int, int]) -> str:
             f'<text x="{across(value):.1f}" y="{below}" text-anchor="{anchor}">{_spoken(value)}</text>'
         )
     middle = f'x="{(left + right) / 2}" y="{height - 4}" text-anchor="middle"'
-    parts.append(f"<text {middle}>{escape(panel.x_title)}</text>")
+    parts.append(f"<text {middle}>{_legible(panel.x_title)}</text>")
     for place, series in enumerate(panel.series):
         colour = COLOURS[place % len(COLOURS)]
         found = [(across(x), up(y)) for x, y in series.points]
@@ -108,7 +109,7 @@ def _draw_panel(panel: Panel, panel_px: tuple[int, int]) -> str:
         )
         if len(panel.series) > 1:
             legend = f'x="{right}" y="{20 + 16 * place}" text-anchor="end" style="fill:{colour}"'
-            parts.append(f"<text {legend}>{escape(series.name)}</text>")
+            parts.append(f"<text {legend}>{_legible(series.name)}</text>")
     return "\n".join(parts)
 
 
@@ -153,15 +154,23 @@ def _named(series: Series, found: Sequence[tuple[float, float]], colour: str, bo
     from digitcli.chart_labels import DOT_PX, place_labels  # NumPy, which other charts do without
 
     parts = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT_PX}" style="fill:{colour}"/>' for x, y in found]
-    places = place_labels(found, series.labels, bounds)
-    for (x, y), label, placed in zip(found, series.labels, places, strict=True):
+    labels = [
+        label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}..." for label in series.labels
+    ]
+    places = place_labels(found, labels, bounds)
+    for (x, y), label, placed in zip(found, labels, places, strict=True):
         if placed.line_to is not None:
             to_x, to_y = placed.line_to
             parts.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}"/>')
         left, _, right, lower = placed.box
         at, anchor = (right, ' text-anchor="end"') if right < x else (left, "")
-        parts.append(f'<text class="small" x="{at:.1f}" y="{lower - 2:.1f}"{anchor}>{escape(label)}</text>')
+        parts.append(f'<text class="small" x="{at:.1f}" y="{lower - 2:.1f}"{anchor}>{_legible(label)}</text>')
     return parts
+
+
+def _legible(text: str) -> str:
+    """Text as XML takes it."""
+    return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
 
 
 def _spoken(value: float) -> str:

@@ -97,3 +97,12 @@ def test_a_level_logarithmic_axis_shows_round_values() -> None:
     assert level_values(0.13, 1.2, logarithmic=True) == ["0.1", "0.2", "0.5", "1", "2"]
     powers = ["1,000", "10,000", "100,000", "1,000,000"]
     assert level_values(970, 3_274_634, logarithmic=True) == powers
+
+
+def test_a_label_with_anything_in_it_stays_in_the_picture() -> None:
+    labels = ["evil\x1b[31m", "odd\udcff", "long" * 60]
+    picture = drawn(Panel("up", "x", [Series("a", [(1, 1), (5, 5), (9, 9)], labels=labels)]))
+    texts = {text.text: text for text in picture.iter(f"{SVG}text")}
+    assert "evil\N{REPLACEMENT CHARACTER}[31m" in texts and "odd\N{REPLACEMENT CHARACTER}" in texts
+    (long,) = [text for text in texts if text is not None and text.startswith("longlong")]
+    assert len(long) < 50 and float(texts[long].get("x", "")) >= 56

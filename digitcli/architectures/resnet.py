@@ -45,24 +45,34 @@ def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
 
     Zagoruyko & Komodakis, "Wide residual networks", 2016.
     """
-    return _three_stages(
+    stages = _stages(
         width, blocks, lambda channels_in, channels, stride: WideBlock(channels_in, channels, stride, dropout)
     )
+    last = [nn.BatchNorm2d(4 * width), nn.ReLU()]  # every block leaves that to the next
+    return nn.Sequential(Normalise(), _stem(width), *stages, *last, *_head(4 * width))
 
 
 def _three_stages(width: int, blocks: int, block: Block) -> nn.Module:
-    layers: list[nn.Module] = [
-        Normalise(),
-        nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False),  # N, width, 14, 14
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-    ]
+    stem = [Normalise(), _stem(width), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*stem, *_stages(width, blocks, block), *_head(4 * width))
+
+
+def _stem(width: int) -> nn.Module:
+    return nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False)  # N, width, 14, 14
+
+
+def _stages(width: int, blocks: int, block: Block) -> list[nn.Module]:
+    layers = []
     for stage in range(3):
         channels = width * 2**stage
         for number in range(blocks):
             first = stage > 0 and number == 0
             layers.append(block(channels // 2 if first else channels, channels, 2 if first else 1))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, CLASSES))
+    return layers
+
+
+def _head(channels: int) -> list[nn.Module]:
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES)]
 
 
 class ResidualBlock(nn.Module):

@@ -13,7 +13,7 @@ from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.config import TrainConfig
 from digitcli.devices import check_device_name
-from digitcli.errors import PartialInputError, UsageError
+from digitcli.errors import DivergedError, PartialInputError, UsageError
 from digitcli.experiments.contenders import OUT, SEEDS, contenders, turns
 from digitcli.experiments.saved_comparison import SUFFIX, save_comparison
 from digitcli.writing import check_writable, write_whole
@@ -26,7 +26,7 @@ Specs = Annotated[
     Argument(
         metavar="WHAT",
         help="Architectures, with changes to their recipes if you like, such as cnn:augment=off,dropout=0; "
-        "all; run folders, checkpoint files, shipped/NAME; what --save has written.",
+        "all; run folders, checkpoint files, shipped/NAME; files that --save wrote.",
         autocompletion=complete_architecture,
         show_default=False,
     ),
@@ -47,7 +47,7 @@ Picture = Annotated[
 ]
 Save = Annotated[
     Path | None,
-    Option(metavar="FILE.json", help="Also keep all runs: named as WHAT, they need not be made again."),
+    Option(metavar="FILE.json", help="Also write what every run misreads: as WHAT it stands for them."),
 ]
 Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
 Format = Annotated[
@@ -75,8 +75,10 @@ def compare(
     """
     data, device = data or TrainConfig.data, device or TrainConfig.device
     check_device_name(device)
-    seeds = seeds or SEEDS
-    entered = contenders(specs, data, device)  # finds every mistake before anything heavy is loaded
+    chosen_seeds, seeds = seeds, seeds or SEEDS
+    entered = contenders(specs, data, device)  # finds most mistakes before anything heavy is loaded
+    if chosen_seeds is not None and not any(one.config for one in entered):
+        raise UsageError("No architecture is named that --seeds could train.", "Leave it out, or name one.")
     _check_data(data)
     _check_files({"--picture": (picture, ".svg"), "--save": (save, SUFFIX)}, force)
     result = _run(specs, seeds, data, device, out or OUT, len(turns(entered, seeds)))
@@ -89,6 +91,9 @@ def compare(
             write_whole(picture, draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
         _show(result, format)
+    if result.diverged:
+        cause = f"Diverged, and left out: {', '.join(result.diverged)}."
+        raise DivergedError(cause, "Take a lower lr, or leave them out; the figures of the others are whole.")
     if result.unreadable:
         raise PartialInputError(
             f"{result.unreadable} files of '{data}' could not be used; the others were.",

@@ -47,21 +47,26 @@ class ComparingView(CountingBar):
         self.show(event.done, event.total)
 
 
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
+
+
 COLUMNS: dict[str, Callable[[ComparedModel, Difference | None], str]] = {
     "parameters": lambda model, behind: console.thousands(model.parameters),
     "MACs": lambda model, behind: console.thousands(model.macs),
     "test accuracy": lambda model, behind: console.percent(model.accuracy),
     "sd": lambda model, behind: "" if model.deviation is None else f"{100 * model.deviation:.2f}",
-    "95 % interval": lambda model, behind: f"{100 * model.low:.2f} to {100 * model.high:.2f}",
+    "95 % interval": lambda model, behind: _interval(model.low, model.high),
     "n": lambda model, behind: str(len(model.runs)),
     "trained in": lambda model, behind: "" if model.train_seconds is None else _seconds(model.train_seconds),
     "ms": lambda model, behind: (
         f"{model.latency_ms:.2g}" if model.latency_ms < 10 else f"{model.latency_ms:.0f}"
     ),
     "behind": lambda model, behind: "" if behind is None else f"{100 * behind.difference:.2f}",
+    "95 % of that": lambda model, behind: "" if behind is None else _interval(behind.low, behind.high),
     "p": lambda model, behind: "" if behind is None else f"{behind.p:.2g}",
 }
-LEAST_IMPORTANT_FIRST = ("MACs", "ms", "trained in", "p", "sd", "parameters", "behind", "n")
+LEAST_IMPORTANT_FIRST = ("95 % of that", "MACs", "ms", "trained in", "p", "sd", "parameters", "behind", "n")
 
 
 def draw_comparison(result: Comparison, width: int) -> tuple[Group, list[str]]:
@@ -69,11 +74,13 @@ def draw_comparison(result: Comparison, width: int) -> tuple[Group, list[str]]:
     table, left_out = _table(result, width)
     parts: list[RenderableType] = [table, ""]
     if result.winner is not None:
-        parts.append(f"[bold]{escape(result.winner)}[/] is ahead of the others by more than chance.")
+        by_seeds = all(each.low is not None for each in result.differences)
+        known = "." if by_seeds else " on these images; other seeds may say otherwise."
+        parts.append(f"[bold]{_label(result.winner)}[/] is ahead of the others by more than chance{known}")
     elif len(result.models) > 1:
         near = [each.other for each in result.differences if each.is_chance]
         named = ", ".join(near[:NEAR]) + f" and {len(near) - NEAR} more" * (len(near) > NEAR)
-        parts.append(f"No winner: that {escape(result.best)} is ahead of {escape(named)} may be chance.")
+        parts.append(f"No winner: that {_label(result.best)} is ahead of {_label(named)} may be chance.")
     images = [f"{index} ({result.labels[index]})" for index in result.missed[:MISSED]]
     more = f" and {len(result.missed) - MISSED} more" if len(result.missed) > MISSED else ""
     said = ": " + ", ".join(images) + more if images else ""
@@ -81,6 +88,10 @@ def draw_comparison(result: Comparison, width: int) -> tuple[Group, list[str]]:
         f"[dim]{len(result.missed)} of {result.images:,} test images are read rightly by none{said}[/]"
     )
     return Group(*parts), left_out
+
+
+def _label(text: str) -> str:
+    return escape(console.printable(text))
 
 
 def _table(result: Comparison, width: int) -> tuple[Table, list[str]]:

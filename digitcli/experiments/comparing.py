@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-import re
+import itertools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from digitcli.architectures.summary import summarise
-from digitcli.checkpoint import RESUME_FILE, find_checkpoint, read_header
-from digitcli.config import Recipe, TrainConfig
-from digitcli.data.digits import Dataset, Digits, describe_failures, split
+from digitcli.config import TrainConfig
+from digitcli.data.digits import describe_failures
 from digitcli.data.sources import load_dataset
 from digitcli.devices import choose_device
-from digitcli.errors import Interrupted, UsageError
+from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
-from digitcli.evaluation.overlap import told_overlap
 from digitcli.evaluation.significance import difference_interval, holm, mcnemar, mean_interval
+from digitcli.experiments.comparison_runs import (
+    Conditions,
+    built_of,
+    check_folder,
+    check_saved,
+    judged_run,
+    network_of,
+)
 from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders, turns
 from digitcli.experiments.measuring import quick_latency_ms
 from digitcli.experiments.saved_comparison import Built, ComparedRun
-from digitcli.inference import load_classifier
-from digitcli.registry import create_model, recipe_of
-from digitcli.synthesis.fonts import digest_of_fonts
-from digitcli.training import loop
-from digitcli.training.events import Notice, OnEvent, TrainResult
-from digitcli.training.session import StopSignal, built_with
+from digitcli.training.events import Notice, OnEvent
+from digitcli.training.session import StopSignal
 
 CHANCE = 0.05
-LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of it
+GO_ON = "The same command goes on."
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the best is than another; `p` is McNemar's, of a run of each, for all pairs together.
+    """How much better the best is than another; `p` is McNemar's for a typical run of each, by Holm's
+    correction for all pairs of models.
 
-    `low` and `high` are the 95 % interval over seeds, where both have several.
+    `low` and `high` are the 95 % interval over seeds, where both have several that differ.
     """
 
     other: str
@@ -86,6 +87,7 @@ class Comparison:
     """All that was compared, on the same test images. `winner` is None where that may be chance.
 
     `missed` are the images, by their place in the test part, that no run of any model reads rightly;
+    `diverged` are the labels of those left out because a run of theirs diverged;
     `unreadable` counts the files of the dataset that could not be used, whose digest is `digest`.
     """
 
@@ -97,6 +99,7 @@ class Comparison:
     winner: str | None
     differences: tuple[Difference, ...]
     missed: tuple[int, ...]
+    diverged: tuple[str, ...]
     unreadable: int
     labels: npt.NDArray[np.int64] = field(repr=False, compare=False)
 
@@ -115,7 +118,9 @@ class Comparison:
         for model in self.models:
             each = behind.get(model.label)
             row = {name: value for name, value in vars(model).items() if name not in ("runs", "built")}
-            row |= {"runs": len(model.runs), "behind": each and each.difference, "p": each and each.p}
+            names = {"behind": "difference", "behind_low": "low", "behind_high": "high", "p": "p"}
+            row |= {"runs": len(model.runs)}
+            row |= {column: each and getattr(each, name) for column, name in names.items()}
             rows.append(row)
         return rows
 
@@ -148,78 +153,86 @@ def compare(
     """Train every contender once a seed, judge all on the same test images, and compare.
 
     Runs lie in `out`: one that is finished there is kept, one that was stopped goes on, one that a saved
-    comparison holds is not made. All contenders have their first run before any has its second.
+    comparison holds is not made. All contenders have their first run before any has its second. One of which
+    a run diverges is left out.
 
     Raises:
-        UsageError: see `contenders`; fewer than one seed; a run in `out`, or a saved one, by another recipe
-            or on other data.
+        UsageError: see `contenders`; fewer than one seed; what cannot be trained as was chosen; a run in
+            `out`, or a saved one, by another recipe or on other data.
+        DivergedError: all did.
         Interrupted: `stop_signal` gave a number; the same call goes on.
         The errors of `train`, of `load_classifier` and of `read_comparison`.
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Take at least 1.")
     entered = contenders(specs, data, device)
-    built = {one.label: _built(one) for one in entered}
-    dataset = load_dataset(data)
-    _check_saved(entered, built, dataset)
-    if dataset.failures:
-        on_event(Notice(f"Left out of '{data}': {describe_failures(dataset.failures)}"))
-    test = split(dataset).test
-    runs = {one.label: list(one.saved.runs) if one.saved else [] for one in entered}
+    built = {one.label: built_of(one) for one in entered}
+    conditions = Conditions(load_dataset(data), device, out)
+    if conditions.dataset.failures:
+        on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
     to_do = turns(entered, seeds)
+    for one in entered:
+        check_saved(one, built[one.label], conditions)
+    for one, seed in to_do:
+        check_folder(one, seed, built[one.label], conditions)
+    runs = {one.label: one.kept(seeds) for one in entered}
+    diverged: dict[str, DivergedError] = {}
     for done, (one, seed) in enumerate(to_do, start=1):
-        run, kept = _run(one, seed, dataset, test, device, out, on_event, stop_signal)
+        if one.label in diverged:
+            continue
+        try:
+            with _told_of(one, seed):
+                run, kept = judged_run(one, seed, conditions, on_event, stop_signal)
+        except DivergedError as error:
+            on_event(Notice(f"{error.cause} {one.label} is left out."))
+            diverged[one.label] = error
+            continue
         runs[one.label].append(run)
         on_compared(RunJudged(one.label, run, kept, done, len(to_do)))
         if number := stop_signal():
-            raise Interrupted(number, "Stopped between two runs.", "The same command goes on.")
-    models = tuple(
-        _compared(label, built[label], tuple(made), len(test), device) for label, made in runs.items()
-    )
+            raise Interrupted(number, "Stopped between two runs.", GO_ON)
+    if len(diverged) == len(entered):
+        raise next(iter(diverged.values()))
+    finished = [one.label for one in entered if one.label not in diverged]
+    models = [_compared(label, built[label], tuple(runs[label]), conditions) for label in finished]
+    return _comparison(conditions, data, models, tuple(diverged))
+
+
+@contextlib.contextmanager
+def _told_of(one: Contender, seed: int | None) -> Iterator[None]:
+    """Errors within it say in which run they came, and what to do about it here."""
+    name = one.label if seed is None else f"{one.label}, seed {seed}"
+    try:
+        yield
+    except Interrupted as error:
+        error.cause, error.remedy = f"{name}: {error.cause}", GO_ON
+        raise
+    except DigitcliError as error:
+        error.cause = f"{name}: {error.cause}"
+        raise
+
+
+def _comparison(
+    conditions: Conditions, data: str, models: Sequence[ComparedModel], diverged: tuple[str, ...]
+) -> Comparison:
+    right = {model.label: [_right(run, len(conditions.test)) for run in model.runs] for model in models}
     best = max(models, key=lambda model: model.accuracy)
-    right = {model.label: [_right(run, len(test)) for run in model.runs] for model in models}
     differences = _differences(best, models, right)
     winner = None if any(each.is_chance for each in differences) or len(models) == 1 else best.label
     missed = ~np.any([answers for each in right.values() for answers in each], axis=0)
     return Comparison(
-        data,
-        dataset.digest,
-        len(test),
-        models,
-        best.label,
-        winner,
-        differences,
-        tuple(np.flatnonzero(missed).tolist()),
-        len(dataset.failures),
-        test.labels,
+        data=data,
+        digest=conditions.dataset.digest,
+        images=len(conditions.test),
+        models=tuple(models),
+        best=best.label,
+        winner=winner,
+        differences=differences,
+        missed=tuple(np.flatnonzero(missed).tolist()),
+        diverged=diverged,
+        unreadable=len(conditions.dataset.failures),
+        labels=conditions.test.labels,
     )
-
-
-def _run(
-    one: Contender,
-    seed: int | None,
-    dataset: Dataset,
-    test: Digits,
-    device: str,
-    out: Path,
-    on_event: OnEvent,
-    stop_signal: StopSignal,
-) -> tuple[ComparedRun, bool]:
-    """A run, and whether it was there before."""
-    result, kept = None, False
-    if one.config is not None and seed is not None:
-        folder = out / f"{_folder_name(one.label)}-{seed}"
-        result, kept = _trained(one.config, seed, dataset.digest, folder, on_event, stop_signal)
-    name = str(one.model if result is None else result.run)
-    misread = None if result is None else result.misread
-    if misread is None:
-        classifier = load_classifier(name, device=device)
-        if one.model is not None:
-            told_overlap(test, dataset, [name], classifier, on_event)
-        answers = classifier.logits(test.images).argmax(axis=-1)
-        misread = tuple(np.flatnonzero(answers != test.labels).tolist())
-    seconds = None if result is None else result.train_seconds
-    return ComparedRun(name, 1 - len(misread) / len(test), misread, seed, seconds), kept
 
 
 def _right(run: ComparedRun, images: int) -> npt.NDArray[np.bool_]:
@@ -228,85 +241,10 @@ def _right(run: ComparedRun, images: int) -> npt.NDArray[np.bool_]:
     return right
 
 
-def _folder_name(label: str) -> str:
-    """A label as a file system takes it."""
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", label)
-    if len(name) <= LONGEST_NAME:
-        return name
-    return name[:LONGEST_NAME] + hashlib.sha256(label.encode()).hexdigest()[:12]
-
-
-def _built(one: Contender) -> Built:
-    """How a contender is built, which is tried: what fails is to be known before anything is trained."""
-    if one.config is not None:
-        recipe = recipe_of(one.config.arch, **one.config.recipe)
-        built = Built(one.config.arch, built_with(recipe), dataclasses.asdict(recipe))
-    elif one.model is not None:
-        header = read_header(find_checkpoint(one.model))
-        built = Built(header.architecture, header.arguments, header.recipe)
-    else:
-        assert one.saved is not None
-        built = one.saved.built
-    _network(built)
-    return built
-
-
-def _network(built: Built) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        return create_model(built.architecture, **built.arguments)
-
-
-def _check_saved(entered: Sequence[Contender], built: Mapping[str, Built], dataset: Dataset) -> None:
-    """What is saved must be by the recipe that is asked for, and on these digits."""
-    for one in entered:
-        if one.saved is None:
-            continue
-        if one.saved.built != built[one.label]:
-            raise UsageError(f"The saved runs of {one.label} have another recipe.", "Leave their file out.")
-        if one.saved.digest != dataset.digest:
-            raise UsageError(
-                f"The saved runs of {one.label} are on other digits than '{dataset.name}'.",
-                "Leave their file out, or name their --data.",
-            )
-
-
-def _trained(
-    config: TrainConfig, seed: int, digest: str, folder: Path, on_event: OnEvent, stop_signal: StopSignal
-) -> tuple[TrainResult, bool]:
-    """The result of a run in a folder, and whether nothing was left to do."""
-    fields = {
-        name: getattr(config, name)
-        for name in ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
-    }
-    chosen = {**fields, "seed": seed, "recipe": dict(config.recipe)}
-    if not (folder / RESUME_FILE).exists():
-        made = loop.train(
-            TrainConfig(**chosen),
-            out=folder,
-            on_event=on_event,
-            stop_signal=stop_signal,
-        )
-        return made, False
-    saved = read_header(folder / RESUME_FILE)
-    wanted, begun = recipe_of(config.arch, **config.recipe), Recipe(**saved.recipe)
-    if wanted.dtype == "auto":
-        wanted = recipe_of(config.arch, **{**config.recipe, "dtype": begun.dtype})
-    if saved.architecture != config.arch or wanted != begun:
-        raise UsageError(f"The run in {folder} has another recipe.", "Remove it, or take another --out.")
-    fonts = None if config.fonts is None else digest_of_fonts(Path(config.fonts))
-    if (saved.dataset.get("digest"), saved.dataset.get("fonts")) != (digest, fonts):
-        raise UsageError(
-            f"The run in {folder} was trained on other digits or fonts.", "Remove it, or take another --out."
-        )
-    finished = bool(saved.training.get("result"))
-    chosen.pop("recipe")
-    return loop.resume(folder, chosen, on_event=on_event, stop_signal=stop_signal), finished
-
-
 def _compared(
-    label: str, built: Built, runs: tuple[ComparedRun, ...], images: int, device: str
+    label: str, built: Built, runs: tuple[ComparedRun, ...], conditions: Conditions
 ) -> ComparedModel:
-    network = _network(built)
+    network, images = network_of(built), len(conditions.test)
     summary = summarise(network)
     accuracies = [run.accuracy for run in runs]
     several = len(runs) > 1
@@ -323,28 +261,36 @@ def _compared(
         low=max(0.0, low),
         high=min(1.0, high),
         train_seconds=statistics.median(times) if times else None,
-        latency_ms=quick_latency_ms(network, choose_device(device)),
+        latency_ms=quick_latency_ms(network, choose_device(conditions.device)),
         runs=runs,
         built=built,
     )
 
 
 def _differences(
-    best: ComparedModel, models: Sequence[ComparedModel], right: dict[str, list[npt.NDArray[np.bool_]]]
+    best: ComparedModel, models: Sequence[ComparedModel], right: Mapping[str, Sequence[npt.NDArray[np.bool_]]]
 ) -> tuple[Difference, ...]:
-    others = [model for model in models if model is not best]
-    p_values = [_paired(right[best.label], right[other.label]) for other in others]
+    """Of the best and each other. All pairs are tested: which one is the best is known only afterwards."""
+    pairs = list(itertools.combinations([model.label for model in models], 2))
+    adjusted = holm([_typical_p(right[one], right[other]) for one, other in pairs])
+    p_values = {frozenset(pair): p for pair, p in zip(pairs, adjusted, strict=True)}
     found = []
-    for other, p in zip(others, holm(p_values), strict=True):
-        accuracies = [[run.accuracy for run in model.runs] for model in (best, other)]
-        several = all(len(values) > 1 for values in accuracies)
-        low, high = difference_interval(*accuracies) if several else (None, None)
+    for other in (model for model in models if model is not best):
+        low, high = _interval_of_difference(best, other)
+        p = p_values[frozenset((best.label, other.label))]
         found.append(Difference(other.label, best.accuracy - other.accuracy, low, high, p))
     return tuple(found)
 
 
-def _paired(first: Sequence[npt.NDArray[np.bool_]], second: Sequence[npt.NDArray[np.bool_]]) -> float:
-    """McNemar's probability for one run of each: of the counts of all pairs of runs the mean."""
-    only_first = [int((one & ~other).sum()) for one in first for other in second]
-    only_second = [int((other & ~one).sum()) for one in first for other in second]
-    return mcnemar(round(statistics.fmean(only_first)), round(statistics.fmean(only_second)))
+def _interval_of_difference(best: ComparedModel, other: ComparedModel) -> tuple[float | None, float | None]:
+    """Over seeds; None where one has a single run, or runs that do not differ at all."""
+    if not best.deviation or not other.deviation:
+        return None, None
+    return difference_interval([run.accuracy for run in best.runs], [run.accuracy for run in other.runs])
+
+
+def _typical_p(first: Sequence[npt.NDArray[np.bool_]], second: Sequence[npt.NDArray[np.bool_]]) -> float:
+    """McNemar's probability for a run of each: of all pairs of runs the median."""
+    return statistics.median(
+        mcnemar(int((one & ~other).sum()), int((other & ~one).sum())) for one in first for other in second
+    )

@@ -9,13 +9,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from digitcli.checkpoint import find_checkpoint, read_header
+from digitcli.checkpoint import find_checkpoint, read_header, shipped_models
 from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
-from digitcli.experiments.saved_comparison import SUFFIX, SavedModel, read_comparison
+from digitcli.experiments.saved_comparison import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.registry import architectures, checked, find_architecture, is_architecture
 
 SEEDS, OUT = 5, Path("runs") / "compare"
+CHECKPOINT_SUFFIX = ".safetensors"
 SHIPPED = "shipped/"  # before the name of a shipped model: alone it names the architecture
 OF_ALL = ("arch", "data", "device", "seed", "patience", "strokes")  # cannot differ among what is compared
 _WORDS = {"on": True, "true": True, "off": False, "false": False}
@@ -25,7 +26,7 @@ _WORDS = {"on": True, "true": True, "off": False, "false": False}
 class Contender:
     """What is compared: an architecture with its recipe, changed or not, or a `model` as it is.
 
-    `saved` is what a saved comparison holds of it; where it is all there is, nothing more is trained.
+    `saved` is what saved comparisons hold of it; where it is all there is, nothing more is trained.
     """
 
     label: str
@@ -33,12 +34,17 @@ class Contender:
     model: str | None = None
     saved: SavedModel | None = None
 
+    def kept(self, wanted: int) -> list[ComparedRun]:
+        """Of the saved runs those that are among the wanted ones."""
+        runs = [] if self.saved is None else list(self.saved.runs)
+        return runs if self.config is None else [run for run in runs if run.seed in range(wanted)]
+
     def seeds(self, wanted: int) -> list[int | None]:
         """Of the runs that are to be made or judged."""
         if self.config is None:
             return [] if self.model is None else [None]
-        there = [run.seed for run in self.saved.runs] if self.saved else []
-        return [seed for seed in range(wanted) if seed not in there]
+        kept = [run.seed for run in self.kept(wanted)]
+        return [seed for seed in range(wanted) if seed not in kept]
 
 
 def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig.device) -> Contender:
@@ -49,11 +55,17 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
         ModelError: no such model, or a damaged one.
     """
     name, _, changes = spec.partition(":")
-    if not is_architecture(name) and (os.path.lexists(spec) or "/" in spec):
+    if not is_architecture(name) and (
+        os.path.lexists(spec) or "/" in spec or spec.endswith(CHECKPOINT_SUFFIX)
+    ):
         model = spec.removeprefix(SHIPPED)
         if read_header(find_checkpoint(model)).task != "digit":
             raise UsageError(f"{spec} reads lines.", "Compare models of single digits.")
         return Contender(spec, model=model)
+    if not is_architecture(name) and name in shipped_models():
+        raise UsageError(
+            f"'{name}' is a shipped model, not an architecture.", f"Write it as {SHIPPED}{name}."
+        )
     if find_architecture(name).task != "digit":
         raise UsageError(f"Architecture '{name}' reads lines.", "Compare those of single digits.")
     if spec.endswith(":"):
@@ -61,10 +73,11 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
     settings: dict[str, Any] = {}
     for change in filter(None, changes.split(",")):
         key, equals, value = change.partition("=")
+        key = key.replace("-", "_")
         if not equals:
             raise UsageError(f"'{change}' is no setting.", f"Write it as {name}:epochs=3,augment=off.")
         if key in OF_ALL:
-            raise UsageError(f"{spoken(key)} is the same for all that is compared.", "Leave it out.")
+            raise UsageError(f"{spoken(key)} cannot be chosen for a part of the comparison.", "Leave it out.")
         if key in settings:
             raise UsageError(f"{spec} says {key} twice.", "Say it once.")
         settings[key] = _value(value)
@@ -91,7 +104,7 @@ def contenders(specs: Sequence[str], data: str, device: str) -> list[Contender]:
         InputError: a saved comparison cannot be read.
     """
     every = [name for name, row in architectures().items() if row.task == "digit"]
-    files = [spec for spec in specs if spec.endswith(SUFFIX)]
+    files = [spec for spec in specs if spec.lower().endswith(SUFFIX)]
     named = [name for spec in specs if spec not in files for name in (every if spec == "all" else [spec])]
     if not named and not files:
         raise UsageError("Nothing is named to compare.", f"Name some of {', '.join(every)}.")
@@ -113,12 +126,15 @@ def _with_saved(entered: Sequence[Contender], saved: Iterable[SavedModel]) -> li
 
 
 def _joined(first: SavedModel, second: SavedModel) -> SavedModel:
-    joined = replace(second, runs=(*first.runs, *second.runs))
-    seeds = [run.seed for run in joined.runs]
-    if replace(first, runs=joined.runs) != joined or len(set(seeds)) < len(seeds):
-        cause = f"Two files hold {first.label} with the same seed, or differently trained."
-        raise UsageError(cause, "Name one of them.")
-    return joined
+    """The runs of both; one that both hold counts once."""
+    if replace(first, runs=()) != replace(second, runs=()):
+        raise UsageError(f"Two files hold {first.label} differently trained or judged.", "Name one of them.")
+    there = {run.seed: run for run in first.runs}
+    for run in second.runs:
+        if run.misread != there.setdefault(run.seed, run).misread:
+            seed = "" if run.seed is None else f" with seed {run.seed}"
+            raise UsageError(f"Two files differ in what {first.label}{seed} misreads.", "Name one of them.")
+    return replace(first, runs=tuple(there.values()))
 
 
 def turns(entered: Sequence[Contender], seeds: int) -> list[tuple[Contender, int | None]]:

@@ -1,10 +1,10 @@
-"""A comparison as a file: what is named by it later need not be trained or judged again. Loads no torch."""
+"""A comparison as a file, which a later one takes in place of its runs. Loads no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -16,7 +16,7 @@ from digitcli.writing import write_whole
 if TYPE_CHECKING:
     from digitcli.experiments.comparing import Comparison
 
-SUFFIX = ".json"
+SUFFIX, SCHEMA = ".json", 1
 REMEDY = f"Save one with: digitcli compare cnn fast --save FILE{SUFFIX}"
 
 
@@ -36,21 +36,26 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Built:
-    """How a network is built and trained; `arguments` and `recipe` as a checkpoint holds them."""
+    """How a network is built and trained: `arguments`, `recipe` and the digest of `fonts` as a checkpoint
+    holds them.
+    """
 
     architecture: str
     arguments: Mapping[str, Any]
     recipe: Mapping[str, Any]
+    fonts: str | None = None
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a file holds of a model; `digest` is that of the dataset."""
+    """What a file holds of a model; `data`, `digest` and `images` are of the dataset and its test part."""
 
     label: str
     built: Built
     runs: tuple[ComparedRun, ...]
+    data: str
     digest: str
+    images: int
 
 
 def save_comparison(path: Path, result: Comparison) -> None:
@@ -64,7 +69,7 @@ def save_comparison(path: Path, result: Comparison) -> None:
         json.dumps({name: getattr(model, name) for name in kept}, default=dataclasses.asdict)
         for model in result.models
     ]
-    head = {"schema": 1, "data": result.data, "digest": result.digest, "images": result.images}
+    head = {"schema": SCHEMA, "data": result.data, "digest": result.digest, "images": result.images}
     content = json.dumps(head)[:-1] + ', "models": [\n' + ",\n".join(lines) + "\n]}\n"
     write_whole(path, content.encode())
 
@@ -77,34 +82,46 @@ def read_comparison(path: Path) -> list[SavedModel]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        images, digest = content["images"], content["digest"]
-        models = [_model(entry, images, digest) for entry in content["models"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if content["schema"] != SCHEMA or not content["models"]:
+            raise ValueError("it holds no model, or was written by another version")
+        of = {name: content[name] for name in ("data", "digest", "images")}
+        _check_kind(str, of["data"], of["digest"])
+        _check_kind(int, of["images"])
+        if of["images"] < 1:
+            raise ValueError("it is of no images")
+        models = [_model(entry, of) for entry in content["models"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         cause = f"{path} is no saved comparison: {getattr(error, 'strerror', None) or error}."
         raise InputError(cause, REMEDY) from error
     return models
 
 
-def _model(entry: Mapping[str, Any], images: int, digest: str) -> SavedModel:
+def _model(entry: Mapping[str, Any], of: Mapping[str, Any]) -> SavedModel:
     label, built = entry["label"], Built(**entry["built"])
     _check_kind(str, label, built.architecture)
     _check_kind(dict, built.arguments, built.recipe)
-    runs = tuple(_run(run, images) for run in entry["runs"])
+    runs = tuple(_run(run, of["images"]) for run in entry["runs"])
     seeds = [run.seed for run in runs]
     if not runs or len(set(seeds)) < len(seeds):
         raise ValueError(f"{label} has no run, or two of a seed")
-    return SavedModel(label, built, runs, digest)
+    return SavedModel(label, built, runs, **of)
 
 
 def _run(entry: Mapping[str, Any], images: int) -> ComparedRun:
     misread = tuple(entry["misread"])
-    if len(set(misread)) < len(misread) or not all(index in range(images) for index in misread):
+    _check_kind(int, *misread)
+    if len(set(misread)) < len(misread) or not all(0 <= index < images for index in misread):
         raise ValueError("a run misreads what is not there")
-    run = ComparedRun(**{**entry, "misread": misread, "accuracy": 1 - len(misread) / images})
+    run = ComparedRun(**{**entry, "misread": misread, "accuracy": share_read(misread, images)})
     _check_kind(str, run.model)
     _check_kind((int, NoneType), run.seed)
     _check_kind((int, float, NoneType), run.train_seconds)
     return run
+
+
+def share_read(misread: Sequence[int], images: int) -> float:
+    """The accuracy of a run."""
+    return (images - len(misread)) / images
 
 
 def _check_kind(kind: type | tuple[type, ...], *values: Any) -> None:

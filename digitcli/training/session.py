@@ -145,20 +145,9 @@ def prepare(
     if config.data in PUBLISHED_SETS:
         on_event(Notice(f"Loading '{config.data}'; the first time it is fetched, which can take a while."))
     task = find_architecture(config.arch).task
-    check_what_is_drawn(config, recipe)
-    check_graphs(config, recipe, device, task, processes.size)
-    if task == "line" and recipe.augment:
-        raise UsageError("Lines are composed with all their variety.", "Leave --augment out.")
-    if (recipe.loss == "ctc") != (task == "line"):
-        raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
+    check_choices(config, recipe, device, processes.size)
     torch.manual_seed(config.seed)
-    begun_with = {"pretrained": True} if config.pretrained and saved is None else {}
-    network = create_model(config.arch, **built_with(recipe), **begun_with)
-    initialise(network, recipe.initialisation)
-    drop_branches(network, recipe.stochastic_depth or 0.0)
-    if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
-        cause = f"Architecture '{config.arch}' normalises over the batch."
-        raise UsageError(cause, "Take --batch-size 2 or more.")
+    network = begin_network(config.arch, recipe, config.pretrained and saved is None)
     if device.type == "mps" and not agrees_with_cpu(network, device, task):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
@@ -183,6 +172,36 @@ def prepare(
     session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes, graphed)
     _report_start(session, state)
     return session, state
+
+
+def check_choices(config: TrainConfig, recipe: Recipe, device: torch.device, processes: int = 1) -> None:
+    """Whether all that was chosen for a run goes together.
+
+    Raises:
+        UsageError: it does not.
+    """
+    task = find_architecture(config.arch).task
+    check_what_is_drawn(config, recipe)
+    check_graphs(config, recipe, device, task, processes)
+    if task == "line" and recipe.augment:
+        raise UsageError("Lines are composed with all their variety.", "Leave --augment out.")
+    if (recipe.loss == "ctc") != (task == "line"):
+        raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
+
+
+def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Module:
+    """The network of a run before its first step, from the global random numbers.
+
+    Raises:
+        UsageError: it cannot be built, or not be trained by that recipe.
+        ModelError, EnvironmentFault: as `create_model`.
+    """
+    network = create_model(arch, **built_with(recipe), **({"pretrained": True} if pretrained else {}))
+    initialise(network, recipe.initialisation)
+    drop_branches(network, recipe.stochastic_depth or 0.0)
+    if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
+        raise UsageError(f"Architecture '{arch}' normalises over the batch.", "Take --batch-size 2 or more.")
+    return network
 
 
 def _graphed(state: TrainingState, recipe: Recipe, material: Material, device: torch.device) -> GraphedUpdate:

@@ -110,6 +110,19 @@ def test_summary_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
+def test_what_the_last_wide_block_adds_is_activated_before_it_is_averaged() -> None:
+    """A tail without that is affine: convolutions in it add nothing to the last layer."""
+    network = create_model("wide_resnet").eval()
+    layers = list(network.children())
+    last = max(place for place, layer in enumerate(layers) if type(layer).__name__ == "WideBlock")
+    maps = torch.randn(3, 192, 4, 4)
+    tail = torch.nn.Sequential(*layers[last + 1 :])
+    with torch.no_grad():
+        tail[0].running_mean.fill_(0.5)
+        bent = tail(maps[:1] + maps[1:2]) + tail(maps[2:]) - tail(maps[:1] + maps[2:]) - tail(maps[1:2])
+    assert bent.abs().max() > 0.01
+
+
 def test_patches_attend_to_one_another_at_the_price_of_their_square() -> None:
     summary = summarise(create_model("vit", dropout=0.0))
     attending = [layer.macs for layer in summary.layers if layer.kind == "Attention"]

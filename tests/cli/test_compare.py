@@ -47,7 +47,9 @@ def test_what_is_saved_is_shown_again_at_once(digitcli: Run, tmp_path: Path, few
     assert again.returncode == 0 and "seed" not in again.stderr
     assert first.stdout.splitlines()[1].split()[:4] == again.stdout.splitlines()[1].split()[:4]
     other = digitcli("compare", "two.json")  # of other digits
-    assert other.returncode == 2 and "other digits" in other.stderr
+    assert other.returncode == 2 and "are on the digits of" in other.stderr
+    idle = digitcli("compare", "two.json", "--data", few_digits, "--seeds", "3")
+    assert idle.returncode == 2 and "--seeds" in idle.stderr
     kept = digitcli("compare", *TWO, "--data", few_digits, "--save", "two.json")
     assert kept.returncode == 7 and "--force" in kept.stderr
     assert not (tmp_path / "none").exists()
@@ -84,6 +86,15 @@ def test_files_that_could_not_be_used_are_named_once(
     assert "25.00 %" in shown.out
 
 
+def test_one_that_diverges_does_not_take_the_others_with_it(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
+    wild = "mlp:epochs=1,optimizer=sgd,lr=1e30"
+    done = digitcli("compare", TWO[0], wild, "--seeds", "1", "--data", few_digits, "--format", "csv")
+    assert done.returncode == 9 and done.stdout.splitlines()[1].startswith(TWO[0])
+    assert f"left out: {wild}" in done.stderr
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_narrow_window_loses_columns_but_no_name(width: int) -> None:
     def model(label: str) -> ComparedModel:
@@ -93,7 +104,8 @@ def test_a_narrow_window_loses_columns_but_no_name(width: int) -> None:
 
     differences = (Difference("resnet:augment=off", 0.0012, 0.0001, 0.0023, 0.0456),)
     models = (model("cnn"), model("resnet:augment=off"))
-    result = Comparison("mnist", "", 10_000, models, "cnn", None, differences, (), 0, np.zeros(3, np.int64))
+    labels = np.zeros(3, np.int64)
+    result = Comparison("mnist", "", 10_000, models, "cnn", None, differences, (), (), 0, labels)
     table, left_out = view._table(result, width)
     console = Console(file=io.StringIO(), width=width)
     console.print(table)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from digitcli.checkpoint import MODEL_FILE, RESUME_FILE
-from digitcli.errors import InputError, Interrupted, ModelError, OutputError, UsageError
-from digitcli.experiments import comparing
+from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, OutputError, UsageError
+from digitcli.experiments import comparing, comparison_runs
 from digitcli.experiments.comparing import Comparison, RunJudged, compare
 from digitcli.experiments.contenders import contenders, turns
-from digitcli.experiments.saved_comparison import save_comparison
+from digitcli.experiments.saved_comparison import Built, ComparedRun, save_comparison
 from digitcli.training.events import Notice, StepDone
 
 
@@ -40,7 +42,10 @@ def test_architectures_variants_and_models_are_told_apart(tmp_path: Path) -> Non
         (["cnn:epochs"], "'epochs' is no setting"),
         (["cnn:lr=-1"], "--lr"),
         (["cnn:augment=maybe"], "--augment"),
-        (["cnn:seed=3"], "--seed is the same"),
+        (["cnn:seed=3"], "--seed cannot be chosen"),
+        (["cnn:patience=3"], "--patience cannot be chosen"),
+        (["cnn:batch-size=3,batch_size=4"], "batch_size twice"),
+        (["lone"], "'lone' is a shipped model"),
         (["reader"], "reads lines"),
         (["shipped/reader"], "reads lines"),
         (["cnn", "cnn"], "named twice"),
@@ -57,6 +62,8 @@ def test_mistakes_are_told_before_anything_is_trained(specs: list[str], message:
         contenders(specs, "mnist", "cpu")
     with pytest.raises(ModelError):
         contenders(["shipped/none"], "mnist", "cpu")
+    with pytest.raises(ModelError, match="none.safetensors"):
+        contenders(["none.safetensors"], "mnist", "cpu")
 
 
 def small(data: Path, out: Path, *specs: str, seeds: int = 2, **options: object) -> Comparison:
@@ -74,7 +81,7 @@ def test_every_contender_is_trained_once_a_seed_and_what_is_finished_is_kept(
     ]  # fmt: skip
     assert [event.done for event in told] == [1, 2, 3, 4] and {event.total for event in told} == {4}
     with monkeypatch.context() as patch:
-        patch.setattr(comparing, "load_classifier", None)  # the run says which digits it misreads
+        patch.setattr(comparison_runs, "load_classifier", None)  # the run says which digits it misreads
         again = small(few_digits, tmp_path, on_compared=told.append)
     assert all(event.kept for event in told[4:])
     assert [model.runs for model in again.models] == [model.runs for model in first.models]
@@ -101,7 +108,7 @@ def test_the_figures_are_those_of_the_runs(few_digits: Path, tmp_path: Path) -> 
 
 def test_two_runs_of_the_same_recipe_have_no_winner(few_digits: Path, tmp_path: Path) -> None:
     result = small(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=3,warmup=0.1")
-    assert result.winner is None and result.differences[0].p == 1.0
+    assert result.winner is None and result.differences[0].is_chance
 
 
 def test_what_is_surely_better_wins(few_digits: Path, tmp_path: Path) -> None:
@@ -126,8 +133,10 @@ def test_an_interrupted_comparison_goes_on(few_digits: Path, tmp_path: Path) -> 
         steps += 1
         return 2 if steps == 12 else None
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as stopped:
         small(few_digits, tmp_path / "cut", stop_signal=stop_signal)
+    assert stopped.value.remedy == "The same command goes on."
+    assert stopped.value.cause.startswith("softmax:epochs=8, seed 0: Stopped after")
     assert (
         (small(few_digits, tmp_path / "cut").rows()[1]["accuracy"])
         == (small(few_digits, tmp_path / "whole").rows()[1]["accuracy"])
@@ -139,7 +148,8 @@ def test_a_run_by_another_recipe_is_not_taken_for_this_one(few_digits: Path, tmp
     (run,) = tmp_path.iterdir()
     shutil.move(run, tmp_path / "softmax_epochs=2-0")
     with pytest.raises(UsageError, match="another recipe"):
-        small(few_digits, tmp_path, "softmax:epochs=2", seeds=1)
+        small(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=2", seeds=1)
+    assert len(list(tmp_path.iterdir())) == 1  # it is told before anything is trained
 
 
 def test_a_run_on_other_digits_is_not_taken_for_this_one(
@@ -161,7 +171,15 @@ def test_a_model_without_the_state_to_go_on_from_is_not_replaced(few_digits: Pat
 
 
 @pytest.mark.parametrize(
-    "spec", ["torchvision/resnet81", "fast:normalisation=instance", "convmixer:normalisation=instance"]
+    "spec",
+    [
+        "torchvision/resnet81",
+        "fast:normalisation=instance",
+        "convmixer:normalisation=instance",
+        "softmax:loss=ctc",
+        "mlp:batch_size=1",
+        "softmax:cuda_graphs=on",
+    ],
 )
 def test_what_cannot_be_built_is_told_before_anything_is_trained(
     few_digits: Path, tmp_path: Path, spec: str
@@ -230,39 +248,86 @@ def test_saved_runs_of_what_is_named_are_not_made_again(
     }  # fmt: skip
 
 
-def test_files_with_other_seeds_of_the_same_are_joined(
+def test_of_more_saved_seeds_those_that_are_asked_for_count(
     saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
 ) -> None:
-    first, _, _ = saved[1].models
-    save_comparison(saved[0], replace(saved[1], models=(first,)))
+    result = small(few_digits, tmp_path / "new", str(saved[0]), "softmax:epochs=8", seeds=1)
+    assert {model.label: len(model.runs) for model in result.models} == {
+        "softmax:epochs=8": 1, "softmax:epochs=1": 2, "shipped/fast": 1,
+    }  # fmt: skip
+
+
+def test_files_are_joined_and_a_run_that_both_hold_counts_once(
+    saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
+) -> None:
     text = saved[0].read_text()
-    other = tmp_path / "other.json"
+    other = tmp_path / "other.JSON"
     other.write_text(text.replace('"seed": 0', '"seed": 7').replace('"seed": 1', '"seed": 8'))
-    softmax = contenders([str(saved[0]), str(other), "softmax:epochs=1"], str(few_digits), "cpu")[0]
+    softmax, _, fast = contenders([str(saved[0]), str(other)], str(few_digits), "cpu")
     assert softmax.saved is not None and [run.seed for run in softmax.saved.runs] == [0, 1, 7, 8]
-    assert [seed for _, seed in turns([softmax], 4)] == [2, 3]
-    with pytest.raises(UsageError, match="same seed"):
-        other.write_text(text)
+    assert fast.saved is not None and [run.seed for run in fast.saved.runs] == [None]
+    named = contenders([str(saved[0]), str(other), "softmax:epochs=1"], str(few_digits), "cpu")[0]
+    assert [seed for _, seed in turns([named], 4)] == [2, 3]
+    with pytest.raises(UsageError, match="seed 0 misreads"):
+        other.write_text(re.sub(r'"misread": .\d+, ', '"misread": [', text, count=1))
         contenders([str(saved[0]), str(other)], "mnist", "cpu")
     with pytest.raises(UsageError, match="differently trained"):
-        other.write_text(text.replace('"epochs": 1,', '"epochs": 2,').replace('"seed": ', '"seed": 9'))
+        other.write_text(text.replace('"epochs": 1,', '"epochs": 2,'))
         contenders([str(saved[0]), str(other)], "mnist", "cpu")
+
+
+def test_saved_runs_from_before_a_setting_there_is_now_still_count(
+    saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
+) -> None:
+    saved[0].write_text(saved[0].read_text().replace('"mixup": 0.0, ', ""))
+    told: list[RunJudged] = []
+    small(few_digits, tmp_path, str(saved[0]), "softmax:epochs=8", on_compared=told.append)
+    assert told == []
 
 
 def test_saved_runs_by_another_recipe_or_on_other_digits_are_refused(
     saved: tuple[Path, Comparison], few_digits: Path, other_digits: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="other digits"):
+    with pytest.raises(UsageError, match="which are not those of"):
         small(other_digits, tmp_path, str(saved[0]))
-    saved[0].write_text(saved[0].read_text().replace('"epochs": 8,', '"epochs": 9,'))
-    with pytest.raises(UsageError, match="another recipe"):
+    text = saved[0].read_text()
+    saved[0].write_text(re.sub(r'"images": \d+', '"images": 9999', text))
+    with pytest.raises(UsageError, match="which are not those of"):
+        small(few_digits, tmp_path, str(saved[0]))
+    for old, new in [('"epochs": 8,', '"epochs": 9,'), ('"epochs": 8,', '"epochen": 8,')]:
+        saved[0].write_text(text.replace(old, new))
+        with pytest.raises(UsageError, match="another recipe"):
+            small(few_digits, tmp_path, str(saved[0]), "softmax:epochs=8")
+    saved[0].write_text(text.replace('"fonts": null', '"fonts": "0123"'))
+    with pytest.raises(UsageError, match="other fonts"):
         small(few_digits, tmp_path, str(saved[0]), "softmax:epochs=8")
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        ('"architecture": "fast", "arguments": {}', '"architecture": "resnet", "arguments": {"width": "x"}'),
+        ('"architecture": "fast"', '"architecture": "reader"'),
+    ],
+)
+def test_what_a_saved_comparison_says_of_no_network_is_told(
+    saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    assert old in saved[0].read_text()
+    saved[0].write_text(saved[0].read_text().replace(old, new))
+    with pytest.raises(InputError, match="shipped/fast in a saved comparison"):
+        small(few_digits, tmp_path, str(saved[0]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
         ('{"schema"', "{"),
+        ('{"schema": 1', '{"schema": 99'),
+        ('"models": [', '"models": [], "others": ['),
+        ('"images": ', '"images": 0, "others": '),
+        ('"misread": [', '"misread": [1.0, '),
+        ('{"schema"', "[" * 100_000 + '{"schema"'),
         ('"images": ', '"pictures": '),
         ('"misread": [', '"misread": [-1, '),
         ('"misread": [', '"misread": [0, 0, '),
@@ -292,6 +357,58 @@ def test_progress_comes_from_within_a_run(few_digits: Path, tmp_path: Path) -> N
     assert any(isinstance(event, StepDone) for event in events)
     with pytest.raises(UsageError, match="--seeds"):
         small(few_digits, tmp_path, seeds=0)
+
+
+def test_one_of_which_a_run_diverges_is_left_out(few_digits: Path, tmp_path: Path) -> None:
+    events: list[object] = []
+    wild = "mlp:epochs=2,optimizer=sgd,lr=1e30"
+    result = small(few_digits, tmp_path, wild, "softmax:epochs=1", on_event=events.append)
+    assert [model.label for model in result.models] == ["softmax:epochs=1"] and result.diverged == (wild,)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert sum(message.startswith(f"{wild}, seed 0: ") for message in told) == 1
+    with pytest.raises(DivergedError, match="not finite"):
+        small(few_digits, tmp_path, wild)
+
+
+def masks(*misread: set[int]) -> list[npt.NDArray[np.bool_]]:
+    """Which of twelve images runs read rightly."""
+    return [~np.isin(np.arange(12), list(each)) for each in misread]
+
+
+def test_what_is_chance_for_every_pair_of_runs_is_chance_together() -> None:
+    one, other = masks({0}), masks(set(range(6)), set(range(1, 7)))
+    pairs = [comparing._typical_p(one, [each]) for each in other]
+    assert pairs == [0.0625, 0.125] and comparing._typical_p(one, other) == 0.09375
+    assert comparing._typical_p(one, one) == 1.0
+
+
+def test_the_best_of_many_equal_ones_is_seldom_taken_for_better() -> None:
+    """Which one is tested against the others is chosen by the same images."""
+    generator, wrong = np.random.default_rng(0), 0
+    for _ in range(60):
+        right = {name: [generator.random(400) < 0.9] for name in "abcdefgh"}
+        models = [with_accuracy(name, float(each[0].mean())) for name, each in right.items()]
+        best = max(models, key=lambda model: model.accuracy)
+        wrong += any(each.p < 0.05 for each in comparing._differences(best, models, right))
+    assert wrong <= 4
+
+
+def with_accuracy(label: str, *accuracies: float) -> comparing.ComparedModel:
+    """A model of which nothing else is known."""
+    runs = tuple(ComparedRun("", accuracy, ()) for accuracy in accuracies)
+    mean = float(np.mean(accuracies))
+    deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
+    return comparing.ComparedModel(
+        label, 1, 1, mean, deviation, mean, mean, None, 1.0, runs, Built("fast", {}, {})
+    )
+
+
+def test_runs_that_do_not_differ_say_nothing_of_other_seeds() -> None:
+    interval = comparing._interval_of_difference
+    assert interval(with_accuracy("a", 0.99, 0.99), with_accuracy("b", 0.98, 0.98)) == (None, None)
+    assert interval(with_accuracy("a", 0.99), with_accuracy("b", 0.97, 0.98)) == (None, None)
+    low, high = interval(with_accuracy("a", 0.99, 0.991), with_accuracy("b", 0.97, 0.98))
+    assert low is not None and high is not None and low < 0.0155 < high
 
 
 def test_a_difference_is_chance_unless_images_and_seeds_agree() -> None:
