@@ -224,7 +224,11 @@ def checked(config: TrainConfig) -> TrainConfig:
         raise UsageError(
             f"Architecture '{config.arch}' has no pretrained weights.", "Leave --pretrained out."
         )
-    check_what_is_drawn(config, recipe_of(config.arch, **config.recipe))
+    recipe = recipe_of(config.arch, **config.recipe)
+    if config.pretrained and recipe.initialisation != "own":
+        cause = "Weights that are drawn anew are not pretrained."
+        raise UsageError(cause, "Leave --initialisation or --pretrained out.")
+    check_what_is_drawn(config, recipe)
     for source in ("strokes", "fonts"):
         path = getattr(config, source)
         if path is not None and not Path(path).exists():

@@ -16,7 +16,7 @@ def capsnet(width: int = 64, kinds: int = 16) -> nn.Module:
 
     Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017. Smaller here: strides and 5x5 kernels
     in place of 9x9 ones, `kinds` of capsules at 5x5 places, no reconstruction. A logit is that of the length
-    of its capsule, so that the margin loss sees the length.
+    of its capsule, so that the margin loss sees the length; what is learnt is learnt through the last round.
     """
     return nn.Sequential(
         Normalise(),

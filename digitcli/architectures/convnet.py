@@ -33,11 +33,11 @@ def fast() -> nn.Module:
 
 
 def robust(dropout: float, width: int = 64) -> nn.Module:
-    """Made for accuracy that lasts outside a dataset: local contrast, convolutions in pairs, a hidden layer.
+    """Made for accuracy that lasts outside a dataset: local contrast, five convolutions, a hidden layer.
 
-    The stem of `fast` behind local contrast normalisation (Jarrett et al., 2009), convolutions in pairs
-    (Simonyan & Zisserman, 2015), and a hidden layer that sees every place by itself, which what is no part of
-    the digit disturbs less than a mean over places.
+    Four pixels become four maps, as in `fast`, behind local contrast normalisation (Jarrett et al., 2009);
+    two convolutions and then three around a pooling (Simonyan & Zisserman, 2015), and a hidden layer that
+    sees every place by itself, which what is no part of the digit disturbs less than a mean over places.
     """
     return nn.Sequential(
         LocalContrast(),
@@ -81,8 +81,8 @@ def lenet5() -> nn.Module:
     """LeNet-5: three convolutions, two of them averaged down, and two fully connected layers.
 
     LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
-    Here every map of the second convolution sees all six maps before it, averaging has no weights of its
-    own, and the output is linear where the paper has radial basis functions.
+    Here every map of the second convolution sees all six maps before it, averaging has neither weights of its
+    own nor a sigmoid behind it, and the output is linear where the paper has radial basis functions.
     """
     return nn.Sequential(
         Normalise(),

@@ -16,7 +16,9 @@ def hog() -> nn.Module:
     """Histograms of oriented gradients, and a linear layer.
 
     Dalal & Triggs, "Histograms of oriented gradients for human detection", 2005: nine orientations in cells
-    of 4x4 pixels, blocks of 2x2 cells, clipped and normalised. The classifier is softmax regression here.
+    of pixels, blocks of 2x2 cells, clipped and normalised. Here the cells have 4x4 pixels in place of 8x8, a
+    pixel votes in its own cell only and with the same weight everywhere in a block, and the classifier is
+    softmax regression.
     """
     blocks = SIDE_PX // CELL_PX - BLOCK + 1
     return nn.Sequential(

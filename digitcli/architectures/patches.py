@@ -37,7 +37,8 @@ def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_p
 
     Dosovitskiy et al., "An image is worth 16x16 words", 2021. What differs here: the mean over all patches is
     classified, in place of a token of its own (Beyer, Zhai & Kolesnikov, "Better plain ViT baselines for
-    ImageNet-1k", 2022).
+    ImageNet-1k", 2022); the perceptrons are twice as wide as the tokens, not four times; nothing is dropped
+    before the first block.
     """
     blocks = [
         nn.Sequential(

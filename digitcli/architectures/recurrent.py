@@ -12,8 +12,9 @@ SIDE_PX, CLASSES = 28, 10
 def lstm(dropout: float, hidden: int = 96) -> nn.Module:
     """The rows of the image as a sequence, read from the top and from the foot by two layers of LSTM cells.
 
-    Hochreiter & Schmidhuber, "Long short-term memory", 1997; Graves & Schmidhuber, "Framewise phoneme
-    classification with bidirectional LSTM and other neural network architectures", 2005.
+    Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the gates to forget of Gers, Schmidhuber &
+    Cummins, "Learning to forget: continual prediction with LSTM", 2000; Graves & Schmidhuber, "Framewise
+    phoneme classification with bidirectional LSTM and other neural network architectures", 2005.
     """
     return nn.Sequential(
         Normalise(), Rows(hidden, dropout), nn.Dropout(dropout), nn.Linear(2 * hidden, CLASSES)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+WHOLE = "_Whole.network"  # how the counter names the network
 INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200)}
 
 
@@ -25,7 +30,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers in the order of computation, and their sums."""
+    """All layers in the order of computation, what has parts after them, and their sums."""
 
     layers: tuple[Layer, ...]
     parameters: int
@@ -46,38 +51,60 @@ def summarise(network: nn.Module, task: str = "digit") -> Summary:
 
         return hook
 
-    leaves = [(name, layer) for name, layer in network.named_modules() if not any(layer.children())]
-    handles = [layer.register_forward_hook(note(name)) for name, layer in leaves]
+    handles = [layer.register_forward_hook(note(name)) for name, layer in network.named_modules() if name]
     was_training = network.training
     counter = FlopCounterMode(display=False)
     try:
-        with torch.inference_mode(), counter:
+        with torch.inference_mode(), _attention_in_products(), counter:
             _Whole(network.eval())(torch.zeros(INPUT_SHAPE[task]))
     finally:
         network.train(was_training)
         for handle in handles:
             handle.remove()
-    macs = {path: sum(counts.values()) // 2 for path, counts in counter.get_flop_counts().items()}
-    recurrent = {name: _recurrent_macs(layer, shape) for name, layer, shape in calls}
-    layers = tuple(
-        Layer(
-            name,
-            type(layer).__name__,
-            shape,
-            _count(layer),
-            macs.get(f"_Whole.network.{name}", 0) + recurrent[name],
+    counted = {path: sum(counts.values()) // 2 for path, counts in counter.get_flop_counts().items()}
+    parameters = _own_parameters(network, {name for name, _, _ in calls})
+    layers, macs = [], counted.get("Global", 0)
+    for name, layer, shape in calls:
+        own = counted.get(f"{WHOLE}.{name}", 0) - sum(
+            counted.get(f"{WHOLE}.{name}.{part}", 0) for part, _ in layer.named_children()
         )
-        for name, layer, shape in calls
-    )
-    return Summary(layers, _count(network), macs.get("Global", 0) + sum(recurrent.values()))
+        if isinstance(layer, nn.RNNBase):
+            macs += _recurrent_macs(layer, shape) - own
+            own = _recurrent_macs(layer, shape)
+        if parameters[name] or own or not any(layer.children()):
+            layers.append(Layer(name, type(layer).__name__, shape, parameters[name], own))
+    return Summary(tuple(layers), _count(network), macs)
 
 
-def _recurrent_macs(layer: nn.Module, shape: tuple[int, ...]) -> int:
-    """PyTorch counts none: every weight is used once a step of the sequence (T, features)."""
-    if not isinstance(layer, nn.RNNBase):
-        return 0
+def _own_parameters(network: nn.Module, called: Set[str]) -> Counter[str]:
+    """Of each layer that is called the parameters that belong to no called part of it."""
+    found: Counter[str] = Counter()
+    for name, parameter in network.named_parameters():
+        owner = name.rpartition(".")[0]
+        while owner and owner not in called:
+            owner = owner.rpartition(".")[0]
+        found[owner] += parameter.numel()
+    return found
+
+
+def _recurrent_macs(layer: nn.RNNBase, shape: tuple[int, ...]) -> int:
+    """Every weight is used once a step of the sequence (T, features). PyTorch counts none, or all by its
+    parts where it has no single operation for it.
+    """
     weights = [parameter for name, parameter in layer.named_parameters() if name.startswith("weight")]
     return shape[0] * sum(weight.numel() for weight in weights)
+
+
+@contextlib.contextmanager
+def _attention_in_products() -> Iterator[None]:
+    """Within it attention is computed by products, which are counted; as a single operation it is not."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 class _Whole(nn.Module):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.capsules import Routing
 from digitcli.architectures.layers import DropPath
 from digitcli.config import Initialisation, Normalisation
 from digitcli.errors import UsageError
 
 GROUP_CHANNELS = 8  # normalised together, at most
+GATES = 4  # of an LSTM cell, whose weights are stacked
 
 INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "glorot": nn.init.xavier_normal_,
+    "glorot": nn.init.xavier_uniform_,
     "he": lambda weights: nn.init.kaiming_normal_(weights, nonlinearity="relu"),
     "lecun": lambda weights: nn.init.kaiming_normal_(weights, nonlinearity="linear"),
     "orthogonal": nn.init.orthogonal_,
@@ -39,7 +42,7 @@ def replace_normalisation(network: nn.Module, kind: Normalisation) -> None:
 
     Ba, Kiros & Hinton, "Layer normalization", 2016; Ulyanov, Vedaldi & Lempitsky, "Instance normalization:
     the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018, here in groups
-    of eight maps.
+    of at most eight maps.
 
     Raises:
         UsageError: instances of it cannot be normalised: they are single numbers, or their mean, which would
@@ -61,7 +64,7 @@ def _check_instances(network: nn.Module) -> None:
         if isinstance(layer, nn.BatchNorm1d):
             raise UsageError("Instances of vectors cannot be normalised.", "Take group or layer.")
         if isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.AdaptiveAvgPool2d):
-            cause = "Normalised instances have the same mean, and here nothing but their mean counts."
+            cause = "Normalised instances have the same mean, and a layer here sees nothing but their mean."
             raise UsageError(cause, "Take group or layer.")
 
 
@@ -71,13 +74,17 @@ def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisa
         return ScaleAndShift(channels)
     if kind == "instance":
         return nn.GroupNorm(channels, channels)
-    of_eight = [groups for groups in range(1, channels + 1) if channels % groups == 0]
-    most = max(1, channels // GROUP_CHANNELS)
-    return nn.GroupNorm(1 if kind == "layer" else max(n for n in of_eight if n <= most), channels)
+    if kind == "layer":
+        return nn.GroupNorm(1, channels)
+    least = math.ceil(channels / GROUP_CHANNELS)
+    return nn.GroupNorm(next(n for n in range(least, channels + 1) if channels % n == 0), channels)
 
 
+@torch.no_grad()
 def initialise(network: nn.Module, kind: Initialisation) -> None:
-    """Draw the weights of all convolutions and linear layers anew; `own` leaves the architecture's.
+    """Draw the weights of all convolutions, linear layers, LSTM gates and routings of capsules anew.
+
+    `own` leaves the architecture's; so do parameters that belong to no such layer, as places of patches.
 
     Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; He et
     al., "Delving deep into rectifiers", 2015; LeCun et al., "Efficient backprop", 1998; Saxe, McClelland &
@@ -90,6 +97,13 @@ def initialise(network: nn.Module, kind: Initialisation) -> None:
             INITIALISERS[kind](layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.LSTM):
+            stacked = [weights for name, weights in layer.named_parameters() if name.startswith("weight")]
+            for gate in (gate for weights in stacked for gate in weights.chunk(GATES)):
+                INITIALISERS[kind](gate)
+        elif isinstance(layer, Routing):
+            for matrix in layer.weights:
+                INITIALISERS[kind](matrix.T)
 
 
 def drop_branches(network: nn.Module, probability: float) -> None:

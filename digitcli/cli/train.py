@@ -94,7 +94,9 @@ StochasticDepth = Annotated[
         rich_help_panel=RECIPE,
     ),
 ]
-InitialisationName = Annotated[Initialisation | None, Option(help="Of the weights.", rich_help_panel=RECIPE)]
+InitialisationName = Annotated[
+    Initialisation | None, Option(help="How the first weights are drawn.", rich_help_panel=RECIPE)
+]
 NormalisationName = Annotated[
     Normalisation | None, Option(help="In place of batch normalisation.", rich_help_panel=RECIPE)
 ]

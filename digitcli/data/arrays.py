@@ -19,6 +19,7 @@ from digitcli.data.digits import Digits, Failure
 from digitcli.errors import InputError
 
 SIDE = 28
+DRAWN_PAPER = 0.3  # from this share of the same extreme on, it is paper that no camera has seen
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -130,11 +131,15 @@ def _by_the_road(
 ) -> tuple[Digits, tuple[Failure, ...]]:
     from digitcli.pictures import digit_from_grey  # loads OpenCV
 
-    low = float(images.min())
-    scale = 255 / max(float(images.max()) - low, 1e-9)
+    low, high = float(images.min()), float(images.max())
+    scale = 255 / max(high - low, 1e-9)
+    share, level = max((float(np.mean(images == level)), level) for level in (low, high))
+    paper = level if share > DRAWN_PAPER else None
 
     def convert(image: Array) -> npt.NDArray[np.uint8]:
         grey = image @ LUMA if image.ndim == 3 else image
+        if paper is not None:  # a digit may fill its picture so that none is left around it
+            grey = np.pad(grey, max(grey.shape) // 4, constant_values=paper)
         return digit_from_grey(np.rint((grey - low) * scale).astype(np.uint8))
 
     digits = np.stack(map_in_order(convert, list(images)))  # N, 28, 28

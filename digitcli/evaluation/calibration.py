@@ -20,13 +20,21 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature by which the logits (N, 10) are divided to minimise the NLL of held-out labels (N,).
 
+    Where all labels are met, the lower the temperature the lower the NLL, which says that there are too few
+    of them: then it is 1 at least.
+
     Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017.
     """
-    return best_temperature(lambda temperature: nll(logits, labels, temperature))
+    best = best_temperature(lambda temperature: nll(logits, labels, temperature))
+    all_right = bool((np.asarray(logits).argmax(axis=-1) == np.asarray(labels)).all())
+    return max(1.0, best) if all_right else best
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:
-    """The temperature of the lowest loss, which has one minimum: golden-section search over its logarithm."""
+    """The temperature of the lowest loss, from `LOWEST` to `HIGHEST`, by golden-section search.
+
+    The loss has no more than one minimum.
+    """
     low, high = math.log(LOWEST), math.log(HIGHEST)
     while high - low > 1e-4:
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
@@ -102,8 +110,7 @@ def risk_table(confidences: Sequence[float], right: Sequence[bool]) -> dict[str,
 def least_confidence(max_error: float, risk: Mapping[str, float]) -> float:
     """How sure an answer must be for no more than a share of them to be wrong, by a risk table.
 
-    Without a table the confidence is taken at its word; an error below all that the table lists is met by
-    no answer.
+    Without a table the confidence is taken at its word; for an error below all that the table lists it is 1.
     """
     if not risk:
         return 1 - max_error

@@ -114,6 +114,7 @@ def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
         f"{_percent(robustness.worst)} at worst ({robustness.worst_name})",
         **{
             title: f"{_percent(there.accuracy)} of {there.n:,}, {_trained_before(there.overlap)}"
+            + f"; {there.unreadable:,} more could not be read" * (there.unreadable > 0)
             for title, there in elsewhere.items()
         },
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}; of the surest 99 % of the answers "

@@ -17,7 +17,8 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986.
     """
     targets = F.one_hot(labels, logits.shape[-1])
-    return 0.5 * (logits.sigmoid() - targets).square().sum(dim=-1).mean()
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return 0.5 * (exact.sigmoid() - targets).square().sum(dim=-1).mean()
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

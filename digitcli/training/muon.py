@@ -23,7 +23,7 @@ class Muon(torch.optim.AdamW):
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, with the scale of Liu et
     al., "Muon is scalable for LLM training", 2025. A kernel (out, in, h, w) counts as a matrix (out, in * h
-    * w). PyTorch's own Muon takes no kernels.
+    * w). PyTorch's own Muon takes no kernels. Unlike there, a matrix of places (`vit`) counts too.
     """
 
     def __init__(
@@ -68,18 +68,19 @@ class Muon(torch.optim.AdamW):
 
 
 def is_large(parameter: Tensor) -> bool:
-    """Whether a parameter is a matrix with many directions; heads of ten classes, for one, are not."""
-    return parameter.ndim > 1 and min(parameter.flatten(1).shape) >= SMALLEST_SIDE
+    """Whether a parameter is a matrix or kernel of many directions; heads of ten classes are not."""
+    return parameter.ndim in (2, 4) and min(parameter.flatten(1).shape) >= SMALLEST_SIDE
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """A matrix (m, n) with its singular values near 1, by five steps after Newton and Schulz.
 
-    Those that are below a hundredth of the largest stay below 1.
+    Those below about a five-hundredth of its norm stay smaller; zeros stay zeros.
     """
     upright = len(matrix) > matrix.shape[1]
     turned: Tensor = (matrix.T if upright else matrix).to(dtype)
-    turned = turned / turned.norm().clamp_min(1e-30)
+    turned = turned / turned.abs().amax().clamp_min(torch.finfo(dtype).tiny)  # lest squares vanish
+    turned = turned / turned.norm().clamp_min(1)
     first, third, fifth = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = turned @ turned.T

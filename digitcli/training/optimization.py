@@ -73,7 +73,9 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def scheduled_lr(recipe: Recipe, progress: float) -> float:
-    """The learning rate at a progress from 0 to 1: a linear warm-up, then the schedule down to zero."""
+    """The learning rate at a progress from 0 to 1: a linear warm-up, then the schedule, which ends at zero
+    unless it is constant.
+    """
     if progress < recipe.warmup:
         return recipe.lr * max(progress, 1e-3 * recipe.warmup) / recipe.warmup
     rest = min(1.0, (progress - recipe.warmup) / (1 - recipe.warmup))

@@ -129,6 +129,24 @@ def test_patches_attend_to_one_another_at_the_price_of_their_square() -> None:
     assert attending == [2 * 49 * 49 * 64] * 4
 
 
+def test_attention_of_torchvision_is_counted_with_all_it_has() -> None:
+    summary = summarise(create_model("torchvision/vit_b_16"))
+    patches, width, blocks = 14**2 + 1, 768, 12
+    embedding = 14**2 * 16**2 * width
+    attending = 4 * patches * width**2 + 2 * patches**2 * width
+    assert summary.macs == embedding + blocks * (attending + 8 * patches * width**2) + width * 10
+    assert sum(layer.macs for layer in summary.layers) == summary.macs
+    assert sum(layer.parameters for layer in summary.layers) == summary.parameters
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_an_lstm_is_counted_once_without_an_operation_of_its_own() -> None:
+    network = create_model("lstm", hidden=8)
+    with torch.backends.mkldnn.flags(enabled=False):
+        without = summarise(network)
+    assert without == summarise(network)
+
+
 def test_an_lstm_multiplies_each_weight_once_a_row() -> None:
     summary = summarise(create_model("lstm", hidden=8))
     gates = 4 * 8

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from digitcli.architectures.layers import DropPath
-from digitcli.architectures.switches import drop_branches, initialise
+from digitcli.architectures.switches import drop_branches, initialise, replace_normalisation
 from digitcli.config import Initialisation, Normalisation
 from digitcli.errors import UsageError
 from digitcli.registry import architectures, create_model, recipe_of
@@ -42,6 +42,16 @@ def test_groups_hold_eight_maps_and_layers_all() -> None:
     assert groups("instance")[:1] == [32]
 
 
+@pytest.mark.parametrize(
+    ("channels", "of_each"), [(7, 7), (8, 8), (10, 5), (12, 6), (20, 5), (48, 8), (13, 1)]
+)
+def test_groups_are_of_eight_maps_at_most(channels: int, of_each: int) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(channels))
+    replace_normalisation(network, "group")
+    (layer,) = network
+    assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == of_each
+
+
 def test_vectors_have_no_instances() -> None:
     with pytest.raises(UsageError, match="vectors"):
         create_model("mlp", normalisation="instance")
@@ -62,6 +72,31 @@ def test_initialisation_has_the_scale_of_its_paper(kind: Initialisation) -> None
     variance = {"glorot": 2 / 500, "he": 2 / 400, "lecun": 1 / 400, "orthogonal": 1 / 400}[kind]
     assert layer.weight.var().item() == pytest.approx(variance, rel=0.05)
     assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]
+)
+def test_initialisation_reaches_all_but_a_few_weights(name: str, own: float) -> None:
+    """Biases, normalisations and the places of patches are the architecture's."""
+    torch.manual_seed(0)
+    network = create_model(name)
+    before = {key: parameter.clone() for key, parameter in network.named_parameters()}
+    initialise(network, "orthogonal")
+    kept = sum((before[key] == parameter).sum().item() for key, parameter in network.named_parameters())
+    assert kept < own * sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
+    lstm, capsnet = create_model("lstm"), create_model("capsnet")
+    initialise(lstm, "orthogonal")
+    initialise(capsnet, "orthogonal")
+    (cells,) = (layer for layer in lstm.modules() if isinstance(layer, nn.LSTM))
+    gates = list(cells.weight_hh_l0.chunk(4))
+    votes = next(parameter for parameter in capsnet.parameters() if parameter.ndim == 3)
+    for matrix in (*gates, votes[0], votes[-1]):
+        square = matrix @ matrix.T
+        torch.testing.assert_close(square, torch.eye(len(square)), atol=1e-4, rtol=0)
 
 
 def test_the_architectures_own_initialisation_stays() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from digitcli.data.arrays import digits_from_arrays
 from digitcli.data.digits import Digits
 from digitcli.errors import InputError
+from digitcli.inference import load_classifier
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
@@ -55,6 +57,21 @@ def test_other_arrays_take_the_road(few_digits: Digits, form: str) -> None:
     assert read.images.shape == (10, 28, 28)
     assert failures == ()
     assert all(similarity(a, b) > 0.7 for a, b in zip(read.images, few_digits.images, strict=True))
+
+
+@pytest.mark.parametrize("paper", [0, 255])
+def test_digits_that_fill_their_pictures_are_found(few_digits: Digits, paper: int) -> None:
+    """As in USPS: each is scaled to the whole of its picture, so that most of the border is ink."""
+    tight = []
+    for image in few_digits.images:
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        ink = Image.fromarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        tight.append(np.asarray(ink.resize((16, 16))))
+    images = np.abs(paper - np.minimum(255, 1.5 * np.stack(tight))).astype(np.uint8)
+    read, failures = digits_from_arrays(images, few_digits.labels, "x")
+    assert not failures and len(read) == len(few_digits)
+    answers = load_classifier("cnn").logits(read.images).argmax(axis=-1)
+    assert np.mean(answers == read.labels) > 0.9
 
 
 def test_blank_pictures_on_the_road_are_failures(few_digits: Digits) -> None:

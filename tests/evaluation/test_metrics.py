@@ -66,6 +66,14 @@ def test_temperature_undoes_a_scaling(true_temperature: float) -> None:
     assert fit_temperature(honest * true_temperature, labels) == pytest.approx(true_temperature, rel=0.03)
 
 
+@pytest.mark.parametrize("n", [1, 10, 60])
+def test_a_few_right_answers_make_no_answer_surer(n: int) -> None:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 10, (n,))
+    logits = 0.1 * torch.randn(n, 10) + 0.5 * torch.nn.functional.one_hot(labels, 10)
+    assert (logits.argmax(-1) == labels).all() and fit_temperature(logits, labels) == 1.0
+
+
 def test_temperature_never_raises_the_nll() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(500, 10), torch.randint(0, 10, (500,))

@@ -129,6 +129,22 @@ def test_without_augmentation_nothing_was_trained_with(tmp_path: Path) -> None:
     assert found is not None and not any(row.trained for row in found.corruptions)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "like"),
+    [
+        ({"drawn": 1.0, "affine": False, "stroke_width": False}, {"blur", "noise"}),
+        ({"erasing": 0.2, "affine": False, "stroke_width": False}, {"noise", "impulses"}),
+        ({"ruling": 0.2, "filtering": 0.2, "affine": False}, {"thick", "thin", "lines", "blur", "inversion"}),
+    ],
+)
+def test_what_training_did_the_like_of(tmp_path: Path, recipe: dict[str, object], like: set[str]) -> None:
+    recipe = {"augment": True, "stroke_width": True, **recipe}
+    model = pointing_model(tmp_path / "m.safetensors", recipe=recipe)
+    data = as_npz(tmp_path / "set.npz", pointing_digits([1, 2], [1, 2]))
+    found = evaluate(model, data, device="cpu", robustness=True).robustness
+    assert found is not None and {row.name for row in found.corruptions if row.trained} == like
+
+
 def test_digits_whose_label_people_reject_are_left_out() -> None:
     result = evaluate("fast", clean=True, device="cpu")
     right = result.predicted == result.digits.labels

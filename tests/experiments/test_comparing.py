@@ -54,6 +54,7 @@ def test_architectures_variants_and_models_are_told_apart(tmp_path: Path) -> Non
         (["softmax:"], "names no setting"),
         (["softmax:epochs=1,epochs=2"], "epochs twice"),
         (["softmax", "cnn:pretrained=on"], "no pretrained weights"),
+        (["torchvision/resnet18:pretrained=on,initialisation=he"], "not pretrained"),
         (["fast:augment=off,elastic=1"], "augmentation"),
     ],
 )

@@ -15,6 +15,7 @@ from digitcli.training.curves import draw_curves
 from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
 from digitcli.training.material import derive_seed
+from digitcli.training.muon import is_large, orthogonal
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
 
 
@@ -67,6 +68,36 @@ def test_plain_sgd_is_the_textbook_step() -> None:
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     torch.testing.assert_close(network.weight, before - 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-25, 1.0, 1e20])
+def test_matrices_of_any_size_are_turned(dtype: torch.dtype, scale: float) -> None:
+    torch.manual_seed(0)
+    turned = orthogonal(scale * torch.randn(64, 48), dtype)
+    values = torch.linalg.svdvals(turned)
+    assert (values == 0).all() if scale == 0 else 0.5 < values.median() < 1.5
+
+
+def test_muon_leaves_stacks_of_matrices_alone() -> None:
+    assert is_large(torch.zeros(64, 32, 3, 3)) and is_large(torch.zeros(32, 32))
+    assert not is_large(torch.zeros(400, 8, 160)) and not is_large(torch.zeros(10, 128))
+
+
+def test_muon_remembers_where_it_was_going_and_decays_beside() -> None:
+    """Jordan et al.: momentum, looked at one step ahead; the weights shrink by lr times decay besides."""
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 40, bias=False)
+    muon = create_optimizer(layer, Recipe(optimizer="muon", lr=0.1, weight_decay=0.5))
+    gradients = torch.randn(2, 40, 40)
+    expected, momentum = layer.weight.detach().clone(), torch.zeros(40, 40)
+    for gradient in gradients:
+        layer.weight.grad = gradient.clone()
+        muon.step()
+        momentum = 0.95 * momentum + gradient
+        change = orthogonal(gradient + 0.95 * momentum, torch.float32)
+        expected = expected * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 40**0.5 * change
+    torch.testing.assert_close(layer.weight.detach(), expected, atol=2e-3, rtol=0)
 
 
 def test_muon_turns_hidden_matrices_and_leaves_the_rest_to_adamw() -> None:
@@ -127,6 +158,12 @@ def test_the_average_takes_over_what_is_no_float() -> None:
 
 def test_no_average_where_none_is_asked_for() -> None:
     assert create_average(nn.Linear(1, 1), Recipe(ema=0.0)) is None
+
+
+def test_squared_error_is_as_exact_for_logits_in_bfloat16() -> None:
+    logits = torch.tensor([[7.0, -7.0]], dtype=torch.bfloat16, requires_grad=True)
+    squared_error(logits, torch.tensor([1])).backward()
+    assert logits.grad is not None and logits.grad[0, 0].item() == pytest.approx(9.1e-4, rel=0.01)
 
 
 def test_squared_error_by_its_definition() -> None:
