@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from digitcli.experiments.saved_comparison import read_comparison
 from digitcli.reading.reader import Reader
 from tests.conftest import Run
 
@@ -83,6 +85,14 @@ def test_the_tree_is_the_tree() -> None:
     named = sorted(re.findall(r"\b\w+\.py\b", tree))
     files = [*(ROOT / "digitcli").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
     assert named == sorted(path.name for path in files if not path.name.startswith("__"))
+
+
+def test_the_table_of_architectures_says_what_the_saved_runs_say() -> None:
+    results = README.split("## Results")[1].split("Made by")[0].splitlines()
+    for model in read_comparison(ROOT / "benchmarks" / "zoo.json"):
+        (row,) = [line for line in results if line.startswith(f"| `{model.label}` |")]
+        mean = 100 * statistics.fmean(run.accuracy for run in model.runs)
+        assert f"| {mean:.2f} " in row and f"| {len(model.runs)} |" in row
 
 
 def test_every_figure_is_filled_in() -> None:
