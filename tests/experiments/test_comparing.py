@@ -391,7 +391,7 @@ def test_the_best_of_many_equal_ones_is_seldom_taken_for_better() -> None:
         models = [with_accuracy(name, float(each[0].mean())) for name, each in right.items()]
         best = max(models, key=lambda model: model.accuracy)
         wrong += any(each.p < 0.05 for each in comparing._differences(best, models, right))
-    assert wrong <= 4
+    assert wrong <= 3  # one in twenty; with the pairs of the best alone it would be 5
 
 
 def with_accuracy(label: str, *accuracies: float) -> comparing.ComparedModel:
