@@ -49,7 +49,7 @@ RECIPES = {
         label_smoothing=0.1,
         normalisation="batch",
         augment=True,
-        dtype="bfloat16",
+        dtype="auto",
     ),
     "robust": replace(
         CONVOLUTIONS, epochs=60, dropout=0.2, elastic=0.5, ruling=0.25, filtering=0.25, erasing=0.25
@@ -95,6 +95,6 @@ RECIPES = {
         normalisation="batch",
         ema=0.999,
         clip=2.0,
-        dtype="bfloat16",
+        dtype="auto",
     ),
 }

@@ -144,7 +144,7 @@ def _train(
         if saved is None and folder is not None:
             run_folder.begin(folder, session.describe())
         clock_zero = time.perf_counter() - state.seconds
-        while state.step > 0 or not session.is_over(state):
+        while state.step > 0 or not state.history or not session.is_over(state):
             _train_epoch(session, state, clock_zero)
             _save(session, state)
             _stop_if_asked(session, state)
@@ -171,7 +171,7 @@ def _train_epoch(session: Session, state: TrainingState, clock_zero: float) -> N
     loss_sum = torch.tensor(state.loss_sum, device=session.device)
     began = reported = saved = time.perf_counter()
     steps_before = state.step
-    while state.step < material.steps and session.progress(state) < 1:
+    while state.step < material.steps and (session.progress(state) < 1 or not state.steps_total):
         loss_sum += _take_step(session, state)
         now = time.perf_counter()
         state.seconds = session.processes.of_leader(now - clock_zero)

@@ -165,7 +165,7 @@ def prepare(
     seconds = time.perf_counter() - measuring
     optimizer = create_optimizer(network, recipe, config.cuda_graphs)
     state = TrainingState(network, create_average(network, recipe), optimizer)
-    state.seconds = seconds  # what touches the digits counts
+    state.seconds = processes.of_leader(seconds)  # what touches the digits counts
     if saved:
         _take_over(state, saved, material, on_event)
     graphed = _graphed(state, recipe, material, device) if config.cuda_graphs else None

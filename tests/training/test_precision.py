@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from digitcli.checkpoint import read_header
 from digitcli.config import TrainConfig
 from digitcli.errors import Interrupted
 from digitcli.training import loop, precision
 from digitcli.training.events import Event, Notice
 from digitcli.training.precision import choose_dtype
+from digitcli.training.run_folder import RESUME_FILE
 
 CPU = torch.device("cpu")
 
@@ -66,3 +69,18 @@ def test_a_run_keeps_what_was_decided(
     assert any(isinstance(event, Notice) and f"Trains in {faster}" in event.message for event in said)
     monkeypatch.setattr("digitcli.training.session.choose_dtype", None)  # a run that goes on asks no more
     assert loop.resume(tmp_path / "run", {}).dtype == faster
+
+
+def test_a_run_whose_time_is_over_when_it_is_decided_takes_one_step(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*given: object) -> tuple[str, float]:
+        time.sleep(0.01)
+        return "float32", 0.1
+
+    monkeypatch.setattr("digitcli.training.session.choose_dtype", slow)
+    config = TrainConfig(
+        arch="softmax", data=str(few_digits), recipe={"dtype": "auto"}, device="cpu", time_seconds=0.01
+    )
+    assert loop.train(config, out=tmp_path / "run").epochs == 1
+    assert read_header(tmp_path / "run" / RESUME_FILE).training["steps_total"] == 1
