@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from digitcli.checkpoint import FETCH_ANEW, Header, find_checkpoint, read_arrays, shipped_models
 from digitcli.devices import usable_cores
-from digitcli.errors import ModelError
+from digitcli.errors import EnvironmentFault, ModelError
 
 QUIET = 4  # fatal errors alone: the others are raised, and need not be printed too
 
@@ -65,12 +65,27 @@ def graph_of(name: str) -> Path | None:
     return graph if path in shipped_models().values() and graph.is_file() else None
 
 
+def import_onnxruntime() -> None:
+    """Load ONNX Runtime.
+
+    Raises:
+        EnvironmentFault: it cannot be loaded.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        remedy = "Install it anew (pip install onnxruntime), or take --runtime torch."
+        raise EnvironmentFault(f"ONNX Runtime cannot be loaded: {error}.", remedy) from error
+
+
 def open_graph(name: str, threads: int = 0) -> tuple[GraphRuntime, Header]:
     """The model of that name as a graph, see `GraphRuntime`, and what its checkpoint says of it.
 
     Raises:
         ModelError: no such model or graph, or a damaged file.
+        EnvironmentFault: ONNX Runtime cannot be loaded.
     """
+    import_onnxruntime()
     path = graph_of(name)
     if path is None:
         raise ModelError(f"{name} has no graph for ONNX Runtime.", "Leave --runtime out, or take torch.")
@@ -78,5 +93,7 @@ def open_graph(name: str, threads: int = 0) -> tuple[GraphRuntime, Header]:
     whole = {key: tensor.astype(np.float32) for key, tensor in tensors.items() if tensor.dtype.kind == "f"}
     try:
         return GraphRuntime(path.read_bytes(), whole, threads), header
+    except MemoryError:
+        raise
     except Exception as error:  # ONNX Runtime's own classes derive from no other
         raise ModelError(f"{path} does not fit its checkpoint: {error}", FETCH_ANEW) from error

@@ -18,7 +18,7 @@ from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, read_hea
 from digitcli.decoding import log_softmax
 from digitcli.devices import check_device_name, choose_device, is_out_of_memory, may_have_accelerator
 from digitcli.errors import ModelError, UsageError
-from digitcli.graphs import graph_of, open_graph
+from digitcli.graphs import graph_of, import_onnxruntime, open_graph
 
 BATCH_SIZE = 512
 LINES_AT_ONCE = 32
@@ -210,6 +210,19 @@ def _open_all(
     from digitcli.networks import open_runtime
 
     return [open_runtime(name, device) for name in names]
+
+
+def import_runtime(names: Sequence[str], device: str = "auto", runtime: RuntimeName = "auto") -> None:
+    """Load what will run models of these names, which takes long and should not be interrupted.
+
+    Raises:
+        The errors of `choose_runtime`.
+        EnvironmentFault: it cannot be loaded.
+    """
+    if choose_runtime(names, device, runtime) == "onnxruntime":
+        import_onnxruntime()
+    else:
+        import digitcli.networks  # noqa: F401
 
 
 def choose_runtime(names: Sequence[str], device: str, runtime: RuntimeName = "auto") -> str:

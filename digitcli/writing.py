@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,22 +34,23 @@ def check_writable(path: Path, force: bool) -> None:
         raise OutputError(cause, "Name a file in a folder that is there and can be written.") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, like: Path | None = None) -> None:
     """Write a file whole or not at all, see `writing_whole`.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old file is as it was.
     """
-    with writing_whole(path) as write:
+    with writing_whole(path, like) as write:
         write(content)
 
 
 @contextlib.contextmanager
-def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
+def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[bytes], None]]:
     """Gives a function that writes to what becomes `path` at the end, if nothing goes wrong before.
 
     It is a temporary file in the same folder, synced to the disk and renamed over `path`: a reader, a crash
-    or a full disk meets the old file or the new one, never a mixture.
+    or a full disk meets the old file or the new one, never a mixture. Who may read it are those who may read
+    the file that was there, or else the file `like`; where neither is, it is any new file.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old file is as it was.
@@ -73,7 +75,7 @@ def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
             with contextlib.suppress(OSError):  # what cannot be flushed was reported already
                 file.close()
         with faults_of(path):
-            Path(name).chmod(0o666 & ~_umask())
+            Path(name).chmod(_mode_of(target) or (like and _mode_of(like)) or 0o666 & ~_umask())
             Path(name).replace(target)
             _sync_folder(target.parent)
 
@@ -93,6 +95,14 @@ def faults_of(path: Path) -> Iterator[None]:
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def _mode_of(file: Path) -> int:
+    """Its permissions; 0 where it is not there."""
+    try:
+        return stat.S_IMODE(file.stat().st_mode)
+    except FileNotFoundError:
+        return 0
 
 
 def _umask() -> int:

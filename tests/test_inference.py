@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,13 @@ def test_a_graph_that_does_not_fit_is_a_model_error(
     path.with_suffix(".onnx").write_bytes({"cut": graph[:-100], "text": b"no graph"}.get(damage, graph))
     with pytest.raises(ModelError, match="does not fit"):
         open_graph(str(path))
+
+
+def test_a_runtime_that_cannot_be_loaded_is_not_laid_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EnvironmentFault, match="cannot be loaded") as caught:
+        open_graph("cnn")
+    assert "--runtime torch" in caught.value.remedy
 
 
 def test_weights_are_checked_before_a_graph_gets_them(

@@ -25,6 +25,14 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     assert path.stat().st_mode == ordinary.stat().st_mode
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.touch(mode=0o600)
+    write_whole(path, b"new")
+    write_whole(other, b"", like=path)
+    assert path.stat().st_mode & 0o777 == other.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_bytes(b"old")

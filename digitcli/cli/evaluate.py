@@ -198,6 +198,7 @@ def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
         from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import report
 
+        _import_runtime(models, chosen)
     with CountingBar("digits") as bar:
         return report.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
 
@@ -208,8 +209,15 @@ def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
         from digitcli.cli.evaluation_view import show_event
         from digitcli.evaluation import line_report
 
+        _import_runtime([model], chosen)
     with CountingBar("lines") as bar:
         return line_report.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
+
+
+def _import_runtime(models: list[str], chosen: dict[str, Any]) -> None:
+    from digitcli.inference import import_runtime
+
+    import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
 
 
 def _show(result: Any, task: str, format: console.Format) -> None:

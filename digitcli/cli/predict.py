@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,12 +17,12 @@ from digitcli.cli.completion import complete_shipped
 from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.devices import check_device_name, usable_cores
-from digitcli.errors import InputError, PartialInputError, UsageError
+from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError
 from digitcli.reading.asked import Check, asked_of
 from digitcli.reading.formats import format_of
 from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
 from digitcli.reading.resuming import Resumed, resuming
-from digitcli.reading.sources import STANDARD_INPUT, find_sources, listed_sources, read_list
+from digitcli.reading.sources import STANDARD_INPUT, find_sources, is_below, listed_sources, read_list
 from digitcli.writing import check_writable, writing_whole
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def predict(
     models = model or list(DEFAULT_MODELS)
     _check_inputs(inputs, from_list, null)
     _check(models, device, min_confidence, max_error, annotate, output, resume, force, form)
+    _check_annotated(inputs or [], annotate)
     asked = asked_of(length, pattern, range, check, single)
     given = {
         "device": device, "batch_size": batch_size, "min_confidence": min_confidence, "max_error": max_error,
@@ -203,28 +205,26 @@ def _read(
         with console.Busy("Loading the models"), wait_with_signals():
             from digitcli.cli.reading_view import ReadingView
             from digitcli.reading.reader import Reader
-        reader = Reader(
-            *models,
-            keep_pictures=show_steps or annotate is not None,
-            **chosen,
-        )
+
+            reader = Reader(*models, keep_pictures=show_steps or annotate is not None, **chosen)
         if "max_error" in chosen and not reader.calibrated:
             console.show_notice(
                 "How often these models err was never measured; their confidence is believed."
             )
         resumed = stack.enter_context(_resumed(output, resume, form))
-        view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps))
+        before = resumed.done.total()
+        view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps, before))
+        listed = None if names is None else read_list(names, b"\0" if null else b"\n")
         if names is None and STANDARD_INPUT not in inputs:
-            view.count_ahead(resumed.left(_sources(inputs, None, null, annotate)))
-        readings = reader.read_all(resumed.left(_sources(inputs, names, null, annotate)))
+            view.count_ahead(resumed.left(_sources(inputs, None, annotate)))
+        readings = reader.read_all(resumed.left(_sources(inputs, listed, annotate)))
         if annotator:
             readings = annotator.write_all(readings)
         _show(view.watch(readings), form, view, resumed)
-        if resumed.done:
-            console.show_notice(f"{console.counted(resumed.done.total(), 'picture')} had been read before.")
+        if before:
+            console.show_notice(f"{console.counted(before, 'picture')} had been read before.")
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
-    view.read_before = resumed.done.total()
     return view
 
 
@@ -277,6 +277,13 @@ def _check(
         check_writable(output, force or resume)
 
 
+def _check_annotated(inputs: list[str], annotate: Path | None) -> None:
+    for name in inputs:
+        if annotate and os.path.isdir(name) and is_below(name, annotate):  # noqa: PTH112 (a name of any bytes)
+            cause = f"'{name}' is to be read, and --annotate is to write there."
+            raise UsageError(cause, "Name another folder for --annotate.")
+
+
 def _open_list(stack: ExitStack, name: str) -> BinaryIO:
     if name == STANDARD_INPUT:
         return sys.stdin.buffer
@@ -293,13 +300,11 @@ def _open_annotator(folder: Path, force: bool, steps: bool) -> Annotator:
     return Annotator(folder, force, steps)
 
 
-def _sources(
-    inputs: list[str], names: BinaryIO | None, null: bool, leave_out: Path | None
-) -> Iterator[Source]:
+def _sources(inputs: list[str], listed: Iterator[str] | None, leave_out: Path | None) -> Iterator[Source]:
     """All pictures, but those that are annotated meanwhile."""
     yield from find_sources(inputs, sys.stdin.buffer if STANDARD_INPUT in inputs else None, leave_out)
-    if names is not None:
-        yield from listed_sources(read_list(names, b"\0" if null else b"\n"), leave_out)
+    if listed is not None:
+        yield from listed_sources(listed, leave_out)
 
 
 @contextmanager
@@ -325,8 +330,13 @@ def _show(readings: Iterator[Reading], form: PredictFormat, view: ReadingView, r
         pieces = as_text(readings, form)
         if resumed.done and form == "csv":
             next(pieces)  # the headings are there
-        for piece in pieces:
-            resumed.write(piece)
+        try:
+            for piece in pieces:
+                with wait_with_signals(insisting=True):  # what is half written would be lost
+                    resumed.write(piece)
+        except Interrupted as stopped:
+            resumed.write(pieces.throw(stopped))  # what ends it, where the format has that
+            raise
     if sys.stdout is not None:  # a closed pipe or a full disk counts for more than a bad picture
         sys.stdout.flush()
 
@@ -336,7 +346,7 @@ def _conclude(view: ReadingView) -> None:
     failed, total = view.counts["error"], sum(view.counts.values())
     if not total:
         return
-    if total == 1 and view.held is not None and not view.read_before:
+    if view.held is not None:
         raise view.held
     if failed == total and not view.read_before:
         raise InputError(f"None of the {total} pictures could be read.", "The causes are named above.")

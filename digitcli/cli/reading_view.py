@@ -36,11 +36,11 @@ class ReadingView:
     latest is `held` back until the next picture, so that a lone error is told once, by the exit.
     """
 
-    def __init__(self, table: bool, to_file: bool, steps: bool) -> None:
+    def __init__(self, table: bool, to_file: bool, steps: bool, read_before: int = 0) -> None:
         self.table = table
         self.steps = steps
         self.counts: Counter[str] = Counter()
-        self.read_before = 0  # pictures whose results a run goes on with
+        self.read_before = read_before  # pictures whose results a run goes on with
         self.files, self.files_in_all = 0, 0  # the latter is 0 until all are counted
         self.held: PictureError | None = None
         self.started = self.updated = time.monotonic()
@@ -66,8 +66,10 @@ class ReadingView:
     ) -> None:
         if self.status:
             self.status.stop()
-        if kind is None and sum(self.counts.values()) > 1:
+        alone = kind is None and sum(self.counts.values()) + self.read_before == 1
+        if not alone and kind is not BrokenPipeError:
             self._release()
+        if kind is None and sum(self.counts.values()) > 1:
             console.err.print(self.summary(), style="dim")
 
     def watch(self, readings: Iterator[Reading]) -> Iterator[Reading]:

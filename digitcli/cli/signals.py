@@ -49,13 +49,20 @@ def interrupt_on_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def wait_with_signals() -> Iterator[None]:
-    """Within it signals are only remembered, and raise `Interrupted` at its end.
+def wait_with_signals(insisting: bool = False) -> Iterator[None]:
+    """Within it signals are only remembered, and raise `Interrupted` at its end; `insisting` ones, from the
+    second on, at once.
 
     An exception that meets the import of compiled modules is swallowed there, or ends the process in a crash.
     """
     received: list[int] = []
-    with _handled_by(lambda number, frame: received.append(number)):
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if insisting and len(received) > 1:
+            raise _stopped(number)
+
+    with _handled_by(remember):
         yield
     if received:
         raise _stopped(received[0])

@@ -30,6 +30,7 @@ MAX_PIXELS = 64_000_000
 _SUBFILE_TYPE = 254  # the TIFF tag that marks thumbnails
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _LARGE_PIXELS = 16_000_000  # pictures above it are decoded one at a time, lest many threads fill the memory
 _large_lock = threading.Lock()
 
@@ -97,6 +98,9 @@ def open_pages(
             image = stack.enter_context(_identify(stream, name, cut_off))
         except PictureError as error:
             yield None, error
+            return
+        except OSError as fault:  # a disk or a network that fails while it is read
+            yield None, _unreachable(fault, name)
             return
         pages = _pages(image)
         several = len(pages) > 1
@@ -191,10 +195,11 @@ def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
         return PictureError(
             "not_found", f"{name} is a link that leads back to itself.", "Give the file itself."
         )
-    if isinstance(fault, OSError) and fault.errno == errno.EIO:
-        return PictureError("corrupt", f"{name} cannot be read from its disk.", "Check the disk.")
     if isinstance(fault, OSError) and fault.errno in _NO_ROOM:
         return PictureError("internal", f"{name} cannot be opened: {fault.strerror}.", "Try it again.")
+    if isinstance(fault, OSError) and fault.errno not in _ABSENT:
+        cause = f"{name} cannot be read: {fault.strerror or fault}."
+        return PictureError("corrupt", cause, "Check the disk or the network it lies on.")
     return PictureError("not_found", f"{name} does not exist.", "Check the path.")
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import Any
 
 from digitcli.children import begin_child
@@ -35,11 +35,16 @@ def read_in_processes(
 ) -> Iterator[Reading]:
     """The readings of pictures in their order, by processes that have a `Reader` of these models each.
 
-    A process that dies, of whatever it was given, loses nothing: what is left is read here.
+    A process that dies, of whatever it was given, or that the system does not give, loses nothing: what is
+    left is read here.
     """
     mine = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(models, settings))
+    try:
+        pool = _Pool(processes, context, initializer=_begin, initargs=(models, settings))
+    except (OSError, NotImplementedError):  # no shared memory, or too few open files
+        yield from read_here(pictures)
+        return
     portions = _Portions(pictures)
     handed: deque[list[Picture | Source]] = deque()
 
@@ -59,6 +64,16 @@ def read_in_processes(
         for child in set(multiprocessing.active_children()) - set(mine):
             child.terminate()  # what takes long is not waited for
         pool.shutdown(cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    """One that is broken where the system gives it no further process."""
+
+    def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        try:
+            return super().submit(function, *given, **named)
+        except (OSError, RuntimeError) as fault:
+            raise BrokenExecutor(str(fault)) from fault
 
 
 class _Portions:

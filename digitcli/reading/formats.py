@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,7 +16,7 @@ TextFormat = Literal["json", "jsonl", "csv"]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def as_text(readings: Iterable[Reading], form: TextFormat) -> Iterator[str]:
+def as_text(readings: Iterable[Reading], form: TextFormat) -> Generator[str]:
     """The readings in a format: a piece of text for each, and what goes before and after."""
     return {"json": _json, "jsonl": _json_lines, "csv": _csv}[form](readings)
 
@@ -33,12 +33,12 @@ def format_of(path: Path) -> TextFormat:
     raise UsageError(f"{path} does not say a format.", "Name a .jsonl, .json or .csv file, or give --format.")
 
 
-def _json_lines(readings: Iterable[Reading]) -> Iterator[str]:
+def _json_lines(readings: Iterable[Reading]) -> Generator[str]:
     for reading in readings:
         yield json.dumps(reading.record()) + "\n"
 
 
-def _json(readings: Iterable[Reading]) -> Iterator[str]:
+def _json(readings: Iterable[Reading]) -> Generator[str]:
     before, after = "[\n", "[]\n"
     try:
         for reading in readings:
@@ -50,7 +50,7 @@ def _json(readings: Iterable[Reading]) -> Iterator[str]:
     yield after
 
 
-def _csv(readings: Iterable[Reading]) -> Iterator[str]:
+def _csv(readings: Iterable[Reading]) -> Generator[str]:
     yield ",".join(FIELDS) + "\n"
     for reading in readings:
         record = reading.record()

@@ -134,7 +134,8 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        reading = self._answer([next(self._look(picture))])[0]
+        first = next(look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures))
+        reading = self._answer([first])[0]
         if reading.error is not None:
             raise reading.error
         return reading
@@ -165,8 +166,8 @@ class Reader:
         pool = ThreadPoolExecutor(self.jobs)
         waiting: list[Seen] = []
         try:
-            for pages in in_order(pool, lambda picture: list(self._look(picture)), pictures, self.jobs + 1):
-                waiting += pages
+            for page in itertools.chain.from_iterable(in_order(pool, self._look, pictures, self.jobs + 1)):
+                waiting.append(page)
                 if self._are_enough(waiting):
                     yield from self._answer(waiting)
                     waiting = []
@@ -177,8 +178,10 @@ class Reader:
             pool.shutdown(wait=False, cancel_futures=True)
         yield from self._answer(waiting)
 
-    def _look(self, picture: Picture | Source) -> Iterator[Seen]:
-        return look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
+    def _look(self, picture: Picture | Source) -> Iterable[Seen]:
+        """Its pages; where they keep their pictures, all but the first wait until they are asked for."""
+        pages = look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
+        return itertools.chain([next(pages)], pages) if self.keep_pictures else list(pages)
 
     def _are_enough(self, waiting: list[Seen]) -> bool:
         """Whether the networks are worth calling, or the pictures kept for later are many."""

@@ -59,9 +59,10 @@ def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
     Raises:
         OutputError: they cannot be read or written, or are not in that format.
     """
-    partial = path.with_name(path.name + ".partial")
+    whole = Path(os.path.realpath(path))  # a link stays a link
+    partial = whole.with_name(whole.name + ".partial")
     with faults_of(path):
-        there = [file for file in (path, partial) if file.exists()]
+        there = [file for file in (whole, partial) if file.exists()]
         latest = max(there, key=lambda file: file.stat().st_mtime_ns, default=None)
         before = latest.read_bytes() if latest else b""
     records = _records(before, form, path)
@@ -72,8 +73,10 @@ def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
     failed = {record.file for record in records if record.failed}
     records = [record for record in records if record.file not in failed]
     head = ",".join(FIELDS) + "\n" if form == "csv" and records else ""
-    write_whole(partial, (head + "".join(record.text for record in records)).encode())
-    with faults_of(path), partial.open("ab") as file:
+    write_whole(partial, (head + "".join(record.text for record in records)).encode(), like=whole)
+    with contextlib.ExitStack() as stack:
+        with faults_of(path):
+            file = stack.enter_context(partial.open("ab"))
 
         def write(text: str) -> None:
             with faults_of(path):
@@ -81,9 +84,10 @@ def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
                 file.flush()
 
         yield Resumed(write, Counter(record.file for record in records if record.page in (None, 1)))
-        os.fsync(file.fileno())
+        with faults_of(path):
+            os.fsync(file.fileno())
     with faults_of(path):
-        partial.replace(path)
+        partial.replace(whole)
 
 
 def _records(content: bytes, form: TextFormat, path: Path) -> list[_Record]:

@@ -47,9 +47,15 @@ def find_sources(
 
 
 def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Iterator[Source]:
-    """The pictures that the names of a list mean: files and folders, to the letter."""
-    for name in names:
-        yield from _named(name, leave_out)
+    """The pictures that the names of a list mean: files and folders, to the letter.
+
+    Where the list breaks off, the last source is the error.
+    """
+    try:
+        for name in names:
+            yield from _named(name, leave_out)
+    except InputError as error:
+        yield Source("", PictureError("not_found", error.cause, error.remedy))
 
 
 def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
@@ -115,14 +121,21 @@ def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
     names = sorted(_expanded(pattern), key=natural)
     if not names:
         yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
+    kept = [name for name in names if not (leave_out and is_below(name, leave_out))]
+    if names and not kept:
+        cause = f"All that '{pattern}' matches lies in '{leave_out}', which is written to."
+        yield Source(pattern, PictureError("not_found", cause, "Name another folder to write to."))
     met: set[str] = set()
-    for name in names:
-        if leave_out and Path(os.path.realpath(name)).is_relative_to(os.path.realpath(leave_out)):
-            continue
+    for name in kept:
         for source in _named(name, leave_out):
             if source.name not in met:
                 met.add(source.name)
                 yield source
+
+
+def is_below(name: str, folder: Path) -> bool:
+    """Whether a file or folder is that folder or lies in it, whatever links lead there."""
+    return Path(os.path.realpath(name)).is_relative_to(os.path.realpath(folder))
 
 
 def _expanded(pattern: str) -> set[str]:

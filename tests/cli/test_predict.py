@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digitcli.pictures import open_pages
 from digitcli.reading.reader import PAGES_AT_ONCE, THREADS, Reader
 from tests.conftest import Run
 from tests.pictures.drawing import drawn, encoded
@@ -257,6 +258,15 @@ def test_annotated_pictures_are_not_read_themselves(predict: Run) -> None:
     assert done.returncode == 0 and len(records(done)) == 3 * THREADS == len(names_in("scans/out"))
 
 
+@pytest.mark.parametrize("name", ["scans", "scans/below", "link"])
+def test_a_folder_that_is_read_is_not_annotated_into(predict: Run, name: str) -> None:
+    put("scans/5.png"), put("scans/below/5.png"), Path("link").symlink_to("scans")
+    done = predict(name, "--annotate", "scans", "--force")
+    assert done.returncode == 2 and "is to be read" in done.stderr
+    matched = predict("scans/*.png", "--annotate", "scans", "--force")
+    assert matched.returncode == 3 and "written to" in matched.stderr
+
+
 def test_a_folder_that_holds_something_is_annotated_into_by_force_alone(predict: Run) -> None:
     put("out/mine.png"), put("5.png")
     refused = predict("5.png", "--annotate", "out")
@@ -285,6 +295,24 @@ def test_the_steps_of_a_strip_can_still_be_looked_at(predict: Run) -> None:
     done = predict("tall.png", "wide.png", "dot.png", "--show-steps")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) < 50_000
+
+
+def test_pages_that_keep_their_pictures_are_opened_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lest a long file fill the memory."""
+    opened: list[int | None] = []
+
+    def counted(*given: Any) -> Iterator[Any]:
+        for number, page in open_pages(*given):
+            opened.append(number)
+            yield number, page
+
+    monkeypatch.setattr("digitcli.reading.looking.open_pages", counted)
+    monkeypatch.setattr("digitcli.reading.reader.KEPT_PIXELS", 1)
+    readings = Reader("cnn", device="cpu", keep_pictures=True).read_all([pages("2", "5", "7")])
+    assert next(readings).text == "2" and opened == [1]
+    assert [reading.text for reading in readings] == ["5", "7"]
 
 
 def test_pictures_are_taken_as_they_are_needed() -> None:
@@ -357,6 +385,13 @@ def test_an_interrupted_folder_goes_on_where_it_stopped(predict: Run) -> None:
     again = predict("scans", "-o", "out.jsonl", "--resume")
     assert again.returncode == 0 and "4 pictures had been read before" in again.stderr
     assert names_in() == ["out.jsonl", "scans"]
+
+
+def test_the_last_picture_of_a_resumed_run_says_why_it_cannot_be_read(predict: Run) -> None:
+    put("scans/1.png"), Path("scans/2.png").write_text("hello")
+    assert predict("scans", "-o", "out.csv").returncode == 4
+    done = predict("scans", "-o", "out.csv", "--resume")
+    assert done.returncode == 4 and "'scans/2.png' is not a picture" in done.stderr
 
 
 def test_what_goes_into_a_file_is_not_shown_on_the_terminal_beside_it(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from tests.conftest import Run
 from tests.pictures.drawing import drawn, encoded
 from tests.pictures.test_opening import flipped, png
 
+PIPE_BYTES = 4096
 NOISE = encoded(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
 FILES = {
     "empty.png": (b"", "empty_file"),
@@ -65,7 +70,7 @@ def bad(tmp_path: Path) -> dict[str, str]:
 
 def buffered(**environment: str) -> dict[str, Any]:
     """How a process writes for most people; a setting of this machine must not hide late failures."""
-    return {"env": {"PYTHONUNBUFFERED": "", **environment}, "stdin": subprocess.DEVNULL}
+    return {"env": {**environment, "PYTHONUNBUFFERED": ""}, "stdin": subprocess.DEVNULL}
 
 
 def test_bad_inputs_are_records_with_a_reason_and_lose_no_good_one(
@@ -249,11 +254,18 @@ def test_on_a_terminal_digits_are_drawn_in_colour_unless_that_is_unwanted(
     assert "Loading the models" in shown
 
 
-def wait_for(folder: Path, pattern: str) -> None:
+def wait_until(so: Callable[[], object]) -> None:
     patience = time.monotonic() + 60
-    while not list(folder.glob(pattern)):
+    while not so():
         assert time.monotonic() < patience
         time.sleep(0.02)
+
+
+def waiting_bytes(process: subprocess.Popen[bytes]) -> int:
+    """How much of what a process wrote nobody has read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(process.stdout, termios.FIONREAD, count)  # type: ignore[arg-type]
+    return count[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -265,12 +277,28 @@ def test_a_signal_leaves_no_file_behind(tmp_path: Path, number: signal.Signals) 
         **{"cwd": tmp_path, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
-    wait_for(tmp_path, ".out.json.*.part")
+    wait_until(lambda: list(tmp_path.glob(".out.json.*.part")))
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     out, err = process.communicate()
     assert out == b"" and err.startswith(b"Stopped.") and b"Error" not in err
     assert names_in(str(tmp_path)) == ["5.png"]
+
+
+def test_json_stays_json_where_a_signal_meets_the_writing(tmp_path: Path) -> None:
+    """Nobody reads for a while, so that the signal comes while a full pipe is written to."""
+    put(tmp_path / "5.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "digitcli", "predict", *["5.png"] * 120, "--format", "json", "-m", "cnn"],
+        **buffered(**os.environ),
+        **{"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": PIPE_BYTES},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_until(lambda: waiting_bytes(process) == PIPE_BYTES)  # it writes more than that at a time
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.startswith(b"Stopped."), err
+    assert 0 < len(json.loads(out)) < 120
 
 
 def test_signals_wait_while_compiled_modules_are_imported() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -113,6 +114,14 @@ def test_a_list_that_is_missing_or_empty_is_code_3(predict: Run) -> None:
     for arguments in (["none.txt"], ["empty.txt"], ["."], ["", "5.png"]):
         done = predict("--from-list", *arguments, "--format", "jsonl")
         assert done.returncode == 3 and done.stdout == "" and "list" in done.stderr
+
+
+def test_a_list_that_breaks_off_loses_nothing_before(predict: Run) -> None:
+    listing = os.fsencode(put("5.png")) + b"\n" + b"x" * 70_000
+    done = predict("--from-list", "-", "-o", "out.jsonl", input=listing)
+    assert done.returncode == 4 and "more than 32,768 bytes" in done.stderr
+    read_here = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [(record["text"], record["reason"]) for record in read_here] == [("5", None), (None, "not_found")]
 
 
 def test_a_picture_may_come_from_standard_input(predict: Run) -> None:

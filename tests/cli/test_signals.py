@@ -48,6 +48,14 @@ def test_a_signal_that_must_wait_is_raised_at_the_end() -> None:
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+def test_who_insists_waits_no_longer() -> None:
+    with pytest.raises(Interrupted) as caught, wait_with_signals(insisting=True):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it waits")
+    assert caught.value.exit_code == 130
+
+
 def test_waiting_without_a_signal_is_nothing() -> None:
     with wait_with_signals():
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from digitcli.errors import PictureError
-from digitcli.pictures import open_pages, open_picture
+from digitcli.pictures import open_pages, open_picture, opening
 from digitcli.pictures.opening import grey_of_array, grey_of_image
 from tests.pictures.drawing import distance, drawn, encoded, grey_of
 
@@ -117,6 +118,20 @@ def test_paths(tmp_path: Path) -> None:
     assert reason_of(tmp_path) == "not_regular_file"
     assert reason_of(tmp_path / "pipe.png") == "not_regular_file"
     assert reason_of(Path("/dev/null")) == "not_regular_file"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EINVAL])
+def test_a_disk_that_fails_while_it_is_read_is_one_bad_picture(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(opening, "_open_source", lambda source, name: Failing(encoded(drawn())))
+    [(page, error)] = open_pages(Path("bad.png"))
+    assert page is None and isinstance(error, PictureError) and error.reason == "corrupt"
+    assert os.strerror(number) in error.cause
 
 
 def test_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,24 @@ def test_what_ends_a_process_loses_no_picture() -> None:
     names = [str(number) for number in range(12)]
     assert [reading.file for reading in readings] == [*names[:6], "", *names[6:]]
     assert readings[6].reason == "not_an_image"
+
+
+def no_pool(*given: object, **named: object) -> None:
+    raise OSError(errno.EROFS, "no shared memory")
+
+
+def no_process(pool: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, "no process")
+
+
+@pytest.mark.parametrize(("method", "fault"), [("__init__", no_pool), ("_adjust_process_count", no_process)])
+def test_where_no_process_can_be_started_all_are_read_here(
+    monkeypatch: pytest.MonkeyPatch, method: str, fault: object
+) -> None:
+    monkeypatch.setattr(ProcessPoolExecutor, method, fault)
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(sources(12)))
+    assert [reading.file for reading in readings] == [str(number) for number in range(12)]
+    assert readings[11].text == "1"
 
 
 def test_where_asking_for_one_fails_those_before_it_come_first() -> None:

@@ -107,3 +107,21 @@ def test_something_else_is_not_written_over(tmp_path: Path, content: str) -> Non
     with pytest.raises(OutputError, match="other than results"), resuming(path, "jsonl"):
         pass
     assert path.read_text() == content
+
+
+def test_a_link_stays_a_link_and_what_is_private_stays_private(tmp_path: Path) -> None:
+    real, link = tmp_path / "below" / "real.csv", tmp_path / "link.csv"
+    real.parent.mkdir()
+    write(real, "csv", NAMES[:2])
+    real.chmod(0o600)
+    link.symlink_to(real)
+    with resuming(link, "csv"):
+        assert (real.parent / "real.csv.partial").stat().st_mode & 0o777 == 0o600
+    assert write(link, "csv", NAMES) == NAMES[2:]
+    assert link.is_symlink() and real.read_text().count("cnn@") == len(NAMES)
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_fails_meanwhile_is_not_laid_on_the_results(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of another"), resuming(tmp_path / "results.csv", "csv"):
+        raise OSError("of another")
