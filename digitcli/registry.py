@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,15 +210,34 @@ def recipe_of(name: str, /, **changes: Any) -> Recipe:
         ways = [setting for setting in ways if changes[setting] != getattr(recipe, setting)]
     if ways and not resolved.augment:
         raise UsageError(f"{spoken(ways[0])} is a part of augmentation.", "Give --augment too.")
+    idle = ("beta1", "beta2") if resolved.optimizer == "sgd" else ("momentum",)
+    for setting in idle:
+        if changes.get(setting, getattr(recipe, setting)) != getattr(recipe, setting):
+            cause = f"The optimizer {resolved.optimizer} has no {spoken(setting)}."
+            raise UsageError(cause, "Leave it out, or take another --optimizer.")
     return resolved
 
 
-def checked(config: TrainConfig) -> TrainConfig:
-    """What was chosen for a run, if it goes together, with absolute paths of strokes and fonts.
+def located(config: TrainConfig) -> TrainConfig:
+    """What was chosen for a run, with absolute paths of strokes and fonts.
+
+    Raises:
+        InputError: there are no such strokes or fonts.
+    """
+    for source in ("strokes", "fonts"):
+        path = getattr(config, source)
+        if path is not None and not os.path.exists(path):  # noqa: PTH110 (which raises nothing)
+            raise InputError(f"There is no file or folder {path}.", f"Name the {source}.")
+        if path is not None:
+            config = change(config, **{source: str(Path(path).resolve())})
+    return config
+
+
+def check_together(config: TrainConfig) -> None:
+    """Whether what was chosen for a run goes together.
 
     Raises:
         UsageError: it does not, or a value is out of range.
-        InputError: there are no such strokes or fonts.
         ModelError: a plug-in cannot be imported.
     """
     if config.pretrained and not config.arch.startswith(TORCHVISION):
@@ -229,13 +249,6 @@ def checked(config: TrainConfig) -> TrainConfig:
         cause = "Weights that are drawn anew are not pretrained."
         raise UsageError(cause, "Leave --initialisation or --pretrained out.")
     check_what_is_drawn(config, recipe)
-    for source in ("strokes", "fonts"):
-        path = getattr(config, source)
-        if path is not None and not Path(path).exists():
-            raise InputError(f"There is no file or folder {path}.", f"Name the {source}.")
-        if path is not None:
-            config = change(config, **{source: str(Path(path).resolve())})
-    return config
 
 
 def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:

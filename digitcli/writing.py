@@ -11,6 +11,8 @@ from pathlib import Path
 
 from digitcli.errors import OutputError
 
+LONGEST_START = 60  # letters of the name in that of a temporary file; a disk takes 255 bytes
+
 
 def check_writable(path: Path, force: bool) -> None:
     """Find out before the work whether its result can be written to a file.
@@ -58,7 +60,8 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
     target = Path(os.path.realpath(path))  # a link stays a link
     with contextlib.ExitStack() as cleanup:
         with faults_of(path):
-            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            start = f".{target.name[:LONGEST_START]}."
+            handle, name = tempfile.mkstemp(prefix=start, suffix=".part", dir=target.parent)
             cleanup.callback(_remove, Path(name))
             file = os.fdopen(handle, "wb")
 

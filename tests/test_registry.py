@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import inspect
 import sys
@@ -104,3 +105,18 @@ def test_a_recipe_shows_the_dropout_an_architecture_is_built_with() -> None:
 def test_dropout_for_an_architecture_without_it_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="has no dropout"):
         registry.recipe_of("lenet5", dropout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "idle"),
+    [({"momentum": 0.9}, "--momentum"), ({"optimizer": "sgd", "beta1": 0.5}, "--beta1")],
+)
+def test_what_the_optimizer_has_no_use_for_is_refused(changes: dict[str, object], idle: str) -> None:
+    with pytest.raises(UsageError, match=idle):
+        registry.recipe_of("softmax", **changes)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - {registry.TORCHVISION}))
+def test_a_whole_recipe_may_be_given(name: str) -> None:
+    whole = registry.recipe_of(name)
+    assert registry.recipe_of(name, **dataclasses.asdict(whole)) == whole

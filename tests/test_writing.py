@@ -124,3 +124,10 @@ def test_a_link_that_leads_back_to_itself_is_an_output_error(tmp_path: Path) -> 
         check_writable(tmp_path / "loop.json", force=True)
     (tmp_path / "dangling.json").symlink_to("nothing.json")
     check_writable(tmp_path / "dangling.json", force=False)
+
+
+def test_a_name_as_long_as_the_disk_takes_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 125 + ".json")
+    check_writable(path, force=False)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"

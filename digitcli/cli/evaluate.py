@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +169,7 @@ def _check(
         raise UsageError("--force replaces the file of --save.", "Name it with --save.")
     if "fonts" in chosen and "outliers" not in chosen:
         raise UsageError("--fonts are to take letters from.", "Give --outliers too, or leave --fonts out.")
-    if "fonts" in chosen and not chosen["fonts"].exists():
+    if "fonts" in chosen and not os.path.exists(chosen["fonts"]):  # noqa: PTH110 (which raises nothing)
         raise InputError(f"There is no file or folder {chosen['fonts']}.", "Name the fonts.")
     if "device" in chosen:
         check_device_name(chosen["device"])

@@ -28,7 +28,7 @@ from digitcli.config import (
 )
 from digitcli.devices import check_device_name, rank_and_size
 from digitcli.errors import PartialInputError, UsageError
-from digitcli.registry import checked, recipe_of
+from digitcli.registry import check_together, located, recipe_of
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -234,7 +234,7 @@ def train(
         return _print_config(checked, format)
     result = _run(checked, fields, out, name, resume, force, dry_run)
     if rank_and_size()[0] == 0:  # the first process of several speaks for all
-        _show(result, checked.data, format)
+        _show(result, format)
 
 
 def _print_config(config: TrainConfig, format: console.Format) -> None:
@@ -251,14 +251,14 @@ def _settings(given: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
     }
 
 
-def _show(result: TrainResult, data: str, format: console.Format) -> None:
+def _show(result: TrainResult, format: console.Format) -> None:
     if format == "json":
         console.show_json({name: value for name, value in vars(result).items() if name != "misread"})
     else:
         console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(
-            f"{result.unreadable} files of '{data}' could not be used; the others were.",
+            f"{result.unreadable} files of '{result.data}' could not be used; the others were.",
             "Mend or remove them; the first are named above.",
         )
 
@@ -285,8 +285,9 @@ def _check(
         )
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
-    config = TrainConfig(**fields)
-    config = checked(config)
+    config = located(TrainConfig(**fields))
+    if not resume:  # what goes together there depends on the run
+        check_together(config)
     check_device_name(config.device)
     path = find_dataset(config.data)
     return config if path is None else change(config, data=str(path.resolve()))

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.config import Recipe
+from digitcli.config import Recipe, TrainConfig
 from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 
 SPARKS_SHOWN = 30
@@ -91,17 +91,25 @@ def describe_start(start: RunStarted) -> Table:
             start.config.arch: f"{start.parameters:,} parameters on {start.device}",
             "data": f"{start.config.data}: {start.train_size:,} {start.unit}s to train, "
             f"{start.validation_size:,} to choose, {start.test_size:,} to test once",
-            "recipe": describe_recipe(start.recipe),
+            "recipe": describe_recipe(start.recipe, _how_long(start.config, start.recipe)),
             "run": "dry run, nothing is written" if start.run is None else str(start.run),
         }
         | ({"goes on": f"after epoch {start.epochs_done}"} if start.epochs_done else {})
     )
 
 
-def describe_recipe(recipe: Recipe) -> str:
+def _how_long(config: TrainConfig, recipe: Recipe) -> str:
+    time = "" if config.time_seconds is None else console.duration(config.time_seconds)
+    epochs = console.counted(recipe.epochs, "epoch")
+    if time and "epochs" in config.recipe:
+        return f"{epochs} or {time}"
+    return time or epochs
+
+
+def describe_recipe(recipe: Recipe, how_long: str) -> str:
     """The whole recipe in one line; what is off is left out."""
     parts = [
-        f"{recipe.epochs} epochs of batches of {recipe.batch_size}",
+        f"{how_long} of batches of {recipe.batch_size}",
         f"{recipe.optimizer} lr {recipe.lr:g}" + f" momentum {recipe.momentum:g}" * (recipe.momentum > 0),
         f"{recipe.schedule} schedule" + f" after {100 * recipe.warmup:g} % warm-up" * (recipe.warmup > 0),
         f"weight decay {recipe.weight_decay:g}" * (recipe.weight_decay > 0),

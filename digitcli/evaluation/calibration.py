@@ -20,20 +20,17 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """The temperature by which the logits (N, 10) are divided to minimise the NLL of held-out labels (N,).
 
-    Where all labels are met, the lower the temperature the lower the NLL, which says that there are too few
-    of them: then it is 1 at least.
-
     Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017.
     """
-    best = best_temperature(lambda temperature: nll(logits, labels, temperature))
     all_right = bool((np.asarray(logits).argmax(axis=-1) == np.asarray(labels)).all())
-    return max(1.0, best) if all_right else best
+    return best_temperature(lambda temperature: nll(logits, labels, temperature), all_right)
 
 
-def best_temperature(loss: Callable[[float], float]) -> float:
+def best_temperature(loss: Callable[[float], float], all_right: bool) -> float:
     """The temperature of the lowest loss, from `LOWEST` to `HIGHEST`, by golden-section search.
 
-    The loss has no more than one minimum.
+    The loss has no more than one minimum. Where all answers are right, the lower the temperature the lower
+    the loss, which says that there are too few of them: then it is 1 at least.
     """
     low, high = math.log(LOWEST), math.log(HIGHEST)
     while high - low > 1e-4:
@@ -42,7 +39,8 @@ def best_temperature(loss: Callable[[float], float]) -> float:
             high = right
         else:
             low = left
-    return math.exp((low + high) / 2)
+    best = math.exp((low + high) / 2)
+    return max(1.0, best) if all_right else best
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from digitcli.data.digits import Digits
 from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from digitcli.evaluation.metrics import accuracy
 from digitcli.inference import Classifier
+from digitcli.registry import WAYS_TO_AUGMENT
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,13 @@ def measure_robustness(
 
 
 def _is_trained_with(classifier: Classifier, corruption: Corruption) -> bool:
-    """Whether the recipe of any model augments in the way that the corruption is like."""
-    recipes = [header.recipe for header in classifier.headers if header.recipe.get("augment")]
-    return any(recipe.get(way, WAYS_OF_OLD.get(way)) for recipe in recipes for way in corruption.like)
+    """Whether the recipe of any model changes or draws digits in a way that the corruption is like."""
+    return any(
+        header.recipe.get(way, WAYS_OF_OLD.get(way))
+        for header in classifier.headers
+        for way in corruption.like
+        if header.recipe.get("augment") or way not in WAYS_TO_AUGMENT
+    )
 
 
 WAYS_OF_OLD = {"affine": True, "stroke_width": True}  # of recipes from before there was a choice

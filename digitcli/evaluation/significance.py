@@ -53,7 +53,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
     or percentages", 1947.
     """
     count, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(count, number) for number in range(fewer + 1))
+    ways = tail = 1  # to choose none of them, then one, two ...
+    for number in range(fewer):
+        ways = ways * (count - number) // (number + 1)
+        tail += ways
     return min(1.0, float(2 * tail / (1 << count)))
 
 

@@ -49,9 +49,11 @@ class BenchmarkConfig:
         _check_named("--runtime", self.runtimes, get_args(Runtime))
         if self.threads is not None:
             _check_whole("--threads", self.threads, MOST_THREADS)
+        if self.cold and self.threads is not None:
+            raise UsageError("digitcli predict takes every core.", "Leave --threads or --cold out.")
         if self.train and self.ways != (("torch", "float32"),):
             raise UsageError(
-                "--train measures training as digitcli trains: by torch in float32.",
+                "--train measures training as digitcli trains: by torch, in what the recipe says.",
                 "Leave --train out, or --dtype and --runtime.",
             )
 

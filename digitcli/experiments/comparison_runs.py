@@ -24,11 +24,12 @@ from digitcli.evaluation.overlap import told_overlap
 from digitcli.experiments.contenders import Contender
 from digitcli.experiments.saved_comparison import Built, ComparedRun, share_read
 from digitcli.inference import load_classifier
-from digitcli.registry import create_model, find_architecture, recipe_of
+from digitcli.registry import TORCHVISION, create_model, find_architecture, recipe_of
 from digitcli.synthesis.fonts import digest_of_fonts
 from digitcli.training import loop
 from digitcli.training.events import OnEvent, TrainResult
 from digitcli.training.session import StopSignal, begin_network, built_with, check_choices
+from digitcli.writing import faults_of
 
 LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of it
 
@@ -110,10 +111,13 @@ def check_folder(one: Contender, seed: int | None, built: Built, conditions: Con
     Raises:
         UsageError: it is not.
         ModelError: it is damaged.
+        OutputError: the folder cannot be looked into.
     """
-    if one.config is None or not (folder_of(one, seed, conditions) / RESUME_FILE).exists():
-        return
     folder, remedy = folder_of(one, seed, conditions), "Remove it, or take another --out."
+    with faults_of(folder):
+        begun = one.config is not None and (folder / RESUME_FILE).exists()
+    if not begun:
+        return
     saved = read_header(folder / RESUME_FILE)
     if saved.architecture != built.architecture or not _by_recipe(saved.recipe, built.recipe):
         raise UsageError(f"The run in {folder} has another recipe.", remedy)
@@ -132,9 +136,10 @@ def _by_recipe(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def folder_of(one: Contender, seed: int | None, conditions: Conditions) -> Path:
-    """Where a run lies: its label as a file system takes it, and its seed."""
+    """Where a run lies: its label as a file system takes it, and its seed; no two labels share a folder."""
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", one.label)
-    if len(name) > LONGEST_NAME:
+    usual = one.label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
+    if len(name) > LONGEST_NAME or name != usual:
         name = name[:LONGEST_NAME] + hashlib.sha256(one.label.encode()).hexdigest()[:12]
     return conditions.out / f"{name}-{seed}"
 

@@ -13,7 +13,7 @@ from digitcli.checkpoint import find_checkpoint, read_header, shipped_models
 from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
 from digitcli.experiments.saved_comparison import SUFFIX, ComparedRun, SavedModel, read_comparison
-from digitcli.registry import architectures, checked, find_architecture, is_architecture
+from digitcli.registry import architectures, check_together, find_architecture, is_architecture, located
 
 SEEDS, OUT = 5, Path("runs") / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -81,8 +81,9 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
         if key in settings:
             raise UsageError(f"{spec} says {key} twice.", "Say it once.")
         settings[key] = _value(value)
-    config = TrainConfig(**configured({"arch": name, "data": data, "device": device, **settings}))
-    return Contender(spec, config=checked(config))
+    config = located(TrainConfig(**configured({"arch": name, "data": data, "device": device, **settings})))
+    check_together(config)
+    return Contender(spec, config=config)
 
 
 def _value(text: str) -> Any:

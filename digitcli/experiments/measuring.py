@@ -27,7 +27,7 @@ from digitcli.checkpoint import Header, checkpoint_id, find_checkpoint, shipped_
 from digitcli.config import TrainConfig
 from digitcli.data.digits import Digits
 from digitcli.data.mnist import load_mnist_test
-from digitcli.errors import ModelError, UsageError
+from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import Z_95, accuracy
 from digitcli.graphs import GraphRuntime, as_batch, graph_of, open_graph
 from digitcli.inference import Classifier, Runtime
@@ -193,8 +193,15 @@ def measure_calls(subject: Subject, batch_size: int) -> Calls:
 
 
 def quick_latency_ms(network: nn.Module, device: torch.device) -> float:
-    """The median time of a few calls with one test digit, for comparing many networks."""
-    network = place_network(network, device)
+    """The median time of a few calls with one test digit, for comparing many networks.
+
+    Where the device computes it wrongly it is the CPU's, which then trained and judged it.
+    """
+    try:
+        network = place_network(network, device)
+    except EnvironmentFault:
+        device = torch.device("cpu")
+        network = place_network(network, device)
     image = as_input(torch.from_numpy(first_digits(1)).to(device))
     clock = synchronised_clock(device)
     seconds = []
@@ -360,7 +367,8 @@ def training_config(name: str, header: Header | None, device: torch.device) -> T
     if header is None:
         return TrainConfig(arch=name, device=str(device))
     with blaming_recipe(name):
-        config = TrainConfig(arch=header.architecture, recipe=header.recipe, device=str(device))
+        here = {"dtype": recipe_of(header.architecture).dtype}  # the checkpoint says what was best elsewhere
+        config = TrainConfig(arch=header.architecture, recipe={**header.recipe, **here}, device=str(device))
         trained = built_with(recipe_of(config.arch, **config.recipe))
     own = built_with(recipe_of(config.arch)) | header.arguments
     return config if own == trained else None

@@ -46,7 +46,7 @@ class DigitMaterial:
         self.sources: dict[str, str] = {}
         learnt = splits.train
         if recipe.drawn:
-            self.sizes["drawn"] = round(recipe.drawn * len(splits.train))
+            self.sizes["drawn"] = max(1, round(recipe.drawn * len(splits.train)))
             fonts = None if config.fonts is None else Path(config.fonts)
             self.sources = {} if fonts is None else {"fonts": digest_of_fonts(fonts)}
             drawn = draw_characters(

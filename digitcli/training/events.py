@@ -82,3 +82,4 @@ class TrainResult:
     dtype: str
     unreadable: int
     misread: tuple[int, ...] | None = None
+    data: str = "mnist"

@@ -92,12 +92,15 @@ class LineMaterial:
         """The temperature makes the probability of the right digits the highest."""
         lines, texts = self._validation_lines(), [line.digits for line in self._validation_lines()]
         columns = self._answers(network, lines)
-        temperature = best_temperature(lambda value: float(line_nll(columns, texts, ALPHABET, value).mean()))
+        matched = exact_match(columns, texts, ALPHABET)
+        temperature = best_temperature(
+            lambda value: float(line_nll(columns, texts, ALPHABET, value).mean()), all_right=matched == 1
+        )
         test_lines = self._source.test()
         test_texts, test_columns = [line.digits for line in test_lines], self._answers(network, test_lines)
         pairs = zip(read_digits(test_columns, ALPHABET), test_texts, strict=True)
         return Judgement(
-            validation_accuracy=exact_match(columns, texts, ALPHABET),
+            validation_accuracy=matched,
             temperature=temperature,
             test_accuracy=exact_match(test_columns, test_texts, ALPHABET),
             test_nll=float(line_nll(test_columns, test_texts, ALPHABET, temperature).mean()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -281,7 +282,9 @@ def _stop_if_asked(session: Session, state: TrainingState, loss_sum: Tensor | No
         state.loss_sum = _finite(loss_sum, session, state)
         _save(session, state)
     done = f"after {state.epoch} epochs and {state.step} steps"
-    remedy = f"Go on with: digitcli train --resume {session.folder}" if session.folder else ""
+    remedy = (
+        f"Go on with: digitcli train --resume {shlex.quote(str(session.folder))}" if session.folder else ""
+    )
     raise Interrupted(signal, f"Stopped {done}.", remedy)
 
 
@@ -326,6 +329,7 @@ def _result(session: Session, state: TrainingState, started: float, judgement: d
         device=str(session.device),
         dtype=session.recipe.dtype,
         unreadable=len(session.material.failures),
+        data=session.config.data,
     )
 
 

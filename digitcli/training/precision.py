@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -12,30 +14,44 @@ from torch import nn
 from digitcli.training.material import Material
 
 WORTH_IT = 1.1  # times as fast as float32; nearer to 1 two runs with the same seed might choose differently
-FEWEST, MOST, SECONDS = 3, 5, 1.0  # rounds of measuring: beside other work a single one says little
+FEWEST, MOST, SECONDS = 3, 5, 1.0  # rounds of measuring: beside other work a single one says little,
+CLEARLY, NO_CHANCE_SECONDS = 3.0, 0.1  # but where bfloat16 takes so many times as long, and so much longer
 
 
 def choose_dtype(
-    network: nn.Module, material: Material, device: torch.device
+    network: nn.Module, material: Material, device: torch.device, patience: float = math.inf
 ) -> tuple[Literal["float32", "bfloat16"], float]:
     """The dtype, and how many times as fast as float32 bfloat16 goes forward and back through a batch.
 
-    The network and its statistics stay as they are; where bfloat16 cannot be computed the number is 0.
+    The network and its statistics stay as they are; where bfloat16 cannot be computed the number is 0. The
+    first round is slow, and counts only where it takes more than so many seconds of `patience`.
     """
     network = copy.deepcopy(network).train()
+    began = time.perf_counter()
     try:
-        _seconds(network, material, device, bfloat16=True)  # the first time is slow
+        rounds = [_round(network, material, device)]
     except RuntimeError:  # NotImplementedError too; if it was for memory, float32 will say so
         return "float32", 0.0
-    _seconds(network, material, device, bfloat16=False)
-    single: list[float] = []
-    half: list[float] = []
-    began = time.perf_counter()
-    while len(half) < FEWEST or (len(half) < MOST and time.perf_counter() - began < SECONDS):
-        single.append(_seconds(network, material, device, bfloat16=False))
-        half.append(_seconds(network, material, device, bfloat16=True))
-    ratio = min(single) / min(half)
+    if time.perf_counter() - began < patience:
+        rounds = list(_rounds(network, material, device))
+    ratio = min(single for single, _ in rounds) / min(half for _, half in rounds)
     return "bfloat16" if ratio >= WORTH_IT else "float32", ratio
+
+
+def _rounds(network: nn.Module, material: Material, device: torch.device) -> Iterator[tuple[float, float]]:
+    began = time.perf_counter()
+    for number in range(1, MOST + 1):
+        single, half = _round(network, material, device)
+        yield single, half
+        hopeless = half > max(CLEARLY * single, single + NO_CHANCE_SECONDS)
+        if hopeless or (number >= FEWEST and time.perf_counter() - began >= SECONDS):
+            return
+
+
+def _round(network: nn.Module, material: Material, device: torch.device) -> tuple[float, float]:
+    """The seconds of a step in float32 and in bfloat16."""
+    half = _seconds(network, material, device, bfloat16=True)
+    return _seconds(network, material, device, bfloat16=False), half
 
 
 def _seconds(network: nn.Module, material: Material, device: torch.device, bfloat16: bool) -> float:

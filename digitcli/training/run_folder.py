@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +93,7 @@ def locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
-        for part in folder.glob(".*.part"):
+        for part in itertools.chain.from_iterable(folder.glob(f".{name}.*.part") for name in RUN_FILES):
             part.unlink()
     except Timeout as error:
         cause = f"{folder} is in use by another run."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.switches import drop_branches, initialise
 from digitcli.checkpoint import MODEL_FILE, Header
@@ -23,7 +25,7 @@ from digitcli.data.sources import find_dataset, load_dataset
 from digitcli.data.torchvision_sets import PUBLISHED_SETS
 from digitcli.devices import agrees_with_cpu, describe_device
 from digitcli.errors import ModelError, UsageError
-from digitcli.registry import check_what_is_drawn, create_model, find_architecture, recipe_of
+from digitcli.registry import TORCHVISION, check_what_is_drawn, create_model, find_architecture, recipe_of
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.distributed import ALONE, Processes, device_of_process
@@ -44,6 +46,7 @@ from digitcli.training.state import TrainingState
 
 DRAWN_FOR_A_BATCH = 0.02
 StopSignal = Callable[[], int | None]
+SHARE_TO_MEASURE = 0.1  # of the time there is, for what to compute in
 MAY_CHANGE = (
     "data",
     "device",
@@ -158,11 +161,15 @@ def prepare(
     if material.batch_size % processes.size:
         cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
         raise UsageError(cause, f"Take a --batch-size that is a multiple of {processes.size}.")
+    _check_share(config.arch, network, material.batch_size // processes.size)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     measuring = time.perf_counter()
     if recipe.dtype == "auto":
-        recipe = _decide_dtype(recipe, network, material, device, processes, on_event)
+        patience = SHARE_TO_MEASURE * (config.time_seconds or math.inf)
+        recipe = _decide_dtype(recipe, network, material, device, processes, on_event, patience)
     seconds = time.perf_counter() - measuring
+    if config.time_seconds is not None and seconds > config.time_seconds:
+        on_event(Notice("To measure that took all of --time; give more, or --dtype float32."))
     optimizer = create_optimizer(network, recipe, config.cuda_graphs)
     state = TrainingState(network, create_average(network, recipe), optimizer)
     state.seconds = processes.of_leader(seconds)  # what touches the digits counts
@@ -199,9 +206,19 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
     network = create_model(arch, **built_with(recipe), **({"pretrained": True} if pretrained else {}))
     initialise(network, recipe.initialisation)
     drop_branches(network, recipe.stochastic_depth or 0.0)
-    if recipe.batch_size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules()):
-        raise UsageError(f"Architecture '{arch}' normalises over the batch.", "Take --batch-size 2 or more.")
+    _check_share(arch, network, recipe.batch_size)
     return network
+
+
+def _check_share(arch: str, network: nn.Module, digits: int) -> None:
+    """Whether a network can be trained on so many digits at a time.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    over_digits = _BatchNorm if arch.startswith(TORCHVISION) else nn.BatchNorm1d  # of maps of one pixel too
+    if digits == 1 and any(isinstance(layer, over_digits) for layer in network.modules()):
+        raise UsageError(f"Architecture '{arch}' normalises over the batch.", "Take --batch-size 2 or more.")
 
 
 def _graphed(state: TrainingState, recipe: Recipe, material: Material, device: torch.device) -> GraphedUpdate:
@@ -251,8 +268,9 @@ def _decide_dtype(
     device: torch.device,
     processes: Processes,
     on_event: OnEvent,
+    patience: float,
 ) -> Recipe:
-    dtype, ratio = choose_dtype(network, material, device)
+    dtype, ratio = choose_dtype(network, material, device, patience)
     faster = processes.of_leader(float(dtype == "bfloat16")) > 0
     dtype = "bfloat16" if faster else "float32"
     measured = f"bfloat16 is {ratio:.2f} times as fast as float32" if ratio else "no bfloat16"
@@ -308,7 +326,9 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
     whole = dataclasses.asdict(begun)
     fixed = [name for name in changes if name not in (*MAY_CHANGE, "recipe")]
     refused = [name for name in fixed if changes[name] != getattr(stored, name)]
-    refused += [name for name in recipe if name != "epochs" and recipe[name] != whole.get(name)]
+    chosen = dataclasses.asdict(recipe_of(stored.arch, **stored.recipe))  # with what was to be measured
+    same = {name for name in recipe if recipe[name] in (whole.get(name), chosen.get(name))}
+    refused += [name for name in recipe if name != "epochs" and name not in same]
     if refused:
         listed = ", ".join(spoken(name) for name in refused)
         raise UsageError(

@@ -223,6 +223,7 @@ def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
         (["--batch-size", "9" * 5000], 2, "'999999999999999999…'"),
         (["--batch-size", "9" * 18], 2, "1,000,000"),
         (["--dtype", "int3"], 2, "bfloat16"),
+        (["--cold", "--threads", "1"], 2, "every core"),
         (["--threads", "0"], 2, "--threads"),
         (["--device", "gpu"], 2, "cuda"),
         (["--train", "--runtime", "torch.compile"], 2, "--train"),

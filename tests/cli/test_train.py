@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.checkpoint import RESUME_FILE
+from digitcli.cli.train import _check
+from digitcli.errors import UsageError
 from tests.conftest import Run
 
 KEYS = {
@@ -96,6 +98,8 @@ def test_no_color_means_none(few_digits: Path, tmp_path: Path) -> None:
         (["--resume", "b", "--dry-run"], 2, "--dry-run"),
         (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
         (["--out", "x" * 300], 7, "cannot be written"),
+        (["--fonts", "x" * 300, "--drawn", "1"], 3, "no file or folder"),
+        (["--momentum", "0.9"], 2, "The optimizer adamw has no --momentum"),
         (["--config", "none.toml"], 2, "none.toml"),
         (["--out", "/proc/none"], 7, "/proc/none"),
     ],
@@ -158,6 +162,17 @@ def test_a_signal_saves_and_resuming_goes_on(
     done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert 0 <= json.loads(done.stdout)["test_accuracy"] <= 1
+
+
+def test_a_run_that_goes_on_decides_what_its_options_are_for(tmp_path: Path) -> None:
+    """Whatever architecture would be trained were it a new one."""
+    (tmp_path / "strokes.tra").touch()
+    given = {"strokes": "strokes.tra", "recipe": {"stochastic_depth": 0.1}}
+    assert _check(given, None, None, Path("run"), False, False, False).strokes == str(
+        tmp_path / "strokes.tra"
+    )
+    with pytest.raises(UsageError, match="no residual"):
+        _check(given, None, None, None, False, False, False)
 
 
 def test_after_a_kill_resuming_goes_on(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
@@ -238,6 +253,8 @@ def test_unreadable_pictures_end_with_code_4_and_a_model(
     done = digitcli("train", "-a", "softmax", "--data", "pictures", "-e", "1", "--format", "json")
     assert done.returncode == 4, done.stderr
     assert json.loads(done.stdout)["unreadable"] == 1
+    again = digitcli("train", "--resume", json.loads(done.stdout)["run"])
+    assert again.returncode == 4 and f"1 files of '{tmp_path / 'pictures'}' could not" in again.stderr
     assert "[red]\\x1b[2J.png" in done.stderr and "\x1b" not in done.stderr
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from digitcli.evaluation.doubted import DOUBTED, undoubted
 from digitcli.evaluation.events import DigitsDone, Event
 from digitcli.evaluation.report import evaluate
+from digitcli.evaluation.robustness import _is_trained_with
 from tests.evaluation.conftest import as_npz, pointing_digits, pointing_model
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}
@@ -158,3 +160,16 @@ def test_other_digits_have_no_known_label_errors(tmp_path: Path) -> None:
     data = as_npz(tmp_path / "set.npz", pointing_digits([1, 2], [1, 2]))
     with pytest.raises(UsageError, match="--clean"):
         evaluate("fast", data, clean=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "blur", "slant"),
+    [
+        ({"augment": False, "drawn": 0.5, "affine": True}, True, False),
+        ({"augment": True, "drawn": 0.0, "affine": True}, False, True),
+    ],
+)
+def test_drawn_characters_need_no_augmentation(recipe: dict[str, object], blur: bool, slant: bool) -> None:
+    judged = SimpleNamespace(headers=[SimpleNamespace(recipe=recipe)])
+    assert _is_trained_with(judged, NAMED["blur"]) is blur  # type: ignore[arg-type]
+    assert _is_trained_with(judged, NAMED["slant"]) is slant  # type: ignore[arg-type]

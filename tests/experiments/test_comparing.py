@@ -6,6 +6,8 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,8 @@ from digitcli.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.experiments import comparing, comparison_runs
 from digitcli.experiments.comparing import Comparison, RunJudged, compare
-from digitcli.experiments.contenders import contenders, turns
+from digitcli.experiments.comparison_runs import folder_of
+from digitcli.experiments.contenders import Contender, contenders, turns
 from digitcli.experiments.saved_comparison import Built, ComparedRun, save_comparison
 from digitcli.training.events import Notice, StepDone
 
@@ -197,6 +200,22 @@ def test_a_long_label_makes_a_folder_of_its_own(few_digits: Path, tmp_path: Path
     folders = [folder.name for folder in tmp_path.iterdir()]
     assert len(folders) == 2 and max(map(len, folders)) < 200
     assert len({model.label for model in result.models}) == 2
+
+
+def test_labels_that_a_file_system_cannot_tell_apart_have_folders_of_their_own(
+    tmp_path: Path,
+) -> None:
+    conditions: Any = SimpleNamespace(out=tmp_path)
+    labels = [f"softmax:drawn=0.3,fonts={name}" for name in ("日.ttf", "本.ttf")]
+    labels += ["softmax:lr=0.01", "torchvision/resnet18"]
+    folders = [folder_of(Contender(label), 0, conditions).name for label in labels]
+    assert len(set(folders)) == 4
+    assert folders[2:] == ["softmax_lr=0.01-0", "torchvision_resnet18-0"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_an_output_error(few_digits: Path) -> None:
+    with pytest.raises(OutputError, match="too long"):
+        small(few_digits, Path("x" * 300), "softmax:epochs=1")
 
 
 def test_digits_that_a_model_was_trained_on_are_told(other_digits: Path, tmp_path: Path) -> None:

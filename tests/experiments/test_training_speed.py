@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from digitcli.errors import ModelError, UsageError
 from digitcli.experiments import measuring
 from digitcli.experiments.benchmarking import BenchmarkConfig, BenchmarkReport, Event, benchmark
 from digitcli.experiments.measuring import Calls
-from digitcli.registry import create_model
+from digitcli.registry import create_model, recipe_of
 from digitcli.training import loop
 from digitcli.training.loop import training_speed
 from tests.experiments.conftest import NO_MEMORY, notices, run
@@ -85,7 +86,7 @@ def test_a_checkpoint_is_trained_by_its_own_recipe(monkeypatch: pytest.MonkeyPat
     recipe = {"batch_size": 32, "dropout": 0.25}
     name = write_model(tmp_path / "mlp.safetensors", "mlp", {"dropout": 0.25}, recipe)
     report, events = run(name, train=True)
-    assert asked == [TrainConfig(arch="mlp", recipe=recipe, device="cpu")]
+    assert asked == [TrainConfig(arch="mlp", recipe={**recipe, "dtype": "float32"}, device="cpu")]
     assert report.results[0].training_images_per_second == 1.0
 
 
@@ -158,3 +159,13 @@ def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
     assert training_speed(config, 0.02) > 0
     assert torch.equal(torch.rand(3), expected)
     assert steps == [(taken % of, of) for taken, (_, of) in enumerate(steps)] and len(steps) >= 2
+
+
+def test_what_training_computes_in_is_measured_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[TrainConfig] = []
+    fake_speed(monkeypatch, lambda config: float(done.append(config) or 1.0))
+    recipe = {**dataclasses.asdict(recipe_of("fast")), "dtype": "bfloat16"}
+    run(write_model(tmp_path / "m.safetensors", "fast", {}, recipe), train=True)
+    assert [config.recipe["dtype"] for config in done] == ["auto"]

@@ -88,3 +88,8 @@ def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, 
         assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError):
         digest_of_fonts(tmp_path / "empty")
+
+
+def test_there_is_always_a_drawn_character(few_digits: Path, tmp_path: Path) -> None:
+    train(config(few_digits, drawn=0.0001, epochs=1), out=tmp_path / "run")
+    assert read_header(tmp_path / "run" / MODEL_FILE).dataset["drawn"] == 1

@@ -221,6 +221,19 @@ def test_a_run_may_be_made_longer(few_digits: Path, tmp_path: Path) -> None:
     assert resume(tmp_path / "run", {"recipe": {"epochs": 4}}).epochs == 4
 
 
+def test_a_configuration_goes_on_with_the_run_that_it_began(few_digits: Path, tmp_path: Path) -> None:
+    recipe = {"dtype": "auto", "epochs": 2}
+    with pytest.raises(Interrupted):
+        train(config(few_digits, recipe=recipe), out=tmp_path / "run", stop_signal=stop_after(2))
+    assert resume(tmp_path / "run", {"recipe": recipe}).dtype in ("float32", "bfloat16")
+
+
+def test_a_batch_of_one_has_no_mean_to_normalise_by(few_digits: Path, tmp_path: Path) -> None:
+    for arch in ("fast", "torchvision/resnet18"):
+        with pytest.raises(UsageError, match="normalises over the batch"):
+            dry_run(config(few_digits, arch, recipe={"batch_size": 1}))
+
+
 def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:
     import numpy as np
 

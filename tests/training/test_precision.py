@@ -37,6 +37,22 @@ def test_the_faster_is_chosen_and_near_ties_are_float32(
     assert choose_dtype(nn.Linear(3, 2), Material(), CPU) == (chosen, 2.0 / half)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("half", "patience", "steps"), [(1.0, 60.0, 12), (7.0, 60.0, 4), (1.0, 0.0, 2)])
+def test_no_more_is_measured_than_it_takes(
+    monkeypatch: pytest.MonkeyPatch, half: float, patience: float, steps: int
+) -> None:
+    """A first round, and then few or many, one where bfloat16 is hopeless, none where there is no time."""
+    taken: list[bool] = []
+
+    def seconds(network: nn.Module, material: object, device: torch.device, bfloat16: bool) -> float:
+        taken.append(bfloat16)
+        return half if bfloat16 else 2.0
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    choose_dtype(nn.Linear(3, 2), Material(), CPU, patience)  # type: ignore[arg-type]
+    assert len(taken) == steps
+
+
 def test_what_cannot_be_computed_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(network: nn.Module, material: object, device: torch.device, bfloat16: bool) -> float:
         if bfloat16:

@@ -125,3 +125,9 @@ def test_a_signal_just_after_the_folder_is_made_leaves_none(
     with pytest.raises(Interrupted), new_run("cnn", force=False, **chosen):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_what_others_have_half_written_stays(tmp_path: Path) -> None:
+    (tmp_path / ".movie.mkv.part").write_text("mine")
+    with existing_run(tmp_path):
+        assert (tmp_path / ".movie.mkv.part").exists()
