@@ -210,11 +210,6 @@ def recipe_of(name: str, /, **changes: Any) -> Recipe:
         ways = [setting for setting in ways if changes[setting] != getattr(recipe, setting)]
     if ways and not resolved.augment:
         raise UsageError(f"{spoken(ways[0])} is a part of augmentation.", "Give --augment too.")
-    idle = ("beta1", "beta2") if resolved.optimizer == "sgd" else ("momentum",)
-    for setting in idle:
-        if changes.get(setting, getattr(recipe, setting)) != getattr(recipe, setting):
-            cause = f"The optimizer {resolved.optimizer} has no {spoken(setting)}."
-            raise UsageError(cause, "Leave it out, or take another --optimizer.")
     return resolved
 
 
@@ -248,6 +243,11 @@ def check_together(config: TrainConfig) -> None:
     if config.pretrained and recipe.initialisation != "own":
         cause = "Weights that are drawn anew are not pretrained."
         raise UsageError(cause, "Leave --initialisation or --pretrained out.")
+    own, usual = recipe_of(config.arch), Recipe()
+    for setting in ("beta1", "beta2") if recipe.optimizer == "sgd" else ("momentum",):
+        if getattr(recipe, setting) not in (getattr(own, setting), getattr(usual, setting)):
+            cause = f"The optimizer {recipe.optimizer} has no {spoken(setting)}."
+            raise UsageError(cause, "Leave it out, or take another --optimizer.")
     check_what_is_drawn(config, recipe)
 
 

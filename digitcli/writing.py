@@ -51,8 +51,9 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
     """Gives a function that writes to what becomes `path` at the end, if nothing goes wrong before.
 
     It is a temporary file in the same folder, synced to the disk and renamed over `path`: a reader, a crash
-    or a full disk meets the old file or the new one, never a mixture. Who may read it are those who may read
-    the file that was there, or else the file `like`; where neither is, it is any new file.
+    or a full disk meets the old file or the new one, never a mixture. Its permissions are those of the file
+    that was there, or else of the file `like`, but that its owner may write it; without either they are those
+    of any new file.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old file is as it was.
@@ -78,7 +79,8 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
             with contextlib.suppress(OSError):  # what cannot be flushed was reported already
                 file.close()
         with faults_of(path):
-            Path(name).chmod(_mode_of(target) or (like and _mode_of(like)) or 0o666 & ~_umask())
+            usual = (_mode_of(like) | stat.S_IWUSR) if like and like.exists() else 0o666 & ~_umask()
+            Path(name).chmod(_mode_of(target) if target.exists() else usual)
             Path(name).replace(target)
             _sync_folder(target.parent)
 
@@ -101,11 +103,7 @@ def _remove(path: Path) -> None:
 
 
 def _mode_of(file: Path) -> int:
-    """Its permissions; 0 where it is not there."""
-    try:
-        return stat.S_IMODE(file.stat().st_mode)
-    except FileNotFoundError:
-        return 0
+    return stat.S_IMODE(file.stat().st_mode)
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ from torch import nn
 from digitcli import registry
 from digitcli.architectures.recipes import RECIPES
 from digitcli.catalogue import list_models
-from digitcli.config import Recipe
+from digitcli.config import Recipe, TrainConfig
 from digitcli.errors import ModelError, UsageError
 
 
@@ -113,10 +113,11 @@ def test_dropout_for_an_architecture_without_it_is_a_usage_error() -> None:
 )
 def test_what_the_optimizer_has_no_use_for_is_refused(changes: dict[str, object], idle: str) -> None:
     with pytest.raises(UsageError, match=idle):
-        registry.recipe_of("softmax", **changes)
+        registry.check_together(TrainConfig(arch="softmax", recipe=changes))
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES.keys() - {registry.TORCHVISION}))
 def test_a_whole_recipe_may_be_given(name: str) -> None:
     whole = registry.recipe_of(name)
     assert registry.recipe_of(name, **dataclasses.asdict(whole)) == whole
+    registry.check_together(TrainConfig(arch=name, recipe=dataclasses.asdict(whole)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from digitcli.reading.asked import Check, asked_of
 from digitcli.reading.formats import format_of
 from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
 from digitcli.reading.resuming import Resumed, resuming
-from digitcli.reading.sources import STANDARD_INPUT, find_sources, is_below, listed_sources, read_list
+from digitcli.reading.sources import STANDARD_INPUT, find_sources, is_same_folder, listed_sources, read_list
 from digitcli.writing import check_writable, writing_whole
 
 if TYPE_CHECKING:
@@ -279,7 +278,7 @@ def _check(
 
 def _check_annotated(inputs: list[str], annotate: Path | None) -> None:
     for name in inputs:
-        if annotate and os.path.isdir(name) and is_below(name, annotate):  # noqa: PTH112 (a name of any bytes)
+        if annotate and is_same_folder(name, annotate):
             cause = f"'{name}' is to be read, and --annotate is to write there."
             raise UsageError(cause, "Name another folder for --annotate.")
 

@@ -53,7 +53,7 @@ class BenchmarkConfig:
             raise UsageError("digitcli predict takes every core.", "Leave --threads or --cold out.")
         if self.train and self.ways != (("torch", "float32"),):
             raise UsageError(
-                "--train measures training as digitcli trains: by torch, in what the recipe says.",
+                "--train measures training as digitcli trains: by torch, in what the architecture takes.",
                 "Leave --train out, or --dtype and --runtime.",
             )
 

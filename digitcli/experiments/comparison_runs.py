@@ -139,7 +139,7 @@ def folder_of(one: Contender, seed: int | None, conditions: Conditions) -> Path:
     """Where a run lies: its label as a file system takes it, and its seed; no two labels share a folder."""
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", one.label)
     usual = one.label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
-    if len(name) > LONGEST_NAME or name != usual:
+    if len(name) > LONGEST_NAME or name != usual or name != name.lower():  # some disks know no capitals
         name = name[:LONGEST_NAME] + hashlib.sha256(one.label.encode()).hexdigest()[:12]
     return conditions.out / f"{name}-{seed}"
 

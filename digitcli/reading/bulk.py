@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import sys
@@ -63,7 +64,8 @@ def read_in_processes(
     finally:
         for child in set(multiprocessing.active_children()) - set(mine):
             child.terminate()  # what takes long is not waited for
-        pool.shutdown(cancel_futures=True)
+        with contextlib.suppress(RuntimeError):  # what cannot be joined was never started
+            pool.shutdown(cancel_futures=True)
 
 
 class _Pool(ProcessPoolExecutor):
@@ -72,7 +74,11 @@ class _Pool(ProcessPoolExecutor):
     def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
         try:
             return super().submit(function, *given, **named)
-        except (OSError, RuntimeError) as fault:
+        except OSError as fault:
+            raise BrokenExecutor(str(fault)) from fault
+        except RuntimeError as fault:
+            if "start new thread" not in str(fault):  # as where a program has no guard against being imported
+                raise
             raise BrokenExecutor(str(fault)) from fault
 
 

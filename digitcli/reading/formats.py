@@ -42,8 +42,9 @@ def _json(readings: Iterable[Reading]) -> Generator[str]:
     before, after = "[\n", "[]\n"
     try:
         for reading in readings:
-            yield before + json.dumps(reading.record())
+            piece = before + json.dumps(reading.record())
             before, after = ",\n", "\n]\n"
+            yield piece
     except (Exception, Interrupted):  # what is there stays JSON
         yield after
         raise

@@ -121,7 +121,7 @@ def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
     names = sorted(_expanded(pattern), key=natural)
     if not names:
         yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
-    kept = [name for name in names if not (leave_out and is_below(name, leave_out))]
+    kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]
     if names and not kept:
         cause = f"All that '{pattern}' matches lies in '{leave_out}', which is written to."
         yield Source(pattern, PictureError("not_found", cause, "Name another folder to write to."))
@@ -133,7 +133,12 @@ def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
                 yield source
 
 
-def is_below(name: str, folder: Path) -> bool:
+def is_same_folder(name: str, folder: Path) -> bool:
+    """Whether both are one folder, whatever links lead there."""
+    return _is_folder(name) and _is_folder(str(folder)) and folder.samefile(name)
+
+
+def _is_below(name: str, folder: Path) -> bool:
     """Whether a file or folder is that folder or lies in it, whatever links lead there."""
     return Path(os.path.realpath(name)).is_relative_to(os.path.realpath(folder))
 

@@ -81,5 +81,5 @@ class TrainResult:
     device: str
     dtype: str
     unreadable: int
+    data: str
     misread: tuple[int, ...] | None = None
-    data: str = "mnist"

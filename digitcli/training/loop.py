@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import os
 import shlex
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from digitcli.checkpoint import MODEL_FILE, TRAIN_HASHES
 from digitcli.config import TrainConfig
 from digitcli.devices import choose_device, rank_and_size
 from digitcli.errors import DivergedError, Interrupted
-from digitcli.registry import find_architecture
+from digitcli.registry import check_together, find_architecture
 from digitcli.training import run_folder
 from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.distributed import Processes, joined
@@ -99,6 +101,7 @@ def resume(
         saved = run_folder.read_state(folder)
         config = merge(run_folder.read_config(folder, saved), saved, changes)
         if saved is None:
+            check_together(config)
             nothing = f"Nothing was saved in {folder} yet; the run starts from the beginning."
             on_event(Notice(nothing, routine=True))
         elif result := finished(saved, folder):
@@ -282,10 +285,12 @@ def _stop_if_asked(session: Session, state: TrainingState, loss_sum: Tensor | No
         state.loss_sum = _finite(loss_sum, session, state)
         _save(session, state)
     done = f"after {state.epoch} epochs and {state.step} steps"
-    remedy = (
-        f"Go on with: digitcli train --resume {shlex.quote(str(session.folder))}" if session.folder else ""
-    )
+    remedy = f"Go on with: digitcli train --resume {_quoted(session.folder)}" if session.folder else ""
     raise Interrupted(signal, f"Stopped {done}.", remedy)
+
+
+def _quoted(path: Path) -> str:
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def _save(session: Session, state: TrainingState) -> None:

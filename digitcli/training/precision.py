@@ -24,27 +24,32 @@ def choose_dtype(
     """The dtype, and how many times as fast as float32 bfloat16 goes forward and back through a batch.
 
     The network and its statistics stay as they are; where bfloat16 cannot be computed the number is 0. The
-    first round is slow, and counts only where it takes more than so many seconds of `patience`.
+    first round is slow, and counts only where it takes more than so many seconds of `patience`; after them no
+    other is begun.
     """
     network = copy.deepcopy(network).train()
+    _seconds(network, material, device, bfloat16=False)  # starts all that any step takes
     began = time.perf_counter()
     try:
         rounds = [_round(network, material, device)]
     except RuntimeError:  # NotImplementedError too; if it was for memory, float32 will say so
         return "float32", 0.0
     if time.perf_counter() - began < patience:
-        rounds = list(_rounds(network, material, device))
+        rounds = list(_rounds(network, material, device, began + patience))
     ratio = min(single for single, _ in rounds) / min(half for _, half in rounds)
     return "bfloat16" if ratio >= WORTH_IT else "float32", ratio
 
 
-def _rounds(network: nn.Module, material: Material, device: torch.device) -> Iterator[tuple[float, float]]:
+def _rounds(
+    network: nn.Module, material: Material, device: torch.device, deadline: float
+) -> Iterator[tuple[float, float]]:
     began = time.perf_counter()
     for number in range(1, MOST + 1):
         single, half = _round(network, material, device)
         yield single, half
+        now = time.perf_counter()
         hopeless = half > max(CLEARLY * single, single + NO_CHANCE_SECONDS)
-        if hopeless or (number >= FEWEST and time.perf_counter() - began >= SECONDS):
+        if hopeless or now >= deadline or (number >= FEWEST and now - began >= SECONDS):
             return
 
 

@@ -161,7 +161,7 @@ def prepare(
     if material.batch_size % processes.size:
         cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
         raise UsageError(cause, f"Take a --batch-size that is a multiple of {processes.size}.")
-    _check_share(config.arch, network, material.batch_size // processes.size)
+    _check_share(config.arch, network, material.batch_size, processes.size)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     measuring = time.perf_counter()
     if recipe.dtype == "auto":
@@ -169,7 +169,7 @@ def prepare(
         recipe = _decide_dtype(recipe, network, material, device, processes, on_event, patience)
     seconds = time.perf_counter() - measuring
     if config.time_seconds is not None and seconds > config.time_seconds:
-        on_event(Notice("To measure that took all of --time; give more, or --dtype float32."))
+        on_event(Notice("To measure that took all of --time, and nothing is learnt; give --dtype float32."))
     optimizer = create_optimizer(network, recipe, config.cuda_graphs)
     state = TrainingState(network, create_average(network, recipe), optimizer)
     state.seconds = processes.of_leader(seconds)  # what touches the digits counts
@@ -210,15 +210,16 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
     return network
 
 
-def _check_share(arch: str, network: nn.Module, digits: int) -> None:
-    """Whether a network can be trained on so many digits at a time.
+def _check_share(arch: str, network: nn.Module, digits: int, processes: int = 1) -> None:
+    """Whether a network can be trained on so many digits at a time, shared by so many processes.
 
     Raises:
         UsageError: it cannot.
     """
     over_digits = _BatchNorm if arch.startswith(TORCHVISION) else nn.BatchNorm1d  # of maps of one pixel too
-    if digits == 1 and any(isinstance(layer, over_digits) for layer in network.modules()):
-        raise UsageError(f"Architecture '{arch}' normalises over the batch.", "Take --batch-size 2 or more.")
+    if digits < 2 * processes and any(isinstance(layer, over_digits) for layer in network.modules()):
+        remedy = f"Take --batch-size {2 * processes} or more."
+        raise UsageError(f"Architecture '{arch}' normalises over the batch.", remedy)
 
 
 def _graphed(state: TrainingState, recipe: Recipe, material: Material, device: torch.device) -> GraphedUpdate:
@@ -308,8 +309,8 @@ def finished(saved: Saved, folder: Path) -> TrainResult | None:
     try:
         misread = result.get("misread")
         kept = {"misread": None if misread is None else tuple(misread)}
-        return TrainResult(**{**result, **kept, **here})
-    except (TypeError, AttributeError) as error:
+        return TrainResult(**{"data": saved[0].training["config"]["data"], **result, **kept, **here})
+    except (TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error
 
 
@@ -326,9 +327,10 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
     whole = dataclasses.asdict(begun)
     fixed = [name for name in changes if name not in (*MAY_CHANGE, "recipe")]
     refused = [name for name in fixed if changes[name] != getattr(stored, name)]
-    chosen = dataclasses.asdict(recipe_of(stored.arch, **stored.recipe))  # with what was to be measured
-    same = {name for name in recipe if recipe[name] in (whole.get(name), chosen.get(name))}
-    refused += [name for name in recipe if name != "epochs" and name not in same]
+    same = {name for name in recipe if recipe[name] == whole.get(name)} | {"epochs"}
+    if recipe.get("dtype") == recipe_of(stored.arch, **stored.recipe).dtype:  # auto, before it was measured
+        same |= {"dtype"}
+    refused += [name for name in recipe if name not in same]
     if refused:
         listed = ", ".join(spoken(name) for name in refused)
         raise UsageError(

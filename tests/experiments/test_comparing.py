@@ -206,11 +206,11 @@ def test_labels_that_a_file_system_cannot_tell_apart_have_folders_of_their_own(
     tmp_path: Path,
 ) -> None:
     conditions: Any = SimpleNamespace(out=tmp_path)
-    labels = [f"softmax:drawn=0.3,fonts={name}" for name in ("日.ttf", "本.ttf")]
+    labels = [f"softmax:drawn=0.3,fonts={name}" for name in ("日.ttf", "本.ttf", "a.ttf", "A.ttf")]
     labels += ["softmax:lr=0.01", "torchvision/resnet18"]
     folders = [folder_of(Contender(label), 0, conditions).name for label in labels]
-    assert len(set(folders)) == 4
-    assert folders[2:] == ["softmax_lr=0.01-0", "torchvision_resnet18-0"]
+    assert len({name.lower() for name in folders}) == 6
+    assert folders[4:] == ["softmax_lr=0.01-0", "torchvision_resnet18-0"]
 
 
 def test_a_folder_that_cannot_be_looked_into_is_an_output_error(few_digits: Path) -> None:

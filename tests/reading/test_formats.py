@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -125,6 +126,15 @@ def test_a_suffix_names_a_format(name: str, form: str) -> None:
 def test_another_suffix_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match="does not say a format"):
         format_of(Path(name))
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_json_whose_writing_is_interrupted_is_json(before: int) -> None:
+    pieces = as_text([reading()] * 5, "json")
+    written = "".join(itertools.islice(pieces, before)) + pieces.throw(Interrupted(2, "Stopped."))
+    assert len(json.loads(written)) == before
+    with pytest.raises(Interrupted):
+        next(pieces)
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])

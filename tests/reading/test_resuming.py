@@ -113,7 +113,7 @@ def test_a_link_stays_a_link_and_what_is_private_stays_private(tmp_path: Path) -
     real, link = tmp_path / "below" / "real.csv", tmp_path / "link.csv"
     real.parent.mkdir()
     write(real, "csv", NAMES[:2])
-    real.chmod(0o600)
+    real.chmod(0o400)
     link.symlink_to(real)
     with resuming(link, "csv"):
         assert (real.parent / "real.csv.partial").stat().st_mode & 0o777 == 0o600
