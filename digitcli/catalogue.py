@@ -7,14 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from digitcli.architectures.summary import Summary, summarise
 from digitcli.checkpoint import Header, read_header, shipped_models
 from digitcli.errors import ModelError, did_you_mean
-from digitcli.networks import open_model
 from digitcli.registry import architectures, create_model, find_architecture, is_architecture
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what loads torch waits until a name is known
     from torch import nn
+
+    from digitcli.architectures.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def describe_model(name: str) -> ModelDescription:
         ModelError: neither an architecture nor a model, or a damaged or foreign file.
     """
     network, header = open_or_create(name)
+    from digitcli.architectures.summary import summarise
+
     architecture = find_architecture(header.architecture if header else name)
     description = architecture.load().__doc__ or ""
     return ModelDescription(name, description, summarise(network, architecture.task), header)
@@ -80,12 +82,16 @@ def open_or_create(name: str) -> tuple[nn.Module, Header | None]:
     if is_architecture(name) and name not in shipped_models():
         return create_model(name), None
     if name in known or os.path.lexists(name):
+        from digitcli.networks import open_model
+
         return open_model(name)
     cause = f"There is no architecture, shipped model, checkpoint or run folder '{name}'."
     raise ModelError(cause, did_you_mean(name, known))
 
 
 def _row(name: str) -> ModelRow:
+    from digitcli.architectures.summary import summarise
+
     path = shipped_models().get(name)
     header = read_header(path) if path else None
     architecture = find_architecture(header.architecture if header else name)

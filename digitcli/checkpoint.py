@@ -240,7 +240,7 @@ def _header(metadata: dict[str, str], path: Path) -> Header:
         if version > FORMAT_VERSION:
             raise ModelError(
                 f"{path} has format version {version}; this digitcli reads up to {FORMAT_VERSION}.",
-                "Update digitcli: pip install --upgrade digitcli",
+                "Update digitcli.",
             )
         header = Header(**entries)
         for entry in dataclasses.fields(Header):

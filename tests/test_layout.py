@@ -103,6 +103,7 @@ def test_no_torch_where_none_is_needed(code: str) -> None:
         ["compare", "cnn:epochs=none"],
         ["compare", "shipped/none"],
         ["models", "--help"],
+        ["models", "nothing-like-it"],
         ["train", "--arch", "nothing-like-it"],
         ["train", "--data", "nothing-like-it"],
         ["train", "--device", "abacus"],

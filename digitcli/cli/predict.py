@@ -120,7 +120,8 @@ Output = Annotated[
 ]  # fmt: skip
 Resume = Annotated[
     bool,
-    Option("--resume", help="Keep what is in FILE or FILE.partial and read what is not there yet.",
+    Option("--resume", help="Keep what is in FILE or FILE.partial and read what is not there yet; what "
+           "failed is tried again and comes last.",
            rich_help_panel=OUTPUT),
 ]  # fmt: skip
 Jobs = Annotated[
@@ -312,8 +313,12 @@ def _resumed(output: Path | None, resume: bool, form: PredictFormat) -> Iterator
     if output is None:
         yield Resumed(lambda text: print(text, end=""))
     elif resume:
-        with resuming(output, form) as resumed:  # type: ignore[arg-type]
-            yield resumed
+        try:
+            with resuming(output, form) as resumed:  # type: ignore[arg-type]
+                yield resumed
+        except Interrupted as stopped:
+            stopped.remedy = f"What was read is in {output}.partial; the same command goes on."
+            raise
     else:
         with writing_whole(output) as write:
             yield Resumed(lambda text: write(text.encode(errors="backslashreplace")))

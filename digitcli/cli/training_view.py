@@ -111,6 +111,8 @@ def describe_recipe(recipe: Recipe, how_long: str) -> str:
     parts = [
         f"{how_long} of batches of {recipe.batch_size}",
         f"{recipe.optimizer} lr {recipe.lr:g}" + f" momentum {recipe.momentum:g}" * (recipe.momentum > 0),
+        f"betas {recipe.beta1:g} and {recipe.beta2:g}"
+        * ((recipe.beta1, recipe.beta2) != (Recipe.beta1, Recipe.beta2)),
         f"{recipe.schedule} schedule" + f" after {100 * recipe.warmup:g} % warm-up" * (recipe.warmup > 0),
         f"weight decay {recipe.weight_decay:g}" * (recipe.weight_decay > 0),
         recipe.loss.replace("_", " ")

@@ -118,7 +118,7 @@ def load_published_set(name: str) -> Dataset:
     if published.needs and importlib.util.find_spec(published.needs) is None:
         raise EnvironmentFault(
             f"The dataset {name} needs {published.needs}, which is not installed.",
-            f"Install it with: pip install 'digitcli[{name}]'",
+            f"Install it with: pip install {published.needs}",
         )
     train_images, train_labels = _fetch(name, published.train)
     test_images, test_labels = _fetch(name, published.test)

@@ -50,22 +50,23 @@ class Contender:
 def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig.device) -> Contender:
     """From `cnn`, `cnn:augment=off,dropout=0`, `shipped/cnn`, a run folder or a checkpoint file.
 
+    A shipped model that has not the name of an architecture needs no `shipped/`.
+
     Raises:
         UsageError: no such architecture or setting, or a value that is out of range.
         ModelError: no such model, or a damaged one.
     """
     name, _, changes = spec.partition(":")
-    if not is_architecture(name) and (
-        os.path.lexists(spec) or "/" in spec or spec.endswith(CHECKPOINT_SUFFIX)
-    ):
-        model = spec.removeprefix(SHIPPED)
-        if read_header(find_checkpoint(model)).task != "digit":
-            raise UsageError(f"{spec} reads lines.", "Compare models of single digits.")
-        return Contender(spec, model=model)
-    if not is_architecture(name) and name in shipped_models():
-        raise UsageError(
-            f"'{name}' is a shipped model, not an architecture.", f"Write it as {SHIPPED}{name}."
-        )
+    if not is_architecture(name):
+        shipped = spec.removeprefix(SHIPPED) in shipped_models()
+        if shipped or os.path.lexists(spec) or "/" in spec or spec.endswith(CHECKPOINT_SUFFIX):
+            model = spec.removeprefix(SHIPPED)
+            if read_header(find_checkpoint(model)).task != "digit":
+                raise UsageError(f"{spec} reads lines.", "Compare models of single digits.")
+            return Contender(f"{SHIPPED}{model}" if shipped else spec, model=model)
+        if name in shipped_models():
+            cause = f"'{name}' is a shipped model, whose recipe cannot be changed."
+            raise UsageError(cause, f"Write it as {SHIPPED}{name}.")
     if find_architecture(name).task != "digit":
         raise UsageError(f"Architecture '{name}' reads lines.", "Compare those of single digits.")
     if spec.endswith(":"):
@@ -109,10 +110,11 @@ def contenders(specs: Sequence[str], data: str, device: str) -> list[Contender]:
     named = [name for spec in specs if spec not in files for name in (every if spec == "all" else [spec])]
     if not named and not files:
         raise UsageError("Nothing is named to compare.", f"Name some of {', '.join(every)}.")
-    twice = sorted({name for name in (*named, *files) if named.count(name) > 1 or files.count(name) > 1})
+    entered = [contender(name, data, device) for name in named]
+    labels = [one.label for one in entered] + files
+    twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise UsageError(f"{twice[0]} is named twice.", "Name each once.")
-    entered = [contender(name, data, device) for name in named]
     return _with_saved(entered, [model for file in files for model in read_comparison(Path(file))])
 
 
