@@ -95,6 +95,15 @@ def test_the_table_of_architectures_says_what_the_saved_runs_say() -> None:
         assert f"| {mean:.2f} " in row and f"| {len(model.runs)} |" in row
 
 
+def test_the_table_of_switches_says_what_the_saved_runs_say() -> None:
+    table = README.split("What each switch changes")[1].split("## Measure speed")[0].splitlines()
+    for model in read_comparison(ROOT / "benchmarks" / "switches.json"):
+        switch = model.label.removeprefix("fast:epochs=8").removeprefix(",")
+        (row,) = [line for line in table if line.startswith(f"| `{switch}` |" if switch else "| as it is |")]
+        assert len(model.runs) == 5
+        assert f"| {100 * statistics.fmean(run.accuracy for run in model.runs):.2f} ± " in row
+
+
 def test_every_figure_is_filled_in() -> None:
     assert not re.search(r"\b(RESULTS|FIG)_", README)
 
