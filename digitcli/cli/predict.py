@@ -313,12 +313,8 @@ def _resumed(output: Path | None, resume: bool, form: PredictFormat) -> Iterator
     if output is None:
         yield Resumed(lambda text: print(text, end=""))
     elif resume:
-        try:
-            with resuming(output, form) as resumed:  # type: ignore[arg-type]
-                yield resumed
-        except Interrupted as stopped:
-            stopped.remedy = f"What was read is in {output}.partial; the same command goes on."
-            raise
+        with resuming(output, form) as resumed:  # type: ignore[arg-type]
+            yield resumed
     else:
         with writing_whole(output) as write:
             yield Resumed(lambda text: write(text.encode(errors="backslashreplace")))

@@ -134,8 +134,7 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        first = next(look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures))
-        reading = self._answer([first])[0]
+        reading = self._answer([next(self._pages(picture))])[0]
         if reading.error is not None:
             raise reading.error
         return reading
@@ -166,7 +165,7 @@ class Reader:
         pool = ThreadPoolExecutor(self.jobs)
         waiting: list[Seen] = []
         try:
-            for page in itertools.chain.from_iterable(in_order(pool, self._look, pictures, self.jobs + 1)):
+            for page in itertools.chain.from_iterable(in_order(pool, self._opened, pictures, self.jobs + 1)):
                 waiting.append(page)
                 if self._are_enough(waiting):
                     yield from self._answer(waiting)
@@ -178,9 +177,12 @@ class Reader:
             pool.shutdown(wait=False, cancel_futures=True)
         yield from self._answer(waiting)
 
-    def _look(self, picture: Picture | Source) -> Iterable[Seen]:
+    def _pages(self, picture: Picture | Source) -> Iterator[Seen]:
+        return look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
+
+    def _opened(self, picture: Picture | Source) -> Iterable[Seen]:
         """Its pages; where they keep their pictures, all but the first wait until they are asked for."""
-        pages = look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
+        pages = self._pages(picture)
         return itertools.chain([next(pages)], pages) if self.keep_pictures else list(pages)
 
     def _are_enough(self, waiting: list[Seen]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from digitcli.errors import OutputError
+from digitcli.errors import Interrupted, OutputError
 from digitcli.reading.formats import TextFormat, harmless
 from digitcli.reading.results import FIELDS, SCHEMA
 from digitcli.reading.sources import STANDARD_INPUT, Source
@@ -83,7 +83,11 @@ def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
                 file.write(text.encode(errors="backslashreplace"))
                 file.flush()
 
-        yield Resumed(write, Counter(record.file for record in records if record.page in (None, 1)))
+        try:
+            yield Resumed(write, Counter(record.file for record in records if record.page in (None, 1)))
+        except Interrupted as stopped:
+            stopped.remedy = f"What was read is in {partial}; the same command goes on."
+            raise
         with faults_of(path):
             os.fsync(file.fileno())
     with faults_of(path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.errors import OutputError
+from digitcli.errors import Interrupted, OutputError
 from digitcli.reading.formats import as_text
 from digitcli.reading.results import Reading
 from digitcli.reading.resuming import resuming
@@ -120,6 +120,13 @@ def test_a_link_stays_a_link_and_what_is_private_stays_private(tmp_path: Path) -
     assert write(link, "csv", NAMES) == NAMES[2:]
     assert link.is_symlink() and real.read_text().count("cnn@") == len(NAMES)
     assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_who_interrupts_is_told_where_the_results_are(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    with pytest.raises(Interrupted) as caught, resuming(tmp_path / "link.csv", "csv"):
+        raise Interrupted(2, "Stopped.")
+    assert str(tmp_path / "real.csv.partial") in caught.value.remedy
 
 
 def test_what_fails_meanwhile_is_not_laid_on_the_results(tmp_path: Path) -> None:
