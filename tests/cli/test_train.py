@@ -194,7 +194,7 @@ def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: P
 def test_a_full_disk_is_an_output_error_and_keeps_what_was_saved(
     digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands for the disk; the state of a cnn has 50 MB."""
+    """A limit on the size of files stands for the disk."""
     started = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "--out", "run")
     assert started.returncode == 0, started.stderr
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
@@ -206,7 +206,7 @@ def test_a_full_disk_is_an_output_error_and_keeps_what_was_saved(
         "from digitcli.cli import main\n"
         "main()"
     )
-    arguments = ["train", "-a", "cnn", "--data", str(few_digits), "-e", "1", "--out", "run", "--force"]
+    arguments = ["train", "-a", "mlp", "--data", str(few_digits), "-e", "1", "--out", "run", "--force"]
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 7, done.stderr

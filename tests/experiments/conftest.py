@@ -18,14 +18,18 @@ from digitcli.training.events import Notice
 NO_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
+def measure_quickly(patch: pytest.MonkeyPatch, digits: Digits) -> None:
     """20 calls a row and 300 test digits, however fast the machine is."""
     for name in ("WARM_UP_SECONDS", "LEAST_SECONDS"):
-        monkeypatch.setattr(measuring, name, 0.0)
-    monkeypatch.setattr(measuring, "MOST_SECONDS", math.inf)
+        patch.setattr(measuring, name, 0.0)
+    patch.setattr(measuring, "MOST_SECONDS", math.inf)
     few = Digits(digits.images[:300], digits.labels[:300])
-    monkeypatch.setattr(measuring, "_test_digits", lambda: few)
+    patch.setattr(measuring, "_test_digits", lambda: few)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
+    measure_quickly(monkeypatch, digits)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from digitcli.checkpoint import MODEL_FILE, RESUME_FILE
+from digitcli.data.digits import Digits
 from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.experiments import comparing, comparison_runs
 from digitcli.experiments.comparing import Comparison, RunJudged, compare
@@ -21,6 +22,7 @@ from digitcli.experiments.comparison_runs import folder_of
 from digitcli.experiments.contenders import Contender, contenders, turns
 from digitcli.experiments.saved_comparison import Built, ComparedRun, save_comparison
 from digitcli.training.events import Notice, StepDone
+from tests.experiments.conftest import measure_quickly
 
 
 def test_architectures_variants_and_models_are_told_apart(tmp_path: Path) -> None:
@@ -234,19 +236,25 @@ def test_the_interval_of_a_mean_stays_within_what_an_accuracy_can_be(
     assert (model.low, model.high) == (0.0, 1.0)
 
 
-@pytest.fixture
-def saved(few_digits: Path, tmp_path: Path) -> tuple[Path, Comparison]:
+@pytest.fixture(scope="module")
+def compared(few_digits: Path, digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Two runs of each of two recipes, and a model as it is."""
-    result = small(few_digits, tmp_path / "runs", "softmax:epochs=1", "softmax:epochs=8", "shipped/fast")
-    save_comparison(tmp_path / "two.json", result)
-    return tmp_path / "two.json", result
+    with pytest.MonkeyPatch.context() as patch:
+        measure_quickly(patch, digits)
+        folder = tmp_path_factory.mktemp("runs")
+        return small(few_digits, folder, "softmax:epochs=1", "softmax:epochs=8", "shipped/fast")
+
+
+@pytest.fixture
+def saved(compared: Comparison, tmp_path: Path) -> tuple[Path, Comparison]:
+    save_comparison(tmp_path / "two.json", compared)
+    return tmp_path / "two.json", compared
 
 
 def test_what_is_saved_is_compared_again_without_its_runs(
     saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
 ) -> None:
     path, first = saved
-    shutil.rmtree(tmp_path / "runs")
     told: list[RunJudged] = []
     again = small(few_digits, tmp_path / "new", str(path), seeds=5, on_compared=told.append)
     assert told == [] and not (tmp_path / "new").exists()

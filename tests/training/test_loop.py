@@ -135,16 +135,16 @@ def test_training_leaves_the_callers_random_numbers_alone(few_digits: Path, tmp_
 @pytest.mark.parametrize(
     ("arch", "stops"),
     [
-        *(("mlp", stops) for stops in [(1,), (6,), (18,)]),
-        *((arch, (7, 8)) for arch in ("cnn", "resnet", "sigmoid_mlp")),
+        *(("mlp", stops) for stops in [(1,), (6,), (12,)]),
+        *((arch, (4, 5)) for arch in ("cnn", "resnet", "sigmoid_mlp")),
     ],
     ids=str,
 )
 def test_interrupted_and_resumed_ends_with_the_weights_of_an_undisturbed_run(
     few_digits: Path, tmp_path: Path, arch: str, stops: tuple[int, ...]
 ) -> None:
-    """6 steps an epoch, 18 in all: in the middle, twice, at the end of an epoch, and after the last step."""
-    recipe = {"epochs": 3, "batch_size": 70, "augment": True, "ema": 0.9, "dtype": "float32"}
+    """6 steps an epoch, 12 in all: in the middle, twice, at the end of an epoch, and after the last step."""
+    recipe = {"epochs": 2, "batch_size": 70, "augment": True, "ema": 0.9, "dtype": "float32"}
     train(config(few_digits, arch, recipe=recipe), out=tmp_path / "undisturbed")
     with pytest.raises(Interrupted) as caught:
         train(config(few_digits, arch, recipe=recipe), out=tmp_path / "run", stop_signal=stop_after(stops[0]))
@@ -296,12 +296,10 @@ def test_a_time_ends_training_whatever_the_epochs_of_the_recipe(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = itertools.count()
-    monkeypatch.setattr(
-        loop.time, "perf_counter", lambda: next(ticks) / 10
-    )  # a clock that counts its readings
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(ticks) / 4)  # it counts its readings
     chosen = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", time_seconds=60.0)
     result = train(chosen, out=tmp_path / "run")
-    assert 60 <= result.train_seconds < 60.5
+    assert 60 <= result.train_seconds < 61
     assert result.epochs > recipe_of("softmax").epochs
     assert read_header(tmp_path / "run" / RESUME_FILE).training["history"][-1]["lr"] < 1e-5
 
