@@ -7,18 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+# Those not read here are told, not skipped.
 PICTURE_SUFFIXES = (
-    *(
-        "avif",
-        "bmp",
-        "gif",
-        "heic",
-        "heif",
-        "jfif",
-        "jpeg",
-        "jpg",
-    ),  # those not read here are told, not skipped
-    *("pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"),
+    *("avif", "bmp", "gif", "heic", "heif", "jfif", "jpeg", "jpg", "pbm", "pdf", "pgm"),
+    *("png", "pnm", "ppm", "tif", "tiff", "webp"),
 )
 
 

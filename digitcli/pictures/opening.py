@@ -14,7 +14,7 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,9 +23,10 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from digitcli.errors import PictureError
+from digitcli.pictures.documents import Document, is_pdf
 from digitcli.pictures.greys import grey_of
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
 MAX_PIXELS = 64_000_000
 _SUBFILE_TYPE = 254  # the TIFF tag that marks thumbnails
 
@@ -38,19 +39,23 @@ _quiet_lock = threading.Lock()
 _quiet_threads = 0
 _shared_quiet: warnings.catch_warnings[None]
 
-_READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP or PPM picture."
+_READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, HEIC or PPM picture, or a PDF."
 _DAMAGED = "Copy or download the file again, or save it anew from the program that made it."
 
 # How readable pictures begin, to tell a broken picture from a file that is none.
 _PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 # The last bytes of a whole file, for the formats that have such.
-_PICTURE_ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b"\x3b"}
+_PICTURE_ENDS = {
+    b"\x89PNG": b"IEND\xaeB`\x82",
+    b"\xff\xd8\xff": b"\xff\xd9",
+    b"GIF8": b"\x3b",
+    b"%PDF": b"%%EOF",
+}
 
 # Known, but refused: (offset, bytes, name).
 _REFUSED = (
     (0, b"%!PS", "an EPS or PostScript file"),
     (0, b"\xc5\xd0\xd3\xc6", "an EPS file"),
-    (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"\0\0\1\0", "an icon file"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
@@ -64,8 +69,10 @@ _REFUSED = (
     (0, b"II+\0", "a BigTIFF picture"),
     (0, b"MM\0+", "a BigTIFF picture"),
     (0, b"AT&TFORM", "a DjVu document"),
-    (4, b"ftyp", "a HEIC or AVIF picture, or a film"),
+    (4, b"ftyp", "a film, or a rare kind of HEIF picture"),
 )
+_AVIF_BRANDS = (b"avif", b"avis")  # after b"ftyp"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -73,7 +80,7 @@ def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.nd
 
     EXIF orientation is applied, transparency is laid on the background that shows the ink, deep greys
     are scaled by the range they use. Raises `PictureError`, its `reason` one of `empty_file not_found
-    permission not_regular_file not_an_image unsupported_format truncated corrupt too_large`.
+    permission not_regular_file not_an_image unsupported_format truncated corrupt too_large encrypted`.
     """
     with contextlib.closing(open_pages(source, max_pixels=max_pixels)) as pages:
         _, first = next(pages)
@@ -87,32 +94,68 @@ def open_pages(
 ) -> Generator[tuple[int | None, np.ndarray | PictureError]]:
     """Every page of a file, or of a file's bytes, with its number from 1; None where there is but one.
 
-    Only a TIFF has pages; of an animation the first frame is read. What cannot be read is a `PictureError`
-    in the place of its picture, and loses no other page.
+    Only a TIFF and a PDF have pages; of an animation the first frame is read. What cannot be read is a
+    `PictureError` in the place of its picture, and loses no other page.
     """
     name = "The picture" if isinstance(source, bytes) else f"'{source}'"
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(_open_source(source, name))
-            cut_off = _is_cut_off(stream)
-            image = stack.enter_context(_identify(stream, name, cut_off))
+            opened = _open_document if is_pdf(stream) else _open_image
+            count, read = opened(stream, stack, name, max_pixels)
         except PictureError as error:
             yield None, error
             return
         except OSError as fault:  # a disk or a network that fails while it is read
             yield None, _unreachable(fault, name)
             return
-        pages = _pages(image)
-        several = len(pages) > 1
-        for number, index in enumerate(pages, 1):
-            of_page = f"{name}, page {number}," if several else name
+        several = count > 1
+        for number in range(1, count + 1):
             try:
-                if index is None:
-                    raise _truncated(of_page)
-                page: np.ndarray | PictureError = _read(image, index, of_page, max_pixels, cut_off)
+                page: np.ndarray | PictureError
+                page = read(number - 1, f"{name}, page {number}," if several else name)
             except PictureError as error:
                 page = error
             yield (number if several else None), page
+
+
+ReadPage = Callable[[int, str], np.ndarray]  # by its place, the first 0, and what it is called
+
+
+def _open_document(
+    stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
+) -> tuple[int, ReadPage]:
+    cut_off = _is_cut_off(stream)
+    try:
+        document = stack.enter_context(contextlib.closing(Document(stream, name)))
+    except PictureError:
+        raise
+    except Exception as fault:
+        raise _undecodable(fault, name, cut_off) from fault
+
+    def read(place: int, of_page: str) -> np.ndarray:
+        try:
+            return grey_of(document.draw(place, max_pixels))
+        except Exception as fault:
+            raise _undecodable(fault, of_page, cut_off) from fault
+
+    return document.pages, read
+
+
+def _open_image(
+    stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
+) -> tuple[int, ReadPage]:
+    cut_off = _is_cut_off(stream)
+    image = stack.enter_context(_identify(stream, name, cut_off))
+    frames = _frames(image)
+
+    def read(place: int, of_page: str) -> np.ndarray:
+        index = frames[place]
+        if index is None:
+            raise _truncated(of_page)
+        return _read(image, index, of_page, max_pixels, cut_off)
+
+    return len(frames), read
 
 
 def grey_of_image(image: Image.Image) -> np.ndarray:
@@ -205,32 +248,52 @@ def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
 
 def _identify(stream: BinaryIO, name: str, cut_off: bool) -> Image.Image:
     """Look at a file's header: nothing is decoded yet."""
+    formats = (*FORMATS, "HEIF") if _brand(stream) in _HEIF_BRANDS and _reads_heif(name) else FORMATS
     try:
         with _silenced():
-            return Image.open(stream, formats=FORMATS)
+            return Image.open(stream, formats=formats)
     except UnidentifiedImageError as fault:
         raise _unidentified(stream, name, cut_off) from fault
     except Exception as fault:  # Pillow's parsers raise far more than OSError
         raise _undecodable(fault, name, cut_off) from fault
 
 
-def _pages(image: Image.Image) -> list[int | None]:
-    """The frames that are pages: those of a TIFF, but for reduced copies of another; else the first alone.
+def _brand(stream: BinaryIO) -> bytes:
+    """What an AVIF or HEIF picture, or a film, says that it is; of other files nothing."""
+    stream.seek(0)
+    head = stream.read(12)
+    stream.seek(0)
+    return head[8:] if head[4:8] == b"ftyp" else b""
+
+
+def _reads_heif(name: str) -> bool:
+    """Let Pillow know of HEIF by an extra, which turns such pictures upright itself."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        cause = f"{name} is a HEIC picture, and pillow-heif, which decodes those, is not installed."
+        raise PictureError("unsupported_format", cause, "Install it with: pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _frames(image: Image.Image) -> list[int | None]:
+    """The frames that are pages: those of a TIFF, but for reduced copies of another; else one alone.
 
     None stands for what should follow where the chain of pages breaks off.
     """
-    pages: list[int | None] = []
+    frames: list[int | None] = []
     try:
-        for index in itertools.count() if image.format == "TIFF" else [0]:
+        for index in itertools.count() if image.format == "TIFF" else [image.tell()]:
             with _silenced():
                 image.seek(index)
                 if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
-                    pages.append(index)
+                    frames.append(index)
     except EOFError:  # after the last
         pass
     except Exception:  # Pillow's parsers raise anything
-        pages.append(None)
-    return pages if pages not in ([], [None]) else [0]
+        frames.append(None)
+    return frames if frames not in ([], [None]) else [0]
 
 
 def _read(image: Image.Image, index: int, name: str, max_pixels: int, cut_off: bool = False) -> np.ndarray:
@@ -283,6 +346,8 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 
 def _unidentified(stream: BinaryIO, name: str, cut_off: bool) -> PictureError:
     """What a file is that Pillow knows nothing about, by its first and last bytes."""
+    if _brand(stream) in (*_AVIF_BRANDS, *_HEIF_BRANDS):
+        return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED)
     stream.seek(0)
     head = stream.read(512)
     for offset, magic, what in _REFUSED:

@@ -181,9 +181,10 @@ class Reader:
         return look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
 
     def _opened(self, picture: Picture | Source) -> Iterable[Seen]:
-        """Its pages; where they keep their pictures, all but the first wait until they are asked for."""
+        """Its pages; of many all but the first, or those that keep their pictures, wait to be asked for."""
         pages = self._pages(picture)
-        return itertools.chain([next(pages)], pages) if self.keep_pictures else list(pages)
+        at_once = 1 if self.keep_pictures else PAGES_AT_ONCE
+        return itertools.chain(list(itertools.islice(pages, at_once)), pages)
 
     def _are_enough(self, waiting: list[Seen]) -> bool:
         """Whether the networks are worth calling, or the pictures kept for later are many."""

@@ -43,7 +43,7 @@ FILES = {
     "huge.png": (png(0xFFFFFFFF, 0xFFFFFFFF), "too_large"),
     "vector.eps": (encoded(Image.new("L", (32, 32)), "EPS"), "unsupported_format"),
     "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format"),
-    "paper.pdf": (b"%PDF-1.7\n", "unsupported_format"),
+    "paper.pdf": (b"%PDF-1.7\n", "truncated"),
 }
 OTHERS = {
     "missing.png": "not_found",

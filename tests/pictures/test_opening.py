@@ -6,12 +6,15 @@ import errno
 import io
 import os
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -20,9 +23,10 @@ from digitcli.pictures import open_pages, open_picture, opening
 from digitcli.pictures.opening import grey_of_array, grey_of_image
 from tests.pictures.drawing import distance, drawn, encoded, grey_of
 
+pillow_heif.register_heif_opener()  # to write such pictures; the package reads them without
 REASONS = {
     *("empty_file", "not_found", "permission", "not_regular_file", "not_an_image"),
-    *("unsupported_format", "truncated", "corrupt", "too_large"),
+    *("unsupported_format", "truncated", "corrupt", "too_large", "encrypted"),
 }
 
 
@@ -60,10 +64,11 @@ def noisy_png() -> bytes:
         (b"<!DOCTYPE html><html>404</html>", "not_an_image"),
         (png(0, 10), "not_an_image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format"),
-        (b"%PDF-1.7\n", "unsupported_format"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_format"),
         (b"<?xml version='1.0'?>\n<!-- drawn --><svg/>", "unsupported_format"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported_format"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "corrupt"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "corrupt"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp41", "unsupported_format"),
         (b"8BPS\0\1", "unsupported_format"),
         (noisy_png()[:2000], "truncated"),
         (noisy_png()[:20], "truncated"),
@@ -163,7 +168,7 @@ def test_a_broken_exif_block_is_ignored() -> None:
     assert open_picture(data).shape == (120, 120)
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF"])
 def test_damage_raises_nothing_but_picture_errors(form: str, capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(7)
     whole = encoded(drawn(side_px=48), form)
@@ -407,6 +412,37 @@ def test_of_an_opened_image_the_frame_it_stands_at_is_read() -> None:
     with Image.open(io.BytesIO(tiff("3", "6"))) as image:
         image.seek(1)
         assert shows(grey_of_image(image), "6")
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+def test_what_telephones_take_is_read_upright(form: str) -> None:
+    wide = Image.fromarray(drawn("3")).crop((10, 0, 110, 120))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(wide.transpose(Image.Transpose.ROTATE_90), form, exif=exif.tobytes())
+    assert np.abs(open_picture(turned) - np.asarray(wide) / 255).mean() < 0.02
+
+
+def test_of_several_heif_pictures_the_chosen_one_is_read() -> None:
+    pictures = [Image.fromarray(drawn(digit)) for digit in "36"]
+    data = encoded(
+        pictures[0], "HEIF", save_all=True, append_images=pictures[1:], primary_index=1, quality=-1
+    )
+    ((number, page),) = open_pages(data)
+    assert number is None and shows(page, "6")
+
+
+def test_heif_without_its_extra_says_what_to_install() -> None:
+    data = encoded(drawn(), "HEIF")
+    script = (
+        "import sys\n"
+        "sys.modules['pillow_heif'] = None\n"
+        "from digitcli.pictures import open_pages\n"
+        "[(_, error)] = open_pages(sys.stdin.buffer.read())\n"
+        "print(error.reason, error.remedy)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "unsupported_format Install it with: pip install pillow-heif"
 
 
 def test_an_image_made_in_memory_is_read() -> None:
