@@ -14,6 +14,7 @@ from digitcli.errors import PictureError
 DPI = 200  # of a page, or as many as the scan has that fills it,
 MOST_DPI = 300  # up to these,
 MOST_PIXELS = 16_000_000  # and no more in all
+MOST_PAGES = 100_000  # that a document may say it has
 _POINTS = 72  # an inch
 _FILLING = 0.5  # of the page
 _HEAD_BYTES = 1024
@@ -34,7 +35,7 @@ class Document:
     """An open PDF, whose file stays open as long. Several threads may each have one.
 
     Raises:
-        PictureError: it is locked, or there is no PDFium.
+        PictureError: it is locked or too long, or there is no PDFium.
         RuntimeError: it is damaged, or has no pages.
     """
 
@@ -54,8 +55,15 @@ class Document:
                     cause = f"{name} is locked with a password."
                     raise PictureError("encrypted", cause, "Save it without one.") from fault
                 raise
-            self._pdf.init_forms()  # before any page is opened
-            self.pages: int = len(self._pdf)
+            try:
+                self._pdf.init_forms()  # before any page is opened
+                self.pages: int = len(self._pdf)
+                if self.pages > MOST_PAGES:
+                    cause = f"{name} has {self.pages:,} pages; the limit is {MOST_PAGES:,}."
+                    raise PictureError("too_large", cause, "Split it.")
+            except Exception:
+                self._pdf.close()
+                raise
 
     def draw(self, index: int, max_pixels: int = MOST_PIXELS) -> Image.Image:
         """One page, the first at 0, upright and in colour.

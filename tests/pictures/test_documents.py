@@ -107,6 +107,7 @@ def test_broken_documents_are_told() -> None:
     assert reason_of(document("3")[:300]) == "truncated"
     assert reason_of(b"%PDF-1.7\nnothing\n%%EOF\n") == "corrupt"
     assert reason_of(by_hand()) == "corrupt"
+    assert reason_of(by_hand(page_of(72, 72)).replace(b"/Count 1", b"/Count 1000000")) == "too_large"
     assert isinstance(open_picture(b"\xef\xbb\xbf\r\n" + document("3")), np.ndarray)
 
 
