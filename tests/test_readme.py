@@ -104,6 +104,17 @@ def test_the_table_of_switches_says_what_the_saved_runs_say() -> None:
         assert f"| {100 * statistics.fmean(run.accuracy for run in model.runs):.2f} ± " in row
 
 
+@pytest.mark.parametrize("file", ["stochastic_depth"])
+def test_the_table_of_what_fast_has_not_says_what_the_saved_runs_say(file: str) -> None:
+    plain, changed = sorted(
+        read_comparison(ROOT / "benchmarks" / f"{file}.json"), key=lambda model: len(model.label)
+    )
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{changed.label}` |")]
+    for model in (plain, changed):
+        assert len(model.runs) == 5
+        assert f"| {100 * statistics.fmean(run.accuracy for run in model.runs):.2f} ± " in row
+
+
 def test_every_figure_is_filled_in() -> None:
     assert not re.search(r"\b(RESULTS|FIG)_", README)
 
