@@ -28,14 +28,14 @@ class Recipe:
 
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
     takes it to zero; `dropout`, `stochastic_depth` and `normalisation` are None where the architecture has
-    none (`architectures/switches.py` says what they do); `augment` is whether the digits are changed at all,
-    `affine` to `mixup` how (`data/augmentation.py`): `elastic` in pixels, `ruling`, `filtering` and
+    none (`architectures/switches.py` says what they do); `augment` is whether the digits are changed at
+    all, `affine` to `mixup` how (`data/augmentation.py`): `elastic` in pixels, `ruling`, `filtering` and
     `erasing` shares of the digits, `mixup` the parameter of a Beta distribution; `drawn` is how many drawn
     characters there are for each training digit, half of them letters that are no digit
     (`synthesis/characters.py`); `ema` is the decay of the average of the weights over steps, 0 for none;
-    `clip` the highest norm of the gradient, 0 for any; `momentum` is that of SGD, `beta1` and `beta2` those
-    of the others; `dtype` what the network computes in while its weights stay float32, `auto` bfloat16 where
-    that is measured to be faster.
+    `clip` the highest norm of the gradient, 0 for any; `momentum` is that of SGD, after Nesterov, `beta1`
+    and `beta2` those of Adam, AdamW and what Muon leaves to it; `dtype` what the network computes in while
+    its weights stay float32, `auto` bfloat16 where that is measured to be faster.
     """
 
     epochs: int = 10

@@ -203,7 +203,10 @@ def recipe_of(name: str, /, **changes: Any) -> Recipe:
     recipe = _stored_recipe(find_architecture(name))
     for setting, spoken_of in NOT_IN_ALL.items():
         if getattr(recipe, setting) is None and changes.get(setting) is not None:
-            raise UsageError(f"Architecture '{name}' has no {spoken_of}.", f"Leave {spoken(setting)} out.")
+            cause = f"Architecture '{name}' has no {spoken_of}."
+            if name.startswith(TORCHVISION):
+                cause = f"What '{name}' is built of is torchvision's own choice."
+            raise UsageError(cause, f"Leave {spoken(setting)} out.")
     resolved = change(recipe, **changes)
     ways = [setting for setting in WAYS_TO_AUGMENT if changes.get(setting)]
     if "augment" in changes:  # a whole recipe may be given, with what it is by default

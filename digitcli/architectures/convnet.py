@@ -82,7 +82,8 @@ def lenet5() -> nn.Module:
 
     LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
     Here every map of the second convolution sees all six maps before it, averaging has neither weights of its
-    own nor a sigmoid behind it, and the output is linear where the paper has radial basis functions.
+    own nor a sigmoid behind it, the frame around the image is zeros and not paper, and the output is linear
+    where the paper has radial basis functions.
     """
     return nn.Sequential(
         Normalise(),
@@ -127,7 +128,7 @@ def allconv(dropout: float, width: int = 32) -> nn.Module:
     """All-convolutional network: strides in place of pooling, and a mean in place of hidden layers.
 
     Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for simplicity: the all convolutional net", 2015.
-    What differs here: batch normalisation, and fewer maps.
+    What differs here: batch normalisation, fewer maps, and no dropout of pixels.
     """
     return nn.Sequential(
         Normalise(),

@@ -46,7 +46,10 @@ class Gradients(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Cells (N, 9, 7, 7) to blocks of 2x2 of them, (N, 36, 6, 6), of length 1 but for what is clipped."""
+    """Cells (N, 9, 7, 7) to blocks of 2x2 of them, (N, 36, 6, 6), normalised to length 1, clipped, and again.
+
+    A block without any gradient has length 1 too, and is the same everywhere: it says that nothing is there.
+    """
 
     def forward(self, cells: Tensor) -> Tensor:  # noqa: D102
         height, width = (size - BLOCK + 1 for size in cells.shape[-2:])

@@ -34,7 +34,7 @@ def micro() -> nn.Module:
     """Fewer than a thousand parameters: one convolution, four depthwise separable ones, a mean over places.
 
     Chollet, "Xception: deep learning with depthwise separable convolutions", 2017, for the parting of places
-    and maps. Nothing is padded, so that the maps shrink by themselves.
+    and maps. Behind the first convolution nothing is padded, so that the maps shrink by themselves.
     """
     return nn.Sequential(
         Normalise(),

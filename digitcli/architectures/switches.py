@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from digitcli.config import Initialisation, Normalisation
 from digitcli.errors import UsageError
 
 GROUP_CHANNELS = 8  # normalised together, at most
-GATES = 4  # of an LSTM cell, whose weights are stacked
+GATES = 4  # of an LSTM cell, whose weights are stacked,
+QUERY_KEY_VALUE = 3  # as those of an attention are
 
 INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
     "glorot": nn.init.xavier_uniform_,
@@ -82,8 +83,10 @@ def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisa
 
 @torch.no_grad()
 def initialise(network: nn.Module, kind: Initialisation) -> None:
-    """Draw the weights of all convolutions, linear layers, LSTM gates and routings of capsules anew.
+    """Draw the weights of all convolutions, linear layers, attentions, LSTM gates and routings anew.
 
+    Each group of a convolution is drawn by itself, and so are gates, and queries, keys and values; biases
+    become 0.
     `own` leaves the architecture's; so do parameters that belong to no such layer, as places of patches.
 
     Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; He et
@@ -93,17 +96,28 @@ def initialise(network: nn.Module, kind: Initialisation) -> None:
     if kind == "own":
         return
     for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            INITIALISERS[kind](layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.LSTM):
-            stacked = [weights for name, weights in layer.named_parameters() if name.startswith("weight")]
-            for gate in (gate for weights in stacked for gate in weights.chunk(GATES)):
-                INITIALISERS[kind](gate)
-        elif isinstance(layer, Routing):
-            for matrix in layer.weights:
-                INITIALISERS[kind](matrix.T)
+        for matrix in _matrices(layer):
+            INITIALISERS[kind](matrix)
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.LSTM | nn.MultiheadAttention):
+            for name, bias in layer.named_parameters(recurse=False):
+                if "bias" in name:
+                    nn.init.zeros_(bias)
+
+
+def _matrices(layer: nn.Module) -> Iterator[Tensor]:
+    """The parts of a layer's weights that are drawn each by itself."""
+    if isinstance(layer, nn.Linear):
+        yield layer.weight
+    elif isinstance(layer, nn.Conv2d):
+        yield from layer.weight.chunk(layer.groups)
+    elif isinstance(layer, nn.LSTM):
+        for name, weights in layer.named_parameters():
+            if name.startswith("weight"):
+                yield from weights.chunk(GATES)
+    elif isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is not None:
+        yield from layer.in_proj_weight.chunk(QUERY_KEY_VALUE)
+    elif isinstance(layer, Routing):
+        yield from (matrix.T for matrix in layer.weights)
 
 
 def drop_branches(network: nn.Module, probability: float) -> None:

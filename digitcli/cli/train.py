@@ -139,8 +139,10 @@ Drawn = Annotated[
 Ema = Annotated[
     float | None, Option(help="Decay of the average of the weights, 0 for none.", rich_help_panel=RECIPE)
 ]
-Momentum = Annotated[float | None, Option(help="Momentum of SGD.", rich_help_panel=RECIPE)]
-Beta1 = Annotated[float | None, Option(help="Momentum of the others.", rich_help_panel=RECIPE)]
+Momentum = Annotated[float | None, Option(help="Momentum of SGD, after Nesterov.", rich_help_panel=RECIPE)]
+Beta1 = Annotated[
+    float | None, Option(help="Momentum of Adam and AdamW, also beside Muon.", rich_help_panel=RECIPE)
+]
 Beta2 = Annotated[
     float | None, Option(help="Decay of their mean of squared gradients.", rich_help_panel=RECIPE)
 ]

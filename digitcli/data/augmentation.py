@@ -198,7 +198,7 @@ def _grid(matrices: Tensor, height: int, width: int) -> Tensor:
 
 
 def change_stroke_width(images: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """A random share of the images (N, 1, H, W), blended with their dilation or their erosion."""
+    """A share of the images (N, 1, H, W), blended with their dilation or their erosion; of few, none."""
     first, step = share
     count = int(len(images) * step * STROKE_SHARE)  # batches come in random order
     half = len(range(first, count // 2, step))

@@ -154,7 +154,7 @@ CORRUPTIONS = (
     Corruption("noise", noise, ("erasing", "drawn")),
     Corruption("impulses", impulses, ("erasing",)),
     Corruption("fog", fog),
-    Corruption("stripes", stripes),
+    Corruption("stripes", stripes, ("erasing",)),
     Corruption("shadow", shadow),
     Corruption("jpeg", jpeg),
     Corruption("lines", lines, ("ruling",)),

@@ -112,10 +112,10 @@ class DigitMaterial:
         return self._order[1]
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
-        """NLL and accuracy."""
+        """The loss that is trained, of digits as they are, and the accuracy."""
         logits = infer(network, self._splits.validation.images)
         labels = torch.from_numpy(self._splits.validation.labels)
-        return nll(logits, labels), accuracy(logits, labels)
+        return float(loss_function(self._recipe)(logits, labels)), accuracy(logits, labels)
 
     def try_out(self, network: nn.Module) -> float:
         """The accuracy on a batch of the validation digits."""

@@ -34,6 +34,7 @@ from digitcli.training.graphed import GraphedUpdate, check_graphs
 from digitcli.training.line_material import WORKERS, LineMaterial
 from digitcli.training.line_sources import ComposedLines, StoredLines
 from digitcli.training.material import Material
+from digitcli.training.muon import SMALLEST_SIDE, is_large
 from digitcli.training.optimization import (
     bfloat16_where_asked,
     create_average,
@@ -175,6 +176,9 @@ def prepare(
     state.seconds = processes.of_leader(seconds)  # what touches the digits counts
     if saved:
         _take_over(state, saved, material, on_event)
+        if config.patience is not None and state.history and state.best is None:
+            lost = f"Epoch {state.best_epoch()} is the best so far, but its weights were not kept"
+            on_event(Notice(f"{lost}: where none is better, the last epoch is the model."))
     graphed = _graphed(state, recipe, material, device) if config.cuda_graphs else None
     session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes, graphed)
     _report_start(session, state)
@@ -206,6 +210,9 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
     network = create_model(arch, **built_with(recipe), **({"pretrained": True} if pretrained else {}))
     initialise(network, recipe.initialisation)
     drop_branches(network, recipe.stochastic_depth or 0.0)
+    if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
+        cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
+        raise UsageError(cause, "Take another --optimizer.")
     _check_share(arch, network, recipe.batch_size)
     return network
 

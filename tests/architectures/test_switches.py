@@ -99,6 +99,22 @@ def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
         torch.testing.assert_close(square, torch.eye(len(square)), atol=1e-4, rtol=0)
 
 
+def test_a_depthwise_kernel_is_drawn_as_the_matrix_of_one_map() -> None:
+    layer = nn.Conv2d(256, 256, 5, groups=256)
+    initialise(layer, "orthogonal")
+    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(256))
+    initialise(layer, "glorot")
+    assert layer.weight.var().item() == pytest.approx(2 / (25 + 25), rel=0.05)
+
+
+def test_query_key_and_value_are_drawn_each_by_itself() -> None:
+    layer = nn.MultiheadAttention(64, 4)
+    initialise(layer, "orthogonal")
+    for matrix in layer.in_proj_weight.chunk(3):
+        torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
+    assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
+
+
 def test_the_architectures_own_initialisation_stays() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(40, 10)
@@ -133,6 +149,7 @@ def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
         ("lenet5", {"normalisation": "group"}, "no batch normalisation"),
         ("softmax", {"elastic": 1.0}, "--augment"),
         ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
+        ("torchvision/resnet18", {"stochastic_depth": 0.1}, "torchvision's own choice"),
     ],
 )
 def test_what_an_architecture_lacks_is_refused(name: str, changes: dict[str, object], said: str) -> None:

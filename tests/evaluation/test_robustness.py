@@ -135,7 +135,7 @@ def test_without_augmentation_nothing_was_trained_with(tmp_path: Path) -> None:
     ("recipe", "like"),
     [
         ({"drawn": 1.0, "affine": False, "stroke_width": False}, {"blur", "noise"}),
-        ({"erasing": 0.2, "affine": False, "stroke_width": False}, {"noise", "impulses"}),
+        ({"erasing": 0.2, "affine": False, "stroke_width": False}, {"noise", "impulses", "stripes"}),
         ({"ruling": 0.2, "filtering": 0.2, "affine": False}, {"thick", "thin", "lines", "blur", "inversion"}),
     ],
 )

@@ -442,7 +442,9 @@ def test_patience_that_comes_later_counts_from_the_best_epoch(few_digits: Path, 
         row["validation_accuracy"] for row in read_header(tmp_path / "run" / RESUME_FILE).training["history"]
     ]
     assert accuracies == sorted(accuracies)
-    assert resume(tmp_path / "run", {"patience": 3}).epochs > 4
+    events: list[Event] = []
+    assert resume(tmp_path / "run", {"patience": 3}, on_event=events.append).epochs > 4
+    assert [event for event in events if isinstance(event, Notice) and "were not kept" in event.message]
 
 
 def test_numbers_that_overflow_beside_the_weights_are_never_saved(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,13 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from digitcli.config import Optimizer, Recipe
+from digitcli.config import Optimizer, Recipe, TrainConfig
+from digitcli.data.digits import split
+from digitcli.data.sources import load_dataset
+from digitcli.errors import UsageError
+from digitcli.networks import infer
+from digitcli.registry import create_model, recipe_of
 from digitcli.training.curves import draw_curves
+from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
 from digitcli.training.material import derive_seed
 from digitcli.training.muon import is_large, orthogonal
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
+from digitcli.training.session import begin_network
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -98,6 +106,24 @@ def test_muon_remembers_where_it_was_going_and_decays_beside() -> None:
         change = orthogonal(gradient + 0.95 * momentum, torch.float32)
         expected = expected * (1 - 0.1 * 0.5) - 0.1 * 0.2 * 40**0.5 * change
     torch.testing.assert_close(layer.weight.detach(), expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("arch", ["softmax", "tiny", "micro", "lenet1", "hog"])
+def test_muon_is_refused_where_it_would_train_nothing(arch: str) -> None:
+    with pytest.raises(UsageError, match=f"'{arch}' has none"):
+        begin_network(arch, recipe_of(arch, optimizer="muon"))
+    begin_network("lenet5", recipe_of("lenet5", optimizer="muon"))
+
+
+@pytest.mark.parametrize("arch", ["sigmoid_mlp", "capsnet", "fast"])
+def test_the_validation_loss_is_the_one_that_is_trained(arch: str, few_digits: Path) -> None:
+    dataset, recipe = load_dataset(str(few_digits)), recipe_of(arch)
+    material = DigitMaterial(TrainConfig(arch=arch), recipe, dataset, torch.device("cpu"))
+    torch.manual_seed(0)
+    network = create_model(arch)
+    validation = split(dataset).validation
+    expected = loss_function(recipe)(infer(network, validation.images), torch.from_numpy(validation.labels))
+    assert material.validate(network)[0] == pytest.approx(float(expected))
 
 
 def test_muon_turns_hidden_matrices_and_leaves_the_rest_to_adamw() -> None:
