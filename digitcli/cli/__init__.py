@@ -31,7 +31,7 @@ COMMANDS = {  # the first lines of their docstrings: the program's help need not
     "predict": "Read the digits in pictures, photographs and scans.",
     "train": "Train an architecture by its recipe and judge it once on the test set.",
     "evaluate": "Judge models on labelled digits: accuracy, calibration, confusions, and the worst mistakes.",
-    "compare": "Train architectures over several seeds, judge all on the same test images, and say what may "
+    "compare": "Train architectures over several seeds, judge all on the same images, and say what may "
     "be chance.",
     "benchmark": "Measure speed, memory and accuracy of models on this machine.",
     "models": "List every architecture and shipped model, show one layer by layer, or write the cards "

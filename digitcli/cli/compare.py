@@ -15,7 +15,7 @@ from digitcli.config import TrainConfig
 from digitcli.devices import check_device_name
 from digitcli.errors import DivergedError, PartialInputError, UsageError
 from digitcli.experiments.contenders import OUT, SEEDS, contenders, turns
-from digitcli.experiments.saved_comparison import SUFFIX, save_comparison
+from digitcli.experiments.saved_comparison import SUFFIX, JudgedBy, save_comparison
 from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
@@ -38,12 +38,20 @@ Data = Annotated[
     str | None,
     Option(help="What is trained on and judged by; mnist if not given.", autocompletion=complete_dataset),
 ]
+JudgingPart = Annotated[
+    JudgedBy | None,
+    Option(
+        "--split",
+        help="What they are judged by: test if not given; validation to choose among them, "
+        "which leaves the test digits for the last word.",
+    ),
+]
 Out = Annotated[
     Path | None, Option(help=f"Where the runs lie; {OUT} if not given. What is finished there is kept.")
 ]
 Picture = Annotated[
     Path | None,
-    Option(metavar="FILE.svg", help="Also draw the test error against parameters and milliseconds an image."),
+    Option(metavar="FILE.svg", help="Also draw the error against parameters and milliseconds an image."),
 ]
 Save = Annotated[
     Path | None,
@@ -60,6 +68,7 @@ def compare(
     specs: Specs,
     seeds: Seeds = None,
     data: Data = None,
+    split: JudgingPart = None,
     device: DeviceOption = None,
     out: Out = None,
     picture: Picture = None,
@@ -67,7 +76,7 @@ def compare(
     force: Force = False,
     format: Format = None,
 ) -> None:
-    """Train architectures over several seeds, judge all on the same test images, and say what may be chance.
+    """Train architectures over several seeds, judge all on the same images, and say what may be chance.
 
     Example: digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --seeds 5
 
@@ -81,7 +90,7 @@ def compare(
         raise UsageError("No architecture is named that --seeds could train.", "Leave it out, or name one.")
     _check_data(data)
     _check_files({"--picture": (picture, ".svg"), "--save": (save, SUFFIX)}, force)
-    result = _run(specs, seeds, data, device, out or OUT, len(turns(entered, seeds)))
+    result = _run(specs, seeds, data, split or "test", device, out or OUT, len(turns(entered, seeds)))
     try:
         if save is not None:
             save_comparison(save, result)
@@ -134,13 +143,15 @@ def _check_files(files: dict[str, tuple[Path | None, str]], force: bool) -> None
         check_writable(path, force)
 
 
-def _run(specs: list[str], seeds: int, data: str, device: str, out: Path, total: int) -> Comparison:
+def _run(
+    specs: list[str], seeds: int, data: str, split: JudgedBy, device: str, out: Path, total: int
+) -> Comparison:
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.comparison_view import ComparingView
         from digitcli.experiments.comparing import compare
 
     with ComparingView(total) as view, stop_on_signals() as stop_signal:
         return compare(
-            specs, seeds=seeds, data=data, device=device, out=out,
+            specs, seeds=seeds, data=data, split=split, device=device, out=out,
             on_compared=view.judged, on_event=view, stop_signal=stop_signal,
         )  # fmt: skip

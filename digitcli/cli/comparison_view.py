@@ -54,7 +54,7 @@ def _interval(low: float | None, high: float | None) -> str:
 COLUMNS: dict[str, Callable[[ComparedModel, Difference | None], str]] = {
     "parameters": lambda model, behind: console.thousands(model.parameters),
     "MACs": lambda model, behind: console.thousands(model.macs),
-    "test accuracy": lambda model, behind: console.percent(model.accuracy),
+    "accuracy": lambda model, behind: console.percent(model.accuracy),
     "sd": lambda model, behind: "" if model.deviation is None else f"{100 * model.deviation:.2f}",
     "95 % interval": lambda model, behind: _interval(model.low, model.high),
     "n": lambda model, behind: str(len(model.runs)),
@@ -84,9 +84,8 @@ def draw_comparison(result: Comparison, width: int) -> tuple[Group, list[str]]:
     images = [f"{index} ({result.labels[index]})" for index in result.missed[:MISSED]]
     more = f" and {len(result.missed) - MISSED} more" if len(result.missed) > MISSED else ""
     said = ": " + ", ".join(images) + more if images else ""
-    parts.append(
-        f"[dim]{len(result.missed)} of {result.images:,} test images are read rightly by none{said}[/]"
-    )
+    judging = f"{result.images:,} {result.split} images"
+    parts.append(f"[dim]{len(result.missed)} of {judging} are read rightly by none{said}[/]")
     return Group(*parts), left_out
 
 
@@ -102,7 +101,11 @@ def _table(result: Comparison, width: int) -> tuple[Table, list[str]]:
         heading: [cell(model, behind.get(model.label)) for model in models]
         for heading, cell in COLUMNS.items()
     }
-    columns = {heading: cells for heading, cells in columns.items() if any(cells)}
+    columns = {
+        f"{result.split} accuracy" if heading == "accuracy" else heading: cells
+        for heading, cells in columns.items()
+        if any(cells)
+    }
     names = [model.label for model in models]
     return console.fitted_table("model", names, columns, LEAST_IMPORTANT_FIRST, width)
 

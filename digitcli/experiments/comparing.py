@@ -32,7 +32,7 @@ from digitcli.experiments.comparison_runs import (
 )
 from digitcli.experiments.contenders import OUT, SEEDS, Contender, contenders, turns
 from digitcli.experiments.measuring import quick_latency_ms
-from digitcli.experiments.saved_comparison import Built, ComparedRun
+from digitcli.experiments.saved_comparison import Built, ComparedRun, JudgedBy
 from digitcli.training.events import Notice, OnEvent
 from digitcli.training.session import StopSignal
 
@@ -84,15 +84,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was compared, on the same test images. `winner` is None where that may be chance.
+    """All that was compared, on the same images of a part. `winner` is None where that may be chance.
 
-    `missed` are the images, by their place in the test part, that no run of any model reads rightly;
+    `missed` are the images, by their place in that part, that no run of any model reads rightly;
     `diverged` are the labels of those left out because a run of theirs diverged;
     `unreadable` counts the files of the dataset that could not be used, whose digest is `digest`.
     """
 
     data: str
     digest: str
+    split: JudgedBy
     images: int
     models: tuple[ComparedModel, ...]
     best: str
@@ -144,14 +145,16 @@ def compare(
     *,
     seeds: int = SEEDS,
     data: str = TrainConfig.data,
+    split: JudgedBy = "test",
     device: str = TrainConfig.device,
     out: Path = OUT,
     on_compared: OnCompared = lambda event: None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> Comparison:
-    """Train every contender once a seed, judge all on the same test images, and compare.
+    """Train every contender once a seed, judge all on the same images, and compare.
 
+    To choose among variants, judge by the validation digits, and leave the test digits for the last word.
     Runs lie in `out`: one that is finished there is kept, one that was stopped goes on, one that a saved
     comparison holds is not made. All contenders have their first run before any has its second. One of which
     a run diverges is left out.
@@ -167,7 +170,7 @@ def compare(
         raise UsageError(f"--seeds is {seeds}.", "Take at least 1.")
     entered = contenders(specs, data, device)
     built = {one.label: built_of(one) for one in entered}
-    conditions = Conditions(load_dataset(data), device, out)
+    conditions = Conditions(load_dataset(data), split, device, out)
     if conditions.dataset.failures:
         on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
     to_do = turns(entered, seeds)
@@ -215,7 +218,7 @@ def _told_of(one: Contender, seed: int | None) -> Iterator[None]:
 def _comparison(
     conditions: Conditions, data: str, models: Sequence[ComparedModel], diverged: tuple[str, ...]
 ) -> Comparison:
-    right = {model.label: [_right(run, len(conditions.test)) for run in model.runs] for model in models}
+    right = {model.label: [_right(run, len(conditions.judging)) for run in model.runs] for model in models}
     best = max(models, key=lambda model: model.accuracy)
     differences = _differences(best, models, right)
     winner = None if any(each.is_chance for each in differences) or len(models) == 1 else best.label
@@ -223,7 +226,8 @@ def _comparison(
     return Comparison(
         data=data,
         digest=conditions.dataset.digest,
-        images=len(conditions.test),
+        split=conditions.split,
+        images=len(conditions.judging),
         models=tuple(models),
         best=best.label,
         winner=winner,
@@ -231,7 +235,7 @@ def _comparison(
         missed=tuple(np.flatnonzero(missed).tolist()),
         diverged=diverged,
         unreadable=len(conditions.dataset.failures),
-        labels=conditions.test.labels,
+        labels=conditions.judging.labels,
     )
 
 
@@ -244,7 +248,7 @@ def _right(run: ComparedRun, images: int) -> npt.NDArray[np.bool_]:
 def _compared(
     label: str, built: Built, runs: tuple[ComparedRun, ...], conditions: Conditions
 ) -> ComparedModel:
-    network, images = network_of(built), len(conditions.test)
+    network, images = network_of(built), len(conditions.judging)
     summary = summarise(network)
     accuracies = [run.accuracy for run in runs]
     several = len(runs) > 1

@@ -10,7 +10,7 @@ HALF_AN_IMAGE = 0.5  # wrong, in place of none, which no logarithmic scale has
 
 
 def draw_comparison_chart(result: Comparison) -> str:
-    """The test error of each model against its parameters and against its milliseconds an image, as SVG."""
+    """The error of each model against its parameters and against its milliseconds an image, as SVG."""
 
     def error(model: ComparedModel) -> float:
         return 100 * max(1 - model.accuracy, HALF_AN_IMAGE / result.images)
@@ -20,7 +20,7 @@ def draw_comparison_chart(result: Comparison) -> str:
     by_time = [(model.latency_ms, error(model)) for model in result.models]
     panels = [
         Panel(
-            "test error in %",
+            f"{result.split} error in %",
             title,
             [Series("models", points, labels)],
             logarithmic_x=True,
@@ -28,4 +28,5 @@ def draw_comparison_chart(result: Comparison) -> str:
         )
         for title, points in (("parameters", by_size), ("milliseconds an image", by_time))
     ]
-    return draw_chart(f"Test error of {len(labels)} models on {result.data}", panels, PANEL_PX, stacked=True)
+    what = f"{result.split.capitalize()} error of {len(labels)} models on {result.data}"
+    return draw_chart(what, panels, PANEL_PX, stacked=True)

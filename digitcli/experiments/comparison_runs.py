@@ -22,7 +22,7 @@ from digitcli.devices import choose_device
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.overlap import told_overlap
 from digitcli.experiments.contenders import Contender
-from digitcli.experiments.saved_comparison import Built, ComparedRun, share_read
+from digitcli.experiments.saved_comparison import Built, ComparedRun, JudgedBy, share_read
 from digitcli.inference import load_classifier
 from digitcli.registry import TORCHVISION, create_model, find_architecture, recipe_of
 from digitcli.synthesis.fonts import digest_of_fonts
@@ -36,16 +36,20 @@ LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all runs of a comparison have in common: the digits, the device, and the folder they lie in."""
+    """What all runs of a comparison have in common: the digits and which of them judge, the device, and the
+    folder they lie in.
+    """
 
     dataset: Dataset
+    split: JudgedBy
     device: str
     out: Path
 
     @functools.cached_property
-    def test(self) -> Digits:
+    def judging(self) -> Digits:
         """What all are judged on."""
-        return split(self.dataset).test
+        parts = split(self.dataset)
+        return parts.test if self.split == "test" else parts.validation
 
 
 def built_of(one: Contender) -> Built:
@@ -97,7 +101,10 @@ def check_saved(one: Contender, built: Built, conditions: Conditions) -> None:
     if not same or (one.config is not None and not _by_recipe(saved.recipe, built.recipe)):
         cause = f"The saved runs of {one.label} are by another recipe or with other fonts."
         raise UsageError(cause, "Leave their file out.")
-    if (one.saved.digest, one.saved.images) != (conditions.dataset.digest, len(conditions.test)):
+    if one.saved.split != conditions.split:
+        cause = f"The saved runs of {one.label} are judged by the {one.saved.split} digits."
+        raise UsageError(cause, f"Leave their file out, or give --split {one.saved.split}.")
+    if (one.saved.digest, one.saved.images) != (conditions.dataset.digest, len(conditions.judging)):
         raise UsageError(
             f"The saved runs of {one.label} are on the digits of '{one.saved.data}', which are not those of "
             f"'{conditions.dataset.name}' here.",
@@ -154,16 +161,17 @@ def judged_run(
     """
     if one.config is not None and seed is not None:
         result, kept = _trained(one.config, seed, folder_of(one, seed, conditions), on_event, stop_signal)
-        name, misread, seconds = str(result.run), result.misread, result.train_seconds
+        name, seconds = str(result.run), result.train_seconds
+        misread = result.misread if conditions.split == "test" else None
     else:
         name, misread, seconds, kept = str(one.model), None, None, False
     if misread is None:
         classifier = load_classifier(name, device=conditions.device)
         if one.model is not None:
-            told_overlap(conditions.test, conditions.dataset, [name], classifier, on_event)
-        answers = classifier.logits(conditions.test.images).argmax(axis=-1)
-        misread = tuple(np.flatnonzero(answers != conditions.test.labels).tolist())
-    return ComparedRun(name, share_read(misread, len(conditions.test)), misread, seed, seconds), kept
+            told_overlap(conditions.judging, conditions.dataset, [name], classifier, on_event)
+        answers = classifier.logits(conditions.judging.images).argmax(axis=-1)
+        misread = tuple(np.flatnonzero(answers != conditions.judging.labels).tolist())
+    return ComparedRun(name, share_read(misread, len(conditions.judging)), misread, seed, seconds), kept
 
 
 def _trained(

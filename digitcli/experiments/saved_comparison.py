@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from digitcli.errors import InputError
 from digitcli.writing import write_whole
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from digitcli.experiments.comparing import Comparison
 
 SUFFIX, SCHEMA = ".json", 1
+JudgedBy = Literal["test", "validation"]  # a part of the dataset
 REMEDY = f"Save one with: digitcli compare cnn fast --save FILE{SUFFIX}"
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A model that was judged. `misread` are the test images that it reads wrongly, by their place.
+    """A model that was judged. `misread` are the images that it reads wrongly, by their place in the part.
 
     `seed` and `train_seconds` are None where it was not trained to be compared.
     """
@@ -48,13 +49,14 @@ class Built:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a file holds of a model; `data`, `digest` and `images` are of the dataset and its test part."""
+    """What a file holds of a model, and by which `images` of a part of which dataset it was judged."""
 
     label: str
     built: Built
     runs: tuple[ComparedRun, ...]
     data: str
     digest: str
+    split: JudgedBy
     images: int
 
 
@@ -69,7 +71,9 @@ def save_comparison(path: Path, result: Comparison) -> None:
         json.dumps({name: getattr(model, name) for name in kept}, default=dataclasses.asdict)
         for model in result.models
     ]
-    head = {"schema": SCHEMA, "data": result.data, "digest": result.digest, "images": result.images}
+    head = {"schema": SCHEMA} | {
+        name: getattr(result, name) for name in ("data", "digest", "split", "images")
+    }
     content = json.dumps(head)[:-1] + ', "models": [\n' + ",\n".join(lines) + "\n]}\n"
     write_whole(path, content.encode())
 
@@ -85,7 +89,10 @@ def read_comparison(path: Path) -> list[SavedModel]:
         if content["schema"] != SCHEMA or not content["models"]:
             raise ValueError("it holds no model, or was written by another version")
         of = {name: content[name] for name in ("data", "digest", "images")}
+        of["split"] = content.get("split", "test")
         _check_kind(str, of["data"], of["digest"])
+        if of["split"] not in get_args(JudgedBy):
+            raise ValueError("its runs are judged by no part of a dataset that is known")
         _check_kind(int, of["images"])
         if of["images"] < 1:
             raise ValueError("it is of no images")

@@ -17,18 +17,9 @@ MOST_PIXELS = 16_000_000  # and no more in all
 MOST_PAGES = 100_000  # that a document may say it has
 _POINTS = 72  # an inch
 _FILLING = 0.5  # of the page
-_HEAD_BYTES = 1024
 
 _pdfium_lock = threading.RLock()  # PDFium takes one call at a time; what is collected meanwhile closes too
 logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # what it misses in a form is no news
-
-
-def is_pdf(stream: BinaryIO) -> bool:
-    """Whether an open file is a PDF document, by its beginning."""
-    stream.seek(0)
-    head = stream.read(_HEAD_BYTES)
-    stream.seek(0)
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"%PDF-")
 
 
 class Document:

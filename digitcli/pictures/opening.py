@@ -23,8 +23,18 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from digitcli.errors import PictureError
-from digitcli.pictures.documents import Document, is_pdf
+from digitcli.pictures.documents import Document
 from digitcli.pictures.greys import grey_of
+from digitcli.pictures.signatures import (
+    DAMAGED,
+    HEIF_BRANDS,
+    READABLE,
+    brand,
+    is_cut_off,
+    is_pdf,
+    truncated,
+    unidentified,
+)
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
 MAX_PIXELS = 64_000_000
@@ -38,41 +48,6 @@ _large_lock = threading.Lock()
 _quiet_lock = threading.Lock()
 _quiet_threads = 0
 _shared_quiet: warnings.catch_warnings[None]
-
-_READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, HEIC or PPM picture, or a PDF."
-_DAMAGED = "Copy or download the file again, or save it anew from the program that made it."
-
-# How readable pictures begin, to tell a broken picture from a file that is none.
-_PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
-# The last bytes of a whole file, for the formats that have such.
-_PICTURE_ENDS = {
-    b"\x89PNG": b"IEND\xaeB`\x82",
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"GIF8": b"\x3b",
-    b"%PDF": b"%%EOF",
-}
-
-# Known, but refused: (offset, bytes, name).
-_REFUSED = (
-    (0, b"%!PS", "an EPS or PostScript file"),
-    (0, b"\xc5\xd0\xd3\xc6", "an EPS file"),
-    (0, b"8BPS", "a Photoshop file"),
-    (0, b"\0\0\1\0", "an icon file"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
-    (0, b"SIMPLE  =", "a FITS file"),
-    (0, b"DDS ", "a DDS texture"),
-    (0, b"gimp xcf", "a GIMP file"),
-    (0, b"v/1\x01", "an OpenEXR picture"),
-    (0, b"II+\0", "a BigTIFF picture"),
-    (0, b"MM\0+", "a BigTIFF picture"),
-    (0, b"AT&TFORM", "a DjVu document"),
-    (4, b"ftyp", "a film, or a rare kind of HEIF picture"),
-)
-_AVIF_BRANDS = (b"avif", b"avis")  # after b"ftyp"
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -125,7 +100,7 @@ ReadPage = Callable[[int, str], np.ndarray]  # by its place, the first 0, and wh
 def _open_document(
     stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
 ) -> tuple[int, ReadPage]:
-    cut_off = _is_cut_off(stream)
+    cut_off = is_cut_off(stream)
     try:
         document = stack.enter_context(contextlib.closing(Document(stream, name)))
     except PictureError:
@@ -145,14 +120,14 @@ def _open_document(
 def _open_image(
     stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
 ) -> tuple[int, ReadPage]:
-    cut_off = _is_cut_off(stream)
+    cut_off = is_cut_off(stream)
     image = stack.enter_context(_identify(stream, name, cut_off))
     frames = _frames(image)
 
     def read(place: int, of_page: str) -> np.ndarray:
         index = frames[place]
         if index is None:
-            raise _truncated(of_page)
+            raise truncated(of_page)
         return _read(image, index, of_page, max_pixels, cut_off)
 
     return len(frames), read
@@ -228,7 +203,7 @@ def _check_regular(status: os.stat_result, name: str) -> None:
 
 
 def _empty(name: str) -> PictureError:
-    return PictureError("empty_file", f"{name} is empty (0 bytes).", _DAMAGED)
+    return PictureError("empty_file", f"{name} is empty (0 bytes).", DAMAGED)
 
 
 def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
@@ -248,22 +223,14 @@ def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
 
 def _identify(stream: BinaryIO, name: str, cut_off: bool) -> Image.Image:
     """Look at a file's header: nothing is decoded yet."""
-    formats = (*FORMATS, "HEIF") if _brand(stream) in _HEIF_BRANDS and _reads_heif(name) else FORMATS
+    formats = (*FORMATS, "HEIF") if brand(stream) in HEIF_BRANDS and _reads_heif(name) else FORMATS
     try:
         with _silenced():
             return Image.open(stream, formats=formats)
     except UnidentifiedImageError as fault:
-        raise _unidentified(stream, name, cut_off) from fault
+        raise unidentified(stream, name, cut_off) from fault
     except Exception as fault:  # Pillow's parsers raise far more than OSError
         raise _undecodable(fault, name, cut_off) from fault
-
-
-def _brand(stream: BinaryIO) -> bytes:
-    """What an AVIF or HEIF picture, or a film, says that it is; of other files nothing."""
-    stream.seek(0)
-    head = stream.read(12)
-    stream.seek(0)
-    return head[8:] if head[4:8] == b"ftyp" else b""
 
 
 def _reads_heif(name: str) -> bool:
@@ -335,7 +302,7 @@ def _silenced() -> Iterator[None]:
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     if not image.width * image.height:
-        raise PictureError("not_an_image", f"{name} has no pixels.", _READABLE)
+        raise PictureError("not_an_image", f"{name} has no pixels.", READABLE)
     if image.width * image.height > max_pixels:
         raise PictureError(
             "too_large",
@@ -344,66 +311,14 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         )
 
 
-def _unidentified(stream: BinaryIO, name: str, cut_off: bool) -> PictureError:
-    """What a file is that Pillow knows nothing about, by its first and last bytes."""
-    if _brand(stream) in (*_AVIF_BRANDS, *_HEIF_BRANDS):
-        return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED)
-    stream.seek(0)
-    head = stream.read(512)
-    for offset, magic, what in _REFUSED:
-        if head.startswith(magic, offset):
-            return PictureError("unsupported_format", f"{name} is {what}, which is not read here.", _READABLE)
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if b"<svg" in text.lower():
-        return PictureError(
-            "unsupported_format", f"{name} is an SVG drawing, which is not read here.", _READABLE
-        )
-    if text.startswith(b"<"):
-        return PictureError(
-            "not_an_image",
-            f"{name} is not a picture: it starts with '<', like a web page.",
-            "It may be an error page saved under a picture's name; download the picture again.",
-        )
-    if not head.startswith(_PICTURE_STARTS):
-        return PictureError("not_an_image", f"{name} is not a picture.", _READABLE)
-    if cut_off:
-        return _truncated(name)
-    return PictureError("not_an_image", f"{name} starts like a picture but holds none.", _DAMAGED)
-
-
-def _is_cut_off(stream: BinaryIO) -> bool:
-    """Whether a file ends before it should, by what its beginning says or the end that its format has."""
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(-min(16, size), io.SEEK_END)
-    tail = stream.read()
-    stream.seek(0)
-    head = stream.read(8)
-    try:
-        if head.startswith(b"RIFF"):  # WebP says its length
-            return int(struct.unpack("<I", head[4:])[0]) + 8 > size
-        if head.startswith((b"II*\0", b"MM\0*")):  # TIFF says where its first page is described
-            order = "<" if head.startswith(b"II") else ">"
-            stream.seek(at := int(struct.unpack(order + "I", head[4:])[0]))
-            return at + 2 + 12 * int(struct.unpack(order + "H", stream.read(2))[0]) + 4 > size
-    except struct.error:
-        return True
-    finally:
-        stream.seek(0)
-    return any(head.startswith(start) and end not in tail for start, end in _PICTURE_ENDS.items())
-
-
-def _truncated(name: str) -> PictureError:
-    return PictureError("truncated", f"{name} breaks off: its end is missing.", _DAMAGED)
-
-
 def _undecodable(fault: Exception, name: str, cut_off: bool) -> PictureError:
     if isinstance(fault, Image.DecompressionBombError | MemoryError):
         return PictureError(
             "too_large", f"{name} has more pixels than can be read.", "Make the picture smaller."
         )
     if cut_off or isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
-        return _truncated(name)
-    return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED)
+        return truncated(name)
+    return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", DAMAGED)
 
 
 def _orientation(image: Image.Image) -> int:

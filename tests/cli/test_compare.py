@@ -105,7 +105,7 @@ def test_a_narrow_window_loses_columns_but_no_name(width: int) -> None:
     differences = (Difference("resnet:augment=off", 0.0012, 0.0001, 0.0023, 0.0456),)
     models = (model("cnn"), model("resnet:augment=off"))
     labels = np.zeros(3, np.int64)
-    result = Comparison("mnist", "", 10_000, models, "cnn", None, differences, (), (), 0, labels)
+    result = Comparison("mnist", "", "test", 10_000, models, "cnn", None, differences, (), (), 0, labels)
     table, left_out = view._table(result, width)
     console = Console(file=io.StringIO(), width=width)
     console.print(table)

@@ -14,13 +14,15 @@ import numpy.typing as npt
 import pytest
 
 from digitcli.checkpoint import MODEL_FILE, RESUME_FILE
-from digitcli.data.digits import Digits
+from digitcli.data.digits import Digits, split
+from digitcli.data.sources import load_dataset
 from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.experiments import comparing, comparison_runs
 from digitcli.experiments.comparing import Comparison, RunJudged, compare
 from digitcli.experiments.comparison_runs import folder_of
 from digitcli.experiments.contenders import Contender, contenders, turns
 from digitcli.experiments.saved_comparison import Built, ComparedRun, save_comparison
+from digitcli.inference import load_classifier
 from digitcli.training.events import Notice, StepDone
 from tests.experiments.conftest import measure_quickly
 
@@ -305,10 +307,35 @@ def test_files_are_joined_and_a_run_that_both_hold_counts_once(
         contenders([str(saved[0]), str(other)], "mnist", "cpu")
 
 
+def test_the_validation_digits_may_judge(few_digits: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    by_test = small(few_digits, runs, "softmax:epochs=8", seeds=1)
+    told: list[RunJudged] = []
+    result = small(few_digits, runs, "softmax:epochs=8", seeds=1, split="validation", on_compared=told.append)
+    assert [event.kept for event in told] == [True]
+    digits = split(load_dataset(str(few_digits))).validation
+    classifier = load_classifier(result.models[0].runs[0].model, device="cpu")
+    answers = classifier.logits(digits.images).argmax(axis=-1)
+    assert result.models[0].runs[0].misread == tuple(np.flatnonzero(answers != digits.labels).tolist())
+    assert (result.split, result.images) == ("validation", len(digits)) != (by_test.split, by_test.images)
+    assert result.labels.tolist() == digits.labels.tolist()
+
+    path = tmp_path / "chosen.json"
+    save_comparison(path, result)
+    again = small(few_digits, tmp_path / "new", str(path), split="validation")
+    assert again.models[0].runs == result.models[0].runs
+    with pytest.raises(UsageError, match="judged by the validation digits"):
+        small(few_digits, tmp_path / "new", str(path))
+    path.write_text(path.read_text().replace('"validation"', '"training"'))
+    with pytest.raises(InputError, match="no part of a dataset"):
+        small(few_digits, tmp_path / "new", str(path))
+
+
 def test_saved_runs_from_before_a_setting_there_is_now_still_count(
     saved: tuple[Path, Comparison], few_digits: Path, tmp_path: Path
 ) -> None:
-    saved[0].write_text(saved[0].read_text().replace('"mixup": 0.0, ', ""))
+    text = saved[0].read_text().replace('"mixup": 0.0, ', "").replace('"split": "test", ', "")
+    saved[0].write_text(text)
     told: list[RunJudged] = []
     small(few_digits, tmp_path, str(saved[0]), "softmax:epochs=8", on_compared=told.append)
     assert told == []
