@@ -45,7 +45,7 @@ def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_p
             Residual(
                 nn.Sequential(
                     nn.LayerNorm(width),
-                    nn.Linear(width, 3 * width),
+                    QueriesKeysValues(width, 3 * width),
                     Attention(heads),
                     nn.Linear(width, width),
                     nn.Dropout(dropout),
@@ -110,6 +110,10 @@ class Places(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
         return patches + self.embedding
+
+
+class QueriesKeysValues(nn.Linear):
+    """What each patch of (N, P, width) asks, how it answers, and what it tells, side by side."""
 
 
 class Attention(nn.Module):

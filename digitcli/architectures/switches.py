@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.capsules import Routing
 from digitcli.architectures.layers import DropPath
+from digitcli.architectures.patches import QueriesKeysValues
 from digitcli.config import Initialisation, Normalisation
 from digitcli.errors import UsageError
 
@@ -106,7 +107,9 @@ def initialise(network: nn.Module, kind: Initialisation) -> None:
 
 def _matrices(layer: nn.Module) -> Iterator[Tensor]:
     """The parts of a layer's weights that are drawn each by itself."""
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, QueriesKeysValues):
+        yield from layer.weight.chunk(QUERY_KEY_VALUE)
+    elif isinstance(layer, nn.Linear):
         yield layer.weight
     elif isinstance(layer, nn.Conv2d):
         yield from layer.weight.chunk(layer.groups)

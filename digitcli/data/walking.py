@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 # Those not read here are told, not skipped.
 PICTURE_SUFFIXES = (
-    *("avif", "bmp", "gif", "heic", "heif", "jfif", "jpeg", "jpg", "pbm", "pdf", "pgm"),
+    *("avif", "bmp", "gif", "heic", "heif", "jfif", "jpeg", "jpg", "pbm", "pgm"),
     *("png", "pnm", "ppm", "tif", "tiff", "webp"),
 )
 
 
-def pictures_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path | OSError]:
-    """Every picture file in a folder and below it, in natural order; no hidden ones.
+def pictures_below(
+    folder: Path, leave_out: Path | None = None, suffixes: Collection[str] = PICTURE_SUFFIXES
+) -> Iterator[Path | OSError]:
+    """Every file with such a suffix in a folder and below it, in natural order; no hidden ones.
 
     Only one folder at a time is in memory. Links are followed, but no folder is entered twice, and that to
     `leave_out` not at all. A folder that cannot be listed gives its error.
@@ -29,7 +31,7 @@ def pictures_below(folder: Path, leave_out: Path | None = None) -> Iterator[Path
             continue
         try:
             if not (_is_entered(path, entered) or (leave_out and _is_same(path, leave_out))):
-                waiting += reversed(_listed(path))
+                waiting += reversed(_listed(path, suffixes))
         except OSError as error:
             yield error
 
@@ -43,7 +45,7 @@ def folders_below(folder: str) -> Iterator[str]:
         try:
             if _is_entered(Path(path), entered):
                 continue
-            below = [found.name for found, is_folder in _listed(Path(path)) if is_folder]
+            below = [found.name for found, is_folder in _listed(Path(path), ()) if is_folder]
         except OSError:  # it has no names to give
             continue
         yield path
@@ -62,14 +64,14 @@ def _is_same(folder: Path, other: Path) -> bool:
     return other.exists() and folder.samefile(other)
 
 
-def _listed(folder: Path) -> list[tuple[Path, bool]]:
-    """The pictures and folders in a folder, in natural order, and whether each is a folder."""
+def _listed(folder: Path, suffixes: Collection[str]) -> list[tuple[Path, bool]]:
+    """What in a folder has such a suffix or is a folder, in natural order, and whether it is one."""
     with os.scandir(folder) as listing:
         entries = [(entry.name, _is_folder(entry)) for entry in listing if not entry.name.startswith(".")]
     return [
         (folder / name, is_folder)
         for name, is_folder in sorted(entries, key=lambda entry: natural(entry[0]))
-        if is_folder or is_picture(name)
+        if is_folder or is_picture(name, suffixes)
     ]
 
 
@@ -80,9 +82,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def is_picture(name: str) -> bool:
+def is_picture(name: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> bool:
     """Whether a file has the suffix of a picture."""
-    return os.path.splitext(name)[1].lower()[1:] in PICTURE_SUFFIXES  # noqa: PTH122
+    return os.path.splitext(name)[1].lower()[1:] in suffixes  # noqa: PTH122
 
 
 def natural(name: str) -> tuple[list[str | int], str]:

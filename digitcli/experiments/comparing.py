@@ -120,7 +120,7 @@ class Comparison:
             each = behind.get(model.label)
             row = {name: value for name, value in vars(model).items() if name not in ("runs", "built")}
             names = {"behind": "difference", "behind_low": "low", "behind_high": "high", "p": "p"}
-            row |= {"runs": len(model.runs)}
+            row |= {"runs": len(model.runs), "split": self.split}
             row |= {column: each and getattr(each, name) for column, name in names.items()}
             rows.append(row)
         return rows

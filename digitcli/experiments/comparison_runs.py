@@ -28,7 +28,7 @@ from digitcli.registry import TORCHVISION, create_model, find_architecture, reci
 from digitcli.synthesis.fonts import digest_of_fonts
 from digitcli.training import loop
 from digitcli.training.events import OnEvent, TrainResult
-from digitcli.training.session import StopSignal, begin_network, built_with, check_choices
+from digitcli.training.session import StopSignal, begin_network, built_with, check_choices, check_muon
 from digitcli.writing import faults_of
 
 LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of it
@@ -64,7 +64,7 @@ def built_of(one: Contender) -> Built:
         recipe = recipe_of(one.config.arch, **one.config.recipe)
         check_choices(one.config, recipe, choose_device(one.config.device))
         with torch.random.fork_rng(devices=[]):
-            begin_network(one.config.arch, recipe)
+            check_muon(one.config.arch, begin_network(one.config.arch, recipe), recipe)
         fonts = None if one.config.fonts is None else digest_of_fonts(Path(one.config.fonts))
         return Built(one.config.arch, built_with(recipe), dataclasses.asdict(recipe), fonts)
     if one.model is not None:

@@ -11,12 +11,13 @@ from PIL import Image
 
 from digitcli.errors import PictureError
 
-DPI = 200  # of a page, or as many as the scan has that fills it,
+DPI = 200  # of a page, or as many as the scans have that fill it,
 MOST_DPI = 300  # up to these,
 MOST_PIXELS = 16_000_000  # and no more in all
 MOST_PAGES = 100_000  # that a document may say it has
 _POINTS = 72  # an inch
 _FILLING = 0.5  # of the page
+_MOST_OBJECTS = 1000  # of a page that is scanned
 
 _pdfium_lock = threading.RLock()  # PDFium takes one call at a time; what is collected meanwhile closes too
 logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # what it misses in a form is no news
@@ -69,7 +70,8 @@ class Document:
                 width, height = page.get_size()
                 if not (0 < width < math.inf and 0 < height < math.inf):
                     raise ValueError("a page without size")
-                fitting = math.sqrt(min(max_pixels, MOST_PIXELS) / (width * height))
+                most = min(max_pixels, MOST_PIXELS)
+                fitting = min(math.sqrt(most / (width * height)), most / max(width, height))
                 bitmap = page.render(min(_dpi(page) / _POINTS, fitting))
                 picture: Image.Image = bitmap.to_pil().copy()
                 bitmap.close()
@@ -98,14 +100,17 @@ class _Steady:
 
 
 def _dpi(page: Any) -> float:
-    """How finely a page is drawn: as finely as the finest scan that fills it, within limits."""
-    import pypdfium2.raw
+    """How finely a page is drawn: as finely as the finest of the scans that fill it, within limits."""
+    from pypdfium2 import raw
 
+    if raw.FPDFPage_CountObjects(page) > _MOST_OBJECTS:
+        return DPI
     width, height = page.get_size()
-    finest: float = DPI
-    for image in page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=1):
+    filled, finest = 0.0, float(DPI)
+    for image in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE], max_depth=1):
         left, bottom, right, top = image.get_bounds()
         area = (right - left) * (top - bottom)
-        if area >= _FILLING * width * height:
+        if area > 0:
+            filled += area
             finest = max(finest, _POINTS * math.sqrt(math.prod(image.get_px_size()) / area))
-    return min(finest, MOST_DPI)
+    return min(finest, MOST_DPI) if filled >= _FILLING * width * height else DPI

@@ -223,17 +223,24 @@ def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
 
 def _identify(stream: BinaryIO, name: str, cut_off: bool) -> Image.Image:
     """Look at a file's header: nothing is decoded yet."""
-    formats = (*FORMATS, "HEIF") if brand(stream) in HEIF_BRANDS and _reads_heif(name) else FORMATS
     try:
         with _silenced():
-            return Image.open(stream, formats=formats)
+            try:
+                return Image.open(stream, formats=FORMATS)
+            except UnidentifiedImageError:
+                if brand(stream) not in HEIF_BRANDS:
+                    raise
+                _register_heif(name)
+                return Image.open(stream, formats=["HEIF"])
+    except PictureError:
+        raise
     except UnidentifiedImageError as fault:
         raise unidentified(stream, name, cut_off) from fault
     except Exception as fault:  # Pillow's parsers raise far more than OSError
         raise _undecodable(fault, name, cut_off) from fault
 
 
-def _reads_heif(name: str) -> bool:
+def _register_heif(name: str) -> None:
     """Let Pillow know of HEIF by an extra, which turns such pictures upright itself."""
     try:
         import pillow_heif
@@ -241,7 +248,6 @@ def _reads_heif(name: str) -> bool:
         cause = f"{name} is a HEIC picture, and pillow-heif, which decodes those, is not installed."
         raise PictureError("unsupported_format", cause, "Install it with: pip install pillow-heif") from error
     pillow_heif.register_heif_opener()
-    return True
 
 
 def _frames(image: Image.Image) -> list[int | None]:

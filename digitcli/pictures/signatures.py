@@ -14,12 +14,7 @@ DAMAGED = "Copy or download the file again, or save it anew from the program tha
 # How readable pictures begin, to tell a broken picture from a file that is none.
 _PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 # The last bytes of a whole file, for the formats that have such.
-_PICTURE_ENDS = {
-    b"\x89PNG": b"IEND\xaeB`\x82",
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"GIF8": b"\x3b",
-    b"%PDF": b"%%EOF",
-}
+_PICTURE_ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b"\x3b"}
 
 # Known, but refused: (offset, bytes, name).
 _REFUSED = (
@@ -42,7 +37,7 @@ _REFUSED = (
 )
 _AVIF_BRANDS = (b"avif", b"avis")  # after b"ftyp"
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_PDF_WITHIN = 1024  # bytes from the beginning
+_PDF_WITHIN = 1024  # bytes from the beginning it begins, and ends before the end
 
 
 def is_pdf(stream: BinaryIO) -> bool:
@@ -50,7 +45,7 @@ def is_pdf(stream: BinaryIO) -> bool:
     stream.seek(0)
     head = stream.read(_PDF_WITHIN)
     stream.seek(0)
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"%PDF-")
+    return b"%PDF-" in head and not head.startswith(_PICTURE_STARTS) and head[4:8] != b"ftyp"
 
 
 def brand(stream: BinaryIO) -> bytes:
@@ -64,7 +59,8 @@ def brand(stream: BinaryIO) -> bytes:
 def is_cut_off(stream: BinaryIO) -> bool:
     """Whether a file ends before it should, by what its beginning says or the end that its format has."""
     size = stream.seek(0, io.SEEK_END)
-    stream.seek(-min(16, size), io.SEEK_END)
+    pdf = is_pdf(stream)
+    stream.seek(-min(_PDF_WITHIN if pdf else 16, size), io.SEEK_END)
     tail = stream.read()
     stream.seek(0)
     head = stream.read(8)
@@ -79,6 +75,8 @@ def is_cut_off(stream: BinaryIO) -> bool:
         return True
     finally:
         stream.seek(0)
+    if pdf:
+        return b"%%EOF" not in tail
     return any(head.startswith(start) and end not in tail for start, end in _PICTURE_ENDS.items())
 
 

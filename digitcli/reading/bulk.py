@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import sys
@@ -55,7 +56,9 @@ def read_in_processes(
             yield portion
 
     try:
-        for readings, seconds in in_order(pool, _read, remembered(), AHEAD * processes):
+        for readings, seconds in in_order(
+            functools.partial(pool.submit, _read), remembered(), AHEAD * processes
+        ):
             portions.adapt(len(handed.popleft()), seconds)
             yield from readings
     except BrokenExecutor:

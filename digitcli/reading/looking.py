@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 from PIL import Image
@@ -38,6 +41,49 @@ class Seen:
     def shapes(self) -> list[Shape]:
         """All shapes in reading order."""
         return [shape for region in self.regions for shape in region.shapes]
+
+
+class PagesAhead:
+    """The pages of a picture, in order; a pool looks at so many that follow meanwhile."""
+
+    def __init__(self, pool: Executor, pages: Iterator[Seen], most: int) -> None:
+        self._pool, self._pages, self._most = pool, pages, most
+        self._seen: SimpleQueue[Seen | BaseException | None] = SimpleQueue()
+        self._lock, self._paused, self._cancelled = threading.Lock(), False, False
+        pool.submit(self._look)
+
+    def _look(self) -> None:
+        try:
+            for page in self._pages:
+                self._seen.put(page)
+                with self._lock:
+                    self._paused = self._cancelled or self._seen.qsize() >= self._most
+                    if self._paused:
+                        return
+            self._seen.put(None)
+        except BaseException as fault:
+            self._seen.put(fault)
+
+    def __iter__(self) -> Iterator[Seen]:
+        try:
+            while (page := self._seen.get()) is not None:
+                if isinstance(page, BaseException):
+                    raise page
+                with self._lock:
+                    paused, self._paused = self._paused, False
+                if paused:
+                    self._pool.submit(self._look)
+                yield page
+        finally:
+            self.cancel()
+
+    def result(self) -> PagesAhead:
+        """Itself, which waits for its pages as they are asked for."""
+        return self
+
+    def cancel(self) -> None:
+        """Look at no more."""
+        self._cancelled = True
 
 
 def look(picture: Picture | Source, with_lines: bool, keep: bool) -> Iterator[Seen]:

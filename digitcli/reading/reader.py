@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,14 +20,15 @@ from digitcli.evaluation.calibration import least_confidence
 from digitcli.inference import Classifier, RuntimeName, load_classifier, load_line_model
 from digitcli.reading.answering import Found, read_region
 from digitcli.reading.asked import Asked
-from digitcli.reading.looking import Picture, Seen, internal, look
+from digitcli.reading.looking import PagesAhead, Picture, Seen, internal, look
 from digitcli.reading.page import VIEWS_PX, Region
 from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, Reading, text_of
 from digitcli.reading.sources import Source
 from digitcli.reading.strings import LineEvidence
 
 THREADS = min(8, os.cpu_count() or 1)
-PAGES_AT_ONCE = 32  # are read by the networks together
+PAGES_AT_ONCE = 32  # are read by the networks together,
+PAGES_AHEAD = 256  # of a picture are looked at before
 FEW = 128  # pictures are read before other processes are worth their start
 KEPT_PIXELS = 16_000_000  # of pictures that wait for the networks
 BATCH_SIZE = 256
@@ -39,7 +41,14 @@ FRACTION = re.compile(r"\d{1,2}/\d{1,2}")  # or a day and a month: no number
 
 Evidence = tuple[list[tuple[int, LineEvidence]], np.ndarray | None]  # of lines and of digits, in a region
 Given = TypeVar("Given")
-Result = TypeVar("Result")
+Result = TypeVar("Result", covariant=True)
+
+
+class Running(Protocol[Result]):
+    """What was begun, as a future is."""
+
+    def result(self) -> Result: ...  # noqa: D102
+    def cancel(self) -> object: ...  # noqa: D102
 
 
 class Reader:
@@ -165,7 +174,8 @@ class Reader:
         pool = ThreadPoolExecutor(self.jobs)
         waiting: list[Seen] = []
         try:
-            for page in itertools.chain.from_iterable(in_order(pool, self._opened, pictures, self.jobs + 1)):
+            begun = in_order(functools.partial(self._begin, pool), pictures, self.jobs + 1)
+            for page in itertools.chain.from_iterable(begun):
                 waiting.append(page)
                 if self._are_enough(waiting):
                     yield from self._answer(waiting)
@@ -180,11 +190,8 @@ class Reader:
     def _pages(self, picture: Picture | Source) -> Iterator[Seen]:
         return look(picture, with_lines=bool(self.line_models), keep=self.keep_pictures)
 
-    def _opened(self, picture: Picture | Source) -> Iterable[Seen]:
-        """Its pages; of many all but the first, or those that keep their pictures, wait to be asked for."""
-        pages = self._pages(picture)
-        at_once = 1 if self.keep_pictures else PAGES_AT_ONCE
-        return itertools.chain(list(itertools.islice(pages, at_once)), pages)
+    def _begin(self, pool: Executor, picture: Picture | Source) -> PagesAhead:
+        return PagesAhead(pool, self._pages(picture), 1 if self.keep_pictures else PAGES_AHEAD)
 
     def _are_enough(self, waiting: list[Seen]) -> bool:
         """Whether the networks are worth calling, or the pictures kept for later are many."""
@@ -298,13 +305,13 @@ def _why_unsure(said: Sequence[Found]) -> str:
 
 
 def in_order(
-    pool: Executor, function: Callable[[Given], Result], givens: Iterable[Given], ahead: int
+    begin: Callable[[Given], Running[Result]], givens: Iterable[Given], ahead: int
 ) -> Generator[Result]:
-    """The results of a function run by a pool, in order; only so many givens are taken ahead of time."""
-    running: deque[Future[Result]] = deque()
+    """The results of what is begun with each given, in order; only so many are begun ahead of time."""
+    running: deque[Running[Result]] = deque()
     try:
         for given in givens:
-            running.append(pool.submit(function, given))
+            running.append(begin(given))
             if len(running) > ahead:
                 yield running.popleft().result()
     except BrokenExecutor:  # nothing more will come of it
@@ -317,5 +324,5 @@ def in_order(
         while running:
             yield running.popleft().result()
     finally:
-        for future in running:
-            future.cancel()
+        for each in running:
+            each.cancel()

@@ -16,6 +16,7 @@ from digitcli.data.walking import PICTURE_SUFFIXES, folders_below, natural, pict
 from digitcli.errors import InputError, PictureError
 
 STANDARD_INPUT = "-"
+SUFFIXES = (*PICTURE_SUFFIXES, "pdf")  # of what is taken in folders
 MAX_BYTES = 512_000_000  # of a picture in standard input
 _LONGEST_NAME = 32_768  # no system takes a longer path
 
@@ -101,14 +102,14 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
         yield Source(name, Path(name))
         return
     empty = True
-    for found in pictures_below(Path(name), leave_out):
+    for found in pictures_below(Path(name), leave_out, SUFFIXES):
         empty = False
         if isinstance(found, OSError):
             yield Source(_shown(name, Path(found.filename)), _unlisted(found))
         else:
             yield Source(_shown(name, found), found)
     if empty:
-        suffixes = ", ".join(PICTURE_SUFFIXES)
+        suffixes = ", ".join(SUFFIXES)
         yield Source(name, PictureError("not_found", f"'{name}' holds no pictures ({suffixes}).", _GIVE))
 
 

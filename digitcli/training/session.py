@@ -152,6 +152,8 @@ def prepare(
     check_choices(config, recipe, device, processes.size)
     torch.manual_seed(config.seed)
     network = begin_network(config.arch, recipe, config.pretrained and saved is None)
+    if saved is None:
+        check_muon(config.arch, network, recipe)
     if device.type == "mps" and not agrees_with_cpu(network, device, task):
         on_event(Notice("MPS computes other logits than the CPU on this machine; the CPU is used instead."))
         device = torch.device("cpu")
@@ -177,8 +179,7 @@ def prepare(
     if saved:
         _take_over(state, saved, material, on_event)
         if config.patience is not None and state.history and state.best is None:
-            lost = f"Epoch {state.best_epoch()} is the best so far, but its weights were not kept"
-            on_event(Notice(f"{lost}: where none is better, the last epoch is the model."))
+            _begin_patience(state, on_event)
     graphed = _graphed(state, recipe, material, device) if config.cuda_graphs else None
     session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes, graphed)
     _report_start(session, state)
@@ -210,11 +211,19 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
     network = create_model(arch, **built_with(recipe), **({"pretrained": True} if pretrained else {}))
     initialise(network, recipe.initialisation)
     drop_branches(network, recipe.stochastic_depth or 0.0)
+    _check_share(arch, network, recipe.batch_size)
+    return network
+
+
+def check_muon(arch: str, network: nn.Module, recipe: Recipe) -> None:
+    """Whether Muon, where it is chosen, has anything to train.
+
+    Raises:
+        UsageError: it has not.
+    """
     if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
         cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
         raise UsageError(cause, "Take another --optimizer.")
-    _check_share(arch, network, recipe.batch_size)
-    return network
 
 
 def _check_share(arch: str, network: nn.Module, digits: int, processes: int = 1) -> None:
@@ -301,6 +310,15 @@ def _take_over(state: TrainingState, saved: Saved, material: Material, on_event:
     if changed:
         listed = ", ".join(f"{name} {header.versions.get(name)}" for name in changed)
         on_event(Notice(f"This run began with {listed}; its weights may end a little different."))
+
+
+def _begin_patience(state: TrainingState, on_event: OnEvent) -> None:
+    """Keep the weights that are there where they are the best, and say so where those are gone."""
+    if state.step == 0:
+        state.keep_best()
+    if state.best is None:
+        lost = f"Epoch {state.best_epoch()} is the best so far, but its weights were not kept"
+        on_event(Notice(f"{lost}: where none is better, the last epoch is the model."))
 
 
 def finished(saved: Saved, folder: Path) -> TrainResult | None:

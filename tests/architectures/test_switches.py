@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from digitcli.architectures.layers import DropPath
+from digitcli.architectures.patches import QueriesKeysValues
 from digitcli.architectures.switches import drop_branches, initialise, replace_normalisation
 from digitcli.config import Initialisation, Normalisation
 from digitcli.errors import UsageError
@@ -110,7 +111,10 @@ def test_a_depthwise_kernel_is_drawn_as_the_matrix_of_one_map() -> None:
 def test_query_key_and_value_are_drawn_each_by_itself() -> None:
     layer = nn.MultiheadAttention(64, 4)
     initialise(layer, "orthogonal")
-    for matrix in layer.in_proj_weight.chunk(3):
+    vit = create_model("vit")
+    initialise(vit, "orthogonal")
+    stacked = next(layer.weight for layer in vit.modules() if isinstance(layer, QueriesKeysValues))
+    for matrix in (*layer.in_proj_weight.chunk(3), *stacked.chunk(3)):
         torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
     assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
 

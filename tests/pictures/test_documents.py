@@ -63,6 +63,24 @@ def test_pages_are_numbered_from_one_and_a_single_one_has_no_number() -> None:
     assert number is None and shows(page, "5")
 
 
+def test_a_page_as_thin_as_a_hair_does_not_fill_the_memory() -> None:
+    for width, height in ((0.0001, 1e8), (1e8, 0.0001)):
+        assert max(open_picture(by_hand(page_of(width, height)), max_pixels=10_000).shape) <= 10_001
+
+
+def test_a_scan_in_strips_is_drawn_as_fine_as_they_are() -> None:
+    page = page_of(18, 24, "/Resources << /XObject << /I 8 0 R >> >>").replace(
+        "/Contents 9 0 R", "/Contents 7 0 R"
+    )
+    strip = "/Subtype /Image /Width 75 /Height 1 /BitsPerComponent 8 /ColorSpace /DeviceGray"
+    drawing = "".join(f"q 18 0 0 0.24 0 {0.24 * row:.2f} cm /I Do Q " for row in range(100))
+    more = (
+        f"7 0 obj\n<< /Length {len(drawing)} >>\nstream\n{drawing}\nendstream\nendobj\n"
+        f"8 0 obj\n<< {strip} /Length 75 >>\nstream\n{'a' * 75}\nendstream\nendobj\n"
+    )
+    assert open_picture(by_hand(page).replace(b"9 0 obj", more.encode() + b"9 0 obj")).shape == (100, 75)
+
+
 @pytest.mark.parametrize(("dpi", "side_px"), [(100, 600), (250, 300), (600, 150)])
 def test_a_scan_is_drawn_as_fine_as_it_is_but_within_limits(dpi: float, side_px: int) -> None:
     assert open_picture(document("5", dpi=dpi)).shape == (side_px, side_px)
@@ -108,7 +126,13 @@ def test_broken_documents_are_told() -> None:
     assert reason_of(b"%PDF-1.7\nnothing\n%%EOF\n") == "corrupt"
     assert reason_of(by_hand()) == "corrupt"
     assert reason_of(by_hand(page_of(72, 72)).replace(b"/Count 1", b"/Count 1000000")) == "too_large"
-    assert isinstance(open_picture(b"\xef\xbb\xbf\r\n" + document("3")), np.ndarray)
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_document_may_begin_later_than_its_file_and_end_earlier(before: bytes) -> None:
+    assert isinstance(open_picture(before + document("3") + b"\n" * 50), np.ndarray)
+    data = by_hand(page_of(72, 72), "(no page at all)") + b"\n" * 50
+    assert [page.reason for _, page in open_pages(data) if isinstance(page, PictureError)] == ["corrupt"]
 
 
 def test_without_pdfium_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

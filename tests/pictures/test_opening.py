@@ -423,6 +423,13 @@ def test_what_telephones_take_is_read_upright(form: str) -> None:
     assert np.abs(open_picture(turned) - np.asarray(wide) / 255).mean() < 0.02
 
 
+def test_avif_needs_no_extra_whatever_it_calls_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    data = encoded(drawn(), "AVIF", quality=100)
+    renamed = data[:8] + b"mif1" + data[12:]
+    assert np.abs(open_picture(renamed) - drawn() / 255).mean() < 0.02
+
+
 def test_of_several_heif_pictures_the_chosen_one_is_read() -> None:
     pictures = [Image.fromarray(drawn(digit)) for digit in "36"]
     data = encoded(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from digitcli.reading import looking
 from digitcli.reading import reader as reader_module
 from digitcli.reading.answering import Found
 from digitcli.reading.asked import asked_of
+from digitcli.reading.looking import PagesAhead
 from digitcli.reading.page import VIEWS_PX, Page, Region, Shape, find_page
 from digitcli.reading.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
 from digitcli.reading.results import Digit, Number, Reading
@@ -498,3 +500,38 @@ def test_lone_letters_are_refused_and_lone_digits_read() -> None:
     digits = [reader.read(printed(text)) for text in "0123456789"]
     assert [reading.text for reading in digits if reading.status == "read"] == list("0123456789")
     assert all(reader.read(printed(text)).status == "refused" for text in "AEFHKMNRWXk")
+
+
+def test_a_pool_looks_at_so_many_pages_ahead_and_no_more() -> None:
+    looked: list[int] = []
+
+    def pages() -> Iterator[Any]:
+        for number in range(7):
+            looked.append(number)
+            yield number
+
+    with ThreadPoolExecutor(2) as pool:
+        ahead = iter(PagesAhead(pool, pages(), most=3))
+        assert next(ahead) == 0
+        assert len(looked) <= 5
+        assert list(ahead) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_fails_while_pages_are_looked_at_comes_after_those_before() -> None:
+    def pages() -> Iterator[Any]:
+        yield 0
+        raise RuntimeError("a mistake")
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = iter(PagesAhead(pool, pages(), most=9))
+        assert next(ahead) == 0
+        with pytest.raises(RuntimeError, match="a mistake"):
+            next(ahead)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_pages_of_long_documents_come_in_order(softmax: Callable[..., Reader], keep: bool) -> None:
+    long = pages(*[np.full((20, 20), 255, np.uint8)] * 40)
+    readings = list(softmax(keep_pictures=keep, jobs=2).read_all([long, long, long]))
+    assert [reading.page for reading in readings] == [*range(1, 41)] * 3
+    assert all((reading.picture is not None) == keep for reading in readings)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from digitcli.data.walking import is_picture
 from digitcli.errors import InputError, PictureError
 from digitcli.reading import sources
 from digitcli.reading.sources import Source, find_sources, listed_sources, read_list
@@ -255,5 +256,7 @@ def test_a_folder_that_is_left_out_gives_nothing_but_what_is_named_outright(fold
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_not_passed_over(folder: Path) -> None:
-    (folder / "scans" / "phone.HEIC").touch()
-    assert "scans/phone.HEIC" in names_of(find_sources(["scans"]))
+    for name in ("phone.HEIC", "scan.pdf"):
+        (folder / "scans" / name).touch()
+        assert f"scans/{name}" in names_of(find_sources(["scans"]))
+    assert not is_picture("scan.pdf"), "of a dataset a description is no digit"

@@ -30,6 +30,7 @@ from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError,
 from digitcli.networks import load_model
 from digitcli.registry import recipe_of
 from digitcli.training import digit_material, loop
+from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.training.loop import dry_run, resume, train
 
@@ -437,7 +438,7 @@ def test_the_files_that_follow_from_a_finished_state_are_made_anew(
 def test_patience_that_comes_later_counts_from_the_best_epoch(few_digits: Path, tmp_path: Path) -> None:
     chosen = config(few_digits, recipe={"epochs": 30, "lr": 0.01})
     with pytest.raises(Interrupted):
-        train(chosen, out=tmp_path / "run", stop_signal=stop_after(14))
+        train(chosen, out=tmp_path / "run", stop_signal=stop_after(16))
     accuracies = [
         row["validation_accuracy"] for row in read_header(tmp_path / "run" / RESUME_FILE).training["history"]
     ]
@@ -445,6 +446,15 @@ def test_patience_that_comes_later_counts_from_the_best_epoch(few_digits: Path, 
     events: list[Event] = []
     assert resume(tmp_path / "run", {"patience": 3}, on_event=events.append).epochs > 4
     assert [event for event in events if isinstance(event, Notice) and "were not kept" in event.message]
+
+
+def test_patience_that_comes_after_the_best_epoch_keeps_it(few_digits: Path, tmp_path: Path) -> None:
+    chosen = config(few_digits, "softmax", recipe={"epochs": 2, "lr": 0.01})
+    train(chosen, out=tmp_path / "run")
+    events: list[Event] = []
+    changes = {"patience": 1, "recipe": {"epochs": 4}}
+    resume(tmp_path / "run", changes, on_event=events.append)
+    assert not [event for event in events if isinstance(event, Notice) and "were not kept" in event.message]
 
 
 def test_numbers_that_overflow_beside_the_weights_are_never_saved(
@@ -466,7 +476,7 @@ def test_numbers_that_overflow_beside_the_weights_are_never_saved(
 def test_a_validation_loss_that_is_not_finite_is_a_divergence(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digit_material, "nll", lambda logits, labels: float("inf"))
+    monkeypatch.setattr(DigitMaterial, "validate", lambda material, network: (float("inf"), 0.5))
     with pytest.raises(DivergedError, match="validation loss"):
         train(config(few_digits), out=tmp_path / "run")
 

@@ -24,7 +24,7 @@ from digitcli.training.losses import loss_function, squared_error
 from digitcli.training.material import derive_seed
 from digitcli.training.muon import is_large, orthogonal
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
-from digitcli.training.session import begin_network
+from digitcli.training.session import check_muon
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -111,8 +111,9 @@ def test_muon_remembers_where_it_was_going_and_decays_beside() -> None:
 @pytest.mark.parametrize("arch", ["softmax", "tiny", "micro", "lenet1", "hog"])
 def test_muon_is_refused_where_it_would_train_nothing(arch: str) -> None:
     with pytest.raises(UsageError, match=f"'{arch}' has none"):
-        begin_network(arch, recipe_of(arch, optimizer="muon"))
-    begin_network("lenet5", recipe_of("lenet5", optimizer="muon"))
+        check_muon(arch, create_model(arch), Recipe(optimizer="muon"))
+    check_muon(arch, create_model(arch), Recipe())
+    check_muon("lenet5", create_model("lenet5"), Recipe(optimizer="muon"))
 
 
 @pytest.mark.parametrize("arch", ["sigmoid_mlp", "capsnet", "fast"])
