@@ -104,7 +104,7 @@ def test_the_table_of_switches_says_what_the_saved_runs_say() -> None:
         assert f"| {100 * statistics.fmean(run.accuracy for run in model.runs):.2f} ± " in row
 
 
-@pytest.mark.parametrize("file", ["stochastic_depth"])
+@pytest.mark.parametrize("file", ["stochastic_depth", "dropout"])
 def test_the_table_of_what_fast_has_not_says_what_the_saved_runs_say(file: str) -> None:
     plain, changed = sorted(
         read_comparison(ROOT / "benchmarks" / f"{file}.json"), key=lambda model: len(model.label)
