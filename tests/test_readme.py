@@ -96,7 +96,7 @@ def test_the_table_of_architectures_says_what_the_saved_runs_say() -> None:
 
 
 def test_the_table_of_switches_says_what_the_saved_runs_say() -> None:
-    table = README.split("What each switch changes")[1].split("## Measure speed")[0].splitlines()
+    table = README.split("What each switch changes")[1].split("Clean digits do not show")[0].splitlines()
     for model in read_comparison(ROOT / "benchmarks" / "switches.json"):
         switch = model.label.removeprefix("fast:epochs=8").removeprefix(",")
         (row,) = [line for line in table if line.startswith(f"| `{switch}` |" if switch else "| as it is |")]
