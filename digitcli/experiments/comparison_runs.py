@@ -28,7 +28,8 @@ from digitcli.registry import TORCHVISION, create_model, find_architecture, reci
 from digitcli.synthesis.fonts import digest_of_fonts
 from digitcli.training import loop
 from digitcli.training.events import OnEvent, TrainResult
-from digitcli.training.session import StopSignal, begin_network, built_with, check_choices, check_muon
+from digitcli.training.muon import check_muon
+from digitcli.training.session import StopSignal, begin_network, built_with, check_choices
 from digitcli.writing import faults_of
 
 LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of it

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from digitcli.config import Recipe
+from digitcli.errors import UsageError
 
 MOMENTUM = 0.95
 ITERATIONS = 5
@@ -65,6 +68,17 @@ class Muon(torch.optim.AdamW):
         parameter.mul_(1 - lr * weight_decay)
         parameter.add_(change, alpha=-lr * RMS * math.sqrt(max(ahead.shape)))
         parameter.grad = None
+
+
+def check_muon(arch: str, network: nn.Module, recipe: Recipe) -> None:
+    """Whether Muon, where a recipe names it, has anything to train.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
+        cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
+        raise UsageError(cause, "Take another --optimizer.")
 
 
 def is_large(parameter: Tensor) -> bool:

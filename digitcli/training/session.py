@@ -34,7 +34,7 @@ from digitcli.training.graphed import GraphedUpdate, check_graphs
 from digitcli.training.line_material import WORKERS, LineMaterial
 from digitcli.training.line_sources import ComposedLines, StoredLines
 from digitcli.training.material import Material
-from digitcli.training.muon import SMALLEST_SIDE, is_large
+from digitcli.training.muon import check_muon
 from digitcli.training.optimization import (
     bfloat16_where_asked,
     create_average,
@@ -178,8 +178,9 @@ def prepare(
     state.seconds = processes.of_leader(seconds)  # what touches the digits counts
     if saved:
         _take_over(state, saved, material, on_event)
-        if config.patience is not None and state.history and state.best is None:
-            _begin_patience(state, on_event)
+        if config.patience is not None and not state.has_best():
+            lost = f"Epoch {state.best_epoch()} is the best so far, but its weights were not kept"
+            on_event(Notice(f"{lost}: where none is better, the last epoch is the model."))
     graphed = _graphed(state, recipe, material, device) if config.cuda_graphs else None
     session = Session(config, recipe, material, device, folder, on_event, stop_signal, processes, graphed)
     _report_start(session, state)
@@ -213,17 +214,6 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
     drop_branches(network, recipe.stochastic_depth or 0.0)
     _check_share(arch, network, recipe.batch_size)
     return network
-
-
-def check_muon(arch: str, network: nn.Module, recipe: Recipe) -> None:
-    """Whether Muon, where it is chosen, has anything to train.
-
-    Raises:
-        UsageError: it has not.
-    """
-    if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
-        cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
-        raise UsageError(cause, "Take another --optimizer.")
 
 
 def _check_share(arch: str, network: nn.Module, digits: int, processes: int = 1) -> None:
@@ -310,15 +300,6 @@ def _take_over(state: TrainingState, saved: Saved, material: Material, on_event:
     if changed:
         listed = ", ".join(f"{name} {header.versions.get(name)}" for name in changed)
         on_event(Notice(f"This run began with {listed}; its weights may end a little different."))
-
-
-def _begin_patience(state: TrainingState, on_event: OnEvent) -> None:
-    """Keep the weights that are there where they are the best, and say so where those are gone."""
-    if state.step == 0:
-        state.keep_best()
-    if state.best is None:
-        lost = f"Epoch {state.best_epoch()} is the best so far, but its weights were not kept"
-        on_event(Notice(f"{lost}: where none is better, the last epoch is the model."))
 
 
 def finished(saved: Saved, folder: Path) -> TrainResult | None:

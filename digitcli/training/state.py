@@ -53,6 +53,12 @@ class TrainingState:
             latest = self.weights().state_dict()
             self.best = {name: tensor.detach().clone() for name, tensor in latest.items()}
 
+    def has_best(self) -> bool:
+        """Whether the weights of the best epoch, if there was one, are kept, or are there to be kept now."""
+        if self.best is None and self.history and self.step == 0:
+            self.keep_best()
+        return self.best is not None or not self.history
+
     def counters(self) -> dict[str, Any]:
         """The part that goes into a header as JSON."""
         plain = ("epoch", "step", "steps_total", "loss_sum", "seconds")

@@ -318,8 +318,8 @@ def test_a_file_that_goes_away_meanwhile_is_one_record(predict: Run, monkeypatch
 
     walk = sources.pictures_below
 
-    def remove_after_listing(folder: Path, leave_out: Path | None) -> Any:
-        for path in walk(folder, leave_out):
+    def remove_after_listing(folder: Path, *given: Any) -> Any:
+        for path in walk(folder, *given):
             if path == Path("scans/2.png"):
                 path.unlink()
             yield path

@@ -22,9 +22,8 @@ from digitcli.training.digit_material import DigitMaterial
 from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
 from digitcli.training.material import derive_seed
-from digitcli.training.muon import is_large, orthogonal
+from digitcli.training.muon import check_muon, is_large, orthogonal
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
-from digitcli.training.session import check_muon
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
