@@ -21,6 +21,7 @@ _SMOOTH = 0.05  # of white: how far paper strays from a smooth light
 _WORK_SIDE_PX = 640  # strokes and noise are measured at this size
 _DARKEST_PAPER = 0.4  # of white; in deeper shadow noise would be lifted to ink
 _MIN_CONTRAST = 0.06  # of the paper's brightness; fainter marks are taken for paper
+_FAINTEST = 0.02  # of the paper's brightness; what is less dark no person sees for certain
 _NOISE_SIGMAS = 4.0  # how far above the paper's noise a mark must stand,
 _SURE_SIGMAS = 12.0  # and from where on a mark of any size is ink;
 _MARK_EXTENT = 0.15  # below that it must be this long, in shares of the picture,
@@ -65,6 +66,29 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
         darkness = (paper - grey) / np.maximum(paper, _DARKEST_PAPER)
     ink: np.ndarray = np.clip((darkness - low) / (high - low), 0, 1) * strokes
     return ink
+
+
+def lift_faint_marks(grey: np.ndarray) -> np.ndarray | None:
+    """A picture (H, W) with dark marks too faint for `find_ink` in black on white; None if there are none.
+
+    Stains, show-through and the paper's own texture are lifted as well as pencil: what they are is for others
+    to say. The light is not taken for a smooth slope, of which such marks would seem a part.
+    """
+    small = reduced(grey, _WORK_SIDE_PX)
+    paper = _without_strokes(reduced(small, _LIGHT_SIDE_PX))
+    paper = cv2.resize(paper, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
+    smooth = cv2.GaussianBlur(darkness, (0, 0), max(small.shape) / _WORK_SIDE_PX)
+    levels = _ink_levels(_inner(smooth, _RIM), _FAINTEST)
+    if levels is None:
+        return None
+    low, edge, full, _ = levels
+    noise = _paper_noise(_inner(darkness, _RIM))[1]
+    ruling = find_ruling(darkness, (darkness > edge).astype(np.uint8), noise)
+    ruling = cv2.dilate(ruling, np.ones((3, 3), np.uint8))
+    lifted = 1 - np.clip((smooth - low) / (full - low), 0, 1) * (1 - ruling)
+    picture: np.ndarray = cv2.resize(lifted, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return picture
 
 
 def reduced(grey: np.ndarray, side_px: int) -> np.ndarray:

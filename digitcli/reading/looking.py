@@ -31,6 +31,7 @@ class Seen:
     found: tuple[Region, ...] | PictureError
     picture: np.ndarray | None = None
     ink: np.ndarray | None = None
+    faint: bool = False
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -61,7 +62,7 @@ class PagesAhead:
                     if self._paused:
                         return
             self._seen.put(None)
-        except BaseException as fault:
+        except BaseException as fault:  # or who asks for the next page would wait for ever
             self._seen.put(fault)
 
     def __iter__(self) -> Iterator[Seen]:
@@ -97,9 +98,9 @@ def look(picture: Picture | Source, with_lines: bool, keep: bool) -> Iterator[Se
         if isinstance(found, PictureError):
             yield Seen(name, number, found)
         elif keep:
-            yield Seen(name, number, found.regions, page, found.ink)
+            yield Seen(name, number, found.regions, page, found.ink, found.faint)
         else:
-            yield Seen(name, number, found.regions)
+            yield Seen(name, number, found.regions, faint=found.faint)
 
 
 def _name(picture: Picture | Source) -> str:

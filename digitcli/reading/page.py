@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from digitcli.pictures.centring import fit_digit
-from digitcli.pictures.ink import find_ink, reduced
+from digitcli.pictures.ink import find_ink, lift_faint_marks, reduced
 from digitcli.pictures.levels import median
 from digitcli.pictures.shapes import Box, Pieces
 from digitcli.reading.fractions import in_fractions
@@ -54,18 +54,30 @@ class Region:
 class Page:
     """The numbers of a picture in reading order, and the ink they were found in.
 
-    `ink` is float32 (H, W), smaller than the picture where that was large.
+    `ink` is float32 (H, W), smaller than the picture where that was large; `faint` where it is no darker than
+    stains, show-through or the paper's texture may be.
     """
 
     regions: tuple[Region, ...]
     ink: np.ndarray
+    faint: bool = False
 
 
 def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
     """Find the numbers in a grey picture (H, W), float32 in [0, 1]; `with_lines` for a line network too.
 
-    A picture is first looked at in few pixels, which shows anything written large and forgives the paper's
-    texture; where what is found there is small, again in more.
+    Where there are none, faint marks are looked for.
+    """
+    page = _find_page(grey, with_lines)
+    if page.regions or (lifted := lift_faint_marks(grey)) is None:
+        return page
+    faint = _find_page(lifted, with_lines)
+    return replace(faint, faint=True) if faint.regions else page
+
+
+def _find_page(grey: np.ndarray, with_lines: bool) -> Page:
+    """The numbers of a picture, which is first looked at in few pixels: that shows anything written large and
+    forgives the paper's texture. Where what is found there is small, it is looked at again in more.
     """
     pieces, groups, boxes = _find(grey, _SIDE_PX)
     height_px = median(boxes[:, 3]) if len(boxes) else _SMALL_PX

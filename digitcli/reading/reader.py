@@ -34,6 +34,7 @@ KEPT_PIXELS = 16_000_000  # of pictures that wait for the networks
 BATCH_SIZE = 256
 BLANK_CONFIDENCE = 0.9  # see benchmarks/blank.py
 _EMPTY_ALONE, _EMPTY_AMONG = 0.9, 0.5  # how sure nothing is read where one thing is there, or several
+_FAINT = 0.5  # marks as faint as stains are taken for digits where that is likelier than not
 _GUESSES = 0.5  # several numbers less sure than this on the average are a photograph, or a text
 _TWO_CANDIDATES, _RIVAL = 0.8, 0.1  # two texts together this likely, and the second no less than this
 
@@ -242,6 +243,8 @@ class Reader:
                     for region, (lines, digits) in zip(seen.regions, evidence, strict=True)
                 ]
             )
+            if seen.faint:
+                answer = _of_faint_marks(answer)
         except Exception as fault:  # a mistake of ours in one picture must not lose the others
             answer = self._error(internal(seen.file, fault))
         return Reading(
@@ -256,7 +259,7 @@ class Reader:
     def _decided(self, found: Sequence[Found]) -> dict[str, Any]:
         """Status, reason, text and confidence of a page, and its numbers."""
         if not any(region.numbers or region.inked for region in found):
-            return _as("blank", "blank", "", BLANK_CONFIDENCE)
+            return _blank()
         empty = float(np.prod([region.confidence for region in found if not region.numbers]))
         if not any(region.numbers for region in found):
             return _as("refused", "not_a_digit", "", empty)
@@ -293,6 +296,17 @@ def _only(said: Sequence[Found]) -> tuple[list[Found], float, bool]:
 def _as(status: str, reason: str | None, text: str | None, confidence: float | None) -> dict[str, Any]:
     answer = {"status": status, "reason": reason, "text": text, "confidence": confidence}
     return answer | {"numbers": ()}
+
+
+def _blank() -> dict[str, Any]:
+    return _as("blank", "blank", "", BLANK_CONFIDENCE)
+
+
+def _of_faint_marks(answer: dict[str, Any]) -> dict[str, Any]:
+    """What is said where nothing else is on a page: that someone should look, or that it is blank."""
+    if answer["numbers"] and answer["confidence"] >= _FAINT:
+        return answer | {"status": "refused", "reason": "too_faint"}
+    return _blank()
 
 
 def _why_unsure(said: Sequence[Found]) -> str:

@@ -122,6 +122,17 @@ def test_blank_paper_holds_no_numbers(level: int) -> None:
     assert page.regions == () and page.ink.max() == 0
 
 
+@pytest.mark.parametrize("scale", [1, 4])
+def test_marks_too_faint_to_be_ink_are_found_and_said_to_be(scale: int) -> None:
+    paper, boxes = written("46", 100 * scale, stroke_px=10 * scale)
+    assert not page_of(paper).faint
+    noise = np.random.default_rng(0).normal(0, 1.5, paper.shape)
+    page = page_of((230 + noise - 10 * (255.0 - paper) / 255).round().astype(np.uint8))
+    assert page.faint
+    found = [shape.box for region in page.regions for shape in region.shapes]
+    assert near(found, boxes, 3 * scale)
+
+
 def test_noise_holds_no_numbers() -> None:
     noise = np.random.default_rng(0).normal(200, 6, (400, 500)).clip(0, 255).astype(np.uint8)
     assert counts_of(noise) == []

@@ -306,6 +306,29 @@ def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
     assert reading.confidence == BLANK_CONFIDENCE
 
 
+def faint(paper: np.ndarray, levels: int = 10) -> np.ndarray:
+    """A picture whose ink is so many of 255 levels darker than its paper."""
+    return (230 - levels * (255.0 - paper) / 255).astype(np.uint8)
+
+
+def test_a_number_too_faint_to_be_sure_of_is_refused_with_a_guess(shipped: Reader) -> None:
+    reading = shipped.read(faint(PAPER))
+    assert (reading.status, reading.reason, reading.text) == ("refused", "too_faint", "3058")
+    assert np.abs(np.array([digit.box for digit in reading.digits]) - BOXES).max() <= 3
+    assert reading.confidence > 0.5
+
+
+@pytest.mark.parametrize(("sureness", "reason"), [(0.4, "blank"), (0.6, "too_faint")])
+@pytest.mark.parametrize("min_confidence", [0.0, 0.99])
+def test_faint_marks_that_hardly_look_like_digits_are_none(
+    sure: Callable[..., Reader], sureness: float, reason: str, min_confidence: float
+) -> None:
+    reading = sure(likely(d3=sureness, d5=0.3), min_confidence=min_confidence).read(faint(drawn("3")))
+    assert reading.reason == reason
+    if reason == "blank":
+        assert (reading.text, reading.confidence, reading.numbers) == ("", BLANK_CONFIDENCE, ())
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"), [(ZeroDivisionError("oh"), "internal"), (MemoryError(), "too_large")]
 )
