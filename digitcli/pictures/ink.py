@@ -56,7 +56,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     if levels is None:
         return np.zeros_like(grey)
     low, edge, high, noise = levels
-    strokes = (darkness > edge).astype(np.uint8)
+    strokes = _strokes(darkness, edge, max(edge, _MIN_CONTRAST))
     ruling = find_ruling(darkness, strokes, noise)
     strokes = cv2.dilate(strokes & (1 - ruling), np.ones((3, 3), np.uint8)) & (1 - ruling)
     if small.shape != grey.shape:
@@ -252,7 +252,23 @@ def _ink_levels(darkness: np.ndarray, contrast: float) -> tuple[float, float, fl
     if not sure and _longest_px(marks) < max(_MARK_EXTENT * max(marks.shape), _MARK_PX):
         return None
     low = middle + 2 * noise
-    return low, max(floor, low + 0.3 * (full - low)), full, noise
+    return low, max(middle + _NOISE_SIGMAS * noise, low + 0.3 * (full - low)), full, noise
+
+
+def _strokes(darkness: np.ndarray, edge: float, sure: float) -> np.ndarray:
+    """What is darker than `edge` and holds something darker than `sure`: uint8 (H, W).
+
+    J. Canny, "A computational approach to edge detection", 1986, calls it hysteresis.
+    """
+    strokes = (darkness > edge).astype(np.uint8)
+    if sure == edge:
+        return strokes
+    _, labels = cv2.connectedComponents(strokes, connectivity=8)
+    kept = np.zeros(int(labels.max()) + 1, np.uint8)
+    kept[labels[darkness > sure]] = 1
+    kept[0] = 0
+    found: np.ndarray = kept[labels]
+    return found
 
 
 def _paper_noise(darkness: np.ndarray) -> tuple[float, float]:

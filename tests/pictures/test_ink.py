@@ -102,6 +102,15 @@ def test_marks_fainter_than_the_least_contrast_are_paper(contrast: float, found:
     assert find_ink(page).max() == found
 
 
+def test_the_paler_part_of_a_faint_stroke_is_ink_too() -> None:
+    paper = np.full((200, 300), 0.9, np.float32)
+    paper[60:140, 100:110] = 0.9 * 0.93
+    paper[60:140, 150:160] = paper[100:140, 100:110] = 0.9 * 0.95
+    ink = find_ink(paper)
+    assert ink[60:140, 100:110].min() > 0.4
+    assert ink[:, 150:160].max() == 0  # as pale, and nothing of it is darker
+
+
 def test_light_that_slopes_steeply_leaves_faint_writing_as_dark_everywhere() -> None:
     across = np.linspace(1, 0.35, 480, dtype=np.float32)[None]
     page = np.ones((480, 480), np.float32)
