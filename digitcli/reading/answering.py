@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitcli.decoding import ANY_DIGITS, DIGITS, align, best_path
+from digitcli.pictures.levels import median
 from digitcli.pictures.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.pictures.shapes import Box
 from digitcli.reading.asked import Asked
-from digitcli.reading.page import Region
+from digitcli.reading.page import Region, wide_gaps
 from digitcli.reading.results import Digit, Number
 from digitcli.reading.strings import (
     LineEvidence,
@@ -25,8 +26,6 @@ from digitcli.reading.strings import (
     shares_at,
 )
 
-NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers,
-UNUSUAL_GAP = 2.0  # if they are this many times as wide as the narrow ones
 _UNLIKELY = 1e-6  # what was asked for is at least this likely, or the picture says something else
 
 Lines = Sequence[tuple[int, LineEvidence]]  # the number of a view, and what was seen in it
@@ -186,11 +185,9 @@ def _parted(number: Number) -> list[Number]:
     gaps = boxes[1:, 0] - (boxes[:-1, 0] + boxes[:-1, 2])
     if not len(gaps):
         return [number]
-    least = NUMBER_GAP * float(np.median(boxes[:, 3]))
-    if len(gaps) > 1:
-        least = max(least, UNUSUAL_GAP * float(np.quantile(gaps, 0.25, method="lower")))
+    wide = wide_gaps(gaps, median(boxes[:, 3]))
     places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
-    cuts = [0, *(np.flatnonzero((gaps > least) & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
+    cuts = [0, *(np.flatnonzero(wide & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
     if len(cuts) == 2:
         return [number]
     return [

@@ -18,8 +18,12 @@ _SIDE_PX = 640  # digits that fill a good part of the picture are looked for at 
 _LARGE_SIDE_PX = 2560  # and small ones at up to this
 _SMALL_PX = 24  # digits below this height are looked at again in more pixels
 _NUMBER_GAP = 1.1  # of a digit's height: wider gaps part two numbers
+_UNUSUAL_GAP = 2.0  # if they are this many times as wide as the narrow ones,
+_LONE_GAP = 2.0  # or where there is one gap alone, this wide,
+_WIDEST_GAP = 4.0  # or this wide whatever the others are
 _FILLING = 0.35  # of a picture's height: digits as high as this make it one line
 _STRIP_PX, _STRIP_ASPECT = 160, 1.6  # a picture so low and so wide for that is one line
+_TALL, _ROW = 0.6, 0.25  # of the tallest digit's height and of a strip's: what is alone and lower is no line
 _WIDEST_DIGIT = 1.3  # times its height; what is wider is several that touch
 _LEAST_WIDTH = 0.5  # of a digit's height: slimmer digits stand in as much room as this
 
@@ -109,9 +113,10 @@ def _only_line(
     """
     height, width = picture
     if height <= _STRIP_PX and width >= _STRIP_ASPECT * height:
-        of_several = [line for line in lines if len(line) > 1]
-        tops = [boxes[line, 1].min() for line in of_several]
-        bottoms = [(boxes[line, 1] + boxes[line, 3]).max() for line in of_several]
+        least = max(_TALL * boxes[:, 3].max(initial=0), _ROW * height_px)
+        rows = [line for line in lines if len(line) > 1 or boxes[line[0], 3] >= least]
+        tops = [boxes[line, 1].min() for line in rows]
+        bottoms = [(boxes[line, 1] + boxes[line, 3]).max() for line in rows]
         if max(tops, default=0) < min(bottoms, default=1):
             in_order: list[int] = np.argsort(boxes[:, 0], kind="stable").tolist()
             return in_order
@@ -192,8 +197,18 @@ def _split_at_gaps(boxes: np.ndarray, line: list[int]) -> list[list[int]]:
     reach = np.maximum(width, _LEAST_WIDTH * typical) / 2
     gaps = np.diff(x + width / 2) - reach[1:] - reach[:-1]
     numbers = [[line[0]]]
-    for index, gap in zip(line[1:], gaps, strict=True):
-        if gap > _NUMBER_GAP * typical and gap > 2 * median(gaps):
+    for index, wide in zip(line[1:], wide_gaps(gaps, typical), strict=True):
+        if wide:
             numbers.append([])
         numbers[-1].append(index)
     return numbers
+
+
+def wide_gaps(gaps: np.ndarray, height: float) -> np.ndarray:
+    """Which of the gaps between digits of such a height, (N,), part two numbers: bool (N,)."""
+    least = _LONE_GAP * height
+    if len(gaps) > 1:
+        narrow = float(np.quantile(gaps, 0.25, method="lower"))
+        least = min(max(_NUMBER_GAP * height, _UNUSUAL_GAP * narrow), _WIDEST_GAP * height)
+    wide: np.ndarray = gaps > least
+    return wide

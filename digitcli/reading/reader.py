@@ -243,8 +243,8 @@ class Reader:
                     for region, (lines, digits) in zip(seen.regions, evidence, strict=True)
                 ]
             )
-            if seen.faint:
-                answer = _of_faint_marks(answer)
+            if seen.faint:  # such marks are for networks that were taught what is no digit
+                answer = _of_faint_marks(answer) if doubts or self.line_models else _blank()
         except Exception as fault:  # a mistake of ours in one picture must not lose the others
             answer = self._error(internal(seen.file, fault))
         return Reading(
@@ -270,10 +270,11 @@ class Reader:
             said, confidence, changed = _only(said)
         numbers = tuple(number for region in said for number in region.numbers)
         known = {"numbers": numbers, "changed": changed}
-        if any(region.unmet for region in said):
-            return _as("refused", "constraint", text_of(numbers), confidence) | known
         together = float(np.prod([region.confidence for region in said]))
-        if len(said) > 1 and together ** (1 / len(said)) < _GUESSES:
+        guessed = len(said) > 1 and together ** (1 / len(said)) < _GUESSES
+        if any(region.unmet for region in said) or guessed and changed:
+            return _as("refused", "constraint", text_of(numbers), confidence) | known
+        if guessed:
             return _as("refused", "not_a_digit", "", 0.5)
         if self.asked is None and any(map(_is_fraction, said)):
             return _as("refused", "not_a_digit", "", confidence)

@@ -90,6 +90,14 @@ def test_lines_are_read_from_top_to_bottom(slope: float) -> None:
     assert near(boxes_of(paper), boxes)
 
 
+@pytest.mark.parametrize("digits", ["00", "44", "87"])
+def test_digits_above_each_other_in_a_low_picture_are_two_lines(digits: str) -> None:
+    paper, _ = stacked(*(written(digit, 50, stroke_px=5, margin_px=10) for digit in digits))
+    strip = np.pad(paper, ((0, 0), (100, 100)), constant_values=255)
+    assert strip.shape[0] <= 160
+    assert [len(region.shapes) for region in find_page(grey_of(strip), with_lines=True).regions] == [1, 1]
+
+
 def test_a_line_that_falls_below_the_start_of_the_next_stays_one_line() -> None:
     paper, boxes = written("0123456789", gap=0.5, slope=0.13)
     assert boxes[-1][1] > boxes[0][1] + boxes[0][3]
@@ -103,6 +111,20 @@ def test_wide_gaps_part_numbers() -> None:
     moved = [(x + left.shape[1] + 100, y, w, h) for x, y, w, h in right_boxes]
     assert counts_of(paper) == [2, 3]
     assert near(boxes_of(paper), left_boxes + moved)
+
+
+@pytest.mark.parametrize(("gaps", "counts"), [([3], [1, 1]), ([5, 6], [1, 1, 1]), ([3, 0.3], [1, 2])])
+def test_digits_far_apart_are_numbers_of_their_own(gaps: list[float], counts: list[int]) -> None:
+    digits = [cut_tight(digit) for digit in "528"]
+    parts = [digits[0]]
+    for gap, digit in zip(gaps, digits[1:], strict=False):
+        parts += [np.full((1, round(gap * 100)), 255, np.uint8), digit]
+    row = np.hstack([np.pad(part, ((0, 120 - len(part)), (0, 0)), constant_values=255) for part in parts])
+    assert counts_of(np.pad(row, 60, constant_values=255)) == counts
+
+
+def test_two_digits_in_cells_are_one_number() -> None:
+    assert counts_of(written("52", gap=1.6)[0]) == [2]
 
 
 def test_the_room_beside_a_slim_one_parts_no_number() -> None:
