@@ -14,7 +14,7 @@ from digitcli.errors import PictureError
 DPI = 200  # of a page, or as many as the scans have that fill it,
 MOST_DPI = 300  # up to these,
 MOST_PIXELS = 16_000_000  # and no more in all
-MOST_PAGES = 100_000  # that a document may say it has
+MOST_PAGES = 10_000  # of a file
 _POINTS = 72  # an inch
 _FILLING = 0.5  # of the page
 _MOST_OBJECTS = 1000  # of a page that is scanned
@@ -75,6 +75,8 @@ class Document:
                 bitmap = page.render(min(_dpi(page) / _POINTS, fitting))
                 picture: Image.Image = bitmap.to_pil().copy()
                 bitmap.close()
+                if picture.getcolors(maxcolors=1):  # it shows nothing
+                    _decode_scans(page)
                 return picture
             finally:
                 page.close()
@@ -97,6 +99,15 @@ class _Steady:
             return int(self._readinto(buffer))
         except OSError:
             return 0
+
+
+def _decode_scans(page: Any) -> None:
+    """An empty page may have a scan that PDFium could not decode, which it passes over in silence."""
+    from pypdfium2 import raw
+
+    if raw.FPDFPage_CountObjects(page) <= _MOST_OBJECTS:
+        for image in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE]):
+            image.get_bitmap()
 
 
 def _dpi(page: Any) -> float:

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from digitcli.errors import PictureError
-from digitcli.pictures.documents import Document
+from digitcli.pictures.documents import MOST_PAGES, Document
 from digitcli.pictures.greys import grey_of
 from digitcli.pictures.signatures import (
     DAMAGED,
@@ -122,7 +122,7 @@ def _open_image(
 ) -> tuple[int, ReadPage]:
     cut_off = is_cut_off(stream)
     image = stack.enter_context(_identify(stream, name, cut_off))
-    frames = _frames(image)
+    frames = _frames(image, name)
 
     def read(place: int, of_page: str) -> np.ndarray:
         index = frames[place]
@@ -250,10 +250,13 @@ def _register_heif(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _frames(image: Image.Image) -> list[int | None]:
+def _frames(image: Image.Image, name: str) -> list[int | None]:
     """The frames that are pages: those of a TIFF, but for reduced copies of another; else one alone.
 
     None stands for what should follow where the chain of pages breaks off.
+
+    Raises:
+        PictureError: they are too many.
     """
     frames: list[int | None] = []
     try:
@@ -262,6 +265,11 @@ def _frames(image: Image.Image) -> list[int | None]:
                 image.seek(index)
                 if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
                     frames.append(index)
+            if index == MOST_PAGES:
+                cause = f"{name} has more than {MOST_PAGES:,} pages."
+                raise PictureError("too_large", cause, "Split it.")
+    except PictureError:
+        raise
     except EOFError:  # after the last
         pass
     except Exception:  # Pillow's parsers raise anything

@@ -120,6 +120,14 @@ def test_what_is_locked_is_told() -> None:
     assert reason_of(by_hand(page_of(72, 72), trailer=locked)) == "encrypted"
 
 
+def test_a_scan_that_cannot_be_decoded_is_no_blank_page() -> None:
+    data = bytearray(document("3"))
+    start = data.index(b"\xff\xd8\xff")
+    data[start : start + 30] = bytes(30)
+    assert reason_of(bytes(data)) == "corrupt"
+    assert np.ptp(open_picture(document("3", side_px=1))) == 0
+
+
 def test_broken_documents_are_told() -> None:
     assert reason_of(b"%PDF-1.7\n") == "truncated"
     assert reason_of(document("3")[:300]) == "truncated"

@@ -228,6 +228,13 @@ def test_the_pages_of_a_tiff_are_numbered_from_one(tmp_path: Path) -> None:
         assert all(page.dtype == np.float32 and page.flags["C_CONTIGUOUS"] for _, page in pages)
 
 
+def test_a_tiff_of_endless_pages_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MOST_PAGES", 2)
+    assert [number for number, _ in open_pages(tiff("3", "6"))] == [1, 2]
+    ((number, page),) = open_pages(tiff("3", "6", "9"))
+    assert number is None and isinstance(page, PictureError) and page.reason == "too_large"
+
+
 @pytest.mark.parametrize("form", ["TIFF", "PNG", "JPEG", "GIF"])
 def test_a_single_page_has_no_number(form: str) -> None:
     ((number, page),) = open_pages(encoded(drawn("3"), form, **({"quality": 100} if form == "JPEG" else {})))
