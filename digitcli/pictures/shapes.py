@@ -14,6 +14,7 @@ _MOST = 2000  # pieces are looked at, the largest: no page holds more digits, an
 _LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
 _PALEST = 0.5  # the ink of a digit, in shares of the most central one's
 _THINNEST = 0.25  # the strokes of a digit and its parts, in shares of the most central one's
+_THICKEST = 2.0  # and of what is taken for a digit at the edge
 _THINNEST_BAR, _SLIM = 0.4, 0.25  # the same for what is slim for its height, like remains of ruling
 _NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
 _PART = 0.03  # of a digit's area: smaller parts are specks
@@ -48,7 +49,9 @@ class Pieces:
         distances = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[marked]
         inside = np.bincount(piece_of, distances, count) / np.maximum(self.area, 1)
         self.stroke = np.maximum(4 * inside - 2, 1)
-        self.usable = ~(self._frames() | self._along_the_rim())
+        frames, self.rim = self._frames(), self._along_the_rim()
+        frames[0] = self.rim[0] = False
+        self.usable = ~(frames | self.rim)
         self.usable[0] = False
 
     def _frames(self) -> np.ndarray:
@@ -120,13 +123,24 @@ class Pieces:
             self._add_part(int(piece), groups, boxes)
         return groups
 
-    def _alike(self, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def at_edge(self, digits: list[list[int]]) -> list[Box]:
+        """The boxes of what is like these digits but for lying at an edge, which none of them touches."""
+        pattern = np.array([group[0] for group in digits])
+        if self.touches_edge[pattern].any():
+            return []
+        alike = self._alike(pattern, self.usable | self.rim)[1] & (self.touches_edge | self.rim)
+        alike &= self.width >= _SLIM * self.height  # or it may be the side of a frame
+        alike &= self.stroke < _THICKEST * median(self.stroke[pattern])
+        return [self.box([int(piece)]) for piece in np.flatnonzero(alike)]
+
+    def _alike(self, pattern: np.ndarray, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which pieces have strokes like those of the pattern's pieces, and which are like them in all."""
+        among = self.usable if among is None else among
         shade = self.mass / np.maximum(self.area, 1)
         stroke = quantile(self.stroke[pattern], 0.25)
         height, pale = median(self.height[pattern]), median(shade[pattern])
         slim = self.width < _SLIM * self.height
-        thick = self.usable & (self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * stroke)
+        thick = among & (self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * stroke)
         tall = (self.height > _LOWEST * height) & (self.height < _HIGHEST * height)
         return thick, thick & tall & (shade > _PALEST * pale)
 

@@ -37,7 +37,8 @@ class Found:
 
     `rival` is the probability of the next likely string, `cut_off` where a lone shape runs out of the page,
     `changed` where what was asked for made another string of it, `unmet` where nothing met it, `inked` where
-    there is something that might be writing, `in_fraction` where it is a part of one.
+    there is something that might be writing, `in_fraction` where it is a part of one, `runs_out` where a
+    digit may be missing.
     """
 
     numbers: tuple[Number, ...]
@@ -48,6 +49,7 @@ class Found:
     unmet: bool = False
     inked: bool = True
     in_fraction: bool = False
+    runs_out: bool = False
 
 
 def read_region(
@@ -107,7 +109,8 @@ def _found(
     parts = _parted(number) if region.whole and not one else [number]
     rival = max((probability for text, probability in strings.items() if text != best), default=0.0)
     cut_off = len(region.shapes) == 1 and region.shapes[0].cut_off
-    return Found(tuple(parts), number.confidence, rival, cut_off, in_fraction=region.in_fraction)
+    known = {"in_fraction": region.in_fraction, "runs_out": region.runs_out}
+    return Found(tuple(parts), number.confidence, rival, cut_off, **known)
 
 
 def _number(

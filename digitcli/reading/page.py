@@ -24,6 +24,7 @@ _WIDEST_GAP = 4.0  # or this wide whatever the others are
 _FILLING = 0.35  # of a picture's height: digits as high as this make it one line
 _STRIP_PX, _STRIP_ASPECT = 160, 1.6  # a picture so low and so wide for that is one line
 _TALL, _ROW = 0.6, 0.25  # of the tallest digit's height and of a strip's: what is alone and lower is no line
+_SHARED, _NEXT = 0.5, 1.3  # of its rows and of the widest step: a digit at the edge that belongs to a number
 _WIDEST_DIGIT = 1.3  # times its height; what is wider is several that touch
 _LEAST_WIDTH = 0.5  # of a digit's height: slimmer digits stand in as much room as this
 
@@ -45,13 +46,15 @@ class Region:
     """A number: the shapes found in it from left to right, and where they are asked for, views of its line.
 
     Strokes that touch are one shape. `whole` where the views show the whole picture, which is one line;
-    `in_fraction` where a bar parts it from another number.
+    `in_fraction` where a bar parts it from another number, `runs_out` where a digit of it is at the picture's
+    edge, and may be cut off.
     """
 
     shapes: tuple[Shape, ...]
     views: tuple[LineView, ...] = ()
     whole: bool = False
     in_fraction: bool = False
+    runs_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def _find_page(grey: np.ndarray, with_lines: bool) -> Page:
         views = _are_separate(boxes[number]) or not with_lines
         shapes = tuple(_shape(pieces, groups[index], grey.shape, views) for index in number)
         seen = view_line(grey, pieces.ink, [shape.box for shape in shapes]) if with_lines else ()
-        regions.append(Region(shapes, seen, in_fraction=in_fraction))
+        runs_out = len(number) > 1 and _runs_out(pieces, [groups[index] for index in number], boxes[number])
+        regions.append(Region(shapes, seen, in_fraction=in_fraction, runs_out=runs_out))
     return Page(tuple(regions), pieces.ink)
 
 
@@ -127,6 +131,21 @@ def _only_line(
     top, bottom = boxes[line, 1].min(), (boxes[line, 1] + boxes[line, 3]).max()
     middles = boxes[:, 1] + boxes[:, 3] / 2
     return None if ((middles < top) | (middles > bottom)).any() else line
+
+
+def _runs_out(pieces: Pieces, digits: list[list[int]], boxes: np.ndarray) -> bool:
+    """Whether a number of several digits, boxes (N, 4), goes on with one at the edge, which was left out.
+
+    Beside a digit that stands alone such a one is the neighbour in a form.
+    """
+    middles = boxes[:, 0] + boxes[:, 2] / 2
+    top, bottom = boxes[:, 1].min(), (boxes[:, 1] + boxes[:, 3]).max()
+    for x, y, width, height in pieces.at_edge(digits):
+        shared = min(y + height, bottom) - max(y, top)
+        steps = np.abs(middles - (x + width / 2))
+        if shared > _SHARED * height and steps.min() < _NEXT * np.diff(middles).max():
+            return True
+    return False
 
 
 def _are_separate(boxes: np.ndarray) -> bool:

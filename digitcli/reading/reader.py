@@ -278,6 +278,8 @@ class Reader:
             return _as("refused", "not_a_digit", "", 0.5)
         if self.asked is None and any(map(_is_fraction, said)):
             return _as("refused", "not_a_digit", "", confidence)
+        if any(region.runs_out for region in said):
+            return _as("refused", "cut_off", text_of(numbers), confidence) | known
         if confidence >= self.min_confidence:
             return _as("read", None, text_of(numbers), confidence) | known
         return _as("refused", _why_unsure(said), text_of(numbers), confidence) | known

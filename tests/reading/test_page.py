@@ -221,6 +221,29 @@ def test_ink_that_runs_out_of_the_picture_is_cut_off() -> None:
     assert not any(shape.cut_off for shape in shapes_of(cut))
 
 
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("share", [0.95, 0.6])
+def test_a_number_whose_last_digit_is_at_the_edge_runs_out(side: int, share: float) -> None:
+    paper, boxes = written("52348" if side > 0 else "82345", gap=0.3)
+    x, _, width, _ = boxes[-1] if side > 0 else boxes[0]
+    cut = paper[:, : x + round(share * width)] if side > 0 else paper[:, x + round((1 - share) * width) :]
+    (region,) = page_of(cut).regions
+    assert region.runs_out and len(region.shapes) == 4
+    (whole,) = page_of(paper).regions
+    assert not whole.runs_out and len(whole.shapes) == 5
+
+
+def test_what_else_lies_at_the_edge_makes_no_number_run_out() -> None:
+    paper, _ = written("5234", gap=0.3)
+    framed, shaded, below = paper.copy(), paper.copy(), np.pad(paper, ((0, 90), (0, 0)), constant_values=255)
+    framed[40:180, -4:] = 0
+    shaded[:, -30:] = 60
+    below[-80:, 100:160] = cut_tight("8", 120)[:80, :60]
+    for page in (framed, shaded, below):
+        assert not page_of(page).regions[0].runs_out
+        assert len(page_of(page).regions[0].shapes) == 4
+
+
 def _specked(paper: np.ndarray) -> None:
     for x, y in ((20, 20), (250, 30), (150, 190), (330, 200)):
         cv2.circle(paper, (x, y), 2, 0, -1)

@@ -517,6 +517,12 @@ def test_what_does_not_meet_what_was_asked_is_said_before_anything_else(
     assert (answer["reason"], answer["text"]) == ("constraint", "12 34")
 
 
+def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off(softmax: Callable[..., Reader]) -> None:
+    said = dataclasses.replace(found("1234", 0.99), runs_out=True)
+    answer = softmax(min_confidence=0.0)._decided([said])
+    assert (answer["status"], answer["reason"], answer["text"]) == ("refused", "cut_off", "1234")
+
+
 def test_numbers_that_only_what_was_asked_makes_unlikely_do_not_meet_it(
     softmax: Callable[..., Reader],
 ) -> None:
