@@ -211,7 +211,7 @@ def _read(
             console.show_notice(
                 "How often these models err was never measured; their confidence is believed."
             )
-        resumed = stack.enter_context(_resumed(output, resume, form))
+        resumed = stack.enter_context(_resumed(output, resume, form, reader.name))
         before = resumed.done.total()
         view = stack.enter_context(ReadingView(form == "table", output is not None, show_steps, before))
         listed = None if names is None else read_list(names, b"\0" if null else b"\n")
@@ -308,12 +308,12 @@ def _sources(inputs: list[str], listed: Iterator[str] | None, leave_out: Path | 
 
 
 @contextmanager
-def _resumed(output: Path | None, resume: bool, form: PredictFormat) -> Iterator[Resumed]:
+def _resumed(output: Path | None, resume: bool, form: PredictFormat, model: str) -> Iterator[Resumed]:
     """What takes the text: standard output, a file that appears whole at the end, or one that grows."""
     if output is None:
         yield Resumed(lambda text: print(text, end=""))
     elif resume:
-        with resuming(output, form) as resumed:  # type: ignore[arg-type]
+        with resuming(output, form, model) as resumed:  # type: ignore[arg-type]
             yield resumed
     else:
         with writing_whole(output) as write:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from digitcli.errors import Interrupted, OutputError
+from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.reading.formats import TextFormat, harmless
 from digitcli.reading.results import FIELDS, SCHEMA
 from digitcli.reading.sources import STANDARD_INPUT, Source
@@ -42,24 +42,52 @@ class Resumed:
 
 @dataclass(frozen=True)
 class _Record:
-    """A result that was written: of which file and page, and its text."""
+    """A result that was written: of which file and page, by which model, and its text."""
 
     file: str
     page: int | None
     failed: bool
+    model: str
     text: str
 
 
 @contextlib.contextmanager
-def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
-    """Go on with the results in a file; whatever ends this, what was written until then is kept.
+def resuming(path: Path, form: TextFormat, model: str) -> Iterator[Resumed]:
+    """Go on with the results of a model in a file; whatever ends this, what was written until then is kept.
 
     What could not be read is not kept: it is tried again.
 
     Raises:
-        OutputError: they cannot be read or written, or are not in that format.
+        OutputError: they cannot be read or written, are not in that format, or another run is writing them.
+        UsageError: they are another model's.
     """
     whole = Path(os.path.realpath(path))  # a link stays a link
+    with _alone(whole, path), _going_on(whole, path, form, model) as resumed:
+        yield resumed
+
+
+@contextlib.contextmanager
+def _alone(whole: Path, path: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # which only this option needs
+
+    lock_file = whole.with_name(f".{whole.name}.lock")
+    lock = FileLock(lock_file, timeout=0)
+    with faults_of(path):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            cause = f"Another run is writing {path}."
+            raise OutputError(cause, "Wait for it, or name another file.") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            lock_file.unlink()
+        lock.release()
+
+
+@contextlib.contextmanager
+def _going_on(whole: Path, path: Path, form: TextFormat, model: str) -> Iterator[Resumed]:
     partial = whole.with_name(whole.name + ".partial")
     with faults_of(path):
         there = [file for file in (whole, partial) if file.exists()]
@@ -72,6 +100,10 @@ def resuming(path: Path, form: TextFormat) -> Iterator[Resumed]:
             records.pop()
     failed = {record.file for record in records if record.failed}
     records = [record for record in records if record.file not in failed]
+    others = {record.model for record in records} - {model}
+    if others:
+        cause = f"{path} holds what was read by {min(others)}, not by {model}."
+        raise UsageError(cause, "Name the same models, or another file.")
     head = ",".join(FIELDS) + "\n" if form == "csv" and records else ""
     write_whole(partial, (head + "".join(record.text for record in records)).encode(), like=whole)
     with contextlib.ExitStack() as stack:
@@ -110,7 +142,8 @@ def _of_json_lines(text: str) -> list[_Record]:
         row = json.loads(line)
         if row["schema"] != SCHEMA:
             raise ValueError("another schema")
-        records.append(_Record(_written(row["file"]), row["page"], row["status"] == "error", line + "\n"))
+        failed = row["status"] == "error"
+        records.append(_Record(_written(row["file"]), row["page"], failed, row["model"], line + "\n"))
     return records
 
 
@@ -119,8 +152,9 @@ def _of_csv(text: str) -> list[_Record]:
     if text and tuple(next(rows)) != FIELDS:
         raise ValueError("other columns")
     return [
-        _Record(file, int(page) if page else None, status == "error", _csv_line([file, page, status, *rest]))
-        for file, page, status, *rest in (row for row in rows if len(row) == len(FIELDS))
+        _Record(row[0], int(row[1]) if row[1] else None, row[2] == "error", row[-1], _csv_line(row))
+        for row in rows
+        if len(row) == len(FIELDS)
     ]
 
 
