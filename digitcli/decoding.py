@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 DIGITS = "0123456789"
 
+_MOST = 300  # beginnings are kept, however many groups there are: what looks like nothing would take minutes
+
 Columns = npt.NDArray[np.float32]  # log-probabilities (T, A + 1)
 
 
@@ -93,7 +95,7 @@ def beam_search(
 ) -> list[tuple[str, float]]:
     """The likeliest strings that a grammar allows, with their log-probabilities, best first.
 
-    Prefix search (Graves et al., 2006). `width` beginnings are kept of each group; a digit is tried where its
+    Prefix search (Graves et al., 2006). `width` beginnings are kept of each group, 300 in all; a digit is tried where its
     probability is at least `share`. Columns (T, 11) are over `DIGITS` and the blank.
     """
     beams = {"": _Beam(blank=0.0)}
@@ -128,10 +130,12 @@ def _after(
 
 
 def _best(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _Beam]:
-    """The likeliest of each group."""
+    """The likeliest of each group, and of all groups."""
     counts: Counter[Hashable] = Counter()
     kept: dict[str, _Beam] = {}
     for text, beam in sorted(beams.items(), key=lambda item: -item[1].total):
+        if len(kept) == _MOST:
+            break
         group = grammar.group(text)
         counts[group] += 1
         if counts[group] <= width:

@@ -11,6 +11,7 @@ import torch
 
 from digitcli.decoding import (
     DIGITS,
+    AnyDigits,
     add_logs,
     align,
     beam_search,
@@ -166,3 +167,12 @@ def test_logarithms_are_added() -> None:
     assert add_logs(-math.inf, -math.inf) == -math.inf
     assert add_logs(math.log(0.2), math.log(0.3)) == pytest.approx(math.log(0.5))
     assert add_logs(-math.inf, 0.0) == 0.0 == add_logs(0.0, -math.inf)
+
+
+def test_many_groups_do_not_make_the_search_wide() -> None:
+    class EachAlone(AnyDigits):
+        def group(self, text: str) -> str:
+            return text
+
+    columns = log_softmax(np.zeros((8, 11), np.float32))
+    assert len(beam_search(columns, EachAlone())) == 300
