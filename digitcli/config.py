@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -235,7 +236,7 @@ def _check(settings: Any, name: str, holds: Callable[[Any], bool], must_be: str)
     expected = {entry.name: entry.type for entry in dataclasses.fields(settings)}[name]
     whole = str(expected).startswith("int")
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    finite = number and (isinstance(value, int) or math.isfinite(value))
+    finite = number and (whole or abs(value) <= sys.float_info.max)  # a whole number may be beyond that
     if not (finite or value is None and "None" in str(expected)):
         raise UsageError(f"{spoken(name)} is {value!r}.", f"It must be a {'whole ' * whole}number {must_be}.")
     if not holds(value):

@@ -67,8 +67,10 @@ class LenientStderr(io.TextIOBase):
 def open_console(file: IO[str] | None) -> Console:
     """A console on a file, or on stdout where there is none; wide where that is no terminal."""
     console = Console(file=file, highlight=False, emoji=False)  # names may hold :colons:
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not os.environ.get("COLUMNS", "").isdecimal() and not console.is_terminal:
         console.width = PIPE_WIDTH
+    if console.width < 1:  # COLUMNS=0, by which rich would print nothing at all
+        console.width = 80 if console.is_terminal else PIPE_WIDTH
     return console
 
 

@@ -95,8 +95,8 @@ def beam_search(
 ) -> list[tuple[str, float]]:
     """The likeliest strings that a grammar allows, with their log-probabilities, best first.
 
-    Prefix search (Graves et al., 2006). `width` beginnings are kept of each group, 300 in all; a digit is tried where its
-    probability is at least `share`. Columns (T, 11) are over `DIGITS` and the blank.
+    Prefix search (Graves et al., 2006). `width` beginnings are kept of each group, 300 in all; a digit
+    is tried where its probability is at least `share`. Columns (T, 11) are over `DIGITS` and the blank.
     """
     beams = {"": _Beam(blank=0.0)}
     least = math.log(share)

@@ -80,6 +80,13 @@ def test_a_configuration_refuses_what_cannot_be_meant(setting: str, value: int) 
         TrainConfig(**{setting: value})
 
 
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan")])
+def test_a_recipe_takes_numbers_that_a_computer_has(value: float) -> None:
+    for name in ("lr", "weight_decay"):
+        with pytest.raises(UsageError):
+            Recipe(**{name: value})
+
+
 def test_an_unknown_setting_gets_suggestions() -> None:
     with pytest.raises(UsageError, match="no setting 'epoch'") as caught:
         configured({"epoch": 3})

@@ -35,3 +35,11 @@ def test_csv_has_a_row_of_keys_and_leaves_none_empty(capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert text == 'name,value,rest\n"a, b",1,\n"c""d",0.5,\n'
     assert [row["name"] for row in csv.DictReader(io.StringIO(text))] == ["a, b", 'c"d']
+
+
+@pytest.mark.parametrize("columns", ["0", "", "wide"])
+def test_columns_that_are_no_width_hide_nothing(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = io.StringIO()
+    console.open_console(shown).print("word " * 30)
+    assert shown.getvalue().count("\n") == 1

@@ -20,6 +20,7 @@ from digitcli.errors import QualityError, UsageError
 from digitcli.experiments.benchmark_config import BenchmarkConfig, Dtype, Runtime
 
 if TYPE_CHECKING:
+    from digitcli.experiments.against import Saved
     from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult, Event
 
 MEMORY = {
@@ -119,7 +120,7 @@ def benchmark(
         _compare(view.report, saved, max_slowdown)
 
 
-def _saved(path: Path | None, max_slowdown: float | None) -> list[dict[str, Any]] | None:
+def _saved(path: Path | None, max_slowdown: float | None) -> Saved | None:
     if max_slowdown is not None and path is None:
         raise UsageError("--max-slowdown compares with a saved benchmark.", "Name it with --against.")
     if max_slowdown is not None and not max_slowdown > 0:
@@ -131,7 +132,7 @@ def _saved(path: Path | None, max_slowdown: float | None) -> list[dict[str, Any]
     return read_saved(path)
 
 
-def _compare(report: BenchmarkReport, saved: list[dict[str, Any]], max_slowdown: float | None) -> None:
+def _compare(report: BenchmarkReport, saved: Saved, max_slowdown: float | None) -> None:
     """On stderr, since stdout has the figures of now."""
     from digitcli.experiments.against import slowdowns
 
@@ -145,6 +146,10 @@ def _compare(report: BenchmarkReport, saved: list[dict[str, Any]], max_slowdown:
         name = escape(console.printable(row.name))
         table.add_row(name, row.runtime, row.dtype, batch, f"{row.ratio:.2f}", interval)
     console.err.print(table)
+    if len(found) < len(report.results):
+        console.show_notice(
+            f"{len(found)} of {len(report.results)} rows were measured before; of the others nothing is said."
+        )
     slower = [row.name for row in found if max_slowdown is not None and row.ratio_low > max_slowdown]
     if slower:
         raise QualityError(

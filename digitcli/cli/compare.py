@@ -32,7 +32,8 @@ Specs = Annotated[
     ),
 ]
 Seeds = Annotated[
-    int | None, Option(min=1, help=f"Runs of each architecture, from seed 0 on; {SEEDS} if not given.")
+    int | None,
+    Option(min=1, max=1000, help=f"Runs of each architecture, from seed 0 on; {SEEDS} if not given."),
 ]
 Data = Annotated[
     str | None,

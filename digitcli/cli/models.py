@@ -48,6 +48,8 @@ def models(
     """
     if data and not cards:
         raise UsageError("--data is for --cards.", "Give --cards too, or leave --data out.")
+    if name is not None and shipped and not cards:
+        raise UsageError("--shipped is for the list.", "Leave it or the name out.")
     if cards:
         _show_cards(name, data or [], shipped, format)
         return
@@ -104,7 +106,11 @@ def _list_table(rows: list[ModelRow]) -> Table:
 
 def _show_description(model: ModelDescription) -> None:
     table = Table(
-        title=escape(model.name), title_justify="left", box=None, pad_edge=False, header_style="bold"
+        title=escape(console.printable(model.name)),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
     )
     table.add_column("layer", style="dim")
     table.add_column("kind", style="cyan")

@@ -49,7 +49,7 @@ Data = Annotated[
     str | None,
     Option(
         help="mnist (if not given) or another named set; a folder of IDX files, or of pictures in "
-        "sub-folders 0 to 9; .npz; .csv.",
+        "sub-folders 0 to 9; .npz; .csv. For architectures of lines a folder of digitcli synthesize.",
         autocompletion=complete_dataset,
     ),
 ]

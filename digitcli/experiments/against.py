@@ -16,6 +16,10 @@ SAME = ("name", "device", "runtime", "dtype", "measured", "batch_size")  # in ro
 TIMES = ("latency_ms_median", "latency_ms_low", "latency_ms_high")
 REMEDY = "Save one with: digitcli benchmark --format json > saved.json"
 
+_MALFORMED = (
+    OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
+
 Row = Mapping[str, Any]
 
 
@@ -36,8 +40,16 @@ class Slowdown:
     ratio_high: float
 
 
-def read_saved(path: Path) -> list[dict[str, Any]]:
-    """The rows of a benchmark saved as JSON.
+@dataclass(frozen=True)
+class Saved:
+    """What was measured before, and with how many threads."""
+
+    rows: Sequence[Row]
+    threads: int
+
+
+def read_saved(path: Path) -> Saved:
+    """A benchmark saved as JSON.
 
     Raises:
         InputError: the file cannot be read, or is no such benchmark.
@@ -46,23 +58,28 @@ def read_saved(path: Path) -> list[dict[str, Any]]:
         report = json.loads(path.read_text(encoding="utf-8"))
         rows: list[dict[str, Any]] = report["results"]
         for row in rows:
-            if not all(key in row for key in SAME) or not all(
-                0 < float(row[key]) < math.inf for key in TIMES
-            ):
+            named = all(isinstance(row[key], int if key == "batch_size" else str) for key in SAME)
+            if not named or not all(0 < float(row[key]) < math.inf for key in TIMES):
                 raise ValueError("a row is incomplete")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not rows:
+            raise ValueError("it has no rows")
+        saved = Saved(rows, int(report["environment"]["threads"]))
+    except _MALFORMED as error:
         cause = f"{path} is no saved benchmark: {getattr(error, 'strerror', None) or error}."
         raise InputError(cause, REMEDY) from error
-    return rows
+    return saved
 
 
-def slowdowns(report: BenchmarkReport, saved: Sequence[Row]) -> tuple[Slowdown, ...]:
+def slowdowns(report: BenchmarkReport, saved: Saved) -> tuple[Slowdown, ...]:
     """Every row that was measured before too.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it was measured with another number of threads.
     """
-    before = {tuple(row[key] for key in SAME): row for row in saved}
+    if saved.threads != report.environment.threads:
+        cause = f"The saved benchmark has {saved.threads} threads, not {report.environment.threads}."
+        raise UsageError(cause, f"Measure with --threads {saved.threads}.")
+    before = {tuple(row[key] for key in SAME): row for row in saved.rows}
     found = []
     for result in report.results:
         key = tuple(getattr(result, name) for name in SAME)

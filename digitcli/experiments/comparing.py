@@ -287,8 +287,8 @@ def _differences(
 
 
 def _interval_of_difference(best: ComparedModel, other: ComparedModel) -> tuple[float | None, float | None]:
-    """Over seeds; None where one has a single run, or runs that do not differ at all."""
-    if not best.deviation or not other.deviation:
+    """Over seeds; None where one has a single run, or no runs of either differ."""
+    if min(len(best.runs), len(other.runs)) < 2 or not (best.deviation or other.deviation):
         return None, None
     return difference_interval([run.accuracy for run in best.runs], [run.accuracy for run in other.runs])
 

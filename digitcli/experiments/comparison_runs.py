@@ -148,7 +148,9 @@ def folder_of(one: Contender, seed: int | None, conditions: Conditions) -> Path:
     name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", one.label)
     usual = one.label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
     if len(name) > LONGEST_NAME or name != usual or name != name.lower():  # some disks know no capitals
-        name = name[:LONGEST_NAME] + hashlib.sha256(one.label.encode()).hexdigest()[:12]
+        name = (
+            name[:LONGEST_NAME] + hashlib.sha256(one.label.encode(errors="surrogateescape")).hexdigest()[:12]
+        )
     return conditions.out / f"{name}-{seed}"
 
 

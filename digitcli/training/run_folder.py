@@ -118,7 +118,7 @@ def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
     try:
         stored = saved[0].training["config"] if saved else json.loads(path.read_text())["config"]
         return TrainConfig(**stored)
-    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+    except (OSError, ValueError, KeyError, TypeError, UsageError, RecursionError) as error:
         raise ModelError(
             f"The choices stored in {folder} are damaged: {error}.", "Start a new run."
         ) from error
@@ -244,8 +244,9 @@ def _make_numbered(label: str, made: list[Path]) -> Path:
 
 def _unmake(made: list[Path]) -> None:
     """Remove the folders that were made for a run, the first of them its own, if nothing of it was saved."""
-    if not made or (made[0] / RESUME_FILE).exists():
-        return
+    with contextlib.suppress(OSError):  # such as a name too long to be looked for
+        if not made or (made[0] / RESUME_FILE).exists():
+            return
     for file in (CONFIG_FILE, LOCK_FILE):
         with contextlib.suppress(OSError):
             (made[0] / file).unlink(missing_ok=True)

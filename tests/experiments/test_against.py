@@ -6,13 +6,12 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from digitcli.errors import InputError, UsageError
-from digitcli.experiments.against import read_saved, slowdowns
+from digitcli.experiments.against import Saved, read_saved, slowdowns
 from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult
 from digitcli.experiments.environment import describe_environment
 from digitcli.experiments.measuring import interval_of_median
@@ -23,7 +22,7 @@ def report_of(*rows: BenchmarkResult) -> BenchmarkReport:
     return BenchmarkReport(1, describe_environment(torch.device("cpu")), rows)
 
 
-def saved_rows(path: Path, *rows: BenchmarkResult) -> list[dict[str, Any]]:
+def saved_rows(path: Path, *rows: BenchmarkResult) -> Saved:
     path.write_text(json.dumps(dataclasses.asdict(report_of(*rows))))
     return read_saved(path)
 
@@ -37,6 +36,13 @@ def test_rows_are_matched_by_what_was_measured(tmp_path: Path) -> None:
     assert row.ratio == pytest.approx(10 / 8)
     with pytest.raises(UsageError, match="Nothing"):
         slowdowns(report_of(dataclasses.replace(ROW, name="other")), saved)
+
+
+def test_other_threads_are_not_compared_with(tmp_path: Path) -> None:
+    saved = saved_rows(tmp_path / "saved.json", ROW)
+    with pytest.raises(UsageError, match="threads") as caught:
+        slowdowns(report_of(ROW), dataclasses.replace(saved, threads=99))
+    assert "--threads 99" in caught.value.remedy
 
 
 def test_the_interval_holds_the_spread_of_both(tmp_path: Path) -> None:
@@ -58,6 +64,11 @@ def test_the_interval_holds_the_spread_of_both(tmp_path: Path) -> None:
         "{}",
         '{"results": [{}]}',
         '{"results": [1]}',
+        '{"results": []}',
+        "[" * 100_000,
+        json.dumps({"results": [dataclasses.asdict(ROW) | {"name": ["x"]}]}),
+        json.dumps({"results": [dataclasses.asdict(ROW) | {"latency_ms_low": 10**400}]}),
+        json.dumps({"results": [dataclasses.asdict(ROW)]}),
         json.dumps({"results": [dataclasses.asdict(ROW) | {"latency_ms_low": 0}]}),
         json.dumps({"results": [dataclasses.asdict(ROW) | {"latency_ms_low": None}]}),
     ],

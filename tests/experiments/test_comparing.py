@@ -463,6 +463,8 @@ def test_runs_that_do_not_differ_say_nothing_of_other_seeds() -> None:
     interval = comparing._interval_of_difference
     assert interval(with_accuracy("a", 0.99, 0.99), with_accuracy("b", 0.98, 0.98)) == (None, None)
     assert interval(with_accuracy("a", 0.99), with_accuracy("b", 0.97, 0.98)) == (None, None)
+    low, high = interval(with_accuracy("a", 0.9, 0.9, 0.9), with_accuracy("b", 0.7, 0.7, 0.899))
+    assert low is not None and high is not None and low < 0 < high  # though one of them does not vary
     low, high = interval(with_accuracy("a", 0.99, 0.991), with_accuracy("b", 0.97, 0.98))
     assert low is not None and high is not None and low < 0.0155 < high
 

@@ -37,6 +37,15 @@ def test_a_run_that_comes_to_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_too_long_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        new_run("cnn", Path("in") / ("x" * 300), None, force=False),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_with_other_files_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -66,7 +75,8 @@ def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"config": {"surprise": 1}}', '{"config": {"seed": -1}}']
+    "content",
+    ["", "{}", "[]", "[" * 100_000, '{"config": {"surprise": 1}}', '{"config": {"seed": -1}}'],
 )
 def test_damaged_choices_are_a_model_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
