@@ -69,7 +69,9 @@ def describe_model(name: str) -> ModelDescription:
 
     architecture = find_architecture(header.architecture if header else name)
     description = architecture.load().__doc__ or ""
-    return ModelDescription(name, description, summarise(network, architecture.task), header)
+    with architecture.used():
+        summary = summarise(network, architecture.task)
+    return ModelDescription(name, description, summary, header)
 
 
 def open_or_create(name: str) -> tuple[nn.Module, Header | None]:
@@ -96,7 +98,7 @@ def _row(name: str) -> ModelRow:
     header = read_header(path) if path else None
     architecture = find_architecture(header.architecture if header else name)
     summary = None
-    with contextlib.suppress(ModelError):  # a plug-in that cannot be imported must not hide the others
+    with contextlib.suppress(ModelError), architecture.used():  # a bad plug-in must not hide the others
         network = create_model(architecture.name, **(header.arguments if header else {}))
         summary = summarise(network, architecture.task)
     float32_bytes = 4 * summary.parameters if summary else None

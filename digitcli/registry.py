@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,9 @@ ENTRY_POINT_GROUPS: dict[str, Task] = {
 }
 
 
+_PROVIDER = "Reinstall or remove the package that provides it."
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A row of the table; `target` is `module:function`, the form of an entry point."""
@@ -62,10 +66,23 @@ class Architecture:
             raise
         except Exception as error:  # a plug-in may raise anything
             raise ModelError(
-                f"Architecture '{self.name}' cannot be imported from {self.target}: {error}",
-                "Reinstall or remove the package that provides it.",
+                f"Architecture '{self.name}' cannot be imported from {self.target}: {error}", _PROVIDER
             ) from error
         return builder
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Within it a network is built or run; what a plug-in raises is a `ModelError`, our bugs are not."""
+        try:
+            yield
+        except (DigitcliError, MemoryError):
+            raise
+        except Exception as error:
+            if self in ARCHITECTURES:
+                raise
+            raise ModelError(
+                f"Architecture '{self.name}', {self.target}, fails: {error}", _PROVIDER
+            ) from error
 
 
 def _own(name: str, family: str, paper: str, task: Task = "digit") -> Architecture:
@@ -174,9 +191,10 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
 
     Raises:
         UsageError: an unknown architecture, or an argument it does not take.
-        ModelError: a plug-in cannot be imported.
+        ModelError: a plug-in cannot be imported, or fails.
     """
-    builder = find_architecture(name).load()
+    architecture = find_architecture(name)
+    builder = architecture.load()
     accepted = inspect.signature(builder).parameters
     normalisation = None if "normalisation" in accepted else arguments.pop("normalisation", None)
     for argument in arguments:
@@ -187,7 +205,10 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
             )
     if "dropout" in accepted:
         arguments = {"dropout": recipe_of(name).dropout, **arguments}
-    network = builder(**arguments)
+    with architecture.used():
+        network = builder(**arguments)
+        if not callable(getattr(network, "state_dict", None)):
+            raise TypeError(f"it gives a {type(network).__name__}, which is no network")
     if normalisation is not None:
         _loaded(REPLACE_NORMALISATION)(network, normalisation)
     return network
@@ -280,7 +301,10 @@ def _stored_recipe(architecture: Architecture) -> Recipe:
         return recipes[TORCHVISION]
     builder = architecture.load()
     usual = Recipe(loss="ctc") if architecture.task == "line" else Recipe()
-    recipe: Recipe = getattr(builder, "recipe", usual)
+    recipe = getattr(builder, "recipe", usual)
+    if not isinstance(recipe, Recipe):
+        cause = f"The recipe of architecture '{architecture.name}' is a {type(recipe).__name__}."
+        raise ModelError(cause, _PROVIDER)
     dropout = inspect.signature(builder).parameters.get("dropout")
     if recipe.dropout is None and dropout is not None:
         return change(recipe, dropout=dropout.default)

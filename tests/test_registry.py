@@ -11,7 +11,7 @@ from torch import nn
 
 from digitcli import registry
 from digitcli.architectures.recipes import RECIPES
-from digitcli.catalogue import list_models
+from digitcli.catalogue import describe_model, list_models
 from digitcli.config import Recipe, TrainConfig
 from digitcli.errors import ModelError, UsageError
 
@@ -75,6 +75,35 @@ def test_a_plugin_that_fails_in_its_own_way_is_a_model_error(plugins, tmp_path, 
         registry.create_model("spikenet")
     rows = {row.name: row for row in list_models()}
     assert rows["spikenet"].parameters is None and rows["cnn"].parameters == 3_274_634
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("def net(): raise ZeroDivisionError('oops')", "oops"),
+        ("def net(): return None", "NoneType"),
+        ("from torch import nn\ndef net(): return nn.Linear(3, 10)", "fails"),
+    ],
+)
+def test_a_plugin_that_fails_when_it_is_built_or_run_is_a_model_error(
+    plugins, tmp_path, monkeypatch: pytest.MonkeyPatch, lines: str, said: str
+) -> None:
+    (tmp_path / "plugged.py").write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "plugged", raising=False)
+    plugins(spikenet="plugged:net")
+    with pytest.raises(ModelError, match=said):
+        describe_model("spikenet")
+    rows = {row.name: row for row in list_models()}
+    assert rows["spikenet"].parameters is None and rows["cnn"].parameters == 3_274_634
+
+
+def test_a_plugin_whose_recipe_is_none_is_a_model_error(plugins, tmp_path, monkeypatch) -> None:
+    (tmp_path / "odd_recipe.py").write_text("def net(): pass\nnet.recipe = {'epochs': 3}")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins(spikenet="odd_recipe:net")
+    with pytest.raises(ModelError, match="recipe of architecture 'spikenet' is a dict"):
+        registry.recipe_of("spikenet")
 
 
 @pytest.mark.parametrize("row", registry.ARCHITECTURES, ids=lambda row: row.name)

@@ -59,7 +59,7 @@ def _scaled(values: np.ndarray, *, fractions: bool) -> np.ndarray:
 def _luma(rgb: np.ndarray) -> np.ndarray:
     """Luma of (H, W, 3) uint8, or the one channel that shows ink which luma hides (yellow on white)."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    step = max(1, round((grey.size / 250_000) ** 0.5))
+    step = _step(grey)
     sample, grey_sample = (np.ascontiguousarray(picture[::step, ::step]) for picture in (rgb, grey))
     spread = cv2.meanStdDev(sample)[1].ravel()
     strongest = int(np.argmax(spread))
@@ -68,11 +68,19 @@ def _luma(rgb: np.ndarray) -> np.ndarray:
     return grey
 
 
+def _step(picture: np.ndarray) -> int:
+    """Every so manieth pixel and row of a picture (H, W) tell what it looks like."""
+    return max(1, int(round((picture.size / 250_000) ** 0.5)))
+
+
 def _on_showing_background(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Lay (H, W, 3) uint8 of an opacity, (H, W), on white, or on black where white would hide light ink."""
-    opacity = _unit(alpha)
-    opaque = _unit(_luma(rgb)) * opacity
-    on_white = opaque + (1 - opacity)
-    hidden = on_white.std() < min(0.05, opaque.std())
-    shown: np.ndarray = opaque if hidden else on_white
+    shown, opacity = _unit(_luma(rgb)), _unit(alpha)
+    shown *= opacity  # in place, as these are large
+    step = _step(alpha)
+    on_black = shown[::step, ::step]
+    on_white = on_black + (1 - opacity[::step, ::step])
+    if on_white.std() >= min(0.05, on_black.std()):
+        np.subtract(1, opacity, out=opacity)
+        shown += opacity
     return shown
