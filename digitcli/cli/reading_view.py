@@ -195,7 +195,8 @@ def draw_steps(reading: Reading) -> Group:
         padding=(0, 2),
     )
     if not reading.digits:
-        return Group(road, Text("3  nothing is written here"))
+        blank = reading.status == "blank"
+        return Group(road, Text(f"3  nothing here is {'written' if blank else 'taken for digits'}"))
     parts: list[RenderableType] = [road]
     lines = [_line(number) for number in reading.numbers if number.line is not None]
     if lines:

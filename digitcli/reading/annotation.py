@@ -153,7 +153,7 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float) -> None:
 
 def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
     font = ImageFont.load_default(20)
-    answer = reading.text or "nothing written"
+    answer = reading.text or ("nothing written" if reading.status == "blank" else "no digits")
     sure = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
     why = (
         f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"

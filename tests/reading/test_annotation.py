@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_what_is_blank_or_refused_is_annotated_as_well() -> None:
     for given in (blank, refused):
         banner = np.asarray(image_of(annotate(given)))[-BANNER_PX:]
         assert (banner > 200).any()
+
+
+def test_only_what_is_blank_is_called_so() -> None:
+    paper = np.ones((500, 500))
+    blank = Reading("a.png", None, "blank", "blank", "", 0.9, (), "m", picture=paper)
+    drawn = [image_of(annotate(each)) for each in (blank, dataclasses.replace(blank, status="refused"))]
+    first, second = (np.asarray(image)[-BANNER_PX:] for image in drawn)
+    words = slice(0, 150)  # of the answer, before what is said of it
+    assert (first[:, words] != second[:, words]).any()
 
 
 def test_pictures_are_named_after_their_files(tmp_path: Path) -> None:
