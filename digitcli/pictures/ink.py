@@ -51,12 +51,15 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
         grey, small = 1 - grey, 1 - small
     paper = _paper(small)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
-    levels = _ink_levels(_inner(darkness, _RIM), _MIN_CONTRAST)
-    levels = levels or _ink_levels(_inner(darkness, _OUTER_RIM), _RIM_CONTRAST)
+    contrast = _MIN_CONTRAST
+    levels = _ink_levels(_inner(darkness, _RIM), contrast)
+    if levels is None:
+        contrast = _RIM_CONTRAST
+        levels = _ink_levels(_inner(darkness, _OUTER_RIM), contrast)
     if levels is None:
         return np.zeros_like(grey)
     low, edge, high, noise = levels
-    strokes = _strokes(darkness, edge, max(edge, _MIN_CONTRAST))
+    strokes = _strokes(darkness, edge, max(edge, contrast))
     ruling = find_ruling(darkness, strokes, noise)
     strokes = cv2.dilate(strokes & (1 - ruling), np.ones((3, 3), np.uint8)) & (1 - ruling)
     if small.shape != grey.shape:

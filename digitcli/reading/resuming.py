@@ -143,7 +143,7 @@ def _of_json_lines(text: str) -> list[_Record]:
         if row["schema"] != SCHEMA:
             raise ValueError("another schema")
         failed = row["status"] == "error"
-        records.append(_Record(_written(row["file"]), row["page"], failed, row["model"], line + "\n"))
+        records.append(_Record(_written(row["file"]), row["page"], failed, str(row["model"]), line + "\n"))
     return records
 
 
