@@ -155,11 +155,13 @@ def test_a_row_that_is_surely_slower_than_before_ends_with_code_8(
     code: int,
 ) -> None:
     def measure(config: BenchmarkConfig, *, on_event: Callable[[Any], None]) -> None:
-        on_event(BenchmarkReport(1, describe_environment(torch.device("cpu")), (ROW,)))
+        on_event(now)
 
     times = {"latency_ms_median": before, "latency_ms_low": 0.98 * before, "latency_ms_high": 1.02 * before}
     saved = tmp_path / "saved.json"
-    saved.write_text(json.dumps({"results": [dataclasses.asdict(ROW) | times]}))
+    now = BenchmarkReport(1, describe_environment(torch.device("cpu")), (ROW,))
+    rows = [dataclasses.asdict(ROW) | times]
+    saved.write_text(json.dumps(dataclasses.asdict(now) | {"results": rows}))
     monkeypatch.setattr(benchmarking, "benchmark", measure)
     arguments = ["-a", "resnet", "--against", str(saved), "--max-slowdown", "1.2", "--format", "json"]
     monkeypatch.setattr(sys, "argv", ["digitcli", "benchmark", *arguments])
