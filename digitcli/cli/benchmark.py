@@ -108,7 +108,7 @@ def benchmark(
     }
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     config = BenchmarkConfig(train=train, cold=cold, **chosen)
-    saved = _saved(against, max_slowdown)
+    saved = _saved(against, max_slowdown, threads)
     view = BenchmarkView()
     try:
         _run(config, view)
@@ -120,16 +120,19 @@ def benchmark(
         _compare(view.report, saved, max_slowdown)
 
 
-def _saved(path: Path | None, max_slowdown: float | None) -> Saved | None:
+def _saved(path: Path | None, max_slowdown: float | None, threads: int | None) -> Saved | None:
     if max_slowdown is not None and path is None:
         raise UsageError("--max-slowdown compares with a saved benchmark.", "Name it with --against.")
     if max_slowdown is not None and not max_slowdown > 0:
         raise UsageError(f"--max-slowdown is {max_slowdown:g}.", "Give a ratio, such as 1.1 for 10 % slower.")
     if path is None:
         return None
-    from digitcli.experiments.against import read_saved
+    from digitcli.experiments.against import check_threads, read_saved
 
-    return read_saved(path)
+    saved = read_saved(path)
+    if threads:  # else PyTorch chooses, which is known later
+        check_threads(saved, threads)
+    return saved
 
 
 def _compare(report: BenchmarkReport, saved: Saved, max_slowdown: float | None) -> None:

@@ -70,15 +70,24 @@ def read_saved(path: Path) -> Saved:
     return saved
 
 
+def check_threads(saved: Saved, threads: int) -> None:
+    """Whether a benchmark with so many threads may be compared with a saved one.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if saved.threads != threads:
+        cause = f"The saved benchmark has {saved.threads} threads, not {threads}."
+        raise UsageError(cause, f"Measure with --threads {saved.threads}.")
+
+
 def slowdowns(report: BenchmarkReport, saved: Saved) -> tuple[Slowdown, ...]:
     """Every row that was measured before too.
 
     Raises:
         UsageError: there is none, or it was measured with another number of threads.
     """
-    if saved.threads != report.environment.threads:
-        cause = f"The saved benchmark has {saved.threads} threads, not {report.environment.threads}."
-        raise UsageError(cause, f"Measure with --threads {saved.threads}.")
+    check_threads(saved, report.environment.threads)
     before = {tuple(row[key] for key in SAME): row for row in saved.rows}
     found = []
     for result in report.results:

@@ -49,10 +49,9 @@ class Pieces:
         distances = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[marked]
         inside = np.bincount(piece_of, distances, count) / np.maximum(self.area, 1)
         self.stroke = np.maximum(4 * inside - 2, 1)
-        frames, self.rim = self._frames(), self._along_the_rim()
-        frames[0] = self.rim[0] = False
-        self.usable = ~(frames | self.rim)
-        self.usable[0] = False
+        self.rim = self._along_the_rim()
+        self.usable = ~(self._frames() | self.rim)
+        self.usable[0] = self.rim[0] = False
 
     def _frames(self) -> np.ndarray:
         """Which pieces go around another of some height: frames, not digits."""
@@ -113,8 +112,8 @@ class Pieces:
         best = self._most_central()
         if np.count_nonzero(self.usable) == 1:
             return [[best]]
-        thick, alike = self._alike(np.array([best]))
-        thick, alike = self._alike(np.flatnonzero(alike))
+        thick, alike = self._alike(np.array([best]), self.usable)
+        thick, alike = self._alike(np.flatnonzero(alike), self.usable)
         alike &= ~self.touches_edge | self.touches_edge[best]
         alike[best] = True
         groups = self._joined([[int(piece)] for piece in np.flatnonzero(alike)])
@@ -133,9 +132,8 @@ class Pieces:
         alike &= self.stroke < _THICKEST * median(self.stroke[pattern])
         return [self.box([int(piece)]) for piece in np.flatnonzero(alike)]
 
-    def _alike(self, pattern: np.ndarray, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def _alike(self, pattern: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which pieces have strokes like those of the pattern's pieces, and which are like them in all."""
-        among = self.usable if among is None else among
         shade = self.mass / np.maximum(self.area, 1)
         stroke = quantile(self.stroke[pattern], 0.25)
         height, pale = median(self.height[pattern]), median(shade[pattern])
