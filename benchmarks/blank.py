@@ -14,9 +14,9 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from digitcli.data.digits import split
+from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.reading.reader import Reader
+from digitcli.recognition.reader import Reader
 
 BANDS = 0.02, 0.05, 0.1, 0.2, 1.0  # of the paper's brightness: how dark the darkest ink is, at most
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from digitcli.reading.reader import Reader
-from digitcli.synthesis.clutter import PRINTED
+from digitcli.recognition.reader import Reader
+from digitcli.synthesis.distractors import PRINTED
 from digitcli.synthesis.fonts import font_files
 
 SIDE_PX, FONT_PX = 140, 64

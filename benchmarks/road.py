@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from digitcli.data.walking import pictures_below
-from digitcli.pictures import open_picture
-from digitcli.reading.reader import Reader
+from digitcli.data.folder_walk import pictures_below
+from digitcli.imaging import open_picture
+from digitcli.recognition.reader import Reader
 
 
 def main() -> None:

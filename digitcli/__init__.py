@@ -13,16 +13,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from digitcli.architectures.registry import create_model
+    from digitcli.benchmarking.benchmark import benchmark
+    from digitcli.benchmarking.configuration import BenchmarkConfig
     from digitcli.config import TrainConfig
-    from digitcli.data.sources import load_dataset
-    from digitcli.evaluation.report import evaluate
-    from digitcli.experiments.benchmark_config import BenchmarkConfig
-    from digitcli.experiments.benchmarking import benchmark
-    from digitcli.networks import infer, load_model
-    from digitcli.reading.reader import Reader
-    from digitcli.reading.results import Reading
-    from digitcli.registry import create_model
-    from digitcli.training.loop import resume, train
+    from digitcli.data.loading import load_dataset
+    from digitcli.evaluation.evaluate import evaluate
+    from digitcli.inference.torch_runtime import infer, load_model
+    from digitcli.recognition.reader import Reader
+    from digitcli.recognition.results import Reading
+    from digitcli.training.trainer import resume, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,18 +41,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BenchmarkConfig": "digitcli.experiments.benchmark_config",
-    "Reader": "digitcli.reading.reader",
-    "Reading": "digitcli.reading.results",
+    "BenchmarkConfig": "digitcli.benchmarking.configuration",
+    "Reader": "digitcli.recognition.reader",
+    "Reading": "digitcli.recognition.results",
     "TrainConfig": "digitcli.config",
-    "benchmark": "digitcli.experiments.benchmarking",
-    "create_model": "digitcli.registry",
-    "evaluate": "digitcli.evaluation.report",
-    "infer": "digitcli.networks",
-    "load_dataset": "digitcli.data.sources",
-    "load_model": "digitcli.networks",
-    "resume": "digitcli.training.loop",
-    "train": "digitcli.training.loop",
+    "benchmark": "digitcli.benchmarking.benchmark",
+    "create_model": "digitcli.architectures.registry",
+    "evaluate": "digitcli.evaluation.evaluate",
+    "infer": "digitcli.inference.torch_runtime",
+    "load_dataset": "digitcli.data.loading",
+    "load_model": "digitcli.inference.torch_runtime",
+    "resume": "digitcli.training.trainer",
+    "train": "digitcli.training.trainer",
 }
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from digitcli.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import risk_table
 from digitcli.evaluation.metrics import binned_error
-from digitcli.reading.reader import Reader
+from digitcli.inference.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
+from digitcli.recognition.reader import Reader
 from digitcli.training.line_sources import ComposedLines
 
 SEED = 4711  # evaluate has another

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.data.mnist import load_mnist
-from digitcli.inference import load_classifier
-from digitcli.pictures import digit_from_grey, find_ink, open_picture
+from digitcli.imaging import digit_from_grey, find_ink, open_picture
+from digitcli.inference.predictor import load_classifier
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"

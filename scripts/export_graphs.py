@@ -16,9 +16,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from digitcli.checkpoint import shipped_models
-from digitcli.networks import open_model
-from digitcli.writing import write_whole
+from digitcli.atomic_write import write_whole
+from digitcli.inference.checkpoint import shipped_models
+from digitcli.inference.torch_runtime import open_model
 
 PREFIX = "network."
 BATCH, WIDTH = 3, 200  # of the example; any others will do

@@ -19,12 +19,12 @@ from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
 from digitcli.cli.predict import predict
 from digitcli.cli.train import _table
-from digitcli.cli.training_view import TrainingView
+from digitcli.cli.views.training import TrainingView
 from digitcli.config import TrainConfig
-from digitcli.reading.annotation import annotate
-from digitcli.reading.reader import Reader
+from digitcli.recognition.annotation import annotate
+from digitcli.recognition.reader import Reader
 from digitcli.training.events import Event, StepDone
-from digitcli.training.loop import train
+from digitcli.training.trainer import train
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from digitcli.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
 from digitcli.data.mnist import load_mnist
-from digitcli.evaluation.line_report import evaluate_lines
-from digitcli.networks import infer, load_model
+from digitcli.evaluation.evaluate_lines import evaluate_lines
+from digitcli.inference.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
+from digitcli.inference.torch_runtime import infer, load_model
 
 MODELS = Path(__file__).parent.parent / "models"
 

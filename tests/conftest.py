@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,12 @@ import pytest
 from PIL import ImageFont
 
 from digitcli.cli import exit_code_of_run
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
+from tests.support.processes import Run
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads only get in one another's way
     os.environ["OMP_NUM_THREADS"] = "1"
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +83,3 @@ def digitcli_process(tmp_path: Path) -> Run:
         )
 
     return run
-
-
-def modules_loaded_by(code: str) -> set[str]:
-    """The names of all modules that a fresh interpreter has loaded after running some code."""
-    script = f"import sys, json\n{code}\nprint(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from digitcli.architectures.registry import ARCHITECTURES, recipe_of
 from digitcli.config import (
     Recipe,
     TrainConfig,
@@ -15,7 +16,6 @@ from digitcli.config import (
     settings_of,
 )
 from digitcli.errors import UsageError
-from digitcli.registry import ARCHITECTURES, recipe_of
 
 
 @pytest.mark.parametrize(

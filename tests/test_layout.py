@@ -7,28 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import modules_loaded_by
+from tests.support.processes import modules_loaded_by
 
 PACKAGE = Path(__file__).parent.parent / "digitcli"
 
 # A room imports from the lines below its own, and from itself; rooms on one line are strangers.
-LINES = [
+LAYERS = [
     {"__main__"},
     {"cli"},
     {"console"},
-    {"experiments"},
-    {"training", "reading"},
-    {"evaluation", "catalogue"},
+    {"comparison"},
+    {"benchmarking"},
+    {"training", "recognition"},
+    {"evaluation"},
     {"inference"},
-    {"networks", "graphs"},
-    {"checkpoint", "devices", "synthesis", "decoding"},
+    {"synthesis"},
     {"architectures", "data"},
-    {"pictures"},
-    {"registry"},
-    {"config", "writing", "children", "charts"},
+    {"imaging"},
+    {"config", "events", "atomic_write", "worker_process", "charts"},
     {"errors", "chart_labels"},
 ]
-HEIGHT = {room: -line for line, rooms in enumerate(LINES) for room in rooms}
+HEIGHT = {room: -line for line, rooms in enumerate(LAYERS) for room in rooms}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 60
 VAGUE_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "misc"}
@@ -78,14 +77,14 @@ def test_nothing_is_too_long_or_vague(path: Path) -> None:
     "code",
     [
         "import digitcli",
-        "import digitcli.registry, digitcli.config, digitcli.errors, digitcli.checkpoint, digitcli.devices",
-        "import digitcli.registry as r; r.architectures()",
-        "import digitcli.checkpoint as c; [c.read_header(p) for p in c.shipped_models().values()]",
-        "import digitcli.data.sources as s; s.load_dataset('mnist')",
-        "import digitcli.pictures",
-        "import digitcli.evaluation.report, digitcli.reading.reader",
-        "import digitcli.inference as i; i.load_classifier('cnn', device='cpu')",
-        "import digitcli.inference as i; i.load_line_model('reader', device='cpu')",
+        "import digitcli.architectures.registry, digitcli.config, digitcli.inference.checkpoint",
+        "import digitcli.architectures.registry as r; r.architectures()",
+        "import digitcli.inference.checkpoint as c; [c.read_header(p) for p in c.shipped_models().values()]",
+        "import digitcli.data.loading as s; s.load_dataset('mnist')",
+        "import digitcli.imaging",
+        "import digitcli.evaluation.evaluate, digitcli.recognition.reader",
+        "import digitcli.inference.predictor as i; i.load_classifier('cnn', device='cpu')",
+        "import digitcli.inference.predictor as i; i.load_line_model('reader', device='cpu')",
     ],
 )
 def test_no_torch_where_none_is_needed(code: str) -> None:
@@ -159,7 +158,7 @@ def test_help_loads_no_numpy_or_opencv() -> None:
 
 
 def test_predicting_needs_no_torchvision() -> None:
-    code = "from digitcli.registry import create_model\nimport digitcli.networks\ncreate_model('cnn')"
+    code = "import digitcli; import digitcli.inference.torch_runtime; digitcli.create_model('cnn')"
     assert "torchvision" not in modules_loaded_by(code)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from digitcli.experiments.saved_comparison import read_comparison
-from digitcli.reading.reader import Reader
-from tests.conftest import Run
+from digitcli.comparison.saved import read_comparison
+from digitcli.recognition.reader import Reader
+from tests.support.processes import Run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from digitcli.architectures.registry import TORCHVISION
 from digitcli.config import Recipe
-from digitcli.registry import TORCHVISION
 
 # What several share.
 CONVOLUTIONS = Recipe(

@@ -18,8 +18,8 @@ from typer.main import get_command
 import digitcli
 from digitcli import console
 from digitcli.cli.signals import interrupt_on_signals
-from digitcli.devices import is_out_of_memory, rank_and_size
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
+from digitcli.inference.devices import is_out_of_memory, rank_and_size
 
 EPILOG = (
     "Exit codes: 0 done · 1 internal error · 2 usage · 3 no input could be read · 4 some inputs failed · "

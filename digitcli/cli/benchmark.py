@@ -13,15 +13,15 @@ from rich.table import Table
 from typer import Option
 
 from digitcli import console
+from digitcli.benchmarking.configuration import BenchmarkConfig, Dtype, Runtime
 from digitcli.cli.completion import complete_model
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import QualityError, UsageError
-from digitcli.experiments.benchmark_config import BenchmarkConfig, Dtype, Runtime
 
 if TYPE_CHECKING:
-    from digitcli.experiments.against import Saved
-    from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult, Event
+    from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult, Event
+    from digitcli.benchmarking.regression import Saved
 
 MEMORY = {
     "cuda": "the most that PyTorch had allocated on the device",
@@ -127,7 +127,7 @@ def _saved(path: Path | None, max_slowdown: float | None, threads: int | None) -
         raise UsageError(f"--max-slowdown is {max_slowdown:g}.", "Give a ratio, such as 1.1 for 10 % slower.")
     if path is None:
         return None
-    from digitcli.experiments.against import check_threads, read_saved
+    from digitcli.benchmarking.regression import check_threads, read_saved
 
     saved = read_saved(path)
     if threads:  # else PyTorch chooses, which is known later
@@ -137,7 +137,7 @@ def _saved(path: Path | None, max_slowdown: float | None, threads: int | None) -
 
 def _compare(report: BenchmarkReport, saved: Saved, max_slowdown: float | None) -> None:
     """On stderr, since stdout has the figures of now."""
-    from digitcli.experiments.against import slowdowns
+    from digitcli.benchmarking.regression import slowdowns
 
     found = slowdowns(report, saved)
     table = Table(box=None, pad_edge=False, header_style="bold", title="time now / time before")
@@ -179,12 +179,12 @@ def _whole_number(text: str) -> int:
 
 
 def _run(config: BenchmarkConfig, view: BenchmarkView) -> None:
-    from digitcli.experiments import benchmarking
+    from digitcli.benchmarking import benchmark as benchmarking
 
     benchmarking.names_of(config)  # finds what is wrong with them before PyTorch is loaded
     with view.status:
         with wait_with_signals():
-            import digitcli.experiments.measuring  # noqa: F401
+            import digitcli.benchmarking.measurement  # noqa: F401
         benchmarking.benchmark(config, on_event=view)
 
 
@@ -214,7 +214,7 @@ class BenchmarkView:
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
-        from digitcli.experiments.benchmarking import BenchmarkReport, Measuring
+        from digitcli.benchmarking.benchmark import BenchmarkReport, Measuring
         from digitcli.training.events import Notice
 
         match event:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from digitcli import console
+from digitcli.atomic_write import check_writable, write_whole
 from digitcli.cli.completion import complete_architecture, complete_dataset
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
+from digitcli.comparison.saved import SUFFIX, JudgedBy, save_comparison
+from digitcli.comparison.specification import OUT, SEEDS, contenders, turns
 from digitcli.config import TrainConfig
-from digitcli.devices import check_device_name
 from digitcli.errors import DivergedError, PartialInputError, UsageError
-from digitcli.experiments.contenders import OUT, SEEDS, contenders, turns
-from digitcli.experiments.saved_comparison import SUFFIX, JudgedBy, save_comparison
-from digitcli.writing import check_writable, write_whole
+from digitcli.inference.devices import check_device_name
 
 if TYPE_CHECKING:
-    from digitcli.experiments.comparing import Comparison
+    from digitcli.comparison.compare import Comparison
 
 Specs = Annotated[
     list[str],
@@ -96,7 +96,7 @@ def compare(
         if save is not None:
             save_comparison(save, result)
         if picture is not None:
-            from digitcli.experiments.comparison_chart import draw_comparison_chart
+            from digitcli.comparison.chart import draw_comparison_chart
 
             write_whole(picture, draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
@@ -117,7 +117,7 @@ def _show(result: Comparison, format: str | None) -> None:
     elif format == "csv":
         console.show_csv(result.rows())
     else:
-        from digitcli.cli.comparison_view import draw_comparison
+        from digitcli.cli.views.comparison import draw_comparison
 
         drawn, left_out = draw_comparison(result, console.out.width)
         console.show_table(drawn)
@@ -125,7 +125,7 @@ def _show(result: Comparison, format: str | None) -> None:
 
 
 def _check_data(data: str) -> None:
-    from digitcli.data.sources import find_dataset
+    from digitcli.data.loading import find_dataset
     from digitcli.synthesis.line_folders import is_line_folder
 
     path = find_dataset(data)
@@ -148,8 +148,8 @@ def _run(
     specs: list[str], seeds: int, data: str, split: JudgedBy, device: str, out: Path, total: int
 ) -> Comparison:
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.comparison_view import ComparingView
-        from digitcli.experiments.comparing import compare
+        from digitcli.cli.views.comparison import ComparingView
+        from digitcli.comparison.compare import compare
 
     with ComparingView(total) as view, stop_on_signals() as stop_signal:
         return compare(

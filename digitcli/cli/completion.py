@@ -5,35 +5,35 @@ from __future__ import annotations
 
 def complete_architecture(incomplete: str) -> list[tuple[str, str]]:
     """Architectures, with their papers."""
-    from digitcli.registry import architectures
+    from digitcli.architectures.registry import architectures
 
     return [(row.name, row.paper) for row in architectures().values() if row.name.startswith(incomplete)]
 
 
 def complete_model(incomplete: str) -> list[str]:
     """Architectures and shipped models."""
-    from digitcli.checkpoint import shipped_models
-    from digitcli.registry import architectures
+    from digitcli.architectures.registry import architectures
+    from digitcli.inference.checkpoint import shipped_models
 
     return [name for name in {**architectures(), **shipped_models()} if name.startswith(incomplete)]
 
 
 def complete_shipped(incomplete: str) -> list[str]:
     """Shipped models."""
-    from digitcli.checkpoint import shipped_models
+    from digitcli.inference.checkpoint import shipped_models
 
     return [name for name in shipped_models() if name.startswith(incomplete)]
 
 
 def complete_dataset(incomplete: str) -> list[str]:
     """Datasets that have a name."""
-    from digitcli.data.sources import DATASETS
+    from digitcli.data.loading import DATASETS
 
     return [name for name in DATASETS if name.startswith(incomplete)]
 
 
 def complete_device(incomplete: str) -> list[str]:
     """Kinds of devices."""
-    from digitcli.devices import DEVICE_NAMES
+    from digitcli.inference.devices import DEVICE_NAMES
 
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
 from digitcli.cli.completion import complete_dataset, complete_shipped
 from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
-from digitcli.devices import check_device_name
 from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
-from digitcli.evaluation.parts import Split
-from digitcli.evaluation.saving import check_target, save_result
+from digitcli.evaluation.export import check_target, save_result
+from digitcli.evaluation.splits import Split
+from digitcli.inference.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
+from digitcli.inference.devices import check_device_name
 
 if TYPE_CHECKING:
-    from digitcli.evaluation.line_report import LineEvaluation
-    from digitcli.evaluation.report import EvaluationResult
+    from digitcli.evaluation.evaluate import EvaluationResult
+    from digitcli.evaluation.evaluate_lines import LineEvaluation
 
 RESULT, MEASURED = "Result", "What else is measured"
 OF_DIGITS = ("split", "clean", "robustness", "outliers")
@@ -161,7 +161,7 @@ def _check(
     models: list[str], chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, force: bool
 ) -> str:
     """Find every mistake that the arguments alone show, before anything heavy is loaded; gives the task."""
-    from digitcli.data.sources import find_dataset
+    from digitcli.data.loading import find_dataset
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
@@ -195,34 +195,34 @@ def _check(
 def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
     """Load what computes only now."""
     with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.cli.counting_bar import CountingBar
-        from digitcli.cli.evaluation_view import show_event
-        from digitcli.evaluation import report
+        from digitcli.cli.views.evaluation import show_event
+        from digitcli.cli.views.progress import CountingBar
+        from digitcli.evaluation import evaluate
 
         _import_runtime(models, chosen)
     with CountingBar("digits") as bar:
-        return report.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
+        return evaluate.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
 
 
 def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.cli.counting_bar import CountingBar
-        from digitcli.cli.evaluation_view import show_event
-        from digitcli.evaluation import line_report
+        from digitcli.cli.views.evaluation import show_event
+        from digitcli.cli.views.progress import CountingBar
+        from digitcli.evaluation import evaluate_lines
 
         _import_runtime([model], chosen)
     with CountingBar("lines") as bar:
-        return line_report.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
+        return evaluate_lines.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
 
 
 def _import_runtime(models: list[str], chosen: dict[str, Any]) -> None:
-    from digitcli.inference import import_runtime
+    from digitcli.inference.predictor import import_runtime
 
     import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
 
 
 def _show(result: Any, task: str, format: console.Format) -> None:
-    from digitcli.cli.evaluation_view import draw_line_result, draw_result
+    from digitcli.cli.views.evaluation import draw_line_result, draw_result
 
     if format == "json":
         console.show_json(result.record())

@@ -9,13 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.checkpoint import shipped_models
 from digitcli.cli.completion import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import UsageError
+from digitcli.inference.checkpoint import shipped_models
 
 if TYPE_CHECKING:
-    from digitcli.catalogue import ModelDescription, ModelRow
+    from digitcli.inference.model_index import ModelDescription, ModelRow
 
 
 def models(
@@ -53,7 +53,7 @@ def models(
     if cards:
         _show_cards(name, data or [], shipped, format)
         return
-    from digitcli.catalogue import describe_model, list_models
+    from digitcli.inference.model_index import describe_model, list_models
 
     if name is None:
         rows = list_models(shipped)
@@ -64,8 +64,8 @@ def models(
 
 
 def _show_cards(name: str | None, data: list[str], shipped: bool, format: console.Format) -> None:
-    from digitcli.cli.counting_bar import CountingBar
-    from digitcli.data.sources import find_dataset
+    from digitcli.cli.views.progress import CountingBar
+    from digitcli.data.loading import find_dataset
 
     if name is not None or shipped or format != "table":
         cause = "--cards are of all shipped models, in Markdown."
@@ -73,7 +73,7 @@ def _show_cards(name: str | None, data: list[str], shipped: bool, format: consol
     for source in data:
         find_dataset(source)
     with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.experiments.cards import model_cards
+        from digitcli.benchmarking.model_cards import model_cards
 
     with CountingBar("models") as bar:
         bar.show(0, len(shipped_models()))

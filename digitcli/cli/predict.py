@@ -11,24 +11,30 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.checkpoint import find_checkpoint, read_header
+from digitcli.atomic_write import check_writable, writing_whole
 from digitcli.cli.completion import complete_shipped
 from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
-from digitcli.devices import check_device_name, usable_cores
 from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError
-from digitcli.reading.asked import Check, asked_of
-from digitcli.reading.formats import format_of
-from digitcli.reading.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
-from digitcli.reading.resuming import Resumed, resuming
-from digitcli.reading.sources import STANDARD_INPUT, find_sources, is_same_folder, listed_sources, read_list
-from digitcli.writing import check_writable, writing_whole
+from digitcli.inference.checkpoint import find_checkpoint, read_header
+from digitcli.inference.devices import check_device_name, usable_cores
+from digitcli.recognition.constraints import Check, asked_of
+from digitcli.recognition.formats import format_of
+from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
+from digitcli.recognition.resume import Resumed, resuming
+from digitcli.recognition.sources import (
+    STANDARD_INPUT,
+    find_sources,
+    is_same_folder,
+    listed_sources,
+    read_list,
+)
 
 if TYPE_CHECKING:
-    from digitcli.cli.reading_view import ReadingView
-    from digitcli.reading.annotation import Annotator
-    from digitcli.reading.results import Reading
-    from digitcli.reading.sources import Source
+    from digitcli.cli.views.readings import ReadingView
+    from digitcli.recognition.annotation import Annotator
+    from digitcli.recognition.results import Reading
+    from digitcli.recognition.sources import Source
 
 MOST_PROCESSES = 8  # unless --jobs asks for more: each takes 120 MB
 PredictFormat = Literal["table", "json", "jsonl", "csv"]
@@ -203,8 +209,8 @@ def _read(
         names = None if from_list is None else _open_list(stack, from_list)
         annotator = _open_annotator(annotate, force, show_steps) if annotate else None
         with console.Busy("Loading the models"), wait_with_signals():
-            from digitcli.cli.reading_view import ReadingView
-            from digitcli.reading.reader import Reader
+            from digitcli.cli.views.readings import ReadingView
+            from digitcli.recognition.reader import Reader
 
             reader = Reader(*models, keep_pictures=show_steps or annotate is not None, **chosen)
         if "max_error" in chosen and not reader.calibrated:
@@ -295,7 +301,7 @@ def _open_list(stack: ExitStack, name: str) -> BinaryIO:
 
 
 def _open_annotator(folder: Path, force: bool, steps: bool) -> Annotator:
-    from digitcli.reading.annotation import Annotator
+    from digitcli.recognition.annotation import Annotator
 
     return Annotator(folder, force, steps)
 
@@ -325,7 +331,7 @@ def _show(readings: Iterator[Reading], form: PredictFormat, view: ReadingView, r
         for reading in readings:
             view.show_row(reading)
     else:
-        from digitcli.reading.formats import as_text
+        from digitcli.recognition.formats import as_text
 
         pieces = as_text(readings, form)
         if resumed.done and form == "csv":

@@ -52,7 +52,7 @@ def synthesize(
         raise InputError(f"There is no file or folder {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
-        from digitcli.cli.counting_bar import CountingBar
+        from digitcli.cli.views.progress import CountingBar
 
     with CountingBar("lines", SAY_EVERY) as bar:
         written = line_folders.write_lines(

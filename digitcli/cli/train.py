@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option, echo
 
 from digitcli import console
+from digitcli.architectures.registry import check_together, located, recipe_of
 from digitcli.cli.completion import complete_architecture, complete_dataset
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.cli.training_view import TrainingView
+from digitcli.cli.views.training import TrainingView
 from digitcli.config import (
     Dtype,
     Initialisation,
@@ -26,9 +27,8 @@ from digitcli.config import (
     read_settings,
     settings_of,
 )
-from digitcli.devices import check_device_name, rank_and_size
 from digitcli.errors import PartialInputError, UsageError
-from digitcli.registry import check_together, located, recipe_of
+from digitcli.inference.devices import check_device_name, rank_and_size
 
 if TYPE_CHECKING:
     from digitcli.training.events import TrainResult
@@ -275,7 +275,7 @@ def _check(
     print_config: bool,
 ) -> TrainConfig:
     """Find every mistake that the arguments alone show, before anything heavy is loaded."""
-    from digitcli.data.sources import find_dataset
+    from digitcli.data.loading import find_dataset
 
     if sum(option is not None for option in (out, name, resume)) > 1:
         raise UsageError("--out, --name and --resume each name the run folder.", "Give one of them.")
@@ -306,15 +306,15 @@ def _run(
 ) -> TrainResult:
     """Load torch only now."""
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.training import loop
+        from digitcli.training import trainer
 
     with TrainingView() as view, stop_on_signals() as stop_signal:
         if dry_run:
-            return loop.dry_run(config, on_event=view)
+            return trainer.dry_run(config, on_event=view)
         if resume:
             chosen = {field: getattr(config, field) for field in fields}
-            return loop.resume(resume, chosen, on_event=view, stop_signal=stop_signal)
-        return loop.train(config, out=out, name=name, force=force, on_event=view, stop_signal=stop_signal)
+            return trainer.resume(resume, chosen, on_event=view, stop_signal=stop_signal)
+        return trainer.train(config, out=out, name=name, force=force, on_event=view, stop_signal=stop_signal)
 
 
 def _table(result: TrainResult) -> dict[str, str]:

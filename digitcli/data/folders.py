@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.arrays import digits_from_arrays, map_in_order
-from digitcli.data.digits import Dataset, Digits, Failure
+from digitcli.data.dataset import Dataset, Digits, Failure
+from digitcli.data.folder_walk import PICTURE_SUFFIXES, is_picture, natural, pictures_below
 from digitcli.data.idx import read_idx
-from digitcli.data.walking import PICTURE_SUFFIXES, is_picture, natural, pictures_below
+from digitcli.data.image_arrays import digits_from_arrays, map_in_order
 from digitcli.errors import InputError, PictureError
 
 IDX_NAME = re.compile(
@@ -186,7 +186,7 @@ def _read_pictures(
 
 
 def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:
-    from digitcli.pictures import digit_from_picture  # loads OpenCV
+    from digitcli.imaging import digit_from_picture  # loads OpenCV
 
     try:
         digit = digit_from_picture(file)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.unpacking import MAX_BYTES, opened
+from digitcli.data.decompression import MAX_BYTES, opened
 from digitcli.errors import InputError
 
 UINT8 = 0x08

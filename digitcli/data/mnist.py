@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.digits import Dataset, Digits
+from digitcli.data.dataset import Dataset, Digits
 from digitcli.data.idx import parse_idx
 from digitcli.errors import InputError
 

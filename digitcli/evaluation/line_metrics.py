@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from digitcli.decoding import DIGITS, best_path, digit_columns
 from digitcli.evaluation.metrics import binned_error
+from digitcli.inference.ctc import DIGITS, best_path, digit_columns
 
 Answers = Sequence[npt.NDArray[np.float32]]
 

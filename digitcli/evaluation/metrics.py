@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.decoding import log_softmax
+from digitcli.inference.ctc import log_softmax
 
 ECE_BINS = 15
 Z_95 = 1.959963984540054  # 95 % of a normal distribution lies within so many standard deviations

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from digitcli.data.digits import Digits
+from digitcli.architectures.registry import WAYS_TO_AUGMENT
+from digitcli.data.dataset import Digits
 from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference import Classifier
-from digitcli.registry import WAYS_TO_AUGMENT
+from digitcli.inference.predictor import Classifier
 
 
 @dataclass(frozen=True)

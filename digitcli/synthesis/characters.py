@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.children import begin_child
-from digitcli.data.digits import Digits, joined
-from digitcli.pictures.centring import BOX_PX, fit_digit
-from digitcli.synthesis.allographs import write_shape
+from digitcli.data.dataset import Digits, joined
+from digitcli.imaging.normalization import BOX_PX, fit_digit
+from digitcli.synthesis.digit_shapes import write_shape
 from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.hands import Hand, draw_style
 from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.writer_style import Hand, draw_style
+from digitcli.worker_process import begin_child
 
 NO_DIGIT = 10  # the label of a letter
 LETTERS_SHARE = 0.5

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import InputError
-from digitcli.synthesis.clutter import FONTS, PRINTED
+from digitcli.synthesis.distractors import FONTS, PRINTED
 from digitcli.synthesis.glyphs import Mask
 
 SUFFIXES = (".ttf", ".otf", ".woff", ".woff2")

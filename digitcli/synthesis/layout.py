@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.synthesis.glyphs import INK_LEVEL, Glyph, Mask, Points, draw_strokes
-from digitcli.synthesis.hands import CANVAS_PX, Hand
+from digitcli.synthesis.writer_style import CANVAS_PX, Hand
 
 _NO_INK = 10**6  # beyond any pixel
 _ROWS_ABOVE = 8 * CANVAS_PX  # of the line that are watched, and as many below

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitcli.atomic_write import check_writable, write_whole
 from digitcli.errors import InputError, OutputError
-from digitcli.writing import check_writable, write_whole
 
 if TYPE_CHECKING:
     from digitcli.synthesis.lines import Line
@@ -87,7 +87,7 @@ def write_lines(
     """
     import numpy as np
 
-    from digitcli.data.digits import split
+    from digitcli.data.dataset import split
     from digitcli.data.mnist import load_mnist
     from digitcli.synthesis.lines import LineSynthesizer
     from digitcli.synthesis.strokes import read_strokes
@@ -134,7 +134,7 @@ def read_lines(folder: Path) -> list[Line]:
     import cv2
     import numpy as np
 
-    from digitcli.pictures.line_ink import LINE_HEIGHT_PX
+    from digitcli.imaging.line_ink import LINE_HEIGHT_PX
     from digitcli.synthesis.lines import Line
     from digitcli.synthesis.texts import ALPHABET
 
@@ -170,7 +170,7 @@ def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
     """What of a folder is trained on, a twelfth to choose by, and a seventh to judge by."""
     import numpy as np
 
-    from digitcli.data.digits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
+    from digitcli.data.dataset import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
 
     order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
     tests, choices = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
-from digitcli.pictures.line_ink import LINE_HEIGHT_PX, line_ink
-from digitcli.synthesis.allographs import display_writer, invent_writer
+from digitcli.imaging.line_ink import LINE_HEIGHT_PX, line_ink
+from digitcli.synthesis.composition import empty_scene, write_scene
+from digitcli.synthesis.digit_shapes import display_writer, invent_writer
 from digitcli.synthesis.glyphs import Mask, printed_digits
-from digitcli.synthesis.hands import CANVAS_PX, Hand, draw_print, draw_style
 from digitcli.synthesis.paper import photograph
-from digitcli.synthesis.scenes import empty_scene, write_scene
 from digitcli.synthesis.strokes import Writer
 from digitcli.synthesis.texts import draw_text
+from digitcli.synthesis.writer_style import CANVAS_PX, Hand, draw_print, draw_style
 
 EMPTY_SHARE = 0.10  # of the lines have nothing to read
 PRINTED_SHARE = 0.08  # of the others are printed, or shown by a display,

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.pictures.line_ink import LINE_HEIGHT_PX
+from digitcli.imaging.line_ink import LINE_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.hands import CANVAS_PX
+from digitcli.synthesis.writer_style import CANVAS_PX
 
 MIN_WIDTH_PX = 8
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # noise of each of these blurs is kept

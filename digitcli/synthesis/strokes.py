@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.unpacking import opened
+from digitcli.data.decompression import opened
 from digitcli.errors import InputError
 
 REMEDY = (

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from digitcli.devices import choose_device, rank_and_size
 from digitcli.errors import EnvironmentFault
+from digitcli.inference.devices import choose_device, rank_and_size
 
 TIMEOUT = datetime.timedelta(seconds=45)  # for a process that is still there and does not answer
 ASKING = datetime.timedelta(seconds=5)  # for finding out which one

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli.config import Recipe, TrainConfig
-from digitcli.evaluation.events import Notice as Notice
+from digitcli.events import Notice as Notice
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.digits import Dataset, Failure, split
+from digitcli.data.dataset import Dataset, Failure, split
 from digitcli.errors import InputError
-from digitcli.pictures.line_ink import BOX_SCALE_PX, COLUMN_PX
+from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 from digitcli.synthesis.strokes import Writer, digest_of_strokes, read_strokes
 from digitcli.synthesis.texts import ALPHABET
-from digitcli.training.material import derive_seed
+from digitcli.training.task import derive_seed
 
 EPOCH_LINES = 20_480  # are composed
 POOL_BATCHES = 16  # are drawn together

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from digitcli.training.material import Material
+from digitcli.training.task import Material
 
 WORTH_IT = 1.1  # times as fast as float32; nearer to 1 two runs with the same seed might choose differently
 FEWEST, MOST, SECONDS = 3, 5, 1.0  # rounds of measuring: beside other work a single one says little,

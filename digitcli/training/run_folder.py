@@ -16,7 +16,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from digitcli.checkpoint import (
+from digitcli.atomic_write import write_whole
+from digitcli.config import TrainConfig
+from digitcli.errors import ModelError, OutputError, UsageError
+from digitcli.inference.checkpoint import (
     MODEL_FILE,
     RESUME_FILE,
     Header,
@@ -24,12 +27,9 @@ from digitcli.checkpoint import (
     read_header,
     write_checkpoint,
 )
-from digitcli.config import TrainConfig
-from digitcli.errors import ModelError, OutputError, UsageError
 from digitcli.training.curves import draw_curves
 from digitcli.training.events import EpochDone
 from digitcli.training.state import model_tensors
-from digitcli.writing import write_whole
 
 RUNS = Path("runs")
 LOCK_FILE, CONFIG_FILE, METRICS_FILE, CURVES_FILE = ".lock", "config.json", "metrics.csv", "curves.svg"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.architectures.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
 from digitcli.architectures.summary import INPUT_SHAPE, summarise
-from digitcli.inference import answer_lines
-from digitcli.networks import TorchRuntime
-from digitcli.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
+from digitcli.inference.predictor import answer_lines
+from digitcli.inference.torch_runtime import TorchRuntime
 
 NAMES = [row.name for row in ARCHITECTURES]
 DIGIT_NAMES = [row.name for row in ARCHITECTURES if row.task == "digit"]

@@ -11,10 +11,10 @@ from torch import nn
 from digitcli.architectures.capsules import Lengths
 from digitcli.architectures.layers import AROUND_PX, MNIST_DEVIATION, MNIST_MEAN, LocalContrast
 from digitcli.architectures.patches import Attention
-from digitcli.checkpoint import shipped_models
-from digitcli.data.digits import Digits
-from digitcli.networks import as_input, load_model
-from digitcli.registry import create_model
+from digitcli.architectures.registry import create_model
+from digitcli.data.dataset import Digits
+from digitcli.inference.checkpoint import shipped_models
+from digitcli.inference.torch_runtime import as_input, load_model
 from digitcli.training.losses import squared_error
 
 Array = npt.NDArray[np.float64]

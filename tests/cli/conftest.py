@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.conftest import Run
+from tests.support.processes import Run
 
 
 @pytest.fixture

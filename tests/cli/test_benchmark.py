@@ -20,16 +20,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from digitcli.checkpoint import Header, write_checkpoint
+from digitcli.architectures.registry import create_model
+from digitcli.benchmarking import benchmark as benchmarking
+from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult
+from digitcli.benchmarking.configuration import BenchmarkConfig
+from digitcli.benchmarking.environment import describe_environment
 from digitcli.cli import exit_code_of_run
 from digitcli.errors import EnvironmentFault, Interrupted, ModelError
-from digitcli.experiments import benchmarking
-from digitcli.experiments.benchmark_config import BenchmarkConfig
-from digitcli.experiments.benchmarking import BenchmarkReport, BenchmarkResult
-from digitcli.experiments.environment import describe_environment
-from digitcli.registry import create_model
-from tests.cli.test_train import read_terminal
-from tests.conftest import Run
+from digitcli.inference.checkpoint import Header, write_checkpoint
+from tests.support.processes import Run, read_terminal
 
 view = importlib.import_module("digitcli.cli.benchmark")  # in the package that name is the command
 

@@ -13,11 +13,11 @@ from PIL import Image
 from rich.console import Console
 
 from digitcli.cli import compare as command
-from digitcli.cli import comparison_view as view
+from digitcli.cli.views import comparison as view
+from digitcli.comparison.compare import ComparedModel, Comparison, Difference
+from digitcli.comparison.saved import Built, ComparedRun
 from digitcli.errors import OutputError, PartialInputError
-from digitcli.experiments.comparing import ComparedModel, Comparison, Difference
-from digitcli.experiments.saved_comparison import Built, ComparedRun
-from tests.conftest import Run
+from tests.support.processes import Run
 
 TWO = ("softmax:epochs=1", "softmax:epochs=6")
 

@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.cli import evaluation_view
-from digitcli.evaluation.report import EvaluationResult, evaluate
-from tests.cli.test_train import read_terminal
-from tests.conftest import Run
-from tests.evaluation.conftest import as_npz, pointing_digits, pointing_model
-from tests.evaluation.test_report import KEYS
+from digitcli.cli.views import evaluation as evaluation_view
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
+from tests.support.processes import Run, read_terminal
 
 LABELS, ANSWERS = [3, 3, 3, 5, 5, 7], [3, 3, 5, 5, 5, 7]
 
@@ -47,7 +45,7 @@ def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
     done = digitcli_process("evaluate", model, "--data", data, "--format", "json", "--save", "same.json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert list(result) == KEYS
+    assert list(result) == EVALUATION_KEYS
     assert (result["n"], result["accuracy"], result["data"]) == (6, 5 / 6, data)
     assert done.stderr == ""
     assert (tmp_path / "same.json").read_text() == done.stdout

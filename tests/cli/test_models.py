@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.registry import ARCHITECTURES
-from tests.conftest import Run
+from digitcli.architectures.registry import ARCHITECTURES
+from tests.support.processes import Run
 
 KEYS = {"name", "family", "task", "paper", "parameters", "macs", "shipped", "size_bytes", "accuracy"}
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.pictures import open_pages
-from digitcli.reading.reader import PAGES_AT_ONCE, THREADS, Reader
-from tests.conftest import Run
-from tests.pictures.drawing import drawn, encoded
+from digitcli.imaging import open_pages
+from digitcli.recognition.reader import PAGES_AT_ONCE, THREADS, Reader
+from tests.support.pictures import drawn, encoded
+from tests.support.predictions import names_in, put, read, records
+from tests.support.processes import Run
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
 RECORD += ["changed"]
@@ -29,26 +30,6 @@ NUMBER = ["text", "raw", "confidence", "box", "digits", "alternatives"]
 DIGIT = ["digit", "confidence", "box", "alternatives"]
 ROW = ["file", "page", "status", "reason", "text", "raw", "confidence", "model"]
 BLANK = np.full((200, 200), 255, np.uint8)
-
-
-def put(path: Path | str, digits: str = "5") -> str:
-    """A picture of digits that stand side by side."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encoded(np.hstack([drawn(digit, 200) for digit in digits])))
-    return str(path)
-
-
-def records(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def read(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str | None]]:
-    """Which file reads what, for a run with --format jsonl."""
-    return [(record["file"], record["text"]) for record in records(done)]
-
-
-def names_in(folder: str = ".") -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture
@@ -309,8 +290,8 @@ def test_pages_that_keep_their_pictures_are_opened_one_after_the_other(
             opened.append(number)
             yield number, page
 
-    monkeypatch.setattr("digitcli.reading.looking.open_pages", counted)
-    monkeypatch.setattr("digitcli.reading.reader.KEPT_PIXELS", 1)
+    monkeypatch.setattr("digitcli.recognition.preprocess.open_pages", counted)
+    monkeypatch.setattr("digitcli.recognition.reader.KEPT_PIXELS", 1)
     readings = Reader("cnn", device="cpu", keep_pictures=True).read_all([pages("2", "5", "7", "3")])
     for number, text in enumerate("2573", 1):
         assert next(readings).text == text and number <= len(opened) <= number + 1

@@ -20,14 +20,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.checkpoint import find_checkpoint
 from digitcli.cli.signals import interrupt_on_signals, wait_with_signals
 from digitcli.errors import Interrupted
-from tests.cli.test_predict import names_in, put, read, records
-from tests.cli.test_train import read_terminal
-from tests.conftest import Run
-from tests.pictures.drawing import drawn, encoded
-from tests.pictures.test_opening import flipped, png
+from digitcli.inference.checkpoint import find_checkpoint
+from tests.support.pictures import drawn, encoded, flipped, png
+from tests.support.predictions import names_in, put, read, records
+from tests.support.processes import Run, read_terminal
 
 PIPE_BYTES = 4096
 NOISE = encoded(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
@@ -314,7 +312,7 @@ def test_signals_wait_while_compiled_modules_are_imported() -> None:
 
 def test_a_file_that_goes_away_meanwhile_is_one_record(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     put("scans/1.png"), put("scans/2.png"), put("scans/3.png")
-    from digitcli.reading import sources
+    from digitcli.recognition import sources
 
     walk = sources.pictures_below
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_predict import put, read, records
-from tests.conftest import Run
-from tests.pictures.drawing import drawn, encoded
+from tests.support.pictures import drawn, encoded
+from tests.support.predictions import put, read, records
+from tests.support.processes import Run
 
 
 def test_a_folder_gives_its_pictures_in_natural_order_and_no_hidden_ones(predict: Run) -> None:

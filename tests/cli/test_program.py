@@ -13,7 +13,7 @@ import pytest
 
 import digitcli as package
 from digitcli.cli import COMMANDS, completion
-from tests.conftest import Run, modules_loaded_by
+from tests.support.processes import Run, modules_loaded_by
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_public_names_are_there() -> None:
 @pytest.mark.parametrize(("debug", "traceback"), [("", False), ("1", True)])
 def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, debug: str, traceback: bool) -> None:
     code = (
-        "import digitcli.catalogue as c, digitcli.cli as cli, sys\n"
+        "import digitcli.inference.model_index as c, digitcli.cli as cli, sys\n"
         "def fail(shipped): raise RuntimeError('[red]oops')\n"
         "c.list_models = fail\nsys.argv = ['digitcli', 'models']\ncli.main()"
     )
@@ -152,7 +152,7 @@ def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, debug: str, traceback:
 )
 def test_too_little_memory_is_the_machines_fault(error: str, code: int) -> None:
     script = (
-        "import digitcli.catalogue as c, digitcli.cli as cli, sys, torch\n"
+        "import digitcli.inference.model_index as c, digitcli.cli as cli, sys, torch\n"
         f"def fail(shipped): raise {error}\n"
         "c.list_models = fail\nsys.argv = ['digitcli', 'models']\ncli.main()"
     )

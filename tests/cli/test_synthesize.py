@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, modules_loaded_by
+from tests.support.processes import Run, modules_loaded_by
 
 
 def test_writes_a_folder_and_says_what_is_in_it(digitcli: Run, tmp_path: Path) -> None:

@@ -6,19 +6,17 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from digitcli.checkpoint import RESUME_FILE
 from digitcli.cli.train import _check
 from digitcli.errors import UsageError
-from tests.conftest import Run
+from digitcli.inference.checkpoint import RESUME_FILE
+from tests.support.processes import Run, read_terminal
 
 KEYS = {
     "architecture", "run", "checkpoint", "seed", "epochs", "train_seconds", "total_seconds",
@@ -43,26 +41,6 @@ def test_a_table_in_a_pipe_is_plain_text(digitcli_process: Run, few_digits: Path
     assert done.returncode == 0
     assert re.search(r"test +\d+\.\d\d %", done.stdout)
     assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
-
-
-def read_terminal(arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Run the command line on a pseudo-terminal; its exit code and what the terminal received."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "digitcli", *arguments]
-    environment = {**os.environ, "TERM": "xterm-256color", **environment}
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment)
-    os.close(slave)
-    received, patience = b"", time.monotonic() + 60
-    while process.poll() is None or select.select([master], [], [], 0)[0]:
-        if time.monotonic() > patience:
-            process.kill()
-        if select.select([master], [], [], 0.1)[0]:
-            try:
-                received += os.read(master, 65536)
-            except OSError:  # the other side is closed
-                break
-    os.close(master)
-    return process.wait(), received.decode()
 
 
 def test_on_a_terminal_there_is_a_live_view(few_digits: Path, tmp_path: Path) -> None:

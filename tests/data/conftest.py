@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 
 

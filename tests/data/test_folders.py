@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.data.folders import load_folder
 from digitcli.errors import InputError
 
@@ -151,9 +151,9 @@ def test_pictures_are_read_in_natural_order_and_from_below(
         write_picture(tmp_path / name, few_digits)
     write_picture(tmp_path / "0/.hidden/3.png", few_digits)
     seen = []
-    monkeypatch.setattr("digitcli.data.arrays.THREADS", 1)
+    monkeypatch.setattr("digitcli.data.image_arrays.THREADS", 1)
     monkeypatch.setattr(
-        "digitcli.pictures.digit_from_picture", lambda path: seen.append(path) or few_digits.images[0]
+        "digitcli.imaging.digit_from_picture", lambda path: seen.append(path) or few_digits.images[0]
     )
     load_folder(tmp_path)
     read = [path.relative_to(tmp_path).as_posix() for path in seen]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.data.idx import parse_idx, read_idx
 from digitcli.errors import InputError
 

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.errors import UsageError
 from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
-from digitcli.evaluation.doubted import DOUBTED, undoubted
-from digitcli.evaluation.events import DigitsDone, Event
-from digitcli.evaluation.report import evaluate
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.label_errors import DOUBTED, undoubted
 from digitcli.evaluation.robustness import _is_trained_with
-from tests.evaluation.conftest import as_npz, pointing_digits, pointing_model
+from digitcli.events import DigitsDone, Event
+from tests.support.models import as_npz, pointing_digits, pointing_model
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
-from digitcli.inference import load_classifier
+from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.characters import NO_DIGIT, draw_characters
 from digitcli.synthesis.fonts import digest_of_fonts, printed_letters
 

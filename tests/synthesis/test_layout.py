@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from digitcli.synthesis.glyphs import glyph_of_image, glyph_of_strokes
-from digitcli.synthesis.hands import Hand, draw_style
 from digitcli.synthesis.layout import Placed, Writing, blend, profile, write_text
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.writer_style import Hand, draw_style
 
 
 def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:

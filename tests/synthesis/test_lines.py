@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from digitcli.data.digits import Digits
+from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
 from digitcli.synthesis.lines import Line, LineSynthesizer
 from digitcli.synthesis.texts import ALPHABET, draw_text

@@ -10,7 +10,7 @@ import pytest
 
 from digitcli.errors import InputError
 from digitcli.synthesis.strokes import read_strokes
-from tests.synthesis.conftest import unipen
+from tests.support.strokes import unipen
 
 
 def test_writers_of_all_ten_digits_are_kept(strokes_file: Path) -> None:

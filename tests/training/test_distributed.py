@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from digitcli.checkpoint import read_checkpoint
 from digitcli.data.augmentation import augment, mix
-from digitcli.devices import rank_and_size
+from digitcli.inference.checkpoint import read_checkpoint
+from digitcli.inference.devices import rank_and_size
 from digitcli.training.distributed import ALONE, joined
-from tests.conftest import Run
+from tests.support.processes import Run
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")
 

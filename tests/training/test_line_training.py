@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from digitcli.checkpoint import read_checkpoint, read_header
+from digitcli.architectures.registry import create_model
 from digitcli.config import TrainConfig
-from digitcli.data.digits import Dataset, Digits
+from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import InputError, Interrupted, UsageError
-from digitcli.evaluation.line_report import evaluate_lines
-from digitcli.registry import create_model
+from digitcli.evaluation.evaluate_lines import evaluate_lines
+from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.synthesis.line_folders import is_line_folder, read_lines, write_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.training.line_material import LineMaterial, line_loss
 from digitcli.training.line_sources import (
     POOL_BATCHES,
     ComposedLines,
@@ -25,8 +24,9 @@ from digitcli.training.line_sources import (
     as_batch,
     compose,
 )
-from digitcli.training.loop import resume, train
-from tests.synthesis.conftest import unipen
+from digitcli.training.line_task import LineMaterial, line_loss
+from digitcli.training.trainer import resume, train
+from tests.support.strokes import unipen
 
 RECIPE = {"epochs": 2, "batch_size": 8, "dtype": "float32"}
 
@@ -42,7 +42,7 @@ def test_a_folder_of_lines_gives_back_what_was_written(folder: Path, digits: Dig
     assert is_line_folder(folder) and not is_line_folder(folder.parent)
     lines = read_lines(folder)
     assert len(lines) == 60
-    from digitcli.data.digits import split
+    from digitcli.data.dataset import split
     from digitcli.data.mnist import load_mnist
 
     synthesizer = LineSynthesizer(split(load_mnist()).train)
@@ -185,7 +185,7 @@ def test_other_data_hold_no_lines(folder: Path) -> None:
 
 
 def test_material_of_lines_has_no_hashes(folder: Path) -> None:
-    from digitcli.registry import recipe_of
+    from digitcli.architectures.registry import recipe_of
 
     material = LineMaterial(StoredLines(folder, 0), recipe_of("reader"), torch.device("cpu"), workers=0)
     assert material.hashes() is None and material.steps == 1 and material.unit == "line"

@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from digitcli.architectures.registry import create_model, recipe_of
 from digitcli.config import Optimizer, Recipe, TrainConfig
-from digitcli.data.digits import split
-from digitcli.data.sources import load_dataset
+from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
 from digitcli.errors import UsageError
-from digitcli.networks import infer
-from digitcli.registry import create_model, recipe_of
+from digitcli.inference.torch_runtime import infer
 from digitcli.training.curves import draw_curves
-from digitcli.training.digit_material import DigitMaterial
+from digitcli.training.digit_task import DigitMaterial
 from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
-from digitcli.training.material import derive_seed
 from digitcli.training.muon import check_muon, is_large, orthogonal
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average
+from digitcli.training.task import derive_seed
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])

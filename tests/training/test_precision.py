@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from digitcli.checkpoint import read_header
 from digitcli.config import TrainConfig
 from digitcli.errors import Interrupted
-from digitcli.training import loop, precision
+from digitcli.inference.checkpoint import read_header
+from digitcli.training import precision, trainer
 from digitcli.training.events import Event, Notice
 from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import RESUME_FILE
@@ -75,16 +75,16 @@ def test_measuring_leaves_the_network_as_it_is() -> None:
 def test_a_run_keeps_what_was_decided(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: str
 ) -> None:
-    monkeypatch.setattr("digitcli.training.session.choose_dtype", lambda *given: (faster, 1.5))
+    monkeypatch.setattr("digitcli.training.setup.choose_dtype", lambda *given: (faster, 1.5))
     said: list[Event] = []
     config = TrainConfig(
         arch="softmax", data=str(few_digits), recipe={"epochs": 1, "dtype": "auto"}, device="cpu"
     )
     with pytest.raises(Interrupted):
-        loop.train(config, out=tmp_path / "run", on_event=said.append, stop_signal=lambda: 15)
+        trainer.train(config, out=tmp_path / "run", on_event=said.append, stop_signal=lambda: 15)
     assert any(isinstance(event, Notice) and f"Trains in {faster}" in event.message for event in said)
-    monkeypatch.setattr("digitcli.training.session.choose_dtype", None)  # a run that goes on asks no more
-    assert loop.resume(tmp_path / "run", {}).dtype == faster
+    monkeypatch.setattr("digitcli.training.setup.choose_dtype", None)  # a run that goes on asks no more
+    assert trainer.resume(tmp_path / "run", {}).dtype == faster
 
 
 def test_a_run_whose_time_is_over_when_it_is_decided_takes_one_step(
@@ -94,9 +94,9 @@ def test_a_run_whose_time_is_over_when_it_is_decided_takes_one_step(
         time.sleep(0.01)
         return "float32", 0.1
 
-    monkeypatch.setattr("digitcli.training.session.choose_dtype", slow)
+    monkeypatch.setattr("digitcli.training.setup.choose_dtype", slow)
     config = TrainConfig(
         arch="softmax", data=str(few_digits), recipe={"dtype": "auto"}, device="cpu", time_seconds=0.01
     )
-    assert loop.train(config, out=tmp_path / "run").epochs == 1
+    assert trainer.train(config, out=tmp_path / "run").epochs == 1
     assert read_header(tmp_path / "run" / RESUME_FILE).training["steps_total"] == 1

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from digitcli.checkpoint import RESUME_FILE
 from digitcli.errors import Interrupted, ModelError, OutputError
+from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.training.run_folder import existing_run, new_run, read_config
 
 

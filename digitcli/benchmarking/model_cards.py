@@ -1,0 +1,162 @@
+"""The cards of the released models: what their checkpoints say, what is measured, and `cards.toml`."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from digitcli.architectures.registry import find_architecture
+from digitcli.architectures.summary import summarise
+from digitcli.benchmarking.environment import cpu_name
+from digitcli.errors import UsageError
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.inference.checkpoint import Header, shipped_models
+from digitcli.inference.model_index import open_or_create
+from digitcli.inference.predictor import load_classifier
+
+FACTS_FILE = "cards.toml"
+WARM_UP, CALLS = 10, 100
+INTRODUCTION = """# Released weights
+
+Made by `digitcli models --cards`; what no measurement tells stands in `cards.toml`.
+
+Each file is safetensors with a JSON header that rebuilds its model, sealed with SHA-256: see
+`digitcli models cnn`. They are installed with the package: `load_model("cnn")` in Python. Tensors are stored
+in half precision, the largest first, as long as that changes none of the answers to the 70,000 digits of
+MNIST, or to 2,000 composed lines (`scripts/ship.py` checks it); computing is in float32.
+"""
+OnModel = Callable[[int, int], None]
+
+
+def model_cards(
+    data: Sequence[str] = (), on_model: Callable[[int, int], None] = lambda done, of: None
+) -> str:
+    """All cards as Markdown. Models of digits are judged on the sets in `data` too, as `evaluate` takes them.
+
+    `on_model` is told how many of how many models are done.
+
+    Raises:
+        UsageError: two sets have one title.
+        The errors of `evaluate`.
+    """
+    titles = [_title(source) for source in data]
+    if twice := [title for title in titles if titles.count(title) > 1]:
+        raise UsageError(f"Two sets are {twice[0]}.", "Rename one of the files.")
+    shipped = shipped_models()
+    facts = _facts(next(iter(shipped.values())).with_name(FACTS_FILE)) if shipped else {}
+    cards = []
+    for number, (name, path) in enumerate(shipped.items(), start=1):
+        cards.append(_card(name, path, data, facts.get(name, {})))
+        on_model(number, len(shipped))
+    return "\n".join([INTRODUCTION, *cards])
+
+
+def _facts(path: Path) -> dict[str, dict[str, str]]:
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> str:
+    network, header = open_or_create(name)
+    assert header is not None
+    summary = summarise(network, header.task)
+    measured = _line_rows(header) if header.task == "line" else _digit_rows(name, data)
+    an_image = "a line of 200 x 40 pixels" if header.task == "line" else "an image"
+    rows = {
+        "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
+        "parameters, multiplications": f"{summary.parameters:,} · {_rounded(summary.macs)} {an_image}",
+        "size": f"{path.stat().st_size / 1e6:.1f} MB",
+        "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
+        "trained on": _trained_on(header),
+        **measured,
+        "test accuracy of the recipe": facts.get("seeds", ""),
+        "one run takes": facts.get("took", ""),
+    }
+    table = "\n".join(f"| {title} | {text} |" for title, text in rows.items() if text)
+    return f"## {name}\n\n| | |\n|---|---|\n{table}\n\n{facts.get('notes', '').rstrip()}\n"
+
+
+def _first_sentence(architecture: str) -> str:
+    description = find_architecture(architecture).load().__doc__ or ""
+    sentence = description.strip().split("\n\n")[0].replace("\n", " ").rstrip(".")
+    return " ".join(sentence.split())
+
+
+def _rounded(macs: int) -> str:
+    return f"{macs / 1e6:.3g} million"
+
+
+def _trained_on(header: Header) -> str:
+    dataset = header.dataset
+    unit = "lines an epoch" if header.task == "line" else "digits"
+    drawn = f" and {dataset['drawn']:,} drawn characters" if "drawn" in dataset else ""
+    return (
+        f"{dataset['train']:,} {unit} of {dataset['name']}{drawn}; "
+        f"{dataset['validation']:,} more to choose and to fit the temperature by"
+    )
+
+
+def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
+    result = evaluate(name, device="cpu", worst=0, clean=True, robustness=True, outliers=True)
+    robustness, covered = result.robustness, {row.coverage: row.accuracy for row in result.coverage}
+    assert robustness is not None and result.clean_accuracy is not None
+    interval = f"{100 * result.accuracy_low:.2f} to {100 * result.accuracy_high:.2f}"
+    elsewhere = {_title(source): evaluate(name, source, device="cpu", worst=0) for source in data}
+    return {
+        "test accuracy of these weights": f"{_percent(result.accuracy)} of the {result.n:,} test digits "
+        f"(95 % interval {interval}); {_percent(result.clean_accuracy)} without 15 whose label people reject",
+        "corrupted": f"{_percent(robustness.mean)} in the mean of {len(robustness.corruptions)} corruptions, "
+        f"{_percent(robustness.unseen)} where training did not do the like, "
+        f"{_percent(robustness.worst)} at worst ({robustness.worst_name})",
+        **{
+            title: f"{_percent(there.accuracy)} of {there.n:,}, {_trained_before(there.overlap)}"
+            + f"; {there.unreadable:,} more could not be read" * (there.unreadable > 0)
+            for title, there in elsewhere.items()
+        },
+        "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}; of the surest 99 % of the answers "
+        f"{_percent(covered[0.99])} are right",
+        "AUROC of confidence": ", ".join(
+            f"{one.name} {one.auroc:.3f}" + " (trained with)" * one.trained for one in result.outliers or ()
+        ),
+        "one image takes": f"{_milliseconds(name):.2g} ms on {cpu_name()}",
+    }
+
+
+def _title(source: str) -> str:
+    return f"digits of {Path(source).stem}"
+
+
+def _trained_before(overlap: int | None) -> str:
+    if overlap is None:
+        return "and it is not known whether it was trained on them"
+    return f"{overlap:,} of which were trained on" if overlap else "none of which was trained on"
+
+
+def _line_rows(header: Header) -> dict[str, str]:
+    """What was measured when training ended: to compose such lines again, its strokes would be needed."""
+    exact, ece, nll = (header.metrics[name] for name in ("test_accuracy", "test_ece", "test_nll"))
+    return {
+        "exact match on new lines": f"{_percent(exact)} (all digits of a line right) of "
+        f"{header.dataset['test']:,} lines",
+        "calibration": f"ECE {ece:.3f}, NLL {nll:.3f} a line at temperature {header.temperature:.2f}",
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _milliseconds(name: str) -> float:
+    """The median time for one image, from pixels to probabilities, as `predict` runs the model."""
+    classifier = load_classifier(name, device="cpu")
+    image = np.zeros((1, 28, 28), np.uint8)
+    seconds = []
+    for _ in range(WARM_UP + CALLS):
+        began = time.perf_counter()
+        classifier.probabilities(image)
+        seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds[WARM_UP:])

@@ -1,0 +1,1 @@
+"""Comparing architectures over seeds, with statistics."""

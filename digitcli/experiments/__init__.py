@@ -1,1 +1,0 @@
-"""Comparing models: how fast, how large, how accurate."""

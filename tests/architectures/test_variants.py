@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from digitcli.architectures.layers import DropPath
+from digitcli.architectures.patches import QueriesKeysValues
+from digitcli.architectures.registry import architectures, create_model, recipe_of
+from digitcli.architectures.variants import drop_branches, initialise, replace_normalisation
+from digitcli.config import Initialisation, Normalisation
+from digitcli.errors import UsageError
+
+IMAGES = torch.rand(4, 1, 28, 28)
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_recipes_say_what_there_is_to_switch(name: str) -> None:
+    layers = list(create_model(name).modules())
+    normalised = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
+    branched = any(isinstance(layer, DropPath) for layer in layers)
+    assert (recipe_of(name).normalisation is not None) == normalised
+    assert (recipe_of(name).stochastic_depth is not None) == branched
+
+
+@pytest.mark.parametrize("kind", ["group", "layer", "instance", "none"])
+def test_normalisation_is_replaced(kind: Normalisation) -> None:
+    network = create_model("resnet", normalisation=kind)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    assert network(IMAGES).shape == (4, 10)
+    assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # nothing is counted up
+
+
+def test_groups_hold_eight_maps_and_layers_all() -> None:
+    def groups(kind: Normalisation) -> list[int]:
+        layers = create_model("resnet", normalisation=kind).modules()
+        return [layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)]
+
+    assert groups("group")[:1] == [4]
+    assert set(groups("layer")) == {1}
+    assert groups("instance")[:1] == [32]
+
+
+@pytest.mark.parametrize(
+    ("channels", "of_each"), [(7, 7), (8, 8), (10, 5), (12, 6), (20, 5), (48, 8), (13, 1)]
+)
+def test_groups_are_of_eight_maps_at_most(channels: int, of_each: int) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(channels))
+    replace_normalisation(network, "group")
+    (layer,) = network
+    assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == of_each
+
+
+def test_vectors_have_no_instances() -> None:
+    with pytest.raises(UsageError, match="vectors"):
+        create_model("mlp", normalisation="instance")
+
+
+@pytest.mark.parametrize("name", ["convmixer", "squeeze_excite"])
+def test_instances_of_which_only_the_mean_counts_are_not_normalised(name: str) -> None:
+    with pytest.raises(UsageError, match="mean"):
+        create_model(name, normalisation="instance")
+    assert create_model(name, normalisation="group")(IMAGES).std(dim=0).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["glorot", "he", "lecun", "orthogonal"])
+def test_initialisation_has_the_scale_of_its_paper(kind: Initialisation) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(400, 100)
+    initialise(layer, kind)
+    variance = {"glorot": 2 / 500, "he": 2 / 400, "lecun": 1 / 400, "orthogonal": 1 / 400}[kind]
+    assert layer.weight.var().item() == pytest.approx(variance, rel=0.05)
+    assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]
+)
+def test_initialisation_reaches_all_but_a_few_weights(name: str, own: float) -> None:
+    """Biases, normalisations and the places of patches are the architecture's."""
+    torch.manual_seed(0)
+    network = create_model(name)
+    before = {key: parameter.clone() for key, parameter in network.named_parameters()}
+    initialise(network, "orthogonal")
+    kept = sum((before[key] == parameter).sum().item() for key, parameter in network.named_parameters())
+    assert kept < own * sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
+    lstm, capsnet = create_model("lstm"), create_model("capsnet")
+    initialise(lstm, "orthogonal")
+    initialise(capsnet, "orthogonal")
+    (cells,) = (layer for layer in lstm.modules() if isinstance(layer, nn.LSTM))
+    gates = list(cells.weight_hh_l0.chunk(4))
+    votes = next(parameter for parameter in capsnet.parameters() if parameter.ndim == 3)
+    for matrix in (*gates, votes[0], votes[-1]):
+        square = matrix @ matrix.T
+        torch.testing.assert_close(square, torch.eye(len(square)), atol=1e-4, rtol=0)
+
+
+def test_a_depthwise_kernel_is_drawn_as_the_matrix_of_one_map() -> None:
+    layer = nn.Conv2d(256, 256, 5, groups=256)
+    initialise(layer, "orthogonal")
+    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(256))
+    initialise(layer, "glorot")
+    assert layer.weight.var().item() == pytest.approx(2 / (25 + 25), rel=0.05)
+
+
+def test_query_key_and_value_are_drawn_each_by_itself() -> None:
+    layer = nn.MultiheadAttention(64, 4)
+    initialise(layer, "orthogonal")
+    vit = create_model("vit")
+    initialise(vit, "orthogonal")
+    stacked = next(layer.weight for layer in vit.modules() if isinstance(layer, QueriesKeysValues))
+    for matrix in (*layer.in_proj_weight.chunk(3), *stacked.chunk(3)):
+        torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
+    assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
+
+
+def test_the_architectures_own_initialisation_stays() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 10)
+    before = layer.weight.clone()
+    initialise(layer, "own")
+    assert torch.equal(layer.weight, before)
+
+
+def test_later_branches_are_dropped_more_often() -> None:
+    network = create_model("resnet14")
+    drop_branches(network, 0.3)
+    probabilities = [layer.probability for layer in network.modules() if isinstance(layer, DropPath)]
+    assert probabilities[-1] == 0.3
+    assert all(earlier < later for earlier, later in pairwise(probabilities))
+
+
+def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
+    torch.manual_seed(0)
+    drop = DropPath()
+    drop.probability = 0.25
+    computed = torch.ones(4000, 3)
+    dropped = drop(computed)
+    assert sorted(set(dropped[:, 0].tolist())) == [0.0, pytest.approx(4 / 3)]
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert drop.eval()(computed) is computed
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("cnn", {"stochastic_depth": 0.1}, "no residual branches"),
+        ("lenet5", {"normalisation": "group"}, "no batch normalisation"),
+        ("softmax", {"elastic": 1.0}, "--augment"),
+        ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
+        ("torchvision/resnet18", {"stochastic_depth": 0.1}, "torchvision's own choice"),
+    ],
+)
+def test_what_an_architecture_lacks_is_refused(name: str, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe_of(name, **changes)
+    assert said in f"{caught.value.cause} {caught.value.remedy}"

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digitcli.benchmarking import model_cards as module
+from digitcli.benchmarking.model_cards import FACTS_FILE, model_cards
+from digitcli.errors import UsageError
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.inference.checkpoint import shipped_models
+from tests.support.models import as_npz, pointing_digits, pointing_model
+from tests.support.processes import Run
+
+DATASET = {"name": "mnist", "train": 55_000, "validation": 5_000, "test": 10_000}
+
+
+def test_a_card_says_what_the_checkpoint_knows_and_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One shipped model, judged on four digits of which it reads three."""
+    path = pointing_model(tmp_path / "pointer.safetensors", dataset=DATASET, seed=0)
+    (tmp_path / FACTS_FILE).write_text(f'["{path}"]\ncommand = "digitcli train"\nnotes = "Points."\n')
+    small = as_npz(tmp_path / "four.npz", pointing_digits([1, 2, 3, 4], [1, 2, 3, 5]))
+
+    def quick(name: str, data: str = small, clean: bool = False, **options: Any) -> EvaluationResult:
+        result = evaluate(name, data, **options)
+        return dataclasses.replace(result, clean_accuracy=0.6) if clean else result
+
+    monkeypatch.setattr(module, "shipped_models", lambda: {str(path): path})
+    monkeypatch.setattr(module, "evaluate", quick)
+    told: list[tuple[int, int]] = []
+    text = model_cards([small], lambda done, of: told.append((done, of)))
+    assert told == [(1, 1)]
+    assert f"## {path}\n\n| | |\n|---|---|\n| architecture | `softmax`: " in text
+    for words in (
+        "7,850 · 0.00784 million an image",
+        "`digitcli train` (seed 0)",
+        "55,000 digits of mnist; 5,000 more",
+        "75.00 % of the 4 test digits",
+        "60.00 % without 15",
+        "| corrupted | ",
+        "| digits of four | 75.00 % of 4, and it is not known whether it was trained on them",
+        "\n\nPoints.\n",
+    ):
+        assert words in text, words
+    assert re.search(r"letters [01]\.\d{3}", text)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "said"), [(None, "not known"), (0, "none of which"), (1234, "1,234 of which were trained on")]
+)
+def test_a_card_says_how_many_digits_were_trained_on(overlap: int | None, said: str) -> None:
+    assert said in module._trained_before(overlap)
+
+
+def test_sets_of_one_title_are_refused() -> None:
+    with pytest.raises(UsageError, match="digits of test"):
+        model_cards(["one/test.npz", "two/test.csv"])
+
+
+def test_cards_are_of_all_models(digitcli: Run) -> None:
+    for options in (("cnn",), ("--shipped",), ("--format", "json")):
+        assert digitcli("models", "--cards", *options).returncode == 2
+    assert digitcli("models", "--data", "mnist").returncode == 2
+    assert digitcli("models", "--cards", "--data", "none.npz").returncode == 3
+
+
+def test_every_shipped_model_has_its_facts() -> None:
+    folder = next(iter(shipped_models().values())).parent
+    facts = tomllib.loads((folder / FACTS_FILE).read_text())
+    assert facts.keys() == shipped_models().keys()
+    assert all(each["command"].startswith("digitcli train ") and each["notes"] for each in facts.values())
+
+
+def test_every_shipped_model_has_its_card() -> None:
+    folder = next(iter(shipped_models().values())).parent
+    titles = [line[3:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("## ")]
+    assert titles == list(shipped_models())

@@ -1,0 +1,171 @@
+"""Benchmarks of training: by which recipe, when, and what is counted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from digitcli.architectures.registry import create_model, recipe_of
+from digitcli.benchmarking import measurement
+from digitcli.benchmarking.benchmark import BenchmarkConfig, BenchmarkReport, Event, benchmark
+from digitcli.benchmarking.measurement import Calls
+from digitcli.config import TrainConfig
+from digitcli.errors import ModelError, UsageError
+from digitcli.inference.checkpoint import Header, write_checkpoint
+from digitcli.training import trainer
+from digitcli.training.trainer import training_speed
+from tests.support.benchmarks import NO_MEMORY, notices, run
+
+
+def fake_speed(monkeypatch: pytest.MonkeyPatch, measure: Callable[[TrainConfig], float]) -> None:
+    """Let the speed of training be measured by a function of the configuration."""
+    monkeypatch.setattr(trainer, "training_speed", lambda config, seconds, *, on_event: measure(config))
+
+
+def write_model(path: Path, arch: str, arguments: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """A checkpoint with fresh weights; its path."""
+    header = Header(architecture=arch, arguments=arguments, recipe=recipe)
+    write_checkpoint(path, header, create_model(arch, **arguments).state_dict())
+    return str(path)
+
+
+def test_training_is_measured_by_the_recipe_after_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+
+    def speed(config: TrainConfig) -> float:
+        done.append(config)
+        return 1234.5 if config.arch == "softmax" else 6.0
+
+    def measure(subject: measurement.Subject, size: int) -> Calls:
+        done.append((subject.name, size))
+        return Calls([0.5], None, None)
+
+    fake_speed(monkeypatch, speed)
+    monkeypatch.setattr(measurement, "measure_calls", measure)
+    report, events = run("softmax", "lenet5", batch_sizes=(1, 2), train=True)
+    rows = [("softmax", 1), ("softmax", 2), ("lenet5", 1), ("lenet5", 2)]
+    assert done == [*rows, *(TrainConfig(arch=name, device="cpu") for name in ("softmax", "lenet5"))]
+    assert [row.training_images_per_second for row in report.results] == [1234.5] * 2 + [6.0] * 2
+    assert [event for event in events if isinstance(event, BenchmarkReport)][-1] == report
+
+
+def test_rows_outlive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def speed(config: TrainConfig) -> float:
+        if config.arch == "softmax":
+            return 1234.5
+        raise KeyboardInterrupt
+
+    fake_speed(monkeypatch, speed)
+    events: list[Event] = []
+    config = BenchmarkConfig(archs=("softmax", "lenet5"), device="cpu", batch_sizes=(1,), train=True)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(config, on_event=events.append)
+    told = [event for event in events if isinstance(event, BenchmarkReport)][-1]
+    assert [row.training_images_per_second for row in told.results] == [1234.5, None]
+
+
+def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def speed(config: TrainConfig) -> float:
+        raise NO_MEMORY
+
+    fake_speed(monkeypatch, speed)
+    report, events = run("softmax", train=True)
+    assert report.results[0].training_images_per_second is None
+    assert any("training" in message for message in notices(events))
+
+
+def test_a_checkpoint_is_trained_by_its_own_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[TrainConfig] = []
+    fake_speed(monkeypatch, lambda config: asked.append(config) or 1.0)
+    recipe = {"batch_size": 32, "dropout": 0.25}
+    name = write_model(tmp_path / "mlp.safetensors", "mlp", {"dropout": 0.25}, recipe)
+    report, events = run(name, train=True)
+    assert asked == [TrainConfig(arch="mlp", recipe={**recipe, "dtype": "float32"}, device="cpu")]
+    assert report.results[0].training_images_per_second == 1.0
+
+
+def test_a_network_that_training_cannot_build_is_not_trained_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_speed(monkeypatch, lambda config: pytest.fail("another network was trained"))
+    name = write_model(tmp_path / "mlp.safetensors", "mlp", {"dropout": 0.75}, {})
+    report, events = run(name, train=True)
+    assert report.results[0].training_images_per_second is None
+    assert any("built with {'dropout': 0.75}" in message for message in notices(events))
+    assert not any("training" in message for message in notices(run(name)[1]))
+
+
+@pytest.mark.parametrize("recipe", [{"speed": 9}, {"lr": -1}, {"lr": "much"}, {"dropout": 0.5}], ids=str)
+def test_a_damaged_recipe_is_the_models_fault_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    name = write_model(tmp_path / "model.safetensors", "softmax", {}, recipe)
+    assert run(name)[0].results
+    monkeypatch.setattr(measurement, "measure_calls", lambda *given: pytest.fail("a row was measured"))
+    with pytest.raises(ModelError, match="model.safetensors cannot be trained by its recipe") as caught:
+        run("softmax", name, train=True)
+    assert "--train" in caught.value.remedy
+
+
+def test_a_recipe_that_shows_to_be_damaged_in_training_is_the_models_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def speed(config: TrainConfig) -> float:
+        raise UsageError("Architecture 'softmax' normalises over the batch.", "Take --batch-size 2 or more.")
+
+    fake_speed(monkeypatch, speed)
+    with pytest.raises(ModelError, match="normalises over the batch"):
+        run("softmax", train=True)
+
+
+def test_training_speed_counts_the_images_of_all_steps_after_the_warm_up(
+    monkeypatch: pytest.MonkeyPatch, few_digits: Path
+) -> None:
+    now = 0.0
+
+    def step(session: Any, state: Any) -> torch.Tensor:
+        nonlocal now
+        now += 4.0 if now == 0 else 0.5  # the first is slow
+        return torch.zeros(())
+
+    monkeypatch.setattr(trainer, "_take_step", step)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: now))
+    config = TrainConfig(arch="softmax", recipe={"batch_size": 32}, data=str(few_digits), device="cpu")
+    assert training_speed(config, 8.0) == 2 * 32
+    assert now == 4.0 + 8.0
+
+
+def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
+    monkeypatch: pytest.MonkeyPatch, few_digits: Path
+) -> None:
+    steps: list[tuple[int, int]] = []
+    take_step = trainer._take_step
+
+    def spy(session: Any, state: Any) -> torch.Tensor:
+        steps.append((state.step, session.material.steps))
+        return take_step(session, state)
+
+    monkeypatch.setattr(trainer, "_take_step", spy)
+    config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu")
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    assert training_speed(config, 0.02) > 0
+    assert torch.equal(torch.rand(3), expected)
+    assert steps == [(taken % of, of) for taken, (_, of) in enumerate(steps)] and len(steps) >= 2
+
+
+def test_what_training_computes_in_is_measured_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[TrainConfig] = []
+    fake_speed(monkeypatch, lambda config: float(done.append(config) or 1.0))
+    recipe = {**dataclasses.asdict(recipe_of("fast")), "dtype": "bfloat16"}
+    run(write_model(tmp_path / "m.safetensors", "fast", {}, recipe), train=True)
+    assert [config.recipe["dtype"] for config in done] == ["auto"]

@@ -1,0 +1,136 @@
+"""Arrays that are MNIST's format are taken as they are; others take the road, or are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.data.dataset import Digits
+from digitcli.data.image_arrays import digits_from_arrays
+from digitcli.errors import InputError
+from digitcli.inference.predictor import load_classifier
+
+
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 784), (-1, 1, 28, 28), (-1, 28, 28, 1)])
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "unit", "inverted"])
+def test_mnist_like_arrays_are_taken_as_they_are(digits: Digits, shape: tuple[int, ...], kind: str) -> None:
+    images = digits.images.reshape(shape)
+    given = {
+        "uint8": images,
+        "int64": images.astype(np.int64),
+        "float32": images.astype(np.float32),
+        "unit": images / 255,
+        "inverted": 255 - images,
+    }[kind]
+    read, failures = digits_from_arrays(given, digits.labels, "x")
+    assert np.array_equal(read.images, digits.images)
+    assert np.array_equal(read.labels, digits.labels)
+    assert read.images.dtype == np.uint8 and read.labels.dtype == np.int64
+    assert failures == ()
+
+
+def test_binary_images_become_black_and_white(digits: Digits) -> None:
+    read, _ = digits_from_arrays(digits.images > 127, digits.labels, "x")
+    assert np.array_equal(read.images, np.where(digits.images > 127, 255, 0))
+
+
+@pytest.mark.parametrize(
+    "form", ["padded", "colour", "channels first", "flat", "faint", "unit", "black on white"]
+)
+def test_other_arrays_take_the_road(few_digits: Digits, form: str) -> None:
+    padded = np.pad(few_digits.images, ((0, 0), (6, 6), (6, 6)))
+    images = {
+        "padded": padded,
+        "colour": np.stack([padded] * 3, axis=-1),
+        "channels first": np.stack([padded] * 3, axis=1),
+        "flat": padded.reshape(10, -1),
+        "faint": padded // 16,
+        "unit": padded / 127.5 - 1,
+        "black on white": 255 - padded,
+    }[form]
+    read, failures = digits_from_arrays(images, few_digits.labels, "x")
+    assert read.images.shape == (10, 28, 28)
+    assert failures == ()
+    assert all(similarity(a, b) > 0.7 for a, b in zip(read.images, few_digits.images, strict=True))
+
+
+@pytest.mark.parametrize("paper", [0, 255])
+def test_digits_that_fill_their_pictures_are_found(few_digits: Digits, paper: int) -> None:
+    """As in USPS: each is scaled to the whole of its picture, so that most of the border is ink."""
+    tight = []
+    for image in few_digits.images:
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        ink = Image.fromarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        tight.append(np.asarray(ink.resize((16, 16))))
+    images = np.abs(paper - np.minimum(255, 1.5 * np.stack(tight))).astype(np.uint8)
+    read, failures = digits_from_arrays(images, few_digits.labels, "x")
+    assert not failures and len(read) == len(few_digits)
+    answers = load_classifier("cnn").logits(read.images).argmax(axis=-1)
+    assert np.mean(answers == read.labels) > 0.9
+
+
+def test_blank_pictures_on_the_road_are_failures(few_digits: Digits) -> None:
+    images = np.pad(few_digits.images, ((0, 0), (6, 6), (6, 6)))
+    images[3] = 0
+    read, failures = digits_from_arrays(images, few_digits.labels, "x")
+    assert read.labels.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert [(failure.file, failure.reason) for failure in failures] == [("x[3]", "blank")]
+
+
+def test_all_blank_is_an_error() -> None:
+    with pytest.raises(InputError, match="blank"):
+        digits_from_arrays(np.zeros((3, 16, 16)), np.zeros(3), "x")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.arange(9), "10 images but 9 labels"),
+        (np.arange(1, 11), "1 labels that are not digits, the first being 10 of image 9"),
+        (np.arange(10) - 1, "-1 of image 0"),
+        (np.arange(10) + 0.5, "0.5 of image 0"),
+        (np.full(10, np.nan), "nan of image 0"),
+        (np.eye(10), r"shape \(10, 10\)"),
+        (np.array(list("0123456789")), "<U1"),
+    ],
+)
+def test_labels_are_one_digit_an_image(few_digits: Digits, labels: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        digits_from_arrays(few_digits.images, labels, "x")
+    assert "label" in caught.value.remedy.lower()
+
+
+def test_labels_may_be_a_column_of_floats(few_digits: Digits) -> None:
+    read, _ = digits_from_arrays(few_digits.images, few_digits.labels[:, None].astype(np.float64), "x")
+    assert read.labels.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((10, 28, 28), "<U1"), "not numbers"),
+        (np.zeros((10, 28, 28), complex), "not numbers"),
+        (np.zeros((10, 785)), r"shape \(10, 785\)"),
+        (np.zeros(10), r"shape \(10,\)"),
+        (np.zeros((10, 28, 0)), "no pixels"),
+        (np.zeros((10, 2, 28, 28)), r"shape \(10, 2, 28, 28\)"),
+        (np.full((10, 28, 28), np.nan), "not finite"),
+        (np.full((10, 28, 28), 256), "from 256 to 256"),
+        (np.full((10, 28, 28), -1.0), "from -1.0 to -1.0"),
+    ],
+)
+def test_images_are_pictures(images: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        digits_from_arrays(images, np.arange(10), "x")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (0, 784)])
+def test_no_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="no images"):
+        digits_from_arrays(np.zeros(shape), np.zeros(0), "x")

@@ -1,0 +1,113 @@
+"""What `--data` may name, and what a wrong name is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from digitcli.data import loading
+from digitcli.data.dataset import Dataset, Digits
+from digitcli.data.loading import DATASETS, find_dataset, load_dataset
+from digitcli.errors import InputError, UsageError
+
+
+def test_mnist_is_built_in() -> None:
+    dataset = load_dataset("mnist")
+    assert dataset.name == "mnist" and dataset.test is not None
+    assert (len(dataset.train), len(dataset.test)) == (60_000, 10_000)
+
+
+def test_every_name_has_one_line() -> None:
+    assert list(DATASETS) == ["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "usps", "svhn"]
+    assert all(line and "\n" not in line for line in DATASETS.values())
+
+
+def test_a_name_goes_before_a_folder(
+    tmp_path: Path,
+    digits: Digits,
+    monkeypatch: pytest.MonkeyPatch,
+    write_idx: Callable[[Path, str, Digits], None],
+) -> None:
+    monkeypatch.setattr(loading, "load_mnist", lambda: Dataset("built in", digits))
+    write_idx(tmp_path / "mnist", "train", digits)
+    assert load_dataset("mnist").name == "built in"
+    assert load_dataset("./mnist").name == "mnist"
+    assert load_dataset(str(tmp_path / "mnist")).name == "mnist"
+
+
+@pytest.mark.parametrize(
+    ("spec", "remedy"),
+    [
+        ("mnits", "Did you mean mnist"),
+        ("MNIST", "Did you mean mnist"),
+        ("emnist-digit", "Did you mean emnist-digits"),
+        ("zzz", "Known are: emnist-digits, fashion-mnist"),
+    ],
+)
+def test_a_mistyped_name(spec: str, remedy: str) -> None:
+    with pytest.raises(UsageError, match=f"There is no dataset named {spec}") as caught:
+        load_dataset(spec)
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("spec", ["", " "])
+def test_an_empty_name(spec: str) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        load_dataset(spec)
+
+
+@pytest.mark.parametrize(
+    "spec", ["missing.csv", "missing.npz", "missing/digits", "./missing", "/missing", "a\0/b"]
+)
+def test_a_path_where_nothing_is(spec: str) -> None:
+    with pytest.raises(InputError, match="There is no file or folder"):
+        load_dataset(spec)
+
+
+@pytest.mark.parametrize("spec", ["x" * 5000, "~no-such-user-here/digits"])
+def test_a_path_that_cannot_be(spec: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_dataset(spec)
+    assert caught.value.remedy == "Check the path."
+
+
+@pytest.mark.parametrize("name", ["digits.pkl", "digits.npy", "digits.tar.gz", "digits", "digits.png"])
+def test_other_forms_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match="not in a form that holds labelled digits") as caught:
+        load_dataset(str(tmp_path / name))
+    assert ".npz" in caught.value.remedy and ".csv" in caught.value.remedy and "mnist" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "train-images.idx3-ubyte.gz"])
+def test_one_idx_file_is_not_a_dataset(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match="one of several IDX files") as caught:
+        load_dataset(str(tmp_path / name))
+    assert str(tmp_path) in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["DIGITS.CSV", "digits.csv.gz"])
+def test_a_suffix_may_be_large_or_packed(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"{name} is empty" if name.isupper() else name):
+        load_dataset(str(tmp_path / name))
+
+
+def test_sources_load_no_torch() -> None:
+    code = (
+        "import sys, digitcli.data.loading; print(*{'torch', 'torchvision', 'cv2', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_finding_reads_nothing(tmp_path: Path) -> None:
+    (tmp_path / "damaged.csv").write_bytes(b"")
+    assert find_dataset("usps") is None
+    assert find_dataset(str(tmp_path / "damaged.csv")) == tmp_path / "damaged.csv"
+    assert find_dataset(str(tmp_path)) == tmp_path

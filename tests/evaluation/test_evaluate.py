@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from digitcli.config import TrainConfig
+from digitcli.data.dataset import Dataset, Digits, split
+from digitcli.data.loading import load_dataset
+from digitcli.errors import InputError, ModelError, UsageError
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.events import DigitsDone, Event, Notice
+from digitcli.inference.checkpoint import find_checkpoint, read_header
+from digitcli.training.trainer import train
+from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
+
+LABELS, ANSWERS = [3, 3, 3, 5, 5, 7], [3, 3, 5, 5, 5, 7]
+
+
+def evaluated(tmp_path: Path, digits: Digits, **options: Any) -> EvaluationResult:
+    model = pointing_model(tmp_path / "model.safetensors")
+    return evaluate(str(model), as_npz(tmp_path / "set.npz", digits), device="cpu", **options)
+
+
+def test_the_figures_by_hand(tmp_path: Path) -> None:
+    result = evaluated(tmp_path, pointing_digits(LABELS, ANSWERS))
+    assert (result.split, result.n, result.wrong, result.accuracy) == ("all", 6, 1, 5 / 6)
+    assert result.accuracy_low == pytest.approx(0.4365, abs=5e-5)
+    assert result.accuracy_high == pytest.approx(0.9699, abs=5e-5)
+    confusion = np.array(result.confusion)
+    assert (confusion[3, 3], confusion[3, 5], confusion[5, 5], confusion[7, 7]) == (2, 1, 2, 1)
+    assert confusion.sum() == 6
+    five = result.per_class[5]
+    assert (five.n, five.precision, five.recall) == (2, 2 / 3, 1.0)
+    assert five.f1 == pytest.approx(0.8)
+    assert result.predicted.tolist() == ANSWERS
+
+
+def test_nll_and_ece_follow_from_the_probabilities(tmp_path: Path) -> None:
+    result = evaluated(tmp_path, pointing_digits(LABELS, ANSWERS))
+    sure, other = result.probabilities[0, 3], result.probabilities[0, 0]
+    assert sure + 9 * other == pytest.approx(1, abs=1e-6)
+    assert result.nll == pytest.approx(-(5 * math.log(sure) + math.log(other)) / 6, abs=1e-5)
+    assert result.ece == pytest.approx(abs(5 / 6 - sure), abs=1e-5)  # all are equally sure
+
+
+def test_the_temperature_of_the_model_counts(tmp_path: Path) -> None:
+    data = as_npz(tmp_path / "set.npz", pointing_digits([1, 2], [1, 2]))
+    hot, cold = (
+        evaluate(str(pointing_model(tmp_path / f"{temperature}.safetensors", temperature=temperature)), data)
+        for temperature in (2.0, 1.0)
+    )
+    odds = [result.probabilities[0, 1] / result.probabilities[0, 0] for result in (hot, cold)]
+    assert odds[0] == pytest.approx(math.sqrt(odds[1]), rel=1e-4)
+
+
+@pytest.mark.parametrize(("worst", "indices"), [(0, []), (2, [3, 1]), (6, [3, 1, 0, 4])])
+def test_the_worst_mistakes_come_first_and_equal_ones_in_order(
+    tmp_path: Path, worst: int, indices: list[int]
+) -> None:
+    digits = pointing_digits([1, 1, 1, 1, 1], [7, 7, 1, 8, 9], [100, 200, 255, 255, 100])
+    mistakes = evaluated(tmp_path, digits, worst=worst).mistakes
+    assert [mistake.index for mistake in mistakes] == indices
+    if mistakes:
+        assert (mistakes[0].label, mistakes[0].predicted) == (1, 8)
+        assert mistakes[0].confidence > 0.5 > 0.05 > mistakes[0].label_probability > 0
+
+
+def test_the_record_has_the_keys_of_the_design_and_is_plain(tmp_path: Path) -> None:
+    record = evaluated(tmp_path, pointing_digits(LABELS, ANSWERS)).record()
+    assert list(record) == EVALUATION_KEYS
+    assert record["per_class"][0] == {"digit": 0, "precision": None, "recall": None, "f1": None, "n": 0}
+    assert record["mistakes"][0].keys() == {"index", "label", "predicted", "confidence", "label_probability"}
+    assert record["model"].startswith(f"{tmp_path.name}@") and record["device"] == "cpu"
+
+
+def test_several_models_answer_together(tmp_path: Path) -> None:
+    data = as_npz(tmp_path / "set.npz", pointing_digits(LABELS, ANSWERS))
+    names = [pointing_model(tmp_path / "a.safetensors"), "cnn"]
+    together, *alone = (evaluate(models, data, device="cpu") for models in (names, names[0], names[1]))
+    assert together.model.count("+") == 1 and together.model.startswith("a@")
+    mean = (alone[0].probabilities + alone[1].probabilities) / 2
+    np.testing.assert_allclose(together.probabilities, mean, atol=1e-5)
+    assert np.abs(alone[0].probabilities - alone[1].probabilities).max() > 0.1
+
+
+def test_a_run_is_judged_on_its_own_test_digits_as_training_judged_it(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    trained = train(
+        TrainConfig(arch="softmax", data=str(few_digits), device="cpu", recipe={"epochs": 2}),
+        out=tmp_path / "run",
+    )
+    result = evaluate(str(tmp_path / "run"), str(few_digits), device="cpu")
+    assert (result.split, result.n, result.overlap) == ("test", round(600 / 7), 0)
+    assert result.accuracy == trained.test_accuracy
+    assert (result.nll, result.ece) == pytest.approx((trained.test_nll, trained.test_ece), abs=1e-5)
+
+
+def parts_of(name: str, dataset: Dataset) -> Digits:
+    splits = split(dataset)
+    return {"train": splits.train, "validation": splits.validation, "test": splits.test}[name]
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("has_test", [False, True])
+def test_a_part_that_is_asked_for_is_that_of_training(tmp_path: Path, part: Any, has_test: bool) -> None:
+    digits = pointing_digits([index % 10 for index in range(84)], [0] * 84)
+    data = as_npz(tmp_path / "set.npz", digits, digits.take(np.arange(20)) if has_test else None)
+    result = evaluate(str(pointing_model(tmp_path / "m.safetensors")), data, split=part, device="cpu")
+    assert result.split == part
+    assert np.array_equal(result.digits.images, parts_of(part, load_dataset(data)).images)
+
+
+def test_a_test_part_of_its_own_is_the_default_and_all_is_both(tmp_path: Path) -> None:
+    model = str(pointing_model(tmp_path / "m.safetensors"))
+    data = as_npz(tmp_path / "set.npz", pointing_digits([1] * 5, [1] * 5), pointing_digits([2] * 3, [2] * 3))
+    by_itself, everything = evaluate(model, data), evaluate(model, data, split="all")
+    assert (by_itself.split, by_itself.n) == ("test", 3)
+    assert (everything.split, everything.digits.labels.tolist()) == ("all", [1] * 5 + [2] * 3)
+
+
+def test_a_model_trained_on_the_very_set_is_judged_on_what_its_training_held_out(tmp_path: Path) -> None:
+    data = as_npz(tmp_path / "set.npz", pointing_digits([1] * 70, [1] * 70))
+    seen = {"digest": load_dataset(data).digest}
+    knows, new = (
+        str(pointing_model(tmp_path / f"{name}.safetensors", dataset=dataset))
+        for name, dataset in (("knows", seen), ("new", {"digest": "0" * 64}))
+    )
+    assert (evaluate(new, data).split, evaluate(new, data).n) == ("all", 70)
+    assert (evaluate([new, knows], data).split, evaluate(knows, data).n) == ("test", 10)
+
+
+def test_too_few_digits_to_split_are_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too few") as caught:
+        evaluated(tmp_path, pointing_digits([1], [1]), split="validation")
+    assert caught.value.remedy == "Take --split all."
+
+
+def test_events_tell_how_far_it_is(tmp_path: Path) -> None:
+    events: list[Event] = []
+    evaluated(tmp_path, pointing_digits(LABELS, ANSWERS), batch_size=4, on_event=events.append)
+    assert events == [DigitsDone(4, 6), DigitsDone(6, 6)]
+
+
+def test_what_cannot_be_read_is_told_and_counted(tmp_path: Path) -> None:
+    images = np.zeros((4, 20, 20), np.uint8)
+    images[:3, 5:15, 9:11] = 255
+    events: list[Event] = []
+    result = evaluated(tmp_path, Digits(images, np.ones(4, np.int64)), on_event=events.append)
+    assert (result.n, result.unreadable) == (3, 1)
+    assert any(isinstance(event, Notice) and "set.npz[3]" in event.message for event in events)
+
+
+def test_mistakes_in_the_arguments_are_errors_of_their_kind(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No model"):
+        evaluate([])
+    with pytest.raises(ModelError, match="no model 'cnm'"):
+        evaluate("cnm")
+    with pytest.raises(UsageError, match="no dataset"):
+        evaluate("cnn", "mnits")
+    with pytest.raises(UsageError, match="no split 'half'"):
+        evaluate("cnn", split="half")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--worst"):
+        evaluate("cnn", worst=-1)
+
+
+def test_the_shipped_cnn_is_as_good_as_its_header_says(digits: Digits, tmp_path: Path) -> None:
+    few = digits.take(np.arange(1000))
+    result = evaluate("cnn", as_npz(tmp_path / "few.npz", few), device="cpu")
+    assert (result.split, result.overlap) == ("all", 0)
+    assert result.accuracy_high >= read_header(find_checkpoint("cnn")).metrics["test_accuracy"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.data.idx import read_idx
+from digitcli.evaluation import ood as module
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.ood import auroc, outliers
+
+
+@pytest.mark.parametrize(
+    ("higher", "lower", "expected"),
+    [
+        ([0.9, 0.8], [0.1, 0.2], 1.0),
+        ([0.1], [0.2], 0.0),
+        ([0.5, 0.5], [0.5], 0.5),
+        ([0.9, 0.3], [0.5, 0.3], 0.625),
+    ],
+)
+def test_auroc_counts_pairs(higher: list[float], lower: list[float], expected: float) -> None:
+    assert auroc(higher, lower) == expected
+
+
+def test_auroc_is_that_of_all_pairs() -> None:
+    random = np.random.default_rng(0)
+    one, two = random.integers(0, 20, 50), random.integers(0, 15, 70)
+    pairs = [(a > b) + 0.5 * (a == b) for a in one for b in two]
+    assert auroc(one, two) == pytest.approx(np.mean(pairs))
+
+
+def test_noise_clouds_and_letters_are_always_at_hand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fonts: Path
+) -> None:
+    monkeypatch.setattr(module, "FASHION", tmp_path / "none.gz")
+    found = outliers()
+    assert list(found) == ["noise", "clouds", "letters"]
+    assert all(images.shape[1:] == (28, 28) and images.dtype == np.uint8 for images in found.values())
+    assert len(outliers(fonts)["letters"]) > len(found["letters"])
+    assert np.array_equal(outliers()["clouds"], found["clouds"])
+
+
+def test_clothes_are_taken_where_they_are_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    images = np.arange(3 * 784, dtype=np.uint8).reshape(3, 28, 28)
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(b"\0\0\x08\x03" + np.array([3, 28, 28], ">u4").tobytes() + images.tobytes())
+    assert np.array_equal(read_idx(path), images)
+    monkeypatch.setattr(module, "FASHION", path)
+    assert np.array_equal(outliers()["fashion-mnist"], images)
+
+
+def test_a_trained_model_is_less_sure_of_noise_than_of_digits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "FASHION", tmp_path / "none.gz")
+    found = evaluate("cnn", device="cpu", outliers=True).outliers
+    assert found is not None
+    by_name = {row.name: row for row in found}
+    assert by_name["noise"].auroc > 0.99
+    assert 0.8 < by_name["letters"].auroc < 1
+    assert by_name["noise"].n == 1_000
+    assert not any(row.trained for row in found)
+
+
+def test_letters_that_a_model_was_trained_with_are_marked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "FASHION", tmp_path / "none.gz")
+    found = evaluate("lone", device="cpu", outliers=True).outliers
+    assert found is not None
+    assert {row.name: row.trained for row in found} == {"noise": False, "clouds": False, "letters": True}

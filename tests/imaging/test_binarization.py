@@ -1,0 +1,175 @@
+"""Ink is found whatever the light and the polarity, and never on blank paper."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from digitcli.imaging import digit_from_grey, find_ink
+from tests.support.pictures import distance, drawn, written
+
+GREY = drawn().astype(np.float32) / 255
+SLOPE = np.linspace(0.4, 1, 120, dtype=np.float32)[None] * np.linspace(0.7, 1, 120, dtype=np.float32)[:, None]
+
+
+def test_ink_is_one_paper_zero_and_edges_are_soft() -> None:
+    ink = find_ink(GREY)
+    assert ink.dtype == np.float32 and ink.shape == GREY.shape
+    assert ink[GREY == 0].min() == 1 and ink[GREY == 1].max() < 1e-4
+    assert ((ink > 0.1) & (ink < 0.9)).any()
+
+
+def test_shaded_paper_gives_the_ink_of_even_paper() -> None:
+    assert distance(digit_from_grey(GREY * SLOPE), digit_from_grey(GREY)) < 5
+    assert find_ink(GREY * SLOPE)[:5].max() == 0
+
+
+def test_a_shadow_with_a_sharp_edge() -> None:
+    shadowed = GREY.copy()
+    shadowed[:, :30] *= 0.5
+    assert distance(digit_from_grey(shadowed), digit_from_grey(GREY)) < 5
+
+
+@pytest.mark.parametrize("digit", "0123456789")
+def test_both_polarities(digit: str) -> None:
+    grey = drawn(digit)
+    assert distance(digit_from_grey(grey), digit_from_grey(255 - grey)) < 1
+
+
+@pytest.mark.parametrize("digit", "023456789")
+@pytest.mark.parametrize("stroke_px", [6, 16])
+def test_a_digit_filling_the_frame_in_both_polarities(digit: str, stroke_px: int) -> None:
+    grey = drawn(digit, stroke_px=stroke_px)
+    x, y, w, h = cv2.boundingRect(255 - grey)
+    tight = np.ascontiguousarray(grey[y : y + h, x : x + w])
+    whole = digit_from_grey(grey)
+    assert distance(digit_from_grey(tight), whole) < 12
+    assert distance(digit_from_grey(255 - tight), whole) < 12
+
+
+def _step(shape: tuple[int, int], blur_px: float, slant: float = 0.0) -> np.ndarray:
+    """Light that falls by a fifth across the middle of a page (H, W)."""
+    down, across = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    beyond = across - shape[1] / 2 + slant * (down - shape[0] / 2)
+    return 1 - np.float32(0.1) * (1 + np.tanh(beyond / blur_px))
+
+
+@pytest.mark.parametrize("blur_px", [0.5, 2, 8, 30])
+@pytest.mark.parametrize("slant", [0.0, 0.3])
+def test_the_edge_of_a_shadow_is_no_ink(blur_px: float, slant: float) -> None:
+    noise = np.random.default_rng(0).standard_normal((400, 600)) * 0.01
+    step = _step((400, 600), blur_px, slant)
+    assert find_ink((0.88 * step + noise).astype(np.float32)).max() == 0
+    digit = np.pad(drawn("3", 180), ((110, 110), (30, 390)), constant_values=255) / 255
+    ink = find_ink((0.88 * digit * step + noise).astype(np.float32))
+    assert ink[digit == 0].min() > 0.6 and ink[:, 230:].max() == 0
+
+
+def test_the_sharp_edge_of_a_deep_shadow_in_a_large_picture_is_no_ink() -> None:
+    noise = np.random.default_rng(0).standard_normal((600, 900)) * 0.01
+    for slant in (0.0, 0.1, 0.3):
+        page = 0.88 * _step((600, 900), 2, slant) ** 2.7 + noise
+        assert find_ink(page.astype(np.float32)).max() == 0
+
+
+@pytest.mark.parametrize("place", [np.s_[2:42, 150:190], np.s_[356:396, 250:290], np.s_[180:220, 2:42]])
+def test_black_writing_at_the_rim_is_found(place: tuple[slice, slice]) -> None:
+    page = np.full((400, 600), 0.9, np.float32)
+    page[place] = 0.9 - 0.7 * (1 - cv2.resize(drawn("3"), (40, 40), interpolation=cv2.INTER_AREA) / 255)
+    ink = find_ink(page)
+    assert ink[place].max() == 1
+    ink[place] = 0
+    assert ink.max() == 0
+
+
+def test_faint_writing_is_found_beside_black_rims() -> None:
+    page = 1 - 0.15 * (1 - drawn("3", 480) / np.float32(255))
+    written = page < 0.9
+    page[:30] = page[-30:] = 0
+    assert find_ink(page)[written].mean() > 0.9
+
+
+def test_faint_writing_in_a_corner_is_found() -> None:
+    page = np.full((480, 480), 1, np.float32)
+    page[50:150, 50:150] -= 0.15 * (1 - drawn("3", 100) / np.float32(255))
+    assert find_ink(page).max() == 1
+
+
+@pytest.mark.parametrize(("contrast", "found"), [(0.03, 0), (0.045, 0), (0.08, 1), (0.12, 1)])
+def test_marks_fainter_than_the_least_contrast_are_paper(contrast: float, found: int) -> None:
+    page = 0.9 * (1 - contrast * (1 - drawn("3", 240, stroke_px=12) / np.float32(255)))
+    assert find_ink(page).max() == found
+
+
+def test_the_paler_part_of_a_faint_stroke_is_ink_too() -> None:
+    paper = np.full((200, 300), 0.9, np.float32)
+    paper[60:140, 100:110] = 0.9 * 0.93
+    paper[60:140, 150:160] = paper[100:140, 100:110] = 0.9 * 0.95
+    ink = find_ink(paper)
+    assert ink[60:140, 100:110].min() > 0.4
+    assert ink[:, 150:160].max() == 0  # as pale, and nothing of it is darker
+
+
+def test_light_that_slopes_steeply_leaves_faint_writing_as_dark_everywhere() -> None:
+    across = np.linspace(1, 0.35, 480, dtype=np.float32)[None]
+    page = np.ones((480, 480), np.float32)
+    for left in (0, 160, 320):
+        page[160:320, left : left + 160] -= 0.2 * (1 - drawn("3", 160) / np.float32(255))
+    ink = find_ink(page * across)
+    assert ink[page < 0.82].min() > 0.8
+    assert ink[page == 1].max() < 0.1
+
+
+def test_uint8_and_float_are_one() -> None:
+    assert np.array_equal(digit_from_grey(drawn()), digit_from_grey(GREY))
+
+
+@pytest.mark.parametrize("side_px", [1, 5, 28, 100, 500])
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.8, 1.0])
+def test_blank_paper(side_px: int, level: float) -> None:
+    assert find_ink(np.full((side_px, side_px), level, np.float32)).max() == 0
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.02, 0.05])
+@pytest.mark.parametrize("grain_px", [0, 2])
+@pytest.mark.parametrize("shaded", [False, True])
+def test_noisy_textured_shaded_blank_paper(spread: float, grain_px: int, shaded: bool) -> None:
+    for seed in range(3):
+        noise: np.ndarray = np.random.default_rng(seed).standard_normal((240, 240))
+        if grain_px:
+            noise = cv2.GaussianBlur(noise, (0, 0), grain_px)
+            noise = noise / noise.std()
+        light = cv2.resize(SLOPE, (240, 240)) if shaded else 0.8
+        assert find_ink(np.clip(light + spread * noise, 0, 1).astype(np.float32)).max() == 0
+
+
+def test_faint_pencil_on_noisy_paper_is_found() -> None:
+    noise = np.random.default_rng(0).standard_normal((480, 480)) * 0.01
+    faint = 0.8 - 0.12 * (1 - drawn("3", 480, stroke_px=6) / 255.0) + noise
+    assert find_ink(faint.astype(np.float32)).max() == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20_000), (20_000, 1), (2, 3), (3000, 2)])
+def test_odd_shapes(shape: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).random(shape, np.float32)
+    assert find_ink(grey).shape == shape
+    assert digit_from_grey(grey).shape == (28, 28)
+
+
+def test_a_large_picture_keeps_its_resolution() -> None:
+    page = cv2.resize(drawn(), (1800, 1800), interpolation=cv2.INTER_LINEAR)
+    ink = find_ink(page.astype(np.float32) / 255)
+    assert ink.shape == (1800, 1800)
+    assert np.abs(ink - (1 - page / 255.0)).mean() < 0.01
+    assert distance(digit_from_grey(page), digit_from_grey(drawn())) < 4
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("paper_first", [True, False])
+def test_chalk_beside_ink_has_a_polarity_of_its_own(axis: int, paper_first: bool) -> None:
+    paper = written("3058")[0].astype(np.float32) / 255 * 0.75 + 0.2
+    board = 1.1 - paper
+    both = np.concatenate([paper, board] if paper_first else [board, paper], axis=axis)
+    expected = np.concatenate([find_ink(paper)] * 2, axis=axis)
+    assert np.mean((find_ink(both) > 0.5) != (expected > 0.5)) < 0.002

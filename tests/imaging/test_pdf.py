@@ -1,0 +1,179 @@
+"""The pages of PDF documents, whole ones and all kinds of broken ones."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.errors import PictureError
+from digitcli.imaging import open_pages, open_picture, opening, pdf
+from tests.support.pictures import distance, drawn
+
+DPI = 240
+
+
+def document(*digits: str, dpi: float = DPI, side_px: int = 300) -> bytes:
+    """A PDF with a scan for each digit, which fills its page."""
+    first, *others = (Image.fromarray(drawn(digit, side_px)) for digit in digits)
+    stream = io.BytesIO()
+    first.save(stream, "PDF", save_all=True, append_images=others, resolution=dpi, quality=95)
+    return stream.getvalue()
+
+
+def by_hand(*pages: str, trailer: str = "") -> bytes:
+    """A PDF of pages that are given as PDF says them; each may name the content 9, a black lower left."""
+    kids = " ".join(f"{3 + place} 0 R" for place in range(len(pages)))
+    objects = [
+        (1, "<< /Type /Catalog /Pages 2 0 R >>"),
+        (2, f"<< /Type /Pages /Count {len(pages)} /Kids [{kids}] >>"),
+        *enumerate(pages, 3),
+        (9, "<< /Length 18 >>\nstream\n0 0 100 50 re f   \nendstream"),
+    ]
+    body = "".join(f"{number} 0 obj\n{what}\nendobj\n" for number, what in objects)
+    return f"%PDF-1.4\n{body}trailer << /Root 1 0 R /Size 10 {trailer} >>\n%%EOF\n".encode()
+
+
+def page_of(width: float, height: float, more: str = "") -> str:
+    return f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {width} {height}] /Contents 9 0 R {more} >>"
+
+
+def shows(page: np.ndarray | PictureError, digit: str) -> bool:
+    assert isinstance(page, np.ndarray)
+    return page.shape == (300, 300) and distance(page * 255, drawn(digit, 300)) < 2
+
+
+def reason_of(data: bytes) -> str:
+    with pytest.raises(PictureError) as caught:
+        open_picture(data)
+    return caught.value.reason
+
+
+def test_pages_are_numbered_from_one_and_a_single_one_has_no_number() -> None:
+    pages = list(open_pages(document("3", "6", "9")))
+    assert [number for number, _ in pages] == [1, 2, 3]
+    assert all(shows(page, digit) for (_, page), digit in zip(pages, "369", strict=True))
+    ((number, page),) = open_pages(document("5"))
+    assert number is None and shows(page, "5")
+
+
+def test_a_page_as_thin_as_a_hair_does_not_fill_the_memory() -> None:
+    for width, height in ((0.0001, 1e8), (1e8, 0.0001)):
+        assert max(open_picture(by_hand(page_of(width, height)), max_pixels=10_000).shape) <= 10_001
+
+
+def test_a_scan_in_strips_is_drawn_as_fine_as_they_are() -> None:
+    page = page_of(18, 24, "/Resources << /XObject << /I 8 0 R >> >>").replace(
+        "/Contents 9 0 R", "/Contents 7 0 R"
+    )
+    strip = "/Subtype /Image /Width 75 /Height 1 /BitsPerComponent 8 /ColorSpace /DeviceGray"
+    drawing = "".join(f"q 18 0 0 0.24 0 {0.24 * row:.2f} cm /I Do Q " for row in range(100))
+    more = (
+        f"7 0 obj\n<< /Length {len(drawing)} >>\nstream\n{drawing}\nendstream\nendobj\n"
+        f"8 0 obj\n<< {strip} /Length 75 >>\nstream\n{'a' * 75}\nendstream\nendobj\n"
+    )
+    assert open_picture(by_hand(page).replace(b"9 0 obj", more.encode() + b"9 0 obj")).shape == (100, 75)
+
+
+@pytest.mark.parametrize(("dpi", "side_px"), [(100, 600), (250, 300), (600, 150)])
+def test_a_scan_is_drawn_as_fine_as_it_is_but_within_limits(dpi: float, side_px: int) -> None:
+    assert open_picture(document("5", dpi=dpi)).shape == (side_px, side_px)
+
+
+def test_a_page_without_a_scan_is_drawn_at_so_many_dots_an_inch() -> None:
+    page = open_picture(by_hand(page_of(100, 144)))
+    assert page.shape == (2 * pdf.DPI, round(100 / 72 * pdf.DPI + 0.5))
+    assert page.dtype == np.float32 and page[-20, 20] == 0 and page[20, 20] == 1
+
+
+def test_a_page_is_turned_as_it_says() -> None:
+    page = open_picture(by_hand(page_of(100, 144, "/Rotate 90")))
+    assert page.shape[0] < page.shape[1]
+    assert page[20, 20] == 0 and page[20, -20] == 1
+
+
+def test_a_page_as_large_as_a_wall_is_drawn_coarsely() -> None:
+    page = open_picture(by_hand(page_of(14_400, 14_400)))
+    assert 0.99 * pdf.MOST_PIXELS < page.size < 1.01 * pdf.MOST_PIXELS
+    assert open_picture(by_hand(page_of(14_400, 14_400)), max_pixels=10_000).size < 10_300
+
+
+def test_a_broken_page_loses_no_other() -> None:
+    data = by_hand(page_of(72, 72), "(no page at all)", page_of(72, 72))
+    (_, first), (number, second), (_, third) = open_pages(data)
+    assert isinstance(first, np.ndarray) and isinstance(third, np.ndarray)
+    assert number == 2 and isinstance(second, PictureError)
+    assert second.reason == "corrupt" and "page 2" in second.cause
+
+
+def test_what_is_locked_is_told() -> None:
+    locked = (
+        f"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <{'00' * 32}> /U <{'00' * 32}> >> "
+        f"/ID [<{'00' * 16}> <{'00' * 16}>]"
+    )
+    assert reason_of(by_hand(page_of(72, 72), trailer=locked)) == "encrypted"
+
+
+def test_a_scan_that_cannot_be_decoded_is_no_blank_page() -> None:
+    data = bytearray(document("3"))
+    start = data.index(b"\xff\xd8\xff")
+    data[start : start + 30] = bytes(30)
+    assert reason_of(bytes(data)) == "corrupt"
+    assert np.ptp(open_picture(document("3", side_px=1))) == 0
+
+
+def test_broken_documents_are_told() -> None:
+    assert reason_of(b"%PDF-1.7\n") == "truncated"
+    assert reason_of(document("3")[:300]) == "truncated"
+    assert reason_of(b"%PDF-1.7\nnothing\n%%EOF\n") == "corrupt"
+    assert reason_of(by_hand()) == "corrupt"
+    assert reason_of(by_hand(page_of(72, 72)).replace(b"/Count 1", b"/Count 1000000")) == "too_large"
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_document_may_begin_later_than_its_file_and_end_earlier(before: bytes) -> None:
+    assert isinstance(open_picture(before + document("3") + b"\n" * 50), np.ndarray)
+    data = by_hand(page_of(72, 72), "(no page at all)") + b"\n" * 50
+    assert [page.reason for _, page in open_pages(data) if isinstance(page, PictureError)] == ["corrupt"]
+
+
+def test_without_pdfium_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    with pytest.raises(PictureError, match="pypdfium2.* is not installed") as caught:
+        open_picture(document("3"))
+    assert caught.value.reason == "unsupported_format" and "pip install" in caught.value.remedy
+
+
+def test_a_disk_that_fails_later_is_one_bad_picture(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(io.BytesIO):
+        def readinto(self, buffer: object) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(opening, "_open_source", lambda source, name: Failing(document("3")))
+    assert reason_of(b"") == "corrupt"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_raises_nothing_but_picture_errors_in_many_threads() -> None:
+    whole = document("3", "6", side_px=60)
+
+    def reasons(seed: int) -> set[str]:
+        rng = np.random.default_rng(seed)
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), 1 + 9 * (seed % 4)):
+            data[at] = rng.integers(0, 256)
+        cut = int(rng.integers(20, len(data))) if seed % 5 == 0 else len(data)
+        pages = [page for _, page in open_pages(bytes(data[:cut]))]
+        return {page.reason if isinstance(page, PictureError) else "read" for page in pages}
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set().union(*pool.map(reasons, range(200)))
+    assert {"read", "corrupt", "truncated"} <= found <= {"read", "corrupt", "truncated", "not_an_image"}

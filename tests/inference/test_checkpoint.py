@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import random
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from digitcli.config import Recipe
+from digitcli.errors import ModelError, OutputError
+from digitcli.inference import checkpoint
+from digitcli.inference.checkpoint import (
+    Header,
+    find_checkpoint,
+    read_checkpoint,
+    read_header,
+    write_checkpoint,
+)
+from tests.support.processes import Run
+
+ROOT = Path(__file__).parent.parent
+
+HEADER = Header(architecture="softmax", dataset={"name": "mnist", "digest": "ab" * 32}, temperature=1.25)
+TENSORS = {"weight": torch.arange(12.0).reshape(3, 4), "half": torch.ones(2, dtype=torch.float16)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, HEADER, TENSORS)
+    return path
+
+
+def forge(path: Path, change: dict[str, object]) -> None:
+    """Write a well-sealed checkpoint whose header has been tampered with."""
+    entries = {**json.loads(json.dumps(HEADER.__dict__)), **change}
+    content = save(TENSORS, {"digitcli": json.dumps(entries), "sha256": checkpoint.UNSEALED})
+    path.write_bytes(checkpoint._seal(content))
+
+
+def test_comes_back_as_it_went(path: Path) -> None:
+    header, tensors = read_checkpoint(path)
+    assert header == HEADER == read_header(path)
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in tensors.items():
+        assert tensor.dtype == TENSORS[name].dtype
+        assert torch.equal(tensor, TENSORS[name])
+
+
+def test_is_an_ordinary_safetensors_file(path: Path) -> None:
+    from safetensors.torch import load_file
+
+    assert load_file(path).keys() == TENSORS.keys()
+
+
+def test_every_flipped_bit_is_found(path: Path) -> None:
+    content = path.read_bytes()
+    for _ in range(2):
+        assert read_checkpoint(path)
+    randomness = random.Random(0)
+    for bit in randomness.sample(range(8 * len(content)), 500):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError):
+            read_checkpoint(path)
+
+
+def test_every_truncation_is_found(path: Path) -> None:
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError):
+            read_checkpoint(path)
+
+
+def test_appended_bytes_are_found(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ModelError):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_refused_unopened(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match="pickle"):
+        read_checkpoint(path)
+    path.write_bytes(pickle.dumps(TENSORS))
+    with pytest.raises(ModelError, match="pickle"):
+        read_checkpoint(path)
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> None:
+    """The first bytes are the length of the header, and 0x0580 is how a pickle begins."""
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, dataclasses.replace(HEADER, dataset={"name": ""}), TENSORS)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    padding = (0x0580 - length) % 0x10000  # the length is a multiple of eight
+    write_checkpoint(path, dataclasses.replace(HEADER, dataset={"name": "x" * padding}), TENSORS)
+    assert path.read_bytes().startswith(b"\x80\x05")
+    assert read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"<html>404</html>", b"\xff" * 100, b"[" * 100_000])
+def test_what_is_no_checkpoint_is_said_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_foreign_safetensors_file_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save(TENSORS))
+    with pytest.raises(ModelError, match="not written by digitcli"):
+        read_checkpoint(path)
+
+
+def test_a_newer_format_asks_for_an_update(path: Path) -> None:
+    forge(path, {"format_version": 99})
+    with pytest.raises(ModelError, match="version 99") as caught:
+        read_checkpoint(path)
+    assert "Update" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": 5},
+        {"temperature": 0.0},
+        {"temperature": "warm"},
+        {"metrics": []},
+        {"format_version": "one"},
+        {"surprise": 1},
+        {"metrics": {"test_accuracy": "x"}},
+    ],
+)
+def test_a_header_of_wrong_types_is_damaged(path: Path, change: dict[str, object]) -> None:
+    forge(path, change)
+    with pytest.raises(ModelError, match="damaged header"):
+        read_checkpoint(path)
+
+
+def test_a_name_twice_in_the_header_is_damage(path: Path) -> None:
+    content = path.read_bytes()
+    text = checkpoint._header_text(content)
+    doubled = text[:-1] + b"," + re.search(rb'"weight":\{.*?\}', text)[0] + b"}"
+    path.write_bytes(len(doubled).to_bytes(8, "little") + doubled + content[8 + len(text) :])
+    with pytest.raises(ModelError, match="twice"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, HEADER, {"weight": torch.tensor([1.0, value])})
+    with pytest.raises(ModelError, match="not finite"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"sha256": "x"}, {"sha256": "\ud800" * 64}, {"sha256": 5}, {"digitcli": {}}]
+)
+def test_strange_metadata_is_a_model_error(path: Path, metadata: dict[str, object]) -> None:
+    content = path.read_bytes()
+    entries = json.loads(checkpoint._header_text(content))
+    entries["__metadata__"] |= metadata
+    text = json.dumps(entries).encode()
+    path.write_bytes(
+        len(text).to_bytes(8, "little") + text + content[8 + len(checkpoint._header_text(content)) :]
+    )
+    with pytest.raises(ModelError):
+        read_checkpoint(path)
+
+
+def test_a_header_nested_too_deeply_is_a_model_error(path: Path) -> None:
+    content = save(TENSORS, {"digitcli": "[" * 100_000, "sha256": checkpoint.UNSEALED})
+    path.write_bytes(checkpoint._seal(content))
+    with pytest.raises(ModelError, match="damaged header"):
+        read_checkpoint(path)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ModelError, match="no regular file"):
+        read_checkpoint(tmp_path / "fifo")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_a_model_error(name: str) -> None:
+    with pytest.raises(ModelError):
+        find_checkpoint(name)
+
+
+@pytest.mark.parametrize("name", sorted(checkpoint.shipped_models()))
+def test_shipped_weights_are_seed_0_of_the_recipe_on_their_card(name: str, digitcli: Run) -> None:
+    card = (ROOT / "models" / "README.md").read_text().split(f"\n## {name}\n")[1]
+    made_by = re.search(r"`digitcli (train [^`]*)`", card)
+    assert made_by
+    options = re.sub(r" --(strokes|fonts) \S+", "", made_by[1]).split()  # files that are not here
+    settings = json.loads(digitcli(*options, "--print-config", "--format", "json").stdout)
+    header = read_header(checkpoint.shipped_models()[name])
+    new = {key: settings.get(key) for key in ("normalisation", "stochastic_depth")}  # since the first release
+    assert header.seed == settings["seed"] == 0
+    recipe = {key: value for key, value in settings.items() if key in dataclasses.asdict(Recipe())}
+    assert Recipe(**{**new, **header.recipe}) == Recipe(**recipe)
+
+
+def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="No such file"):
+        read_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_a_failed_write_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError):
+        write_checkpoint(tmp_path / "none" / "model.safetensors", HEADER, TENSORS)
+
+
+def test_a_model_is_found_by_file_and_by_run_folder(path: Path) -> None:
+    assert find_checkpoint(str(path)) == path
+    assert find_checkpoint(str(path.parent)) == path
+
+
+def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
+        find_checkpoint(str(tmp_path))
+
+
+def test_an_unknown_model_gets_suggestions() -> None:
+    with pytest.raises(ModelError, match="no model 'cmm'") as caught:
+        find_checkpoint("cmm")
+    assert "cnn" in caught.value.remedy

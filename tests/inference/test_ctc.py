@@ -1,0 +1,178 @@
+"""Strings and their probabilities are those that summing over all paths gives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.inference.ctc import (
+    DIGITS,
+    AnyDigits,
+    add_logs,
+    align,
+    beam_search,
+    best_path,
+    digit_columns,
+    log_probability,
+    log_softmax,
+)
+
+
+def columns_of(
+    length: int, seed: int, classes: tuple[int, ...] = (0, 1, 10), blank: float = 0.0
+) -> np.ndarray:
+    """Log-probabilities (T, 11) of which only some classes are likely at all."""
+    logits = np.random.default_rng(seed).normal(0, 2, (length, 11)).astype(np.float32)
+    logits[:, [index for index in range(11) if index not in classes]] = -40
+    logits[:, -1] += blank
+    return log_softmax(logits)
+
+
+def by_all_paths(columns: np.ndarray, classes: tuple[int, ...] = (0, 1, 10)) -> dict[str, float]:
+    """The probability of every string, path by path."""
+    strings: dict[str, float] = {}
+    for path in itertools.product(classes, repeat=len(columns)):
+        text = "".join(
+            DIGITS[label]
+            for place, label in enumerate(path)
+            if label != 10 and (place == 0 or path[place - 1] != label)
+        )
+        probability = math.exp(sum(columns[time, label] for time, label in enumerate(path)))
+        strings[text] = strings.get(text, 0.0) + probability
+    return strings
+
+
+def written(text: str, gap: int = 1, sure: float = 0.9) -> np.ndarray:
+    """Columns in which a string is spelt out, blanks between its digits."""
+    rows = []
+    for digit in text:
+        row = np.full(11, (1 - sure) / 10)
+        row[int(digit)] = sure
+        rows += [row, *[np.eye(11)[10] * 0.98 + 0.02 / 11] * gap]
+    return np.log(np.array(rows, np.float32))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("length", [1, 2, 5, 7])
+def test_a_wide_search_finds_every_string_with_its_probability(length: int, seed: int) -> None:
+    columns = columns_of(length, seed)
+    expected = by_all_paths(columns)
+    found = beam_search(columns, width=1000, share=1e-9)
+    assert [text for text, _ in found[:5]] == sorted(expected, key=lambda text: -expected[text])[:5]
+    for text, value in found:
+        assert math.exp(value) == pytest.approx(expected[text], rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("text", ["", "0", "1", "01", "00", "1101"])
+def test_the_probability_of_a_string_sums_over_its_alignments(text: str) -> None:
+    columns = columns_of(7, seed=9)
+    assert math.exp(log_probability(columns, text)) == pytest.approx(by_all_paths(columns)[text], rel=1e-3)
+
+
+def test_the_probability_is_that_of_ctc_loss() -> None:
+    columns = columns_of(20, seed=3, classes=tuple(range(11)), blank=2)
+    loss = torch.nn.functional.ctc_loss(
+        torch.from_numpy(columns)[:, None],
+        torch.tensor([[3, 3, 7, 0]]),
+        torch.tensor([20]),
+        torch.tensor([4]),
+        blank=10,
+        reduction="none",
+    )
+    assert log_probability(columns, "3370") == pytest.approx(-float(loss), abs=1e-3)
+
+
+def test_a_narrow_search_reads_what_is_plain() -> None:
+    assert beam_search(written("30075512"), width=2)[0][0] == "30075512"
+
+
+def test_the_search_is_right_where_the_best_path_is_not() -> None:
+    columns = np.log(np.full((2, 11), 1e-9, np.float32))
+    columns[:, 10], columns[:, 4] = math.log(0.6), math.log(0.4)
+    assert best_path(columns) == ""
+    assert beam_search(columns)[0] == ("4", pytest.approx(math.log(0.64), abs=1e-4))
+
+
+class Even:
+    """Only strings of even length, and no 7."""
+
+    def may_begin(self, text: str) -> bool:
+        return "7" not in text
+
+    def accepts(self, text: str) -> bool:
+        return len(text) % 2 == 0 and self.may_begin(text)
+
+    def group(self, text: str) -> int:
+        return len(text) % 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_grammar_gives_the_best_of_what_it_allows(seed: int) -> None:
+    classes = (0, 7, 10)
+    columns = columns_of(6, seed, classes)
+    allowed = {text: value for text, value in by_all_paths(columns, classes).items() if Even().accepts(text)}
+    found = beam_search(columns, Even(), width=200, share=1e-9)
+    assert found[0][0] == max(allowed, key=lambda text: allowed[text])
+    assert {text for text, _ in found} <= set(allowed)
+
+
+def test_groups_do_not_crowd_each_other_out() -> None:
+    columns = written("123", sure=0.999)
+    (best, *_) = beam_search(columns, Even(), width=1, share=1e-9)
+    assert len(best[0]) % 2 == 0
+
+
+def test_equal_digits_need_a_blank_between_them() -> None:
+    assert best_path(written("55", gap=0)) == "5" and best_path(written("55", gap=1)) == "55"
+    assert beam_search(written("55", gap=1))[0][0] == "55"
+
+
+def test_marks_count_as_the_blank() -> None:
+    logits = np.full((4, 13), -9.0, np.float32)
+    for place, label in enumerate((1, 10, 1, 12)):  # 1 . 1 and the blank
+        logits[place, label] = 9
+    columns = digit_columns(logits, "0123456789.,")
+    assert columns.shape == (4, 11) and np.allclose(np.exp(columns).sum(axis=1), 1, atol=1e-5)
+    assert best_path(columns) == "11"
+    assert best_path(log_softmax(logits), "0123456789.,") == "1.1"
+
+
+def test_an_alphabet_may_have_any_order() -> None:
+    logits = np.full((1, 12), -9.0, np.float32)
+    logits[0, 1] = 9
+    assert best_path(digit_columns(logits, "-9876543210")) == "9"
+
+
+def test_a_temperature_flattens() -> None:
+    logits = np.array([[4.0, 0, 0]], np.float32)
+    assert log_softmax(logits, 2.0)[0, 0] < log_softmax(logits)[0, 0]
+
+
+def test_alignment_names_the_surest_column_of_each_digit() -> None:
+    columns = written("3370", gap=2)
+    columns[4] = np.log(np.array([0.05] * 10 + [0.5], np.float32))
+    assert align(columns, "3370") == [0, 3, 6, 9]
+    assert align(columns, "") == []
+
+
+def test_an_alignment_that_is_impossible_names_no_column_twice() -> None:
+    assert len(set(align(written("5", gap=0), "55"))) < 2
+
+
+def test_logarithms_are_added() -> None:
+    assert add_logs(-math.inf, -math.inf) == -math.inf
+    assert add_logs(math.log(0.2), math.log(0.3)) == pytest.approx(math.log(0.5))
+    assert add_logs(-math.inf, 0.0) == 0.0 == add_logs(0.0, -math.inf)
+
+
+def test_many_groups_do_not_make_the_search_wide() -> None:
+    class EachAlone(AnyDigits):
+        def group(self, text: str) -> str:
+            return text
+
+    columns = log_softmax(np.zeros((8, 11), np.float32))
+    assert len(beam_search(columns, EachAlone())) == 300

@@ -1,0 +1,179 @@
+"""The annotated pictures can be looked at, and none is written over another."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.errors import OutputError
+from digitcli.recognition.annotation import Annotator, annotate
+from digitcli.recognition.results import Digit, Number, Reading, Status
+
+GREEN, ORANGE, RED = (0, 130, 60), (190, 110, 0), (200, 30, 30)
+BANNER_PX = 34
+
+
+def reading(
+    file: str = "photo.jpg",
+    *,
+    page: int | None = None,
+    confidence: float = 0.99,
+    box: tuple[int, int, int, int] = (200, 150, 60, 100),
+    shape: tuple[int, int] = (400, 600),
+    status: Status = "read",
+) -> Reading:
+    picture = np.ones(shape, np.float32)
+    number = Number((Digit("5", confidence, box),), confidence, "5")
+    return Reading(
+        file, page, status, None, "5", confidence, (number,), "cnn@1a2b3c4d", picture=picture, ink=picture
+    )
+
+
+def image_of(png: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG" and image.mode == "RGB"
+    return image
+
+
+def written_names(folder: Path, *readings: Reading) -> list[str]:
+    """The names of the pictures written for readings, one by one in their order."""
+    annotator = Annotator(folder)
+    names: list[str] = []
+    for given, passed in zip(readings, annotator.write_all(readings), strict=True):
+        assert passed is given
+        names += [path.name for path in folder.iterdir() if path.name not in names]
+    return names
+
+
+@pytest.mark.parametrize(("confidence", "colour"), [(0.99, GREEN), (0.7, ORANGE), (0.3, RED)])
+def test_a_box_around_a_digit_says_how_sure_it_is(confidence: float, colour: tuple[int, int, int]) -> None:
+    image = image_of(annotate(reading(confidence=confidence)))
+    assert image.size == (600, 400 + BANNER_PX)
+    for point in ((198, 200), (261, 200), (230, 148), (230, 251)):
+        assert image.getpixel(point) == colour
+    assert image.getpixel((230, 200)) == (255, 255, 255)
+    assert image.getpixel((100, 100)) == (255, 255, 255)
+
+
+def test_the_name_of_a_digit_stands_above_its_box_or_below_where_there_is_no_room() -> None:
+    above = np.asarray(image_of(annotate(reading())))
+    assert (above[125:146, 198:204] == GREEN).all(axis=-1).any()
+    below = np.asarray(image_of(annotate(reading(box=(200, 5, 60, 100)))))
+    assert (below[110:125, 198:204] == GREEN).all(axis=-1).any()
+
+
+def test_the_answer_stands_below() -> None:
+    banner = np.asarray(image_of(annotate(reading())))[-BANNER_PX:]
+    assert (banner[:, :100] > 200).all(axis=-1).any()
+    assert (banner[0] == (30, 30, 40)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (5000, 3), (28, 28), (3000, 4000)])
+def test_pictures_of_any_size_become_ones_to_be_looked_at(shape: tuple[int, int]) -> None:
+    height, width = shape
+    given = reading(shape=shape, box=(0, 0, width, height))
+    image = image_of(annotate(given))
+    assert 480 <= max(image.size) <= 1600 + BANNER_PX
+
+
+def test_a_large_picture_is_boxed_where_its_digit_is() -> None:
+    image = image_of(annotate(reading(shape=(2400, 3200), box=(1600, 1000, 400, 800))))
+    assert image.size == (1600, 1200 + BANNER_PX)
+    assert image.getpixel((798, 700)) == GREEN and image.getpixel((1001, 700)) == GREEN
+
+
+def test_what_is_blank_or_refused_is_annotated_as_well() -> None:
+    blank = Reading("a.png", None, "blank", "blank", "", 0.93, (), "m", picture=np.ones((500, 500)))
+    refused = Reading("a.png", None, "refused", "cut_off", "5", 0.3, (), "m", picture=np.ones((500, 500)))
+    for given in (blank, refused):
+        banner = np.asarray(image_of(annotate(given)))[-BANNER_PX:]
+        assert (banner > 200).any()
+
+
+def test_only_what_is_blank_is_called_so() -> None:
+    paper = np.ones((500, 500))
+    blank = Reading("a.png", None, "blank", "blank", "", 0.9, (), "m", picture=paper)
+    drawn = [image_of(annotate(each)) for each in (blank, dataclasses.replace(blank, status="refused"))]
+    first, second = (np.asarray(image)[-BANNER_PX:] for image in drawn)
+    words = slice(0, 150)  # of the answer, before what is said of it
+    assert (first[:, words] != second[:, words]).any()
+
+
+def test_pictures_are_named_after_their_files(tmp_path: Path) -> None:
+    names = written_names(
+        tmp_path / "out",
+        reading("scans/photo.jpg"),
+        reading("photo.jpg"),
+        reading("PHOTO.jpg"),
+        reading("-"),
+        reading(""),
+        reading("scan.tif", page=1),
+        reading("scan.tif", page=2),
+        reading("other/scan.tif", page=2),
+    )
+    assert names == [
+        "photo.jpg.png",
+        "photo.jpg-2.png",
+        "PHOTO.jpg-3.png",
+        "stdin.png",
+        "picture.png",
+        "scan.tif-page1.png",
+        "scan.tif-page2.png",
+        "scan.tif-page2-2.png",
+    ]
+
+
+def test_a_name_that_looks_like_a_later_one_is_not_written_over(tmp_path: Path) -> None:
+    names = written_names(tmp_path, reading("a"), reading("a-2"), reading("a"), reading("a"))
+    assert len(set(names)) == len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "字" * 84, os.fsdecode(b"caf\xe9\xff.png"), "a\0b", "new\nline"])
+def test_names_no_disk_would_take_are_made_ones_it_does(tmp_path: Path, name: str) -> None:
+    names = written_names(tmp_path, reading(name), reading(name, page=3))
+    assert len(names) == 2
+    for written in names:
+        assert written.endswith(".png") and len(os.fsencode(written)) <= 255
+        written.encode("utf-8")
+
+
+def test_a_reading_without_a_picture_is_passed_on(tmp_path: Path) -> None:
+    bad = Reading("a.png", None, "error", "corrupt", None, None, (), "m")
+    assert written_names(tmp_path, bad) == []
+
+
+def test_readings_are_written_as_they_pass(tmp_path: Path) -> None:
+    passing = Annotator(tmp_path).write_all([reading("a.png"), reading("b.png")])
+    assert list(tmp_path.iterdir()) == []
+    next(passing)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png.png"]
+
+
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "below"
+    annotator = Annotator(folder)
+    assert not (tmp_path / "deep").exists()
+    assert list(annotator.write_all([])) == [] and not folder.exists()
+    list(annotator.write_all([reading("a.png")]))
+    assert [path.name for path in folder.iterdir()] == ["a.png.png"]
+
+
+def test_a_folder_that_holds_something_wants_force(tmp_path: Path) -> None:
+    (tmp_path / "a.png.png").write_bytes(b"old")
+    with pytest.raises(OutputError, match="not empty"):
+        Annotator(tmp_path)
+    list(Annotator(tmp_path, force=True).write_all([reading("a.png")]))
+    image_of((tmp_path / "a.png.png").read_bytes())
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="cannot be used"):
+            list(Annotator(folder, force=True).write_all([reading("a.png")]))

@@ -1,0 +1,140 @@
+"""Several processes read what one would, in its order, and none of them can lose a picture."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from digitcli.errors import DigitcliError, InputError, PictureError
+from digitcli.recognition import bulk
+from digitcli.recognition import reader as reader_module
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.sources import Source
+from tests.support.pictures import drawn, encoded
+
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are started after three pictures."""
+    monkeypatch.setattr(reader_module, "FEW", 3)
+
+
+def sources(count: int) -> list[Source]:
+    """Digits, and among them what cannot be read."""
+    faults: dict[int, Path | bytes | PictureError] = {
+        1: b"",
+        7: Path("missing.png"),
+        8: encoded(drawn("5", 40, stroke_px=4))[:60],
+        9: PictureError("permission", "It may not be read.", "Ask."),
+    }
+    return [
+        Source(str(number), faults.get(number, encoded(drawn(str(number % 10), 40, stroke_px=4))))
+        for number in range(count)
+    ]
+
+
+def test_several_processes_read_as_one(tmp_path: Path) -> None:
+    given = sources(30)
+    alone = list(Reader("cnn", device="cpu", threads=1, jobs=1).read_all(given))
+    together = list(Reader("cnn", device="cpu", processes=2).read_all(iter(given)))
+    assert [reading.record() for reading in together] == [reading.record() for reading in alone]
+    errors = {reading.file: reading.error for reading in together if reading.error}
+    assert {name: error.reason for name, error in errors.items()} == {
+        "1": "empty_file", "7": "not_found", "8": "truncated", "9": "permission",
+    }  # fmt: skip
+    assert errors["9"].cause == "It may not be read." and errors["9"].remedy == "Ask."
+    assert not multiprocessing.active_children()
+
+
+class Deadly:
+    """Ends the process that it is handed to."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os._exit, (9,)
+
+
+def test_what_ends_a_process_loses_no_picture() -> None:
+    given: list[object] = [*sources(12)]
+    given.insert(6, Deadly())
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(given))  # type: ignore[arg-type]
+    names = [str(number) for number in range(12)]
+    assert [reading.file for reading in readings] == [*names[:6], "", *names[6:]]
+    assert readings[6].reason == "not_an_image"
+
+
+def no_pool(*given: object, **named: object) -> None:
+    raise OSError(errno.EROFS, "no shared memory")
+
+
+def no_process(pool: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, "no process")
+
+
+@pytest.mark.parametrize(("method", "fault"), [("__init__", no_pool), ("_adjust_process_count", no_process)])
+def test_where_no_process_can_be_started_all_are_read_here(
+    monkeypatch: pytest.MonkeyPatch, method: str, fault: object
+) -> None:
+    monkeypatch.setattr(ProcessPoolExecutor, method, fault)
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(sources(12)))
+    assert [reading.file for reading in readings] == [str(number) for number in range(12)]
+    assert readings[11].text == "1"
+
+
+def test_where_asking_for_one_fails_those_before_it_come_first() -> None:
+    def listed() -> Iterator[Source]:
+        yield from sources(6)
+        raise InputError("The list breaks off.")
+
+    readings = Reader("cnn", device="cpu", processes=2).read_all(listed())
+    assert [next(readings).file for _ in range(6)] == ["0", "1", "2", "3", "4", "5"]
+    with pytest.raises(InputError, match="breaks off"):
+        next(readings)
+
+
+def test_stopping_early_stops_the_processes() -> None:
+    readings = Reader("cnn", device="cpu", processes=2).read_all(sources(20))
+    for _ in range(5):
+        next(readings)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    readings.close()
+    for child in children:
+        child.join(10)
+    assert not any(child.is_alive() for child in children)
+
+
+def test_few_pictures_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "read_in_processes", None)
+    assert len(list(Reader("cnn", device="cpu", processes=2).read_all(sources(3)))) == 3
+
+
+def test_pictures_that_are_kept_stay_in_this_process() -> None:
+    assert Reader("cnn", device="cpu", processes=2, keep_pictures=True).processes == 1
+
+
+def test_portions_follow_the_time_they_take() -> None:
+    portions = bulk._Portions(range(1000))  # type: ignore[arg-type]
+    handed = iter(portions)
+    assert len(next(handed)) == bulk.FEWEST
+    portions.adapt(4, 0.004)  # a thousand a second: but no more than twice as many at a time
+    assert len(next(handed)) == 2 * bulk.FEWEST
+    for _ in range(20):
+        portions.adapt(100, 0.01)
+    assert len(next(handed)) == bulk.MOST
+    portions.adapt(100, 100.0)
+    assert len(next(handed)) == bulk.FEWEST
+
+
+@pytest.mark.parametrize(
+    "error", [PictureError("corrupt", "Damaged.", "Mend it."), InputError("No.", "Yes.")]
+)
+def test_errors_keep_what_they_say_between_processes(error: DigitcliError) -> None:
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error) and str(there) == str(error) and vars(there) == vars(error)

@@ -1,0 +1,580 @@
+"""Pictures of every kind are read alike, in order, and none loses another."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from digitcli.errors import PictureError, UsageError
+from digitcli.recognition import preprocess
+from digitcli.recognition import reader as reader_module
+from digitcli.recognition.constraints import asked_of
+from digitcli.recognition.preprocess import PagesAhead
+from digitcli.recognition.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
+from digitcli.recognition.recognize import Found
+from digitcli.recognition.results import Digit, Number, Reading
+from digitcli.recognition.segmentation import VIEWS_PX, Page, Region, Shape, find_page
+from digitcli.recognition.sources import Source
+from tests.support.models import saved
+from tests.support.pictures import drawn, encoded, grey_of, written
+
+PAPER, BOXES = written("3058", stroke_px=12)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Reader:
+    return Reader("cnn", device="cpu", min_confidence=0.0)
+
+
+@pytest.fixture
+def softmax(tmp_path: Path) -> Callable[..., Reader]:
+    """A reader whose network is small and knows nothing."""
+
+    def load(**options: object) -> Reader:
+        return Reader(str(saved(tmp_path / "softmax.safetensors")), device="cpu", **options)
+
+    return load
+
+
+@pytest.fixture
+def sure(softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reader]:
+    """A reader whose network gives the probabilities it is told to."""
+
+    def load(*rows: list[float], **options: object) -> Reader:
+        reader = softmax(**options)
+        views = np.repeat(np.array(rows), len(VIEWS_PX), axis=0)
+        monkeypatch.setattr(
+            reader.classifier, "probabilities", lambda images: np.resize(views, (len(images), 10))
+        )
+        return reader
+
+    return load
+
+
+def likely(**probabilities: float) -> list[float]:
+    """Ten probabilities, by digit: likely(d3=0.7, d5=0.2)."""
+    return [probabilities.get(f"d{digit}", 0.0) for digit in range(10)]
+
+
+def pages(*papers: np.ndarray) -> bytes:
+    """A TIFF of several pages."""
+    first, *others = (Image.fromarray(paper) for paper in papers)
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    return stream.getvalue()
+
+
+def test_drawn_digits_are_read_where_they_are(shipped: Reader) -> None:
+    reading = shipped.read(PAPER)
+    assert (reading.status, reading.reason, reading.text, reading.error) == ("read", None, "3058", None)
+    assert reading.confidence == pytest.approx(np.prod([digit.confidence for digit in reading.digits]))
+    assert np.abs(np.array([digit.box for digit in reading.digits]) - BOXES).max() <= 3
+    assert [number.text for number in reading.numbers] == ["3058"]
+    assert reading.model == shipped.name and reading.model.startswith("cnn@")
+
+
+def test_numbers_that_stand_apart_are_joined_by_a_space(shipped: Reader) -> None:
+    below, _ = written("62", stroke_px=12)
+    below = np.pad(below, ((0, 0), (0, PAPER.shape[1] - below.shape[1])), constant_values=255)
+    assert shipped.read(np.vstack([PAPER, below])).text == "3058 62"
+
+
+def test_every_way_to_give_a_picture_gives_the_same(shipped: Reader, tmp_path: Path) -> None:
+    path = tmp_path / "row.png"
+    path.write_bytes(encoded(PAPER))
+    expected = shipped.read(PAPER)
+    ways = [
+        path,
+        str(path),
+        path.read_bytes(),
+        grey_of(PAPER),
+        Image.fromarray(PAPER),
+        PAPER[:, ::-1][:, ::-1],
+    ]
+    ways += [np.dstack([PAPER] * 3), PAPER.astype(np.uint16) * 257, grey_of(PAPER).astype(np.float64)]
+    for way in ways:
+        reading = shipped.read(way)
+        assert (reading.text, reading.page) == ("3058", None)
+        assert [digit.box for digit in reading.digits] == [digit.box for digit in expected.digits]
+        assert reading.confidence == pytest.approx(expected.confidence, abs=1e-5)
+        assert reading.file == (str(path) if isinstance(way, str | Path) else "")
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        ("missing.png", "not_found"),
+        (b"", "empty_file"),
+        (b"text", "not_an_image"),
+        (encoded(PAPER)[:300], "truncated"),
+        (np.full((4, 4), np.nan), "not_an_image"),
+        (np.zeros((0, 4), np.uint8), "not_an_image"),
+    ],
+)
+def test_a_bad_picture_raises_its_error(
+    softmax: Callable[..., Reader], picture: str | bytes | np.ndarray, reason: str
+) -> None:
+    reader = softmax()
+    with pytest.raises(PictureError) as caught:
+        reader.read(picture)
+    assert caught.value.reason == reason
+    (reading,) = reader.read_all([picture])
+    assert (reading.status, reading.reason) == ("error", reason)
+    assert reading.text is None and reading.confidence is None and reading.numbers == ()
+    assert reading.error is not None and reading.error.reason == reason
+
+
+def test_of_several_pages_read_gives_the_first_and_read_all_every_one(shipped: Reader) -> None:
+    tiff = pages(drawn("3"), drawn("6"), np.full((90, 90), 255, np.uint8))
+    first = shipped.read(tiff)
+    assert (first.text, first.page) == ("3", 1)
+    readings = list(shipped.read_all([tiff]))
+    assert [(reading.page, reading.status, reading.text) for reading in readings] == [
+        (1, "read", "3"),
+        (2, "read", "6"),
+        (3, "blank", ""),
+    ]
+
+
+def test_bad_ones_and_pages_among_good_ones_keep_their_places(shipped: Reader, tmp_path: Path) -> None:
+    fault = PictureError("permission", "No.", "Ask.")
+    given = [
+        Source("three", encoded(drawn("3"))),
+        Source("gone", tmp_path / "gone.png"),
+        Source("two pages", pages(drawn("6"), drawn("0"))),
+        Source("locked", fault),
+        drawn("5"),
+    ]
+    readings = list(shipped.read_all(given))
+    assert [(reading.file, reading.page, reading.text) for reading in readings] == [
+        ("three", None, "3"),
+        ("gone", None, None),
+        ("two pages", 1, "6"),
+        ("two pages", 2, "0"),
+        ("locked", None, None),
+        ("", None, "5"),
+    ]
+    assert readings[4].error is fault and readings[1].reason == "not_found"
+
+
+def test_many_pictures_are_read_in_order_as_one_by_one(softmax: Callable[..., Reader]) -> None:
+    reader = softmax(batch_size=16)
+    papers = [drawn(str(number % 10), 36 + number % 5, stroke_px=4) for number in range(200)]
+    readings = list(
+        reader.read_all(Source(str(number), encoded(paper)) for number, paper in enumerate(papers))
+    )
+    assert [reading.file for reading in readings] == [str(number) for number in range(200)]
+    for reading, paper in zip(readings, papers, strict=True):
+        alone = reader.read(paper)
+        assert reading.text == alone.text
+        assert [digit.box for digit in reading.digits] == [digit.box for digit in alone.digits]
+        assert reading.confidence == pytest.approx(alone.confidence, abs=1e-5)
+
+
+def test_nothing_given_is_nothing_read(softmax: Callable[..., Reader]) -> None:
+    assert list(softmax().read_all([])) == []
+
+
+def test_pictures_are_taken_as_they_are_needed(softmax: Callable[..., Reader]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield drawn("3", 28, stroke_px=3)
+
+    readings = softmax().read_all(endless())
+    assert taken == 0
+    next(readings)
+    assert 1 <= taken <= PAGES_AT_ONCE + 2 * THREADS + 1
+    for _ in range(2 * PAGES_AT_ONCE):
+        next(readings)
+    assert taken <= 3 * PAGES_AT_ONCE + 2 * THREADS + 1
+    readings.close()
+
+
+def test_stopping_early_stops_the_work(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[reader_module.ThreadPoolExecutor] = []
+    closed = False
+
+    class Watched(reader_module.ThreadPoolExecutor):
+        def __init__(self, threads: int) -> None:
+            super().__init__(threads)
+            pools.append(self)
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal closed
+        try:
+            while True:
+                yield drawn("3", 28, stroke_px=3)
+        finally:
+            closed = True
+
+    monkeypatch.setattr(reader_module, "ThreadPoolExecutor", Watched)
+    given = endless()
+    readings = softmax().read_all(given)
+    next(readings)
+    readings.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pools[0].submit(print)
+    given.close()
+    assert closed
+
+
+def test_an_error_of_whoever_names_the_pictures_comes_out(softmax: Callable[..., Reader]) -> None:
+    def names() -> Iterator[np.ndarray]:
+        yield drawn("3")
+        raise UsageError("The list ends here.")
+
+    with pytest.raises(UsageError, match="The list ends here"):
+        list(softmax().read_all(names()))
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_confidence": -0.1}, {"min_confidence": 1.1}, {"top_k": 0}, {"top_k": 11}]
+)
+def test_values_out_of_range_are_usage_errors(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Reader("cnn", **options)
+
+
+def test_not_a_number_is_no_confidence() -> None:
+    with pytest.raises(UsageError):
+        Reader("cnn", min_confidence=float("nan"))
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 10])
+def test_alternatives_are_the_next_likely_digits(sure: Callable[..., Reader], top_k: int) -> None:
+    row = likely(d7=0.6, d1=0.2, d9=0.1, d4=0.1)
+    (digit,) = sure(row, top_k=top_k).read(drawn("7")).digits
+    assert (digit.digit, digit.confidence) == ("7", 0.6)
+    expected = [("1", 0.2), ("4", 0.1), ("9", 0.1), ("0", 0.0)]
+    assert list(digit.alternatives[:4]) == expected[: top_k - 1]
+    assert len(digit.alternatives) == top_k - 1
+
+
+def test_a_checkpoint_says_how_sure_is_enough(tmp_path: Path) -> None:
+    careful = str(saved(tmp_path / "careful.safetensors", refusal_threshold=0.999999))
+    plain = str(saved(tmp_path / "plain.safetensors", seed=1))
+    assert Reader(careful, device="cpu").min_confidence == 0.999999
+    assert Reader(careful, device="cpu").read(drawn("3")).status == "refused"
+    assert Reader(careful, device="cpu", min_confidence=0.0).read(drawn("3")).status == "read"
+    assert Reader(plain, device="cpu").min_confidence == 0.5
+    assert Reader(plain, careful, device="cpu").min_confidence == 0.999999
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (likely(d1=0.45, d7=0.42), "two_candidates"),
+        (likely(d1=0.3, d7=0.2, d4=0.2), "low_confidence"),
+    ],
+)
+def test_why_an_answer_is_refused(sure: Callable[..., Reader], row: list[float], reason: str) -> None:
+    reading = sure(row).read(drawn("1"))
+    assert (reading.status, reading.reason, reading.text) == ("refused", reason, "1")
+    assert reading.confidence == row[1]
+
+
+def test_the_least_sure_digit_says_why(sure: Callable[..., Reader]) -> None:
+    reading = sure(likely(d3=1.0), likely(d5=0.48, d6=0.46)).read(written("35")[0])
+    assert (reading.text, reading.reason) == ("35", "two_candidates")
+    assert reading.confidence == pytest.approx(0.48)
+
+
+def test_an_unsure_digit_that_runs_out_of_the_picture_is_cut_off(sure: Callable[..., Reader]) -> None:
+    half = drawn("3")[:, 45:]
+    assert sure(likely(d3=0.45, d2=0.4)).read(half).reason == "cut_off"
+    assert sure(likely(d3=0.9)).read(half).status == "read"
+
+
+def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
+    reading = softmax().read(np.full((90, 90), 255, np.uint8))
+    assert (reading.status, reading.reason, reading.text) == ("blank", "blank", "")
+    assert reading.confidence == BLANK_CONFIDENCE
+
+
+def faint(paper: np.ndarray, levels: int = 10) -> np.ndarray:
+    """A picture whose ink is so many of 255 levels darker than its paper."""
+    return (230 - levels * (255.0 - paper) / 255).astype(np.uint8)
+
+
+def test_a_number_too_faint_to_be_sure_of_is_refused_with_a_guess() -> None:
+    reading = Reader(device="cpu").read(faint(PAPER))
+    assert (reading.status, reading.reason, reading.text) == ("refused", "too_faint", "3058")
+    assert np.abs(np.array([digit.box for digit in reading.digits]) - BOXES).max() <= 3
+    assert reading.confidence > 0.5
+
+
+@pytest.mark.parametrize(
+    ("sureness", "doubts", "reason"),
+    [(0.4, True, "blank"), (0.6, True, "too_faint"), (0.6, False, "blank")],
+)
+@pytest.mark.parametrize("min_confidence", [0.0, 0.99])
+def test_faint_marks_are_digits_where_a_network_that_can_doubt_thinks_so(
+    sure: Callable[..., Reader], sureness: float, doubts: bool, reason: str, min_confidence: float
+) -> None:
+    reader = sure(likely(d3=sureness, d5=0.3), min_confidence=min_confidence)
+    assert reader.classifier is not None
+    reader.classifier.doubts = doubts
+    reading = reader.read(faint(drawn("3")))
+    assert reading.reason == reason
+    if reason == "blank":
+        assert (reading.text, reading.confidence, reading.numbers) == ("", BLANK_CONFIDENCE, ())
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(ZeroDivisionError("oh"), "internal"), (MemoryError(), "too_large")]
+)
+def test_a_fault_in_one_picture_loses_no_other(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
+) -> None:
+    def find(grey: np.ndarray, with_lines: bool) -> Page:
+        if grey.shape[0] == 77:
+            raise fault
+        return find_page(grey, with_lines)
+
+    monkeypatch.setattr(preprocess, "find_page", find)
+    given = [Source(str(side), encoded(drawn("3", side))) for side in (60, 77, 61, 77, 62)]
+    readings = list(softmax(min_confidence=0.0).read_all(given))
+    assert [reading.status for reading in readings] == ["read", "error", "read", "error", "read"]
+    assert readings[1].reason == reason and "'77'" in str(readings[1].error)
+
+
+def test_models_are_averaged(tmp_path: Path) -> None:
+    paths = [str(saved(tmp_path / f"{seed}.safetensors", seed=seed)) for seed in (1, 2)]
+    options = {"device": "cpu", "top_k": 10, "min_confidence": 0.0}
+    together = Reader(*paths, **options).read(drawn("3"))
+    alone = [Reader(path, **options).read(drawn("3")) for path in paths]
+    means = sum(np.array(_by_digit(reading)) for reading in alone) / 2
+    np.testing.assert_allclose(_by_digit(together), means, atol=1e-5)
+    assert together.model == "+".join(reading.model for reading in alone)
+
+
+def _by_digit(reading: Reading) -> list[float]:
+    (digit,) = reading.digits
+    probabilities = dict([(digit.digit, digit.confidence), *digit.alternatives])
+    return [probabilities[name] for name in "0123456789"]
+
+
+def test_pictures_and_ink_are_kept_only_when_asked_for(softmax: Callable[..., Reader]) -> None:
+    plain = softmax().read(PAPER)
+    assert plain.picture is None and plain.ink is None
+    kept = softmax(keep_pictures=True).read(PAPER)
+    assert kept.picture is not None and np.allclose(kept.picture, grey_of(PAPER))
+    assert kept.ink is not None and kept.ink.max() == 1
+    (bad,) = softmax(keep_pictures=True).read_all([b"text"])
+    assert bad.picture is None and bad.ink is None
+
+
+def test_a_digit_keeps_the_image_that_the_network_saw(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = np.full((2, 28, 28), 7, np.uint8)
+    shape = Shape((1, 2, 3, 4), views, False)
+    page = Page((Region((shape,)),), PAPER)
+    monkeypatch.setattr(preprocess, "find_page", lambda grey, with_lines: page)
+    (digit,) = softmax().read(PAPER).digits
+    assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, views[0])
+
+
+def test_the_views_of_a_digit_are_averaged(
+    sure: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = sure()
+    seen = iter([likely(d3=0.9, d5=0.1), likely(d3=0.5, d5=0.5)])
+    monkeypatch.setattr(
+        reader.classifier, "probabilities", lambda images: np.array([next(seen) for _ in images])
+    )
+    (digit,) = reader.read(drawn("3")).digits
+    assert (digit.digit, digit.confidence) == ("3", pytest.approx(0.7))
+    assert digit.alternatives == (("5", pytest.approx(0.3)),)
+
+
+@pytest.mark.parametrize(
+    "thing", [None, 7, ["image.png"], io.BytesIO(b"text")], ids=lambda thing: type(thing).__name__
+)
+def test_what_is_no_picture_is_told_and_loses_no_other(softmax: Callable[..., Reader], thing: object) -> None:
+    reader = softmax(min_confidence=0.0)
+    with pytest.raises(PictureError, match="is no picture"):
+        reader.read(thing)  # type: ignore[arg-type]
+    statuses = [reading.status for reading in reader.read_all([PAPER, thing, PAPER])]  # type: ignore[list-item]
+    assert statuses == ["read", "error", "read"]
+
+
+def test_bytes_of_any_kind_are_a_file(softmax: Callable[..., Reader]) -> None:
+    content = encoded(PAPER)
+    reader = softmax()
+    for kind in (bytes, bytearray, memoryview):
+        assert len(reader.read(kind(content)).digits) == 4
+
+
+@pytest.mark.parametrize(
+    "one", ["image.png", Path("image.png"), b"bytes", PAPER], ids=lambda one: type(one).__name__
+)
+def test_one_picture_is_not_several(softmax: Callable[..., Reader], one: object) -> None:
+    with pytest.raises(UsageError, match="several"):
+        softmax().read_all(one)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("before", [1, THREADS + 3, PAGES_AT_ONCE + 3])
+def test_where_asking_for_a_picture_fails_those_before_it_are_read(
+    softmax: Callable[..., Reader], before: int
+) -> None:
+    def given() -> Iterator[np.ndarray]:
+        yield from [PAPER] * before
+        raise ZeroDivisionError
+
+    read = 0
+    with pytest.raises(ZeroDivisionError):
+        for _ in softmax().read_all(given()):
+            read += 1
+    assert read == before
+
+
+def test_pictures_that_are_kept_do_not_wait_for_many(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "KEPT_PIXELS", 2 * PAPER.size)
+    reader, asked = softmax(keep_pictures=True), []
+    readings = reader.read_all(asked.append(1) or PAPER for _ in range(PAGES_AT_ONCE))
+    next(readings)
+    assert len(asked) <= THREADS + 4
+
+
+def test_several_threads_read_as_one(shipped: Reader) -> None:
+    papers = [written(text, stroke_px=12)[0] for text in ("3058", "24", "7", "605")] * 3
+    expected = [shipped.read(paper).text for paper in papers]
+    with ThreadPoolExecutor(4) as pool:
+        assert [reading.text for reading in pool.map(shipped.read, papers)] == expected
+
+
+def test_lines_and_digits_are_read_together() -> None:
+    reader = Reader(device="cpu")
+    assert reader.name.startswith("reader@") and "+lone@" in reader.name
+    strip, _ = written("3058", gap=0.1)
+    for text, paper in (("3058", PAPER), ("3058", strip), ("7", drawn("7"))):
+        reading = reader.read(paper)
+        assert (reading.text, reading.status) == (text, "read")
+        assert all(number.line is not None for number in reading.numbers)
+
+
+def test_what_is_no_digit_is_refused_without_a_guess() -> None:
+    reader = Reader(device="cpu")
+    star = np.full((120, 200), 255, np.uint8)
+    for angle in np.linspace(0, np.pi, 9):
+        x, y = 45 * np.cos(angle), 45 * np.sin(angle)
+        cv2.line(star, (int(100 - x), int(60 - y)), (int(100 + x), int(60 + y)), 0, 2)
+    reading = reader.read(star)
+    assert (reading.status, reading.reason, reading.text) == ("refused", "not_a_digit", "")
+    assert reading.numbers == () and reading.confidence is not None and reading.confidence > 0.5
+
+
+def found(text: str, confidence: float, raw: str = "", unmet: bool = False) -> Found:
+    digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
+    return Found((Number(digits, confidence, raw or text),), confidence, unmet=unmet)
+
+
+def test_of_a_picture_with_one_digit_the_likeliest_is_read(softmax: Callable[..., Reader]) -> None:
+    one = softmax(asked=asked_of(single=True), min_confidence=0.5)
+    answer = one._decided([found("1", 0.3), found("7", 0.98), found("12", 0.99, unmet=True)])
+    assert [number.text for number in answer["numbers"]] == ["7"] and answer["status"] == "refused"
+    answer = one._decided([found("1", 0.3), found("7", 0.98)])
+    assert (answer["text"], answer["status"], answer["changed"]) == ("7", "read", True)
+    assert answer["confidence"] == pytest.approx(0.98 * 0.7)
+    assert one._decided([found("4", 0.97), found("7", 0.98)])["status"] == "refused"
+
+
+@pytest.mark.parametrize(("raw", "status"), [("3/4", "refused"), ("15/16", "refused"), ("120/00", "read")])
+def test_a_fraction_is_no_number(softmax: Callable[..., Reader], raw: str, status: str) -> None:
+    said = found(raw.replace("/", ""), 0.99, raw)
+    assert softmax(min_confidence=0.5)._decided([said])["status"] == status
+    assert softmax(min_confidence=0.5, asked=asked_of(length="2-5"))._decided([said])["status"] == "read"
+
+
+def test_numbers_above_and_below_a_bar_are_a_fraction(softmax: Callable[..., Reader]) -> None:
+    said = [dataclasses.replace(found(text, 0.99), in_fraction=True) for text in "34"]
+    assert softmax(min_confidence=0.5)._decided(said)["reason"] == "not_a_digit"
+
+
+def test_what_does_not_meet_what_was_asked_is_said_before_anything_else(
+    softmax: Callable[..., Reader],
+) -> None:
+    asking = softmax(asked=asked_of(length="3"))
+    answer = asking._decided([found("12", 0.1, unmet=True), found("34", 0.1, unmet=True)])
+    assert (answer["reason"], answer["text"]) == ("constraint", "12 34")
+
+
+def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off(softmax: Callable[..., Reader]) -> None:
+    said = dataclasses.replace(found("1234", 0.99), runs_out=True)
+    answer = softmax(min_confidence=0.0)._decided([said])
+    assert (answer["status"], answer["reason"], answer["text"]) == ("refused", "cut_off", "1234")
+
+
+def test_numbers_that_only_what_was_asked_makes_unlikely_do_not_meet_it(
+    softmax: Callable[..., Reader],
+) -> None:
+    said = [dataclasses.replace(found(text, 0.1), changed=True) for text in ("802", "314")]
+    answer = softmax(asked=asked_of(length="3"))._decided(said)
+    assert (answer["status"], answer["reason"], answer["text"]) == ("refused", "constraint", "802 314")
+
+
+def printed(text: str) -> np.ndarray:
+    """A character in a font that no model has seen letters of."""
+    page = Image.new("L", (120, 120), 235)
+    ImageDraw.Draw(page).text((60, 60), text, 40, ImageFont.load_default(70), anchor="mm")
+    return np.asarray(page)
+
+
+def test_lone_letters_are_refused_and_lone_digits_read() -> None:
+    reader = Reader(device="cpu")
+    digits = [reader.read(printed(text)) for text in "0123456789"]
+    assert [reading.text for reading in digits if reading.status == "read"] == list("0123456789")
+    assert all(reader.read(printed(text)).status == "refused" for text in "AEFHKMNRWXk")
+
+
+def test_a_pool_looks_at_so_many_pages_ahead_and_no_more() -> None:
+    looked: list[int] = []
+
+    def pages() -> Iterator[Any]:
+        for number in range(7):
+            looked.append(number)
+            yield number
+
+    with ThreadPoolExecutor(2) as pool:
+        ahead = iter(PagesAhead(pool, pages(), most=3))
+        assert next(ahead) == 0
+        assert len(looked) <= 5
+        assert list(ahead) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_fails_while_pages_are_looked_at_comes_after_those_before() -> None:
+    def pages() -> Iterator[Any]:
+        yield 0
+        raise RuntimeError("a mistake")
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = iter(PagesAhead(pool, pages(), most=9))
+        assert next(ahead) == 0
+        with pytest.raises(RuntimeError, match="a mistake"):
+            next(ahead)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_pages_of_long_documents_come_in_order(softmax: Callable[..., Reader], keep: bool) -> None:
+    long = pages(*[np.full((20, 20), 255, np.uint8)] * 40)
+    readings = list(softmax(keep_pictures=keep, jobs=2).read_all([long, long, long]))
+    assert [reading.page for reading in readings] == [*range(1, 41)] * 3
+    assert all((reading.picture is not None) == keep for reading in readings)

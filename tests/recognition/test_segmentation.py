@@ -1,0 +1,362 @@
+"""Digits are found where they were drawn, in reading order, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from digitcli.imaging import digit_from_grey
+from digitcli.recognition.segmentation import Page, Shape, find_page
+from tests.support.pictures import cut_tight, distance, drawn, grey_of, written
+
+Box = tuple[int, int, int, int]
+
+
+def page_of(paper: np.ndarray) -> Page:
+    return find_page(grey_of(paper))
+
+
+def shapes_of(paper: np.ndarray) -> list[Shape]:
+    return [shape for region in page_of(paper).regions for shape in region.shapes]
+
+
+def boxes_of(paper: np.ndarray) -> list[Box]:
+    return [shape.box for shape in shapes_of(paper)]
+
+
+def counts_of(paper: np.ndarray) -> list[int]:
+    return [len(region.shapes) for region in page_of(paper).regions]
+
+
+def near(found: list[Box], expected: list[Box], tolerance_px: float = 3) -> bool:
+    return len(found) == len(expected) and bool(
+        np.abs(np.array(found) - np.array(expected)).max() <= tolerance_px
+    )
+
+
+def stacked(*rows: tuple[np.ndarray, list[Box]]) -> tuple[np.ndarray, list[Box]]:
+    """Rows of digits below each other, aligned on the left."""
+    width = max(paper.shape[1] for paper, _ in rows)
+    papers, boxes, top = [], [], 0
+    for paper, row in rows:
+        papers.append(np.pad(paper, ((0, 0), (0, width - paper.shape[1])), constant_values=255))
+        boxes += [(x, y + top, w, h) for x, y, w, h in row]
+        top += paper.shape[0]
+    return np.vstack(papers), boxes
+
+
+@pytest.mark.parametrize("digit", "0123456789")
+def test_one_digit_is_boxed_and_looks_as_it_does_alone(digit: str) -> None:
+    paper = np.full((300, 400), 255, np.uint8)
+    paper[90:210, 200:320] = drawn(digit)
+    (shape,) = shapes_of(paper)
+    x, y, width, height = cv2.boundingRect(255 - paper)
+    assert near([shape.box], [(x, y, width, height)])
+    assert shape.views.shape == (2, 28, 28) and shape.views.dtype == np.uint8
+    assert shape.views.max(axis=(1, 2)).tolist() == [255, 255]
+    assert [int(np.ptp(np.nonzero(view > 99)[0])) + 1 for view in shape.views] == pytest.approx(
+        [20, 16], abs=1
+    )
+    assert distance(shape.views[0], digit_from_grey(drawn(digit))) < 4
+    assert not shape.cut_off
+
+
+@pytest.mark.parametrize("gap", [0.2, 0.4, 0.8])
+@pytest.mark.parametrize("slope", [0.0, 0.15, -0.15])
+def test_a_row_of_digits_is_one_number_from_left_to_right(gap: float, slope: float) -> None:
+    paper, boxes = written("0123456789", gap=gap, slope=slope)
+    assert counts_of(paper) == [10]
+    assert near(boxes_of(paper), boxes, 3 + 2 * paper.shape[1] / 640)
+    for shape, digit in zip(shapes_of(paper), "0123456789", strict=True):
+        assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 25
+
+
+def test_white_on_black_is_found_like_black_on_white() -> None:
+    paper, boxes = written("3057")
+    assert near(boxes_of(255 - paper), boxes)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.08])
+def test_lines_are_read_from_top_to_bottom(slope: float) -> None:
+    paper, boxes = stacked(
+        written("31", margin_px=40, slope=slope),
+        written("2468", margin_px=40, slope=slope),
+        written("905", margin_px=40, slope=slope),
+    )
+    assert counts_of(paper) == [2, 4, 3]
+    assert near(boxes_of(paper), boxes)
+
+
+@pytest.mark.parametrize("digits", ["00", "44", "87"])
+def test_digits_above_each_other_in_a_low_picture_are_two_lines(digits: str) -> None:
+    paper, _ = stacked(*(written(digit, 50, stroke_px=5, margin_px=10) for digit in digits))
+    strip = np.pad(paper, ((0, 0), (100, 100)), constant_values=255)
+    assert strip.shape[0] <= 160
+    assert [len(region.shapes) for region in find_page(grey_of(strip), with_lines=True).regions] == [1, 1]
+
+
+def test_a_line_that_falls_below_the_start_of_the_next_stays_one_line() -> None:
+    paper, boxes = written("0123456789", gap=0.5, slope=0.13)
+    assert boxes[-1][1] > boxes[0][1] + boxes[0][3]
+    assert counts_of(paper) == [10]
+
+
+def test_wide_gaps_part_numbers() -> None:
+    left, left_boxes = written("17", gap=0.3)
+    right, right_boxes = written("462", gap=0.3)
+    paper = np.hstack([left, np.full((left.shape[0], 100), 255, np.uint8), right])
+    moved = [(x + left.shape[1] + 100, y, w, h) for x, y, w, h in right_boxes]
+    assert counts_of(paper) == [2, 3]
+    assert near(boxes_of(paper), left_boxes + moved)
+
+
+@pytest.mark.parametrize(("gaps", "counts"), [([3], [1, 1]), ([5, 6], [1, 1, 1]), ([3, 0.3], [1, 2])])
+def test_digits_far_apart_are_numbers_of_their_own(gaps: list[float], counts: list[int]) -> None:
+    digits = [cut_tight(digit) for digit in "528"]
+    parts = [digits[0]]
+    for gap, digit in zip(gaps, digits[1:], strict=False):
+        parts += [np.full((1, round(gap * 100)), 255, np.uint8), digit]
+    row = np.hstack([np.pad(part, ((0, 120 - len(part)), (0, 0)), constant_values=255) for part in parts])
+    assert counts_of(np.pad(row, 60, constant_values=255)) == counts
+
+
+def test_two_digits_in_cells_are_one_number() -> None:
+    assert counts_of(written("52", gap=1.6)[0]) == [2]
+
+
+def test_the_room_beside_a_slim_one_parts_no_number() -> None:
+    paper, _ = written("000", gap=0.3, margin_px=20)
+    ones = np.full((paper.shape[0], 300), 255, np.uint8)
+    ones[20:120, 60:68] = ones[20:120, 190:198] = 0
+    assert counts_of(np.hstack([paper, ones])) == [5]
+
+
+def test_even_wide_spacing_is_one_number() -> None:
+    assert counts_of(written("52608", gap=1.4)[0]) == [5]
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_blank_paper_holds_no_numbers(level: int) -> None:
+    page = page_of(np.full((200, 300), level, np.uint8))
+    assert page.regions == () and page.ink.max() == 0
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_marks_too_faint_to_be_ink_are_found_and_said_to_be(scale: int) -> None:
+    paper, boxes = written("46", 100 * scale, stroke_px=10 * scale)
+    assert not page_of(paper).faint
+    noise = np.random.default_rng(0).normal(0, 1.5, paper.shape)
+    page = page_of((230 + noise - 10 * (255.0 - paper) / 255).round().astype(np.uint8))
+    assert page.faint
+    found = [shape.box for region in page.regions for shape in region.shapes]
+    assert near(found, boxes, 3 * scale)
+
+
+def test_noise_holds_no_numbers() -> None:
+    noise = np.random.default_rng(0).normal(200, 6, (400, 500)).clip(0, 255).astype(np.uint8)
+    assert counts_of(noise) == []
+
+
+def test_small_writing_in_a_large_picture_is_looked_at_in_more_pixels() -> None:
+    row, boxes = written("402917", 30, stroke_px=4, margin_px=10)
+    paper = np.full((2000, 3000), 255, np.uint8)
+    paper[900 : 900 + row.shape[0], 1300 : 1300 + row.shape[1]] = row
+    page = page_of(paper)
+    assert max(page.ink.shape) > 640
+    found = [shape.box for region in page.regions for shape in region.shapes]
+    assert near(found, [(x + 1300, y + 900, w, h) for x, y, w, h in boxes], 5)
+    for shape, digit in zip(page.regions[0].shapes, "402917", strict=True):
+        assert distance(shape.views[0], digit_from_grey(drawn(digit, 45, stroke_px=4))) < 20
+
+
+def test_large_writing_is_looked_at_in_few_pixels() -> None:
+    paper, boxes = written("46", 1000, stroke_px=80, margin_px=500)
+    page = page_of(paper)
+    assert max(page.ink.shape) == 640
+    assert near([shape.box for shape in page.regions[0].shapes], boxes, 2 + 2 * max(paper.shape) / 640)
+
+
+@pytest.mark.parametrize("digit", "0123456789")
+def test_a_digit_filling_the_frame(digit: str) -> None:
+    tight = cut_tight(digit)
+    (shape,) = shapes_of(tight)
+    assert near([shape.box], [(0, 0, tight.shape[1], tight.shape[0])])
+    assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 12
+
+
+def test_corners_of_a_box_are_rounded_to_whole_pixels() -> None:
+    paper = np.full((480, 960), 255, np.uint8)
+    paper[152:272, 452:468] = 0  # from 101.3 and 301.3 to 181.3 and 312 where it is looked at
+    assert boxes_of(paper) == [(452, 152, 16, 121)]
+
+
+@pytest.mark.parametrize("width", [641, 703, 858, 1001, 1279])
+def test_no_box_runs_out_of_the_picture(width: int) -> None:
+    crop = cut_tight("8", 300, stroke_px=30)
+    paper = np.full((width * 2 // 3, width), 255, np.uint8)
+    paper[-crop.shape[0] :, -crop.shape[1] :] = crop
+    ((x, y, w, h),) = boxes_of(paper)
+    assert width - 2 <= x + w <= width and paper.shape[0] - 2 <= y + h <= paper.shape[0]
+
+
+@pytest.mark.parametrize("digit", "0368")
+def test_a_short_digit_does_not_start_a_line(digit: str) -> None:
+    tall, boxes = written("4" + digit + "7", 100, gap=0.4)
+    x, y, width, height = boxes[1]
+    low = cv2.resize(cut_tight(digit), (width, 60), interpolation=cv2.INTER_AREA)
+    tall[y : y + height, x : x + width] = 255
+    tall[y : y + 60, x : x + width] = low
+    assert counts_of(tall) == [3]
+
+
+def test_ink_that_runs_out_of_the_picture_is_cut_off() -> None:
+    paper, _ = written("38", gap=0.4, margin_px=60)
+    cut = paper[:, : paper.shape[1] - 90]
+    assert [shape.cut_off for shape in shapes_of(paper)] == [False, False]
+    (shape,) = shapes_of(drawn("3")[:, 45:])
+    assert shape.cut_off
+    assert not any(shape.cut_off for shape in shapes_of(cut))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("share", [0.95, 0.6])
+def test_a_number_whose_last_digit_is_at_the_edge_runs_out(side: int, share: float) -> None:
+    paper, boxes = written("52348" if side > 0 else "82345", gap=0.3)
+    x, _, width, _ = boxes[-1] if side > 0 else boxes[0]
+    cut = paper[:, : x + round(share * width)] if side > 0 else paper[:, x + round((1 - share) * width) :]
+    (region,) = page_of(cut).regions
+    assert region.runs_out and len(region.shapes) == 4
+    (whole,) = page_of(paper).regions
+    assert not whole.runs_out and len(whole.shapes) == 5
+
+
+def test_what_else_lies_at_the_edge_makes_no_number_run_out() -> None:
+    paper, _ = written("5234", gap=0.3)
+    framed, shaded, below = paper.copy(), paper.copy(), np.pad(paper, ((0, 90), (0, 0)), constant_values=255)
+    framed[40:180, -4:] = 0
+    shaded[:, -30:] = 60
+    below[-80:, 100:160] = cut_tight("8", 120)[:80, :60]
+    for page in (framed, shaded, below):
+        assert not page_of(page).regions[0].runs_out
+        assert len(page_of(page).regions[0].shapes) == 4
+
+
+def _specked(paper: np.ndarray) -> None:
+    for x, y in ((20, 20), (250, 30), (150, 190), (330, 200)):
+        cv2.circle(paper, (x, y), 2, 0, -1)
+
+
+def _with_a_comma(paper: np.ndarray) -> None:
+    cv2.line(paper, (168, 160), (162, 180), 0, 8)
+
+
+def _with_a_dash(paper: np.ndarray) -> None:
+    cv2.line(paper, (455, 110), (495, 110), 0, 8)
+
+
+@pytest.mark.parametrize("spoil", [_specked, _with_a_comma, _with_a_dash])
+def test_marks_that_are_no_digits_are_left_out(spoil: Callable[[np.ndarray], None]) -> None:
+    paper, boxes = written("264", gap=0.7)
+    paper = np.pad(paper, ((0, 0), (0, 100)), constant_values=255)
+    spoil(paper)
+    assert near(boxes_of(paper), boxes)
+
+
+@pytest.mark.parametrize("digit", "0235679")
+def test_a_broken_stroke_stays_one_digit(digit: str) -> None:
+    paper, boxes = written(digit)
+    _, y, _, height = boxes[0]
+    paper[y + height // 3 :][:3] = 255
+    assert near(boxes_of(paper), boxes)
+
+
+def test_a_broken_digit_in_a_row_stays_one_digit() -> None:
+    paper, boxes = written("3205", gap=0.4)
+    x, y, width, height = boxes[2]
+    paper[y + height // 3 :, x : x + width][:3] = 255
+    assert near(boxes_of(paper), boxes)
+
+
+def _cells(text: str, side_px: int = 100, thick_px: int = 3) -> tuple[np.ndarray, list[Box]]:
+    """A row of joined cells, a digit in the middle of each, and the box of each digit."""
+    paper = np.full((side_px + 60, side_px * len(text) + 60), 255, np.uint8)
+    boxes = []
+    for index, digit in enumerate(text):
+        left = 30 + index * side_px
+        crop = cut_tight(digit, round(side_px * 0.55), stroke_px=7)
+        height, width = crop.shape
+        x, y = left + (side_px - width) // 2, 30 + (side_px - height) // 2
+        paper[y : y + height, x : x + width] = crop
+        cv2.rectangle(paper, (left, 30), (left + side_px, 30 + side_px), 0, thick_px)
+        boxes.append((x, y, width, height))
+    return paper, boxes
+
+
+@pytest.mark.parametrize("text", ["7", "38", "205", "901364"])
+@pytest.mark.parametrize("thick_px", [1, 3, 5])
+def test_digits_in_the_cells_of_a_form_are_found_without_the_frames(text: str, thick_px: int) -> None:
+    paper, boxes = _cells(text, thick_px=thick_px)
+    assert near(boxes_of(paper), boxes)
+
+
+def test_a_cell_cut_out_along_its_frame_gives_its_digit() -> None:
+    paper, ((x, y, width, height),) = _cells("5")
+    cell = paper[30:131, 30:131]
+    assert near(boxes_of(cell), [(x - 30, y - 30, width, height)])
+
+
+def _ruled(paper: np.ndarray, level: int) -> np.ndarray:
+    paper = paper.copy()
+    for row in range(25, paper.shape[0], 40):
+        paper[row : row + 2] = np.minimum(paper[row : row + 2], level)
+    return paper
+
+
+def _squared(paper: np.ndarray, level: int) -> np.ndarray:
+    return np.ascontiguousarray(_ruled(_ruled(paper, level).T, level).T)
+
+
+def _dotted(paper: np.ndarray, level: int) -> np.ndarray:
+    paper = paper.copy()
+    for y in range(12, paper.shape[0], 28):
+        for x in range(12, paper.shape[1], 28):
+            cv2.circle(paper, (x, y), 1, level, -1)
+    return paper
+
+
+PRINTED = [(_ruled, 120), (_ruled, 190), (_squared, 190), (_squared, 220), (_dotted, 120), (_dotted, 190)]
+
+
+@pytest.mark.parametrize(("printed", "level"), PRINTED)
+def test_digits_on_printed_paper_are_read(
+    printed: Callable[[np.ndarray, int], np.ndarray], level: int
+) -> None:
+    paper, boxes = written("206935")
+    assert near(boxes_of(printed(paper, level)), boxes, 4)
+
+
+@pytest.mark.parametrize("level", [60, 120, 190, 220])
+@pytest.mark.parametrize("printed", [_ruled, _squared, _dotted])
+def test_printed_paper_alone_is_blank(printed: Callable[[np.ndarray, int], np.ndarray], level: int) -> None:
+    assert boxes_of(printed(np.full((400, 600), 255, np.uint8), level)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 20_000), (20_000, 1), (3, 5000), (28, 28)])
+def test_pictures_of_any_shape_are_looked_at(shape: tuple[int, int]) -> None:
+    for level in (0.0, 0.5, 1.0):
+        assert find_page(np.full(shape, level, np.float32)).regions == ()
+    noise = np.random.default_rng(0).random(shape, np.float32)
+    halves = np.zeros(shape, np.float32)
+    halves[: shape[0] // 2, : shape[1] // 2 + 1] = 1
+    for grey in (noise, halves):
+        page = find_page(grey)
+        assert np.isfinite(page.ink).all() and page.ink.min() >= 0 and page.ink.max() <= 1
+        for region in page.regions:
+            for found in region.shapes:
+                x, y, width, height = found.box
+                assert min(x, y) >= 0 and min(width, height) >= 1
+                assert x + width <= shape[1] and y + height <= shape[0]
+                assert found.views.shape == (2, 28, 28)

@@ -1,0 +1,262 @@
+"""What names mean: files, folders, patterns, lists and standard input, one after the other."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digitcli.data.folder_walk import is_picture
+from digitcli.errors import InputError, PictureError
+from digitcli.recognition import sources
+from digitcli.recognition.sources import Source, find_sources, listed_sources, read_list
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures and other files in the current folder."""
+    for name in ("10.png", "2.png", "notes.txt", "scans/a.JPG", "scans/deep/b.tif", "scans/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def names_of(found: Iterator[Source]) -> list[str]:
+    return [source.name for source in found]
+
+
+def reason_of(source: Source) -> str:
+    assert isinstance(source.content, PictureError)
+    assert source.content.cause.endswith(".") and source.content.remedy.endswith(".")
+    return source.content.reason
+
+
+def test_a_file_gives_itself_whatever_its_suffix(folder: Path) -> None:
+    found = list(find_sources(["notes.txt", "2.png", "missing.png"]))
+    assert found == [Source(name, Path(name)) for name in ("notes.txt", "2.png", "missing.png")]
+
+
+def test_a_folder_gives_its_pictures_in_natural_order(folder: Path) -> None:
+    found = list(find_sources([str(folder)]))
+    below = ["2.png", "10.png", "scans/a.JPG", "scans/deep/b.tif"]
+    assert [source.name for source in found] == [str(folder / name) for name in below]
+    assert all(source.content == Path(source.name) for source in found)
+
+
+@pytest.mark.parametrize("given", ["scans", "./scans", "scans/", "scans/deep/..", "../{}/scans"])
+def test_names_begin_as_the_folder_was_given(folder: Path, given: str) -> None:
+    given = given.format(folder.name)
+    below = [f"{given.rstrip('/')}/{name}" for name in ("a.JPG", "deep/b.tif")]
+    assert names_of(find_sources([given])) == below
+
+
+def test_the_current_folder_keeps_its_dot(folder: Path) -> None:
+    assert names_of(find_sources(["."]))[0] == "./2.png"
+    assert names_of(find_sources(["./2.png"])) == ["./2.png"]
+
+
+def test_a_folder_without_pictures_is_an_error(folder: Path) -> None:
+    (source,) = find_sources(["empty"])
+    assert source.name == "empty" and reason_of(source) == "not_found"
+
+
+def test_patterns_are_expanded_in_natural_order(folder: Path) -> None:
+    assert names_of(find_sources(["*.png"])) == ["2.png", "10.png"]
+    assert names_of(find_sources(["scans/**/*.[jt]if"])) == ["scans/deep/b.tif"]
+    assert names_of(find_sources(["**/b.*"])) == ["scans/deep/b.tif"]
+    assert names_of(find_sources(["./*.png"])) == ["./2.png", "./10.png"]
+    assert names_of(find_sources([str(folder / "?.png")])) == [str(folder / "2.png")]
+
+
+def test_a_pattern_that_matches_a_folder_gives_its_pictures(folder: Path) -> None:
+    assert names_of(find_sources(["sc*"])) == ["scans/a.JPG", "scans/deep/b.tif"]
+
+
+def test_a_pattern_for_any_depth_follows_no_link_around(folder: Path) -> None:
+    (folder / "scans" / "up").symlink_to(folder)
+    (folder / "scans" / ".hidden").mkdir()
+    (folder / "scans" / ".hidden" / "c.tif").touch()
+    assert names_of(find_sources(["**/*.tif"])) == ["scans/deep/b.tif"]
+
+
+def test_a_picture_that_matches_alone_and_in_its_folder_is_read_once(folder: Path) -> None:
+    assert names_of(find_sources(["scans/**"])) == ["scans/a.JPG", "scans/deep/b.tif", "scans/x.txt"]
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(folder: Path) -> None:
+    (source,) = find_sources(["*.webp"])
+    assert source.name == "*.webp" and reason_of(source) == "not_found"
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None:
+    (folder / "[1].png").touch()
+    (folder / "1.png").touch()
+    assert names_of(find_sources(["[1].png"])) == ["[1].png"]
+
+
+def test_a_hyphen_is_standard_input(folder: Path) -> None:
+    assert list(find_sources(["-", "2.png"], io.BytesIO(b"bytes"))) == [
+        Source("-", b"bytes"),
+        Source("2.png", Path("2.png")),
+    ]
+
+
+def test_too_much_in_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_BYTES", 10)
+    (whole,) = find_sources(["-"], io.BytesIO(b"0123456789"))
+    assert whole.content == b"0123456789"
+    (source,) = find_sources(["-"], io.BytesIO(b"0123456789X"))
+    assert reason_of(source) == "too_large"
+
+
+def test_standard_input_that_breaks_is_an_error() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    (source,) = find_sources(["-"], Broken())
+    assert reason_of(source) == "not_found" and "Input/output error" in str(source.content)
+
+
+@pytest.mark.parametrize("name", ["nul\0byte.png", "x" * 5000, "", "loop.png", "2.png/below"])
+def test_names_that_cannot_be_are_left_to_the_opener(folder: Path, name: str) -> None:
+    (folder / "loop.png").symlink_to("loop.png")
+    assert names_of(find_sources([name])) == [name]
+
+
+def test_a_list_means_its_names_to_the_letter(folder: Path) -> None:
+    assert list(listed_sources(["*.png", "-"])) == [Source("*.png", Path("*.png")), Source("-", Path("-"))]
+    assert names_of(listed_sources(["scans", "2.png"])) == ["scans/a.JPG", "scans/deep/b.tif", "2.png"]
+
+
+def test_nothing_is_listed_before_it_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
+    asked: list[str] = []
+
+    def names() -> Iterator[str]:
+        for name in ("2.png", "scans", "10.png"):
+            asked.append(name)
+            yield name
+
+    found = find_sources(names())
+    assert asked == [] and listed == []
+    next(found)
+    assert asked == ["2.png"] and listed == []
+    next(found)
+    assert asked == ["2.png", "scans"] and listed == ["scans"]
+    next(found)
+    assert listed == ["scans", "scans/deep"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_among_its_pictures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    picture, locked = find_sources(["./scans"])
+    assert picture.name == "./scans/a.JPG"
+    assert locked.name == "./scans/deep" and reason_of(locked) == "permission"
+
+
+class Blocks(io.BytesIO):
+    """A stream that gives a few bytes at a time, whatever is asked for."""
+
+    def __init__(self, content: bytes, block_bytes: int) -> None:
+        super().__init__(content)
+        self.block_bytes = block_bytes
+
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(self.block_bytes)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 7, 1000])
+def test_blocks_may_end_anywhere(block_bytes: int) -> None:
+    content = "scans/ä€.png\r\n\r\n二.jpg\nlast".encode()
+    for mark in (b"", b"\xef\xbb\xbf"):
+        names = list(read_list(Blocks(mark + content, block_bytes)))
+        assert names == ["scans/ä€.png", "二.jpg", "last"]
+
+
+def test_an_empty_list_has_no_names() -> None:
+    assert list(read_list(io.BytesIO(b""))) == []
+    assert list(read_list(io.BytesIO(b"\n\r\n\n"))) == []
+
+
+def test_names_ended_by_zero_bytes_may_hold_anything_else() -> None:
+    names = [b"one\ntwo.png", b"end\r", b"\xef\xbb\xbfmark.png", b" spaces ", b"\xff\xfe.png"]
+    read = list(read_list(Blocks(b"\0".join(names) + b"\0", 4), b"\0"))
+    assert [os.fsencode(name) for name in read] == names
+
+
+def test_names_that_are_no_text_come_through_as_they_were() -> None:
+    (name,) = read_list(io.BytesIO(b"caf\xe9 \xff.png\n"))
+    assert os.fsencode(name) == b"caf\xe9 \xff.png"
+
+
+def test_a_list_is_read_as_it_is_asked_for() -> None:
+    stream = io.BytesIO(b"a name of some length.png\n" * 100_000)
+    names = read_list(stream)
+    next(names)
+    assert stream.tell() < 200_000
+
+
+def test_a_name_is_read_as_soon_as_it_is_there() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a.png\nb.p")
+    with os.fdopen(reading, "rb") as stream:
+        names = read_list(stream)
+        assert next(names) == "a.png"
+        os.write(writing, b"ng\n")
+        assert next(names) == "b.png"
+        os.close(writing)
+        assert list(names) == []
+
+
+def test_a_list_that_cannot_be_read_is_an_input_error() -> None:
+    class Broken(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            raise OSError(21, "Is a directory")
+
+    with pytest.raises(InputError, match="Is a directory"):
+        list(read_list(Broken()))
+
+
+def test_a_list_that_is_none_is_not_taken_into_memory() -> None:
+    class Endless(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return bytes(size or 1)
+
+    with pytest.raises(InputError, match="more than 32,768 bytes"):
+        list(read_list(Endless()))
+
+
+def test_names_ended_by_zero_bytes_in_a_list_of_lines_are_told(folder: Path) -> None:
+    (source,) = listed_sources(read_list(io.BytesIO(b"2.png\010.png\0")))
+    assert reason_of(source) == "not_found" and "-0" in source.content.remedy
+
+
+def test_a_folder_that_is_left_out_gives_nothing_but_what_is_named_outright(folder: Path) -> None:
+    out = folder / "scans" / "deep"
+    for names in (["scans"], ["."], ["scans/**/*.tif"], ["scans/*"]):
+        assert not any("deep" in name for name in names_of(find_sources(names, leave_out=out))), names
+    assert names_of(listed_sources(["scans"], leave_out=out)) == ["scans/a.JPG"]
+    assert names_of(find_sources(["scans/deep/b.tif"], leave_out=out)) == ["scans/deep/b.tif"]
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_not_passed_over(folder: Path) -> None:
+    for name in ("phone.HEIC", "scan.pdf"):
+        (folder / "scans" / name).touch()
+        assert f"scans/{name}" in names_of(find_sources(["scans"]))
+    assert not is_picture("scan.pdf"), "of a dataset a description is no digit"

@@ -1,0 +1,42 @@
+"""Processes of the command line, and terminals for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """The names of all modules that a fresh interpreter has loaded after running some code."""
+    script = f"import sys, json\n{code}\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def read_terminal(arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Run the command line on a pseudo-terminal; its exit code and what the terminal received."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "digitcli", *arguments]
+    environment = {**os.environ, "TERM": "xterm-256color", **environment}
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment)
+    os.close(slave)
+    received, patience = b"", time.monotonic() + 60
+    while process.poll() is None or select.select([master], [], [], 0)[0]:
+        if time.monotonic() > patience:
+            process.kill()
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                received += os.read(master, 65536)
+            except OSError:  # the other side is closed
+                break
+    os.close(master)
+    return process.wait(), received.decode()

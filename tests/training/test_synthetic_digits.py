@@ -1,0 +1,95 @@
+"""Drawn characters among the digits that a network is trained on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digitcli.config import TrainConfig
+from digitcli.errors import InputError, Interrupted, UsageError
+from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
+from digitcli.inference.predictor import load_classifier
+from digitcli.synthesis.fonts import digest_of_fonts
+from digitcli.training.trainer import resume, train
+from tests.support.processes import Run
+
+
+def config(data: Path, fonts: Path | None = None, **recipe: Any) -> TrainConfig:
+    return TrainConfig(
+        arch="softmax",
+        data=str(data),
+        fonts=None if fonts is None else str(fonts),
+        recipe={"epochs": 2, "batch_size": 64, "drawn": 0.5, **recipe},
+    )
+
+
+def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path) -> None:
+    train(config(few_digits, fonts), out=tmp_path / "run")
+    header = read_header(tmp_path / "run" / MODEL_FILE)
+    assert header.dataset["drawn"] == round(0.5 * header.dataset["train"])
+    assert header.dataset["fonts"] == digest_of_fonts(fonts)
+    assert load_classifier(str(tmp_path / "run")).doubts
+    assert not load_classifier("cnn").doubts
+    assert not load_classifier("cnn", str(tmp_path / "run")).doubts
+
+
+def test_drawn_characters_change_what_is_learnt(few_digits: Path, tmp_path: Path) -> None:
+    for number, drawn in enumerate((0.5, 0.5, 0.0)):
+        train(config(few_digits, drawn=drawn), out=tmp_path / str(number))
+    first, again, without = (read_checkpoint(tmp_path / str(number) / MODEL_FILE)[1] for number in range(3))
+    assert all(first[name].equal(again[name]) for name in first)
+    assert not all(first[name].equal(without[name]) for name in first)
+
+
+def test_a_run_with_fonts_goes_on_with_the_same_ones_alone(
+    few_digits: Path, tmp_path: Path, fonts: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        train(config(few_digits, fonts), out=tmp_path / "run", stop_signal=lambda: 2)
+    moved = tmp_path / "moved"
+    shutil.copytree(fonts, moved)
+    with pytest.raises(UsageError, match="fonts are not those"):
+        shutil.copy(fonts / "below" / "one.ttf", fonts / "two.ttf")
+        resume(tmp_path / "run", {})
+    resume(tmp_path / "run", {"fonts": str(moved)})
+    train(config(few_digits, moved), out=tmp_path / "other")
+    ours, theirs = (read_checkpoint(tmp_path / name / MODEL_FILE)[1] for name in ("run", "other"))
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("arch", "recipe", "fonts", "message"),
+    [
+        ("reader", {"drawn": 1.0}, None, "does not go with ctc|for architectures of digits"),
+        ("sigmoid_mlp", {"drawn": 1.0}, None, "does not go with squared_error"),
+        ("softmax", {}, "fonts", "Fonts are to draw"),
+    ],
+)
+def test_what_does_not_go_together_is_told(
+    arch: str, recipe: dict[str, Any], fonts: str | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(TrainConfig(arch=arch, fonts=fonts, recipe=recipe), out=tmp_path / "run")
+
+
+def test_what_holds_no_digits_gets_none_drawn(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no digits"):
+        train(TrainConfig(arch="softmax", data="kmnist", recipe={"drawn": 1}), out=tmp_path / "run")
+
+
+def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, few_digits: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, message in (("empty", "There is no font"), ("none", "no file or folder")):
+        done = digitcli("train", "--arch", "softmax", "--data", few_digits, "--drawn", "1", "--fonts", folder)
+        assert done.returncode == 3 and message in done.stderr
+        assert not (tmp_path / "runs").exists()
+    with pytest.raises(InputError):
+        digest_of_fonts(tmp_path / "empty")
+
+
+def test_there_is_always_a_drawn_character(few_digits: Path, tmp_path: Path) -> None:
+    train(config(few_digits, drawn=0.0001, epochs=1), out=tmp_path / "run")
+    assert read_header(tmp_path / "run" / MODEL_FILE).dataset["drawn"] == 1
