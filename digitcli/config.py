@@ -18,8 +18,8 @@ from digitcli.errors import UsageError, did_you_mean
 Loss = Literal["cross_entropy", "squared_error", "margin", "ctc"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
-Initialisation = Literal["own", "glorot", "he", "lecun", "orthogonal"]
-Normalisation = Literal["batch", "group", "layer", "instance", "none"]
+Initialization = Literal["default", "glorot", "he", "lecun", "orthogonal"]
+Normalization = Literal["batch", "group", "layer", "instance", "none"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -28,15 +28,10 @@ class Recipe:
     """How an architecture is trained. What it does not say holds for all of them.
 
     `warmup` is a share of the training, over which the learning rate rises linearly before the schedule
-    takes it to zero; `dropout`, `stochastic_depth` and `normalisation` are None where the architecture has
-    none (`architectures/switches.py` says what they do); `augment` is whether the digits are changed at
-    all, `affine` to `mixup` how (`data/augmentation.py`): `elastic` in pixels, `ruling`, `filtering` and
-    `erasing` shares of the digits, `mixup` the parameter of a Beta distribution; `drawn` is how many drawn
-    characters there are for each training digit, half of them letters that are no digit
-    (`synthesis/characters.py`); `ema` is the decay of the average of the weights over steps, 0 for none;
-    `clip` the highest norm of the gradient, 0 for any; `momentum` is that of SGD, after Nesterov, `beta1`
-    and `beta2` those of Adam, AdamW and what Muon leaves to it; `dtype` what the network computes in while
-    its weights stay float32, `auto` bfloat16 where that is measured to be faster.
+    takes it to zero; `dropout`, `stochastic_depth` and `normalization` are None where the architecture has
+    none (`architectures/variants.py` says what they do); `augment` is whether the digits are changed at
+    all, `affine` to `mixup` how (`data/augmentation.py`); `synthetic` is how many synthetic characters there
+    are for each training digit, half of them letters that are no digit (`synthesis/characters.py`).
     """
 
     epochs: int = 10
@@ -53,19 +48,19 @@ class Recipe:
     label_smoothing: float = 0.0
     dropout: float | None = None
     stochastic_depth: float | None = None
-    initialisation: Initialisation = "own"
-    normalisation: Normalisation | None = None
+    initialization: Initialization = "default"
+    normalization: Normalization | None = None
     augment: bool = False
     affine: bool = True
     stroke_width: bool = True
     elastic: float = 0.0
-    ruling: float = 0.0
-    filtering: float = 0.0
-    erasing: float = 0.0
+    random_lines: float = 0.0
+    random_convolution: float = 0.0
+    random_erasing: float = 0.0
     mixup: float = 0.0
-    drawn: float = 0.0
-    ema: float = 0.0
-    clip: float = 0.0
+    synthetic: float = 0.0
+    ema_decay: float = 0.0
+    max_grad_norm: float = 0.0
     dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
@@ -80,23 +75,23 @@ class Recipe:
         _check(self, "label_smoothing", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
         for name in ("dropout", "stochastic_depth"):
             _check(self, name, lambda value: value is None or 0 <= value < 1, "from 0 up to, but not, 1")
-        _check(self, "drawn", lambda value: 0 <= value <= 10, "from 0 to 10")
-        _check(self, "ema", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
-        _check(self, "clip", lambda value: value >= 0, "0 or more")
+        _check(self, "synthetic", lambda value: 0 <= value <= 10, "from 0 to 10")
+        _check(self, "ema_decay", lambda value: 0 <= value < 1, "from 0 up to, but not, 1")
+        _check(self, "max_grad_norm", lambda value: value >= 0, "0 or more")
         _check_choice(self, "dtype", get_args(Dtype))
         _check_choice(self, "optimizer", get_args(Optimizer))
         _check_choice(self, "schedule", get_args(Schedule))
         _check_choice(self, "loss", get_args(Loss))
-        _check_choice(self, "initialisation", get_args(Initialisation))
-        if self.normalisation is not None:
-            _check_choice(self, "normalisation", get_args(Normalisation))
+        _check_choice(self, "initialization", get_args(Initialization))
+        if self.normalization is not None:
+            _check_choice(self, "normalization", get_args(Normalization))
         for name in ("augment", "affine", "stroke_width"):
             _check_type(self, name, bool, "true or false")
         _check(self, "elastic", lambda value: 0 <= value <= 5, "from 0 to 5")
-        for name in ("ruling", "filtering", "erasing"):
+        for name in ("random_lines", "random_convolution", "random_erasing"):
             _check(self, name, lambda value: 0 <= value <= 1, "from 0 to 1")
         _check(self, "mixup", lambda value: 0 <= value <= 10, "from 0 to 10")
-        for name in ("label_smoothing", "drawn"):
+        for name in ("label_smoothing", "synthetic"):
             if getattr(self, name) > 0 and self.loss != "cross_entropy":
                 raise UsageError(f"{spoken(name)} does not go with {self.loss}.", "Leave it out.")
 

@@ -1,4 +1,4 @@
-"""Fetch the handwriting fonts whose letters `lone` is taught to pass over, and others to judge it by.
+"""Fetch handwriting fonts: some to train `digit_or_none` on letters, others to judge it by.
 
     python scripts/fetch_fonts.py fonts
 

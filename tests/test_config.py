@@ -45,7 +45,7 @@ def test_what_is_no_duration(text: str) -> None:
         ("weight_decay", -1),
         ("dropout", 1.0),
         ("label_smoothing", -0.1),
-        ("ema", 1),
+        ("ema_decay", 1),
         ("optimizer", "luck"),
         ("schedule", "none"),
         ("loss", "hinge"),

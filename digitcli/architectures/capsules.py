@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalize
 
 CLASSES = 10
 LEAST, MOST = 1e-4, 1 - 1e-4  # lengths, where the logit is finite
@@ -19,7 +19,7 @@ def capsnet(width: int = 64, kinds: int = 16) -> nn.Module:
     of its capsule, so that the margin loss sees the length; what is learnt is learnt through the last round.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(1, width, 5, stride=2, padding=2),  # N, width, 14, 14
         nn.ReLU(),
         nn.Conv2d(width, kinds * 8, 5, stride=2),  # N, 8 kinds, 5, 5

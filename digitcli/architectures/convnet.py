@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import LocalContrast, Normalise, convolution
+from digitcli.architectures.layers import LocalContrast, Normalize, convolution
 
 CLASSES = 10
 
@@ -16,7 +16,7 @@ def fast() -> nn.Module:
     the least time to an accuracy. Here for a CPU, where what counts is large maps and many operations.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.PixelUnshuffle(2),  # N, 4, 14, 14
         nn.Conv2d(4, 16, 3, padding=1),  # N, 16, 14, 14
         nn.MaxPool2d(2),  # N, 16, 7, 7
@@ -35,7 +35,7 @@ def fast() -> nn.Module:
 def robust(dropout: float, width: int = 64) -> nn.Module:
     """Made for accuracy that lasts outside a dataset: local contrast, five convolutions, a hidden layer.
 
-    Four pixels become four maps, as in `fast`, behind local contrast normalisation (Jarrett et al., 2009);
+    Four pixels become four maps, as in `fast`, behind local contrast normalization (Jarrett et al., 2009);
     two convolutions and then three around a pooling (Simonyan & Zisserman, 2015), and a hidden layer that
     sees every place by itself, which what is no part of the digit disturbs less than a mean over places.
     """
@@ -65,7 +65,7 @@ def lenet1() -> nn.Module:
     second convolution sees all four maps before it, and averaging has no weights of its own.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(1, 4, 5),  # N, 4, 24, 24
         nn.Tanh(),
         nn.AvgPool2d(2),  # N, 4, 12, 12
@@ -86,7 +86,7 @@ def lenet5() -> nn.Module:
     where the paper has radial basis functions.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(1, 6, 5, padding=2),  # N, 6, 28, 28
         nn.Tanh(),
         nn.AvgPool2d(2),  # N, 6, 14, 14
@@ -109,7 +109,7 @@ def cnn(dropout: float) -> nn.Module:
     Hinton, "ImageNet classification with deep convolutional neural networks", 2012.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(1, 32, 5, padding=2),  # N, 32, 28, 28
         nn.ReLU(),
         nn.MaxPool2d(2),  # N, 32, 14, 14
@@ -128,10 +128,10 @@ def allconv(dropout: float, width: int = 32) -> nn.Module:
     """All-convolutional network: strides in place of pooling, and a mean in place of hidden layers.
 
     Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for simplicity: the all convolutional net", 2015.
-    What differs here: batch normalisation, fewer maps, and no dropout of pixels.
+    What differs here: batch normalization, fewer maps, and no dropout of pixels.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         *convolution(1, width),  # N, width, 28, 28
         *convolution(width, width),
         *convolution(width, width, stride=2),  # N, width, 14, 14
@@ -152,9 +152,9 @@ def vgg(dropout: float, width: int = 32) -> nn.Module:
     """Pairs of 3x3 convolutions between poolings, twice as many maps each time.
 
     Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015. What
-    differs here: batch normalisation, and a mean over places in place of two hidden layers.
+    differs here: batch normalization, and a mean over places in place of two hidden layers.
     """
-    layers: list[nn.Module] = [Normalise()]
+    layers: list[nn.Module] = [Normalize()]
     channels = 1
     for stage in range(3):
         wider = width * 2**stage

@@ -16,7 +16,7 @@ def hog() -> nn.Module:
     """Histograms of oriented gradients, and a linear layer.
 
     Dalal & Triggs, "Histograms of oriented gradients for human detection", 2005: nine orientations in cells
-    of pixels, blocks of 2x2 cells, clipped and normalised. Here the cells have 4x4 pixels in place of 8x8, a
+    of pixels, blocks of 2x2 cells, clipped and normalized. Here the cells have 4x4 pixels in place of 8x8, a
     pixel votes in its own cell only and with the same weight everywhere in a block, and the classifier is
     softmax regression.
     """
@@ -46,7 +46,7 @@ class Gradients(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Cells (N, 9, 7, 7) to blocks of 2x2 of them, (N, 36, 6, 6), normalised to length 1, clipped, and again.
+    """Cells (N, 9, 7, 7) to blocks of 2x2 of them, (N, 36, 6, 6), normalized to length 1, clipped, and again.
 
     A block without any gradient has length 1 too, and is the same everywhere: it says that nothing is there.
     """

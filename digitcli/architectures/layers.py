@@ -9,7 +9,7 @@ MNIST_MEAN, MNIST_DEVIATION = 0.1307, 0.3081
 AROUND_PX = 3.0  # the deviation of the Gaussian that weighs what is around a pixel
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Shift and scale ink in [0, 1] to mean 0 and deviation 1 over MNIST's training pixels."""
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
@@ -46,7 +46,7 @@ def _weights_around(size: int, like: Tensor) -> Tensor:
 def convolution(
     channels_in: int, channels: int, stride: int = 1, kernel_px: int = 3, padding_px: int | None = None
 ) -> list[nn.Module]:
-    """A convolution, batch normalisation and ReLU; without a padding that which keeps the size."""
+    """A convolution, batch normalization and ReLU; without a padding that which keeps the size."""
     padding = kernel_px // 2 if padding_px is None else padding_px
     return [
         nn.Conv2d(channels_in, channels, kernel_px, stride, padding, bias=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalize
 
 CLASSES = 10
 
@@ -20,7 +20,7 @@ def mobilenet(width: int = 32) -> nn.Module:
     steps += [(8 * width, 8 * width, 1)]
     blocks = [_separable(channels_in, channels, stride) for channels_in, channels, stride in steps]
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(1, width, 3, stride=2, padding=1, bias=False),  # N, width, 14, 14
         nn.BatchNorm2d(width),
         nn.ReLU(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import Normalise, Residual
+from digitcli.architectures.layers import Normalize, Residual
 
 SIDE_PX, CLASSES = 28, 10
 
@@ -23,7 +23,7 @@ def convmixer(width: int = 64, depth: int = 6, patch_px: int = 4, kernel_px: int
         for _ in range(depth)
     ]
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         _activated(nn.Conv2d(1, width, patch_px, stride=patch_px)),  # N, width, 7, 7
         *blocks,
         nn.AdaptiveAvgPool2d(1),
@@ -56,7 +56,7 @@ def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_p
         for _ in range(depth)
     ]
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         Patches(width, patch_px),  # N, P, width
         Places((SIDE_PX // patch_px) ** 2, width),
         *blocks,
@@ -80,7 +80,7 @@ def mixer(dropout: float, width: int = 64, depth: int = 4, patch_px: int = 4) ->
         for _ in range(depth)
     ]
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         Patches(width, patch_px),  # N, P, width
         *blocks,
         nn.LayerNorm(width),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalize
 
 PIXELS, CLASSES = 28 * 28, 10
 
@@ -15,7 +15,7 @@ def softmax() -> nn.Module:
     Bridle, "Probabilistic interpretation of feedforward classification network outputs, with
     relationships to statistical pattern recognition", 1990.
     """
-    return nn.Sequential(Normalise(), nn.Flatten(), nn.Linear(PIXELS, CLASSES))
+    return nn.Sequential(Normalize(), nn.Flatten(), nn.Linear(PIXELS, CLASSES))
 
 
 def sigmoid_mlp(hidden: int = 100) -> nn.Module:
@@ -28,13 +28,13 @@ def sigmoid_mlp(hidden: int = 100) -> nn.Module:
 
 
 def mlp(dropout: float, hidden: int = 512, depth: int = 2) -> nn.Module:
-    """Multilayer perceptron: linear, batch normalisation, ReLU and dropout, `depth` times.
+    """Multilayer perceptron: linear, batch normalization, ReLU and dropout, `depth` times.
 
     Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift", 2015; Srivastava et al., "Dropout: a simple way to prevent neural networks from
     overfitting", 2014.
     """
-    layers: list[nn.Module] = [Normalise(), nn.Flatten()]
+    layers: list[nn.Module] = [Normalize(), nn.Flatten()]
     width = PIXELS
     for _ in range(depth):
         layers += [

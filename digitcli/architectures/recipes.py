@@ -9,7 +9,7 @@ from digitcli.config import Recipe
 
 # What several share.
 CONVOLUTIONS = Recipe(
-    lr=4e-3, weight_decay=0.05, normalisation="batch", augment=True, ema=0.999, dtype="auto"
+    lr=4e-3, weight_decay=0.05, normalization="batch", augment=True, ema_decay=0.999, dtype="auto"
 )
 RESIDUAL = replace(CONVOLUTIONS, stochastic_depth=0.0)
 TOKENS = Recipe(
@@ -19,8 +19,8 @@ TOKENS = Recipe(
     warmup=0.2,
     stochastic_depth=0.0,
     augment=True,
-    ema=0.999,
-    clip=1.0,
+    ema_decay=0.999,
+    max_grad_norm=1.0,
     dtype="auto",
 )
 
@@ -36,7 +36,13 @@ RECIPES = {
         loss="squared_error",
     ),
     "mlp": Recipe(
-        epochs=20, lr=2e-3, weight_decay=0.01, dropout=0.3, normalisation="batch", augment=True, ema=0.999
+        epochs=20,
+        lr=2e-3,
+        weight_decay=0.01,
+        dropout=0.3,
+        normalization="batch",
+        augment=True,
+        ema_decay=0.999,
     ),
     "fast": Recipe(
         epochs=1,
@@ -47,16 +53,24 @@ RECIPES = {
         schedule="linear",
         warmup=0.2,
         label_smoothing=0.1,
-        normalisation="batch",
+        normalization="batch",
         augment=True,
         dtype="auto",
     ),
     "robust": replace(
-        CONVOLUTIONS, epochs=60, dropout=0.2, elastic=0.5, ruling=0.25, filtering=0.25, erasing=0.25
+        CONVOLUTIONS,
+        epochs=60,
+        dropout=0.2,
+        elastic=0.5,
+        random_lines=0.25,
+        random_convolution=0.25,
+        random_erasing=0.25,
     ),
-    "lenet1": Recipe(epochs=15, lr=5e-3, augment=True, ema=0.999),
-    "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema=0.999),
-    "cnn": Recipe(epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema=0.999, dtype="auto"),
+    "lenet1": Recipe(epochs=15, lr=5e-3, augment=True, ema_decay=0.999),
+    "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema_decay=0.999),
+    "cnn": Recipe(
+        epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema_decay=0.999, dtype="auto"
+    ),
     "resnet": replace(RESIDUAL, epochs=16),
     "allconv": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
     "vgg": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
@@ -73,15 +87,15 @@ RECIPES = {
         weight_decay=0.01,
         dropout=0.2,
         augment=True,
-        ema=0.999,
-        clip=1.0,
+        ema_decay=0.999,
+        max_grad_norm=1.0,
         dtype="auto",
     ),
-    "capsnet": Recipe(epochs=8, lr=2e-3, loss="margin", augment=True, ema=0.999, dtype="auto"),
+    "capsnet": Recipe(epochs=8, lr=2e-3, loss="margin", augment=True, ema_decay=0.999, dtype="auto"),
     "tiny": replace(CONVOLUTIONS, epochs=40, lr=0.01),
-    "micro": Recipe(epochs=40, lr=0.02, normalisation="batch", ema=0.999, dtype="auto"),
+    "micro": Recipe(epochs=40, lr=0.02, normalization="batch", ema_decay=0.999, dtype="auto"),
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
-    TORCHVISION: replace(CONVOLUTIONS, epochs=4, lr=1e-3, normalisation=None),
+    TORCHVISION: replace(CONVOLUTIONS, epochs=4, lr=1e-3, normalization=None),
     "reader": Recipe(
         epochs=40,
         batch_size=32,
@@ -92,9 +106,9 @@ RECIPES = {
         loss="ctc",
         dropout=0.1,
         stochastic_depth=0.0,
-        normalisation="batch",
-        ema=0.999,
-        clip=2.0,
+        normalization="batch",
+        ema_decay=0.999,
+        max_grad_norm=2.0,
         dtype="auto",
     ),
 }

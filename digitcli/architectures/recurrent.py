@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalize
 
 SIDE_PX, CLASSES = 28, 10
 
@@ -17,7 +17,7 @@ def lstm(dropout: float, hidden: int = 96) -> nn.Module:
     phoneme classification with bidirectional LSTM and other neural network architectures", 2005.
     """
     return nn.Sequential(
-        Normalise(), Rows(hidden, dropout), nn.Dropout(dropout), nn.Linear(2 * hidden, CLASSES)
+        Normalize(), Rows(hidden, dropout), nn.Dropout(dropout), nn.Linear(2 * hidden, CLASSES)
     )
 
 

@@ -25,13 +25,21 @@ HOLD_NO_DIGITS = ("fashion-mnist", "kmnist")
 TORCHVISION = "torchvision/"  # before the name of one of its classifiers
 IMPORTED = "digitcli.architectures.torchvision_models:builder_of"
 RECIPES = "digitcli.architectures.recipes:RECIPES"
-REPLACE_NORMALISATION = "digitcli.architectures.variants:replace_normalisation"
+REPLACE_NORMALISATION = "digitcli.architectures.variants:replace_normalization"
 NOT_IN_ALL = {
     "dropout": "dropout",
     "stochastic_depth": "residual branches to leave out",
-    "normalisation": "batch normalisation to replace",
+    "normalization": "batch normalization to replace",
 }
-WAYS_TO_AUGMENT = ("affine", "stroke_width", "elastic", "ruling", "filtering", "erasing", "mixup")
+WAYS_TO_AUGMENT = (
+    "affine",
+    "stroke_width",
+    "elastic",
+    "random_lines",
+    "random_convolution",
+    "random_erasing",
+    "mixup",
+)
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",
@@ -187,7 +195,7 @@ def takes(name: str, argument: str) -> bool:
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
     """Build an architecture with fresh weights, e.g. `create_model("cnn", dropout=0.2)`.
 
-    `normalisation` goes with every architecture, see `architectures/switches.py`.
+    `normalization` goes with every architecture, see `architectures/switches.py`.
 
     Raises:
         UsageError: an unknown architecture, or an argument it does not take.
@@ -196,7 +204,7 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     architecture = find_architecture(name)
     builder = architecture.load()
     accepted = inspect.signature(builder).parameters
-    normalisation = None if "normalisation" in accepted else arguments.pop("normalisation", None)
+    normalization = None if "normalization" in accepted else arguments.pop("normalization", None)
     for argument in arguments:
         if argument not in accepted:
             raise UsageError(
@@ -209,8 +217,8 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
         network = builder(**arguments)
         if not callable(getattr(network, "state_dict", None)):
             raise TypeError(f"it gives a {type(network).__name__}, which is no network")
-    if normalisation is not None:
-        _loaded(REPLACE_NORMALISATION)(network, normalisation)
+    if normalization is not None:
+        _loaded(REPLACE_NORMALISATION)(network, normalization)
     return network
 
 
@@ -264,9 +272,9 @@ def check_together(config: TrainConfig) -> None:
             f"Architecture '{config.arch}' has no pretrained weights.", "Leave --pretrained out."
         )
     recipe = recipe_of(config.arch, **config.recipe)
-    if config.pretrained and recipe.initialisation != "own":
+    if config.pretrained and recipe.initialization != "default":
         cause = "Weights that are drawn anew are not pretrained."
-        raise UsageError(cause, "Leave --initialisation or --pretrained out.")
+        raise UsageError(cause, "Leave --initialization or --pretrained out.")
     own, usual = recipe_of(config.arch), Recipe()
     for setting in ("beta1", "beta2") if recipe.optimizer == "sgd" else ("momentum",):
         if getattr(recipe, setting) not in (getattr(own, setting), getattr(usual, setting)):
@@ -282,14 +290,14 @@ def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:
         UsageError: they do not.
     """
     lines = find_architecture(config.arch).task == "line"
-    if lines and recipe.drawn:
-        raise UsageError("Drawn characters are for architectures of digits.", "Leave --drawn out.")
+    if lines and recipe.synthetic:
+        raise UsageError("Drawn characters are for architectures of digits.", "Leave --synthetic out.")
     if config.strokes is not None and not lines:
         raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
-    if recipe.drawn and config.data in HOLD_NO_DIGITS:
-        raise UsageError(f"{config.data} holds no digits, which are drawn.", "Leave --drawn out.")
-    if config.fonts is not None and not recipe.drawn:
-        raise UsageError("Fonts are to draw characters from.", "Give --drawn too, or leave --fonts out.")
+    if recipe.synthetic and config.data in HOLD_NO_DIGITS:
+        raise UsageError(f"{config.data} holds no digits, which are drawn.", "Leave --synthetic out.")
+    if config.fonts is not None and not recipe.synthetic:
+        raise UsageError("Fonts are to draw characters from.", "Give --synthetic too, or leave --fonts out.")
 
 
 def _stored_recipe(architecture: Architecture) -> Recipe:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import DropPath, Normalise
+from digitcli.architectures.layers import DropPath, Normalize
 
 CLASSES = 10
 REDUCTION = 8  # of the maps, in the middle of a gate
@@ -41,7 +41,7 @@ def squeeze_excite(width: int = 32, blocks: int = 1) -> nn.Module:
 
 
 def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
-    """Few, wide residual blocks that normalise before they convolve, with dropout between convolutions.
+    """Few, wide residual blocks that normalize before they convolve, with dropout between convolutions.
 
     Zagoruyko & Komodakis, "Wide residual networks", 2016.
     """
@@ -49,11 +49,11 @@ def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
         width, blocks, lambda channels_in, channels, stride: WideBlock(channels_in, channels, stride, dropout)
     )
     last = [nn.BatchNorm2d(4 * width), nn.ReLU()]  # every block leaves that to the next
-    return nn.Sequential(Normalise(), _stem(width), *stages, *last, *_head(4 * width))
+    return nn.Sequential(Normalize(), _stem(width), *stages, *last, *_head(4 * width))
 
 
 def _three_stages(width: int, blocks: int, block: Block) -> nn.Module:
-    stem = [Normalise(), _stem(width), nn.BatchNorm2d(width), nn.ReLU()]
+    stem = [Normalize(), _stem(width), nn.BatchNorm2d(width), nn.ReLU()]
     return nn.Sequential(*stem, *_stages(width, blocks, block), *_head(4 * width))
 
 
@@ -119,7 +119,7 @@ class Gate(nn.Module):
 
 
 class WideBlock(nn.Module):
-    """Normalised and activated, then convolved, twice; the sum with the shortcut is left as it is."""
+    """Normalized and activated, then convolved, twice; the sum with the shortcut is left as it is."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, dropout: float) -> None:
         super().__init__()

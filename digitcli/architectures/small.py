@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalise, convolution
+from digitcli.architectures.layers import Normalize, convolution
 
 CLASSES = 10
 SLOPE = 0.2  # of the activation below zero: no map of so few may die
@@ -17,7 +17,7 @@ def tiny(width: int = 16) -> nn.Module:
     parameters of other networks are.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         *convolution(1, width, stride=2, kernel_px=5),  # N, width, 14, 14
         *convolution(width, width),
         *convolution(width, width),
@@ -37,7 +37,7 @@ def micro() -> nn.Module:
     and maps. Behind the first convolution nothing is padded, so that the maps shrink by themselves.
     """
     return nn.Sequential(
-        Normalise(),
+        Normalize(),
         nn.Conv2d(1, 7, 3, padding=1, bias=False),  # N, 7, 28, 28
         nn.BatchNorm2d(7),
         nn.LeakyReLU(SLOPE),

@@ -37,7 +37,7 @@ class Summary:
     macs: int
 
 
-def summarise(network: nn.Module, task: str = "digit") -> Summary:
+def summarize(network: nn.Module, task: str = "digit") -> Summary:
     """Run one empty image through the network and note what each layer does to it."""
     calls: list[tuple[str, nn.Module, tuple[int, ...]]] = []
 

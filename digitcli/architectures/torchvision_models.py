@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import Normalise
+from digitcli.architectures.layers import Normalize
 from digitcli.errors import ModelError, UsageError, did_you_mean
 
 CLASSES = 10
@@ -48,7 +48,7 @@ def adapt(name: str, pretrained: bool = False) -> nn.Module:
     """
     side_px = _side_px(_plain(name).to("meta"))
     network = _pretrained(name) if pretrained else _plain(name)
-    return nn.Sequential(Normalise(), Enlarge(side_px), _with_ten_classes(_with_one_channel(network)).train())
+    return nn.Sequential(Normalize(), Enlarge(side_px), _with_ten_classes(_with_one_channel(network)).train())
 
 
 def _models() -> Any:

@@ -1,4 +1,4 @@
-"""What a recipe changes in a network however it is built: normalisation, initialisation, stochastic depth."""
+"""What a recipe changes in a network however it is built: normalization, initialization, stochastic depth."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from digitcli.architectures.capsules import Routing
 from digitcli.architectures.layers import DropPath
 from digitcli.architectures.patches import QueriesKeysValues
-from digitcli.config import Initialisation, Normalisation
+from digitcli.config import Initialization, Normalization
 from digitcli.errors import UsageError
 
-GROUP_CHANNELS = 8  # normalised together, at most
+GROUP_CHANNELS = 8  # normalized together, at most
 GATES = 4  # of an LSTM cell, whose weights are stacked,
 QUERY_KEY_VALUE = 3  # as those of an attention are
 
@@ -28,7 +28,7 @@ INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class ScaleAndShift(nn.Module):
-    """What is left of a normalisation where nothing is normalised: a weight and a bias for each map."""
+    """What is left of a normalization where nothing is normalized: a weight and a bias for each map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,15 +39,15 @@ class ScaleAndShift(nn.Module):
         return maps * self.weight.view(shape) + self.bias.view(shape)
 
 
-def replace_normalisation(network: nn.Module, kind: Normalisation) -> None:
-    """Put another normalisation in place of each batch normalisation of a network.
+def replace_normalization(network: nn.Module, kind: Normalization) -> None:
+    """Put another normalization in place of each batch normalization of a network.
 
     Ba, Kiros & Hinton, "Layer normalization", 2016; Ulyanov, Vedaldi & Lempitsky, "Instance normalization:
     the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018, here in groups
     of at most eight maps.
 
     Raises:
-        UsageError: instances of it cannot be normalised: they are single numbers, or their mean, which would
+        UsageError: instances of it cannot be normalized: they are single numbers, or their mean, which would
             be the same for all, is what counts.
     """
     if kind == "batch":
@@ -57,20 +57,20 @@ def replace_normalisation(network: nn.Module, kind: Normalisation) -> None:
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(parent, name, _other_normalisation(layer, kind))
+                setattr(parent, name, _other_normalization(layer, kind))
 
 
 def _check_instances(network: nn.Module) -> None:
     leaves = [layer for layer in network.modules() if not list(layer.children())]
     for layer, following in itertools.pairwise(leaves):
         if isinstance(layer, nn.BatchNorm1d):
-            raise UsageError("Instances of vectors cannot be normalised.", "Take group or layer.")
+            raise UsageError("Instances of vectors cannot be normalized.", "Take group or layer.")
         if isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.AdaptiveAvgPool2d):
-            cause = "Normalised instances have the same mean, and a layer here sees nothing but their mean."
+            cause = "Normalized instances have the same mean, and a layer here sees nothing but their mean."
             raise UsageError(cause, "Take group or layer.")
 
 
-def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisation) -> nn.Module:
+def _other_normalization(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalization) -> nn.Module:
     channels = layer.num_features
     if kind == "none":
         return ScaleAndShift(channels)
@@ -83,18 +83,18 @@ def _other_normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalisa
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, kind: Initialisation) -> None:
+def initialize(network: nn.Module, kind: Initialization) -> None:
     """Draw the weights of all convolutions, linear layers, attentions, LSTM gates and routings anew.
 
     Each group of a convolution is drawn by itself, and so are gates, and queries, keys and values; biases
     become 0.
-    `own` leaves the architecture's; so do parameters that belong to no such layer, as places of patches.
+    `default` leaves the architecture's; so do parameters that belong to no such layer, as places of patches.
 
     Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; He et
     al., "Delving deep into rectifiers", 2015; LeCun et al., "Efficient backprop", 1998; Saxe, McClelland &
     Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear networks", 2014.
     """
-    if kind == "own":
+    if kind == "default":
         return
     for layer in network.modules():
         for matrix in _matrices(layer):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from digitcli.architectures.registry import recipe_of
-from digitcli.architectures.summary import summarise
+from digitcli.architectures.summary import summarize
 from digitcli.config import TrainConfig
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
@@ -122,7 +122,7 @@ def open_subject(name: str, device: torch.device, dtype: str, runtime: str = "to
         EnvironmentFault: MPS computes wrongly.
     """
     network, header = open_or_create(name)
-    summary = summarise(network)
+    summary = summarize(network)
     network = place_network(network, device)
     if dtype != "float32":
         network = InDtype(network, getattr(torch, dtype)).eval()

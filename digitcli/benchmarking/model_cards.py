@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from digitcli.architectures.registry import find_architecture
-from digitcli.architectures.summary import summarise
+from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.environment import cpu_name
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
@@ -63,7 +63,7 @@ def _facts(path: Path) -> dict[str, dict[str, str]]:
 def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> str:
     network, header = open_or_create(name)
     assert header is not None
-    summary = summarise(network, header.task)
+    summary = summarize(network, header.task)
     measured = _line_rows(header) if header.task == "line" else _digit_rows(name, data)
     an_image = "a line of 200 x 40 pixels" if header.task == "line" else "an image"
     rows = {
@@ -93,7 +93,7 @@ def _rounded(macs: int) -> str:
 def _trained_on(header: Header) -> str:
     dataset = header.dataset
     unit = "lines an epoch" if header.task == "line" else "digits"
-    drawn = f" and {dataset['drawn']:,} drawn characters" if "drawn" in dataset else ""
+    drawn = f" and {dataset['synthetic']:,} drawn characters" if "synthetic" in dataset else ""
     return (
         f"{dataset['train']:,} {unit} of {dataset['name']}{drawn}; "
         f"{dataset['validation']:,} more to choose and to fit the temperature by"

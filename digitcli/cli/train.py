@@ -16,8 +16,8 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView
 from digitcli.config import (
     Dtype,
-    Initialisation,
-    Normalisation,
+    Initialization,
+    Normalization,
     Optimizer,
     Schedule,
     TrainConfig,
@@ -66,7 +66,7 @@ Pretrained = Annotated[
 ]
 Fonts = Annotated[
     Path | None,
-    Option(metavar="FILE|DIR", help="Fonts whose letters are drawn too, where --drawn is given."),
+    Option(metavar="FILE|DIR", help="Fonts whose letters are drawn too, where --synthetic is given."),
 ]
 Seed = Annotated[int | None, Option(help="Everything random follows from it; 0 if not given.")]
 Time = Annotated[str | None, Option(help="Train for this long instead of by epochs: 90s, 5m, 1h30m.")]
@@ -81,7 +81,7 @@ BatchSize = Annotated[
     int | None, Option("--batch-size", "-b", help="Digits in a step.", rich_help_panel=RECIPE)
 ]
 Lr = Annotated[float | None, Option(help="Highest learning rate.", rich_help_panel=RECIPE)]
-OptimizerName = Annotated[Optimizer | None, Option(help="Optimiser.", rich_help_panel=RECIPE)]
+OptimizerName = Annotated[Optimizer | None, Option(help="Optimizer.", rich_help_panel=RECIPE)]
 WeightDecay = Annotated[float | None, Option(help="Weight decay.", rich_help_panel=RECIPE)]
 Dropout = Annotated[float | None, Option(help="Share of units left out.", rich_help_panel=RECIPE)]
 LabelSmoothing = Annotated[
@@ -94,11 +94,11 @@ StochasticDepth = Annotated[
         rich_help_panel=RECIPE,
     ),
 ]
-InitialisationName = Annotated[
-    Initialisation | None, Option(help="How the first weights are drawn.", rich_help_panel=RECIPE)
+InitializationName = Annotated[
+    Initialization | None, Option(help="How the first weights are drawn.", rich_help_panel=RECIPE)
 ]
-NormalisationName = Annotated[
-    Normalisation | None, Option(help="In place of batch normalisation.", rich_help_panel=RECIPE)
+NormalizationName = Annotated[
+    Normalization | None, Option(help="In place of batch normalization.", rich_help_panel=RECIPE)
 ]
 Augment = Annotated[
     bool | None,
@@ -194,25 +194,25 @@ def train(
     weight_decay: WeightDecay = None,
     dropout: Dropout = None,
     stochastic_depth: StochasticDepth = None,
-    initialisation: InitialisationName = None,
-    normalisation: NormalisationName = None,
+    initialization: InitializationName = None,
+    normalization: NormalizationName = None,
     label_smoothing: LabelSmoothing = None,
     augment: Augment = None,
     affine: Affine = None,
     stroke_width: StrokeWidth = None,
     elastic: Elastic = None,
-    ruling: Ruling = None,
-    filtering: Filtering = None,
-    erasing: Erasing = None,
+    random_lines: Ruling = None,
+    random_convolution: Filtering = None,
+    random_erasing: Erasing = None,
     mixup: Mixup = None,
-    drawn: Drawn = None,
-    ema: Ema = None,
+    synthetic: Drawn = None,
+    ema_decay: Ema = None,
     momentum: Momentum = None,
     beta1: Beta1 = None,
     beta2: Beta2 = None,
     schedule: ScheduleName = None,
     warmup: Warmup = None,
-    clip: Clip = None,
+    max_grad_norm: Clip = None,
     dtype: DtypeName = None,
     cuda_graphs: CudaGraphs = None,
     out: Out = None,

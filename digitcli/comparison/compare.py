@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.architectures.summary import summarise
+from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.comparison.runs import (
     Conditions,
@@ -249,7 +249,7 @@ def _compared(
     label: str, built: Built, runs: tuple[ComparedRun, ...], conditions: Conditions
 ) -> ComparedModel:
     network, images = network_of(built), len(conditions.judging)
-    summary = summarise(network)
+    summary = summarize(network)
     accuracies = [run.accuracy for run in runs]
     several = len(runs) > 1
     low, high = (

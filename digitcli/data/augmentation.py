@@ -34,9 +34,9 @@ def augment(
     affine: bool = True,
     stroke_width: bool = True,
     elastic: float = 0.0,
-    ruling: float = 0.0,
-    filtering: float = 0.0,
-    erasing: float = 0.0,
+    random_lines: float = 0.0,
+    random_convolution: float = 0.0,
+    random_erasing: float = 0.0,
 ) -> Tensor:
     """Change strokes; shift, rotate, scale, shear and bend each image; rule, filter, erase some.
 
@@ -47,19 +47,19 @@ def augment(
         affine: whether to shift, rotate, scale and shear.
         stroke_width: whether to change the width of strokes.
         elastic: how far the parts of an image move against each other, the deviation in pixels.
-        ruling: the share of the images that lines cross.
-        filtering: the share of the images that random filters change.
-        erasing: the share of the images of which a rectangle is erased.
+        random_lines: the share of the images that lines cross.
+        random_convolution: the share of the images that random filters change.
+        random_erasing: the share of the images of which a rectangle is erased.
     """
     if stroke_width:
         images = change_stroke_width(images, share)
     if affine or elastic:
         images = warp(images, share, affine, elastic)
-    if ruling:
-        images = rule(images, ruling, share)
-    if filtering:
-        images = filter_randomly(images, filtering, share)
-    return erase(images, erasing, share) if erasing else images
+    if random_lines:
+        images = rule(images, random_lines, share)
+    if random_convolution:
+        images = filter_randomly(images, random_convolution, share)
+    return erase(images, random_erasing, share) if random_erasing else images
 
 
 def warp(

@@ -150,15 +150,15 @@ CORRUPTIONS = (
     Corruption("rotation", rotation, ("affine",)),
     Corruption("scale", scale, ("affine",)),
     Corruption("shift", shift, ("affine",)),
-    Corruption("blur", blur, ("filtering", "drawn")),
-    Corruption("noise", noise, ("erasing", "drawn")),
-    Corruption("impulses", impulses, ("erasing",)),
+    Corruption("blur", blur, ("random_convolution", "synthetic")),
+    Corruption("noise", noise, ("random_erasing", "synthetic")),
+    Corruption("impulses", impulses, ("random_erasing",)),
     Corruption("fog", fog),
-    Corruption("stripes", stripes, ("erasing",)),
+    Corruption("stripes", stripes, ("random_erasing",)),
     Corruption("shadow", shadow),
     Corruption("jpeg", jpeg),
-    Corruption("lines", lines, ("ruling",)),
-    Corruption("inversion", inversion, ("filtering",)),
+    Corruption("lines", lines, ("random_lines",)),
+    Corruption("inversion", inversion, ("random_convolution",)),
 )
 
 

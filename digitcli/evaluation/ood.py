@@ -50,7 +50,7 @@ def measure_outliers(
         InputError: a font cannot be read.
     """
     found = []
-    letters_known = any(header.recipe.get("drawn") for header in classifier.headers)
+    letters_known = any(header.recipe.get("synthetic") for header in classifier.headers)
     for name, images in outliers(fonts).items():
         sure = classifier.probabilities(images).max(axis=-1)
         found.append(Outliers(name, len(images), auroc(confidences, sure), name == LETTERS and letters_known))

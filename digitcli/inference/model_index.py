@@ -65,12 +65,12 @@ def describe_model(name: str) -> ModelDescription:
         ModelError: neither an architecture nor a model, or a damaged or foreign file.
     """
     network, header = open_or_create(name)
-    from digitcli.architectures.summary import summarise
+    from digitcli.architectures.summary import summarize
 
     architecture = find_architecture(header.architecture if header else name)
     description = architecture.load().__doc__ or ""
     with architecture.used():
-        summary = summarise(network, architecture.task)
+        summary = summarize(network, architecture.task)
     return ModelDescription(name, description, summary, header)
 
 
@@ -92,7 +92,7 @@ def open_or_create(name: str) -> tuple[nn.Module, Header | None]:
 
 
 def _row(name: str) -> ModelRow:
-    from digitcli.architectures.summary import summarise
+    from digitcli.architectures.summary import summarize
 
     path = shipped_models().get(name)
     header = read_header(path) if path else None
@@ -100,7 +100,7 @@ def _row(name: str) -> ModelRow:
     summary = None
     with contextlib.suppress(ModelError), architecture.used():  # a bad plug-in must not hide the others
         network = create_model(architecture.name, **(header.arguments if header else {}))
-        summary = summarise(network, architecture.task)
+        summary = summarize(network, architecture.task)
     float32_bytes = 4 * summary.parameters if summary else None
     return ModelRow(
         name=name,

@@ -66,7 +66,7 @@ class Classifier:
         self.name = name
         self.headers = tuple(headers)
         self.device, self.runtime = runtimes[0].device, runtimes[0].name
-        self.doubts = all(header.recipe.get("drawn") for header in headers)
+        self.doubts = all(header.recipe.get("synthetic") for header in headers)
         self.batch_size = batch_size
         self._runtimes = runtimes
 

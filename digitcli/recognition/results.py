@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
 TOP_K = 2
-DEFAULT_MODELS = ("reader", "lone")  # lines, and digits that stand alone
+DEFAULT_MODELS = ("reader", "digit_or_none")  # lines, and digits that stand alone
 Status = Literal["read", "refused", "blank", "error"]
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")  # of a CSV row
 _DECIMALS = 6

@@ -1,1 +1,1 @@
-"""Training: the loop, its losses and optimisers, and the folder of a run."""
+"""Training: the loop, its losses and optimizers, and the folder of a run."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from digitcli.config import Recipe, TrainConfig
 from digitcli.errors import UsageError
 
-EAGER_STEPS = 3  # before it is recorded: libraries choose their algorithms, the optimiser makes its state
+EAGER_STEPS = 3  # before it is recorded: libraries choose their algorithms, the optimizer makes its state
 OPTIMIZERS = (
     "adam",
     "adamw",
@@ -46,7 +46,7 @@ def record_cuda_graph(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
 class GraphedUpdate:
     """An `Update` that is recorded after a few steps; then its indices are the only thing that changes.
 
-    The learning rate is a tensor of the optimiser, and random numbers follow from the seed of each step.
+    The learning rate is a tensor of the optimizer, and random numbers follow from the seed of each step.
     """
 
     def __init__(self, update: Update, record: Record = record_cuda_graph) -> None:

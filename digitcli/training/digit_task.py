@@ -45,15 +45,15 @@ class DigitMaterial:
         }
         self.sources: dict[str, str] = {}
         learnt = splits.train
-        if recipe.drawn:
-            self.sizes["drawn"] = max(1, round(recipe.drawn * len(splits.train)))
+        if recipe.synthetic:
+            self.sizes["synthetic"] = max(1, round(recipe.synthetic * len(splits.train)))
             fonts = None if config.fonts is None else Path(config.fonts)
             self.sources = {} if fonts is None else {"fonts": digest_of_fonts(fonts)}
             drawn = draw_characters(
                 splits.train,
                 printed_letters(fonts),
                 derive_seed(config.seed),
-                self.sizes["drawn"],
+                self.sizes["synthetic"],
                 max(1, usable_cores() // processes.size),
             )
             learnt = joined(learnt, drawn)
@@ -98,9 +98,9 @@ class DigitMaterial:
             affine=recipe.affine,
             stroke_width=recipe.stroke_width,
             elastic=recipe.elastic,
-            ruling=recipe.ruling,
-            filtering=recipe.filtering,
-            erasing=recipe.erasing,
+            random_lines=recipe.random_lines,
+            random_convolution=recipe.random_convolution,
+            random_erasing=recipe.random_erasing,
         )
         return mix(images, recipe.mixup) if recipe.mixup else (images, None)
 

@@ -54,6 +54,6 @@ def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
         return squared_error
     if recipe.loss == "margin":
         return margin
-    if recipe.drawn:
+    if recipe.synthetic:
         return with_no_digit(recipe.label_smoothing)
     return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)

@@ -1,4 +1,4 @@
-"""An optimiser for large matrices and kernels: every step goes in all of their directions alike."""
+"""An optimizer for large matrices and kernels: every step goes in all of their directions alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and the average of the weights, as a recipe names them."""
+"""Optimizer, learning-rate schedule and the average of the weights, as a recipe names them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from digitcli.training.muon import Muon, is_large
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe, graphed: bool = False) -> torch.optim.Optimizer:
-    """The recipe's optimiser; weight decay is for matrices and kernels, not for biases and norms.
+    """The recipe's optimizer; weight decay is for matrices and kernels, not for biases and norms.
 
     For a step that is `graphed` the learning rate is a tensor on the device.
     """
@@ -57,14 +57,14 @@ def bfloat16_where_asked(device: torch.device, recipe: Recipe) -> torch.autocast
 
 def step_on(network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
     """Clip the gradients as the recipe says, take a step along them, and forget them."""
-    if recipe.clip > 0:
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    if recipe.max_grad_norm > 0:
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give all of an optimiser's groups a learning rate, in place where it is a tensor."""
+    """Give all of an optimizer's groups a learning rate, in place where it is a tensor."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
@@ -90,7 +90,7 @@ def scheduled_lr(recipe: Recipe, progress: float) -> float:
 
 def create_average(network: nn.Module, recipe: Recipe) -> nn.Module | None:
     """A copy for the exponential moving average of weights and buffers, where the recipe asks for one."""
-    return copy.deepcopy(network).requires_grad_(False) if recipe.ema > 0 else None
+    return copy.deepcopy(network).requires_grad_(False) if recipe.ema_decay > 0 else None
 
 
 @torch.no_grad()
@@ -99,7 +99,7 @@ def update_average(average: nn.Module, network: nn.Module, recipe: Recipe, steps
 
     In place of PyTorch's `AveragedModel`, which reads its count of steps back from the device every time.
     """
-    decay = 0.0 if steps == 1 else min(recipe.ema, (1 + steps) / (10 + steps))
+    decay = 0.0 if steps == 1 else min(recipe.ema_decay, (1 + steps) / (10 + steps))
     ours, theirs = [*average.parameters(), *average.buffers()], [*network.parameters(), *network.buffers()]
     floats = [index for index, tensor in enumerate(ours) if tensor.is_floating_point()]
     torch._foreach_lerp_([ours[index] for index in floats], [theirs[index] for index in floats], 1 - decay)

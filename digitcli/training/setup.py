@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step: data, network, optimiser, and a saved state taken over."""
+"""Everything a run needs before its first step: data, network, optimizer, and a saved state taken over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from digitcli.architectures.registry import (
     find_architecture,
     recipe_of,
 )
-from digitcli.architectures.variants import drop_branches, initialise
+from digitcli.architectures.variants import drop_branches, initialize
 from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
@@ -165,7 +165,7 @@ def prepare(
         device = torch.device("cpu")
     shown = recipe
     if folder is None and processes.size == 1:  # a dry run: one batch
-        shown = change(recipe, drawn=min(recipe.drawn, DRAWN_FOR_A_BATCH))
+        shown = change(recipe, synthetic=min(recipe.synthetic, DRAWN_FOR_A_BATCH))
     material = _material(config, shown, task, device, WORKERS if folder else 0, processes)
     if material.batch_size % processes.size:
         cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
@@ -216,7 +216,7 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
         ModelError, EnvironmentFault: as `create_model`.
     """
     network = create_model(arch, **built_with(recipe), **({"pretrained": True} if pretrained else {}))
-    initialise(network, recipe.initialisation)
+    initialize(network, recipe.initialization)
     drop_branches(network, recipe.stochastic_depth or 0.0)
     _check_share(arch, network, recipe.batch_size)
     return network
@@ -231,7 +231,7 @@ def _check_share(arch: str, network: nn.Module, digits: int, processes: int = 1)
     over_digits = _BatchNorm if arch.startswith(TORCHVISION) else nn.BatchNorm1d  # of maps of one pixel too
     if digits < 2 * processes and any(isinstance(layer, over_digits) for layer in network.modules()):
         remedy = f"Take --batch-size {2 * processes} or more."
-        raise UsageError(f"Architecture '{arch}' normalises over the batch.", remedy)
+        raise UsageError(f"Architecture '{arch}' normalizes over the batch.", remedy)
 
 
 def _graphed(state: TrainingState, recipe: Recipe, material: Material, device: torch.device) -> GraphedUpdate:
@@ -358,8 +358,8 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
 def built_with(recipe: Recipe) -> dict[str, Any]:
     """The arguments that a recipe gives to the architecture."""
     arguments: dict[str, Any] = {} if recipe.dropout is None else {"dropout": recipe.dropout}
-    if recipe.normalisation not in (None, "batch"):
-        arguments["normalisation"] = recipe.normalisation
+    if recipe.normalization not in (None, "batch"):
+        arguments["normalization"] = recipe.normalization
     return arguments
 
 

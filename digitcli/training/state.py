@@ -105,7 +105,7 @@ class TrainingState:
             raise ModelError(cause, "Start a new run.") from error
 
     def _match_strides(self) -> None:
-        """Lay out the optimiser's tensors as their parameters are, which fused optimisers rely on."""
+        """Lay out the optimizer's tensors as their parameters are, which fused optimizers rely on."""
         for parameter, slots in self.optimizer.state.items():
             for name, value in slots.items():
                 if value.shape == parameter.shape:

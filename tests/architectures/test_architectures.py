@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
-from digitcli.architectures.summary import INPUT_SHAPE, summarise
+from digitcli.architectures.summary import INPUT_SHAPE, summarize
 from digitcli.inference.predictor import answer_lines
 from digitcli.inference.torch_runtime import TorchRuntime
 
@@ -91,7 +91,7 @@ def test_names_its_paper_with_the_year(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_summary_counts_every_parameter_once(name: str) -> None:
     network = create_model(name)
-    summary = summarise(network, find_architecture(name).task)
+    summary = summarize(network, find_architecture(name).task)
     assert summary.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert sum(layer.parameters for layer in summary.layers) == summary.parameters
     assert sum(layer.macs for layer in summary.layers) == summary.macs > 0
@@ -99,13 +99,13 @@ def test_summary_counts_every_parameter_once(name: str) -> None:
 
 def test_macs_of_the_cnn_are_those_of_its_textbook_formula() -> None:
     convolutions = 28 * 28 * 32 * 5 * 5 + 14 * 14 * 64 * 5 * 5 * 32
-    assert summarise(create_model("cnn")).macs == convolutions + 7 * 7 * 64 * 1024 + 1024 * 10
+    assert summarize(create_model("cnn")).macs == convolutions + 7 * 7 * 64 * 1024 + 1024 * 10
 
 
 def test_summary_leaves_the_network_as_it_was() -> None:
     network = create_model("resnet").train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    summarise(network)
+    summarize(network)
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
@@ -124,13 +124,13 @@ def test_what_the_last_wide_block_adds_is_activated_before_it_is_averaged() -> N
 
 
 def test_patches_attend_to_one_another_at_the_price_of_their_square() -> None:
-    summary = summarise(create_model("vit", dropout=0.0))
+    summary = summarize(create_model("vit", dropout=0.0))
     attending = [layer.macs for layer in summary.layers if layer.kind == "Attention"]
     assert attending == [2 * 49 * 49 * 64] * 4
 
 
 def test_attention_of_torchvision_is_counted_with_all_it_has() -> None:
-    summary = summarise(create_model("torchvision/vit_b_16"))
+    summary = summarize(create_model("torchvision/vit_b_16"))
     patches, width, blocks = 14**2 + 1, 768, 12
     embedding = 14**2 * 16**2 * width
     attending = 4 * patches * width**2 + 2 * patches**2 * width
@@ -143,12 +143,12 @@ def test_attention_of_torchvision_is_counted_with_all_it_has() -> None:
 def test_an_lstm_is_counted_once_without_an_operation_of_its_own() -> None:
     network = create_model("lstm", hidden=8)
     with torch.backends.mkldnn.flags(enabled=False):
-        without = summarise(network)
-    assert without == summarise(network)
+        without = summarize(network)
+    assert without == summarize(network)
 
 
 def test_an_lstm_multiplies_each_weight_once_a_row() -> None:
-    summary = summarise(create_model("lstm", hidden=8))
+    summary = summarize(create_model("lstm", hidden=8))
     gates = 4 * 8
     once = 2 * gates * (28 + 8) + 2 * gates * (2 * 8 + 8)  # two directions, two layers
     assert summary.macs == 28 * once + 16 * 10

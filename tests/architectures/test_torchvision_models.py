@@ -48,7 +48,7 @@ def test_an_unknown_one_gets_suggestions() -> None:
     assert recipe_of("torchvision/resnet19").augment  # known without a look at torchvision
 
 
-@pytest.mark.parametrize("name", ["torch", "io", "adapt", "CLASSES", "Normalise", "__class__", ""])
+@pytest.mark.parametrize("name", ["torch", "io", "adapt", "CLASSES", "Normalize", "__class__", ""])
 def test_nothing_else_is_taken_for_one(name: str) -> None:
     with pytest.raises(UsageError, match="torchvision has no classifier"):
         create_model(f"torchvision/{name}")

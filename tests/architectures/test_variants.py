@@ -9,8 +9,8 @@ from torch import nn
 from digitcli.architectures.layers import DropPath
 from digitcli.architectures.patches import QueriesKeysValues
 from digitcli.architectures.registry import architectures, create_model, recipe_of
-from digitcli.architectures.variants import drop_branches, initialise, replace_normalisation
-from digitcli.config import Initialisation, Normalisation
+from digitcli.architectures.variants import drop_branches, initialize, replace_normalization
+from digitcli.config import Initialization, Normalization
 from digitcli.errors import UsageError
 
 IMAGES = torch.rand(4, 1, 28, 28)
@@ -19,23 +19,23 @@ IMAGES = torch.rand(4, 1, 28, 28)
 @pytest.mark.parametrize("name", architectures())
 def test_recipes_say_what_there_is_to_switch(name: str) -> None:
     layers = list(create_model(name).modules())
-    normalised = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
+    normalized = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
     branched = any(isinstance(layer, DropPath) for layer in layers)
-    assert (recipe_of(name).normalisation is not None) == normalised
+    assert (recipe_of(name).normalization is not None) == normalized
     assert (recipe_of(name).stochastic_depth is not None) == branched
 
 
 @pytest.mark.parametrize("kind", ["group", "layer", "instance", "none"])
-def test_normalisation_is_replaced(kind: Normalisation) -> None:
-    network = create_model("resnet", normalisation=kind)
+def test_normalization_is_replaced(kind: Normalization) -> None:
+    network = create_model("resnet", normalization=kind)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
     assert network(IMAGES).shape == (4, 10)
     assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # nothing is counted up
 
 
 def test_groups_hold_eight_maps_and_layers_all() -> None:
-    def groups(kind: Normalisation) -> list[int]:
-        layers = create_model("resnet", normalisation=kind).modules()
+    def groups(kind: Normalization) -> list[int]:
+        layers = create_model("resnet", normalization=kind).modules()
         return [layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)]
 
     assert groups("group")[:1] == [4]
@@ -48,28 +48,28 @@ def test_groups_hold_eight_maps_and_layers_all() -> None:
 )
 def test_groups_are_of_eight_maps_at_most(channels: int, of_each: int) -> None:
     network = nn.Sequential(nn.BatchNorm2d(channels))
-    replace_normalisation(network, "group")
+    replace_normalization(network, "group")
     (layer,) = network
     assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == of_each
 
 
 def test_vectors_have_no_instances() -> None:
     with pytest.raises(UsageError, match="vectors"):
-        create_model("mlp", normalisation="instance")
+        create_model("mlp", normalization="instance")
 
 
 @pytest.mark.parametrize("name", ["convmixer", "squeeze_excite"])
-def test_instances_of_which_only_the_mean_counts_are_not_normalised(name: str) -> None:
+def test_instances_of_which_only_the_mean_counts_are_not_normalized(name: str) -> None:
     with pytest.raises(UsageError, match="mean"):
-        create_model(name, normalisation="instance")
-    assert create_model(name, normalisation="group")(IMAGES).std(dim=0).max() > 1e-4
+        create_model(name, normalization="instance")
+    assert create_model(name, normalization="group")(IMAGES).std(dim=0).max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", ["glorot", "he", "lecun", "orthogonal"])
-def test_initialisation_has_the_scale_of_its_paper(kind: Initialisation) -> None:
+def test_initialization_has_the_scale_of_its_paper(kind: Initialization) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(400, 100)
-    initialise(layer, kind)
+    initialize(layer, kind)
     variance = {"glorot": 2 / 500, "he": 2 / 400, "lecun": 1 / 400, "orthogonal": 1 / 400}[kind]
     assert layer.weight.var().item() == pytest.approx(variance, rel=0.05)
     assert (layer.bias == 0).all()
@@ -78,20 +78,20 @@ def test_initialisation_has_the_scale_of_its_paper(kind: Initialisation) -> None
 @pytest.mark.parametrize(
     ("name", "own"), [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]
 )
-def test_initialisation_reaches_all_but_a_few_weights(name: str, own: float) -> None:
-    """Biases, normalisations and the places of patches are the architecture's."""
+def test_initialization_reaches_all_but_a_few_weights(name: str, own: float) -> None:
+    """Biases, normalizations and the places of patches are the architecture's."""
     torch.manual_seed(0)
     network = create_model(name)
     before = {key: parameter.clone() for key, parameter in network.named_parameters()}
-    initialise(network, "orthogonal")
+    initialize(network, "orthogonal")
     kept = sum((before[key] == parameter).sum().item() for key, parameter in network.named_parameters())
     assert kept < own * sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
     lstm, capsnet = create_model("lstm"), create_model("capsnet")
-    initialise(lstm, "orthogonal")
-    initialise(capsnet, "orthogonal")
+    initialize(lstm, "orthogonal")
+    initialize(capsnet, "orthogonal")
     (cells,) = (layer for layer in lstm.modules() if isinstance(layer, nn.LSTM))
     gates = list(cells.weight_hh_l0.chunk(4))
     votes = next(parameter for parameter in capsnet.parameters() if parameter.ndim == 3)
@@ -102,28 +102,28 @@ def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
 
 def test_a_depthwise_kernel_is_drawn_as_the_matrix_of_one_map() -> None:
     layer = nn.Conv2d(256, 256, 5, groups=256)
-    initialise(layer, "orthogonal")
+    initialize(layer, "orthogonal")
     torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(256))
-    initialise(layer, "glorot")
+    initialize(layer, "glorot")
     assert layer.weight.var().item() == pytest.approx(2 / (25 + 25), rel=0.05)
 
 
 def test_query_key_and_value_are_drawn_each_by_itself() -> None:
     layer = nn.MultiheadAttention(64, 4)
-    initialise(layer, "orthogonal")
+    initialize(layer, "orthogonal")
     vit = create_model("vit")
-    initialise(vit, "orthogonal")
+    initialize(vit, "orthogonal")
     stacked = next(layer.weight for layer in vit.modules() if isinstance(layer, QueriesKeysValues))
     for matrix in (*layer.in_proj_weight.chunk(3), *stacked.chunk(3)):
         torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
     assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
 
 
-def test_the_architectures_own_initialisation_stays() -> None:
+def test_the_architectures_own_initialization_stays() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(40, 10)
     before = layer.weight.clone()
-    initialise(layer, "own")
+    initialize(layer, "default")
     assert torch.equal(layer.weight, before)
 
 
@@ -150,7 +150,7 @@ def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
     ("name", "changes", "said"),
     [
         ("cnn", {"stochastic_depth": 0.1}, "no residual branches"),
-        ("lenet5", {"normalisation": "group"}, "no batch normalisation"),
+        ("lenet5", {"normalization": "group"}, "no batch normalization"),
         ("softmax", {"elastic": 1.0}, "--augment"),
         ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
         ("torchvision/resnet18", {"stochastic_depth": 0.1}, "torchvision's own choice"),

@@ -117,10 +117,10 @@ def test_a_recipe_that_shows_to_be_damaged_in_training_is_the_models_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def speed(config: TrainConfig) -> float:
-        raise UsageError("Architecture 'softmax' normalises over the batch.", "Take --batch-size 2 or more.")
+        raise UsageError("Architecture 'softmax' normalizes over the batch.", "Take --batch-size 2 or more.")
 
     fake_speed(monkeypatch, speed)
-    with pytest.raises(ModelError, match="normalises over the batch"):
+    with pytest.raises(ModelError, match="normalizes over the batch"):
         run("softmax", train=True)
 
 

@@ -132,7 +132,7 @@ MISTAKES = {
     ("compare", "cnn", "--save", "zoo.csv"): 2,
     ("compare", "cnn", "--save", "none/zoo.json"): 7,
     ("compare", "none.json"): 3,
-    ("compare", "fast:drawn=1,fonts=none"): 3,
+    ("compare", "fast:synthetic=1,fonts=none"): 3,
 }
 
 

@@ -55,7 +55,7 @@ def test_json_lines_are_the_records_of_the_design_one_an_input_in_order(
         assert list(record) == RECORD
         assert (record["schema"], record["page"], record["raw"]) == (1, None, record["text"])
         named = [model.split("@") for model in record["model"].split("+")]
-        assert [name for name, _ in named] == ["reader", "lone"]
+        assert [name for name, _ in named] == ["reader", "digit_or_none"]
         assert all(len(digest) == 8 and int(digest, 16) >= 0 for _, digest in named)
         assert (record["confidence"] is None) == (record["status"] == "error")
         assert record["confidence"] is None or 0 <= record["confidence"] <= 1

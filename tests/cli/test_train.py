@@ -76,7 +76,7 @@ def test_no_color_means_none(few_digits: Path, tmp_path: Path) -> None:
         (["--resume", "b", "--dry-run"], 2, "--dry-run"),
         (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
         (["--out", "x" * 300], 7, "cannot be written"),
-        (["--fonts", "x" * 300, "--drawn", "1"], 3, "no file or folder"),
+        (["--fonts", "x" * 300, "--synthetic", "1"], 3, "no file or folder"),
         (["--momentum", "0.9"], 2, "The optimizer adamw has no --momentum"),
         (["--config", "none.toml"], 2, "none.toml"),
         (["--out", "/proc/none"], 7, "/proc/none"),

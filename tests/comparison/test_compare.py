@@ -53,8 +53,8 @@ def test_architectures_variants_and_models_are_told_apart(tmp_path: Path) -> Non
         (["cnn:seed=3"], "--seed cannot be chosen"),
         (["cnn:patience=3"], "--patience cannot be chosen"),
         (["cnn:batch-size=3,batch_size=4"], "batch_size twice"),
-        (["lone:epochs=1"], "'lone' is a shipped model"),
-        (["lone", "shipped/lone"], "named twice"),
+        (["digit_or_none:epochs=1"], "'digit_or_none' is a shipped model"),
+        (["digit_or_none", "shipped/digit_or_none"], "named twice"),
         (["reader"], "reads lines"),
         (["shipped/reader"], "reads lines"),
         (["cnn", "cnn"], "named twice"),
@@ -63,7 +63,7 @@ def test_architectures_variants_and_models_are_told_apart(tmp_path: Path) -> Non
         (["softmax:"], "names no setting"),
         (["softmax:epochs=1,epochs=2"], "epochs twice"),
         (["softmax", "cnn:pretrained=on"], "no pretrained weights"),
-        (["torchvision/resnet18:pretrained=on,initialisation=he"], "not pretrained"),
+        (["torchvision/resnet18:pretrained=on,initialization=he"], "not pretrained"),
         (["fast:augment=off,elastic=1"], "augmentation"),
     ],
 )
@@ -184,8 +184,8 @@ def test_a_model_without_the_state_to_go_on_from_is_not_replaced(few_digits: Pat
     "spec",
     [
         "torchvision/resnet81",
-        "fast:normalisation=instance",
-        "convmixer:normalisation=instance",
+        "fast:normalization=instance",
+        "convmixer:normalization=instance",
         "softmax:loss=ctc",
         "mlp:batch_size=1",
         "softmax:cuda_graphs=on",
@@ -200,8 +200,9 @@ def test_what_cannot_be_built_is_told_before_anything_is_trained(
 
 
 def test_a_long_label_makes_a_folder_of_its_own(few_digits: Path, tmp_path: Path) -> None:
-    settings = "epochs=1,affine=on,stroke_width=on,augment=on,initialisation=orthogonal,schedule=constant"
-    long = f"softmax:{settings},weight_decay=0.000001,warmup=0.01,label_smoothing=0.0001,clip=1000,ema=0.1"
+    settings = "epochs=1,affine=on,stroke_width=on,augment=on,initialization=orthogonal,schedule=constant"
+    long = f"softmax:{settings},weight_decay=0.000001,warmup=0.01,label_smoothing=0.0001,"
+    long += "max_grad_norm=1000,ema_decay=0.1"
     result = small(few_digits, tmp_path, f"{long},lr=0.01", f"{long},lr=0.02", seeds=1)
     folders = [folder.name for folder in tmp_path.iterdir()]
     assert len(folders) == 2 and max(map(len, folders)) < 200
@@ -212,7 +213,7 @@ def test_labels_that_a_file_system_cannot_tell_apart_have_folders_of_their_own(
     tmp_path: Path,
 ) -> None:
     conditions: Any = SimpleNamespace(out=tmp_path)
-    labels = [f"softmax:drawn=0.3,fonts={name}" for name in ("日.ttf", "本.ttf", "a.ttf", "A.ttf")]
+    labels = [f"softmax:synthetic=0.3,fonts={name}" for name in ("日.ttf", "本.ttf", "a.ttf", "A.ttf")]
     labels += ["softmax:lr=0.01", "torchvision/resnet18"]
     folders = [folder_of(Contender(label), 0, conditions).name for label in labels]
     assert len({name.lower() for name in folders}) == 6

@@ -68,6 +68,6 @@ def test_letters_that_a_model_was_trained_with_are_marked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "FASHION", tmp_path / "none.gz")
-    found = evaluate("lone", device="cpu", outliers=True).outliers
+    found = evaluate("digit_or_none", device="cpu", outliers=True).outliers
     assert found is not None
     assert {row.name: row.trained for row in found} == {"noise": False, "clouds": False, "letters": True}

@@ -134,9 +134,12 @@ def test_without_augmentation_nothing_was_trained_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "like"),
     [
-        ({"drawn": 1.0, "affine": False, "stroke_width": False}, {"blur", "noise"}),
-        ({"erasing": 0.2, "affine": False, "stroke_width": False}, {"noise", "impulses", "stripes"}),
-        ({"ruling": 0.2, "filtering": 0.2, "affine": False}, {"thick", "thin", "lines", "blur", "inversion"}),
+        ({"synthetic": 1.0, "affine": False, "stroke_width": False}, {"blur", "noise"}),
+        ({"random_erasing": 0.2, "affine": False, "stroke_width": False}, {"noise", "impulses", "stripes"}),
+        (
+            {"random_lines": 0.2, "random_convolution": 0.2, "affine": False},
+            {"thick", "thin", "lines", "blur", "inversion"},
+        ),
     ],
 )
 def test_what_training_did_the_like_of(tmp_path: Path, recipe: dict[str, object], like: set[str]) -> None:
@@ -165,8 +168,8 @@ def test_other_digits_have_no_known_label_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "blur", "slant"),
     [
-        ({"augment": False, "drawn": 0.5, "affine": True}, True, False),
-        ({"augment": True, "drawn": 0.0, "affine": True}, False, True),
+        ({"augment": False, "synthetic": 0.5, "affine": True}, True, False),
+        ({"augment": True, "synthetic": 0.0, "affine": True}, False, True),
     ],
 )
 def test_drawn_characters_need_no_augmentation(recipe: dict[str, object], blur: bool, slant: bool) -> None:

@@ -207,7 +207,7 @@ def test_shipped_weights_are_seed_0_of_the_recipe_on_their_card(name: str, digit
     options = re.sub(r" --(strokes|fonts) \S+", "", made_by[1]).split()  # files that are not here
     settings = json.loads(digitcli(*options, "--print-config", "--format", "json").stdout)
     header = read_header(checkpoint.shipped_models()[name])
-    new = {key: settings.get(key) for key in ("normalisation", "stochastic_depth")}  # since the first release
+    new = {key: settings.get(key) for key in ("normalization", "stochastic_depth")}  # since the first release
     assert header.seed == settings["seed"] == 0
     recipe = {key: value for key, value in settings.items() if key in dataclasses.asdict(Recipe())}
     assert Recipe(**{**new, **header.recipe}) == Recipe(**recipe)

@@ -1,4 +1,4 @@
-"""Paper is lighter than ink, and normalising takes the light and the pen's darkness away."""
+"""Paper is lighter than ink, and normalizing takes the light and the pen's darkness away."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_patterns_are_from_0_to_1() -> None:
 
 
 @pytest.mark.parametrize("paper, pen", [(250, 20), (250, 150), (120, 10)])
-def test_normalising_makes_ink_white_and_paper_black(paper: int, pen: int) -> None:
+def test_normalizing_makes_ink_white_and_paper_black(paper: int, pen: int) -> None:
     ink = cv2.resize(written(), (150, 40), interpolation=cv2.INTER_AREA) / 255
     light = np.linspace(0.7, 1, 150)
     grey = ((paper - (paper - pen) * ink) * light).astype(np.uint8)

@@ -90,10 +90,17 @@ def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Pa
 def test_shares_are_augmented_as_in_the_whole_batch(size: int) -> None:
     images = torch.rand(24, 1, 28, 28)
     torch.manual_seed(5)
-    whole = augment(images, elastic=1.0, ruling=0.5, filtering=0.5, erasing=0.5)
+    whole = augment(images, elastic=1.0, random_lines=0.5, random_convolution=0.5, random_erasing=0.5)
     for rank in range(size):
         torch.manual_seed(5)
-        share = augment(images[rank::size], (rank, size), elastic=1.0, ruling=0.5, filtering=0.5, erasing=0.5)
+        share = augment(
+            images[rank::size],
+            (rank, size),
+            elastic=1.0,
+            random_lines=0.5,
+            random_convolution=0.5,
+            random_erasing=0.5,
+        )
         torch.testing.assert_close(share, whole[rank::size])
 
 

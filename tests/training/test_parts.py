@@ -1,4 +1,4 @@
-"""Schedules, optimisers, averages, losses and curves."""
+"""Schedules, optimizers, averages, losses and curves."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_the_margin_loss_by_hand() -> None:
 
 
 def test_what_is_no_digit_is_taught_to_be_any_of_them_alike() -> None:
-    loss = loss_function(Recipe(drawn=1))
+    loss = loss_function(Recipe(synthetic=1))
     logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
     of_none = loss(logits, torch.full((4,), 10))
     torch.testing.assert_close(of_none, -logits.log_softmax(dim=-1).mean())
     assert of_none > loss(torch.zeros(4, 10), torch.full((4,), 10))
     labels = torch.tensor([3, 0, 9, 9])
     torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels))
-    smooth = loss_function(Recipe(drawn=1, label_smoothing=0.1))
+    smooth = loss_function(Recipe(synthetic=1, label_smoothing=0.1))
     torch.testing.assert_close(smooth(logits, labels), F.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
@@ -145,7 +145,7 @@ def test_muon_turns_hidden_matrices_and_leaves_the_rest_to_adamw() -> None:
 
 def test_the_average_follows_the_weights_and_forgets_the_start() -> None:
     network = nn.BatchNorm1d(2)
-    recipe = Recipe(ema=0.999)
+    recipe = Recipe(ema_decay=0.999)
     average = create_average(network, recipe)
     assert average is not None
     with torch.no_grad():
@@ -159,7 +159,7 @@ def test_the_average_follows_the_weights_and_forgets_the_start() -> None:
 
 def test_the_average_by_its_definition() -> None:
     network = nn.Linear(1, 1, bias=False)
-    recipe = Recipe(ema=0.5)
+    recipe = Recipe(ema_decay=0.5)
     average = create_average(network, recipe)
     assert average is not None
     expected = 0.0
@@ -175,15 +175,15 @@ def test_the_average_by_its_definition() -> None:
 
 def test_the_average_takes_over_what_is_no_float() -> None:
     network = nn.BatchNorm1d(2)
-    average = create_average(network, Recipe(ema=0.9))
+    average = create_average(network, Recipe(ema_decay=0.9))
     assert average is not None
     network.num_batches_tracked += 7
-    update_average(average, network, Recipe(ema=0.9), 5)
+    update_average(average, network, Recipe(ema_decay=0.9), 5)
     assert average.num_batches_tracked == 7
 
 
 def test_no_average_where_none_is_asked_for() -> None:
-    assert create_average(nn.Linear(1, 1), Recipe(ema=0.0)) is None
+    assert create_average(nn.Linear(1, 1), Recipe(ema_decay=0.0)) is None
 
 
 def test_squared_error_is_as_exact_for_logits_in_bfloat16() -> None:

@@ -22,14 +22,14 @@ def config(data: Path, fonts: Path | None = None, **recipe: Any) -> TrainConfig:
         arch="softmax",
         data=str(data),
         fonts=None if fonts is None else str(fonts),
-        recipe={"epochs": 2, "batch_size": 64, "drawn": 0.5, **recipe},
+        recipe={"epochs": 2, "batch_size": 64, "synthetic": 0.5, **recipe},
     )
 
 
 def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path) -> None:
     train(config(few_digits, fonts), out=tmp_path / "run")
     header = read_header(tmp_path / "run" / MODEL_FILE)
-    assert header.dataset["drawn"] == round(0.5 * header.dataset["train"])
+    assert header.dataset["synthetic"] == round(0.5 * header.dataset["train"])
     assert header.dataset["fonts"] == digest_of_fonts(fonts)
     assert load_classifier(str(tmp_path / "run")).doubts
     assert not load_classifier("cnn").doubts
@@ -38,7 +38,7 @@ def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path)
 
 def test_drawn_characters_change_what_is_learnt(few_digits: Path, tmp_path: Path) -> None:
     for number, drawn in enumerate((0.5, 0.5, 0.0)):
-        train(config(few_digits, drawn=drawn), out=tmp_path / str(number))
+        train(config(few_digits, synthetic=drawn), out=tmp_path / str(number))
     first, again, without = (read_checkpoint(tmp_path / str(number) / MODEL_FILE)[1] for number in range(3))
     assert all(first[name].equal(again[name]) for name in first)
     assert not all(first[name].equal(without[name]) for name in first)
@@ -63,8 +63,8 @@ def test_a_run_with_fonts_goes_on_with_the_same_ones_alone(
 @pytest.mark.parametrize(
     ("arch", "recipe", "fonts", "message"),
     [
-        ("reader", {"drawn": 1.0}, None, "does not go with ctc|for architectures of digits"),
-        ("sigmoid_mlp", {"drawn": 1.0}, None, "does not go with squared_error"),
+        ("reader", {"synthetic": 1.0}, None, "does not go with ctc|for architectures of digits"),
+        ("sigmoid_mlp", {"synthetic": 1.0}, None, "does not go with squared_error"),
         ("softmax", {}, "fonts", "Fonts are to draw"),
     ],
 )
@@ -77,13 +77,15 @@ def test_what_does_not_go_together_is_told(
 
 def test_what_holds_no_digits_gets_none_drawn(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no digits"):
-        train(TrainConfig(arch="softmax", data="kmnist", recipe={"drawn": 1}), out=tmp_path / "run")
+        train(TrainConfig(arch="softmax", data="kmnist", recipe={"synthetic": 1}), out=tmp_path / "run")
 
 
 def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, few_digits: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder, message in (("empty", "There is no font"), ("none", "no file or folder")):
-        done = digitcli("train", "--arch", "softmax", "--data", few_digits, "--drawn", "1", "--fonts", folder)
+        done = digitcli(
+            "train", "--arch", "softmax", "--data", few_digits, "--synthetic", "1", "--fonts", folder
+        )
         assert done.returncode == 3 and message in done.stderr
         assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError):
@@ -91,5 +93,5 @@ def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, 
 
 
 def test_there_is_always_a_drawn_character(few_digits: Path, tmp_path: Path) -> None:
-    train(config(few_digits, drawn=0.0001, epochs=1), out=tmp_path / "run")
-    assert read_header(tmp_path / "run" / MODEL_FILE).dataset["drawn"] == 1
+    train(config(few_digits, synthetic=0.0001, epochs=1), out=tmp_path / "run")
+    assert read_header(tmp_path / "run" / MODEL_FILE).dataset["synthetic"] == 1

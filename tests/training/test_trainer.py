@@ -145,7 +145,7 @@ def test_interrupted_and_resumed_ends_with_the_weights_of_an_undisturbed_run(
     few_digits: Path, tmp_path: Path, arch: str, stops: tuple[int, ...]
 ) -> None:
     """6 steps an epoch, 12 in all: in the middle, twice, at the end of an epoch, and after the last step."""
-    recipe = {"epochs": 2, "batch_size": 70, "augment": True, "ema": 0.9, "dtype": "float32"}
+    recipe = {"epochs": 2, "batch_size": 70, "augment": True, "ema_decay": 0.9, "dtype": "float32"}
     train(config(few_digits, arch, recipe=recipe), out=tmp_path / "undisturbed")
     with pytest.raises(Interrupted) as caught:
         train(config(few_digits, arch, recipe=recipe), out=tmp_path / "run", stop_signal=stop_after(stops[0]))
@@ -229,9 +229,9 @@ def test_a_configuration_goes_on_with_the_run_that_it_began(few_digits: Path, tm
     assert resume(tmp_path / "run", {"recipe": recipe}).dtype in ("float32", "bfloat16")
 
 
-def test_a_batch_of_one_has_no_mean_to_normalise_by(few_digits: Path, tmp_path: Path) -> None:
+def test_a_batch_of_one_has_no_mean_to_normalize_by(few_digits: Path, tmp_path: Path) -> None:
     for arch in ("fast", "torchvision/resnet18"):
-        with pytest.raises(UsageError, match="normalises over the batch"):
+        with pytest.raises(UsageError, match="normalizes over the batch"):
             dry_run(config(few_digits, arch, recipe={"batch_size": 1}))
 
 
@@ -374,8 +374,8 @@ def test_events_come_in_order(few_digits: Path, tmp_path: Path) -> None:
     assert progress == sorted(progress) and progress[-1] == 1.0
 
 
-def test_a_batch_of_one_is_refused_where_the_batch_is_normalised(few_digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="normalises over the batch"):
+def test_a_batch_of_one_is_refused_where_the_batch_is_normalized(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="normalizes over the batch"):
         train(config(few_digits, "mlp", recipe={"batch_size": 1}), out=tmp_path / "run")
     assert train(config(few_digits, "softmax", recipe={"batch_size": 1, "epochs": 1}), out=tmp_path / "run")
 
@@ -420,7 +420,7 @@ def test_a_model_without_its_state_is_never_replaced_by_resuming(few_digits: Pat
 def test_the_files_that_follow_from_a_finished_state_are_made_anew(
     few_digits: Path, tmp_path: Path, patience: int | None
 ) -> None:
-    train(config(few_digits, recipe={"ema": 0.9}, patience=patience), out=tmp_path / "run")
+    train(config(few_digits, recipe={"ema_decay": 0.9}, patience=patience), out=tmp_path / "run")
     files = (MODEL_FILE, "metrics.csv", "curves.svg")
     before = [(tmp_path / "run" / file).read_bytes() for file in files]
     for file in files:

@@ -119,12 +119,12 @@ def describe_recipe(recipe: Recipe, how_long: str) -> str:
         + f" smoothed by {recipe.label_smoothing:g}" * (recipe.label_smoothing > 0),
         f"dropout {recipe.dropout:g}" if recipe.dropout else "",
         f"stochastic depth {recipe.stochastic_depth:g}" if recipe.stochastic_depth else "",
-        f"{recipe.initialisation} initialisation" * (recipe.initialisation != "own"),
-        f"{recipe.normalisation} normalisation" * (recipe.normalisation not in (None, "batch")),
+        f"{recipe.initialization} initialization" * (recipe.initialization != "default"),
+        f"{recipe.normalization} normalization" * (recipe.normalization not in (None, "batch")),
         _describe_augmentation(recipe) * recipe.augment,
-        f"{recipe.drawn:g} drawn characters a digit" * (recipe.drawn > 0),
-        f"EMA {recipe.ema:g}" * (recipe.ema > 0),
-        f"gradients clipped at {recipe.clip:g}" * (recipe.clip > 0),
+        f"{recipe.synthetic:g} drawn characters a digit" * (recipe.synthetic > 0),
+        f"EMA {recipe.ema_decay:g}" * (recipe.ema_decay > 0),
+        f"gradients clipped at {recipe.max_grad_norm:g}" * (recipe.max_grad_norm > 0),
         recipe.dtype * (recipe.dtype != "float32"),
     ]
     return ", ".join(part for part in parts if part)
@@ -135,9 +135,9 @@ def _describe_augmentation(recipe: Recipe) -> str:
         "affine": recipe.affine,
         "stroke width": recipe.stroke_width,
         f"elastic {recipe.elastic:g} px": recipe.elastic,
-        f"ruling {recipe.ruling:g}": recipe.ruling,
-        f"filtering {recipe.filtering:g}": recipe.filtering,
-        f"erasing {recipe.erasing:g}": recipe.erasing,
+        f"ruling {recipe.random_lines:g}": recipe.random_lines,
+        f"filtering {recipe.random_convolution:g}": recipe.random_convolution,
+        f"erasing {recipe.random_erasing:g}": recipe.random_erasing,
         f"mixup {recipe.mixup:g}": recipe.mixup,
     }
     return f"augmentation ({', '.join(way for way, used in ways.items() if used)})"
