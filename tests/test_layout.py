@@ -24,7 +24,7 @@ LAYERS = [
     {"synthesis"},
     {"architectures", "data"},
     {"imaging"},
-    {"config", "events", "atomic_write", "worker_process", "charts"},
+    {"config", "events", "atomic_write", "json_records", "worker_process", "charts"},
     {"errors", "chart_labels"},
 ]
 HEIGHT = {room: -line for line, rooms in enumerate(LAYERS) for room in rooms}
