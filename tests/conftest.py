@@ -14,8 +14,8 @@ import pytest
 from PIL import ImageFont
 
 from digitcli.cli import exit_code_of_run
-from digitcli.data.dataset import Digits
-from digitcli.data.mnist import load_mnist_test
+from digitcli.data.dataset import Digits, split
+from digitcli.data.mnist import load_mnist, load_mnist_test
 from tests.support.processes import Run
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads only get in one another's way
@@ -39,6 +39,15 @@ def few_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path
     """600 digits as an .npz file, for training in a second."""
     path = tmp_path_factory.mktemp("data") / "few.npz"
     np.savez(path, images=digits.images[:600], labels=digits.labels[:600])
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 digits that shipped models were trained on, as an .npz file."""
+    path = tmp_path_factory.mktemp("data") / "other.npz"
+    train = split(load_mnist()).train
+    np.savez(path, images=train.images[:600], labels=train.labels[:600])
     return path
 
 

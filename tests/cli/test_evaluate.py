@@ -235,7 +235,7 @@ def test_a_signal_ends_it_with_a_word_and_its_code(number: signal.Signals) -> No
     script = (
         "import signal, sys\n"
         "from digitcli.cli import main\n"
-        "from digitcli.evaluation import report\n"
+        "from digitcli.evaluation import evaluate as report\n"
         f"report.evaluate = lambda *given, **named: signal.raise_signal({int(number)})\n"
         "sys.argv = ['digitcli', 'evaluate']\n"
         "main()"

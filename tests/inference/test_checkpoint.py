@@ -24,7 +24,7 @@ from digitcli.inference.checkpoint import (
 )
 from tests.support.processes import Run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 HEADER = Header(architecture="softmax", dataset={"name": "mnist", "digest": "ab" * 32}, temperature=1.25)
 TENSORS = {"weight": torch.arange(12.0).reshape(3, 4), "half": torch.ones(2, dtype=torch.float16)}

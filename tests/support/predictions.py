@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.imaging.drawing import drawn, encoded
+from tests.support.pictures import drawn, encoded
 
 
 def put(path: Path | str, digits: str = "5") -> str:
