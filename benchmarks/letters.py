@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.distractors import PRINTED
-from digitcli.synthesis.fonts import font_files
+from digitcli.synthesis.letters import PRINTED_LETTERS, find_fonts
 
 SIDE_PX, FONT_PX = 140, 64
 
@@ -32,8 +31,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     random = np.random.default_rng(0)
-    files = font_files(arguments.fonts)
-    pages = [(text, page(random, file, text)) for file in files for text in (*PRINTED, *"0123456789")]
+    files = find_fonts(arguments.fonts)
+    pages = [(text, page(random, file, text)) for file in files for text in (*PRINTED_LETTERS, *"0123456789")]
     readings = list(Reader(*arguments.model, min_confidence=0).read_all(picture for _, picture in pages))
     is_digit = np.array([text.isdecimal() for text, _ in pages])
     right = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])

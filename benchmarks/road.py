@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from digitcli.data.folder_walk import pictures_below
+from digitcli.data.files import walk_pictures
 from digitcli.imaging import open_picture
 from digitcli.recognition.reader import Reader
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="cnn")
     arguments = parser.parse_args()
-    paths = [found for found in pictures_below(arguments.folder) if isinstance(found, Path)]
+    paths = [found for found in walk_pictures(arguments.folder) if isinstance(found, Path)]
     reader = Reader(arguments.model)
     probabilities = reader.classifier.probabilities(np.stack([shrunk(path) for path in paths]))
     answers: dict[str, list[str | None]] = {

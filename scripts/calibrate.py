@@ -37,7 +37,9 @@ def main() -> None:
     if read_header(path).dataset["digest"] != source.digest:
         sys.exit("The reader was trained on other strokes, and perhaps on those held out here.")
     synthesizer = source.validation_synthesizer()
-    drawn = [synthesizer.photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)]
+    drawn = [
+        synthesizer.synthesize_photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)
+    ]
     reader = Reader(min_confidence=0.0)
     readings = list(reader.read_all(grey for grey, _, _ in drawn))
     answers = [

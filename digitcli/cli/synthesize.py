@@ -13,7 +13,7 @@ from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError
 
 if TYPE_CHECKING:
-    from digitcli.synthesis.line_folders import LineFolder
+    from digitcli.synthesis.line_folders import LineFolderSummary
 
 SOURCE_OF_STROKES = "https://archive.ics.uci.edu/dataset/81"
 SAY_EVERY = 1_000  # lines, where no bar can be drawn
@@ -47,7 +47,7 @@ def synthesize(
     """
     from digitcli.synthesis import line_folders
 
-    line_folders.check_folder(out, force)
+    line_folders.check_output_folder(out, force)
     if strokes is not None and not os.path.lexists(strokes):
         raise InputError(f"There is no file or folder {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
     with wait_with_signals():
@@ -61,7 +61,7 @@ def synthesize(
     console.show_json(written) if format == "json" else console.show_table(console.pairs(_figures(written)))
 
 
-def _figures(written: LineFolder) -> dict[str, str]:
+def _figures(written: LineFolderSummary) -> dict[str, str]:
     from digitcli.synthesis import line_folders
 
     return {

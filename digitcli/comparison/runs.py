@@ -26,7 +26,7 @@ from digitcli.evaluation.train_test_overlap import told_overlap
 from digitcli.inference.checkpoint import RESUME_FILE, find_checkpoint, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.predictor import load_classifier
-from digitcli.synthesis.fonts import digest_of_fonts
+from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import trainer
 from digitcli.training.events import OnEvent, TrainResult
 from digitcli.training.muon import check_muon
@@ -66,7 +66,7 @@ def built_of(one: Contender) -> Built:
         check_choices(one.config, recipe, choose_device(one.config.device))
         with torch.random.fork_rng(devices=[]):
             check_muon(one.config.arch, begin_network(one.config.arch, recipe), recipe)
-        fonts = None if one.config.fonts is None else digest_of_fonts(Path(one.config.fonts))
+        fonts = None if one.config.fonts is None else hash_fonts(Path(one.config.fonts))
         return Built(one.config.arch, built_with(recipe), dataclasses.asdict(recipe), fonts)
     if one.model is not None:
         header = read_header(find_checkpoint(one.model))

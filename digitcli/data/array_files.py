@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from digitcli.data.dataset import Dataset, Digits
-from digitcli.data.decompression import MAX_BYTES, opened
+from digitcli.data.files import MAX_BYTES, open_decompressed
 from digitcli.data.image_arrays import Array, digits_from_arrays
 from digitcli.errors import InputError
 
@@ -49,7 +49,7 @@ def load_npz(path: Path) -> Dataset:
 def _read_npz(path: Path) -> list[Array]:
     """Images and labels of the training part and, where there is one, of the test part."""
     try:
-        with opened(path) as file, zipfile.ZipFile(file) as archive:
+        with open_decompressed(path) as file, zipfile.ZipFile(file) as archive:
             names = _names_of_digits(path, [name.removesuffix(".npy") for name in archive.namelist()])
             members = [archive.getinfo(f"{name}.npy") for name in names]
             if sum(member.file_size for member in members) > MAX_BYTES:
@@ -163,7 +163,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers from 1."""
     total = 0
     number = 0
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         while content := file.readline(LONGEST_LINE):
             number += 1
             total += len(content)

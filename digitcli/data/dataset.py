@@ -37,7 +37,7 @@ class Digits:
         return np.frombuffer(content, "<i8").astype(np.int64)
 
 
-def joined(*parts: Digits) -> Digits:
+def concatenate(*parts: Digits) -> Digits:
     """All digits of several parts, in their order."""
     images, labels = [part.images for part in parts], [part.labels for part in parts]
     return Digits(np.concatenate(images), np.concatenate(labels))

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Digits, Failure
-from digitcli.data.folder_walk import PICTURE_SUFFIXES, is_picture, natural, pictures_below
-from digitcli.data.idx import read_idx
+from digitcli.data.files import PICTURE_SUFFIXES, is_picture, natural_order, walk_pictures
 from digitcli.data.image_arrays import digits_from_arrays, map_in_order
+from digitcli.data.mnist import read_idx
 from digitcli.errors import InputError, PictureError
 
 IDX_NAME = re.compile(
@@ -76,7 +76,7 @@ def _list(path: Path) -> _Listing:
     try:
         entries = sorted(
             (entry for entry in path.iterdir() if not entry.name.startswith(".")),
-            key=lambda entry: natural(entry.name),
+            key=lambda entry: natural_order(entry.name),
         )
         folders = [entry for entry in entries if entry.is_dir()]
         files = [entry for entry in entries if not entry.is_dir()]
@@ -166,7 +166,7 @@ def _read_pictures(
     digit_folders: Iterable[Path], path: Path, part: str = ""
 ) -> tuple[Digits, tuple[Failure, ...]]:
     """Every picture below the folders, in natural order."""
-    files = [(file, int(folder.name)) for folder in digit_folders for file in _pictures_below(folder)]
+    files = [(file, int(folder.name)) for folder in digit_folders for file in _list_pictures(folder)]
     if not files:
         raise InputError(f"{path} holds no {part}pictures ({', '.join(PICTURE_SUFFIXES)}).", LAYOUT)
     images, labels, failures = [], [], []
@@ -195,9 +195,9 @@ def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:
     return digit if digit.any() else Failure(str(file), "blank", "Nothing is written in it.")
 
 
-def _pictures_below(folder: Path) -> list[Path]:
+def _list_pictures(folder: Path) -> list[Path]:
     files = []
-    for found in pictures_below(folder):
+    for found in walk_pictures(folder):
         if isinstance(found, OSError):
             raise _unreadable(found) from found
         files.append(found)

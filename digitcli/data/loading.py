@@ -7,7 +7,7 @@ from pathlib import Path
 
 from digitcli.data.array_files import load_csv, load_npz
 from digitcli.data.dataset import Dataset
-from digitcli.data.decompression import OPENERS
+from digitcli.data.files import DECOMPRESSORS
 from digitcli.data.folders import load_folder
 from digitcli.data.mnist import load_mnist
 from digitcli.data.torchvision_datasets import PUBLISHED_SETS, load_published_set
@@ -72,4 +72,4 @@ def _existing(spec: str) -> Path:
 def _suffix(path: Path) -> str:
     """What the file holds; .csv.gz is a .csv."""
     last = path.suffix.lower()
-    return Path(path.stem).suffix.lower() if last in OPENERS else last
+    return Path(path.stem).suffix.lower() if last in DECOMPRESSORS else last

@@ -17,7 +17,7 @@ from digitcli.evaluation.line_metrics import character_error_rate, line_ece, lin
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.predictor import LINES_AT_ONCE, RuntimeName, load_line_model
-from digitcli.synthesis.line_folders import digest_of, is_line_folder, read_lines, split_lines
+from digitcli.synthesis.line_folders import hash_lines, is_line_folder, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 
 COMPOSED = 2000  # lines, where no folder is named
@@ -135,11 +135,13 @@ def _lines(data: str, trained_on: str | None) -> tuple[list[Line], str]:
     path = find_dataset(data)
     if path is not None and is_line_folder(path):
         lines = read_lines(path)
-        return (split_lines(lines)[2], "test") if digest_of(lines) == trained_on else (lines, "all")
+        return (split_lines(lines)[2], "test") if hash_lines(lines) == trained_on else (lines, "all")
     if data != TrainConfig.data:
         raise UsageError(f"{data} holds no lines.", "Name a folder that digitcli synthesize has written.")
     synthesizer = LineSynthesizer(load_mnist_test())
-    return [synthesizer.line(np.random.default_rng([COMPOSED_SEED, n])) for n in range(COMPOSED)], "test"
+    return [
+        synthesizer.synthesize_line(np.random.default_rng([COMPOSED_SEED, n])) for n in range(COMPOSED)
+    ], "test"
 
 
 def _worst(labels: list[str], found: list[str], confidences: list[float], count: int) -> list[LineMistake]:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.idx import read_idx
+from digitcli.data.mnist import read_idx
 from digitcli.inference.predictor import Classifier
-from digitcli.synthesis.fonts import printed_letters
+from digitcli.synthesis.letters import render_letters
 
 Images = npt.NDArray[np.uint8]  # N, 28, 28
 FASHION = Path(
@@ -69,7 +69,7 @@ def outliers(fonts: Path | None = None) -> dict[str, Images]:
     found = {
         "noise": np.rint(255 * pixels).astype(np.uint8),
         "clouds": np.rint(255 * clouds).astype(np.uint8),
-        LETTERS: np.stack(printed_letters(fonts)),
+        LETTERS: np.stack(render_letters(fonts)),
     }
     if FASHION.exists():
         found["fashion-mnist"] = read_idx(FASHION)

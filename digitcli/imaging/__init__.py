@@ -14,11 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from digitcli.imaging.binarization import find_ink, reduced
-from digitcli.imaging.normalization import centre_digit
+from digitcli.imaging.binarization import find_ink, limit_size
+from digitcli.imaging.normalization import normalize_central_digit
 from digitcli.imaging.opening import open_pages, open_picture
 
-__all__ = ["centre_digit", "digit_from_grey", "digit_from_picture", "find_ink", "open_pages", "open_picture"]
+__all__ = [
+    "normalize_central_digit",
+    "digit_from_grey",
+    "digit_from_picture",
+    "find_ink",
+    "open_pages",
+    "open_picture",
+]
 
 _DIGIT_SIDE_PX = 640  # one digit needs no more pixels than this
 
@@ -33,7 +40,7 @@ def digit_from_picture(source: Path | bytes) -> np.ndarray:
 
 def digit_from_grey(grey: np.ndarray) -> np.ndarray:
     """The one digit in a grey picture (H, W), uint8 or float in [0, 1]: uint8 (28, 28), white on black."""
-    grey = reduced(grey, _DIGIT_SIDE_PX)
+    grey = limit_size(grey, _DIGIT_SIDE_PX)
     if grey.dtype == np.uint8:
         grey = grey.astype(np.float32) / 255
-    return centre_digit(find_ink(grey.astype(np.float32, copy=False)))
+    return normalize_central_digit(find_ink(grey.astype(np.float32, copy=False)))

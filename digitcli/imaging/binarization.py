@@ -11,8 +11,8 @@ import functools
 import cv2
 import numpy as np
 
-from digitcli.imaging.levels import median, quantile
-from digitcli.imaging.ruled_lines import find_ruling
+from digitcli.imaging.quantiles import median, quantile
+from digitcli.imaging.ruled_lines import find_ruled_lines
 
 _LIGHT_SIDE_PX = 160  # the light changes slowly: this many pixels show it
 _SLOPED_SIDE_PX = 48  # smaller pictures are mostly ink
@@ -42,12 +42,12 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     Strokes keep their soft edges. Paper is what most of the neighbourhood shows, so light ink on dark paper
     will do as well as dark on light. Blank paper, noisy, textured, shaded or ruled, gives all zeros.
     """
-    small = reduced(grey, _WORK_SIDE_PX)
+    small = limit_size(grey, _WORK_SIDE_PX)
     dark_ground = _ground_of_light_ink(small)
     if dark_ground is not None:
         grey = _turned_over(grey, dark_ground)
-        small = reduced(grey, _WORK_SIDE_PX)
-    elif ink_is_light(small):
+        small = limit_size(grey, _WORK_SIDE_PX)
+    elif is_ink_light(small):
         grey, small = 1 - grey, 1 - small
     paper = _paper(small)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
@@ -60,7 +60,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
         return np.zeros_like(grey)
     low, edge, high, noise = levels
     strokes = _strokes(darkness, edge, max(edge, contrast))
-    ruling = find_ruling(darkness, strokes, noise)
+    ruling = find_ruled_lines(darkness, strokes, noise)
     strokes = cv2.dilate(strokes & (1 - ruling), np.ones((3, 3), np.uint8)) & (1 - ruling)
     if small.shape != grey.shape:
         size = (grey.shape[1], grey.shape[0])
@@ -71,14 +71,14 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     return ink
 
 
-def lift_faint_marks(grey: np.ndarray) -> np.ndarray | None:
+def enhance_faint_marks(grey: np.ndarray) -> np.ndarray | None:
     """A picture (H, W) with dark marks too faint for `find_ink` in black on white; None if there are none.
 
     Stains, show-through and the paper's own texture are lifted as well as pencil: what they are is for others
     to say. The light is not taken for a smooth slope, of which such marks would seem a part.
     """
-    small = reduced(grey, _WORK_SIDE_PX)
-    paper = _without_strokes(reduced(small, _LIGHT_SIDE_PX))
+    small = limit_size(grey, _WORK_SIDE_PX)
+    paper = _without_strokes(limit_size(small, _LIGHT_SIDE_PX))
     paper = cv2.resize(paper, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
     smooth = cv2.GaussianBlur(darkness, (0, 0), max(small.shape) / _WORK_SIDE_PX)
@@ -87,20 +87,20 @@ def lift_faint_marks(grey: np.ndarray) -> np.ndarray | None:
         return None
     low, edge, full, _ = levels
     noise = _paper_noise(_inner(darkness, _RIM))[1]
-    ruling = find_ruling(darkness, (darkness > edge).astype(np.uint8), noise)
+    ruling = find_ruled_lines(darkness, (darkness > edge).astype(np.uint8), noise)
     ruling = cv2.dilate(ruling, np.ones((3, 3), np.uint8))
     lifted = 1 - np.clip((smooth - low) / (full - low), 0, 1) * (1 - ruling)
     picture: np.ndarray = cv2.resize(lifted, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return picture
 
 
-def reduced(grey: np.ndarray, side_px: int) -> np.ndarray:
+def limit_size(grey: np.ndarray, side_px: int) -> np.ndarray:
     """A copy of (H, W) whose longer side has at most `side_px` pixels, each the mean of what it covers."""
     scale = side_px / max(grey.shape)
-    return scaled(grey, scale) if scale < 1 else grey
+    return rescale(grey, scale) if scale < 1 else grey
 
 
-def scaled(picture: np.ndarray, scale: float) -> np.ndarray:
+def rescale(picture: np.ndarray, scale: float) -> np.ndarray:
     """A picture (H, W) made smaller or larger, but never less than a pixel wide or high."""
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -108,12 +108,12 @@ def scaled(picture: np.ndarray, scale: float) -> np.ndarray:
     return resized
 
 
-def ink_is_light(grey: np.ndarray) -> bool:
+def is_ink_light(grey: np.ndarray) -> bool:
     """Whether the marks are lighter than the paper: ink is the rarer side, which skews what is flattened.
 
     Where neither side is rare, as in a picture cut tight around a fat digit, paper is what the border shows.
     """
-    small = reduced(grey, _LIGHT_SIDE_PX)
+    small = limit_size(grey, _LIGHT_SIDE_PX)
     height, width = small.shape
     flat = small - cv2.blur(small, (width // 2 | 1, height // 2 | 1), borderType=cv2.BORDER_REPLICATE)
     flat = (flat - flat.mean()) / max(float(flat.std()), 1e-6)
@@ -130,7 +130,7 @@ def _ground_of_light_ink(grey: np.ndarray) -> np.ndarray | None:
 
     Bool (h, w), of a small copy; None where the whole picture has one polarity.
     """
-    small = reduced(grey, _LIGHT_SIDE_PX)
+    small = limit_size(grey, _LIGHT_SIDE_PX)
     level, split = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
     if split.mean() < _LEAST_GROUND:
         return None
@@ -181,7 +181,7 @@ def _paper(grey: np.ndarray) -> np.ndarray:
     The slope of the light is taken out, or the brighter side would be carried to the rim. Where the light has
     a step instead, that makes a slope of it; but no paper is brighter than what is found either way.
     """
-    small = reduced(grey, _LIGHT_SIDE_PX)
+    small = limit_size(grey, _LIGHT_SIDE_PX)
     slope = _slope_of_light(small)
     paper = _without_strokes(small)
     if slope is not None:

@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-from digitcli.imaging.levels import median, quantile
+from digitcli.imaging.quantiles import median, quantile
 
 _MASK = 0.25  # ink above this is part of a shape
 _MOST = 2000  # pieces are looked at, the largest: no page holds more digits, and specks would take minutes
@@ -28,7 +28,7 @@ _TALLEST = 1.3  # unless that makes a digit this much taller than the tallest ot
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
-class Pieces:
+class ConnectedComponents:
     """The connected components of ink, float32 (H, W), and what can be told of them by their geometry."""
 
     def __init__(self, ink: np.ndarray) -> None:
@@ -94,7 +94,7 @@ class Pieces:
         rim |= around > _AROUND * 2 * (height + width)
         return rim
 
-    def central_digit(self) -> list[int]:
+    def group_central_digit(self) -> list[int]:
         """The piece with most ink in the middle and its parts, in a picture that holds one digit."""
         if not self.usable.any():
             return []
@@ -105,7 +105,7 @@ class Pieces:
                 self._add_part(int(piece), groups, [self.box([best])])
         return groups[0]
 
-    def digits(self) -> list[list[int]]:
+    def group_digits(self) -> list[list[int]]:
         """Groups of pieces, each group a digit: those like most, with the parts near them."""
         if not self.usable.any():
             return []
@@ -122,7 +122,7 @@ class Pieces:
             self._add_part(int(piece), groups, boxes)
         return groups
 
-    def at_edge(self, digits: list[list[int]]) -> list[Box]:
+    def digits_at_edge(self, digits: list[list[int]]) -> list[Box]:
         """The boxes of what is like these digits but for lying at an edge, which none of them touches."""
         pattern = np.array([group[0] for group in digits])
         if self.touches_edge[pattern].any():
@@ -195,7 +195,7 @@ class Pieces:
         right, bottom = (self.x + self.width)[group].max(), (self.y + self.height)[group].max()
         return x, y, int(right) - x, int(bottom) - y
 
-    def cut_out(self, group: list[int]) -> np.ndarray:
+    def crop_ink(self, group: list[int]) -> np.ndarray:
         """The ink of a group alone, float32 (h, w), with a margin of at most one pixel around its box."""
         x, y, width, height = self.box(group)
         rows, columns = slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)

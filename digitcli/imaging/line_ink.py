@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.levels import quantile
+from digitcli.imaging.quantiles import quantile
 
 LINE_HEIGHT_PX = 40
 COLUMN_PX = 4  # of a line to a column of what a network answers

@@ -1,7 +1,7 @@
 """Boxing and centring: ink in, a digit as MNIST was made out.
 
 LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998: the digit
-is scaled, keeping its aspect, into a box of 20 x 20 pixels, and laid into 28 x 28 with its centre of mass in
+is rescale, keeping its aspect, into a box of 20 x 20 pixels, and laid into 28 x 28 with its centre of mass in
 the middle. What differs: strokes thinner than MNIST's are thickened first, or scaling would make them vanish.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from digitcli.imaging.binarization import scaled
-from digitcli.imaging.components import Pieces
+from digitcli.imaging.binarization import rescale
+from digitcli.imaging.components import ConnectedComponents
 
 SIDE_PX = 28
 BOX_PX = 20
@@ -19,13 +19,15 @@ _STROKE_PX = 2.3  # strokes in MNIST's box are seldom thinner
 _FINE = 4  # strokes are thickened at this many times MNIST's resolution
 
 
-def centre_digit(ink: np.ndarray) -> np.ndarray:
+def normalize_central_digit(ink: np.ndarray) -> np.ndarray:
     """The most central digit in ink float32 (H, W), as uint8 (28, 28), white on black; zeros for no ink."""
-    pieces = Pieces(ink)
-    return fit_digit(pieces.cut_out(group) if (group := pieces.central_digit()) else np.zeros_like(ink))
+    pieces = ConnectedComponents(ink)
+    return normalize_digit(
+        pieces.crop_ink(group) if (group := pieces.group_central_digit()) else np.zeros_like(ink)
+    )
 
 
-def fit_digit(ink: np.ndarray, box_px: int = BOX_PX) -> np.ndarray:
+def normalize_digit(ink: np.ndarray, box_px: int = BOX_PX) -> np.ndarray:
     """All of the ink, float32 (H, W), as one digit: uint8 (28, 28), white on black; zeros for no ink.
 
     MNIST's box of 20 pixels may be made smaller, for another view of the digit.
@@ -53,7 +55,7 @@ def _cropped(ink: np.ndarray) -> np.ndarray | None:
 
 def _fitted(ink: np.ndarray, side_px: int) -> np.ndarray:
     """Scaled so that the longer side has `side_px` pixels."""
-    return scaled(ink, side_px / max(ink.shape))
+    return rescale(ink, side_px / max(ink.shape))
 
 
 def _without_hairlines(digit: np.ndarray, box_px: int) -> np.ndarray:

@@ -133,7 +133,7 @@ def _open_image(
     return len(frames), read
 
 
-def grey_of_image(image: Image.Image) -> np.ndarray:
+def grey_from_image(image: Image.Image) -> np.ndarray:
     """The upright grey of an opened image: float32 (H, W) in [0, 1].
 
     Raises:
@@ -142,7 +142,7 @@ def grey_of_image(image: Image.Image) -> np.ndarray:
     return _read(image, image.tell(), "The picture", MAX_PIXELS)
 
 
-def grey_of_array(pixels: np.ndarray) -> np.ndarray:
+def grey_from_array(pixels: np.ndarray) -> np.ndarray:
     """The grey, float32 (H, W), of an array: whole numbers (H, W) or (H, W, 3 or 4), or fractions (H, W).
 
     Raises:
@@ -159,7 +159,7 @@ def grey_of_array(pixels: np.ndarray) -> np.ndarray:
     try:
         if not (whole and shaped and pixels.size):
             raise ValueError("Pillow would take it for something else")
-        return grey_of_image(Image.fromarray(np.ascontiguousarray(pixels)))
+        return grey_from_image(Image.fromarray(np.ascontiguousarray(pixels)))
     except (TypeError, ValueError) as fault:
         cause = f"An array of shape {pixels.shape} and type {pixels.dtype} is no picture."
         remedy = "Give uint8 (H, W) or (H, W, 3), or floats (H, W) from 0 to 1."

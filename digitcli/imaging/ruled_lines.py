@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from digitcli.imaging.levels import median, quantile
+from digitcli.imaging.quantiles import median, quantile
 
 SMALLEST_SIDE_PX = 32  # smaller pictures are cut too tight to show ruled paper
 _WINDOW = 8  # darkness is averaged along one part in so many of a line
@@ -20,7 +20,7 @@ _DARK = 0.3  # darkness above this counts as this, lest strokes outweigh lines
 _FAINTEST = 0.01  # of the paper's brightness: what is lighter is no line
 
 
-def find_ruling(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:
+def find_ruled_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:
     """Where the ruling lies, but for the places where strokes cross it: uint8 (H, W), 0 or 1.
 
     `darkness` is float32 (H, W), in shares of the paper's brightness, `noise` its spread on bare paper; `ink`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from digitcli.imaging.components import Pieces
+from digitcli.imaging.components import ConnectedComponents
 
 _FLAT = 2.5  # times as wide as high, at least: a bar
 _LENGTHS = 0.6, 3.0  # of the wider number: how long the bar is; beyond that it is a rule, or an edge
@@ -12,7 +12,9 @@ _FARTHEST = 0.9  # of a digit's height: how far off the bar it stands
 _WIDEST = 2.2  # times its height: how wide a number of two digits is
 
 
-def in_fractions(pieces: Pieces, groups: list[list[int]], numbers: list[list[int]]) -> list[bool]:
+def in_fractions(
+    pieces: ConnectedComponents, groups: list[list[int]], numbers: list[list[int]]
+) -> list[bool]:
     """Which numbers, lists of indices of groups, stand above or below the bar of a fraction.
 
     Where there are more than two in a column, the last bar is that of a sum.
@@ -40,7 +42,9 @@ def in_fractions(pieces: Pieces, groups: list[list[int]], numbers: list[list[int
     return found
 
 
-def _box(pieces: Pieces, groups: list[list[int]], number: list[int], bars: list[int]) -> tuple[int, ...]:
+def _box(
+    pieces: ConnectedComponents, groups: list[list[int]], number: list[int], bars: list[int]
+) -> tuple[int, ...]:
     """x, y, width, height around a number without a bar that was taken for a part of it."""
     members = [piece for index in number for piece in groups[index]]
     return pieces.box([piece for piece in members if piece not in bars] or members)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from digitcli.imaging.binarization import ink_is_light
+from digitcli.imaging.binarization import is_ink_light
 from digitcli.imaging.components import Box
-from digitcli.imaging.levels import median
 from digitcli.imaging.line_ink import LINE_HEIGHT_PX, line_ink
+from digitcli.imaging.quantiles import median
 
 MARGINS = (0.2, 0.35)  # above and below a line, in heights of its digits, in each view of it
 SIDE_MARGIN = 1.5  # times as much at the left and the right
@@ -130,7 +130,7 @@ def _view(picture: np.ndarray, place: _Place, height_px: int, light: bool | None
         turn[1, 2] += height_px / 2 - centre[1]
         small = cv2.warpAffine(small, turn, (size[0], height_px), borderMode=cv2.BORDER_REPLICATE)
         to_page = to_page @ np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
-    if ink_is_light(small) if light is None else light:
+    if is_ink_light(small) if light is None else light:
         small = 1 - small
     ink = line_ink(np.asarray(255 * small, np.float32), FAINTEST)
     above = (LINE_HEIGHT_PX - len(ink)) // 2

@@ -15,7 +15,7 @@ from PIL import Image
 
 from digitcli.errors import PictureError
 from digitcli.imaging import open_pages
-from digitcli.imaging.opening import grey_of_array, grey_of_image
+from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.recognition.segmentation import Page, Region, Shape, find_page
 from digitcli.recognition.sources import Source
 
@@ -126,9 +126,9 @@ def _grey(content: object) -> np.ndarray:
     if isinstance(content, PictureError):
         raise content
     if isinstance(content, np.ndarray):
-        return grey_of_array(content)
+        return grey_from_array(content)
     if isinstance(content, Image.Image):
-        return grey_of_image(content)
+        return grey_from_image(content)
     cause = f"A {type(content).__name__} is no picture."
     raise PictureError("not_an_image", cause, "Give a path, a file's bytes, an array or a PIL image.")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitcli.imaging.components import Box
-from digitcli.imaging.levels import median
 from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
+from digitcli.imaging.quantiles import median
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
 from digitcli.recognition.constraints import Asked
 from digitcli.recognition.hypotheses import (

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from digitcli.imaging.binarization import find_ink, lift_faint_marks, reduced
-from digitcli.imaging.components import Box, Pieces
-from digitcli.imaging.levels import median
-from digitcli.imaging.normalization import fit_digit
+from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
+from digitcli.imaging.components import Box, ConnectedComponents
+from digitcli.imaging.normalization import normalize_digit
+from digitcli.imaging.quantiles import median
 from digitcli.recognition.fractions import in_fractions
 from digitcli.recognition.line_crops import LineView, view_line, view_whole
 
@@ -76,7 +76,7 @@ def find_page(grey: np.ndarray, with_lines: bool = False) -> Page:
     Where there are none, faint marks are looked for.
     """
     page = _find_page(grey, with_lines)
-    if page.regions or (lifted := lift_faint_marks(grey)) is None:
+    if page.regions or (lifted := enhance_faint_marks(grey)) is None:
         return page
     faint = _find_page(lifted, with_lines)
     return replace(faint, faint=True) if faint.regions else page
@@ -133,14 +133,14 @@ def _only_line(
     return None if ((middles < top) | (middles > bottom)).any() else line
 
 
-def _runs_out(pieces: Pieces, digits: list[list[int]], boxes: np.ndarray) -> bool:
+def _runs_out(pieces: ConnectedComponents, digits: list[list[int]], boxes: np.ndarray) -> bool:
     """Whether a number of several digits, boxes (N, 4), goes on with one at the edge, which was left out.
 
     Beside a digit that stands alone such a one is the neighbour in a form.
     """
     middles = boxes[:, 0] + boxes[:, 2] / 2
     top, bottom = boxes[:, 1].min(), (boxes[:, 1] + boxes[:, 3]).max()
-    for x, y, width, height in pieces.at_edge(digits):
+    for x, y, width, height in pieces.digits_at_edge(digits):
         shared = min(y + height, bottom) - max(y, top)
         steps = np.abs(middles - (x + width / 2))
         if shared > _SHARED * height and steps.min() < _NEXT * np.diff(middles).max():
@@ -153,16 +153,16 @@ def _are_separate(boxes: np.ndarray) -> bool:
     return bool((boxes[:, 2] <= _WIDEST_DIGIT * boxes[:, 3]).all())
 
 
-def _find(grey: np.ndarray, side_px: int) -> tuple[Pieces, list[list[int]], np.ndarray]:
+def _find(grey: np.ndarray, side_px: int) -> tuple[ConnectedComponents, list[list[int]], np.ndarray]:
     """The pieces of the picture as it looks with a longer side of `side_px`, those of each digit, and the
     boxes of the digits, (N, 4).
     """
-    pieces = Pieces(find_ink(reduced(grey, side_px)))
-    groups = pieces.digits()
+    pieces = ConnectedComponents(find_ink(limit_size(grey, side_px)))
+    groups = pieces.group_digits()
     return pieces, groups, np.array([pieces.box(group) for group in groups]).reshape(-1, 4)
 
 
-def _shape(pieces: Pieces, group: list[int], picture: tuple[int, ...], views: bool) -> Shape:
+def _shape(pieces: ConnectedComponents, group: list[int], picture: tuple[int, ...], views: bool) -> Shape:
     """One shape, its box in pixels of the picture, which is (H, W), with or without views of it."""
     x, y, width, height = pieces.box(group)
     down, across = picture[0] / pieces.ink.shape[0], picture[1] / pieces.ink.shape[1]
@@ -172,8 +172,8 @@ def _shape(pieces: Pieces, group: list[int], picture: tuple[int, ...], views: bo
     box = left, top, right - left, bottom - top
     if not views:
         return Shape(box, np.zeros((0, 28, 28), np.uint8), cut_off)
-    ink = pieces.cut_out(group)
-    return Shape(box, np.stack([fit_digit(ink, box_px) for box_px in VIEWS_PX]), cut_off)
+    ink = pieces.crop_ink(group)
+    return Shape(box, np.stack([normalize_digit(ink, box_px) for box_px in VIEWS_PX]), cut_off)
 
 
 def _lines(boxes: np.ndarray) -> list[list[int]]:

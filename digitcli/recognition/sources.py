@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from digitcli.data.folder_walk import PICTURE_SUFFIXES, folders_below, natural, pictures_below
+from digitcli.data.files import PICTURE_SUFFIXES, natural_order, walk_folders, walk_pictures
 from digitcli.errors import InputError, PictureError
 
 STANDARD_INPUT = "-"
@@ -102,7 +102,7 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
         yield Source(name, Path(name))
         return
     empty = True
-    for found in pictures_below(Path(name), leave_out, SUFFIXES):
+    for found in walk_pictures(Path(name), leave_out, SUFFIXES):
         empty = False
         if isinstance(found, OSError):
             yield Source(_shown(name, Path(found.filename)), _unlisted(found))
@@ -119,7 +119,7 @@ _ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")  # in a pattern
 
 def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
     """What a pattern matches, each picture once, also where a folder and what is in it both match."""
-    names = sorted(_expanded(pattern), key=natural)
+    names = sorted(_expanded(pattern), key=natural_order)
     if not names:
         yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
     kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]
@@ -151,7 +151,7 @@ def _expanded(pattern: str) -> set[str]:
         return set(glob.glob(pattern))  # noqa: PTH207 (absolute ones too)
     names: set[str] = set()
     for top in glob.glob(head) if head else [""]:  # noqa: PTH207
-        for folder in folders_below(top or "."):
+        for folder in walk_folders(top or "."):
             inside = os.path.join(folder, "").removeprefix("" if top else "./")  # noqa: PTH118
             names |= _expanded(glob.escape(inside) + (tail[0] or "*"))
     return names

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.dataset import Digits, joined
-from digitcli.imaging.normalization import BOX_PX, fit_digit
+from digitcli.data.dataset import Digits, concatenate
+from digitcli.imaging.normalization import BOX_PX, normalize_digit
 from digitcli.synthesis.digit_shapes import write_shape
 from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.writer_style import Hand, draw_style
+from digitcli.synthesis.writer_style import Writer, sample_style
 from digitcli.worker_process import begin_child
 
 NO_DIGIT = 10  # the label of a letter
@@ -48,21 +48,21 @@ class CharacterSynthesizer:
         labels = np.zeros(count, np.int64)
         for number in range(count):
             ink, labels[number] = self._character(random)
-            images[number] = fit_digit(ink, int(random.choice([BOX_PX, SMALL_BOX_PX])))
+            images[number] = normalize_digit(ink, int(random.choice([BOX_PX, SMALL_BOX_PX])))
         return Digits(images, labels)
 
     def _character(self, random: np.random.Generator) -> tuple[_Ink, int]:
         if random.random() >= LETTERS_SHARE:
             digit = int(random.integers(10))
-            return _seen(random, self._lines.hand(random, str(digit)).write(str(digit)).mask), digit
+            return _seen(random, self._lines.sample_writer(random, str(digit)).write(str(digit)).mask), digit
         writer = None
         if random.random() >= PRINTED_SHARE:
             writer = {2: [write_shape(random, LETTERS[str(random.choice(LIKE_NO_DIGIT))])]}
-        hand = Hand(draw_style(random), self._letters, writer, random)
+        hand = Writer(sample_style(random), self._letters, writer, random)
         return _seen(random, hand.write("2").mask), NO_DIGIT
 
 
-def draw_characters(
+def synthesize_characters(
     digits: Digits, letters: Sequence[Mask], seed: int, count: int, processes: int = 1
 ) -> Digits:
     """So many characters; they follow from the seed, however many processes draw them.
@@ -75,9 +75,9 @@ def draw_characters(
     if processes > 1:
         pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_child, (digits, letters))
         with pool, suppress(BrokenExecutor):  # a child that was killed: what is drawn is drawn here
-            return joined(*pool.map(_draw, portions))
+            return concatenate(*pool.map(_draw, portions))
     _begin_drawing(digits, letters)
-    return joined(*map(_draw, portions))
+    return concatenate(*map(_draw, portions))
 
 
 def _begin_child(digits: Digits, letters: Sequence[Mask]) -> None:

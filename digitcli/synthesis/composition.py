@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.distractors import SCALE, draw_cells, draw_clutter, draw_letters, draw_things
+from digitcli.synthesis.distractors import SCALE, draw_cells, draw_distractors, draw_letters, draw_objects
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.layout import Writing, write_text
-from digitcli.synthesis.writer_style import CANVAS_PX, Hand
+from digitcli.synthesis.writer_style import CANVAS_PX, Writer
 
 EMPTY_WIDTHS = (0.6, 6)  # heights of the line, where nothing is to be read
 LETTERS_SHARE = 0.06  # of the lines have letters before or after the number, such as a currency
@@ -24,15 +24,15 @@ WIDE_MARGIN_SHARE = 0.12  # of the lines, at the left and again at the right
 
 
 @dataclass(frozen=True)
-class Scene:
+class Composition:
     """Ink and clutter, uint8 (H, W), and the boxes (n, 4) of the characters in it, x0 y0 x1 y1."""
 
     ink: Mask
-    clutter: Mask
+    distractors: Mask
     boxes: npt.NDArray[np.float32]
 
 
-def empty_scene(random: np.random.Generator) -> Scene:
+def compose_empty(random: np.random.Generator) -> Composition:
     """Paper with nothing to read: clutter of up to three lines of writing; on most letters or things."""
     height, width = shape = CANVAS_PX, int(random.uniform(*EMPTY_WIDTHS) * CANVAS_PX)
     size_px = random.uniform(0.4, 0.9) * height
@@ -40,17 +40,17 @@ def empty_scene(random: np.random.Generator) -> Scene:
     box = (0.2 * width, (height - size_px) / 2, 0.8 * width, (height + size_px) / 2)
     clutter = np.zeros(shape, np.uint8)
     for _ in range(random.integers(0, 4)):
-        np.maximum(clutter, draw_clutter(random, shape, box, pen_px), out=clutter)
+        np.maximum(clutter, draw_distractors(random, shape, box, pen_px), out=clutter)
     ink = np.zeros(shape, np.uint8)
     if random.random() < 0.55:
         x = random.uniform(0, 0.3) * width
         ink = draw_letters(random, shape, x, size_px, pen_px, int(random.integers(1, 8)))
     elif random.random() < 0.4:
-        ink = draw_things(random, shape)
-    return Scene(ink, clutter, np.zeros((0, 4), np.float32))
+        ink = draw_objects(random, shape)
+    return Composition(ink, clutter, np.zeros((0, 4), np.float32))
 
 
-def write_scene(random: np.random.Generator, hand: Hand, text: str) -> Scene:
+def compose_text(random: np.random.Generator, hand: Writer, text: str) -> Composition:
     """A text of at least one character, on a canvas `CANVAS_PX` high."""
     writing = write_text(random, hand, text)
     scene, shrink = _on_paper(random, hand, writing)
@@ -61,7 +61,7 @@ def write_scene(random: np.random.Generator, hand: Hand, text: str) -> Scene:
     return _shrunk(scene, shrink) if shrink < 1 else scene
 
 
-def _on_paper(random: np.random.Generator, hand: Hand, writing: Writing) -> tuple[Scene, float]:
+def _on_paper(random: np.random.Generator, hand: Writer, writing: Writing) -> tuple[Composition, float]:
     """The writing and the clutter around it, and what the canvas is to be shrunk by where it is too high."""
     height = writing.bottom - writing.top
     shrink = CANVAS_PX * random.uniform(0.8, 1) / height if height > CANVAS_PX * 1.02 else 1.0
@@ -72,10 +72,10 @@ def _on_paper(random: np.random.Generator, hand: Hand, writing: Writing) -> tupl
     boxes = writing.draw(ink, left - writing.left, top / shrink - writing.top)
     x0, y0 = boxes[:, :2].min(axis=0)
     x1, y1 = boxes[:, 2:].max(axis=0)
-    clutter = draw_clutter(random, ink.shape, (x0, y0, x1, y1), hand.pen_px)
+    clutter = draw_distractors(random, ink.shape, (x0, y0, x1, y1), hand.pen_px)
     if random.random() < CELLS_SHARE:
         draw_cells(random, clutter, boxes)
-    return Scene(ink, clutter, boxes), shrink
+    return Composition(ink, clutter, boxes), shrink
 
 
 def _margins(random: np.random.Generator, space_px: float) -> tuple[int, int, float]:
@@ -91,7 +91,7 @@ def _margins(random: np.random.Generator, space_px: float) -> tuple[int, int, fl
     return left, right, top
 
 
-def _with_letters(random: np.random.Generator, hand: Hand, scene: Scene) -> Scene:
+def _with_letters(random: np.random.Generator, hand: Writer, scene: Composition) -> Composition:
     """Letters of the writing's size and pen on more paper at the left or the right."""
     before = random.random() < 0.5
     size_px = hand.style.height_px * random.uniform(0.5, 1)
@@ -100,12 +100,14 @@ def _with_letters(random: np.random.Generator, hand: Hand, scene: Scene) -> Scen
     letters = draw_letters(random, shape, 2, size_px, hand.pen_px * 0.9, count)
     blank = np.zeros_like(letters)
     if not before:
-        return Scene(np.hstack([scene.ink, letters]), np.hstack([scene.clutter, blank]), scene.boxes)
+        return Composition(
+            np.hstack([scene.ink, letters]), np.hstack([scene.distractors, blank]), scene.boxes
+        )
     moved = scene.boxes + np.array([shape[1], 0, shape[1], 0], np.float32)
-    return Scene(np.hstack([letters, scene.ink]), np.hstack([blank, scene.clutter]), moved)
+    return Composition(np.hstack([letters, scene.ink]), np.hstack([blank, scene.distractors]), moved)
 
 
-def _seen_at_an_angle(random: np.random.Generator, scene: Scene) -> Scene:
+def _seen_at_an_angle(random: np.random.Generator, scene: Composition) -> Composition:
     """Turned about its middle, and now and then with one end or edge nearer to the camera than the other."""
     height, width = scene.ink.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -117,8 +119,8 @@ def _seen_at_an_angle(random: np.random.Generator, scene: Scene) -> Scene:
         moved += np.array([[-top, -left], [top, -right], [bottom, right], [-bottom, left]])
     view = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
     ink = cv2.warpPerspective(scene.ink, view, (width, height))
-    clutter = cv2.warpPerspective(scene.clutter, view, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    return Scene(ink.astype(np.uint8), clutter.astype(np.uint8), _boxes_in(view, scene.boxes))
+    clutter = cv2.warpPerspective(scene.distractors, view, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return Composition(ink.astype(np.uint8), clutter.astype(np.uint8), _boxes_in(view, scene.boxes))
 
 
 def _boxes_in(view: cv2.typing.MatLike, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -130,10 +132,10 @@ def _boxes_in(view: cv2.typing.MatLike, boxes: npt.NDArray[np.float32]) -> npt.N
     return np.stack([seen[:, 0, 0], seen[:, 1, 1], seen[:, 2, 0], seen[:, 3, 1]], axis=1)
 
 
-def _shrunk(scene: Scene, share: float) -> Scene:
+def _shrunk(scene: Composition, share: float) -> Composition:
     size = max(8, round(scene.ink.shape[1] * share)), CANVAS_PX
     ink, clutter = (
         cv2.resize(layer, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        for layer in (scene.ink, scene.clutter)
+        for layer in (scene.ink, scene.distractors)
     )
-    return Scene(ink, clutter, scene.boxes * np.float32(share))
+    return Composition(ink, clutter, scene.boxes * np.float32(share))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.strokes import Sample, Stroke, Writer
+from digitcli.synthesis.strokes import DigitStrokes, Stroke, WriterStrokes
 
 STEPS = 7  # points between two of those written here
 PER_WRITER = (0.02, 0.055)  # how far a writer's points lie from those written here, in heights of a digit
@@ -206,12 +206,12 @@ SEGMENTS = {
 }  # the digits of displays
 
 
-def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> Writer:
+def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> WriterStrokes:
     """Samples of these digits in one shape a digit, now and then two, as one writer would write them."""
     return {digit: _samples(random, digit) for digit in digits}
 
 
-def display_writer() -> Writer:
+def seven_segment_writer() -> WriterStrokes:
     """The digits of displays."""
     return {
         digit: [[curve(points, corners) for points, corners in parse(text)]]
@@ -219,13 +219,13 @@ def display_writer() -> Writer:
     }
 
 
-def write_shape(random: np.random.Generator, text: str) -> Sample:
+def write_shape(random: np.random.Generator, text: str) -> DigitStrokes:
     """A shape in the notation above, as somebody writes it once."""
     deviation = random.uniform(*PER_WRITER)
     return [curve(_moved(random, points, deviation), corners) for points, corners in parse(text)]
 
 
-def _samples(random: np.random.Generator, digit: int) -> list[Sample]:
+def _samples(random: np.random.Generator, digit: int) -> list[DigitStrokes]:
     shapes = [_mine(random, digit)]
     if random.random() < 0.15:
         shapes.append(_mine(random, digit))

@@ -11,18 +11,10 @@ import numpy.typing as npt
 
 from digitcli.synthesis.digit_shapes import write_shape
 from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
+from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT, OPENCV_FONTS, PRINTED_LETTERS
 from digitcli.synthesis.writer_style import CANVAS_PX
 
 SCALE = CANVAS_PX / 40  # widths below are in pixels of a line 40 high
-PRINTED = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # none that could be a digit
-FONTS = (
-    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
-    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
-    cv2.FONT_HERSHEY_SIMPLEX,
-    cv2.FONT_HERSHEY_COMPLEX,
-    cv2.FONT_ITALIC,
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Sheet:
         draw_strokes(self.layer, [np.asarray(points, np.float32)], width_px, int(level))
 
 
-def draw_clutter(
+def draw_distractors(
     random: np.random.Generator, shape: tuple[int, int], box: tuple[float, float, float, float], pen_px: float
 ) -> Mask:
     """A layer of that shape (H, W), often empty, around and across writing in a box x0, y0, x1, y1."""
@@ -93,15 +85,15 @@ def draw_letters(
     if random.random() < 0.6:
         _write_letters(random, canvas, x, size_px, pen_px, count)
         return canvas
-    text = "".join(random.choice(list(PRINTED), count))
-    font = int(random.choice(FONTS))
+    text = "".join(random.choice(list(PRINTED_LETTERS), count))
+    font = int(random.choice(OPENCV_FONTS))
     scale = cv2.getFontScaleFromHeight(font, max(4, int(size_px * 0.8)), 1)
     start = (int(x), int(shape[0] / 2 + size_px / 2))
     cv2.putText(canvas, text, start, font, scale, 255, max(1, round(pen_px)), cv2.LINE_AA)
     return canvas
 
 
-def draw_things(random: np.random.Generator, shape: tuple[int, int]) -> Mask:
+def draw_objects(random: np.random.Generator, shape: tuple[int, int]) -> Mask:
     """What a photograph shows where nobody has written: a few solid shapes of any tone, sharp or blurred."""
     height, width = shape
     canvas = np.zeros(shape, np.uint8)

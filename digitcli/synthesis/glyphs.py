@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from digitcli.synthesis.strokes import Sample
+from digitcli.synthesis.strokes import DigitStrokes
 
 SUBPIXEL_BITS = 4  # lines are drawn at sixteenths of a pixel
 MNIST_FINE = 3  # MNIST's images are redrawn from this many times their resolution
@@ -86,7 +86,7 @@ def signed_distance(image: Mask) -> tuple[npt.NDArray[np.float32], float]:
     return ((depth - outside) / MNIST_FINE).astype(np.float32), half_width
 
 
-def printed_digits() -> list[list[Mask]]:
+def render_printed_digits() -> list[list[Mask]]:
     """The ten digits, each (1, 28, 28), in OpenCV's fonts and in the one that Pillow brings."""
     fonts = (
         cv2.FONT_HERSHEY_SIMPLEX,
@@ -127,7 +127,7 @@ def _frame(points: Points, margin_px: float) -> tuple[Points, tuple[int, int]]:
 # The marks, in heights of a digit: y is 0 at its top and 1 at its foot.
 
 
-def draw_mark(random: np.random.Generator, mark: str) -> Sample:
+def draw_mark(random: np.random.Generator, mark: str) -> DigitStrokes:
     """The strokes of one of `. , - = /`, points (P, 2) in heights of a digit."""
     return [np.array(points, np.float32) for points in MARKS[mark](random)]
 

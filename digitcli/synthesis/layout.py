@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.synthesis.glyphs import INK_LEVEL, Glyph, Mask, Points, draw_strokes
-from digitcli.synthesis.writer_style import CANVAS_PX, Hand
+from digitcli.synthesis.writer_style import CANVAS_PX, Writer
 
 _NO_INK = 10**6  # beyond any pixel
 _ROWS_ABOVE = 8 * CANVAS_PX  # of the line that are watched, and as many below
@@ -49,7 +49,7 @@ class Writing:
     @property
     def right(self) -> int:
         """The last column with ink."""
-        return max(item.x + int(profile(item.mask)[1].max()) for item in self.placed)
+        return max(item.x + int(ink_profile(item.mask)[1].max()) for item in self.placed)
 
     @property
     def top(self) -> int:
@@ -65,13 +65,13 @@ class Writing:
         """Put it on the canvas (H, W), moved by x, y; gives the boxes (n, 4) there, x0 y0 x1 y1."""
         moved = [Placed(item.mask, item.x + x, round(item.y + y)) for item in self.placed]
         for item in moved:
-            blend(canvas, item)
+            draw_glyph(canvas, item)
         if self.joins:
             draw_strokes(canvas, [points + np.array([x, y]) for points in self.joins], self.join_px)
         return np.array([item.box() for item in moved], np.float32).reshape(-1, 4)
 
 
-def blend(canvas: Mask, item: Placed) -> None:
+def draw_glyph(canvas: Mask, item: Placed) -> None:
     """Lay ink on a canvas (H, W), the darker one staying; what lies beyond its edges is cut off."""
     height, width = canvas.shape
     x0, y0 = max(item.x, 0), max(item.y, 0)
@@ -81,7 +81,7 @@ def blend(canvas: Mask, item: Placed) -> None:
         np.maximum(canvas[y0:y1, x0:x1], part, out=canvas[y0:y1, x0:x1])
 
 
-def profile(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def ink_profile(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The first and the last column with ink in each row of a mask (H, W)."""
     ink = mask > INK_LEVEL
     rows = ink.any(axis=1)
@@ -90,7 +90,7 @@ def profile(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return left, right
 
 
-def write_text(random: np.random.Generator, hand: Hand, text: str) -> Writing:
+def write_text(random: np.random.Generator, hand: Writer, text: str) -> Writing:
     """Set one character beside the other; text has at least one."""
     row = _Row(random, hand)
     for before, character in zip(" " + text, text, strict=False):
@@ -101,7 +101,7 @@ def write_text(random: np.random.Generator, hand: Hand, text: str) -> Writing:
 class _Row:
     """A line as it grows: what is placed, and where its ink ends on the right in every row of pixels."""
 
-    def __init__(self, random: np.random.Generator, hand: Hand) -> None:
+    def __init__(self, random: np.random.Generator, hand: Writer) -> None:
         self.placed: list[Placed] = []
         self.joins: list[Points] = []
         self._random = random
@@ -117,7 +117,7 @@ class _Row:
         glyph = self._hand.write(character)
         y = round(glyph.corner[1] + self._drop(character))
         y = min(max(y, -_ROWS_ABOVE // 2), _ROWS_ABOVE // 2)
-        left, right = profile(glyph.mask)
+        left, right = ink_profile(glyph.mask)
         gap_px = self._gap(before, character) * self._style.height_px
         x = self._place(left, y, gap_px) if self.placed else 0
         self.placed.append(Placed(glyph.mask, x, y))

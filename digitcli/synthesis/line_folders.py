@@ -32,7 +32,7 @@ class LinesWritten:
 
 
 @dataclass(frozen=True)
-class LineFolder:
+class LineFolderSummary:
     """What was written: how many lines, how many of them with nothing to read, and how many digits."""
 
     folder: str
@@ -43,7 +43,7 @@ class LineFolder:
     strokes: str | None
 
 
-def check_folder(folder: Path, force: bool) -> None:
+def check_output_folder(folder: Path, force: bool) -> None:
     """Find out before the work whether lines can be written to a folder, which need not be there yet.
 
     Raises:
@@ -73,7 +73,7 @@ def write_lines(
     strokes: Path | None = None,
     force: bool = False,
     on_event: Callable[[LinesWritten], None] = lambda event: None,
-) -> LineFolder:
+) -> LineFolderSummary:
     """Write lines of MNIST's training digits, and of strokes where they are given.
 
     Pictures `00000.png` ... are as networks read them, ink 255 on paper 0, 40 pixels high. In `labels.csv`
@@ -92,7 +92,7 @@ def write_lines(
     from digitcli.synthesis.lines import LineSynthesizer
     from digitcli.synthesis.strokes import read_strokes
 
-    check_folder(folder, force)
+    check_output_folder(folder, force)
     writers = read_strokes(strokes) if strokes else []
     synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
     _prepare(folder)
@@ -100,13 +100,13 @@ def write_lines(
     boxes: dict[str, list[list[str | float]]] = {}
     for number in range(count):
         name = f"{number:05}.png"
-        line = synthesizer.line(np.random.default_rng([seed, number]))
+        line = synthesizer.synthesize_line(np.random.default_rng([seed, number]))
         write_whole(folder / name, _as_png(line))
         texts[name], boxes[name] = line.text, _as_boxes(line)
         on_event(LinesWritten(number + 1, count))
     write_whole(folder / BOXES, (json.dumps(boxes) + "\n").encode())
     write_whole(folder / LABELS, _as_labels(texts))
-    return LineFolder(
+    return LineFolderSummary(
         folder=str(folder),
         count=count,
         empty=sum(not text for text in texts.values()),
@@ -135,8 +135,7 @@ def read_lines(folder: Path) -> list[Line]:
     import numpy as np
 
     from digitcli.imaging.line_ink import LINE_HEIGHT_PX
-    from digitcli.synthesis.lines import Line
-    from digitcli.synthesis.texts import ALPHABET
+    from digitcli.synthesis.lines import ALPHABET, Line
 
     remedy = "Write the folder anew with digitcli synthesize --force."
     lines = []
@@ -155,7 +154,7 @@ def read_lines(folder: Path) -> list[Line]:
                 or len(corners) != len(text)
                 or not set(text) <= set(ALPHABET)
                 or not (np.isfinite(corners).all() and (corners >= 0).all())
-                or 4 * columns_needed(text) > image.shape[1]
+                or 4 * count_ctc_columns(text) > image.shape[1]
             ):
                 raise InputError(f"{folder / name} is no line of digitcli synthesize.", remedy)
             lines.append(Line(np.asarray(image, np.uint8), text, corners))
@@ -179,12 +178,12 @@ def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
     return part[0], part[1], part[2]
 
 
-def columns_needed(text: str) -> int:
+def count_ctc_columns(text: str) -> int:
     """How many columns CTC needs to spell a text: one a character, and one between equal ones."""
     return len(text) + sum(one == other for one, other in zip(text, text[1:], strict=False))
 
 
-def digest_of(lines: list[Line]) -> str:
+def hash_lines(lines: list[Line]) -> str:
     """SHA-256 over every picture and text."""
     sha256 = hashlib.sha256()
     for line in lines:

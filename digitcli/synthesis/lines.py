@@ -1,4 +1,4 @@
-"""Lines of handwritten numbers, composed as they are asked for, to train and to try a line reader."""
+"""Synthetic lines of handwritten numbers with exact labels, to train and to test line readers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,36 @@ import numpy.typing as npt
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
 from digitcli.imaging.line_ink import LINE_HEIGHT_PX, line_ink
-from digitcli.synthesis.composition import empty_scene, write_scene
-from digitcli.synthesis.digit_shapes import display_writer, invent_writer
-from digitcli.synthesis.glyphs import Mask, printed_digits
+from digitcli.synthesis.composition import compose_empty, compose_text
+from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer
+from digitcli.synthesis.glyphs import Mask, render_printed_digits
 from digitcli.synthesis.paper import photograph
-from digitcli.synthesis.strokes import Writer
-from digitcli.synthesis.texts import draw_text
-from digitcli.synthesis.writer_style import CANVAS_PX, Hand, draw_print, draw_style
+from digitcli.synthesis.strokes import WriterStrokes
+from digitcli.synthesis.writer_style import CANVAS_PX, Writer, sample_printed_style, sample_style
 
+# What stands on a line. The shares were chosen by hand, to resemble amounts and fields of forms.
+ALPHABET = "0123456789.,-=/"
+LENGTHS = {1: 0.10, 2: 0.10, 3: 0.15, 4: 0.20, 5: 0.22, 6: 0.13, 7: 0.06, 8: 0.04}  # digits: share of lines
+ROUND_SHARE = 0.5  # of the numbers end in zeros, like many sums of money
+ENDING_SHARE = 0.3  # of the numbers have one of the endings below
+ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "=", "-", "--", "//", ",", ".")  # keep others from adding digits
+LEADING_MARK_SHARE = 0.02  # of the numbers follow a mark
+
+# How a line is written. The shares were chosen by hand.
 EMPTY_SHARE = 0.10  # of the lines have nothing to read
-PRINTED_SHARE = 0.08  # of the others are printed, or shown by a display,
-IMAGES_SHARE = 0.35  # are written with MNIST's images
-TABLET_SHARE = 0.45  # of the rest with strokes of a tablet, where there are any; else a writer is invented
-BLEND = 0.3  # of the digits of such a writer, in every other line, have an invented shape
+PRINTED_SHARE = 0.08  # of the other lines are printed or shown by a display
+IMAGES_SHARE = 0.35  # of the handwritten lines use MNIST's images
+TABLET_SHARE = 0.45  # of the rest use strokes from a tablet, if there are any; else a writer is invented
+BLEND_SHARE = 0.3  # of a tablet writer's digits have an invented shape, in half of that writer's lines
 
 
 @dataclass(frozen=True)
 class Line:
-    """A picture uint8 (40, W), ink 255 on paper 0, and what it says: `text`, of `texts.ALPHABET`.
+    """A line of writing and its label.
 
-    `boxes`, float32 (n, 4), are x0 y0 x1 y1 in pixels of the picture, one a character of the text.
+    image: uint8 (40, W), ink 255 on paper 0, as a line network sees it.
+    text: the characters of `ALPHABET` that stand on it; empty if there is nothing to read.
+    boxes: float32 (n, 4), x0, y0, x1, y1 in pixels of the image, one box for each character.
     """
 
     image: npt.NDArray[np.uint8]
@@ -44,59 +54,95 @@ class Line:
 
 
 class LineSynthesizer:
-    """Composes lines of digits (the training part of a set, uint8 (N, 28, 28)) and of pen trajectories.
+    """Composes synthetic lines from images of digits and from pen strokes.
 
-    A line is written with the images, by an invented writer (`allographs.py`) or, where there are any, by
-    one of those of a tablet (`strokes.py`).
+    Each line has one writer, who uses the images (the training part of a dataset), strokes of invented shapes
+    (`digit_shapes.py`) or, if any are given, strokes that a person wrote on a tablet (`strokes.py`).
 
     Raises:
-        InputError: a digit has no image with ink.
+        InputError: There is a digit of which no image has ink.
     """
 
-    def __init__(self, digits: Digits, writers: Sequence[Writer] = ()) -> None:
-        inked = digits.images.any(axis=(1, 2))
-        images = tuple(digits.images[inked & (digits.labels == digit)] for digit in range(10))
+    def __init__(self, digits: Digits, writers: Sequence[WriterStrokes] = ()) -> None:
+        has_ink = digits.images.any(axis=(1, 2))
+        images = tuple(digits.images[has_ink & (digits.labels == digit)] for digit in range(10))
         missing = [str(digit) for digit in range(10) if not len(images[digit])]
         if missing:
-            cause = f"There are no images of {', '.join(missing)} to write with."
-            raise InputError(cause, "Give digits of all ten kinds.")
+            cause = f"There are no images with ink of the digits {', '.join(missing)}."
+            raise InputError(cause, "Give images of all ten digits.")
         self._images = images
         self._writers = writers
-        self._printed = printed_digits()
+        self._printed_digits = render_printed_digits()
 
-    def line(self, random: np.random.Generator) -> Line:
-        """A line at random; a generator in the same state gives the same line."""
-        grey, text, boxes = self.photograph(random)
+    def synthesize_line(self, random: np.random.Generator) -> Line:
+        """Compose a random line; a generator in the same state gives the same line."""
+        grey, text, boxes = self.synthesize_photograph(random)
         return Line(line_ink(grey), text, boxes)
 
-    def photograph(self, random: np.random.Generator) -> tuple[Mask, str, npt.NDArray[np.float32]]:
-        """The same as the camera sees it, dark on light, with its text and boxes."""
+    def synthesize_photograph(self, random: np.random.Generator) -> tuple[Mask, str, npt.NDArray[np.float32]]:
+        """Compose a random line as a camera sees it, dark on light: uint8 (40, W), its text and its boxes."""
         if random.random() < EMPTY_SHARE:
-            text, scene = "", empty_scene(random)
+            text, composition = "", compose_empty(random)
         else:
-            text = draw_text(random)
-            scene = write_scene(random, self.hand(random, text), text)
-        image = photograph(random, scene.ink, scene.clutter)
+            text = sample_text(random)
+            composition = compose_text(random, self.sample_writer(random, text), text)
+        image = photograph(random, composition.ink, composition.distractors)
         limits = np.tile(np.array(image.shape[::-1], np.float32), 2)
-        boxes = np.clip(scene.boxes * np.float32(LINE_HEIGHT_PX / CANVAS_PX), 0, limits)
+        boxes = np.clip(composition.boxes * np.float32(LINE_HEIGHT_PX / CANVAS_PX), 0, limits)
         return image, text, boxes.astype(np.float32)
 
-    def hand(self, random: np.random.Generator, text: str) -> Hand:
-        """Who writes a text."""
+    def sample_writer(self, random: np.random.Generator, text: str) -> Writer:
+        """Return a random writer, or a printer, for a text."""
         if random.random() < PRINTED_SHARE:
-            number = int(random.integers(len(self._printed) + 1))
-            if number < len(self._printed):
-                return Hand(draw_print(random), self._printed[number], None, random)
-            return Hand(draw_print(random), self._images, display_writer(), random)
-        return Hand(draw_style(random), self._images, self._writer(random, text), random)
+            font = int(random.integers(len(self._printed_digits) + 1))
+            if font < len(self._printed_digits):
+                return Writer(sample_printed_style(random), self._printed_digits[font], None, random)
+            return Writer(sample_printed_style(random), self._images, seven_segment_writer(), random)
+        return Writer(sample_style(random), self._images, self._sample_strokes(random, text), random)
 
-    def _writer(self, random: np.random.Generator, text: str) -> Writer | None:
-        """Whose strokes a text is written with; None for the images."""
+    def _sample_strokes(self, random: np.random.Generator, text: str) -> WriterStrokes | None:
+        """Return the strokes with which a text is written; None if it is written with images."""
         if random.random() < IMAGES_SHARE:
             return None
         invented = invent_writer(random, sorted({int(digit) for digit in text if digit.isdecimal()}))
         if not self._writers or random.random() > TABLET_SHARE:
             return invented
         writer = self._writers[int(random.integers(len(self._writers)))]
-        blend = BLEND if random.random() < 0.5 else 0.0
-        return {digit: (invented if random.random() < blend else writer)[digit] for digit in invented}
+        blend_share = BLEND_SHARE if random.random() < 0.5 else 0.0
+        return {digit: (invented if random.random() < blend_share else writer)[digit] for digit in invented}
+
+
+def sample_text(random: np.random.Generator) -> str:
+    """Return a random number of one to eight digits, with the points, commas and dashes of amounts."""
+    text = _group_digits(random, _sample_digits(random))
+    if random.random() < ENDING_SHARE:
+        text += random.choice(ENDINGS)
+    if random.random() < LEADING_MARK_SHARE:
+        text = random.choice(["=", "-"]) + text
+    return str(text)
+
+
+def _sample_digits(random: np.random.Generator) -> str:
+    ends_in_zeros = random.random() >= 1 - ROUND_SHARE
+    length = int(random.choice(list(LENGTHS), p=list(LENGTHS.values())))
+    if not ends_in_zeros:
+        return "".join(random.choice(list("0123456789"), length))
+    zeros = int(random.integers(0, length)) if length > 1 else 0
+    first = random.choice(list("123456789"), 1)
+    rest = random.choice(list("0123456789"), length - 1)
+    return "".join([*first, *rest])[: length - zeros] + "0" * zeros
+
+
+def _group_digits(random: np.random.Generator, digits: str) -> str:
+    """Separate the thousands or the cents of a number, or make two numbers of it, or leave it as it is."""
+    length = len(digits)
+    if length >= 4 and random.random() < 0.5:
+        mark = str(random.choice([".", ",", "."]))
+        groups = [digits[:-6], digits[-6:-3], digits[-3:]] if length >= 7 else [digits[:-3], digits[-3:]]
+        return mark.join(groups)
+    if length >= 3 and random.random() < 0.15:
+        return digits[:-2] + str(random.choice([",", "."])) + digits[-2:]
+    if length >= 2 and random.random() < 0.04:
+        split = int(random.integers(1, length))
+        return digits[:split] + str(random.choice(["-", "/"])) + digits[split:]
+    return digits

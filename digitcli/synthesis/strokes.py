@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.decompression import opened
+from digitcli.data.files import open_decompressed
 from digitcli.errors import InputError
 
 REMEDY = (
@@ -27,11 +27,11 @@ SEGMENT = re.compile(r"^\.SEGMENT\b", re.MULTILINE)
 MAX_COORDINATE = 10**6  # the published tablet has 500 steps a side
 
 Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right and y downwards, in heights of the digit
-Sample = list[Stroke]  # one digit; its upper left corner is at 0, 0
-Writer = dict[int, list[Sample]]  # digit -> samples
+DigitStrokes = list[Stroke]  # one digit; its upper left corner is at 0, 0
+WriterStrokes = dict[int, list[DigitStrokes]]  # digit -> samples
 
 
-def read_strokes(path: Path) -> list[Writer]:
+def read_strokes(path: Path) -> list[WriterStrokes]:
     """Every writer who wrote all ten digits, of a file or of the files in a folder that hold strokes.
 
     Writers of two files are taken for different people, whatever their numbers.
@@ -42,7 +42,7 @@ def read_strokes(path: Path) -> list[Writer]:
     return [writer for file, text in _texts(path) for writer in _writers(file, text)]
 
 
-def digest_of_strokes(path: Path) -> bytes:
+def read_stroke_bytes(path: Path) -> bytes:
     """The bytes of all files that `read_strokes` reads, as they lie on the disk.
 
     Raises:
@@ -71,8 +71,8 @@ def _texts(path: Path) -> list[tuple[Path, str]]:
     return texts
 
 
-def _writers(path: Path, text: str) -> list[Writer]:
-    strokes: dict[int, Writer] = {}
+def _writers(path: Path, text: str) -> list[WriterStrokes]:
+    strokes: dict[int, WriterStrokes] = {}
     for number, segment in enumerate(SEGMENT.split(text)[1:], start=1):
         try:
             writer, digit, sample = _parse(segment)
@@ -90,7 +90,7 @@ def _read(path: Path) -> str:
     if path.suffix == ".Z":
         raise InputError(f"{path} is packed with compress.", "Unpack it with gzip -d.")
     try:
-        with opened(path) as file:
+        with open_decompressed(path) as file:
             content = file.read(MAX_BYTES + 1)
     except InputError as error:
         raise InputError(error.cause, REMEDY) from error
@@ -99,7 +99,7 @@ def _read(path: Path) -> str:
     return content.decode("latin-1")
 
 
-def _parse(segment: str) -> tuple[int, int, Sample]:
+def _parse(segment: str) -> tuple[int, int, DigitStrokes]:
     """The writer, the digit and the strokes of one segment; no strokes where the pen only touched down.
 
     Raises:
@@ -130,7 +130,7 @@ def _coordinate(word: str) -> int:
     return int(word)
 
 
-def _upright(pens: list[Stroke]) -> Sample:
+def _upright(pens: list[Stroke]) -> DigitStrokes:
     """Strokes of a tablet, whose y points upwards, as a sample of height 1."""
     if not pens:
         return []

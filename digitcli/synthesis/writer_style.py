@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.synthesis.glyphs import Glyph, Mask, draw_mark, glyph_of_image, glyph_of_strokes
-from digitcli.synthesis.strokes import Sample, Stroke, Writer
+from digitcli.synthesis.strokes import DigitStrokes, Stroke, WriterStrokes
 
 CANVAS_PX = 80  # lines are drawn twice as high as they are read, and shrunk
 IMAGE_SHARE = 0.05  # of the digits in a line of strokes come from MNIST all the same
@@ -47,7 +47,7 @@ class Style:
     jitter: float  # how much one digit differs from the next, as a share of what is usual
 
 
-def draw_style(random: np.random.Generator) -> Style:
+def sample_style(random: np.random.Generator) -> Style:
     """A style at random."""
     joins = 0.6 if random.random() < 0.18 else 0.0
     return Style(
@@ -72,10 +72,10 @@ def draw_style(random: np.random.Generator) -> Style:
     )
 
 
-def draw_print(random: np.random.Generator) -> Style:
+def sample_printed_style(random: np.random.Generator) -> Style:
     """The style of a printer or a display, at random."""
     return dataclasses.replace(
-        draw_style(random),
+        sample_style(random),
         slant=0.0 if random.random() < 0.7 else random.uniform(0, 0.3),
         joins=0.0,
         zero_joins=0.0,
@@ -108,17 +108,17 @@ class Form:
         return np.stack([middle + (x - middle) * spread, lifted], axis=1).astype(np.float32)
 
 
-def draw_form(random: np.random.Generator, spread: float) -> Form:
+def sample_form(random: np.random.Generator, spread: float) -> Form:
     """A form at random."""
     width, waist = _about(random, 1, spread / 2), _about(random, 1, spread)
     return Form(width, random.normal(0, spread), waist)
 
 
-class Hand:
+class Writer:
     """Writes character after character in one style; it remembers how it wrote each digit before."""
 
     def __init__(
-        self, style: Style, images: Sequence[Mask], writer: Writer | None, random: np.random.Generator
+        self, style: Style, images: Sequence[Mask], writer: WriterStrokes | None, random: np.random.Generator
     ) -> None:
         """Takes MNIST's images by digit, each (N, 28, 28), where there is no writer."""
         self.style = style
@@ -127,7 +127,7 @@ class Hand:
         self._writer = writer
         self._random = random
         self._samples: dict[int, int] = {}
-        self._forms = [draw_form(random, style.forms) for _ in range(10)]
+        self._forms = [sample_form(random, style.forms) for _ in range(10)]
 
     def write(self, character: str) -> Glyph:
         """The ink of a digit or a mark; 0, 0 is where the top left of a digit of full height is."""
@@ -166,7 +166,7 @@ class Hand:
         turn = np.array([[cosine, -sine], [sine, cosine]])
         return (turn @ np.array([[width, -shear], [0, 1]]) * height_px).astype(np.float32), height_px
 
-    def _bent_sample(self, samples: Sequence[Sample], digit: int) -> Sample:
+    def _bent_sample(self, samples: Sequence[DigitStrokes], digit: int) -> DigitStrokes:
         """One of the writer's samples, smoothed, and bent by a slow wave along each axis."""
         random, style = self._random, self.style
         if not (style.repeats and digit in self._samples and random.random() < 0.8):

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from digitcli.config import Recipe, TrainConfig
 from digitcli.data.augmentation import augment, mix
-from digitcli.data.dataset import Dataset, joined, split
+from digitcli.data.dataset import Dataset, concatenate, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.torch_runtime import as_input, infer
-from digitcli.synthesis.characters import draw_characters
-from digitcli.synthesis.fonts import digest_of_fonts, printed_letters
+from digitcli.synthesis.characters import synthesize_characters
+from digitcli.synthesis.letters import hash_fonts, render_letters
 from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.losses import loss_function
 from digitcli.training.task import Judgement, derive_seed, seed_random
@@ -48,15 +48,15 @@ class DigitMaterial:
         if recipe.synthetic:
             self.sizes["synthetic"] = max(1, round(recipe.synthetic * len(splits.train)))
             fonts = None if config.fonts is None else Path(config.fonts)
-            self.sources = {} if fonts is None else {"fonts": digest_of_fonts(fonts)}
-            drawn = draw_characters(
+            self.sources = {} if fonts is None else {"fonts": hash_fonts(fonts)}
+            drawn = synthesize_characters(
                 splits.train,
-                printed_letters(fonts),
+                render_letters(fonts),
                 derive_seed(config.seed),
                 self.sizes["synthetic"],
                 max(1, usable_cores() // processes.size),
             )
-            learnt = joined(learnt, drawn)
+            learnt = concatenate(learnt, drawn)
         self.batch_size = min(recipe.batch_size, len(learnt))
         self.steps = len(learnt) // self.batch_size  # what fills no batch waits for another epoch
         self.header: dict[str, Any] = {}

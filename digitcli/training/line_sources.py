@@ -14,10 +14,9 @@ import numpy.typing as npt
 from digitcli.data.dataset import Dataset, Failure, split
 from digitcli.errors import InputError
 from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
-from digitcli.synthesis.line_folders import columns_needed, digest_of, read_lines, split_lines
-from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.synthesis.strokes import Writer, digest_of_strokes, read_strokes
-from digitcli.synthesis.texts import ALPHABET
+from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
+from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
+from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes
 from digitcli.training.task import derive_seed
 
 EPOCH_LINES = 20_480  # are composed
@@ -157,7 +156,7 @@ class StoredLines:
 
     def __init__(self, folder: Path, seed: int) -> None:
         lines = read_lines(folder)
-        self.name, self.digest, self._seed = folder.name, digest_of(lines), seed
+        self.name, self.digest, self._seed = folder.name, hash_lines(lines), seed
         self._train, self._validation, self._test = split_lines(lines)
         self.sizes = {
             "train": len(self._train),
@@ -185,8 +184,11 @@ def compose(synthesizer: LineSynthesizer, random: np.random.Generator, count: in
     """So many lines that are not too long, and long enough for CTC."""
     lines: list[Line] = []
     while len(lines) < count:
-        line = synthesizer.line(random)
-        if line.image.shape[1] <= LONGEST_PX and columns_needed(line.text) * COLUMN_PX <= line.image.shape[1]:
+        line = synthesizer.synthesize_line(random)
+        if (
+            line.image.shape[1] <= LONGEST_PX
+            and count_ctc_columns(line.text) * COLUMN_PX <= line.image.shape[1]
+        ):
             lines.append(line)
     return lines
 
@@ -229,7 +231,7 @@ def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
     return batch
 
 
-def _writers(strokes: str | None) -> tuple[list[Writer], list[Writer]]:
+def _writers(strokes: str | None) -> tuple[list[WriterStrokes], list[WriterStrokes]]:
     """Writers to train on, and those held out."""
     writers = read_strokes(Path(strokes)) if strokes else []
     held_out = writers[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
@@ -240,4 +242,4 @@ def _digest(dataset: Dataset, strokes: str | None) -> str:
     """Of the digits, and of the strokes where there are any."""
     if strokes is None:
         return dataset.digest
-    return hashlib.sha256(dataset.digest.encode() + digest_of_strokes(Path(strokes))).hexdigest()
+    return hashlib.sha256(dataset.digest.encode() + read_stroke_bytes(Path(strokes))).hexdigest()

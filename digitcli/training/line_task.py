@@ -18,8 +18,7 @@ from digitcli.evaluation.calibration import best_temperature
 from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference.predictor import answer_lines
 from digitcli.inference.torch_runtime import TorchRuntime
-from digitcli.synthesis.lines import Line
-from digitcli.synthesis.texts import ALPHABET
+from digitcli.synthesis.lines import ALPHABET, Line
 from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
 from digitcli.training.task import Judgement

@@ -314,7 +314,7 @@ def test_a_file_that_goes_away_meanwhile_is_one_record(predict: Run, monkeypatch
     put("scans/1.png"), put("scans/2.png"), put("scans/3.png")
     from digitcli.recognition import sources
 
-    walk = sources.pictures_below
+    walk = sources.walk_pictures
 
     def remove_after_listing(folder: Path, *given: Any) -> Any:
         for path in walk(folder, *given):
@@ -322,7 +322,7 @@ def test_a_file_that_goes_away_meanwhile_is_one_record(predict: Run, monkeypatch
                 path.unlink()
             yield path
 
-    monkeypatch.setattr(sources, "pictures_below", remove_after_listing)
+    monkeypatch.setattr(sources, "walk_pictures", remove_after_listing)
     done = predict("scans", "--format", "jsonl")
     assert read(done) == [("scans/1.png", "5"), ("scans/2.png", None), ("scans/3.png", "5")]
     assert done.returncode == 4 and json.loads(done.stdout.splitlines()[1])["reason"] == "not_found"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.idx import read_idx
+from digitcli.data.mnist import read_idx
 from digitcli.evaluation import ood as module
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.ood import auroc, outliers

@@ -6,35 +6,35 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging.components import Box, Pieces
+from digitcli.imaging.components import Box, ConnectedComponents
 from tests.support.pictures import cut_tight, drawn, grey_of, written
 
 
-def pieces_of(paper: np.ndarray) -> Pieces:
-    return Pieces(1 - grey_of(paper))
+def pieces_of(paper: np.ndarray) -> ConnectedComponents:
+    return ConnectedComponents(1 - grey_of(paper))
 
 
 def boxes_of(paper: np.ndarray) -> list[Box]:
     pieces = pieces_of(paper)
-    return [pieces.box(group) for group in pieces.digits()]
+    return [pieces.box(group) for group in pieces.group_digits()]
 
 
 def test_no_ink_has_no_pieces() -> None:
-    pieces = Pieces(np.zeros((20, 30), np.float32))
-    assert pieces.digits() == [] and pieces.central_digit() == []
+    pieces = ConnectedComponents(np.zeros((20, 30), np.float32))
+    assert pieces.group_digits() == [] and pieces.group_central_digit() == []
 
 
 def test_all_ink_is_no_digit() -> None:
-    assert Pieces(np.ones((20, 30), np.float32)).digits() == []
+    assert ConnectedComponents(np.ones((20, 30), np.float32)).group_digits() == []
 
 
 def test_a_picture_of_one_digit_gives_the_central_one_and_a_page_gives_all() -> None:
     paper, boxes = written("374")
     pieces = pieces_of(paper)
-    x, y, width, height = pieces.box(pieces.central_digit())
+    x, y, width, height = pieces.box(pieces.group_central_digit())
     assert abs(x - boxes[1][0]) <= 1 and abs(width - boxes[1][2]) <= 2
     assert abs(y - boxes[1][1]) <= 1 and abs(height - boxes[1][3]) <= 2
-    assert len(pieces.digits()) == 3
+    assert len(pieces.group_digits()) == 3
 
 
 def test_what_goes_around_a_digit_is_a_frame() -> None:
@@ -43,7 +43,7 @@ def test_what_goes_around_a_digit_is_a_frame() -> None:
     alone = boxes_of(drawn("8"))
     assert boxes_of(paper) == alone
     pieces = pieces_of(paper)
-    assert [pieces.box(pieces.central_digit())] == alone
+    assert [pieces.box(pieces.group_central_digit())] == alone
 
 
 def test_a_zero_around_a_speck_is_no_frame() -> None:
@@ -73,8 +73,8 @@ def test_the_detached_flag_of_a_five_is_its_part() -> None:
     whole = boxes_of(drawn("5", stroke_px=8))
     assert boxes_of(paper) == whole
     pieces = pieces_of(paper)
-    assert len(pieces.central_digit()) == 2
-    assert [pieces.box(pieces.central_digit())] == whole
+    assert len(pieces.group_central_digit()) == 2
+    assert [pieces.box(pieces.group_central_digit())] == whole
 
 
 def test_a_detached_flag_goes_to_its_own_five_in_a_row() -> None:
@@ -141,7 +141,7 @@ def test_a_hairline_around_nothing_is_no_digit(stroke_px: int, digits: int) -> N
 def test_what_lies_along_one_edge_and_reaches_far_in_may_be_a_digit(reach: float, usable: bool) -> None:
     ink = np.zeros((100, 100), np.float32)
     ink[:, : round(100 * reach)] = 1
-    assert Pieces(ink).usable.any() == usable
+    assert ConnectedComponents(ink).usable.any() == usable
 
 
 @pytest.mark.parametrize("stroke_px", [16, 24])
@@ -177,7 +177,7 @@ def test_only_the_largest_of_very_many_pieces_are_looked_at() -> None:
     paper[200:400, 200:400] = drawn("5", 200, stroke_px=12)
     pieces = pieces_of(paper)
     assert pieces.count == 2001
-    assert pieces.box(pieces.central_digit())[3] > 120
+    assert pieces.box(pieces.group_central_digit())[3] > 120
 
 
 def test_a_neighbour_cut_by_the_rim_is_left_out() -> None:
@@ -188,8 +188,8 @@ def test_a_neighbour_cut_by_the_rim_is_left_out() -> None:
 def test_what_is_cut_out_holds_its_own_ink_alone() -> None:
     paper, _ = written("11", gap=0.1)
     pieces = pieces_of(paper)
-    first, second = pieces.digits()
-    alone = pieces.cut_out(first)
+    first, second = pieces.group_digits()
+    alone = pieces.crop_ink(first)
     x, y, width, height = pieces.box(first)
     assert alone.shape == (height + 2, width + 2)
     rest = pieces.ink.copy()

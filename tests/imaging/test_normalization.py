@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging import centre_digit, digit_from_grey
+from digitcli.imaging import digit_from_grey, normalize_central_digit
 from digitcli.imaging.normalization import stroke_px
 from tests.support.pictures import distance, drawn
 
@@ -20,7 +20,7 @@ def ink_of(grey: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("digit", "0123456789")
 @pytest.mark.parametrize("stroke", [1, 4, 12])
 def test_box_and_centre_of_mass(digit: str, stroke: int) -> None:
-    centred = centre_digit(ink_of(drawn(digit, stroke_px=stroke)))
+    centred = normalize_central_digit(ink_of(drawn(digit, stroke_px=stroke)))
     assert centred.shape == (28, 28) and centred.dtype == np.uint8
     _, _, width, height = cv2.boundingRect(centred)
     assert 19 <= max(width, height) <= 20
@@ -30,7 +30,7 @@ def test_box_and_centre_of_mass(digit: str, stroke: int) -> None:
 
 
 def test_no_ink_is_no_digit() -> None:
-    assert centre_digit(np.zeros((50, 40), np.float32)).max() == 0
+    assert normalize_central_digit(np.zeros((50, 40), np.float32)).max() == 0
 
 
 def test_a_digit_made_like_mnist_stays_as_it_is() -> None:
@@ -39,7 +39,7 @@ def test_a_digit_made_like_mnist_stays_as_it_is() -> None:
 
 
 def test_hairlines_are_thickened() -> None:
-    hairline = centre_digit(ink_of(drawn("0", 600, stroke_px=3)))
+    hairline = normalize_central_digit(ink_of(drawn("0", 600, stroke_px=3)))
     assert stroke_px(hairline / np.float32(255)) > 1.7
     assert hairline.max() == 255
 
@@ -47,13 +47,13 @@ def test_hairlines_are_thickened() -> None:
 def test_place_and_size_do_not_matter() -> None:
     page = np.full((400, 400), 255, np.uint8)
     page[150:270, 100:220] = drawn("5")
-    assert distance(centre_digit(ink_of(page)), centre_digit(ink_of(drawn("5")))) < 2
+    assert distance(normalize_central_digit(ink_of(page)), normalize_central_digit(ink_of(drawn("5")))) < 2
 
 
 def test_the_bar_of_a_five_is_kept() -> None:
     five = drawn("5", stroke_px=8)
     five[26:34] = 255
-    centred = centre_digit(ink_of(five))
+    centred = normalize_central_digit(ink_of(five))
     assert cv2.connectedComponents((centred > 60).astype(np.uint8))[0] == 3
     assert cv2.boundingRect(centred)[3] == 20
 

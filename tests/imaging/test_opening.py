@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from digitcli.errors import PictureError
 from digitcli.imaging import open_pages, open_picture, opening
-from digitcli.imaging.opening import grey_of_array, grey_of_image
+from digitcli.imaging.opening import grey_from_array, grey_from_image
 from tests.support.pictures import distance, drawn, encoded, flipped, grey_of, png
 
 pillow_heif.register_heif_opener()  # to write such pictures; the package reads them without
@@ -339,20 +339,20 @@ ARRAYS = {
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_of_every_kind_are_the_same_picture(name: str) -> None:
-    grey = grey_of_array(ARRAYS[name])
+    grey = grey_from_array(ARRAYS[name])
     assert grey.dtype == np.float32 and grey.flags["C_CONTIGUOUS"]
     np.testing.assert_allclose(grey, grey_of(drawn("3")), atol=0.005)
 
 
 def test_an_array_of_yes_and_no_is_a_picture() -> None:
-    grey = grey_of_array(drawn("3") > 128)
+    grey = grey_from_array(drawn("3") > 128)
     assert np.array_equal(grey, (drawn("3") > 128).astype(np.float32))
 
 
 def test_an_array_is_left_as_it_was() -> None:
     pixels = grey_of(drawn("3"))
     before = pixels.copy()
-    grey_of_array(pixels)
+    grey_from_array(pixels)
     assert np.array_equal(pixels, before)
 
 
@@ -383,7 +383,7 @@ def test_an_array_is_left_as_it_was() -> None:
 )
 def test_an_array_that_is_no_picture_is_an_error(pixels: np.ndarray) -> None:
     with pytest.raises(PictureError) as caught:
-        grey_of_array(pixels)
+        grey_from_array(pixels)
     assert caught.value.reason == "not_an_image"
     assert str(pixels.shape) in caught.value.cause
 
@@ -395,14 +395,14 @@ def test_an_opened_image_is_turned_upright() -> None:
     with Image.open(
         io.BytesIO(encoded(wide.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif))
     ) as image:
-        grey = grey_of_image(image)
+        grey = grey_from_image(image)
     assert np.abs(grey - np.asarray(wide) / 255).mean() < 0.01
 
 
 def test_of_an_opened_image_the_frame_it_stands_at_is_read() -> None:
     with Image.open(io.BytesIO(tiff("3", "6"))) as image:
         image.seek(1)
-        assert shows(grey_of_image(image), "6")
+        assert shows(grey_from_image(image), "6")
 
 
 @pytest.mark.parametrize("form", ["AVIF", "HEIF"])
@@ -444,19 +444,19 @@ def test_heif_without_its_extra_says_what_to_install() -> None:
 
 
 def test_an_image_made_in_memory_is_read() -> None:
-    assert shows(grey_of_image(Image.fromarray(drawn("3"))), "3")
+    assert shows(grey_from_image(Image.fromarray(drawn("3"))), "3")
 
 
 def test_an_image_that_breaks_while_it_is_decoded_is_an_error() -> None:
     with Image.open(io.BytesIO(noisy_png()[:2000])) as image, pytest.raises(PictureError) as caught:
-        grey_of_image(image)
+        grey_from_image(image)
     assert caught.value.reason == "truncated"
 
 
 def test_whole_numbers_of_64_bits_are_taken_as_8_bits() -> None:
-    np.testing.assert_array_equal(grey_of_array(drawn().astype(np.int64)), grey_of_array(drawn()))
+    np.testing.assert_array_equal(grey_from_array(drawn().astype(np.int64)), grey_from_array(drawn()))
 
 
 def test_an_image_without_pixels_is_no_picture() -> None:
     with pytest.raises(PictureError, match="no pixels"):
-        grey_of_image(Image.new("L", (0, 0)))
+        grey_from_image(Image.new("L", (0, 0)))

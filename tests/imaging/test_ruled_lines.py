@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging import find_ink
-from digitcli.imaging.ruled_lines import find_ruling
+from digitcli.imaging.ruled_lines import find_ruled_lines
 from tests.support.pictures import cut_tight, grey_of, written
 
 NOISE = 0.004
@@ -14,7 +14,7 @@ NOISE = 0.004
 
 def ruling_of(darkness: np.ndarray, noise: float = NOISE) -> np.ndarray:
     ink = (darkness > max(0.06, 4 * noise)).astype(np.uint8)
-    return find_ruling(darkness.astype(np.float32), ink, noise)
+    return find_ruled_lines(darkness.astype(np.float32), ink, noise)
 
 
 def noisy(shape: tuple[int, int], spread: float = NOISE) -> np.ndarray:

@@ -29,7 +29,7 @@ RUNTIMES = ("onnxruntime", "torch")
 def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> None:
     network, header = open_model(name)
     if header.task == "line":
-        lines = [LineSynthesizer(digits).line(np.random.default_rng(seed)) for seed in range(300)]
+        lines = [LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)) for seed in range(300)]
         answers = [
             answer.logits for answer in answer_lines(TorchRuntime(network), [line.image for line in lines])
         ]
@@ -229,7 +229,9 @@ def test_a_line_model_has_the_alphabet_of_its_checkpoint(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_graphs_answer_as_networks_do(name: str, digits: Digits) -> None:
     if open_model(name)[1].task == "line":
-        lines = [LineSynthesizer(digits).line(np.random.default_rng(seed)).image for seed in range(40)]
+        lines = [
+            LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)).image for seed in range(40)
+        ]
         lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
         answers = [load_line_model(name, "cpu", runtime=runtime).answers(lines) for runtime in RUNTIMES]
         for ours, theirs in zip(*answers, strict=True):

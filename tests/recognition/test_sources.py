@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.data.folder_walk import is_picture
+from digitcli.data.files import is_picture
 from digitcli.errors import InputError, PictureError
 from digitcli.recognition import sources
 from digitcli.recognition.sources import Source, find_sources, listed_sources, read_list

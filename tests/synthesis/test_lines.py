@@ -7,8 +7,7 @@ import pytest
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
-from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.synthesis.texts import ALPHABET, draw_text
+from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer, sample_text
 
 MANY = 250
 
@@ -22,23 +21,23 @@ def synthesizer(request: pytest.FixtureRequest) -> LineSynthesizer:
 @pytest.fixture(scope="module")
 def lines(synthesizer: LineSynthesizer) -> list[Line]:
     random = np.random.default_rng(0)
-    return [synthesizer.line(random) for _ in range(MANY)]
+    return [synthesizer.synthesize_line(random) for _ in range(MANY)]
 
 
 def test_the_same_state_gives_the_same_line(synthesizer: LineSynthesizer) -> None:
     for seed in range(20):
-        first, again = (synthesizer.line(np.random.default_rng(seed)) for _ in range(2))
+        first, again = (synthesizer.synthesize_line(np.random.default_rng(seed)) for _ in range(2))
         assert first.text == again.text
         assert np.array_equal(first.image, again.image) and np.array_equal(first.boxes, again.boxes)
 
 
 def test_lines_follow_each_other_whatever_was_made_before(synthesizer: LineSynthesizer) -> None:
     random = np.random.default_rng(5)
-    synthesizer.line(random)
+    synthesizer.synthesize_line(random)
     state = random.bit_generator.state
-    second = synthesizer.line(random)
+    second = synthesizer.synthesize_line(random)
     random.bit_generator.state = state
-    assert np.array_equal(synthesizer.line(random).image, second.image)
+    assert np.array_equal(synthesizer.synthesize_line(random).image, second.image)
 
 
 def test_pictures_are_forty_high_and_light_on_dark(lines: list[Line]) -> None:
@@ -84,7 +83,7 @@ def test_some_digits_touch(lines: list[Line]) -> None:
 
 def test_texts_are_what_people_write() -> None:
     random = np.random.default_rng(1)
-    texts = [draw_text(random) for _ in range(2000)]
+    texts = [sample_text(random) for _ in range(2000)]
     assert {character for text in texts for character in text} == set(ALPHABET)
     lengths = [sum(map(str.isdecimal, text)) for text in texts]
     assert min(lengths) == 1 and max(lengths) == 8
@@ -94,7 +93,8 @@ def test_texts_are_what_people_write() -> None:
 
 def test_strokes_change_most_lines(from_mnist: LineSynthesizer, from_strokes: LineSynthesizer) -> None:
     pairs = [
-        [made.line(np.random.default_rng(seed)) for made in (from_mnist, from_strokes)] for seed in range(20)
+        [made.synthesize_line(np.random.default_rng(seed)) for made in (from_mnist, from_strokes)]
+        for seed in range(20)
     ]
     assert any(not np.array_equal(one.image, other.image) for one, other in pairs)
 
@@ -105,7 +105,9 @@ def test_blank_images_are_not_written_with(digits: Digits) -> None:
     made = LineSynthesizer(Digits(images, labels))
     clean = LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]))
     for seed in range(5):
-        one, other = (synthesizer.line(np.random.default_rng(seed)) for synthesizer in (made, clean))
+        one, other = (
+            synthesizer.synthesize_line(np.random.default_rng(seed)) for synthesizer in (made, clean)
+        )
         assert np.array_equal(one.image, other.image)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.writer_style import Form, Hand, draw_style
+from digitcli.synthesis.writer_style import Form, Writer, sample_style
 
 POINTS = np.array([[0, 0], [0.5, 0.5], [1, 1], [0, 1], [1, 0]], np.float32)
 
@@ -32,9 +32,9 @@ def test_a_form_leaves_what_hangs_below_the_line_where_it_is() -> None:
 
 def test_the_same_digit_has_one_form_along_a_line(from_strokes: LineSynthesizer) -> None:
     random = np.random.default_rng(0)
-    plain = dataclasses.replace(draw_style(random), jitter=0.0, wobble=0.0, repeats=True, forms=0.3)
+    plain = dataclasses.replace(sample_style(random), jitter=0.0, wobble=0.0, repeats=True, forms=0.3)
     writer = {digit: samples[:1] for digit, samples in from_strokes._writers[0].items()}
-    one, other = (Hand(plain, from_strokes._images, writer, np.random.default_rng(n)) for n in (1, 2))
+    one, other = (Writer(plain, from_strokes._images, writer, np.random.default_rng(n)) for n in (1, 2))
     widths = {round(float(np.ptp(np.concatenate(one.write("2").strokes)[:, 0])), 2) for _ in range(4)}
     assert len(widths) == 1
     assert widths != {round(float(np.ptp(np.concatenate(other.write("2").strokes)[:, 0])), 2)}

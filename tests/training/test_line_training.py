@@ -47,7 +47,7 @@ def test_a_folder_of_lines_gives_back_what_was_written(folder: Path, digits: Dig
 
     synthesizer = LineSynthesizer(split(load_mnist()).train)
     for number in (0, 7, 59):
-        line = synthesizer.line(np.random.default_rng([3, number]))
+        line = synthesizer.synthesize_line(np.random.default_rng([3, number]))
         assert np.array_equal(lines[number].image, line.image) and lines[number].text == line.text
         np.testing.assert_allclose(lines[number].boxes, line.boxes, atol=0.02)
 

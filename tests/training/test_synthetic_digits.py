@@ -12,7 +12,7 @@ from digitcli.config import TrainConfig
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
 from digitcli.inference.predictor import load_classifier
-from digitcli.synthesis.fonts import digest_of_fonts
+from digitcli.synthesis.letters import hash_fonts
 from digitcli.training.trainer import resume, train
 from tests.support.processes import Run
 
@@ -30,7 +30,7 @@ def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path)
     train(config(few_digits, fonts), out=tmp_path / "run")
     header = read_header(tmp_path / "run" / MODEL_FILE)
     assert header.dataset["synthetic"] == round(0.5 * header.dataset["train"])
-    assert header.dataset["fonts"] == digest_of_fonts(fonts)
+    assert header.dataset["fonts"] == hash_fonts(fonts)
     assert load_classifier(str(tmp_path / "run")).doubts
     assert not load_classifier("cnn").doubts
     assert not load_classifier("cnn", str(tmp_path / "run")).doubts
@@ -89,7 +89,7 @@ def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, 
         assert done.returncode == 3 and message in done.stderr
         assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError):
-        digest_of_fonts(tmp_path / "empty")
+        hash_fonts(tmp_path / "empty")
 
 
 def test_there_is_always_a_drawn_character(few_digits: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.data.folder_walk import is_picture, natural, pictures_below
+from digitcli.data.files import is_picture, natural_order, walk_pictures
 
 
 def made(folder: Path, *names: str) -> Path:
@@ -18,7 +18,7 @@ def made(folder: Path, *names: str) -> Path:
 
 
 def below(folder: Path) -> list[str]:
-    found = list(pictures_below(folder))
+    found = list(walk_pictures(folder))
     return [str(path.relative_to(folder)) for path in found if isinstance(path, Path)]
 
 
@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_listed_gives_its_error_and_loses_no_other(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    first, error, last = pictures_below(tmp_path)
+    first, error, last = walk_pictures(tmp_path)
     assert (first, last) == (tmp_path / "a/1.png", tmp_path / "c/3.png")
     assert isinstance(error, PermissionError) and error.filename == str(tmp_path / "b")
 
@@ -86,14 +86,14 @@ def test_a_locked_folder_gives_its_error(tmp_path: Path) -> None:
     made(tmp_path, "locked/1.png")
     (tmp_path / "locked").chmod(0)
     try:
-        (error,) = pictures_below(tmp_path)
+        (error,) = walk_pictures(tmp_path)
     finally:
         (tmp_path / "locked").chmod(0o700)
     assert isinstance(error, PermissionError) and Path(error.filename) == tmp_path / "locked"
 
 
 def test_a_missing_folder_gives_its_error(tmp_path: Path) -> None:
-    (error,) = pictures_below(tmp_path / "none")
+    (error,) = walk_pictures(tmp_path / "none")
     assert isinstance(error, FileNotFoundError)
 
 
@@ -102,14 +102,14 @@ def test_folders_are_listed_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     listed: list[str] = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path).name) or scandir(path))
-    found = pictures_below(tmp_path)
+    found = walk_pictures(tmp_path)
     next(found)
     assert listed == [tmp_path.name, "a"]
 
 
 def test_numbers_in_names_are_compared_as_numbers() -> None:
     names = ["scan10.png", "scan2.png", "scan.png", "2", "10", "scan2a", "①", "scan٣"]
-    ordered = sorted(names, key=natural)
+    ordered = sorted(names, key=natural_order)
     assert ordered.index("2") < ordered.index("10")
     assert ordered.index("scan2.png") < ordered.index("scan٣") < ordered.index("scan10.png")
-    assert natural("1") != natural("01")
+    assert natural_order("1") != natural_order("01")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
-from digitcli.data.idx import parse_idx, read_idx
+from digitcli.data.mnist import parse_idx, read_idx
 from digitcli.errors import InputError
 
 AsIdx = Callable[[np.ndarray], bytes]
