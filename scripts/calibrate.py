@@ -19,7 +19,8 @@ import torch
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import risk_table
 from digitcli.evaluation.metrics import binned_error
-from digitcli.inference.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
+from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
 from digitcli.training.line_sources import ComposedLines
 
@@ -32,9 +33,10 @@ def main() -> None:
     parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--count", type=int, default=5000)
     arguments = parser.parse_args()
-    path = find_checkpoint("reader")
+    model = resolve_model("reader")
+    path = model.path
     source = ComposedLines(load_mnist(), str(arguments.strokes), SEED)
-    if read_header(path).dataset["digest"] != source.digest:
+    if model.header.dataset["digest"] != source.digest:
         sys.exit("The reader was trained on other strokes, and perhaps on those held out here.")
     synthesizer = source.validation_synthesizer()
     drawn = [

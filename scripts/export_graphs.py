@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from digitcli.atomic_write import write_whole
-from digitcli.inference.checkpoint import shipped_models
-from digitcli.inference.torch_runtime import open_model
+from digitcli.inference.model_resolution import resolve_models, shipped_models
+from digitcli.inference.torch_runtime import open_network
 
 PREFIX = "network."
 BATCH, WIDTH = 3, 200  # of the example; any others will do
@@ -41,10 +41,9 @@ class Everything(nn.Module):
 def main() -> None:
     """Write every graph."""
     warnings.simplefilter("ignore")  # of PyTorch's own making
-    for name, path in shipped_models().items():
-        network, header = open_model(name)
-        graph = exported(network, header.task)
-        target = path.with_suffix(".onnx")
+    for model in resolve_models(shipped_models()):
+        graph = exported(open_network(model), model.header.task)
+        target = model.path.with_suffix(".onnx")
         write_whole(target, graph.SerializeToString())
         print(f"{target.name}: {len(graph.graph.node)} operations, {graph.ByteSize():,} bytes")
 

@@ -14,7 +14,8 @@ import torch
 
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.evaluate_lines import evaluate_lines
-from digitcli.inference.checkpoint import find_checkpoint, read_checkpoint, read_header, write_checkpoint
+from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -30,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     target = MODELS / f"{arguments.name}.safetensors"
-    source = find_checkpoint(arguments.run)
+    source = resolve_model(arguments.run).path
     header, tensors = read_checkpoint(source)
     expected = answers(source)
     floats = [name for name in tensors if tensors[name].is_floating_point()]

@@ -79,12 +79,12 @@ def test_nothing_is_too_long_or_vague(path: Path) -> None:
         "import digitcli",
         "import digitcli.architectures.registry, digitcli.config, digitcli.inference.checkpoint",
         "import digitcli.architectures.registry as r; r.architectures()",
-        "import digitcli.inference.checkpoint as c; [c.read_header(p) for p in c.shipped_models().values()]",
+        "import digitcli.inference.model_resolution as m; m.resolve_models(m.shipped_models())",
         "import digitcli.data.loading as s; s.load_dataset('mnist')",
         "import digitcli.imaging",
         "import digitcli.evaluation.evaluate, digitcli.recognition.reader",
         "import digitcli.inference.predictor as i; i.load_classifier('cnn', device='cpu')",
-        "import digitcli.inference.predictor as i; i.load_line_model('reader', device='cpu')",
+        "import digitcli.inference.predictor as i; i.load_line_recognizer('reader', device='cpu')",
     ],
 )
 def test_no_torch_where_none_is_needed(code: str) -> None:

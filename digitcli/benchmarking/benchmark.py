@@ -14,8 +14,9 @@ from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.environment import Environment, describe_environment
 from digitcli.config import TrainConfig
 from digitcli.errors import EnvironmentFault, ModelError, UsageError, did_you_mean
-from digitcli.inference.checkpoint import find_checkpoint, read_header, shipped_models
+from digitcli.inference.checkpoint import read_header
 from digitcli.inference.devices import choose_device, is_out_of_memory
+from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.training.events import Event as TrainingEvent
 from digitcli.training.events import Notice
 
@@ -162,7 +163,7 @@ def _check_name(name: str) -> None:
         if find_architecture(name).task != "digit":
             raise UsageError(f"Architecture '{name}' reads lines, not single digits.", remedy)
     elif name in shipped or (name and is_path):
-        if read_header(find_checkpoint(name)).task != "digit":
+        if resolve_model(name).header.task != "digit":
             raise ModelError(f"{name} reads lines, not single digits.", remedy)
     else:
         known = {**architectures(), **shipped, "all": None}
@@ -181,7 +182,8 @@ def _check_models(
 
     trainings = {}
     for name in names:
-        _, header = open_or_create(name)
+        _, model = open_or_create(name)
+        header = model.header if model else None
         training = training_config(name, header, device) if train else None
         if training is not None:
             trainings[name] = training
@@ -220,7 +222,7 @@ def _measure(
         subject = measurement.open_subject(name, device, dtype, runtime)
         with _explained(subject):
             accuracy = None
-            if subject.header is not None:
+            if subject.model is not None:
                 announce(f"{way}accuracy")
                 accuracy = measurement.accuracy_of(subject)
             for wanted in dict.fromkeys(config.batch_sizes):
@@ -229,7 +231,7 @@ def _measure(
                 yield _result(subject, batch_size, calls, accuracy)
         if config.cold:
             announce(f"{way}processes")
-            if subject.header is None or dtype != "float32" or runtime == "torch.compile":
+            if subject.model is None or dtype != "float32" or runtime == "torch.compile":
                 on_event(Notice(f"{name}: no process answers with {_named(subject)}; its row is left out."))
             else:
                 yield _result(subject, 1, measure_processes(subject), accuracy, "process")
@@ -263,7 +265,7 @@ def _result(
         measured=measured,
         core_wait=calls.core_wait,
         name=subject.name,
-        model=subject.model,
+        model=subject.model.id if subject.model else None,
     )
 
 

@@ -28,10 +28,12 @@ from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import Z_95, accuracy
-from digitcli.inference.checkpoint import Header, checkpoint_id, find_checkpoint, shipped_models
+from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_index import open_or_create
-from digitcli.inference.onnx_runtime import GraphRuntime, as_batch, graph_of, open_graph
-from digitcli.inference.predictor import Classifier, Runtime
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, open_onnx_runtime
+from digitcli.inference.predictor import DigitClassifier
+from digitcli.inference.runtime import Runtime
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, place_network
 from digitcli.training.setup import built_with
 
@@ -45,7 +47,7 @@ CLEAR_REFS, STATUS, THREADS = (Path("/proc/self") / name for name in ("clear_ref
 
 @dataclass(frozen=True)
 class Subject:
-    """A network on its device, ready to be measured; `header` and `model` are None for fresh weights."""
+    """A network on its device, ready to be measured; `model` is None for fresh weights."""
 
     name: str
     architecture: str
@@ -53,12 +55,11 @@ class Subject:
     device: torch.device
     dtype: str
     runtime: str
-    header: Header | None
-    model: str | None
+    model: ResolvedModel | None
     parameters: int
     macs: int
     size_bytes: int
-    graph: GraphRuntime | None = None
+    graph: OnnxRuntime | None = None
 
     def runtime_for_digits(self) -> Runtime:
         """As the classifier runs it, compiled for one shape if need be."""
@@ -68,7 +69,7 @@ class Subject:
         """A call with so many test digits, which are on the device already."""
         digits = first_digits(batch_size)
         if self.graph is not None:
-            compute, batch = self.graph.compute, as_batch(digits)
+            compute, batch = self.graph.run_batch, as_batch(digits)
             return lambda: compute(batch)
         images = as_input(torch.from_numpy(digits).to(self.device)).to(getattr(torch, self.dtype))
         network = _runnable(self)
@@ -111,7 +112,7 @@ def why_not(name: str, device: torch.device, runtime: str, dtype: str) -> str | 
         return "it computes on the CPU."
     if name not in shipped_models() and not os.path.lexists(name):
         return "fresh weights have no graph."
-    return None if graph_of(name) else "it has no graph."
+    return None if resolve_model(name).graph_path else "it has no graph."
 
 
 def open_subject(name: str, device: torch.device, dtype: str, runtime: str = "torch") -> Subject:
@@ -121,24 +122,25 @@ def open_subject(name: str, device: torch.device, dtype: str, runtime: str = "to
         ModelError: no such model, or a damaged or foreign file.
         EnvironmentFault: MPS computes wrongly.
     """
-    network, header = open_or_create(name)
+    network, model = open_or_create(name)
     summary = summarize(network)
     network = place_network(network, device)
     if dtype != "float32":
         network = InDtype(network, getattr(torch, dtype)).eval()
     return Subject(
         name=name,
-        architecture=header.architecture if header else name,
+        architecture=model.header.architecture if model else name,
         network=network,
         device=device,
         dtype=dtype,
         runtime=runtime,
-        header=header,
-        model=checkpoint_id(name) if header else None,
+        model=model,
         parameters=summary.parameters,
         macs=summary.macs,
-        size_bytes=find_checkpoint(name).stat().st_size if header else 4 * summary.parameters,
-        graph=open_graph(name, torch.get_num_threads())[0] if runtime == "onnxruntime" else None,
+        size_bytes=model.path.stat().st_size if model else 4 * summary.parameters,
+        graph=open_onnx_runtime(model, torch.get_num_threads())
+        if model and runtime == "onnxruntime"
+        else None,
     )
 
 
@@ -351,10 +353,10 @@ def release_memory(device: torch.device) -> None:
 
 def accuracy_of(subject: Subject) -> float | None:
     """The accuracy on the 10,000 embedded test digits, as the network runs here; None for fresh weights."""
-    if subject.header is None or subject.model is None:
+    if subject.model is None:
         return None
     digits = _test_digits()
-    classifier = Classifier([subject.runtime_for_digits()], subject.model, (subject.header,), ACCURACY_BATCH)
+    classifier = DigitClassifier([subject.model], [subject.runtime_for_digits()], ACCURACY_BATCH)
     return accuracy(classifier.logits(digits.images), digits.labels)
 
 

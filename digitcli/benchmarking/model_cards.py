@@ -15,8 +15,9 @@ from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.environment import cpu_name
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.inference.checkpoint import Header, shipped_models
+from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_index import open_or_create
+from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.predictor import load_classifier
 
 FACTS_FILE = "cards.toml"
@@ -61,8 +62,9 @@ def _facts(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> str:
-    network, header = open_or_create(name)
-    assert header is not None
+    network, model = open_or_create(name)
+    assert model is not None
+    header = model.header
     summary = summarize(network, header.task)
     measured = _line_rows(header) if header.task == "line" else _digit_rows(name, data)
     an_image = "a line of 200 x 40 pixels" if header.task == "line" else "an image"

@@ -13,14 +13,14 @@ def complete_architecture(incomplete: str) -> list[tuple[str, str]]:
 def complete_model(incomplete: str) -> list[str]:
     """Architectures and shipped models."""
     from digitcli.architectures.registry import architectures
-    from digitcli.inference.checkpoint import shipped_models
+    from digitcli.inference.model_resolution import shipped_models
 
     return [name for name in {**architectures(), **shipped_models()} if name.startswith(incomplete)]
 
 
 def complete_shipped(incomplete: str) -> list[str]:
     """Shipped models."""
-    from digitcli.inference.checkpoint import shipped_models
+    from digitcli.inference.model_resolution import shipped_models
 
     return [name for name in shipped_models() if name.startswith(incomplete)]
 

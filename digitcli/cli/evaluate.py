@@ -15,8 +15,8 @@ from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
 from digitcli.evaluation.export import check_target, save_result
 from digitcli.evaluation.splits import Split
-from digitcli.inference.checkpoint import DEFAULT_MODEL, find_checkpoint, read_header
 from digitcli.inference.devices import check_device_name
+from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, resolve_models
 
 if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult
@@ -137,8 +137,9 @@ def evaluate(
         "outliers": outliers or None, "fonts": fonts,
     }  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
-    task = _check(named, chosen, min_accuracy, save, force)
-    result = _run_lines(named[0], chosen) if task == "line" else _run(named, chosen)
+    resolved = _check(named, chosen, min_accuracy, save, force)
+    task = resolved[0].header.task
+    result = _run_lines(resolved[0], chosen) if task == "line" else _run(resolved, chosen)
     try:
         if save:
             save_result(save, result)
@@ -159,8 +160,8 @@ def evaluate(
 
 def _check(
     models: list[str], chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, force: bool
-) -> str:
-    """Find every mistake that the arguments alone show, before anything heavy is loaded; gives the task."""
+) -> tuple[ResolvedModel, ...]:
+    """Find every mistake that the arguments alone show, before anything heavy is loaded."""
     from digitcli.data.loading import find_dataset
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
@@ -181,7 +182,8 @@ def _check(
         chosen.get("data", "mnist") != "mnist" or chosen.get("split", "test") != "test"
     ):
         raise UsageError("--clean knows the test digits of mnist alone.", "Leave --data and --split out.")
-    tasks = {read_header(find_checkpoint(model)).task for model in models}
+    resolved = resolve_models(models)
+    tasks = {model.header.task for model in resolved}
     if "line" in tasks and len(models) > 1:
         raise UsageError("A model of lines is judged alone.", "Name one model.")
     for name in OF_DIGITS:
@@ -189,10 +191,10 @@ def _check(
             raise UsageError(f"Lines have no --{name}.", "Leave it out.")
     if "line" in tasks and save is not None and save.suffix.lower() == ".svg":
         raise UsageError("Of lines there is no picture.", "Name a .json or a .csv file.")
-    return tasks.pop()
+    return resolved
 
 
-def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
+def _run(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> EvaluationResult:
     """Load what computes only now."""
     with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.views.evaluation import show_event
@@ -204,18 +206,18 @@ def _run(models: list[str], chosen: dict[str, Any]) -> EvaluationResult:
         return evaluate.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
 
 
-def _run_lines(model: str, chosen: dict[str, Any]) -> LineEvaluation:
+def _run_lines(model: ResolvedModel, chosen: dict[str, Any]) -> LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.views.evaluation import show_event
         from digitcli.cli.views.progress import CountingBar
         from digitcli.evaluation import evaluate_lines
 
-        _import_runtime([model], chosen)
+        _import_runtime((model,), chosen)
     with CountingBar("lines") as bar:
         return evaluate_lines.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
 
 
-def _import_runtime(models: list[str], chosen: dict[str, Any]) -> None:
+def _import_runtime(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
     from digitcli.inference.predictor import import_runtime
 
     import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})

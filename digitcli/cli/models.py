@@ -12,7 +12,7 @@ from digitcli import console
 from digitcli.cli.completion import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import UsageError
-from digitcli.inference.checkpoint import shipped_models
+from digitcli.inference.model_resolution import shipped_models
 
 if TYPE_CHECKING:
     from digitcli.inference.model_index import ModelDescription, ModelRow

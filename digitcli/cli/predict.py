@@ -16,8 +16,8 @@ from digitcli.cli.completion import complete_shipped
 from digitcli.cli.options import DeviceOption, RuntimeOption
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError
-from digitcli.inference.checkpoint import find_checkpoint, read_header
 from digitcli.inference.devices import check_device_name, usable_cores
+from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import Check, asked_of
 from digitcli.recognition.formats import format_of
 from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K
@@ -174,9 +174,11 @@ def predict(
     What is not sure enough is refused, and one bad file never loses the others.
     """
     form = format or (format_of(output) if output else "table")
-    models = model or list(DEFAULT_MODELS)
     _check_inputs(inputs, from_list, null)
-    _check(models, device, min_confidence, max_error, annotate, output, resume, force, form)
+    _check(device, min_confidence, max_error, annotate, output, resume, force, form)
+    models = resolve_models(model or DEFAULT_MODELS)
+    if output:
+        check_writable(output, force or resume)
     _check_annotated(inputs or [], annotate)
     asked = asked_of(length, pattern, range, check, single)
     given = {
@@ -195,7 +197,7 @@ def _read(
     inputs: list[str],
     from_list: str | None,
     null: bool,
-    models: list[str],
+    models: tuple[ResolvedModel, ...],
     chosen: dict[str, Any],
     annotate: Path | None,
     show_steps: bool,
@@ -248,7 +250,6 @@ def _check_inputs(inputs: list[str] | None, from_list: str | None, null: bool) -
 
 
 def _check(
-    models: list[str],
     device: str | None,
     min_confidence: float | None,
     max_error: float | None,
@@ -277,10 +278,6 @@ def _check(
         raise UsageError("--force replaces what -o or --annotate would write.", "Leave it out.")
     if device is not None:
         check_device_name(device)
-    for name in models:
-        read_header(find_checkpoint(name))
-    if output:
-        check_writable(output, force or resume)
 
 
 def _check_annotated(inputs: list[str], annotate: Path | None) -> None:

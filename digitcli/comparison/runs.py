@@ -23,7 +23,7 @@ from digitcli.config import Recipe, TrainConfig, change
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.train_test_overlap import told_overlap
-from digitcli.inference.checkpoint import RESUME_FILE, find_checkpoint, read_header
+from digitcli.inference.checkpoint import RESUME_FILE, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
@@ -69,7 +69,7 @@ def built_of(one: Contender) -> Built:
         fonts = None if one.config.fonts is None else hash_fonts(Path(one.config.fonts))
         return Built(one.config.arch, built_with(recipe), dataclasses.asdict(recipe), fonts)
     if one.model is not None:
-        header = read_header(find_checkpoint(one.model))
+        header = one.model.header
         return Built(header.architecture, header.arguments, header.recipe, header.dataset.get("fonts"))
     assert one.saved is not None
     built = one.saved.built
@@ -167,11 +167,12 @@ def judged_run(
         name, seconds = str(result.run), result.train_seconds
         misread = result.misread if conditions.split == "test" else None
     else:
-        name, misread, seconds, kept = str(one.model), None, None, False
+        assert one.model is not None
+        name, misread, seconds, kept = one.model.name, None, None, False
     if misread is None:
-        classifier = load_classifier(name, device=conditions.device)
+        classifier = load_classifier(one.model or name, device=conditions.device)
         if one.model is not None:
-            told_overlap(conditions.judging, conditions.dataset, [name], classifier, on_event)
+            told_overlap(conditions.judging, conditions.dataset, classifier, on_event)
         answers = classifier.logits(conditions.judging.images).argmax(axis=-1)
         misread = tuple(np.flatnonzero(answers != conditions.judging.labels).tolist())
     return ComparedRun(name, share_read(misread, len(conditions.judging)), misread, seed, seconds), kept

@@ -19,7 +19,7 @@ from digitcli.architectures.registry import (
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.config import TrainConfig, configured, spoken
 from digitcli.errors import UsageError
-from digitcli.inference.checkpoint import find_checkpoint, read_header, shipped_models
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 
 SEEDS, OUT = 5, Path("runs") / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -37,7 +37,7 @@ class Contender:
 
     label: str
     config: TrainConfig | None = None
-    model: str | None = None
+    model: ResolvedModel | None = None
     saved: SavedModel | None = None
 
     def kept(self, wanted: int) -> list[ComparedRun]:
@@ -66,10 +66,10 @@ def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig
     if not is_architecture(name):
         shipped = spec.removeprefix(SHIPPED) in shipped_models()
         if shipped or os.path.lexists(spec) or "/" in spec or spec.endswith(CHECKPOINT_SUFFIX):
-            model = spec.removeprefix(SHIPPED)
-            if read_header(find_checkpoint(model)).task != "digit":
+            model = resolve_model(spec.removeprefix(SHIPPED))
+            if model.header.task != "digit":
                 raise UsageError(f"{spec} reads lines.", "Compare models of single digits.")
-            return Contender(f"{SHIPPED}{model}" if shipped else spec, model=model)
+            return Contender(f"{SHIPPED}{model.name}" if shipped else spec, model=model)
         if name in shipped_models():
             cause = f"'{name}' is a shipped model, whose recipe cannot be changed."
             raise UsageError(cause, f"Write it as {SHIPPED}{name}.")

@@ -31,9 +31,10 @@ from digitcli.evaluation.metrics import (
 from digitcli.evaluation.splits import Split, default_split, take_part
 from digitcli.evaluation.train_test_overlap import told_overlap
 from digitcli.events import DigitsDone, Notice, OnEvent
-from digitcli.inference.checkpoint import DEFAULT_MODEL
 from digitcli.inference.ctc import log_softmax
-from digitcli.inference.predictor import BATCH_SIZE, Classifier, RuntimeName, load_classifier
+from digitcli.inference.model_resolution import DEFAULT_MODEL, ModelLike, ResolvedModel
+from digitcli.inference.predictor import DigitClassifier, load_classifier
+from digitcli.inference.runtime import DIGIT_BATCH_SIZE, RuntimeName
 
 if TYPE_CHECKING:
     from digitcli.evaluation.ood import Outliers
@@ -106,13 +107,13 @@ class EvaluationResult:
 
 
 def evaluate(
-    models: str | Path | Sequence[str | Path] = DEFAULT_MODEL,
+    models: ModelLike | Sequence[ModelLike] = DEFAULT_MODEL,
     data: str | Path = TrainConfig.data,
     *,
     split: Split | None = None,
     device: str = "auto",
     runtime: RuntimeName = "auto",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = DIGIT_BATCH_SIZE,
     worst: int = WORST,
     clean: bool = False,
     robustness: bool = False,
@@ -136,7 +137,7 @@ def evaluate(
         ModelError: no such model, or one that is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the data need, is not there.
     """
-    names = [str(name) for name in ([models] if isinstance(models, str | Path) else models)]
+    names = [models] if isinstance(models, str | Path | ResolvedModel) else models
     data = str(data)
     _check(split, worst)
     classifier = load_classifier(*names, device=device, batch_size=batch_size, runtime=runtime)
@@ -148,7 +149,7 @@ def evaluate(
         )
     digits = take_part(dataset, split)
     kept = undoubted(digits) if clean else slice(None)
-    overlap = told_overlap(digits, dataset, names, classifier, on_event)
+    overlap = told_overlap(digits, dataset, classifier, on_event)
     logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
     return _result(
         digits,
@@ -174,7 +175,7 @@ def _check(split: Split | None, worst: int) -> None:
 
 
 def _robustness(
-    classifier: Classifier, digits: Digits, logits: npt.NDArray[np.float32], on_event: OnEvent
+    classifier: DigitClassifier, digits: Digits, logits: npt.NDArray[np.float32], on_event: OnEvent
 ) -> Robustness:
     from digitcli.evaluation.robustness import measure_robustness  # loads OpenCV
 
@@ -183,7 +184,7 @@ def _robustness(
 
 
 def _outliers(
-    classifier: Classifier, logits: npt.NDArray[np.float32], fonts: Path | None
+    classifier: DigitClassifier, logits: npt.NDArray[np.float32], fonts: Path | None
 ) -> tuple[Outliers, ...]:
     from digitcli.evaluation.ood import measure_outliers  # loads OpenCV
 

@@ -16,7 +16,9 @@ from digitcli.errors import UsageError
 from digitcli.evaluation.line_metrics import character_error_rate, line_ece, line_nll, read_digits
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import DigitsDone, OnEvent
-from digitcli.inference.predictor import LINES_AT_ONCE, RuntimeName, load_line_model
+from digitcli.inference.model_resolution import ModelLike
+from digitcli.inference.predictor import load_line_recognizer
+from digitcli.inference.runtime import LINE_BATCH_SIZE, RuntimeName
 from digitcli.synthesis.line_folders import hash_lines, is_line_folder, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 
@@ -78,12 +80,12 @@ class LineEvaluation:
 
 
 def evaluate_lines(
-    model: str | Path,
+    model: ModelLike,
     data: str | Path = TrainConfig.data,
     *,
     device: str = "auto",
     runtime: RuntimeName = "auto",
-    batch_size: int = LINES_AT_ONCE,
+    batch_size: int = LINE_BATCH_SIZE,
     worst: int = WORST,
     on_event: OnEvent = lambda event: None,
 ) -> LineEvaluation:
@@ -95,12 +97,12 @@ def evaluate_lines(
         ModelError: no such model, a damaged one, or one that reads single digits.
         EnvironmentFault: the device is not there.
     """
-    loaded = load_line_model(str(model), device, batch_size, runtime)
+    loaded = load_line_recognizer(model, device, batch_size, runtime)
     lines, split = _lines(str(data), loaded.header.dataset.get("digest"))
     answers = []
     for start in range(0, len(lines), batch_size * 4):
         part = lines[start : start + batch_size * 4]
-        answers += [answer.logits for answer in loaded.answers([line.image for line in part])]
+        answers += [answer.logits for answer in loaded.outputs([line.image for line in part])]
         on_event(DigitsDone(len(answers), len(lines)))
     labels, alphabet, temperature = (
         [line.digits for line in lines],

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.mnist import read_idx
-from digitcli.inference.predictor import Classifier
+from digitcli.inference.predictor import DigitClassifier
 from digitcli.synthesis.letters import render_letters
 
 Images = npt.NDArray[np.uint8]  # N, 28, 28
@@ -40,7 +40,7 @@ class Outliers:
 
 
 def measure_outliers(
-    classifier: Classifier,
+    classifier: DigitClassifier,
     confidences: npt.NDArray[np.float32],
     fonts: Path | None = None,
 ) -> tuple[Outliers, ...]:

@@ -10,7 +10,7 @@ from digitcli.architectures.registry import WAYS_TO_AUGMENT
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference.predictor import Classifier
+from digitcli.inference.predictor import DigitClassifier
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Robustness:
 
 
 def measure_robustness(
-    classifier: Classifier,
+    classifier: DigitClassifier,
     digits: Digits,
     clean: float,
     on_done: Callable[[int, int], None] = lambda done, of: None,
@@ -67,7 +67,7 @@ def measure_robustness(
     )
 
 
-def _is_trained_with(classifier: Classifier, corruption: Corruption) -> bool:
+def _is_trained_with(classifier: DigitClassifier, corruption: Corruption) -> bool:
     """Whether the recipe of any model changes or draws digits in a way that the corruption is like."""
     return any(
         header.recipe.get(way, WAYS_OF_OLD.get(way))

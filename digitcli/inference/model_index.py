@@ -1,17 +1,19 @@
-"""What can be trained and what is shipped."""
+"""List and describe the architectures and the shipped models."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitcli.architectures.registry import architectures, create_model, find_architecture, is_architecture
 from digitcli.errors import ModelError, did_you_mean
-from digitcli.inference.checkpoint import Header, read_header, shipped_models
+from digitcli.inference.checkpoint import Header, read_header
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 
-if TYPE_CHECKING:  # what loads torch waits until a name is known
+if TYPE_CHECKING:  # importing these at run time would load torch
     from torch import nn
 
     from digitcli.architectures.summary import Summary
@@ -19,11 +21,14 @@ if TYPE_CHECKING:  # what loads torch waits until a name is known
 
 @dataclass(frozen=True)
 class ModelRow:
-    """An architecture, with what is known of its shipped weights.
+    """An architecture, or a model that was shipped. A plug-in that cannot be imported has no figures.
 
-    `size_bytes` is the shipped file, or else what the parameters take as float32; `accuracy` is that of the
-    shipped weights on the test set they were judged by, from 0 to 1. A plug-in that cannot be imported has
-    no figures.
+    name, family, task, paper: as in the registry of architectures.
+    parameters: the number of weights.
+    macs: the multiplications for one image, or for one line of 200 x 40 pixels.
+    shipped: whether weights come with the package.
+    size_bytes: the size of the shipped file, or the size of the parameters as float32.
+    accuracy: the accuracy of the shipped weights on their test set, from 0 to 1.
     """
 
     name: str
@@ -39,7 +44,12 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """One architecture or model: what its docstring says, its layers, and its checkpoint's header if any."""
+    """One architecture or model.
+
+    description: the docstring of the architecture.
+    summary: its layers.
+    header: the header of its checkpoint; None for an architecture without weights.
+    """
 
     name: str
     description: str
@@ -48,57 +58,60 @@ class ModelDescription:
 
 
 def list_models(shipped_only: bool = False) -> list[ModelRow]:
-    """Every architecture and every shipped model.
+    """Return every architecture and every shipped model, or the shipped models only.
 
     Raises:
-        ModelError: shipped weights are damaged.
+        ModelError: a shipped checkpoint is damaged.
     """
     shipped = shipped_models()
     names = [*architectures(), *(name for name in shipped if name not in architectures())]
-    return [_row(name) for name in names if name in shipped or not shipped_only]
+    return [_row(name, shipped.get(name)) for name in names if name in shipped or not shipped_only]
 
 
 def describe_model(name: str) -> ModelDescription:
-    """The layers of an architecture, a shipped model, a checkpoint file or a run folder.
+    """Return the layers of an architecture, a shipped model, a checkpoint file or a run folder.
 
     Raises:
-        ModelError: neither an architecture nor a model, or a damaged or foreign file.
+        ModelError: there is no such architecture or model, or its file is damaged.
     """
-    network, header = open_or_create(name)
+    network, model = open_or_create(name)
     from digitcli.architectures.summary import summarize
 
-    architecture = find_architecture(header.architecture if header else name)
+    architecture = find_architecture(model.header.architecture if model else name)
     description = architecture.load().__doc__ or ""
     with architecture.used():
         summary = summarize(network, architecture.task)
-    return ModelDescription(name, description, summary, header)
+    return ModelDescription(name, description, summary, model.header if model else None)
 
 
-def open_or_create(name: str) -> tuple[nn.Module, Header | None]:
-    """The trained network of that name and its header; fresh weights for an architecture that ships none.
+def open_or_create(name: str) -> tuple[nn.Module, ResolvedModel | None]:
+    """Open a trained network, or create one with new weights for an architecture that is not shipped.
 
     Raises:
-        ModelError: neither an architecture nor a model, or a damaged or foreign file.
+        ModelError: there is no such architecture or model, or its file is damaged.
     """
-    known = {**architectures(), **shipped_models()}
-    if is_architecture(name) and name not in shipped_models():
+    shipped = shipped_models()
+    if is_architecture(name) and name not in shipped:
         return create_model(name), None
-    if name in known or os.path.lexists(name):
-        from digitcli.inference.torch_runtime import open_model
+    if name in shipped or os.path.lexists(name):
+        from digitcli.inference.torch_runtime import open_network
 
-        return open_model(name)
+        model = resolve_model(name)
+        return open_network(model), model
     cause = f"There is no architecture, shipped model, checkpoint or run folder '{name}'."
-    raise ModelError(cause, did_you_mean(name, known))
+    raise ModelError(cause, did_you_mean(name, {**architectures(), **shipped}))
 
 
-def _row(name: str) -> ModelRow:
+def _row(name: str, path: Path | None) -> ModelRow:
     from digitcli.architectures.summary import summarize
 
-    path = shipped_models().get(name)
     header = read_header(path) if path else None
     architecture = find_architecture(header.architecture if header else name)
     summary = None
-    with contextlib.suppress(ModelError), architecture.used():  # a bad plug-in must not hide the others
+    with (
+        contextlib.suppress(ModelError),
+        architecture.used(),
+    ):  # a plug-in that fails must not hide the others
         network = create_model(architecture.name, **(header.arguments if header else {}))
         summary = summarize(network, architecture.task)
     float32_bytes = 4 * summary.parameters if summary else None

@@ -1,36 +1,35 @@
-"""Shipped models as ONNX Runtime runs them: a graph beside the checkpoint, fed with its tensors. No torch.
+"""Run shipped models with ONNX Runtime, which starts and answers sooner on a CPU. Loads no torch.
 
-A graph, `cnn.onnx` beside `cnn.safetensors`, holds operations and the names of tensors but none of these;
-`scripts/export_graphs.py` makes it.
+A graph, e.g. `cnn.onnx` beside `cnn.safetensors`, holds the operations of a network and the names of its
+tensors; their values come from the checkpoint. `scripts/export_graphs.py` writes the graphs.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from digitcli.errors import EnvironmentFault, ModelError
-from digitcli.inference.checkpoint import FETCH_ANEW, Header, find_checkpoint, read_arrays, shipped_models
+from digitcli.inference.checkpoint import REPLACE_REMEDY, read_arrays
 from digitcli.inference.devices import usable_cores
+from digitcli.inference.model_resolution import ResolvedModel
 
-QUIET = 4  # fatal errors alone: the others are raised, and need not be printed too
+FATAL_ONLY = 4  # the log level at which ONNX Runtime prints no error that it raises as well
 
 
-class GraphRuntime:
-    """A graph with its weights on the CPU, see `inference.Runtime`."""
+class OnnxRuntime:
+    """A `Runtime` that computes a graph with its weights on the CPU."""
 
     name = "onnxruntime"
     device = "cpu"
 
     def __init__(self, graph: bytes, tensors: dict[str, npt.NDArray[np.float32]], threads: int = 0) -> None:
-        """`threads` of the CPU compute; with 0 as many as there are cores for this process."""
+        """Prepare a graph; `threads` of the CPU compute, 0 means one for each core of this process."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = QUIET
+        options.log_severity_level = FATAL_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
         options.add_external_initializers(list(tensors), values)
@@ -38,62 +37,53 @@ class GraphRuntime:
         self._input = self._session.get_inputs()[0].name
 
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
-        """Everything that the graph answers."""
-        return self.compute(as_batch(images))
+        """Compute all outputs of the graph for images (N, H, W), uint8 with ink 255."""
+        return self.run_batch(as_batch(images))
 
-    def compute(self, batch: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
-        """The same of images (N, 1, H, W) from 0 to 1."""
+    def run_batch(self, batch: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
+        """Compute all outputs of the graph for a batch (N, 1, H, W) of values from 0 to 1."""
         try:
             return tuple(self._session.run(None, {self._input: batch}))
-        except Exception as error:  # its own classes derive from no other
+        except Exception as error:  # the exceptions of ONNX Runtime have no base class but Exception
             raise RuntimeError(str(error)) from error
 
 
 def as_batch(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Images (N, H, W), uint8, as a graph takes them: (N, 1, H, W) from 0 to 1."""
+    """Convert images (N, H, W), uint8, into the input of a graph: (N, 1, H, W) from 0 to 1."""
     return images[:, None].astype(np.float32) / np.float32(255)
 
 
-def graph_of(name: str) -> Path | None:
-    """The graph of the shipped model of that name; None for another model, whatever lies beside it.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    path = find_checkpoint(name)
-    graph = path.with_suffix(".onnx")
-    return graph if path in shipped_models().values() and graph.is_file() else None
-
-
 def import_onnxruntime() -> None:
-    """Load ONNX Runtime.
+    """Import ONNX Runtime.
 
     Raises:
-        EnvironmentFault: it cannot be loaded.
+        EnvironmentFault: it cannot be imported.
     """
     try:
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        remedy = "Install it anew (pip install onnxruntime), or take --runtime torch."
+        remedy = "Install it again (pip install onnxruntime), or give --runtime torch."
         raise EnvironmentFault(f"ONNX Runtime cannot be loaded: {error}.", remedy) from error
 
 
-def open_graph(name: str, threads: int = 0) -> tuple[GraphRuntime, Header]:
-    """The model of that name as a graph, see `GraphRuntime`, and what its checkpoint says of it.
+def open_onnx_runtime(model: ResolvedModel, threads: int = 0) -> OnnxRuntime:
+    """Load the graph and the weights of a model.
 
     Raises:
-        ModelError: no such model or graph, or a damaged file.
-        EnvironmentFault: ONNX Runtime cannot be loaded.
+        ModelError: the model has no graph, or one of its files is damaged.
+        EnvironmentFault: ONNX Runtime cannot be imported.
     """
     import_onnxruntime()
-    path = graph_of(name)
-    if path is None:
-        raise ModelError(f"{name} has no graph for ONNX Runtime.", "Leave --runtime out, or take torch.")
-    header, tensors = read_arrays(find_checkpoint(name))
-    whole = {key: tensor.astype(np.float32) for key, tensor in tensors.items() if tensor.dtype.kind == "f"}
+    if model.graph_path is None:
+        raise ModelError(f"{model.name} has no graph for ONNX Runtime.", "Give --runtime torch or auto.")
+    _, tensors = read_arrays(model.path, model.sha256)
+    weights = {
+        name: tensor.astype(np.float32) for name, tensor in tensors.items() if tensor.dtype.kind == "f"
+    }
     try:
-        return GraphRuntime(path.read_bytes(), whole, threads), header
+        return OnnxRuntime(model.graph_path.read_bytes(), weights, threads)
     except MemoryError:
         raise
-    except Exception as error:  # ONNX Runtime's own classes derive from no other
-        raise ModelError(f"{path} does not fit its checkpoint: {error}", FETCH_ANEW) from error
+    except Exception as error:  # the exceptions of ONNX Runtime have no base class but Exception
+        cause = f"{model.graph_path} does not fit its checkpoint: {error}"
+        raise ModelError(cause, REPLACE_REMEDY) from error

@@ -1,21 +1,19 @@
-"""From a model's name to logits: the one place that knows how a model is run.
+"""Run trained models on digits and lines: the one place that turns the names of models into their answers.
 
-A shipped model is run by ONNX Runtime where the CPU computes, which loads and answers sooner, and by PyTorch
-on other devices; a model that has no graph, such as one just trained, by PyTorch everywhere. PyTorch is
-loaded only where it is needed.
+ONNX Runtime runs shipped models on the CPU, since it starts and answers sooner. PyTorch runs models on other
+devices, and models that have no graph for ONNX Runtime. PyTorch is loaded only where it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from digitcli.errors import ModelError, UsageError
-from digitcli.inference.checkpoint import Header, checkpoint_id, find_checkpoint, read_header
+from digitcli.inference.checkpoint import REPLACE_REMEDY
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.devices import (
     check_device_name,
@@ -23,263 +21,222 @@ from digitcli.inference.devices import (
     is_out_of_memory,
     may_have_accelerator,
 )
-from digitcli.inference.onnx_runtime import graph_of, import_onnxruntime, open_graph
-
-BATCH_SIZE = 512
-LINES_AT_ONCE = 32
-WIDTH_STEP_PX = 32  # lines as wide but for less than this are answered together
-
-RuntimeName = Literal["auto", "torch", "onnxruntime"]
-
-
-class Runtime(Protocol):
-    """A model ready to run; `device` is where it computes."""
-
-    @property
-    def name(self) -> str:
-        """`torch` or `onnxruntime`."""
-
-    @property
-    def device(self) -> str:
-        """Such as `cpu` or `cuda:0`."""
-
-    def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
-        """Of images (N, H, W), ink 255: logits (N, 10); or of lines logits (N, T, A + 1), and distances
-        (N, T, 4), see `Reader.locate`, from a network that tells them.
-
-        Raises:
-            RuntimeError, MemoryError: memory does not suffice.
-        """
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model, resolve_models
+from digitcli.inference.onnx_runtime import import_onnxruntime, open_onnx_runtime
+from digitcli.inference.runtime import (
+    DIGIT_BATCH_SIZE,
+    LINE_BATCH_SIZE,
+    LineOutput,
+    Runtime,
+    RuntimeName,
+    average_probabilities,
+    run_lines,
+)
 
 
-class Classifier:
-    """One or several trained models as a function of digits, for whoever need not know how they are run.
+class DigitClassifier:
+    """One or several trained models that classify single digits.
 
-    `name` says which weights answer (`cnn@1a2b3c4d`), `headers` what their checkpoints say, `device` where
-    they compute, `doubts` whether all of them were taught that not everything is a digit. After running out
-    of memory `batch_size` is what did fit.
+    name: the ids of the models, e.g. `cnn@1a2b3c4d+fast@5e6f7a8b`.
+    device, runtime: where and with which library they compute.
+    batch_size: the number of images computed together; it is halved when the memory does not suffice.
+    can_reject: whether all models were also trained on letters, and so tell what is no digit.
     """
 
     def __init__(
-        self, runtimes: Sequence[Runtime], name: str, headers: Sequence[Header], batch_size: int = BATCH_SIZE
+        self,
+        models: Sequence[ResolvedModel],
+        runtimes: Sequence[Runtime],
+        batch_size: int = DIGIT_BATCH_SIZE,
     ) -> None:
-        self.name = name
-        self.headers = tuple(headers)
+        self.models = tuple(models)
+        self.headers = tuple(model.header for model in models)
+        self.name = "+".join(model.id for model in models)
         self.device, self.runtime = runtimes[0].device, runtimes[0].name
-        self.doubts = all(header.recipe.get("synthetic") for header in headers)
+        self.can_reject = all(header.recipe.get("synthetic") for header in self.headers)
         self.batch_size = batch_size
         self._runtimes = runtimes
 
     def logits(
         self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
     ) -> npt.NDArray[np.float32]:
-        """Logits (N, 10) of images (N, 28, 28), uint8 with ink 255, divided by the model's temperature.
+        """Return the calibrated logits (N, 10) of images (N, 28, 28), uint8 with ink 255.
 
-        Of several models it is the logarithm of the mean of their calibrated probabilities. `on_progress` is
-        told the number of images done, batch by batch. Where memory does not suffice, the batch is halved
-        for good.
+        The logits of one model are divided by its temperature. Several models give the logarithm of the mean
+        of their calibrated probabilities. `on_progress` receives the number of images done after each batch.
 
         Raises:
-            ModelError: the weights are such that the logits are no finite numbers.
+            ModelError: the weights are such that the logits are not finite.
         """
-        parts: list[npt.NDArray[np.float32]] = []
+        batches: list[npt.NDArray[np.float32]] = []
         done = 0
         while done < len(images):
             batch = images[done : done + self.batch_size]
             try:
-                parts.append(self._answer(batch))
+                batches.append(self._batch_logits(batch))
             except (RuntimeError, MemoryError) as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
                 self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
                 continue
-            if not np.isfinite(parts[-1]).all():
-                raise ModelError(f"{self.name} answers with what is no number.", "Fetch or train it again.")
+            _check_finite(self.name, batches[-1])
             done += len(batch)
             on_progress(done)
-        return np.concatenate(parts) if parts else np.zeros((0, 10), np.float32)
+        return np.concatenate(batches) if batches else np.zeros((0, 10), np.float32)
 
-    def _answer(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        each = [
+    def _batch_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        logits = [
             runtime.run(images)[0] / np.float32(header.temperature)
             for runtime, header in zip(self._runtimes, self.headers, strict=True)
         ]
-        if len(each) == 1:
-            return each[0]
-        together = np.logaddexp.reduce([log_softmax(logits) for logits in each], axis=0)
-        return np.asarray(together - np.float32(np.log(len(each))), np.float32)
+        if len(logits) == 1:
+            return logits[0]
+        return np.asarray(average_probabilities([log_softmax(each) for each in logits], np.logaddexp))
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities (N, 10) of images (N, 28, 28), uint8 with ink 255: the softmax of the logits."""
+        """Return the probabilities (N, 10) of the digits in images (N, 28, 28), uint8 with ink 255."""
         return np.exp(log_softmax(self.logits(images)))
 
 
-@dataclass(frozen=True)
-class LineAnswer:
-    """Of a line of T columns the logits (T, A + 1) and the `distances` (T, 4), see `Reader.locate`, where the
-    network tells them.
-    """
+class LineRecognizer:
+    """A trained model that recognizes line crops. Its attributes are those of `DigitClassifier`."""
 
-    logits: npt.NDArray[np.float32]
-    distances: npt.NDArray[np.float32] | None = None
-
-
-class LineModel:
-    """A trained line model as a function of lines; its fields are those of `Classifier`."""
-
-    def __init__(self, runtime: Runtime, name: str, header: Header, batch_size: int = LINES_AT_ONCE) -> None:
-        self.name = name
-        self.header = header
+    def __init__(self, model: ResolvedModel, runtime: Runtime, batch_size: int = LINE_BATCH_SIZE) -> None:
+        self.name, self.header = model.id, model.header
         self.device, self.runtime = runtime.device, runtime.name
         self.batch_size = batch_size
         self._runtime = runtime
 
-    def answers(self, lines: Sequence[npt.NDArray[np.uint8]]) -> list[LineAnswer]:
-        """What it answers to lines (40, W), uint8 with ink 255; `Header.temperature` is not applied yet.
-
-        Where memory does not suffice, the batch is halved for good.
+    def outputs(self, line_crops: Sequence[npt.NDArray[np.uint8]]) -> list[LineOutput]:
+        """Return the output for each line crop (40, W), uint8 with ink 255, before calibration.
 
         Raises:
-            ModelError: the weights are such that the logits are no finite numbers.
+            ModelError: the weights are such that an output is not finite.
         """
         while True:
             try:
-                found = answer_lines(self._runtime, lines, self.batch_size)
+                outputs = run_lines(self._runtime, line_crops, self.batch_size)
+                break
             except (RuntimeError, MemoryError) as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
                 self.batch_size = max(1, self.batch_size // 2)
-                continue
-            numbers = [part for answer in found for part in (answer.logits, answer.distances)]
-            if not all(np.isfinite(part).all() for part in numbers if part is not None):
-                raise ModelError(f"{self.name} answers with what is no number.", "Fetch or train it again.")
-            return found
+        for output in outputs:
+            _check_finite(self.name, output.logits, output.distances)
+        return outputs
 
 
-def load_line_model(
-    name: str,
-    device: str = "auto",
-    batch_size: int = LINES_AT_ONCE,
-    runtime: RuntimeName = "auto",
-    threads: int = 0,
-) -> LineModel:
-    """The line model of that name on a device (`auto` takes the fastest); for `threads` see `Reader`.
-
-    Raises:
-        UsageError: not the name of a device, or a runtime that does not compute there.
-        ModelError: no such model, a damaged or foreign file, or a model that reads single digits.
-        EnvironmentFault: the device is not there or computes wrongly.
-    """
-    if read_header(find_checkpoint(name)).task != "line":
-        raise ModelError(f"{name} reads single digits, not lines.", "Name a model of the task line.")
-    [(opened, header)] = _open_all((name,), device, runtime, threads)
-    return LineModel(opened, checkpoint_id(name), header, batch_size)
+def _check_finite(name: str, *arrays: npt.NDArray[np.float32] | None) -> None:
+    if not all(np.isfinite(array).all() for array in arrays if array is not None):
+        raise ModelError(f"The answers of {name} are not finite numbers.", REPLACE_REMEDY)
 
 
 def load_classifier(
-    *names: str,
+    *models: ModelLike,
     device: str = "auto",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = DIGIT_BATCH_SIZE,
     runtime: RuntimeName = "auto",
     threads: int = 0,
-) -> Classifier:
-    """The digit models of those names, averaged, on a device (`auto` takes the fastest).
+) -> DigitClassifier:
+    """Load models of single digits, whose probabilities are averaged, onto a device.
 
-    A name is a shipped name (`cnn`), a checkpoint file or a run folder; `threads` compute on a CPU, 0 for as
-    many as there are cores.
+    A model is a shipped name (`cnn`), a checkpoint file or a run folder. The device `auto` is the fastest of
+    this machine. `threads` of the CPU compute in ONNX Runtime, 0 means one for each core.
 
     Raises:
-        UsageError: no name, a batch below 1, not the name of a device, or a runtime that does not compute
-            there.
-        ModelError: no such model, a damaged or foreign file, or a model that does not read single digits.
-        EnvironmentFault: the device is not there or computes wrongly.
+        UsageError: no model is named, the batch size is below 1, there is no such kind of device, or the
+            runtime does not compute on it.
+        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it is a
+            line model.
+        EnvironmentFault: this machine does not have the device, or the device computes wrongly.
     """
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
-    if not names:
+    if not models:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
-    for name in names:
-        if read_header(find_checkpoint(name)).task != "digit":
-            raise ModelError(f"{name} reads lines, not single digits.", "Name a model of the task digit.")
-    members = _open_all(names, device, runtime, threads)
-    runtimes, headers = zip(*members, strict=True)
-    return Classifier(runtimes, "+".join(checkpoint_id(name) for name in names), headers, batch_size)
+    resolved = resolve_models(models)
+    for model in resolved:
+        if model.header.task != "digit":
+            raise ModelError(
+                f"{model.name} reads lines, not single digits.", "Name a model of the task digit."
+            )
+    return DigitClassifier(resolved, _open_runtimes(resolved, device, runtime, threads), batch_size)
 
 
-def _open_all(
-    names: Sequence[str], device: str, runtime: RuntimeName, threads: int
-) -> list[tuple[Runtime, Header]]:
-    """Every model, all of them run alike; PyTorch's threads are those of the whole process."""
-    if choose_runtime(names, device, runtime) == "onnxruntime":
-        return [open_graph(name, threads) for name in names]
-    from digitcli.inference.torch_runtime import open_runtime
-
-    return [open_runtime(name, device) for name in names]
-
-
-def import_runtime(names: Sequence[str], device: str = "auto", runtime: RuntimeName = "auto") -> None:
-    """Load what will run models of these names, which takes long and should not be interrupted.
+def load_line_recognizer(
+    model: ModelLike,
+    device: str = "auto",
+    batch_size: int = LINE_BATCH_SIZE,
+    runtime: RuntimeName = "auto",
+    threads: int = 0,
+) -> LineRecognizer:
+    """Load a line model onto a device, see `load_classifier`.
 
     Raises:
-        The errors of `choose_runtime`.
-        EnvironmentFault: it cannot be loaded.
+        UsageError, EnvironmentFault: see `load_classifier`.
+        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it is a
+            model of single digits.
     """
-    if choose_runtime(names, device, runtime) == "onnxruntime":
+    resolved = resolve_model(model)
+    if resolved.header.task != "line":
+        raise ModelError(f"{resolved.name} reads single digits, not lines.", "Name a model of the task line.")
+    (opened,) = _open_runtimes((resolved,), device, runtime, threads)
+    return LineRecognizer(resolved, opened, batch_size)
+
+
+def _open_runtimes(
+    models: Sequence[ResolvedModel], device: str, runtime: RuntimeName, threads: int
+) -> list[Runtime]:
+    """Open all models with the same library."""
+    if choose_runtime(models, device, runtime) == "onnxruntime":
+        return [open_onnx_runtime(model, threads) for model in models]
+    from digitcli.inference.torch_runtime import open_torch_runtime
+
+    return [open_torch_runtime(model, device) for model in models]
+
+
+def import_runtime(
+    models: Sequence[ResolvedModel], device: str = "auto", runtime: RuntimeName = "auto"
+) -> None:
+    """Import the library that will run these models, which takes long and should not be interrupted.
+
+    Raises:
+        UsageError, ModelError: see `choose_runtime`.
+        EnvironmentFault: the library cannot be imported.
+    """
+    if choose_runtime(models, device, runtime) == "onnxruntime":
         import_onnxruntime()
     else:
         import digitcli.inference.torch_runtime  # noqa: F401
 
 
-def choose_runtime(names: Sequence[str], device: str, runtime: RuntimeName = "auto") -> str:
-    """What runs models of these names on that device, see above.
+def choose_runtime(models: Sequence[ResolvedModel], device: str, runtime: RuntimeName = "auto") -> str:
+    """Return the library that runs these models on a device: `torch` or `onnxruntime`.
 
     Raises:
-        UsageError: no such runtime, or one that does not compute there.
-        ModelError: no such model, or one that the runtime asked for cannot run.
+        UsageError: there is no such runtime, or it does not compute on the device.
+        ModelError: the runtime cannot run one of the models.
     """
     check_device_name(device)
     if runtime not in get_args(RuntimeName):
-        raise UsageError(f"There is no runtime '{runtime}'.", "Take auto, torch or onnxruntime.")
+        raise UsageError(f"There is no runtime '{runtime}'.", "Give auto, torch or onnxruntime.")
     if runtime == "torch":
         return runtime
-    without = [name for name in names if graph_of(name) is None]
+    without_graph = [model.name for model in models if model.graph_path is None]
     if runtime == "auto":
-        return "torch" if without or not _computes_on_cpu(device) else "onnxruntime"
+        return "torch" if without_graph or not _computes_on_cpu(device) else "onnxruntime"
     if device not in ("auto", "cpu"):
-        raise UsageError("onnxruntime computes on the CPU alone.", "Take --device cpu, or --runtime torch.")
-    if without:
-        raise ModelError(f"{without[0]} has no graph for onnxruntime.", "Take --runtime torch.")
+        raise UsageError(
+            f"onnxruntime computes on the CPU only, not on {device}.",
+            "Give --device cpu, or --runtime torch.",
+        )
+    if without_graph:
+        raise ModelError(f"{without_graph[0]} has no graph for onnxruntime.", "Give --runtime torch.")
     return runtime
 
 
 def _computes_on_cpu(device: str) -> bool:
-    """Whether the device of that name is the CPU; PyTorch is asked only where there may be another."""
+    """Return whether a device name means the CPU; torch is loaded only where another device may exist."""
     if device == "auto" and may_have_accelerator():
         return choose_device().type == "cpu"
     return device in ("auto", "cpu")
-
-
-def answer_lines(
-    runtime: Runtime, lines: Sequence[npt.NDArray[np.uint8]], batch_size: int = LINES_AT_ONCE
-) -> list[LineAnswer]:
-    """What a line network answers to lines (40, W), uint8 with ink 255, each of its own width.
-
-    Lines are padded to a width that depends on their own alone, so that company changes no answer.
-    """
-    answers: list[LineAnswer | None] = [None] * len(lines)
-    of_width: dict[int, list[int]] = {}
-    for index, line in enumerate(lines):
-        of_width.setdefault(-(-line.shape[1] // WIDTH_STEP_PX) * WIDTH_STEP_PX, []).append(index)
-    for width, members in of_width.items():
-        for start in range(0, len(members), batch_size):
-            part = members[start : start + batch_size]
-            images = np.zeros((len(part), lines[part[0]].shape[0], width), np.uint8)
-            for image, index in zip(images, part, strict=True):
-                image[:, : lines[index].shape[1]] = lines[index]
-            logits, *distances = runtime.run(images)
-            for row, index in enumerate(part):
-                columns = -(-lines[index].shape[1] * logits.shape[1] // width)
-                answers[index] = LineAnswer(
-                    logits[row, :columns], distances[0][row, :columns] if distances else None
-                )
-    return [answer for answer in answers if answer is not None]

@@ -1,9 +1,9 @@
-"""Trained networks as PyTorch runs them: opened, averaged, placed on a device, called."""
+"""Run networks with PyTorch: load their weights, place them on a device, compute their outputs."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,85 +13,109 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import create_model, takes
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
-from digitcli.inference.checkpoint import Header, find_checkpoint, read_checkpoint
+from digitcli.inference.checkpoint import REPLACE_REMEDY, read_checkpoint
 from digitcli.inference.devices import agrees_with_cpu, choose_device
-
-BATCH_SIZE = 512
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
+from digitcli.inference.runtime import DIGIT_BATCH_SIZE, LineOutput, average_probabilities, run_lines
 
 
 class TorchRuntime:
-    """A network on a device, see `inference.Runtime`."""
+    """A `Runtime` that computes a PyTorch network on the device of its weights, or on another."""
 
     name = "torch"
 
     def __init__(self, network: nn.Module, device: torch.device | None = None) -> None:
-        """Without a device the network stays where it is."""
         self.network = network
         self._device = device_of(network) if device is None else device
         self.device = str(self._device)
 
     @torch.inference_mode()
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
-        """The network computes in evaluation mode, and is left as it was."""
+        """Compute the outputs in evaluation mode, and restore the mode of the network afterwards."""
         batch = as_input(torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self._device))
-        with evaluating(self.network):
+        with evaluation_mode(self.network):
             outputs = self.network.locate(batch) if hasattr(self.network, "locate") else self.network(batch)  # type: ignore[operator]
         parts = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(part.float().cpu().numpy() for part in parts)
 
 
-def open_runtime(name: str, device: str) -> tuple[TorchRuntime, Header]:
-    """The model of that name on a device (`auto` takes the fastest), and what its checkpoint says of it.
+def infer(
+    network: nn.Module, images: npt.NDArray[np.uint8] | Tensor, batch_size: int = DIGIT_BATCH_SIZE
+) -> Tensor:
+    """Return the logits (N, 10), float32 on the CPU, of a network for images (N, 28, 28), uint8 with ink 255.
 
-    Raises:
-        The errors of `load_model`.
+    The network computes in evaluation mode, where its weights are, and is left in the mode that it had.
     """
-    chosen = choose_device(device)
-    network, header = open_model(name)
-    return TorchRuntime(place_network(network, chosen, header.task), chosen), header
+    if isinstance(images, Tensor):
+        images = images.cpu().numpy()
+    runtime = TorchRuntime(network)
+    starts = range(0, max(1, len(images)), batch_size)
+    logits = [torch.from_numpy(runtime.run(images[start : start + batch_size])[0]) for start in starts]
+    return torch.cat(logits)  # N, 10
 
 
-def load_model(*names: str, device: str | torch.device = "cpu") -> nn.Module:
-    """The trained network of that name, in evaluation mode; several names are averaged.
+def infer_lines(network: nn.Module, line_crops: Sequence[npt.NDArray[np.uint8]]) -> list[LineOutput]:
+    """Return the outputs of a network for line crops (40, W), uint8 with ink 255, see `infer`."""
+    return run_lines(TorchRuntime(network), line_crops)
 
-    A name is a shipped name (`cnn`), a checkpoint file or a run folder. The network takes images
-    (N, 1, 28, 28), float32 in [0, 1] with ink 1, and gives logits (N, 10): those of training, or for several
-    names the logarithm of the mean of their calibrated probabilities.
+
+def load_model(*models: ModelLike, device: str | torch.device = "cpu") -> nn.Module:
+    """Return a trained network in evaluation mode; several networks of single digits are averaged.
+
+    A model is a shipped name (`cnn`), a checkpoint file or a run folder. A network of the task `digit` maps
+    images (N, 1, 28, 28), float32 in [0, 1] with ink 1, to logits (N, 10).
 
     Raises:
-        UsageError: no name, or not the name of a device.
-        ModelError: no such model, a damaged or foreign file, or models of different tasks.
-        EnvironmentFault: the device is not there or computes wrongly.
+        UsageError: no model is named, or there is no such kind of device.
+        ModelError: there is no such model, its file is damaged or was not written by digitcli, or line models
+            were to be averaged.
+        EnvironmentFault: this machine does not have the device, or the device computes wrongly.
     """
     chosen = choose_device(str(device))
-    if not names:
+    if not models:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
-    members = [open_model(name) for name in names]
-    if len({header.task for _, header in members}) > 1:
-        raise ModelError("Models of different tasks cannot be averaged.", "Name models of one task.")
-    return place_network(members[0][0] if len(members) == 1 else Average(members), chosen)
+    resolved = resolve_models(models)
+    tasks = {model.header.task for model in resolved}
+    if len(resolved) > 1 and tasks != {"digit"}:
+        raise ModelError("Only models of single digits can be averaged.", "Name one line model alone.")
+    networks = [open_network(model) for model in resolved]
+    temperatures = [model.header.temperature for model in resolved]
+    network = networks[0] if len(networks) == 1 else Ensemble(networks, temperatures)
+    return place_network(network, chosen, tasks.pop())
 
 
-def place_network(network: nn.Module, device: torch.device, task: str = "digit") -> nn.Module:
-    """The same network on a device, in evaluation mode, its weights in the order that computes fastest.
+class Ensemble(nn.Module):
+    """Several digit networks that answer as one, with the mean of their calibrated probabilities."""
+
+    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.temperatures = temperatures
+
+    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
+        members = zip(self.networks, self.temperatures, strict=True)
+        logs = [(network(images) / temperature).log_softmax(dim=-1) for network, temperature in members]
+        average: Tensor = average_probabilities(logs, torch.logaddexp)
+        return average
+
+
+def open_torch_runtime(model: ResolvedModel, device: str) -> TorchRuntime:
+    """Load a model onto a device; `auto` takes the fastest.
 
     Raises:
-        EnvironmentFault: the device computes wrongly.
+        UsageError, ModelError, EnvironmentFault: see `load_model`.
     """
-    if device.type == "mps" and not agrees_with_cpu(network, device, task):
-        raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Take the CPU.")
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.to(device).eval()
+    chosen = choose_device(device)
+    return TorchRuntime(place_network(open_network(model), chosen, model.header.task), chosen)
 
 
-def open_model(name: str) -> tuple[nn.Module, Header]:
-    """One trained network, on the CPU and in evaluation mode, and what its checkpoint says of it.
+def open_network(model: ResolvedModel) -> nn.Module:
+    """Rebuild a trained network on the CPU, in evaluation mode.
 
     Raises:
-        ModelError: no such model, or a damaged or foreign file.
+        ModelError: the checkpoint is damaged or does not fit its architecture.
     """
-    path = find_checkpoint(name)
-    header, tensors = read_checkpoint(path)
+    header, tensors = read_checkpoint(model.path, model.sha256)
     try:
         arguments = dict(header.arguments)
         if takes(header.architecture, "alphabet"):
@@ -100,16 +124,16 @@ def open_model(name: str) -> tuple[nn.Module, Header]:
         network = create_model(header.architecture, **arguments)
         network.load_state_dict(tensors)
     except UsageError as error:
-        cause = f"{path} needs an architecture that is not here: {error.cause}"
+        cause = f"{model.path} needs an architecture that is not installed: {error.cause}"
         raise ModelError(cause, error.remedy) from error
     except (RuntimeError, TypeError, ValueError) as error:
-        cause = f"{path} does not fit its architecture '{header.architecture}': {error}"
-        raise ModelError(cause, "Fetch or train it again.") from error
-    return network.eval(), header
+        cause = f"{model.path} does not fit its architecture '{header.architecture}': {error}"
+        raise ModelError(cause, REPLACE_REMEDY) from error
+    return network.eval()
 
 
 def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Compare the shapes of a network with those of a file before any memory is taken for them.
+    """Compare the shapes of a network with those of a file before any memory is taken for the network.
 
     Raises:
         ValueError: they differ.
@@ -122,29 +146,25 @@ def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[st
         ]
         if wrong:
             raise ValueError(
-                f"{len(wrong)} tensors are missing, foreign or of another shape, such as {wrong[0]}."
+                f"{len(wrong)} tensors are missing, unknown or of another shape, e.g. {wrong[0]}."
             )
 
 
-class Average(nn.Module):
-    """Several networks as one: the logarithm of the mean of their calibrated probabilities."""
+def place_network(network: nn.Module, device: torch.device, task: str = "digit") -> nn.Module:
+    """Move a network to a device, in evaluation mode and in the memory format that computes fastest.
 
-    def __init__(self, members: list[tuple[nn.Module, Header]]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(network for network, _ in members)
-        self.temperatures = [header.temperature for _, header in members]
-
-    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        members = zip(self.networks, self.temperatures, strict=True)
-        log_probabilities = torch.stack(
-            [(network(images) / temperature).log_softmax(dim=-1) for network, temperature in members]
-        )
-        return log_probabilities.logsumexp(dim=0) - torch.tensor(float(len(self.networks))).log()
+    Raises:
+        EnvironmentFault: the device computes wrongly.
+    """
+    if device.type == "mps" and not agrees_with_cpu(network, device, task):
+        raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Use the CPU.")
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(device).eval()
 
 
 @contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Within it a network is in evaluation mode; afterwards it is as it was."""
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and restore the mode that it had at the end."""
     was_training = network.training
     network.eval()
     try:
@@ -153,26 +173,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
-@torch.inference_mode()
-def infer(network: nn.Module, images: Tensor | npt.NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> Tensor:
-    """The logits (N, 10), float32 on the CPU, of images (N, 28, 28), uint8 with ink 255.
-
-    The network computes where its weights are, in evaluation mode, and is left as it was.
-    """
-    if not isinstance(images, Tensor):
-        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    device = device_of(network)
-    with evaluating(network):
-        logits = [network(as_input(batch.to(device))).float().cpu() for batch in images.split(batch_size)]
-    return torch.cat(logits)  # N, 10
-
-
 def device_of(network: nn.Module) -> torch.device:
-    """Where its weights are; the CPU for a network without any."""
+    """Return the device of the weights of a network; the CPU for a network without weights."""
     parameter = next(network.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Images (N, 28, 28), uint8, as a network takes them: (N, 1, 28, 28), float32 in [0, 1]."""
+    """Convert images (N, H, W), uint8, into the input of a network: (N, 1, H, W), float32 in [0, 1]."""
     return images.unsqueeze(1).float().div_(255).contiguous(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import Any
 
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.preprocess import Picture
 from digitcli.recognition.reader import Reader, in_order
 from digitcli.recognition.results import Reading
@@ -31,7 +32,7 @@ _reader: Reader  # of a child
 def read_in_processes(
     pictures: Pictures,
     processes: int,
-    models: Sequence[str],
+    models: Sequence[ResolvedModel],
     settings: dict[str, Any],
     read_here: Callable[[Pictures], Iterator[Reading]],
 ) -> Iterator[Reading]:
@@ -113,7 +114,7 @@ class _Portions:
         self._count = min(max(wanted, FEWEST), 2 * self._count, MOST)
 
 
-def _begin(models: Sequence[str], settings: dict[str, Any]) -> None:
+def _begin(models: Sequence[ResolvedModel], settings: dict[str, Any]) -> None:
     global _reader
     begin_child()
     _reader = Reader(*models, **settings)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, Grammar, beam_search, digit_columns, log_softmax
-from digitcli.inference.predictor import LineAnswer
+from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Asked
 
 SEARCHED = 12  # strings are followed while a line is decoded
@@ -32,7 +32,7 @@ class LineEvidence:
     distances: np.ndarray | None
 
     @classmethod
-    def of(cls, answer: LineAnswer, alphabet: str, temperature: float) -> LineEvidence:
+    def of(cls, answer: LineOutput, alphabet: str, temperature: float) -> LineEvidence:
         """From a network's answer, calibrated."""
         return cls(
             digit_columns(answer.logits, alphabet, temperature),

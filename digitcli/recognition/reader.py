@@ -16,8 +16,9 @@ from PIL import Image
 
 from digitcli.errors import PictureError, UsageError
 from digitcli.evaluation.calibration import least_confidence
-from digitcli.inference.checkpoint import find_checkpoint, read_header
-from digitcli.inference.predictor import Classifier, RuntimeName, load_classifier, load_line_model
+from digitcli.inference.model_resolution import ModelLike, resolve_models
+from digitcli.inference.predictor import DigitClassifier, load_classifier, load_line_recognizer
+from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Asked
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.preprocess import PagesAhead, Picture, Seen, internal, look
@@ -79,7 +80,7 @@ class Reader:
 
     def __init__(
         self,
-        *models: str,
+        *models: ModelLike,
         device: str = "auto",
         runtime: RuntimeName = "auto",
         batch_size: int = BATCH_SIZE,
@@ -98,13 +99,13 @@ class Reader:
             raise UsageError(f"--max-error is {max_error}.", "It must be above 0 and below 1.")
         if not 1 <= top_k <= 10:
             raise UsageError(f"--top-k is {top_k}.", "It must be from 1 to 10.")
-        names = models or DEFAULT_MODELS
-        of_lines = [name for name in names if read_header(find_checkpoint(name)).task == "line"]
-        of_digits = [name for name in names if name not in of_lines]
+        resolved = resolve_models(models or DEFAULT_MODELS)
+        of_lines = [model for model in resolved if model.header.task == "line"]
+        of_digits = [model for model in resolved if model.header.task != "line"]
         self.line_models = [
-            load_line_model(name, device, runtime=runtime, threads=threads) for name in of_lines
+            load_line_recognizer(model, device, runtime=runtime, threads=threads) for model in of_lines
         ]
-        self.classifier: Classifier | None = None
+        self.classifier: DigitClassifier | None = None
         if of_digits:
             self.classifier = load_classifier(
                 *of_digits, device=device, batch_size=batch_size, runtime=runtime, threads=threads
@@ -113,7 +114,9 @@ class Reader:
         headers += self.classifier.headers if self.classifier else ()
         thresholds = [header.refusal_threshold for header in headers]
         own = max((threshold for threshold in thresholds if threshold is not None), default=MIN_CONFIDENCE)
-        risk = headers[0].risk if set(names) == set(DEFAULT_MODELS) else {}  # it was measured with both
+        risk = (
+            headers[0].risk if {model.name for model in resolved} == set(DEFAULT_MODELS) else {}
+        )  # it was measured with both
         self.calibrated = bool(risk)
         if max_error is not None:
             own = least_confidence(max_error, risk)
@@ -128,7 +131,7 @@ class Reader:
         self.batch_size, self.jobs = batch_size, jobs
         self.min_confidence = own if min_confidence is None else min_confidence
         self.asked = asked
-        self._models = names
+        self._models = resolved
         self._settings: dict[str, Any] = {
             "device": "cpu", "runtime": runtime, "batch_size": batch_size, "jobs": 1, "threads": 1,
             "min_confidence": self.min_confidence, "asked": asked, "top_k": top_k,
@@ -212,7 +215,7 @@ class Reader:
         views = [view.image for region in regions for view in region.views]
         evidence: list[list[tuple[int, LineEvidence]]] = [[] for _ in regions]
         for model in self.line_models:
-            answers = iter(model.answers(views))
+            answers = iter(model.outputs(views))
             for region, seen in zip(regions, evidence, strict=True):
                 for number in range(len(region.views)):
                     of_view = LineEvidence.of(next(answers), model.header.alphabet, model.header.temperature)
@@ -235,7 +238,7 @@ class Reader:
     def _reading(self, seen: Seen, evidence: Sequence[Evidence]) -> Reading:
         """One page's reading, from what the networks made of its regions."""
         surely_empty = _EMPTY_ALONE if len(evidence) == 1 else _EMPTY_AMONG
-        doubts = self.classifier is not None and self.classifier.doubts
+        doubts = self.classifier is not None and self.classifier.can_reject
         try:
             answer = self._error(seen.found) or self._decided(
                 [

@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader
 from digitcli.config import Recipe
 from digitcli.evaluation.calibration import best_temperature
 from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll, read_digits
-from digitcli.inference.predictor import answer_lines
-from digitcli.inference.torch_runtime import TorchRuntime
+from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET, Line
 from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
@@ -113,9 +112,7 @@ class LineMaterial:
         return self._validation
 
     def _answers(self, network: nn.Module, lines: Sequence[Line]) -> list[npt.NDArray[np.float32]]:
-        return [
-            answer.logits for answer in answer_lines(TorchRuntime(network), [line.image for line in lines])
-        ]
+        return [output.logits for output in infer_lines(network, [line.image for line in lines])]
 
     def hashes(self) -> Tensor | None:
         """Lines are composed anew, and none can be met again."""

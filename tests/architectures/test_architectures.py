@@ -10,8 +10,7 @@ import torch
 
 from digitcli.architectures.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
 from digitcli.architectures.summary import INPUT_SHAPE, summarize
-from digitcli.inference.predictor import answer_lines
-from digitcli.inference.torch_runtime import TorchRuntime
+from digitcli.inference.torch_runtime import infer_lines
 
 NAMES = [row.name for row in ARCHITECTURES]
 DIGIT_NAMES = [row.name for row in ARCHITECTURES if row.task == "digit"]
@@ -73,8 +72,8 @@ def test_one_line_is_answered_as_in_company(name: str) -> None:
     network = create_model(name).eval()
     random = np.random.default_rng(0)
     lines = [random.integers(0, 255, (40, width), np.uint8) for width in (90, 93, 200, 40)]
-    for line, together in zip(lines, answer_lines(TorchRuntime(network), lines), strict=True):
-        (alone,) = answer_lines(TorchRuntime(network), [line])
+    for line, together in zip(lines, infer_lines(network, lines), strict=True):
+        (alone,) = infer_lines(network, [line])
         assert together.logits.shape == (-(-line.shape[1] // 4), 16)
         np.testing.assert_allclose(together.logits, alone.logits, rtol=1e-4, atol=1e-4)
 

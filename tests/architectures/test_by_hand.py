@@ -13,7 +13,7 @@ from digitcli.architectures.layers import AROUND_PX, MNIST_DEVIATION, MNIST_MEAN
 from digitcli.architectures.patches import Attention
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
-from digitcli.inference.checkpoint import shipped_models
+from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.torch_runtime import as_input, load_model
 from digitcli.training.losses import squared_error
 

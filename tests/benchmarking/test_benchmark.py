@@ -28,8 +28,9 @@ from digitcli.config import TrainConfig
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
-from digitcli.inference.checkpoint import Header, read_header, shipped_models, write_checkpoint
-from digitcli.inference.onnx_runtime import GraphRuntime, open_graph
+from digitcli.inference.checkpoint import Header, read_header, write_checkpoint
+from digitcli.inference.model_resolution import ResolvedModel, shipped_models
+from digitcli.inference.onnx_runtime import OnnxRuntime, open_onnx_runtime
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training.trainer import train
 from tests.support.benchmarks import NO_MEMORY, notices, run
@@ -115,11 +116,11 @@ def test_a_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_graph_computes_with_the_threads_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def opened(name: str, threads: int) -> tuple[GraphRuntime, Header]:
+    def opened(model: ResolvedModel, threads: int) -> OnnxRuntime:
         asked.append(threads)
-        return open_graph(name, threads)
+        return open_onnx_runtime(model, threads)
 
-    monkeypatch.setattr(measurement, "open_graph", opened)
+    monkeypatch.setattr(measurement, "open_onnx_runtime", opened)
     run("cnn", runtimes=("onnxruntime",), threads=3)
     assert asked == [3]
 

@@ -62,7 +62,7 @@ class FakeTimer:
 def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witness, measurement.Calls]:
     """A network that has been measured."""
     network = network or Witness()
-    subject = Subject("witness", "witness", network, CPU, "float32", "torch", None, None, 0, 0, 0)
+    subject = Subject("witness", "witness", network, CPU, "float32", "torch", None, 0, 0, 0)
     return network, measurement.measure_calls(subject, batch_size)
 
 

@@ -12,7 +12,7 @@ from digitcli.benchmarking import model_cards as module
 from digitcli.benchmarking.model_cards import FACTS_FILE, model_cards
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
-from digitcli.inference.checkpoint import shipped_models
+from digitcli.inference.model_resolution import shipped_models
 from tests.support.models import as_npz, pointing_digits, pointing_model
 from tests.support.processes import Run
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from digitcli.cli.signals import interrupt_on_signals, wait_with_signals
 from digitcli.errors import Interrupted
-from digitcli.inference.checkpoint import find_checkpoint
+from digitcli.inference.model_resolution import shipped_models
 from tests.support.pictures import drawn, encoded, flipped, png
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run, read_terminal
@@ -130,7 +130,7 @@ def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(
 @pytest.fixture
 def models() -> dict[str, str]:
     """Names of models that cannot be used, with what is said of them."""
-    shipped = find_checkpoint("cnn").read_bytes()
+    shipped = shipped_models()["cnn"].read_bytes()
     Path("flipped.safetensors").write_bytes(flipped(shipped, len(shipped) - 100))
     Path("cut.safetensors").write_bytes(shipped[: len(shipped) // 2])
     Path("empty.safetensors").write_bytes(b"")

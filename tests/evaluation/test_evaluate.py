@@ -13,7 +13,7 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.events import DigitsDone, Event, Notice
-from digitcli.inference.checkpoint import find_checkpoint, read_header
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.trainer import train
 from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
 
@@ -172,4 +172,4 @@ def test_the_shipped_cnn_is_as_good_as_its_header_says(digits: Digits, tmp_path:
     few = digits.take(np.arange(1000))
     result = evaluate("cnn", as_npz(tmp_path / "few.npz", few), device="cpu")
     assert (result.split, result.overlap) == ("all", 0)
-    assert result.accuracy_high >= read_header(find_checkpoint("cnn")).metrics["test_accuracy"]
+    assert result.accuracy_high >= resolve_model("cnn").header.metrics["test_accuracy"]

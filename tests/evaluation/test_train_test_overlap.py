@@ -19,10 +19,9 @@ from digitcli.inference.checkpoint import (
     RESUME_FILE,
     TRAIN_HASHES,
     read_checkpoint,
-    read_header,
-    shipped_models,
     write_checkpoint,
 )
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.trainer import train
 from tests.support.models import as_npz, pointing_model
 
@@ -125,7 +124,7 @@ def test_shipped_weights_know_the_embedded_training_digits(tmp_path: Path) -> No
         np.concatenate([splits.train.images[:5], splits.validation.images[:3], splits.test.images[:2]]),
         np.zeros(10, np.int64),
     )
-    path = shipped_models()["cnn"]
+    model = resolve_model("cnn")
     assert mnist.digest == DIGEST
-    assert count_overlap(mixed, Dataset("mixed", mixed), [(path, read_header(path))]) == 5
-    assert count_overlap(splits.test, mnist, [(path, read_header(path))]) == 0
+    assert count_overlap(mixed, Dataset("mixed", mixed), [model]) == 5
+    assert count_overlap(splits.test, mnist, [model]) == 0

@@ -328,7 +328,7 @@ def test_faint_marks_are_digits_where_a_network_that_can_doubt_thinks_so(
 ) -> None:
     reader = sure(likely(d3=sureness, d5=0.3), min_confidence=min_confidence)
     assert reader.classifier is not None
-    reader.classifier.doubts = doubts
+    reader.classifier.can_reject = doubts
     reading = reader.read(faint(drawn("3")))
     assert reading.reason == reason
     if reason == "blank":

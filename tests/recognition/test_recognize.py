@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from digitcli.inference.predictor import LineAnswer
+from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import asked_of
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.line_crops import LineView
@@ -25,7 +25,7 @@ def evidence(*characters: dict[str, float], empty: float = 0.98) -> LineEvidence
             columns[GAP * place + 4, ALPHABET.index(character)] = probability
         columns[GAP * place + 4, -1] = max(1e-7, 1 - sum(shown.values()))
     distances = np.tile(np.array([0.6, 0.6, 0.2, 1.8], np.float32), (len(columns), 1))
-    return LineEvidence.of(LineAnswer(np.log(columns), distances), ALPHABET, 1.0)
+    return LineEvidence.of(LineOutput(np.log(columns), distances), ALPHABET, 1.0)
 
 
 def region(shapes: int = 1, views: int = 1, whole: bool = True, seen: bool = False) -> Region:

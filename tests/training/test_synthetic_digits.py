@@ -31,9 +31,9 @@ def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path)
     header = read_header(tmp_path / "run" / MODEL_FILE)
     assert header.dataset["synthetic"] == round(0.5 * header.dataset["train"])
     assert header.dataset["fonts"] == hash_fonts(fonts)
-    assert load_classifier(str(tmp_path / "run")).doubts
-    assert not load_classifier("cnn").doubts
-    assert not load_classifier("cnn", str(tmp_path / "run")).doubts
+    assert load_classifier(str(tmp_path / "run")).can_reject
+    assert not load_classifier("cnn").can_reject
+    assert not load_classifier("cnn", str(tmp_path / "run")).can_reject
 
 
 def test_drawn_characters_change_what_is_learnt(few_digits: Path, tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from digitcli.cli import exit_code_of_run
+from digitcli.errors import ModelError
+from digitcli.inference import model_resolution
+from digitcli.inference.checkpoint import read_header
+from digitcli.inference.model_resolution import resolve_model, resolve_models, shipped_models
+from tests.support.models import saved
+from tests.support.pictures import drawn, encoded
+
+
+def test_a_shipped_name_stands_for_its_checkpoint_and_its_graph() -> None:
+    model = resolve_model("cnn")
+    assert model.path == shipped_models()["cnn"] and model.header == read_header(model.path)
+    assert model.graph_path == model.path.with_suffix(".onnx")
+    assert re.fullmatch(r"cnn@[0-9a-f]{8}", model.id) and model.sha256.startswith(model.id[-8:])
+
+
+def test_every_shipped_model_has_a_graph_without_weights() -> None:
+    for model in resolve_models(shipped_models()):
+        assert model.graph_path is not None
+        assert model.graph_path.stat().st_size < 0.02 * model.path.stat().st_size
+
+
+def test_shipped_models_fit_the_size_limit() -> None:
+    assert sum(path.stat().st_size for path in shipped_models().values()) < 30_000_000
+
+
+def test_a_file_and_its_run_folder_stand_for_the_same_model(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    path = saved(tmp_path / "run" / "model.safetensors")
+    by_file, by_folder = resolve_models([path, str(path.parent)])
+    assert by_file.path == by_folder.path == path
+    assert by_file.id == by_folder.id and by_file.id.startswith("run@")
+    assert by_file.graph_path is None
+
+
+def test_a_resolved_model_is_not_resolved_again_and_survives_pickling(tmp_path: Path) -> None:
+    path = saved(tmp_path / "own.safetensors")
+    model = resolve_model(path)
+    path.unlink()
+    assert resolve_models([model]) == (model,)
+    assert pickle.loads(pickle.dumps(model)) == model
+
+
+def test_a_graph_beside_an_own_model_is_ignored(tmp_path: Path) -> None:
+    shutil.copy(shipped_models()["cnn"], tmp_path / "model.safetensors")
+    (tmp_path / "model.onnx").write_bytes(b"of another program")
+    assert resolve_model(tmp_path).graph_path is None
+
+
+def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
+        resolve_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_a_model_error(name: str) -> None:
+    with pytest.raises(ModelError):
+        resolve_model(name)
+
+
+def test_an_unknown_name_gets_suggestions() -> None:
+    with pytest.raises(ModelError, match="no model 'cmm'") as caught:
+        resolve_model("cmm")
+    assert "cnn" in caught.value.remedy
+
+
+@pytest.mark.parametrize("models", [[], ["-m", "cnn", "-m", "fast"]], ids=["default", "two classifiers"])
+def test_predict_resolves_each_name_once_and_opens_each_model_file_at_most_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], models: list[str]
+) -> None:
+    """One time for the header, one time for the weights."""
+    picture = tmp_path / "image.png"
+    picture.write_bytes(encoded(drawn("5")))
+    resolved: Counter[str] = Counter()
+    opened: Counter[str] = Counter()
+    resolve = model_resolution._resolve
+
+    def counting_resolve(name: str) -> model_resolution.ResolvedModel:
+        resolved[name] += 1
+        return resolve(name)
+
+    def count_opened(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and counting and str(arguments[0]).endswith((".safetensors", ".onnx")):
+            opened[Path(str(arguments[0])).name] += 1
+
+    counting = True
+    sys.addaudithook(count_opened)  # a hook cannot be removed, so `counting` turns it off
+    monkeypatch.setattr(model_resolution, "_resolve", counting_resolve)
+    monkeypatch.setattr(sys, "argv", ["digitcli", "predict", str(picture), "--device", "cpu", *models])
+    try:
+        assert exit_code_of_run() == 0
+    finally:
+        counting = False
+    assert "5" in capfd.readouterr().out
+    assert len(resolved) == 2 and set(resolved.values()) == {1}
+    checkpoints = {name: count for name, count in opened.items() if name.endswith(".safetensors")}
+    graphs = {name: count for name, count in opened.items() if name.endswith(".onnx")}
+    assert len(checkpoints) == len(graphs) == 2
+    assert set(checkpoints.values()) == {2} and set(graphs.values()) == {1}

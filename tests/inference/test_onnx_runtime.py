@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.data.dataset import Digits
+from digitcli.errors import EnvironmentFault, ModelError
+from digitcli.inference import model_resolution
+from digitcli.inference.model_resolution import resolve_model, shipped_models
+from digitcli.inference.onnx_runtime import open_onnx_runtime
+from digitcli.inference.predictor import load_classifier, load_line_recognizer
+from digitcli.synthesis.lines import LineSynthesizer
+from tests.support.models import saved
+
+RUNTIMES = ("onnxruntime", "torch")
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> None:
+    if resolve_model(name).header.task == "line":
+        lines = [
+            LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)).image for seed in range(40)
+        ]
+        lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
+        answers = [load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines) for runtime in RUNTIMES]
+        for ours, theirs in zip(*answers, strict=True):
+            np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
+            assert ours.distances is not None and theirs.distances is not None
+            np.testing.assert_allclose(ours.distances, theirs.distances, atol=1e-4)
+        return
+    ours, theirs = (load_classifier(name, device="cpu", runtime=runtime) for runtime in RUNTIMES)
+    assert (ours.runtime, theirs.runtime) == RUNTIMES and ours.name == theirs.name
+    images = digits.images[:500]
+    np.testing.assert_allclose(ours.logits(images), theirs.logits(images), atol=1e-4)
+    assert ours.logits(images[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "foreign"])
+def test_a_graph_that_does_not_fit_is_a_model_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    cnn = shipped_models()["cnn"]
+    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"cnn": tmp_path / "cnn.safetensors"})
+    path, graph = tmp_path / "cnn.safetensors", cnn.with_suffix(".onnx").read_bytes()
+    shutil.copy(cnn, path)
+    if damage == "foreign":
+        saved(path, "softmax")
+    path.with_suffix(".onnx").write_bytes({"cut": graph[:-100], "text": b"no graph"}.get(damage, graph))
+    with pytest.raises(ModelError, match="does not fit"):
+        open_onnx_runtime(resolve_model(path))
+
+
+def test_a_missing_onnxruntime_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EnvironmentFault, match="cannot be loaded") as caught:
+        open_onnx_runtime(resolve_model("cnn"))
+    assert "--runtime torch" in caught.value.remedy
+
+
+def test_weights_are_verified_before_a_graph_receives_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnn = shipped_models()["cnn"]
+    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"cnn": tmp_path / "cnn.safetensors"})
+    damaged = bytearray(cnn.read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "cnn.safetensors").write_bytes(damaged)
+    shutil.copy(cnn.with_suffix(".onnx"), tmp_path)
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_classifier(str(tmp_path / "cnn.safetensors"), device="cpu", runtime="onnxruntime")

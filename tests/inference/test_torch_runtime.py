@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.architectures.registry import create_model
+from digitcli.data.dataset import Digits
+from digitcli.errors import EnvironmentFault, ModelError, UsageError
+from digitcli.evaluation.line_metrics import exact_match
+from digitcli.evaluation.metrics import accuracy
+from digitcli.inference import torch_runtime
+from digitcli.inference.checkpoint import Header, write_checkpoint
+from digitcli.inference.model_resolution import resolve_model, shipped_models
+from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
+from digitcli.synthesis.lines import LineSynthesizer
+from tests.support.models import saved
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> None:
+    model = resolve_model(name)
+    network, header = open_network(model), model.header
+    if header.task == "line":
+        lines = [LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)) for seed in range(300)]
+        answers = [answer.logits for answer in infer_lines(network, [line.image for line in lines])]
+        match = exact_match(answers, [line.digits for line in lines], header.alphabet)
+        assert match >= header.metrics["test_accuracy"] - 0.05
+        return
+    labels = torch.from_numpy(digits.labels[:1000])
+    assert accuracy(infer(network, digits.images[:1000]), labels) >= header.metrics["test_accuracy"] - 0.01
+
+
+def test_logits_do_not_depend_on_the_batch_size(digits: Digits) -> None:
+    torch.manual_seed(0)
+    network = create_model("cnn")
+    logits = infer(network, digits.images[:50])
+    assert logits.shape == (50, 10)
+    torch.testing.assert_close(infer(network, digits.images[:50], batch_size=7), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_infer_restores_the_mode_of_the_network(digits: Digits) -> None:
+    network = create_model("mlp").train()
+    infer(network, digits.images[:4])
+    assert network.training
+
+
+def test_infer_accepts_images_that_cannot_be_written(digits: Digits) -> None:
+    images = digits.images[:4].copy()
+    images.flags.writeable = False
+    assert infer(create_model("softmax"), images).shape == (4, 10)
+
+
+def test_infer_accepts_any_memory_layout(digits: Digits) -> None:
+    network = create_model("softmax")
+    turned = infer(network, digits.images[:8][::-1])
+    torch.testing.assert_close(turned.flip(0), infer(network, digits.images[:8]))
+
+
+def test_infer_runs_a_network_without_parameters(digits: Digits) -> None:
+    assert infer(torch.nn.Flatten(), digits.images[:3]).shape == (3, 784)
+
+
+def test_an_ensemble_answers_with_the_mean_of_calibrated_probabilities(
+    tmp_path: Path, digits: Digits
+) -> None:
+    first = saved(tmp_path / "a.safetensors", seed=1, temperature=2.0)
+    second = saved(tmp_path / "b.safetensors", seed=2)
+    images = digits.images[:20]
+    together = infer(load_model(str(first), str(second)), images).softmax(-1)
+    one, two = infer(load_model(str(first)), images), infer(load_model(str(second)), images)
+    torch.testing.assert_close(together, ((one / 2.0).softmax(-1) + two.softmax(-1)) / 2)
+
+
+def test_weights_of_another_architecture_are_a_model_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, Header(architecture="lenet5"), create_model("softmax").state_dict())
+    with pytest.raises(ModelError, match="does not fit"):
+        load_model(str(path))
+
+
+def test_a_model_of_an_architecture_that_is_not_installed_is_a_model_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, Header(architecture="spikenet"), create_model("softmax").state_dict())
+    with pytest.raises(ModelError, match="spikenet"):
+        load_model(str(path))
+
+
+def test_half_precision_on_disk_computes_in_float32(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = create_model("softmax")
+    half = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    write_checkpoint(tmp_path / "half.safetensors", Header(architecture="softmax"), half)
+    loaded = load_model(str(tmp_path / "half.safetensors"))
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    np.testing.assert_allclose(loaded.state_dict()["2.weight"], half["2.weight"].float())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"hidden": "x"}, {"dropout": 5}, {"name": "x"}, {"hidden": 10**9}, {"hidden": -1}, {"no_such": 1}],
+    ids=str,
+)
+def test_arguments_that_cannot_be_meant_are_a_model_error(
+    tmp_path: Path, arguments: dict[str, object]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, Header(architecture="mlp", arguments=arguments), create_model("mlp").state_dict())
+    with pytest.raises(ModelError):
+        load_model(str(path))
+
+
+def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_runtime, "agrees_with_cpu", lambda network, device, task: False)
+    monkeypatch.setattr(torch_runtime, "choose_device", torch.device)
+    with pytest.raises(EnvironmentFault, match="MPS"):
+        load_model("cnn", device="mps")
+
+
+def test_a_model_is_loaded_only_onto_a_device_that_exists() -> None:
+    with pytest.raises(UsageError, match="no device named"):
+        load_model("cnn", device="abacus")
+    with pytest.raises(EnvironmentFault, match="no device 'cuda:99'"):
+        load_model("cnn", device="cuda:99")
