@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write files atomically: whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from pathlib import Path
 
 from digitcli.errors import OutputError
 
-LONGEST_START = 60  # letters of the name in that of a temporary file; a disk takes 255 bytes
+LONGEST_PREFIX = 60  # characters of the name in the name of its temporary file; file systems allow 255 bytes
 
 
 def check_writable(path: Path, force: bool) -> None:
-    """Find out before the work whether its result can be written to a file.
+    """Check, before the work begins, that its result can be written to a file.
 
     Raises:
-        OutputError: it is there already and `force` is not given, or its folder cannot be written.
+        OutputError: the file exists and `force` is not given, or its folder cannot be written.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            path.stat()  # tells a link that leads back to itself
+            path.stat()  # fails for a link that leads back to itself
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", "Name a file.")
         if path.exists() and not path.is_file():
-            raise OutputError(f"{path} is a pipe or a device.", "Name a file, or leave the output to stdout.")
+            raise OutputError(f"{path} is a pipe or a device.", "Name a file, or write to stdout.")
         if path.exists() and not force:
-            raise OutputError(f"{path} is there already.", "Name another file, or replace it with --force.")
+            raise OutputError(f"{path} exists already.", "Name another file, or overwrite it with --force.")
         with tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass
     except (OSError, ValueError) as error:
         cause = f"{path} cannot be written: {getattr(error, 'strerror', None) or error}."
-        raise OutputError(cause, "Name a file in a folder that is there and can be written.") from error
+        raise OutputError(cause, "Name a file in a folder that exists and can be written.") from error
 
 
 def write_whole(path: Path, content: bytes, like: Path | None = None) -> None:
-    """Write a file whole or not at all, see `writing_whole`.
+    """Write a file atomically, see `writing_whole`.
 
     Raises:
-        OutputError: the folder cannot be written or the disk is full; the old file is as it was.
+        OutputError: the folder cannot be written or the disk is full; the old file is unchanged.
     """
     with writing_whole(path, like) as write:
         write(content)
@@ -48,21 +48,20 @@ def write_whole(path: Path, content: bytes, like: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[bytes], None]]:
-    """Gives a function that writes to what becomes `path` at the end, if nothing goes wrong before.
+    """Yield a function that writes to a temporary file, which replaces `path` at the end.
 
-    It is a temporary file in the same folder, synced to the disk and renamed over `path`: a reader, a crash
-    or a full disk meets the old file or the new one, never a mixture. Its permissions are those of the file
-    that was there, or else of the file `like`, but that its owner may write it; without either they are those
-    of any new file.
+    The temporary file lies in the same folder, is synced to the disk and is renamed over `path`: a reader, a
+    crash or a full disk finds the old file or the new one, never a mixture. The new file has the permissions
+    of the old one, or else of the file `like`, which its owner may also write, or else of any new file.
 
     Raises:
-        OutputError: the folder cannot be written or the disk is full; the old file is as it was.
+        OutputError: the folder cannot be written or the disk is full; the old file is unchanged.
     """
-    target = Path(os.path.realpath(path))  # a link stays a link
+    target = Path(os.path.realpath(path))  # the file behind a link is replaced, not the link
     with contextlib.ExitStack() as cleanup:
         with faults_of(path):
-            start = f".{target.name[:LONGEST_START]}."
-            handle, name = tempfile.mkstemp(prefix=start, suffix=".part", dir=target.parent)
+            prefix = f".{target.name[:LONGEST_PREFIX]}."
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=target.parent)
             cleanup.callback(_remove, Path(name))
             file = os.fdopen(handle, "wb")
 
@@ -76,18 +75,18 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
                 file.flush()
                 os.fsync(file.fileno())
         finally:
-            with contextlib.suppress(OSError):  # what cannot be flushed was reported already
+            with contextlib.suppress(OSError):  # a failed flush was reported already
                 file.close()
         with faults_of(path):
-            usual = (_mode_of(like) | stat.S_IWUSR) if like and like.exists() else 0o666 & ~_umask()
-            Path(name).chmod(_mode_of(target) if target.exists() else usual)
+            new_mode = (_mode_of(like) | stat.S_IWUSR) if like and like.exists() else 0o666 & ~_umask()
+            Path(name).chmod(_mode_of(target) if target.exists() else new_mode)
             Path(name).replace(target)
             _sync_folder(target.parent)
 
 
 @contextlib.contextmanager
 def faults_of(path: Path) -> Iterator[None]:
-    """Tells whatever the system cannot do with a file as an `OutputError`."""
+    """Raise every `OSError` about a file as an `OutputError`."""
     try:
         yield
     except OSError as error:
@@ -113,7 +112,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can open folders (Windows cannot)."""
+    """Make the rename durable, on systems that can open folders (Windows cannot)."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The only printer: data to stdout, everything for people to stderr."""
+"""Print: data on stdout, everything that is only for people on stderr. Nothing else in the package prints."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from digitcli.errors import DigitcliError, Interrupted
 Format = Literal["table", "json"]
 SPARKS = "▁▂▃▄▅▆▇█"
 
-NAME_WIDTH = 15  # columns of figures are left out before a name gets less
-PIPE_WIDTH = 200  # nobody's window: what is read by a program or later must not be cut
+NAME_WIDTH = 15  # characters; columns of figures are left out before names get less
+PIPE_WIDTH = 200  # characters; output that is no terminal has no width, and must not be cut
 
 
 class LenientStderr(io.TextIOBase):
-    """Standard error as long as anybody reads it: what is said to people must never stop the work."""
+    """Standard error that ignores failures: a message for people must never stop the work."""
 
     @property
     def stream(self) -> IO[str] | None:
@@ -37,15 +37,15 @@ class LenientStderr(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of standard error."""
+        """The encoding of standard error."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether a person looks at a terminal."""
+        """Tell whether standard error is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     def fileno(self) -> int:
-        """That of standard error."""
+        """Return the file descriptor of standard error."""
         if self.stream is None:
             raise OSError("there is no standard error")
         return self.stream.fileno()
@@ -65,11 +65,11 @@ class LenientStderr(io.TextIOBase):
 
 
 def open_console(file: IO[str] | None) -> Console:
-    """A console on a file, or on stdout where there is none; wide where that is no terminal."""
-    console = Console(file=file, highlight=False, emoji=False)  # names may hold :colons:
+    """Return a console that prints to a file, or to stdout for None; it is wide unless that is a terminal."""
+    console = Console(file=file, highlight=False, emoji=False)  # a file name may contain :colons:
     if not os.environ.get("COLUMNS", "").isdecimal() and not console.is_terminal:
         console.width = PIPE_WIDTH
-    if console.width < 1:  # COLUMNS=0, by which rich would print nothing at all
+    if console.width < 1:  # with COLUMNS=0 rich would print nothing at all
         console.width = 80 if console.is_terminal else PIPE_WIDTH
     return console
 
@@ -79,13 +79,13 @@ err = open_console(cast("IO[str]", LenientStderr()))
 
 
 class Busy:
-    """A spinner on stderr that says what goes on; used as `with Busy("Reading") as busy: busy.update("...")`.
+    """A spinner with a message on stderr; used as `with Busy("Reading") as busy: busy.update("...")`.
 
-    Rich's own status would also take over stdout, which is data and may be going into a file.
+    Rich's own status would also capture stdout, which is data and may go into a file.
     """
 
     def __init__(self, message: str) -> None:
-        from rich.live import Live  # which a mere --help need not load
+        from rich.live import Live  # imported here so that --help does not load it
         from rich.spinner import Spinner
 
         self._spinner = Spinner("dots", message, style="status.spinner")
@@ -103,25 +103,25 @@ class Busy:
         self.stop()
 
     def start(self) -> None:
-        """Appear, where there is a terminal."""
+        """Show the spinner, if stderr is a terminal."""
         self._live.start()
 
     def stop(self) -> None:
-        """Vanish."""
+        """Remove the spinner."""
         self._live.stop()
 
     def update(self, message: str) -> None:
-        """Say something else."""
+        """Change the message."""
         self._spinner.update(text=message)
 
 
 def show_json(result: Any) -> None:
-    """A result as JSON on stdout."""
+    """Print a result as JSON."""
     print(json.dumps(result, default=dataclasses.asdict, indent=2))
 
 
 def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows with the same keys as CSV on stdout, after a row of the keys; None is empty."""
+    """Print rows as CSV, after a row with their keys, which are the same in all rows; None is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -130,7 +130,7 @@ def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_table(table: RenderableType) -> None:
-    """A table on stdout."""
+    """Print a table on stdout."""
     out.print(table)
 
 
@@ -142,43 +142,48 @@ def fitted_table(
     width: int,
     to_the_left: Collection[str] = (),
 ) -> tuple[Table, list[str]]:
-    """A row a name, with its cell of each column; and the columns left out so that nothing is cut.
+    """Return a table that fits the width without cutting a cell, and the columns that are left out for that.
 
-    Names are folded below `NAME_WIDTH` only where not even the most important columns leave them that much.
+    heading, names: the first column.
+    columns: the other columns by heading, with a cell for each name.
+    least_important_first: the columns that may be left out, in this order.
+    to_the_left: the columns that are aligned to the left.
     """
     kept, left_out = dict(columns), []
     room = width - min(NAME_WIDTH, max(map(cell_len, [*names, *heading.split("\n")])))
-    for least in least_important_first:
-        if least in kept and sum(map(_column_width, kept, kept.values())) > room:
-            del kept[least]
-            left_out.append(" ".join(least.split()))
+    for column in least_important_first:
+        if column in kept and sum(map(_column_width, kept, kept.values())) > room:
+            del kept[column]
+            left_out.append(" ".join(column.split()))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(heading, style="cyan", overflow="fold")
-    for each in kept:
-        table.add_column(each, justify="left" if each in to_the_left else "right", no_wrap=True)
+    for column in kept:
+        table.add_column(column, justify="left" if column in to_the_left else "right", no_wrap=True)
     for row in zip(map(escape, map(printable, names)), *kept.values(), strict=True):
         table.add_row(*row)
     return table, left_out
 
 
 def _column_width(heading: str, cells: Sequence[str]) -> int:
-    """With two blanks before it."""
+    """Return the width of a column with the two blanks before it."""
     return 2 + max(map(len, [*heading.split("\n"), *cells]))
 
 
 def show_left_out(columns: Sequence[str]) -> None:
-    """Which columns a table has no room for, if there are any."""
+    """Print which columns of a table were left out, if any."""
     if columns:
-        show_notice(f"No room for {', '.join(columns)}: take a wider window, or --format csv.")
+        show_notice(
+            f"These columns do not fit: {', '.join(columns)}. Widen the terminal, or give --format csv."
+        )
 
 
 def show_notice(message: str) -> None:
-    """Something a person should know, on stderr."""
+    """Print a sentence for people on stderr."""
     err.print(f"[yellow]Note:[/] {escape(printable(message))}", soft_wrap=True)
 
 
 def show_error(error: DigitcliError | Interrupted) -> None:
-    """What happened, and what to do about it."""
+    """Print the cause of an error and its remedy."""
     label = "" if isinstance(error, Interrupted) else "[bold red]Error:[/] "
     err.print(label + escape(printable(error.cause)), soft_wrap=True)
     if error.remedy:
@@ -186,7 +191,7 @@ def show_error(error: DigitcliError | Interrupted) -> None:
 
 
 def pairs(rows: Mapping[str, str]) -> Table:
-    """Names and values, one pair a line."""
+    """Return a table of names and values, one pair a line."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -196,14 +201,14 @@ def pairs(rows: Mapping[str, str]) -> Table:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The course of some values in one line, from their lowest to their highest."""
+    """Return a line of bars, whose heights show the values between the lowest and the highest."""
     low, high = min(values), max(values)
     steps = [round((value - low) / ((high - low) or 1) * (len(SPARKS) - 1)) for value in values]
     return "".join(SPARKS[step] for step in steps)
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer the terminal or break its encoding: file names may hold anything."""
+    """Return text with control characters escaped: a file name may hold anything."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
         for char in text
@@ -211,29 +216,29 @@ def printable(text: str) -> str:
 
 
 def counted(number: int, name: str) -> str:
-    """A number of things, e.g. 1 digit, 7,291 digits."""
+    """Return a number of things, e.g. 1 digit, 7,291 digits."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def thousands(number: int | None) -> str:
-    """A number as people read it, e.g. 3,274,634."""
+    """Return a number with separators, e.g. 3,274,634; empty for None."""
     return "" if number is None else f"{number:,}"
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as people read it, e.g. 99.31 %."""
+    """Return a fraction as a percentage, e.g. 99.31 %; empty for None."""
     return "" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Return seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def size(size_bytes: float) -> str:
-    """Bytes as people read them, e.g. 6.5 MB."""
+    """Return bytes with a unit, e.g. 6.5 MB."""
     for unit in ("B", "kB", "MB"):
         if size_bytes < 1000 or unit == "MB":
             break

@@ -1,13 +1,13 @@
-"""What can go wrong. An error is a cause, a remedy and an exit code.
+"""The errors that a person can act on. Each has a cause, a remedy and an exit code.
 
 DigitcliError            1  internal error
-├── UsageError           2  an option, name or configuration that cannot be meant
+├── UsageError           2  an option, a name or a setting is wrong
 ├── InputError           3  no input could be read
 │   └── PictureError     3  one picture could not be read; `reason` says why in one word
 ├── PartialInputError    4  some inputs failed, the others are done
-├── ModelError           5  a model or checkpoint that cannot be used
-├── EnvironmentFault     6  a device, an extra or memory that is missing
-├── OutputError          7  an output that exists or cannot be written
+├── ModelError           5  a model or checkpoint cannot be used
+├── EnvironmentFault     6  a device, an optional package or memory is missing
+├── OutputError          7  an output exists already or cannot be written
 ├── QualityError         8  a quality gate was missed
 └── DivergedError        9  training diverged; the last good checkpoint is kept
 
@@ -22,13 +22,17 @@ from typing import Any
 
 
 class DigitcliError(Exception):
-    """A failure that a person can act on: what happened (`cause`) and what to do (`remedy`)."""
+    """A failure that a person can act on.
+
+    cause: what is wrong, with the value that was given.
+    remedy: what to do about it.
+    """
 
     exit_code = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes too it keeps all it says."""
-        return _as_it_was, (type(self), self.args, self.__dict__)
+        """Keep all attributes when the error is passed between processes."""
+        return _restore, (type(self), self.args, self.__dict__)
 
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause)
@@ -36,14 +40,14 @@ class DigitcliError(Exception):
         self.remedy = remedy
 
 
-def _as_it_was(kind: type[DigitcliError], args: tuple[Any, ...], said: dict[str, Any]) -> DigitcliError:
+def _restore(kind: type[DigitcliError], args: tuple[Any, ...], attributes: dict[str, Any]) -> DigitcliError:
     error = kind.__new__(kind, *args)
-    error.__dict__.update(said)
+    error.__dict__.update(attributes)
     return error
 
 
 class UsageError(DigitcliError):
-    """An option, a name or a configuration that cannot be meant."""
+    """An option, a name or a setting is wrong."""
 
     exit_code = 2
 
@@ -69,7 +73,7 @@ class PartialInputError(DigitcliError):
 
 
 class ModelError(DigitcliError):
-    """A model or checkpoint cannot be used."""
+    """A model or a checkpoint cannot be used."""
 
     exit_code = 5
 
@@ -101,7 +105,7 @@ class DivergedError(DigitcliError):
 class Interrupted(BaseException):
     """A signal stopped the work after a clean save.
 
-    Like KeyboardInterrupt it is no Exception, for those are caught by others, who take them for theirs.
+    Like KeyboardInterrupt it is no Exception, so that libraries which catch exceptions let it pass.
     """
 
     def __init__(self, signal_number: int, cause: str, remedy: str = "") -> None:
@@ -112,9 +116,9 @@ class Interrupted(BaseException):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A remedy for a mistyped name: the nearest known names, or all of them where none is near."""
+    """Return the remedy for a mistyped name: the most similar known names, or all if none is similar."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    return f"Known are: {', '.join(known)}."
+    return f"Known names: {', '.join(known)}."

@@ -18,7 +18,7 @@ def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     path, ordinary = tmp_path / "file", tmp_path / "ordinary"
     write_whole(path, b"")
     ordinary.touch()
@@ -43,7 +43,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "fdopen", "replace"])
-def test_whatever_call_fails_the_old_file_is_as_it_was(
+def test_the_old_file_is_unchanged_whatever_call_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = tmp_path / "file"
@@ -66,7 +66,7 @@ def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
         write_whole(tmp_path / "none" / "file", b"")
 
 
-def test_what_is_written_bit_by_bit_appears_only_at_the_end(tmp_path: Path) -> None:
+def test_a_file_written_in_parts_appears_only_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with writing_whole(path) as write:
         write(b"one ")
@@ -75,22 +75,22 @@ def test_what_is_written_bit_by_bit_appears_only_at_the_end(tmp_path: Path) -> N
     assert path.read_bytes() == b"one two"
 
 
-def test_an_error_of_the_writer_is_its_own_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_of_the_caller_passes_through_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(BrokenPipeError), writing_whole(tmp_path / "file") as write:
         write(b"half")
         raise BrokenPipeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_new_file_in_a_folder_that_can_be_written_is_fine_and_not_made(tmp_path: Path) -> None:
+def test_checking_a_new_file_does_not_create_it(tmp_path: Path) -> None:
     check_writable(tmp_path / "new.csv", force=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_wants_force(tmp_path: Path) -> None:
+def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match="there already") as caught:
+    with pytest.raises(OutputError, match="exists already") as caught:
         check_writable(path, force=False)
     assert "--force" in caught.value.remedy
     check_writable(path, force=True)
@@ -99,7 +99,7 @@ def test_a_file_that_is_there_wants_force(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("name", ["folder", "none/such.csv", "file/below.csv", "nul\0byte", "x" * 300])
-def test_what_can_never_be_written_is_an_output_error(tmp_path: Path, name: str, force: bool) -> None:
+def test_a_path_that_can_never_be_written_is_an_output_error(tmp_path: Path, name: str, force: bool) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(OutputError) as caught:
@@ -107,7 +107,7 @@ def test_what_can_never_be_written_is_an_output_error(tmp_path: Path, name: str,
     assert caught.value.exit_code == 7 and caught.value.remedy
 
 
-def test_a_folder_that_cannot_be_written_is_found_out(
+def test_a_folder_without_write_permission_is_an_output_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**options: object) -> None:
@@ -126,7 +126,7 @@ def test_a_link_that_leads_back_to_itself_is_an_output_error(tmp_path: Path) -> 
     check_writable(tmp_path / "dangling.json", force=False)
 
 
-def test_a_name_as_long_as_the_disk_takes_can_be_written(tmp_path: Path) -> None:
+def test_the_longest_possible_name_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 125 + ".json")
     check_writable(path, force=False)
     write_whole(path, b"new")

@@ -1,4 +1,4 @@
-"""What the printer writes where."""
+"""What is printed, and on which stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from digitcli import console
 
 
-def test_a_notice_goes_to_stderr_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_notice_goes_to_stderr_with_control_characters_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     console.show_notice("[red]scan[/].png is \x1b[31modd\udcff\n" + "and long " * 40)
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -19,7 +19,7 @@ def test_a_notice_goes_to_stderr_as_it_is(capsys: pytest.CaptureFixture[str]) ->
     assert shown.err.count("\n") == 1
 
 
-def test_a_notice_that_nobody_can_hear_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notice_to_a_closed_stderr_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -29,7 +29,7 @@ def test_a_notice_that_nobody_can_hear_is_no_error(monkeypatch: pytest.MonkeyPat
         console.show_notice("lost")
 
 
-def test_csv_has_a_row_of_keys_and_leaves_none_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_begins_with_the_keys_and_leaves_none_empty(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"name": "a, b", "value": 1, "rest": None}, {"name": 'c"d', "value": 0.5, "rest": ""}]
     console.show_csv(rows)
     text = capsys.readouterr().out
@@ -38,7 +38,9 @@ def test_csv_has_a_row_of_keys_and_leaves_none_empty(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("columns", ["0", "", "wide"])
-def test_columns_that_are_no_width_hide_nothing(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+def test_a_terminal_width_that_is_no_number_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     shown = io.StringIO()
     console.open_console(shown).print("word " * 30)

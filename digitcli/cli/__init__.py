@@ -1,4 +1,4 @@
-"""The command line: one file a command, and one place where an error becomes an exit code."""
+"""The command line: one module for each command, and one place where an error becomes an exit code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import errno
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -21,19 +22,22 @@ from digitcli.cli.signals import interrupt_on_signals
 from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
 from digitcli.inference.devices import is_out_of_memory, rank_and_size
 
-EPILOG = (
-    "Exit codes: 0 done · 1 internal error · 2 usage · 3 no input could be read · 4 some inputs failed · "
-    "5 model unusable · 6 device, extra or memory missing · 7 output not writable · 8 quality gate missed · "
-    "9 training diverged · 129, 130, 143 stopped by a signal · 141 the reader closed the pipe"
+EXIT_CODES = (
+    "Exit codes: 0 done · 1 internal error · 2 wrong usage · 3 no input could be read · "
+    "4 some inputs failed, the others are done · 5 model or checkpoint unusable · "
+    "6 device, optional package or memory missing · "
+    "7 output not writable, or it exists and --force is not given · 8 quality gate missed · "
+    "9 training diverged · 129, 130, 143 stopped by a signal after a clean save · "
+    "141 the reader closed the pipe"
 )
+SEE_EXIT_CODES = "The exit codes are explained by: digitcli --help"
 
-COMMANDS = {  # the first lines of their docstrings: the program's help need not import them
+COMMANDS = {  # the first sentences of the commands' docstrings, so that --help need not import the commands
     "predict": "Read the digits in pictures, photographs and scans.",
     "train": "Train an architecture by its recipe and judge it once on the test set.",
     "evaluate": "Judge models on labelled digits: accuracy, calibration, confusions, and the worst mistakes.",
-    "compare": "Train architectures over several seeds, judge all on the same images, and say what may "
-    "be chance.",
-    "benchmark": "Measure speed, memory and accuracy of models on this machine.",
+    "compare": "Compare architectures and models over several seeds and tell real differences from chance.",
+    "benchmark": "Measure the speed, memory and accuracy of models on this machine.",
     "models": "List every architecture and shipped model, show one layer by layer, or write the cards "
     "of all.",
     "synthesize": "Write lines of handwritten numbers, with exact labels and boxes, to train or to try a "
@@ -42,8 +46,10 @@ COMMANDS = {  # the first lines of their docstrings: the program's help need not
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
-    help="Reads handwritten digits, and shows how every kind of neural network does it.",
-    epilog=EPILOG,
+    help="Read handwritten numbers in photographs and scans, and train, evaluate and compare neural networks "
+    "on digits.\n\n"
+    "Start with: digitcli predict PICTURE, digitcli train --arch cnn, or digitcli COMMAND --help.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -51,27 +57,40 @@ app = typer.Typer(
 )
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and stop."""
-    if wanted:
+def show_version(is_wanted: bool) -> None:
+    """Print the version and end the program."""
+    if is_wanted:
         typer.echo(f"digitcli {digitcli.__version__}")
         raise typer.Exit
 
 
 def with_command(arguments: Sequence[str]) -> typer.Typer:
-    """The program with the command that the arguments name; the others, whose import takes time, in name."""
-    named = next((word for word in arguments if not word.startswith("-")), "")
+    """Return the program with the command that the arguments name; the others are only listed.
+
+    Importing a command takes time, so that only the one that runs is imported.
+    """
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
     app.registered_commands.clear()
     for name, summary in COMMANDS.items():
-        if name == named:
-            app.command(name)(getattr(importlib.import_module(f"digitcli.cli.{name}"), name))
+        if name == chosen:
+            command = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+            app.command(name, help=unwrap(inspect.getdoc(command) or ""), epilog=SEE_EXIT_CODES)(command)
         else:
             app.command(name, help=summary)(lambda: None)
     return app
 
 
-def given_arguments() -> Sequence[str]:
-    """The program's arguments, or those that a shell wants to have completed."""
+def unwrap(docstring: str) -> str:
+    """Return a docstring with each paragraph on one line, since Typer wraps the lines itself.
+
+    Indented lines, for example commands, stay on lines of their own.
+    """
+    paragraphs = docstring.split("\n\n")
+    return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
+
+
+def command_line_arguments() -> Sequence[str]:
+    """Return the arguments of the program, or the arguments that a shell wants to complete."""
     if "_DIGITCLI_COMPLETE" not in os.environ:
         return sys.argv[1:]
     words = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
@@ -85,11 +104,11 @@ def options(
         typer.Option("--version", help="Show the version and exit.", callback=show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Options of the program itself; Typer calls this before every command."""
+    """Declare the options of the program itself; Typer calls this before every command."""
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code, see `errors.py`."""
+    """Run the command line and end the process with an exit code, see `errors.py`."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -100,23 +119,22 @@ def main() -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """End the process at once: taking the interpreter apart takes longer than reading a picture."""
+    """End the process at once, since the interpreter takes longer to shut down than to read a picture."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            with contextlib.suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
                 stream.flush()
     os._exit(code)
 
 
 def exit_code_of_run() -> int:
-    """Run the command that the arguments name; every failure is shown here and nowhere else."""
+    """Run the command that the arguments name, show its failure if there is one, and return the exit code."""
     try:
         try:
             with interrupt_on_signals():
-                get_command(with_command(given_arguments()))(
-                    prog_name="digitcli"
-                )  # calling the app itself would take the excepthook
+                # `app()` would replace sys.excepthook, so the command is called instead.
+                get_command(with_command(command_line_arguments()))(prog_name="digitcli")
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):
                 raise end.__context__ from None
@@ -132,7 +150,7 @@ def exit_code_of_run() -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        remedy = "Take a smaller --batch-size or less data."
+        remedy = "Choose a smaller --batch-size or less data."
         return _fail(EnvironmentFault("There is not enough memory.", remedy))
     except OSError as error:
         if error.errno not in DISK_ERRORS:
@@ -142,7 +160,7 @@ def exit_code_of_run() -> int:
 
 
 def show_internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A mistake of ours, in place of Python's traceback; Python ends the process with exit code 1."""
+    """Show an internal error in place of a traceback; Python then ends the process with exit code 1."""
     cause = f"Internal error, {kind.__name__}: {error}"
     remedy = "This is a bug. Run the command again with DIGITCLI_DEBUG=1 and report what it prints."
     console.show_error(DigitcliError(cause, remedy))
@@ -162,6 +180,6 @@ def _fail(error: DigitcliError | Interrupted) -> int:
 
 
 def _discard_stdout() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's own flush cannot fail."""
+    """Send what is still buffered to nowhere, so that the interpreter's own flush cannot fail."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

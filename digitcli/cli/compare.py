@@ -12,8 +12,8 @@ from digitcli.atomic_write import check_writable, write_whole
 from digitcli.cli.completion import complete_architecture, complete_dataset
 from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.saved import SUFFIX, JudgedBy, save_comparison
-from digitcli.comparison.specification import OUT, SEEDS, contenders, turns
+from digitcli.comparison.saved import SUFFIX, JudgingSplit, save_comparison
+from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
 from digitcli.config import TrainConfig
 from digitcli.errors import DivergedError, PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name
@@ -21,97 +21,140 @@ from digitcli.inference.devices import check_device_name
 if TYPE_CHECKING:
     from digitcli.comparison.compare import Comparison
 
-Specs = Annotated[
+SpecificationsArgument = Annotated[
     list[str],
     Argument(
-        metavar="WHAT",
-        help="Architectures, with changes to their recipes if you like, such as cnn:augment=off,dropout=0; "
-        "all; run folders, checkpoint files, shipped/NAME; files that --save wrote.",
+        metavar="MODEL",
+        help="Compare these. Name an architecture (cnn), an architecture with overrides of its recipe "
+        "(cnn:augment=off,dropout=0; the settings are those of digitcli train), all for every architecture "
+        "of single digits, a model that is trained already (shipped/cnn, a run folder or a checkpoint "
+        "file), or a file that --save wrote.",
         autocompletion=complete_architecture,
         show_default=False,
     ),
 ]
-Seeds = Annotated[
+SeedsOption = Annotated[
     int | None,
-    Option(min=1, max=1000, help=f"Runs of each architecture, from seed 0 on; {SEEDS} if not given."),
-]
-Data = Annotated[
-    str | None,
-    Option(help="What is trained on and judged by; mnist if not given.", autocompletion=complete_dataset),
-]
-JudgingPart = Annotated[
-    JudgedBy | None,
     Option(
-        "--split",
-        help="What they are judged by: test if not given; validation to choose among them, "
-        "which leaves the test digits for the last word.",
+        min=1, max=1000, help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS})."
     ),
 ]
-Out = Annotated[
-    Path | None, Option(help=f"Where the runs lie; {OUT} if not given. What is finished there is kept.")
+DataOption = Annotated[
+    str,
+    Option(
+        help="Train and judge on this dataset: a name, a file or a folder.", autocompletion=complete_dataset
+    ),
 ]
-Picture = Annotated[
+SplitOption = Annotated[
+    JudgingSplit,
+    Option(
+        help="Judge on this part of the dataset. Choose among variants on the validation digits, which are "
+        "held out from training, and keep the test digits for the last comparison.",
+    ),
+]
+OutOption = Annotated[
+    Path,
+    Option(metavar="FOLDER", help="Keep the run folders here; finished runs that are found here are reused."),
+]
+PlotOption = Annotated[
     Path | None,
-    Option(metavar="FILE.svg", help="Also draw the error against parameters and milliseconds an image."),
+    Option(metavar="FILE.svg", help="Plot the error of each model against its parameters and its latency."),
 ]
-Save = Annotated[
+SaveOption = Annotated[
     Path | None,
-    Option(metavar="FILE.json", help="Also write what every run misreads: as WHAT it stands for them."),
+    Option(
+        metavar="FILE.json",
+        help="Save the runs and the images that each run misreads. A later compare takes the file as a MODEL "
+        "and trains nothing for it.",
+    ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace files that are there.")]
-Format = Annotated[
-    Literal["table", "json", "csv"] | None,
-    Option(help="table (if not given) for people, the others for programs."),
+ForceOption = Annotated[bool, Option("--force", help="Overwrite the files of --plot and --save.")]
+FormatOption = Annotated[
+    Literal["table", "json", "csv"],
+    Option(help="Print a table for people, or JSON or CSV for programs."),
 ]
 
 
 def compare(
-    specs: Specs,
-    seeds: Seeds = None,
-    data: Data = None,
-    split: JudgingPart = None,
+    specifications: SpecificationsArgument,
+    seeds: SeedsOption = None,
+    data: DataOption = TrainConfig.data,
+    split: SplitOption = "test",
     device: DeviceOption = None,
-    out: Out = None,
-    picture: Picture = None,
-    save: Save = None,
-    force: Force = False,
-    format: Format = None,
+    out: OutOption = OUT,
+    plot: PlotOption = None,
+    save: SaveOption = None,
+    force: ForceOption = False,
+    format: FormatOption = "table",
 ) -> None:
-    """Train architectures over several seeds, judge all on the same images, and say what may be chance.
+    """Compare architectures and models over several seeds and tell real differences from chance.
 
-    Example: digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --seeds 5
+    Every architecture is trained once for each seed, and all models are judged on the same images. The table
+    gives the mean accuracy with its 95 % interval, and for each model how far it is behind the best, with a
+    95 % interval over seeds and McNemar's p over images, corrected for all pairs of models. Ctrl-C saves the
+    run; the same command continues it.
 
-    Ctrl-C saves, and the same command goes on.
+    Examples:
+
+      digitcli compare lenet5 cnn resnet --seeds 3
+
+      digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --split validation
+
+      digitcli compare shipped/cnn shipped/fast --plot models.svg
     """
-    data, device = data or TrainConfig.data, device or TrainConfig.device
+    device = device or TrainConfig.device
     check_device_name(device)
-    chosen_seeds, seeds = seeds, seeds or SEEDS
-    entered = contenders(specs, data, device)  # finds most mistakes before anything heavy is loaded
-    if chosen_seeds is not None and not any(one.config for one in entered):
-        raise UsageError("No architecture is named that --seeds could train.", "Leave it out, or name one.")
-    _check_data(data)
-    _check_files({"--picture": (picture, ".svg"), "--save": (save, SUFFIX)}, force)
-    result = _run(specs, seeds, data, split or "test", device, out or OUT, len(turns(entered, seeds)))
+    parsed = parse_specifications(
+        specifications, data, device
+    )  # finds most mistakes before PyTorch is loaded
+    if seeds is not None and not any(each.config for each in parsed):
+        raise UsageError("--seeds needs an architecture to train.", "Name one, or leave --seeds out.")
+    _check_dataset(data)
+    _check_files({"--plot": (plot, ".svg"), "--save": (save, SUFFIX)}, force)
+    with console.Busy("Loading PyTorch"), wait_with_signals():
+        from digitcli.cli.views.comparison import ComparingView
+        from digitcli.comparison import compare as comparing
+    seeds = seeds or SEEDS
+    with ComparingView(len(plan_runs(parsed, seeds))) as view, stop_on_signals() as stop_signal:
+        result = comparing.compare(
+            specifications, seeds=seeds, data=data, split=split, device=device, out=out,
+            on_event=view, stop_signal=stop_signal,
+        )  # fmt: skip
     try:
         if save is not None:
-            save_comparison(save, result)
-        if picture is not None:
+            save_comparison(save, result.to_saved())
+        if plot is not None:
             from digitcli.comparison.chart import draw_comparison_chart
 
-            write_whole(picture, draw_comparison_chart(result).encode())
+            write_whole(plot, draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
         _show(result, format)
     if result.diverged:
-        cause = f"Diverged, and left out: {', '.join(result.diverged)}."
-        raise DivergedError(cause, "Take a lower lr, or leave them out; the figures of the others are whole.")
+        cause = f"Training diverged, and these are left out: {', '.join(result.diverged)}."
+        raise DivergedError(cause, "Lower their lr, or leave them out.")
     if result.unreadable:
-        raise PartialInputError(
-            f"{result.unreadable} files of '{data}' could not be used; the others were.",
-            "Mend or remove them; the first are named above.",
-        )
+        cause = f"{result.unreadable} files of '{data}' could not be read; the others were used."
+        raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
-def _show(result: Comparison, format: str | None) -> None:
+def _check_dataset(data: str) -> None:
+    from digitcli.data.loading import find_dataset
+    from digitcli.synthesis.line_folders import is_line_folder
+
+    path = find_dataset(data)
+    if path is not None and is_line_folder(path):
+        raise UsageError(f"--data {data} holds lines.", "Give a dataset of single digits.")
+
+
+def _check_files(files: dict[str, tuple[Path | None, str]], force: bool) -> None:
+    for option, (path, suffix) in files.items():
+        if path is not None and path.suffix.lower() != suffix:
+            raise UsageError(f"{option} is '{path}'.", f"Name a file that ends in {suffix}.")
+        if path is not None:
+            check_writable(path, force)
+
+
+def _show(result: Comparison, format: str) -> None:
     if format == "json":
         console.show_json(result.record())
     elif format == "csv":
@@ -122,37 +165,3 @@ def _show(result: Comparison, format: str | None) -> None:
         drawn, left_out = draw_comparison(result, console.out.width)
         console.show_table(drawn)
         console.show_left_out(left_out)
-
-
-def _check_data(data: str) -> None:
-    from digitcli.data.loading import find_dataset
-    from digitcli.synthesis.line_folders import is_line_folder
-
-    path = find_dataset(data)
-    if path is not None and is_line_folder(path):
-        raise UsageError(f"{data} holds lines.", "Give single digits.")
-
-
-def _check_files(files: dict[str, tuple[Path | None, str]], force: bool) -> None:
-    if force and not any(path for path, _ in files.values()):
-        raise UsageError(f"--force replaces the files of {' and '.join(files)}.", "Name one of them.")
-    for option, (path, suffix) in files.items():
-        if path is None:
-            continue
-        if path.suffix.lower() != suffix:
-            raise UsageError(f"{option} is '{path}'.", f"Name a file that ends in {suffix}.")
-        check_writable(path, force)
-
-
-def _run(
-    specs: list[str], seeds: int, data: str, split: JudgedBy, device: str, out: Path, total: int
-) -> Comparison:
-    with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.views.comparison import ComparingView
-        from digitcli.comparison.compare import compare
-
-    with ComparingView(total) as view, stop_on_signals() as stop_signal:
-        return compare(
-            specs, seeds=seeds, data=data, split=split, device=device, out=out,
-            on_compared=view.judged, on_event=view, stop_signal=stop_signal,
-        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DeviceOption = Annotated[
     Option(
         "--device",
         "-d",
-        help="auto (if not given), cpu, cuda, cuda:N or mps.",
+        help="Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
         autocompletion=complete_device,
     ),
 ]
@@ -23,6 +23,7 @@ RuntimeOption = Annotated[
     RuntimeChoice | None,
     Option(
         "--runtime",
-        help="auto (if not given): onnxruntime for shipped models on the CPU, else torch.",
+        help="Run models with torch or onnxruntime; auto takes onnxruntime for shipped models on the CPU, "
+        "which starts faster, and else torch (default: auto).",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Stopping with a clean save."""
+"""Stop cleanly on Ctrl-C, TERM and HUP."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int | None]]:
-    """Within it, Ctrl-C, TERM and HUP are only remembered; a second Ctrl-C stops at once.
+    """Yield a function that returns the number of the signal that was received, or None.
 
-    What it gives returns the number of the signal that came, or None. Until it is first asked there is
-    nothing to save yet, and a signal raises `Interrupted`.
+    Signals are only remembered, so that the work can be saved first; a second Ctrl-C ends the process at
+    once. Before the first call of the function there is nothing to save, and a signal raises `Interrupted`.
     """
     received: list[int] = []
-    asked = False
+    was_called = False
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if not asked:
+        if not was_called:
             raise Interrupted(number, "Stopped before the first step; there was nothing to save.")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def stop_signal() -> int | None:
-        nonlocal asked
-        asked = True
+        nonlocal was_called
+        was_called = True
         return received[0] if received else None
 
     with _handled_by(remember):
@@ -39,7 +39,7 @@ def stop_on_signals() -> Iterator[Callable[[], int | None]]:
 
 @contextlib.contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Within it Ctrl-C, TERM and HUP raise `Interrupted`, so that what is half-written is cleared away."""
+    """Raise `Interrupted` on Ctrl-C, TERM and HUP, so that half-written files are removed."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise _stopped(number)
@@ -50,10 +50,9 @@ def interrupt_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def wait_with_signals(insisting: bool = False) -> Iterator[None]:
-    """Within it signals are only remembered, and raise `Interrupted` at its end; `insisting` ones, from the
-    second on, at once.
+    """Remember signals and raise `Interrupted` at the end; if `insisting`, a second signal raises it at once.
 
-    An exception that meets the import of compiled modules is swallowed there, or ends the process in a crash.
+    The import of compiled modules is protected in this way, since it swallows exceptions or crashes by them.
     """
     received: list[int] = []
 
@@ -69,17 +68,17 @@ def wait_with_signals(insisting: bool = False) -> Iterator[None]:
 
 
 def _stopped(number: int) -> Interrupted:
-    return Interrupted(number, "Stopped.", "What was shown so far is whole; no file was left half-written.")
+    return Interrupted(number, "Stopped.", "The output so far is complete; no half-written file is left.")
 
 
 @contextlib.contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
-        if before[number] is not signal.SIG_IGN:  # nohup ignores HUP, and means it
+        if before[number] is not signal.SIG_IGN:  # e.g. by nohup, whose process must survive HUP
             signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, usual in before.items():
-            signal.signal(number, usual)
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,1 +1,1 @@
-"""Comparing architectures over seeds, with statistics."""
+"""Compare architectures and models over several seeds, with statistics."""

@@ -1,13 +1,12 @@
-"""Architectures, their variants and finished models side by side, and what of the differences is chance."""
+"""Compare architectures, variants of their recipes and models, and tell real differences from chance."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,14 @@ from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.comparison.runs import (
     Conditions,
-    built_of,
+    build_network,
     check_folder,
     check_saved,
-    judged_run,
-    network_of,
+    define_model,
+    judge_run,
 )
-from digitcli.comparison.saved import Built, ComparedRun, JudgedBy
-from digitcli.comparison.specification import OUT, SEEDS, Contender, contenders, turns
+from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition, SavedModel
+from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
 from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval
 from digitcli.config import TrainConfig
 from digitcli.data.dataset import describe_failures
@@ -33,20 +32,28 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.inference.devices import choose_device
-from digitcli.training.events import Notice, OnEvent
+from digitcli.training.events import Event as TrainingEvent
+from digitcli.training.events import Notice
 from digitcli.training.setup import StopSignal
 
-CHANCE = 0.05
-GO_ON = "The same command goes on."
+SIGNIFICANCE = 0.05  # the usual level
+CONTINUE = "Run the same command again to continue."
+
+Correct = npt.NDArray[np.bool_]  # for each judging image, whether a run reads it correctly
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """The runs of a contender: accuracies from 0 to 1, their mean with its 95 % interval.
+    """One model, its runs, and how far it is behind the best.
 
-    `latency_ms` is the median time that PyTorch takes for one image where it is compared.
-
-    With several runs it is the interval of the mean over seeds, on these images; with one that over images.
+    accuracy: the mean over the runs, from 0 to 1.
+    deviation: the standard deviation over the runs; None for a single run.
+    low, high: the 95 % interval: of the mean over seeds (Student), or over images (Wilson) for a single run.
+    train_seconds: the median over the runs; None for a model that was not trained here.
+    latency_ms: the median time that PyTorch takes for one image on this machine.
+    behind: the accuracy of the best minus that of this model; None, like the next three, for the best itself.
+    behind_low, behind_high: its 95 % interval over seeds (Welch); None unless both have runs that differ.
+    p: McNemar's probability for a typical run of each model, corrected for all pairs of models (Holm).
     """
 
     label: str
@@ -59,53 +66,47 @@ class ComparedModel:
     train_seconds: float | None
     latency_ms: float
     runs: tuple[ComparedRun, ...]
-    built: Built
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better the best is than another; `p` is McNemar's for a typical run of each, by Holm's
-    correction for all pairs of models.
-
-    `low` and `high` are the 95 % interval over seeds, where both have several that differ.
-    """
-
-    other: str
-    difference: float
-    low: float | None
-    high: float | None
-    p: float
+    definition: ModelDefinition
+    behind: float | None = None
+    behind_low: float | None = None
+    behind_high: float | None = None
+    p: float | None = None
 
     @property
-    def is_chance(self) -> bool:
-        """Whether it may be chance: over images, or over seeds where that is known."""
-        return self.p >= CHANCE or (self.low is not None and self.low <= 0)
+    def may_equal_best(self) -> bool:
+        """Whether the difference from the best is not significant, over images or over known seeds."""
+        by_seeds = self.behind_low is not None and self.behind_low <= 0
+        return self.p is not None and (self.p >= SIGNIFICANCE or by_seeds)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was compared, on the same images of a part. `winner` is None where that may be chance.
+    """The result of a comparison; all models are judged on the same images.
 
-    `missed` are the images, by their place in that part, that no run of any model reads rightly;
-    `diverged` are the labels of those left out because a run of theirs diverged;
-    `unreadable` counts the files of the dataset that could not be used, whose digest is `digest`.
+    data, digest: the name of the dataset and the digest of its content.
+    split, images: the part of it that judges, and the number of images in it.
+    best: the label of the model with the highest accuracy.
+    winner: the same label if all differences from it are significant, else None.
+    missed: the indices of the images that every run of every model misreads.
+    diverged: the labels of models that are left out because a run of theirs diverged.
+    unreadable: the number of files of the dataset that could not be read.
+    labels: the correct digits of the images.
     """
 
     data: str
     digest: str
-    split: JudgedBy
+    split: JudgingSplit
     images: int
     models: tuple[ComparedModel, ...]
     best: str
     winner: str | None
-    differences: tuple[Difference, ...]
     missed: tuple[int, ...]
     diverged: tuple[str, ...]
     unreadable: int
     labels: npt.NDArray[np.int64] = field(repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
-        """All but the labels and what each run misreads, as JSON holds it."""
+        """Return the comparison for JSON, without the labels and the images that each run misreads."""
         record = dataclasses.asdict(self)
         del record["labels"]
         for run in (run for model in record["models"] for run in model["runs"]):
@@ -113,188 +114,197 @@ class Comparison:
         return record
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a model, as CSV holds it."""
-        behind = {each.other: each for each in self.differences}
-        rows = []
-        for model in self.models:
-            each = behind.get(model.label)
-            row = {name: value for name, value in vars(model).items() if name not in ("runs", "built")}
-            names = {"behind": "difference", "behind_low": "low", "behind_high": "high", "p": "p"}
-            row |= {"runs": len(model.runs), "split": self.split}
-            row |= {column: each and getattr(each, name) for column, name in names.items()}
-            rows.append(row)
-        return rows
+        """Return a row for each model, for CSV."""
+        record = self.record()
+        counted = [model | {"runs": len(model["runs"]), "split": self.split} for model in record["models"]]
+        return [{name: row[name] for name in row if name != "definition"} for row in counted]
+
+    def to_saved(self) -> list[SavedModel]:
+        """Return the models as `save_comparison` writes them."""
+        judged_on = (self.data, self.digest, self.split, self.images)
+        return [SavedModel(model.label, model.definition, *judged_on, model.runs) for model in self.models]
 
 
 @dataclass(frozen=True)
 class RunJudged:
-    """A run was trained, or was there already, and judged."""
+    """One more run is judged, the last of `done` out of `total`; `reused` if it was trained before."""
 
     label: str
     run: ComparedRun
-    kept: bool
+    reused: bool
     done: int
     total: int
 
 
-OnCompared = Callable[[RunJudged], None]
+OnEvent = Callable[[TrainingEvent | RunJudged], None]
 
 
 def compare(
-    specs: Sequence[str],
+    specifications: Sequence[str],
     *,
     seeds: int = SEEDS,
     data: str = TrainConfig.data,
-    split: JudgedBy = "test",
+    split: JudgingSplit = "test",
     device: str = TrainConfig.device,
     out: Path = OUT,
-    on_compared: OnCompared = lambda event: None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> Comparison:
-    """Train every contender once a seed, judge all on the same images, and compare.
+    """Train every architecture once for each seed, judge all models on the same images, and compare them.
 
-    To choose among variants, judge by the validation digits, and leave the test digits for the last word.
-    Runs lie in `out`: one that is finished there is kept, one that was stopped goes on, one that a saved
-    comparison holds is not made. All contenders have their first run before any has its second. One of which
-    a run diverges is left out.
+    To choose among variants, judge on the validation digits and keep the test digits for the last comparison.
+    A finished run in `out` is reused, an interrupted one is resumed, and a run that a saved comparison holds
+    is not trained. A model is left out when one of its runs diverges.
 
     Raises:
-        UsageError: see `contenders`; fewer than one seed; what cannot be trained as was chosen; a run in
-            `out`, or a saved one, by another recipe or on other data.
-        DivergedError: all did.
-        Interrupted: `stop_signal` gave a number; the same call goes on.
-        The errors of `train`, of `load_classifier` and of `read_comparison`.
+        UsageError: see `parse_specifications`; `seeds` is below 1; an architecture cannot be trained with its
+            settings; a run in `out` or in a saved comparison has another recipe or other digits.
+        DivergedError: every model diverged.
+        Interrupted: `stop_signal` returned a signal; the same call continues.
+        The errors of `train`, `load_classifier` and `read_comparison`.
     """
     if seeds < 1:
-        raise UsageError(f"--seeds is {seeds}.", "Take at least 1.")
-    entered = contenders(specs, data, device)
-    built = {one.label: built_of(one) for one in entered}
+        raise UsageError(f"--seeds is {seeds}.", "Give at least 1.")
+    parsed = parse_specifications(specifications, data, device)
+    definitions = {each.label: define_model(each) for each in parsed}
     conditions = Conditions(load_dataset(data), split, device, out)
     if conditions.dataset.failures:
         on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
-    to_do = turns(entered, seeds)
-    for one in entered:
-        check_saved(one, built[one.label], conditions)
-    for one, seed in to_do:
-        check_folder(one, seed, built[one.label], conditions)
-    runs = {one.label: one.kept(seeds) for one in entered}
+    planned = plan_runs(parsed, seeds)
+    for each in parsed:
+        check_saved(each, definitions[each.label], conditions)
+    for each, seed in planned:
+        check_folder(each, seed, definitions[each.label], conditions)
+
+    runs = {each.label: each.saved_runs(seeds) for each in parsed}
+    diverged = _judge_all(planned, conditions, runs, on_event, stop_signal)
+    if len(diverged) == len(parsed):
+        raise next(iter(diverged.values()))
+    models = [
+        _summarize_model(label, definitions[label], tuple(runs[label]), conditions)
+        for label in runs
+        if label not in diverged
+    ]
+    return _compare_models(models, data, conditions, tuple(diverged))
+
+
+def _judge_all(
+    planned: Sequence[tuple[Specification, int | None]],
+    conditions: Conditions,
+    runs: Mapping[str, list[ComparedRun]],
+    on_event: OnEvent,
+    stop_signal: StopSignal,
+) -> dict[str, DivergedError]:
+    """Train and judge the planned runs, add them to `runs`, and return the errors of models that diverged."""
     diverged: dict[str, DivergedError] = {}
-    for done, (one, seed) in enumerate(to_do, start=1):
-        if one.label in diverged:
+    for done, (each, seed) in enumerate(planned, start=1):
+        if each.label in diverged:
             continue
         try:
-            with _told_of(one, seed):
-                run, kept = judged_run(one, seed, conditions, on_event, stop_signal)
-        except DivergedError as error:
-            on_event(Notice(f"{error.cause} {one.label} is left out."))
-            diverged[one.label] = error
+            run, reused = judge_run(each, seed, conditions, on_event, stop_signal)
+        except (DigitcliError, Interrupted) as error:
+            name = each.label if seed is None else f"{each.label}, seed {seed}"
+            error.cause = f"{name}: {error.cause}"
+            if isinstance(error, Interrupted):
+                error.remedy = CONTINUE
+            if not isinstance(error, DivergedError):
+                raise
+            on_event(Notice(f"{error.cause} {each.label} is left out."))
+            diverged[each.label] = error
             continue
-        runs[one.label].append(run)
-        on_compared(RunJudged(one.label, run, kept, done, len(to_do)))
+        runs[each.label].append(run)
+        on_event(RunJudged(each.label, run, reused, done, len(planned)))
         if number := stop_signal():
-            raise Interrupted(number, "Stopped between two runs.", GO_ON)
-    if len(diverged) == len(entered):
-        raise next(iter(diverged.values()))
-    finished = [one.label for one in entered if one.label not in diverged]
-    models = [_compared(label, built[label], tuple(runs[label]), conditions) for label in finished]
-    return _comparison(conditions, data, models, tuple(diverged))
+            raise Interrupted(number, "Stopped between two runs.", CONTINUE)
+    return diverged
 
 
-@contextlib.contextmanager
-def _told_of(one: Contender, seed: int | None) -> Iterator[None]:
-    """Errors within it say in which run they came, and what to do about it here."""
-    name = one.label if seed is None else f"{one.label}, seed {seed}"
-    try:
-        yield
-    except Interrupted as error:
-        error.cause, error.remedy = f"{name}: {error.cause}", GO_ON
-        raise
-    except DigitcliError as error:
-        error.cause = f"{name}: {error.cause}"
-        raise
-
-
-def _comparison(
-    conditions: Conditions, data: str, models: Sequence[ComparedModel], diverged: tuple[str, ...]
-) -> Comparison:
-    right = {model.label: [_right(run, len(conditions.judging)) for run in model.runs] for model in models}
-    best = max(models, key=lambda model: model.accuracy)
-    differences = _differences(best, models, right)
-    winner = None if any(each.is_chance for each in differences) or len(models) == 1 else best.label
-    missed = ~np.any([answers for each in right.values() for answers in each], axis=0)
-    return Comparison(
-        data=data,
-        digest=conditions.dataset.digest,
-        split=conditions.split,
-        images=len(conditions.judging),
-        models=tuple(models),
-        best=best.label,
-        winner=winner,
-        differences=differences,
-        missed=tuple(np.flatnonzero(missed).tolist()),
-        diverged=diverged,
-        unreadable=len(conditions.dataset.failures),
-        labels=conditions.judging.labels,
-    )
-
-
-def _right(run: ComparedRun, images: int) -> npt.NDArray[np.bool_]:
-    right = np.ones(images, np.bool_)
-    right[list(run.misread)] = False
-    return right
-
-
-def _compared(
-    label: str, built: Built, runs: tuple[ComparedRun, ...], conditions: Conditions
+def _summarize_model(
+    label: str, definition: ModelDefinition, runs: tuple[ComparedRun, ...], conditions: Conditions
 ) -> ComparedModel:
-    network, images = network_of(built), len(conditions.judging)
+    network, images = build_network(definition), len(conditions.digits)
     summary = summarize(network)
     accuracies = [run.accuracy for run in runs]
-    several = len(runs) > 1
-    low, high = (
-        mean_interval(accuracies) if several else wilson_interval(round(accuracies[0] * images), images)
-    )
+    if len(runs) > 1:
+        deviation, (low, high) = statistics.stdev(accuracies), mean_interval(accuracies)
+    else:
+        deviation, (low, high) = None, wilson_interval(round(accuracies[0] * images), images)
     times = [run.train_seconds for run in runs if run.train_seconds is not None]
     return ComparedModel(
         label=label,
         parameters=summary.parameters,
         macs=summary.macs,
         accuracy=statistics.fmean(accuracies),
-        deviation=statistics.stdev(accuracies) if several else None,
+        deviation=deviation,
         low=max(0.0, low),
         high=min(1.0, high),
         train_seconds=statistics.median(times) if times else None,
         latency_ms=quick_latency_ms(network, choose_device(conditions.device)),
         runs=runs,
-        built=built,
+        definition=definition,
     )
 
 
-def _differences(
-    best: ComparedModel, models: Sequence[ComparedModel], right: Mapping[str, Sequence[npt.NDArray[np.bool_]]]
-) -> tuple[Difference, ...]:
-    """Of the best and each other. All pairs are tested: which one is the best is known only afterwards."""
-    pairs = list(itertools.combinations([model.label for model in models], 2))
-    adjusted = holm([_typical_p(right[one], right[other]) for one, other in pairs])
-    p_values = {frozenset(pair): p for pair, p in zip(pairs, adjusted, strict=True)}
-    found = []
-    for other in (model for model in models if model is not best):
-        low, high = _interval_of_difference(best, other)
-        p = p_values[frozenset((best.label, other.label))]
-        found.append(Difference(other.label, best.accuracy - other.accuracy, low, high, p))
-    return tuple(found)
+def _compare_models(
+    models: Sequence[ComparedModel], data: str, conditions: Conditions, diverged: tuple[str, ...]
+) -> Comparison:
+    images = len(conditions.digits)
+    correct = {model.label: [_correct(run, images) for run in model.runs] for model in models}
+    best = max(models, key=lambda model: model.accuracy)
+    models = _add_differences(models, best, correct)
+    has_winner = len(models) > 1 and not any(model.may_equal_best for model in models)
+    missed = ~np.any(list(itertools.chain.from_iterable(correct.values())), axis=0)
+    return Comparison(
+        data=data,
+        digest=conditions.dataset.digest,
+        split=conditions.split,
+        images=images,
+        models=tuple(models),
+        best=best.label,
+        winner=best.label if has_winner else None,
+        missed=tuple(np.flatnonzero(missed).tolist()),
+        diverged=diverged,
+        unreadable=len(conditions.dataset.failures),
+        labels=conditions.digits.labels,
+    )
 
 
-def _interval_of_difference(best: ComparedModel, other: ComparedModel) -> tuple[float | None, float | None]:
-    """Over seeds; None where one has a single run, or no runs of either differ."""
-    if min(len(best.runs), len(other.runs)) < 2 or not (best.deviation or other.deviation):
+def _correct(run: ComparedRun, images: int) -> Correct:
+    correct = np.ones(images, np.bool_)
+    correct[list(run.misread)] = False
+    return correct
+
+
+def _add_differences(
+    models: Sequence[ComparedModel], best: ComparedModel, correct: Mapping[str, Sequence[Correct]]
+) -> list[ComparedModel]:
+    """Compare each model with the best.
+
+    The correction counts the tests of all pairs of models, since the same images decide which model is best.
+    """
+    pairs = list(itertools.combinations(correct, 2))
+    corrected = holm([_typical_p(correct[first], correct[second]) for first, second in pairs])
+    p_values = {frozenset(pair): p for pair, p in zip(pairs, corrected, strict=True)}
+    compared = []
+    for model in models:
+        if model is not best:
+            low, high = _interval_over_seeds(best, model)
+            p = p_values[frozenset((best.label, model.label))]
+            behind = best.accuracy - model.accuracy
+            model = replace(model, behind=behind, behind_low=low, behind_high=high, p=p)
+        compared.append(model)
+    return compared
+
+
+def _interval_over_seeds(best: ComparedModel, model: ComparedModel) -> tuple[float | None, float | None]:
+    """Return Welch's interval; None where a model has a single run, or no two runs of either differ."""
+    if min(len(best.runs), len(model.runs)) < 2 or not (best.deviation or model.deviation):
         return None, None
-    return difference_interval([run.accuracy for run in best.runs], [run.accuracy for run in other.runs])
+    return difference_interval([run.accuracy for run in best.runs], [run.accuracy for run in model.runs])
 
 
-def _typical_p(first: Sequence[npt.NDArray[np.bool_]], second: Sequence[npt.NDArray[np.bool_]]) -> float:
-    """McNemar's probability for a run of each: of all pairs of runs the median."""
+def _typical_p(first: Sequence[Correct], second: Sequence[Correct]) -> float:
+    """Return McNemar's probability for a run of each model: the median over all pairs of runs."""
     return statistics.median(
-        mcnemar(int((one & ~other).sum()), int((other & ~one).sum())) for one in first for other in second
+        mcnemar(int((one & ~two).sum()), int((two & ~one).sum())) for one in first for two in second
     )

@@ -1,4 +1,4 @@
-"""The runs of what is compared: checked, trained or taken as they are, and judged."""
+"""The runs of a comparison: check what they can be trained by, train or reuse them, and judge them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +15,13 @@ from torch import nn
 
 from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, recipe_of
 from digitcli.atomic_write import faults_of
-from digitcli.comparison.saved import Built, ComparedRun, JudgedBy, share_read
-from digitcli.comparison.specification import Contender
+from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition, accuracy_of
+from digitcli.comparison.specification import Specification
 from digitcli.config import Recipe, TrainConfig, change
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.train_test_overlap import told_overlap
-from digitcli.inference.checkpoint import RESUME_FILE, read_header
+from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
@@ -32,160 +30,175 @@ from digitcli.training.events import OnEvent, TrainResult
 from digitcli.training.muon import check_muon
 from digitcli.training.setup import StopSignal, begin_network, built_with, check_choices
 
-LONGEST_NAME = 150  # of a folder, from where on a digest stands for the rest of it
+LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
+FIXED_FOR_A_RUN = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all runs of a comparison have in common: the digits and which of them judge, the device, and the
-    folder they lie in.
+    """What all runs of a comparison share.
+
+    dataset: the digits that train and judge.
+    split: the part of them that judges.
+    device: the name of the device that computes.
+    out: the folder with the run folders.
     """
 
     dataset: Dataset
-    split: JudgedBy
+    split: JudgingSplit
     device: str
     out: Path
 
     @functools.cached_property
-    def judging(self) -> Digits:
-        """What all are judged on."""
+    def digits(self) -> Digits:
+        """The digits on which all models are judged."""
         parts = split(self.dataset)
         return parts.test if self.split == "test" else parts.validation
 
 
-def built_of(one: Contender) -> Built:
-    """How a contender is built, which is tried: what fails is to be known before anything is trained.
+def define_model(specification: Specification) -> ModelDefinition:
+    """Return how a model is built and trained, after building it once, so that no run fails for that later.
 
     Raises:
-        UsageError: it cannot be built, or not be trained as was chosen.
-        InputError: what a saved comparison says of it cannot be built.
+        UsageError: the architecture cannot be built or trained with these settings.
+        InputError: a model of a saved comparison cannot be built.
         ModelError: its checkpoint is damaged.
     """
-    if one.config is not None:
-        recipe = recipe_of(one.config.arch, **one.config.recipe)
-        check_choices(one.config, recipe, choose_device(one.config.device))
-        with torch.random.fork_rng(devices=[]):
-            check_muon(one.config.arch, begin_network(one.config.arch, recipe), recipe)
-        fonts = None if one.config.fonts is None else hash_fonts(Path(one.config.fonts))
-        return Built(one.config.arch, built_with(recipe), dataclasses.asdict(recipe), fonts)
-    if one.model is not None:
-        header = one.model.header
-        return Built(header.architecture, header.arguments, header.recipe, header.dataset.get("fonts"))
-    assert one.saved is not None
-    built = one.saved.built
-    if find_architecture(built.architecture).task != "digit":
-        raise InputError(f"{one.label} in a saved comparison reads lines.", "Leave its file out.")
+    if specification.config is not None:
+        return _define_from_config(specification.config)
+    if specification.model is not None:
+        return _define_from_header(specification.model.header)
+    assert specification.saved is not None
+    definition, name = specification.saved.definition, f"{specification.label} in a saved comparison"
+    if find_architecture(definition.architecture).task != "digit":
+        raise InputError(f"{name} reads lines.", "Leave its file out.")
     try:
-        network_of(built)
+        build_network(definition)
     except (TypeError, ValueError, RuntimeError) as error:
-        cause = f"{one.label} in a saved comparison cannot be built: {error}."
-        raise InputError(cause, "Leave its file out.") from error
-    return built
+        raise InputError(f"{name} cannot be built: {error}.", "Leave its file out.") from error
+    return definition
 
 
-def network_of(built: Built) -> nn.Module:
-    """The network with weights of no meaning."""
+def _define_from_config(config: TrainConfig) -> ModelDefinition:
+    recipe = recipe_of(config.arch, **config.recipe)
+    check_choices(config, recipe, choose_device(config.device))
     with torch.random.fork_rng(devices=[]):
-        return create_model(built.architecture, **built.arguments)
+        check_muon(config.arch, begin_network(config.arch, recipe), recipe)
+    fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
+    return ModelDefinition(config.arch, built_with(recipe), dataclasses.asdict(recipe), fonts)
 
 
-def check_saved(one: Contender, built: Built, conditions: Conditions) -> None:
-    """Whether saved runs are by the recipe that is asked for, and on these digits.
+def _define_from_header(header: Header) -> ModelDefinition:
+    return ModelDefinition(header.architecture, header.arguments, header.recipe, header.dataset.get("fonts"))
+
+
+def build_network(definition: ModelDefinition) -> nn.Module:
+    """Return the network with random weights; the state of the random number generator is kept."""
+    with torch.random.fork_rng(devices=[]):
+        return create_model(definition.architecture, **definition.arguments)
+
+
+def check_saved(specification: Specification, definition: ModelDefinition, conditions: Conditions) -> None:
+    """Check that saved runs can be compared with the runs of this comparison.
 
     Raises:
-        UsageError: they are not.
+        UsageError: they have another recipe or other fonts, or were judged on other digits.
     """
-    if one.saved is None:
+    saved, runs = specification.saved, f"The saved runs of {specification.label}"
+    if saved is None:
         return
-    saved = one.saved.built
-    same = saved.architecture == built.architecture and saved.fonts == built.fonts
-    if not same or (one.config is not None and not _by_recipe(saved.recipe, built.recipe)):
-        cause = f"The saved runs of {one.label} are by another recipe or with other fonts."
-        raise UsageError(cause, "Leave their file out.")
-    if one.saved.split != conditions.split:
-        cause = f"The saved runs of {one.label} are judged by the {one.saved.split} digits."
-        raise UsageError(cause, f"Leave their file out, or give --split {one.saved.split}.")
-    if (one.saved.digest, one.saved.images) != (conditions.dataset.digest, len(conditions.judging)):
-        raise UsageError(
-            f"The saved runs of {one.label} are on the digits of '{one.saved.data}', which are not those of "
-            f"'{conditions.dataset.name}' here.",
-            "Leave their file out, or name their --data.",
-        )
+    if specification.config is not None and not _is_trained_alike(saved.definition, definition):
+        raise UsageError(f"{runs} have another recipe or other fonts.", "Leave their file out.")
+    digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
+    if (saved.digest, saved.split, saved.images) != digits:
+        cause = f"{runs} were judged on other digits: the {saved.split} digits of '{saved.data}'."
+        raise UsageError(cause, "Leave their file out, or choose their digits with --data and --split.")
 
 
-def check_folder(one: Contender, seed: int | None, built: Built, conditions: Conditions) -> None:
-    """Whether a run that lies in the folder of this one already is by the same recipe and on these digits.
+def check_folder(
+    specification: Specification, seed: int | None, definition: ModelDefinition, conditions: Conditions
+) -> None:
+    """Check that a run which lies in the folder already was trained with the same recipe, digits and fonts.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it was not.
         ModelError: it is damaged.
-        OutputError: the folder cannot be looked into.
+        OutputError: the folder cannot be accessed.
     """
-    folder, remedy = folder_of(one, seed, conditions), "Remove it, or take another --out."
+    folder = folder_of(specification, seed, conditions.out)
     with faults_of(folder):
-        begun = one.config is not None and (folder / RESUME_FILE).exists()
-    if not begun:
-        return
-    saved = read_header(folder / RESUME_FILE)
-    if saved.architecture != built.architecture or not _by_recipe(saved.recipe, built.recipe):
-        raise UsageError(f"The run in {folder} has another recipe.", remedy)
-    if (saved.dataset.get("digest"), saved.dataset.get("fonts")) != (conditions.dataset.digest, built.fonts):
-        raise UsageError(f"The run in {folder} was trained on other digits or fonts.", remedy)
+        if specification.config is None or not (folder / RESUME_FILE).exists():
+            return
+    header = read_header(folder / RESUME_FILE)
+    same_digits = header.dataset.get("digest") == conditions.dataset.digest
+    if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):
+        cause = f"The run in {folder} was trained with another recipe, other digits or other fonts."
+        raise UsageError(cause, "Remove it, or choose another --out.")
 
 
-def _by_recipe(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a stored recipe is the wanted one. It may lack newer settings; auto stands for any dtype."""
+def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:
+    """Tell whether two recipes agree; the stored one may lack newer settings, and `auto` is any dtype."""
     try:
-        recipe = Recipe(**stored)
+        recipe = Recipe(**stored.recipe)
     except (TypeError, UsageError):
         return False
-    any_dtype = {"dtype": recipe.dtype} if wanted["dtype"] == "auto" else {}
-    return recipe == change(Recipe(**wanted), **any_dtype)
+    dtype = recipe.dtype if wanted.recipe["dtype"] == "auto" else wanted.recipe["dtype"]
+    same_recipe = recipe == Recipe(**{**wanted.recipe, "dtype": dtype})
+    return same_recipe and (stored.architecture, stored.fonts) == (wanted.architecture, wanted.fonts)
 
 
-def folder_of(one: Contender, seed: int | None, conditions: Conditions) -> Path:
-    """Where a run lies: its label as a file system takes it, and its seed; no two labels share a folder."""
-    name = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", one.label)
-    usual = one.label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
-    if len(name) > LONGEST_NAME or name != usual or name != name.lower():  # some disks know no capitals
-        name = (
-            name[:LONGEST_NAME] + hashlib.sha256(one.label.encode(errors="surrogateescape")).hexdigest()[:12]
-        )
-    return conditions.out / f"{name}-{seed}"
+def folder_of(specification: Specification, seed: int | None, out: Path) -> Path:
+    """Return the folder of a run: its label as a file system allows it, and its seed.
+
+    A label that is long, or has characters that some file systems do not have or do not distinguish, gets a
+    digest, so that no two labels share a folder.
+    """
+    label = specification.label
+    usual = label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
+    name = re.sub(r"[^a-z0-9_.,=+-]", "_", usual)
+    if name != usual or len(name) > LONGEST_FOLDER_NAME:
+        digest = hashlib.sha256(label.encode(errors="surrogateescape")).hexdigest()
+        name = name[:LONGEST_FOLDER_NAME] + digest[:12]
+    return out / f"{name}-{seed}"
 
 
-def judged_run(
-    one: Contender, seed: int | None, conditions: Conditions, on_event: OnEvent, stop_signal: StopSignal
+def judge_run(
+    specification: Specification,
+    seed: int | None,
+    conditions: Conditions,
+    on_event: OnEvent,
+    stop_signal: StopSignal,
 ) -> tuple[ComparedRun, bool]:
-    """A run, trained first if it is not there, and whether it was.
+    """Return a run, trained first if it is missing, and whether it existed already.
 
     Raises:
         The errors of `train` and of `load_classifier`.
     """
-    if one.config is not None and seed is not None:
-        result, kept = _trained(one.config, seed, folder_of(one, seed, conditions), on_event, stop_signal)
-        name, seconds = str(result.run), result.train_seconds
+    if specification.config is not None and seed is not None:
+        folder = folder_of(specification, seed, conditions.out)
+        result, reused = _train(specification.config, seed, folder, on_event, stop_signal)
+        model, train_seconds = str(result.run), result.train_seconds
         misread = result.misread if conditions.split == "test" else None
     else:
-        assert one.model is not None
-        name, misread, seconds, kept = one.model.name, None, None, False
+        assert specification.model is not None
+        model, misread, train_seconds, reused = specification.model.name, None, None, False
+    digits = conditions.digits
     if misread is None:
-        classifier = load_classifier(one.model or name, device=conditions.device)
-        if one.model is not None:
-            told_overlap(conditions.judging, conditions.dataset, classifier, on_event)
-        answers = classifier.logits(conditions.judging.images).argmax(axis=-1)
-        misread = tuple(np.flatnonzero(answers != conditions.judging.labels).tolist())
-    return ComparedRun(name, share_read(misread, len(conditions.judging)), misread, seed, seconds), kept
+        classifier = load_classifier(specification.model or model, device=conditions.device)
+        if specification.model is not None:
+            told_overlap(digits, conditions.dataset, classifier, on_event)
+        predictions = classifier.logits(digits.images).argmax(axis=-1)
+        misread = tuple(np.flatnonzero(predictions != digits.labels).tolist())
+    return ComparedRun(model, accuracy_of(misread, len(digits)), misread, seed, train_seconds), reused
 
 
-def _trained(
+def _train(
     config: TrainConfig, seed: int, folder: Path, on_event: OnEvent, stop_signal: StopSignal
 ) -> tuple[TrainResult, bool]:
-    """The result of a run in a folder, and whether nothing was left to do."""
+    """Train or resume the run in a folder; return its result and whether it was finished already."""
     if not (folder / RESUME_FILE).exists():
         config = change(config, seed=seed)
         return trainer.train(config, out=folder, on_event=on_event, stop_signal=stop_signal), False
     finished = bool(read_header(folder / RESUME_FILE).training.get("result"))
-    kept = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
-    chosen = {"seed": seed, **{name: getattr(config, name) for name in kept}}
-    return trainer.resume(folder, chosen, on_event=on_event, stop_signal=stop_signal), finished
+    changes = {"seed": seed, **{name: getattr(config, name) for name in FIXED_FOR_A_RUN}}
+    return trainer.resume(folder, changes, on_event=on_event, stop_signal=stop_signal), finished

@@ -1,4 +1,7 @@
-"""A comparison as a file, which a later one takes in place of its runs. Loads no torch."""
+"""Save the runs of a comparison to a JSON file, which later comparisons read instead of training.
+
+Loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal
 
 from digitcli.atomic_write import write_whole
-from digitcli.errors import InputError
+from digitcli.json_records import read_json
 
-if TYPE_CHECKING:
-    from digitcli.comparison.compare import Comparison
+SUFFIX = ".json"
+SCHEMA = 1
+REMEDY = f"Save a comparison with: digitcli compare cnn fast --save FILE{SUFFIX}"
 
-SUFFIX, SCHEMA = ".json", 1
-JudgedBy = Literal["test", "validation"]  # a part of the dataset
-REMEDY = f"Save one with: digitcli compare cnn fast --save FILE{SUFFIX}"
+JudgingSplit = Literal["test", "validation"]  # the part of a dataset on which models are judged
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A model that was judged. `misread` are the images that it reads wrongly, by their place in the part.
+    """One trained model and its errors.
 
-    `seed` and `train_seconds` are None where it was not trained to be compared.
+    model: the run folder, the checkpoint file or the name of a shipped model.
+    accuracy: the share of the images that it reads correctly.
+    misread: the indices of the images that it reads wrongly, in the part of the dataset that judges.
+    seed, train_seconds: None for a model that was not trained by the comparison.
     """
 
     model: str
@@ -36,10 +40,8 @@ class ComparedRun:
 
 
 @dataclass(frozen=True)
-class Built:
-    """How a network is built and trained: `arguments`, `recipe` and the digest of `fonts` as a checkpoint
-    holds them.
-    """
+class ModelDefinition:
+    """How a model is built and trained: the fields of a checkpoint, and the digest of its fonts."""
 
     architecture: str
     arguments: Mapping[str, Any]
@@ -49,89 +51,64 @@ class Built:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a file holds of a model, and by which `images` of a part of which dataset it was judged."""
+    """The runs of one model, and the images that judged them.
+
+    data, digest: the name of the dataset and the digest of its content.
+    split: the part of the dataset that judged.
+    images: the number of images in that part.
+    """
 
     label: str
-    built: Built
-    runs: tuple[ComparedRun, ...]
+    definition: ModelDefinition
     data: str
     digest: str
-    split: JudgedBy
+    split: JudgingSplit
     images: int
+    runs: tuple[ComparedRun, ...]
+
+    def __post_init__(self) -> None:
+        seeds = [run.seed for run in self.runs]
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"{self.label} has no run, or two runs with one seed")
+        for run in self.runs:
+            if len(set(run.misread)) < len(run.misread) or not set(run.misread) <= set(range(self.images)):
+                raise ValueError(f"a run of {self.label} misreads images that do not exist")
+            if run.accuracy != accuracy_of(run.misread, self.images):
+                raise ValueError(f"an accuracy of {self.label} does not follow from its misread images")
 
 
-def save_comparison(path: Path, result: Comparison) -> None:
-    """Write every run of a comparison, whole or not at all: JSON with a line for each model.
+@dataclass(frozen=True)
+class SavedComparison:
+    """The content of a file."""
 
-    Raises:
-        OutputError: it cannot be written; a file that was there before is as it was.
-    """
-    kept = ("label", "built", "runs")
-    lines = [
-        json.dumps({name: getattr(model, name) for name in kept}, default=dataclasses.asdict)
-        for model in result.models
-    ]
-    head = {"schema": SCHEMA} | {
-        name: getattr(result, name) for name in ("data", "digest", "split", "images")
-    }
-    content = json.dumps(head)[:-1] + ', "models": [\n' + ",\n".join(lines) + "\n]}\n"
-    write_whole(path, content.encode())
+    schema: int
+    models: tuple[SavedModel, ...]
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA or not self.models:
+            raise ValueError("it holds no model, or another version of digitcli wrote it")
 
 
-def read_comparison(path: Path) -> list[SavedModel]:
-    """The models of a file that `save_comparison` wrote.
-
-    Raises:
-        InputError: it cannot be read, or is no such file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA or not content["models"]:
-            raise ValueError("it holds no model, or was written by another version")
-        of = {name: content[name] for name in ("data", "digest", "images")}
-        of["split"] = content.get("split", "test")
-        _check_kind(str, of["data"], of["digest"])
-        if of["split"] not in get_args(JudgedBy):
-            raise ValueError("its runs are judged by no part of a dataset that is known")
-        _check_kind(int, of["images"])
-        if of["images"] < 1:
-            raise ValueError("it is of no images")
-        models = [_model(entry, of) for entry in content["models"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        cause = f"{path} is no saved comparison: {getattr(error, 'strerror', None) or error}."
-        raise InputError(cause, REMEDY) from error
-    return models
-
-
-def _model(entry: Mapping[str, Any], of: Mapping[str, Any]) -> SavedModel:
-    label, built = entry["label"], Built(**entry["built"])
-    _check_kind(str, label, built.architecture)
-    _check_kind(dict, built.arguments, built.recipe)
-    runs = tuple(_run(run, of["images"]) for run in entry["runs"])
-    seeds = [run.seed for run in runs]
-    if not runs or len(set(seeds)) < len(seeds):
-        raise ValueError(f"{label} has no run, or two of a seed")
-    return SavedModel(label, built, runs, **of)
-
-
-def _run(entry: Mapping[str, Any], images: int) -> ComparedRun:
-    misread = tuple(entry["misread"])
-    _check_kind(int, *misread)
-    if len(set(misread)) < len(misread) or not all(0 <= index < images for index in misread):
-        raise ValueError("a run misreads what is not there")
-    run = ComparedRun(**{**entry, "misread": misread, "accuracy": share_read(misread, images)})
-    _check_kind(str, run.model)
-    _check_kind((int, NoneType), run.seed)
-    _check_kind((int, float, NoneType), run.train_seconds)
-    return run
-
-
-def share_read(misread: Sequence[int], images: int) -> float:
-    """The accuracy of a run."""
+def accuracy_of(misread: Sequence[int], images: int) -> float:
+    """Return the accuracy of a run that misreads these of so many images."""
     return (images - len(misread)) / images
 
 
-def _check_kind(kind: type | tuple[type, ...], *values: Any) -> None:
-    for value in values:
-        if not isinstance(value, kind):
-            raise TypeError(f"{value!r} is of the wrong kind")
+def save_comparison(path: Path, models: Sequence[SavedModel]) -> None:
+    """Write the models to a file, one on each line.
+
+    Raises:
+        OutputError: the file cannot be written; a file that existed before is unchanged.
+    """
+    lines = [json.dumps(dataclasses.asdict(model)) for model in models]
+    content = f'{{"schema": {SCHEMA}, "models": [\n' + ",\n".join(lines) + "\n]}\n"
+    write_whole(path, content.encode())
+
+
+def read_comparison(path: Path) -> tuple[SavedModel, ...]:
+    """Return the models of a file that `save_comparison` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is not a saved comparison.
+    """
+    return read_json(path, SavedComparison, "a saved comparison", REMEDY).models

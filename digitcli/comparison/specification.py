@@ -1,9 +1,13 @@
-"""What is compared, from what a person types. Loads no torch."""
+"""Parse the arguments of `digitcli compare`: architectures with overrides, models and saved comparisons.
+
+Loads no torch.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -17,22 +21,26 @@ from digitcli.architectures.registry import (
     located,
 )
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
-from digitcli.config import TrainConfig, configured, spoken
+from digitcli.config import TrainConfig, configured
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 
-SEEDS, OUT = 5, Path("runs") / "compare"
+SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
+OUT = Path("runs") / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
-SHIPPED = "shipped/"  # before the name of a shipped model: alone it names the architecture
-OF_ALL = ("arch", "data", "device", "seed", "patience", "strokes")  # cannot differ among what is compared
-_WORDS = {"on": True, "true": True, "off": False, "false": False}
+SHIPPED = "shipped/"  # prefix of a shipped model, whose name alone may be that of an architecture
+SHARED_SETTINGS = ("arch", "data", "device", "seed", "patience", "strokes")  # equal for all that is compared
+SWITCHES = {"on": True, "true": True, "off": False, "false": False}
 
 
 @dataclass(frozen=True)
-class Contender:
-    """What is compared: an architecture with its recipe, changed or not, or a `model` as it is.
+class Specification:
+    """One row of a comparison: an architecture that is trained, or a model that exists.
 
-    `saved` is what saved comparisons hold of it; where it is all there is, nothing more is trained.
+    label: the text that specifies it, e.g. `cnn:augment=off`.
+    config: how it is trained; None for a model that exists.
+    model: the model that exists; None for an architecture.
+    saved: its runs from saved comparisons; without `config` and `model` there are no others.
     """
 
     label: str
@@ -40,113 +48,120 @@ class Contender:
     model: ResolvedModel | None = None
     saved: SavedModel | None = None
 
-    def kept(self, wanted: int) -> list[ComparedRun]:
-        """Of the saved runs those that are among the wanted ones."""
+    def saved_runs(self, seeds: int) -> list[ComparedRun]:
+        """Return the saved runs that take part; those of an architecture only up to this number of seeds."""
         runs = [] if self.saved is None else list(self.saved.runs)
-        return runs if self.config is None else [run for run in runs if run.seed in range(wanted)]
+        return runs if self.config is None else [run for run in runs if run.seed in range(seeds)]
 
-    def seeds(self, wanted: int) -> list[int | None]:
-        """Of the runs that are to be made or judged."""
+    def missing_seeds(self, seeds: int) -> list[int | None]:
+        """Return the seeds that must be trained, or [None] for a model that must be judged."""
         if self.config is None:
             return [] if self.model is None else [None]
-        kept = [run.seed for run in self.kept(wanted)]
-        return [seed for seed in range(wanted) if seed not in kept]
+        saved = [run.seed for run in self.saved_runs(seeds)]
+        return [seed for seed in range(seeds) if seed not in saved]
 
 
-def contender(spec: str, data: str = TrainConfig.data, device: str = TrainConfig.device) -> Contender:
-    """From `cnn`, `cnn:augment=off,dropout=0`, `shipped/cnn`, a run folder or a checkpoint file.
-
-    A shipped model that has not the name of an architecture needs no `shipped/`.
+def parse_specifications(texts: Sequence[str], data: str, device: str) -> list[Specification]:
+    """Parse all arguments; `all` stands for every architecture of single digits, a file for its models.
 
     Raises:
-        UsageError: no such architecture or setting, or a value that is out of range.
-        ModelError: no such model, or a damaged one.
-    """
-    name, _, changes = spec.partition(":")
-    if not is_architecture(name):
-        shipped = spec.removeprefix(SHIPPED) in shipped_models()
-        if shipped or os.path.lexists(spec) or "/" in spec or spec.endswith(CHECKPOINT_SUFFIX):
-            model = resolve_model(spec.removeprefix(SHIPPED))
-            if model.header.task != "digit":
-                raise UsageError(f"{spec} reads lines.", "Compare models of single digits.")
-            return Contender(f"{SHIPPED}{model.name}" if shipped else spec, model=model)
-        if name in shipped_models():
-            cause = f"'{name}' is a shipped model, whose recipe cannot be changed."
-            raise UsageError(cause, f"Write it as {SHIPPED}{name}.")
-    if find_architecture(name).task != "digit":
-        raise UsageError(f"Architecture '{name}' reads lines.", "Compare those of single digits.")
-    if spec.endswith(":"):
-        raise UsageError(f"'{spec}' names no setting.", f"Write it as {name}:epochs=3,augment=off.")
-    settings: dict[str, Any] = {}
-    for change in filter(None, changes.split(",")):
-        key, equals, value = change.partition("=")
-        key = key.replace("-", "_")
-        if not equals:
-            raise UsageError(f"'{change}' is no setting.", f"Write it as {name}:epochs=3,augment=off.")
-        if key in OF_ALL:
-            raise UsageError(f"{spoken(key)} cannot be chosen for a part of the comparison.", "Leave it out.")
-        if key in settings:
-            raise UsageError(f"{spec} says {key} twice.", "Say it once.")
-        settings[key] = _value(value)
-    config = located(TrainConfig(**configured({"arch": name, "data": data, "device": device, **settings})))
-    check_together(config)
-    return Contender(spec, config=config)
-
-
-def _value(text: str) -> Any:
-    if text in _WORDS:
-        return _WORDS[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def contenders(specs: Sequence[str], data: str, device: str) -> list[Contender]:
-    """All of them; `all` stands for every architecture of digits, a saved comparison for what it holds.
-
-    Raises:
-        UsageError, ModelError: as `contender`; one is named twice, or there is none.
+        UsageError: see `parse_specification`; a text is given twice, or there is none.
+        ModelError: see `parse_specification`.
         InputError: a saved comparison cannot be read.
     """
     every = [name for name, row in architectures().items() if row.task == "digit"]
-    files = [spec for spec in specs if spec.lower().endswith(SUFFIX)]
-    named = [name for spec in specs if spec not in files for name in (every if spec == "all" else [spec])]
-    if not named and not files:
-        raise UsageError("Nothing is named to compare.", f"Name some of {', '.join(every)}.")
-    entered = [contender(name, data, device) for name in named]
-    labels = [one.label for one in entered] + files
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise UsageError(f"{twice[0]} is named twice.", "Name each once.")
-    return _with_saved(entered, [model for file in files for model in read_comparison(Path(file))])
+    files = [text for text in texts if text.lower().endswith(SUFFIX)]
+    names = [name for text in texts if text not in files for name in (every if text == "all" else [text])]
+    if not names and not files:
+        raise UsageError("There is nothing to compare.", f"Name some of {', '.join(every)}.")
+    parsed = [parse_specification(name, data, device) for name in names]
+    labels = [specification.label for specification in parsed] + files
+    if repeated := [label for label in labels if labels.count(label) > 1]:
+        raise UsageError(f"{repeated[0]} is named twice.", "Name it once.")
+    return _add_saved_runs(parsed, [model for file in files for model in read_comparison(Path(file))])
 
 
-def _with_saved(entered: Sequence[Contender], saved: Iterable[SavedModel]) -> list[Contender]:
-    """A model that is named as it is is judged as it is now."""
-    every = {one.label: one for one in entered}
-    for model in saved:
-        one = every.get(model.label, Contender(model.label))
-        if one.model is None:
-            every[model.label] = replace(one, saved=model if one.saved is None else _joined(one.saved, model))
-    return list(every.values())
+def parse_specification(text: str, data: str, device: str) -> Specification:
+    """Parse `cnn`, `cnn:augment=off,dropout=0`, `shipped/cnn`, a run folder or a checkpoint file.
+
+    A shipped model whose name is not also the name of an architecture needs no `shipped/`.
+
+    Raises:
+        UsageError: an architecture or a setting does not exist, or a value is out of range.
+        ModelError: a model does not exist or is damaged.
+    """
+    name, colon, overrides = text.partition(":")
+    if not is_architecture(name):
+        shipped = text.removeprefix(SHIPPED)
+        if shipped in shipped_models():
+            return _specify_model(f"{SHIPPED}{shipped}", shipped)
+        if os.path.lexists(text) or "/" in text or text.endswith(CHECKPOINT_SUFFIX):
+            return _specify_model(text, shipped)
+        if name in shipped_models():
+            cause = f"'{name}' is a shipped model, whose recipe cannot be changed."
+            raise UsageError(cause, f"Write {SHIPPED}{name}.")
+    if find_architecture(name).task != "digit":
+        raise UsageError(f"Architecture '{name}' reads lines.", "Name architectures of single digits.")
+    settings = _parse_overrides(text, overrides) if colon else {}
+    config = located(TrainConfig(**configured({"arch": name, "data": data, "device": device, **settings})))
+    check_together(config)
+    return Specification(text, config=config)
 
 
-def _joined(first: SavedModel, second: SavedModel) -> SavedModel:
-    """The runs of both; one that both hold counts once."""
-    if replace(first, runs=()) != replace(second, runs=()):
-        raise UsageError(f"Two files hold {first.label} differently trained or judged.", "Name one of them.")
-    there = {run.seed: run for run in first.runs}
-    for run in second.runs:
-        if run.misread != there.setdefault(run.seed, run).misread:
-            seed = "" if run.seed is None else f" with seed {run.seed}"
-            raise UsageError(f"Two files differ in what {first.label}{seed} misreads.", "Name one of them.")
-    return replace(first, runs=tuple(there.values()))
+def _specify_model(label: str, name: str) -> Specification:
+    model = resolve_model(name)
+    if model.header.task != "digit":
+        raise UsageError(f"{label} reads lines.", "Name models of single digits.")
+    return Specification(label, model=model)
 
 
-def turns(entered: Sequence[Contender], seeds: int) -> list[tuple[Contender, int | None]]:
-    """What is to be trained or judged: all contenders have their first run before any has its second."""
-    waiting = [[(one, seed) for seed in one.seeds(seeds)] for one in entered]
-    return [turn for some in zip_longest(*waiting) for turn in some if turn is not None]
+def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for override in overrides.split(","):
+        key, equals, value = override.partition("=")
+        key = key.replace("-", "_")
+        if not equals:
+            name = text.partition(":")[0]
+            raise UsageError(f"'{override}' in {text} is no setting.", f"Write {name}:epochs=3,augment=off.")
+        if key in SHARED_SETTINGS:
+            raise UsageError(f"{text} sets {key}, which is the same for all models.", f"Leave {key} out.")
+        if key in settings:
+            raise UsageError(f"{text} sets {key} twice.", "Set it once.")
+        settings[key] = _parse_value(value)
+    return settings
+
+
+def _parse_value(text: str) -> Any:
+    if text in SWITCHES:
+        return SWITCHES[text]
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text
+
+
+def _add_saved_runs(parsed: Sequence[Specification], models: Sequence[SavedModel]) -> list[Specification]:
+    """Add what saved comparisons hold; a model that is also named itself is judged anew instead."""
+    specifications = {specification.label: specification for specification in parsed}
+    for model in models:
+        specification = specifications.get(model.label, Specification(model.label))
+        if specification.model is None:
+            saved = model if specification.saved is None else _join(specification.saved, model)
+            specifications[model.label] = replace(specification, saved=saved)
+    return list(specifications.values())
+
+
+def _join(first: SavedModel, second: SavedModel) -> SavedModel:
+    """Return the runs of both files; a run that both hold counts once."""
+    runs = {run.seed: run for run in second.runs} | {run.seed: run for run in first.runs}
+    same_misread = all(run.misread == runs[run.seed].misread for run in second.runs)
+    if replace(first, runs=second.runs) != second or not same_misread:
+        cause = f"Two files hold {first.label} with different training, test images or errors."
+        raise UsageError(cause, "Name one of them.")
+    return replace(first, runs=tuple(runs.values()))
+
+
+def plan_runs(specifications: Sequence[Specification], seeds: int) -> list[tuple[Specification, int | None]]:
+    """Return the runs to train or judge: first seed 0 of every specification, then seed 1, and so on."""
+    waiting = [[(each, seed) for seed in each.missing_seeds(seeds)] for each in specifications]
+    return [run for round_of_runs in zip_longest(*waiting) for run in round_of_runs if run is not None]

@@ -1,4 +1,4 @@
-"""What of a difference may be chance. NumPy only."""
+"""Intervals and tests that tell real differences from chance."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ _T_95 = (
 )  # fmt: skip
 
 
-def t_95(freedom: float) -> float:
-    """The quantile for at least one degree of freedom; of a fraction that of the whole number below it."""
-    whole = int(freedom)
+def t_95(degrees_of_freedom: float) -> float:
+    """Return the two-sided 95 % quantile of Student's t; degrees of freedom are rounded down.
+
+    Above 30 degrees of freedom it is computed from the first terms of the Cornish-Fisher expansion.
+    """
+    whole = int(degrees_of_freedom)
     if whole <= len(_T_95):
         return _T_95[whole - 1]
-    z = statistics.NormalDist().inv_cdf(0.975)  # and the first terms of an expansion around it
+    z = statistics.NormalDist().inv_cdf(0.975)
     return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of at least two values that are spread normally (Student, 1908)."""
+    """Return the 95 % interval of the mean of at least two normally distributed values.
+
+    Student, "The probable error of a mean", 1908.
+    """
     mean = statistics.fmean(values)
     half = t_95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return mean - half, mean + half
 
 
 def difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the difference of two means, each of at least two values.
+    """Return the 95 % interval of the difference of two means, each of at least two values.
 
     Welch, "The generalization of 'Student's' problem when several different population variances are
     involved", 1947.
@@ -47,13 +53,15 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """How likely two equally good models differ as much: on so many images only the one was right.
+    """Return the probability that two equally good models differ at least this much on the same images.
+
+    only_first, only_second: the number of images that only the one model reads correctly.
 
     The exact test of McNemar, "Note on the sampling error of the difference between correlated proportions
     or percentages", 1947.
     """
     count, fewer = only_first + only_second, min(only_first, only_second)
-    ways = tail = 1  # to choose none of them, then one, two ...
+    ways = tail = 1  # to choose none of the images, then one, then two ...
     for number in range(fewer):
         ways = ways * (count - number) // (number + 1)
         tail += ways
@@ -61,14 +69,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Probabilities of several tests, each as if all of them were one.
+    """Return the probabilities of several tests, corrected for the number of tests.
 
     Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
+    corrected = [0.0] * len(p_values)
     highest = 0.0
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+        corrected[index] = highest
+    return corrected

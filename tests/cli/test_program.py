@@ -1,4 +1,4 @@
-"""What holds for the program as a whole: help, version, completion, streams."""
+"""The program as a whole: help, version, completion, streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import digitcli as package
-from digitcli.cli import COMMANDS, completion
+from digitcli.cli import COMMANDS, completion, unwrap
 from tests.support.processes import Run, modules_loaded_by
 
 
@@ -28,7 +28,7 @@ def test_help_names_the_exit_codes(digitcli_process: Run) -> None:
     assert "141 the reader closed the pipe" in " ".join(digitcli_process("--help").stdout.split())
 
 
-def test_the_end_does_what_is_left_to_do_and_waits_for_no_thread() -> None:
+def test_the_process_ends_after_exit_functions_and_waits_for_no_thread() -> None:
     code = (
         "import atexit, sys, threading\nfrom digitcli.cli import main\n"
         "atexit.register(lambda: print('done', end=''))\n"
@@ -39,7 +39,7 @@ def test_the_end_does_what_is_left_to_do_and_waits_for_no_thread() -> None:
     assert (done.returncode, done.stdout) == (2, "done") and "train" in done.stderr
 
 
-def test_nothing_typed_shows_the_help(digitcli_process: Run) -> None:
+def test_no_arguments_show_the_help(digitcli_process: Run) -> None:
     done = digitcli_process()
     assert done.returncode == 2 and "Usage:" in done.stdout + done.stderr
 
@@ -53,18 +53,18 @@ def test_a_mistyped_command_gets_a_suggestion(digitcli_process: Run) -> None:
     assert done.returncode == 2 and "train" in done.stderr
 
 
-def test_a_terminal_that_knows_only_ascii_gets_ascii(digitcli_process: Run) -> None:
+def test_an_ascii_terminal_gets_ascii(digitcli_process: Run) -> None:
     done = digitcli_process("models", env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert done.returncode == 0 and done.stdout.isascii()
 
 
-def test_no_stdout_at_all_is_no_crash(digitcli_process: Run) -> None:
+def test_a_closed_stdout_is_no_crash(digitcli_process: Run) -> None:
     command = f"'{sys.executable}' -m digitcli models --shipped --format json >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert "Traceback" not in done.stderr and done.returncode in (0, 7)
 
 
-def test_completes_architectures_models_datasets_and_devices() -> None:
+def test_completion_knows_architectures_models_datasets_and_devices() -> None:
     assert "lenet5" in [name for name, _ in completion.complete_architecture("le")]
     assert completion.complete_model("cn") == ["cnn"]
     assert completion.complete_dataset("mni") == ["mnist"]
@@ -101,13 +101,22 @@ def test_the_help_of_the_program_imports_no_command() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_the_program_says_of_each_command_what_that_says(name: str) -> None:
+def test_the_help_of_a_command_says_where_the_exit_codes_are_explained(digitcli: Run, name: str) -> None:
+    assert "digitcli --help" in digitcli(name, "--help").stdout
+
+
+def test_paragraphs_of_a_docstring_are_unwrapped_but_indented_lines_are_not() -> None:
+    assert unwrap("One\ntwo.\n\n  a\n  b") == "One two.\n\n  a\n  b"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_program_summarizes_a_command_as_the_command_does(name: str) -> None:
     command = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
     assert inspect.getdoc(command).partition("\n\n")[0] == COMMANDS[name]
 
 
 @pytest.mark.parametrize("words", [["--"], []])
-def test_a_command_is_found_behind_dashes(digitcli_process: Run, words: list[str]) -> None:
+def test_a_command_is_found_after_dashes(digitcli_process: Run, words: list[str]) -> None:
     assert "cnn" in digitcli_process(*words, "models", "--shipped", "--format", "json").stdout
 
 
@@ -121,14 +130,14 @@ def test_the_shell_completes_the_options_of_a_command_and_the_commands() -> None
         assert offered in done.stdout
 
 
-def test_public_names_are_there() -> None:
+def test_public_names_exist() -> None:
     assert all(getattr(package, name) for name in package.__all__)
     with pytest.raises(AttributeError):
         package.no_such_thing  # noqa: B018
 
 
 @pytest.mark.parametrize(("debug", "traceback"), [("", False), ("1", True)])
-def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, debug: str, traceback: bool) -> None:
+def test_an_internal_error_is_reported_as_one(tmp_path: Path, debug: str, traceback: bool) -> None:
     code = (
         "import digitcli.inference.model_index as c, digitcli.cli as cli, sys\n"
         "def fail(shipped): raise RuntimeError('[red]oops')\n"
@@ -150,7 +159,7 @@ def test_a_mistake_of_ours_is_told_as_one(tmp_path: Path, debug: str, traceback:
         ("MemoryError()", 6),
     ],
 )
-def test_too_little_memory_is_the_machines_fault(error: str, code: int) -> None:
+def test_too_little_memory_is_a_fault_of_the_environment(error: str, code: int) -> None:
     script = (
         "import digitcli.inference.model_index as c, digitcli.cli as cli, sys, torch\n"
         f"def fail(shipped): raise {error}\n"

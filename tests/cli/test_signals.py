@@ -1,4 +1,4 @@
-"""Signals end the work with an error of ours, and are as they were afterwards."""
+"""Signals end the work with `Interrupted`, and their handlers are restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_signal_raises_interrupted_with_its_exit_code(number: signal.Signals) 
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interrupt_on_signals():
@@ -30,14 +30,14 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_errors_pass_through_and_handlers_are_put_back() -> None:
+def test_errors_pass_through_and_handlers_are_restored() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     with pytest.raises(KeyError), interrupt_on_signals():
         raise KeyError
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_a_signal_that_must_wait_is_raised_at_the_end() -> None:
+def test_a_remembered_signal_is_raised_at_the_end() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     done = False
     with pytest.raises(Interrupted) as caught, wait_with_signals():
@@ -48,14 +48,14 @@ def test_a_signal_that_must_wait_is_raised_at_the_end() -> None:
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_who_insists_waits_no_longer() -> None:
+def test_a_second_signal_is_raised_at_once_if_insisting() -> None:
     with pytest.raises(Interrupted) as caught, wait_with_signals(insisting=True):
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
-        pytest.fail("it waits")
+        pytest.fail("the second signal was only remembered")
     assert caught.value.exit_code == 130
 
 
-def test_waiting_without_a_signal_is_nothing() -> None:
+def test_waiting_without_a_signal_raises_nothing() -> None:
     with wait_with_signals():
         pass

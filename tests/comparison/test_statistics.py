@@ -1,4 +1,4 @@
-"""What may be chance, against figures from tables and textbooks."""
+"""The statistics, against figures from tables and textbooks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval, t_95
 
 
-def test_students_quantile_falls_to_that_of_the_normal_distribution() -> None:
+def test_quantiles_of_t_approach_the_normal_distribution() -> None:
     assert t_95(1) == 12.706 and t_95(4.9) == 2.776 and t_95(30) == 2.042
     assert t_95(40) == pytest.approx(2.021, abs=1e-3) and t_95(120) == pytest.approx(1.980, abs=1e-3)
-    quantiles = [t_95(freedom) for freedom in range(1, 200)]
+    quantiles = [t_95(degrees) for degrees in range(1, 200)]
     assert quantiles == sorted(quantiles, reverse=True)
 
 
-def test_the_interval_of_a_mean() -> None:
+def test_the_interval_of_a_mean_is_students() -> None:
     low, high = mean_interval([0.99, 0.992, 0.994])
     assert (low, high) == (pytest.approx(0.992 - 4.303 * 0.002 / 3**0.5), pytest.approx(0.996968, abs=1e-5))
 
@@ -28,7 +28,7 @@ def test_the_interval_of_a_difference_is_welchs() -> None:
     assert difference_interval([0.5, 0.5], [0.4, 0.4]) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
-def test_mcnemar_is_the_sign_test_of_what_only_one_reads() -> None:
+def test_mcnemar_is_the_sign_test_of_images_that_one_model_reads() -> None:
     assert mcnemar(0, 0) == 1.0
     assert mcnemar(5, 5) == 1.0
     assert mcnemar(10, 0) == pytest.approx(2 / 1024)
@@ -36,7 +36,7 @@ def test_mcnemar_is_the_sign_test_of_what_only_one_reads() -> None:
     assert mcnemar(3_000, 2_000) < 1e-40
 
 
-def test_many_tests_are_held_to_the_standard_of_one() -> None:
+def test_holm_corrects_for_the_number_of_tests() -> None:
     assert holm([0.01, 0.04, 0.03]) == [pytest.approx(0.03), pytest.approx(0.06), pytest.approx(0.06)]
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []

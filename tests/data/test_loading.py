@@ -45,7 +45,7 @@ def test_a_name_goes_before_a_folder(
         ("mnits", "Did you mean mnist"),
         ("MNIST", "Did you mean mnist"),
         ("emnist-digit", "Did you mean emnist-digits"),
-        ("zzz", "Known are: emnist-digits, fashion-mnist"),
+        ("zzz", "emnist-digits, fashion-mnist"),
     ],
 )
 def test_a_mistyped_name(spec: str, remedy: str) -> None:

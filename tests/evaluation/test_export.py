@@ -56,7 +56,7 @@ def test_other_forms_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_file_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match="exists already"):
         check_target(tmp_path / "result.json", force=False)
     check_target(tmp_path / "result.json", force=True)
     assert (tmp_path / "result.json").read_text() == "mine"

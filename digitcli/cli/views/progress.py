@@ -1,4 +1,4 @@
-"""How far something is that can be counted, on stderr: a bar on a terminal, else a line now and then."""
+"""Draw the progress of countable work on stderr: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from digitcli import console
 class CountingBar:
     """A bar that appears with the first count; used as `with CountingBar("digits") as bar: bar.show(1, 10)`.
 
-    Where no bar can be drawn, every `say_every` things there is a line, or none at all.
+    Where standard error is no terminal, it prints a line after every `say_every` things, or none at all.
     """
 
     def __init__(self, things: str, say_every: int | None = None) -> None:
@@ -36,7 +36,7 @@ class CountingBar:
         self.bar.stop()
 
     def show(self, done: float, total: int) -> None:
-        """So many of so many are done."""
+        """Show how many of all things are done."""
         self.bar.update(self.task, completed=done, total=total, visible=True)
         if self.say_every and done % self.say_every == 0:
             console.err.print(f"{done:,} of {total:,} {self.things}")

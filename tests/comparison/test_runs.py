@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.comparison.compare import RunJudged
+from digitcli.comparison.runs import folder_of
+from digitcli.comparison.specification import Specification
+from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
+from digitcli.errors import OutputError, UsageError
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
+from digitcli.inference.predictor import load_classifier
+from digitcli.training.events import Notice
+from tests.support.comparisons import compare_quickly
+
+
+def test_a_run_with_another_recipe_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
+    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
+    shutil.move(run, tmp_path / "softmax_epochs=2-0")
+    with pytest.raises(UsageError, match="another recipe"):
+        compare_quickly(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=2", seeds=1)
+    assert len(list(tmp_path.iterdir())) == 1  # nothing was trained before the error
+
+
+def test_a_run_on_other_digits_is_not_reused(few_digits: Path, other_digits: Path, tmp_path: Path) -> None:
+    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    with pytest.raises(UsageError, match="other digits"):
+        compare_quickly(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
+
+
+def test_a_model_that_cannot_be_resumed_is_not_overwritten(few_digits: Path, tmp_path: Path) -> None:
+    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
+    (run / RESUME_FILE).unlink()
+    before = (run / MODEL_FILE).read_bytes()
+    with pytest.raises(OutputError):
+        compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    assert (run / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "torchvision/resnet81",
+        "fast:normalization=instance",
+        "convmixer:normalization=instance",
+        "softmax:loss=ctc",
+        "mlp:batch_size=1",
+        "softmax:cuda_graphs=on",
+    ],
+)
+def test_settings_that_cannot_be_built_are_refused_before_training(
+    few_digits: Path, tmp_path: Path, spec: str
+) -> None:
+    with pytest.raises(UsageError):
+        compare_quickly(few_digits, tmp_path, "softmax:epochs=1", spec)
+    assert not list(tmp_path.iterdir())
+
+
+def test_long_labels_have_different_folders(few_digits: Path, tmp_path: Path) -> None:
+    settings = "epochs=1,affine=on,stroke_width=on,augment=on,initialization=orthogonal,schedule=constant"
+    long = f"softmax:{settings},weight_decay=0.000001,warmup=0.01,label_smoothing=0.0001,"
+    long += "max_grad_norm=1000,ema_decay=0.1"
+    result = compare_quickly(few_digits, tmp_path, f"{long},lr=0.01", f"{long},lr=0.02", seeds=1)
+    folders = [folder.name for folder in tmp_path.iterdir()]
+    assert len(folders) == 2 and max(map(len, folders)) < 200
+    assert len({model.label for model in result.models}) == 2
+
+
+def test_labels_that_a_file_system_cannot_distinguish_have_different_folders(
+    tmp_path: Path,
+) -> None:
+    labels = [f"softmax:synthetic=0.3,fonts={name}" for name in ("日.ttf", "本.ttf", "a.ttf", "A.ttf")]
+    labels += ["softmax:lr=0.01", "torchvision/resnet18"]
+    folders = [folder_of(Specification(label), 0, tmp_path).name for label in labels]
+    assert len({name.lower() for name in folders}) == 6
+    assert folders[4:] == ["softmax_lr=0.01-0", "torchvision_resnet18-0"]
+
+
+def test_a_folder_that_cannot_be_accessed_is_an_output_error(few_digits: Path) -> None:
+    with pytest.raises(OutputError, match="too long"):
+        compare_quickly(few_digits, Path("x" * 300), "softmax:epochs=1")
+
+
+def test_a_notice_says_that_a_model_was_trained_on_the_judging_digits(
+    other_digits: Path, tmp_path: Path
+) -> None:
+    events: list[object] = []
+    compare_quickly(other_digits, tmp_path, "shipped/fast", "shipped/cnn", on_event=events.append)
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert len(notices) == 2 and all("training" in message for message in notices)
+
+
+def test_shipped_models_and_run_folders_are_judged_once(few_digits: Path, tmp_path: Path) -> None:
+    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
+    result = compare_quickly(few_digits, tmp_path, "shipped/fast", "shipped/cnn", str(run))
+    assert [len(model.runs) for model in result.models] == [1, 1, 1]
+    assert result.models[0].accuracy > 0.95 and result.models[2].accuracy < result.models[0].accuracy
+    assert all(model.behind_low is None for model in result.models)
+
+
+def test_models_can_be_judged_on_the_validation_digits(few_digits: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    by_test = compare_quickly(few_digits, runs, "softmax:epochs=8", seeds=1)
+    events: list[object] = []
+    result = compare_quickly(
+        few_digits, runs, "softmax:epochs=8", seeds=1, split="validation", on_event=events.append
+    )
+    assert [event.reused for event in events if isinstance(event, RunJudged)] == [True]
+    digits = split(load_dataset(str(few_digits))).validation
+    classifier = load_classifier(result.models[0].runs[0].model, device="cpu")
+    answers = classifier.logits(digits.images).argmax(axis=-1)
+    assert result.models[0].runs[0].misread == tuple(np.flatnonzero(answers != digits.labels).tolist())
+    assert (result.split, result.images) == ("validation", len(digits)) != (by_test.split, by_test.images)
+    assert result.labels.tolist() == digits.labels.tolist()

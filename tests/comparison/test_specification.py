@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digitcli.comparison.saved import accuracy_of
+from digitcli.comparison.specification import parse_specifications, plan_runs
+from digitcli.errors import ModelError, UsageError
+
+
+def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) -> None:
+    (tmp_path / "cnn").mkdir()  # does not hide the architecture
+    plain, changed, shipped = parse_specifications(
+        ["cnn", "cnn:augment=off,dropout=0,lr=1e-3", "shipped/cnn"], "mnist", "cpu"
+    )
+    assert plain.config is not None and plain.config.recipe == {}
+    assert changed.config is not None
+    assert changed.config.recipe == {"augment": False, "dropout": 0, "lr": 1e-3}
+    assert shipped.config is None and shipped.model == "cnn"
+    timed = parse_specifications(["fast:time=2s,schedule=cosine"], "mnist", "cpu")[0].config
+    assert timed is not None and (timed.time_seconds, timed.recipe) == (2.0, {"schedule": "cosine"})
+
+
+def test_all_stands_for_every_architecture_of_single_digits() -> None:
+    labels = {each.label for each in parse_specifications(["all"], "mnist", "cpu")}
+    assert {"cnn", "softmax"} <= labels and "reader" not in labels
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["cmm"], ["cmm"]),
+        (["cnn:epoch=3"], ["epoch"]),
+        (["cnn:epochs"], ["epochs", "cnn"]),
+        (["softmax:"], ["softmax:"]),
+        (["cnn:lr=-1"], ["--lr", "-1"]),
+        (["cnn:augment=maybe"], ["--augment"]),
+        (["cnn:seed=3"], ["seed"]),
+        (["cnn:patience=3"], ["patience"]),
+        (["cnn:batch-size=3,batch_size=4"], ["batch_size", "twice"]),
+        (["softmax:epochs=1,epochs=2"], ["epochs", "twice"]),
+        (["digit_or_none:epochs=1"], ["digit_or_none", "shipped"]),
+        (["digit_or_none", "shipped/digit_or_none"], ["twice"]),
+        (["cnn", "cnn"], ["cnn", "twice"]),
+        (["reader"], ["reader", "lines"]),
+        (["shipped/reader"], ["shipped/reader", "lines"]),
+        ([], ["nothing"]),
+        (["sigmoid_mlp:dropout=0.1"], ["dropout"]),
+        (["softmax", "cnn:pretrained=on"], ["pretrained"]),
+        (["torchvision/resnet18:pretrained=on,initialization=he"], ["pretrained"]),
+        (["fast:augment=off,elastic=1"], ["augment"]),
+    ],
+)
+def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_specifications(texts, "mnist", "cpu")
+    assert all(word in caught.value.cause for word in words), caught.value.cause
+
+
+@pytest.mark.parametrize("text", ["shipped/none", "none.safetensors", "runs/none"])
+def test_a_model_that_does_not_exist_is_a_model_error(text: str) -> None:
+    with pytest.raises(ModelError):
+        parse_specifications([text], "mnist", "cpu")
+
+
+def test_runs_are_planned_seed_by_seed() -> None:
+    parsed = parse_specifications(["softmax", "shipped/cnn", "mlp"], "mnist", "cpu")
+    planned = [(each.label, seed) for each, seed in plan_runs(parsed, 2)]
+    assert planned == [("softmax", 0), ("shipped/cnn", None), ("mlp", 0), ("softmax", 1), ("mlp", 1)]
+
+
+def test_runs_of_several_files_are_joined_and_equal_runs_count_once(saved: Path, tmp_path: Path) -> None:
+    text, second = saved.read_text(), tmp_path / "second.JSON"
+    second.write_text(text.replace('"seed": 0', '"seed": 7'))
+    softmax, _, fast = parse_specifications([str(saved), str(second)], "mnist", "cpu")
+    assert softmax.saved is not None and {run.seed for run in softmax.saved.runs} == {0, 1, 7}
+    assert fast.saved is not None and [run.seed for run in fast.saved.runs] == [None]
+    named = parse_specifications([str(saved), str(second), "softmax:epochs=1"], "mnist", "cpu")[0]
+    assert [seed for _, seed in plan_runs([named], 4)] == [2, 3]
+
+
+def test_files_that_contradict_each_other_are_refused(saved: Path, tmp_path: Path) -> None:
+    content, second = json.loads(saved.read_text()), tmp_path / "second.json"
+    second.write_text(saved.read_text().replace('"epochs": 1,', '"epochs": 2,'))
+    with pytest.raises(UsageError, match="Two files"):
+        parse_specifications([str(saved), str(second)], "mnist", "cpu")
+    model = content["models"][0]
+    del model["runs"][0]["misread"][0]
+    model["runs"][0]["accuracy"] = accuracy_of(model["runs"][0]["misread"], model["images"])
+    second.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="Two files"):
+        parse_specifications([str(saved), str(second)], "mnist", "cpu")
