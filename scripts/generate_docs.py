@@ -1,0 +1,258 @@
+"""Generate the pages of docs/ that follow from the code: the command line, the architectures, the layout.
+
+`python scripts/generate_docs.py` writes the pages. With `--check` it writes nothing, names every page that is
+stale, and ends with exit code 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from typer.models import ArgumentInfo, OptionInfo
+
+from digitcli.architectures.registry import ARCHITECTURES, TORCHVISION, recipe_of
+from digitcli.cli import COMMANDS
+from digitcli.config import Recipe
+from digitcli.inference.model_index import list_models
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+NOTE = "<!-- This page is generated. Do not edit it: run `python scripts/generate_docs.py`. -->"
+VALUES = {bool: "flag", int: "whole number", float: "number", str: "text", Path: "path"}
+FOLDERS = {"scripts": "Scripts for maintainers", "benchmarks": "Scripts that reproduce published figures"}
+
+CLI_TEXT = """\
+Every command has `--help`. Results go to standard output, everything else goes to standard error.
+[Output format](output-format.md) explains the records and the exit codes."""
+ARCHITECTURES_TEXT = """\
+An architecture is a network without weights. `digitcli train --arch NAME` trains it by its recipe, and
+`digitcli models NAME` shows it layer by layer. The task `digit` reads one digit in 28x28 pixels, and the
+task `line` reads a line of writing 40 pixels high. MACs are multiply-accumulate operations for one
+image, or for a line of 200 x 40 pixels. [Results](results.md) has the accuracies. A network of your own
+takes one function and one line in a table: see `CONTRIBUTING.md`."""
+RECIPES_TEXT = """\
+A recipe is how an architecture is trained. `digitcli train --print-config --arch NAME` prints a whole
+recipe, and every setting is an option of [`digitcli train`](cli.md#digitcli-train). These are the
+defaults for every architecture:"""
+LAYOUT_TEXT = """\
+A module imports only from folders below its own, and a test checks this. `tests/` mirrors the package,
+and `tests/support/` holds what several tests share. `models/` holds the released weights."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write every page, or check that every page is current. Return the exit code."""
+    if set(arguments) - {"--check"}:
+        print(__doc__)
+        return 2
+    stale = stale_pages()
+    for path, text in stale.items():
+        if arguments:
+            print(f"{path.relative_to(ROOT)} is stale: run python scripts/generate_docs.py")
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(path.relative_to(ROOT))
+    return 1 if arguments and stale else 0
+
+
+def stale_pages() -> dict[Path, str]:
+    """Return the new text of every page whose file is missing or has another text."""
+    pages = {DOCS / f"{name}.md": page() for name, page in PAGES.items()}
+    return {
+        path: text for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text
+    }
+
+
+def cli_page() -> str:
+    """Describe every command with the arguments and options that its function in `digitcli/cli/` declares."""
+    summaries = [(f"[`{name}`](#digitcli-{name})", plain(summary)) for name, summary in COMMANDS.items()]
+    return document(
+        "Command-line reference",
+        CLI_TEXT,
+        table(("command", "what it does"), summaries),
+        *(block for name in COMMANDS for block in command_blocks(name)),
+    )
+
+
+def command_blocks(name: str) -> list[str]:
+    """Describe one command: a heading, the text of its help, and a table for each panel of options."""
+    function = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+    blocks = [f"## digitcli {name}", *help_paragraphs(function)]
+    panels: dict[str, list[tuple[str, ...]]] = {"Arguments": [], "Options": []}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        kind, declared = typing.get_args(parameter.annotation)
+        panel = declared.rich_help_panel or ("Arguments" if isinstance(declared, ArgumentInfo) else "Options")
+        names, values = spelling(parameter.name, kind, declared), value(kind, declared)
+        text = plain(declared.help or "") + default(parameter.default)
+        panels.setdefault(panel, []).append((names, values, text))
+    for panel, rows in panels.items():
+        heading = "argument" if panel == "Arguments" else "option"
+        blocks += [f"**{plain(panel)}**", table((heading, "value", "what it does"), rows)] if rows else []
+    return blocks
+
+
+def help_paragraphs(function: Callable[..., Any]) -> list[str]:
+    """Return the paragraphs of a command's help; an example becomes a block of code."""
+    paragraphs = [" ".join(part.split()) for part in inspect.cleandoc(function.__doc__ or "").split("\n\n")]
+    return [
+        f"```console\n{part.removeprefix('Example: ')}\n```" if part.startswith("Example: ") else plain(part)
+        for part in paragraphs
+    ]
+
+
+def spelling(name: str, kind: Any, declared: ArgumentInfo | OptionInfo) -> str:
+    """Return how a person types an argument or an option, e.g. `--epochs`, `-e`."""
+    if isinstance(declared, ArgumentInfo):
+        return f"`{declared.metavar or name.upper()}`"
+    # Typer takes the first name of an option that is declared in `Annotated` for its default.
+    texts = [text for text in (declared.default, *(declared.param_decls or ())) if isinstance(text, str)]
+    words = [word for text in texts if text.startswith("-") for word in text.split("/")]
+    option = "--" + name.replace("_", "-")
+    usual = [option, f"--no-{option[2:]}"] if without_none(kind) is bool else [option]
+    return ", ".join(f"`{word}`" for word in words or usual)
+
+
+def value(kind: Any, declared: ArgumentInfo | OptionInfo) -> str:
+    """Return what an option takes: its placeholder, its choices, or the kind of value and its range."""
+    kind = without_none(kind)
+    repeated = typing.get_origin(kind) is list
+    kind = typing.get_args(kind)[0] if repeated else kind
+    if typing.get_origin(kind) is Literal:
+        text = ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    elif isinstance(declared, OptionInfo) and declared.metavar:
+        text = " or ".join(f"`{word}`" for word in declared.metavar.split("|"))
+    else:
+        text = VALUES[kind]
+    if declared.min is not None or declared.max is not None:
+        text += f" from {declared.min}" if declared.max is None else f" {declared.min} to {declared.max}"
+    return text + ", repeatable" if repeated else text
+
+
+def without_none(kind: Any) -> Any:
+    """Return the type itself of `type | None`."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        (kind,) = (part for part in typing.get_args(kind) if part is not types.NoneType)
+    return kind
+
+
+def default(setting: Any) -> str:
+    """Return the sentence that tells a default; nothing for a flag, or where the help itself tells it."""
+    return "" if setting in (None, False, inspect.Parameter.empty) else f" The default is `{setting}`."
+
+
+def architectures_page() -> str:
+    """Describe every architecture by its docstring, its size, its paper and its recipe."""
+    own = {row.name: row for row in ARCHITECTURES}  # not those of plug-ins that happen to be installed
+    figures = {row.name: row for row in list_models() if row.name in own}
+    rows = []
+    for name, row in own.items():
+        what = plain(first_sentence(row.load().__doc__))
+        size, macs = figures[name].parameters, figures[name].macs
+        rows.append((f"`{name}`", what, row.family, row.task, f"{size:,}", f"{macs:,}", row.paper))
+    torchvision = f"`{TORCHVISION}NAME`", "Any classifier of torchvision, for one channel and ten classes."
+    rows.append((*torchvision, "torchvision", "digit", "", "", ""))
+    headings = ("name", "what", "family", "task", "parameters", "MACs", "paper")
+    settings = [(f"`{option}`", shown(setting)) for option, setting in vars(Recipe()).items()]
+    recipes = [(f"`{name}`", changes(recipe_of(name))) for name in own]
+    recipes.append((torchvision[0], changes(recipe_of(f"{TORCHVISION}resnet18"))))
+    return document(
+        "Architectures",
+        ARCHITECTURES_TEXT,
+        table(headings, rows, right=("parameters", "MACs")),
+        "## Recipes",
+        RECIPES_TEXT,
+        table(("setting", "default"), settings),
+        "And this is where the recipe of each architecture differs from these defaults:",
+        table(("architecture", "recipe"), recipes),
+    )
+
+
+def changes(recipe: Recipe) -> str:
+    """Return the settings of a recipe that differ from the defaults, as `digitcli compare` takes them."""
+    usual = vars(Recipe())
+    return ", ".join(
+        f"`{name}={shown(setting).strip('`')}`"
+        for name, setting in vars(recipe).items()
+        if setting != usual[name]
+    )
+
+
+def shown(setting: Any) -> str:
+    """Return a setting as a person types it."""
+    words = {True: "on", False: "off", None: ""}
+    text = words[setting] if isinstance(setting, bool | None) else str(setting)
+    return f"`{text}`" if text else "none"
+
+
+def layout_page() -> str:
+    """List every Python file of the package with the first sentence of its docstring."""
+    package = ROOT / "digitcli"
+    folders = [package, *sorted(path.parent for path in package.rglob("*/__init__.py"))]
+    blocks = []
+    for folder in folders:
+        blocks += [f"## {folder.relative_to(ROOT)}/", *folder_blocks(folder)]
+    for name, title in FOLDERS.items():
+        blocks += [f"## {name}/", f"{title}.", files_table(ROOT / name)]
+    return document(
+        "Layout",
+        LAYOUT_TEXT,
+        *blocks,
+    )
+
+
+def folder_blocks(folder: Path) -> list[str]:
+    """Describe a folder of the package by the docstring of its `__init__.py`, and list its files."""
+    return [plain(first_sentence(docstring(folder / "__init__.py"))), files_table(folder)]
+
+
+def files_table(folder: Path) -> str:
+    """List the Python files of a folder, one row a file."""
+    files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
+    return table(
+        ("file", "what it holds"),
+        [(f"`{path.name}`", plain(first_sentence(docstring(path)))) for path in files],
+    )
+
+
+def docstring(path: Path) -> str | None:
+    """Return the docstring of a module, which is not imported."""
+    return ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def first_sentence(text: str | None) -> str:
+    """Return the first sentence of a docstring in one line."""
+    paragraph = " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])(?<!e\.g\.)(?<!al\.)\s", paragraph)[0]
+
+
+def plain(text: str) -> str:
+    """Escape what Markdown would take for markup; code in backticks stays code."""
+    parts = re.split(r"(`[^`]+`)", text)
+    for number in range(0, len(parts), 2):
+        parts[number] = re.sub(r"([*_\[\]])", r"\\\1", parts[number]).replace("<", "&lt;")
+    return "".join(parts).replace("|", "\\|")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """Return a Markdown table; the columns named in `right` are aligned to the right."""
+    lines = [headings, ["---:" if heading in right else "---" for heading in headings], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def document(title: str, *blocks: str) -> str:
+    """Return a whole page: its title, the note that it is generated, and its blocks."""
+    return "\n\n".join((f"# {title}", NOTE, *blocks)) + "\n"
+
+
+PAGES = {"cli": cli_page, "architectures": architectures_page, "layout": layout_page}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
