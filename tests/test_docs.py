@@ -1,0 +1,210 @@
+"""README and docs/: commands parse, examples run, links lead somewhere, tables agree with saved results."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from digitcli.cli import COMMANDS, with_command
+from digitcli.comparison.saved import read_comparison
+from digitcli.recognition.reader import Reader
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+RESULTS = (ROOT / "docs" / "results.md").read_text()
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOREIGN_OPTIONS = {"--index-url", "--nproc-per-node", "--strict"}  # of pip, torchrun and mkdocs
+
+
+def page_name(path: object) -> str:
+    return path.name if isinstance(path, Path) else str(path)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced code blocks of a page in a language; "" for blocks without one."""
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [block for named, block in fenced if named == language]
+
+
+def shell_lines(page: Path) -> Iterator[str]:
+    """Yield the lines of console blocks and of indented blocks, without their prompt."""
+    outside_fences = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^ {4}(.*)$", outside_fences, re.MULTILINE)
+    for line in [*"".join(blocks(page, "console")).splitlines(), *indented]:
+        yield line.strip().removeprefix("$ ")
+
+
+def commands(page: Path) -> Iterator[tuple[str, ...]]:
+    """Yield the arguments of every `digitcli ...` in the shell lines of a page, also behind a pipe."""
+    for line in shell_lines(page):
+        if not re.search(r"^digitcli |[|&] *digitcli ", line):
+            continue
+        words = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        words.whitespace_split = True
+        command: list[str] = []
+        for word in [*words, "|"]:
+            if not set(word) <= set("|&;<>"):
+                command.append(word)
+                continue
+            if command[:1] == ["digitcli"]:
+                yield tuple(command[1:])
+            command = []
+
+
+def options_of_commands() -> set[str]:
+    """Return every option of the command line."""
+    options = {"--help", "--version", "--install-completion", "--show-completion"}
+    for name in COMMANDS:
+        group = get_command(with_command([name]))
+        for parameter in group.commands[name].params:  # type: ignore[attr-defined]
+            options |= {*parameter.opts, *parameter.secondary_opts}
+    return options
+
+
+def options_of_scripts() -> set[str]:
+    """Return every option that a script in benchmarks/ or scripts/ declares."""
+    scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    return {option for script in scripts for option in re.findall(r'"(--[a-z-]+)"', script.read_text())}
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def section(text: str, title: str) -> list[str]:
+    """Return the lines below a heading, up to the next heading."""
+    return re.split(r"^#+ ", text.split(f" {title}\n")[1], flags=re.MULTILINE)[0].splitlines()
+
+
+def row(lines: list[str], name: str) -> str:
+    (line,) = [line for line in lines if line.startswith(f"| {name} |")]
+    return line
+
+
+def percent(model_runs: object) -> str:
+    return f"{100 * statistics.fmean(run.accuracy for run in model_runs):.2f}"  # type: ignore[attr-defined]
+
+
+def test_readme_takes_five_minutes() -> None:
+    assert len(README.read_text().splitlines()) <= 200
+
+
+def test_readme_has_the_two_commands_that_set_everything_up() -> None:
+    assert "    pip install . && digitcli train --arch cnn\n" in README.read_text()
+    assert "    pip install '.[test]' && pytest\n" in README.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text())
+    for link, anchor in links:
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        assert not anchor or target.suffix != ".md" or anchor in headings(target), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    "arguments", sorted({command for page in PAGES for command in commands(page)}), ids=" ".join
+)
+def test_the_option_parser_accepts_documented_commands(arguments: tuple[str, ...]) -> None:
+    group = get_command(with_command(arguments))
+    with group.make_context("digitcli", list(arguments), resilient_parsing=False) as context:
+        words = [*context._protected_args, *context.args]
+        if words:
+            command = group.commands[words[0]]  # type: ignore[attr-defined]
+            command.make_context(words[0], words[1:], parent=context).close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_options_and_scripts_named_in_the_text_exist(page: Path) -> None:
+    text = page.read_text()
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*\b", text))
+    assert named - options_of_commands() - options_of_scripts() - FOREIGN_OPTIONS == set()
+    scripts = re.findall(r"\b(?:benchmarks|scripts)/\w+\.(?:py|json)\b", text)
+    assert [script for script in scripts if not (ROOT / script).exists()] == []
+
+
+@pytest.fixture
+def example_folder(tmp_path: Path) -> Path:
+    """Copy the example pictures into a folder, at the paths that the documentation uses."""
+    shutil.copy(ROOT / "image.png", tmp_path)
+    shutil.copytree(ROOT / "docs" / "pictures", tmp_path / "docs" / "pictures")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "python-api.md"], ids=page_name)
+def test_python_examples_run(example_folder: Path, page: Path) -> None:
+    for block in blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=example_folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_example_pictures_are_read_correctly() -> None:
+    texts = {
+        "image.png": "4",
+        "docs/pictures/number.jpg": "40713",
+        "docs/pictures/page.jpg": "8052 314 159 27182",
+        "docs/pictures/blackboard.jpg": "2026",
+        "docs/pictures/form.png": "83059",
+        "docs/pictures/blank.jpg": "",
+    }
+    readings = Reader(device="cpu").read_all([ROOT / name for name in texts])
+    assert [reading.text for reading in readings] == list(texts.values())
+
+
+def test_the_folders_in_readme_are_the_folders_of_the_tree() -> None:
+    (tree,) = [block for block in blocks(README, "") if block.startswith("digitcli/")]
+    top = set(re.findall(r"^(\w+)/", tree, re.MULTILINE))
+    inner = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    packages = {path.parent.name for path in (ROOT / "digitcli").glob("*/__init__.py")}
+    assert inner == packages
+    assert all((ROOT / folder).is_dir() for folder in top)
+
+
+def test_the_table_of_architectures_agrees_with_the_saved_runs() -> None:
+    lines = section(RESULTS, "All architectures side by side")
+    for model in read_comparison(ROOT / "benchmarks" / "zoo.json"):
+        line = row(lines, f"`{model.label}`")
+        assert f"| {percent(model.runs)} " in line and f"| {len(model.runs)} |" in line
+
+
+def test_the_models_in_readme_agree_with_the_saved_runs() -> None:
+    saved = {model.label: model for model in read_comparison(ROOT / "benchmarks" / "zoo.json")}
+    rows = [line for line in section(README.read_text(), "Models") if re.match(r"\| `(\w+)`", line)]
+    compared = [line for line in rows if re.findall(r"`(\w+)`", line)[0] in saved]
+    assert len(compared) >= 5
+    for line in compared:
+        model = saved[re.findall(r"`(\w+)`", line)[0]]
+        assert f"| {percent(model.runs)} " in line and f"| {len(model.runs)} |" in line
+
+
+def test_the_ablation_table_agrees_with_the_saved_runs() -> None:
+    lines = section(RESULTS, "Eight epochs of `fast`, one setting changed")
+    for model in read_comparison(ROOT / "benchmarks" / "switches.json"):
+        setting = model.label.removeprefix("fast:epochs=8").removeprefix(",")
+        line = row(lines, f"`{setting}`" if setting else "the recipe")
+        assert len(model.runs) == 5
+        assert f"| {percent(model.runs)} ± " in line
+
+
+@pytest.mark.parametrize("name", ["stochastic_depth", "dropout"])
+def test_the_table_of_other_ablations_agrees_with_the_saved_runs(name: str) -> None:
+    models = read_comparison(ROOT / "benchmarks" / f"{name}.json")
+    plain, changed = sorted(models, key=lambda model: len(model.label))
+    line = row(RESULTS.splitlines(), f"`{changed.label}`")
+    for model in (plain, changed):
+        assert len(model.runs) == 5
+        assert f"| {percent(model.runs)} ± " in line
