@@ -145,11 +145,9 @@ def example_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "python-api.md"], ids=page_name)
 def test_python_examples_run(example_folder: Path, page: Path) -> None:
-    for block in blocks(page, "python"):
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=example_folder, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", "\n".join(blocks(page, "python"))]
+    done = subprocess.run(command, cwd=example_folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_example_pictures_are_read_correctly() -> None:
