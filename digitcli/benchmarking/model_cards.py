@@ -24,7 +24,7 @@ FACTS_FILE = "cards.toml"
 WARM_UP, CALLS = 10, 100
 INTRODUCTION = """# Released weights
 
-Made by `digitcli models --cards`; what no measurement tells stands in `cards.toml`.
+Made by `digitcli models --model-cards`; what no measurement tells stands in `cards.toml`.
 
 Each file is safetensors with a JSON header that rebuilds its model, sealed with SHA-256: see
 `digitcli models cnn`. They are installed with the package: `load_model("cnn")` in Python. Tensors are stored

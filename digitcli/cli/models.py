@@ -1,4 +1,4 @@
-"""`digitcli models`: what can be trained and what is shipped."""
+"""`digitcli models`: list the architectures and shipped models, describe one, or measure the shipped ones."""
 
 from __future__ import annotations
 
@@ -15,44 +15,59 @@ from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import shipped_models
 
 if TYPE_CHECKING:
+    from digitcli.inference.checkpoint import Header
     from digitcli.inference.model_index import ModelDescription, ModelRow
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Show the layers of this architecture, shipped model, checkpoint or run folder, not the list.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+Shipped = Annotated[
+    bool, typer.Option("--shipped", help="List only the models whose weights come with the package.")
+]
+ModelCards = Annotated[
+    bool,
+    typer.Option("--model-cards", help="Measure every shipped model and print all model cards as Markdown."),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="DATASET",
+        help="With --model-cards, also measure the accuracy on this dataset. May be given several times.",
+        autocompletion=complete_dataset,
+        show_default=False,
+    ),
+]
+Format = Annotated[console.Format, typer.Option("--format", help="Print a table for people, or JSON.")]
 
 
 def models(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="An architecture, a shipped model, a checkpoint or a run folder: show its layers.",
-            autocompletion=complete_model,
-            show_default=False,
-        ),
-    ] = None,
-    shipped: Annotated[
-        bool, typer.Option("--shipped", help="Only models with weights in the package.")
-    ] = False,
-    cards: Annotated[
-        bool, typer.Option("--cards", help="Measure every shipped model and print the cards, as Markdown.")
-    ] = False,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="On a card, the accuracy on these digits too; may be given several times.",
-            autocompletion=complete_dataset,
-        ),
-    ] = None,
-    format: Annotated[console.Format, typer.Option(help="For people or for programs.")] = "table",
+    name: Name = None,
+    shipped: Shipped = False,
+    model_cards: ModelCards = False,
+    data: Data = None,
+    format: Format = "table",
 ) -> None:
-    """List every architecture and shipped model, show one layer by layer, or write the cards of all.
+    """List every architecture and every shipped model, or show one of them layer by layer.
 
-    Example: digitcli models --cards > models/README.md
+    Example: digitcli models cnn
     """
-    if data and not cards:
-        raise UsageError("--data is for --cards.", "Give --cards too, or leave --data out.")
-    if name is not None and shipped and not cards:
-        raise UsageError("--shipped is for the list.", "Leave it or the name out.")
-    if cards:
-        _show_cards(name, data or [], shipped, format)
+    if data and not model_cards:
+        raise UsageError("--data needs --model-cards.", "Give --model-cards too, or leave --data out.")
+    if model_cards:
+        if name is not None or shipped or format != "table":
+            cause = "--model-cards prints the cards of all shipped models as Markdown."
+            raise UsageError(cause, "Leave the name, --shipped and --format out.")
+        _print_model_cards(data or [])
         return
+    if name is not None and shipped:
+        raise UsageError(f"--shipped is for the list, not for '{name}'.", "Leave --shipped or the name out.")
     from digitcli.inference.model_index import describe_model, list_models
 
     if name is None:
@@ -63,13 +78,10 @@ def models(
         console.show_json(description) if format == "json" else _show_description(description)
 
 
-def _show_cards(name: str | None, data: list[str], shipped: bool, format: console.Format) -> None:
+def _print_model_cards(data: list[str]) -> None:
     from digitcli.cli.views.progress import CountingBar
     from digitcli.data.loading import find_dataset
 
-    if name is not None or shipped or format != "table":
-        cause = "--cards are of all shipped models, in Markdown."
-        raise UsageError(cause, "Leave the name, --shipped and --format out.")
     for source in data:
         find_dataset(source)
     with console.Busy("Loading the models"), wait_with_signals():
@@ -90,15 +102,15 @@ def _list_table(rows: list[ModelRow]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("paper", style="dim")
     for row in rows:
-        weights = "" if row.size_bytes is None else console.size(row.size_bytes)
+        size = "" if row.size_bytes is None else console.size(row.size_bytes)
         table.add_row(
             escape(row.name),
             escape(row.family),
             row.task,
             console.thousands(row.parameters),
             console.thousands(row.macs),
-            weights if row.shipped else f"[dim]{weights}[/]",
-            console.percent(row.accuracy) if row.shipped else "[dim]train it[/]",
+            size if row.shipped else f"[dim]{size}[/]",
+            console.percent(row.accuracy) if row.shipped else "[dim]not trained[/]",
             escape(row.paper),
         )
     return table
@@ -127,17 +139,15 @@ def _show_description(model: ModelDescription) -> None:
         console.out.print(escape("\n".join(line.strip() for line in model.description.strip().splitlines())))
     if model.header is not None:
         console.out.print()
-        console.show_table(console.pairs(_weights(model)))
+        console.show_table(console.pairs(_training_facts(model.header)))
 
 
-def _weights(model: ModelDescription) -> dict[str, str]:
-    header = model.header
-    assert header is not None
+def _training_facts(header: Header) -> dict[str, str]:
     return {
         "trained on": f"{header.dataset.get('name')}, seed {header.seed}",
         "epochs": str(header.metrics.get("epochs")),
-        "validation": console.percent(header.metrics.get("validation_accuracy")),
-        "test": console.percent(header.metrics.get("test_accuracy")),
+        "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
+        "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }

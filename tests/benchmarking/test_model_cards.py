@@ -65,9 +65,9 @@ def test_sets_of_one_title_are_refused() -> None:
 
 def test_cards_are_of_all_models(digitcli: Run) -> None:
     for options in (("cnn",), ("--shipped",), ("--format", "json")):
-        assert digitcli("models", "--cards", *options).returncode == 2
+        assert digitcli("models", "--model-cards", *options).returncode == 2
     assert digitcli("models", "--data", "mnist").returncode == 2
-    assert digitcli("models", "--cards", "--data", "none.npz").returncode == 3
+    assert digitcli("models", "--model-cards", "--data", "none.npz").returncode == 3
 
 
 def test_every_shipped_model_has_its_facts() -> None:

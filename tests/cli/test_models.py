@@ -51,3 +51,9 @@ def test_a_damaged_checkpoint_ends_with_code_5(digitcli: Run, tmp_path: Path) ->
     (tmp_path / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     done = digitcli("models", "model.safetensors")
     assert done.returncode == 5 and "not written by digitcli" in done.stderr
+
+
+def test_shipped_belongs_to_the_list_and_data_to_the_model_cards(digitcli: Run) -> None:
+    for arguments in (["cnn", "--shipped"], ["--data", "mnist"], ["--model-cards", "--shipped"]):
+        done = digitcli("models", *arguments)
+        assert done.returncode == 2 and done.stdout == "", arguments
