@@ -1,185 +1,161 @@
-"""Charts as SVG pictures, in light or dark as the viewer prefers."""
+"""Draw charts as SVG files that need nothing else, in light or dark colours as the viewer prefers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-PANEL_PX = (360, 300)  # width and height
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 40, 36
-COLOURS = ("#2a78d6", "#d6652a", "#3a9d5d", "#8d5bd0", "#c23b6b", "#8a8a22")
+LEFT, RIGHT, TOP, BOTTOM = 60, 20, 56, 48  # pixels between the edges of a panel and its plot
+ROW_PX, CHARACTER_PX = 18, 7  # the height of a row of text, and the width of one of its characters
+MAX_TICKS, MAX_NAME_CHARACTERS = 6, 40
+COLOURS = ("#0072b2", "#d55e00", "#009e73")  # colour-blind readers tell these apart (Okabe & Ito, 2008)
 STYLE = (
-    "text{font:12px sans-serif;fill:#444}.small{font-size:10px}.grid{stroke:#8884;stroke-width:1}"
-    "path{fill:none;stroke-width:2}.leader{stroke:#8888;stroke-width:1}@media(prefers-color-scheme:dark){text{fill:#bbb}}"
+    "text{font:13px sans-serif;fill:#333}rect{fill:#fff}.grid{stroke:#8884}.line{fill:none;stroke-width:2}"
+    ".number{font-size:11px;fill:#fff}.number,.x{text-anchor:middle}.y{text-anchor:end}"
+    "@media(prefers-color-scheme:dark){text{fill:#ccc}rect{fill:#161616}}"
 )
-WHOLE_FROM = 1000  # numbers at an axis are whole
-LONGEST_LABEL = 40
-MOST_NAMED = 7  # values along a level axis
-
-Box = tuple[float, float, float, float]  # left, upper, right, lower
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y), joined by a line or, where each has a label, named one by one."""
+    """Points that belong together: a line, or numbered dots which a legend beside the plots explains."""
 
     name: str
-    points: Sequence[tuple[float, float]]
-    labels: Sequence[str] = ()
+    points: Sequence[Point]
     dashed: bool = False
+    numbered: bool = False
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram; its upright axis shows `y_from` to `y_to`, or to the largest value without one.
-
-    A logarithmic axis shows the values there are, between round ones.
-    """
+    """One plot. A logarithmic panel has two logarithmic axes; `y_range` replaces the range from 0 upwards."""
 
     title: str
     x_title: str
     series: Sequence[Series]
-    logarithmic_x: bool = False
-    logarithmic_y: bool = False
-    y_from: float = 0.0
-    y_to: float | None = None
+    logarithmic: bool = False
+    y_range: tuple[float, float] | None = None
 
 
 def draw_chart(
-    description: str, panels: Sequence[Panel], panel_px: tuple[int, int] = PANEL_PX, stacked: bool = False
+    title: str, panels: Sequence[Panel], legend: Sequence[str] = (), panel_px: tuple[int, int] = (380, 300)
 ) -> str:
-    """The panels side by side, or one above the other; the description is what a screen reader says."""
+    """Draw panels side by side, and a legend that names the numbered dots, counted from 1."""
     width, height = panel_px
-    right, down = (0, height) if stacked else (width, 0)
-    last = len(panels) - 1
-    view = f"0 0 {width + right * last} {height + down * last}"
+    names = [f"{number} {_printable(name)}" for number, name in enumerate(legend, start=1)]
+    rows = (height - TOP) // ROW_PX
+    column_px = CHARACTER_PX * (2 + max(map(len, names), default=0))
+    full_width = width * len(panels) + column_px * math.ceil(len(names) / rows)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img">',
-            f"<title>{_legible(description)}</title>",
-            f"<style>{STYLE}</style>",
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width} {height}" role="img" '
+            'aria-labelledby="title description">',
+            f'<title id="title">{_printable(title)}</title>',
+            f'<desc id="description">{" ".join(_describe(panel, names) for panel in panels)}</desc>',
+            f'<style>{STYLE}</style><rect width="{full_width}" height="{height}"/>',
             *(
-                f'<g transform="translate({right * place} {down * place})">'
-                f"\n{_draw_panel(panel, panel_px)}\n</g>"
-                for place, panel in enumerate(panels)
+                f'<g transform="translate({width * index} 0)">\n{_draw_panel(panel, width, height)}\n</g>'
+                for index, panel in enumerate(panels)
+            ),
+            *(
+                _text(width * len(panels) + column_px * (index // rows), TOP + ROW_PX * (index % rows), name)
+                for index, name in enumerate(names)
             ),
             "</svg>\n",
         ]
     )
 
 
-def _draw_panel(panel: Panel, panel_px: tuple[int, int]) -> str:
-    (width, height), left = panel_px, LEFT
+def _describe(panel: Panel, names: Sequence[str]) -> str:
+    """Say in words what a panel shows."""
+    texts = []
+    for series in panel.series:
+        if series.numbered:
+            texts += [
+                f"{name}: {y:.4g} at {x:.4g}" for name, (x, y) in zip(names, series.points, strict=True)
+            ]
+        else:
+            texts.append(f"{series.name} from {series.points[0][1]:.4g} to {series.points[-1][1]:.4g}")
+    return f"{panel.title} by {panel.x_title}: {', '.join(texts)}."
+
+
+def _draw_panel(panel: Panel, width: int, height: int) -> str:
     right, lower = width - RIGHT, height - BOTTOM
-    points = [point for series in panel.series for point in series.points]
-    columns, values = [x for x, _ in points], [y for _, y in points]
-    steps = _powers(min(columns), max(columns)) if panel.logarithmic_x else [min(columns), max(columns)]
-    low, high = steps[0], steps[-1]
-    ticks = _powers(min(values), max(values)) if panel.logarithmic_y else _ticks(panel, max(values))
-
-    def across(x: float) -> float:
-        return left + (right - left) * _share(x, low, high, panel.logarithmic_x)
-
-    def up(y: float) -> float:
-        return lower - (lower - TOP) * _share(y, ticks[0], ticks[-1], panel.logarithmic_y)
-
-    parts = [f'<text x="{left}" y="20">{_legible(panel.title)}</text>']
-    for value in ticks:
-        parts.append(f'<path class="grid" d="M{left} {up(value):.1f}H{right}"/>')
-        parts.append(f'<text x="{left - 6}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>')
-    below = lower + 16
-    for value in _with_room(steps):
-        if panel.logarithmic_x:
-            parts.append(f'<path class="grid" d="M{across(value):.1f} {TOP}V{lower}"/>')
-        anchor = "start" if value == low else "end" if value == high else "middle"
-        parts.append(
-            f'<text x="{across(value):.1f}" y="{below}" text-anchor="{anchor}">{_spoken(value)}</text>'
-        )
-    middle = f'x="{(left + right) / 2}" y="{height - 4}" text-anchor="middle"'
-    parts.append(f"<text {middle}>{_legible(panel.x_title)}</text>")
-    for place, series in enumerate(panel.series):
-        colour = COLOURS[place % len(COLOURS)]
-        found = [(across(x), up(y)) for x, y in series.points]
-        parts += (
-            _named(series, found, colour, (left, TOP, right + RIGHT, lower))
-            if series.labels
-            else [_line(series, found, colour)]
-        )
+    x_values, y_values = zip(*(point for series in panel.series for point in series.points), strict=True)
+    y_range = y_values if panel.logarithmic else panel.y_range or (0.0, max(y_values) or 1.0)
+    x_px, x_ticks = _axis(x_values, (LEFT, right), panel.logarithmic)
+    y_px, y_ticks = _axis(y_range, (lower, TOP), panel.logarithmic)
+    parts = [
+        _text(8, 20, panel.title),
+        _text((LEFT + right) / 2, height - 10, panel.x_title, "x"),
+        *(f'<path class="grid" d="M{LEFT} {y_px(value):.1f}H{right}"/>' for value in y_ticks),
+        *(_text(LEFT - 6, y_px(value) + 4, _format(value), "y") for value in y_ticks),
+        *(f'<path class="grid" d="M{x_px(value):.1f} {TOP}V{lower}"/>' for value in x_ticks),
+        *(_text(x_px(value), height - 30, _format(value), "x") for value in x_ticks),
+    ]
+    for index, (series, colour) in enumerate(zip(panel.series, COLOURS, strict=False)):
+        parts.append(_draw_series(series, [(x_px(x), y_px(y)) for x, y in series.points], colour))
         if len(panel.series) > 1:
-            legend = f'x="{right}" y="{20 + 16 * place}" text-anchor="end" style="fill:{colour}"'
-            parts.append(f"<text {legend}>{_legible(series.name)}</text>")
+            y = 16 + ROW_PX * index
+            parts.append(_draw_series(series, [(right - 30, y - 4), (right, y - 4)], colour))
+            parts.append(_text(right - 36, y, series.name, "y"))
     return "\n".join(parts)
 
 
-def _ticks(panel: Panel, largest: float) -> list[float]:
-    """Round values from `y_from` on, about five, that reach the largest."""
-    reach = (largest if panel.y_to is None else panel.y_to) - panel.y_from
-    step = _round_step(reach / 4)
-    return [panel.y_from + step * number for number in range(max(1, math.ceil(reach / step - 1e-9)) + 1)]
-
-
-def _powers(least: float, largest: float) -> list[float]:
-    """Values of 1, 2 and 5 times powers of ten, from below the least to above the largest."""
-    first, last = math.floor(math.log10(least)), math.ceil(math.log10(largest))
-    every = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
-    begin = max(value for value in every if value <= least)
-    end = min((value for value in every if value >= largest and value > begin), default=10 * begin)
-    return [value for value in every if begin <= value <= end]
-
-
-def _with_room(steps: Sequence[float]) -> list[float]:
-    """All of the values of a level axis or, where they are many, the powers of ten among them."""
-    if len(steps) <= MOST_NAMED:
-        return list(steps)
-    return [value for value in steps if math.isclose(math.log10(value), round(math.log10(value)))]
-
-
-def _share(value: float, low: float, high: float, logarithmic: bool) -> float:
-    """How far a value is on the way from low to high."""
+def _axis(
+    values: Sequence[float], pixels: tuple[float, float], logarithmic: bool
+) -> tuple[Callable[[float], float], list[float]]:
+    """Return the function from a value to its pixel, and the values to write at the axis."""
+    low, high = min(values), max(values)
     if logarithmic:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / ((high - low) or 1.0)
+        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+        ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+        low = max(value for value in ticks if value < low)
+        high = min(value for value in ticks if value > high)
+        ticks = [value for value in ticks if low <= value <= high]
+        if len(ticks) > MAX_TICKS:
+            ticks = [value for value in ticks if math.log10(value).is_integer()]
+    else:
+        step = _round_up((high - low) / MAX_TICKS)
+        ticks = [step * number for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+    scale: Callable[[float], float] = math.log if logarithmic else float
+    length = (scale(high) - scale(low)) or 1.0
+    return lambda value: pixels[0] + (pixels[1] - pixels[0]) * (scale(value) - scale(low)) / length, ticks
 
 
-def _line(series: Series, found: Sequence[tuple[float, float]], colour: str) -> str:
-    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in found)
-    dashes = ";stroke-dasharray:4 4" if series.dashed else ""
-    return f'<path style="stroke:{colour}{dashes}" d="M{path}"/>'
+def _round_up(step: float) -> float:
+    """Return the next of 1, 2, 5 and 10 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(step)) if step > 0 else 1.0
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step)
 
 
-def _named(series: Series, found: Sequence[tuple[float, float]], colour: str, bounds: Box) -> list[str]:
-    """A dot and a label each; a thin line leads to a label that stands apart."""
-    from digitcli.chart_labels import DOT_PX, place_labels  # NumPy, which other charts do without
-
-    parts = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT_PX}" style="fill:{colour}"/>' for x, y in found]
-    labels = [
-        label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}..." for label in series.labels
-    ]
-    places = place_labels(found, labels, bounds)
-    for (x, y), label, placed in zip(found, labels, places, strict=True):
-        if placed.line_to is not None:
-            to_x, to_y = placed.line_to
-            parts.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}"/>')
-        left, _, right, lower = placed.box
-        at, anchor = (right, ' text-anchor="end"') if right < x else (left, "")
-        parts.append(f'<text class="small" x="{at:.1f}" y="{lower - 2:.1f}"{anchor}>{_legible(label)}</text>')
-    return parts
+def _draw_series(series: Series, points: Sequence[Point], colour: str) -> str:
+    if series.numbered:  # the first point is drawn last, on top of the others
+        return "\n".join(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="{colour}"/>{_text(x, y + 4, number, "number")}'
+            for number, (x, y) in reversed(list(enumerate(points, start=1)))
+        )
+    if len(points) == 1:
+        return f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3" fill="{colour}"/>'
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    dashes = "6 4" if series.dashed else "none"
+    return f'<path class="line" stroke="{colour}" stroke-dasharray="{dashes}" d="M{path}"/>'
 
 
-def _legible(text: str) -> str:
-    """Text as XML takes it."""
-    return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+def _text(x: float, y: float, text: object, kind: str = "name") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{text}</text>'
 
 
-def _spoken(value: float) -> str:
-    return f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.4g}"
+def _printable(name: str) -> str:
+    """Return a name that XML accepts, of a limited length."""
+    short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}..."
+    return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in short))
 
 
-def _round_step(least: float) -> float:
-    """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
-    if least <= 0:
-        return 1.0
-    power = math.pow(10, math.floor(math.log10(least)))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * (1 - 1e-9))
+def _format(value: float) -> str:
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:.4g}"

@@ -25,7 +25,7 @@ LAYERS = [
     {"architectures", "data"},
     {"imaging"},
     {"config", "events", "atomic_write", "json_records", "worker_process", "charts"},
-    {"errors", "chart_labels"},
+    {"errors"},
 ]
 HEIGHT = {room: -line for line, rooms in enumerate(LAYERS) for room in rooms}
 SOURCES = sorted(PACKAGE.rglob("*.py"))

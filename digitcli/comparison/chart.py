@@ -1,32 +1,31 @@
-"""A comparison as a picture: what accuracy costs."""
+"""Draw a comparison: the error of each model against its size and its speed."""
 
 from __future__ import annotations
 
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.comparison.compare import ComparedModel, Comparison
-
-PANEL_PX = (820, 400)
-HALF_AN_IMAGE = 0.5  # wrong, in place of none, which no logarithmic scale has
+from digitcli.comparison.compare import Comparison
 
 
 def draw_comparison_chart(result: Comparison) -> str:
-    """The error of each model against its parameters and against its milliseconds an image, as SVG."""
+    """Return the error against the parameters and against the milliseconds an image, as SVG.
 
-    def error(model: ComparedModel) -> float:
-        return 100 * max(1 - model.accuracy, HALF_AN_IMAGE / result.images)
-
-    labels = [model.label for model in result.models]
-    by_size = [(float(model.parameters), error(model)) for model in result.models]
-    by_time = [(model.latency_ms, error(model)) for model in result.models]
+    The models are numbered from the smallest error on. A logarithmic axis has no zero, so a model without
+    errors is drawn as if it had misread half an image.
+    """
+    models = sorted(result.models, key=lambda model: -model.accuracy)
+    errors = [100 * max(1 - model.accuracy, 0.5 / result.images) for model in models]
+    costs = {
+        "parameters": [float(model.parameters) for model in models],
+        "milliseconds an image": [model.latency_ms for model in models],
+    }
     panels = [
         Panel(
             f"{result.split} error in %",
             title,
-            [Series("models", points, labels)],
-            logarithmic_x=True,
-            logarithmic_y=True,
+            [Series("models", list(zip(values, errors, strict=True)), numbered=True)],
+            logarithmic=True,
         )
-        for title, points in (("parameters", by_size), ("milliseconds an image", by_time))
+        for title, values in costs.items()
     ]
-    what = f"{result.split.capitalize()} error of {len(labels)} models on {result.data}"
-    return draw_chart(what, panels, PANEL_PX, stacked=True)
+    title = f"{result.split} error of {len(models)} models on {result.data}"
+    return draw_chart(title, panels, [model.label for model in models], panel_px=(460, 420))

@@ -81,21 +81,20 @@ def _as_csv(result: EvaluationResult) -> bytes:
 
 
 def draw_calibration(result: EvaluationResult) -> str:
-    """A reliability diagram, and how accurate the surest answers are, as SVG."""
+    """Return a reliability diagram, and the error of the most confident answers, as SVG."""
     points = [(100 * row.confidence, 100 * row.accuracy) for row in result.reliability]
-    least = min(min(point) for point in points)
-    diagonal = [(least, least), (100.0, 100.0)]
-    covered = [(100 * row.coverage, 100 * (1 - row.accuracy)) for row in result.coverage]
+    lowest = min(min(point) for point in points)
+    diagonal = [(lowest, lowest), (100.0, 100.0)]
+    errors = [(100 * row.coverage, 100 * (1 - row.accuracy)) for row in result.coverage]
     return draw_chart(
-        f"{result.model} on {result.data}: ECE {result.ece:.4f} over {result.n:,} digits",
+        f"Calibration of {result.model}",
         [
             Panel(
                 "accuracy in %",
                 "confidence in %",
-                [Series("measured", points), Series("perfect", diagonal, dashed=True)],
-                y_from=math.floor(least),
-                y_to=100.0,
+                [Series("measured", points), Series("perfect calibration", diagonal, dashed=True)],
+                y_range=(math.floor(lowest), 100.0),
             ),
-            Panel("wrong of the surest, in %", "answered in %", [Series("wrong", covered)]),
+            Panel("error in %", "coverage in %", [Series("error", errors)]),
         ],
     )

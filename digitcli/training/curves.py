@@ -1,26 +1,20 @@
-"""The curves of a run as an SVG picture."""
+"""Draw the curves of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from digitcli.charts import Panel, Series, draw_chart
 from digitcli.training.events import EpochDone
 
 
 def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:
-    """Loss and validation error over the epochs, side by side."""
-
-    def series(name: str, value: Callable[[EpochDone], float]) -> Series:
-        return Series(name, [(row.epoch, value(row)) for row in rows])
-
-    best = max(row.validation_accuracy for row in rows)
-    losses = [
-        series("training", lambda row: row.train_loss),
-        series("validation", lambda row: row.validation_loss),
+    """Return the loss and the validation error over the epochs as SVG."""
+    training = Series("training", [(row.epoch, row.train_loss) for row in rows], dashed=True)
+    validation = Series("validation", [(row.epoch, row.validation_loss) for row in rows])
+    error = Series("validation", [(row.epoch, 100 * (1 - row.validation_accuracy)) for row in rows])
+    panels = [
+        Panel("loss", "epoch", [validation, training]),
+        Panel("validation error in %", "epoch", [error]),
     ]
-    errors = [series("validation", lambda row: 100 * (1 - row.validation_accuracy))]
-    return draw_chart(
-        f"{title}: loss and validation error over {len(rows)} epochs; best validation accuracy {best:.2%}",
-        [Panel("loss", "epoch", losses), Panel("validation error in %", "epoch", errors)],
-    )
+    return draw_chart(f"{title}: {len(rows)} epochs", panels)
