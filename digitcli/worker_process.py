@@ -1,4 +1,4 @@
-"""Processes that work for this one: they leave signals to it, and end with it."""
+"""Processes that work for this one: they leave signals to it, and they end with it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import signal
 import threading
 
 
-def begin_child() -> None:
-    """What a child does first. OpenCV's threads would be in the way of the other children."""
+def set_up_worker() -> None:
+    """Set up a worker process; each worker calls this first.
+
+    It ignores Ctrl-C, which is for the parent, and ends when the parent ends. OpenCV uses one thread, because
+    its threads would compete with the other workers.
+    """
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # out of reach of what is sent to the whole group
+        os.setpgid(0, 0)  # a signal to the parent's process group does not reach the worker
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -23,6 +27,6 @@ def begin_child() -> None:
 
 
 def _end_with(sentinel: int) -> None:
-    """A parent that was killed leaves no child behind, which would wait for ever to hand its work over."""
+    """End this process when the parent ends: otherwise it would wait for ever to hand over its work."""
     multiprocessing.connection.wait([sentinel])
     os._exit(1)

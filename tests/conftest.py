@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import ImageFont
 
 from digitcli.cli import exit_code_of_run
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist, load_mnist_test
 from tests.support.processes import Run
+
+# A slow machine is no failure, and every run tries the same examples.
+settings.register_profile("digitcli", deadline=None, derandomize=True, database=None)
+settings.load_profile("digitcli")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads only get in one another's way
     os.environ["OMP_NUM_THREADS"] = "1"

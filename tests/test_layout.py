@@ -122,7 +122,7 @@ def test_no_torch_where_none_is_needed(code: str) -> None:
         ["predict", "x.png", "-o", "nowhere/out.csv"],
         ["predict", "x.png", "-0"],
         ["predict", "x.png", "--force"],
-        ["predict", "--from-list", "nothing-like-it"],
+        ["predict", "--files-from", "nothing-like-it"],
         ["evaluate", "--help"],
         ["evaluate", "nothing-like-it"],
         ["evaluate", "--data", "nothing-like-it"],

@@ -1,128 +1,121 @@
-"""Many pictures: several processes read them, this one keeps their order."""
+"""Read many pictures with several processes, and keep the order of the pictures."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
 import multiprocessing
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
-from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.recognition.preprocess import Picture
-from digitcli.recognition.reader import Reader, in_order
+from digitcli.recognition.ordered_map import grouped_until, ordered_map
 from digitcli.recognition.results import Reading
 from digitcli.recognition.sources import Source
-from digitcli.worker_process import begin_child
+from digitcli.worker_process import set_up_worker
 
-Pictures = Iterable[Picture | Source]
+if TYPE_CHECKING:
+    from digitcli.recognition.pipeline import Picture
 
-PORTION_SECONDS = 0.25  # of work is handed to a process at a time,
-FEWEST, MOST = 4, 128  # and so many pictures
-AHEAD = 3  # portions for each process are handed out and not read yet
+    Pictures = Iterable[Picture | Source]
+    Portion = list[Picture | Source]
 
-_reader: Reader  # of a child
+# Seconds of work that a process gets at a time: long beside the cost of handing it over (chosen by hand).
+PORTION_SECONDS = 0.25
+# Pictures in the first portion, whose duration is not known yet (chosen by hand).
+MIN_PORTION = 4
+# Pictures in a portion at most, so that the readings still come steadily (chosen by hand).
+MAX_PORTION = 128
+# Portions in flight for each process, so that no process waits for this one (chosen by hand).
+PORTIONS_PER_PROCESS = 3
+
+
+class PictureReader(Protocol):
+    """The part of `Reader` that a worker process uses."""
+
+    def read_all(self, pictures: Pictures) -> Iterator[Reading]:
+        """Yield one reading a page, in the order of the pictures."""
+
+
+_reader: PictureReader  # of a worker process
 
 
 def read_in_processes(
     pictures: Pictures,
     processes: int,
-    models: Sequence[ResolvedModel],
-    settings: dict[str, Any],
+    create_reader: Callable[[], PictureReader],
     read_here: Callable[[Pictures], Iterator[Reading]],
 ) -> Iterator[Reading]:
-    """The readings of pictures in their order, by processes that have a `Reader` of these models each.
+    """Yield one reading a page, in the order of the pictures; each process reads with a reader of its own.
 
-    A process that dies, of whatever it was given, or that the system does not give, loses nothing: what is
-    left is read here.
+    No picture is lost when a process dies or when the system cannot start one: `read_here` reads in this
+    process what the workers did not. `create_reader` must be picklable.
     """
-    mine = multiprocessing.active_children()
+    children_before = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     try:
-        pool = _Pool(processes, context, initializer=_begin, initargs=(models, settings))
+        pool = ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(create_reader,))
     except (OSError, NotImplementedError):  # no shared memory, or too few open files
         yield from read_here(pictures)
         return
-    portions = _Portions(pictures)
-    handed: deque[list[Picture | Source]] = deque()
-
-    def remembered() -> Iterator[list[Picture | Source]]:
-        for portion in portions:
-            handed.append(portion)
-            yield portion
-
+    size = PortionSize()
+    portions = grouped_until(pictures, lambda portion: len(portion) >= size.pictures)
     try:
-        for readings, seconds in in_order(
-            functools.partial(pool.submit, _read), remembered(), AHEAD * processes
+        for portion, task in ordered_map(
+            lambda portion: _submit(pool, portion), portions, PORTIONS_PER_PROCESS * processes
         ):
-            portions.adapt(len(handed.popleft()), seconds)
+            try:
+                readings, seconds = task.result()
+            except BrokenExecutor:
+                size.pictures = MAX_PORTION  # this process reads large portions faster
+                yield from read_here(portion)
+                continue
+            size.adapt(len(portion), seconds)
             yield from readings
-    except BrokenExecutor:
-        left = itertools.chain(handed, portions)
-        yield from read_here(itertools.chain.from_iterable(left))
     finally:
-        for child in set(multiprocessing.active_children()) - set(mine):
-            child.terminate()  # what takes long is not waited for
-        with contextlib.suppress(RuntimeError):  # what cannot be joined was never started
+        for child in set(multiprocessing.active_children()) - set(children_before):
+            child.terminate()  # a picture that takes long must not delay the end
+        with contextlib.suppress(RuntimeError):  # joining a process that never started
             pool.shutdown(cancel_futures=True)
 
 
-class _Pool(ProcessPoolExecutor):
-    """One that is broken where the system gives it no further process."""
+class PortionSize:
+    """The number of pictures that take a process about `PORTION_SECONDS`."""
 
-    def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        try:
-            return super().submit(function, *given, **named)
-        except OSError as fault:
-            raise BrokenExecutor(str(fault)) from fault
-        except RuntimeError as fault:
-            if "start new thread" not in str(fault):  # as where a program has no guard against being imported
-                raise
-            raise BrokenExecutor(str(fault)) from fault
+    def __init__(self) -> None:
+        self.pictures = MIN_PORTION
+
+    def adapt(self, pictures: int, seconds: float) -> None:
+        """Learn from the duration of a portion; the size at most doubles at a time."""
+        ideal = round(pictures * PORTION_SECONDS / max(seconds, 1e-3))
+        self.pictures = min(max(ideal, MIN_PORTION), 2 * self.pictures, MAX_PORTION)
 
 
-class _Portions:
-    """Pictures, so many at a time as take a process about `PORTION_SECONDS`."""
-
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = iter(pictures)
-        self._count = FEWEST
-
-    def __iter__(self) -> Iterator[list[Picture | Source]]:
-        portion: list[Picture | Source] = []
-        try:
-            for picture in self._pictures:
-                portion.append(picture)
-                if len(portion) >= self._count:
-                    yield portion
-                    portion = []
-        except Exception:  # from asking for the next: those before it come first
-            if portion:
-                yield portion
+def _submit(pool: ProcessPoolExecutor, portion: Portion) -> Future[tuple[list[Reading], float]]:
+    """Hand a portion to the pool; where it cannot take it, the future holds a `BrokenExecutor`."""
+    failed: Future[tuple[list[Reading], float]] = Future()
+    try:
+        return pool.submit(_read_portion, portion)
+    except (BrokenExecutor, OSError) as error:
+        failed.set_exception(BrokenExecutor(str(error)))
+    except RuntimeError as error:
+        if "start new thread" not in str(error):  # a program that lacks the guard of its main module
             raise
-        if portion:
-            yield portion
-
-    def adapt(self, count: int, seconds: float) -> None:
-        """What so many pictures took."""
-        wanted = round(count * PORTION_SECONDS / max(seconds, 1e-3))
-        self._count = min(max(wanted, FEWEST), 2 * self._count, MOST)
+        failed.set_exception(BrokenExecutor(str(error)))
+    return failed
 
 
-def _begin(models: Sequence[ResolvedModel], settings: dict[str, Any]) -> None:
+def _begin_worker(create_reader: Callable[[], PictureReader]) -> None:
     global _reader
-    begin_child()
-    _reader = Reader(*models, **settings)
+    set_up_worker()
+    _reader = create_reader()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _read(portion: list[Picture | Source]) -> tuple[list[Reading], float]:
+def _read_portion(portion: Portion) -> tuple[list[Reading], float]:
+    """Return the readings of a portion and the seconds that they took."""
     began = time.perf_counter()
     readings = list(_reader.read_all(portion))
     return readings, time.perf_counter() - began

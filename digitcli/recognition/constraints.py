@@ -1,4 +1,4 @@
-"""What is asked of a number: its length, a pattern, a range, a check digit. Loads no torch."""
+"""Constraints on every number of a picture: length, pattern, range, check digit. Loads no torch."""
 
 from __future__ import annotations
 
@@ -12,27 +12,34 @@ from digitcli.errors import UsageError
 if TYPE_CHECKING:
     import regex
 
-Check = Literal["luhn", "mod97", "ean"]
+CheckDigit = Literal["luhn", "mod97", "ean"]
+# Seconds after which a pattern counts as not matched: some expressions take for ever (chosen by hand).
 MATCH_SECONDS = 0.5
-EAN_LENGTHS = (8, 12, 13, 14)  # GTIN-8, UPC-A, EAN-13, GTIN-14
+# Digits of GTIN-8, UPC-A, EAN-13 and GTIN-14.
+EAN_LENGTHS = (8, 12, 13, 14)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Holds for each number of a picture; what is None is not asked. A grammar of `decoding`.
+class Constraints:
+    """Constraints that every number of a picture meets; None is no constraint.
 
-    `lengths` are the fewest and the most digits, `values` the smallest and the largest number; `pattern` is a
-    regular expression that the digits match as a whole. `single` where a picture holds one number.
+    They are a `Grammar` of `inference.ctc`.
+
+    lengths: the fewest and the most digits.
+    values: the smallest and the largest number.
+    pattern: a regular expression that matches all digits of the number.
+    check_digit: the scheme of the check digit.
+    is_single: whether the picture holds a single number.
     """
 
     lengths: tuple[int, int] | None = None
     values: tuple[int, int] | None = None
     pattern: regex.Pattern[str] | None = None
-    check: Check | None = None
-    single: bool = False
+    check_digit: CheckDigit | None = None
+    is_single: bool = False
 
     def may_begin(self, text: str) -> bool:
-        """Whether a number as asked for can begin so."""
+        """Tell whether a number that meets the constraints can begin with these digits."""
         if self.lengths and len(text) > self.lengths[1]:
             return False
         if self.values and int(text or 0) > self.values[1]:
@@ -40,7 +47,7 @@ class Asked:
         return self.pattern is None or _matches(self.pattern, text, partial=True)
 
     def accepts(self, text: str) -> bool:
-        """Whether a number is as asked for."""
+        """Tell whether a number meets the constraints."""
         if not text or not self.may_begin(text):
             return False
         if self.lengths and len(text) < self.lengths[0]:
@@ -49,11 +56,11 @@ class Asked:
             return False
         if self.pattern and not _matches(self.pattern, text):
             return False
-        return self.check is None or CHECKS[self.check](text)
+        return self.check_digit is None or CHECKS[self.check_digit](text)
 
     def group(self, text: str) -> Hashable:
-        """What the check digit that is to come depends on."""
-        match self.check:
+        """Return the state on which the check digit depends; equal states accept the same endings."""
+        match self.check_digit:
             case "luhn":
                 return _luhn_sums(text)
             case "ean":
@@ -65,44 +72,47 @@ class Asked:
 
 
 def _matches(pattern: regex.Pattern[str], text: str, partial: bool = False) -> bool:
-    """Whether it matches, or the beginning of a match; one that takes too long to tell does not."""
+    """Tell whether the pattern matches the text, or the beginning of a match; False after `MATCH_SECONDS`."""
     try:
         return pattern.fullmatch(text, partial=partial, timeout=MATCH_SECONDS) is not None
     except TimeoutError:
         return False
 
 
-def asked_of(
+def parse_constraints(
     length: str | None = None,
     pattern: str | None = None,
     values: str | None = None,
-    check: str | None = None,
-    single: bool = False,
-) -> Asked | None:
-    """From what a person types: `5` or `4-6`, `\\d{5}`, `0-100`, `luhn`; None where nothing is asked.
+    check_digit: str | None = None,
+    single_digit: bool = False,
+) -> Constraints | None:
+    """Parse the values of the command's options, for example `4-6`, `\\d{5}`, `0-100` and `luhn`.
+
+    Returns None where no option is given.
 
     Raises:
-        UsageError: one of them cannot be understood, or no number can meet them.
+        UsageError: a value cannot be parsed, or no number can meet the constraints.
     """
-    if single and length is not None:
-        raise UsageError("--single asks for one digit, --length for another number.", "Give one of them.")
-    lengths = (1, 1) if single else _span(length, "--length", "5 or 4-6")
+    if single_digit and length is not None:
+        raise UsageError("--single-digit and --length both set the number of digits.", "Give one of them.")
+    lengths = (1, 1) if single_digit else _parse_span(length, "--length", "5 or 4-6")
     if lengths and lengths[1] == 0:
         raise UsageError("--length is 0.", "Give a number of digits, such as 5 or 4-6.")
-    if check not in (None, *get_args(Check)):
-        raise UsageError(f"--check is '{check}'.", f"Take one of {', '.join(get_args(Check))}.")
-    asked = Asked(
+    if check_digit not in (None, *get_args(CheckDigit)):
+        schemes = ", ".join(get_args(CheckDigit))
+        raise UsageError(f"--check-digit is '{check_digit}'.", f"Give one of {schemes}.")
+    constraints = Constraints(
         lengths,
-        _span(values, "--range", "0-100"),
-        _compiled(pattern),
-        check,  # type: ignore[arg-type]
-        single,
+        _parse_span(values, "--range", "0-100"),
+        _compile(pattern),
+        check_digit,  # type: ignore[arg-type]
+        single_digit,
     )
-    return None if asked == Asked() else asked
+    return None if constraints == Constraints() else constraints
 
 
-def _span(text: str | None, option: str, example: str) -> tuple[int, int] | None:
-    """`4-6` as 4 and 6, `5` as 5 and 5."""
+def _parse_span(text: str | None, option: str, example: str) -> tuple[int, int] | None:
+    """Parse `4-6` as 4 and 6, and `5` as 5 and 5."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", text.strip(), re.ASCII)
@@ -110,25 +120,24 @@ def _span(text: str | None, option: str, example: str) -> tuple[int, int] | None
         raise UsageError(f"{option} is '{text}'.", f"Give {example}.")
     low, high = int(match[1]), int(match[2] or match[1])
     if low > high:
-        raise UsageError(f"{option} is '{text}', from more to less.", f"Give {high}-{low}.")
+        raise UsageError(f"{option} is '{text}', but {low} is above {high}.", f"Give {high}-{low}.")
     return low, high
 
 
-def _compiled(pattern: str | None) -> regex.Pattern[str] | None:
+def _compile(pattern: str | None) -> regex.Pattern[str] | None:
     if pattern is None:
         return None
-    import regex  # which most commands need not load
+    import regex  # most commands need not load it
 
     try:
         return regex.compile(pattern, regex.ASCII)
     except (regex.error, ValueError, KeyError, RecursionError, OverflowError) as error:
-        raise UsageError(
-            f"--pattern '{pattern}' is no regular expression: {error}.", "Give one such as '\\d{5}'."
-        ) from error
+        cause = f"--pattern '{pattern}' is not a regular expression: {error}."
+        raise UsageError(cause, "Give a regular expression, for example '\\d{5}'.") from error
 
 
 def _luhn_sums(text: str) -> tuple[int, int]:
-    """The sum of the digits with every second one doubled, from the first one on and from the second on."""
+    """Return two digit sums modulo 10: every second digit doubled, from the first and from the second on."""
     doubled = [int(digit) * 2 // 10 + int(digit) * 2 % 10 for digit in text]
     plain = [int(digit) for digit in text]
     first = sum(doubled[::2]) + sum(plain[1::2])
@@ -137,23 +146,23 @@ def _luhn_sums(text: str) -> tuple[int, int]:
 
 
 def _ean_sums(text: str) -> tuple[int, int]:
-    """The same with every second digit three times."""
+    """Return the same digit sums with every second digit three times."""
     odd, even = sum(map(int, text[::2])), sum(map(int, text[1::2]))
     return (3 * odd + even) % 10, (odd + 3 * even) % 10
 
 
 def has_luhn(text: str) -> bool:
-    """Luhn, US patent 2,950,048, 1960: card numbers."""
+    """Tell whether the last digit is right by Luhn (US patent 2,950,048, 1960): card numbers."""
     return len(text) > 1 and _luhn_sums(text)[len(text) % 2] == 0
 
 
 def has_ean(text: str) -> bool:
-    """The check digit of GTINs, which EAN and UPC are (GS1 General Specifications)."""
+    """Tell whether the last digit of a GTIN, EAN or UPC is right (GS1 General Specifications)."""
     return len(text) in EAN_LENGTHS and _ean_sums(text)[len(text) % 2] == 0
 
 
 def has_mod97(text: str) -> bool:
-    """ISO/IEC 7064, MOD 97-10: the number leaves 1."""
+    """Tell whether a number leaves 1 modulo 97 (ISO/IEC 7064, MOD 97-10): IBANs as numbers."""
     return len(text) > 2 and int(text) % 97 == 1
 
 

@@ -1,4 +1,4 @@
-"""How likely which string is in a region, over all networks that looked at it and all views they had."""
+"""The texts that a region may hold and their probabilities, over all networks and all crops."""
 
 from __future__ import annotations
 
@@ -10,31 +10,52 @@ import numpy as np
 
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, Grammar, beam_search, digit_columns, log_softmax
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition.constraints import Asked
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.crops import LineCrop
 
-SEARCHED = 12  # strings are followed while a line is decoded
-TRIED, TRIED_IF_ASKED = 1e-4, 1e-5  # the least probability of a digit for that: what is asked may be unlikely
-DIGIT_WEIGHT = 0.3  # of the digit networks about shapes that stand apart; the rest is that of line networks
-DOUBT = 0.05  # the probability that a number is not as asked for, however likely it looked before
-_LEAST = 1e-12  # probability of a digit
-_NEVER = -1e9  # the logarithm of no probability at all
+# All values were chosen by hand while pictures and their answers were watched.
 
-Strings = dict[str, float]  # with their probabilities
+# Hypotheses that the beam search keeps.
+BEAM_WIDTH = 12
+# Probability from which the beam search tries a digit, where every text is allowed.
+LEAST_SHARE = 1e-4
+# The same under constraints, which may need an unlikely digit.
+LEAST_SHARE_CONSTRAINED = 1e-5
+# Weight of the digit networks where the components stand apart; the rest is the weight of the line networks.
+DIGIT_WEIGHT = 0.3
+# Probability that a number breaks the constraints, however likely it looked before.
+CONSTRAINT_DOUBT = 0.05
+# Probability that counts as none, so that it has a logarithm.
+LEAST_PROBABILITY = 1e-12
+# Logarithm of the probability of an impossible class.
+NEVER = -1e9
+
+# Texts of digits with their probabilities; the empty text means that nothing is written.
+Hypotheses = dict[str, float]
 
 
 @dataclass(frozen=True)
 class LineEvidence:
-    """What a line network saw in a view of a region: log-probabilities (T, 11), and marks too (T, A + 1)."""
+    """The answer of a line network to a line crop.
 
+    crop: the crop.
+    columns: log-probabilities (T, 11) of the ten digits and of the blank, which takes in all marks.
+    with_marks: log-probabilities (T, A + 1) of the alphabet and the blank.
+    alphabet: the characters of the network.
+    distances: from each column to the sides of its character, (T, 4), where the network tells them.
+    """
+
+    crop: LineCrop
     columns: np.ndarray
     with_marks: np.ndarray
     alphabet: str
     distances: np.ndarray | None
 
     @classmethod
-    def of(cls, answer: LineOutput, alphabet: str, temperature: float) -> LineEvidence:
-        """From a network's answer, calibrated."""
+    def of(cls, crop: LineCrop, answer: LineOutput, alphabet: str, temperature: float) -> LineEvidence:
+        """Calibrate a network's answer to a crop by its temperature."""
         return cls(
+            crop,
             digit_columns(answer.logits, alphabet, temperature),
             log_softmax(answer.logits, temperature),
             alphabet,
@@ -42,95 +63,101 @@ class LineEvidence:
         )
 
 
-def likely_strings(
+def find_hypotheses(
     lines: Sequence[LineEvidence],
     digits: np.ndarray | None,
     grammar: Grammar,
-    said: float | None = None,
+    shared: float | None = None,
     doubt: float = 0.0,
-) -> tuple[Strings, float]:
-    """The likeliest strings that a grammar allows, and what of the lines' probability the digits may share.
+) -> tuple[Hypotheses, float]:
+    """Return the likeliest texts that a grammar allows, and the probability that digit networks share.
 
-    Digit networks, `digits` (N, 10), take digits for granted: they have their say in which ones there are,
-    but not in whether there are any, nor in whether a lone shape is one digit. Where the grammar leaves
-    strings out, `said` is the share that was found with all of them. With the probability `doubt` there is
-    nothing to read, whatever was found.
+    Digit networks, `digits` (N, 10), always see digits. They help to tell which digits a text has, but
+    neither whether there are any nor whether a lone component is one digit. Where the grammar leaves texts
+    out, `shared` is the probability that was shared without a grammar. `doubt` is the probability that
+    nothing is written, whatever the networks read.
     """
-    found, said = _of_both(lines, digits, grammar, said)
+    hypotheses, shared = _combined(lines, digits, grammar, shared)
     if doubt:
-        empty = found.get("", 0.0)
-        found = {text: probability * (1 - doubt) for text, probability in found.items()}
+        empty = hypotheses.get("", 0.0)
+        hypotheses = {text: probability * (1 - doubt) for text, probability in hypotheses.items()}
         if grammar.accepts(""):
-            found[""] = 1 - (1 - empty) * (1 - doubt)
-    return found, said
+            hypotheses[""] = 1 - (1 - empty) * (1 - doubt)
+    return hypotheses, shared
 
 
-def doubt_of(digits: np.ndarray) -> float:
-    """How likely a lone shape is no digit, from probabilities (1, 10) that are even for what is none.
+def probability_of_no_digit(digits: np.ndarray) -> float:
+    """Return the probability that a lone component is no digit, from the probabilities (1, 10) of the digits.
 
-    They are a mixture of those of a digit and of even ones, and the least of them shows how much of these.
+    The networks must have been taught to answer with ten equal probabilities to what is no digit. Their
+    answer is a mixture of those and of a digit's, and the least probability shows the share of the former.
     """
     return float(min(1.0, digits.shape[1] * digits.min()))
 
 
-def _of_both(
-    lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar, said: float | None
-) -> tuple[Strings, float]:
-    found = _of_lines(lines, grammar) if lines else {}
+def _combined(
+    lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar, shared: float | None
+) -> tuple[Hypotheses, float]:
+    """Combine the hypotheses of line networks and of digit networks by `DIGIT_WEIGHT`."""
+    hypotheses = _line_hypotheses(lines, grammar) if lines else {}
     if digits is None:
-        return found or {"": 0.0}, 0.0
-    theirs = beam_search(_as_columns(digits), grammar, SEARCHED, _LEAST / 2)
+        return hypotheses or {"": 0.0}, 0.0
+    digit_beams = beam_search(_as_columns(digits), grammar, BEAM_WIDTH, LEAST_PROBABILITY / 2)
     if not lines:
-        return {text: math.exp(log_probability) for text, log_probability in theirs} or {"": 0.0}, 1.0
-    shared = [text for text in found if text and (len(digits) > 1 or len(text) == 1)]
-    said = sum(found[text] for text in shared) if said is None else said
-    for text in shared:
-        found[text] *= 1 - DIGIT_WEIGHT
-    for text, log_probability in theirs:
-        found[text] = found.get(text, 0.0) + DIGIT_WEIGHT * said * math.exp(log_probability)
-    return found or {"": 0.0}, said
+        alone = {text: math.exp(log_probability) for text, log_probability in digit_beams}
+        return alone or {"": 0.0}, 1.0
+    shared_texts = [text for text in hypotheses if text and (len(digits) > 1 or len(text) == 1)]
+    shared = sum(hypotheses[text] for text in shared_texts) if shared is None else shared
+    for text in shared_texts:
+        hypotheses[text] *= 1 - DIGIT_WEIGHT
+    for text, log_probability in digit_beams:
+        hypotheses[text] = hypotheses.get(text, 0.0) + DIGIT_WEIGHT * shared * math.exp(log_probability)
+    return hypotheses or {"": 0.0}, shared
 
 
-def _of_lines(lines: Sequence[LineEvidence], grammar: Grammar) -> Strings:
-    """The mean over all views of a line, where a view that shows nothing does not count against another."""
-    found: Strings = {}
-    tried = TRIED if grammar is ANY_DIGITS else TRIED_IF_ASKED
+def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypotheses:
+    """Return the mean over all crops of a line; a crop that shows nothing does not count against another."""
+    sums: Hypotheses = {}
+    least_share = LEAST_SHARE if grammar is ANY_DIGITS else LEAST_SHARE_CONSTRAINED
     for evidence in lines:
-        for text, log_probability in beam_search(evidence.columns, grammar, SEARCHED, tried):
-            found[text] = found.get(text, 0.0) + math.exp(log_probability)
+        for text, log_probability in beam_search(evidence.columns, grammar, BEAM_WIDTH, least_share):
+            sums[text] = sums.get(text, 0.0) + math.exp(log_probability)
     empty = [math.exp(float(evidence.columns[:, -1].sum())) for evidence in lines]
     written = len(lines) - sum(empty)
-    found = {text: share * (1 - min(empty)) / max(written, 1e-9) for text, share in found.items() if text}
-    return found | ({"": min(empty)} if grammar.accepts("") else {})
+    hypotheses = {text: share * (1 - min(empty)) / max(written, 1e-9) for text, share in sums.items() if text}
+    return hypotheses | ({"": min(empty)} if grammar.accepts("") else {})
 
 
 def _as_columns(digits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, 10) of digits side by side as columns (2 N - 1, 11), blanks between them."""
-    columns = np.full((2 * len(digits) - 1, len(DIGITS) + 1), _NEVER)
-    columns[::2, :-1] = np.log(np.maximum(digits, _LEAST))
+    """Return the log-probabilities (2 N - 1, 11) of N digits, (N, 10), and of blanks between them."""
+    columns = np.full((2 * len(digits) - 1, len(DIGITS) + 1), NEVER)
+    columns[::2, :-1] = np.log(np.maximum(digits, LEAST_PROBABILITY))
     columns[1::2, -1] = 0
     return columns
 
 
-def likeliest(strings: Strings, surely_empty: float = 0.5) -> str:
-    """The likeliest string; nothing only where that is more likely than `surely_empty`."""
-    written = [text for text in strings if text]
-    if not written or strings.get("", 0.0) > surely_empty:
+def likeliest_text(hypotheses: Hypotheses, empty_threshold: float) -> str:
+    """Return the likeliest text; the empty one only if its probability is above `empty_threshold`."""
+    written = [text for text in hypotheses if text]
+    if not written or hypotheses.get("", 0.0) > empty_threshold:
         return ""
-    return max(written, key=lambda text: strings[text])
+    return max(written, key=lambda text: hypotheses[text])
 
 
-def given(strings: Strings, asked: Asked) -> Strings:
-    """Strings that are as asked for, with their probabilities given that, but for some doubt about it."""
-    meeting = {text: probability for text, probability in strings.items() if asked.accepts(text)}
-    total = sum(meeting.values())
-    return {text: probability / (total + DOUBT * (1 - total)) for text, probability in meeting.items()}
+def given_constraints(hypotheses: Hypotheses, constraints: Constraints) -> Hypotheses:
+    """Return the hypotheses that meet the constraints, with their probabilities given that they are met.
+
+    `CONSTRAINT_DOUBT` stays as the probability that the number breaks the constraints.
+    """
+    accepted = {text: share for text, share in hypotheses.items() if constraints.accepts(text)}
+    total = sum(accepted.values())
+    return {text: share / (total + CONSTRAINT_DOUBT * (1 - total)) for text, share in accepted.items()}
 
 
-def shares_at(strings: Strings, best: str, place: int) -> dict[str, float]:
-    """The probability of each digit at a place, over the strings that are as long as the best one."""
+def digit_shares(hypotheses: Hypotheses, text: str, place: int) -> dict[str, float]:
+    """Return the probability of each digit at a place, over the hypotheses that are as long as `text`."""
     shares: dict[str, float] = {}
-    for text, probability in strings.items():
-        if len(text) == len(best):
-            shares[text[place]] = shares.get(text[place], 0.0) + probability
+    for hypothesis, probability in hypotheses.items():
+        if len(hypothesis) == len(text):
+            shares[hypothesis[place]] = shares.get(hypothesis[place], 0.0) + probability
     return shares

@@ -1,4 +1,4 @@
-"""From what networks answer about a region of a page to the numbers in it."""
+"""Stage 3, recognize: run the networks on the crops, and turn their answers into numbers."""
 
 from __future__ import annotations
 
@@ -12,178 +12,276 @@ import numpy as np
 from digitcli.imaging.components import Box
 from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.imaging.quantiles import median
+from digitcli.inference.checkpoint import Header
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
-from digitcli.recognition.constraints import Asked
+from digitcli.inference.predictor import DigitClassifier, LineRecognizer
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.crops import DIGIT_SIZES_PX, LineCrop, RegionCrops
+from digitcli.recognition.grouping import wide_gaps
 from digitcli.recognition.hypotheses import (
+    Hypotheses,
     LineEvidence,
-    Strings,
-    doubt_of,
-    given,
-    likeliest,
-    likely_strings,
-    shares_at,
+    digit_shares,
+    find_hypotheses,
+    given_constraints,
+    likeliest_text,
+    probability_of_no_digit,
 )
 from digitcli.recognition.results import Digit, Number
-from digitcli.recognition.segmentation import Region, wide_gaps
 
-_UNLIKELY = 1e-6  # what was asked for is at least this likely, or the picture says something else
+# All values were chosen by hand while pictures and their answers were watched.
 
-Lines = Sequence[tuple[int, LineEvidence]]  # the number of a view, and what was seen in it
+# Probability of the texts that meet the constraints, below which the picture says something else.
+LEAST_LIKELY = 1e-6
+# Probability above which nothing is written where a page has one region only.
+EMPTY_ALONE = 0.9
+# Probability above which nothing is written in one of several regions.
+EMPTY_AMONG_OTHERS = 0.5
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a region says: its numbers, none where nothing is to be read, and how sure that is.
+class RecognitionModels:
+    """The networks of a reader.
 
-    `rival` is the probability of the next likely string, `cut_off` where a lone shape runs out of the page,
-    `changed` where what was asked for made another string of it, `unmet` where nothing met it, `inked` where
-    there is something that might be writing, `in_fraction` where it is a part of one, `runs_out` where a
-    digit may be missing.
+    line_models: networks that read line crops.
+    classifier: the mean of the networks that read digit crops, or None.
+    """
+
+    line_models: tuple[LineRecognizer, ...]
+    classifier: DigitClassifier | None
+
+    @property
+    def name(self) -> str:
+        """The names and identities of all weights: `reader@1a2b3c4d+digit_or_none@5e6f7a8b`."""
+        classifiers = [self.classifier.name] if self.classifier else []
+        return "+".join([*(model.name for model in self.line_models), *classifiers])
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """The headers of all checkpoints."""
+        return (
+            *(model.header for model in self.line_models),
+            *(self.classifier.headers if self.classifier else ()),
+        )
+
+    @property
+    def devices(self) -> set[str]:
+        """The devices on which the networks compute."""
+        return {model.device for model in (*self.line_models, self.classifier) if model is not None}
+
+    @property
+    def can_reject(self) -> bool:
+        """Whether the digit networks were taught that not everything is a digit."""
+        return self.classifier is not None and self.classifier.can_reject
+
+
+@dataclass(frozen=True)
+class RegionEvidence:
+    """The answers of the networks about a region.
+
+    crops: the region and its crops.
+    lines: the answers of each line network to each line crop.
+    digits: the probabilities (N, 10) of the digits for each component, the mean over its crops; None where no
+        digit network read it.
+    can_reject: whether `digits` tell what is no digit, see `probability_of_no_digit`.
+    """
+
+    crops: RegionCrops
+    lines: tuple[LineEvidence, ...] = ()
+    digits: np.ndarray | None = None
+    can_reject: bool = False
+
+
+@dataclass(frozen=True)
+class RegionResult:
+    """The numbers of a region, none where nothing is to be read.
+
+    confidence: the probability that all of it is right.
+    rival_confidence: the probability of the next likely text.
+    has_ink: whether something is there that may be writing.
+    is_cut_off: whether a lone component runs out of the page.
+    runs_out: whether a further digit may be missing at the page's edge.
+    is_in_fraction: whether a fraction bar parts it from another number.
+    is_changed: whether the constraints made another text of it.
+    breaks_constraints: whether no likely text meets the constraints.
     """
 
     numbers: tuple[Number, ...]
     confidence: float
-    rival: float = 0.0
-    cut_off: bool = False
-    changed: bool = False
-    unmet: bool = False
-    inked: bool = True
-    in_fraction: bool = False
+    rival_confidence: float = 0.0
+    has_ink: bool = True
+    is_cut_off: bool = False
     runs_out: bool = False
+    is_in_fraction: bool = False
+    is_changed: bool = False
+    breaks_constraints: bool = False
 
 
-def read_region(
-    region: Region,
-    lines: Lines,
-    digits: np.ndarray | None,
-    asked: Asked | None,
+def run_networks(regions: Sequence[RegionCrops], models: RecognitionModels) -> list[RegionEvidence]:
+    """Run all networks on the crops of regions, which may be from several pages."""
+    lines, digits = _run_line_models(regions, models), _run_classifier(regions, models)
+    return [
+        RegionEvidence(crops, tuple(lines[index]), digits[index], models.can_reject)
+        for index, crops in enumerate(regions)
+    ]
+
+
+def _run_line_models(regions: Sequence[RegionCrops], models: RecognitionModels) -> list[list[LineEvidence]]:
+    images = [crop.image for crops in regions for crop in crops.lines]
+    evidence: list[list[LineEvidence]] = [[] for _ in regions]
+    for model in models.line_models:
+        answers = iter(model.outputs(images))
+        for crops, region_evidence in zip(regions, evidence, strict=True):
+            region_evidence += [
+                LineEvidence.of(crop, next(answers), model.header.alphabet, model.header.temperature)
+                for crop in crops.lines
+            ]
+    return evidence
+
+
+def _run_classifier(regions: Sequence[RegionCrops], models: RecognitionModels) -> list[np.ndarray | None]:
+    counts = [len(crops.digits) for crops in regions]
+    if models.classifier is None or not sum(counts):
+        return [None] * len(regions)
+    images = np.concatenate([crops.digits for crops in regions])  # N, 2, 28, 28
+    probabilities = models.classifier.probabilities(images.reshape(-1, 28, 28))  # 2 N, 10
+    means = probabilities.reshape(-1, len(DIGIT_SIZES_PX), probabilities.shape[-1]).mean(axis=1)
+    parts = np.split(means, np.cumsum(counts)[:-1])
+    return [part if len(part) else None for part in parts]
+
+
+def recognize_page(
+    regions: Sequence[RegionEvidence], constraints: Constraints | None, top_k: int
+) -> tuple[RegionResult, ...]:
+    """Find the numbers in the regions of a page; digits and numbers have `top_k` candidates."""
+    empty_threshold = EMPTY_ALONE if len(regions) == 1 else EMPTY_AMONG_OTHERS
+    return tuple(recognize_region(region, constraints, top_k, empty_threshold) for region in regions)
+
+
+def recognize_region(
+    evidence: RegionEvidence,
+    constraints: Constraints | None,
     top_k: int,
-    surely_empty: float = 0.5,
-    doubts: bool = False,
-) -> Found:
-    """What is written in a region: nothing where that is more likely than `surely_empty`.
+    empty_threshold: float = EMPTY_AMONG_OTHERS,
+) -> RegionResult:
+    """Find the numbers in a region; none if the probability that nothing is written is above the threshold.
 
-    `lines` are what line networks saw in its views; `digits` (N, 10) are the probabilities of its shapes,
-    where all of them stand apart, and `doubts` whether those tell what is no digit, see `doubt_of`. What is
-    `asked` holds for each number of a region.
+    The constraints hold for each number of the region.
     """
-    seen = [evidence for _, evidence in lines]
-    doubt = doubt_of(digits) if doubts and digits is not None and len(digits) == 1 else 0.0
-    strings, said = likely_strings(seen, digits, ANY_DIGITS, doubt=doubt)
-    best = likeliest(strings, surely_empty)
-    if not best:
-        return Found((), strings.get("", 0.0), inked=bool(region.shapes))
-    exact = digits if asked is None and not lines else None
-    found = _found(region, lines, strings, best, exact, top_k)
-    if asked is None:
-        return found
-    several = len(found.numbers) > 1 and not asked.single
-    if several and all(asked.accepts(number.text) for number in found.numbers):
-        return found
-    changed = not asked.accepts(best)
-    if changed:
-        strings, _ = likely_strings(seen, digits, asked, said, doubt)
-        if sum(strings.values()) < _UNLIKELY:
-            return dataclasses.replace(found, unmet=True)
-    strings = given(strings, asked)
-    best = max(strings, key=lambda text: strings[text])
-    return dataclasses.replace(_found(region, lines, strings, best, None, top_k, one=True), changed=changed)
+    lines, digits = evidence.lines, evidence.digits
+    is_lone = digits is not None and len(digits) == 1
+    doubt = probability_of_no_digit(digits) if evidence.can_reject and digits is not None and is_lone else 0.0
+    hypotheses, shared = find_hypotheses(lines, digits, ANY_DIGITS, doubt=doubt)
+    text = likeliest_text(hypotheses, empty_threshold)
+    if not text:
+        has_ink = bool(evidence.crops.region.components)
+        return RegionResult((), hypotheses.get("", 0.0), has_ink=has_ink)
+    result = _result(evidence, hypotheses, text, top_k, may_split=True, free=constraints is None)
+    if constraints is None:
+        return result
+    is_split = len(result.numbers) > 1 and not constraints.is_single
+    if is_split and all(constraints.accepts(number.text) for number in result.numbers):
+        return result
+    is_changed = not constraints.accepts(text)
+    if is_changed:
+        hypotheses, _ = find_hypotheses(lines, digits, constraints, shared, doubt)
+        if sum(hypotheses.values()) < LEAST_LIKELY:
+            return dataclasses.replace(result, breaks_constraints=True)
+    hypotheses = given_constraints(hypotheses, constraints)
+    text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
+    result = _result(evidence, hypotheses, text, top_k, may_split=False, free=False)
+    return dataclasses.replace(result, is_changed=is_changed)
 
 
-def _found(
-    region: Region,
-    lines: Lines,
-    strings: Strings,
-    best: str,
-    exact: np.ndarray | None,
-    top_k: int,
-    one: bool = False,
-) -> Found:
-    """A string as numbers, or as `one`; `exact` (N, 10) are the probabilities of its digits where known."""
-    boxes = _boxes(region, lines, best)
-    if exact is None:
-        shares = [shares_at(strings, best, place) for place in range(len(best))]
+def _result(
+    evidence: RegionEvidence, hypotheses: Hypotheses, text: str, top_k: int, *, may_split: bool, free: bool
+) -> RegionResult:
+    """Return a text as the result of a region; `free` says that no constraints changed the hypotheses."""
+    region = evidence.crops.region
+    if free and evidence.digits is not None and not evidence.lines:
+        shares = [dict(zip(DIGITS, row, strict=True)) for row in evidence.digits.tolist()]
     else:
-        shares = [dict(zip(DIGITS, row, strict=True)) for row in exact.tolist()]
-    number = _number(region, lines, strings, best, boxes, shares, top_k)
-    parts = _parted(number) if region.whole and not one else [number]
-    rival = max((probability for text, probability in strings.items() if text != best), default=0.0)
-    cut_off = len(region.shapes) == 1 and region.shapes[0].cut_off
-    known = {"in_fraction": region.in_fraction, "runs_out": region.runs_out}
-    return Found(tuple(parts), number.confidence, rival, cut_off, **known)
+        shares = [digit_shares(hypotheses, text, place) for place in range(len(text))]
+    number = _number(evidence, hypotheses, text, shares, top_k)
+    numbers = _split(number) if region.is_whole_picture and may_split else [number]
+    return RegionResult(
+        tuple(numbers),
+        number.confidence,
+        max((share for hypothesis, share in hypotheses.items() if hypothesis != text), default=0.0),
+        is_cut_off=len(region.components) == 1 and region.components[0].is_cut_off,
+        runs_out=region.runs_out,
+        is_in_fraction=region.is_in_fraction,
+    )
 
 
 def _number(
-    region: Region,
-    lines: Lines,
-    strings: Strings,
-    best: str,
-    boxes: Sequence[Box],
+    evidence: RegionEvidence,
+    hypotheses: Hypotheses,
+    text: str,
     shares: Sequence[dict[str, float]],
     top_k: int,
 ) -> Number:
-    rivals = sorted((text for text in strings if text and text != best), key=lambda text: -strings[text])
-    images = [shape.views[0] if len(shape.views) else None for shape in region.shapes]
-    seen = images if len(images) == len(best) else [None] * len(best)
+    """Return a text as a number; `shares` are the probabilities of the digits at each place."""
+    rivals = sorted((rival for rival in hypotheses if rival not in ("", text)), key=lambda t: -hypotheses[t])
+    crops = evidence.crops
+    has_crop_each = len(crops.digits) == len(text)
     digits = []
-    for digit, box, image, share in zip(best, boxes, seen, shares, strict=True):
-        others = sorted((other for other in share.items() if other[0] != digit), key=lambda other: -other[1])
+    for place, (digit, box, share) in enumerate(zip(text, _boxes(evidence, text), shares, strict=True)):
+        others = sorted((pair for pair in share.items() if pair[0] != digit), key=lambda pair: -pair[1])
+        image = crops.digits[place, 0] if has_crop_each else None
         digits.append(Digit(digit, min(1.0, share[digit]), box, tuple(others[: top_k - 1]), image))
     return Number(
         tuple(digits),
-        confidence=min(1.0, strings[best]),
-        raw=_raw(lines, best),
-        alternatives=tuple((text, strings[text]) for text in rivals[: top_k - 1]),
-        line=region.views[0].image if region.views else None,
+        confidence=min(1.0, hypotheses[text]),
+        raw=_text_with_marks(evidence.lines, text),
+        alternatives=tuple((rival, hypotheses[rival]) for rival in rivals[: top_k - 1]),
+        line=crops.lines[0].image if crops.lines else None,
     )
 
 
-def _raw(lines: Lines, best: str) -> str:
-    """The string with its marks, from the first view that shows its digits; without any the digits alone."""
-    for _, evidence in lines:
+def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
+    """Return the text with its marks, from the first crop that shows its digits; else the digits alone."""
+    for evidence in lines:
         raw = best_path(evidence.with_marks, evidence.alphabet)
-        if "".join(character for character in raw if character.isdecimal()) == best:
+        if "".join(character for character in raw if character.isdecimal()) == text:
             return raw
-    return best
+    return text
 
 
-def _boxes(region: Region, lines: Lines, best: str) -> list[Box]:
-    """Where each digit of a string is: its shape, or what a line network says.
+def _boxes(evidence: RegionEvidence, text: str) -> list[Box]:
+    """Return the box of each digit: that of its component, or the one that a line network tells.
 
-    A line that is a whole picture may have as many shapes as digits by chance, specks and points among them.
+    A whole picture may have as many components as digits by chance, specks and points among them.
     """
-    if len(region.shapes) == len(best) and not region.whole:
-        return [shape.box for shape in region.shapes]
-    boxes: list[Box] = []
-    for view, evidence in lines:
-        places = align(evidence.columns, best)
-        if evidence.distances is not None and len(places) == len(best):
-            boxes = [_box(region, view, evidence.distances[place], place) for place in places]
-            break
-    return boxes or [_around(region)] * len(best)
+    region = evidence.crops.region
+    if len(region.components) == len(text) and not region.is_whole_picture:
+        return [component.box for component in region.components]
+    for line in evidence.lines:
+        columns = align(line.columns, text)
+        if line.distances is not None and len(columns) == len(text):
+            return [_box_at(line.crop, line.distances[column], column) for column in columns]
+    return [_box_around(evidence.crops)] * len(text)
 
 
-def _box(region: Region, view: int, distances: np.ndarray, column: int) -> Box:
-    """The box at a column of a view, on the page."""
+def _box_at(crop: LineCrop, distances: np.ndarray, column: int) -> Box:
+    """Return the box on the page of the character at a column, from its distances to the four sides."""
     to_left, to_right, top, bottom = (distances * BOX_SCALE_PX).tolist()
     x = (column + 0.5) * COLUMN_PX
-    return region.views[view].box_on_page(
-        x - max(to_left, 1), top, x + max(to_right, 1), max(bottom, top + 1)
-    )
+    return crop.box_on_page(x - max(to_left, 1), top, x + max(to_right, 1), max(bottom, top + 1))
 
 
-def _around(region: Region) -> Box:
-    shapes = region.shapes
-    if not shapes:
-        return (0, 0, *region.views[0].page_size)
-    x, y = min(shape.box[0] for shape in shapes), min(shape.box[1] for shape in shapes)
-    right = max(shape.box[0] + shape.box[2] for shape in shapes)
-    bottom = max(shape.box[1] + shape.box[3] for shape in shapes)
+def _box_around(crops: RegionCrops) -> Box:
+    """Return the box around all components, or the whole page where there are none."""
+    boxes = [component.box for component in crops.region.components]
+    if not boxes:
+        return (0, 0, *crops.lines[0].page_size)
+    x, y = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
     return x, y, right - x, bottom - y
 
 
-def _parted(number: Number) -> list[Number]:
-    """A line cut into numbers where a gap between digits is wide for their height and has no mark in it."""
+def _split(number: Number) -> list[Number]:
+    """Split a line into numbers where a gap between digits is wide for their height and has no mark in it."""
     boxes = np.array([digit.box for digit in number.digits])
     gaps = boxes[1:, 0] - (boxes[:-1, 0] + boxes[:-1, 2])
     if not len(gaps):
@@ -193,22 +291,18 @@ def _parted(number: Number) -> list[Number]:
     cuts = [0, *(np.flatnonzero(wide & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
     if len(cuts) == 2:
         return [number]
-    return [
-        dataclasses.replace(
-            number,
-            digits=number.digits[start:end],
-            confidence=max(
-                number.confidence, math.prod(digit.confidence for digit in number.digits[start:end])
-            ),
-            raw=_part(number.raw, start, end),
-            alternatives=(),
-        )
-        for start, end in zip(cuts, cuts[1:], strict=False)
-    ]
+    return [_part(number, start, end) for start, end in zip(cuts, cuts[1:], strict=False)]
 
 
-def _part(raw: str, start: int, end: int) -> str:
-    """Of a text with marks that from one digit on up to another, and the marks that follow."""
-    starts = [place for place, character in enumerate(raw) if character.isdecimal()]
-    first = 0 if start == 0 else starts[start]
-    return raw[first : starts[end] if end < len(starts) else len(raw)]
+def _part(number: Number, start: int, end: int) -> Number:
+    """Return the digits from `start` to before `end` and the marks that follow them as a number."""
+    digits = number.digits[start:end]
+    starts = [place for place, character in enumerate(number.raw) if character.isdecimal()]
+    first, last = 0 if start == 0 else starts[start], starts[end] if end < len(starts) else len(number.raw)
+    return dataclasses.replace(
+        number,
+        digits=digits,
+        confidence=max(number.confidence, math.prod(digit.confidence for digit in digits)),
+        raw=number.raw[first:last],
+        alternatives=(),
+    )

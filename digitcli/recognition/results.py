@@ -1,31 +1,50 @@
-"""What was read in a picture, and the record that other programs get of it. Loads no NumPy."""
+"""Readings, and their text for other programs: JSON lines, JSON and CSV. Loads no NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from digitcli.errors import PictureError
+from digitcli.errors import Interrupted, PictureError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from digitcli.imaging.components import Box
 
+# Version of the records.
 SCHEMA = 1
-MIN_CONFIDENCE = 0.5  # below it an answer is more likely wrong than right
+# Confidence below which an answer is refused, unless a model says another: it is likelier wrong than right.
+MIN_CONFIDENCE = 0.5
+# Candidates for each digit and number: the best and one alternative.
 TOP_K = 2
-DEFAULT_MODELS = ("reader", "digit_or_none")  # lines, and digits that stand alone
+# A network for lines, and one for digits that stand alone.
+DEFAULT_MODELS = ("reader", "digit_or_none")
+# Columns of CSV.
+FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
+# Decimals of probabilities in records.
+DECIMALS = 6
+# First characters of a cell that a spreadsheet takes for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 Status = Literal["read", "refused", "blank", "error"]
-FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")  # of a CSV row
-_DECIMALS = 6
+TextFormat = Literal["json", "jsonl", "csv"]
 
 
 @dataclass(frozen=True)
 class Digit:
-    """One digit: `box` is x, y, width, height in pixels of the upright picture, `alternatives` are the next
-    likely digits with their probabilities, `image` is uint8 (28, 28), white on black, as the network saw it.
+    """A digit of a number.
+
+    digit: `0` to `9`.
+    confidence: the probability that it is right.
+    box: x, y, width, height in pixels of the upright picture.
+    alternatives: the next likely digits with their probabilities.
+    image: what a digit network saw, uint8 (28, 28), white on black.
     """
 
     digit: str
@@ -37,10 +56,13 @@ class Digit:
 
 @dataclass(frozen=True)
 class Number:
-    """Digits that stand together; `confidence` is the probability that all of them are right.
+    """Digits that belong together.
 
-    `raw` has the marks too where a model reads them; `alternatives` are the next likely strings with their
-    probabilities; `line`, uint8 (40, W), ink 255 on paper 0, is what a line network saw.
+    digits: the digits from left to right.
+    confidence: the probability that all of them are right.
+    raw: the text with its marks where a network reads them.
+    alternatives: the next likely texts with their probabilities.
+    line: what a line network saw, uint8 (40, W), ink 255 on paper 0.
     """
 
     digits: tuple[Digit, ...]
@@ -51,18 +73,18 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The digits."""
+        """Return the digits without marks."""
         return "".join(digit.digit for digit in self.digits)
 
     @property
     def box(self) -> Box:
-        """Around all digits: x, y, width, height in pixels of the upright picture."""
+        """Return the box around all digits: x, y, width, height in pixels of the upright picture."""
         x, y = (min(digit.box[side] for digit in self.digits) for side in (0, 1))
         right, bottom = (max(digit.box[k] + digit.box[k + 2] for digit in self.digits) for k in (0, 1))
         return x, y, right - x, bottom - y
 
     def record(self) -> dict[str, Any]:
-        """The number as a part of a record."""
+        """Return the number as a part of a record."""
         digits = [
             {
                 "digit": digit.digit,
@@ -84,14 +106,21 @@ class Number:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read in one picture, or in one page of a file.
+    """The answer to a picture or to one page of a file.
 
-    `status` is `read`; `refused` (not sure enough, `text` is the best guess); `blank` (nothing is written);
-    or `error` (`text` is None and `error` says why). `reason` is one word for all but `read`, `page` counts
-    from 1 where a file has several, `confidence` is the probability that the whole `text` is right, `model`
-    names the weights. `changed` where what was asked of the numbers made another text of it. `picture` (grey,
-    float32 (H, W) in [0, 1], upright) and `ink` (what of it was taken for ink) are there only where a reader
-    was asked to keep them.
+    file: the name of the picture as it was given.
+    page: the number of the page from 1 on, None for a picture with one page.
+    status: `read`, `refused` (not certain enough, `text` is the best guess), `blank` (nothing is written), or
+        `error`.
+    reason: the reason code of every status but `read`.
+    text: the digits, numbers joined by one space; None for `error`.
+    confidence: the probability that all of `text` is right.
+    numbers: the numbers in reading order.
+    model: the names and identities of the weights.
+    error: why the picture could not be read.
+    picture: the upright picture, float32 (H, W) in [0, 1]; only where the reader keeps pictures.
+    ink: its ink, float32 (h, w) in [0, 1]; only where the reader keeps pictures.
+    changed: whether the constraints made another text of it.
     """
 
     file: str
@@ -109,18 +138,18 @@ class Reading:
 
     @property
     def raw(self) -> str | None:
-        """The text with the marks that were read."""
+        """Return the text with the marks that were read."""
         if not self.text:
             return self.text
         return " ".join(number.raw for number in self.numbers) or self.text
 
     @property
     def digits(self) -> tuple[Digit, ...]:
-        """All digits in reading order."""
+        """Return all digits in reading order."""
         return tuple(digit for number in self.numbers for digit in number.digits)
 
     def record(self) -> dict[str, Any]:
-        """The record of the page as a line of JSON lines."""
+        """Return the record of the page, which is one line of JSON lines."""
         return {
             "schema": SCHEMA,
             "file": self.file,
@@ -137,13 +166,65 @@ class Reading:
 
 
 def text_of(numbers: Sequence[Number]) -> str:
-    """Numbers that stand apart, joined by one space."""
+    """Return the digits of numbers, joined by one space."""
     return " ".join(number.text for number in numbers)
 
 
 def _pairs(alternatives: Sequence[tuple[str, float]]) -> list[list[str | float]]:
-    return [[other, _rounded(probability)] for other, probability in alternatives]
+    return [[text, _rounded(probability)] for text, probability in alternatives]
 
 
 def _rounded(probability: float) -> float:
-    return round(float(probability), _DECIMALS)
+    return round(float(probability), DECIMALS)
+
+
+def format_readings(readings: Iterable[Reading], form: TextFormat) -> Generator[str]:
+    """Yield the text of readings in a format, piece by piece."""
+    return {"json": _json, "jsonl": _json_lines, "csv": _csv}[form](readings)
+
+
+def format_of(path: Path) -> TextFormat:
+    """Return the format that the suffix of a file names.
+
+    Raises:
+        UsageError: the suffix names none of the formats.
+    """
+    for form in get_args(TextFormat):
+        if path.suffix.lower() == f".{form}":
+            return form  # type: ignore[no-any-return]
+    cause = f"The name {path} does not say which format to write."
+    raise UsageError(cause, "Name a .jsonl, .json or .csv file, or give --format.")
+
+
+def _json_lines(readings: Iterable[Reading]) -> Generator[str]:
+    for reading in readings:
+        yield json.dumps(reading.record()) + "\n"
+
+
+def _json(readings: Iterable[Reading]) -> Generator[str]:
+    before, after = "[\n", "[]\n"
+    try:
+        for reading in readings:
+            piece = before + json.dumps(reading.record())
+            before, after = ",\n", "\n]\n"
+            yield piece
+    except (Exception, Interrupted):  # the list is closed, so that it stays valid JSON
+        yield after
+        raise
+    yield after
+
+
+def _csv(readings: Iterable[Reading]) -> Generator[str]:
+    yield ",".join(FIELDS) + "\n"
+    for reading in readings:
+        record = reading.record()
+        line = io.StringIO()
+        # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
+        csv.writer(line).writerow([_without_formula(record[name]) for name in FIELDS])
+        yield line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _without_formula(value: Any) -> Any:
+    """Put a quote before a text that a spreadsheet would take for a formula; `-` alone is none."""
+    is_formula = isinstance(value, str) and value != "-" and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value

@@ -1,13 +1,11 @@
-"""Results that outlive an interruption: what was written is kept, and reading goes on after it.
+"""Resume an interrupted run: keep the results that were written, and read the pictures that are left.
 
-They grow in `FILE.partial`, which becomes FILE when all pictures are read.
+Results are JSON lines. They grow in `FILE.partial`, which becomes FILE when all pictures are read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 from collections import Counter
@@ -17,58 +15,72 @@ from pathlib import Path
 
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.formats import TextFormat, harmless
-from digitcli.recognition.results import FIELDS, SCHEMA
+from digitcli.recognition.results import SCHEMA
 from digitcli.recognition.sources import STANDARD_INPUT, Source
 
 
 @dataclass(frozen=True)
-class Resumed:
-    """Where the results go on: `write` adds to them, `done` counts the results that are there, by file."""
+class Results:
+    """The results of a run while they grow.
+
+    write: adds text to them.
+    read_before: the number of results, by file, that an earlier run wrote.
+    """
 
     write: Callable[[str], None]
-    done: Counter[str] = field(default_factory=Counter)
+    read_before: Counter[str] = field(default_factory=Counter)
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Those of the pictures that are still to be read."""
-        done = self.done.copy()
+        """Yield the pictures that are still to be read."""
+        read_before = self.read_before.copy()
         for source in sources:
-            name = _written(source.name)
-            if source.name == STANDARD_INPUT or not done[name]:
+            if source.name == STANDARD_INPUT or not read_before[source.name]:
                 yield source
             else:
-                done[name] -= 1
+                read_before[source.name] -= 1
 
 
 @dataclass(frozen=True)
 class _Record:
-    """A result that was written: of which file and page, by which model, and its text."""
+    """A result of an earlier run and its line."""
 
     file: str
     page: int | None
     failed: bool
     model: str
-    text: str
+    line: str
 
 
 @contextlib.contextmanager
-def resuming(path: Path, form: TextFormat, model: str) -> Iterator[Resumed]:
-    """Go on with the results of a model in a file; whatever ends this, what was written until then is kept.
+def resume_results(path: Path, model: str) -> Iterator[Results]:
+    """Continue the results of a model in a file; whatever ends this, the results written until then are kept.
 
-    What could not be read is not kept: it is tried again.
+    Pictures that could not be read before are read again.
 
     Raises:
-        OutputError: they cannot be read or written, are not in that format, or another run is writing them.
-        UsageError: they are another model's.
+        OutputError: the file cannot be read or written, holds something else, or another run is writing it.
+        UsageError: the file holds results of another model.
     """
     whole = Path(os.path.realpath(path))  # a link stays a link
-    with _alone(whole, path), _going_on(whole, path, form, model) as resumed:
-        yield resumed
+    partial = whole.with_name(whole.name + ".partial")
+    with _locked(whole, path):
+        records = _usable_records(whole, partial, path)
+        other_models = {record.model for record in records} - {model}
+        if other_models:
+            cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
+            raise UsageError(cause, "Name the same models, or another file.")
+        write_whole(partial, "".join(record.line for record in records).encode(), like=whole)
+        read_before = Counter(record.file for record in records if record.page in (None, 1))
+        with _appending(partial, path) as write:
+            yield Results(write, read_before)
+        with faults_of(path):
+            partial.replace(whole)
 
 
 @contextlib.contextmanager
-def _alone(whole: Path, path: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # which only this option needs
+def _locked(whole: Path, path: Path) -> Iterator[None]:
+    """Keep other runs from writing the same file."""
+    from filelock import FileLock, Timeout  # only this option needs it
 
     lock_file = whole.with_name(f".{whole.name}.lock")
     lock = FileLock(lock_file, timeout=0)
@@ -81,31 +93,14 @@ def _alone(whole: Path, path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows keeps what is open
+        with contextlib.suppress(OSError):  # Windows keeps open files
             lock_file.unlink()
         lock.release()
 
 
 @contextlib.contextmanager
-def _going_on(whole: Path, path: Path, form: TextFormat, model: str) -> Iterator[Resumed]:
-    partial = whole.with_name(whole.name + ".partial")
-    with faults_of(path):
-        there = [file for file in (whole, partial) if file.exists()]
-        latest = max(there, key=lambda file: file.stat().st_mtime_ns, default=None)
-        before = latest.read_bytes() if latest else b""
-    records = _records(before, form, path)
-    if latest == partial and records:  # the pages of the last file may not all be there
-        last = records[-1].file
-        while records and records[-1].file == last:
-            records.pop()
-    failed = {record.file for record in records if record.failed}
-    records = [record for record in records if record.file not in failed]
-    others = {record.model for record in records} - {model}
-    if others:
-        cause = f"{path} holds what was read by {min(others)}, not by {model}."
-        raise UsageError(cause, "Name the same models, or another file.")
-    head = ",".join(FIELDS) + "\n" if form == "csv" and records else ""
-    write_whole(partial, (head + "".join(record.text for record in records)).encode(), like=whole)
+def _appending(partial: Path, path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that appends text to the partial file; sync the file at the end."""
     with contextlib.ExitStack() as stack:
         with faults_of(path):
             file = stack.enter_context(partial.open("ab"))
@@ -116,54 +111,41 @@ def _going_on(whole: Path, path: Path, form: TextFormat, model: str) -> Iterator
                 file.flush()
 
         try:
-            yield Resumed(write, Counter(record.file for record in records if record.page in (None, 1)))
+            yield write
         except Interrupted as stopped:
-            stopped.remedy = f"What was read is in {partial}; the same command goes on."
+            stopped.remedy = f"The results so far are in {partial}; the same command continues them."
             raise
         with faults_of(path):
             os.fsync(file.fileno())
+
+
+def _usable_records(whole: Path, partial: Path, path: Path) -> list[_Record]:
+    """Return the records of the later of both files, without the pictures that must be read again."""
     with faults_of(path):
-        partial.replace(whole)
+        files = [file for file in (whole, partial) if file.exists()]
+        latest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
+        content = latest.read_bytes() if latest else b""
+    records = _parse(content, path)
+    if latest == partial and records:  # some pages of the last file may be missing
+        last_file = records[-1].file
+        while records and records[-1].file == last_file:
+            records.pop()
+    failed = {record.file for record in records if record.failed}
+    return [record for record in records if record.file not in failed]
 
 
-def _records(content: bytes, form: TextFormat, path: Path) -> list[_Record]:
-    """What was written before; a line that was cut off is left out."""
+def _parse(content: bytes, path: Path) -> list[_Record]:
+    """Parse JSON lines; a line that was cut off is left out."""
     try:
         text = content[: content.rfind(b"\n") + 1].decode()
-        return _of_json_lines(text) if form == "jsonl" else _of_csv(text)
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        cause = f"{path} holds something other than results as {form}."
+        records = []
+        for line in text.split("\n")[:-1]:
+            row = json.loads(line)
+            if row["schema"] != SCHEMA:
+                raise ValueError(f"schema {row['schema']}")
+            failed = row["status"] == "error"
+            records.append(_Record(row["file"], row["page"], failed, str(row["model"]), line + "\n"))
+        return records
+    except (ValueError, KeyError, TypeError) as error:
+        cause = f"{path} holds something other than results of digitcli as JSON lines."
         raise OutputError(cause, "Name another file, or replace it with --force.") from error
-
-
-def _of_json_lines(text: str) -> list[_Record]:
-    records = []
-    for line in text.split("\n")[:-1]:
-        row = json.loads(line)
-        if row["schema"] != SCHEMA:
-            raise ValueError("another schema")
-        failed = row["status"] == "error"
-        records.append(_Record(_written(row["file"]), row["page"], failed, str(row["model"]), line + "\n"))
-    return records
-
-
-def _of_csv(text: str) -> list[_Record]:
-    rows = csv.reader(io.StringIO(text, newline=""))
-    if text and tuple(next(rows)) != FIELDS:
-        raise ValueError("other columns")
-    return [
-        _Record(row[0], int(row[1]) if row[1] else None, row[2] == "error", row[-1], _csv_line(row))
-        for row in rows
-        if len(row) == len(FIELDS)
-    ]
-
-
-def _csv_line(row: list[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(row)
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _written(name: str) -> str:
-    """A name as CSV has it, in which not every file name can be written."""
-    return str(harmless(name)).encode(errors="backslashreplace").decode()

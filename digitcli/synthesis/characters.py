@@ -18,7 +18,7 @@ from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.writer_style import Writer, sample_style
-from digitcli.worker_process import begin_child
+from digitcli.worker_process import set_up_worker
 
 NO_DIGIT = 10  # the label of a letter
 LETTERS_SHARE = 0.5
@@ -81,7 +81,7 @@ def synthesize_characters(
 
 
 def _begin_child(digits: Digits, letters: Sequence[Mask]) -> None:
-    begin_child()
+    set_up_worker()
     _begin_drawing(digits, letters)
 
 

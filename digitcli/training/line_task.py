@@ -21,7 +21,7 @@ from digitcli.synthesis.lines import ALPHABET, Line
 from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
 from digitcli.training.task import Judgement
-from digitcli.worker_process import begin_child
+from digitcli.worker_process import set_up_worker
 
 WORKERS = min(8, max(1, (os.cpu_count() or 1) - 1))
 GUIDED = 0.4  # of the training: so long the loss also says where characters are
@@ -158,7 +158,7 @@ def _box_loss(boxes: Tensor, batch: LineBatch) -> Tensor:
 
 
 def _begin_child(number: int) -> None:
-    begin_child()
+    set_up_worker()
 
 
 def _as_they_are(pool: list[LineBatch]) -> list[LineBatch]:

@@ -1,4 +1,4 @@
-"""`digitcli predict`: what it reads, in which order, and how it tells."""
+"""`digitcli predict` reads pictures in order and writes the results in every format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from digitcli.imaging import open_pages
-from digitcli.recognition.reader import PAGES_AT_ONCE, THREADS, Reader
+from digitcli.recognition.pipeline import PAGES_AT_ONCE
+from digitcli.recognition.reader import THREADS, Reader
 from tests.support.pictures import drawn, encoded
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run
@@ -46,12 +47,12 @@ def test_json_lines_are_the_records_of_the_design_one_an_input_in_order(
 ) -> None:
     done = predict(*inputs, "--format", "jsonl")
     assert done.returncode == 4
-    found = records(done)
-    assert [record["file"] for record in found] == inputs
-    assert [record["status"] for record in found] == ["read", "error", "blank", "error", "read"]
-    assert [record["reason"] for record in found] == [None, "not_found", "blank", "not_an_image", None]
-    assert [record["text"] for record in found] == ["2457", None, "", None, "2457"]
-    for record in found:
+    lines = records(done)
+    assert [record["file"] for record in lines] == inputs
+    assert [record["status"] for record in lines] == ["read", "error", "blank", "error", "read"]
+    assert [record["reason"] for record in lines] == [None, "not_found", "blank", "not_an_image", None]
+    assert [record["text"] for record in lines] == ["2457", None, "", None, "2457"]
+    for record in lines:
         assert list(record) == RECORD
         assert (record["schema"], record["page"], record["raw"]) == (1, None, record["text"])
         named = [model.split("@") for model in record["model"].split("+")]
@@ -108,7 +109,7 @@ def test_a_file_takes_its_format_from_its_name_and_appears_whole_even_with_failu
     assert "not_found" in (tmp_path / f"lone.{form}").read_text()
 
 
-def test_a_file_that_is_there_is_replaced_by_force_alone(predict: Run, tmp_path: Path) -> None:
+def test_only_force_replaces_an_existing_file(predict: Run, tmp_path: Path) -> None:
     put("5.png")
     Path("out.csv").write_text("mine")
     refused = predict("5.png", "-o", "out.csv")
@@ -170,7 +171,7 @@ def test_blank_paper_is_an_answer(predict: Run) -> None:
     assert "blank" in predict("blank.png").stdout
 
 
-def test_what_is_not_sure_enough_is_refused_with_the_best_guess(predict: Run) -> None:
+def test_an_uncertain_answer_is_refused_with_the_best_guess(predict: Run) -> None:
     put("4.png", "4")
     (sure,) = records(predict("4.png", "--min-confidence", "0", "--format", "jsonl"))
     assert (sure["status"], sure["text"]) == ("read", "4") and sure["confidence"] < 1
@@ -213,9 +214,9 @@ def test_each_page_is_a_record_and_a_broken_one_loses_no_other(predict: Run) -> 
         start, length = image.tag_v2[273][0], image.tag_v2[279][0]
     Path("broken.tif").write_bytes(whole[:start] + b"\x80" * length + whole[start + length :])
     done = predict("whole.tif", "broken.tif", "--annotate", "out", "--format", "jsonl")
-    found = [(record["file"], record["page"], record["text"]) for record in records(done)]
-    assert found[:3] == [("whole.tif", 1, "2"), ("whole.tif", 2, "5"), ("whole.tif", 3, "7")]
-    assert found[3:] == [("broken.tif", 1, "2"), ("broken.tif", 2, None), ("broken.tif", 3, "7")]
+    pages_read = [(record["file"], record["page"], record["text"]) for record in records(done)]
+    assert pages_read[:3] == [("whole.tif", 1, "2"), ("whole.tif", 2, "5"), ("whole.tif", 3, "7")]
+    assert pages_read[3:] == [("broken.tif", 1, "2"), ("broken.tif", 2, None), ("broken.tif", 3, "7")]
     assert done.returncode == 4
     assert "broken.tif-page3.png" in names_in("out") and len(names_in("out")) == 5
 
@@ -249,7 +250,7 @@ def test_a_folder_that_is_read_is_not_annotated_into(predict: Run, name: str) ->
     assert matched.returncode == 3 and "written to" in matched.stderr
 
 
-def test_a_folder_that_holds_something_is_annotated_into_by_force_alone(predict: Run) -> None:
+def test_only_force_annotates_into_a_folder_that_is_not_empty(predict: Run) -> None:
     put("out/mine.png"), put("5.png")
     refused = predict("5.png", "--annotate", "out")
     assert refused.returncode == 7 and refused.stdout == "" and "--force" in refused.stderr
@@ -285,13 +286,13 @@ def test_pages_that_keep_their_pictures_are_opened_one_after_the_other(
     """Lest a long file fill the memory."""
     opened: list[int | None] = []
 
-    def counted(*given: Any) -> Iterator[Any]:
-        for number, page in open_pages(*given):
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for number, page in open_pages(*arguments):
             opened.append(number)
             yield number, page
 
-    monkeypatch.setattr("digitcli.recognition.preprocess.open_pages", counted)
-    monkeypatch.setattr("digitcli.recognition.reader.KEPT_PIXELS", 1)
+    monkeypatch.setattr("digitcli.recognition.pipeline.open_pages", counted)
+    monkeypatch.setattr("digitcli.recognition.pipeline.KEPT_PIXELS", 1)
     readings = Reader("cnn", device="cpu", keep_pictures=True).read_all([pages("2", "5", "7", "3")])
     for number, text in enumerate("2573", 1):
         assert next(readings).text == text and number <= len(opened) <= number + 1
@@ -318,17 +319,17 @@ def test_any_number_of_pictures_gives_as_many_readings(count: int) -> None:
     assert [reading.text for reading in readings] == ["25"[index % 2] for index in range(count)]
 
 
-def test_what_is_asked_of_numbers_is_read_and_said_where_it_changes_them(predict: Run) -> None:
+def test_constraints_are_met_and_named_if_they_change_a_number(predict: Run) -> None:
     put("57.png", "57")
     plain = ("57.png", "--format", "jsonl", "--min-confidence", "0")
     (free,), (met,) = records(predict(*plain)), records(predict(*plain, "--length", "2", "--range", "50-60"))
     assert free["text"] == met["text"] == "57" and not met["changed"]
     (unmet,) = records(predict(*plain, "--length", "9"))
     assert (unmet["status"], unmet["reason"], unmet["text"]) == ("refused", "constraint", "57")
-    (single,) = records(predict(*plain, "--single"))
+    (single,) = records(predict(*plain, "--single-digit"))
     assert single["changed"] or single["reason"] == "constraint"
-    assert ("read as asked for" in predict("57.png", "--single").stdout) == single["changed"]
-    (luhn,) = records(predict(*plain, "--check", "luhn"))
+    assert ("changed by the constraints" in predict("57.png", "--single-digit").stdout) == single["changed"]
+    (luhn,) = records(predict(*plain, "--check-digit", "luhn"))
     assert luhn["changed"] or luhn["reason"] == "constraint"
 
 
@@ -336,26 +337,33 @@ def test_what_is_asked_of_numbers_is_read_and_said_where_it_changes_them(predict
     "options",
     [
         ("--length", "long"),
-        ("--length", "2", "--single"),
+        ("--length", "2", "--single-digit"),
         ("--pattern", "("),
         ("--range", "9-1"),
         ("--max-error", "0"),
         ("--max-error", "0.1", "--min-confidence", "0.9"),
         ("--resume",),
         ("--resume", "-o", "out.json"),
-        ("--resume", "-o", "out.csv", "--force"),
-        ("--resume", "-o", "out.csv", "--annotate", "out"),
+        ("--resume", "-o", "out.csv"),
+        ("--resume", "-o", "out.jsonl", "--force"),
+        ("--resume", "-o", "out.jsonl", "--annotate", "out"),
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_meant_is_a_usage_error(predict: Run, options: tuple[str, ...]) -> None:
+def test_contradicting_options_are_a_usage_error(predict: Run, options: tuple[str, ...]) -> None:
     put("5.png")
     done = predict("5.png", *options)
     assert done.returncode == 2 and done.stderr.startswith("Error: "), done.stderr
     assert names_in() == ["5.png"]
 
 
-def test_an_interrupted_folder_goes_on_where_it_stopped(predict: Run) -> None:
+def test_resume_needs_json_lines_and_says_how_to_get_them(predict: Run) -> None:
+    put("5.png")
+    done = predict("5.png", "-o", "out.csv", "--resume")
+    assert done.returncode == 2 and "out.csv" in done.stderr and "-o results.jsonl" in done.stderr
+
+
+def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
     for number in range(4):
         put(f"scans/{number}.png", "2457"[number])
     whole = predict("scans", "--format", "jsonl").stdout
@@ -369,14 +377,14 @@ def test_an_interrupted_folder_goes_on_where_it_stopped(predict: Run) -> None:
     assert names_in() == ["out.jsonl", "scans"]
 
 
-def test_the_last_picture_of_a_resumed_run_says_why_it_cannot_be_read(predict: Run) -> None:
+def test_a_resumed_run_says_why_its_last_picture_cannot_be_read(predict: Run) -> None:
     put("scans/1.png"), Path("scans/2.png").write_text("hello")
-    assert predict("scans", "-o", "out.csv").returncode == 4
-    done = predict("scans", "-o", "out.csv", "--resume")
+    assert predict("scans", "-o", "out.jsonl").returncode == 4
+    done = predict("scans", "-o", "out.jsonl", "--resume")
     assert done.returncode == 4 and "'scans/2.png' is not a picture" in done.stderr
 
 
-def test_what_goes_into_a_file_is_not_shown_on_the_terminal_beside_it(tmp_path: Path) -> None:
+def test_data_in_a_file_is_not_shown_on_the_terminal_too(tmp_path: Path) -> None:
     """While something is shown on the terminal, standard output is data all the same."""
     (tmp_path / "3.png").write_bytes(encoded(drawn("3")))
     master, terminal = pty.openpty()

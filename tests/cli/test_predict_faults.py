@@ -77,11 +77,11 @@ def test_bad_inputs_are_records_with_a_reason_and_lose_no_good_one(
     put(tmp_path / "5.png")
     names = ["5.png", *bad, "5.png"]
     done = digitcli_process("predict", *names, "--format", "jsonl", **buffered())
-    found = records(done)
-    assert [record["file"] for record in found] == names
-    assert {record["file"]: record["reason"] for record in found[1:-1]} == bad
-    assert [record["text"] for record in found] == ["5", *[None] * len(bad), "5"]
-    assert {record["status"] for record in found[1:-1]} == {"error"}
+    lines = records(done)
+    assert [record["file"] for record in lines] == names
+    assert {record["file"]: record["reason"] for record in lines[1:-1]} == bad
+    assert [record["text"] for record in lines] == ["5", *[None] * len(bad), "5"]
+    assert {record["status"] for record in lines[1:-1]} == {"error"}
     assert done.returncode == 4 and "Traceback" not in done.stderr
     assert f"{len(bad)} of {len(names)} pictures could not be read" in done.stderr
     assert all(name in done.stderr for name in bad)
@@ -157,8 +157,8 @@ def test_a_model_that_cannot_be_used_is_code_5(predict: Run, models: dict[str, s
     [
         ([], 2, "No picture"),
         (["-", "-"], 2, "more than once"),
-        (["-", "--from-list", "-"], 2, "more than once"),
-        (["5.png", "-0"], 2, "--from-list"),
+        (["-", "--files-from", "-"], 2, "more than once"),
+        (["5.png", "-0"], 2, "--files-from"),
         (["5.png", "--force"], 2, "--annotate"),
         (["5.png", "-o", "out.txt"], 2, "--format"),
         (["5.png", "-o", "out.csv", "--format", "table"], 2, "--format"),
@@ -186,7 +186,7 @@ def test_a_mistake_is_a_cause_and_an_exit_code(
 
 
 def test_a_terminal_as_standard_input_is_a_mistake_and_no_wait(tmp_path: Path) -> None:
-    for arguments in (["-"], ["--from-list", "-"]):
+    for arguments in (["-"], ["--files-from", "-"]):
         code, shown = read_terminal(["predict", *arguments], tmp_path, {})
         assert code == 2 and "Standard input is a terminal" in shown
 
@@ -271,7 +271,17 @@ def test_a_signal_leaves_no_file_behind(tmp_path: Path, number: signal.Signals) 
     """The list never ends, so the work is under way whenever the signal comes."""
     put(tmp_path / "5.png")
     process = subprocess.Popen(
-        [sys.executable, "-m", "digitcli", "predict", *["5.png"] * 100, "--from-list", "-", "-o", "out.json"],
+        [
+            sys.executable,
+            "-m",
+            "digitcli",
+            "predict",
+            *["5.png"] * 100,
+            "--files-from",
+            "-",
+            "-o",
+            "out.json",
+        ],
         **{"cwd": tmp_path, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
@@ -316,8 +326,8 @@ def test_a_file_that_goes_away_meanwhile_is_one_record(predict: Run, monkeypatch
 
     walk = sources.walk_pictures
 
-    def remove_after_listing(folder: Path, *given: Any) -> Any:
-        for path in walk(folder, *given):
+    def remove_after_listing(folder: Path, *arguments: Any) -> Any:
+        for path in walk(folder, *arguments):
             if path == Path("scans/2.png"):
                 path.unlink()
             yield path

@@ -96,7 +96,7 @@ def test_a_list_names_pictures_and_folders(predict: Run, listing: bytes, options
     Path("list.txt").write_bytes(listing)
     expected = [("c.png", "4"), ("a.png", "2"), ("in/b.png", "7"), ("none.png", None)]
     for name in ("list.txt", "-"):
-        done = predict("c.png", "--from-list", name, *options, "--format", "jsonl", input=listing)
+        done = predict("c.png", "--files-from", name, *options, "--format", "jsonl", input=listing)
         assert read(done) == expected and done.returncode == 4
 
 
@@ -104,7 +104,7 @@ def test_with_zero_bytes_names_may_hold_newlines_and_patterns_are_letters(predic
     strange = os.fsdecode(b"\xff\n\r*.png")
     put(strange, "2")
     listing = os.fsencode(strange) + b"\0*.png\0"
-    done = predict("--from-list", "-", "--null", "--format", "jsonl", input=listing)
+    done = predict("--files-from", "-", "--null", "--format", "jsonl", input=listing)
     assert read(done) == [(strange, "2"), ("*.png", None)]
 
 
@@ -112,13 +112,13 @@ def test_a_list_that_is_missing_or_empty_is_code_3(predict: Run) -> None:
     Path("empty.txt").write_bytes(b"\n\r\n\n")
     put("5.png")
     for arguments in (["none.txt"], ["empty.txt"], ["."], ["", "5.png"]):
-        done = predict("--from-list", *arguments, "--format", "jsonl")
+        done = predict("--files-from", *arguments, "--format", "jsonl")
         assert done.returncode == 3 and done.stdout == "" and "list" in done.stderr
 
 
 def test_a_list_that_breaks_off_loses_nothing_before(predict: Run) -> None:
     listing = os.fsencode(put("5.png")) + b"\n" + b"x" * 70_000
-    done = predict("--from-list", "-", "-o", "out.jsonl", input=listing)
+    done = predict("--files-from", "-", "-o", "out.jsonl", input=listing)
     assert done.returncode == 4 and "more than 32,768 bytes" in done.stderr
     read_here = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [(record["text"], record["reason"]) for record in read_here] == [("5", None), (None, "not_found")]

@@ -1,4 +1,4 @@
-"""Several processes read what one would, in its order, and none of them can lose a picture."""
+"""Several processes give the readings of one process, in the same order, and lose no picture."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.support.pictures import drawn, encoded
 
 
 @pytest.fixture(autouse=True)
-def early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes are started after three pictures."""
-    monkeypatch.setattr(reader_module, "FEW", 3)
+def start_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes after three pictures."""
+    monkeypatch.setattr(reader_module, "PICTURES_BEFORE_PROCESSES", 3)
 
 
 def sources(count: int) -> list[Source]:
-    """Digits, and among them what cannot be read."""
+    """Return pictures of digits, four of which cannot be read."""
     faults: dict[int, Path | bytes | PictureError] = {
         1: b"",
         7: Path("missing.png"),
@@ -40,10 +40,10 @@ def sources(count: int) -> list[Source]:
     ]
 
 
-def test_several_processes_read_as_one(tmp_path: Path) -> None:
-    given = sources(30)
-    alone = list(Reader("cnn", device="cpu", threads=1, jobs=1).read_all(given))
-    together = list(Reader("cnn", device="cpu", processes=2).read_all(iter(given)))
+def test_several_processes_give_the_readings_of_one(tmp_path: Path) -> None:
+    pictures = sources(30)
+    alone = list(Reader("cnn", device="cpu", threads=1, jobs=1).read_all(pictures))
+    together = list(Reader("cnn", device="cpu", processes=2).read_all(iter(pictures)))
     assert [reading.record() for reading in together] == [reading.record() for reading in alone]
     errors = {reading.file: reading.error for reading in together if reading.error}
     assert {name: error.reason for name, error in errors.items()} == {
@@ -54,22 +54,22 @@ def test_several_processes_read_as_one(tmp_path: Path) -> None:
 
 
 class Deadly:
-    """Ends the process that it is handed to."""
+    """Ends the process that unpickles it."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return os._exit, (9,)
 
 
-def test_what_ends_a_process_loses_no_picture() -> None:
-    given: list[object] = [*sources(12)]
-    given.insert(6, Deadly())
-    readings = list(Reader("cnn", device="cpu", processes=2).read_all(given))  # type: ignore[arg-type]
+def test_a_process_that_dies_loses_no_picture() -> None:
+    pictures: list[object] = [*sources(12)]
+    pictures.insert(6, Deadly())
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
     names = [str(number) for number in range(12)]
     assert [reading.file for reading in readings] == [*names[:6], "", *names[6:]]
     assert readings[6].reason == "not_an_image"
 
 
-def no_pool(*given: object, **named: object) -> None:
+def no_pool(*arguments: object, **settings: object) -> None:
     raise OSError(errno.EROFS, "no shared memory")
 
 
@@ -78,7 +78,7 @@ def no_process(pool: object) -> None:
 
 
 @pytest.mark.parametrize(("method", "fault"), [("__init__", no_pool), ("_adjust_process_count", no_process)])
-def test_where_no_process_can_be_started_all_are_read_here(
+def test_without_processes_this_process_reads_all(
     monkeypatch: pytest.MonkeyPatch, method: str, fault: object
 ) -> None:
     monkeypatch.setattr(ProcessPoolExecutor, method, fault)
@@ -87,7 +87,7 @@ def test_where_no_process_can_be_started_all_are_read_here(
     assert readings[11].text == "1"
 
 
-def test_where_asking_for_one_fails_those_before_it_come_first() -> None:
+def test_an_error_of_the_input_follows_the_readings_before_it() -> None:
     def listed() -> Iterator[Source]:
         yield from sources(6)
         raise InputError("The list breaks off.")
@@ -115,26 +115,25 @@ def test_few_pictures_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(list(Reader("cnn", device="cpu", processes=2).read_all(sources(3)))) == 3
 
 
-def test_pictures_that_are_kept_stay_in_this_process() -> None:
+def test_a_reader_that_keeps_pictures_uses_one_process() -> None:
     assert Reader("cnn", device="cpu", processes=2, keep_pictures=True).processes == 1
 
 
-def test_portions_follow_the_time_they_take() -> None:
-    portions = bulk._Portions(range(1000))  # type: ignore[arg-type]
-    handed = iter(portions)
-    assert len(next(handed)) == bulk.FEWEST
-    portions.adapt(4, 0.004)  # a thousand a second: but no more than twice as many at a time
-    assert len(next(handed)) == 2 * bulk.FEWEST
+def test_the_size_of_portions_follows_the_time_that_they_take() -> None:
+    size = bulk.PortionSize()
+    assert size.pictures == bulk.MIN_PORTION
+    size.adapt(4, 0.004)  # a thousand pictures a second, but the size at most doubles
+    assert size.pictures == 2 * bulk.MIN_PORTION
     for _ in range(20):
-        portions.adapt(100, 0.01)
-    assert len(next(handed)) == bulk.MOST
-    portions.adapt(100, 100.0)
-    assert len(next(handed)) == bulk.FEWEST
+        size.adapt(100, 0.01)
+    assert size.pictures == bulk.MAX_PORTION
+    size.adapt(100, 100.0)
+    assert size.pictures == bulk.MIN_PORTION
 
 
 @pytest.mark.parametrize(
     "error", [PictureError("corrupt", "Damaged.", "Mend it."), InputError("No.", "Yes.")]
 )
-def test_errors_keep_what_they_say_between_processes(error: DigitcliError) -> None:
-    there = pickle.loads(pickle.dumps(error))
-    assert type(there) is type(error) and str(there) == str(error) and vars(there) == vars(error)
+def test_errors_keep_their_fields_between_processes(error: DigitcliError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error) and str(copy) == str(error) and vars(copy) == vars(error)

@@ -1,13 +1,123 @@
-"""What is asked of a number is understood, kept to, and refused where it makes no sense."""
+"""Constraints are parsed, kept to, and refused where no number can meet them."""
 
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from digitcli.errors import UsageError
-from digitcli.recognition.constraints import Asked, asked_of, has_ean, has_luhn, has_mod97
+from digitcli.recognition.constraints import (
+    CHECKS,
+    Constraints,
+    has_ean,
+    has_luhn,
+    has_mod97,
+    parse_constraints,
+)
+
+DIGITS = st.text("0123456789", min_size=1, max_size=20)
+SHORT = st.text("0123456789", max_size=5)
+PATTERNS = [
+    r"\d{5}", r"1\d*", r"(12|34)+5?", r"0|[1-9]\d{0,3}", r"\d\d(?:00|50)", r"(?=.*7)\d+", r"[02468]*", r"",
+    r"(\d)\1+",
+]  # fmt: skip
+
+
+@st.composite
+def spans(draw: st.DrawFn, largest: int, least: int = 0) -> str:
+    """Return `5` or `4-6`, as a person types it."""
+    low = draw(st.integers(least, largest))
+    return str(low) if draw(st.booleans()) else f"{low}-{draw(st.integers(low, largest))}"
+
+
+@st.composite
+def options(draw: st.DrawFn) -> dict[str, str]:
+    """Return any combination of constraints that no number needs to meet."""
+    every = {
+        "length": draw(spans(5, least=1)),
+        "values": draw(spans(5000)),
+        "pattern": draw(st.sampled_from(PATTERNS)),
+        "check_digit": draw(st.sampled_from([*CHECKS])),
+    }
+    return {name: every[name] for name in draw(st.sets(st.sampled_from([*every]), min_size=1))}
+
+
+def meets(text: str, chosen: dict[str, str]) -> bool:
+    """Tell whether a number meets constraints, the slow and obvious way."""
+
+    def within(value: int, span: str) -> bool:
+        low, _, high = span.partition("-")
+        return int(low) <= value <= int(high or low)
+
+    return bool(text) and all(
+        {
+            "length": lambda span: within(len(text), span),
+            "values": lambda span: within(int(text), span),
+            "pattern": lambda pattern: re.fullmatch(pattern, text, re.ASCII) is not None,
+            "check_digit": lambda scheme: CHECKS[scheme](text),
+        }[name](value)
+        for name, value in chosen.items()
+    )
+
+
+@given(options(), SHORT)
+def test_constraints_accept_a_text_exactly_if_it_meets_each_of_them(
+    chosen: dict[str, str], text: str
+) -> None:
+    constraints = parse_constraints(**chosen)
+    assert constraints is not None
+    assert constraints.accepts(text) == meets(text, chosen)
+
+
+@given(options(), SHORT)
+def test_every_beginning_of_an_accepted_text_is_allowed(chosen: dict[str, str], text: str) -> None:
+    constraints = parse_constraints(**chosen)
+    assert constraints is not None
+    if constraints.accepts(text):
+        assert all(constraints.may_begin(text[:end]) for end in range(len(text) + 1))
+    elif not constraints.may_begin(text):  # then nothing that begins so is accepted
+        assert not any(
+            constraints.accepts(text + ending) for ending in ("", "0", "1", "7", "00", "50", "777")
+        )
+
+
+@settings(max_examples=20)
+@given(options())
+def test_a_search_by_beginnings_finds_all_short_texts(chosen: dict[str, str]) -> None:
+    constraints = parse_constraints(**chosen)
+    assert constraints is not None
+    beginnings, accepted = [""], set()
+    for _ in range(3):
+        beginnings = [
+            text + d for text in beginnings for d in "0123456789" if constraints.may_begin(text + d)
+        ]
+        accepted |= {text for text in beginnings if constraints.accepts(text)}
+    every = (f"{value:0{length}}" for length in (1, 2, 3) for value in range(10**length))
+    assert accepted == {text for text in every if meets(text, chosen)}
+
+
+@pytest.mark.parametrize("check", [has_luhn, has_mod97])
+@given(text=DIGITS, place=st.integers(0, 22), step=st.integers(1, 9))
+def test_check_digits_catch_every_wrong_digit(check: object, text: str, place: int, step: int) -> None:
+    assert callable(check)
+    valid = next(text + ending for ending in map("{:02}".format, range(100)) if check(text + ending))
+    place %= len(valid)
+    wrong = valid[:place] + str((int(valid[place]) + step) % 10) + valid[place + 1 :]
+    assert check(valid) and not check(wrong)
+
+
+@given(st.text(max_size=8), st.sampled_from(["length", "values", "pattern", "check_digit"]))
+def test_any_text_is_a_constraint_or_a_usage_error(text: str, name: str) -> None:
+    try:
+        constraints = parse_constraints(**{name: text})  # type: ignore[arg-type]
+    except UsageError as error:
+        assert error.cause and error.remedy
+    else:
+        assert constraints is not None and isinstance(constraints.accepts("12"), bool)
 
 
 @pytest.mark.parametrize("number", ["79927398713", "4539148803436467", "378282246310005", "18", "00"])
@@ -32,7 +142,7 @@ def test_mod97_is_that_of_an_iban() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "good", "bad"),
+    ("chosen", "good", "bad"),
     [
         ({"length": "5"}, ["12345", "00000"], ["1234", "123456", ""]),
         ({"length": "4-6"}, ["1234", "123456"], ["123", "1234567"]),
@@ -40,40 +150,41 @@ def test_mod97_is_that_of_an_iban() -> None:
         ({"pattern": "19|20\\d\\d"}, ["19", "2026"], ["1926", "20"]),
         ({"values": "0-100"}, ["0", "007", "100"], ["101", "1000"]),
         ({"values": "12"}, ["12", "012"], ["11", "13", "1"]),
-        ({"check": "luhn"}, ["18"], ["19"]),
-        ({"check": "ean", "length": "8"}, ["73513537"], ["4006381333931"]),
-        ({"single": True}, ["7"], ["77", ""]),
+        ({"check_digit": "luhn"}, ["18"], ["19"]),
+        ({"check_digit": "ean", "length": "8"}, ["73513537"], ["4006381333931"]),
+        ({"single_digit": True}, ["7"], ["77", ""]),
     ],
 )
-def test_what_is_asked_for_is_told_from_the_rest(
-    options: dict[str, object], good: list[str], bad: list[str]
+def test_numbers_that_meet_the_constraints_are_accepted_and_others_are_not(
+    chosen: dict[str, object], good: list[str], bad: list[str]
 ) -> None:
-    asked = asked_of(**options)  # type: ignore[arg-type]
-    assert asked is not None
-    assert all(asked.accepts(text) for text in good), good
-    assert not any(asked.accepts(text) for text in bad), bad
+    constraints = parse_constraints(**chosen)  # type: ignore[arg-type]
+    assert constraints is not None
+    assert all(constraints.accepts(text) for text in good), good
+    assert not any(constraints.accepts(text) for text in bad), bad
     for text in good:
-        assert all(asked.may_begin(text[:end]) for end in range(len(text) + 1)), text
+        assert all(constraints.may_begin(text[:end]) for end in range(len(text) + 1)), text
 
 
 @pytest.mark.parametrize("check", ["luhn", "ean", "mod97"])
 def test_numbers_of_one_group_take_the_same_endings(check: str) -> None:
-    asked, draw = asked_of(check=check), random.Random(0)
-    assert asked is not None
-    met: dict[tuple[object, int], str] = {}
+    constraints, draw = parse_constraints(check_digit=check), random.Random(0)
+    assert constraints is not None
+    first_of_group: dict[tuple[object, int], str] = {}
     for _ in range(3000):
         text = "".join(draw.choices("0123456789", k=draw.randint(6, 8)))
-        rival = met.setdefault((asked.group(text), len(text)), text)
+        rival = first_of_group.setdefault((constraints.group(text), len(text)), text)
         ending = "".join(draw.choices("0123456789", k=6 - len(text) % 2))
-        assert asked.accepts(text + ending) == asked.accepts(rival + ending)
+        assert constraints.accepts(text + ending) == constraints.accepts(rival + ending)
 
 
-def test_nothing_asked_is_nothing() -> None:
-    assert asked_of() is None and Asked().accepts("3") and not Asked().accepts("")
+def test_no_options_are_no_constraints() -> None:
+    assert parse_constraints() is None
+    assert Constraints().accepts("3") and not Constraints().accepts("")
 
 
 @pytest.mark.parametrize(
-    "options",
+    "chosen",
     [
         {"length": "five"},
         {"length": "0"},
@@ -81,13 +192,13 @@ def test_nothing_asked_is_nothing() -> None:
         {"length": "-3"},
         {"length": "3-"},
         {"length": "²"},
-        {"length": "3", "single": True},
+        {"length": "3", "single_digit": True},
         {"pattern": "("},
         {"values": "a-b"},
         {"values": "9-1"},
-        {"check": "crc"},
+        {"check_digit": "crc"},
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(options: dict[str, object]) -> None:
+def test_a_value_that_cannot_be_parsed_is_a_usage_error(chosen: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        asked_of(**options)  # type: ignore[arg-type]
+        parse_constraints(**chosen)  # type: ignore[arg-type]

@@ -1,13 +1,11 @@
-"""Pictures of every kind are read alike, in order, and none loses another."""
+"""A reader reads pictures of every kind alike, in order, and no picture loses another."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,14 +13,14 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import PictureError, UsageError
-from digitcli.recognition import preprocess
-from digitcli.recognition import reader as reader_module
-from digitcli.recognition.constraints import asked_of
-from digitcli.recognition.preprocess import PagesAhead
-from digitcli.recognition.reader import BLANK_CONFIDENCE, PAGES_AT_ONCE, THREADS, Reader
-from digitcli.recognition.recognize import Found
-from digitcli.recognition.results import Digit, Number, Reading
-from digitcli.recognition.segmentation import VIEWS_PX, Page, Region, Shape, find_page
+from digitcli.imaging.normalization import normalize_digit
+from digitcli.recognition import pipeline
+from digitcli.recognition.crops import DIGIT_SIZES_PX
+from digitcli.recognition.decision import BLANK_CONFIDENCE
+from digitcli.recognition.pipeline import PAGES_AT_ONCE
+from digitcli.recognition.reader import THREADS, Reader
+from digitcli.recognition.results import Reading
+from digitcli.recognition.segmentation import Component, PageLayout, Region, find_numbers
 from digitcli.recognition.sources import Source
 from tests.support.models import saved
 from tests.support.pictures import drawn, encoded, grey_of, written
@@ -37,7 +35,7 @@ def shipped() -> Reader:
 
 @pytest.fixture
 def softmax(tmp_path: Path) -> Callable[..., Reader]:
-    """A reader whose network is small and knows nothing."""
+    """Load a reader whose network is small and knows nothing."""
 
     def load(**options: object) -> Reader:
         return Reader(str(saved(tmp_path / "softmax.safetensors")), device="cpu", **options)
@@ -47,13 +45,13 @@ def softmax(tmp_path: Path) -> Callable[..., Reader]:
 
 @pytest.fixture
 def sure(softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reader]:
-    """A reader whose network gives the probabilities it is told to."""
+    """Load a reader whose network answers with these probabilities."""
 
     def load(*rows: list[float], **options: object) -> Reader:
         reader = softmax(**options)
-        views = np.repeat(np.array(rows), len(VIEWS_PX), axis=0)
+        by_crop = np.repeat(np.array(rows), len(DIGIT_SIZES_PX), axis=0)
         monkeypatch.setattr(
-            reader.classifier, "probabilities", lambda images: np.resize(views, (len(images), 10))
+            reader.models.classifier, "probabilities", lambda images: np.resize(by_crop, (len(images), 10))
         )
         return reader
 
@@ -61,12 +59,12 @@ def sure(softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 def likely(**probabilities: float) -> list[float]:
-    """Ten probabilities, by digit: likely(d3=0.7, d5=0.2)."""
+    """Return ten probabilities by digit: likely(d3=0.7, d5=0.2)."""
     return [probabilities.get(f"d{digit}", 0.0) for digit in range(10)]
 
 
 def pages(*papers: np.ndarray) -> bytes:
-    """A TIFF of several pages."""
+    """Return a TIFF of several pages."""
     first, *others = (Image.fromarray(paper) for paper in papers)
     stream = io.BytesIO()
     first.save(stream, "TIFF", save_all=True, append_images=others)
@@ -133,7 +131,7 @@ def test_a_bad_picture_raises_its_error(
     assert reading.error is not None and reading.error.reason == reason
 
 
-def test_of_several_pages_read_gives_the_first_and_read_all_every_one(shipped: Reader) -> None:
+def test_read_gives_the_first_page_and_read_all_gives_every_page(shipped: Reader) -> None:
     tiff = pages(drawn("3"), drawn("6"), np.full((90, 90), 255, np.uint8))
     first = shipped.read(tiff)
     assert (first.text, first.page) == ("3", 1)
@@ -145,16 +143,16 @@ def test_of_several_pages_read_gives_the_first_and_read_all_every_one(shipped: R
     ]
 
 
-def test_bad_ones_and_pages_among_good_ones_keep_their_places(shipped: Reader, tmp_path: Path) -> None:
+def test_bad_pictures_and_pages_keep_their_places_among_the_good(shipped: Reader, tmp_path: Path) -> None:
     fault = PictureError("permission", "No.", "Ask.")
-    given = [
+    pictures = [
         Source("three", encoded(drawn("3"))),
         Source("gone", tmp_path / "gone.png"),
         Source("two pages", pages(drawn("6"), drawn("0"))),
         Source("locked", fault),
         drawn("5"),
     ]
-    readings = list(shipped.read_all(given))
+    readings = list(shipped.read_all(pictures))
     assert [(reading.file, reading.page, reading.text) for reading in readings] == [
         ("three", None, "3"),
         ("gone", None, None),
@@ -180,7 +178,7 @@ def test_many_pictures_are_read_in_order_as_one_by_one(softmax: Callable[..., Re
         assert reading.confidence == pytest.approx(alone.confidence, abs=1e-5)
 
 
-def test_nothing_given_is_nothing_read(softmax: Callable[..., Reader]) -> None:
+def test_no_pictures_give_no_readings(softmax: Callable[..., Reader]) -> None:
     assert list(softmax().read_all([])) == []
 
 
@@ -206,10 +204,10 @@ def test_pictures_are_taken_as_they_are_needed(softmax: Callable[..., Reader]) -
 def test_stopping_early_stops_the_work(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pools: list[reader_module.ThreadPoolExecutor] = []
+    pools: list[pipeline.ThreadPoolExecutor] = []
     closed = False
 
-    class Watched(reader_module.ThreadPoolExecutor):
+    class Watched(pipeline.ThreadPoolExecutor):
         def __init__(self, threads: int) -> None:
             super().__init__(threads)
             pools.append(self)
@@ -222,18 +220,18 @@ def test_stopping_early_stops_the_work(
         finally:
             closed = True
 
-    monkeypatch.setattr(reader_module, "ThreadPoolExecutor", Watched)
-    given = endless()
-    readings = softmax().read_all(given)
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Watched)
+    pictures = endless()
+    readings = softmax().read_all(pictures)
     next(readings)
     readings.close()
     with pytest.raises(RuntimeError, match="after shutdown"):
         pools[0].submit(print)
-    given.close()
+    pictures.close()
     assert closed
 
 
-def test_an_error_of_whoever_names_the_pictures_comes_out(softmax: Callable[..., Reader]) -> None:
+def test_an_error_of_the_input_is_raised(softmax: Callable[..., Reader]) -> None:
     def names() -> Iterator[np.ndarray]:
         yield drawn("3")
         raise UsageError("The list ends here.")
@@ -265,7 +263,7 @@ def test_alternatives_are_the_next_likely_digits(sure: Callable[..., Reader], to
     assert len(digit.alternatives) == top_k - 1
 
 
-def test_a_checkpoint_says_how_sure_is_enough(tmp_path: Path) -> None:
+def test_a_checkpoint_sets_the_least_confidence(tmp_path: Path) -> None:
     careful = str(saved(tmp_path / "careful.safetensors", refusal_threshold=0.999999))
     plain = str(saved(tmp_path / "plain.safetensors", seed=1))
     assert Reader(careful, device="cpu").min_confidence == 0.999999
@@ -288,7 +286,7 @@ def test_why_an_answer_is_refused(sure: Callable[..., Reader], row: list[float],
     assert reading.confidence == row[1]
 
 
-def test_the_least_sure_digit_says_why(sure: Callable[..., Reader]) -> None:
+def test_the_least_certain_digit_gives_the_reason(sure: Callable[..., Reader]) -> None:
     reading = sure(likely(d3=1.0), likely(d5=0.48, d6=0.46)).read(written("35")[0])
     assert (reading.text, reading.reason) == ("35", "two_candidates")
     assert reading.confidence == pytest.approx(0.48)
@@ -307,7 +305,7 @@ def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
 
 
 def faint(paper: np.ndarray, levels: int = 10) -> np.ndarray:
-    """A picture whose ink is so many of 255 levels darker than its paper."""
+    """Return a picture whose ink is this many of 255 levels darker than its paper."""
     return (230 - levels * (255.0 - paper) / 255).astype(np.uint8)
 
 
@@ -319,16 +317,16 @@ def test_a_number_too_faint_to_be_sure_of_is_refused_with_a_guess() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sureness", "doubts", "reason"),
+    ("confidence", "can_reject", "reason"),
     [(0.4, True, "blank"), (0.6, True, "too_faint"), (0.6, False, "blank")],
 )
 @pytest.mark.parametrize("min_confidence", [0.0, 0.99])
-def test_faint_marks_are_digits_where_a_network_that_can_doubt_thinks_so(
-    sure: Callable[..., Reader], sureness: float, doubts: bool, reason: str, min_confidence: float
+def test_faint_marks_are_digits_if_a_network_that_can_reject_reads_them(
+    sure: Callable[..., Reader], confidence: float, can_reject: bool, reason: str, min_confidence: float
 ) -> None:
-    reader = sure(likely(d3=sureness, d5=0.3), min_confidence=min_confidence)
-    assert reader.classifier is not None
-    reader.classifier.can_reject = doubts
+    reader = sure(likely(d3=confidence, d5=0.3), min_confidence=min_confidence)
+    assert reader.models.classifier is not None
+    reader.models.classifier.can_reject = can_reject
     reading = reader.read(faint(drawn("3")))
     assert reading.reason == reason
     if reason == "blank":
@@ -341,14 +339,14 @@ def test_faint_marks_are_digits_where_a_network_that_can_doubt_thinks_so(
 def test_a_fault_in_one_picture_loses_no_other(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
 ) -> None:
-    def find(grey: np.ndarray, with_lines: bool) -> Page:
+    def find(grey: np.ndarray, with_lines: bool) -> PageLayout:
         if grey.shape[0] == 77:
             raise fault
-        return find_page(grey, with_lines)
+        return find_numbers(grey, with_lines)
 
-    monkeypatch.setattr(preprocess, "find_page", find)
-    given = [Source(str(side), encoded(drawn("3", side))) for side in (60, 77, 61, 77, 62)]
-    readings = list(softmax(min_confidence=0.0).read_all(given))
+    monkeypatch.setattr(pipeline, "find_numbers", find)
+    pictures = [Source(str(side), encoded(drawn("3", side))) for side in (60, 77, 61, 77, 62)]
+    readings = list(softmax(min_confidence=0.0).read_all(pictures))
     assert [reading.status for reading in readings] == ["read", "error", "read", "error", "read"]
     assert readings[1].reason == reason and "'77'" in str(readings[1].error)
 
@@ -382,21 +380,21 @@ def test_pictures_and_ink_are_kept_only_when_asked_for(softmax: Callable[..., Re
 def test_a_digit_keeps_the_image_that_the_network_saw(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    views = np.full((2, 28, 28), 7, np.uint8)
-    shape = Shape((1, 2, 3, 4), views, False)
-    page = Page((Region((shape,)),), PAPER)
-    monkeypatch.setattr(preprocess, "find_page", lambda grey, with_lines: page)
+    ink = np.zeros((4, 3), np.float32)
+    ink[1:, 1] = 1
+    layout = PageLayout((Region((Component((1, 2, 3, 4), False, ink),)),), grey_of(PAPER), grey_of(PAPER))
+    monkeypatch.setattr(pipeline, "find_numbers", lambda grey, with_lines: layout)
     (digit,) = softmax().read(PAPER).digits
-    assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, views[0])
+    assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, normalize_digit(ink))
 
 
-def test_the_views_of_a_digit_are_averaged(
+def test_the_crops_of_a_digit_are_averaged(
     sure: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = sure()
-    seen = iter([likely(d3=0.9, d5=0.1), likely(d3=0.5, d5=0.5)])
+    answers = iter([likely(d3=0.9, d5=0.1), likely(d3=0.5, d5=0.5)])
     monkeypatch.setattr(
-        reader.classifier, "probabilities", lambda images: np.array([next(seen) for _ in images])
+        reader.models.classifier, "probabilities", lambda images: np.array([next(answers) for _ in images])
     )
     (digit,) = reader.read(drawn("3")).digits
     assert (digit.digit, digit.confidence) == ("3", pytest.approx(0.7))
@@ -406,9 +404,11 @@ def test_the_views_of_a_digit_are_averaged(
 @pytest.mark.parametrize(
     "thing", [None, 7, ["image.png"], io.BytesIO(b"text")], ids=lambda thing: type(thing).__name__
 )
-def test_what_is_no_picture_is_told_and_loses_no_other(softmax: Callable[..., Reader], thing: object) -> None:
+def test_a_value_that_is_no_picture_is_an_error_and_loses_no_other(
+    softmax: Callable[..., Reader], thing: object
+) -> None:
     reader = softmax(min_confidence=0.0)
-    with pytest.raises(PictureError, match="is no picture"):
+    with pytest.raises(PictureError, match="is not a picture"):
         reader.read(thing)  # type: ignore[arg-type]
     statuses = [reading.status for reading in reader.read_all([PAPER, thing, PAPER])]  # type: ignore[list-item]
     assert statuses == ["read", "error", "read"]
@@ -422,24 +422,24 @@ def test_bytes_of_any_kind_are_a_file(softmax: Callable[..., Reader]) -> None:
 
 
 @pytest.mark.parametrize(
-    "one", ["image.png", Path("image.png"), b"bytes", PAPER], ids=lambda one: type(one).__name__
+    "picture", ["image.png", Path("image.png"), b"bytes", PAPER], ids=lambda picture: type(picture).__name__
 )
-def test_one_picture_is_not_several(softmax: Callable[..., Reader], one: object) -> None:
+def test_one_picture_is_not_several(softmax: Callable[..., Reader], picture: object) -> None:
     with pytest.raises(UsageError, match="several"):
-        softmax().read_all(one)  # type: ignore[arg-type]
+        softmax().read_all(picture)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("before", [1, THREADS + 3, PAGES_AT_ONCE + 3])
-def test_where_asking_for_a_picture_fails_those_before_it_are_read(
+def test_an_error_of_the_input_follows_the_readings_before_it(
     softmax: Callable[..., Reader], before: int
 ) -> None:
-    def given() -> Iterator[np.ndarray]:
+    def pictures() -> Iterator[np.ndarray]:
         yield from [PAPER] * before
         raise ZeroDivisionError
 
     read = 0
     with pytest.raises(ZeroDivisionError):
-        for _ in softmax().read_all(given()):
+        for _ in softmax().read_all(pictures()):
             read += 1
     assert read == before
 
@@ -447,11 +447,11 @@ def test_where_asking_for_a_picture_fails_those_before_it_are_read(
 def test_pictures_that_are_kept_do_not_wait_for_many(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "KEPT_PIXELS", 2 * PAPER.size)
-    reader, asked = softmax(keep_pictures=True), []
-    readings = reader.read_all(asked.append(1) or PAPER for _ in range(PAGES_AT_ONCE))
+    monkeypatch.setattr(pipeline, "KEPT_PIXELS", 2 * PAPER.size)
+    reader, taken = softmax(keep_pictures=True), []
+    readings = reader.read_all(taken.append(1) or PAPER for _ in range(PAGES_AT_ONCE))
     next(readings)
-    assert len(asked) <= THREADS + 4
+    assert len(taken) <= THREADS + 4
 
 
 def test_several_threads_read_as_one(shipped: Reader) -> None:
@@ -471,7 +471,7 @@ def test_lines_and_digits_are_read_together() -> None:
         assert all(number.line is not None for number in reading.numbers)
 
 
-def test_what_is_no_digit_is_refused_without_a_guess() -> None:
+def test_a_star_is_refused_without_a_guess() -> None:
     reader = Reader(device="cpu")
     star = np.full((120, 200), 255, np.uint8)
     for angle in np.linspace(0, np.pi, 9):
@@ -482,57 +482,8 @@ def test_what_is_no_digit_is_refused_without_a_guess() -> None:
     assert reading.numbers == () and reading.confidence is not None and reading.confidence > 0.5
 
 
-def found(text: str, confidence: float, raw: str = "", unmet: bool = False) -> Found:
-    digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
-    return Found((Number(digits, confidence, raw or text),), confidence, unmet=unmet)
-
-
-def test_of_a_picture_with_one_digit_the_likeliest_is_read(softmax: Callable[..., Reader]) -> None:
-    one = softmax(asked=asked_of(single=True), min_confidence=0.5)
-    answer = one._decided([found("1", 0.3), found("7", 0.98), found("12", 0.99, unmet=True)])
-    assert [number.text for number in answer["numbers"]] == ["7"] and answer["status"] == "refused"
-    answer = one._decided([found("1", 0.3), found("7", 0.98)])
-    assert (answer["text"], answer["status"], answer["changed"]) == ("7", "read", True)
-    assert answer["confidence"] == pytest.approx(0.98 * 0.7)
-    assert one._decided([found("4", 0.97), found("7", 0.98)])["status"] == "refused"
-
-
-@pytest.mark.parametrize(("raw", "status"), [("3/4", "refused"), ("15/16", "refused"), ("120/00", "read")])
-def test_a_fraction_is_no_number(softmax: Callable[..., Reader], raw: str, status: str) -> None:
-    said = found(raw.replace("/", ""), 0.99, raw)
-    assert softmax(min_confidence=0.5)._decided([said])["status"] == status
-    assert softmax(min_confidence=0.5, asked=asked_of(length="2-5"))._decided([said])["status"] == "read"
-
-
-def test_numbers_above_and_below_a_bar_are_a_fraction(softmax: Callable[..., Reader]) -> None:
-    said = [dataclasses.replace(found(text, 0.99), in_fraction=True) for text in "34"]
-    assert softmax(min_confidence=0.5)._decided(said)["reason"] == "not_a_digit"
-
-
-def test_what_does_not_meet_what_was_asked_is_said_before_anything_else(
-    softmax: Callable[..., Reader],
-) -> None:
-    asking = softmax(asked=asked_of(length="3"))
-    answer = asking._decided([found("12", 0.1, unmet=True), found("34", 0.1, unmet=True)])
-    assert (answer["reason"], answer["text"]) == ("constraint", "12 34")
-
-
-def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off(softmax: Callable[..., Reader]) -> None:
-    said = dataclasses.replace(found("1234", 0.99), runs_out=True)
-    answer = softmax(min_confidence=0.0)._decided([said])
-    assert (answer["status"], answer["reason"], answer["text"]) == ("refused", "cut_off", "1234")
-
-
-def test_numbers_that_only_what_was_asked_makes_unlikely_do_not_meet_it(
-    softmax: Callable[..., Reader],
-) -> None:
-    said = [dataclasses.replace(found(text, 0.1), changed=True) for text in ("802", "314")]
-    answer = softmax(asked=asked_of(length="3"))._decided(said)
-    assert (answer["status"], answer["reason"], answer["text"]) == ("refused", "constraint", "802 314")
-
-
 def printed(text: str) -> np.ndarray:
-    """A character in a font that no model has seen letters of."""
+    """Draw a character in a font of which no model has seen letters."""
     page = Image.new("L", (120, 120), 235)
     ImageDraw.Draw(page).text((60, 60), text, 40, ImageFont.load_default(70), anchor="mm")
     return np.asarray(page)
@@ -545,36 +496,41 @@ def test_lone_letters_are_refused_and_lone_digits_read() -> None:
     assert all(reader.read(printed(text)).status == "refused" for text in "AEFHKMNRWXk")
 
 
-def test_a_pool_looks_at_so_many_pages_ahead_and_no_more() -> None:
-    looked: list[int] = []
-
-    def pages() -> Iterator[Any]:
-        for number in range(7):
-            looked.append(number)
-            yield number
-
-    with ThreadPoolExecutor(2) as pool:
-        ahead = iter(PagesAhead(pool, pages(), most=3))
-        assert next(ahead) == 0
-        assert len(looked) <= 5
-        assert list(ahead) == [1, 2, 3, 4, 5, 6]
-
-
-def test_what_fails_while_pages_are_looked_at_comes_after_those_before() -> None:
-    def pages() -> Iterator[Any]:
-        yield 0
-        raise RuntimeError("a mistake")
-
-    with ThreadPoolExecutor(1) as pool:
-        ahead = iter(PagesAhead(pool, pages(), most=9))
-        assert next(ahead) == 0
-        with pytest.raises(RuntimeError, match="a mistake"):
-            next(ahead)
-
-
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_pages_of_long_documents_come_in_order(softmax: Callable[..., Reader], keep: bool) -> None:
     long = pages(*[np.full((20, 20), 255, np.uint8)] * 40)
     readings = list(softmax(keep_pictures=keep, jobs=2).read_all([long, long, long]))
     assert [reading.page for reading in readings] == [*range(1, 41)] * 3
     assert all((reading.picture is not None) == keep for reading in readings)
+
+
+def test_the_first_page_of_a_long_document_is_answered_before_the_last_is_opened(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+
+    def endless(content: object) -> Iterator[tuple[int, np.ndarray]]:
+        nonlocal opened
+        for number in range(1, 100_000):
+            opened = number
+            yield number, np.full((20, 20), 1.0, np.float32)
+
+    monkeypatch.setattr(pipeline, "open_pages", endless)
+    readings = softmax(jobs=2).read_all([b"a long document"] * 2)
+    for number in range(1, 3 * PAGES_AT_ONCE):
+        assert next(readings).page == number
+        assert opened <= number + 3 * PAGES_AT_ONCE
+    readings.close()
+
+
+def test_a_fault_while_a_document_is_opened_loses_no_page_before_it(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(content: object) -> Iterator[tuple[int, np.ndarray]]:
+        yield 1, np.full((20, 20), 1.0, np.float32)
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(pipeline, "open_pages", broken)
+    readings = list(softmax().read_all([b"document", PAPER]))
+    assert [reading.status for reading in readings[:2]] == ["blank", "error"]
+    assert readings[1].reason == "internal" and len(readings[2].digits) == 4

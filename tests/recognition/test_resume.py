@@ -1,4 +1,4 @@
-"""Results go on after an interruption as if there had been none."""
+"""An interrupted run continues as if there had been no interruption."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.formats import as_text
-from digitcli.recognition.results import Reading
-from digitcli.recognition.resume import resuming
+from digitcli.recognition.results import Reading, format_readings
+from digitcli.recognition.resume import resume_results
 from digitcli.recognition.sources import Source
 
 MODEL = "cnn@1a2b3c4d"
@@ -22,77 +21,62 @@ def readings(names: list[str]) -> list[Reading]:
     return [Reading(name, None, "read", None, "4", 0.5, (), MODEL) for name in names]
 
 
-def write(path: Path, form: str, names: list[str]) -> list[str]:
-    """Write results as `predict --resume` does; gives the names that were still to be read."""
-    with resuming(path, form, MODEL) as resumed:  # type: ignore[arg-type]
-        left = [source.name for source in resumed.left(Source(name, Path(name)) for name in names)]
-        pieces = as_text(readings(left), form)  # type: ignore[arg-type]
-        if resumed.done and form == "csv":
-            next(pieces)
-        for piece in pieces:
-            resumed.write(piece)
+def write(path: Path, names: list[str]) -> list[str]:
+    """Write results as `predict --resume` does; return the names that were still to be read."""
+    with resume_results(path, MODEL) as results:
+        left = [source.name for source in results.left(Source(name, Path(name)) for name in names)]
+        for piece in format_readings(readings(left), "jsonl"):
+            results.write(piece)
     return left
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
 @pytest.mark.parametrize("cut", [0, 3, 30, -1, -40])
-def test_what_was_cut_off_anywhere_becomes_whole(tmp_path: Path, form: str, cut: int) -> None:
-    whole, path = tmp_path / f"whole.{form}", tmp_path / f"results.{form}"
-    assert write(whole, form, NAMES) == NAMES
-    partial = tmp_path / f"results.{form}.partial"
+def test_results_that_were_cut_off_anywhere_become_whole(tmp_path: Path, cut: int) -> None:
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "results.jsonl"
+    assert write(whole, NAMES) == NAMES
+    partial = tmp_path / "results.jsonl.partial"
     content = whole.read_bytes()
     partial.write_bytes(content[: cut or len(content)])
-    write(path, form, NAMES)
+    write(path, NAMES)
     assert path.read_bytes() == content and not partial.exists()
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_what_is_new_is_added_to_what_is_finished(tmp_path: Path, form: str) -> None:
-    path = tmp_path / f"results.{form}"
-    write(path, form, NAMES[:2])
-    assert write(path, form, NAMES) == NAMES[2:]
-    whole = tmp_path / f"whole.{form}"
-    write(whole, form, NAMES)
+def test_new_results_are_added_to_finished_ones(tmp_path: Path) -> None:
+    path, whole = tmp_path / "results.jsonl", tmp_path / "whole.jsonl"
+    write(path, NAMES[:2])
+    assert write(path, NAMES) == NAMES[2:]
+    write(whole, NAMES)
     assert path.read_bytes() == whole.read_bytes()
 
 
-def test_what_failed_is_read_again(tmp_path: Path) -> None:
+def test_a_picture_that_failed_is_read_again(tmp_path: Path) -> None:
     fault = Reading("b.png", None, "error", "timeout", None, None, (), MODEL)
-    text = "".join(as_text([*readings(["a.png"]), fault, *readings(["c.png"])], "jsonl"))
+    text = "".join(format_readings([*readings(["a.png"]), fault, *readings(["c.png"])], "jsonl"))
     (tmp_path / "results.jsonl").write_text(text)
-    assert write(tmp_path / "results.jsonl", "jsonl", ["a.png", "b.png", "c.png"]) == ["b.png"]
+    assert write(tmp_path / "results.jsonl", ["a.png", "b.png", "c.png"]) == ["b.png"]
 
 
 def test_a_picture_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
-    write(path, "csv", ["a.png", "b.png"])
-    assert write(path, "csv", ["a.png", "b.png", "a.png", "-", "-"]) == ["a.png", "-", "-"]
+    path = tmp_path / "results.jsonl"
+    write(path, ["a.png", "b.png"])
+    assert write(path, ["a.png", "b.png", "a.png", "-", "-"]) == ["a.png", "-", "-"]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_names_of_any_bytes_come_back(tmp_path: Path, form: str) -> None:
-    path, names = tmp_path / f"results.{form}", [os.fsdecode(b"caf\xe9.png"), "new\nline.png", "old\rMac.png"]
-    write(path, form, names)
-    assert write(path, form, names) == []
-
-
-def test_a_table_of_something_else_is_not_added_to(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text("file,label\na.png,3\n")
-    with pytest.raises(OutputError), resuming(path, "csv", MODEL):
-        pass
-    assert path.read_text() == "file,label\na.png,3\n"
+def test_names_of_any_bytes_are_recognized(tmp_path: Path) -> None:
+    path, names = tmp_path / "results.jsonl", [os.fsdecode(b"caf\xe9.png"), "new\nline.png", "old\rMac.png"]
+    write(path, names)
+    assert write(path, names) == []
 
 
 def test_pages_of_the_last_file_are_read_again(tmp_path: Path) -> None:
     partial = tmp_path / "results.jsonl.partial"
-    partial.write_text("".join(as_text(readings(NAMES[:3]), "jsonl")))
-    assert write(tmp_path / "results.jsonl", "jsonl", NAMES) == ["c.tif", "c.tif", "d.png"]
+    partial.write_text("".join(format_readings(readings(NAMES[:3]), "jsonl")))
+    assert write(tmp_path / "results.jsonl", NAMES) == ["c.tif", "c.tif", "d.png"]
 
 
-def test_an_error_leaves_what_was_written(tmp_path: Path) -> None:
+def test_an_error_keeps_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    with pytest.raises(ZeroDivisionError), resuming(path, "jsonl", MODEL) as resumed:
+    with pytest.raises(ZeroDivisionError), resume_results(path, MODEL) as resumed:
         resumed.write(json.dumps({"file": "a.png"}) + "\n")
         raise ZeroDivisionError
     assert not path.exists()
@@ -102,55 +86,52 @@ def test_an_error_leaves_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["not json\n", '{"no": "file"}\n', "[1]\n", "\xff\n", '{"file": "a.png"}\n']
 )
-def test_something_else_is_not_written_over(tmp_path: Path, content: str) -> None:
+def test_other_content_is_not_overwritten(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(content)
-    with pytest.raises(OutputError, match="other than results"), resuming(path, "jsonl", MODEL):
+    with pytest.raises(OutputError, match="other than results"), resume_results(path, MODEL):
         pass
     assert path.read_text() == content
 
 
-def test_a_link_stays_a_link_and_what_is_private_stays_private(tmp_path: Path) -> None:
-    real, link = tmp_path / "below" / "real.csv", tmp_path / "link.csv"
+def test_a_link_stays_a_link_and_a_private_file_stays_private(tmp_path: Path) -> None:
+    real, link = tmp_path / "below" / "real.jsonl", tmp_path / "link.jsonl"
     real.parent.mkdir()
-    write(real, "csv", NAMES[:2])
+    write(real, NAMES[:2])
     real.chmod(0o400)
     link.symlink_to(real)
-    with resuming(link, "csv", MODEL):
-        assert (real.parent / "real.csv.partial").stat().st_mode & 0o777 == 0o600
-    assert write(link, "csv", NAMES) == NAMES[2:]
+    with resume_results(link, MODEL):
+        assert (real.parent / "real.jsonl.partial").stat().st_mode & 0o777 == 0o600
+    assert write(link, NAMES) == NAMES[2:]
     assert link.is_symlink() and real.read_text().count("cnn@") == len(NAMES)
     assert real.stat().st_mode & 0o777 == 0o600
 
 
-def test_who_interrupts_is_told_where_the_results_are(tmp_path: Path) -> None:
-    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    with pytest.raises(Interrupted) as caught, resuming(tmp_path / "link.csv", "csv", MODEL):
+def test_an_interruption_names_the_file_of_the_results(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    with pytest.raises(Interrupted) as caught, resume_results(tmp_path / "link.jsonl", MODEL):
         raise Interrupted(2, "Stopped.")
-    assert str(tmp_path / "real.csv.partial") in caught.value.remedy
+    assert str(tmp_path / "real.jsonl.partial") in caught.value.remedy
 
 
-def test_what_fails_meanwhile_is_not_laid_on_the_results(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="of another"), resuming(tmp_path / "results.csv", "csv", MODEL):
+def test_an_error_elsewhere_is_not_an_error_of_the_results(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of another"), resume_results(tmp_path / "results.jsonl", MODEL):
         raise OSError("of another")
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_two_runs_do_not_write_one_file(tmp_path: Path, form: str) -> None:
-    path = tmp_path / f"results.{form}"
-    there = pytest.raises(OutputError, match="Another run is writing")
-    with resuming(path, form, MODEL), there:  # type: ignore[arg-type]
-        write(path, form, NAMES)
-    assert write(path, form, NAMES) == NAMES
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    is_refused = pytest.raises(OutputError, match="Another run is writing")
+    with resume_results(path, MODEL), is_refused:
+        write(path, NAMES)
+    assert write(path, NAMES) == NAMES
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_what_another_model_read_is_not_mixed_with(tmp_path: Path, form: str) -> None:
-    path = tmp_path / f"results.{form}"
-    write(path, form, NAMES)
+def test_results_of_another_model_are_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write(path, NAMES)
     before = path.read_bytes()
-    mixed = pytest.raises(UsageError, match=r"read by cnn@1a2b3c4d, not by vgg@2")
-    with mixed, resuming(path, form, "vgg@2"):  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"cnn@1a2b3c4d.*vgg@2"), resume_results(path, "vgg@2"):
         pass
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Digits are found where they were drawn, in reading order, and nothing else is."""
+"""Digits are found where they were drawn, in reading order, and nothing else is found."""
 
 from __future__ import annotations
 
@@ -9,36 +9,42 @@ import numpy as np
 import pytest
 
 from digitcli.imaging import digit_from_grey
-from digitcli.recognition.segmentation import Page, Shape, find_page
+from digitcli.recognition.crops import crop_numbers
+from digitcli.recognition.segmentation import Component, PageLayout, find_numbers
 from tests.support.pictures import cut_tight, distance, drawn, grey_of, written
 
 Box = tuple[int, int, int, int]
 
 
-def page_of(paper: np.ndarray) -> Page:
-    return find_page(grey_of(paper))
+def layout_of(paper: np.ndarray) -> PageLayout:
+    return find_numbers(grey_of(paper))
 
 
-def shapes_of(paper: np.ndarray) -> list[Shape]:
-    return [shape for region in page_of(paper).regions for shape in region.shapes]
+def components_of(layout: PageLayout) -> list[Component]:
+    return [component for region in layout.regions for component in region.components]
+
+
+def digit_crops_of(layout: PageLayout) -> np.ndarray:
+    """Return the two crops of each digit, (N, 2, 28, 28)."""
+    return np.concatenate([crops.digits for crops in crop_numbers(layout)])
 
 
 def boxes_of(paper: np.ndarray) -> list[Box]:
-    return [shape.box for shape in shapes_of(paper)]
+    return [component.box for component in components_of(layout_of(paper))]
 
 
 def counts_of(paper: np.ndarray) -> list[int]:
-    return [len(region.shapes) for region in page_of(paper).regions]
+    return [len(region.components) for region in layout_of(paper).regions]
 
 
-def near(found: list[Box], expected: list[Box], tolerance_px: float = 3) -> bool:
-    return len(found) == len(expected) and bool(
-        np.abs(np.array(found) - np.array(expected)).max() <= tolerance_px
+def near(boxes: list[Box], expected: list[Box], tolerance_px: float = 3) -> bool:
+    return len(boxes) == len(expected) and bool(
+        np.abs(np.array(boxes) - np.array(expected)).max() <= tolerance_px
     )
 
 
 def stacked(*rows: tuple[np.ndarray, list[Box]]) -> tuple[np.ndarray, list[Box]]:
-    """Rows of digits below each other, aligned on the left."""
+    """Put rows of digits below each other, aligned on the left."""
     width = max(paper.shape[1] for paper, _ in rows)
     papers, boxes, top = [], [], 0
     for paper, row in rows:
@@ -52,16 +58,16 @@ def stacked(*rows: tuple[np.ndarray, list[Box]]) -> tuple[np.ndarray, list[Box]]
 def test_one_digit_is_boxed_and_looks_as_it_does_alone(digit: str) -> None:
     paper = np.full((300, 400), 255, np.uint8)
     paper[90:210, 200:320] = drawn(digit)
-    (shape,) = shapes_of(paper)
+    layout = layout_of(paper)
+    (component,) = components_of(layout)
     x, y, width, height = cv2.boundingRect(255 - paper)
-    assert near([shape.box], [(x, y, width, height)])
-    assert shape.views.shape == (2, 28, 28) and shape.views.dtype == np.uint8
-    assert shape.views.max(axis=(1, 2)).tolist() == [255, 255]
-    assert [int(np.ptp(np.nonzero(view > 99)[0])) + 1 for view in shape.views] == pytest.approx(
-        [20, 16], abs=1
-    )
-    assert distance(shape.views[0], digit_from_grey(drawn(digit))) < 4
-    assert not shape.cut_off
+    assert near([component.box], [(x, y, width, height)])
+    assert not component.is_cut_off
+    (crops,) = digit_crops_of(layout)
+    assert crops.shape == (2, 28, 28) and crops.dtype == np.uint8
+    assert crops.max(axis=(1, 2)).tolist() == [255, 255]
+    assert [int(np.ptp(np.nonzero(crop > 99)[0])) + 1 for crop in crops] == pytest.approx([20, 16], abs=1)
+    assert distance(crops[0], digit_from_grey(drawn(digit))) < 4
 
 
 @pytest.mark.parametrize("gap", [0.2, 0.4, 0.8])
@@ -70,8 +76,8 @@ def test_a_row_of_digits_is_one_number_from_left_to_right(gap: float, slope: flo
     paper, boxes = written("0123456789", gap=gap, slope=slope)
     assert counts_of(paper) == [10]
     assert near(boxes_of(paper), boxes, 3 + 2 * paper.shape[1] / 640)
-    for shape, digit in zip(shapes_of(paper), "0123456789", strict=True):
-        assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 25
+    for crops, digit in zip(digit_crops_of(layout_of(paper)), "0123456789", strict=True):
+        assert distance(crops[0], digit_from_grey(drawn(digit, 150))) < 25
 
 
 def test_white_on_black_is_found_like_black_on_white() -> None:
@@ -95,7 +101,8 @@ def test_digits_above_each_other_in_a_low_picture_are_two_lines(digits: str) -> 
     paper, _ = stacked(*(written(digit, 50, stroke_px=5, margin_px=10) for digit in digits))
     strip = np.pad(paper, ((0, 0), (100, 100)), constant_values=255)
     assert strip.shape[0] <= 160
-    assert [len(region.shapes) for region in find_page(grey_of(strip), with_lines=True).regions] == [1, 1]
+    regions = find_numbers(grey_of(strip), with_lines=True).regions
+    assert [len(region.components) for region in regions] == [1, 1]
 
 
 def test_a_line_that_falls_below_the_start_of_the_next_stays_one_line() -> None:
@@ -127,7 +134,7 @@ def test_two_digits_in_cells_are_one_number() -> None:
     assert counts_of(written("52", gap=1.6)[0]) == [2]
 
 
-def test_the_room_beside_a_slim_one_parts_no_number() -> None:
+def test_the_paper_beside_a_slim_1_parts_no_number() -> None:
     paper, _ = written("000", gap=0.3, margin_px=20)
     ones = np.full((paper.shape[0], 300), 255, np.uint8)
     ones[20:120, 60:68] = ones[20:120, 190:198] = 0
@@ -140,19 +147,18 @@ def test_even_wide_spacing_is_one_number() -> None:
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_blank_paper_holds_no_numbers(level: int) -> None:
-    page = page_of(np.full((200, 300), level, np.uint8))
-    assert page.regions == () and page.ink.max() == 0
+    layout = layout_of(np.full((200, 300), level, np.uint8))
+    assert layout.regions == () and layout.ink.max() == 0
 
 
 @pytest.mark.parametrize("scale", [1, 4])
-def test_marks_too_faint_to_be_ink_are_found_and_said_to_be(scale: int) -> None:
+def test_marks_too_faint_to_be_ink_are_found_and_called_faint(scale: int) -> None:
     paper, boxes = written("46", 100 * scale, stroke_px=10 * scale)
-    assert not page_of(paper).faint
+    assert not layout_of(paper).is_faint
     noise = np.random.default_rng(0).normal(0, 1.5, paper.shape)
-    page = page_of((230 + noise - 10 * (255.0 - paper) / 255).round().astype(np.uint8))
-    assert page.faint
-    found = [shape.box for region in page.regions for shape in region.shapes]
-    assert near(found, boxes, 3 * scale)
+    layout = layout_of((230 + noise - 10 * (255.0 - paper) / 255).round().astype(np.uint8))
+    assert layout.is_faint
+    assert near([component.box for component in components_of(layout)], boxes, 3 * scale)
 
 
 def test_noise_holds_no_numbers() -> None:
@@ -160,31 +166,30 @@ def test_noise_holds_no_numbers() -> None:
     assert counts_of(noise) == []
 
 
-def test_small_writing_in_a_large_picture_is_looked_at_in_more_pixels() -> None:
+def test_small_writing_in_a_large_picture_is_searched_in_more_pixels() -> None:
     row, boxes = written("402917", 30, stroke_px=4, margin_px=10)
     paper = np.full((2000, 3000), 255, np.uint8)
     paper[900 : 900 + row.shape[0], 1300 : 1300 + row.shape[1]] = row
-    page = page_of(paper)
-    assert max(page.ink.shape) > 640
-    found = [shape.box for region in page.regions for shape in region.shapes]
-    assert near(found, [(x + 1300, y + 900, w, h) for x, y, w, h in boxes], 5)
-    for shape, digit in zip(page.regions[0].shapes, "402917", strict=True):
-        assert distance(shape.views[0], digit_from_grey(drawn(digit, 45, stroke_px=4))) < 20
+    layout = layout_of(paper)
+    assert max(layout.ink.shape) > 640
+    expected = [(x + 1300, y + 900, w, h) for x, y, w, h in boxes]
+    assert near([component.box for component in components_of(layout)], expected, 5)
+    for crops, digit in zip(digit_crops_of(layout), "402917", strict=True):
+        assert distance(crops[0], digit_from_grey(drawn(digit, 45, stroke_px=4))) < 20
 
 
-def test_large_writing_is_looked_at_in_few_pixels() -> None:
+def test_large_writing_is_searched_in_few_pixels() -> None:
     paper, boxes = written("46", 1000, stroke_px=80, margin_px=500)
-    page = page_of(paper)
-    assert max(page.ink.shape) == 640
-    assert near([shape.box for shape in page.regions[0].shapes], boxes, 2 + 2 * max(paper.shape) / 640)
+    assert max(layout_of(paper).ink.shape) == 640
+    assert near(boxes_of(paper), boxes, 2 + 2 * max(paper.shape) / 640)
 
 
 @pytest.mark.parametrize("digit", "0123456789")
 def test_a_digit_filling_the_frame(digit: str) -> None:
     tight = cut_tight(digit)
-    (shape,) = shapes_of(tight)
-    assert near([shape.box], [(0, 0, tight.shape[1], tight.shape[0])])
-    assert distance(shape.views[0], digit_from_grey(drawn(digit, 150))) < 12
+    assert near(boxes_of(tight), [(0, 0, tight.shape[1], tight.shape[0])])
+    (crops,) = digit_crops_of(layout_of(tight))
+    assert distance(crops[0], digit_from_grey(drawn(digit, 150))) < 12
 
 
 def test_corners_of_a_box_are_rounded_to_whole_pixels() -> None:
@@ -215,10 +220,10 @@ def test_a_short_digit_does_not_start_a_line(digit: str) -> None:
 def test_ink_that_runs_out_of_the_picture_is_cut_off() -> None:
     paper, _ = written("38", gap=0.4, margin_px=60)
     cut = paper[:, : paper.shape[1] - 90]
-    assert [shape.cut_off for shape in shapes_of(paper)] == [False, False]
-    (shape,) = shapes_of(drawn("3")[:, 45:])
-    assert shape.cut_off
-    assert not any(shape.cut_off for shape in shapes_of(cut))
+    assert [component.is_cut_off for component in components_of(layout_of(paper))] == [False, False]
+    (component,) = components_of(layout_of(drawn("3")[:, 45:]))
+    assert component.is_cut_off
+    assert not any(component.is_cut_off for component in components_of(layout_of(cut)))
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -227,21 +232,21 @@ def test_a_number_whose_last_digit_is_at_the_edge_runs_out(side: int, share: flo
     paper, boxes = written("52348" if side > 0 else "82345", gap=0.3)
     x, _, width, _ = boxes[-1] if side > 0 else boxes[0]
     cut = paper[:, : x + round(share * width)] if side > 0 else paper[:, x + round((1 - share) * width) :]
-    (region,) = page_of(cut).regions
-    assert region.runs_out and len(region.shapes) == 4
-    (whole,) = page_of(paper).regions
-    assert not whole.runs_out and len(whole.shapes) == 5
+    (region,) = layout_of(cut).regions
+    assert region.runs_out and len(region.components) == 4
+    (whole,) = layout_of(paper).regions
+    assert not whole.runs_out and len(whole.components) == 5
 
 
-def test_what_else_lies_at_the_edge_makes_no_number_run_out() -> None:
+def test_frames_and_shadows_at_the_edge_make_no_number_run_out() -> None:
     paper, _ = written("5234", gap=0.3)
     framed, shaded, below = paper.copy(), paper.copy(), np.pad(paper, ((0, 90), (0, 0)), constant_values=255)
     framed[40:180, -4:] = 0
     shaded[:, -30:] = 60
     below[-80:, 100:160] = cut_tight("8", 120)[:80, :60]
     for page in (framed, shaded, below):
-        assert not page_of(page).regions[0].runs_out
-        assert len(page_of(page).regions[0].shapes) == 4
+        assert not layout_of(page).regions[0].runs_out
+        assert len(layout_of(page).regions[0].components) == 4
 
 
 def _specked(paper: np.ndarray) -> None:
@@ -281,7 +286,7 @@ def test_a_broken_digit_in_a_row_stays_one_digit() -> None:
 
 
 def _cells(text: str, side_px: int = 100, thick_px: int = 3) -> tuple[np.ndarray, list[Box]]:
-    """A row of joined cells, a digit in the middle of each, and the box of each digit."""
+    """Draw a row of joined cells with a digit in the middle of each; return the box of each digit too."""
     paper = np.full((side_px + 60, side_px * len(text) + 60), 255, np.uint8)
     boxes = []
     for index, digit in enumerate(text):
@@ -345,18 +350,18 @@ def test_printed_paper_alone_is_blank(printed: Callable[[np.ndarray, int], np.nd
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 20_000), (20_000, 1), (3, 5000), (28, 28)])
-def test_pictures_of_any_shape_are_looked_at(shape: tuple[int, int]) -> None:
+def test_pictures_of_any_shape_can_be_searched(shape: tuple[int, int]) -> None:
     for level in (0.0, 0.5, 1.0):
-        assert find_page(np.full(shape, level, np.float32)).regions == ()
+        assert find_numbers(np.full(shape, level, np.float32)).regions == ()
     noise = np.random.default_rng(0).random(shape, np.float32)
     halves = np.zeros(shape, np.float32)
     halves[: shape[0] // 2, : shape[1] // 2 + 1] = 1
     for grey in (noise, halves):
-        page = find_page(grey)
-        assert np.isfinite(page.ink).all() and page.ink.min() >= 0 and page.ink.max() <= 1
-        for region in page.regions:
-            for found in region.shapes:
-                x, y, width, height = found.box
-                assert min(x, y) >= 0 and min(width, height) >= 1
-                assert x + width <= shape[1] and y + height <= shape[0]
-                assert found.views.shape == (2, 28, 28)
+        layout = find_numbers(grey)
+        assert np.isfinite(layout.ink).all() and layout.ink.min() >= 0 and layout.ink.max() <= 1
+        for component in components_of(layout):
+            x, y, width, height = component.box
+            assert min(x, y) >= 0 and min(width, height) >= 1
+            assert x + width <= shape[1] and y + height <= shape[0]
+        for crops in crop_numbers(layout):
+            assert crops.digits.shape == (len(crops.region.components), 2, 28, 28)

@@ -1,4 +1,4 @@
-"""Readings as a person sees them: a row a picture, its digits drawn, the steps, progress and a summary."""
+"""Show readings to a person: a row for each picture, its digits, its steps, the progress and a summary."""
 
 from __future__ import annotations
 
@@ -20,130 +20,154 @@ from digitcli.cli.views.terminal_image import Picture
 from digitcli.errors import PictureError
 from digitcli.recognition.results import Digit, Number, Reading
 
-NAME_COLUMNS, TEXT_COLUMNS = 36, 16
-DIGIT_COLUMNS, LARGE_DIGIT_COLUMNS, STEP_COLUMNS = 14, 28, 56
+# Columns of the terminal, chosen by hand so that a row fits into 80 columns.
+NAME_COLUMNS = 36
+TEXT_COLUMNS = 16
+# Columns of a digit below a row, and of a digit among the steps.
+DIGIT_COLUMNS = 14
+LARGE_DIGIT_COLUMNS = 28
+# Columns and rows of a picture among the steps.
+STEP_COLUMNS = 56
 STEP_ROWS = 56
-DRAWN = 24  # pictures whose digits are drawn; a row is enough for the others
+# Columns of the bar that shows a probability.
 BAR_COLUMNS = 12
+# Pictures whose digits are drawn; a row is enough for further ones.
+MAX_DRAWN = 24
+# Seconds between two updates of the progress.
 UPDATE_SECONDS = 0.2
+# Probability from which an alternative is shown.
+LEAST_SHOWN = 0.001
 STYLES = {"read": "bold green", "refused": "yellow", "blank": "dim", "error": "red"}
 
 
 class ReadingView:
-    """Counts and shows readings as they come; used as `with ReadingView(...) as view: view.watch(readings)`.
+    """Counts and shows readings as they come.
 
-    `table` is what people get on stdout, `steps` shows the road of every picture. Errors go to stderr; the
-    latest is `held` back until the next picture, so that a lone error is told once, by the exit.
+        with ReadingView(...) as view:
+            for reading in view.watch(readings): ...
+
+    The table goes to standard output, errors go to standard error. The latest error is held back until the
+    next reading: the exit of the program tells the error of a single picture.
+
+    shows_table: whether standard output is a table for people.
+    writes_file: whether the results go to a file.
+    shows_steps: whether the steps of each picture are shown.
+    read_before: the number of pictures that an earlier run read.
+    counts: the number of readings of each status.
+    held_error: the error that is held back.
     """
 
-    def __init__(self, table: bool, to_file: bool, steps: bool, read_before: int = 0) -> None:
-        self.table = table
-        self.steps = steps
+    def __init__(self, shows_table: bool, writes_file: bool, shows_steps: bool, read_before: int = 0) -> None:
+        self.shows_table = shows_table
+        self.shows_steps = shows_steps
+        self.read_before = read_before
         self.counts: Counter[str] = Counter()
-        self.read_before = read_before  # pictures whose results a run goes on with
-        self.files, self.files_in_all = 0, 0  # the latter is 0 until all are counted
-        self.held: PictureError | None = None
-        self.started = self.updated = time.monotonic()
-        busy = console.err.is_interactive and (to_file or not console.out.is_terminal)
-        self.status = console.Busy("Reading") if busy else None
+        self.held_error: PictureError | None = None
+        self._files = 0
+        self._all_files = 0  # 0 until all are counted
+        self._started = self._updated = time.monotonic()
+        is_busy = console.err.is_interactive and (writes_file or not console.out.is_terminal)
+        self._status = console.Busy("Reading") if is_busy else None
 
     def count_ahead(self, files: Iterable[object]) -> None:
-        """Count what is to be read while it is being read, so that the time left can be told."""
+        """Count the pictures in a thread while they are read, so that the time left can be shown."""
 
         def count() -> None:
-            self.files_in_all = sum(1 for _ in files)
+            self._all_files = sum(1 for _ in files)
 
-        if self.status:
+        if self._status:
             Thread(target=count, daemon=True).start()
 
     def __enter__(self) -> ReadingView:
-        if self.status:
-            self.status.start()
+        if self._status:
+            self._status.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.status:
-            self.status.stop()
-        alone = kind is None and sum(self.counts.values()) + self.read_before == 1
-        if not alone and kind is not BrokenPipeError:
+        if self._status:
+            self._status.stop()
+        is_single = kind is None and sum(self.counts.values()) + self.read_before == 1
+        if not is_single and kind is not BrokenPipeError:
             self._release()
         if kind is None and sum(self.counts.values()) > 1:
             console.err.print(self.summary(), style="dim")
 
     def watch(self, readings: Iterator[Reading]) -> Iterator[Reading]:
-        """The same readings, counted, with their errors and steps shown."""
+        """Yield the same readings, count them, and show their errors and steps."""
         for reading in readings:
             self._release()
             self.counts[reading.status] += 1
-            self.files += reading.page in (None, 1)
-            self.held = reading.error
-            if self.steps and reading.picture is not None:
-                (console.out if self.table else console.err).print(draw_steps(reading))
-            if self.status and time.monotonic() - self.updated > UPDATE_SECONDS:
-                self.updated = time.monotonic()
-                self.status.update(self.summary() + self._left())
+            self._files += reading.page in (None, 1)
+            self.held_error = reading.error
+            if self.shows_steps and reading.picture is not None:
+                (console.out if self.shows_table else console.err).print(draw_steps(reading))
+            if self._status and time.monotonic() - self._updated > UPDATE_SECONDS:
+                self._updated = time.monotonic()
+                self._status.update(self.summary() + self._left())
             yield reading
 
     def _release(self) -> None:
-        if self.held is not None:
-            console.show_error(self.held)
-            self.held = None
+        if self.held_error is not None:
+            console.show_error(self.held_error)
+            self.held_error = None
 
     def summary(self) -> str:
-        """How many pictures of which kind, and how fast."""
-        total, seconds = sum(self.counts.values()), time.monotonic() - self.started
-        named = {"read": "read", "refused": "refused", "blank": "blank", "error": "failed"}
+        """Return the number of pictures of each status and the speed, as one line."""
+        total, seconds = sum(self.counts.values()), time.monotonic() - self._started
+        words = {"read": "read", "refused": "refused", "blank": "blank", "error": "failed"}
         parts = ", ".join(
-            f"{self.counts[status]:,} {word}" for status, word in named.items() if self.counts[status]
+            f"{self.counts[status]:,} {word}" for status, word in words.items() if self.counts[status]
         )
         return f"{total:,} pictures in {console.duration(seconds)}: {parts} ({total / seconds:,.0f} a second)"
 
     def _left(self) -> str:
-        if self.files_in_all <= self.files:
+        if self._all_files <= self._files:
             return ""
-        left = (time.monotonic() - self.started) * (self.files_in_all / self.files - 1)
-        return f", {self.files_in_all:,} in all, {console.duration(left)} left"
+        seconds_left = (time.monotonic() - self._started) * (self._all_files / self._files - 1)
+        return f", {self._all_files:,} in all, {console.duration(seconds_left)} left"
 
     def show_row(self, reading: Reading) -> None:
-        """One picture: what it reads, how surely, and its digits as the network saw them."""
+        """Show one reading: its text, its confidence, and its digits as the network saw them."""
         total = sum(self.counts.values())
         if total == 1:
             console.out.print(_row("picture", "reads", "sure", style="bold"), soft_wrap=True)
         console.out.print(describe(reading), soft_wrap=True)
-        if reading.digits and console.out.is_terminal and total <= DRAWN and not self.steps:
+        if reading.digits and console.out.is_terminal and total <= MAX_DRAWN and not self.shows_steps:
             console.out.print(draw_numbers(reading.numbers))
 
 
 def describe(reading: Reading) -> Text:
-    """A reading in one line."""
+    """Return a reading as one line."""
     page = "" if reading.page is None else f" page {reading.page}"
     text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "")
-    sure = "" if reading.confidence is None else sureness(reading.confidence)
+    confidence = "" if reading.confidence is None else percent(reading.confidence)
     why = (reading.reason or "").replace("_", " ") if reading.status in ("refused", "error") else ""
     note = f"refused: {why}" if reading.status == "refused" else why
     if reading.changed:
-        note = f"{note}, read as asked for".removeprefix(", ")
-    row = _row(console.printable(reading.file) + page, text, sure, STYLES[reading.status])
+        note = f"{note}, changed by the constraints".removeprefix(", ")
+    row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
 
 
-def sureness(probability: float) -> str:
-    """A probability as people read it, which never claims to be certain."""
+def percent(probability: float) -> str:
+    """Return a probability as a percentage that never claims to be certain."""
     return "> 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
 
 
-def _row(name: str, text: str, sure: str, style: str) -> Text:
-    room = max(12, min(NAME_COLUMNS, console.out.width - TEXT_COLUMNS - 12)) if console.out.is_terminal else 0
-    if room and len(name) > room:
-        name = "..." + name[3 - room :]
-    row = Text(f"{name:<{room or NAME_COLUMNS}}  ")
-    return row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {sure:>7}")
+def _row(name: str, text: str, confidence: str, style: str) -> Text:
+    columns = NAME_COLUMNS
+    if console.out.is_terminal:
+        columns = max(12, min(NAME_COLUMNS, console.out.width - TEXT_COLUMNS - 12))
+        if len(name) > columns:
+            name = "..." + name[3 - columns :]
+    row = Text(f"{name:<{columns}}  ")
+    return row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {confidence:>7}")
 
 
 def draw_numbers(numbers: Sequence[Number]) -> Columns:
-    """Lines, and digits that stand alone, each above what it may be."""
+    """Draw lines, and digits that stand apart, each above its candidates."""
     cells = [
         cell
         for number in numbers
@@ -153,41 +177,34 @@ def draw_numbers(numbers: Sequence[Number]) -> Columns:
 
 
 def _is_separate(number: Number) -> bool:
-    """Whether every digit was looked at by itself."""
+    """Tell whether a digit network saw every digit by itself."""
     return number.line is None or all(digit.image is not None for digit in number.digits)
 
 
 def _line(number: Number) -> Group:
-    """A line as the network saw it, above what it may be."""
+    """Draw a line as the network saw it, above its candidates."""
     assert number.line is not None
-    lines: list[RenderableType] = [
-        _fitted(number.line),
-        Text(f"{number.raw} {sureness(number.confidence)}", "bold"),
-    ]
-    lines += [
-        Text(f"{other} {sureness(share)}", "dim") for other, share in number.alternatives if share >= 0.001
-    ]
-    return Group(*lines)
+    return Group(_fitted(number.line), *_candidates(number.raw, number.confidence, number.alternatives))
 
 
 def _cell(digit: Digit) -> Group:
-    lines: list[RenderableType] = []
-    if digit.image is not None:
-        lines.append(Picture(digit.image, DIGIT_COLUMNS))
-    lines.append(Text(f"{digit.digit} {sureness(digit.confidence)}", "bold"))
-    lines += [
-        Text(f"{other} {sureness(share)}", "dim") for other, share in digit.alternatives if share >= 0.001
-    ]
-    return Group(*lines)
+    candidates = _candidates(digit.digit, digit.confidence, digit.alternatives)
+    return Group(*([] if digit.image is None else [Picture(digit.image, DIGIT_COLUMNS)]), *candidates)
+
+
+def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, float]]) -> list[Text]:
+    """Return the best candidate and the alternatives that are not negligible, a line each."""
+    rest = [Text(f"{text} {percent(share)}", "dim") for text, share in alternatives if share >= LEAST_SHOWN]
+    return [Text(f"{best} {percent(confidence)}", "bold"), *rest]
 
 
 def draw_steps(reading: Reading) -> Group:
-    """The road of one picture: upright and grey; its ink with a box around each digit; 28x28 pixels each."""
+    """Draw the steps of one picture: upright and grey, its ink and boxes, and what the networks saw."""
     assert reading.picture is not None and reading.ink is not None
     height, width = reading.picture.shape
     first = f"1  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
-    second = "2  the ink: light flattened, ruling left out, digits boxed"
-    road = Columns(
+    second = "2  the ink without light and ruled lines, and the boxes of the digits"
+    first_steps = Columns(
         [
             Group(Text(first), _fitted(_bytes(reading.picture))),
             Group(Text(second), _fitted(_boxed_ink(reading))),
@@ -195,16 +212,16 @@ def draw_steps(reading: Reading) -> Group:
         padding=(0, 2),
     )
     if not reading.digits:
-        blank = reading.status == "blank"
-        return Group(road, Text(f"3  nothing here is {'written' if blank else 'taken for digits'}"))
-    parts: list[RenderableType] = [road]
+        is_blank = reading.status == "blank"
+        return Group(first_steps, Text(f"3  nothing is {'written' if is_blank else 'a digit'}"))
+    parts: list[RenderableType] = [first_steps]
     lines = [_line(number) for number in reading.numbers if number.line is not None]
     if lines:
-        parts += [Text("3  each line as the network of lines sees it, 40 pixels high, and what it says")]
+        parts += [Text("3  each line as the line network sees it, 40 pixels high, and its candidates")]
         parts += [Columns(lines, padding=(0, 2, 1, 0))]
     digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
     if digits:
-        parts += [Text(f"{4 if lines else 3}  each digit as the network of digits sees it, 28 x 28 pixels")]
+        parts += [Text(f"{4 if lines else 3}  each digit as the digit network sees it, 28 x 28 pixels")]
         parts += [Columns(digits, padding=(0, 2, 1, 0))]
     return Group(*parts)
 
@@ -214,12 +231,12 @@ def _large_cell(digit: Digit) -> Group:
     grid = Table.grid(padding=(0, 1))
     for name, share in ((digit.digit, digit.confidence), *digit.alternatives):
         bar = ("█" if console.out.encoding.startswith("utf") else "#") * round(BAR_COLUMNS * share)
-        grid.add_row(f"[bold]{name}[/]", f"{bar:<{BAR_COLUMNS}}", sureness(share))
+        grid.add_row(f"[bold]{name}[/]", f"{bar:<{BAR_COLUMNS}}", percent(share))
     return Group(Picture(digit.image, LARGE_DIGIT_COLUMNS), grid)
 
 
 def _fitted(pixels: np.ndarray) -> Picture:
-    """A picture drawn no wider and no higher than can be looked at; a thin strip is squashed for that."""
+    """Draw a picture that fits a terminal; a thin strip is squashed for that."""
     height, width = pixels.shape
     columns = max(1, min(STEP_COLUMNS, 2 * STEP_ROWS * width // height))
     highest = 2 * STEP_ROWS * width // columns
@@ -229,7 +246,7 @@ def _fitted(pixels: np.ndarray) -> Picture:
 
 
 def _boxed_ink(reading: Reading) -> np.ndarray:
-    """The ink, white on black, with a grey box around each digit: uint8, twice as large as it is drawn."""
+    """Return the ink, white on black, with a grey box around each digit: uint8, twice as large as drawn."""
     assert reading.ink is not None and reading.picture is not None
     height, width = reading.picture.shape
     scale = min(2 * STEP_COLUMNS / width, 4 * STEP_ROWS / height)

@@ -1,4 +1,4 @@
-"""A bar between two short numbers makes a fraction of them; rules, sums and minus signs make none."""
+"""A bar between two short numbers makes a fraction of them; rules, sums and minus signs do not."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.recognition.segmentation import find_page
+from digitcli.recognition.segmentation import find_numbers
 from tests.support.pictures import cut_tight, grey_of
 
 SIDE = 700
 
 
 def sheet(*marks: tuple[str, int, int]) -> np.ndarray:
-    """White paper with numbers, each its text, x and y; "-120" is a bar 120 pixels long."""
+    """Draw numbers on white paper, each by its text, x and y; "-120" is a bar 120 pixels long."""
     paper = np.full((SIDE, SIDE), 255, np.uint8)
     for text, x, y in marks:
         if text[0] == "-":
@@ -26,16 +26,16 @@ def sheet(*marks: tuple[str, int, int]) -> np.ndarray:
     return paper
 
 
-def parts_of(paper: np.ndarray) -> list[bool]:
-    return [region.in_fraction for region in find_page(grey_of(paper)).regions]
+def in_fraction(paper: np.ndarray) -> list[bool]:
+    return [region.is_in_fraction for region in find_numbers(grey_of(paper)).regions]
 
 
 @pytest.mark.parametrize("gap", [18, 30, 60])
 @pytest.mark.parametrize(("upper", "lower"), [("1", "2"), ("3", "16"), ("15", "16")])
-def test_one_above_the_other_with_a_bar_between(upper: str, lower: str, gap: int) -> None:
+def test_numbers_above_and_below_a_bar_are_a_fraction(upper: str, lower: str, gap: int) -> None:
     wide = max(len(upper), len(lower))
     marks = ((upper, 300, 150), (f"-{90 * wide}", 285, 255 + gap), (lower, 300, 262 + 2 * gap))
-    assert parts_of(sheet(*marks)) == [True, True]
+    assert in_fraction(sheet(*marks)) == [True, True]
 
 
 NO_FRACTIONS = {
@@ -49,5 +49,5 @@ NO_FRACTIONS = {
 
 
 @pytest.mark.parametrize("kind", NO_FRACTIONS)
-def test_what_is_no_fraction(kind: str) -> None:
-    assert not any(parts_of(sheet(*NO_FRACTIONS[kind])))
+def test_other_numbers_and_bars_are_no_fraction(kind: str) -> None:
+    assert not any(in_fraction(sheet(*NO_FRACTIONS[kind])))

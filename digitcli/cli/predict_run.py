@@ -1,0 +1,246 @@
+"""A run of `digitcli predict`: check its options, then read, show and write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from digitcli import console
+from digitcli.atomic_write import check_writable, writing_whole
+from digitcli.cli.options import RuntimeChoice
+from digitcli.cli.signals import wait_with_signals
+from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError
+from digitcli.inference.devices import check_device_name, usable_cores
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.results import format_readings
+from digitcli.recognition.resume import Results, resume_results
+from digitcli.recognition.sources import (
+    STANDARD_INPUT,
+    find_sources,
+    is_same_folder,
+    listed_sources,
+    read_list,
+)
+
+if TYPE_CHECKING:
+    from digitcli.cli.views.readings import ReadingView
+    from digitcli.recognition.reader import Reader
+    from digitcli.recognition.results import Reading
+    from digitcli.recognition.sources import Source
+
+PredictFormat = Literal["table", "json", "jsonl", "csv"]
+# Processes at most without --jobs: each takes 120 MB of memory.
+MAX_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The options of `digitcli predict`, under the names of the command line; `form` is the format."""
+
+    inputs: list[str]
+    files_from: str | None
+    null: bool
+    models: tuple[ResolvedModel, ...]
+    device: str | None
+    runtime: RuntimeChoice | None
+    batch_size: int | None
+    jobs: int | None
+    min_confidence: float | None
+    max_error: float | None
+    constraints: Constraints | None
+    form: PredictFormat
+    output: Path | None
+    resume: bool
+    force: bool
+    top_k: int
+    annotate: Path | None
+    show_steps: bool
+
+
+def check_options(options: PredictOptions) -> None:
+    """Find every mistake that the options alone show, before anything heavy is loaded.
+
+    Raises:
+        UsageError: options contradict each other, or a value is out of range.
+        OutputError: the output cannot be written.
+    """
+    _check_input(options)
+    _check_certainty(options.min_confidence, options.max_error)
+    _check_output(options)
+    if options.device is not None:
+        check_device_name(options.device)
+    if options.output:
+        check_writable(options.output, options.force or options.resume)
+
+
+def _check_input(options: PredictOptions) -> None:
+    if not options.inputs and options.files_from is None:
+        raise UsageError("No picture is named.", "Name one, e.g. digitcli predict image.png, or a folder.")
+    if options.null and options.files_from is None:
+        raise UsageError("-0 describes a list, but no list is named.", "Name the list with --files-from.")
+    uses = [*options.inputs, options.files_from].count(STANDARD_INPUT)
+    if uses > 1:
+        raise UsageError("Standard input is named more than once.", "Give - once.")
+    if uses and (sys.stdin is None or sys.stdin.isatty()):
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"Standard input is {state}.", "Pipe a file into it: digitcli predict - < image.png")
+    for name in options.inputs:
+        if options.annotate and is_same_folder(name, options.annotate):
+            cause = f"'{name}' is to be read, and --annotate is to write there."
+            raise UsageError(cause, "Name another folder for --annotate.")
+
+
+def _check_certainty(min_confidence: float | None, max_error: float | None) -> None:
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise UsageError(f"--min-confidence is {min_confidence:g}.", "Give a fraction from 0 to 1, e.g. 0.9.")
+    if max_error is not None and not 0 < max_error < 1:
+        raise UsageError(f"--max-error is {max_error:g}.", "Give a fraction above 0 and below 1, e.g. 0.01.")
+    if max_error is not None and min_confidence is not None:
+        cause = "--max-error and --min-confidence both set the least confidence."
+        raise UsageError(cause, "Give one of them.")
+
+
+def _check_output(options: PredictOptions) -> None:
+    if options.output and options.form == "table":
+        cause = "A table is for a terminal, not for a file."
+        raise UsageError(cause, "Give --format jsonl, json or csv.")
+    if options.resume and (options.output is None or options.form != "jsonl"):
+        cause = (
+            f"--resume needs a file of JSON lines, but the output is {options.output or 'standard output'}"
+        )
+        cause += f" as {options.form}."
+        raise UsageError(cause, "Name a file of JSON lines, e.g. -o results.jsonl.")
+    if options.resume and (options.force or options.annotate):
+        cause = "--resume keeps earlier results, and works with neither --force nor --annotate."
+        raise UsageError(cause, "Leave them out.")
+    if options.force and not (options.output or options.annotate):
+        cause = "--force replaces the output of -o or --annotate, but neither is given."
+        raise UsageError(cause, "Leave --force out.")
+
+
+def read_pictures(options: PredictOptions) -> None:
+    """Read the pictures, and show or write the readings.
+
+    Raises:
+        InputError: no picture could be read.
+        PartialInputError: some pictures could not be read.
+    """
+    with ExitStack() as stack:
+        listing = None if options.files_from is None else _open_list(stack, options.files_from)
+        annotator = None
+        if options.annotate:
+            from digitcli.recognition.annotation import Annotator
+
+            annotator = Annotator(options.annotate, options.force, options.show_steps)
+        with console.Busy("Loading the models"), wait_with_signals():
+            from digitcli.cli.views.readings import ReadingView
+
+            reader = _load_reader(options)
+        if options.max_error is not None and not reader.is_calibrated:
+            console.show_notice("The errors of these models were never measured: --max-error trusts them.")
+        results = stack.enter_context(_open_results(options, reader.name))
+        view = stack.enter_context(
+            ReadingView(
+                shows_table=options.form == "table",
+                writes_file=options.output is not None,
+                shows_steps=options.show_steps,
+                read_before=results.read_before.total(),
+            )
+        )
+        names = None if listing is None else read_list(listing, b"\0" if options.null else b"\n")
+        if names is None and STANDARD_INPUT not in options.inputs:
+            view.count_ahead(results.left(_sources(options, None)))
+        readings = reader.read_all(results.left(_sources(options, names)))
+        if annotator:
+            readings = annotator.write_all(readings)
+        _show(view.watch(readings), options, view, results)
+        if view.read_before:
+            console.show_notice(f"{console.counted(view.read_before, 'picture')} had been read before.")
+        elif not sum(view.counts.values()):
+            raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
+    _raise_failures(view)
+
+
+def _load_reader(options: PredictOptions) -> Reader:
+    from digitcli.recognition.reader import BATCH_SIZE, THREADS, Reader
+
+    return Reader(
+        *options.models,
+        device=options.device or "auto",
+        runtime=options.runtime or "auto",
+        batch_size=options.batch_size or BATCH_SIZE,
+        jobs=options.jobs or THREADS,
+        processes=options.jobs or min(MAX_PROCESSES, usable_cores()),
+        min_confidence=options.min_confidence,
+        max_error=options.max_error,
+        constraints=options.constraints,
+        top_k=options.top_k,
+        keep_pictures=options.show_steps or options.annotate is not None,
+    )
+
+
+def _open_list(stack: ExitStack, name: str) -> BinaryIO:
+    if name == STANDARD_INPUT:
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(Path(name).open("rb"))
+    except (OSError, ValueError) as error:
+        cause = f"The list '{name}' cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, "Name a text file with one path a line.") from error
+
+
+def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[Source]:
+    """Yield all pictures, without the annotated ones that this run writes."""
+    stdin = sys.stdin.buffer if STANDARD_INPUT in options.inputs else None
+    yield from find_sources(options.inputs, stdin, options.annotate)
+    if names is not None:
+        yield from listed_sources(names, options.annotate)
+
+
+@contextmanager
+def _open_results(options: PredictOptions, model: str) -> Iterator[Results]:
+    """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows."""
+    if options.output is None:
+        yield Results(lambda text: print(text, end=""))
+    elif options.resume:
+        with resume_results(options.output, model) as results:
+            yield results
+    else:
+        with writing_whole(options.output) as write:
+            yield Results(lambda text: write(text.encode(errors="backslashreplace")))
+
+
+def _show(readings: Iterator[Reading], options: PredictOptions, view: ReadingView, results: Results) -> None:
+    if options.form == "table":
+        for reading in readings:
+            view.show_row(reading)
+    else:
+        pieces = format_readings(readings, options.form)
+        try:
+            for piece in pieces:
+                with wait_with_signals(insisting=True):  # a signal must not tear a piece
+                    results.write(piece)
+        except Interrupted as stopped:
+            results.write(pieces.throw(stopped))  # the end that makes the format valid, where it has one
+            raise
+    if sys.stdout is not None:  # a closed pipe or a full disk matters more than a bad picture
+        sys.stdout.flush()
+
+
+def _raise_failures(view: ReadingView) -> None:
+    """Raise the error whose exit code tells how many pictures could not be read."""
+    failed, total = view.counts["error"], sum(view.counts.values())
+    if not total:
+        return
+    if view.held_error is not None:
+        raise view.held_error
+    if failed == total and not view.read_before:
+        raise InputError(f"None of the {total} pictures could be read.", "The causes are named above.")
+    if failed:
+        cause = f"{failed} of {total} pictures could not be read; the others were."
+        raise PartialInputError(cause, "They are named above.")

@@ -1,0 +1,209 @@
+"""Stage 2, crop: cut out what the networks see of each number, and remember the way back to the page.
+
+A line network sees line crops: a line set upright, `LINE_HEIGHT_PX` high, ink light on dark paper. A digit
+network sees digit crops: one digit as MNIST shows it, 28 x 28.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from digitcli.imaging.binarization import is_ink_light
+from digitcli.imaging.components import Box
+from digitcli.imaging.line_ink import LINE_HEIGHT_PX, line_ink
+from digitcli.imaging.normalization import normalize_digit
+from digitcli.imaging.quantiles import median
+from digitcli.recognition.segmentation import PageLayout, Region
+
+# All values were chosen by hand while pictures and their answers were watched.
+
+# Pixels of the box into which each of the two crops of a digit is fitted; MNIST's digits are fitted into 20.
+DIGIT_SIZES_PX = (20, 16)
+# Margin above and below each of the two crops of a line, in digit heights.
+LINE_MARGINS = (0.2, 0.35)
+# Margin at the left and the right of a line, in margins above it.
+SIDE_MARGIN = 1.5
+# Height in pixels of each of the two crops of a picture that is one line from top to bottom.
+WHOLE_HEIGHTS_PX = (40, 36)
+# Darkness of the ink at least, in shares of white: where components were found, something faint is written.
+FAINTEST_INK = 0.04
+# Slope of a line that is set upright, in rows a column: at least 1.5 degrees ...
+LEAST_SLOPE = 0.026
+# ... and at most 20 degrees.
+MOST_SLOPE = 0.36
+# Digits that are needed to measure a slope.
+SLOPE_DIGITS = 3
+# Length of a line that is needed to measure a slope, in digit heights.
+SLOPE_LENGTH = 3
+# Width of a line crop at least, in pixels: less is nothing to a line network.
+MIN_WIDTH_PX = 8
+# Width of a line crop at most, in pixels: it bounds the memory that a line network takes.
+MAX_WIDTH_PX = 4000
+
+
+@dataclass(frozen=True)
+class LineCrop:
+    """A line as a line network sees it.
+
+    image: uint8 (40, W), ink 255 on paper 0.
+    to_page: matrix (2, 3) that takes points of the crop to points of the page.
+    page_size: width and height of the page in pixels.
+    """
+
+    image: np.ndarray
+    to_page: np.ndarray
+    page_size: tuple[int, int]
+
+    def box_on_page(self, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """Return the upright box on the page, x, y, width, height, around a box of the crop."""
+        corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_page.T
+        corners = np.clip(corners, 0, self.page_size)
+        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        left, top = min(left, self.page_size[0] - 1), min(top, self.page_size[1] - 1)
+        return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
+
+    def enlarged(self, page_size: tuple[int, int]) -> LineCrop:
+        """Return the same crop of the same page in another size."""
+        by = np.array(page_size) / self.page_size
+        return LineCrop(self.image, by[:, None] * self.to_page, page_size)
+
+
+@dataclass(frozen=True)
+class RegionCrops:
+    """A region and what the networks see of it.
+
+    region: the region that is shown.
+    lines: crops of its line for line networks, none where there are no such networks.
+    digits: crops of its N components for digit networks, uint8 (N, 2, 28, 28), white on black; N is 0 where
+        several digits touch, which only a line network can read.
+    """
+
+    region: Region
+    lines: tuple[LineCrop, ...]
+    digits: np.ndarray
+
+
+def crop_numbers(layout: PageLayout, with_lines: bool = False) -> tuple[RegionCrops, ...]:
+    """Crop every region of a page; `with_lines` for line networks too."""
+    return tuple(
+        RegionCrops(region, _crop_lines(layout, region) if with_lines else (), _crop_digits(region))
+        for region in layout.regions
+    )
+
+
+def _crop_lines(layout: PageLayout, region: Region) -> tuple[LineCrop, ...]:
+    if region.is_whole_picture:
+        return crop_whole_picture(layout.grey)
+    return crop_line(layout.grey, layout.ink, [component.box for component in region.components])
+
+
+def _crop_digits(region: Region) -> np.ndarray:
+    crops = [
+        [normalize_digit(component.ink, size_px) for size_px in DIGIT_SIZES_PX]
+        for component in region.components
+        if component.ink is not None
+    ]
+    return np.array(crops, np.uint8).reshape(-1, len(DIGIT_SIZES_PX), 28, 28)
+
+
+def crop_whole_picture(grey: np.ndarray) -> tuple[LineCrop, ...]:
+    """Crop a picture, float32 (H, W) in [0, 1], that is one line from top to bottom."""
+    height, width = grey.shape
+    place = _Place(0.0, 0.0, float(width), float(height))
+    return tuple(_crop(grey, place, height_px, None) for height_px in WHOLE_HEIGHTS_PX)
+
+
+def crop_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[LineCrop, ...]:
+    """Crop a line of boxes, once from the picture and once from its ink, and set it upright.
+
+    `grey` is float32 (H, W) in [0, 1], and `ink` float32 (h, w) of the same picture in perhaps fewer pixels:
+    it shows very faint writing, and no ruled lines.
+    """
+    shrink = np.array([ink.shape[1], ink.shape[0]] * 2) / np.array([grey.shape[1], grey.shape[0]] * 2)
+    on_page = np.array(boxes, np.float64)
+    return (
+        _crop_boxes(grey, on_page, LINE_MARGINS[0], None),
+        _crop_boxes(1 - ink, on_page * shrink, LINE_MARGINS[1], False).enlarged(
+            (grey.shape[1], grey.shape[0])
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The place of a line on a page, in pixels.
+
+    left, right: the ends of the line.
+    top, bottom: its first and last row, in the middle between its ends.
+    angle: the angle by which it slopes down, in radians.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    angle: float = 0.0
+
+
+def _crop_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float, is_light: bool | None) -> LineCrop:
+    """Crop a line of boxes (N, 4) with a margin in digit heights; for `is_light` see `_crop`."""
+    x, y, width, height = boxes.T
+    typical_px = median(height)
+    digit_px = max(typical_px, float(height.max()) / 1.5)
+    above, beside = margin * digit_px, SIDE_MARGIN * margin * digit_px
+    left = max(0.0, float(x.min()) - beside)
+    right = min(float(picture.shape[1]), float((x + width).max()) + beside)
+    slope, start = _slope(x + width / 2, y + height / 2, typical_px)
+    if slope:
+        middle, reach = start + slope * (left + right) / 2, digit_px / 2 + above
+        place = _Place(left, middle - reach, right, middle + reach, math.atan(slope))
+    else:
+        top = max(0.0, float(y.min()) - above)
+        place = _Place(left, top, right, min(float(len(picture)), float((y + height).max()) + above))
+    return _crop(picture, place, LINE_HEIGHT_PX, is_light)
+
+
+def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float]:
+    """Return the slope of a line of middles (N,), in rows a column, and its row at column 0.
+
+    The slope is 0 for a line that is level or short.
+    """
+    if len(x) < SLOPE_DIGITS or np.ptp(x) < SLOPE_LENGTH * height_px:
+        return 0.0, float(y.mean())
+    slope, start = np.polyfit(x, y, 1)
+    return (float(slope), float(start)) if LEAST_SLOPE < abs(slope) < MOST_SLOPE else (0.0, float(y.mean()))
+
+
+def _crop(picture: np.ndarray, place: _Place, height_px: int, is_light: bool | None) -> LineCrop:
+    """Set a place upright, `height_px` high in the middle of the crop.
+
+    `is_light` says whether the ink is lighter than the paper; None where that has to be found out.
+    """
+    high = max(place.bottom - place.top, 1.0)
+    spread = abs(math.tan(place.angle)) * (place.right - place.left) / 2  # further rows of a sloping line
+    x0, y0 = max(0, math.floor(place.left)), max(0, math.floor(place.top - spread))
+    part = picture[y0 : math.ceil(place.top + high + spread), x0 : math.ceil(place.right)]
+    scale = height_px / high
+    width_px = min(MAX_WIDTH_PX, max(MIN_WIDTH_PX, round(part.shape[1] * scale)))
+    size = (width_px, max(1, round(part.shape[0] * scale)) if place.angle else height_px)
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    across, down = part.shape[1] / size[0], part.shape[0] / size[1]
+    to_page = np.array([[across, 0, x0], [0, down, y0]])
+    if place.angle:
+        centre = size[0] / 2, (place.top + high / 2 - y0) / down
+        turn = cv2.getRotationMatrix2D(centre, math.degrees(place.angle), 1)
+        turn[1, 2] += height_px / 2 - centre[1]
+        small = cv2.warpAffine(small, turn, (size[0], height_px), borderMode=cv2.BORDER_REPLICATE)
+        to_page = to_page @ np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
+    if is_ink_light(small) if is_light is None else is_light:
+        small = 1 - small
+    ink = line_ink(np.asarray(255 * small, np.float32), FAINTEST_INK)
+    above = (LINE_HEIGHT_PX - len(ink)) // 2
+    ink = np.pad(ink, ((above, LINE_HEIGHT_PX - len(ink) - above), (0, 0)))
+    to_page = to_page @ np.array([[1, 0, 0], [0, 1, -above], [0, 0, 1]])
+    return LineCrop(ink, to_page, (picture.shape[1], picture.shape[0]))

@@ -1,0 +1,73 @@
+"""Work ahead of the consumer, lazily and in order: a bounded map over an executor, and a grouping.
+
+Both take from their input only what they need. When the input raises an error, both hand out what came before
+it and then raise it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(
+    submit: Callable[[Item], Future[Result]], items: Iterable[Item], limit: int
+) -> Generator[tuple[Item, Future[Result]]]:
+    """Submit a task for each item, and yield each item with its finished task, in the order of the items.
+
+    At most `limit` tasks are in flight. The next task is submitted before a finished one is yielded, so work
+    goes on while the consumer uses the result. Closing the generator cancels the tasks that have not begun.
+    """
+    remaining = iter(items)
+    tasks: deque[tuple[Item, Future[Result]]] = deque()
+    input_error: Exception | None = None
+
+    def submit_next() -> None:
+        nonlocal input_error
+        if input_error is not None:
+            return
+        try:
+            item = next(remaining)
+        except StopIteration:
+            return
+        except Exception as error:
+            input_error = error
+            return
+        tasks.append((item, submit(item)))
+
+    try:
+        for _ in range(limit):
+            submit_next()
+        while tasks:
+            item, task = tasks[0]
+            task.exception()  # waits until the task is finished
+            tasks.popleft()
+            submit_next()
+            yield item, task
+        if input_error is not None:
+            raise input_error
+    finally:
+        for _, task in tasks:
+            task.cancel()
+
+
+def grouped_until(items: Iterable[Item], is_full: Callable[[list[Item]], bool]) -> Generator[list[Item]]:
+    """Group items into lists; the item with which a list `is_full` is its last one."""
+    group: list[Item] = []
+    try:
+        for item in items:
+            group.append(item)
+            if is_full(group):
+                yield group
+                group = []
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group

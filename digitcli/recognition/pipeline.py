@@ -1,0 +1,237 @@
+"""The reading pipeline: four stages from pictures to readings.
+
+    stage          module            result
+    1. find        segmentation.py   PageLayout: the regions of a page, one for each number
+    2. crop        crops.py          PreparedPage: the regions and what the networks see of them
+    3. recognize   recognize.py      RegionResult: the numbers of a region and their confidence
+    4. decide      decision.py       Decision: the status, reason, text and confidence of a page
+
+Threads find and crop. The networks take the regions of several pages together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from digitcli.errors import PictureError
+from digitcli.imaging import open_pages
+from digitcli.imaging.opening import grey_from_array, grey_from_image
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
+from digitcli.recognition.decision import Decision, decide_faint_page, decide_page
+from digitcli.recognition.ordered_map import grouped_until, ordered_map
+from digitcli.recognition.recognize import RecognitionModels, recognize_page, run_networks
+from digitcli.recognition.results import Reading
+from digitcli.recognition.segmentation import find_numbers
+from digitcli.recognition.sources import Source
+
+# Pages at most that go through the networks together (chosen by hand).
+PAGES_AT_ONCE = 32
+# Pixels of kept pictures that may wait for the networks: 64 MB (chosen by hand).
+KEPT_PIXELS = 16_000_000
+
+Picture = str | Path | bytes | np.ndarray | Image.Image
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """The settings of the pipeline, see `Reader` for their meaning."""
+
+    batch_size: int
+    jobs: int
+    min_confidence: float
+    constraints: Constraints | None
+    top_k: int
+    keep_pictures: bool
+
+
+@dataclass(frozen=True)
+class PreparedPage:
+    """A page whose numbers are found and cropped, before any network has seen it.
+
+    file: the name of the picture.
+    number: the number of the page from 1 on, None for a picture with one page.
+    regions: the regions in reading order and their crops.
+    is_faint: whether only faint marks were found.
+    error: why the page could not be opened or searched.
+    picture, ink: as in `Reading`, where pictures are kept.
+    """
+
+    file: str
+    number: int | None
+    regions: tuple[RegionCrops, ...] = ()
+    is_faint: bool = False
+    error: PictureError | None = None
+    picture: np.ndarray | None = None
+    ink: np.ndarray | None = None
+
+
+def run_pipeline(
+    pictures: Iterable[Picture | Source], models: RecognitionModels, options: PipelineOptions
+) -> Generator[Reading]:
+    """Read pictures: find and crop in threads, then recognize and decide, several pages together.
+
+    Yields one reading a page, in the order of the pictures, and takes from `pictures` only what it needs.
+    """
+    pool = ThreadPoolExecutor(options.jobs)
+    is_closed = threading.Event()
+
+    def is_batch(pages: list[PreparedPage]) -> bool:
+        return is_closed.is_set() or _are_enough(pages, options.batch_size)
+
+    def batches_of(picture: Picture | Source) -> Iterator[list[PreparedPage]]:
+        return grouped_until(find_and_crop(picture, models, options), is_batch)
+
+    try:
+        pages = _pages_ahead(pool, map(batches_of, pictures), is_batch, options.jobs + 1)
+        for batch in grouped_until(pages, is_batch):
+            yield from recognize_and_decide(batch, models, options)
+    finally:
+        is_closed.set()
+        pool.shutdown(wait=False, cancel_futures=True)  # a picture that takes long must not delay the end
+
+
+def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
+    """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
+    crops = len(DIGIT_SIZES_PX) * sum(
+        len(crops.region.components) for page in pages for crops in page.regions
+    )
+    kept_pixels = sum(page.picture.size for page in pages if page.picture is not None)
+    return len(pages) >= PAGES_AT_ONCE or crops >= batch_size or kept_pixels >= KEPT_PIXELS
+
+
+def _pages_ahead(
+    pool: ThreadPoolExecutor,
+    pictures: Iterable[Iterator[list[PreparedPage]]],
+    is_batch: Callable[[list[PreparedPage]], bool],
+    limit: int,
+) -> Iterator[PreparedPage]:
+    """Yield the pages of pictures in order, while threads prepare at most `limit` pictures that follow.
+
+    A picture is an iterator of batches of its pages. Its first batch is prepared ahead, and each further one
+    while the consumer uses the batch before, so a long document neither delays its first answers nor fills
+    the memory.
+    """
+
+    def prepare_next(batches: Iterator[list[PreparedPage]]) -> Future[list[PreparedPage]]:
+        return pool.submit(next, batches, [])
+
+    for batches, task in ordered_map(prepare_next, pictures, limit):
+        batch = task.result()
+        while batch:
+            following = prepare_next(batches) if is_batch(batch) else None
+            yield from batch
+            batch = following.result() if following else []
+
+
+def find_and_crop(
+    picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
+) -> Iterator[PreparedPage]:
+    """Open a picture, and find and crop the numbers of each page; a page that fails holds its error."""
+    name = _name_of(picture)
+    with_lines = bool(models.line_models)
+    for number, grey in _open(picture):
+        if isinstance(grey, PictureError):
+            yield PreparedPage(name, number, error=grey)
+            continue
+        try:
+            layout = find_numbers(grey, with_lines)  # stage 1
+            regions = crop_numbers(layout, with_lines)  # stage 2
+        except Exception as fault:
+            yield PreparedPage(name, number, error=_failure(name, fault))
+            continue
+        page = PreparedPage(name, number, regions, layout.is_faint)
+        yield replace(page, picture=grey, ink=layout.ink) if options.keep_pictures else page
+
+
+def recognize_and_decide(
+    pages: Sequence[PreparedPage], models: RecognitionModels, options: PipelineOptions
+) -> list[Reading]:
+    """Run the networks on the regions of all pages together, then find the numbers of each page and decide.
+
+    Raises:
+        ModelError: a network answers with values that are not finite.
+    """
+    evidence = iter(run_networks([region for page in pages for region in page.regions], models))
+    readings = []
+    for page in pages:
+        page_evidence = list(itertools.islice(evidence, len(page.regions)))
+        error = page.error
+        try:
+            results = recognize_page(page_evidence, options.constraints, options.top_k)  # stage 3
+            decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4
+            if page.is_faint:
+                decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
+        except Exception as fault:
+            error = _failure(page.file, fault)
+        readings.append(_reading(page, error or decision, models.name))
+    return readings
+
+
+def _reading(page: PreparedPage, answer: Decision | PictureError, model: str) -> Reading:
+    if isinstance(answer, PictureError):
+        return Reading(page.file, page.number, "error", answer.reason, None, None, (), model, answer)
+    return Reading(
+        page.file,
+        page.number,
+        answer.status,
+        answer.reason,
+        answer.text,
+        answer.confidence,
+        answer.numbers,
+        model,
+        None,
+        page.picture,
+        page.ink,
+        answer.is_changed,
+    )
+
+
+def _name_of(picture: Picture | Source) -> str:
+    if isinstance(picture, Source):
+        return picture.name
+    return str(picture) if isinstance(picture, str | os.PathLike) else ""
+
+
+def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
+    """Yield the number of each page and its grey picture, float32 (H, W) in [0, 1], or an error."""
+    content = picture.content if isinstance(picture, Source) else picture
+    try:
+        if isinstance(content, str | os.PathLike):
+            yield from open_pages(Path(content))
+        elif isinstance(content, bytes | bytearray | memoryview):
+            yield from open_pages(bytes(content))
+        else:
+            yield None, _grey_of(content)
+    except PictureError as error:
+        yield None, error
+    except Exception as fault:
+        yield None, _failure(_name_of(picture), fault)
+
+
+def _grey_of(content: object) -> np.ndarray:
+    if isinstance(content, PictureError):
+        raise content
+    if isinstance(content, np.ndarray):
+        return grey_from_array(content)
+    if isinstance(content, Image.Image):
+        return grey_from_image(content)
+    cause = f"A value of type {type(content).__name__} is not a picture."
+    raise PictureError("not_an_image", cause, "Give a path, a file's bytes, an array or a PIL image.")
+
+
+def _failure(name: str, fault: Exception) -> PictureError:
+    """Return the error of a page at which the program failed, so that no other page is lost."""
+    if isinstance(fault, MemoryError):
+        return PictureError("too_large", f"There is not enough memory for '{name}'.", "Make it smaller.")
+    cause = f"Internal error in '{name}', {type(fault).__name__}: {fault}."
+    return PictureError("internal", cause, "This is a bug; please report it with the picture.")

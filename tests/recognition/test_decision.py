@@ -1,0 +1,101 @@
+"""A page is read, refused or blank by the results of its regions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from digitcli.recognition.constraints import parse_constraints
+from digitcli.recognition.decision import BLANK, decide_faint_page, decide_page
+from digitcli.recognition.recognize import RegionResult
+from digitcli.recognition.results import Digit, Number
+
+SINGLE = parse_constraints(single_digit=True)
+
+
+def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool = False) -> RegionResult:
+    digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
+    numbers = (Number(digits, confidence, raw or text),)
+    return RegionResult(numbers, confidence, breaks_constraints=breaks_constraints)
+
+
+def test_a_page_is_as_certain_as_all_of_its_regions() -> None:
+    decision = decide_page([result("12", 0.9), result("7", 0.8)], None, 0.5)
+    assert (decision.status, decision.reason, decision.text) == ("read", None, "12 7")
+    assert decision.confidence == pytest.approx(0.72)
+    assert decide_page([result("12", 0.9), result("7", 0.8)], None, 0.8).status == "refused"
+
+
+def test_a_page_without_ink_is_blank() -> None:
+    assert decide_page([], None, 0.5) == BLANK
+    assert decide_page([RegionResult((), 0.99, has_ink=False)], None, 0.5) == BLANK
+
+
+def test_ink_without_numbers_is_not_a_digit() -> None:
+    decision = decide_page([RegionResult((), 0.95)], None, 0.5)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
+    assert decision.confidence == pytest.approx(0.95)
+
+
+def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
+    several = [result("1", 0.3), result("7", 0.98), result("12", 0.99, breaks_constraints=True)]
+    decision = decide_page(several, SINGLE, 0.5)
+    assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
+    decision = decide_page([result("1", 0.3), result("7", 0.98)], SINGLE, 0.5)
+    assert (decision.text, decision.status, decision.is_changed) == ("7", "read", True)
+    assert decision.confidence == pytest.approx(0.98 * 0.7)
+    assert decide_page([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
+
+
+@pytest.mark.parametrize(("raw", "status"), [("3/4", "refused"), ("15/16", "refused"), ("120/00", "read")])
+def test_a_fraction_is_no_number(raw: str, status: str) -> None:
+    region = result(raw.replace("/", ""), 0.99, raw)
+    assert decide_page([region], None, 0.5).status == status
+    assert decide_page([region], parse_constraints(length="2-5"), 0.5).status == "read"
+
+
+def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
+    regions = [dataclasses.replace(result(text, 0.99), is_in_fraction=True) for text in "34"]
+    assert decide_page(regions, None, 0.5).reason == "not_a_digit"
+
+
+def test_broken_constraints_are_the_first_reason() -> None:
+    regions = [result("12", 0.1, breaks_constraints=True), result("34", 0.1, breaks_constraints=True)]
+    decision = decide_page(regions, parse_constraints(length="3"), 0.5)
+    assert (decision.reason, decision.text) == ("constraint", "12 34")
+
+
+def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off() -> None:
+    decision = decide_page([dataclasses.replace(result("1234", 0.99), runs_out=True)], None, 0.0)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "cut_off", "1234")
+
+
+def test_guesses_that_the_constraints_changed_do_not_meet_them() -> None:
+    regions = [dataclasses.replace(result(text, 0.1), is_changed=True) for text in ("802", "314")]
+    decision = decide_page(regions, parse_constraints(length="3"), 0.5)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "constraint", "802 314")
+
+
+def test_several_guesses_are_a_photograph_or_a_text() -> None:
+    decision = decide_page([result("1", 0.3), result("7", 0.3)], None, 0.0)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
+
+
+@pytest.mark.parametrize(
+    ("region", "reason"),
+    [
+        (dataclasses.replace(result("1", 0.4), is_cut_off=True), "cut_off"),
+        (dataclasses.replace(result("1", 0.45), rival_confidence=0.42), "two_candidates"),
+        (dataclasses.replace(result("1", 0.45), rival_confidence=0.05), "low_confidence"),
+    ],
+)
+def test_the_least_certain_region_gives_the_reason(region: RegionResult, reason: str) -> None:
+    assert decide_page([region, result("7", 0.99)], None, 0.9).reason == reason
+
+
+def test_faint_marks_are_blank_or_need_a_person() -> None:
+    likely = decide_page([result("12", 0.6)], None, 0.5)
+    assert decide_faint_page(likely, can_reject=True).reason == "too_faint"
+    assert decide_faint_page(likely, can_reject=False) == BLANK
+    assert decide_faint_page(decide_page([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
