@@ -1,4 +1,4 @@
-"""Capsule networks: vectors in place of units, whose lengths say what is there and whose directions how."""
+"""Capsule networks: a vector's length says whether an object is there, its direction says how it looks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from torch import Tensor, nn
 from digitcli.architectures.layers import Normalize
 
 CLASSES = 10
-LEAST, MOST = 1e-4, 1 - 1e-4  # lengths, where the logit is finite
+MIN_LENGTH = 1e-4  # shorter capsules count as this long, so that the logit stays finite
+MAX_LENGTH = 1 - 1e-4  # the same for longer capsules
 
 
 def capsnet(width: int = 64, kinds: int = 16) -> nn.Module:
-    """Capsules of 8 numbers vote for ten of 16, by three rounds of routing by agreement.
+    """Build a capsule network: capsules of size 8 predict ten capsules of size 16 by routing by agreement.
 
-    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017. Smaller here: strides and 5x5 kernels
-    in place of 9x9 ones, `kinds` of capsules at 5x5 places, no reconstruction. A logit is that of the length
-    of its capsule, so that the margin loss sees the length; what is learnt is learnt through the last round.
+    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017. What differs here: 5x5 kernels with
+    strides in place of 9x9 kernels, `kinds` kinds of capsules at 5x5 positions, and no reconstruction of the
+    image. A class's output is the logit of the length of its capsule, so that the sigmoid in the margin loss
+    gives the length. Gradients flow through the last of the three routing rounds only.
     """
     return nn.Sequential(
         Normalize(),
@@ -30,25 +32,29 @@ def capsnet(width: int = 64, kinds: int = 16) -> nn.Module:
 
 
 def squash(vectors: Tensor) -> Tensor:
-    """Vectors (..., D) shrunk to lengths below 1, their directions kept."""
+    """Shrink vectors (..., D) to lengths below 1 without changing their directions."""
     squared = vectors.square().sum(dim=-1, keepdim=True)
     return vectors * (squared / (1 + squared) / (squared + 1e-8).sqrt())
 
 
 class Capsules(nn.Module):
-    """Maps (N, 8 kinds, H, W) to squashed capsules (N, kinds * H * W, 8)."""
+    """The reshaping of maps (N, 8 kinds, H, W) to squashed capsules (N, kinds * H * W, 8)."""
 
-    def __init__(self, kinds: int, places: int) -> None:
+    def __init__(self, kinds: int, positions: int) -> None:
         super().__init__()
-        self.shape = kinds, 8, places
+        self.shape = kinds, 8, positions
 
     def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
-        vectors = maps.reshape(len(maps), *self.shape).transpose(2, 3)  # N, kinds, places, 8
+        vectors = maps.reshape(len(maps), *self.shape).transpose(2, 3)  # N, kinds, positions, 8
         return squash(vectors.flatten(1, 2))
 
 
 class Routing(nn.Module):
-    """Each capsule predicts that of every digit; what agrees with the others counts more, round by round."""
+    """Routing by agreement: from capsules (N, C, D) to one capsule for each digit, (N, 10, size).
+
+    Each input capsule predicts the capsule of every digit. A digit's capsule is the weighted sum of its
+    predictions, and in each round the predictions that agree with that sum get more weight.
+    """
 
     def __init__(self, capsules: int, size_in: int, size: int, rounds: int) -> None:
         super().__init__()
@@ -59,7 +65,7 @@ class Routing(nn.Module):
         votes = torch.einsum("nci,cio->nco", capsules, self.weights)
         votes = votes.unflatten(2, (CLASSES, -1))  # N, capsules, 10, size
         agreement = votes.new_zeros(votes.shape[:3])
-        fixed = votes.detach()  # only the last round is learnt through
+        fixed = votes.detach()  # gradients flow through the last round only
         for _ in range(self.rounds - 1):
             digits = self._digits(agreement, fixed)
             agreement = agreement + torch.einsum("ncdk,ndk->ncd", fixed, digits)
@@ -70,10 +76,10 @@ class Routing(nn.Module):
 
 
 class Lengths(nn.Module):
-    """The logits of the lengths of capsules (N, 10, D)."""
+    """The logits (N, 10) of the lengths of capsules (N, 10, D)."""
 
     def forward(self, capsules: Tensor) -> Tensor:  # noqa: D102
-        # In bfloat16 the longest would be of length 1, the logit of which is infinite.
+        # bfloat16 would round the longest capsules to length 1, whose logit is infinite
         with torch.autocast(capsules.device.type, enabled=False):
             lengths = (capsules.float().square().sum(dim=-1) + 1e-8).sqrt()
-            return lengths.clamp(LEAST, MOST).logit()
+            return lengths.clamp(MIN_LENGTH, MAX_LENGTH).logit()

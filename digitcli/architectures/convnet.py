@@ -10,10 +10,11 @@ CLASSES = 10
 
 
 def fast() -> nn.Module:
-    """Made for the clock: four pixels become four maps of half the size, which are pooled to 7x7.
+    """Build a network that trains in seconds on a CPU: four pixels become four maps, which are pooled to 7x7.
 
-    The idea of Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024: a network and a recipe for
-    the least time to an accuracy. Here for a CPU, where what counts is large maps and many operations.
+    Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, designs a network and its recipe for the
+    shortest time to an accuracy. What differs here: it is designed for a CPU, on which large maps and many
+    operations cost the most time.
     """
     return nn.Sequential(
         Normalize(),
@@ -33,11 +34,12 @@ def fast() -> nn.Module:
 
 
 def robust(dropout: float, width: int = 64) -> nn.Module:
-    """Made for accuracy that lasts outside a dataset: local contrast, five convolutions, a hidden layer.
+    """Build a network for digits from other sources than its dataset: local contrast and five convolutions.
 
-    Four pixels become four maps, as in `fast`, behind local contrast normalization (Jarrett et al., 2009);
-    two convolutions and then three around a pooling (Simonyan & Zisserman, 2015), and a hidden layer that
-    sees every place by itself, which what is no part of the digit disturbs less than a mean over places.
+    Local contrast normalization (Jarrett et al., 2009) comes first, then two and three 3x3 convolutions
+    before
+    and after a pooling (Simonyan & Zisserman, 2015). A hidden layer with weights for every position follows:
+    marks beside the digit disturb it less than they disturb a mean over all positions.
     """
     return nn.Sequential(
         LocalContrast(),
@@ -59,10 +61,10 @@ def robust(dropout: float, width: int = 64) -> nn.Module:
 
 
 def lenet1() -> nn.Module:
-    """LeNet-1: two convolutions of few maps, each averaged down, and one linear layer.
+    """Build LeNet-1: two convolutions with average pooling, and one linear layer.
 
-    LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990. Here every map of the
-    second convolution sees all four maps before it, and averaging has no weights of its own.
+    LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990. What differs here:
+    every map of the second convolution sees all four maps before it, and pooling has no weights.
     """
     return nn.Sequential(
         Normalize(),
@@ -78,12 +80,11 @@ def lenet1() -> nn.Module:
 
 
 def lenet5() -> nn.Module:
-    """LeNet-5: three convolutions, two of them averaged down, and two fully connected layers.
+    """Build LeNet-5: three convolutions, two of them with average pooling, and two fully connected layers.
 
-    LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
-    Here every map of the second convolution sees all six maps before it, averaging has neither weights of its
-    own nor a sigmoid behind it, the frame around the image is zeros and not paper, and the output is linear
-    where the paper has radial basis functions.
+    LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998. What
+    differs here: every map of the second convolution sees all six maps before it, pooling has neither weights
+    nor a sigmoid, the image is padded with zeros, and a linear layer replaces the radial basis functions.
     """
     return nn.Sequential(
         Normalize(),
@@ -103,10 +104,10 @@ def lenet5() -> nn.Module:
 
 
 def cnn(dropout: float) -> nn.Module:
-    """Two 5x5 convolutions with max-pooling, a hidden layer of 1,024 units and dropout.
+    """Build two 5x5 convolutions with max pooling, a hidden layer of 1,024 units and dropout.
 
-    The layers of LeCun et al., 1998, with the ReLU, max-pooling and dropout of Krizhevsky, Sutskever &
-    Hinton, "ImageNet classification with deep convolutional neural networks", 2012.
+    The layers follow LeCun et al., 1998; ReLU, max pooling and dropout follow Krizhevsky, Sutskever & Hinton,
+    "ImageNet classification with deep convolutional neural networks", 2012.
     """
     return nn.Sequential(
         Normalize(),
@@ -125,10 +126,10 @@ def cnn(dropout: float) -> nn.Module:
 
 
 def allconv(dropout: float, width: int = 32) -> nn.Module:
-    """All-convolutional network: strides in place of pooling, and a mean in place of hidden layers.
+    """Build an all-convolutional network: strides replace pooling, and a mean replaces hidden layers.
 
     Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for simplicity: the all convolutional net", 2015.
-    What differs here: batch normalization, fewer maps, and no dropout of pixels.
+    What differs here: batch normalization, fewer maps, and no dropout on the input.
     """
     return nn.Sequential(
         Normalize(),
@@ -149,10 +150,10 @@ def allconv(dropout: float, width: int = 32) -> nn.Module:
 
 
 def vgg(dropout: float, width: int = 32) -> nn.Module:
-    """Pairs of 3x3 convolutions between poolings, twice as many maps each time.
+    """Build pairs of 3x3 convolutions between max poolings, with twice as many maps after each pooling.
 
     Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015. What
-    differs here: batch normalization, and a mean over places in place of two hidden layers.
+    differs here: batch normalization, and a mean over positions replaces two hidden layers.
     """
     layers: list[nn.Module] = [Normalize()]
     channels = 1

@@ -6,11 +6,12 @@ from torch import nn
 
 from digitcli.architectures.layers import Normalize
 
-PIXELS, CLASSES = 28 * 28, 10
+PIXELS = 28 * 28
+CLASSES = 10
 
 
 def softmax() -> nn.Module:
-    """Softmax regression: one linear layer.
+    """Build softmax regression: one linear layer.
 
     Bridle, "Probabilistic interpretation of feedforward classification network outputs, with
     relationships to statistical pattern recognition", 1990.
@@ -19,16 +20,16 @@ def softmax() -> nn.Module:
 
 
 def sigmoid_mlp(hidden: int = 100) -> nn.Module:
-    """The textbook network: one hidden layer of sigmoid units, a sigmoid output, squared error, plain SGD.
+    """Build the classic network: a hidden layer of sigmoid units, trained by SGD with the squared error.
 
-    Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986. The output
-    sigmoid belongs to the loss, so that `forward` gives logits as every architecture does.
+    Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986. The sigmoid
+    of the output is part of the loss, because `forward` returns logits in every architecture.
     """
     return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, hidden), nn.Sigmoid(), nn.Linear(hidden, CLASSES))
 
 
 def mlp(dropout: float, hidden: int = 512, depth: int = 2) -> nn.Module:
-    """Multilayer perceptron: linear, batch normalization, ReLU and dropout, `depth` times.
+    """Build a multilayer perceptron: linear layer, batch normalization, ReLU and dropout, `depth` times.
 
     Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift", 2015; Srivastava et al., "Dropout: a simple way to prevent neural networks from

@@ -1,4 +1,4 @@
-"""A network that reads a whole line of writing."""
+"""A network that reads a line of handwriting."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from digitcli.architectures.layers import Residual
 
 
 def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
-    """Convolutions from 40 pixels of height down to one, then mixers along the line, for CTC.
+    """Build a line reader: convolutions reduce a height of 40 pixels to one, then blocks mix along the line.
 
     Graves, Fernández, Gomez & Schmidhuber, "Connectionist temporal classification: labelling unsegmented
-    sequence data with recurrent neural networks", 2006; a convolutional trunk as of Shi, Bai & Yao, "An
-    end-to-end trainable neural network for image-based sequence recognition", 2015. Here no recurrence:
-    residual blocks (He et al., 2016), and along the line depthwise convolutions with pointwise layers, as in
-    Liu et al., "A ConvNet for the 2020s", 2022. A second head gives the box of the character at a column.
+    sequence data with recurrent neural networks", 2006; Shi, Bai & Yao, "An end-to-end trainable neural
+    network for image-based sequence recognition", 2015. What differs here: residual blocks (He et al., 2016)
+    replace plain convolutions, and depthwise convolutions with pointwise layers (Liu et al., "A ConvNet for
+    the 2020s", 2022) replace recurrent layers. A second head predicts the box of the character at each
+    column.
     """
     return Reader(alphabet, dropout)
 
 
 class Reader(nn.Module):
-    """Lines (N, 1, 40, W) to logits (N, W / 4, A + 1), the last class being the blank of CTC."""
+    """A network from lines (N, 1, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC."""
 
     def __init__(self, alphabet: str, dropout: float) -> None:
         super().__init__()
@@ -53,21 +54,21 @@ class Reader(nn.Module):
         self.distances = nn.Conv2d(192, 4, 1)
 
     def forward(self, lines: Tensor) -> Tensor:
-        """Logits (N, W / 4, A + 1)."""
-        return _along(self.classes(self.trunk(lines)))
+        """Return logits (N, W / 4, A + 1)."""
+        return _to_columns(self.classes(self.trunk(lines)))
 
     def locate(self, lines: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and for each column (N, W / 4, 4) where the character there begins and ends.
+        """Return the logits, and the box of the character at each column, (N, W / 4, 4).
 
-        In units of 20 pixels: how far to the left and to the right of the middle of the column, then the
-        first and the last row.
+        A box is the distance from the middle of the column to the left and to the right edge, then the first
+        and the last row, all in units of 20 pixels.
         """
         features = self.trunk(lines)
-        return _along(self.classes(features)), _along(self.distances(features))
+        return _to_columns(self.classes(features)), _to_columns(self.distances(features))
 
 
-def _along(maps: Tensor) -> Tensor:
-    """Maps (N, C, 1, T) as columns (N, T, C)."""
+def _to_columns(maps: Tensor) -> Tensor:
+    """Return maps (N, C, 1, T) as columns (N, T, C)."""
     return maps.squeeze(2).transpose(1, 2)
 
 
@@ -83,7 +84,7 @@ def _two_convolutions(channels: int) -> nn.Module:
 
 
 def _mixer(channels: int) -> nn.Module:
-    """Each map along the line for itself, nine columns at a time; then all maps of a column."""
+    """Return a depthwise convolution over nine columns, then layers that mix the maps of each column."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, (1, 9), padding=(0, 4), groups=channels, bias=False),
         nn.BatchNorm2d(channels),

@@ -9,27 +9,27 @@ from torch import Tensor, nn
 from digitcli.architectures.layers import DropPath, Normalize
 
 CLASSES = 10
-REDUCTION = 8  # of the maps, in the middle of a gate
+REDUCTION = 8  # maps for each hidden unit of a gate; the paper has 16 for much wider networks
 
-Block = Callable[[int, int, int], nn.Module]  # from maps in, maps out and a stride
+Block = Callable[[int, int, int], nn.Module]  # from input maps, output maps and a stride
 
 
 def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
-    """Three stages of residual blocks at 14x14, 7x7 and 4x4, each twice as wide as the one before.
+    """Build a residual network: three stages at 14x14, 7x7 and 4x4, with twice as many maps each time.
 
-    He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016. Sized for 28x28: a 5x5 stem
-    of stride 2 in place of the 7x7 one and its pooling.
+    He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016. What differs here: a 5x5 stem
+    of stride 2 replaces the 7x7 stem and its pooling, for images of 28x28.
     """
     return _three_stages(width, blocks, ResidualBlock)
 
 
 def resnet14(width: int = 32) -> nn.Module:
-    """`resnet` with two blocks a stage: fourteen layers instead of eight (He et al., 2016)."""
+    """Build `resnet` with two blocks in each stage: fourteen layers instead of eight (He et al., 2016)."""
     return _three_stages(width, 2, ResidualBlock)
 
 
 def squeeze_excite(width: int = 32, blocks: int = 1) -> nn.Module:
-    """`resnet` whose blocks weigh each of their maps by what the means of all of them say.
+    """Build `resnet` with gates: each block scales each of its maps by a factor computed from their means.
 
     Hu, Shen & Sun, "Squeeze-and-excitation networks", 2018.
     """
@@ -41,14 +41,14 @@ def squeeze_excite(width: int = 32, blocks: int = 1) -> nn.Module:
 
 
 def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
-    """Few, wide residual blocks that normalize before they convolve, with dropout between convolutions.
+    """Build a wide residual network: few blocks that normalize before they convolve, with dropout inside.
 
     Zagoruyko & Komodakis, "Wide residual networks", 2016.
     """
     stages = _stages(
         width, blocks, lambda channels_in, channels, stride: WideBlock(channels_in, channels, stride, dropout)
     )
-    last = [nn.BatchNorm2d(4 * width), nn.ReLU()]  # every block leaves that to the next
+    last = [nn.BatchNorm2d(4 * width), nn.ReLU()]  # the blocks end without them
     return nn.Sequential(Normalize(), _stem(width), *stages, *last, *_head(4 * width))
 
 
@@ -76,7 +76,7 @@ def _head(channels: int) -> list[nn.Module]:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, gated: bool = False) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class ResidualBlock(nn.Module):
 
 
 class Gate(nn.Module):
-    """Maps (N, C, H, W), each weighed from 0 to 1 by what the means of all maps say."""
+    """A squeeze-and-excitation gate: scale each map (N, C, H, W) by a factor from 0 to 1 from all means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,12 +114,12 @@ class Gate(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
-        weighed: Tensor = maps * self.weights(maps)
-        return weighed
+        scaled: Tensor = maps * self.weights(maps)
+        return scaled
 
 
 class WideBlock(nn.Module):
-    """Normalized and activated, then convolved, twice; the sum with the shortcut is left as it is."""
+    """A pre-activation block: normalization, ReLU and convolution, twice, and nothing after the sum."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, dropout: float) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class WideBlock(nn.Module):
         self.drop = DropPath()
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        ready = self.before(images)
-        kept = images if self.shortcut is None else self.shortcut(ready)
-        output: Tensor = kept + self.drop(self.body(ready))
+        activated = self.before(images)
+        shortcut = images if self.shortcut is None else self.shortcut(activated)
+        output: Tensor = shortcut + self.drop(self.body(activated))
         return output

@@ -1,4 +1,4 @@
-"""A network layer by layer: shapes, parameters, multiplications."""
+"""The summary of a network: the output shape, parameters and multiplications of every layer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-WHOLE = "_Whole.network"  # how the counter names the network
-INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200)}
+WHOLE = "_Whole.network"  # the name of the network in PyTorch's counter
+INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200)}  # by task
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; `shape` is its output without the batch, `macs` are multiply-accumulates an image."""
+    """One layer: the shape of its output for one image, and its multiply-accumulate operations per image."""
 
     name: str
     kind: str
@@ -30,7 +30,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers in the order of computation, what has parts after them, and their sums."""
+    """All layers in the order of computation, and their sums; a layer with parts comes after its parts."""
 
     layers: tuple[Layer, ...]
     parameters: int
@@ -38,24 +38,23 @@ class Summary:
 
 
 def summarize(network: nn.Module, task: str = "digit") -> Summary:
-    """Run one empty image through the network and note what each layer does to it."""
+    """Return the summary of a network for an input of its task, by one forward pass of an empty image."""
     calls: list[tuple[str, nn.Module, tuple[int, ...]]] = []
 
-    def note(name: str) -> Any:
+    def record(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            first = (
-                output[0] if isinstance(output, tuple) else output
-            )  # recurrent layers also give their state
+            # recurrent layers return their state too
+            first = output[0] if isinstance(output, tuple) else output
             shape = tuple(first.shape[1:]) if isinstance(first, Tensor) else ()
             calls.append((name, layer, shape))
 
         return hook
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in network.named_modules() if name]
+    handles = [layer.register_forward_hook(record(name)) for name, layer in network.named_modules() if name]
     was_training = network.training
     counter = FlopCounterMode(display=False)
     try:
-        with torch.inference_mode(), _attention_in_products(), counter:
+        with torch.inference_mode(), _attention_as_products(), counter:
             _Whole(network.eval())(torch.zeros(INPUT_SHAPE[task]))
     finally:
         network.train(was_training)
@@ -77,38 +76,39 @@ def summarize(network: nn.Module, task: str = "digit") -> Summary:
 
 
 def _own_parameters(network: nn.Module, called: Set[str]) -> Counter[str]:
-    """Of each layer that is called the parameters that belong to no called part of it."""
-    found: Counter[str] = Counter()
+    """Count the parameters of each called layer, without those of its called parts."""
+    counts: Counter[str] = Counter()
     for name, parameter in network.named_parameters():
         owner = name.rpartition(".")[0]
         while owner and owner not in called:
             owner = owner.rpartition(".")[0]
-        found[owner] += parameter.numel()
-    return found
+        counts[owner] += parameter.numel()
+    return counts
 
 
 def _recurrent_macs(layer: nn.RNNBase, shape: tuple[int, ...]) -> int:
-    """Every weight is used once a step of the sequence (T, features). PyTorch counts none, or all by its
-    parts where it has no single operation for it.
+    """Return the operations of a recurrent layer, which uses every weight once per step of (T, features).
+
+    PyTorch's counter counts none of them on some devices and all of them on others.
     """
     weights = [parameter for name, parameter in layer.named_parameters() if name.startswith("weight")]
     return shape[0] * sum(weight.numel() for weight in weights)
 
 
 @contextlib.contextmanager
-def _attention_in_products() -> Iterator[None]:
-    """Within it attention is computed by products, which are counted; as a single operation it is not."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+def _attention_as_products() -> Iterator[None]:
+    """Let PyTorch compute attention by matrix products: its counter does not count the fused operation."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 class _Whole(nn.Module):
-    """Runs every layer, those too that only `locate` uses."""
+    """A wrapper that runs every layer, including those that only `locate` uses."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
