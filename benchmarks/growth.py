@@ -102,7 +102,7 @@ def speed(architecture: str, batch_size: int = 128, threads: int = 0) -> float:
     """Digits a second in training."""
     code = (
         "import sys, torch\n"
-        "from digitcli.config import TrainConfig\n"
+        "from digitcli.training.configuration import TrainConfig\n"
         "from digitcli.training.trainer import training_speed\n"
         "name, batch, threads, seconds = sys.argv[1], *map(float, sys.argv[2:])\n"
         "torch.set_num_threads(int(threads)) if threads else None\n"

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from digitcli.architectures.registry import create_model
     from digitcli.benchmarking.benchmark import benchmark
     from digitcli.benchmarking.configuration import BenchmarkConfig
-    from digitcli.config import TrainConfig
     from digitcli.data.loading import load_dataset
     from digitcli.evaluation.evaluate import evaluate
     from digitcli.inference.torch_runtime import infer, load_model
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.results import Reading
+    from digitcli.training.configuration import TrainConfig
     from digitcli.training.trainer import resume, train
 
 __version__ = "0.1.0"
@@ -44,7 +44,7 @@ _HOMES = {
     "BenchmarkConfig": "digitcli.benchmarking.configuration",
     "Reader": "digitcli.recognition.reader",
     "Reading": "digitcli.recognition.results",
-    "TrainConfig": "digitcli.config",
+    "TrainConfig": "digitcli.training.configuration",
     "benchmark": "digitcli.benchmarking.benchmark",
     "create_model": "digitcli.architectures.registry",
     "evaluate": "digitcli.evaluation.evaluate",

@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from digitcli.architectures.registry import ARCHITECTURES, TORCHVISION, recipe_of
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import ARCHITECTURES, TORCHVISION, resolve_recipe
 from digitcli.cli import COMMANDS
-from digitcli.config import Recipe
 from digitcli.inference.model_index import list_models
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,8 +161,8 @@ def architectures_page() -> str:
     rows.append((*torchvision, "torchvision", "digit", "", "", ""))
     headings = ("name", "what", "family", "task", "parameters", "MACs", "paper")
     settings = [(f"`{option}`", shown(setting)) for option, setting in vars(Recipe()).items()]
-    recipes = [(f"`{name}`", changes(recipe_of(name))) for name in own]
-    recipes.append((torchvision[0], changes(recipe_of(f"{TORCHVISION}resnet18"))))
+    recipes = [(f"`{name}`", changes(resolve_recipe(name))) for name in own]
+    recipes.append((torchvision[0], changes(resolve_recipe(f"{TORCHVISION}resnet18"))))
     return document(
         "Architectures",
         ARCHITECTURES_TEXT,

@@ -24,7 +24,7 @@ LAYERS = [
     {"synthesis"},
     {"architectures", "data"},
     {"imaging"},
-    {"config", "events", "atomic_write", "json_records", "worker_process", "charts"},
+    {"settings", "events", "atomic_write", "json_records", "worker_process", "charts"},
     {"errors"},
 ]
 HEIGHT = {room: -line for line, rooms in enumerate(LAYERS) for room in rooms}
@@ -77,7 +77,8 @@ def test_nothing_is_too_long_or_vague(path: Path) -> None:
     "code",
     [
         "import digitcli",
-        "import digitcli.architectures.registry, digitcli.config, digitcli.inference.checkpoint",
+        "import digitcli.architectures.registry, digitcli.inference.checkpoint",
+        "import digitcli.training.configuration, digitcli.training.validation",
         "import digitcli.architectures.registry as r; r.architectures()",
         "import digitcli.inference.model_resolution as m; m.resolve_models(m.shipped_models())",
         "import digitcli.data.loading as s; s.load_dataset('mnist')",

@@ -1,1 +1,1 @@
-"""Building networks: one file a family, each with its recipes."""
+"""Architectures: one module for each family, the registry of all, and their recipes."""

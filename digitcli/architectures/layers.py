@@ -1,52 +1,54 @@
-"""Layers that the families share."""
+"""Layers that several families of architectures use."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-MNIST_MEAN, MNIST_DEVIATION = 0.1307, 0.3081
-AROUND_PX = 3.0  # the deviation of the Gaussian that weighs what is around a pixel
+MNIST_MEAN = 0.1307  # mean of the training pixels of MNIST, from 0 to 1
+MNIST_DEVIATION = 0.3081  # their standard deviation
+CONTRAST_PX = 3.0  # pixels; standard deviation of the Gaussian window of local contrast; chosen by hand
 
 
 class Normalize(nn.Module):
-    """Shift and scale ink in [0, 1] to mean 0 and deviation 1 over MNIST's training pixels."""
+    """Normalization of ink in [0, 1] to mean 0 and standard deviation 1 over MNIST's training pixels."""
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         return (images - MNIST_MEAN) / MNIST_DEVIATION
 
 
 class LocalContrast(nn.Module):
-    """What each pixel differs from those around it, by how much these differ: one grey is as good as another.
+    """Local contrast normalization: subtract the local mean and divide by the local standard deviation.
 
-    Jarrett, Kavukcuoglu, Ranzato & LeCun, "What is the best multi-stage architecture for object
-    recognition?", 2009: the deviation around a pixel counts as no less than its mean over the image.
+    The result does not depend on the grey levels of ink and paper. Jarrett, Kavukcuoglu, Ranzato & LeCun,
+    "What is the best multi-stage architecture for object recognition?", 2009: the divisor is at least the
+    mean of the local standard deviations of the image, so that noise on empty paper is not amplified.
     """
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(images.device.type, enabled=False):
-            contrast = images - _mean_around(images)
-            deviation = _mean_around(contrast.square()).clamp_min(1e-8).sqrt()
+            contrast = images - _local_mean(images)
+            deviation = _local_mean(contrast.square()).clamp_min(1e-8).sqrt()
             output: Tensor = contrast / deviation.maximum(deviation.mean(dim=(2, 3), keepdim=True))
         return output
 
 
-def _mean_around(images: Tensor) -> Tensor:
-    """The mean of the pixels around each one, weighed by a Gaussian; beyond the edge there are none."""
+def _local_mean(images: Tensor) -> Tensor:
+    """Return the mean around each pixel, weighted by a Gaussian; pixels beyond the edge do not count."""
     height, width = images.shape[-2:]
-    return _weights_around(height, images) @ images @ _weights_around(width, images).T
+    return _window_weights(height, images) @ images @ _window_weights(width, images).T
 
 
-def _weights_around(size: int, like: Tensor) -> Tensor:
-    places = torch.arange(size, device=like.device, dtype=like.dtype)
-    weights = torch.exp(-(((places[:, None] - places) / AROUND_PX) ** 2) / 2)
+def _window_weights(size: int, like: Tensor) -> Tensor:
+    positions = torch.arange(size, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-(((positions[:, None] - positions) / CONTRAST_PX) ** 2) / 2)
     return weights / weights.sum(dim=1, keepdim=True)
 
 
 def convolution(
     channels_in: int, channels: int, stride: int = 1, kernel_px: int = 3, padding_px: int | None = None
 ) -> list[nn.Module]:
-    """A convolution, batch normalization and ReLU; without a padding that which keeps the size."""
+    """Return a convolution, batch normalization and ReLU; the default padding keeps the size of the maps."""
     padding = kernel_px // 2 if padding_px is None else padding_px
     return [
         nn.Conv2d(channels_in, channels, kernel_px, stride, padding, bias=False),
@@ -56,21 +58,24 @@ def convolution(
 
 
 class DropPath(nn.Module):
-    """In training it makes all that is computed for some of the inputs zero, see `switches.drop_branches`."""
+    """A switch that sets a residual branch to zero for some inputs during training.
+
+    `model_surgery.set_stochastic_depth` sets the probability.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.probability = 0.0
 
-    def forward(self, computed: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, branch: Tensor) -> Tensor:  # noqa: D102
         if not self.training or self.probability == 0:
-            return computed
-        kept = torch.rand(len(computed), *(1,) * (computed.ndim - 1), device=computed.device)
-        return computed * ((kept >= self.probability) / (1 - self.probability)).to(computed.dtype)
+            return branch
+        chance = torch.rand(len(branch), *(1,) * (branch.ndim - 1), device=branch.device)
+        return branch * ((chance >= self.probability) / (1 - self.probability)).to(branch.dtype)
 
 
 class Residual(nn.Module):
-    """What a body computes is added to its input (He et al., 2016)."""
+    """A residual branch: the output of a body is added to its input (He et al., 2016)."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

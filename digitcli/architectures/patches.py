@@ -1,4 +1,4 @@
-"""Networks of patches: the image is cut into tiles, which are then handled alike."""
+"""Networks that cut an image into patches and process all patches in the same way."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from digitcli.architectures.layers import Normalize, Residual
 
-SIDE_PX, CLASSES = 28, 10
+SIDE_PX = 28  # pixels
+CLASSES = 10
 
 
 def convmixer(width: int = 64, depth: int = 6, patch_px: int = 4, kernel_px: int = 5) -> nn.Module:
-    """Depthwise convolutions mix places, 1x1 convolutions mix maps, at one resolution throughout.
+    """Build ConvMixer: depthwise convolutions mix positions and 1x1 convolutions mix maps, at one resolution.
 
     Trockman & Kolter, "Patches are all you need?", 2022.
     """
@@ -33,19 +34,19 @@ def convmixer(width: int = 64, depth: int = 6, patch_px: int = 4, kernel_px: int
 
 
 def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_px: int = 4) -> nn.Module:
-    """Vision transformer: patches attend to one another.
+    """Build a vision transformer: each patch attends to all patches.
 
-    Dosovitskiy et al., "An image is worth 16x16 words", 2021. What differs here: the mean over all patches is
-    classified, in place of a token of its own (Beyer, Zhai & Kolesnikov, "Better plain ViT baselines for
-    ImageNet-1k", 2022); the perceptrons are twice as wide as the tokens, not four times; nothing is dropped
-    before the first block.
+    Dosovitskiy et al., "An image is worth 16x16 words", 2021. What differs here: the mean over all patches
+    replaces the class token (Beyer, Zhai & Kolesnikov, "Better plain ViT baselines for ImageNet-1k", 2022),
+    the hidden layers of the blocks are twice as wide as the tokens instead of four times, and there is no
+    dropout before the first block.
     """
     blocks = [
         nn.Sequential(
             Residual(
                 nn.Sequential(
                     nn.LayerNorm(width),
-                    QueriesKeysValues(width, 3 * width),
+                    QueryKeyValue(width, 3 * width),
                     Attention(heads),
                     nn.Linear(width, width),
                     nn.Dropout(dropout),
@@ -58,23 +59,25 @@ def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_p
     return nn.Sequential(
         Normalize(),
         Patches(width, patch_px),  # N, P, width
-        Places((SIDE_PX // patch_px) ** 2, width),
+        PositionEmbedding((SIDE_PX // patch_px) ** 2, width),
         *blocks,
         nn.LayerNorm(width),
-        Mean(),
+        MeanOfPatches(),
         nn.Linear(width, CLASSES),
     )
 
 
 def mixer(dropout: float, width: int = 64, depth: int = 4, patch_px: int = 4) -> nn.Module:
-    """MLP-Mixer: one perceptron mixes the patches, another the features of each, in turn.
+    """Build MLP-Mixer: one perceptron mixes the patches and another mixes the features of each, in turn.
 
     Tolstikhin et al., "MLP-Mixer: an all-MLP architecture for vision", 2021.
     """
     patches = (SIDE_PX // patch_px) ** 2
     blocks = [
         nn.Sequential(
-            Residual(nn.Sequential(nn.LayerNorm(width), Across(_perceptron(patches, 2 * patches, dropout)))),
+            Residual(
+                nn.Sequential(nn.LayerNorm(width), AcrossPatches(_perceptron(patches, 2 * patches, dropout)))
+            ),
             Residual(nn.Sequential(nn.LayerNorm(width), _perceptron(width, 4 * width, dropout))),
         )
         for _ in range(depth)
@@ -84,13 +87,13 @@ def mixer(dropout: float, width: int = 64, depth: int = 4, patch_px: int = 4) ->
         Patches(width, patch_px),  # N, P, width
         *blocks,
         nn.LayerNorm(width),
-        Mean(),
+        MeanOfPatches(),
         nn.Linear(width, CLASSES),
     )
 
 
 class Patches(nn.Module):
-    """Images (N, 1, H, W) to the features (N, P, width) of their patches, row by row."""
+    """The embedding of patches: from images (N, 1, H, W) to features (N, P, width), row by row."""
 
     def __init__(self, width: int, side_px: int) -> None:
         super().__init__()
@@ -101,8 +104,8 @@ class Patches(nn.Module):
         return features.flatten(2).transpose(1, 2)
 
 
-class Places(nn.Module):
-    """Adds to each patch what is learnt of its place."""
+class PositionEmbedding(nn.Module):
+    """A learned vector for each position, which is added to its patch."""
 
     def __init__(self, patches: int, width: int) -> None:
         super().__init__()
@@ -112,15 +115,14 @@ class Places(nn.Module):
         return patches + self.embedding
 
 
-class QueriesKeysValues(nn.Linear):
-    """What each patch of (N, P, width) asks, how it answers, and what it tells, side by side."""
+class QueryKeyValue(nn.Linear):
+    """The query, key and value of each patch, side by side: from (N, P, width) to (N, P, 3 width)."""
 
 
 class Attention(nn.Module):
-    """Each patch of (N, P, width) becomes a mean of all, weighed by how well they answer what it asks.
+    """Scaled dot-product attention, from queries, keys and values (N, P, 3 width) to patches (N, P, width).
 
-    Vaswani et al., "Attention is all you need", 2017: several heads, each on its own share of the features.
-    What comes in are queries, keys and values side by side, (N, P, 3 width).
+    Vaswani et al., "Attention is all you need", 2017: each of several heads works on its own features.
     """
 
     def __init__(self, heads: int) -> None:
@@ -130,14 +132,14 @@ class Attention(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
         parts = patches.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts  # N, heads, P, width / heads
-        # PyTorch's scaled_dot_product_attention makes a step in bfloat16 on a CPU take 2.7 times as long
+        # with PyTorch's scaled_dot_product_attention a step in bfloat16 on a CPU takes 2.7 times as long
         agreement = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
         attended: Tensor = agreement.softmax(dim=-1) @ values
         return attended.transpose(1, 2).flatten(2)
 
 
-class Across(nn.Module):
-    """A body that works along the patches of (N, P, width), feature by feature."""
+class AcrossPatches(nn.Module):
+    """A body that is applied to (N, P, width) along the patches, for each feature separately."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -148,8 +150,8 @@ class Across(nn.Module):
         return mixed.transpose(1, 2)
 
 
-class Mean(nn.Module):
-    """Over the patches of (N, P, width)."""
+class MeanOfPatches(nn.Module):
+    """The mean over the patches: from (N, P, width) to (N, width)."""
 
     def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
         return patches.mean(dim=1)

@@ -1,4 +1,7 @@
-"""The table of architectures. It loads no torch, and no architecture before its name is asked for."""
+"""The table of architectures, their networks and recipes.
+
+It loads no torch, and it imports no architecture before one of that name is built.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,13 @@ import contextlib
 import functools
 import importlib
 import inspect
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from digitcli.config import Recipe, TrainConfig, change, spoken
-from digitcli.errors import DigitcliError, InputError, ModelError, UsageError, did_you_mean
+from digitcli.architectures.recipe import RECIPES, TORCHVISION_RECIPE, Recipe
+from digitcli.errors import DigitcliError, ModelError, UsageError, did_you_mean
+from digitcli.settings import check_effects, option_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -21,37 +23,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["digit", "line"]
-HOLD_NO_DIGITS = ("fashion-mnist", "kmnist")
-TORCHVISION = "torchvision/"  # before the name of one of its classifiers
-IMPORTED = "digitcli.architectures.torchvision_models:builder_of"
-RECIPES = "digitcli.architectures.recipes:RECIPES"
-REPLACE_NORMALISATION = "digitcli.architectures.variants:replace_normalization"
-NOT_IN_ALL = {
-    "dropout": "dropout",
-    "stochastic_depth": "residual branches to leave out",
-    "normalization": "batch normalization to replace",
-}
-WAYS_TO_AUGMENT = (
-    "affine",
-    "stroke_width",
-    "elastic",
-    "random_lines",
-    "random_convolution",
-    "random_erasing",
-    "mixup",
-)
+TORCHVISION = "torchvision/"  # the prefix of the names of torchvision's classifiers
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",
 }
-
-
-_PROVIDER = "Reinstall or remove the package that provides it."
+PLUGIN_REMEDY = "Reinstall or remove the package that provides it."
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A row of the table; `target` is `module:function`, the form of an entry point."""
+    """A row of the table; `target` is the function that builds the network, as `module:function`."""
 
     name: str
     family: str
@@ -63,24 +45,24 @@ class Architecture:
         """Import and return the function that builds the network.
 
         Raises:
-            UsageError: torchvision has none of that name.
+            UsageError: torchvision has no classifier of that name.
             ModelError: a plug-in cannot be imported.
         """
         try:
-            builder: Callable[..., nn.Module] = _loaded(self.target)
+            builder: Callable[..., nn.Module] = _import_target(self.target)
             if self.name.startswith(TORCHVISION):
-                builder = _loaded(self.target)(self.name.removeprefix(TORCHVISION))
+                builder = builder(self.name.removeprefix(TORCHVISION))
         except DigitcliError:
             raise
         except Exception as error:  # a plug-in may raise anything
             raise ModelError(
-                f"Architecture '{self.name}' cannot be imported from {self.target}: {error}", _PROVIDER
+                f"Architecture '{self.name}' cannot be imported from {self.target}: {error}", PLUGIN_REMEDY
             ) from error
         return builder
 
     @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        """Within it a network is built or run; what a plug-in raises is a `ModelError`, our bugs are not."""
+    def plugin_errors(self) -> Iterator[None]:
+        """Turn every exception of a plug-in into a `ModelError`; exceptions of our own networks are bugs."""
         try:
             yield
         except (DigitcliError, MemoryError):
@@ -89,7 +71,7 @@ class Architecture:
             if self in ARCHITECTURES:
                 raise
             raise ModelError(
-                f"Architecture '{self.name}', {self.target}, fails: {error}", _PROVIDER
+                f"Architecture '{self.name}' ({self.target}) fails: {error}", PLUGIN_REMEDY
             ) from error
 
 
@@ -112,14 +94,14 @@ ARCHITECTURES = (
     _own("resnet14", "resnet", "He et al. 2016"),
     _own("wide_resnet", "resnet", "Zagoruyko & Komodakis 2016"),
     _own("squeeze_excite", "resnet", "Hu, Shen & Sun 2018"),
-    _own("mobilenet", "mobilenet", "Howard et al. 2017"),
+    _own("mobilenet", "compact", "Howard et al. 2017"),
     _own("convmixer", "patches", "Trockman & Kolter 2022"),
     _own("vit", "patches", "Dosovitskiy et al. 2021"),
     _own("mixer", "patches", "Tolstikhin et al. 2021"),
     _own("lstm", "recurrent", "Hochreiter & Schmidhuber 1997"),
     _own("capsnet", "capsules", "Sabour, Frosst & Hinton 2017"),
-    _own("tiny", "small", "Lin, Chen & Yan 2014"),
-    _own("micro", "small", "Chollet 2017"),
+    _own("tiny", "compact", "Lin, Chen & Yan 2014"),
+    _own("micro", "compact", "Chollet 2017"),
     _own("hog", "hog", "Dalal & Triggs 2005"),
     _own("reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
 )
@@ -127,10 +109,10 @@ ARCHITECTURES = (
 
 @functools.cache
 def architectures() -> dict[str, Architecture]:
-    """Every architecture by name: ours in table order, then those of installed plug-ins.
+    """Return every architecture by its name: our own in table order, then those of installed plug-ins.
 
     Raises:
-        UsageError: two architectures claim one name.
+        UsageError: two architectures have the same name.
     """
     table: dict[str, Architecture] = {}
     for row in (*ARCHITECTURES, *_plugins()):
@@ -143,14 +125,13 @@ def architectures() -> dict[str, Architecture]:
     return table
 
 
-def _loaded(target: str) -> Any:
-    """What `module:name` stands for."""
+def _import_target(target: str) -> Any:
     module, _, name = target.partition(":")
     return functools.reduce(getattr, name.split("."), importlib.import_module(module))
 
 
 def _plugins() -> list[Architecture]:
-    from importlib.metadata import entry_points  # which a mere --help need not load
+    from importlib.metadata import entry_points  # slow to import, and --help does not need it
 
     return [
         Architecture(point.name, _distribution(point), task, "", point.value)
@@ -164,42 +145,43 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def is_architecture(name: str) -> bool:
-    """Whether an architecture has that name, or may have: what torchvision has is not looked up."""
+    """Return whether a name is in the table or begins with `torchvision/`, without loading torchvision."""
     return name in architectures() or name.startswith(TORCHVISION)
 
 
 def find_architecture(name: str) -> Architecture:
-    """The architecture of that name; `torchvision/NAME` is torchvision's, see `architectures/imported.py`.
+    """Return the architecture of a name; `torchvision/NAME` is built by `torchvision_models.py`.
 
     Raises:
-        UsageError: there is none; the remedy suggests the nearest names.
+        UsageError: the name is unknown; the remedy suggests the nearest names.
     """
     table = architectures()
     if name.startswith(TORCHVISION):
-        return Architecture(name, "torchvision", "digit", "", IMPORTED)
+        target = "digitcli.architectures.torchvision_models:find_builder"
+        return Architecture(name, "torchvision", "digit", "", target)
     if name not in table:
         raise UsageError(f"There is no architecture named '{name}'.", did_you_mean(name, table))
     return table[name]
 
 
-def takes(name: str, argument: str) -> bool:
-    """Whether an architecture is built with an argument of that name.
+def accepts_argument(name: str, argument: str) -> bool:
+    """Return whether an architecture can be built with an argument of that name.
 
     Raises:
-        UsageError: an unknown architecture.
+        UsageError: the architecture is unknown.
         ModelError: a plug-in cannot be imported.
     """
     return argument in inspect.signature(find_architecture(name).load()).parameters
 
 
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
-    """Build an architecture with fresh weights, e.g. `create_model("cnn", dropout=0.2)`.
+    """Build an architecture with fresh weights, for example `create_model("cnn", dropout=0.2)`.
 
-    `normalization` goes with every architecture, see `architectures/switches.py`.
+    Every architecture with batch normalization accepts `normalization`, see `model_surgery.py`.
 
     Raises:
-        UsageError: an unknown architecture, or an argument it does not take.
-        ModelError: a plug-in cannot be imported, or fails.
+        UsageError: the architecture is unknown or does not accept an argument.
+        ModelError: a plug-in cannot be imported, or it fails.
     """
     architecture = find_architecture(name)
     builder = architecture.load()
@@ -208,112 +190,53 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     for argument in arguments:
         if argument not in accepted:
             raise UsageError(
-                f"Architecture '{name}' takes no argument '{argument}'.",
-                did_you_mean(argument, accepted) if accepted else "It takes none.",
+                f"Architecture '{name}' does not accept the argument '{argument}'.",
+                did_you_mean(argument, accepted) if accepted else "It accepts no arguments.",
             )
     if "dropout" in accepted:
-        arguments = {"dropout": recipe_of(name).dropout, **arguments}
-    with architecture.used():
+        arguments = {"dropout": resolve_recipe(name).dropout, **arguments}
+    with architecture.plugin_errors():
         network = builder(**arguments)
         if not callable(getattr(network, "state_dict", None)):
-            raise TypeError(f"it gives a {type(network).__name__}, which is no network")
+            raise TypeError(f"it returns a {type(network).__name__}, which is not a network")
     if normalization is not None:
-        _loaded(REPLACE_NORMALISATION)(network, normalization)
+        from digitcli.architectures.model_surgery import replace_normalization  # loads torch
+
+        replace_normalization(network, normalization)
     return network
 
 
-def recipe_of(name: str, /, **changes: Any) -> Recipe:
-    """The whole recipe an architecture is trained by, with those changes. Ours load no torch.
+def resolve_recipe(name: str, /, **changes: Any) -> Recipe:
+    """Return the recipe of an architecture with some settings changed.
 
     Raises:
-        UsageError: a value out of range, or one for what the architecture does not have.
+        UsageError: a value is out of range, or a changed setting has no effect on this architecture.
         ModelError: a plug-in cannot be imported.
     """
     recipe = _stored_recipe(find_architecture(name))
-    for setting, spoken_of in NOT_IN_ALL.items():
+    for setting in ("dropout", "stochastic_depth", "normalization"):
         if getattr(recipe, setting) is None and changes.get(setting) is not None:
-            cause = f"Architecture '{name}' has no {spoken_of}."
-            if name.startswith(TORCHVISION):
-                cause = f"What '{name}' is built of is torchvision's own choice."
-            raise UsageError(cause, f"Leave {spoken(setting)} out.")
-    resolved = change(recipe, **changes)
-    ways = [setting for setting in WAYS_TO_AUGMENT if changes.get(setting)]
-    if "augment" in changes:  # a whole recipe may be given, with what it is by default
-        ways = [setting for setting in ways if changes[setting] != getattr(recipe, setting)]
-    if ways and not resolved.augment:
-        raise UsageError(f"{spoken(ways[0])} is a part of augmentation.", "Give --augment too.")
+            raise UsageError(
+                f"Architecture '{name}' does not support {option_name(setting)}.",
+                f"Leave {option_name(setting)} out.",
+            )
+    resolved = replace(recipe, **changes)
+    check_effects(resolved, changes, recipe)
     return resolved
 
 
-def located(config: TrainConfig) -> TrainConfig:
-    """What was chosen for a run, with absolute paths of strokes and fonts.
-
-    Raises:
-        InputError: there are no such strokes or fonts.
-    """
-    for source in ("strokes", "fonts"):
-        path = getattr(config, source)
-        if path is not None and not os.path.exists(path):  # noqa: PTH110 (which raises nothing)
-            raise InputError(f"There is no file or folder {path}.", f"Name the {source}.")
-        if path is not None:
-            config = change(config, **{source: str(Path(path).resolve())})
-    return config
-
-
-def check_together(config: TrainConfig) -> None:
-    """Whether what was chosen for a run goes together.
-
-    Raises:
-        UsageError: it does not, or a value is out of range.
-        ModelError: a plug-in cannot be imported.
-    """
-    if config.pretrained and not config.arch.startswith(TORCHVISION):
-        raise UsageError(
-            f"Architecture '{config.arch}' has no pretrained weights.", "Leave --pretrained out."
-        )
-    recipe = recipe_of(config.arch, **config.recipe)
-    if config.pretrained and recipe.initialization != "default":
-        cause = "Weights that are drawn anew are not pretrained."
-        raise UsageError(cause, "Leave --initialization or --pretrained out.")
-    own, usual = recipe_of(config.arch), Recipe()
-    for setting in ("beta1", "beta2") if recipe.optimizer == "sgd" else ("momentum",):
-        if getattr(recipe, setting) not in (getattr(own, setting), getattr(usual, setting)):
-            cause = f"The optimizer {recipe.optimizer} has no {spoken(setting)}."
-            raise UsageError(cause, "Leave it out, or take another --optimizer.")
-    check_what_is_drawn(config, recipe)
-
-
-def check_what_is_drawn(config: TrainConfig, recipe: Recipe) -> None:
-    """Whether strokes, fonts and drawn characters go with the architecture.
-
-    Raises:
-        UsageError: they do not.
-    """
-    lines = find_architecture(config.arch).task == "line"
-    if lines and recipe.synthetic:
-        raise UsageError("Drawn characters are for architectures of digits.", "Leave --synthetic out.")
-    if config.strokes is not None and not lines:
-        raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
-    if recipe.synthetic and config.data in HOLD_NO_DIGITS:
-        raise UsageError(f"{config.data} holds no digits, which are drawn.", "Leave --synthetic out.")
-    if config.fonts is not None and not recipe.synthetic:
-        raise UsageError("Fonts are to draw characters from.", "Give --synthetic too, or leave --fonts out.")
-
-
 def _stored_recipe(architecture: Architecture) -> Recipe:
-    """From our table, or from a plug-in's function, which may carry one as its attribute `recipe`."""
-    recipes: dict[str, Recipe] = _loaded(RECIPES)
+    """Return the recipe in our table, or the attribute `recipe` of the function of a plug-in."""
     if architecture in ARCHITECTURES:
-        return recipes[architecture.name]
+        return RECIPES[architecture.name]
     if architecture.name.startswith(TORCHVISION):
-        return recipes[TORCHVISION]
+        return TORCHVISION_RECIPE
     builder = architecture.load()
-    usual = Recipe(loss="ctc") if architecture.task == "line" else Recipe()
-    recipe = getattr(builder, "recipe", usual)
+    recipe = getattr(builder, "recipe", Recipe(loss="ctc") if architecture.task == "line" else Recipe())
     if not isinstance(recipe, Recipe):
         cause = f"The recipe of architecture '{architecture.name}' is a {type(recipe).__name__}."
-        raise ModelError(cause, _PROVIDER)
+        raise ModelError(cause, PLUGIN_REMEDY)
     dropout = inspect.signature(builder).parameters.get("dropout")
     if recipe.dropout is None and dropout is not None:
-        return change(recipe, dropout=dropout.default)
+        return replace(recipe, dropout=dropout.default)
     return recipe

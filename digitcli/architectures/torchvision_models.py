@@ -1,4 +1,4 @@
-"""Classifiers of torchvision by their names there: `resnet18`, `vit_b_16`, ..."""
+"""The classifiers of torchvision by their names there, for example `torchvision/resnet18`."""
 
 from __future__ import annotations
 
@@ -16,47 +16,49 @@ from digitcli.architectures.layers import Normalize
 from digitcli.errors import ModelError, UsageError, did_you_mean
 
 CLASSES = 10
-PATIENCE_SECONDS = 30.0  # with a host that does not answer
-SIDES_PX = (32, 64, 96, 224)  # that images are brought to: the smallest that a network can take
+TIMEOUT_SECONDS = 30.0  # for a host that does not answer
+SIDES_PX = (32, 64, 96, 224)  # pixels; images are enlarged to the first side that a network accepts
 
 
-def builder_of(name: str) -> Callable[..., nn.Module]:
-    """What builds torchvision's classifier of that name.
+def find_builder(name: str) -> Callable[..., nn.Module]:
+    """Return the function that builds torchvision's classifier of a name.
 
     Raises:
-        UsageError: it has none; the remedy suggests the nearest.
+        UsageError: there is no such classifier; the remedy suggests the nearest names.
     """
     known = _models().list_models(module=_models())
     if name not in known:
         raise UsageError(f"torchvision has no classifier named '{name}'.", did_you_mean(name, known))
 
     def build(pretrained: bool = False) -> nn.Module:
-        return adapt(name, pretrained)
+        return build_classifier(name, pretrained)
 
-    build.__doc__ = f"torchvision's {name}, for one channel and ten classes."
+    build.__doc__ = f"Build torchvision's {name} for one channel and ten classes."
     return build
 
 
-def adapt(name: str, pretrained: bool = False) -> nn.Module:
-    """A classifier of torchvision for one channel and ten classes, with fresh weights or those of ImageNet.
+def build_classifier(name: str, pretrained: bool = False) -> nn.Module:
+    """Build a classifier of torchvision for one channel and ten classes, with fresh or ImageNet weights.
 
-    The first convolution sums its weights over the colours it was learnt for; the last layer is a fresh one.
-    Images are enlarged to the smallest of `SIDES_PX` that the network takes.
+    The weights of the first convolution are summed over the three colours, and the last layer is a new one.
+    Images are enlarged to the first of `SIDES_PX` that the network accepts.
 
     Raises:
-        ModelError: there are no pretrained weights, or they cannot be fetched.
+        ModelError: there are no pretrained weights, or the download failed.
     """
-    side_px = _side_px(_plain(name).to("meta"))
-    network = _pretrained(name) if pretrained else _plain(name)
+    side_px = _accepted_side_px(_untrained(name).to("meta"))
+    network = _pretrained(name) if pretrained else _untrained(name)
     return nn.Sequential(Normalize(), Enlarge(side_px), _with_ten_classes(_with_one_channel(network)).train())
 
 
 def _models() -> Any:
-    return importlib.import_module("torchvision.models")  # has no annotations
+    return importlib.import_module(
+        "torchvision.models"
+    )  # imported here, because only these architectures need torchvision
 
 
 class Enlarge(nn.Module):
-    """Images (N, 1, H, W) to (N, 1, side, side)."""
+    """The enlargement of images (N, 1, H, W) to (N, 1, side_px, side_px)."""
 
     def __init__(self, side_px: int) -> None:
         super().__init__()
@@ -66,38 +68,41 @@ class Enlarge(nn.Module):
         return nn.functional.interpolate(images, (self.side_px, self.side_px), mode="bilinear")
 
 
-def _plain(name: str) -> nn.Module:
-    """Without the branches that some have for training alone."""
-    branched = name in ("googlenet", "inception_v3")
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if branched else {}
+def _untrained(name: str) -> nn.Module:
+    """Return a network with fresh weights, without the auxiliary classifiers that some have for training."""
+    has_auxiliary = name in ("googlenet", "inception_v3")
+    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if has_auxiliary else {}
     network: nn.Module = _models().get_model(name, weights=None, **options)
     return network
 
 
 def _pretrained(name: str) -> nn.Module:
     weights = _models().get_model_weights(name).DEFAULT
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_SECONDS)
+    default_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             network: nn.Module = _models().get_model(name, weights=weights, progress=False)
-    except Exception as error:  # whatever the network, the cache or the file raises
+    except Exception as error:  # the network, the cache and the file raise exceptions of many kinds
         raise ModelError(
-            f"The pretrained weights of {name} cannot be had: {str(error).splitlines()[0]}.",
-            f"Fetch {weights.url} into {torch.hub.get_dir()}/checkpoints, or leave --pretrained out.",
+            f"The pretrained weights of {name} cannot be loaded: {str(error).splitlines()[0]}.",
+            f"Download {weights.url} into {torch.hub.get_dir()}/checkpoints, or leave --pretrained out.",
         ) from error
     finally:
-        socket.setdefaulttimeout(before)
-    for branch in ("aux_logits", "aux1", "aux2", "AuxLogits"):
-        if hasattr(network, branch):
-            setattr(network, branch, None)
+        socket.setdefaulttimeout(default_timeout)
+    for auxiliary in ("aux_logits", "aux1", "aux2", "AuxLogits"):
+        if hasattr(network, auxiliary):
+            setattr(network, auxiliary, None)
     return network
 
 
-def _side_px(network: nn.Module) -> int:
-    """The smallest side of `SIDES_PX` that a network on the meta device takes."""
+def _accepted_side_px(network: nn.Module) -> int:
+    """Return the first side of `SIDES_PX` that a network on the meta device accepts."""
     for side_px in SIDES_PX[:-1]:
-        with contextlib.suppress(Exception), torch.no_grad():  # each says in its own way that it cannot
+        with (
+            contextlib.suppress(Exception),
+            torch.no_grad(),
+        ):  # networks refuse small images by various exceptions
             network.eval()(torch.empty(1, 3, side_px, side_px, device="meta"))
             return side_px
     return SIDES_PX[-1]
@@ -106,7 +111,7 @@ def _side_px(network: nn.Module) -> int:
 def _with_one_channel(network: nn.Module) -> nn.Module:
     for path, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
-            one = nn.Conv2d(
+            first = nn.Conv2d(
                 1,
                 layer.out_channels,
                 layer.kernel_size,  # type: ignore[arg-type]
@@ -116,13 +121,13 @@ def _with_one_channel(network: nn.Module) -> nn.Module:
                 bias=layer.bias is not None,
             )
             with torch.no_grad():
-                one.weight.copy_(layer.weight.sum(dim=1, keepdim=True))
-                if layer.bias is not None and one.bias is not None:
-                    one.bias.copy_(layer.bias)
-            network.set_submodule(path, one)
+                first.weight.copy_(layer.weight.sum(dim=1, keepdim=True))
+                if layer.bias is not None and first.bias is not None:
+                    first.bias.copy_(layer.bias)
+            network.set_submodule(path, first)
             break
     if hasattr(network, "transform_input"):
-        setattr(network, "transform_input", False)  # noqa: B010  # between the means of colours
+        setattr(network, "transform_input", False)  # noqa: B010  # it rescales three colours
     return network
 
 

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from digitcli.architectures.registry import recipe_of
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.architectures.summary import summarize
-from digitcli.config import TrainConfig
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
@@ -35,6 +34,7 @@ from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, open_onnx_run
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.runtime import Runtime
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, place_network
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import built_with
 
 T = TypeVar("T")
@@ -369,10 +369,11 @@ def training_config(name: str, header: Header | None, device: torch.device) -> T
     if header is None:
         return TrainConfig(arch=name, device=str(device))
     with blaming_recipe(name):
-        here = {"dtype": recipe_of(header.architecture).dtype}  # the checkpoint says what was best elsewhere
+        # the checkpoint has the dtype that was fastest on another machine
+        here = {"dtype": resolve_recipe(header.architecture).dtype}
         config = TrainConfig(arch=header.architecture, recipe={**header.recipe, **here}, device=str(device))
-        trained = built_with(recipe_of(config.arch, **config.recipe))
-    own = built_with(recipe_of(config.arch)) | header.arguments
+        trained = built_with(resolve_recipe(config.arch, **config.recipe))
+    own = built_with(resolve_recipe(config.arch)) | header.arguments
     return config if own == trained else None
 
 

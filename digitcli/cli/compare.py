@@ -14,9 +14,9 @@ from digitcli.cli.options import DeviceOption
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved import SUFFIX, JudgingSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
-from digitcli.config import TrainConfig
 from digitcli.errors import DivergedError, PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name
+from digitcli.training.configuration import TrainConfig
 
 if TYPE_CHECKING:
     from digitcli.comparison.compare import Comparison

@@ -26,12 +26,12 @@ from digitcli.comparison.runs import (
 from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
 from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval
-from digitcli.config import TrainConfig
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.inference.devices import choose_device
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.events import Event as TrainingEvent
 from digitcli.training.events import Notice
 from digitcli.training.setup import StopSignal

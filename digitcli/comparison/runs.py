@@ -6,18 +6,18 @@ import dataclasses
 import functools
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, recipe_of
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.atomic_write import faults_of
 from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition, accuracy_of
 from digitcli.comparison.specification import Specification
-from digitcli.config import Recipe, TrainConfig, change
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.train_test_overlap import told_overlap
@@ -26,6 +26,7 @@ from digitcli.inference.devices import choose_device
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import trainer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.events import OnEvent, TrainResult
 from digitcli.training.muon import check_muon
 from digitcli.training.setup import StopSignal, begin_network, built_with, check_choices
@@ -80,7 +81,7 @@ def define_model(specification: Specification) -> ModelDefinition:
 
 
 def _define_from_config(config: TrainConfig) -> ModelDefinition:
-    recipe = recipe_of(config.arch, **config.recipe)
+    recipe = resolve_recipe(config.arch, **config.recipe)
     check_choices(config, recipe, choose_device(config.device))
     with torch.random.fork_rng(devices=[]):
         check_muon(config.arch, begin_network(config.arch, recipe), recipe)
@@ -197,7 +198,7 @@ def _train(
 ) -> tuple[TrainResult, bool]:
     """Train or resume the run in a folder; return its result and whether it was finished already."""
     if not (folder / RESUME_FILE).exists():
-        config = change(config, seed=seed)
+        config = replace(config, seed=seed)
         return trainer.train(config, out=folder, on_event=on_event, stop_signal=stop_signal), False
     finished = bool(read_header(folder / RESUME_FILE).training.get("result"))
     changes = {"seed": seed, **{name: getattr(config, name) for name in FIXED_FOR_A_RUN}}

@@ -15,15 +15,14 @@ from typing import Any
 
 from digitcli.architectures.registry import (
     architectures,
-    check_together,
     find_architecture,
     is_architecture,
-    located,
 )
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
-from digitcli.config import TrainConfig, configured
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.training.configuration import TrainConfig, config_fields
+from digitcli.training.validation import check_config, resolve_paths
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
 OUT = Path("runs") / "compare"
@@ -103,8 +102,9 @@ def parse_specification(text: str, data: str, device: str) -> Specification:
     if find_architecture(name).task != "digit":
         raise UsageError(f"Architecture '{name}' reads lines.", "Name architectures of single digits.")
     settings = _parse_overrides(text, overrides) if colon else {}
-    config = located(TrainConfig(**configured({"arch": name, "data": data, "device": device, **settings})))
-    check_together(config)
+    fields = config_fields({"arch": name, "data": data, "device": device, **settings})
+    config = resolve_paths(TrainConfig(**fields))
+    check_config(config)
     return Specification(text, config=config)
 
 

@@ -1,1 +1,3 @@
-"""Digits to train and to test on: where they come from, how they are split and changed."""
+"""Datasets of digits: loading, splitting and augmenting them."""
+
+DEFAULT_DATASET = "mnist"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.config import TrainConfig
+from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.data.mnist import DIGEST
@@ -108,7 +108,7 @@ class EvaluationResult:
 
 def evaluate(
     models: ModelLike | Sequence[ModelLike] = DEFAULT_MODEL,
-    data: str | Path = TrainConfig.data,
+    data: str | Path = DEFAULT_DATASET,
     *,
     split: Split | None = None,
     device: str = "auto",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from digitcli.config import TrainConfig
+from digitcli.data import DEFAULT_DATASET
 from digitcli.data.loading import find_dataset
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import UsageError
@@ -81,7 +81,7 @@ class LineEvaluation:
 
 def evaluate_lines(
     model: ModelLike,
-    data: str | Path = TrainConfig.data,
+    data: str | Path = DEFAULT_DATASET,
     *,
     device: str = "auto",
     runtime: RuntimeName = "auto",
@@ -138,7 +138,7 @@ def _lines(data: str, trained_on: str | None) -> tuple[list[Line], str]:
     if path is not None and is_line_folder(path):
         lines = read_lines(path)
         return (split_lines(lines)[2], "test") if hash_lines(lines) == trained_on else (lines, "all")
-    if data != TrainConfig.data:
+    if data != DEFAULT_DATASET:
         raise UsageError(f"{data} holds no lines.", "Name a folder that digitcli synthesize has written.")
     synthesizer = LineSynthesizer(load_mnist_test())
     return [

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from digitcli.architectures.registry import WAYS_TO_AUGMENT
+from digitcli.architectures.recipe import augmentations
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from digitcli.evaluation.metrics import accuracy
@@ -73,7 +73,7 @@ def _is_trained_with(classifier: DigitClassifier, corruption: Corruption) -> boo
         header.recipe.get(way, WAYS_OF_OLD.get(way))
         for header in classifier.headers
         for way in corruption.like
-        if header.recipe.get("augment") or way not in WAYS_TO_AUGMENT
+        if header.recipe.get("augment") or way not in augmentations()
     )
 
 

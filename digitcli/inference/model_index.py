@@ -79,7 +79,7 @@ def describe_model(name: str) -> ModelDescription:
 
     architecture = find_architecture(model.header.architecture if model else name)
     description = architecture.load().__doc__ or ""
-    with architecture.used():
+    with architecture.plugin_errors():
         summary = summarize(network, architecture.task)
     return ModelDescription(name, description, summary, model.header if model else None)
 
@@ -110,7 +110,7 @@ def _row(name: str, path: Path | None) -> ModelRow:
     summary = None
     with (
         contextlib.suppress(ModelError),
-        architecture.used(),
+        architecture.plugin_errors(),
     ):  # a plug-in that fails must not hide the others
         network = create_model(architecture.name, **(header.arguments if header else {}))
         summary = summarize(network, architecture.task)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.registry import create_model, takes
+from digitcli.architectures.registry import accepts_argument, create_model
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.inference.checkpoint import REPLACE_REMEDY, read_checkpoint
 from digitcli.inference.devices import agrees_with_cpu, choose_device
@@ -118,7 +118,7 @@ def open_network(model: ResolvedModel) -> nn.Module:
     header, tensors = read_checkpoint(model.path, model.sha256)
     try:
         arguments = dict(header.arguments)
-        if takes(header.architecture, "alphabet"):
+        if accepts_argument(header.architecture, "alphabet"):
             arguments["alphabet"] = header.alphabet
         _check_shapes(header.architecture, arguments, tensors)
         network = create_model(header.architecture, **arguments)

@@ -11,8 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from digitcli.config import Recipe, TrainConfig
+from digitcli.architectures.recipe import Recipe
 from digitcli.errors import UsageError
+from digitcli.training.configuration import TrainConfig
 
 EAGER_STEPS = 3  # before it is recorded: libraries choose their algorithms, the optimizer makes its state
 OPTIMIZERS = (

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from digitcli.config import Recipe, TrainConfig
-from digitcli.data.augmentation import augment, mix
+from digitcli.architectures.recipe import Recipe
+from digitcli.data.augmentation import augment, mixup
 from digitcli.data.dataset import Dataset, concatenate, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
@@ -18,6 +18,7 @@ from digitcli.inference.devices import usable_cores
 from digitcli.inference.torch_runtime import as_input, infer
 from digitcli.synthesis.characters import synthesize_characters
 from digitcli.synthesis.letters import hash_fonts, render_letters
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.distributed import ALONE, Processes
 from digitcli.training.losses import loss_function
 from digitcli.training.task import Judgement, derive_seed, seed_random
@@ -90,19 +91,8 @@ class DigitMaterial:
     def _changed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """The images augmented as the recipe says, and the weight of the first of each two that are mixed."""
         recipe = self._recipe
-        if not recipe.augment:
-            return images, None
-        images = augment(
-            images,
-            (self._processes.rank, self._processes.size),
-            affine=recipe.affine,
-            stroke_width=recipe.stroke_width,
-            elastic=recipe.elastic,
-            random_lines=recipe.random_lines,
-            random_convolution=recipe.random_convolution,
-            random_erasing=recipe.random_erasing,
-        )
-        return mix(images, recipe.mixup) if recipe.mixup else (images, None)
+        images = augment(images, recipe, (self._processes.rank, self._processes.size))
+        return mixup(images, recipe.mixup) if recipe.augment and recipe.mixup else (images, None)
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:

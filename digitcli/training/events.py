@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from digitcli.config import Recipe, TrainConfig
+from digitcli.architectures.recipe import Recipe
 from digitcli.events import Notice as Notice
+from digitcli.training.configuration import TrainConfig
 
 
 @dataclass(frozen=True)

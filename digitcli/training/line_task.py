@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from digitcli.config import Recipe
+from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.calibration import best_temperature
 from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference.torch_runtime import infer_lines

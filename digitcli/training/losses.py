@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from digitcli.config import Recipe
+from digitcli.architectures.recipe import Recipe
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:

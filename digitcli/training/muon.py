@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitcli.config import Recipe
+from digitcli.architectures.recipe import Recipe
 from digitcli.errors import UsageError
 
 MOMENTUM = 0.95

@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from digitcli.atomic_write import write_whole
-from digitcli.config import TrainConfig
 from digitcli.errors import ModelError, OutputError, UsageError
 from digitcli.inference.checkpoint import (
     MODEL_FILE,
@@ -27,6 +26,7 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.curves import draw_curves
 from digitcli.training.events import EpochDone
 from digitcli.training.state import model_tensors

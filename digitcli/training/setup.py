@@ -8,7 +8,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
+from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import (
     TORCHVISION,
-    check_what_is_drawn,
     create_model,
     find_architecture,
-    recipe_of,
+    resolve_recipe,
 )
-from digitcli.architectures.variants import drop_branches, initialize
-from digitcli.config import Recipe, TrainConfig, change, spoken
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_SETS
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, Header
 from digitcli.inference.devices import agrees_with_cpu, describe_device
+from digitcli.settings import option_name
 from digitcli.synthesis.line_folders import is_line_folder
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.cuda_graphs import GraphedUpdate, check_graphs
 from digitcli.training.digit_task import DigitMaterial
 from digitcli.training.distributed import ALONE, Processes, device_of_process
@@ -50,6 +51,7 @@ from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 from digitcli.training.task import Material
+from digitcli.training.validation import check_data_settings
 
 DRAWN_FOR_A_BATCH = 0.02
 StopSignal = Callable[[], int | None]
@@ -165,7 +167,7 @@ def prepare(
         device = torch.device("cpu")
     shown = recipe
     if folder is None and processes.size == 1:  # a dry run: one batch
-        shown = change(recipe, synthetic=min(recipe.synthetic, DRAWN_FOR_A_BATCH))
+        shown = replace(recipe, synthetic=min(recipe.synthetic, DRAWN_FOR_A_BATCH))
     material = _material(config, shown, task, device, WORKERS if folder else 0, processes)
     if material.batch_size % processes.size:
         cause = f"A batch of {material.batch_size} has no equal shares for {processes.size} processes."
@@ -200,7 +202,7 @@ def check_choices(config: TrainConfig, recipe: Recipe, device: torch.device, pro
         UsageError: it does not.
     """
     task = find_architecture(config.arch).task
-    check_what_is_drawn(config, recipe)
+    check_data_settings(config, recipe)
     check_graphs(config, recipe, device, task, processes)
     if task == "line" and recipe.augment:
         raise UsageError("Lines are composed with all their variety.", "Leave --augment out.")
@@ -217,7 +219,7 @@ def begin_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mod
     """
     network = create_model(arch, **built_with(recipe), **({"pretrained": True} if pretrained else {}))
     initialize(network, recipe.initialization)
-    drop_branches(network, recipe.stochastic_depth or 0.0)
+    set_stochastic_depth(network, recipe.stochastic_depth or 0.0)
     _check_share(arch, network, recipe.batch_size)
     return network
 
@@ -264,14 +266,14 @@ def _material(
 
 def _recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     """The recipe of a run; one that goes on keeps that which it began with, but for the epochs chosen."""
-    recipe = recipe_of(config.arch, **config.recipe)
+    recipe = resolve_recipe(config.arch, **config.recipe)
     if saved is None:
         return recipe
     try:
         begun = Recipe(**saved[0].recipe)
     except (TypeError, UsageError) as error:
         raise ModelError(f"The saved recipe is damaged: {error}.", "Start a new run.") from error
-    return change(begun, epochs=recipe.epochs) if "epochs" in config.recipe else begun
+    return replace(begun, epochs=recipe.epochs) if "epochs" in config.recipe else begun
 
 
 def _decide_dtype(
@@ -288,7 +290,7 @@ def _decide_dtype(
     dtype = "bfloat16" if faster else "float32"
     measured = f"bfloat16 is {ratio:.2f} times as fast as float32" if ratio else "no bfloat16"
     on_event(Notice(f"Trains in {dtype}: {measured} on {describe_device(device)}.", routine=True))
-    return change(recipe, dtype=dtype)
+    return replace(recipe, dtype=dtype)
 
 
 def _take_over(state: TrainingState, saved: Saved, material: Material, on_event: OnEvent) -> None:
@@ -335,16 +337,17 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
     if stored is None:
         return TrainConfig(**changes)
     recipe = changes.get("recipe", {})
-    begun = _recipe(change(stored, recipe={}), saved) if saved else recipe_of(stored.arch, **stored.recipe)
+    resolved = resolve_recipe(stored.arch, **stored.recipe)
+    begun = _recipe(replace(stored, recipe={}), saved) if saved else resolved
     whole = dataclasses.asdict(begun)
     fixed = [name for name in changes if name not in (*MAY_CHANGE, "recipe")]
     refused = [name for name in fixed if changes[name] != getattr(stored, name)]
     same = {name for name in recipe if recipe[name] == whole.get(name)} | {"epochs"}
-    if recipe.get("dtype") == recipe_of(stored.arch, **stored.recipe).dtype:  # auto, before it was measured
+    if recipe.get("dtype") == resolved.dtype:  # auto, before it was measured
         same |= {"dtype"}
     refused += [name for name in recipe if name not in same]
     if refused:
-        listed = ", ".join(spoken(name) for name in refused)
+        listed = ", ".join(option_name(name) for name in refused)
         raise UsageError(
             f"This run was started with another {listed}.", "Leave that out, or start a new run."
         )
@@ -352,7 +355,7 @@ def merge(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str,
     if recipe.get("epochs", done) < done:
         raise UsageError(f"This run has done {done} epochs already.", f"Take --epochs {done} or more.")
     kept = {name: value for name, value in changes.items() if name in MAY_CHANGE}
-    return change(stored, **kept, recipe={**stored.recipe, **recipe})
+    return replace(stored, **kept, recipe={**stored.recipe, **recipe})
 
 
 def built_with(recipe: Recipe) -> dict[str, Any]:

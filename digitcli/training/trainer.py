@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from digitcli.architectures.registry import check_together, find_architecture
-from digitcli.config import TrainConfig
+from digitcli.architectures.registry import find_architecture
 from digitcli.errors import DivergedError, Interrupted
 from digitcli.inference.checkpoint import MODEL_FILE, TRAIN_HASHES
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.training import run_folder
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitMaterial
 from digitcli.training.distributed import Processes, joined
 from digitcli.training.events import EpochDone, Notice, OnEvent, StepDone, TrainResult
@@ -44,6 +44,7 @@ from digitcli.training.setup import (
 )
 from digitcli.training.state import TrainingState, model_tensors
 from digitcli.training.task import derive_seed, seed_random
+from digitcli.training.validation import check_config
 
 REPORT_SECONDS = 0.2
 SAVE_SECONDS = 60.0
@@ -101,7 +102,7 @@ def resume(
         saved = run_folder.read_state(folder)
         config = merge(run_folder.read_config(folder, saved), saved, changes)
         if saved is None:
-            check_together(config)
+            check_config(config)
             nothing = f"Nothing was saved in {folder} yet; the run starts from the beginning."
             on_event(Notice(nothing, routine=True))
         elif result := finished(saved, folder):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from digitcli.architectures.registry import ARCHITECTURES, create_model, find_architecture, recipe_of
+from digitcli.architectures.registry import ARCHITECTURES, create_model, find_architecture, resolve_recipe
 from digitcli.architectures.summary import INPUT_SHAPE, summarize
 from digitcli.inference.torch_runtime import infer_lines
 
@@ -45,7 +45,7 @@ def test_one_image_is_answered_as_in_a_batch(name: str) -> None:
 @pytest.mark.parametrize("name", DIGIT_NAMES)
 def test_overfits_a_few_digits(name: str) -> None:
     torch.manual_seed(0)
-    network = create_model(name, **({"dropout": 0.0} if recipe_of(name).dropout is not None else {}))
+    network = create_model(name, **({"dropout": 0.0} if resolve_recipe(name).dropout is not None else {}))
     images, labels = torch.rand(10, 1, 28, 28), torch.arange(10)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     for step in range(150):

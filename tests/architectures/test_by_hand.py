@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from digitcli.architectures.capsules import Lengths
-from digitcli.architectures.layers import AROUND_PX, MNIST_DEVIATION, MNIST_MEAN, LocalContrast
+from digitcli.architectures.layers import CONTRAST_PX, MNIST_DEVIATION, MNIST_MEAN, LocalContrast
 from digitcli.architectures.patches import Attention
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
@@ -107,7 +107,7 @@ def contrast_by_hand(image: Array) -> Array:
     def around(values: Array) -> Array:
         means = np.zeros_like(values)
         for row, column in np.ndindex(values.shape):
-            weights = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * AROUND_PX**2))
+            weights = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * CONTRAST_PX**2))
             means[row, column] = (weights * values).sum() / weights.sum()
         return means
 

@@ -10,15 +10,14 @@ import pytest
 from torch import nn
 
 from digitcli.architectures import registry
-from digitcli.architectures.recipes import RECIPES
-from digitcli.config import Recipe, TrainConfig
+from digitcli.architectures.recipe import RECIPES, Recipe
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.model_index import describe_model, list_models
 
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch):
-    """Pretends that some entry points are installed."""
+    """A function that pretends that some entry points are installed."""
 
     def install(**targets: str) -> None:
         points = EntryPoints(
@@ -41,7 +40,7 @@ def test_a_plugin_is_listed_without_being_imported(plugins) -> None:
 def test_a_plugin_builds_and_has_the_default_recipe(plugins) -> None:
     plugins(flat="torch.nn:Flatten")
     assert isinstance(registry.create_model("flat"), nn.Flatten)
-    assert registry.recipe_of("flat") == Recipe()
+    assert registry.resolve_recipe("flat") == Recipe()
 
 
 def test_a_plugin_that_cannot_be_imported_is_a_model_error(plugins) -> None:
@@ -50,7 +49,7 @@ def test_a_plugin_that_cannot_be_imported_is_a_model_error(plugins) -> None:
         registry.create_model("spikenet")
 
 
-def test_a_plugin_cannot_take_a_name_of_ours(plugins) -> None:
+def test_a_plugin_cannot_take_the_name_of_a_built_in_architecture(plugins) -> None:
     plugins(cnn="torch.nn:Flatten")
     with pytest.raises(UsageError, match="Two architectures are named 'cnn'"):
         registry.architectures()
@@ -63,12 +62,12 @@ def test_a_plugin_brings_its_own_recipe_and_dropout(plugins, monkeypatch: pytest
     spikenet.recipe = Recipe(epochs=3)
     monkeypatch.setattr(sys.modules[__name__], "spikenet", spikenet, raising=False)
     plugins(spikenet=f"{__name__}:spikenet")
-    assert registry.recipe_of("spikenet") == Recipe(epochs=3, dropout=0.25)
+    assert registry.resolve_recipe("spikenet") == Recipe(epochs=3, dropout=0.25)
     assert registry.create_model("spikenet").p == 0.25
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "words"),
     [
         ("raise ZeroDivisionError('oops')", "cannot be imported .*oops"),
         ("def net(): raise ZeroDivisionError('oops')", "oops"),
@@ -77,31 +76,31 @@ def test_a_plugin_brings_its_own_recipe_and_dropout(plugins, monkeypatch: pytest
     ],
 )
 def test_a_plugin_that_fails_when_it_is_imported_built_or_run_is_a_model_error(
-    plugins, tmp_path, monkeypatch: pytest.MonkeyPatch, lines: str, said: str
+    plugins, tmp_path, monkeypatch: pytest.MonkeyPatch, lines: str, words: str
 ) -> None:
     (tmp_path / "plugged.py").write_text(lines)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "plugged", raising=False)
     plugins(spikenet="plugged:net")
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=words):
         describe_model("spikenet")
     rows = {row.name: row for row in list_models()}
     assert rows["spikenet"].parameters is None and rows["cnn"].parameters == 3_274_634
 
 
-def test_a_plugin_whose_recipe_is_none_is_a_model_error(plugins, tmp_path, monkeypatch) -> None:
+def test_a_plugin_with_another_object_as_its_recipe_is_a_model_error(plugins, tmp_path, monkeypatch) -> None:
     (tmp_path / "odd_recipe.py").write_text("def net(): pass\nnet.recipe = {'epochs': 3}")
     monkeypatch.syspath_prepend(tmp_path)
     plugins(spikenet="odd_recipe:net")
     with pytest.raises(ModelError, match="recipe of architecture 'spikenet' is a dict"):
-        registry.recipe_of("spikenet")
+        registry.resolve_recipe("spikenet")
 
 
 @pytest.mark.parametrize("row", registry.ARCHITECTURES, ids=lambda row: row.name)
-def test_every_architecture_of_ours_has_a_recipe(row: registry.Architecture) -> None:
+def test_every_built_in_architecture_has_a_recipe(row: registry.Architecture) -> None:
     takes_dropout = "dropout" in inspect.signature(row.load()).parameters
     assert (RECIPES[row.name].dropout is not None) == takes_dropout
-    assert len(RECIPES) == len(registry.ARCHITECTURES) + 1  # one for all of torchvision's
+    assert len(RECIPES) == len(registry.ARCHITECTURES)
 
 
 def test_an_unknown_name_gets_suggestions() -> None:
@@ -111,33 +110,44 @@ def test_an_unknown_name_gets_suggestions() -> None:
 
 
 def test_an_unknown_argument_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="takes no argument 'drop'") as caught:
+    with pytest.raises(UsageError, match="does not accept the argument 'drop'") as caught:
         registry.create_model("cnn", drop=0.1)
     assert "dropout" in caught.value.remedy
 
 
 def test_a_recipe_shows_the_dropout_an_architecture_is_built_with() -> None:
-    assert registry.recipe_of("cnn").dropout == 0.5
-    assert registry.recipe_of("cnn", dropout=0.1).dropout == 0.1
-    assert registry.recipe_of("softmax").dropout is None
+    assert registry.resolve_recipe("cnn").dropout == 0.5
+    assert registry.resolve_recipe("cnn", dropout=0.1).dropout == 0.1
+    assert registry.resolve_recipe("softmax").dropout is None
 
 
 def test_dropout_for_an_architecture_without_it_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="has no dropout"):
-        registry.recipe_of("lenet5", dropout=0.1)
+    with pytest.raises(UsageError, match="--dropout"):
+        registry.resolve_recipe("lenet5", dropout=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_whole_recipe_may_be_given(name: str) -> None:
+    whole = registry.resolve_recipe(name)
+    assert registry.resolve_recipe(name, **dataclasses.asdict(whole)) == whole
 
 
 @pytest.mark.parametrize(
-    ("changes", "idle"),
-    [({"momentum": 0.9}, "--momentum"), ({"optimizer": "sgd", "beta1": 0.5}, "--beta1")],
+    ("name", "changes", "option"),
+    [
+        ("cnn", {"stochastic_depth": 0.1}, "--stochastic-depth"),
+        ("lenet5", {"normalization": "group"}, "--normalization"),
+        ("torchvision/resnet18", {"stochastic_depth": 0.1}, "--stochastic-depth"),
+        ("softmax", {"elastic": 1.0}, "--augment"),
+        ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
+        ("softmax", {"momentum": 0.9}, "--momentum"),
+        ("softmax", {"optimizer": "sgd", "beta1": 0.5}, "--beta1"),
+        ("sigmoid_mlp", {"label_smoothing": 0.1}, "--label-smoothing"),
+    ],
 )
-def test_what_the_optimizer_has_no_use_for_is_refused(changes: dict[str, object], idle: str) -> None:
-    with pytest.raises(UsageError, match=idle):
-        registry.check_together(TrainConfig(arch="softmax", recipe=changes))
-
-
-@pytest.mark.parametrize("name", sorted(RECIPES.keys() - {registry.TORCHVISION}))
-def test_a_whole_recipe_may_be_given(name: str) -> None:
-    whole = registry.recipe_of(name)
-    assert registry.recipe_of(name, **dataclasses.asdict(whole)) == whole
-    registry.check_together(TrainConfig(arch=name, recipe=dataclasses.asdict(whole)))
+def test_a_setting_without_effect_on_an_architecture_is_refused(
+    name: str, changes: dict[str, object], option: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        registry.resolve_recipe(name, **changes)
+    assert option in f"{caught.value.cause} {caught.value.remedy}"

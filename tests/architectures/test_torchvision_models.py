@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from digitcli.architectures import torchvision_models
-from digitcli.architectures.registry import create_model, is_architecture, recipe_of
+from digitcli.architectures.registry import create_model, is_architecture, resolve_recipe
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.torch_runtime import load_model
@@ -26,12 +26,12 @@ def test_classifiers_of_torchvision_take_digits(name: str, side_px: int) -> None
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3", "regnet_y_400mf"])
-def test_branches_for_training_are_left_out(name: str) -> None:
+def test_auxiliary_classifiers_are_left_out(name: str) -> None:
     network = create_model(f"torchvision/{name}").train()
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_a_checkpoint_of_one_is_a_model(tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_torchvision_classifier_is_a_model(tmp_path: Path) -> None:
     network = create_model("torchvision/shufflenet_v2_x0_5").eval()
     header = Header(architecture="torchvision/shufflenet_v2_x0_5")
     write_checkpoint(tmp_path / "model.safetensors", header, network.state_dict())
@@ -40,16 +40,16 @@ def test_a_checkpoint_of_one_is_a_model(tmp_path: Path) -> None:
     torch.testing.assert_close(again(images), network(images))
 
 
-def test_an_unknown_one_gets_suggestions() -> None:
+def test_an_unknown_classifier_gets_suggestions() -> None:
     assert is_architecture("torchvision/resnet19")
     with pytest.raises(UsageError) as caught:
         create_model("torchvision/resnet19")
     assert "resnet18" in caught.value.remedy
-    assert recipe_of("torchvision/resnet19").augment  # known without a look at torchvision
+    assert resolve_recipe("torchvision/resnet19").augment  # known without a look at torchvision
 
 
-@pytest.mark.parametrize("name", ["torch", "io", "adapt", "CLASSES", "Normalize", "__class__", ""])
-def test_nothing_else_is_taken_for_one(name: str) -> None:
+@pytest.mark.parametrize("name", ["torch", "io", "build_classifier", "CLASSES", "Normalize", "__class__", ""])
+def test_other_names_are_not_taken_for_a_classifier(name: str) -> None:
     with pytest.raises(UsageError, match="torchvision has no classifier"):
         create_model(f"torchvision/{name}")
 
@@ -72,7 +72,7 @@ def test_pretrained_weights_are_summed_over_colours(monkeypatch: pytest.MonkeyPa
     assert state["2.fc.weight"].shape == (10, 512)
 
 
-def test_weights_that_cannot_be_had_are_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_loaded_are_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
     models = torchvision_models._models()
     real = models.get_model
 

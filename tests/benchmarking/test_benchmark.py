@@ -24,7 +24,6 @@ from digitcli.benchmarking.benchmark import (
 )
 from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
-from digitcli.config import TrainConfig
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
@@ -32,6 +31,7 @@ from digitcli.inference.checkpoint import Header, read_header, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, shipped_models
 from digitcli.inference.onnx_runtime import OnnxRuntime, open_onnx_runtime
 from digitcli.inference.torch_runtime import infer, load_model
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
 from tests.support.benchmarks import NO_MEMORY, notices, run
 

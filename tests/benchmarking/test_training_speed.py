@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.architectures.registry import create_model, recipe_of
+from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import BenchmarkConfig, BenchmarkReport, Event, benchmark
 from digitcli.benchmarking.measurement import Calls
-from digitcli.config import TrainConfig
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.training import trainer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import training_speed
 from tests.support.benchmarks import NO_MEMORY, notices, run
 
@@ -166,6 +166,6 @@ def test_what_training_computes_in_is_measured_on_this_machine(
 ) -> None:
     done: list[TrainConfig] = []
     fake_speed(monkeypatch, lambda config: float(done.append(config) or 1.0))
-    recipe = {**dataclasses.asdict(recipe_of("fast")), "dtype": "bfloat16"}
+    recipe = {**dataclasses.asdict(resolve_recipe("fast")), "dtype": "bfloat16"}
     run(write_model(tmp_path / "m.safetensors", "fast", {}, recipe), train=True)
     assert [config.recipe["dtype"] for config in done] == ["auto"]

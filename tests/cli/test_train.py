@@ -1,4 +1,4 @@
-"""`digitcli train` as a person or a program meets it: processes, exit codes, streams."""
+"""`digitcli train` from outside: processes, exit codes, streams; and its options."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import typer
+from typer.testing import CliRunner
 
-from digitcli.cli.train import _check
+from digitcli.architectures.recipe import AUGMENTATION, RECIPES, WITH_AUGMENT, Recipe
+from digitcli.cli.train import PANELS, _check_fields, with_options_for
+from digitcli.cli.views.training import describe_recipe
+from digitcli.data import augmentation
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.settings import setting, settings_of
+from digitcli.training.configuration import TrainConfig
 from tests.support.processes import Run, read_terminal
 
 KEYS = {
@@ -24,7 +34,7 @@ KEYS = {
 }  # fmt: skip
 
 
-def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
+def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(
     digitcli_process: Run, few_digits: Path, tmp_path: Path
 ) -> None:
     done = digitcli_process("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
@@ -33,7 +43,7 @@ def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
     assert result.keys() >= KEYS
     assert result["run"] == "runs/softmax-1" and (tmp_path / result["checkpoint"]).is_file()
     assert 0 <= result["test_accuracy"] <= 1
-    assert "epoch 2/2" in done.stderr and "recipe" in done.stderr
+    assert "epoch 2/2" in done.stderr and "optimization" in done.stderr
 
 
 def test_a_table_in_a_pipe_is_plain_text(digitcli_process: Run, few_digits: Path) -> None:
@@ -51,7 +61,7 @@ def test_on_a_terminal_there_is_a_live_view(few_digits: Path, tmp_path: Path) ->
     assert "\x1b[" in shown
 
 
-def test_no_color_means_none(few_digits: Path, tmp_path: Path) -> None:
+def test_no_color_turns_colours_off(few_digits: Path, tmp_path: Path) -> None:
     arguments = ["train", "-a", "softmax", "--data", str(few_digits), "-e", "1"]
     code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
     assert code == 0
@@ -70,14 +80,15 @@ def test_no_color_means_none(few_digits: Path, tmp_path: Path) -> None:
         (["--device", "gpu"], 2, "cuda"),
         (["--device", "cuda:99"], 6, "It has:"),
         (["--time", "later"], 2, "--time"),
-        (["--arch", "softmax", "--dropout", "0.5"], 2, "no dropout"),
+        (["--arch", "softmax", "--dropout", "0.5"], 2, "--dropout"),
+        (["--elastic", "7"], 2, "--elastic is 7.0"),
         (["--name", "a/b"], 2, "--out"),
         (["--out", "a", "--resume", "b"], 2, "Give one"),
         (["--resume", "b", "--dry-run"], 2, "--dry-run"),
         (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
         (["--out", "x" * 300], 7, "cannot be written"),
         (["--fonts", "x" * 300, "--synthetic", "1"], 3, "no file or folder"),
-        (["--momentum", "0.9"], 2, "The optimizer adamw has no --momentum"),
+        (["--momentum", "0.9"], 2, "--momentum has no effect without --optimizer sgd"),
         (["--config", "none.toml"], 2, "none.toml"),
         (["--out", "/proc/none"], 7, "/proc/none"),
     ],
@@ -94,7 +105,7 @@ def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_come_from_a_file_and_options_go_before_it(digitcli: Run, tmp_path: Path) -> None:
+def test_settings_come_from_a_file_and_options_override_it(digitcli: Run, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('arch = "mlp"\nepochs = 7\nlr = 0.5\n')
     done = digitcli("train", "--config", "run.toml", "--lr", "0.25", "--print-config", "--format", "json")
     settings = json.loads(done.stdout)
@@ -110,6 +121,70 @@ def test_an_unknown_setting_in_the_file_is_a_usage_error(digitcli: Run, tmp_path
     (tmp_path / "run.toml").write_text("epoch = 7\n")
     done = digitcli("train", "--config", "run.toml")
     assert done.returncode == 2 and "epochs" in done.stderr
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeWithInversion(Recipe):
+    """A recipe with one more augmentation, declared as CONTRIBUTING says."""
+
+    inversion: float = setting(
+        0.0,
+        AUGMENTATION,
+        "Exchange ink and paper in this fraction of the digits.",
+        at_least=0,
+        at_most=1,
+        unit="fraction",
+        requires=WITH_AUGMENT,
+    )
+
+
+def test_a_field_and_a_function_of_its_name_make_an_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "AUGMENTATIONS", dict(augmentation.AUGMENTATIONS))
+
+    @augmentation.augmentation
+    def inversion(images: torch.Tensor, value: float, share: tuple[int, int]) -> torch.Tensor:
+        return 1 - images
+
+    given: dict[str, Any] = {}
+    app = typer.Typer()
+
+    @app.command()
+    @with_options_for(RecipeWithInversion)
+    def command(**settings: Any) -> None:
+        given.update({name: value for name, value in settings.items() if value is not None})
+
+    assert "Exchange ink and paper" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert CliRunner().invoke(app, ["--inversion", "0.5", "--no-affine", "--no-stroke-width"]).exit_code == 0
+    assert given == {"inversion": 0.5, "affine": False, "stroke_width": False}
+    with pytest.raises(UsageError, match="--inversion is 1.5"):
+        RecipeWithInversion(inversion=1.5)
+    recipe = RecipeWithInversion(augment=True, **given)
+    assert describe_recipe(recipe)[AUGMENTATION] == "inversion 0.5"
+    images = torch.rand(2, 1, 28, 28)
+    assert torch.equal(augmentation.augment(images, recipe), 1 - images)
+
+
+def test_every_setting_has_an_option_in_the_panel_of_its_group(
+    digitcli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = digitcli("train", "--help").stdout
+    headings = list(PANELS.values())
+    for owner in (TrainConfig, Recipe):
+        for declared in settings_of(owner):
+            heading = PANELS[declared.group]
+            following = headings[headings.index(heading) + 1 :][:1] or ["Output"]
+            panel = shown[shown.index(f"─ {heading} ─") : shown.index(f"─ {following[0]} ─")]
+            assert f"{declared.option} " in panel or f"{declared.option}," in panel, declared.name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_start_names_what_is_on_and_nothing_else(name: str) -> None:
+    lines = describe_recipe(RECIPES[name])
+    assert f"lr {RECIPES[name].lr}" in lines["optimization"]
+    assert (AUGMENTATION in lines) == RECIPES[name].augment
+    assert ("momentum" in lines["optimization"]) is False  # no recipe of ours has momentum
+    assert ("beta1" in lines["optimization"]) == (RECIPES[name].optimizer != "sgd")
 
 
 def start(arguments: list[str], folder: Path, **options: object) -> subprocess.Popen[str]:
@@ -128,7 +203,7 @@ def start(arguments: list[str], folder: Path, **options: object) -> subprocess.P
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_saves_and_resuming_goes_on(
+def test_a_signal_saves_and_the_run_can_be_continued(
     digitcli: Run, few_digits: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
@@ -142,18 +217,16 @@ def test_a_signal_saves_and_resuming_goes_on(
     assert 0 <= json.loads(done.stdout)["test_accuracy"] <= 1
 
 
-def test_a_run_that_goes_on_decides_what_its_options_are_for(tmp_path: Path) -> None:
-    """Whatever architecture would be trained were it a new one."""
+def test_the_options_of_a_continued_run_are_checked_against_its_architecture(tmp_path: Path) -> None:
+    """The default architecture, which a new run would have, is not the one of the continued run."""
     (tmp_path / "strokes.tra").touch()
-    given = {"strokes": "strokes.tra", "recipe": {"stochastic_depth": 0.1}}
-    assert _check(given, None, None, Path("run"), False, False, False).strokes == str(
-        tmp_path / "strokes.tra"
-    )
-    with pytest.raises(UsageError, match="no residual"):
-        _check(given, None, None, None, False, False, False)
+    fields = {"strokes": "strokes.tra", "recipe": {"stochastic_depth": 0.1}}
+    assert _check_fields(fields, is_new=False).strokes == str(tmp_path / "strokes.tra")
+    with pytest.raises(UsageError, match="--stochastic-depth"):
+        _check_fields(fields, is_new=True)
 
 
-def test_after_a_kill_resuming_goes_on(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+def test_a_killed_run_can_be_continued(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
     process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
     process.kill()
     process.communicate(timeout=60)
@@ -192,7 +265,7 @@ def test_a_full_disk_is_an_output_error_and_keeps_what_was_saved(
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
-def test_a_closed_pipe_ends_with_141_and_no_words(few_digits: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_with_141_and_prints_nothing(few_digits: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "digitcli", "train", "--print-config"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -214,7 +287,7 @@ def test_an_output_that_cannot_be_written_is_an_output_error(digitcli_process: R
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_unreadable_pictures_end_with_code_4_and_a_model(
+def test_unreadable_pictures_give_exit_code_4_and_a_model(
     digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
     import numpy as np
@@ -236,14 +309,14 @@ def test_unreadable_pictures_end_with_code_4_and_a_model(
     assert "[red]\\x1b[2J.png" in done.stderr and "\x1b" not in done.stderr
 
 
-def test_a_dry_run_of_the_default_writes_nothing(digitcli: Run, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(digitcli: Run, tmp_path: Path) -> None:
     done = digitcli("train", "--arch", "cnn", "--dry-run", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_goes_on_from_another_folder(
+def test_a_run_can_be_continued_from_another_folder(
     digitcli: Run, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "few.npz").write_bytes(few_digits.read_bytes())
@@ -256,7 +329,7 @@ def test_a_run_goes_on_from_another_folder(
     assert done.returncode == 0, done.stderr
 
 
-def test_closing_the_terminal_saves(few_digits: Path, tmp_path: Path) -> None:
+def test_closing_the_terminal_saves_the_run(few_digits: Path, tmp_path: Path) -> None:
     """The kernel sends HUP when a terminal goes, shells send it again, and nobody reads stderr any more."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "digitcli", "train", "-a", "softmax", "--data", str(few_digits)]
@@ -275,7 +348,7 @@ def test_closing_the_terminal_saves(few_digits: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / RESUME_FILE).is_file()
 
 
-def test_nobody_reading_stderr_does_not_stop_the_work(few_digits: Path, tmp_path: Path) -> None:
+def test_training_goes_on_if_nobody_reads_stderr(few_digits: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "digitcli", "train", "-a", "softmax", "--data", str(few_digits)]
     process = subprocess.Popen(
         [*command, "-e", "3", "--format", "json"],

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digitcli.config import TrainConfig
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.events import DigitsDone, Event, Notice
 from digitcli.inference.model_resolution import resolve_model
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
 from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.config import TrainConfig
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.data.mnist import DIGEST, load_mnist
@@ -22,6 +21,7 @@ from digitcli.inference.checkpoint import (
     write_checkpoint,
 )
 from digitcli.inference.model_resolution import resolve_model
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
 from tests.support.models import as_npz, pointing_model
 

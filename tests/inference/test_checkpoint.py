@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from digitcli.config import Recipe
+from digitcli.architectures.recipe import Recipe
 from digitcli.errors import ModelError, OutputError
 from digitcli.inference import checkpoint
 from digitcli.inference.checkpoint import (

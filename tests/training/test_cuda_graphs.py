@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import create_model
-from digitcli.config import Recipe, TrainConfig
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import read_checkpoint
 from digitcli.training import setup, trainer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.cuda_graphs import EAGER_STEPS, GraphedUpdate, check_graphs
 from digitcli.training.optimization import create_optimizer, set_lr
 

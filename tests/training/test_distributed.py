@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from digitcli.data.augmentation import augment, mix
+from digitcli.architectures.recipe import Recipe
+from digitcli.data.augmentation import augment, mixup
 from digitcli.inference.checkpoint import read_checkpoint
 from digitcli.inference.devices import rank_and_size
 from digitcli.training.distributed import ALONE, joined
@@ -89,27 +90,21 @@ def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Pa
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_shares_are_augmented_as_in_the_whole_batch(size: int) -> None:
     images = torch.rand(24, 1, 28, 28)
+    recipe = Recipe(augment=True, elastic=1.0, random_lines=0.5, random_convolution=0.5, random_erasing=0.5)
     torch.manual_seed(5)
-    whole = augment(images, elastic=1.0, random_lines=0.5, random_convolution=0.5, random_erasing=0.5)
+    whole = augment(images, recipe)
     for rank in range(size):
         torch.manual_seed(5)
-        share = augment(
-            images[rank::size],
-            (rank, size),
-            elastic=1.0,
-            random_lines=0.5,
-            random_convolution=0.5,
-            random_erasing=0.5,
-        )
+        share = augment(images[rank::size], recipe, (rank, size))
         torch.testing.assert_close(share, whole[rank::size])
 
 
 def test_shares_of_even_size_are_mixed_as_in_the_whole_batch() -> None:
     images = torch.rand(24, 1, 28, 28)
     torch.manual_seed(5)
-    whole, weight = mix(images, 0.4)
+    whole, weight = mixup(images, 0.4)
     torch.manual_seed(5)
-    share, same_weight = mix(images[1::3], 0.4)
+    share, same_weight = mixup(images[1::3], 0.4)
     assert weight == same_weight
     torch.testing.assert_close(share, whole[1::3])
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import create_model
-from digitcli.config import TrainConfig
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.evaluation.evaluate_lines import evaluate_lines
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.synthesis.line_folders import is_line_folder, read_lines, write_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.line_sources import (
     POOL_BATCHES,
     ComposedLines,
@@ -185,7 +185,7 @@ def test_other_data_hold_no_lines(folder: Path) -> None:
 
 
 def test_material_of_lines_has_no_hashes(folder: Path) -> None:
-    from digitcli.architectures.registry import recipe_of
+    from digitcli.architectures.registry import resolve_recipe
 
-    material = LineMaterial(StoredLines(folder, 0), recipe_of("reader"), torch.device("cpu"), workers=0)
+    material = LineMaterial(StoredLines(folder, 0), resolve_recipe("reader"), torch.device("cpu"), workers=0)
     assert material.hashes() is None and material.steps == 1 and material.unit == "line"

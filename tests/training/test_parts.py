@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from digitcli.architectures.registry import create_model, recipe_of
-from digitcli.config import Optimizer, Recipe, TrainConfig
+from digitcli.architectures.recipe import Optimizer, Recipe
+from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import UsageError
 from digitcli.inference.torch_runtime import infer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.curves import draw_curves
 from digitcli.training.digit_task import DigitMaterial
 from digitcli.training.events import EpochDone
@@ -117,7 +118,7 @@ def test_muon_is_refused_where_it_would_train_nothing(arch: str) -> None:
 
 @pytest.mark.parametrize("arch", ["sigmoid_mlp", "capsnet", "fast"])
 def test_the_validation_loss_is_the_one_that_is_trained(arch: str, few_digits: Path) -> None:
-    dataset, recipe = load_dataset(str(few_digits)), recipe_of(arch)
+    dataset, recipe = load_dataset(str(few_digits)), resolve_recipe(arch)
     material = DigitMaterial(TrainConfig(arch=arch), recipe, dataset, torch.device("cpu"))
     torch.manual_seed(0)
     network = create_model(arch)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from digitcli.config import TrainConfig
 from digitcli.errors import Interrupted
 from digitcli.inference.checkpoint import read_header
 from digitcli.training import precision, trainer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.events import Event, Notice
 from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import RESUME_FILE

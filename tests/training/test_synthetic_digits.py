@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from digitcli.config import TrainConfig
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import resume, train
 from tests.support.processes import Run
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.architectures.registry import recipe_of
-from digitcli.config import Recipe, TrainConfig
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
@@ -30,6 +30,7 @@ from digitcli.inference.checkpoint import (
 )
 from digitcli.inference.torch_runtime import load_model
 from digitcli.training import digit_task, trainer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitMaterial
 from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.training.trainer import dry_run, resume, train
@@ -301,7 +302,7 @@ def test_a_time_ends_training_whatever_the_epochs_of_the_recipe(
     chosen = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", time_seconds=60.0)
     result = train(chosen, out=tmp_path / "run")
     assert 60 <= result.train_seconds < 61
-    assert result.epochs > recipe_of("softmax").epochs
+    assert result.epochs > resolve_recipe("softmax").epochs
     assert read_header(tmp_path / "run" / RESUME_FILE).training["history"][-1]["lr"] < 1e-5
 
 
@@ -484,7 +485,7 @@ def test_a_validation_loss_that_is_not_finite_is_a_divergence(
 def test_a_run_goes_on_by_the_recipe_it_began_with(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from digitcli.architectures.recipes import RECIPES
+    from digitcli.architectures.recipe import RECIPES
 
     train(config(few_digits), out=tmp_path / "undisturbed")
     with pytest.raises(Interrupted):

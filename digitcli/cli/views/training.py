@@ -1,4 +1,4 @@
-"""A training run as a person sees it: a live view on a terminal, plain lines elsewhere. On stderr."""
+"""The progress of a training run on standard error: a live view on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.config import Recipe, TrainConfig
+from digitcli.architectures.recipe import Recipe
+from digitcli.settings import settings_of
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 
-SPARKS_SHOWN = 30
+SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 
 
 class TrainingView:
-    """Draws the events of a run; used as `with TrainingView() as view: train(config, on_event=view)`."""
+    """A view of the events of a run, for `with TrainingView() as view: train(config, on_event=view)`."""
 
     def __init__(self) -> None:
         live = Live(console=console.err, auto_refresh=False, transient=True, redirect_stdout=False)
@@ -53,23 +55,23 @@ class TrainingView:
 
     def _epoch_line(self, done: EpochDone) -> str:
         return (
-            f"epoch {self._of_all(done.epoch)}  loss {done.train_loss:.4f}  "
+            f"epoch {self._epoch_of_all(done.epoch)}  loss {done.train_loss:.4f}  "
             f"validation {console.percent(done.validation_accuracy)}  lr {done.lr:.2g}  "
             f"{done.images_per_second:,.0f} images/s  {console.duration(done.seconds)}"
         )
 
-    def _of_all(self, epoch: int) -> str:
-        """`3/8`, or `3` where a time is set and not a number of epochs."""
+    def _epoch_of_all(self, epoch: int) -> str:
+        """Return `3/8`, or `3` if a time was chosen, so that the number of epochs is unknown."""
         if self.started is None or self.started.config.time_seconds is not None:
             return str(epoch)
         return f"{epoch}/{self.started.recipe.epochs}"
 
     def draw_progress(self, step: StepDone) -> Group:
-        """What the live view shows between two epochs."""
+        """Return the live view of a step: the progress bar of the run and its figures."""
         bar = Table.grid(padding=(0, 2))
         left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
         bar.add_row(
-            f"epoch {self._of_all(step.epoch)}",
+            f"epoch {self._epoch_of_all(step.epoch)}",
             ProgressBar(total=1.0, completed=step.progress, width=36),
             f"{100 * step.progress:3.0f} %",
             f"{step.images_per_second:,.0f} images/s",
@@ -80,64 +82,39 @@ class TrainingView:
             accuracies = [done.validation_accuracy for done in self.epochs]
             figures += f"   validation {console.percent(accuracies[-1])}"
             if console.err.encoding.startswith("utf") and len(accuracies) > 1:
-                figures += f"  {console.sparkline(accuracies[-SPARKS_SHOWN:])}"
+                figures += f"  {console.sparkline(accuracies[-SPARKLINE_EPOCHS:])}"
         return Group(bar, Text(figures, style="cyan"))
 
 
 def describe_start(start: RunStarted) -> Table:
-    """What is trained on what, and by which recipe."""
-    return console.pairs(
-        {
-            start.config.arch: f"{start.parameters:,} parameters on {start.device}",
-            "data": f"{start.config.data}: {start.train_size:,} {start.unit}s to train, "
-            f"{start.validation_size:,} to choose, {start.test_size:,} to test once",
-            "recipe": describe_recipe(start.recipe, _how_long(start.config, start.recipe)),
-            "run": "dry run, nothing is written" if start.run is None else str(start.run),
-        }
-        | ({"goes on": f"after epoch {start.epochs_done}"} if start.epochs_done else {})
-    )
-
-
-def _how_long(config: TrainConfig, recipe: Recipe) -> str:
-    time = "" if config.time_seconds is None else console.duration(config.time_seconds)
-    epochs = console.counted(recipe.epochs, "epoch")
-    if time and "epochs" in config.recipe:
-        return f"{epochs} or {time}"
-    return time or epochs
-
-
-def describe_recipe(recipe: Recipe, how_long: str) -> str:
-    """The whole recipe in one line; what is off is left out."""
-    parts = [
-        f"{how_long} of batches of {recipe.batch_size}",
-        f"{recipe.optimizer} lr {recipe.lr:g}" + f" momentum {recipe.momentum:g}" * (recipe.momentum > 0),
-        f"betas {recipe.beta1:g} and {recipe.beta2:g}"
-        * ((recipe.beta1, recipe.beta2) != (Recipe.beta1, Recipe.beta2)),
-        f"{recipe.schedule} schedule" + f" after {100 * recipe.warmup:g} % warm-up" * (recipe.warmup > 0),
-        f"weight decay {recipe.weight_decay:g}" * (recipe.weight_decay > 0),
-        recipe.loss.replace("_", " ")
-        + f" smoothed by {recipe.label_smoothing:g}" * (recipe.label_smoothing > 0),
-        f"dropout {recipe.dropout:g}" if recipe.dropout else "",
-        f"stochastic depth {recipe.stochastic_depth:g}" if recipe.stochastic_depth else "",
-        f"{recipe.initialization} initialization" * (recipe.initialization != "default"),
-        f"{recipe.normalization} normalization" * (recipe.normalization not in (None, "batch")),
-        _describe_augmentation(recipe) * recipe.augment,
-        f"{recipe.synthetic:g} drawn characters a digit" * (recipe.synthetic > 0),
-        f"EMA {recipe.ema_decay:g}" * (recipe.ema_decay > 0),
-        f"gradients clipped at {recipe.max_grad_norm:g}" * (recipe.max_grad_norm > 0),
-        recipe.dtype * (recipe.dtype != "float32"),
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def _describe_augmentation(recipe: Recipe) -> str:
-    ways = {
-        "affine": recipe.affine,
-        "stroke width": recipe.stroke_width,
-        f"elastic {recipe.elastic:g} px": recipe.elastic,
-        f"ruling {recipe.random_lines:g}": recipe.random_lines,
-        f"filtering {recipe.random_convolution:g}": recipe.random_convolution,
-        f"erasing {recipe.random_erasing:g}": recipe.random_erasing,
-        f"mixup {recipe.mixup:g}": recipe.mixup,
+    """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
+    rows = {
+        start.config.arch: f"{start.parameters:,} parameters on {start.device}",
+        "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
+        f"and {start.test_size:,} test {start.unit}s",
+        "stops after": _stop(start.config, start.recipe),
+        **describe_recipe(start.recipe),
+        "run": "dry run, nothing is written" if start.run is None else str(start.run),
     }
-    return f"augmentation ({', '.join(way for way, used in ways.items() if used)})"
+    if start.epochs_done:
+        rows["continues"] = f"after epoch {start.epochs_done}"
+    return console.pairs(rows)
+
+
+def _stop(config: TrainConfig, recipe: Recipe) -> str:
+    epochs = console.counted(recipe.epochs, "epoch")
+    if config.time_seconds is None:
+        return epochs
+    time = console.duration(config.time_seconds)
+    return f"{epochs} or {time}, whichever comes first" if "epochs" in config.recipe else time
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, str]:
+    """Return one line for each group of settings; settings that are off or without effect are left out."""
+    groups: dict[str, list[str]] = {}
+    for declared in settings_of(recipe):
+        value = getattr(recipe, declared.name)
+        if declared.name not in ("epochs", "augment") and value and declared.has_effect(recipe):
+            words = declared.name.replace("_", " ")
+            groups.setdefault(declared.group, []).append(words if value is True else f"{words} {value}")
+    return {group: ", ".join(settings) for group, settings in groups.items()}

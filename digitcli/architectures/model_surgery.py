@@ -1,4 +1,7 @@
-"""What a recipe changes in a network however it is built: normalization, initialization, stochastic depth."""
+"""Model surgery: what a recipe changes in a network after it is built, whatever its architecture.
+
+A recipe can replace batch normalization, initialize the weights by another method, and set stochastic depth.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from torch import Tensor, nn
 
 from digitcli.architectures.capsules import Routing
 from digitcli.architectures.layers import DropPath
-from digitcli.architectures.patches import QueriesKeysValues
-from digitcli.config import Initialization, Normalization
+from digitcli.architectures.patches import QueryKeyValue
+from digitcli.architectures.recipe import Initialization, Normalization
 from digitcli.errors import UsageError
 
-GROUP_CHANNELS = 8  # normalized together, at most
-GATES = 4  # of an LSTM cell, whose weights are stacked,
-QUERY_KEY_VALUE = 3  # as those of an attention are
+GROUP_CHANNELS = 8  # channels; the largest group of group normalization
+LSTM_GATES = 4  # matrices that PyTorch stacks in each weight of an LSTM
+ATTENTION_PARTS = 3  # matrices that are stacked in the input weights of attention: query, key and value
 
-INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
+INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "glorot": nn.init.xavier_uniform_,
     "he": lambda weights: nn.init.kaiming_normal_(weights, nonlinearity="relu"),
     "lecun": lambda weights: nn.init.kaiming_normal_(weights, nonlinearity="linear"),
@@ -28,7 +31,7 @@ INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class ScaleAndShift(nn.Module):
-    """What is left of a normalization where nothing is normalized: a weight and a bias for each map."""
+    """The learned weight and bias of each channel, without the normalization before them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,38 +43,41 @@ class ScaleAndShift(nn.Module):
 
 
 def replace_normalization(network: nn.Module, kind: Normalization) -> None:
-    """Put another normalization in place of each batch normalization of a network.
+    """Replace every batch normalization of a network by another kind of normalization.
 
     Ba, Kiros & Hinton, "Layer normalization", 2016; Ulyanov, Vedaldi & Lempitsky, "Instance normalization:
-    the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018, here in groups
-    of at most eight maps.
+    the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018. What differs
+    here: a group has at most eight channels.
 
     Raises:
-        UsageError: instances of it cannot be normalized: they are single numbers, or their mean, which would
-            be the same for all, is what counts.
+        UsageError: instance normalization would remove all information from a layer of this network.
     """
     if kind == "batch":
         return
     if kind == "instance":
-        _check_instances(network)
+        _check_instance_normalization(network)
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(parent, name, _other_normalization(layer, kind))
+                setattr(parent, name, _normalization(layer.num_features, kind))
 
 
-def _check_instances(network: nn.Module) -> None:
+def _check_instance_normalization(network: nn.Module) -> None:
+    """Check that each normalized map has several pixels, and that more than the mean of a map is used."""
     leaves = [layer for layer in network.modules() if not list(layer.children())]
     for layer, following in itertools.pairwise(leaves):
+        cause = ""
         if isinstance(layer, nn.BatchNorm1d):
-            raise UsageError("Instances of vectors cannot be normalized.", "Take group or layer.")
+            cause = "Instance normalization needs maps, but this architecture also normalizes vectors."
         if isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.AdaptiveAvgPool2d):
-            cause = "Normalized instances have the same mean, and a layer here sees nothing but their mean."
-            raise UsageError(cause, "Take group or layer.")
+            cause = (
+                "Instance normalization gives all maps the same mean, but a layer here uses only their mean."
+            )
+        if cause:
+            raise UsageError(cause, "Use --normalization group or layer.")
 
 
-def _other_normalization(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normalization) -> nn.Module:
-    channels = layer.num_features
+def _normalization(channels: int, kind: Normalization) -> nn.Module:
     if kind == "none":
         return ScaleAndShift(channels)
     if kind == "instance":
@@ -84,11 +90,11 @@ def _other_normalization(layer: nn.BatchNorm1d | nn.BatchNorm2d, kind: Normaliza
 
 @torch.no_grad()
 def initialize(network: nn.Module, kind: Initialization) -> None:
-    """Draw the weights of all convolutions, linear layers, attentions, LSTM gates and routings anew.
+    """Initialize the weights of convolutions, linear layers, attention, LSTM cells and capsule routing.
 
-    Each group of a convolution is drawn by itself, and so are gates, and queries, keys and values; biases
-    become 0.
-    `default` leaves the architecture's; so do parameters that belong to no such layer, as places of patches.
+    Matrices that are stored together are initialized one by one: the groups of a convolution, the gates of an
+    LSTM cell, and query, key and value. Biases become 0. Other parameters, for example position embeddings,
+    stay as they are, and `default` leaves all parameters as the architecture initialized them.
 
     Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010; He et
     al., "Delving deep into rectifiers", 2015; LeCun et al., "Efficient backprop", 1998; Saxe, McClelland &
@@ -97,18 +103,18 @@ def initialize(network: nn.Module, kind: Initialization) -> None:
     if kind == "default":
         return
     for layer in network.modules():
-        for matrix in _matrices(layer):
-            INITIALISERS[kind](matrix)
+        for matrix in _weight_matrices(layer):
+            INITIALIZERS[kind](matrix)
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.LSTM | nn.MultiheadAttention):
             for name, bias in layer.named_parameters(recurse=False):
                 if "bias" in name:
                     nn.init.zeros_(bias)
 
 
-def _matrices(layer: nn.Module) -> Iterator[Tensor]:
-    """The parts of a layer's weights that are drawn each by itself."""
-    if isinstance(layer, QueriesKeysValues):
-        yield from layer.weight.chunk(QUERY_KEY_VALUE)
+def _weight_matrices(layer: nn.Module) -> Iterator[Tensor]:
+    """Yield views of the weights of one layer, a matrix or a kernel each."""
+    if isinstance(layer, QueryKeyValue):
+        yield from layer.weight.chunk(ATTENTION_PARTS)
     elif isinstance(layer, nn.Linear):
         yield layer.weight
     elif isinstance(layer, nn.Conv2d):
@@ -116,15 +122,15 @@ def _matrices(layer: nn.Module) -> Iterator[Tensor]:
     elif isinstance(layer, nn.LSTM):
         for name, weights in layer.named_parameters():
             if name.startswith("weight"):
-                yield from weights.chunk(GATES)
+                yield from weights.chunk(LSTM_GATES)
     elif isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is not None:
-        yield from layer.in_proj_weight.chunk(QUERY_KEY_VALUE)
+        yield from layer.in_proj_weight.chunk(ATTENTION_PARTS)
     elif isinstance(layer, Routing):
         yield from (matrix.T for matrix in layer.weights)
 
 
-def drop_branches(network: nn.Module, probability: float) -> None:
-    """Leave out the branches of residual blocks in training, the last with that probability, others less.
+def set_stochastic_depth(network: nn.Module, probability: float) -> None:
+    """Set the probability with which training skips the last residual branch; it falls linearly to the first.
 
     Huang et al., "Deep networks with stochastic depth", 2016.
     """

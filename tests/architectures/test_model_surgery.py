@@ -7,22 +7,22 @@ import torch
 from torch import nn
 
 from digitcli.architectures.layers import DropPath
-from digitcli.architectures.patches import QueriesKeysValues
-from digitcli.architectures.registry import architectures, create_model, recipe_of
-from digitcli.architectures.variants import drop_branches, initialize, replace_normalization
-from digitcli.config import Initialization, Normalization
+from digitcli.architectures.model_surgery import initialize, replace_normalization, set_stochastic_depth
+from digitcli.architectures.patches import QueryKeyValue
+from digitcli.architectures.recipe import Initialization, Normalization
+from digitcli.architectures.registry import architectures, create_model, resolve_recipe
 from digitcli.errors import UsageError
 
 IMAGES = torch.rand(4, 1, 28, 28)
 
 
 @pytest.mark.parametrize("name", architectures())
-def test_recipes_say_what_there_is_to_switch(name: str) -> None:
+def test_recipes_support_what_the_network_has(name: str) -> None:
     layers = list(create_model(name).modules())
     normalized = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
     branched = any(isinstance(layer, DropPath) for layer in layers)
-    assert (recipe_of(name).normalization is not None) == normalized
-    assert (recipe_of(name).stochastic_depth is not None) == branched
+    assert (resolve_recipe(name).normalization is not None) == normalized
+    assert (resolve_recipe(name).stochastic_depth is not None) == branched
 
 
 @pytest.mark.parametrize("kind", ["group", "layer", "instance", "none"])
@@ -30,10 +30,10 @@ def test_normalization_is_replaced(kind: Normalization) -> None:
     network = create_model("resnet", normalization=kind)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
     assert network(IMAGES).shape == (4, 10)
-    assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # nothing is counted up
+    assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # without running statistics
 
 
-def test_groups_hold_eight_maps_and_layers_all() -> None:
+def test_a_group_has_eight_maps_and_a_layer_has_all() -> None:
     def groups(kind: Normalization) -> list[int]:
         layers = create_model("resnet", normalization=kind).modules()
         return [layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)]
@@ -43,23 +43,21 @@ def test_groups_hold_eight_maps_and_layers_all() -> None:
     assert groups("instance")[:1] == [32]
 
 
-@pytest.mark.parametrize(
-    ("channels", "of_each"), [(7, 7), (8, 8), (10, 5), (12, 6), (20, 5), (48, 8), (13, 1)]
-)
-def test_groups_are_of_eight_maps_at_most(channels: int, of_each: int) -> None:
+@pytest.mark.parametrize(("channels", "size"), [(7, 7), (8, 8), (10, 5), (12, 6), (20, 5), (48, 8), (13, 1)])
+def test_a_group_has_at_most_eight_maps(channels: int, size: int) -> None:
     network = nn.Sequential(nn.BatchNorm2d(channels))
     replace_normalization(network, "group")
     (layer,) = network
-    assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == of_each
+    assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == size
 
 
-def test_vectors_have_no_instances() -> None:
+def test_instance_normalization_of_vectors_is_refused() -> None:
     with pytest.raises(UsageError, match="vectors"):
         create_model("mlp", normalization="instance")
 
 
 @pytest.mark.parametrize("name", ["convmixer", "squeeze_excite"])
-def test_instances_of_which_only_the_mean_counts_are_not_normalized(name: str) -> None:
+def test_instance_normalization_before_a_mean_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="mean"):
         create_model(name, normalization="instance")
     assert create_model(name, normalization="group")(IMAGES).std(dim=0).max() > 1e-4
@@ -76,19 +74,19 @@ def test_initialization_has_the_scale_of_its_paper(kind: Initialization) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "own"), [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]
+    ("name", "kept_share"), [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]
 )
-def test_initialization_reaches_all_but_a_few_weights(name: str, own: float) -> None:
-    """Biases, normalizations and the places of patches are the architecture's."""
+def test_initialization_reaches_all_but_a_few_weights(name: str, kept_share: float) -> None:
+    """Biases, normalization layers and position embeddings keep their own initialization."""
     torch.manual_seed(0)
     network = create_model(name)
     before = {key: parameter.clone() for key, parameter in network.named_parameters()}
     initialize(network, "orthogonal")
     kept = sum((before[key] == parameter).sum().item() for key, parameter in network.named_parameters())
-    assert kept < own * sum(parameter.numel() for parameter in network.parameters())
+    assert kept < kept_share * sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
+def test_each_gate_and_each_capsule_is_initialized_separately() -> None:
     lstm, capsnet = create_model("lstm"), create_model("capsnet")
     initialize(lstm, "orthogonal")
     initialize(capsnet, "orthogonal")
@@ -100,7 +98,7 @@ def test_each_gate_and_each_capsule_has_a_matrix_of_its_own() -> None:
         torch.testing.assert_close(square, torch.eye(len(square)), atol=1e-4, rtol=0)
 
 
-def test_a_depthwise_kernel_is_drawn_as_the_matrix_of_one_map() -> None:
+def test_a_depthwise_kernel_is_initialized_as_the_matrix_of_one_map() -> None:
     layer = nn.Conv2d(256, 256, 5, groups=256)
     initialize(layer, "orthogonal")
     torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(256))
@@ -108,18 +106,18 @@ def test_a_depthwise_kernel_is_drawn_as_the_matrix_of_one_map() -> None:
     assert layer.weight.var().item() == pytest.approx(2 / (25 + 25), rel=0.05)
 
 
-def test_query_key_and_value_are_drawn_each_by_itself() -> None:
+def test_query_key_and_value_are_initialized_separately() -> None:
     layer = nn.MultiheadAttention(64, 4)
     initialize(layer, "orthogonal")
     vit = create_model("vit")
     initialize(vit, "orthogonal")
-    stacked = next(layer.weight for layer in vit.modules() if isinstance(layer, QueriesKeysValues))
+    stacked = next(layer.weight for layer in vit.modules() if isinstance(layer, QueryKeyValue))
     for matrix in (*layer.in_proj_weight.chunk(3), *stacked.chunk(3)):
         torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
     assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
 
 
-def test_the_architectures_own_initialization_stays() -> None:
+def test_the_default_initialization_changes_nothing() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(40, 10)
     before = layer.weight.clone()
@@ -129,13 +127,13 @@ def test_the_architectures_own_initialization_stays() -> None:
 
 def test_later_branches_are_dropped_more_often() -> None:
     network = create_model("resnet14")
-    drop_branches(network, 0.3)
+    set_stochastic_depth(network, 0.3)
     probabilities = [layer.probability for layer in network.modules() if isinstance(layer, DropPath)]
     assert probabilities[-1] == 0.3
     assert all(earlier < later for earlier, later in pairwise(probabilities))
 
 
-def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
+def test_dropped_branches_keep_the_mean_and_evaluation_drops_none() -> None:
     torch.manual_seed(0)
     drop = DropPath()
     drop.probability = 0.25
@@ -144,19 +142,3 @@ def test_dropped_branches_keep_the_mean_and_all_count_in_evaluation() -> None:
     assert sorted(set(dropped[:, 0].tolist())) == [0.0, pytest.approx(4 / 3)]
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
     assert drop.eval()(computed) is computed
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "said"),
-    [
-        ("cnn", {"stochastic_depth": 0.1}, "no residual branches"),
-        ("lenet5", {"normalization": "group"}, "no batch normalization"),
-        ("softmax", {"elastic": 1.0}, "--augment"),
-        ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
-        ("torchvision/resnet18", {"stochastic_depth": 0.1}, "torchvision's own choice"),
-    ],
-)
-def test_what_an_architecture_lacks_is_refused(name: str, changes: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        recipe_of(name, **changes)
-    assert said in f"{caught.value.cause} {caught.value.remedy}"

@@ -1,0 +1,203 @@
+"""Settings that are declared once, as fields of a dataclass. Loads no torch.
+
+A declaration holds everything that a setting needs:
+
+    dropout: float | None = setting(None, "regularization", "Drop this fraction ...", at_least=0, below=1)
+
+`check_settings` refuses values outside the declared type and range. `settings_of` returns the declarations,
+from which the command line makes its options and the documentation its tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from digitcli.errors import UsageError, did_you_mean
+
+DURATION = "duration"  # unit of a setting in seconds that a person may write as 90s, 5m or 1h30m
+PATH = "file|dir"  # unit of a setting that names a file or a folder
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The declaration of one setting.
+
+    name, type, default: those of the dataclass field. `type` is without None, which `optional` allows.
+    group: the heading under which help and documentation list the setting.
+    help: one sentence that says what the setting does.
+    unit: the unit of the value, or one word for what it is: `epochs`, `fraction`, `file|dir`.
+    letter: the short form of the option, for example `-e`.
+    above, at_least, below, at_most: the range of a number.
+    requires: another setting and the values of it without which this setting has no effect.
+    """
+
+    name: str = ""
+    type: Any = str
+    optional: bool = False
+    default: Any = None
+    group: str
+    help: str
+    unit: str = ""
+    letter: str = ""
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    requires: tuple[str, tuple[Any, ...]] | None = None
+
+    @property
+    def key(self) -> str:
+        """Return the name in configuration files: `time` for the field `time_seconds`."""
+        return self.name.removesuffix("_seconds")
+
+    @property
+    def option(self) -> str:
+        """Return the option of the command line."""
+        return option_name(self.name)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Return the values of a setting that takes one of several words, or an empty tuple."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def allowed(self) -> str:
+        """Return the allowed values in words: `a whole number of at least 1`."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.at_least is not None and self.at_most is not None:
+            limits = f"from {self.at_least} to {self.at_most}"
+        else:
+            words = {"above": self.above, "of at least": self.at_least, "below": self.below}
+            limits = " and ".join(f"{word} {limit}" for word, limit in words.items() if limit is not None)
+        return f"{TYPE_NAMES[self.type]} {limits}".rstrip()
+
+    @property
+    def requirement(self) -> str:
+        """Return the options that this setting requires: `--optimizer adam or adamw`, or an empty string."""
+        if self.requires is None:
+            return ""
+        name, values = self.requires
+        return option_name(name) if values == (True,) else f"{option_name(name)} {' or '.join(values)}"
+
+    def has_effect(self, settings: Any) -> bool:
+        """Return whether the other settings give this one an effect."""
+        return self.requires is None or getattr(settings, self.requires[0]) in self.requires[1]
+
+    def check(self, value: Any) -> None:
+        """Check a value.
+
+        Raises:
+            UsageError: the value has the wrong type or lies outside the range.
+        """
+        if value is None and self.optional:
+            return
+        cause = f"{self.option} is {value!r}."
+        if self.choices and value not in self.choices:
+            raise UsageError(cause, did_you_mean(str(value), self.choices))
+        if not self.choices and not (self._has_type(value) and self._is_in_range(value)):
+            raise UsageError(cause, f"It must be {self.allowed}.")
+
+    def _has_type(self, value: Any) -> bool:
+        if self.type in (int, float):
+            kinds = int if self.type is int else (int, float)
+            return isinstance(value, kinds) and not isinstance(value, bool)
+        return isinstance(value, self.type)
+
+    def _is_in_range(self, value: Any) -> bool:
+        return self.type in (bool, str) or (
+            abs(value) <= sys.float_info.max  # neither NaN nor infinite, and an integer that a float can hold
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+
+def setting(default: Any, group: str, help: str, **details: Any) -> Any:
+    """Declare a setting as a field of a dataclass; `details` are further fields of `Setting`."""
+    return field(default=default, metadata={"setting": Setting(group=group, help=help, **details)})
+
+
+def settings_of(owner: Any) -> tuple[Setting, ...]:
+    """Return the settings that a dataclass or an instance of one declares, in the order of its fields."""
+    return _declarations(owner if isinstance(owner, type) else type(owner))
+
+
+@functools.cache
+def _declarations(owner: Any) -> tuple[Setting, ...]:
+    annotations = get_type_hints(owner)
+    settings = []
+    for entry in dataclasses.fields(owner):
+        if "setting" in entry.metadata:
+            annotation = annotations[entry.name]
+            optional = get_origin(annotation) in (Union, types.UnionType)
+            kind = get_args(annotation)[0] if optional else annotation
+            values = {"name": entry.name, "type": kind, "optional": optional, "default": entry.default}
+            settings.append(dataclasses.replace(entry.metadata["setting"], **values))
+    return tuple(settings)
+
+
+def check_settings(settings: Any) -> None:
+    """Check every setting of a dataclass instance; meant for its `__post_init__`.
+
+    Raises:
+        UsageError: a value has the wrong type or lies outside the range.
+    """
+    for declared in settings_of(settings):
+        declared.check(getattr(settings, declared.name))
+
+
+def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
+    """Check that every change of a setting has an effect.
+
+    Args:
+        settings: the settings after the changes. changes: the changed settings. They may be a whole recipe:
+        if they include the required setting, a value
+            that is the default or equals the one in `own` is accepted.
+        own: the settings before the changes.
+
+    Raises:
+        UsageError: a changed setting requires another one, which is not given.
+    """
+    for declared in settings_of(settings):
+        value = changes.get(declared.name)
+        if not value or declared.requires is None or declared.has_effect(settings):
+            continue
+        if declared.requires[0] in changes and value in (declared.default, getattr(own, declared.name)):
+            continue
+        raise UsageError(
+            f"{declared.option} has no effect without {declared.requirement}.",
+            f"Add {declared.requirement}, or leave {declared.option} out.",
+        )
+
+
+def option_name(name: str) -> str:
+    """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`."""
+    return "--" + name.removesuffix("_seconds").replace("_", "-")
+
+
+def parse_duration(text: str | float) -> float:
+    """Return the seconds in a duration: `90`, `90s`, `5m` or `1h30m`.
+
+    Raises:
+        UsageError: the text is not a duration.
+    """
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", str(text).strip())
+    try:
+        hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    except ValueError:
+        hours = minutes = seconds = 0.0
+    duration = 3600 * hours + 60 * minutes + seconds
+    if duration <= 0 or not math.isfinite(duration):
+        raise UsageError(f"--time is '{text}'.", "Give a duration such as 90s, 5m or 1h30m.")
+    return duration
