@@ -23,6 +23,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ARCHITECTURES, TORCHVISION, resolve_recipe
 from digitcli.cli import COMMANDS
 from digitcli.inference.model_index import list_models
+from digitcli.settings import settings_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -160,7 +161,10 @@ def architectures_page() -> str:
     torchvision = f"`{TORCHVISION}NAME`", "Any classifier of torchvision, for one channel and ten classes."
     rows.append((*torchvision, "torchvision", "digit", "", "", ""))
     headings = ("name", "what", "family", "task", "parameters", "MACs", "paper")
-    settings = [(f"`{option}`", shown(setting)) for option, setting in vars(Recipe()).items()]
+    settings = [
+        (f"`{declared.name}`", declared.group, shown(declared.default), plain(declared.help))
+        for declared in settings_of(Recipe)
+    ]
     recipes = [(f"`{name}`", changes(resolve_recipe(name))) for name in own]
     recipes.append((torchvision[0], changes(resolve_recipe(f"{TORCHVISION}resnet18"))))
     return document(
@@ -169,7 +173,7 @@ def architectures_page() -> str:
         table(headings, rows, right=("parameters", "MACs")),
         "## Recipes",
         RECIPES_TEXT,
-        table(("setting", "default"), settings),
+        table(("setting", "group", "default", "what it does"), settings),
         "And this is where the recipe of each architecture differs from these defaults:",
         table(("architecture", "recipe"), recipes),
     )
