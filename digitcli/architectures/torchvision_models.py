@@ -52,9 +52,8 @@ def build_classifier(name: str, pretrained: bool = False) -> nn.Module:
 
 
 def _models() -> Any:
-    return importlib.import_module(
-        "torchvision.models"
-    )  # imported here, because only these architectures need torchvision
+    """Import torchvision's models only now: no other architecture needs torchvision."""
+    return importlib.import_module("torchvision.models")
 
 
 class Enlarge(nn.Module):

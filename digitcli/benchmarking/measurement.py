@@ -369,9 +369,9 @@ def training_config(name: str, header: Header | None, device: torch.device) -> T
     if header is None:
         return TrainConfig(arch=name, device=str(device))
     with blaming_recipe(name):
-        # the checkpoint has the dtype that was fastest on another machine
-        here = {"dtype": resolve_recipe(header.architecture).dtype}
-        config = TrainConfig(arch=header.architecture, recipe={**header.recipe, **here}, device=str(device))
+        dtype = resolve_recipe(header.architecture).dtype  # the checkpoint has the best of another machine
+        recipe = {**header.recipe, "dtype": dtype}
+        config = TrainConfig(arch=header.architecture, recipe=recipe, device=str(device))
         trained = built_with(resolve_recipe(config.arch, **config.recipe))
     own = built_with(resolve_recipe(config.arch)) | header.arguments
     return config if own == trained else None

@@ -18,7 +18,7 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView
 from digitcli.errors import PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name, rank_and_size
-from digitcli.settings import DURATION, Setting, settings_of
+from digitcli.settings import DURATION, PATH, Setting, settings_of
 from digitcli.training.configuration import (
     RUN,
     TrainConfig,
@@ -95,8 +95,7 @@ def with_options_for(*declarations: type) -> Callable[[Callable[..., None]], Cal
 
 def _option(declared: Setting) -> inspect.Parameter:
     """Return the parameter from which Typer makes the option of a setting."""
-    is_path = declared.unit == "file|dir"
-    kind: Any = Path if is_path else str if declared.unit == DURATION else declared.type
+    kind: Any = {DURATION: str, PATH: Path}.get(declared.unit, declared.type)
     name = f"{declared.option}/--no-{declared.option[2:]}" if kind is bool else declared.option
     has_default = declared not in settings_of(Recipe) and not isinstance(declared.default, bool | None)
     default = f" (default: {declared.default})" if has_default else ""

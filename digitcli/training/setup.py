@@ -19,12 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import (
-    TORCHVISION,
-    create_model,
-    find_architecture,
-    resolve_recipe,
-)
+from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_SETS
