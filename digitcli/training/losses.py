@@ -1,4 +1,4 @@
-"""Losses, named by the recipes: from logits (N, C) and labels (N,) to a mean over the batch."""
+"""The losses that recipes choose: each maps logits (N, C) and labels (N,) to a mean over the batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from digitcli.architectures.recipe import Recipe
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Half the squared distance between the sigmoid of the logits and the one-hot labels.
+    """Return half the squared distance between the sigmoid of the logits and the one-hot labels.
 
     Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986.
     """
@@ -22,19 +22,20 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of the lengths of capsules, the sigmoid of the logits: above 0.9 for the digit that is there and below
-    0.1 for the others, which count half.
+    """Return the margin loss of the capsules' lengths, which are the sigmoid of the logits.
+
+    The length of the label's capsule should be above 0.9 and the others, which count half, below 0.1.
 
     Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017.
     """
     lengths = logits.float().sigmoid()
-    there = F.one_hot(labels, logits.shape[-1])
+    targets = F.one_hot(labels, logits.shape[-1])
     short, long = (0.9 - lengths).clamp(min=0).square(), (lengths - 0.1).clamp(min=0).square()
-    return (there * short + 0.5 * (1 - there) * long).sum(dim=-1).mean()
+    return (targets * short + 0.5 * (1 - targets) * long).sum(dim=-1).mean()
 
 
-def with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy with one more label, that of what is no digit: all digits are to be as likely then.
+def cross_entropy_with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a cross-entropy with one more label, "no digit", whose target is ten equal probabilities.
 
     Hendrycks, Mazeika & Dietterich, "Deep anomaly detection with outlier exposure", 2019.
     """
@@ -49,11 +50,11 @@ def with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss that a recipe names; label smoothing belongs to cross-entropy (Szegedy et al., 2016)."""
+    """Return the recipe's loss; label smoothing applies to the cross-entropy (Szegedy et al., 2016)."""
     if recipe.loss == "squared_error":
         return squared_error
     if recipe.loss == "margin":
         return margin
     if recipe.synthetic:
-        return with_no_digit(recipe.label_smoothing)
+        return cross_entropy_with_no_digit(recipe.label_smoothing)
     return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)

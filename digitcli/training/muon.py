@@ -1,4 +1,4 @@
-"""An optimizer for large matrices and kernels: every step goes in all of their directions alike."""
+"""Muon: an optimizer that makes the steps of large matrices and kernels orthogonal."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ from torch import Tensor, nn
 from digitcli.architectures.recipe import Recipe
 from digitcli.errors import UsageError
 
+# The decay of the momentum, as published.
 MOMENTUM = 0.95
+
+# The number of Newton-Schulz iterations, as published.
 ITERATIONS = 5
-COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the polynomial that takes every singular value near 1
-RMS = 0.2  # of a step at a learning rate of 1, about that of AdamW, so that one rate serves both
-SMALLEST_SIDE = 32  # matrices with fewer rows or columns are left to AdamW
+
+# The coefficients, as published, of the polynomial that brings every singular value near 1.
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+
+# The root mean square of a step at a learning rate of 1: about that of AdamW, so that both can use one rate.
+RMS = 0.2
+
+# The least number of rows and columns of a matrix for Muon; AdamW trains smaller ones. Chosen by hand: the
+# output layer of ten classes must be below it.
+SMALLEST_SIDE = 32
 
 
 class Muon(torch.optim.AdamW):
-    """Steps along orthogonal matrices where a group says `orthogonal`; other groups have AdamW.
+    """Muon for the groups with `orthogonal`, computed in `dtype`, and AdamW for the other groups.
 
-    The matrices are computed in `dtype`.
+    A kernel (out, in, h, w) is treated as a matrix (out, in * h * w); PyTorch's own Muon takes no kernels.
+    What differs from the publication: position embeddings (`vit`) are trained by Muon, too.
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, with the scale of Liu et
-    al., "Muon is scalable for LLM training", 2025. A kernel (out, in, h, w) counts as a matrix (out, in * h
-    * w). PyTorch's own Muon takes no kernels. Unlike there, a matrix of places (`vit`) counts too.
+    al., "Muon is scalable for LLM training", 2025.
     """
 
     def __init__(
@@ -42,7 +52,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step; the gradients of the orthogonal groups are used up."""
+        """Take one step, which clears the gradients of the orthogonal groups."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -50,53 +60,53 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             if group.get("orthogonal"):
                 for parameter in group["params"]:
-                    self._turn(parameter, group["lr"], group["weight_decay"])
+                    self._step_orthogonal(parameter, group["lr"], group["weight_decay"])
         super().step()
         return loss
 
-    def _turn(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
+    def _step_orthogonal(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
         if parameter.grad is None:
             return
         state = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros(())  # AdamW looks for it
+            state["step"] = torch.zeros(())  # AdamW expects it
             state["momentum"] = torch.zeros_like(parameter)
         state["step"] += 1
         momentum = state["momentum"].mul_(MOMENTUM).add_(parameter.grad)
-        ahead = parameter.grad.add(momentum, alpha=MOMENTUM).flatten(1)
-        change = orthogonal(ahead, self._dtype).view(parameter.shape)
+        lookahead = parameter.grad.add(momentum, alpha=MOMENTUM).flatten(1)  # Nesterov
+        change = orthogonal(lookahead, self._dtype).view(parameter.shape)
         parameter.mul_(1 - lr * weight_decay)
-        parameter.add_(change, alpha=-lr * RMS * math.sqrt(max(ahead.shape)))
+        parameter.add_(change, alpha=-lr * RMS * math.sqrt(max(lookahead.shape)))
         parameter.grad = None
 
 
 def check_muon(arch: str, network: nn.Module, recipe: Recipe) -> None:
-    """Whether Muon, where a recipe names it, has anything to train.
+    """Check that the network has a large matrix, if the recipe chooses Muon.
 
     Raises:
-        UsageError: it has not.
+        UsageError: It has none.
     """
     if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
         cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
-        raise UsageError(cause, "Take another --optimizer.")
+        raise UsageError(cause, "Choose another --optimizer.")
 
 
 def is_large(parameter: Tensor) -> bool:
-    """Whether a parameter is a matrix or kernel of many directions; heads of ten classes are not."""
+    """Return whether a parameter is a matrix or kernel with at least `SMALLEST_SIDE` rows and columns."""
     return parameter.ndim in (2, 4) and min(parameter.flatten(1).shape) >= SMALLEST_SIDE
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix (m, n) with its singular values near 1, by five steps after Newton and Schulz.
+    """Return a matrix (m, n) with all singular values near 1, by Newton-Schulz iterations.
 
-    Those below about a five-hundredth of its norm stay smaller; zeros stay zeros.
+    Singular values below about 1/500 of the matrix's norm stay smaller, and zeros stay zeros.
     """
-    upright = len(matrix) > matrix.shape[1]
-    turned: Tensor = (matrix.T if upright else matrix).to(dtype)
-    turned = turned / turned.abs().amax().clamp_min(torch.finfo(dtype).tiny)  # lest squares vanish
-    turned = turned / turned.norm().clamp_min(1)
+    is_tall = len(matrix) > matrix.shape[1]
+    wide: Tensor = (matrix.T if is_tall else matrix).to(dtype)
+    wide = wide / wide.abs().amax().clamp_min(torch.finfo(dtype).tiny)  # squares of tiny numbers are zero
+    wide = wide / wide.norm().clamp_min(1)
     first, third, fifth = COEFFICIENTS
     for _ in range(ITERATIONS):
-        square = turned @ turned.T
-        turned = first * turned + (third * square + fifth * square @ square) @ turned
-    return (turned.T if upright else turned).to(matrix.dtype)
+        square = wide @ wide.T
+        wide = first * wide + (third * square + fifth * square @ square) @ wide
+    return (wide.T if is_tall else wide).to(matrix.dtype)
