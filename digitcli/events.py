@@ -1,14 +1,24 @@
-"""What an evaluation reports while it goes on."""
+"""The events that long work reports to a callback, for example to draw its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from digitcli.architectures.recipe import Recipe
+    from digitcli.training.configuration import TrainConfig
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a person should know, in a sentence; `routine` if nothing is unusual about it."""
+    """A sentence for the person who started the work.
+
+    message: The sentence.
+    routine: Whether it reports something usual; a list of many runs may leave it out.
+    """
 
     message: str
     routine: bool = False
@@ -16,11 +26,84 @@ class Notice:
 
 @dataclass(frozen=True)
 class DigitsDone:
-    """How many of the `n` digits the model has answered."""
+    """The progress of an evaluation.
+
+    done: The number of digits that the model has answered.
+    n: The number of digits in all.
+    """
 
     done: int
     n: int
 
 
-Event = Notice | DigitsDone
+@dataclass(frozen=True)
+class RunStarted:
+    """A training run whose settings are resolved and whose data are loaded; its first step comes next.
+
+    config: The settings of the run.
+    recipe: The resolved recipe, with every default filled in.
+    run: The run folder; None in a dry run.
+    device: The device with the name of its maker.
+    parameters: The number of trained parameters.
+    unit: The name of one example, "digit" or "line".
+    train_size, validation_size, test_size: The number of examples of each split.
+    epochs_done: The number of epochs that an earlier part of the run completed.
+    """
+
+    config: TrainConfig
+    recipe: Recipe
+    run: Path | None
+    device: str
+    parameters: int
+    unit: str
+    train_size: int
+    validation_size: int
+    test_size: int
+    epochs_done: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """The progress of a training run after some step.
+
+    epoch: The number of the current epoch, from 1.
+    step: The number of steps taken in this epoch.
+    steps: The number of steps of an epoch.
+    progress: The completed share of the whole run, from 0 to 1.
+    loss: The mean training loss since the epoch began.
+    images_per_second: The training speed since the epoch began.
+    seconds: The training time since the first step of the run.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    progress: float
+    loss: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """The figures of an epoch, which are also a row of `metrics.csv`.
+
+    epoch: The number of the epoch, from 1.
+    lr: The learning rate of its last step.
+    train_loss, validation_loss: The mean losses.
+    validation_accuracy: A fraction from 0 to 1.
+    images_per_second: The training speed of the epoch.
+    seconds: The training time since the first step of the run.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    images_per_second: float
+    seconds: float
+
+
+Event = Notice | DigitsDone | RunStarted | StepDone | EpochDone
 OnEvent = Callable[[Event], None]

@@ -22,9 +22,9 @@ from digitcli.cli.models import models
 from digitcli.cli.predict import predict
 from digitcli.cli.train import _table
 from digitcli.cli.views.training import TrainingView
+from digitcli.events import Event, StepDone
 from digitcli.recognition.annotation import annotate
 from digitcli.recognition.reader import Reader
-from digitcli.training.events import Event, StepDone
 from digitcli.training.trainer import train
 
 ROOT = Path(__file__).resolve().parent.parent

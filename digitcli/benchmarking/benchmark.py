@@ -13,12 +13,12 @@ from digitcli.architectures.registry import architectures, find_architecture, is
 from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.environment import Environment, describe_environment
 from digitcli.errors import EnvironmentFault, ModelError, UsageError, did_you_mean
+from digitcli.events import Event as TrainingEvent
+from digitcli.events import Notice
 from digitcli.inference.checkpoint import read_header
 from digitcli.inference.devices import choose_device, is_out_of_memory
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.events import Event as TrainingEvent
-from digitcli.training.events import Notice
 
 if TYPE_CHECKING:
     import torch

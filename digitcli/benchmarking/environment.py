@@ -35,7 +35,7 @@ def describe_environment(device: torch.device) -> Environment:
     """This machine as it is now, with the device that computes."""
     import torch
 
-    from digitcli.training.setup import library_versions
+    from digitcli.training.run_folder import library_versions
 
     return Environment(
         **library_versions(),

@@ -35,7 +35,7 @@ from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.runtime import Runtime
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, place_network
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.setup import built_with
+from digitcli.training.network import architecture_arguments
 
 T = TypeVar("T")
 WARM_UP_CALLS, WARM_UP_SECONDS = 3, 0.2
@@ -372,8 +372,8 @@ def training_config(name: str, header: Header | None, device: torch.device) -> T
         dtype = resolve_recipe(header.architecture).dtype  # the checkpoint has the best of another machine
         recipe = {**header.recipe, "dtype": dtype}
         config = TrainConfig(arch=header.architecture, recipe=recipe, device=str(device))
-        trained = built_with(resolve_recipe(config.arch, **config.recipe))
-    own = built_with(resolve_recipe(config.arch)) | header.arguments
+        trained = architecture_arguments(resolve_recipe(config.arch, **config.recipe))
+    own = architecture_arguments(resolve_recipe(config.arch)) | header.arguments
     return config if own == trained else None
 
 

@@ -215,7 +215,7 @@ class BenchmarkView:
     def __call__(self, event: Event) -> None:
         """Draw one event."""
         from digitcli.benchmarking.benchmark import BenchmarkReport, Measuring
-        from digitcli.training.events import Notice
+        from digitcli.events import Notice
 
         match event:
             case Notice():

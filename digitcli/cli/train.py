@@ -30,7 +30,7 @@ from digitcli.training.configuration import (
 from digitcli.training.validation import check_config, resolve_paths
 
 if TYPE_CHECKING:
-    from digitcli.training.events import TrainResult
+    from digitcli.training.state import TrainResult
 
 OUTPUT = "Output"
 PANELS = {  # group of settings to its heading in the help

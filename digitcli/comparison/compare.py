@@ -30,10 +30,10 @@ from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
+from digitcli.events import Event as TrainingEvent
+from digitcli.events import Notice
 from digitcli.inference.devices import choose_device
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.events import Event as TrainingEvent
-from digitcli.training.events import Notice
 from digitcli.training.setup import StopSignal
 
 SIGNIFICANCE = 0.05  # the usual level

@@ -21,15 +21,17 @@ from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.train_test_overlap import told_overlap
+from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.events import OnEvent, TrainResult
 from digitcli.training.muon import check_muon
-from digitcli.training.setup import StopSignal, begin_network, built_with, check_choices
+from digitcli.training.network import architecture_arguments, create_network
+from digitcli.training.setup import StopSignal, check_run
+from digitcli.training.state import TrainResult
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
 FIXED_FOR_A_RUN = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
@@ -82,11 +84,11 @@ def define_model(specification: Specification) -> ModelDefinition:
 
 def _define_from_config(config: TrainConfig) -> ModelDefinition:
     recipe = resolve_recipe(config.arch, **config.recipe)
-    check_choices(config, recipe, choose_device(config.device))
+    check_run(config, recipe, choose_device(config.device))
     with torch.random.fork_rng(devices=[]):
-        check_muon(config.arch, begin_network(config.arch, recipe), recipe)
+        check_muon(config.arch, create_network(config.arch, recipe), recipe)
     fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
-    return ModelDefinition(config.arch, built_with(recipe), dataclasses.asdict(recipe), fonts)
+    return ModelDefinition(config.arch, architecture_arguments(recipe), dataclasses.asdict(recipe), fonts)
 
 
 def _define_from_header(header: Header) -> ModelDefinition:

@@ -1,12 +1,12 @@
-"""A training step as one CUDA graph: the GPU is told once what a step is, and then only to do it again.
+"""A training step as one CUDA graph, for small networks whose many short kernels a CPU launches too slowly.
 
-Small networks are trained in many small kernels, which a CPU launches more slowly than a GPU computes them.
+The graph repeats recorded kernels with the same tensors. So the indices of the batch lie in one tensor that
+is overwritten before each step, and the learning rate is a tensor of the optimizer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,24 +15,16 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.errors import UsageError
 from digitcli.training.configuration import TrainConfig
 
-EAGER_STEPS = 3  # before it is recorded: libraries choose their algorithms, the optimizer makes its state
-OPTIMIZERS = (
-    "adam",
-    "adamw",
-)  # those whose learning rate can be a tensor, and which compute nothing on the CPU
+# The number of steps before the recording: in them libraries choose their algorithms and the optimizer
+# creates its state. PyTorch's documentation recommends 3.
+WARMUP_STEPS = 3
 
-
-class Update(Protocol):
-    """A whole step on the digits at some indices (B,), the loss of which it gives."""
-
-    def __call__(self, indices: Tensor) -> Tensor: ...  # noqa: D102
-
-
-Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
+# The optimizers whose learning rate can be a tensor and which compute nothing on the CPU.
+OPTIMIZERS = ("adam", "adamw")
 
 
 def record_cuda_graph(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """What does all that the function does on the GPU, at once; recording does not do it."""
+    """Record the kernels of a function, without running them, and return a function that runs them."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         output = function()
@@ -44,59 +36,62 @@ def record_cuda_graph(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return replay
 
 
-class GraphedUpdate:
-    """An `Update` that is recorded after a few steps; then its indices are the only thing that changes.
+class GraphedStep:
+    """A step on the digits at some indices (B,), which is recorded after `WARMUP_STEPS` and then repeated.
 
-    The learning rate is a tensor of the optimizer, and random numbers follow from the seed of each step.
+    step: Takes a whole step and returns its loss.
+    record: Records the kernels of a function, see `record_cuda_graph`.
     """
 
-    def __init__(self, update: Update, record: Record = record_cuda_graph) -> None:
-        self._update, self._record = update, record
+    def __init__(
+        self,
+        step: Callable[[Tensor], Tensor],
+        record: Callable[[Callable[[], Tensor]], Callable[[], Tensor]] = record_cuda_graph,
+    ) -> None:
+        self._step, self._record = step, record
         self._steps = 0
-        self._indices: Tensor | None = None
+        self._indices = torch.empty(0)
         self._replay: Callable[[], Tensor] | None = None
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """One step; the loss is a copy that later steps leave alone."""
+        """Take one step and return a copy of its loss, which later steps do not overwrite."""
         self._steps += 1
-        if self._steps <= EAGER_STEPS:
-            return self._beside(indices)
-        if self._indices is None:
-            self._indices = indices.clone()
-        self._indices.copy_(indices)
+        if self._steps <= WARMUP_STEPS:
+            return self._warm_up(indices)
         if self._replay is None:
-            static = self._indices
-            self._replay = self._record(lambda: self._update(static))
+            self._indices = indices.clone()
+            self._replay = self._record(lambda: self._step(self._indices))
+        self._indices.copy_(indices)
         return self._replay().clone()
 
-    def _beside(self, indices: Tensor) -> Tensor:
-        """On a stream of its own, as CUDA asks for before it records."""
+    def _warm_up(self, indices: Tensor) -> Tensor:
+        """Take a step on a stream of its own, which CUDA requires before a recording."""
         if indices.device.type != "cuda":
-            return self._update(indices)
+            return self._step(indices)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            loss = self._update(indices)
+            loss = self._step(indices)
         torch.cuda.current_stream().wait_stream(stream)
         return loss
 
 
-def check_graphs(
+def check_cuda_graphs(
     config: TrainConfig, recipe: Recipe, device: torch.device, task: str, processes: int
 ) -> None:
-    """Whether the steps of a run can be recorded, where that is asked for.
+    """Check that the steps of a run can be recorded, if `--cuda-graphs` was given.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: They cannot.
     """
     if not config.cuda_graphs:
         return
     reasons = {
-        "are for GPUs, see --device": device.type != "cuda",
-        "are for single digits": task != "digit",
-        "are for one process": processes > 1,
-        f"do not go with {recipe.optimizer}; take adamw": recipe.optimizer not in OPTIMIZERS,
+        f"needs a GPU, but the device is {device}": device.type != "cuda",
+        "needs an architecture of single digits": task != "digit",
+        f"needs one process, but there are {processes}": processes > 1,
+        f"needs --optimizer adam or adamw, but it is {recipe.optimizer}": recipe.optimizer not in OPTIMIZERS,
     }
     for reason, holds in reasons.items():
         if holds:
-            raise UsageError(f"CUDA graphs {reason}.", "Leave --cuda-graphs out.")
+            raise UsageError(f"--cuda-graphs {reason}.", "Leave --cuda-graphs out.")

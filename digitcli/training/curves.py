@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.training.events import EpochDone
+from digitcli.events import EpochDone
 
 
 def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:

@@ -1,7 +1,8 @@
-"""Single digits to train on: all of them on the device, a permutation of them an epoch."""
+"""The task of reading single digits: all training digits lie on the device, in a new order each epoch."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
-from digitcli.data.dataset import Dataset, concatenate, split
+from digitcli.data.dataset import Dataset, Digits, concatenate, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.inference.devices import usable_cores
@@ -19,13 +20,13 @@ from digitcli.inference.torch_runtime import as_input, infer
 from digitcli.synthesis.characters import synthesize_characters
 from digitcli.synthesis.letters import hash_fonts, render_letters
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.distributed import ALONE, Processes
+from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.losses import loss_function
-from digitcli.training.task import Judgement, derive_seed, seed_random
+from digitcli.training.task import TestResult, derive_seed, seed_random
 
 
-class DigitMaterial:
-    """A dataset split into what is trained on, chosen by and judged by, see `Material`."""
+class DigitTask:
+    """A `TrainingTask` on a dataset of single digits."""
 
     unit = "digit"
 
@@ -35,9 +36,10 @@ class DigitMaterial:
         recipe: Recipe,
         dataset: Dataset,
         device: torch.device,
-        processes: Processes = ALONE,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
-        splits = split(dataset)
+        self._splits = splits = split(dataset)
+        self._config, self._recipe, self._processes = config, recipe, processes
         self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
         self.sizes = {
             "train": len(splits.train),
@@ -45,80 +47,87 @@ class DigitMaterial:
             "test": len(splits.test),
         }
         self.sources: dict[str, str] = {}
-        learnt = splits.train
-        if recipe.synthetic:
-            self.sizes["synthetic"] = max(1, round(recipe.synthetic * len(splits.train)))
-            fonts = None if config.fonts is None else Path(config.fonts)
-            self.sources = {} if fonts is None else {"fonts": hash_fonts(fonts)}
-            drawn = synthesize_characters(
-                splits.train,
-                render_letters(fonts),
-                derive_seed(config.seed),
-                self.sizes["synthetic"],
-                max(1, usable_cores() // processes.size),
-            )
-            learnt = concatenate(learnt, drawn)
-        self.batch_size = min(recipe.batch_size, len(learnt))
-        self.steps = len(learnt) // self.batch_size  # what fills no batch waits for another epoch
+        examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
+        self.batch_size = min(recipe.batch_size, len(examples))
+        self.steps = len(examples) // self.batch_size  # an epoch leaves out what does not fill a batch
         self.header: dict[str, Any] = {}
-        self._splits, self._recipe, self._seed, self._processes = splits, recipe, config.seed, processes
-        self._images = torch.from_numpy(learnt.images).to(device)
-        self._labels = torch.from_numpy(learnt.labels).to(device)
-        self._order: tuple[int, Tensor] | None = None  # an epoch and its permutation
+        self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
+        self._labels = torch.from_numpy(examples.labels).to(device)  # N
+        self._order: tuple[int, Tensor] | None = None  # an epoch and the order of its digits
+
+    def _with_synthetic_characters(self, digits: Digits) -> Digits:
+        """Add the recipe's share of synthetic characters, in the writing styles of these digits."""
+        self.sizes["synthetic"] = max(1, round(self._recipe.synthetic * len(digits)))
+        fonts = None if self._config.fonts is None else Path(self._config.fonts)
+        if fonts is not None:
+            self.sources["fonts"] = hash_fonts(fonts)
+        characters = synthesize_characters(
+            digits,
+            render_letters(fonts),
+            derive_seed(self._config.seed),
+            self.sizes["synthetic"],
+            max(1, usable_cores() // self._processes.size),
+        )
+        return concatenate(digits, characters)
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
-        """The mean over a batch."""
+        """Return the mean loss of this process's part of the batch."""
         rank = self._processes.rank
-        seed = derive_seed(self._seed, epoch, step, rank) if rank else None
+        seed = derive_seed(self._config.seed, epoch, step, rank) if rank else None
         return self.loss_of(network, self.indices(epoch, step), seed)
 
     def indices(self, epoch: int, step: int) -> Tensor:
-        """Which digits this process trains on in a step."""
-        whole = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
-        return self._processes.share(whole)
+        """Return the indices of the digits that this process uses in a step."""
+        batch = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
+        return self._processes.share(batch)
 
     def loss_of(self, network: nn.Module, indices: Tensor, seed: int | None = None) -> Tensor:
-        """The mean over the digits at those indices; what the network draws follows from its own seed."""
+        """Return the mean loss of the digits at these indices (B,).
+
+        A `seed` gives the network other random numbers than the augmentation has, so that every process has
+        its own dropout while all processes augment by the same random numbers.
+        """
         images, labels = as_input(self._images[indices]), self._labels[indices]  # (B, 1, 28, 28), (B,)
-        images, weight = self._changed(images)
-        if seed is not None:  # the others' dropout is not that of the first process
+        images, weight = self._augment(images)
+        if seed is not None:
             seed_random(images.device, seed)
         loss, logits = loss_function(self._recipe), network(images)
         if weight is None:
             return loss(logits, labels)
         return weight * loss(logits, labels) + (1 - weight) * loss(logits, labels.roll(len(labels) // 2))
 
-    def _changed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The images augmented as the recipe says, and the weight of the first of each two that are mixed."""
+    def _augment(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Augment the images; where the recipe mixes pairs, also return the weight of each pair's first."""
         recipe = self._recipe
         images = augment(images, recipe, (self._processes.rank, self._processes.size))
         return mixup(images, recipe.mixup) if recipe.augment and recipe.mixup else (images, None)
 
     def _permutation(self, epoch: int) -> Tensor:
+        """Return the order of the digits in an epoch (N,)."""
         if self._order is None or self._order[0] != epoch:
-            random = np.random.default_rng(derive_seed(self._seed, epoch))
-            order = torch.from_numpy(random.permutation(len(self._labels))).to(self._labels.device)
-            self._order = epoch, order
+            random = np.random.default_rng(derive_seed(self._config.seed, epoch))
+            permutation = torch.from_numpy(random.permutation(len(self._labels)))
+            self._order = epoch, permutation.to(self._labels.device)
         return self._order[1]
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
-        """The loss that is trained, of digits as they are, and the accuracy."""
+        """Return the training loss and the accuracy on the validation digits, without augmentation."""
         logits = infer(network, self._splits.validation.images)
         labels = torch.from_numpy(self._splits.validation.labels)
         return float(loss_function(self._recipe)(logits, labels)), accuracy(logits, labels)
 
-    def try_out(self, network: nn.Module) -> float:
-        """The accuracy on a batch of the validation digits."""
+    def validate_batch(self, network: nn.Module) -> float:
+        """Return the accuracy on one batch of the validation digits."""
         logits = infer(network, self._splits.validation.images[: self._recipe.batch_size])
         return accuracy(logits, torch.from_numpy(self._splits.validation.labels[: len(logits)]))
 
-    def judge(self, network: nn.Module) -> Judgement:
-        """Temperature from the validation digits, the rest from the test digits."""
+    def test(self, network: nn.Module) -> TestResult:
+        """Fit the temperature on the validation digits, then use the test digits, once."""
         validation, test = self._splits.validation, self._splits.test
         logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
         temperature = fit_temperature(logits, labels)
         test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
-        return Judgement(
+        return TestResult(
             validation_accuracy=accuracy(logits, labels),
             temperature=temperature,
             test_accuracy=accuracy(test_logits, test_labels),
@@ -127,6 +136,7 @@ class DigitMaterial:
             misread=tuple((test_logits.argmax(-1) != test_labels).nonzero().flatten().tolist()),
         )
 
-    def hashes(self) -> Tensor:
-        """Of the training digits."""
+    @functools.cached_property
+    def train_hashes(self) -> Tensor:
+        """Return the hash of each training digit (N,)."""
         return torch.from_numpy(self._splits.train.hashes())

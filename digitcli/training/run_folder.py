@@ -1,4 +1,4 @@
-"""The folder of a run: made, locked, saved to and read back."""
+"""The folder of a run: how it is created, locked, written and read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import dataclasses
 import io
 import itertools
 import json
+import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import ModelError, OutputError, UsageError
+from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
     MODEL_FILE,
     RESUME_FILE,
@@ -28,67 +31,68 @@ from digitcli.inference.checkpoint import (
 )
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.curves import draw_curves
-from digitcli.training.events import EpochDone
 from digitcli.training.state import model_tensors
 
 RUNS = Path("runs")
-LOCK_FILE, CONFIG_FILE, METRICS_FILE, CURVES_FILE = ".lock", "config.json", "metrics.csv", "curves.svg"
+LOCK_FILE = ".lock"
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.csv"
+CURVES_FILE = "curves.svg"
 RUN_FILES = (CONFIG_FILE, METRICS_FILE, CURVES_FILE, RESUME_FILE, MODEL_FILE)
 Saved = tuple[Header, dict[str, Tensor]]
 
 
 @contextlib.contextmanager
 def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Iterator[Path]:
-    """Make the folder of a new run and hold its lock; if nothing is saved there, undo that.
+    """Create the folder of a new run and hold its lock; remove it again if nothing is saved there.
 
-    `out` is the folder itself; else it is `runs/<name>`, or `runs/<arch>-<n>` with the next free number.
+    The folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>` with the next free number.
 
     Raises:
-        OutputError: the folder holds a run or files of that name already, is in use, or cannot be written.
+        OutputError: The folder has a run or files of a run already, is in use, or cannot be written.
     """
     chosen = out or (RUNS / name if name else None)
-    with _undone_if_nothing_is_saved() as made:
-        folder = _make(chosen, made) if chosen else _make_numbered(arch.replace("/", "-"), made)
+    with _removed_if_nothing_is_saved() as created:
+        folder = _create(chosen, created) if chosen else _create_numbered(arch.replace("/", "-"), created)
         with locked(folder):
-            if not force and (held := _files_at_stake(folder)):
+            if not force and (files := _files_to_be_replaced(folder)):
                 raise OutputError(
-                    f"{folder} holds a run already, or files that a run would replace: {', '.join(held)}.",
-                    "Name another folder with --out, go on with --resume, or replace them with --force.",
+                    f"{folder} contains files that a new run would replace: {', '.join(files)}.",
+                    "Name another folder with --out, resume it with --resume, or replace it with --force.",
                 )
             yield folder
 
 
 @contextlib.contextmanager
 def existing_run(folder: Path) -> Iterator[Path]:
-    """Hold the lock of a run's folder, which is made if it is not there.
+    """Hold the lock of a run's folder, which is created if it is not there.
 
     Raises:
-        OutputError: the folder is in use or cannot be written.
+        OutputError: The folder is in use or cannot be written.
     """
-    with _undone_if_nothing_is_saved() as made, locked(_make(folder, made)):
+    with _removed_if_nothing_is_saved() as created, locked(_create(folder, created)):
         yield folder
 
 
 @contextlib.contextmanager
-def _undone_if_nothing_is_saved() -> Iterator[list[Path]]:
-    """Gives a list of the folders that are about to be made, the innermost first.
+def _removed_if_nothing_is_saved() -> Iterator[list[Path]]:
+    """Collect the folders that the context creates, the innermost first, and remove them if they stay empty.
 
-    At the end they go again if no run was saved in them. They are named before they are made, so that a
-    signal in between leaves none behind.
+    The context adds a folder before creating it, so that a signal in between leaves no folder behind.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     try:
-        yield made
+        yield created
     finally:
-        _unmake(made)
+        _remove(created)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, and clear away what a killed run has left half-written.
+    """Hold the lock of a folder, and delete the partial files of a killed run.
 
     Raises:
-        OutputError: the folder is in use or cannot be written.
+        OutputError: The folder is in use or cannot be written.
     """
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
@@ -107,10 +111,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
-    """What was chosen for a run, from its saved state or its `config.json`; None where neither is there.
+    """Read the settings of a run from its saved state or its `config.json`; None if it has neither.
 
     Raises:
-        ModelError: what is stored is damaged.
+        ModelError: The settings are damaged.
     """
     path = folder / CONFIG_FILE
     if saved is None and not path.exists():
@@ -119,34 +123,33 @@ def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
         stored = saved[0].training["config"] if saved else json.loads(path.read_text())["config"]
         return TrainConfig(**stored)
     except (OSError, ValueError, KeyError, TypeError, UsageError, RecursionError) as error:
-        raise ModelError(
-            f"The choices stored in {folder} are damaged: {error}.", "Start a new run."
-        ) from error
+        cause = f"The settings stored in {folder} are damaged: {error}."
+        raise ModelError(cause, "Start a new run.") from error
 
 
 def read_state(folder: Path) -> Saved | None:
-    """The saved state of a run, or None where none was saved.
+    """Read the saved state of a run; None if there is none.
 
     Raises:
-        ModelError: the file is damaged.
-        OutputError: there is a model without the state it came from, which a new run would replace.
+        ModelError: The file is damaged.
+        OutputError: The folder has a model without a state, and a new run would replace the model.
     """
     path = folder / RESUME_FILE
     if path.exists():
         return read_checkpoint(path)
     if (folder / MODEL_FILE).exists():
         raise OutputError(
-            f"{folder} holds a model but no {RESUME_FILE} to go on from.",
+            f"{folder} contains a model but no {RESUME_FILE} to continue from.",
             "Name another folder, or replace the model with --out and --force.",
         )
     return None
 
 
 def begin(folder: Path, description: Mapping[str, Any]) -> None:
-    """Store what was chosen, before the first step, in place of a run that was there.
+    """Write `config.json` before the first step, and delete the files of an earlier run.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: The folder cannot be written.
     """
     write_whole(folder / CONFIG_FILE, (json.dumps(description, indent=2) + "\n").encode())
     try:
@@ -157,21 +160,21 @@ def begin(folder: Path, description: Mapping[str, Any]) -> None:
 
 
 def save(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write the state and, after an epoch, what follows from it.
+    """Write the state and, at the end of an epoch, the files that depend on it.
 
     Raises:
-        OutputError: the disk is full or the folder cannot be written; what was saved before is as it was.
+        OutputError: The disk is full or the folder cannot be written. Earlier files stay as they were.
     """
     write_checkpoint(folder / RESUME_FILE, header, tensors)
-    if header.training["step"] == 0:  # in the middle of an epoch, weights and figures would not match
-        derive(folder, header, tensors)
+    if header.training["step"] == 0:  # within an epoch the weights and the figures would not match
+        write_outputs(folder, header, tensors)
 
 
-def derive(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write what follows from a saved state: the model, the metrics and their curves.
+def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+    """Write the files that depend on a saved state: the model, the metrics and their curves.
 
     Raises:
-        OutputError: the disk is full or the folder cannot be written.
+        OutputError: The disk is full or the folder cannot be written.
     """
     history = [EpochDone(**row) for row in header.training["history"]]
     write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), model_tensors(tensors))
@@ -179,18 +182,24 @@ def derive(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
     write_whole(folder / CURVES_FILE, draw_curves(header.architecture, history).encode())
 
 
-def mend(folder: Path, saved: Saved) -> None:
-    """Derive anew what a finished run lacks, should it have been killed between its last two writes.
+def repair_outputs(folder: Path, saved: Saved) -> None:
+    """Write the missing files of a finished run, which may have been killed between its last two writes.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: The folder cannot be written.
     """
     try:
         model = read_header(folder / MODEL_FILE)
     except ModelError:
         model = None
     if model != dataclasses.replace(saved[0], training={}):
-        derive(folder, *saved)
+        write_outputs(folder, *saved)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions on which a result may depend."""
+    packages = {name: version(name) for name in ("digitcli", "torch", "numpy")}
+    return packages | {"python": platform.python_version()}
 
 
 def _csv(rows: Iterable[EpochDone]) -> str:
@@ -203,54 +212,54 @@ def _csv(rows: Iterable[EpochDone]) -> str:
     return text.getvalue()
 
 
-def _files_at_stake(folder: Path) -> list[str]:
-    """The files a new run would replace; a `config.json` of ours alone is a run that never saved."""
-    held = [file for file in RUN_FILES if (folder / file).exists()]
-    if held == [CONFIG_FILE]:
+def _files_to_be_replaced(folder: Path) -> list[str]:
+    """Return the files that a new run would replace, without the `config.json` of a run that never saved."""
+    files = [file for file in RUN_FILES if (folder / file).exists()]
+    if files == [CONFIG_FILE]:
         with contextlib.suppress(ModelError):
             read_config(folder, None)
             return []
-    return held
+    return files
 
 
-def _make(folder: Path, made: list[Path]) -> Path:
-    """Make a folder; before, add it and those above it that are missing to `made`."""
+def _create(folder: Path, created: list[Path]) -> Path:
+    """Create a folder with its missing parents, after adding them all to `created`."""
     try:
-        made[:0] = [path for path in (folder, *folder.parents) if not path.exists()]
+        created[:0] = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
-def _make_numbered(label: str, made: list[Path]) -> Path:
-    """Make `runs/<label>-<n>` with the next free number, which no other run can be given."""
-    _make(RUNS, made)
+def _create_numbered(label: str, created: list[Path]) -> Path:
+    """Create `runs/<label>-<n>` with the next free number, which no concurrent run can get."""
+    _create(RUNS, created)
     pattern = re.compile(re.escape(label) + r"-(\d+)")
     numbers = [int(match[1]) for path in RUNS.glob("*") if (match := pattern.fullmatch(path.name))]
     number = max(numbers, default=0) + 1
     while True:
         folder = RUNS / f"{label}-{number}"
-        made.insert(0, folder)
+        created.insert(0, folder)
         try:
             folder.mkdir()
             return folder
-        except FileExistsError:  # another run was faster
-            made.remove(folder)
+        except FileExistsError:  # a concurrent run has created it
+            created.remove(folder)
             number += 1
         except OSError as error:
             raise _unwritable(folder, error) from error
 
 
-def _unmake(made: list[Path]) -> None:
-    """Remove the folders that were made for a run, the first of them its own, if nothing of it was saved."""
-    with contextlib.suppress(OSError):  # such as a name too long to be looked for
-        if not made or (made[0] / RESUME_FILE).exists():
+def _remove(created: list[Path]) -> None:
+    """Remove the folders that were created for a run, the run folder first, if no state was saved there."""
+    with contextlib.suppress(OSError):  # the name may be too long for the file system
+        if not created or (created[0] / RESUME_FILE).exists():
             return
     for file in (CONFIG_FILE, LOCK_FILE):
         with contextlib.suppress(OSError):
-            (made[0] / file).unlink(missing_ok=True)
-    for path in made:
+            (created[0] / file).unlink(missing_ok=True)
+    for path in created:
         with contextlib.suppress(OSError):
             path.rmdir()
 

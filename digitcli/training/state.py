@@ -1,4 +1,4 @@
-"""Where a training run stands, and its way into a checkpoint and back."""
+"""The state of a training run, and its conversion to and from the contents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,65 +11,124 @@ import torch
 from torch import Tensor, nn
 
 from digitcli.errors import ModelError
-from digitcli.training.events import EpochDone, TrainResult
+from digitcli.events import EpochDone
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished run. Accuracies are fractions from 0 to 1.
+
+    architecture: The name of the architecture.
+    run: The run folder; None in a dry run, which writes nothing.
+    checkpoint: The file of the trained model; None in a dry run.
+    seed: The random seed.
+    epochs: The number of epochs.
+    train_seconds: The time from the first step to the last, with the validations and saves between them.
+    total_seconds: The time of the whole command, with loading and testing.
+    validation_accuracy: The accuracy of the chosen weights on the validation examples.
+    test_accuracy, test_nll, test_ece: The results on the test examples; None in a dry run. The negative
+        log-likelihood is in nats, the expected calibration error is a fraction.
+    temperature: The divisor of the logits that calibrates the confidence.
+    parameters: The number of trained parameters.
+    device, dtype: Where, and in which number format, the network was trained.
+    unreadable: The number of files of the dataset that could not be read.
+    data: The name or path of the dataset.
+    misread: The indices of the test examples that the model reads wrongly; None in a dry run.
+    """
+
+    architecture: str
+    run: str | None
+    checkpoint: str | None
+    seed: int
+    epochs: int
+    train_seconds: float
+    total_seconds: float
+    validation_accuracy: float
+    test_accuracy: float | None = None
+    test_nll: float | None = None
+    test_ece: float | None = None
+    temperature: float = 1.0
+    parameters: int
+    device: str
+    dtype: str
+    unreadable: int
+    data: str
+    misread: tuple[int, ...] | None = None
 
 
 @dataclass
 class TrainingState:
     """Everything that changes while a network is trained.
 
-    Random numbers are no part of it: order, augmentation and dropout follow from seed, epoch and step.
+    It holds no random state: the order of the examples, the augmentation and dropout follow from the seed,
+    the epoch and the step.
+
+    network: The network in training.
+    average: The exponential moving average of its weights, if the recipe asks for one.
+    optimizer: The optimizer of the network.
+    epoch: The number of complete epochs.
+    step: The number of steps taken in the current epoch.
+    steps_total: The number of steps taken in all epochs.
+    loss_sum: The sum of the losses of the current epoch's steps.
+    seconds: The training time so far.
+    history: The figures of the complete epochs.
+    best: The weights of the best epoch, if `patience` asks for them.
+    result: The result of the run, once it is finished.
+    stop: The number of the signal that any of several processes received before the last step.
     """
 
     network: nn.Module
     average: nn.Module | None
     optimizer: torch.optim.Optimizer
-    epoch: int = 0  # epochs that are complete
-    step: int = 0  # steps taken in the epoch under way
+    epoch: int = 0
+    step: int = 0
     steps_total: int = 0
-    loss_sum: float = 0.0  # over the steps of the epoch under way
+    loss_sum: float = 0.0
     seconds: float = 0.0
     history: list[EpochDone] = field(default_factory=list)
-    best: dict[str, Tensor] | None = None  # the weights of the best epoch, where patience asks for them
+    best: dict[str, Tensor] | None = None
     result: TrainResult | None = None
-    stop: int | None = None  # the number of a signal that a process got in the last step
+    stop: int | None = None
 
     def weights(self) -> nn.Module:
-        """The network whose weights people use: the average where there is one."""
+        """Return the network whose weights are validated and kept: the average, if there is one."""
         return self.network if self.average is None else self.average
 
     def best_epoch(self) -> int:
-        """The number of the first epoch with the best validation accuracy; 0 before the first epoch."""
+        """Return the number of the first epoch with the best validation accuracy, or 0 before the first."""
         accuracies = [row.validation_accuracy for row in self.history]
         return accuracies.index(max(accuracies)) + 1 if accuracies else 0
 
     def chosen_epoch(self) -> EpochDone:
-        """The epoch whose weights are the model's: the best where its weights are kept, else the latest."""
+        """Return the epoch whose weights the model has: the best if its weights are kept, else the last."""
         return self.history[-1 if self.best is None else self.best_epoch() - 1]
 
     def keep_best(self) -> None:
-        """Copy the weights if the latest epoch is better than all before it."""
+        """Copy the weights if the last epoch is better than all before it."""
         if self.best_epoch() == len(self.history):
-            latest = self.weights().state_dict()
-            self.best = {name: tensor.detach().clone() for name, tensor in latest.items()}
+            weights = self.weights().state_dict()
+            self.best = {name: tensor.detach().clone() for name, tensor in weights.items()}
 
     def has_best(self) -> bool:
-        """Whether the weights of the best epoch, if there was one, are kept, or are there to be kept now."""
+        """Return whether the weights of the best epoch are kept, after keeping them if that was the last.
+
+        Before the first epoch there is nothing to keep, and the answer is True.
+        """
         if self.best is None and self.history and self.step == 0:
             self.keep_best()
         return self.best is not None or not self.history
 
     def counters(self) -> dict[str, Any]:
-        """The part that goes into a header as JSON."""
-        plain = ("epoch", "step", "steps_total", "loss_sum", "seconds")
+        """Return the numbers of the state, which a checkpoint holds in its JSON header."""
+        numbers = ("epoch", "step", "steps_total", "loss_sum", "seconds")
         return {
-            **{name: getattr(self, name) for name in plain},
+            **{name: getattr(self, name) for name in numbers},
             "history": [dataclasses.asdict(row) for row in self.history],
             "result": dataclasses.asdict(self.result) if self.result else None,
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The part that goes into a file as tensors; none of them is there twice."""
+        """Return the tensors of the state by unique names, without any tensor twice."""
         groups: dict[str, dict[str, Any]] = {"network": self.network.state_dict()}
         if self.average is not None:
             groups["average"] = self.average.state_dict()
@@ -85,10 +144,10 @@ class TrainingState:
         }
 
     def restore(self, counters: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `counters` and `tensors` gave.
+        """Set the state to the results of `counters` and `tensors`.
 
         Raises:
-            ModelError: they belong to another network.
+            ModelError: They belong to another network.
         """
         try:
             self.network.load_state_dict(_group(tensors, "network"))
@@ -105,7 +164,7 @@ class TrainingState:
             raise ModelError(cause, "Start a new run.") from error
 
     def _match_strides(self) -> None:
-        """Lay out the optimizer's tensors as their parameters are, which fused optimizers rely on."""
+        """Give the tensors of the optimizer the strides of their parameters, which fused optimizers need."""
         for parameter, slots in self.optimizer.state.items():
             for name, value in slots.items():
                 if value.shape == parameter.shape:
@@ -113,16 +172,19 @@ class TrainingState:
 
 
 def model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of a state's tensors those of the model: the best epoch's, else the average's, else the network's."""
+    """Return the weights of the model from the tensors of a state.
+
+    They are the weights of the best epoch if they are kept, else the average, else the network.
+    """
     for group in ("best", "average", "network"):
-        if found := _group(tensors, group):
-            return found
+        if weights := _group(tensors, group):
+            return weights
     return {}
 
 
 def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
-    start = group + "."
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    prefix = group + "."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _slots(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

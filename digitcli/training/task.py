@@ -1,4 +1,4 @@
-"""What a run is trained on and judged by, the same to the loop whether it is digits or lines."""
+"""The interface between the training loop and a task: reading single digits or reading lines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from digitcli.data.dataset import Failure
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a trained network is worth; accuracies are fractions, the NLL is in nats, `misread` are the test
-    examples that it reads wrongly, by their place.
+class TestResult:
+    """The results of a trained network.
+
+    validation_accuracy, test_accuracy: Fractions from 0 to 1.
+    temperature: The divisor of the logits, fitted on the validation examples.
+    test_nll: The negative log-likelihood of the test labels, in nats.
+    test_ece: The expected calibration error, a fraction.
+    misread: The indices of the test examples that the network reads wrongly.
     """
 
     validation_accuracy: float
@@ -26,37 +31,57 @@ class Judgement:
     misread: tuple[int, ...]
 
 
-class Material(Protocol):
-    """Examples to train on, to choose by and to judge by, `unit` being what one is called."""
+class TrainingTask(Protocol):
+    """The examples of a run with their losses and metrics.
+
+    unit: The name of one example, "digit" or "line".
+    name: The name of the dataset.
+    digest: A hash of the dataset.
+    failures: The files of the dataset that could not be read.
+    sizes: The number of examples by split: train, validation, test and synthetic.
+    sources: The hashes of further data that examples are made from, by name.
+    batch_size: The number of examples of a step, over all processes.
+    steps: The number of steps of an epoch.
+    header: Further fields of the checkpoint's header.
+    train_hashes: A hash of each training digit (N,), with which an evaluation detects training digits among
+        its own; None if the training examples are generated.
+    """
 
     unit: str
     name: str
     digest: str
     failures: tuple[Failure, ...]
-    sizes: dict[str, int]  # train, validation, test, drawn
-    sources: dict[str, str]  # digests of what examples are drawn from beside the dataset
+    sizes: dict[str, int]
+    sources: dict[str, str]
     batch_size: int
-    steps: int  # an epoch
-    header: dict[str, Any]  # what a checkpoint says of it beside its dataset
+    steps: int
+    header: dict[str, Any]
+
+    @property
+    def train_hashes(self) -> Tensor | None: ...  # noqa: D102
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
-        """The loss of the next batch, a step of an epoch; `progress` of the run is from 0 to 1."""
+        """Return the mean loss of this process's part of the batch.
+
+        epoch, step: The numbers of complete epochs and of the epoch's complete steps.
+        progress: The completed share of the run, from 0 to 1.
+        """
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
-        """The loss and the accuracy on what is held out to choose by."""
+        """Return the loss and the accuracy on the validation examples."""
 
-    def try_out(self, network: nn.Module) -> float:
-        """The accuracy on one batch of that."""
+    def validate_batch(self, network: nn.Module) -> float:
+        """Return the accuracy on one batch of the validation examples."""
 
-    def judge(self, network: nn.Module) -> Judgement:
-        """Fit the temperature on what is held out, then use the test examples: once."""
-
-    def hashes(self) -> Tensor | None:
-        """What resume files keep of the training digits (N,), so that evaluation can tell seen from new."""
+    def test(self, network: nn.Module) -> TestResult:
+        """Fit the temperature on the validation examples, then use the test examples, once."""
 
 
 def seed_random(device: torch.device, seed: int) -> None:
-    """Seed what this device draws from; `torch.manual_seed` seeds them all, which takes 50 times as long."""
+    """Seed the random generators of the CPU and of this device.
+
+    `torch.manual_seed` seeds every device, which takes 50 times as long.
+    """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
@@ -65,6 +90,9 @@ def seed_random(device: torch.device, seed: int) -> None:
 
 
 def derive_seed(*parts: int) -> int:
-    """A seed that follows from all parts, so that no random state need be kept."""
+    """Return a seed that depends on all parts.
+
+    A seed for each step makes it unnecessary to save the state of random generators.
+    """
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

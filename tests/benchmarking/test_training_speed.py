@@ -129,12 +129,12 @@ def test_training_speed_counts_the_images_of_all_steps_after_the_warm_up(
 ) -> None:
     now = 0.0
 
-    def step(session: Any, state: Any) -> torch.Tensor:
+    def step(setup: Any, state: Any) -> torch.Tensor:
         nonlocal now
         now += 4.0 if now == 0 else 0.5  # the first is slow
         return torch.zeros(())
 
-    monkeypatch.setattr(trainer, "_take_step", step)
+    monkeypatch.setattr(trainer, "take_step", step)
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: now))
     config = TrainConfig(arch="softmax", recipe={"batch_size": 32}, data=str(few_digits), device="cpu")
     assert training_speed(config, 8.0) == 2 * 32
@@ -145,13 +145,13 @@ def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
     monkeypatch: pytest.MonkeyPatch, few_digits: Path
 ) -> None:
     steps: list[tuple[int, int]] = []
-    take_step = trainer._take_step
+    take_step = trainer.take_step
 
-    def spy(session: Any, state: Any) -> torch.Tensor:
-        steps.append((state.step, session.material.steps))
-        return take_step(session, state)
+    def spy(setup: Any, state: Any) -> torch.Tensor:
+        steps.append((state.step, setup.task.steps))
+        return take_step(setup, state)
 
-    monkeypatch.setattr(trainer, "_take_step", spy)
+    monkeypatch.setattr(trainer, "take_step", spy)
     config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu")
     torch.manual_seed(7)
     expected = torch.rand(3)

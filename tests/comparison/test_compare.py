@@ -12,7 +12,7 @@ from digitcli.comparison import compare as module
 from digitcli.comparison import runs
 from digitcli.comparison.compare import ComparedModel, RunJudged
 from digitcli.errors import DivergedError, Interrupted, UsageError
-from digitcli.training.events import Notice, StepDone
+from digitcli.events import Notice, StepDone
 from tests.support.comparisons import compare_quickly, model_with
 
 

@@ -12,9 +12,9 @@ from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import OutputError, UsageError
+from digitcli.events import Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.predictor import load_classifier
-from digitcli.training.events import Notice
 from tests.support.comparisons import compare_quickly
 
 

@@ -16,7 +16,7 @@ from digitcli.benchmarking.benchmark import (
     benchmark,
 )
 from digitcli.data.dataset import Digits
-from digitcli.training.events import Notice
+from digitcli.events import Notice
 
 ROW = BenchmarkResult(
     architecture="cnn", device="cpu", dtype="float32", runtime="torch", batch_size=4, latency_ms_median=10.0,

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from digitcli.training.distributed import ALONE, joined
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
 from digitcli.inference.checkpoint import read_checkpoint
 from digitcli.inference.devices import rank_and_size
-from digitcli.training.distributed import ALONE, joined
 from tests.support.processes import Run
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")

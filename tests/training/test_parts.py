@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from digitcli.training.events import EpochDone
 from torch import nn
 
 from digitcli.architectures.recipe import Optimizer, Recipe
@@ -20,7 +21,6 @@ from digitcli.inference.torch_runtime import infer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.curves import draw_curves
 from digitcli.training.digit_task import DigitMaterial
-from digitcli.training.events import EpochDone
 from digitcli.training.losses import loss_function, squared_error
 from digitcli.training.muon import check_muon, is_large, orthogonal
 from digitcli.training.optimization import create_average, create_optimizer, scheduled_lr, update_average

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from digitcli.training.events import Event, Notice
+from digitcli.training.precision import choose_dtype
 from torch import nn
 
 from digitcli.errors import Interrupted
 from digitcli.inference.checkpoint import read_header
 from digitcli.training import precision, trainer
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.events import Event, Notice
-from digitcli.training.precision import choose_dtype
 from digitcli.training.run_folder import RESUME_FILE
 
 CPU = torch.device("cpu")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
@@ -32,7 +33,6 @@ from digitcli.inference.torch_runtime import load_model
 from digitcli.training import digit_task, trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitMaterial
-from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.training.trainer import dry_run, resume, train
 
 RECIPE = {"epochs": 3, "batch_size": 64}

@@ -12,7 +12,7 @@ from rich.table import Table
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
 from digitcli.comparison.compare import RunJudged
-from digitcli.training.events import Event, Notice, StepDone
+from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
     from digitcli.comparison.compare import ComparedModel, Comparison

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.architectures.recipe import Recipe
+from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.events import EpochDone, Event, Notice, RunStarted, StepDone
 
 SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 

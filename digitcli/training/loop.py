@@ -1,0 +1,178 @@
+"""The training loop: steps, validation after each epoch, saving and stopping."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from digitcli.errors import DivergedError, Interrupted
+from digitcli.events import EpochDone, StepDone
+from digitcli.inference.checkpoint import TRAIN_HASHES
+from digitcli.training import run_folder
+from digitcli.training.digit_task import DigitTask
+from digitcli.training.optimization import autocast, scheduled_lr, set_lr, step_on, update_average
+from digitcli.training.setup import TrainingSetup
+from digitcli.training.state import TrainingState
+from digitcli.training.task import derive_seed, seed_random
+
+# The seconds between two reports of the progress: often enough for a live view, too rarely to cost time.
+REPORT_SECONDS = 0.2
+
+# The seconds between two saves within an epoch: the most work that a crash can cost.
+SAVE_SECONDS = 60.0
+
+
+def train_epoch(setup: TrainingSetup, state: TrainingState, clock_zero: float) -> None:
+    """Take the remaining steps of an epoch, then validate."""
+    steps = setup.task.steps
+    loss_sum = torch.tensor(state.loss_sum, device=setup.device)
+    began = reported = saved = time.perf_counter()
+    steps_before = state.step
+    while state.step < steps and (setup.progress(state) < 1 or not state.steps_total):
+        loss = take_step(setup, state)
+        now = time.perf_counter()
+        state.seconds = now - clock_zero
+        loss_sum += loss if setup.processes.size == 1 else _agree(setup, state, loss)
+        if now - reported >= REPORT_SECONDS or state.step == steps:
+            state.loss_sum = _finite(loss_sum, setup, state)
+            _report(setup, state, (state.step - steps_before) / (now - began))
+            reported = now
+        if state.step < steps:  # at the end of an epoch the caller does both
+            if now - saved >= SAVE_SECONDS:
+                state.loss_sum = _finite(loss_sum, setup, state)
+                save_state(setup, state)
+                saved = time.perf_counter()
+            stop_if_signalled(setup, state, loss_sum)
+    state.loss_sum = _finite(loss_sum, setup, state)
+    _finish_epoch(setup, state, (state.step - steps_before) / (time.perf_counter() - began))
+
+
+def take_step(setup: TrainingSetup, state: TrainingState) -> Tensor:
+    """Take one step on the next batch, and return its loss without waiting for the device."""
+    recipe, network, device = setup.recipe, state.network, setup.device
+    seed_random(device, derive_seed(setup.config.seed, state.epoch, state.step))
+    progress = setup.progress(state)
+    set_lr(state.optimizer, scheduled_lr(recipe, progress))
+    network.train()
+    if setup.graphed_step is not None and isinstance(setup.task, DigitTask):
+        loss = setup.graphed_step(setup.task.indices(state.epoch, state.step))
+    else:
+        with setup.processes.failures_explained():
+            with autocast(device, recipe):
+                loss = setup.loss(state.epoch, state.step, progress)
+            loss.backward()
+        step_on(network, state.optimizer, recipe)
+    state.step += 1
+    state.steps_total += 1
+    if state.average is not None:
+        update_average(state.average, network, recipe, state.steps_total)
+    return loss.detach()
+
+
+def _agree(setup: TrainingSetup, state: TrainingState, loss: Tensor) -> Tensor:
+    """Give all processes the first one's time and any one's stop signal, and return the mean loss."""
+    signal = setup.stop_signal() or 0
+    losses, seconds, signals = setup.processes.gather(float(loss), state.seconds, signal).unbind(dim=1)
+    state.seconds = float(seconds[0])
+    state.stop = int(signals.max()) or None
+    return losses.mean()
+
+
+def _finish_epoch(setup: TrainingSetup, state: TrainingState, steps_per_second: float) -> None:
+    """Validate, add the epoch's figures to the history, and report them."""
+    setup.processes.average_buffers(state.network, state.average)
+    validation_loss, accuracy = setup.task.validate(state.weights())
+    if not math.isfinite(validation_loss):
+        raise _diverged("The validation loss is", setup, state)
+    done = EpochDone(
+        epoch=state.epoch + 1,
+        lr=float(state.optimizer.param_groups[0]["lr"]),
+        train_loss=state.loss_sum / state.step,
+        validation_loss=validation_loss,
+        validation_accuracy=accuracy,
+        images_per_second=steps_per_second * setup.task.batch_size,
+        seconds=state.seconds,
+    )
+    state.history.append(done)
+    if setup.config.patience is not None:
+        state.keep_best()
+    state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+    setup.on_event(done)
+
+
+def _report(setup: TrainingSetup, state: TrainingState, steps_per_second: float) -> None:
+    setup.on_event(
+        StepDone(
+            epoch=state.epoch + 1,
+            step=state.step,
+            steps=setup.task.steps,
+            progress=setup.progress(state),
+            loss=state.loss_sum / state.step,
+            images_per_second=steps_per_second * setup.task.batch_size,
+            seconds=state.seconds,
+        )
+    )
+
+
+def _finite(loss_sum: Tensor, setup: TrainingSetup, state: TrainingState) -> float:
+    """Return the sum of the losses as a number.
+
+    Raises:
+        DivergedError: It is not finite.
+    """
+    value = float(loss_sum)
+    if not math.isfinite(value):
+        raise _diverged("The loss is", setup, state)
+    return value
+
+
+def _diverged(subject: str, setup: TrainingSetup, state: TrainingState) -> DivergedError:
+    kept = f"The checkpoint of epoch {state.epoch} is kept." if state.epoch else "Nothing was saved yet."
+    return DivergedError(
+        f"{subject} not finite any more in epoch {state.epoch + 1}, step {state.step}. {kept}",
+        f"Lower the learning rate (--lr, now {setup.recipe.lr:g}) and start a new run.",
+    )
+
+
+def save_state(setup: TrainingSetup, state: TrainingState) -> None:
+    """Write the state to the run folder.
+
+    Raises:
+        DivergedError: A number in it is not finite. The saved state stays as it was.
+    """
+    tensors = state.tensors()
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise _diverged("The weights are", setup, state)
+    if setup.folder is not None:
+        hashes = setup.task.train_hashes
+        if hashes is not None:
+            tensors[TRAIN_HASHES] = hashes
+        run_folder.save(setup.folder, setup.header(state), tensors)
+
+
+def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tensor | None = None) -> None:
+    """After a signal, save the steps of the current epoch (whose losses add up to `loss_sum`) and stop.
+
+    Raises:
+        Interrupted: There was a signal.
+    """
+    signal = setup.stop_signal() if setup.processes.size == 1 else state.stop
+    if signal is None:
+        return
+    if loss_sum is not None:
+        state.loss_sum = _finite(loss_sum, setup, state)
+        save_state(setup, state)
+    cause = f"Stopped after {state.epoch} epochs and {state.step} steps."
+    remedy = f"Continue with: digitcli train --resume {_quoted(setup.folder)}" if setup.folder else ""
+    raise Interrupted(signal, cause, remedy)
+
+
+def _quoted(path: Path) -> str:
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))

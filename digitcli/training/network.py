@@ -1,0 +1,58 @@
+"""The network of a run before its first step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import TORCHVISION, create_model
+from digitcli.errors import UsageError
+
+
+def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: int = 1) -> None:
+    """Check that a batch has equal shares for the processes, and two examples or more for batch norm.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if batch_size % processes:
+        cause = f"A batch of {batch_size} has no equal shares for {processes} processes."
+        raise UsageError(cause, f"Choose a --batch-size that is a multiple of {processes}.")
+    # Torchvision's networks may shrink an image to one pixel, where BatchNorm2d has only the batch, too.
+    over_batch = _BatchNorm if arch.startswith(TORCHVISION) else nn.BatchNorm1d
+    if batch_size < 2 * processes and any(isinstance(layer, over_batch) for layer in network.modules()):
+        cause = f"Architecture '{arch}' normalizes over the batch, and cannot with a batch of {batch_size}."
+        raise UsageError(cause, f"Choose --batch-size {2 * processes} or more.")
+
+
+def create_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Module:
+    """Build the network of a run before its first step, with the global random generator.
+
+    Raises:
+        UsageError: It cannot be built or trained by this recipe.
+        ModelError, EnvironmentFault: See `create_model`.
+    """
+    network = create_model(
+        arch, **architecture_arguments(recipe), **({"pretrained": True} if pretrained else {})
+    )
+    initialize(network, recipe.initialization)
+    set_stochastic_depth(network, recipe.stochastic_depth or 0.0)
+    check_batch_size(arch, network, recipe.batch_size)
+    return network
+
+
+def architecture_arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments that a recipe passes to the architecture."""
+    arguments: dict[str, Any] = {} if recipe.dropout is None else {"dropout": recipe.dropout}
+    if recipe.normalization not in (None, "batch"):
+        arguments["normalization"] = recipe.normalization
+    return arguments
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

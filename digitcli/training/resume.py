@@ -1,0 +1,125 @@
+"""Resuming a run: which settings may change, and what the run takes over from its saved state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.errors import ModelError, UsageError
+from digitcli.events import Notice, OnEvent
+from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.settings import option_name
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.run_folder import Saved, library_versions
+from digitcli.training.state import TrainingState, TrainResult
+from digitcli.training.task import TrainingTask
+
+# The settings that a resumed run may have otherwise than it began; of its recipe, only the epochs.
+CHANGEABLE = ("data", "device", "time_seconds", "patience", "strokes", "fonts", "cuda_graphs")
+
+
+def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
+    """Return the recipe of a run; a resumed run keeps its own, except for the epochs.
+
+    Raises:
+        ModelError: The saved recipe is damaged.
+    """
+    recipe = resolve_recipe(config.arch, **config.recipe)
+    if saved is None:
+        return recipe
+    header, _ = saved
+    try:
+        saved_recipe = Recipe(**header.recipe)
+    except (TypeError, UsageError) as error:
+        raise ModelError(f"The saved recipe is damaged: {error}.", "Start a new run.") from error
+    return replace(saved_recipe, epochs=recipe.epochs) if "epochs" in config.recipe else saved_recipe
+
+
+def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str, Any]) -> TrainConfig:
+    """Return the stored settings of a run with these changes.
+
+    Raises:
+        UsageError: A change would make it another run, or has fewer epochs than are done.
+    """
+    if stored is None:
+        return TrainConfig(**changes)
+    recipe_changes = changes.get("recipe", {})
+    refused = _changed_settings(stored, changes) + _changed_recipe(stored, saved, recipe_changes)
+    if refused:
+        options = ", ".join(option_name(name) for name in refused)
+        cause = f"This run was started with another {options}."
+        raise UsageError(cause, "Leave that out, or start a new run.")
+    epochs_done = saved[0].training["epoch"] if saved else 0
+    if recipe_changes.get("epochs", epochs_done) < epochs_done:
+        cause = f"This run has done {epochs_done} epochs already."
+        raise UsageError(cause, f"Choose --epochs {epochs_done} or more.")
+    allowed = {name: value for name, value in changes.items() if name in CHANGEABLE}
+    return replace(stored, **allowed, recipe={**stored.recipe, **recipe_changes})
+
+
+def _changed_settings(stored: TrainConfig, changes: Mapping[str, Any]) -> list[str]:
+    """Return the changed settings that must stay as they were stored."""
+    fixed = [name for name in changes if name not in (*CHANGEABLE, "recipe")]
+    return [name for name in fixed if changes[name] != getattr(stored, name)]
+
+
+def _changed_recipe(stored: TrainConfig, saved: Saved | None, changes: Mapping[str, Any]) -> list[str]:
+    """Return the changed settings of the recipe that must stay as they were stored."""
+    chosen = resolve_recipe(stored.arch, **stored.recipe)
+    recipe = run_recipe(replace(stored, recipe={}), saved) if saved else chosen
+    unchanged = {name for name in changes if changes[name] == getattr(recipe, name, None)} | {"epochs"}
+    if changes.get("dtype") == chosen.dtype:  # "auto", which the saved recipe has replaced
+        unchanged |= {"dtype"}
+    return [name for name in changes if name not in unchanged]
+
+
+def restore_state(
+    state: TrainingState, saved: Saved, task: TrainingTask, patience: int | None, on_event: OnEvent
+) -> None:
+    """Set the state to the saved one, and report what may make the result differ.
+
+    Raises:
+        UsageError: The data are not those that the run began with.
+        ModelError: The saved state is damaged.
+    """
+    header, tensors = saved
+    digests = {"digest": task.digest, "fonts": None, **task.sources}
+    if any(header.dataset.get(name) != digest for name, digest in digests.items()):
+        cause = f"The digits of '{task.name}', the strokes or the fonts are not those this run began with."
+        raise UsageError(cause, "Start a new run.")
+    state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
+    changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]
+    if changed:
+        versions = ", ".join(f"{name} {header.versions.get(name)}" for name in changed)
+        on_event(Notice(f"This run began with {versions}; its weights may end slightly different."))
+    if patience is not None and not state.has_best():
+        cause = f"The weights of epoch {state.best_epoch()}, the best so far, were not kept"
+        on_event(Notice(f"{cause}; if no later epoch is better, the model has the weights of the last one."))
+
+
+def read_result(saved: Saved, folder: Path) -> TrainResult | None:
+    """Return the result of a finished run, or None.
+
+    Raises:
+        ModelError: The result is damaged.
+    """
+    header, _ = saved
+    result = header.training.get("result")
+    if not result:
+        return None
+    try:
+        misread = result.get("misread")
+        fields = {
+            "data": header.training["config"]["data"],
+            **result,
+            "misread": None if misread is None else tuple(misread),
+            "run": str(folder),
+            "checkpoint": str(folder / MODEL_FILE),
+        }
+        return TrainResult(**fields)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error
