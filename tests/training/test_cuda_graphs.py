@@ -1,4 +1,4 @@
-"""Recorded steps, as far as a CPU can tell: a recording that simply calls again stands in for the GPU's."""
+"""Steps as CUDA graphs; a recorder that calls the function again replaces the GPU's."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import read_checkpoint
 from digitcli.training import setup, trainer
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.cuda_graphs import EAGER_STEPS, GraphedUpdate, check_graphs
+from digitcli.training.cuda_graphs import WARMUP_STEPS, GraphedStep, check_cuda_graphs
 from digitcli.training.optimization import create_optimizer, set_lr
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 class Recorder:
-    """Keeps what it is given, as CUDA keeps kernels: the same function with the same tensors."""
+    """Records a function by keeping it, and repeats it with the same tensors."""
 
     def __init__(self) -> None:
         self.recorded, self.replayed = 0, 0
@@ -38,23 +38,23 @@ class Recorder:
         return replay
 
 
-def test_after_a_few_steps_it_is_recorded_once_and_gets_new_indices() -> None:
-    seen: list[Tensor] = []
-    places: list[int] = []
+def test_a_step_is_recorded_once_and_repeated_with_new_indices() -> None:
+    batches_of_steps: list[Tensor] = []
+    addresses: list[int] = []
 
     def update(indices: Tensor) -> Tensor:
-        seen.append(indices.clone())
-        places.append(indices.data_ptr())
+        batches_of_steps.append(indices.clone())
+        addresses.append(indices.data_ptr())
         return indices.sum().float()
 
     recorder = Recorder()
-    graphed = GraphedUpdate(update, recorder)
-    batches = [torch.arange(4) + 10 * step for step in range(EAGER_STEPS + 4)]
+    graphed = GraphedStep(update, recorder)
+    batches = [torch.arange(4) + 10 * step for step in range(WARMUP_STEPS + 4)]
     losses = [graphed(batch) for batch in batches]
     assert [float(loss) for loss in losses] == [float(batch.sum()) for batch in batches]
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(seen, batches, strict=True))
+    assert all(map(torch.equal, batches_of_steps, batches))
     assert (recorder.recorded, recorder.replayed) == (1, 4)
-    assert len(set(places[EAGER_STEPS:])) == 1
+    assert len(set(addresses[WARMUP_STEPS:])) == 1
 
 
 @pytest.mark.parametrize("arch", ["lenet5", "tiny"])
@@ -69,15 +69,15 @@ def test_recorded_training_ends_with_the_weights_of_plain_training(
         return read_checkpoint(Path(made.checkpoint))[1]
 
     recorder = Recorder()
-    monkeypatch.setattr(setup, "check_graphs", lambda *arguments: None)
-    monkeypatch.setattr(setup, "GraphedUpdate", lambda update: GraphedUpdate(update, recorder))
+    monkeypatch.setattr(setup, "check_cuda_graphs", lambda *arguments: None)
+    monkeypatch.setattr(setup, "GraphedStep", lambda update: GraphedStep(update, recorder))
     plain, recorded = weights("plain"), weights("recorded", cuda_graphs=True)
-    assert recorder.replayed == 3 * 6 - EAGER_STEPS
+    assert recorder.replayed == 3 * 6 - WARMUP_STEPS
     for name, tensor in plain.items():
         torch.testing.assert_close(recorded[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_the_learning_rate_of_a_recorded_step_stays_one_tensor() -> None:
+def test_the_learning_rate_of_a_recorded_step_is_one_tensor() -> None:
     network = create_model("lenet5")
     optimizer = create_optimizer(network, Recipe(), graphed=True)
     tensors = [group["lr"] for group in optimizer.param_groups]
@@ -87,22 +87,22 @@ def test_the_learning_rate_of_a_recorded_step_stays_one_tensor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "task", "processes", "optimizer", "said"),
+    ("device", "task", "processes", "optimizer", "message"),
     [
-        (CPU, "digit", 1, "adamw", "for GPUs"),
+        (CPU, "digit", 1, "adamw", "needs a GPU"),
         (CUDA, "line", 1, "adamw", "single digits"),
         (CUDA, "digit", 2, "adamw", "one process"),
-        (CUDA, "digit", 1, "muon", "take adamw"),
+        (CUDA, "digit", 1, "muon", "muon"),
     ],
 )
-def test_what_cannot_be_recorded_is_refused(
-    device: torch.device, task: str, processes: int, optimizer: str, said: str
+def test_a_run_whose_steps_cannot_be_recorded_is_refused(
+    device: torch.device, task: str, processes: int, optimizer: str, message: str
 ) -> None:
     config = TrainConfig(cuda_graphs=True)
-    with pytest.raises(UsageError, match=said):
-        check_graphs(config, Recipe(optimizer=optimizer), device, task, processes)  # type: ignore[arg-type]
-    check_graphs(TrainConfig(), Recipe(optimizer=optimizer), device, task, processes)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=message):
+        check_cuda_graphs(config, Recipe(optimizer=optimizer), device, task, processes)  # type: ignore[arg-type]
+    check_cuda_graphs(TrainConfig(), Recipe(optimizer=optimizer), device, task, processes)  # type: ignore[arg-type]
 
 
-def test_what_can_be_recorded_is_not_refused() -> None:
-    check_graphs(TrainConfig(cuda_graphs=True), Recipe(), CUDA, "digit", 1)
+def test_a_run_whose_steps_can_be_recorded_is_accepted() -> None:
+    check_cuda_graphs(TrainConfig(cuda_graphs=True), Recipe(), CUDA, "digit", 1)

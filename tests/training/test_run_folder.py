@@ -1,3 +1,5 @@
+"""The run folder: its number, its lock, and what happens to it when a run fails."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,26 +12,26 @@ from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.training.run_folder import existing_run, new_run, read_config
 
 
-def test_numbers_go_on_after_the_highest(tmp_path: Path) -> None:
+def test_a_new_run_gets_the_number_after_the_highest(tmp_path: Path) -> None:
     for name in ("cnn-2", "cnn-9", "cnn-x", "cnn-10b", "lenet5-30"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     with new_run("cnn", None, None, force=False) as folder:
         assert folder == Path("runs/cnn-10")
 
 
-def test_runs_started_together_get_numbers_of_their_own() -> None:
+def test_concurrent_runs_get_different_numbers() -> None:
     with new_run("cnn", None, None, force=False) as first, new_run("cnn", None, None, force=False) as second:
         assert {str(first), str(second)} == {"runs/cnn-1", "runs/cnn-2"}
 
 
-def test_a_faster_run_takes_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_that_a_concurrent_run_took_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("runs/cnn-1").mkdir(parents=True)
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([]))  # it was not there yet when we looked
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([]))  # the listing precedes the other run
     with new_run("cnn", None, None, force=False) as folder:
         assert folder == Path("runs/cnn-2")
 
 
-def test_a_run_that_comes_to_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_that_saved_nothing_leaves_no_folder(tmp_path: Path) -> None:
     for out in (None, Path("deep/inside"), tmp_path / "absolute"):
         with pytest.raises(RuntimeError), new_run("cnn", out, None, force=False) as folder:
             (folder / "config.json").write_text("{}")
@@ -37,7 +39,7 @@ def test_a_run_that_comes_to_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_too_long_leaves_nothing(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_leaves_no_folder(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match="cannot be written"),
         new_run("cnn", Path("in") / ("x" * 300), None, force=False),
@@ -46,7 +48,7 @@ def test_a_name_too_long_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_other_files_is_left_as_it_was(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_kept(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(RuntimeError), new_run("cnn", Path("mine"), None, force=False):
@@ -54,21 +56,21 @@ def test_a_folder_with_other_files_is_left_as_it_was(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
 
 
-def test_what_was_saved_is_never_removed(tmp_path: Path) -> None:
+def test_a_saved_state_is_never_removed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), new_run("cnn", Path("run"), None, force=False) as folder:
         (folder / RESUME_FILE).write_text("saved")
         raise RuntimeError
     assert (tmp_path / "run" / RESUME_FILE).exists()
 
 
-def test_a_lock_ends_with_its_holder() -> None:
+def test_a_lock_ends_with_its_context() -> None:
     with existing_run(Path("run")), pytest.raises(OutputError, match="in use"), existing_run(Path("run")):
         pass
     with existing_run(Path("run")):
         pass
 
 
-def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"), existing_run(Path("run")):
         pass
@@ -78,18 +80,18 @@ def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) ->
     "content",
     ["", "{}", "[]", "[" * 100_000, '{"config": {"surprise": 1}}', '{"config": {"seed": -1}}'],
 )
-def test_damaged_choices_are_a_model_error(tmp_path: Path, content: str) -> None:
+def test_damaged_settings_are_a_model_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ModelError, match="damaged"):
         read_config(tmp_path, None)
 
 
-def test_no_choices_where_none_were_stored(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_settings(tmp_path: Path) -> None:
     assert read_config(tmp_path, None) is None
 
 
 @pytest.mark.parametrize("file", ["config.json", "metrics.csv", "curves.svg"])
-def test_files_of_the_user_are_not_replaced_without_force(tmp_path: Path, file: str) -> None:
+def test_existing_files_are_not_replaced_without_force(tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_text("mine")
     with pytest.raises(OutputError, match=file), new_run("cnn", tmp_path, None, force=False):
         pass
@@ -102,26 +104,26 @@ def test_a_run_that_never_saved_may_be_started_again(tmp_path: Path) -> None:
         assert folder == tmp_path
 
 
-def test_an_empty_folder_of_the_user_stays(tmp_path: Path) -> None:
+def test_an_existing_empty_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(RuntimeError), new_run("cnn", Path("mine"), None, force=False):
         raise RuntimeError
     assert (tmp_path / "mine").is_dir()
 
 
-def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_run_are_deleted(tmp_path: Path) -> None:
     (tmp_path / ".model.safetensors.abc.part").write_text("half")
     with existing_run(tmp_path):
         assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_name_too_long_is_an_output_error() -> None:
+def test_a_name_that_is_too_long_is_an_output_error() -> None:
     with pytest.raises(OutputError), existing_run(Path("x" * 300)):
         pass
 
 
 @pytest.mark.parametrize("place", [{"out": Path("deep/run")}, {"name": "mine"}, {}])
-def test_a_signal_just_after_the_folder_is_made_leaves_none(
+def test_a_signal_just_after_the_folder_is_created_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: dict[str, Any]
 ) -> None:
     mkdir = Path.mkdir
@@ -137,7 +139,7 @@ def test_a_signal_just_after_the_folder_is_made_leaves_none(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_others_have_half_written_stays(tmp_path: Path) -> None:
+def test_partial_files_of_other_programs_are_kept(tmp_path: Path) -> None:
     (tmp_path / ".movie.mkv.part").write_text("mine")
     with existing_run(tmp_path):
         assert (tmp_path / ".movie.mkv.part").exists()

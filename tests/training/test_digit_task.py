@@ -1,4 +1,4 @@
-"""Drawn characters among the digits that a network is trained on."""
+"""Training on single digits, with and without synthetic characters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from digitcli.architectures.registry import create_model, resolve_recipe
+from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
 from digitcli.inference.predictor import load_classifier
+from digitcli.inference.torch_runtime import infer
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training.configuration import TrainConfig
+from digitcli.training.digit_task import DigitTask
+from digitcli.training.losses import loss_function
 from digitcli.training.trainer import resume, train
 from tests.support.processes import Run
 
@@ -26,7 +33,20 @@ def config(data: Path, fonts: Path | None = None, **recipe: Any) -> TrainConfig:
     )
 
 
-def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path) -> None:
+@pytest.mark.parametrize("arch", ["sigmoid_mlp", "capsnet", "fast"])
+def test_the_validation_loss_is_the_training_loss(arch: str, few_digits: Path) -> None:
+    dataset, recipe = load_dataset(str(few_digits)), resolve_recipe(arch)
+    task = DigitTask(TrainConfig(arch=arch), recipe, dataset, torch.device("cpu"))
+    torch.manual_seed(0)
+    network = create_model(arch)
+    validation = split(dataset).validation
+    expected = loss_function(recipe)(infer(network, validation.images), torch.from_numpy(validation.labels))
+    assert task.validate(network)[0] == pytest.approx(float(expected))
+
+
+def test_the_header_states_the_synthetic_characters_and_the_fonts(
+    few_digits: Path, tmp_path: Path, fonts: Path
+) -> None:
     train(config(few_digits, fonts), out=tmp_path / "run")
     header = read_header(tmp_path / "run" / MODEL_FILE)
     assert header.dataset["synthetic"] == round(0.5 * header.dataset["train"])
@@ -36,7 +56,9 @@ def test_a_run_tells_what_it_drew(few_digits: Path, tmp_path: Path, fonts: Path)
     assert not load_classifier("cnn", str(tmp_path / "run")).can_reject
 
 
-def test_drawn_characters_change_what_is_learnt(few_digits: Path, tmp_path: Path) -> None:
+def test_synthetic_characters_are_reproducible_and_change_the_weights(
+    few_digits: Path, tmp_path: Path
+) -> None:
     for number, drawn in enumerate((0.5, 0.5, 0.0)):
         train(config(few_digits, synthetic=drawn), out=tmp_path / str(number))
     first, again, without = (read_checkpoint(tmp_path / str(number) / MODEL_FILE)[1] for number in range(3))
@@ -44,9 +66,7 @@ def test_drawn_characters_change_what_is_learnt(few_digits: Path, tmp_path: Path
     assert not all(first[name].equal(without[name]) for name in first)
 
 
-def test_a_run_with_fonts_goes_on_with_the_same_ones_alone(
-    few_digits: Path, tmp_path: Path, fonts: Path
-) -> None:
+def test_a_run_resumes_with_the_same_fonts_only(few_digits: Path, tmp_path: Path, fonts: Path) -> None:
     with pytest.raises(Interrupted):
         train(config(few_digits, fonts), out=tmp_path / "run", stop_signal=lambda: 2)
     moved = tmp_path / "moved"
@@ -63,20 +83,20 @@ def test_a_run_with_fonts_goes_on_with_the_same_ones_alone(
 @pytest.mark.parametrize(
     ("arch", "recipe", "fonts", "message"),
     [
-        ("reader", {"synthetic": 1.0}, None, "does not go with ctc|for architectures of digits"),
-        ("sigmoid_mlp", {"synthetic": 1.0}, None, "does not go with squared_error"),
-        ("softmax", {}, "fonts", "Fonts are to draw"),
+        ("reader", {"synthetic": 1.0}, None, "--synthetic|does not go with ctc"),
+        ("sigmoid_mlp", {"synthetic": 1.0}, None, "squared_error"),
+        ("softmax", {}, "fonts", "--fonts"),
     ],
 )
-def test_what_does_not_go_together_is_told(
+def test_contradicting_settings_of_synthetic_characters_are_refused(
     arch: str, recipe: dict[str, Any], fonts: str | None, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
         train(TrainConfig(arch=arch, fonts=fonts, recipe=recipe), out=tmp_path / "run")
 
 
-def test_what_holds_no_digits_gets_none_drawn(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no digits"):
+def test_a_dataset_without_digits_gets_no_synthetic_characters(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no digits"):
         train(TrainConfig(arch="softmax", data="kmnist", recipe={"synthetic": 1}), out=tmp_path / "run")
 
 
@@ -92,6 +112,6 @@ def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, 
         hash_fonts(tmp_path / "empty")
 
 
-def test_there_is_always_a_drawn_character(few_digits: Path, tmp_path: Path) -> None:
+def test_there_is_at_least_one_synthetic_character(few_digits: Path, tmp_path: Path) -> None:
     train(config(few_digits, synthetic=0.0001, epochs=1), out=tmp_path / "run")
     assert read_header(tmp_path / "run" / MODEL_FILE).dataset["synthetic"] == 1

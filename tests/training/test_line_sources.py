@@ -1,0 +1,73 @@
+"""The lines to train on: pools, batches and their targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.data.dataset import Dataset, Digits
+from digitcli.errors import InputError
+from digitcli.synthesis.line_folders import read_lines, write_lines
+from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.training.line_sources import (
+    POOL_BATCHES,
+    ComposedLines,
+    StoredLines,
+    StoredPools,
+    as_batch,
+    compose,
+)
+from tests.support.strokes import unipen
+
+
+def test_pools_of_stored_lines_contain_every_line_once_an_epoch(line_folder: Path) -> None:
+    lines = read_lines(line_folder)
+    pools = StoredPools(lines, batch_size=3, seed=0)
+    texts = [batch.lengths.tolist() for number in range(5) for batch in pools[number]]
+    epochs = np.array(texts).reshape(-1)  # 240 lines: four epochs of 60
+    assert len(epochs) == 5 * POOL_BATCHES * 3
+    assert sorted(epochs.tolist()) == sorted(4 * [len(line.text) for line in lines])
+
+
+def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits) -> None:
+    def first(seed: int, number: int) -> np.ndarray:
+        return ComposedLines(Dataset("d", digits), None, seed).pools(2)[number][0].images
+
+    assert np.array_equal(first(0, 1), first(0, 1))
+    assert not np.array_equal(first(0, 1), first(0, 2)) and not np.array_equal(first(0, 1), first(1, 1))
+
+
+def test_some_writers_are_held_out(tmp_path: Path, digits: Digits) -> None:
+    strokes = tmp_path / "strokes.tra"
+    strokes.write_text("\n" + "".join(unipen(digit, writer) for writer in range(20) for digit in range(10)))
+    lines = ComposedLines(Dataset("d", digits), str(strokes), 0)
+    assert (len(lines._writers), len(lines._held_out)) == (18, 2)
+    assert lines.digest != ComposedLines(Dataset("d", digits), None, 0).digest
+
+
+def test_a_batch_contains_the_columns_and_boxes_of_its_characters(digits: Digits) -> None:
+    lines = compose(LineSynthesizer(digits), np.random.default_rng(1), 12)
+    batch = as_batch(lines, np.random.default_rng(2))
+    columns = batch.images.shape[-1] // 4
+    assert batch.images.shape == (12, 1, 40, 4 * columns) and batch.nearest.shape == (12, columns)
+    for row, line in enumerate(lines):
+        marked = batch.nearest[row][batch.nearest[row] < 15]
+        assert len(marked) <= len(line.text) and (len(marked) > 0) == bool(line.text)
+        boxed = batch.boxes[row][batch.boxed[row]]
+        assert (boxed[:, 3] >= boxed[:, 2]).all()  # the foot lies below the top
+
+
+def test_too_few_lines_are_an_input_error(tmp_path: Path) -> None:
+    write_lines(tmp_path / "few", count=3, seed=0)
+    with pytest.raises(InputError, match="too few"):
+        StoredLines(tmp_path / "few", 0)
+
+
+def test_each_column_has_the_box_of_the_nearest_character(digits: Digits) -> None:
+    image = np.zeros((40, 40), np.uint8)
+    corners = np.array([[18, 1, 26, 39], [26, 3, 34, 39]], np.float32)  # middles at columns 5 and 7
+    batch = as_batch([Line(image, "1,", corners)], np.random.default_rng(0))
+    tops = batch.boxes[0, 3:10, 2] * 20
+    assert tops.round().tolist() == [1, 1, 1, 1, 3, 3, 3]

@@ -1,0 +1,125 @@
+"""Training a line network on a folder of lines."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.architectures.registry import create_model, resolve_recipe
+from digitcli.data.dataset import Digits, split
+from digitcli.data.mnist import load_mnist
+from digitcli.errors import InputError, Interrupted, UsageError
+from digitcli.evaluation.evaluate_lines import evaluate_lines
+from digitcli.inference.checkpoint import read_checkpoint, read_header
+from digitcli.synthesis.line_folders import is_line_folder, read_lines
+from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.line_sources import StoredLines, as_batch, compose
+from digitcli.training.line_task import LineTask, line_loss
+from digitcli.training.trainer import resume, train
+
+RECIPE = {"epochs": 2, "batch_size": 8, "dtype": "float32"}
+
+
+def test_a_folder_contains_the_lines_that_were_written(line_folder: Path, digits: Digits) -> None:
+    assert is_line_folder(line_folder) and not is_line_folder(line_folder.parent)
+    lines = read_lines(line_folder)
+    assert len(lines) == 60
+
+    synthesizer = LineSynthesizer(split(load_mnist()).train)
+    for number in (0, 7, 59):
+        line = synthesizer.synthesize_line(np.random.default_rng([3, number]))
+        assert np.array_equal(lines[number].image, line.image) and lines[number].text == line.text
+        np.testing.assert_allclose(lines[number].boxes, line.boxes, atol=0.02)
+
+
+@pytest.mark.parametrize("damage", ["missing", "other", "label"])
+def test_a_damaged_folder_is_an_input_error(line_folder: Path, tmp_path: Path, damage: str) -> None:
+
+    copy = tmp_path / "copy"
+    shutil.copytree(line_folder, copy)
+    if damage == "missing":
+        (copy / "00003.png").unlink()
+    elif damage == "other":
+        (copy / "00003.png").write_bytes(b"no picture")
+    else:
+        text = (copy / "labels.csv").read_text().splitlines()
+        (copy / "labels.csv").write_text("\n".join([*text[:-1], "00059.png,1,11111111111"]) + "\n")
+    with pytest.raises(InputError, match="digitcli synthesize|cannot be read|is no line"):
+        read_lines(copy)
+
+
+def test_training_on_a_folder_makes_a_model_and_resumes_bit_for_bit(
+    line_folder: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(arch="reader", data=str(line_folder), recipe=RECIPE, device="cpu")
+    whole = train(config, out=tmp_path / "whole")
+    assert whole.checkpoint is not None
+    header = read_header(Path(whole.checkpoint))
+    assert (header.task, header.alphabet) == ("line", "0123456789.,-=/")
+    assert header.dataset["train"] + header.dataset["validation"] + header.dataset["test"] == 60
+    steps = iter([None] * 4 + [2] * 100)
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "parts", stop_signal=lambda: next(steps))
+    parts = resume(tmp_path / "parts", {})
+    assert parts.checkpoint is not None
+    _, ours = read_checkpoint(Path(whole.checkpoint))
+    _, theirs = read_checkpoint(Path(parts.checkpoint))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    result = evaluate_lines(whole.checkpoint, line_folder, device="cpu")
+    assert (result.n, result.split) == (header.dataset["test"], "test")  # the others it was trained on
+    assert result.exact_match == whole.test_accuracy
+    assert whole.misread is not None and len(whole.misread) == round((1 - result.exact_match) * result.n)
+    assert evaluate_lines("reader", line_folder, device="cpu").n == 60
+
+
+def test_the_loss_falls_on_a_few_lines(digits: Digits) -> None:
+    torch.manual_seed(0)
+    network = create_model("reader", dropout=0.0)
+    batch = as_batch(compose(LineSynthesizer(digits), np.random.default_rng(4), 6), np.random.default_rng(5))
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
+    losses = []
+    for _ in range(40):
+        loss = line_loss(network, batch, torch.device("cpu"), progress=0.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_a_batch_of_empty_lines_has_a_finite_loss(digits: Digits) -> None:
+    empty = [line for line in compose(LineSynthesizer(digits), np.random.default_rng(0), 60) if not line.text]
+    batch = as_batch(empty[:2], np.random.default_rng(0))
+    assert batch.characters.dtype == np.int64 and not batch.boxed.any()
+    loss = line_loss(create_model("reader"), batch, torch.device("cpu"), progress=1.0)
+    assert loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"arch": "cnn", "strokes": "x.tra"}, "reads digits, not lines"),
+        ({"arch": "cnn", "recipe": {"loss": "ctc"}}, "not for digits"),
+        ({"arch": "reader", "recipe": {"loss": "cross_entropy"}}, "not for lines"),
+        ({"arch": "reader", "recipe": {"augment": True}}, "--augment"),
+    ],
+)
+def test_contradicting_settings_are_refused(config: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(TrainConfig(**config), out=tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_a_folder_without_lines_is_a_usage_error(line_folder: Path) -> None:
+    with pytest.raises(UsageError, match="holds no lines"):
+        evaluate_lines("reader", line_folder.parent)
+
+
+def test_a_line_task_has_no_hashes(line_folder: Path) -> None:
+
+    task = LineTask(StoredLines(line_folder, 0), resolve_recipe("reader"), torch.device("cpu"), workers=0)
+    assert task.train_hashes is None and task.steps == 1 and task.unit == "line"

@@ -1,0 +1,118 @@
+"""Learning-rate schedules, optimizers, the average of the weights, and the choice of the number format."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from digitcli.architectures.recipe import Optimizer, Recipe
+from digitcli.training.optimization import (
+    choose_dtype,
+    create_average,
+    create_optimizer,
+    scheduled_lr,
+    update_average,
+)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule: str) -> None:
+    recipe = Recipe(lr=2.0, schedule=schedule, warmup=0.2)
+    rates = [scheduled_lr(recipe, step / 100) for step in range(101)]
+    assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[0] > 0
+    assert rates[20] == pytest.approx(2.0)
+    assert rates[100] == pytest.approx(0.0)
+
+
+def test_at_half_of_the_run_the_schedules_have_halved_the_learning_rate() -> None:
+    for schedule in ("cosine", "linear"):
+        assert scheduled_lr(Recipe(lr=1.0, schedule=schedule, warmup=0.0), 0.5) == pytest.approx(0.5)
+    assert scheduled_lr(Recipe(lr=1.0, schedule="constant", warmup=0.0), 0.9) == 1.0
+
+
+@pytest.mark.parametrize("name", get_args(Optimizer))
+def test_weight_decay_applies_to_matrices_alone(name: str) -> None:
+    optimizer = create_optimizer(nn.Linear(3, 3), Recipe(optimizer=name, weight_decay=0.1))
+    decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
+    assert decays == {2: 0.1, 1: 0.0}
+
+
+def test_plain_sgd_takes_the_textbook_step() -> None:
+    network = nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    optimizer = create_optimizer(network, Recipe(optimizer="sgd", lr=0.5))
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(network.weight, before - 0.5)
+
+
+def test_the_average_follows_the_weights_and_forgets_the_initial_ones() -> None:
+    network = nn.BatchNorm1d(2)
+    recipe = Recipe(ema_decay=0.999)
+    average = create_average(network, recipe)
+    assert average is not None
+    with torch.no_grad():
+        network.weight.fill_(5.0)
+        network.running_mean.fill_(3.0)
+    for steps in range(1, 200):
+        update_average(average, network, recipe, steps)
+    torch.testing.assert_close(average.weight, torch.full((2,), 5.0))
+    torch.testing.assert_close(average.running_mean, torch.full((2,), 3.0))
+
+
+def test_the_average_equals_its_definition() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    recipe = Recipe(ema_decay=0.5)
+    average = create_average(network, recipe)
+    assert average is not None
+    expected = 0.0
+    for steps, weight in enumerate([4.0, 8.0, 1.0, 2.0], start=1):
+        with torch.no_grad():
+            network.weight.fill_(weight)
+        update_average(average, network, recipe, steps)
+        decay = 0.0 if steps == 1 else min(0.5, (1 + steps) / (10 + steps))
+        expected = decay * expected + (1 - decay) * weight
+    assert average.weight.item() == pytest.approx(expected)
+    assert not average.weight.requires_grad
+
+
+def test_the_average_copies_integer_buffers() -> None:
+    network = nn.BatchNorm1d(2)
+    average = create_average(network, Recipe(ema_decay=0.9))
+    assert average is not None
+    network.num_batches_tracked += 7
+    update_average(average, network, Recipe(ema_decay=0.9), 5)
+    assert average.num_batches_tracked == 7
+
+
+def test_without_a_decay_there_is_no_average() -> None:
+    assert create_average(nn.Linear(1, 1), Recipe(ema_decay=0.0)) is None
+
+
+@pytest.mark.parametrize(("avx512_bf16", "amx"), [(False, False), (True, False), (False, True)])
+def test_a_cpu_computes_in_bfloat16_only_with_native_instructions(
+    monkeypatch: pytest.MonkeyPatch, avx512_bf16: bool, amx: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    dtype, reason = choose_dtype(torch.device("cpu"))
+    assert dtype == ("bfloat16" if avx512_bf16 or amx else "float32")
+    assert "cpu" in reason and "bfloat16" in reason
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_gpu_computes_in_bfloat16_only_without_emulation(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or native
+    )
+    assert choose_dtype(torch.device("cuda"))[0] == ("bfloat16" if native else "float32")
+
+
+def test_mps_computes_in_float32() -> None:
+    assert choose_dtype(torch.device("mps"))[0] == "float32"

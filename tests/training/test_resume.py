@@ -1,0 +1,303 @@
+"""Resuming a run: it ends bit for bit as if it had not been interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.architectures.recipe import RECIPES, Recipe
+from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
+from digitcli.events import Event, Notice
+from digitcli.inference.checkpoint import (
+    MODEL_FILE,
+    RESUME_FILE,
+    TRAIN_HASHES,
+    read_checkpoint,
+    read_header,
+    write_checkpoint,
+)
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.trainer import resume, train
+from tests.support.training import assert_same_run, stop_after, train_config
+
+
+@pytest.mark.parametrize(
+    ("arch", "stops"),
+    [
+        *(("mlp", stops) for stops in [(1,), (6,), (12,)]),
+        *((arch, (4, 5)) for arch in ("cnn", "resnet", "sigmoid_mlp")),
+    ],
+    ids=str,
+)
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_run(
+    few_digits: Path, tmp_path: Path, arch: str, stops: tuple[int, ...]
+) -> None:
+    """6 steps an epoch, 12 in all: in the middle, twice, at the end of an epoch, and after the last step."""
+    recipe = {"epochs": 2, "batch_size": 70, "augment": True, "ema_decay": 0.9, "dtype": "float32"}
+    train(train_config(few_digits, arch, recipe=recipe), out=tmp_path / "undisturbed")
+    with pytest.raises(Interrupted) as caught:
+        train(
+            train_config(few_digits, arch, recipe=recipe),
+            out=tmp_path / "run",
+            stop_signal=stop_after(stops[0]),
+        )
+    assert caught.value.exit_code == 130
+    for stop in stops[1:]:
+        with pytest.raises(Interrupted):
+            resume(tmp_path / "run", {}, stop_signal=stop_after(stop))
+    result = resume(tmp_path / "run", {})
+    assert result.total_seconds >= result.train_seconds
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_momentum_and_the_best_epoch_survive_an_interruption(few_digits: Path, tmp_path: Path) -> None:
+    recipe = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.05, "epochs": 5}
+    chosen = train_config(few_digits, recipe=recipe, patience=2)
+    train(chosen, out=tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train(chosen, out=tmp_path / "run", stop_signal=stop_after(16))
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_resuming_needs_only_the_resume_file(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(8))
+    for path in (tmp_path / "run").iterdir():
+        if path.name != RESUME_FILE:
+            path.unlink()
+    train(train_config(few_digits), out=tmp_path / "undisturbed")
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_resuming_starts_from_the_beginning_if_nothing_was_saved(few_digits: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    fields = {"arch": "softmax", "data": str(few_digits), "device": "cpu", "recipe": {"epochs": 1}}
+    result = resume(tmp_path / "run", fields, on_event=events.append)
+    assert result.test_accuracy is not None
+    assert any(isinstance(event, Notice) and "from the beginning" in event.message for event in events)
+
+
+def test_resuming_a_finished_run_returns_its_result(few_digits: Path, tmp_path: Path) -> None:
+    result = train(train_config(few_digits), out=tmp_path / "run")
+    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
+    events: list[Event] = []
+    assert resume(tmp_path / "run", {}, on_event=events.append) == result
+    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
+    assert any(isinstance(event, Notice) and "finished" in event.message for event in events)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 5}, {"arch": "cnn"}, {"recipe": {"lr": 0.5}}, {"recipe": {"batch_size": 32}}], ids=str
+)
+def test_resuming_refuses_changes_that_make_it_another_run(
+    few_digits: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(2))
+    with pytest.raises(UsageError, match="started with another"):
+        resume(tmp_path / "run", change)
+
+
+def test_a_resumed_run_may_have_more_epochs(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(2))
+    assert resume(tmp_path / "run", {"recipe": {"epochs": 4}}).epochs == 4
+
+
+def test_a_configuration_resumes_the_run_that_it_started(few_digits: Path, tmp_path: Path) -> None:
+    recipe = {"dtype": "auto", "epochs": 2}
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits, recipe=recipe), out=tmp_path / "run", stop_signal=stop_after(2))
+    assert resume(tmp_path / "run", {"recipe": recipe}).dtype in ("float32", "bfloat16")
+
+
+def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:
+
+    data = tmp_path / "mine.npz"
+    data.write_bytes(few_digits.read_bytes())
+    with pytest.raises(Interrupted):
+        train(train_config(data), out=tmp_path / "run", stop_signal=stop_after(2))
+    with np.load(few_digits) as arrays:
+        np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
+    with pytest.raises(UsageError, match="not those this run began with"):
+        resume(tmp_path / "run", {})
+
+
+def test_a_damaged_state_is_a_model_error(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(2))
+    path = tmp_path / "run" / RESUME_FILE
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ModelError):
+        resume(tmp_path / "run", {})
+
+
+def test_whichever_write_fails_resuming_ends_with_the_same_weights(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the first sync, at the second, and so on, until a run meets none."""
+    fields = {"arch": "softmax", "data": str(few_digits), "device": "cpu", "recipe": {"epochs": 2}}
+    train(TrainConfig(**fields), out=tmp_path / "undisturbed")
+    fsync = os.fsync
+    for failing in itertools.count():
+        folder, syncs = tmp_path / f"run-{failing}", itertools.count()
+
+        def full(descriptor: int, failing: int = failing, syncs: Iterator[int] = syncs) -> None:
+            if next(syncs) == failing:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        try:
+            train(TrainConfig(**fields), out=folder)
+            break
+        except OutputError:
+            monkeypatch.setattr(os, "fsync", fsync)
+            assert not folder.exists() or not list(folder.glob("*.part"))
+            resume(folder, fields)
+            assert_same_run(folder, tmp_path / "undisturbed")
+    assert failing > 20
+
+
+def test_a_model_without_its_state_is_never_replaced_by_resuming(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax"), out=tmp_path / "run")
+    (tmp_path / "run" / RESUME_FILE).unlink()
+    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
+    with pytest.raises(OutputError, match=f"no {RESUME_FILE}"):
+        resume(tmp_path / "run", {})
+    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_resuming_writes_the_missing_files_of_a_finished_run(
+    few_digits: Path, tmp_path: Path, patience: int | None
+) -> None:
+    train(train_config(few_digits, recipe={"ema_decay": 0.9}, patience=patience), out=tmp_path / "run")
+    files = (MODEL_FILE, "metrics.csv", "curves.svg")
+    before = [(tmp_path / "run" / file).read_bytes() for file in files]
+    for file in files:
+        (tmp_path / "run" / file).unlink()
+    resume(tmp_path / "run", {})
+    after = [(tmp_path / "run" / file).read_bytes() for file in files]
+    assert after[1:] == before[1:]
+    ours, theirs = read_checkpoint(tmp_path / "run" / MODEL_FILE), before[0]
+    (tmp_path / "before.safetensors").write_bytes(theirs)
+    header, tensors = read_checkpoint(tmp_path / "before.safetensors")
+    assert ours[0] == header
+    assert all(torch.equal(ours[1][name], tensor) for name, tensor in tensors.items())
+
+
+def test_patience_of_a_resumed_run_counts_from_the_best_epoch(few_digits: Path, tmp_path: Path) -> None:
+    chosen = train_config(few_digits, recipe={"epochs": 30, "lr": 0.01})
+    with pytest.raises(Interrupted):
+        train(chosen, out=tmp_path / "run", stop_signal=stop_after(16))
+    accuracies = [
+        row["validation_accuracy"] for row in read_header(tmp_path / "run" / RESUME_FILE).training["history"]
+    ]
+    assert accuracies == sorted(accuracies)
+    events: list[Event] = []
+    assert resume(tmp_path / "run", {"patience": 3}, on_event=events.append).epochs > 4
+    assert [event for event in events if isinstance(event, Notice) and "were not kept" in event.message]
+
+
+def test_patience_that_begins_at_the_best_epoch_keeps_its_weights(few_digits: Path, tmp_path: Path) -> None:
+    chosen = train_config(few_digits, "softmax", recipe={"epochs": 2, "lr": 0.01})
+    train(chosen, out=tmp_path / "run")
+    events: list[Event] = []
+    changes = {"patience": 1, "recipe": {"epochs": 4}}
+    resume(tmp_path / "run", changes, on_event=events.append)
+    assert not [event for event in events if isinstance(event, Notice) and "were not kept" in event.message]
+
+
+def test_a_resumed_run_keeps_the_recipe_that_it_began_with(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    train(train_config(few_digits), out=tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(8))
+    monkeypatch.setitem(RECIPES, "mlp", Recipe(lr=0.5, optimizer="sgd"))
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_other_library_versions_are_reported(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(2))
+    monkeypatch.setattr("digitcli.training.run_folder.version", lambda name: "9.9")
+    events: list[Event] = []
+    resume(tmp_path / "run", {}, on_event=events.append)
+    assert any(isinstance(event, Notice) and "began with" in event.message for event in events)
+
+
+def test_moved_data_may_be_named_again(few_digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "few.npz"
+    data.write_bytes(few_digits.read_bytes())
+    with pytest.raises(Interrupted):
+        train(train_config(data), out=tmp_path / "run", stop_signal=stop_after(2))
+    data.unlink()
+    assert resume(tmp_path / "run", {"data": str(few_digits)}).test_accuracy is not None
+
+
+def test_fewer_epochs_than_are_done_are_refused(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(14))
+    with pytest.raises(UsageError, match="done 2 epochs"):
+        resume(tmp_path / "run", {"recipe": {"epochs": 1}})
+
+
+def test_the_result_of_a_moved_run_names_its_new_folder(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax"), out=tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    result = resume(tmp_path / "moved", {})
+    assert (result.run, result.checkpoint) == (str(tmp_path / "moved"), str(tmp_path / "moved" / MODEL_FILE))
+
+
+@pytest.mark.parametrize(
+    "damage", [{"recipe": {"surprise": 1}}, {"recipe": {"lr": -1.0}}, {"training": {}}], ids=str
+)
+def test_a_damaged_header_is_a_model_error(few_digits: Path, tmp_path: Path, damage: dict[str, Any]) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits, "softmax"), out=tmp_path / "run", stop_signal=stop_after(2))
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, dataclasses.replace(header, **damage), tensors)
+    with pytest.raises(ModelError):
+        resume(tmp_path / "run", {})
+
+
+def test_a_state_without_hashes_can_be_resumed(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(8))
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    del tensors[TRAIN_HASHES]
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, header, tensors)
+    train(train_config(few_digits), out=tmp_path / "undisturbed")
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_resumed_run_keeps_the_dtype_that_auto_chose(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr("digitcli.training.setup.choose_dtype", lambda device: (dtype, "a test says so"))
+    chosen = train_config(few_digits, "softmax", recipe={"epochs": 1, "dtype": "auto"})
+    events: list[Event] = []
+    with pytest.raises(Interrupted):
+        train(chosen, out=tmp_path / "run", on_event=events.append, stop_signal=lambda: 15)
+    assert any(isinstance(event, Notice) and dtype in event.message for event in events)
+    monkeypatch.setattr("digitcli.training.setup.choose_dtype", None)  # a resumed run does not choose again
+    assert resume(tmp_path / "run", {}).dtype == dtype
