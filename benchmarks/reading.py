@@ -137,7 +137,17 @@ def labels_below(folder: Path) -> Labels:
 
 def ours(listed: str, options: list[str]) -> list[dict[str, Any]]:
     """What `digitcli predict` reads, which ends with 4 where single files fail."""
-    command = [sys.executable, "-m", "digitcli", "predict", "--from-list", "-", "--format", "jsonl", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "digitcli",
+        "predict",
+        "--files-from",
+        "-",
+        "--format",
+        "jsonl",
+        *options,
+    ]
     return lines_of(command, listed, codes=(0, 4))
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = [found for found in walk_pictures(arguments.folder) if isinstance(found, Path)]
     reader = Reader(arguments.model)
-    probabilities = reader.classifier.probabilities(np.stack([shrunk(path) for path in paths]))
+    probabilities = reader.models.classifier.probabilities(np.stack([shrunk(path) for path in paths]))
     answers: dict[str, list[str | None]] = {
         "shrunk and inverted": [str(row.argmax()) for row in probabilities],
         "by the road": [reading.text for reading in reader.read_all(paths)],

@@ -44,25 +44,25 @@ Model = Annotated[
     list[str] | None,
     Option("--model", "-m", autocompletion=complete_shipped, rich_help_panel=MODELS,
            help="Read with this shipped model, checkpoint file or run folder; repeat the option to average "
-           f"models. Default: {' and '.join(DEFAULT_MODELS)}. A digit model alone, for example cnn, reads "
+           f"models (default: {' and '.join(DEFAULT_MODELS)}); a digit model alone, for example cnn, reads "
            "only digits that stand apart."),
 ]  # fmt: skip
 BatchSize = Annotated[
     int | None,
     Option("--batch-size", "-b", min=1, rich_help_panel=MODELS,
-           help="Give a network this many crops of digits at once; each digit has two. Default: 256."),
+           help="Give a network this many crops of digits at once; each digit has two (default: 256)."),
 ]  # fmt: skip
 Jobs = Annotated[
     int | None,
     Option("--jobs", "-j", min=1, rich_help_panel=MODELS,
-           help="Read this many pictures at once. Default: the number of CPU cores, at most "
-           f"{MAX_PROCESSES}."),
+           help="Read this many pictures at once (default: the number of CPU cores, at most "
+           f"{MAX_PROCESSES})."),
 ]  # fmt: skip
 MinConfidence = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Refuse an answer with a confidence below this, from 0 to 1. Default: the threshold of the "
-           f"models, or {MIN_CONFIDENCE}."),
+           help="Refuse an answer with a confidence below this, from 0 to 1 (default: the threshold of the "
+           f"models, or {MIN_CONFIDENCE})."),
 ]  # fmt: skip
 MaxError = Annotated[
     float | None,
@@ -96,8 +96,8 @@ SingleDigit = Annotated[
 Format = Annotated[
     PredictFormat | None,
     Option(rich_help_panel=OUTPUT,
-           help="Print a table for people, or json, jsonl or csv for programs. Default: table, or what the "
-           "name of the output file says."),
+           help="Print a table for people, or json, jsonl or csv for programs (default: table, or the suffix "
+           "of the output file)."),
 ]  # fmt: skip
 Output = Annotated[
     Path | None,

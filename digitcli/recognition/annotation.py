@@ -1,4 +1,4 @@
-"""Pictures with what was read drawn into them, to be looked at by a person."""
+"""Draw readings into their pictures, for people to look at."""
 
 from __future__ import annotations
 
@@ -16,49 +16,67 @@ from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
 from digitcli.recognition.results import Digit, Reading
 
-_NAME_BYTES = 180  # of the picture's name; a disk takes 255
-_LARGEST_SIDE_PX, _SMALLEST_SIDE_PX = 1600, 480
-_MOST_DRAWN = 12  # lines and digits in the picture of a road
-_SURE, _DOUBTFUL, _UNSURE = (0, 130, 60), (190, 110, 0), (200, 30, 30)
-_BANNER, _PAPER = (30, 30, 40), (255, 255, 255)
+# Bytes of the picture's name in the name of an annotated picture; a disk takes 255 in all.
+NAME_BYTES = 180
+# Pixels of the longer side of an annotated picture, so that it fits a screen.
+LARGEST_SIDE_PX = 1600
+SMALLEST_SIDE_PX = 480
+# Lines, and digits, in the picture of the steps; more would not fit a screen.
+MAX_DRAWN = 12
+# Times that the picture of the steps enlarges a crop.
+CROP_SCALE = 3
+# Confidence from which a box is green, and from which it is orange.
+GREEN_CONFIDENCE = 0.95
+ORANGE_CONFIDENCE = 0.5
+# Colours, red, green and blue.
+GREEN = (0, 130, 60)
+ORANGE = (190, 110, 0)
+RED = (200, 30, 30)
+BANNER = (30, 30, 40)
+PAPER = (255, 255, 255)
+# Pixels of the text, of the banner below a picture, and of a step's title and margin.
+TEXT_PX = 20
+BANNER_PX = 34
+STEP_MARGIN_PX = 44
 
 
 class Annotator:
-    """Writes a picture for each reading into a folder, none over another: `photo.jpg` gives `photo.jpg.png`.
+    """Writes an annotated picture for each reading into a folder: `photo.jpg` gives `photo.jpg.png`.
 
-    With `steps` it writes the road of each picture too: `photo.jpg.steps.png`.
+    No two pictures get the same name. With `steps` it writes the steps of each picture too, for example
+    `photo.jpg.steps.png`.
 
     Raises:
-        OutputError: the folder is none, or holds something and `force` is not given.
+        OutputError: the path is not a folder, or the folder is not empty and `force` is not given.
     """
 
     def __init__(self, folder: Path, force: bool = False, steps: bool = False) -> None:
         self.folder, self.steps = folder, steps
-        self._taken: set[str] = set()
-        self._again: dict[str, int] = {}
-        with self._faults():
-            taken = folder.exists() and any(folder.iterdir()) and not force
-        if taken:
+        self._taken_names: set[str] = set()
+        self._next_numbers: dict[str, int] = {}
+        with self._disk_errors():
+            is_refused = folder.exists() and any(folder.iterdir()) and not force
+        if is_refused:
             raise OutputError(f"The folder {folder} is not empty.", "Name another folder, or give --force.")
 
     def write_all(self, readings: Iterable[Reading]) -> Iterator[Reading]:
-        """The same readings; the picture of each is written as it passes, where it has one.
+        """Yield the same readings, and write the picture of each reading that has one.
 
         Raises:
             OutputError: the folder cannot be made or written.
         """
         for reading in readings:
-            with self._faults():
+            with self._disk_errors():
                 self.folder.mkdir(parents=True, exist_ok=True)
             if reading.picture is not None:
                 path = self.folder / self._name(reading)
                 write_whole(path, annotate(reading))
                 if self.steps:
-                    write_whole(path.with_suffix(".steps.png"), draw_road(reading))
+                    write_whole(path.with_suffix(".steps.png"), draw_steps(reading))
             yield reading
 
     @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -67,23 +85,23 @@ class Annotator:
 
     def _name(self, reading: Reading) -> str:
         legible = os.fsencode(Path(reading.file).name or "picture").decode(errors="replace")
-        base = legible.replace("\0", "").encode()[:_NAME_BYTES].decode(errors="ignore")
+        base = legible.replace("\0", "").encode()[:NAME_BYTES].decode(errors="ignore")
         page = "" if reading.page is None else f"-page{reading.page}"
         stem = f"{'stdin' if base == '-' else base}{page}"
-        again = self._again.get(stem, 1)
-        while (name := f"{stem}{'' if again == 1 else f'-{again}'}.png").lower() in self._taken:
-            again += 1
-        self._again[stem] = again + 1
-        self._taken.add(name.lower())  # some disks know no capitals
+        number = self._next_numbers.get(stem, 1)
+        while (name := f"{stem}{'' if number == 1 else f'-{number}'}.png").lower() in self._taken_names:
+            number += 1
+        self._next_numbers[stem] = number + 1
+        self._taken_names.add(name.lower())  # some disks ignore case
         return name
 
 
 def annotate(reading: Reading) -> bytes:
-    """The bytes of a PNG: the upright picture, each digit boxed and named, and the answer below.
+    """Return a PNG of the upright picture with a box and a name at each digit, and the answer below.
 
-    Green is sure, orange doubtful, red a guess.
+    The boxes are green, orange or red by the confidence of the digit.
     """
-    assert reading.picture is not None, "the reader was not asked to keep pictures"
+    assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
     draw = ImageDraw.Draw(image)
     for digit in reading.digits:
@@ -94,45 +112,46 @@ def annotate(reading: Reading) -> bytes:
     return stream.getvalue()
 
 
-def draw_road(reading: Reading) -> bytes:
-    """The bytes of a PNG: from the picture to its ink, its lines and their strings, from top to bottom."""
-    assert reading.picture is not None and reading.ink is not None, "the reader was not asked to keep them"
+def draw_steps(reading: Reading) -> bytes:
+    """Return a PNG of the steps from top to bottom: the picture, its ink, its lines and its digits."""
+    assert reading.picture is not None and reading.ink is not None, "the reader does not keep pictures"
     picture, _ = _canvas(reading.picture)
     ink, _ = _canvas(reading.ink)
-    steps = [("the picture, upright and grey", picture), ("the ink found in it", ink)]
+    steps = [("the picture, upright and grey", picture), ("the ink that was found", ink)]
     steps += [
         (f"{number.raw}  {100 * number.confidence:.1f} %", _enlarged(number.line))
-        for number in reading.numbers[:_MOST_DRAWN]
+        for number in reading.numbers[:MAX_DRAWN]
         if number.line is not None
     ]
     steps += [
         (f"{digit.digit}  {100 * digit.confidence:.1f} %", _enlarged(digit.image))
-        for digit in reading.digits[:_MOST_DRAWN]
+        for digit in reading.digits[:MAX_DRAWN]
         if digit.image is not None
     ]
-    font = ImageFont.load_default(20)
+    font = ImageFont.load_default(TEXT_PX)
     width = max(*(image.width for _, image in steps), *(round(font.getlength(text)) for text, _ in steps))
-    page = Image.new("RGB", (width + 20, sum(image.height + 44 for _, image in steps) + 10), _PAPER)
+    height = sum(image.height + STEP_MARGIN_PX for _, image in steps) + 10
+    page = Image.new("RGB", (width + 20, height), PAPER)
     draw, y = ImageDraw.Draw(page), 8
     for text, image in steps:
-        draw.text((10, y), text, _BANNER, font)
+        draw.text((10, y), text, BANNER, font)
         page.paste(image, (10, y + 28))
-        y += image.height + 44
+        y += image.height + STEP_MARGIN_PX
     stream = io.BytesIO()
     page.save(stream, "PNG")
     return stream.getvalue()
 
 
 def _enlarged(pixels: np.ndarray) -> Image.Image:
-    """What a network sees, uint8 (H, W), three times as large; of a long line its beginning."""
-    pixels = pixels[:, : _LARGEST_SIDE_PX // 3]
-    return Image.fromarray(np.kron(pixels, np.ones((3, 3), np.uint8))).convert("RGB")
+    """Enlarge what a network sees, uint8 (H, W); a long line is cut off."""
+    pixels = pixels[:, : LARGEST_SIDE_PX // CROP_SCALE]
+    return Image.fromarray(np.kron(pixels, np.ones((CROP_SCALE, CROP_SCALE), np.uint8))).convert("RGB")
 
 
 def _canvas(picture: np.ndarray) -> tuple[Image.Image, float]:
-    """The picture in a size that can be looked at, and how much larger that is."""
+    """Scale a picture to a size for screens, and return the scale too."""
     side = max(picture.shape)
-    scale = min(1.0, _LARGEST_SIDE_PX / side) if side >= _SMALLEST_SIDE_PX else _SMALLEST_SIDE_PX / side
+    scale = min(1.0, LARGEST_SIDE_PX / side) if side >= SMALLEST_SIDE_PX else SMALLEST_SIDE_PX / side
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     grey = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
@@ -148,25 +167,27 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float) -> None:
     above = y - 2 - tag_height
     place = above if above >= 0 else y + height + 2
     draw.rectangle((x - 2, place, x - 2 + tag_width, place + tag_height), fill=colour)
-    draw.text((x + 2, place + 1), digit.digit, _PAPER, font)
+    draw.text((x + 2, place + 1), digit.digit, PAPER, font)
 
 
 def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
-    font = ImageFont.load_default(20)
+    font = ImageFont.load_default(TEXT_PX)
     answer = reading.text or ("nothing written" if reading.status == "blank" else "no digits")
-    sure = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
-    why = (
+    confidence = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
+    reason = (
         f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
         if reading.status == "refused"
         else ""
     )
-    text = answer + sure + why
+    text = answer + confidence + reason
     width = max(image.width, round(font.getlength(text)) + 20)
-    page = Image.new("RGB", (width, image.height + 34), _BANNER)
+    page = Image.new("RGB", (width, image.height + BANNER_PX), BANNER)
     page.paste(image, (0, 0))
-    ImageDraw.Draw(page).text((10, image.height + 5), text, _PAPER, font)
+    ImageDraw.Draw(page).text((10, image.height + 5), text, PAPER, font)
     return page
 
 
 def _colour(confidence: float) -> tuple[int, int, int]:
-    return _SURE if confidence >= 0.95 else _DOUBTFUL if confidence >= 0.5 else _UNSURE
+    if confidence >= GREEN_CONFIDENCE:
+        return GREEN
+    return ORANGE if confidence >= ORANGE_CONFIDENCE else RED

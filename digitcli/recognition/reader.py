@@ -84,7 +84,7 @@ class Reader:
         resolved = resolve_models(models or DEFAULT_MODELS)
         self.models = _load_models(resolved, device, runtime, batch_size, threads)
         self.name = self.models.name
-        threshold, self.is_calibrated = _confidence_threshold(self.models, resolved, max_error)
+        threshold, self.is_calibrated = _confidence_threshold(resolved, max_error)
         self.min_confidence = threshold if min_confidence is None else min_confidence
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
         self._options = PipelineOptions(
@@ -170,16 +170,16 @@ def _load_models(
     return RecognitionModels(tuple(line_models), classifier)
 
 
-def _confidence_threshold(
-    models: RecognitionModels, resolved: Sequence[ResolvedModel], max_error: float | None
-) -> tuple[float, bool]:
-    """Return the confidence below which answers are refused, and whether the models' errors were measured.
+def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
+    """Return the least confidence of an answer, and whether the errors of the models were measured.
 
-    They were measured with the default models together, and the first of them keeps the measurement.
+    The errors of the default models were measured together, and the line model keeps the measurement.
     """
-    is_default = {model.name for model in resolved} == set(DEFAULT_MODELS)
-    risk = models.headers[0].risk if is_default else {}
+    risk = {}
+    if {model.name for model in models} == set(DEFAULT_MODELS):
+        risk = next(model.header.risk for model in models if model.header.task == "line")
     if max_error is not None:
         return least_confidence(max_error, risk), bool(risk)
-    thresholds = [header.refusal_threshold for header in models.headers]
-    return max((each for each in thresholds if each is not None), default=MIN_CONFIDENCE), bool(risk)
+    thresholds = [model.header.refusal_threshold for model in models]
+    known = [threshold for threshold in thresholds if threshold is not None]
+    return max(known, default=MIN_CONFIDENCE), bool(risk)

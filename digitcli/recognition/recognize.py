@@ -12,7 +12,6 @@ import numpy as np
 from digitcli.imaging.components import Box
 from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
 from digitcli.imaging.quantiles import median
-from digitcli.inference.checkpoint import Header
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer
 from digitcli.recognition.constraints import Constraints
@@ -55,14 +54,6 @@ class RecognitionModels:
         """The names and identities of all weights: `reader@1a2b3c4d+digit_or_none@5e6f7a8b`."""
         classifiers = [self.classifier.name] if self.classifier else []
         return "+".join([*(model.name for model in self.line_models), *classifiers])
-
-    @property
-    def headers(self) -> tuple[Header, ...]:
-        """The headers of all checkpoints."""
-        return (
-            *(model.header for model in self.line_models),
-            *(self.classifier.headers if self.classifier else ()),
-        )
 
     @property
     def devices(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""From what a person names to pictures, one after the other: files, folders, patterns, lists, bytes."""
+"""Find the pictures that a person names: files, folders, patterns, lists and standard input."""
 
 from __future__ import annotations
 
@@ -16,14 +16,27 @@ from digitcli.data.files import PICTURE_SUFFIXES, natural_order, walk_folders, w
 from digitcli.errors import InputError, PictureError
 
 STANDARD_INPUT = "-"
-SUFFIXES = (*PICTURE_SUFFIXES, "pdf")  # of what is taken in folders
-MAX_BYTES = 512_000_000  # of a picture in standard input
-_LONGEST_NAME = 32_768  # no system takes a longer path
+# Suffixes of the files that are taken from folders.
+SUFFIXES = (*PICTURE_SUFFIXES, "pdf")
+# Bytes of a picture on standard input at most, so that an endless stream does not fill the memory.
+MAX_BYTES = 512_000_000
+# Bytes of a name in a list at most: no system takes a longer path.
+MAX_NAME_BYTES = 32_768
+# Bytes of a list that are read at once.
+BLOCK_BYTES = 65_536
+
+GIVE_PICTURES = "Name a picture or a folder of pictures."
+# `**` as a part of a pattern.
+ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture file: `name` as given, or as met in a folder; its path, its bytes, or why there is none."""
+    """A picture file.
+
+    name: its name as a person gave it, or its path below a folder that a person gave.
+    content: its path, its bytes, or the error why there is no picture.
+    """
 
     name: str
     content: Path | bytes | PictureError
@@ -32,11 +45,11 @@ class Source:
 def find_sources(
     names: Iterable[str], stdin: BinaryIO | None = None, leave_out: Path | None = None
 ) -> Iterator[Source]:
-    """The pictures that names mean, in the order of the names, found as they are asked for.
+    """Yield the pictures of names lazily, in the order of the names.
 
-    A name is a file, a folder (its pictures, and those below it), a pattern such as `scans/*.png` or
-    `**/*.jpg`, or `-` for a picture in `stdin`. A name that means nothing is a source with an error. Of what
-    folders and patterns mean, the pictures in the folder `leave_out` are none.
+    A name is a file, a folder (all pictures in it and below it), a pattern (`scans/*.png`, `**/*.jpg`), or
+    `-` for a picture on `stdin`. A name without pictures gives a source with an error. Folders and patterns
+    leave out the pictures in the folder `leave_out`.
     """
     for name in names:
         if name == STANDARD_INPUT and stdin is not None:
@@ -48,9 +61,9 @@ def find_sources(
 
 
 def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Iterator[Source]:
-    """The pictures that the names of a list mean: files and folders, to the letter.
+    """Yield the pictures of the names in a list: files and folders, no patterns.
 
-    Where the list breaks off, the last source is the error.
+    If reading the list fails, the last source holds the error.
     """
     try:
         for name in names:
@@ -60,28 +73,28 @@ def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Itera
 
 
 def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
-    """The names in an open list, one at a time, as soon as they are there; empty ones are left out.
+    """Yield the names in an open list as soon as they arrive, without empty ones.
 
     Raises:
-        InputError: the list cannot be read, or is none.
+        InputError: the list cannot be read, or it is not a list of names.
     """
     rest = b""
     read = getattr(stream, "read1", stream.read)
     try:
-        while block := read(65536):
-            *whole, rest = (rest + block).split(separator)
-            yield from _decoded(whole, separator)
-            if len(rest) > _LONGEST_NAME:
-                cause = f"The list holds a name of more than {_LONGEST_NAME:,} bytes."
+        while block := read(BLOCK_BYTES):
+            *names, rest = (rest + block).split(separator)
+            yield from _decode(names, separator)
+            if len(rest) > MAX_NAME_BYTES:
+                cause = f"The list holds a name of more than {MAX_NAME_BYTES:,} bytes."
                 raise InputError(
                     cause, "Give a text file with one path a line, or -0 for what find -print0 wrote."
                 )
     except OSError as error:
         raise InputError(f"The list cannot be read: {error.strerror}.", "Give a text file.") from error
-    yield from _decoded([rest], separator)
+    yield from _decode([rest], separator)
 
 
-def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
+def _decode(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
     for name in names:
         if separator == b"\n":
             name = name.removeprefix(codecs.BOM_UTF8).removesuffix(b"\r")
@@ -90,9 +103,9 @@ def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
 
 
 def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
-    """A file gives itself, whatever it holds; a folder its pictures."""
-    if not name:  # which would be the folder we are in
-        yield Source(name, PictureError("not_found", "A name is empty.", _GIVE))
+    """Yield a file, whatever it holds, or the pictures of a folder."""
+    if not name:  # Path("") is the current folder
+        yield Source(name, PictureError("not_found", "A name is empty.", GIVE_PICTURES))
         return
     if "\0" in name:
         remedy = "Give -0 for a list that find -print0 wrote."
@@ -101,81 +114,79 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
     if not _is_folder(name):
         yield Source(name, Path(name))
         return
-    empty = True
-    for found in walk_pictures(Path(name), leave_out, SUFFIXES):
-        empty = False
-        if isinstance(found, OSError):
-            yield Source(_shown(name, Path(found.filename)), _unlisted(found))
+    is_empty = True
+    for picture in walk_pictures(Path(name), leave_out, SUFFIXES):
+        is_empty = False
+        if isinstance(picture, OSError):
+            yield Source(_shown_path(name, Path(picture.filename)), _listing_error(picture))
         else:
-            yield Source(_shown(name, found), found)
-    if empty:
-        suffixes = ", ".join(SUFFIXES)
-        yield Source(name, PictureError("not_found", f"'{name}' holds no pictures ({suffixes}).", _GIVE))
-
-
-_GIVE = "Name a picture or a folder of pictures."
-_ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")  # in a pattern
+            yield Source(_shown_path(name, picture), picture)
+    if is_empty:
+        cause = f"'{name}' holds no pictures ({', '.join(SUFFIXES)})."
+        yield Source(name, PictureError("not_found", cause, GIVE_PICTURES))
 
 
 def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
-    """What a pattern matches, each picture once, also where a folder and what is in it both match."""
-    names = sorted(_expanded(pattern), key=natural_order)
+    """Yield the pictures that a pattern matches, each once, even if a folder and a file in it both match."""
+    names = sorted(_expand(pattern), key=natural_order)
     if not names:
-        yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", _GIVE))
+        yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", GIVE_PICTURES))
     kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]
     if names and not kept:
-        cause = f"All that '{pattern}' matches lies in '{leave_out}', which is written to."
+        cause = f"'{pattern}' matches only files in '{leave_out}', the folder that is written to."
         yield Source(pattern, PictureError("not_found", cause, "Name another folder to write to."))
-    met: set[str] = set()
+    yielded: set[str] = set()
     for name in kept:
         for source in _named(name, leave_out):
-            if source.name not in met:
-                met.add(source.name)
+            if source.name not in yielded:
+                yielded.add(source.name)
                 yield source
 
 
 def is_same_folder(name: str, folder: Path) -> bool:
-    """Whether both are one folder, whatever links lead there."""
+    """Tell whether both are the same folder, through links too."""
     return _is_folder(name) and _is_folder(str(folder)) and folder.samefile(name)
 
 
 def _is_below(name: str, folder: Path) -> bool:
-    """Whether a file or folder is that folder or lies in it, whatever links lead there."""
+    """Tell whether a file or folder is that folder or lies in it, through links too."""
     return Path(os.path.realpath(name)).is_relative_to(os.path.realpath(folder))
 
 
-def _expanded(pattern: str) -> set[str]:
-    """The names that a pattern matches; Python's own `**` never returns from links that lead back."""
-    head, *tail = _ANY_FOLDERS.split(pattern, maxsplit=1)
+def _expand(pattern: str) -> set[str]:
+    """Return the names that a pattern matches; Python's own `**` does not end where links form a loop."""
+    head, *tail = ANY_FOLDERS.split(pattern, maxsplit=1)
     if not tail:
-        return set(glob.glob(pattern))  # noqa: PTH207 (absolute ones too)
+        return set(glob.glob(pattern))  # noqa: PTH207 (Path.glob takes no absolute patterns)
     names: set[str] = set()
     for top in glob.glob(head) if head else [""]:  # noqa: PTH207
         for folder in walk_folders(top or "."):
             inside = os.path.join(folder, "").removeprefix("" if top else "./")  # noqa: PTH118
-            names |= _expanded(glob.escape(inside) + (tail[0] or "*"))
+            names |= _expand(glob.escape(inside) + (tail[0] or "*"))
     return names
 
 
 def _is_folder(name: str) -> bool:
     try:
         return Path(name).is_dir()
-    except (OSError, ValueError):  # opening it will say why
+    except (OSError, ValueError):  # opening the file will tell the reason
         return False
 
 
-def _shown(folder: str, path: Path) -> str:
-    """A path below a folder, beginning as the folder was given: `./scans` stays `./scans`."""
+def _shown_path(folder: str, path: Path) -> str:
+    """Return a path below a folder that begins as a person named the folder: `./scans` stays `./scans`."""
     below = path.relative_to(Path(folder))
     return os.path.join(folder, below) if below.parts else folder  # noqa: PTH118 (Path drops the ./)
 
 
-def _unlisted(fault: OSError) -> PictureError:
+def _listing_error(fault: OSError) -> PictureError:
     if fault.errno in (errno.EACCES, errno.EPERM):
         return PictureError(
-            "permission", f"'{fault.filename}' may not be listed by you.", "Change its permissions."
+            "permission",
+            f"The folder '{fault.filename}' cannot be listed: permission denied.",
+            "Change its permissions.",
         )
-    return PictureError("not_found", f"'{fault.filename}' cannot be listed: {fault.strerror}.", _GIVE)
+    return PictureError("not_found", f"'{fault.filename}' cannot be listed: {fault.strerror}.", GIVE_PICTURES)
 
 
 def _read_bytes(stream: BinaryIO) -> bytes | PictureError:
