@@ -1,4 +1,4 @@
-"""`digitcli synthesize`: lines of handwritten numbers with exact labels, in a folder."""
+"""`digitcli synthesize`: write a folder of synthetic lines of handwritten numbers with exact labels."""
 
 from __future__ import annotations
 
@@ -15,22 +15,32 @@ from digitcli.errors import InputError
 if TYPE_CHECKING:
     from digitcli.synthesis.line_folders import LineFolderSummary
 
-SOURCE_OF_STROKES = "https://archive.ics.uci.edu/dataset/81"
-SAY_EVERY = 1_000  # lines, where no bar can be drawn
+STROKES_URL = "https://archive.ics.uci.edu/dataset/81"
+LINES_PER_NOTICE = 1_000  # between two progress lines where no progress bar can be drawn
 
-Out = Annotated[Path, Option(metavar="DIR", help="The folder to write; it is made if it is not there.")]
-Count = Annotated[int, Option("--count", "-n", min=1, help="How many lines.")]
-Seed = Annotated[int, Option(min=0, help="The same seed gives the same lines.")]
+Out = Annotated[
+    Path, Option(metavar="DIR", help="Write the lines into this folder; it is created if necessary.")
+]
+Count = Annotated[int, Option("--count", "-n", min=1, help="Write this many lines.")]
+Seed = Annotated[
+    int, Option(min=0, help="Start the random numbers from this seed; equal seeds give equal lines.")
+]
 Strokes = Annotated[
     Path | None,
     Option(
         metavar="FILE|DIR",
-        help="Pen trajectories for European hands: pendigits-orig.tra, plain or packed, or a folder with it "
-        f"and pendigits-orig.tes, from {SOURCE_OF_STROKES}; MNIST and invented hands if not given.",
+        help="Also write with pen strokes of real people: pendigits-orig.tra, plain or compressed "
+        f"(.gz, .bz2, .xz), or a folder with it and pendigits-orig.tes, from {STROKES_URL}. "
+        "By default, lines are written with MNIST's digits and with strokes of invented writers.",
+        show_default=False,
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Write into a folder that holds something.")]
-Format = Annotated[console.Format, Option(help="For people or for programs.")]
+Force = Annotated[
+    bool, Option("--force", help="Write into a folder that is not empty; replace files of the same name.")
+]
+Format = Annotated[
+    console.Format, Option(help="Print the summary as a table for people or as JSON for programs.")
+]
 
 
 def synthesize(
@@ -41,34 +51,43 @@ def synthesize(
     force: Force = False,
     format: Format = "table",
 ) -> None:
-    """Write lines of handwritten numbers, with exact labels and boxes, to train or to try a reader.
+    """Write synthetic lines of handwritten numbers with exact labels, to train or to test a line reader.
+
+    The folder gets a picture of each line (00000.png and so on, 40 pixels high, white ink on black),
+    labels.csv with the digits and the full text of each line, and boxes.json with the bounding box of each
+    character. About one line in ten has nothing to read.
 
     Example: digitcli synthesize --out lines --count 100
+
+    Then: digitcli evaluate reader --data lines, or digitcli train --arch reader --data lines
     """
     from digitcli.synthesis import line_folders
 
     line_folders.check_output_folder(out, force)
     if strokes is not None and not os.path.lexists(strokes):
-        raise InputError(f"There is no file or folder {strokes}.", f"Fetch it from {SOURCE_OF_STROKES}")
+        raise InputError(f"There is no file or folder {strokes}.", f"Download it from {STROKES_URL}")
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
         from digitcli.cli.views.progress import CountingBar
 
-    with CountingBar("lines", SAY_EVERY) as bar:
-        written = line_folders.write_lines(
+    with CountingBar("lines", LINES_PER_NOTICE) as bar:
+        summary = line_folders.write_lines(
             out, count, seed, strokes, force, on_event=lambda event: bar.show(event.done, event.count)
         )
-    console.show_json(written) if format == "json" else console.show_table(console.pairs(_figures(written)))
+    if format == "json":
+        console.show_json(summary)
+    else:
+        console.show_table(console.pairs(_describe(summary)))
 
 
-def _figures(written: LineFolderSummary) -> dict[str, str]:
+def _describe(summary: LineFolderSummary) -> dict[str, str]:
     from digitcli.synthesis import line_folders
 
     return {
-        "folder": written.folder,
-        "lines": f"{written.count:,}, {written.empty:,} of them with nothing to read",
-        "digits": console.thousands(written.digits),
+        "folder": summary.folder,
+        "lines": f"{summary.count:,}, of which {summary.empty:,} have nothing to read",
+        "digits": console.thousands(summary.digits),
         "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
-        "seed": str(written.seed),
-        "strokes": written.strokes or "none: MNIST's digits and invented hands",
+        "seed": str(summary.seed),
+        "strokes": summary.strokes or "none: MNIST's digits and invented writers",
     }

@@ -1,4 +1,4 @@
-"""Labelled digits in memory, and how they are split. NumPy only."""
+"""Labelled digits in memory, and their split into training, validation and test part; NumPy only."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import numpy.typing as npt
 
 from digitcli.errors import InputError
 
-VALIDATION_SIZE = 5_000
-VALIDATION_SHARE = 1 / 12  # of MNIST's 60,000 this is 5,000
-TEST_SHARE = 1 / 7  # of 70,000 this is MNIST's 10,000
-SPLIT_SEED = 2026  # one split for every run, so that models can be compared on it
+VALIDATION_SIZE = 5_000  # at most; of MNIST's 60,000 training digits it is a twelfth
+VALIDATION_SHARE = 1 / 12  # of the training part
+TEST_SHARE = 1 / 7  # of a dataset without a test part, as in MNIST: 10,000 of 70,000
+SPLIT_SEED = 2026  # every run has the same split, so that models can be compared on it
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Images (N, 28, 28), uint8, ink 255 on paper 0, and labels (N,), int64."""
+    """Labelled images of digits.
+
+    images: uint8 (N, 28, 28), ink 255 on paper 0.
+    labels: int64 (N,).
+    """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
@@ -28,24 +32,29 @@ class Digits:
         return len(self.labels)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Digits:
-        """The digits at those indices, in that order."""
+        """Return the digits at the indices, in their order."""
         return Digits(self.images[indices], self.labels[indices])
 
     def hashes(self) -> npt.NDArray[np.int64]:
-        """A 64-bit BLAKE2b hash of each image (N,): equal images have equal hashes, whatever their label."""
+        """Return a 64-bit BLAKE2b hash of each image, (N,): equal images have equal hashes."""
         content = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in self.images)
         return np.frombuffer(content, "<i8").astype(np.int64)
 
 
 def concatenate(*parts: Digits) -> Digits:
-    """All digits of several parts, in their order."""
+    """Return all digits of several parts, in their order."""
     images, labels = [part.images for part in parts], [part.labels for part in parts]
     return Digits(np.concatenate(images), np.concatenate(labels))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that could not be used, `reason` in one word and `cause` in a sentence."""
+    """An input that could not be used.
+
+    file: its path or its place in a file.
+    reason: one of the reason codes, for example `corrupt`.
+    cause: a sentence for people.
+    """
 
     file: str
     reason: str
@@ -53,14 +62,20 @@ class Failure:
 
 
 def describe_failures(failures: tuple[Failure, ...]) -> str:
-    """The first inputs that could not be used, each with its cause, and how many more there are."""
+    """Name the first three inputs that could not be used, each with its cause, and count the others."""
     shown = "; ".join(f"{failure.file}: {failure.cause}" for failure in failures[:3])
     return shown + (f"; and {len(failures) - 3} more" if len(failures) > 3 else "")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training part and, where the source has one, a test part of its own."""
+    """Labelled digits from one source.
+
+    name: the name for reports and checkpoints.
+    train: the training part.
+    test: the test part, if the source has one.
+    failures: the inputs that could not be used.
+    """
 
     name: str
     train: Digits
@@ -69,7 +84,7 @@ class Dataset:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over every image and label: the same digits give the same digest from any file format."""
+        """The SHA-256 of every image and label: the same digits have the same digest in any file format."""
         sha256 = hashlib.sha256()
         for part in (self.train, self.test):
             if part is not None:
@@ -80,7 +95,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on, chooses on, and is judged on once."""
+    """The parts of a dataset.
+
+    train: a run trains on it.
+    validation: choices are made on it.
+    test: the trained model is measured on it, once.
+    """
 
     train: Digits
     validation: Digits
@@ -88,10 +108,10 @@ class Splits:
 
 
 def split(dataset: Dataset) -> Splits:
-    """Hold out validation digits (5,000 of MNIST) and, without a test part, a seventh as the test set.
+    """Hold out a twelfth for validation, 5,000 digits at most, and a seventh as test part if there is none.
 
     Raises:
-        InputError: too few digits to hold any out.
+        InputError: There are too few digits to hold any out.
     """
     train, test = dataset.train, dataset.test
     if test is None:
@@ -106,7 +126,7 @@ def _hold_out(digits: Digits, size: int, name: str) -> tuple[Digits, Digits]:
     if not 0 < size < len(digits):
         raise InputError(
             f"{name} has {len(digits)} training digits, too few to hold some out for validation.",
-            "Training needs at least 12 pictures; a few hundred a digit make a useful model.",
+            "Training needs at least 12 pictures; a few hundred of each digit make a useful model.",
         )
     order = np.random.default_rng(SPLIT_SEED).permutation(len(digits))
     return digits.take(np.sort(order[size:])), digits.take(np.sort(order[:size]))

@@ -1,6 +1,6 @@
-"""Published sets of digits that torchvision fetches once into a cache folder.
+"""Published datasets that torchvision downloads once into a cache folder.
 
-Free of torch until a set is asked for.
+torch and torchvision are imported only when such a dataset is loaded.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import platformdirs
 
 from digitcli.data.dataset import Dataset
 from digitcli.data.image_arrays import Array, digits_from_arrays
-from digitcli.errors import DigitcliError, EnvironmentFault, InputError
+from digitcli.errors import EnvironmentFault, InputError
 
 CACHE_VARIABLE = "DIGITCLI_CACHE"
-PATIENCE_SECONDS = 30.0
+TIMEOUT_S = 30.0  # for a server that does not answer
 MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -36,8 +36,18 @@ MNIST_FILES = (
 
 
 @dataclass(frozen=True)
-class PublishedSet:
-    """What torchvision calls a set, how its parts are asked for, and what a person can fetch by hand."""
+class PublishedDataset:
+    """A dataset that torchvision can download.
+
+    summary: one line for help texts.
+    class_name: the name of its class in torchvision.datasets.
+    url, files: where a person can download its files by hand, and their names.
+    train, test: the arguments of the class for each part.
+    transposed: whether the images are stored transposed.
+    black_border: pixels to add around images that are cropped so tightly that no paper is left.
+    has_raw_folder: whether torchvision keeps its files in CLASS/raw instead of the folder that it is given.
+    required_package: a package that torchvision needs to read it.
+    """
 
     summary: str
     class_name: str
@@ -46,25 +56,25 @@ class PublishedSet:
     train: dict[str, Any] = field(default_factory=lambda: {"train": True})
     test: dict[str, Any] = field(default_factory=lambda: {"train": False})
     transposed: bool = False
-    black_border: int = 0  # for pictures cropped so tightly that no paper is left around the ink
-    has_raw_folder: bool = True  # torchvision keeps the MNIST family in CLASS/raw, others where it is told
-    needs: str | None = None
+    black_border: int = 0
+    has_raw_folder: bool = True
+    required_package: str | None = None
 
 
-PUBLISHED_SETS = {
-    "fashion-mnist": PublishedSet(
+PUBLISHED_DATASETS = {
+    "fashion-mnist": PublishedDataset(
         "10 kinds of clothing instead of digits, 60,000 + 10,000, 28x28 (Xiao 2017)",
         "FashionMNIST",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         MNIST_FILES,
     ),
-    "kmnist": PublishedSet(
+    "kmnist": PublishedDataset(
         "10 cursive Japanese characters instead of digits, 60,000 + 10,000, 28x28 (Clanuwat 2018)",
         "KMNIST",
         "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         MNIST_FILES,
     ),
-    "qmnist": PublishedSet(
+    "qmnist": PublishedDataset(
         "MNIST rebuilt from its source, 60,000 + 10,000, 28x28 (Yadav 2019)",
         "QMNIST",
         "https://github.com/facebookresearch/qmnist",
@@ -77,7 +87,7 @@ PUBLISHED_SETS = {
         train={"what": "train"},
         test={"what": "test10k"},
     ),
-    "emnist-digits": PublishedSet(
+    "emnist-digits": PublishedDataset(
         "more digits of the same writers as MNIST, 240,000 + 40,000, 28x28 (Cohen 2017)",
         "EMNIST",
         "https://biometrics.nist.gov/cs_links/EMNIST/",
@@ -86,7 +96,7 @@ PUBLISHED_SETS = {
         test={"split": "digits", "train": False},
         transposed=True,
     ),
-    "usps": PublishedSet(
+    "usps": PublishedDataset(
         "digits from envelopes, 7,291 + 2,007, 16x16 (Hull 1994)",
         "USPS",
         "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",
@@ -94,7 +104,7 @@ PUBLISHED_SETS = {
         black_border=4,
         has_raw_folder=False,
     ),
-    "svhn": PublishedSet(
+    "svhn": PublishedDataset(
         "house numbers in colour photographs, 73,257 + 26,032, 32x32 (Netzer 2011)",
         "SVHN",
         "http://ufldl.stanford.edu/housenumbers/",
@@ -102,53 +112,53 @@ PUBLISHED_SETS = {
         train={"split": "train"},
         test={"split": "test"},
         has_raw_folder=False,
-        needs="scipy",
+        required_package="scipy",
     ),
 }
 
 
-def load_published_set(name: str) -> Dataset:
-    """A set of `PUBLISHED_SETS`, from the cache folder or, the first time, from the network.
+def load_published_dataset(name: str) -> Dataset:
+    """Load one of `PUBLISHED_DATASETS` from the cache folder; the first time, download it.
 
     Raises:
-        EnvironmentFault: a package that reads the set is missing, or the cache folder cannot be written.
-        InputError: the set is not in the cache and cannot be fetched, or its files are damaged.
+        EnvironmentFault: A package that is needed to read it is missing, or the cache folder cannot be
+        written. InputError: It is not in the cache and cannot be downloaded, or its files are damaged.
     """
-    published = PUBLISHED_SETS[name]
-    if published.needs and importlib.util.find_spec(published.needs) is None:
+    published = PUBLISHED_DATASETS[name]
+    if published.required_package and importlib.util.find_spec(published.required_package) is None:
         raise EnvironmentFault(
-            f"The dataset {name} needs {published.needs}, which is not installed.",
-            f"Install it with: pip install {published.needs}",
+            f"The dataset {name} needs {published.required_package}, which is not installed.",
+            f"Install it with: pip install {published.required_package}",
         )
-    train_images, train_labels = _fetch(name, published.train)
-    test_images, test_labels = _fetch(name, published.test)
+    train_images, train_labels = _load_part(name, published.train)
+    test_images, test_labels = _load_part(name, published.test)
     train, failures = digits_from_arrays(train_images, train_labels, name)
-    test, more = digits_from_arrays(test_images, test_labels, f"{name} (test)")
-    return Dataset(name, train, test, failures + more)
+    test, test_failures = digits_from_arrays(test_images, test_labels, f"{name} (test)")
+    return Dataset(name, train, test, failures + test_failures)
 
 
 def cache_folder() -> Path:
-    """Where fetched sets are kept: $DIGITCLI_CACHE, else the user's cache folder."""
+    """Return the folder for downloaded datasets: $DIGITCLI_CACHE, else the user's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("digitcli")).expanduser()
 
 
-def _fetch(name: str, part: dict[str, Any]) -> tuple[Array, Array]:
-    """The images and labels of one part, as torchvision reads them and then as MNIST would hold them."""
-    published = PUBLISHED_SETS[name]
+def _load_part(name: str, part: dict[str, Any]) -> tuple[Array, Array]:
+    """Load the images and labels of one part and arrange them as in MNIST."""
+    published = PUBLISHED_DATASETS[name]
     root = cache_folder() if published.has_raw_folder else cache_folder() / published.class_name
-    files_at = root / published.class_name / "raw" if published.has_raw_folder else root
+    files_folder = root / published.class_name / "raw" if published.has_raw_folder else root
     try:
         datasets = importlib.import_module("torchvision.datasets")
         root.mkdir(parents=True, exist_ok=True)
-        with _quiet_and_impatient():
+        with _without_output_and_with_timeout():
             loaded = getattr(datasets, published.class_name)(root, download=True, **part)
     except ImportError as error:
         cause = f"The dataset {name} needs torchvision, which cannot be imported: {error}."
         raise EnvironmentFault(cause, "Install it with: pip install torchvision") from error
-    except (DigitcliError, MemoryError):  # the first is a signal's
+    except MemoryError:
         raise
-    except Exception as error:  # whatever torchvision raises on a missing network or a damaged file
-        raise _explain(error, name, files_at) from error
+    except Exception as error:  # torchvision raises many errors for a missing network or a damaged file
+        raise _explain(error, name, files_folder) from error
     images = np.asarray(loaded.data)
     labels = np.asarray(loaded.labels if hasattr(loaded, "labels") else loaded.targets)
     if published.transposed:
@@ -156,23 +166,26 @@ def _fetch(name: str, part: dict[str, Any]) -> tuple[Array, Array]:
     if published.black_border:
         border = published.black_border
         images = np.pad(images, ((0, 0), (border, border), (border, border)))
-    return images, labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the class comes first
+    return images, labels[
+        :, 0
+    ] if labels.ndim == 2 else labels  # QMNIST has eight labels; the first is the digit
 
 
 @contextmanager
-def _quiet_and_impatient() -> Iterator[None]:
-    """No progress bar, and no waiting for ever on a host that does not answer."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_SECONDS)
+def _without_output_and_with_timeout() -> Iterator[None]:
+    """Suppress torchvision's progress bar, and stop waiting for a server that does not answer."""
+    previous_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous_timeout)
 
 
 def _explain(error: Exception, name: str, folder: Path) -> InputError | EnvironmentFault:
-    published = PUBLISHED_SETS[name]
+    """Return the error to report for an exception of torchvision."""
+    published = PUBLISHED_DATASETS[name]
     text = str(error).strip() or type(error).__name__
     detail = text.splitlines()[-1].strip("<>. ")
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
@@ -183,11 +196,11 @@ def _explain(error: Exception, name: str, folder: Path) -> InputError | Environm
     is_network = isinstance(error, (URLError, TimeoutError, ConnectionError, HTTPException))
     if is_network or text.startswith("Error downloading"):
         return InputError(
-            f"The dataset {name} is not in the cache, and without a network it cannot be fetched: {detail}.",
+            f"The dataset {name} is not in the cache and cannot be downloaded: {detail}.",
             f"Put {', '.join(published.files)} from {published.url} into {folder}, "
-            "or choose another --data: mnist needs no network.",
+            "or choose other data: --data mnist needs no network.",
         )
     return InputError(
         f"The files of {name} in {folder} cannot be read: {detail}.",
-        "Delete that folder and run again to fetch them anew, or choose another --data.",
+        "Delete that folder and run again to download them anew, or choose other data with --data.",
     )

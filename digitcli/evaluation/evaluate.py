@@ -15,7 +15,7 @@ from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.data.mnist import DIGEST
-from digitcli.data.torchvision_datasets import PUBLISHED_SETS
+from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import Bin, Covered, coverage, reliability
 from digitcli.evaluation.label_errors import undoubted
@@ -192,7 +192,7 @@ def _outliers(
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
-    if data in PUBLISHED_SETS:
+    if data in PUBLISHED_DATASETS:
         on_event(Notice(f"Loading '{data}'; the first time it is fetched, which can take a while."))
     dataset = load_dataset(data)
     if dataset.failures:

@@ -1,11 +1,12 @@
-"""The one road from a picture to ink, for predicting, serving, training folders and evaluation alike.
+"""The one way from a picture to its ink, for prediction, training folders and evaluation alike.
 
-1. `opening`: any file or bytes becomes upright grey, or a `PictureError` says why not.
-2. `ink`: the light is flattened, the polarity found and ruling left out; ink is 1, paper 0.
-3. `shapes`: digits are told from frames, specks and neighbours.
-4. `centring`: a digit is boxed and centred as MNIST was made, 28 x 28, white on black.
-`digit_from_picture` walks all of it, `digit_from_grey` all but the first step. NumPy, OpenCV and Pillow;
-no torch.
+1. `opening`: turn any file or bytes into upright grey pixels, or raise a `PictureError`.
+2. `binarization`: flatten the light, find the polarity, remove ruled lines; ink is 1 and paper is 0.
+3. `components`: tell digits from frames, specks and neighbours.
+4. `normalization`: scale and centre a digit as in MNIST, 28 x 28, white on black.
+
+`digit_from_picture` takes all four steps, `digit_from_grey` all but the first. The package uses NumPy, OpenCV
+and Pillow, but not torch.
 """
 
 from __future__ import annotations
@@ -19,27 +20,30 @@ from digitcli.imaging.normalization import normalize_central_digit
 from digitcli.imaging.opening import open_pages, open_picture
 
 __all__ = [
-    "normalize_central_digit",
     "digit_from_grey",
     "digit_from_picture",
     "find_ink",
+    "normalize_central_digit",
     "open_pages",
     "open_picture",
 ]
 
-_DIGIT_SIDE_PX = 640  # one digit needs no more pixels than this
+_DIGIT_SIDE_PX = 640  # a single digit needs no more pixels
 
 
 def digit_from_picture(source: Path | bytes) -> np.ndarray:
-    """The one digit in a picture file, or in a file's bytes: uint8 (28, 28), white ink on black.
+    """Return the central digit of a picture file, or of a file's bytes: uint8 (28, 28), white on black.
 
-    All zeros where nothing is written. Raises `PictureError` where the picture cannot be read.
+    The result is all zeros if nothing is written.
+
+    Raises:
+        PictureError: The picture cannot be read.
     """
     return digit_from_grey(open_picture(source))
 
 
 def digit_from_grey(grey: np.ndarray) -> np.ndarray:
-    """The one digit in a grey picture (H, W), uint8 or float in [0, 1]: uint8 (28, 28), white on black."""
+    """Return the central digit of grey pixels (H, W), uint8 or float in [0, 1]: uint8 (28, 28), as above."""
     grey = limit_size(grey, _DIGIT_SIDE_PX)
     if grey.dtype == np.uint8:
         grey = grey.astype(np.float32) / 255

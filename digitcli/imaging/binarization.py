@@ -1,7 +1,7 @@
-"""Finding the ink: a grey picture in, how much ink lies on every pixel out.
+"""Binarization: tell how much ink lies on every pixel of a grey picture.
 
-The light is flattened, the polarity found, and the ink told from the paper's own noise; all of this is
-measured on a small copy, and only the last step touches every pixel.
+The steps are: find the polarity, flatten the light, separate the ink from the paper's noise, remove ruled
+lines. All of this is measured on a small copy; only the last step computes every pixel of the picture.
 """
 
 from __future__ import annotations
@@ -14,54 +14,63 @@ import numpy as np
 from digitcli.imaging.quantiles import median, quantile
 from digitcli.imaging.ruled_lines import find_ruled_lines
 
-_LIGHT_SIDE_PX = 160  # the light changes slowly: this many pixels show it
-_SLOPED_SIDE_PX = 48  # smaller pictures are mostly ink
-_MOSTLY_PAPER = 0.7  # of a picture must fit one smooth light, or it is not known which part is paper
-_SMOOTH = 0.05  # of white: how far paper strays from a smooth light
-_WORK_SIDE_PX = 640  # strokes and noise are measured at this size
-_DARKEST_PAPER = 0.4  # of white; in deeper shadow noise would be lifted to ink
-_MIN_CONTRAST = 0.06  # of the paper's brightness; fainter marks are taken for paper
-_FAINTEST = 0.02  # of the paper's brightness; what is less dark no person sees for certain
-_NOISE_SIGMAS = 4.0  # how far above the paper's noise a mark must stand,
-_SURE_SIGMAS = 12.0  # and from where on a mark of any size is ink;
-_MARK_EXTENT = 0.15  # below that it must be this long, in shares of the picture,
-_MARK_PX = 12  # and in pixels
-_GROUND_BRUSH = 12, 5  # a ground holds such a part of the longer side, or of the shorter one, squared,
-_LEAST_GROUND = 0.12  # has this share of it at least,
-_GROUND_CONTRAST = 0.35  # of white, between two grounds,
-_LEAST_INK, _MOST_INK = 0.005, 0.35  # and so much ink, as a share of it
-_SEAM = 0.012  # of the longer side of a picture: so wide it is cut where grounds meet
-_RIM = 12  # one part in so many of height and width is left out at each side when ink is measured;
-_OUTER_RIM = 100  # where nothing is found so, only this is left out,
-_RIM_CONTRAST = 0.3  # and ink must be this much darker than paper: at the rim the light is known less well
+# Most thresholds below were chosen by hand, on photographs, scans and drawn pictures like those of the tests.
+# "Darkness" is how much darker a pixel is than its paper, as a share of the paper's brightness.
+_WORK_SIDE_PX = 640  # longer side of the copy on which strokes and noise are measured
+_LIGHT_SIDE_PX = 160  # longer side of the copy on which the light is measured; light changes slowly
+
+# The light on the paper.
+_MIN_SLOPE_SIDE_PX = 48  # smaller pictures are mostly ink, so no slope of the light is fitted to them
+_MIN_PAPER_SHARE = 0.7  # of the pixels must fit one smooth light; else nobody knows which part is paper
+_MAX_LIGHT_SPREAD = 0.05  # of white; how far paper may stray from a smooth light
+_DARKEST_PAPER = 0.4  # of white; in deeper shadow, noise would become ink
+
+# Ink and noise.
+_MIN_CONTRAST = 0.06  # darkness; fainter marks are taken for paper
+_FAINTEST_DARKNESS = 0.02  # fainter marks are not visible to people either
+_NOISE_SIGMAS = 4.0  # a mark must exceed the paper's noise by this many standard deviations
+_CERTAIN_SIGMAS = 12.0  # from here on, a mark of any size is ink
+_MIN_MARK_EXTENT = 0.15  # of the picture's longer side; a mark below `_CERTAIN_SIGMAS` must be this long
+_MIN_MARK_PX = 12  # and at least this long
+_BORDER_PART = 12  # a twelfth of each side is ignored when ink is measured: frames and vignettes lie there
+_NARROW_BORDER_PART = 100  # a hundredth is ignored when the ink inside that border was not found
+_BORDER_CONTRAST = 0.3  # darkness; ink near the border must be this dark, because the light is less certain
+
+# Light ink on a dark ground (a blackboard) beside dark ink on a light ground.
+_GROUND_PARTS = 12, 5  # a ground holds a square of this part of the longer side, or of the shorter side
+_MIN_GROUND_SHARE = 0.12  # of the picture; smaller dark areas are not a ground
+_MIN_GROUND_CONTRAST = 0.35  # of white, between the two grounds
+_MIN_INK_SHARE = 0.005  # of a ground; with less ink, nothing is written on it
+_MAX_INK_SHARE = 0.35  # of a ground; with more ink, it is not a ground
+_SEAM_SHARE = 0.012  # of the picture's longer side; so wide a strip is removed where two grounds meet
 
 
 def find_ink(grey: np.ndarray) -> np.ndarray:
-    """How much ink: float32 (H, W), 0 paper to 1 ink, from grey float32 (H, W) in [0, 1].
+    """Return the ink, float32 (H, W) from 0 (paper) to 1 (full ink), of grey float32 (H, W) in [0, 1].
 
-    Strokes keep their soft edges. Paper is what most of the neighbourhood shows, so light ink on dark paper
-    will do as well as dark on light. Blank paper, noisy, textured, shaded or ruled, gives all zeros.
+    Strokes keep their soft edges. Light ink on dark paper is found as well as dark ink on light paper. Blank
+    paper gives all zeros, even if it is noisy, textured, shaded or ruled.
     """
     small = limit_size(grey, _WORK_SIDE_PX)
     dark_ground = _ground_of_light_ink(small)
     if dark_ground is not None:
-        grey = _turned_over(grey, dark_ground)
+        grey = _invert_ground(grey, dark_ground)
         small = limit_size(grey, _WORK_SIDE_PX)
     elif is_ink_light(small):
         grey, small = 1 - grey, 1 - small
-    paper = _paper(small)
+    paper = _estimate_paper(small)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
     contrast = _MIN_CONTRAST
-    levels = _ink_levels(_inner(darkness, _RIM), contrast)
+    levels = _measure_ink(_crop_border(darkness, _BORDER_PART), contrast)
     if levels is None:
-        contrast = _RIM_CONTRAST
-        levels = _ink_levels(_inner(darkness, _OUTER_RIM), contrast)
+        contrast = _BORDER_CONTRAST
+        levels = _measure_ink(_crop_border(darkness, _NARROW_BORDER_PART), contrast)
     if levels is None:
         return np.zeros_like(grey)
     low, edge, high, noise = levels
-    strokes = _strokes(darkness, edge, max(edge, contrast))
-    ruling = find_ruled_lines(darkness, strokes, noise)
-    strokes = cv2.dilate(strokes & (1 - ruling), np.ones((3, 3), np.uint8)) & (1 - ruling)
+    strokes = _cut_strokes(darkness, edge, max(edge, contrast))
+    ruled_lines = find_ruled_lines(darkness, strokes, noise)
+    strokes = cv2.dilate(strokes & (1 - ruled_lines), np.ones((3, 3), np.uint8)) & (1 - ruled_lines)
     if small.shape != grey.shape:
         size = (grey.shape[1], grey.shape[0])
         paper = cv2.resize(paper, size, interpolation=cv2.INTER_LINEAR)
@@ -72,36 +81,37 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
 
 def enhance_faint_marks(grey: np.ndarray) -> np.ndarray | None:
-    """A picture (H, W) with dark marks too faint for `find_ink` in black on white; None if there are none.
+    """Return a picture (H, W) in which marks that are too faint for `find_ink` are black on white.
 
-    Stains, show-through and the paper's own texture are lifted as well as pencil: what they are is for others
-    to say. The light is not taken for a smooth slope, of which such marks would seem a part.
+    None if there are no such marks. Stains, show-through and the paper's texture are enhanced as well as
+    pencil; the caller has to tell them apart. No slope of the light is fitted, because faint marks would
+    become a part of it.
     """
     small = limit_size(grey, _WORK_SIDE_PX)
-    paper = _without_strokes(limit_size(small, _LIGHT_SIDE_PX))
+    paper = _remove_strokes(limit_size(small, _LIGHT_SIDE_PX))
     paper = cv2.resize(paper, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
     darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
     smooth = cv2.GaussianBlur(darkness, (0, 0), max(small.shape) / _WORK_SIDE_PX)
-    levels = _ink_levels(_inner(smooth, _RIM), _FAINTEST)
+    levels = _measure_ink(_crop_border(smooth, _BORDER_PART), _FAINTEST_DARKNESS)
     if levels is None:
         return None
     low, edge, full, _ = levels
-    noise = _paper_noise(_inner(darkness, _RIM))[1]
-    ruling = find_ruled_lines(darkness, (darkness > edge).astype(np.uint8), noise)
-    ruling = cv2.dilate(ruling, np.ones((3, 3), np.uint8))
-    lifted = 1 - np.clip((smooth - low) / (full - low), 0, 1) * (1 - ruling)
-    picture: np.ndarray = cv2.resize(lifted, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    noise = _measure_noise(_crop_border(darkness, _BORDER_PART))[1]
+    ruled_lines = find_ruled_lines(darkness, (darkness > edge).astype(np.uint8), noise)
+    ruled_lines = cv2.dilate(ruled_lines, np.ones((3, 3), np.uint8))
+    enhanced = 1 - np.clip((smooth - low) / (full - low), 0, 1) * (1 - ruled_lines)
+    picture: np.ndarray = cv2.resize(enhanced, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return picture
 
 
 def limit_size(grey: np.ndarray, side_px: int) -> np.ndarray:
-    """A copy of (H, W) whose longer side has at most `side_px` pixels, each the mean of what it covers."""
+    """Shrink a picture (H, W) so that its longer side has at most `side_px` pixels, averaging the pixels."""
     scale = side_px / max(grey.shape)
     return rescale(grey, scale) if scale < 1 else grey
 
 
 def rescale(picture: np.ndarray, scale: float) -> np.ndarray:
-    """A picture (H, W) made smaller or larger, but never less than a pixel wide or high."""
+    """Scale a picture (H, W), keeping at least one pixel in width and height."""
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized: np.ndarray = cv2.resize(picture, size, interpolation=interpolation)
@@ -109,9 +119,10 @@ def rescale(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def is_ink_light(grey: np.ndarray) -> bool:
-    """Whether the marks are lighter than the paper: ink is the rarer side, which skews what is flattened.
+    """Return whether the ink of a picture (H, W) is lighter than its paper.
 
-    Where neither side is rare, as in a picture cut tight around a fat digit, paper is what the border shows.
+    Ink covers less than paper, so the sign of the skewness of the flattened brightness tells. If neither side
+    is rare, for example in a picture cropped tightly around a bold digit, the border of the picture is paper.
     """
     small = limit_size(grey, _LIGHT_SIDE_PX)
     height, width = small.shape
@@ -120,108 +131,111 @@ def is_ink_light(grey: np.ndarray) -> bool:
     skewness = float(np.mean(flat * flat * flat))
     if abs(skewness) >= 0.5:
         return skewness > 0
-    light = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    light = cv2.threshold(_to_bytes(small), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
     border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
     return float(border.mean()) < 0.5
 
 
 def _ground_of_light_ink(grey: np.ndarray) -> np.ndarray | None:
-    """Where a picture has light ink on a dark ground, if beside it there is dark ink on a light one.
+    """Return where a picture has light ink on a dark ground beside dark ink on a light ground.
 
-    Bool (h, w), of a small copy; None where the whole picture has one polarity.
+    The result is bool (h, w), of a small copy, or None if the whole picture has one polarity.
     """
     small = limit_size(grey, _LIGHT_SIDE_PX)
-    level, split = cv2.threshold(_bytes(small), 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    if split.mean() < _LEAST_GROUND:
+    level, split = cv2.threshold(_to_bytes(small), 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    if split.mean() < _MIN_GROUND_SHARE:
         return None
-    side = min(max(small.shape) // _GROUND_BRUSH[0], min(small.shape) // _GROUND_BRUSH[1]) | 1
+    side = min(max(small.shape) // _GROUND_PARTS[0], min(small.shape) // _GROUND_PARTS[1]) | 1
     dark = np.asarray(cv2.morphologyEx(split, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)), np.uint8)
     _, holes = cv2.connectedComponents(1 - dark, connectivity=4)
     sizes = np.bincount(holes.ravel())
     shares = np.bincount(holes.ravel(), split.ravel()) / np.maximum(sizes, 1)
-    dark |= (shares >= _MOST_INK)[holes].astype(np.uint8)  # what lies around light ink
-    if min(_largest_share(dark), _largest_share(1 - dark)) < _LEAST_GROUND:
+    dark |= (shares >= _MAX_INK_SHARE)[holes].astype(np.uint8)  # the ground around light ink
+    if min(_largest_share(dark), _largest_share(1 - dark)) < _MIN_GROUND_SHARE:
         return None
-    well_inside = cv2.erode(dark, np.ones((5, 5), np.uint8), borderValue=1) == 1
-    well_outside = cv2.dilate(dark, np.ones((5, 5), np.uint8)) == 0
-    if not (well_inside.any() and well_outside.any()):
+    inside = cv2.erode(dark, np.ones((5, 5), np.uint8), borderValue=1) == 1
+    outside = cv2.dilate(dark, np.ones((5, 5), np.uint8)) == 0
+    if not (inside.any() and outside.any()):
         return None
-    dark_level, light_level = median(small[well_inside]), median(small[well_outside])
-    if light_level - dark_level < _GROUND_CONTRAST:
+    dark_level, light_level = median(small[inside]), median(small[outside])
+    if light_level - dark_level < _MIN_GROUND_CONTRAST:
         return None
-    light_ink = np.mean(small[well_inside] > (dark_level + level / 255) / 2)
-    dark_ink = np.mean(small[well_outside] < (light_level + level / 255) / 2)
-    return (
-        dark == 1 if min(light_ink, dark_ink) > _LEAST_INK and max(light_ink, dark_ink) < _MOST_INK else None
-    )
+    light_ink = np.mean(small[inside] > (dark_level + level / 255) / 2)
+    dark_ink = np.mean(small[outside] < (light_level + level / 255) / 2)
+    has_ink = min(light_ink, dark_ink) > _MIN_INK_SHARE and max(light_ink, dark_ink) < _MAX_INK_SHARE
+    return dark == 1 if has_ink else None
 
 
 def _largest_share(mask: np.ndarray) -> float:
-    """The share of a mask (H, W) that its largest connected part has."""
+    """Return the share of a mask (H, W) that its largest connected component covers."""
     sizes = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:, cv2.CC_STAT_AREA]
     return float(np.max(sizes, initial=0)) / mask.size
 
 
-def _turned_over(grey: np.ndarray, dark_ground: np.ndarray) -> np.ndarray:
-    """A picture (H, W) whose dark ground is made light; where the grounds meet there is paper."""
+def _invert_ground(grey: np.ndarray, dark_ground: np.ndarray) -> np.ndarray:
+    """Invert the dark ground of a picture (H, W) and fill the seam between the grounds with paper."""
     size = grey.shape[1], grey.shape[0]
     share = cv2.resize(dark_ground.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    turned = np.where(share > 0.5, 1 - grey, grey)
-    reach = max(3, round(_SEAM * max(size))) | 1
+    inverted = np.where(share > 0.5, 1 - grey, grey)
+    reach = max(3, round(_SEAM_SHARE * max(size))) | 1
     mask = (share > 0.5).astype(np.uint8)
     seam = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((reach, reach), np.uint8)) > 0
-    around = cv2.dilate(cv2.blur(turned, (3, 3)), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    filled: np.ndarray = np.where(seam, around, turned).astype(np.float32)
+    around = cv2.dilate(cv2.blur(inverted, (3, 3)), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    filled: np.ndarray = np.where(seam, around, inverted).astype(np.float32)
     return filled
 
 
-def _paper(grey: np.ndarray) -> np.ndarray:
-    """The brightness of the bare paper, (H, W).
+def _estimate_paper(grey: np.ndarray) -> np.ndarray:
+    """Return the brightness of the bare paper at every pixel, (H, W).
 
-    The slope of the light is taken out, or the brighter side would be carried to the rim. Where the light has
-    a step instead, that makes a slope of it; but no paper is brighter than what is found either way.
+    Strokes are removed twice: from the picture, and from the picture divided by the slope of the light.
+    Without the slope, the brighter side would spread to the border; with it, a step of the light would become
+    a slope. Both estimates are too bright where they are wrong, so the darker one is taken.
     """
     small = limit_size(grey, _LIGHT_SIDE_PX)
-    slope = _slope_of_light(small)
-    paper = _without_strokes(small)
+    slope = _fit_light(small)
+    paper = _remove_strokes(small)
     if slope is not None:
-        paper = np.minimum(paper, _without_strokes(small / slope) * slope)
+        paper = np.minimum(paper, _remove_strokes(small / slope) * slope)
     if paper.shape == grey.shape:
         return paper
-    paper = cv2.erode(paper, np.ones((3, 3), np.uint8))  # or sharp steps, blurred in the small copy, were ink
+    paper = cv2.erode(
+        paper, np.ones((3, 3), np.uint8)
+    )  # else sharp steps of the light, blurred in the copy, would be ink
     resized: np.ndarray = cv2.resize(paper, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
     return resized
 
 
-def _without_strokes(level: np.ndarray) -> np.ndarray:
-    """A closing lifts dark strokes to what is around them, a median smooths the rest: (H, W)."""
-    brightest = max(float(level.max()), 1e-6)
-    side = max(level.shape)
+def _remove_strokes(grey: np.ndarray) -> np.ndarray:
+    """Raise dark strokes to the level around them by a closing, and smooth the rest by a median: (H, W)."""
+    brightest = max(float(grey.max()), 1e-6)
+    side = max(grey.shape)
     reach = max(3, side // 3 if side >= 64 else side) | 1
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    closed = cv2.morphologyEx(_bytes(level / brightest), cv2.MORPH_CLOSE, brush)
+    closed = cv2.morphologyEx(_to_bytes(grey / brightest), cv2.MORPH_CLOSE, brush)
     smooth: np.ndarray = cv2.medianBlur(closed, (reach // 2) | 1) * np.float32(brightest / 255)
     return smooth
 
 
-def _slope_of_light(grey: np.ndarray) -> np.ndarray | None:
-    """A smooth surface of second order through the paper, (H, W), around 1; what is darker is left out.
+def _fit_light(grey: np.ndarray) -> np.ndarray | None:
+    """Fit a surface of second order to the light on the paper, (H, W), with median 1; ignore darker pixels.
 
-    None where no such surface goes through most of the picture.
+    None if no such surface fits most of the picture.
     """
-    if min(grey.shape) < _SLOPED_SIDE_PX:
+    if min(grey.shape) < _MIN_SLOPE_SIDE_PX:
         return None
     height, width = grey.shape
-    terms = _second_order(height, width)
+    terms = _second_order_terms(height, width)
     values = grey.ravel()
     kept = np.ones(values.size, bool)
     for _ in range(4):
-        some = terms.compress(kept, axis=1)
-        weights = np.linalg.lstsq(some @ some.T, some @ values[kept], rcond=None)[0]
-        rest = values - weights @ terms
-        spread = median(np.abs(rest[kept])) * 1.5
-        kept = np.abs(rest) <= 3 * max(spread, 1 / 255)
-    if kept.mean() < _MOSTLY_PAPER or spread > _SMOOTH:
+        kept_terms = terms.compress(kept, axis=1)
+        normal_matrix = kept_terms @ kept_terms.T
+        weights = np.linalg.lstsq(normal_matrix, kept_terms @ values[kept], rcond=None)[0]
+        residuals = values - weights @ terms
+        spread = median(np.abs(residuals[kept])) * 1.5  # about the standard deviation of normal residuals
+        kept = np.abs(residuals) <= 3 * max(spread, 1 / 255)
+    if kept.mean() < _MIN_PAPER_SHARE or spread > _MAX_LIGHT_SPREAD:
         return None
     surface = (weights @ terms).reshape(height, width)
     slope: np.ndarray = np.clip(surface / max(median(surface), 1e-3), 0.2, 2.0)
@@ -229,53 +243,53 @@ def _slope_of_light(grey: np.ndarray) -> np.ndarray | None:
 
 
 @functools.lru_cache(maxsize=16)
-def _second_order(height: int, width: int) -> np.ndarray:
-    """The terms of a polynomial of second order at each pixel: (6, H * W)."""
+def _second_order_terms(height: int, width: int) -> np.ndarray:
+    """Return the terms of a polynomial of second order at each pixel: (6, H * W)."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
 
 
-def _ink_levels(darkness: np.ndarray, contrast: float) -> tuple[float, float, float, float] | None:
-    """The darkness where paper ends, strokes are cut out and ink is full, and the paper's noise.
+def _measure_ink(darkness: np.ndarray, contrast: float) -> tuple[float, float, float, float] | None:
+    """Return the darkness at which paper ends, at which strokes are cut and of full ink, and the noise.
 
-    None if nothing is ink; what stands out by less than `contrast` is none.
+    None if there is no ink that is darker than the paper by `contrast` at least.
 
-    The full ink is what lies above Otsu's threshold (N. Otsu, "A threshold selection method from gray-level
-    histograms", 1979), which alone would cut blank paper in two as well: hence the paper's noise.
+    Full ink lies above Otsu's threshold (N. Otsu, "A threshold selection method from gray-level histograms",
+    1979). That threshold alone would divide blank paper, too, so marks must also exceed the paper's noise.
     """
-    middle, noise = _paper_noise(darkness)
+    middle, noise = _measure_noise(darkness)
     middle = max(middle, 0.0)
     floor = middle + max(contrast, _NOISE_SIGMAS * noise)
-    otsu = cv2.threshold(_bytes(darkness), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0] / 255
+    otsu = cv2.threshold(_to_bytes(darkness), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0] / 255
     marks = darkness > max(otsu, floor)
     if not marks.any():
         return None
     full = quantile(darkness[marks], 0.75)
-    sure = full - middle > _SURE_SIGMAS * max(noise, 1 / 255)
-    if not sure and _longest_px(marks) < max(_MARK_EXTENT * max(marks.shape), _MARK_PX):
+    certain = full - middle > _CERTAIN_SIGMAS * max(noise, 1 / 255)
+    if not certain and _longest_side(marks) < max(_MIN_MARK_EXTENT * max(marks.shape), _MIN_MARK_PX):
         return None
     low = middle + 2 * noise
     return low, max(middle + _NOISE_SIGMAS * noise, low + 0.3 * (full - low)), full, noise
 
 
-def _strokes(darkness: np.ndarray, edge: float, sure: float) -> np.ndarray:
-    """What is darker than `edge` and holds something darker than `sure`: uint8 (H, W).
+def _cut_strokes(darkness: np.ndarray, edge: float, certain: float) -> np.ndarray:
+    """Return the components darker than `edge` that have a pixel darker than `certain`: uint8 (H, W).
 
-    J. Canny, "A computational approach to edge detection", 1986, calls it hysteresis.
+    This is the hysteresis of J. Canny, "A computational approach to edge detection", 1986.
     """
     strokes = (darkness > edge).astype(np.uint8)
-    if sure == edge:
+    if certain == edge:
         return strokes
     _, labels = cv2.connectedComponents(strokes, connectivity=8)
     kept = np.zeros(int(labels.max()) + 1, np.uint8)
-    kept[labels[darkness > sure]] = 1
+    kept[labels[darkness > certain]] = 1
     kept[0] = 0
-    found: np.ndarray = kept[labels]
-    return found
+    kept_strokes: np.ndarray = kept[labels]
+    return kept_strokes
 
 
-def _paper_noise(darkness: np.ndarray) -> tuple[float, float]:
-    """The paper's median darkness and its spread on the side where no ink is, the darker pixels left out."""
+def _measure_noise(darkness: np.ndarray) -> tuple[float, float]:
+    """Return the median darkness of the paper, and its standard deviation on the side without ink."""
     step = 1 if darkness.size < 100_000 else 2
     sample = darkness[::step, ::step]
     paper = sample[sample <= (quantile(sample, 0.16) + quantile(sample, 0.995)) / 2]
@@ -283,19 +297,19 @@ def _paper_noise(darkness: np.ndarray) -> tuple[float, float]:
     return middle, middle - quantile(paper, 0.16)
 
 
-def _longest_px(marks: np.ndarray) -> int:
-    """The longest side of the box around any connected mark."""
+def _longest_side(marks: np.ndarray) -> int:
+    """Return the longest side, in pixels, of all bounding boxes of connected marks."""
     stats = cv2.connectedComponentsWithStats(marks.astype(np.uint8), connectivity=8)[2]
     return int(np.max(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], initial=0))
 
 
-def _inner(picture: np.ndarray, rim: int) -> np.ndarray:
-    """The picture without one part in `rim` at each side, where tables, frames and vignettes are."""
+def _crop_border(picture: np.ndarray, part: int) -> np.ndarray:
+    """Return the picture without one part in `part` at each side, where desks, frames and vignettes lie."""
     height, width = picture.shape
-    return picture[height // rim : height - height // rim, width // rim : width - width // rim]
+    return picture[height // part : height - height // part, width // part : width - width // part]
 
 
-def _bytes(shares: np.ndarray) -> np.ndarray:
-    """Shares in [0, 1] as uint8; what lies outside is clipped."""
+def _to_bytes(shares: np.ndarray) -> np.ndarray:
+    """Convert shares in [0, 1] to uint8; clip the values outside."""
     levels: np.ndarray = cv2.convertScaleAbs(np.maximum(shares, 0), alpha=255)
     return levels

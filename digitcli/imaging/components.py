@@ -1,4 +1,4 @@
-"""Telling digits from everything else that is ink, by the geometry of connected pieces."""
+"""Tell digits from all other ink by the geometry of its connected components."""
 
 from __future__ import annotations
 
@@ -9,155 +9,203 @@ import numpy as np
 
 from digitcli.imaging.quantiles import median, quantile
 
-_MASK = 0.25  # ink above this is part of a shape
-_MOST = 2000  # pieces are looked at, the largest: no page holds more digits, and specks would take minutes
-_LOWEST, _HIGHEST = 0.45, 2.2  # heights of digits, in shares of the most central one's
-_PALEST = 0.5  # the ink of a digit, in shares of the most central one's
-_THINNEST = 0.25  # the strokes of a digit and its parts, in shares of the most central one's
-_THICKEST = 2.0  # and of what is taken for a digit at the edge
-_THINNEST_BAR, _SLIM = 0.4, 0.25  # the same for what is slim for its height, like remains of ruling
-_NEAR = 0.2  # of a digit's longer side: how far off its parts may lie
-_PART = 0.03  # of a digit's area: smaller parts are specks
-_ENCLOSED = 0.35  # a shape around another of this share of its height is a frame
-_CONTACT, _REACH = 0.4, 0.35  # what lies along an edge by this share of its length and reaches in no further
-_AROUND = 0.6  # of all edges: what lies along so much of them is what the sheet lies on
-_JOINED_GAP = 0.06  # of a digit's height: pieces side by side and nearer than this are one digit
-_STACKED_GAP = 0.12  # of their height together: pieces above each other and nearer than this are one,
-_TALLEST = 1.3  # unless that makes a digit this much taller than the tallest other one
+# The values below were chosen by hand. A "reference" is the digit with most ink in the middle of the picture,
+# or the digits that are like it.
+_MASK_LEVEL = 0.25  # share of full ink; paler pixels belong to no component
+_MAX_COMPONENTS = 2000  # the largest are kept: no page holds more digits, and specks would take minutes
+
+# A digit, compared with the reference.
+_MIN_HEIGHT, _MAX_HEIGHT = 0.45, 2.2  # shares of the reference's height
+_MIN_SHADE = 0.5  # share of the reference's mean ink
+_MIN_STROKE = 0.25  # share of the reference's stroke width
+_MAX_EDGE_STROKE = 2.0  # the same for a digit at the edge of the picture; thicker components are shadows
+_MIN_SLIM_STROKE = 0.4  # the least stroke width of a slim component, which may be a remnant of a ruled line
+_SLIM = 0.25  # width as a share of the height, below which a component is slim
+
+# Parts of a digit, for example the detached bar of a 5.
+_PART_DISTANCE = 0.2  # share of the digit's longer side; a part lies no farther away
+_MIN_PART_AREA = 0.03  # share of the digit's area; smaller components are specks
+_BESIDE_GAP = 0.06  # share of a digit's height; components side by side and nearer are one digit
+_STACKED_GAP = 0.12  # share of their height together; components above each other and nearer are one digit,
+_MAX_STACKED_HEIGHT = 1.3  # unless the digit would be this much taller than the tallest other one
+
+# Frames and shadows.
+_MIN_ENCLOSED_HEIGHT = 0.35  # a component around another of this share of its height is a frame
+_TALL_SHARE = 0.1  # share of the tallest component's height; lower components are no frames
+_EDGE_CONTACT = 0.4  # share of a component's longer side that lies along an edge,
+_EDGE_REACH = 0.35  # share of the picture that it reaches in at most: such a component is a shadow or a frame
+_EDGES_COVERED = 0.6  # share of all four edges; a component that covers more is the desk around a sheet
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
 class ConnectedComponents:
-    """The connected components of ink, float32 (H, W), and what can be told of them by their geometry."""
+    """The connected components of ink, float32 (H, W), and which of them are digits.
+
+    Component 0 is the background. A group is a list of components that together are one digit.
+
+    ink: float32 (H, W).
+    labels: int32 (H, W), the component of each pixel.
+    count: the number of components.
+    x, y, width, height, area: bounding boxes and number of pixels, each (count,).
+    mass, central_mass: the sum of ink, and the same with more weight in the middle of the picture.
+    stroke: mean stroke width in pixels.
+    touches_edge: whether a component touches the edge of the picture.
+    border: whether it lies along an edge as shadows and cut frames do, or along most of all edges.
+    usable: whether it may be a digit or a part of one: neither frame nor border.
+    """
 
     def __init__(self, ink: np.ndarray) -> None:
         self.ink = ink
-        mask = (ink > _MASK).astype(np.uint8)
+        mask = (ink > _MASK_LEVEL).astype(np.uint8)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        self.labels, stats = _largest(labels, stats)
+        self.labels, stats = _keep_largest(labels, stats)
         self.x, self.y, self.width, self.height, self.area = stats.T
         count = self.count = len(stats)
-        marked = np.nonzero(mask.view(bool))  # most of a picture is paper, of which nothing is asked
-        piece_of, ink_there = self.labels[marked], ink[marked]
-        self.mass = np.bincount(piece_of, ink_there, count)
-        rows, columns = map(_middle, ink.shape)
-        centrality = rows[marked[0]] * columns[marked[1]]
-        self.central_mass = np.bincount(piece_of, ink_there * centrality, count)
+        inked = np.nonzero(mask.view(bool))  # most pixels are paper, which need not be summed
+        component_of, ink_values = self.labels[inked], ink[inked]
+        self.mass = np.bincount(component_of, ink_values, count)
+        row_weights, column_weights = map(_weigh_middle, ink.shape)
+        centrality = row_weights[inked[0]] * column_weights[inked[1]]
+        self.central_mass = np.bincount(component_of, ink_values * centrality, count)
         right, bottom = self.x + self.width, self.y + self.height
         self.touches_edge = (self.x == 0) | (self.y == 0) | (right == ink.shape[1]) | (bottom == ink.shape[0])
-        distances = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[marked]
-        inside = np.bincount(piece_of, distances, count) / np.maximum(self.area, 1)
-        self.stroke = np.maximum(4 * inside - 2, 1)
-        self.rim = self._along_the_rim()
-        self.usable = ~(self._frames() | self.rim)
-        self.usable[0] = self.rim[0] = False
+        depths = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[inked]
+        mean_depth = np.bincount(component_of, depths, count) / np.maximum(self.area, 1)
+        self.stroke = np.maximum(4 * mean_depth - 2, 1)
+        self.border = self._find_border()
+        self.usable = ~(self._find_frames() | self.border)
+        self.usable[0] = self.border[0] = False
 
-    def _frames(self) -> np.ndarray:
-        """Which pieces go around another of some height: frames, not digits."""
-        if self.count == 2:  # the background and one piece
+    def _find_frames(self) -> np.ndarray:
+        """Return which components enclose another one of some height, bool (count,)."""
+        if self.count == 2:  # the background and one component
             return np.zeros(self.count, bool)
-        tall = np.flatnonzero(self.height >= 0.1 * self.height[1:].max(initial=1))
+        tall = np.flatnonzero(self.height >= _TALL_SHARE * self.height[1:].max(initial=1))
         frames = np.zeros(self.count, bool)
-        for piece in tall[tall > 0]:
-            inside = (
-                (self.x > self.x[piece])
-                & (self.y > self.y[piece])
-                & (self.x + self.width < self.x[piece] + self.width[piece])
-                & (self.y + self.height < self.y[piece] + self.height[piece])
-                & (self.height > _ENCLOSED * self.height[piece])
+        for component in tall[tall > 0]:
+            is_inside = (
+                (self.x > self.x[component])
+                & (self.y > self.y[component])
+                & (self.x + self.width < self.x[component] + self.width[component])
+                & (self.y + self.height < self.y[component] + self.height[component])
+                & (self.height > _MIN_ENCLOSED_HEIGHT * self.height[component])
             )
-            frames[piece] = inside[1:].any()
+            frames[component] = is_inside[1:].any()
         return frames
 
-    def _along_the_rim(self) -> np.ndarray:
-        """Which pieces lie along an edge of the picture and reach not far in, such as frames cut through and
-        shadows, or along most of all edges, such as the desk around a sheet.
+    def _find_border(self) -> np.ndarray:
+        """Return which components lie along an edge and do not reach far in, or along most of all edges.
+
+        The first are shadows and frames that the picture cuts; the second is the desk around a sheet.
         """
         height, width = self.ink.shape
-        side = np.maximum(self.width, self.height)
-        rim = np.zeros(self.count, bool)
+        longer_side = np.maximum(self.width, self.height)
+        border = np.zeros(self.count, bool)
         right, bottom = self.x + self.width, self.y + self.height
-        near = (self.x < 2) | (self.y < 2) | (right > width - 2) | (bottom > height - 2)
-        if not near[1:].any():
-            return rim
-        around = np.zeros(self.count)
-        for edge, reach in (
+        is_near_edge = (self.x < 2) | (self.y < 2) | (right > width - 2) | (bottom > height - 2)
+        if not is_near_edge[1:].any():
+            return border
+        total_contact = np.zeros(self.count)
+        for edge_labels, reach in (
             (self.labels[:, :2].max(axis=1), self.width / width),
             (self.labels[:, -2:].max(axis=1), self.width / width),
             (self.labels[:2].max(axis=0), self.height / height),
             (self.labels[-2:].max(axis=0), self.height / height),
         ):
-            contact = np.bincount(edge, minlength=self.count)
-            rim |= (contact > _CONTACT * side) & (reach < _REACH)
-            around += contact
-        rim |= around > _AROUND * 2 * (height + width)
-        return rim
+            contact = np.bincount(edge_labels, minlength=self.count)
+            border |= (contact > _EDGE_CONTACT * longer_side) & (reach < _EDGE_REACH)
+            total_contact += contact
+        border |= total_contact > _EDGES_COVERED * 2 * (height + width)
+        return border
 
     def group_central_digit(self) -> list[int]:
-        """The piece with most ink in the middle and its parts, in a picture that holds one digit."""
+        """Return the component with most ink in the middle and its parts, for pictures of one digit."""
         if not self.usable.any():
             return []
-        best = self._most_central()
-        groups = [[best]]
-        for piece in np.flatnonzero(self.usable):
-            if piece != best:
-                self._add_part(int(piece), groups, [self.box([best])])
+        central = self._find_most_central()
+        groups = [[central]]
+        for component in np.flatnonzero(self.usable):
+            if component != central:
+                self._add_part(int(component), groups, [self.box([central])])
         return groups[0]
 
     def group_digits(self) -> list[list[int]]:
-        """Groups of pieces, each group a digit: those like most, with the parts near them."""
+        """Return the groups of components that are digits, each with the parts near it."""
         if not self.usable.any():
             return []
-        best = self._most_central()
+        central = self._find_most_central()
         if np.count_nonzero(self.usable) == 1:
-            return [[best]]
-        thick, alike = self._alike(np.array([best]), self.usable)
-        thick, alike = self._alike(np.flatnonzero(alike), self.usable)
-        alike &= ~self.touches_edge | self.touches_edge[best]
-        alike[best] = True
-        groups = self._joined([[int(piece)] for piece in np.flatnonzero(alike)])
+            return [[central]]
+        _, is_alike = self._compare(np.array([central]), self.usable)
+        has_stroke, is_alike = self._compare(np.flatnonzero(is_alike), self.usable)
+        is_alike &= ~self.touches_edge | self.touches_edge[central]
+        is_alike[central] = True
+        groups = self._join_torn_digits([[int(component)] for component in np.flatnonzero(is_alike)])
         boxes = [self.box(group) for group in groups]
-        for piece in np.flatnonzero(thick & ~alike):
-            self._add_part(int(piece), groups, boxes)
+        for component in np.flatnonzero(has_stroke & ~is_alike):
+            self._add_part(int(component), groups, boxes)
         return groups
 
     def digits_at_edge(self, digits: list[list[int]]) -> list[Box]:
-        """The boxes of what is like these digits but for lying at an edge, which none of them touches."""
-        pattern = np.array([group[0] for group in digits])
-        if self.touches_edge[pattern].any():
+        """Return the boxes of components at an edge that are like these digits.
+
+        The result is empty if one of the digits itself touches an edge.
+        """
+        reference = np.array([group[0] for group in digits])
+        if self.touches_edge[reference].any():
             return []
-        alike = self._alike(pattern, self.usable | self.rim)[1] & (self.touches_edge | self.rim)
-        alike &= self.width >= _SLIM * self.height  # or it may be the side of a frame
-        alike &= self.stroke < _THICKEST * median(self.stroke[pattern])
-        return [self.box([int(piece)]) for piece in np.flatnonzero(alike)]
+        _, is_alike = self._compare(reference, self.usable | self.border)
+        is_alike &= self.touches_edge | self.border
+        is_alike &= self.width >= _SLIM * self.height  # a slimmer one may be the side of a frame
+        is_alike &= self.stroke < _MAX_EDGE_STROKE * median(self.stroke[reference])
+        return [self.box([int(component)]) for component in np.flatnonzero(is_alike)]
 
-    def _alike(self, pattern: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which pieces have strokes like those of the pattern's pieces, and which are like them in all."""
+    def box(self, group: list[int]) -> Box:
+        """Return the bounding box of a group: x, y, width, height."""
+        if len(group) == 1:
+            index = group[0]
+            return int(self.x[index]), int(self.y[index]), int(self.width[index]), int(self.height[index])
+        x, y = int(self.x[group].min()), int(self.y[group].min())
+        right, bottom = (self.x + self.width)[group].max(), (self.y + self.height)[group].max()
+        return x, y, int(right) - x, int(bottom) - y
+
+    def crop_ink(self, group: list[int]) -> np.ndarray:
+        """Return the ink of a group alone, float32 (h, w): its box with a margin of at most one pixel."""
+        x, y, width, height = self.box(group)
+        rows, columns = slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
+        is_member = np.zeros(self.count, np.uint8)
+        is_member[group] = 1
+        group_mask = is_member[self.labels[rows, columns]]
+        cropped: np.ndarray = self.ink[rows, columns] * cv2.dilate(group_mask, np.ones((3, 3), np.uint8))
+        return cropped
+
+    def _compare(self, reference: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which candidates have strokes like the reference components, and which are alike in all."""
         shade = self.mass / np.maximum(self.area, 1)
-        stroke = quantile(self.stroke[pattern], 0.25)
-        height, pale = median(self.height[pattern]), median(shade[pattern])
-        slim = self.width < _SLIM * self.height
-        thick = among & (self.stroke > np.where(slim, _THINNEST_BAR, _THINNEST) * stroke)
-        tall = (self.height > _LOWEST * height) & (self.height < _HIGHEST * height)
-        return thick, thick & tall & (shade > _PALEST * pale)
+        stroke = quantile(self.stroke[reference], 0.25)
+        height, reference_shade = median(self.height[reference]), median(shade[reference])
+        is_slim = self.width < _SLIM * self.height
+        has_stroke = candidates & (self.stroke > np.where(is_slim, _MIN_SLIM_STROKE, _MIN_STROKE) * stroke)
+        has_height = (self.height > _MIN_HEIGHT * height) & (self.height < _MAX_HEIGHT * height)
+        return has_stroke, has_stroke & has_height & (shade > _MIN_SHADE * reference_shade)
 
-    def _most_central(self) -> int:
+    def _find_most_central(self) -> int:
         return int(np.argmax(np.where(self.usable, self.central_mass, -1)))
 
-    def _joined(self, groups: list[list[int]]) -> list[list[int]]:
-        """Join what lies so close, or above each other, that it is one digit in pieces."""
+    def _join_torn_digits(self, groups: list[list[int]]) -> list[list[int]]:
+        """Join groups that lie so close, side by side or above each other, that they are one torn digit."""
         if len(groups) == 1:
             return groups
         groups = sorted(groups, key=lambda group: int(self.x[group[0]]))
         boxes = np.array([self.box(group) for group in groups])
         index = unchanged = 0
         while unchanged < len(groups):
-            others = np.flatnonzero(_are_one_with(index, boxes))
-            if others.size:
-                joined = groups[index] + groups.pop(others[0])
-                boxes = np.delete(boxes, others[0], axis=0)
-                index -= int(others[0] < index)
+            partners = np.flatnonzero(_are_one_digit(index, boxes))
+            if partners.size:
+                joined = groups[index] + groups.pop(partners[0])
+                boxes = np.delete(boxes, partners[0], axis=0)
+                index -= int(partners[0] < index)
                 groups[index], boxes[index] = joined, self.box(joined)
                 unchanged = 0
             else:
@@ -165,79 +213,60 @@ class ConnectedComponents:
                 unchanged += 1
         return groups
 
-    def _add_part(self, piece: int, groups: list[list[int]], boxes: list[Box]) -> None:
-        """Add a smaller piece to the nearest digit, if it is near enough to be a part of it."""
-        distances = self._distances(piece, np.array(boxes))
+    def _add_part(self, component: int, groups: list[list[int]], boxes: list[Box]) -> None:
+        """Add a smaller component to the nearest digit if it is near and large enough to be a part of it."""
+        distances = self._measure_distances(component, np.array(boxes))
         nearest = int(np.argmin(distances))
         _, _, width, height = boxes[nearest]
         area = int(self.area[groups[nearest]].sum())
-        touches = self.touches_edge[piece] and not self.touches_edge[groups[nearest]].any()
-        if (
-            distances[nearest] < _NEAR * max(width, height)
-            and self.area[piece] > _PART * area
-            and not touches
-        ):
-            groups[nearest].append(piece)
+        is_cut = self.touches_edge[component] and not self.touches_edge[groups[nearest]].any()
+        is_near = distances[nearest] < _PART_DISTANCE * max(width, height)
+        if is_near and self.area[component] > _MIN_PART_AREA * area and not is_cut:
+            groups[nearest].append(component)
 
-    def _distances(self, piece: int, boxes: np.ndarray) -> np.ndarray:
+    def _measure_distances(self, component: int, boxes: np.ndarray) -> np.ndarray:
+        """Return the distance in pixels of a component's box to each of the boxes (N, 4)."""
         x, y, width, height = boxes.T
-        gap_x = np.maximum(x - (self.x[piece] + self.width[piece]), self.x[piece] - (x + width))
-        gap_y = np.maximum(y - (self.y[piece] + self.height[piece]), self.y[piece] - (y + height))
+        gap_x = np.maximum(x - (self.x[component] + self.width[component]), self.x[component] - (x + width))
+        gap_y = np.maximum(y - (self.y[component] + self.height[component]), self.y[component] - (y + height))
         distances: np.ndarray = np.hypot(np.maximum(gap_x, 0), np.maximum(gap_y, 0))
         return distances
 
-    def box(self, group: list[int]) -> Box:
-        """The box around a group: x, y, width, height."""
-        if len(group) == 1:
-            piece = group[0]
-            return int(self.x[piece]), int(self.y[piece]), int(self.width[piece]), int(self.height[piece])
-        x, y = int(self.x[group].min()), int(self.y[group].min())
-        right, bottom = (self.x + self.width)[group].max(), (self.y + self.height)[group].max()
-        return x, y, int(right) - x, int(bottom) - y
-
-    def crop_ink(self, group: list[int]) -> np.ndarray:
-        """The ink of a group alone, float32 (h, w), with a margin of at most one pixel around its box."""
-        x, y, width, height = self.box(group)
-        rows, columns = slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
-        member = np.zeros(self.count, np.uint8)
-        member[group] = 1
-        own = member[self.labels[rows, columns]]
-        cut: np.ndarray = self.ink[rows, columns] * cv2.dilate(own, np.ones((3, 3), np.uint8))
-        return cut
-
 
 @functools.lru_cache(maxsize=64)
-def _middle(side: int) -> np.ndarray:
-    """Weights (side,) that fall from the middle to both ends."""
+def _weigh_middle(side: int) -> np.ndarray:
+    """Return weights (side,) that fall from the middle to both ends."""
     weights: np.ndarray = np.hanning(side + 2)[1:-1]
     return weights
 
 
-def _largest(labels: np.ndarray, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (H, W) and stats (N, 5) of the largest pieces alone; the smaller ones become background."""
-    if len(stats) <= _MOST + 1:
+def _keep_largest(labels: np.ndarray, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (H, W) and stats (N, 5) of the largest components; the rest becomes background."""
+    if len(stats) <= _MAX_COMPONENTS + 1:
         return labels, stats
-    kept = np.sort(np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MOST]) + 1
-    renamed = np.zeros(len(stats), labels.dtype)
-    renamed[kept] = np.arange(1, len(kept) + 1)
-    return renamed[labels], stats[np.append(0, kept)]
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX_COMPONENTS]
+    kept = np.sort(largest) + 1
+    new_labels = np.zeros(len(stats), labels.dtype)
+    new_labels[kept] = np.arange(1, len(kept) + 1)
+    return new_labels[labels], stats[np.append(0, kept)]
 
 
-def _are_one_with(index: int, boxes: np.ndarray) -> np.ndarray:
-    """Which of the boxes (N, 4) lie so that they and the one of that index are one digit: bool (N,)."""
+def _are_one_digit(index: int, boxes: np.ndarray) -> np.ndarray:
+    """Return which of the boxes (N, 4) form one digit with the box of that index: bool (N,)."""
     starts, sides = boxes[:, :2], boxes[:, 2:]
     ends = starts + sides
     gap_x, gap_y = (np.maximum(starts, starts[index]) - np.minimum(ends, ends[index])).T
-    narrower, lower = np.minimum(sides, sides[index]).T
+    smaller_width, smaller_height = np.minimum(sides, sides[index]).T
     height = sides[:, 1]
-    together = np.maximum(ends[:, 1], ends[index, 1]) - np.minimum(starts[:, 1], starts[index, 1])
-    rest = np.delete(height, index)
-    tallest, second = (*np.sort(rest)[::-1][:2], np.inf, np.inf)[:2]
-    limit = np.where(height == tallest, second, tallest) if len(rest) > 1 else np.inf
-    side_by_side = -gap_y > 0.5 * lower
-    beside = gap_x < _JOINED_GAP * np.maximum(height, height[index])
-    above = (-gap_x > 0.5 * narrower) & (gap_y < _STACKED_GAP * together) | (gap_x < 0) & (gap_y < 0)
-    above &= together < _TALLEST * limit
-    one: np.ndarray = np.where(side_by_side, beside, above)
-    one[index] = False
-    return one
+    joint_height = np.maximum(ends[:, 1], ends[index, 1]) - np.minimum(starts[:, 1], starts[index, 1])
+    other_heights = np.delete(height, index)
+    tallest, second = (*np.sort(other_heights)[::-1][:2], np.inf, np.inf)[:2]
+    max_height = np.where(height == tallest, second, tallest) if len(other_heights) > 1 else np.inf
+    is_beside = -gap_y > 0.5 * smaller_height
+    close_beside = gap_x < _BESIDE_GAP * np.maximum(height, height[index])
+    is_stacked = (-gap_x > 0.5 * smaller_width) & (gap_y < _STACKED_GAP * joint_height)
+    is_stacked |= (gap_x < 0) & (gap_y < 0)
+    is_stacked &= joint_height < _MAX_STACKED_HEIGHT * max_height
+    are_one: np.ndarray = np.where(is_beside, close_beside, is_stacked)
+    are_one[index] = False
+    return are_one

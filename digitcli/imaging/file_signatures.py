@@ -1,4 +1,4 @@
-"""What a file is by its first and last bytes, before anything is decoded."""
+"""Recognize the format of a file, and truncated files, by their first and last bytes; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from digitcli.errors import PictureError
 READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, HEIC or PPM picture, or a PDF."
 DAMAGED = "Copy or download the file again, or save it anew from the program that made it."
 
-# How readable pictures begin, to tell a broken picture from a file that is none.
+# The first bytes of readable formats, to tell a broken picture from a file that is not a picture.
 _PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
-# The last bytes of a whole file, for the formats that have such.
+# The last bytes of a complete file, for the formats that have an end mark.
 _PICTURE_ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b"\x3b"}
 
-# Known, but refused: (offset, bytes, name).
-_REFUSED = (
+# Formats that are recognized but not read: the offset of their signature, the signature, a description.
+_UNSUPPORTED = (
     (0, b"%!PS", "an EPS or PostScript file"),
     (0, b"\xc5\xd0\xd3\xc6", "an EPS file"),
     (0, b"8BPS", "a Photoshop file"),
@@ -35,39 +35,40 @@ _REFUSED = (
     (0, b"AT&TFORM", "a DjVu document"),
     (4, b"ftyp", "a film, or a rare kind of HEIF picture"),
 )
-_AVIF_BRANDS = (b"avif", b"avis")  # after b"ftyp"
+_AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_PDF_WITHIN = 1024  # bytes from the beginning it begins, and ends before the end
+_PDF_MARK_BYTES = 1024  # a PDF's marks lie within this distance of the beginning and of the end
+_PICTURE_TAIL_BYTES = 16  # a picture's end mark lies within this distance of the end
 
 
 def is_pdf(stream: BinaryIO) -> bool:
-    """Whether an open file is a PDF document, by its beginning."""
+    """Return whether an open file begins like a PDF document."""
     stream.seek(0)
-    head = stream.read(_PDF_WITHIN)
+    head = stream.read(_PDF_MARK_BYTES)
     stream.seek(0)
     return b"%PDF-" in head and not head.startswith(_PICTURE_STARTS) and head[4:8] != b"ftyp"
 
 
-def brand(stream: BinaryIO) -> bytes:
-    """What an AVIF or HEIF picture, or a film, says that it is; of other files nothing."""
+def read_brand(stream: BinaryIO) -> bytes:
+    """Return the brand, four bytes, that an AVIF or HEIF picture or a film states; else nothing."""
     stream.seek(0)
     head = stream.read(12)
     stream.seek(0)
     return head[8:] if head[4:8] == b"ftyp" else b""
 
 
-def is_cut_off(stream: BinaryIO) -> bool:
-    """Whether a file ends before it should, by what its beginning says or the end that its format has."""
+def is_truncated(stream: BinaryIO) -> bool:
+    """Return whether a file is shorter than its header says, or lacks the end mark of its format."""
     size = stream.seek(0, io.SEEK_END)
     pdf = is_pdf(stream)
-    stream.seek(-min(_PDF_WITHIN if pdf else 16, size), io.SEEK_END)
+    stream.seek(-min(_PDF_MARK_BYTES if pdf else _PICTURE_TAIL_BYTES, size), io.SEEK_END)
     tail = stream.read()
     stream.seek(0)
     head = stream.read(8)
     try:
-        if head.startswith(b"RIFF"):  # WebP says its length
+        if head.startswith(b"RIFF"):  # WebP states its length
             return int(struct.unpack("<I", head[4:])[0]) + 8 > size
-        if head.startswith((b"II*\0", b"MM\0*")):  # TIFF says where its first page is described
+        if head.startswith((b"II*\0", b"MM\0*")):  # TIFF states where the description of its first page lies
             order = "<" if head.startswith(b"II") else ">"
             stream.seek(at := int(struct.unpack(order + "I", head[4:])[0]))
             return at + 2 + 12 * int(struct.unpack(order + "H", stream.read(2))[0]) + 4 > size
@@ -80,20 +81,20 @@ def is_cut_off(stream: BinaryIO) -> bool:
     return any(head.startswith(start) and end not in tail for start, end in _PICTURE_ENDS.items())
 
 
-def unidentified(stream: BinaryIO, name: str, cut_off: bool) -> PictureError:
-    """What a file is that Pillow knows nothing about, by its first and last bytes."""
-    if brand(stream) in (*_AVIF_BRANDS, *HEIF_BRANDS):
+def unidentified_error(stream: BinaryIO, name: str, truncated: bool) -> PictureError:
+    """Return the error for a file that Pillow does not recognize, by its first bytes."""
+    if read_brand(stream) in (*_AVIF_BRANDS, *HEIF_BRANDS):
         return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", DAMAGED)
     stream.seek(0)
     head = stream.read(512)
-    for offset, magic, what in _REFUSED:
-        if head.startswith(magic, offset):
-            return PictureError("unsupported_format", f"{name} is {what}, which is not read here.", READABLE)
+    for offset, signature, description in _UNSUPPORTED:
+        if head.startswith(signature, offset):
+            cause = f"{name} is {description}, a format that cannot be read."
+            return PictureError("unsupported_format", cause, READABLE)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if b"<svg" in text.lower():
-        return PictureError(
-            "unsupported_format", f"{name} is an SVG drawing, which is not read here.", READABLE
-        )
+        cause = f"{name} is an SVG drawing, a format that cannot be read."
+        return PictureError("unsupported_format", cause, READABLE)
     if text.startswith(b"<"):
         return PictureError(
             "not_an_image",
@@ -102,11 +103,11 @@ def unidentified(stream: BinaryIO, name: str, cut_off: bool) -> PictureError:
         )
     if not head.startswith(_PICTURE_STARTS):
         return PictureError("not_an_image", f"{name} is not a picture.", READABLE)
-    if cut_off:
-        return truncated(name)
-    return PictureError("not_an_image", f"{name} starts like a picture but holds none.", DAMAGED)
+    if truncated:
+        return truncated_error(name)
+    return PictureError("not_an_image", f"{name} starts like a picture but does not contain one.", DAMAGED)
 
 
-def truncated(name: str) -> PictureError:
-    """A file, or a page of it, whose end is missing."""
-    return PictureError("truncated", f"{name} breaks off: its end is missing.", DAMAGED)
+def truncated_error(name: str) -> PictureError:
+    """Return the error for a file, or a page of it, whose end is missing."""
+    return PictureError("truncated", f"{name} is cut off: its end is missing.", DAMAGED)

@@ -1,7 +1,7 @@
-"""From every mode of Pillow to one grey scale: float32 (H, W), 0 black, 1 white, without losing the ink.
+"""Convert an image of any Pillow mode to grey: float32 (H, W), 0 black, 1 white, without losing the ink.
 
-`Image.convert("L")` would turn transparent paper black, 16-bit paper white and float paper black, and would
-make yellow ink on white, or red on green, vanish.
+`Image.convert("L")` would turn transparent paper black, 16-bit paper white and float paper black, and yellow
+ink on white or red ink on green would vanish.
 """
 
 from __future__ import annotations
@@ -10,39 +10,47 @@ import cv2
 import numpy as np
 from PIL import Image
 
-_FULL_SCALES = (255, 1023, 4095, 16383, 65535)
+_FULL_SCALES = (255, 1023, 4095, 16383, 65535)  # the white of 8, 10, 12, 14 and 16 bits
+_FLOAT_UNIT_MAX = 4  # floats below this are taken as 0 to 1 with some glare above 1
+_SAMPLE_PIXELS = 250_000  # enough to measure the contrast of a whole picture
+_CHANNEL_GAIN = 3  # a colour channel replaces luma if its contrast is this many times as large
+_MIN_SPREAD = 0.05  # of white; a smaller standard deviation means that white paper hides the ink
 
 
-def grey_of(image: Image.Image) -> np.ndarray:
-    """The grey of a loaded image of any mode: float32 (H, W) in [0, 1]."""
+def convert_to_grey(image: Image.Image) -> np.ndarray:
+    """Return the grey of a loaded image of any mode: float32 (H, W) in [0, 1]."""
     if image.mode.startswith("I"):
-        return _scaled(np.asarray(image).astype(np.float32), fractions=False)
+        return _scale_to_unit(np.asarray(image).astype(np.float32), is_float=False)
     if image.mode == "F":
-        return _scaled(np.array(image, dtype=np.float32), fractions=True)
+        return _scale_to_unit(np.array(image, dtype=np.float32), is_float=True)
     if image.mode == "LAB":
-        return _unit(np.asarray(image.getchannel(0)))
+        return _bytes_to_unit(np.asarray(image.getchannel(0)))
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
-        rgba = np.asarray(_with_alpha(image))
+        rgba = np.asarray(_convert_to_rgba(image))
         rgb, alpha = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), rgba[..., 3]
-        return _unit(_luma(rgb)) if (alpha == 255).all() else _on_showing_background(rgb, alpha)
+        return _bytes_to_unit(_luma(rgb)) if (alpha == 255).all() else _lay_on_background(rgb, alpha)
     if image.mode in ("1", "L"):
-        return _unit(np.asarray(image.convert("L")))
-    return _unit(_luma(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))))
+        return _bytes_to_unit(np.asarray(image.convert("L")))
+    return _bytes_to_unit(_luma(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))))
 
 
-def _with_alpha(image: Image.Image) -> Image.Image:
+def _convert_to_rgba(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA":
         return image
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
-def _unit(grey: np.ndarray) -> np.ndarray:
+def _bytes_to_unit(grey: np.ndarray) -> np.ndarray:
     unit: np.ndarray = np.multiply(grey, np.float32(1 / 255), dtype=np.float32)
     return unit
 
 
-def _scaled(values: np.ndarray, *, fractions: bool) -> np.ndarray:
-    """Deep greys, scaled by the smallest full scale that holds them; what is no number becomes paper."""
+def _scale_to_unit(values: np.ndarray, *, is_float: bool) -> np.ndarray:
+    """Divide by the smallest full scale that holds all values; replace NaN and infinity by the median.
+
+    Values below 0 or above 16 bits have no known scale: they are stretched from their least to their
+    greatest.
+    """
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros_like(values)
@@ -51,36 +59,39 @@ def _scaled(values: np.ndarray, *, fractions: bool) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > _FULL_SCALES[-1]:
         return (values - low) / np.float32(max(high - low, 1e-12))
-    if fractions and high < 4:
+    if is_float and high < _FLOAT_UNIT_MAX:
         return values / np.float32(max(high, 1.0))
     return values / np.float32(next(scale for scale in _FULL_SCALES if high <= scale))
 
 
 def _luma(rgb: np.ndarray) -> np.ndarray:
-    """Luma of (H, W, 3) uint8, or the one channel that shows ink which luma hides (yellow on white)."""
+    """Return the luma of uint8 (H, W, 3), or the channel with most contrast if luma hides the ink.
+
+    Luma hides yellow ink on white paper, for example.
+    """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    step = _step(grey)
-    sample, grey_sample = (np.ascontiguousarray(picture[::step, ::step]) for picture in (rgb, grey))
+    step = _sample_step(grey)
+    sample, grey_sample = (np.ascontiguousarray(pixels[::step, ::step]) for pixels in (rgb, grey))
     spread = cv2.meanStdDev(sample)[1].ravel()
     strongest = int(np.argmax(spread))
-    if spread[strongest] > 3 * float(cv2.meanStdDev(grey_sample)[1][0, 0]) + 1:
+    if spread[strongest] > _CHANNEL_GAIN * float(cv2.meanStdDev(grey_sample)[1][0, 0]) + 1:
         return np.ascontiguousarray(rgb[..., strongest])
     return grey
 
 
-def _step(picture: np.ndarray) -> int:
-    """Every so manieth pixel and row of a picture (H, W) tell what it looks like."""
-    return max(1, int(round((picture.size / 250_000) ** 0.5)))
+def _sample_step(pixels: np.ndarray) -> int:
+    """Return the step between rows and columns that samples about `_SAMPLE_PIXELS` of a picture (H, W)."""
+    return max(1, int(round((pixels.size / _SAMPLE_PIXELS) ** 0.5)))
 
 
-def _on_showing_background(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Lay (H, W, 3) uint8 of an opacity, (H, W), on white, or on black where white would hide light ink."""
-    shown, opacity = _unit(_luma(rgb)), _unit(alpha)
-    shown *= opacity  # in place, as these are large
-    step = _step(alpha)
-    on_black = shown[::step, ::step]
+def _lay_on_background(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Lay uint8 (H, W, 3) of an opacity (H, W) on white, or on black if white would hide light ink."""
+    grey, opacity = _bytes_to_unit(_luma(rgb)), _bytes_to_unit(alpha)
+    grey *= opacity  # in place, because these arrays are large
+    step = _sample_step(alpha)
+    on_black = grey[::step, ::step]
     on_white = on_black + (1 - opacity[::step, ::step])
-    if on_white.std() >= min(0.05, on_black.std()):
+    if on_white.std() >= min(_MIN_SPREAD, on_black.std()):
         np.subtract(1, opacity, out=opacity)
-        shown += opacity
-    return shown
+        grey += opacity
+    return grey

@@ -1,4 +1,4 @@
-"""What a network is shown of a line of writing: ink 255 on paper 0, whatever the light and the pen."""
+"""Normalize a line of writing for a line network: ink 255 on paper 0, whatever the light and the pen."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import numpy.typing as npt
 
 from digitcli.imaging.quantiles import quantile
 
-LINE_HEIGHT_PX = 40
-COLUMN_PX = 4  # of a line to a column of what a network answers
-BOX_SCALE_PX = 20.0  # the unit in which a network tells distances
-DARKEST_PAPER = 0.2  # what is less dark than this stays paper, even where there is nothing darker
+# These four values are part of how the shipped line reader was trained; other values need a new training.
+LINE_HEIGHT_PX = 40  # of a line as a network sees it
+COLUMN_PX = 4  # width of the part of a line that one column of the network's output stands for
+BOX_SCALE_PX = 20.0  # the unit in which a network states distances
+DARKEST_PAPER = 0.2  # share of the light; a line without anything darker counts as blank paper
 
 
 def line_ink(
     grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32], faintest: float = DARKEST_PAPER
 ) -> npt.NDArray[np.uint8]:
-    """A grey picture (H, W) from 0 to 255, dark on light, as ink 255 on paper 0.
+    """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
 
-    The light is taken as the brightest within a quarter of the height, smoothed; ink is how much darker a
-    pixel is, as a share of the darkest hundredth, or of `faintest` where that is darker.
+    The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
+    is its darkness, as a share of the light, divided by that of the darkest hundredth of all pixels, or by
+    `faintest` if that is larger.
     """
     pixels = grey.astype(np.float32)
     side = max(3, grey.shape[0] // 2) | 1

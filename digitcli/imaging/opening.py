@@ -1,6 +1,6 @@
-"""Opening a picture: any file or bytes in, its pages out as upright grey arrays.
+"""Open any picture file or bytes and return its pages as upright grey arrays.
 
-Nothing but `PictureError` comes out of a bad file, and nothing is decoded before its size is known.
+A bad file raises `PictureError` and no other exception. Nothing is decoded before its size is known.
 """
 
 from __future__ import annotations
@@ -27,35 +27,40 @@ from digitcli.imaging.file_signatures import (
     DAMAGED,
     HEIF_BRANDS,
     READABLE,
-    brand,
-    is_cut_off,
     is_pdf,
-    truncated,
-    unidentified,
+    is_truncated,
+    read_brand,
+    truncated_error,
+    unidentified_error,
 )
-from digitcli.imaging.grayscale import grey_of
-from digitcli.imaging.pdf import MOST_PAGES, Document
+from digitcli.imaging.grayscale import convert_to_grey
+from digitcli.imaging.pdf import MAX_PAGES, Document
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000  # of a page, 256 MB as floats; an A4 page at 600 dpi has 35 million
 _SUBFILE_TYPE = 254  # the TIFF tag that marks thumbnails
 
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-_LARGE_PIXELS = 16_000_000  # pictures above it are decoded one at a time, lest many threads fill the memory
-_large_lock = threading.Lock()
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_NOT_FOUND = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_LARGE_PIXELS = 16_000_000  # larger pictures are decoded one at a time, to limit the memory of many threads
+_large_picture_lock = threading.Lock()
 
-_quiet_lock = threading.Lock()
-_quiet_threads = 0
-_shared_quiet: warnings.catch_warnings[None]
+_warnings_lock = threading.Lock()
+_silent_threads = 0
+_shared_filter: warnings.catch_warnings[None]
+
+ReadPage = Callable[[int, str], np.ndarray]  # takes the index of a page, from 0, and its name for errors
 
 
 def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read the first page of a file, or of a file's bytes: float32 (H, W), 0 black to 1 white, upright.
 
-    EXIF orientation is applied, transparency is laid on the background that shows the ink, deep greys
-    are scaled by the range they use. Raises `PictureError`, its `reason` one of `empty_file not_found
-    permission not_regular_file not_an_image unsupported_format truncated corrupt too_large encrypted`.
+    The EXIF orientation is applied. Transparent pictures are laid on the background that shows the ink. Greys
+    of more than 8 bits are scaled by the range that they use.
+
+    Raises:
+        PictureError: The page cannot be read. Its `reason` is one of `empty_file not_found permission
+            not_regular_file not_an_image unsupported_format truncated corrupt too_large encrypted internal`.
     """
     with contextlib.closing(open_pages(source, max_pixels=max_pixels)) as pages:
         _, first = next(pages)
@@ -67,101 +72,100 @@ def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.nd
 def open_pages(
     source: Path | bytes, *, max_pixels: int = MAX_PIXELS
 ) -> Generator[tuple[int | None, np.ndarray | PictureError]]:
-    """Every page of a file, or of a file's bytes, with its number from 1; None where there is but one.
+    """Yield every page of a file, or of a file's bytes, with its number from 1, or None for the only page.
 
-    Only a TIFF and a PDF have pages; of an animation the first frame is read. What cannot be read is a
-    `PictureError` in the place of its picture, and loses no other page.
+    Only TIFF and PDF files have several pages; of an animation the first frame is read. For a page that
+    cannot be read, a `PictureError` is yielded in its place, and the other pages are read.
     """
     name = "The picture" if isinstance(source, bytes) else f"'{source}'"
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(_open_source(source, name))
-            opened = _open_document if is_pdf(stream) else _open_image
-            count, read = opened(stream, stack, name, max_pixels)
+            open_file = _open_document if is_pdf(stream) else _open_image
+            count, read_page = open_file(stream, stack, name, max_pixels)
         except PictureError as error:
             yield None, error
             return
-        except OSError as fault:  # a disk or a network that fails while it is read
-            yield None, _unreachable(fault, name)
+        except OSError as fault:  # the disk or the network fails while the file is read
+            yield None, _unreadable_error(fault, name)
             return
-        several = count > 1
+        has_several = count > 1
         for number in range(1, count + 1):
             try:
                 page: np.ndarray | PictureError
-                page = read(number - 1, f"{name}, page {number}," if several else name)
+                page = read_page(number - 1, f"{name}, page {number}," if has_several else name)
             except PictureError as error:
                 page = error
-            yield (number if several else None), page
-
-
-ReadPage = Callable[[int, str], np.ndarray]  # by its place, the first 0, and what it is called
+            yield (number if has_several else None), page
 
 
 def _open_document(
     stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
 ) -> tuple[int, ReadPage]:
-    cut_off = is_cut_off(stream)
+    truncated = is_truncated(stream)
     try:
         document = stack.enter_context(contextlib.closing(Document(stream, name)))
     except PictureError:
         raise
     except Exception as fault:
-        raise _undecodable(fault, name, cut_off) from fault
+        raise _undecodable_error(fault, name, truncated) from fault
 
-    def read(place: int, of_page: str) -> np.ndarray:
+    def read_page(index: int, page_name: str) -> np.ndarray:
         try:
-            return grey_of(document.draw(place, max_pixels))
+            return convert_to_grey(document.render(index, max_pixels))
         except Exception as fault:
-            raise _undecodable(fault, of_page, cut_off) from fault
+            raise _undecodable_error(fault, page_name, truncated) from fault
 
-    return document.pages, read
+    return document.pages, read_page
 
 
 def _open_image(
     stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
 ) -> tuple[int, ReadPage]:
-    cut_off = is_cut_off(stream)
-    image = stack.enter_context(_identify(stream, name, cut_off))
-    frames = _frames(image, name)
+    truncated = is_truncated(stream)
+    image = stack.enter_context(_identify(stream, name, truncated))
+    frames = _list_frames(image, name)
 
-    def read(place: int, of_page: str) -> np.ndarray:
-        index = frames[place]
-        if index is None:
-            raise truncated(of_page)
-        return _read(image, index, of_page, max_pixels, cut_off)
+    def read_page(index: int, page_name: str) -> np.ndarray:
+        frame = frames[index]
+        if frame is None:
+            raise truncated_error(page_name)
+        return _read_frame(image, frame, page_name, max_pixels, truncated)
 
-    return len(frames), read
+    return len(frames), read_page
 
 
 def grey_from_image(image: Image.Image) -> np.ndarray:
-    """The upright grey of an opened image: float32 (H, W) in [0, 1].
+    """Return the upright grey of an opened image: float32 (H, W) in [0, 1].
 
     Raises:
-        PictureError: it is too large or cannot be decoded.
+        PictureError: The image is too large or cannot be decoded.
     """
-    return _read(image, image.tell(), "The picture", MAX_PIXELS)
+    return _read_frame(image, image.tell(), "The picture", MAX_PIXELS)
 
 
 def grey_from_array(pixels: np.ndarray) -> np.ndarray:
-    """The grey, float32 (H, W), of an array: whole numbers (H, W) or (H, W, 3 or 4), or fractions (H, W).
+    """Return the grey, float32 (H, W) in [0, 1], of an array of pixels.
+
+    The array holds integers (H, W) or (H, W, 3 or 4), or floats (H, W) from 0 to 1.
 
     Raises:
-        PictureError: it has another shape or type, or no pixels.
+        PictureError: The array has another shape, type or range, or no pixels.
     """
-    fractions = pixels.ndim == 2 and pixels.dtype.kind == "f" and pixels.size
-    if fractions and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
+    is_float = pixels.ndim == 2 and pixels.dtype.kind == "f" and pixels.size
+    if is_float and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
         return np.ascontiguousarray(pixels, np.float32)
-    wide = pixels.dtype.kind == "i" and pixels.dtype != np.int8 and pixels.size
-    if wide and pixels.min() >= 0 and pixels.max() <= 255:
-        pixels = pixels.astype(np.uint8)  # NumPy's own whole numbers are of 64 bits
-    whole = pixels.dtype.kind in "bui" and pixels.dtype != np.int8
-    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    is_signed = pixels.dtype.kind == "i" and pixels.dtype != np.int8 and pixels.size
+    if is_signed and pixels.min() >= 0 and pixels.max() <= 255:
+        pixels = pixels.astype(np.uint8)  # NumPy's default integers have 64 bits
+    is_integer = pixels.dtype.kind in "bui" and pixels.dtype != np.int8
+    is_picture_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     try:
-        if not (whole and shaped and pixels.size):
-            raise ValueError("Pillow would take it for something else")
+        if not (is_integer and is_picture_shape and pixels.size):
+            raise ValueError("Pillow would take it for another mode")
         return grey_from_image(Image.fromarray(np.ascontiguousarray(pixels)))
     except (TypeError, ValueError) as fault:
-        cause = f"An array of shape {pixels.shape} and type {pixels.dtype} is no picture."
+        cause = f"An array of shape {pixels.shape} and type {pixels.dtype} is not a picture."
         remedy = "Give uint8 (H, W) or (H, W, 3), or floats (H, W) from 0 to 1."
         raise PictureError("not_an_image", cause, remedy) from fault
 
@@ -169,16 +173,16 @@ def grey_from_array(pixels: np.ndarray) -> np.ndarray:
 def _open_source(source: Path | bytes, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         if not source:
-            raise _empty(name)
+            raise _empty_error(name)
         return io.BytesIO(source)
     try:
         return _open_regular(source, name)
     except (OSError, ValueError) as fault:
-        raise _unreachable(fault, name) from fault
+        raise _unreadable_error(fault, name) from fault
 
 
 def _open_regular(path: Path, name: str) -> BinaryIO:
-    """Open a regular file, and only that; a FIFO put in its place meanwhile cannot block."""
+    """Open a regular file and nothing else; a pipe that replaces the file meanwhile cannot block."""
     _check_regular(path.stat(), name)
     stream = os.fdopen(
         os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
@@ -199,119 +203,126 @@ def _check_regular(status: os.stat_result, name: str) -> None:
             "not_regular_file", f"{name} is a pipe, a socket or a device.", "Give a picture file."
         )
     if status.st_size == 0:
-        raise _empty(name)
+        raise _empty_error(name)
 
 
-def _empty(name: str) -> PictureError:
+def _empty_error(name: str) -> PictureError:
     return PictureError("empty_file", f"{name} is empty (0 bytes).", DAMAGED)
 
 
-def _unreachable(fault: OSError | ValueError, name: str) -> PictureError:
+def _unreadable_error(fault: OSError | ValueError, name: str) -> PictureError:
     if isinstance(fault, PermissionError):
-        return PictureError("permission", f"{name} may not be read by you.", "Change its permissions.")
+        return PictureError(
+            "permission", f"You have no permission to read {name}.", "Change its permissions."
+        )
     if isinstance(fault, OSError) and fault.errno == errno.ELOOP:
         return PictureError(
             "not_found", f"{name} is a link that leads back to itself.", "Give the file itself."
         )
-    if isinstance(fault, OSError) and fault.errno in _NO_ROOM:
-        return PictureError("internal", f"{name} cannot be opened: {fault.strerror}.", "Try it again.")
-    if isinstance(fault, OSError) and fault.errno not in _ABSENT:
+    if isinstance(fault, OSError) and fault.errno in _OUT_OF_RESOURCES:
+        return PictureError(
+            "internal", f"{name} cannot be opened: {fault.strerror}.", "Close other programs and try again."
+        )
+    if isinstance(fault, OSError) and fault.errno not in _NOT_FOUND:
         cause = f"{name} cannot be read: {fault.strerror or fault}."
-        return PictureError("corrupt", cause, "Check the disk or the network it lies on.")
+        return PictureError("corrupt", cause, "Check the disk or the network.")
     return PictureError("not_found", f"{name} does not exist.", "Check the path.")
 
 
-def _identify(stream: BinaryIO, name: str, cut_off: bool) -> Image.Image:
-    """Look at a file's header: nothing is decoded yet."""
+def _identify(stream: BinaryIO, name: str, truncated: bool) -> Image.Image:
+    """Read a file's header without decoding anything."""
     try:
-        with _silenced():
+        with _silence_warnings():
             try:
                 return Image.open(stream, formats=FORMATS)
             except UnidentifiedImageError:
-                if brand(stream) not in HEIF_BRANDS:
+                if read_brand(stream) not in HEIF_BRANDS:
                     raise
                 _register_heif(name)
                 return Image.open(stream, formats=["HEIF"])
     except PictureError:
         raise
     except UnidentifiedImageError as fault:
-        raise unidentified(stream, name, cut_off) from fault
+        raise unidentified_error(stream, name, truncated) from fault
     except Exception as fault:  # Pillow's parsers raise far more than OSError
-        raise _undecodable(fault, name, cut_off) from fault
+        raise _undecodable_error(fault, name, truncated) from fault
 
 
 def _register_heif(name: str) -> None:
-    """Let Pillow know of HEIF by an extra, which turns such pictures upright itself."""
+    """Register the optional HEIF decoder with Pillow; that decoder turns pictures upright itself."""
     try:
         import pillow_heif
     except ImportError as error:
-        cause = f"{name} is a HEIC picture, and pillow-heif, which decodes those, is not installed."
+        cause = f"{name} is a HEIC picture, and pillow-heif, which decodes HEIC, is not installed."
         raise PictureError("unsupported_format", cause, "Install it with: pip install pillow-heif") from error
     pillow_heif.register_heif_opener()
 
 
-def _frames(image: Image.Image, name: str) -> list[int | None]:
-    """The frames that are pages: those of a TIFF, but for reduced copies of another; else one alone.
+def _list_frames(image: Image.Image, name: str) -> list[int | None]:
+    """Return the frames that are pages: all frames of a TIFF except thumbnails; else the current frame.
 
-    None stands for what should follow where the chain of pages breaks off.
+    None at the end stands for the rest of a TIFF whose chain of pages is broken.
 
     Raises:
-        PictureError: they are too many.
+        PictureError: There are too many pages.
     """
     frames: list[int | None] = []
     try:
         for index in itertools.count() if image.format == "TIFF" else [image.tell()]:
-            with _silenced():
+            with _silence_warnings():
                 image.seek(index)
                 if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & 1:
                     frames.append(index)
-            if index == MOST_PAGES:
-                cause = f"{name} has more than {MOST_PAGES:,} pages."
-                raise PictureError("too_large", cause, "Split it.")
+            if index == MAX_PAGES:
+                cause = f"{name} has more than {MAX_PAGES:,} pages."
+                raise PictureError("too_large", cause, "Split it into smaller files.")
     except PictureError:
         raise
-    except EOFError:  # after the last
+    except EOFError:  # there are no more frames
         pass
-    except Exception:  # Pillow's parsers raise anything
+    except Exception:  # Pillow's parsers raise any exception
         frames.append(None)
     return frames if frames not in ([], [None]) else [0]
 
 
-def _read(image: Image.Image, index: int, name: str, max_pixels: int, cut_off: bool = False) -> np.ndarray:
-    """One page, decoded and upright."""
+def _read_frame(
+    image: Image.Image, frame: int, name: str, max_pixels: int, truncated: bool = False
+) -> np.ndarray:
+    """Decode one frame and turn it upright."""
     try:
-        with _silenced():
-            image.seek(index)
+        with _silence_warnings():
+            image.seek(frame)
             _check_size(image, name, max_pixels)
-            with _large_lock if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+            is_large = image.width * image.height > _LARGE_PIXELS
+            with _large_picture_lock if is_large else contextlib.nullcontext():
                 image.load()
-                return np.ascontiguousarray(_upright(grey_of(image), _orientation(image)))
+                return np.ascontiguousarray(_turn_upright(convert_to_grey(image), _read_orientation(image)))
     except PictureError:
         raise
     except Exception as fault:  # Pillow's decoders raise far more than OSError
-        raise _undecodable(fault, name, cut_off) from fault
+        raise _undecodable_error(fault, name, truncated) from fault
 
 
 @contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Within it no warnings are shown: Pillow's are about files, and become errors or nothing.
+def _silence_warnings() -> Iterator[None]:
+    """Suppress warnings in all threads: Pillow warns about files whose faults are reported as errors.
 
-    Python's own `catch_warnings` is not safe between threads, so all threads share one.
+    Python's `catch_warnings` is not safe between threads, so all threads share one.
     """
-    global _quiet_threads, _shared_quiet
-    with _quiet_lock:
-        if _quiet_threads == 0:
-            _shared_quiet = warnings.catch_warnings()
-            _shared_quiet.__enter__()
+    global _silent_threads, _shared_filter
+    with _warnings_lock:
+        if _silent_threads == 0:
+            _shared_filter = warnings.catch_warnings()
+            _shared_filter.__enter__()
             warnings.simplefilter("ignore")
-        _quiet_threads += 1
+        _silent_threads += 1
     try:
         yield
     finally:
-        with _quiet_lock:
-            _quiet_threads -= 1
-            if _quiet_threads == 0:
-                _shared_quiet.__exit__(None, None, None)
+        with _warnings_lock:
+            _silent_threads -= 1
+            if _silent_threads == 0:
+                _shared_filter.__exit__(None, None, None)
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -325,25 +336,25 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         )
 
 
-def _undecodable(fault: Exception, name: str, cut_off: bool) -> PictureError:
+def _undecodable_error(fault: Exception, name: str, truncated: bool) -> PictureError:
     if isinstance(fault, Image.DecompressionBombError | MemoryError):
         return PictureError(
-            "too_large", f"{name} has more pixels than can be read.", "Make the picture smaller."
+            "too_large", f"{name} has too many pixels to be read.", "Make the picture smaller."
         )
-    if cut_off or isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
-        return truncated(name)
+    if truncated or isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
+        return truncated_error(name)
     return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", DAMAGED)
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
+def _read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if there is none or if it cannot be read."""
     with contextlib.suppress(Exception):
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 
 
-def _upright(grey: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the turn and the mirror that EXIF orientation 2 to 8 stands for."""
+def _turn_upright(grey: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the rotation and the reflection that EXIF orientations 2 to 8 stand for."""
     if orientation in (5, 6, 7, 8):
         grey = cv2.transpose(grey)
     if orientation in (2, 3, 6, 7):

@@ -1,4 +1,4 @@
-"""PDF documents, each page as the picture that a scanner would give. PDFium draws them; it is an extra."""
+"""Render the pages of PDF documents with PDFium, an optional package, as a scanner would deliver them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from PIL import Image
 
 from digitcli.errors import PictureError
 
-DPI = 200  # of a page, or as many as the scans have that fill it,
-MOST_DPI = 300  # up to these,
-MOST_PIXELS = 16_000_000  # and no more in all
-MOST_PAGES = 10_000  # of a file
-_POINTS = 72  # an inch
-_FILLING = 0.5  # of the page
-_MOST_OBJECTS = 1000  # of a page that is scanned
+DPI = 200  # resolution of a page without scans; the least for a page with scans
+MAX_DPI = 300  # the most for a page with scans; more pixels do not help to read it
+MAX_PIXELS = 16_000_000  # of a page; it keeps the memory bounded
+MAX_PAGES = 10_000  # of a file; a damaged file may announce any number
+_POINTS_PER_INCH = 72  # the unit of PDF
+_SCANNED_SHARE = 0.5  # a page is scanned if images fill at least this share of it
+_MAX_OBJECTS = 1000  # a page with more objects is not scanned; listing them would take long
 
-_pdfium_lock = threading.RLock()  # PDFium takes one call at a time; what is collected meanwhile closes too
-logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # what it misses in a form is no news
+_pdfium_lock = threading.RLock()  # PDFium takes one call at a time; the garbage collector may call it, too
+logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # it warns about forms that are harmless
 
 
 class Document:
-    """An open PDF, whose file stays open as long. Several threads may each have one.
+    """An open PDF document, whose file must stay open as long. Several threads may each have one.
 
     Raises:
-        PictureError: it is locked or too long, or there is no PDFium.
-        RuntimeError: it is damaged, or has no pages.
+        PictureError: The document is encrypted or has too many pages, or PDFium is not installed.
+        RuntimeError: The document is damaged or has no pages.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -36,33 +36,33 @@ class Document:
             import pypdfium2
             import pypdfium2.raw
         except ImportError as error:
-            cause = f"{name} is a PDF document, and pypdfium2, which draws them, is not installed."
+            cause = f"{name} is a PDF document, and pypdfium2, which renders PDF, is not installed."
             remedy = "Install it with: pip install pypdfium2"
             raise PictureError("unsupported_format", cause, remedy) from error
         with _pdfium_lock:
             try:
-                self._pdf: Any = pypdfium2.PdfDocument(_Steady(stream))
+                self._pdf: Any = pypdfium2.PdfDocument(_FaultTolerantFile(stream))
             except pypdfium2.PdfiumError as fault:
                 if fault.err_code in (pypdfium2.raw.FPDF_ERR_PASSWORD, pypdfium2.raw.FPDF_ERR_SECURITY):
                     cause = f"{name} is locked with a password."
-                    raise PictureError("encrypted", cause, "Save it without one.") from fault
+                    raise PictureError("encrypted", cause, "Save it without a password.") from fault
                 raise
             try:
-                self._pdf.init_forms()  # before any page is opened
+                self._pdf.init_forms()  # PDFium requires this before a page is opened
                 self.pages: int = len(self._pdf)
-                if self.pages > MOST_PAGES:
-                    cause = f"{name} has {self.pages:,} pages; the limit is {MOST_PAGES:,}."
-                    raise PictureError("too_large", cause, "Split it.")
+                if self.pages > MAX_PAGES:
+                    cause = f"{name} has {self.pages:,} pages; the limit is {MAX_PAGES:,}."
+                    raise PictureError("too_large", cause, "Split it into smaller files.")
             except Exception:
                 self._pdf.close()
                 raise
 
-    def draw(self, index: int, max_pixels: int = MOST_PIXELS) -> Image.Image:
-        """One page, the first at 0, upright and in colour.
+    def render(self, index: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """Return one page, the first at 0, upright and in colour.
 
         Raises:
-            RuntimeError: it is damaged.
-            ValueError: it has no size.
+            RuntimeError: The page is damaged.
+            ValueError: The page has no size.
         """
         with _pdfium_lock:
             page = self._pdf[index]
@@ -70,25 +70,25 @@ class Document:
                 width, height = page.get_size()
                 if not (0 < width < math.inf and 0 < height < math.inf):
                     raise ValueError("a page without size")
-                most = min(max_pixels, MOST_PIXELS)
-                fitting = min(math.sqrt(most / (width * height)), most / max(width, height))
-                bitmap = page.render(min(_dpi(page) / _POINTS, fitting))
+                limit = min(max_pixels, MAX_PIXELS)
+                fitting_scale = min(math.sqrt(limit / (width * height)), limit / max(width, height))
+                bitmap = page.render(min(_choose_dpi(page) / _POINTS_PER_INCH, fitting_scale))
                 picture: Image.Image = bitmap.to_pil().copy()
                 bitmap.close()
-                if picture.getcolors(maxcolors=1):  # it shows nothing
-                    _decode_scans(page)
+                if picture.getcolors(maxcolors=1):
+                    _check_scans(page)
                 return picture
             finally:
                 page.close()
 
     def close(self) -> None:
-        """Let go of it; its file stays open."""
+        """Close the document; its file stays open."""
         with _pdfium_lock:
             self._pdf.close()
 
 
-class _Steady:
-    """A file as PDFium takes it: a disk that fails has no more to give, where Python would print a fault."""
+class _FaultTolerantFile:
+    """A file for PDFium that ends where the disk fails; Python would print a traceback from its callback."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.seek, self.tell, self.read = stream.seek, stream.tell, stream.read
@@ -101,27 +101,27 @@ class _Steady:
             return 0
 
 
-def _decode_scans(page: Any) -> None:
-    """An empty page may have a scan that PDFium could not decode, which it passes over in silence."""
+def _check_scans(page: Any) -> None:
+    """Raise PDFium's error if a page has a scan that cannot be decoded; rendering skips it silently."""
     from pypdfium2 import raw
 
-    if raw.FPDFPage_CountObjects(page) <= _MOST_OBJECTS:
+    if raw.FPDFPage_CountObjects(page) <= _MAX_OBJECTS:
         for image in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE]):
             image.get_bitmap()
 
 
-def _dpi(page: Any) -> float:
-    """How finely a page is drawn: as finely as the finest of the scans that fill it, within limits."""
+def _choose_dpi(page: Any) -> float:
+    """Return the resolution of the finest scan on a scanned page, within limits, else the default."""
     from pypdfium2 import raw
 
-    if raw.FPDFPage_CountObjects(page) > _MOST_OBJECTS:
+    if raw.FPDFPage_CountObjects(page) > _MAX_OBJECTS:
         return DPI
     width, height = page.get_size()
-    filled, finest = 0.0, float(DPI)
+    scanned_area, finest_dpi = 0.0, float(DPI)
     for image in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE], max_depth=1):
         left, bottom, right, top = image.get_bounds()
         area = (right - left) * (top - bottom)
         if area > 0:
-            filled += area
-            finest = max(finest, _POINTS * math.sqrt(math.prod(image.get_px_size()) / area))
-    return min(finest, MOST_DPI) if filled >= _FILLING * width * height else DPI
+            scanned_area += area
+            finest_dpi = max(finest_dpi, _POINTS_PER_INCH * math.sqrt(math.prod(image.get_px_size()) / area))
+    return min(finest_dpi, MAX_DPI) if scanned_area >= _SCANNED_SHARE * width * height else DPI

@@ -1,4 +1,4 @@
-"""Medians and quantiles of a few values: NumPy's own take ten times as long for what a digit has."""
+"""Medians and quantiles of a few values, ten times as fast as NumPy's for the number of pixels of a digit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def quantile(values: np.ndarray, share: float) -> float:
-    """What a share of the values is at most, interpolated between neighbours as `np.quantile` does."""
+    """Return the value below which a share of the values lies, interpolated as in `np.quantile`."""
     flat = values.flatten()
     rank = share * (flat.size - 1)
     low = int(rank)
@@ -17,5 +17,5 @@ def quantile(values: np.ndarray, share: float) -> float:
 
 
 def median(values: np.ndarray) -> float:
-    """The middle of the values, or between the two in the middle."""
+    """Return the middle of the values, or the mean of the two in the middle."""
     return quantile(values, 0.5)

@@ -1,4 +1,4 @@
-"""Single characters for networks of digits: digits of invented writers, and letters, which are no digit."""
+"""Synthetic characters for networks of single digits: digits of random writers, and letters as non-digits."""
 
 from __future__ import annotations
 
@@ -21,82 +21,85 @@ from digitcli.synthesis.writer_style import Writer, sample_style
 from digitcli.worker_process import set_up_worker
 
 NO_DIGIT = 10  # the label of a letter
-LETTERS_SHARE = 0.5
-PRINTED_SHARE = 0.5  # of the letters; the others are written by hand
-SMALL_BOX_PX = 16  # pictures are read by two views of each digit, in MNIST's box and in this one
-PORTION = 1_000  # characters are drawn from a seed of their own
+LETTERS_SHARE = 0.5  # of the characters are letters
+PRINTED_SHARE = 0.5  # of the letters are printed; the others are handwritten
+SMALL_BOX_PX = 16  # `predict` shows a network each digit in MNIST's box and in this one, so both occur
+PORTION_SIZE = 1_000  # characters; each portion has a random generator of its own
 
 _Ink = npt.NDArray[np.float32]
 
-_synthesizer: CharacterSynthesizer  # of a child
+_synthesizer: CharacterSynthesizer  # of a worker process
 
 
 class CharacterSynthesizer:
-    """Draws digits by the hands of `LineSynthesizer`, and as many letters: `letters` (28, 28) in print too.
+    """Composes digits like `LineSynthesizer`, and as many letters, handwritten or from `letters` (28, 28).
 
     Raises:
-        InputError: a digit has no image with ink.
+        InputError: There is a digit of which no image has ink.
     """
 
     def __init__(self, digits: Digits, letters: Sequence[Mask]) -> None:
         self._lines = LineSynthesizer(digits)
         self._letters = [np.stack(letters)] * 10
 
-    def draw(self, random: np.random.Generator, count: int) -> Digits:
-        """So many characters, white on black; letters have the label `NO_DIGIT`."""
+    def synthesize(self, random: np.random.Generator, count: int) -> Digits:
+        """Return `count` characters, white on black; letters have the label `NO_DIGIT`."""
         images = np.zeros((count, 28, 28), np.uint8)
         labels = np.zeros(count, np.int64)
-        for number in range(count):
-            ink, labels[number] = self._character(random)
-            images[number] = normalize_digit(ink, int(random.choice([BOX_PX, SMALL_BOX_PX])))
+        for index in range(count):
+            ink, labels[index] = self._sample_character(random)
+            images[index] = normalize_digit(ink, int(random.choice([BOX_PX, SMALL_BOX_PX])))
         return Digits(images, labels)
 
-    def _character(self, random: np.random.Generator) -> tuple[_Ink, int]:
+    def _sample_character(self, random: np.random.Generator) -> tuple[_Ink, int]:
+        """Return the ink of a random character and its label."""
         if random.random() >= LETTERS_SHARE:
             digit = int(random.integers(10))
-            return _seen(random, self._lines.sample_writer(random, str(digit)).write(str(digit)).mask), digit
-        writer = None
+            writer = self._lines.sample_writer(random, str(digit))
+            return _degrade(random, writer.write(str(digit)).mask), digit
+        strokes = None
         if random.random() >= PRINTED_SHARE:
-            writer = {2: [write_shape(random, LETTERS[str(random.choice(LIKE_NO_DIGIT))])]}
-        hand = Writer(sample_style(random), self._letters, writer, random)
-        return _seen(random, hand.write("2").mask), NO_DIGIT
+            strokes = {2: [write_shape(random, LETTERS[str(random.choice(LIKE_NO_DIGIT))])]}
+        # To this writer, every letter is a "2": with any digit other than 0 and 1, the style changes nothing.
+        writer = Writer(sample_style(random), self._letters, strokes, random)
+        return _degrade(random, writer.write("2").mask), NO_DIGIT
 
 
 def synthesize_characters(
     digits: Digits, letters: Sequence[Mask], seed: int, count: int, processes: int = 1
 ) -> Digits:
-    """So many characters; they follow from the seed, however many processes draw them.
+    """Return `count` characters, which depend on the seed but not on the number of processes.
 
     Raises:
-        InputError: a digit has no image with ink.
+        InputError: There is a digit of which no image has ink.
     """
-    portions = [(seed, number, min(PORTION, count - number)) for number in range(0, count, PORTION)]
+    portions = [(seed, start, min(PORTION_SIZE, count - start)) for start in range(0, count, PORTION_SIZE)]
     processes = min(processes, len(portions))
     if processes > 1:
-        pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_child, (digits, letters))
-        with pool, suppress(BrokenExecutor):  # a child that was killed: what is drawn is drawn here
-            return concatenate(*pool.map(_draw, portions))
-    _begin_drawing(digits, letters)
-    return concatenate(*map(_draw, portions))
+        pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker, (digits, letters))
+        with pool, suppress(BrokenExecutor):  # if a worker was killed, this process does all the work
+            return concatenate(*pool.map(_synthesize_portion, portions))
+    _set_synthesizer(digits, letters)
+    return concatenate(*map(_synthesize_portion, portions))
 
 
-def _begin_child(digits: Digits, letters: Sequence[Mask]) -> None:
+def _begin_worker(digits: Digits, letters: Sequence[Mask]) -> None:
     set_up_worker()
-    _begin_drawing(digits, letters)
+    _set_synthesizer(digits, letters)
 
 
-def _begin_drawing(digits: Digits, letters: Sequence[Mask]) -> None:
+def _set_synthesizer(digits: Digits, letters: Sequence[Mask]) -> None:
     global _synthesizer
     _synthesizer = CharacterSynthesizer(digits, letters)
 
 
-def _draw(portion: tuple[int, int, int]) -> Digits:
-    seed, number, count = portion
-    return _synthesizer.draw(np.random.default_rng([seed, number]), count)
+def _synthesize_portion(portion: tuple[int, int, int]) -> Digits:
+    seed, start, count = portion
+    return _synthesizer.synthesize(np.random.default_rng([seed, start]), count)
 
 
-def _seen(random: np.random.Generator, mask: Mask) -> _Ink:
-    """Ink from 0 to 1 as it is found in a picture: small or large, blurred, with noise, beside a speck."""
+def _degrade(random: np.random.Generator, mask: Mask) -> _Ink:
+    """Return ink from 0 to 1 as it is found in a picture: of any size, blurred, noisy, beside a speck."""
     side_px = float(np.exp(random.uniform(np.log(12), np.log(60))))
     scale = min(1.0, side_px / max(mask.shape))
     padded = np.pad(mask, int(6 / scale)).astype(np.float32) / 255
@@ -104,16 +107,16 @@ def _seen(random: np.random.Generator, mask: Mask) -> _Ink:
     if random.random() < 0.6:
         ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.3, 1.2)).astype(np.float32)
     if random.random() < 0.25:
-        ink = np.maximum(ink, _speck(random, ink.shape) / np.float32(255))
+        ink = np.maximum(ink, _draw_speck(random, ink.shape) / np.float32(255))
     ink = ink / max(float(ink.max()), 1e-6)
     if random.random() < 0.5:
-        near = cv2.dilate((ink > 0.15).astype(np.uint8), np.ones((3, 3), np.uint8))
+        near_ink = cv2.dilate((ink > 0.15).astype(np.uint8), np.ones((3, 3), np.uint8))
         noise = random.normal(0, random.uniform(0.02, 0.12), ink.shape)
-        ink = (np.clip(ink + noise, 0, 1) * near).astype(np.float32)
+        ink = (np.clip(ink + noise, 0, 1) * near_ink).astype(np.float32)
     return ink
 
 
-def _speck(random: np.random.Generator, shape: tuple[int, ...]) -> Mask:
+def _draw_speck(random: np.random.Generator, shape: tuple[int, ...]) -> Mask:
     height, width = shape
     start = random.uniform([0, 0], [width, height])
     ends = np.stack([start, start + random.normal(0, 0.12 * height, 2)]).astype(np.float32)

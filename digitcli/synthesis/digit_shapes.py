@@ -1,8 +1,9 @@
-"""The shapes in which people write digits, as they were taught in one country or another, and as pens run.
+"""Shapes in which people write digits: as they are taught in different countries, and as pens run.
 
-MNIST's writers were North Americans and the writers of `strokes.py` are few. Here are shapes that either
+MNIST's writers were North Americans, and the writers of `strokes.py` are few. This file has shapes that both
 lack: 1s with a hat as long as the stem, 4s like a Y, 5s like a root sign, 8s like a B, 9s like a P or an e,
-zeros joined in a row. They were drawn for this project from what handwriting looks like, not from pictures.
+and zeros joined in a row. The shapes were drawn for this project from knowledge of handwriting, not from
+pictures.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import numpy.typing as npt
 
 from digitcli.synthesis.strokes import DigitStrokes, Stroke, WriterStrokes
 
-STEPS = 7  # points between two of those written here
-PER_WRITER = (0.02, 0.055)  # how far a writer's points lie from those written here, in heights of a digit
-PER_DIGIT = 0.014  # and how far they stray each time
-SAMPLES = 4  # of each digit, by each writer
+# Lengths are in heights of a digit; all values were chosen by hand.
+CURVE_STEPS = 7  # points of the curve between two points of a shape
+WRITER_DEVIATION = (0.02, 0.055)  # range of the standard deviation of a writer's points from the shape's
+DIGIT_DEVIATION = 0.014  # standard deviation of the points of one digit from the writer's own
+SAMPLES_PER_DIGIT = 4  # of each invented writer
+SECOND_SHAPE_SHARE = 0.15  # of the writers have two shapes of a digit
 
-Shape = list[tuple[Stroke, npt.NDArray[np.bool_]]]  # strokes, and which of their points are corners
+Shape = list[tuple[Stroke, npt.NDArray[np.bool_]]]  # strokes, each with which of its points are corners
 
-# Share, strokes. A stroke is its points x,y in hundredths of the height, y downwards, joined by a smooth
-# curve that has a corner at each point marked "!"; "/" lifts the pen.
+# For each digit, its shapes as (relative frequency, strokes). A stroke is a list of points x,y in hundredths
+# of the height, y downwards, joined by a smooth curve that has a corner at each point marked "!". A "/" lifts
+# the pen.
 SHAPES: dict[int, tuple[tuple[float, str], ...]] = {
     0: (
         (3, "36,2 12,16 2,50 12,86 32,98 54,84 62,48 50,14 34,3"),
@@ -192,7 +196,8 @@ SHAPES: dict[int, tuple[tuple[float, str], ...]] = {
 }  # fmt: skip
 
 
-SEGMENTS = {
+# The digits of seven-segment displays, in the same notation.
+SEVEN_SEGMENTS = {
     0: "0,0! 50,0! 50,100! 0,100! 0,0!",
     1: "50,0! 50,100!",
     2: "0,0! 50,0! 50,50! 0,50! 0,100! 50,100!",
@@ -203,55 +208,33 @@ SEGMENTS = {
     7: "0,0! 50,0! 50,100!",
     8: "0,50! 0,0! 50,0! 50,100! 0,100! 0,50! 50,50!",
     9: "50,50! 0,50! 0,0! 50,0! 50,100! 0,100!",
-}  # the digits of displays
+}
 
 
 def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> WriterStrokes:
-    """Samples of these digits in one shape a digit, now and then two, as one writer would write them."""
-    return {digit: _samples(random, digit) for digit in digits}
+    """Return samples of these digits as one invented writer writes them, in one or two shapes each."""
+    return {digit: _invent_samples(random, digit) for digit in digits}
 
 
 def seven_segment_writer() -> WriterStrokes:
-    """The digits of displays."""
+    """Return the digits of seven-segment displays."""
     return {
-        digit: [[curve(points, corners) for points, corners in parse(text)]]
-        for digit, text in SEGMENTS.items()
+        digit: [[interpolate(points, corners) for points, corners in parse_shape(text)]]
+        for digit, text in SEVEN_SEGMENTS.items()
     }
 
 
 def write_shape(random: np.random.Generator, text: str) -> DigitStrokes:
-    """A shape in the notation above, as somebody writes it once."""
-    deviation = random.uniform(*PER_WRITER)
-    return [curve(_moved(random, points, deviation), corners) for points, corners in parse(text)]
-
-
-def _samples(random: np.random.Generator, digit: int) -> list[DigitStrokes]:
-    shapes = [_mine(random, digit)]
-    if random.random() < 0.15:
-        shapes.append(_mine(random, digit))
+    """Return the strokes of a shape, given in the notation of this file, as a random writer writes it."""
+    deviation = random.uniform(*WRITER_DEVIATION)
     return [
-        [curve(_moved(random, pen, PER_DIGIT), corners) for pen, corners in shapes[number % len(shapes)]]
-        for number in range(SAMPLES)
+        interpolate(_displace(random, points, deviation), corners) for points, corners in parse_shape(text)
     ]
-
-
-def _mine(random: np.random.Generator, digit: int) -> Shape:
-    """One of the shapes of a digit, as a writer has it."""
-    shares = np.array([share for share, _ in SHAPES[digit]])
-    chosen = int(random.choice(len(shares), p=shares / shares.sum()))
-    deviation = random.uniform(*PER_WRITER)
-    return [
-        (_moved(random, points, deviation), corners) for points, corners in parse(SHAPES[digit][chosen][1])
-    ]
-
-
-def _moved(random: np.random.Generator, points: Stroke, deviation: float) -> Stroke:
-    return points + random.normal(0, deviation, points.shape).astype(np.float32)
 
 
 @functools.cache
-def parse(text: str) -> Shape:
-    """The strokes of a shape, each its points (P, 2) and which of them are corners (P,)."""
+def parse_shape(text: str) -> Shape:
+    """Parse the notation of a shape into strokes: points (P, 2), and which of them are corners (P,)."""
     strokes = []
     for stroke in text.split("/"):
         words = stroke.split()
@@ -260,8 +243,11 @@ def parse(text: str) -> Shape:
     return strokes
 
 
-def curve(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
-    """Points (P, 2) joined by a spline after Catmull and Rom (1974), broken at the corners."""
+def interpolate(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
+    """Join points (P, 2) by a spline that is broken at the corners.
+
+    E. Catmull, R. Rom, "A class of local interpolating splines", 1974.
+    """
     forward = np.diff(points, axis=0)
     tangents = np.zeros_like(points)
     tangents[1:-1] = (points[2:] - points[:-2]) / 2
@@ -269,7 +255,7 @@ def curve(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
     leaving[:-1][corners[:-1]] = forward[corners[:-1]]
     arriving[1:][corners[1:]] = forward[corners[1:]]
     leaving[0], arriving[-1] = forward[0], forward[-1]
-    t = np.linspace(0, 1, STEPS, endpoint=False, dtype=np.float32)[None, :, None]
+    t = np.linspace(0, 1, CURVE_STEPS, endpoint=False, dtype=np.float32)[None, :, None]
     start, end = points[:-1, None], points[1:, None]
     curve = (
         (2 * t**3 - 3 * t**2 + 1) * start
@@ -278,3 +264,31 @@ def curve(points: Stroke, corners: npt.NDArray[np.bool_]) -> Stroke:
         + (t**3 - t**2) * arriving[1:, None]
     )
     return np.concatenate([curve.reshape(-1, 2), points[-1:]]).astype(np.float32)
+
+
+def _invent_samples(random: np.random.Generator, digit: int) -> list[DigitStrokes]:
+    shapes = [_sample_shape(random, digit)]
+    if random.random() < SECOND_SHAPE_SHARE:
+        shapes.append(_sample_shape(random, digit))
+    return [
+        [
+            interpolate(_displace(random, points, DIGIT_DEVIATION), corners)
+            for points, corners in shapes[number % len(shapes)]
+        ]
+        for number in range(SAMPLES_PER_DIGIT)
+    ]
+
+
+def _sample_shape(random: np.random.Generator, digit: int) -> Shape:
+    """Return a random shape of a digit, with the deviations of one writer."""
+    frequencies = np.array([frequency for frequency, _ in SHAPES[digit]])
+    index = int(random.choice(len(frequencies), p=frequencies / frequencies.sum()))
+    deviation = random.uniform(*WRITER_DEVIATION)
+    return [
+        (_displace(random, points, deviation), corners)
+        for points, corners in parse_shape(SHAPES[digit][index][1])
+    ]
+
+
+def _displace(random: np.random.Generator, points: Stroke, deviation: float) -> Stroke:
+    return points + random.normal(0, deviation, points.shape).astype(np.float32)

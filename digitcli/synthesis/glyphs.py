@@ -1,4 +1,4 @@
-"""The ink of one character: strokes drawn with a pen, MNIST's images redrawn with it, and the marks."""
+"""Draw the ink of one character: strokes of a pen, MNIST's images redrawn with that pen, or marks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.synthesis.strokes import DigitStrokes
 
-SUBPIXEL_BITS = 4  # lines are drawn at sixteenths of a pixel
-MNIST_FINE = 3  # MNIST's images are redrawn from this many times their resolution
-INK_LEVEL = 100  # what is darker than this, of 255, is ink to boxes and gaps
-_EDGE_LEVEL = 110  # where MNIST's soft edges are cut
-_FAR_PX = -99.0  # the distance from the ink beyond MNIST's image
+SUBPIXEL_BITS = 4  # lines are drawn with a precision of a sixteenth of a pixel
+MNIST_FINE = 3  # MNIST's images are redrawn from this multiple of their resolution
+INK_LEVEL = 100  # of 255; darker pixels count as ink for boxes and gaps
+_EDGE_LEVEL = 110  # of 255; MNIST's soft edges are cut here
+_SMOOTHING_PX = 1.2  # standard deviation of the blur that removes MNIST's steps, in fine pixels
+_FAR_PX = -99.0  # the distance to the ink outside of MNIST's image
 
 Mask = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.floating]
@@ -24,10 +25,11 @@ Points = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Glyph:
-    """Ink uint8 (H, W), 255 on 0, in pixels of the canvas.
+    """The ink of a character.
 
-    `corner` (2,) is the x, y of its upper left pixel, seen from where the character's own 0, 0 is. `strokes`
-    are its lines in the same pixels, where it was drawn from any.
+    mask: uint8 (H, W), 255 on 0, in pixels of the canvas.
+    corner: (2,), x and y of the mask's upper left pixel relative to the character's origin.
+    strokes: the strokes in the same pixels, if the character was drawn from strokes.
     """
 
     mask: Mask
@@ -36,49 +38,52 @@ class Glyph:
 
 
 def draw_strokes(canvas: Mask, strokes: Sequence[Points], width_px: float, level: int = 255) -> None:
-    """Draw lines through points (P, 2), in pixels, over what is on the canvas (H, W)."""
+    """Draw lines through points (P, 2), in pixels, on a canvas (H, W)."""
     scale = 1 << SUBPIXEL_BITS
     lines = [np.round(points * scale).astype(np.int32).reshape(-1, 1, 2) for points in strokes]
     cv2.polylines(canvas, lines, False, level, max(1, round(width_px)), cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def glyph_of_strokes(strokes: Sequence[Points], pen_px: float) -> Glyph:
-    """Strokes, points (P, 2) in pixels, drawn with a round pen."""
-    corner, (width, height) = _frame(np.concatenate(strokes), margin_px=pen_px / 2 + 2)
+    """Draw strokes, points (P, 2) in pixels, with a round pen."""
+    corner, (width, height) = _bound(np.concatenate(strokes), margin_px=pen_px / 2 + 2)
     mask = np.zeros((height, width), np.uint8)
     draw_strokes(mask, [points - corner for points in strokes], pen_px)
     return Glyph(mask, corner, tuple(strokes))
 
 
 def glyph_of_image(image: Mask, to_pixels: npt.NDArray[np.float32], height_px: float, pen_px: float) -> Glyph:
-    """One of MNIST's images (28, 28), which must hold ink, drawn anew at another size, shape and pen width.
+    """Redraw an image of MNIST (28, 28) that has ink in another size, shape and pen width.
 
     Args:
-        to_pixels: (2, 2), from heights of the digit to pixels of the canvas.
+        image: the image.
+        to_pixels: (2, 2), the matrix from heights of the digit to pixels of the canvas.
+        height_px: the height of the digit on the canvas.
+        pen_px: the width of the pen on the canvas.
     """
     distance, half_width = signed_distance(image)
     left, top, width, height = cv2.boundingRect((distance > 0).astype(np.uint8))
-    tall = max(height, width / 2)  # in pixels of the fine image
-    to_pixels = (to_pixels / tall).astype(np.float32)
+    digit_height = max(height, width / 2)  # in fine pixels
+    to_pixels = (to_pixels / digit_height).astype(np.float32)
     ends = np.array([[x, y] for y in (0, height) for x in (0, width)], np.float32)
-    corner, size = _frame(ends @ to_pixels.T, margin_px=pen_px + 4)
+    corner, size = _bound(ends @ to_pixels.T, margin_px=pen_px + 4)
     origin = corner + to_pixels @ np.array([left, top], np.float32)
     affine = np.column_stack([to_pixels, -origin]).astype(np.float32)
-    scale = height_px * MNIST_FINE / tall
+    scale = height_px * MNIST_FINE / digit_height
     depth = cv2.warpAffine(distance * np.float32(scale), affine, size, borderValue=_FAR_PX)
-    grown = _growth(half_width * scale, pen_px / 2)
-    return Glyph(np.clip((depth + grown + 0.5) * 255, 0, 255).astype(np.uint8), corner)
+    growth_px = _limit_growth(half_width * scale, pen_px / 2)
+    return Glyph(np.clip((depth + growth_px + 0.5) * 255, 0, 255).astype(np.uint8), corner)
 
 
 def signed_distance(image: Mask) -> tuple[npt.NDArray[np.float32], float]:
-    """How deep in the ink each pixel of an image (28, 28) lies, and half the width of its strokes.
+    """Return the depth of each pixel of an image (28, 28) in the ink, and half of the stroke width.
 
-    Both in MNIST's pixels; negative outside the ink. The field is (84, 84): adding a constant to it makes
-    every stroke thicker or thinner and leaves its edges smooth.
+    Both are in MNIST's pixels; the depth is negative outside the ink. The field is (84, 84). Adding a
+    constant to it makes every stroke thicker or thinner and leaves its edges smooth.
     """
     side = image.shape[0] * MNIST_FINE
     fine = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
-    fine = cv2.GaussianBlur(fine, (0, 0), 1.2)
+    fine = cv2.GaussianBlur(fine, (0, 0), _SMOOTHING_PX)
     inside = (fine > min(_EDGE_LEVEL, int(fine.max()) // 2)).astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
@@ -87,7 +92,7 @@ def signed_distance(image: Mask) -> tuple[npt.NDArray[np.float32], float]:
 
 
 def render_printed_digits() -> list[list[Mask]]:
-    """The ten digits, each (1, 28, 28), in OpenCV's fonts and in the one that Pillow brings."""
+    """Render the ten digits, each (1, 28, 28), in five fonts of OpenCV and in Pillow's own font."""
     fonts = (
         cv2.FONT_HERSHEY_SIMPLEX,
         cv2.FONT_HERSHEY_DUPLEX,
@@ -95,40 +100,40 @@ def render_printed_digits() -> list[list[Mask]]:
         cv2.FONT_HERSHEY_TRIPLEX,
         cv2.FONT_HERSHEY_COMPLEX | cv2.FONT_ITALIC,
     )
-    sets = [[_in_opencv(str(digit), font) for digit in range(10)] for font in fonts]
+    in_opencv = [[_render_in_opencv(str(digit), font) for digit in range(10)] for font in fonts]
     font = ImageFont.load_default(26)
-    return [*sets, [_in_pillow(str(digit), font) for digit in range(10)]]
+    return [*in_opencv, [_render_in_pillow(str(digit), font) for digit in range(10)]]
 
 
-def _in_opencv(text: str, font: int) -> Mask:
+def _render_in_opencv(text: str, font: int) -> Mask:
     canvas = np.zeros((1, 28, 28), np.uint8)
     cv2.putText(canvas[0], text, (5, 25), font, cv2.getFontScaleFromHeight(font, 20, 2), 255, 2, cv2.LINE_AA)
     return canvas
 
 
-def _in_pillow(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Mask:
+def _render_in_pillow(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Mask:
     canvas = Image.new("L", (28, 28))
     ImageDraw.Draw(canvas).text((7, 0), text, 255, font)
     return np.asarray(canvas, np.uint8)[None]
 
 
-def _growth(half_px: float, wanted_half_px: float) -> float:
-    """How much to thicken strokes: thinning further would break them, thickening further fill their loops."""
-    return min(max(wanted_half_px - half_px, -0.45 * half_px), 0.6 * half_px + 1)
+def _limit_growth(half_width_px: float, target_px: float) -> float:
+    """Return by how much to thicken strokes: more thinning would break them, more growth fill their loops."""
+    return min(max(target_px - half_width_px, -0.45 * half_width_px), 0.6 * half_width_px + 1)
 
 
-def _frame(points: Points, margin_px: float) -> tuple[Points, tuple[int, int]]:
-    """The upper left corner, and the width and height, of whole pixels around points (P, 2)."""
+def _bound(points: Points, margin_px: float) -> tuple[Points, tuple[int, int]]:
+    """Return the upper left corner, and the width and height in pixels, of the box around points (P, 2)."""
     low = np.floor(points.min(axis=0) - margin_px)
     width, height = (np.ceil(points.max(axis=0) + margin_px) - low).astype(int) + 1
     return low, (int(width), int(height))
 
 
-# The marks, in heights of a digit: y is 0 at its top and 1 at its foot.
+# The marks, in heights of a digit: y is 0 at the top of a digit and 1 at its foot.
 
 
 def draw_mark(random: np.random.Generator, mark: str) -> DigitStrokes:
-    """The strokes of one of `. , - = /`, points (P, 2) in heights of a digit."""
+    """Return random strokes of one of `. , - = /`, points (P, 2) in heights of a digit."""
     return [np.array(points, np.float32) for points in MARKS[mark](random)]
 
 
@@ -147,24 +152,24 @@ def _comma(random: np.random.Generator) -> _Lines:
 
 
 def _dash(random: np.random.Generator) -> _Lines:
-    """Straight, or a tail that fills the line, waved or with a hook at its end."""
+    """Return a straight dash, or a wavy tail that fills the line and may end in a hook."""
     y, width = random.uniform(0.4, 0.7), random.uniform(0.25, 0.9)
     if random.random() < 0.75:
         return [[(0, y), (width, y + random.normal(0, 0.06))]]
     width *= random.uniform(1, 3)
     bend, hook = random.normal(0, 0.08), random.uniform(-0.25, 0.25)
-    way = [(0, y), (0.3 * width, y - bend), (0.7 * width, y + bend), (width, y + random.normal(0, 0.06))]
+    tail = [(0, y), (0.3 * width, y - bend), (0.7 * width, y + bend), (width, y + random.normal(0, 0.06))]
     if random.random() < 0.6:
-        way += [(width + 0.05, y + hook / 2), (width - abs(hook), y + hook)]
-    return [way]
+        tail += [(width + 0.05, y + hook / 2), (width - abs(hook), y + hook)]
+    return [tail]
 
 
 def _double_dash(random: np.random.Generator) -> _Lines:
     y, width, gap = random.uniform(0.3, 0.6), random.uniform(0.3, 0.9), random.uniform(0.12, 0.3)
     rise = random.normal(0, 0.06)
-    lower = (random.normal(0, 0.04), y + gap)
-    end = (width + random.normal(0, 0.06), y + gap + rise + random.normal(0, 0.02))
-    return [[(0, y), (width, y + rise)], [lower, end]]
+    lower_start = (random.normal(0, 0.04), y + gap)
+    lower_end = (width + random.normal(0, 0.06), y + gap + rise + random.normal(0, 0.02))
+    return [[(0, y), (width, y + rise)], [lower_start, lower_end]]
 
 
 def _slash(random: np.random.Generator) -> _Lines:

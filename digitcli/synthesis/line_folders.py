@@ -1,4 +1,7 @@
-"""A folder of lines: pictures, `labels.csv` and `boxes.json`. Loads NumPy and OpenCV only to fill it."""
+"""Write and read folders of synthetic lines: pictures, `labels.csv` and `boxes.json`.
+
+NumPy and OpenCV are imported only when lines are written or read.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from digitcli.atomic_write import check_writable, write_whole
 from digitcli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from digitcli.synthesis.lines import Line
 
 LABELS, BOXES = "labels.csv", "boxes.json"
@@ -25,7 +31,7 @@ HEADINGS = ["file", "label", "raw"]
 
 @dataclass(frozen=True)
 class LinesWritten:
-    """How many of the lines are written."""
+    """The event that `done` of `count` lines are written."""
 
     done: int
     count: int
@@ -33,7 +39,15 @@ class LinesWritten:
 
 @dataclass(frozen=True)
 class LineFolderSummary:
-    """What was written: how many lines, how many of them with nothing to read, and how many digits."""
+    """A folder that was written.
+
+    folder: its path.
+    count: the number of lines.
+    empty: the number of lines with nothing to read.
+    digits: the number of digits.
+    seed: the random seed.
+    strokes: the path of the pen strokes, if any were given.
+    """
 
     folder: str
     count: int
@@ -44,26 +58,26 @@ class LineFolderSummary:
 
 
 def check_output_folder(folder: Path, force: bool) -> None:
-    """Find out before the work whether lines can be written to a folder, which need not be there yet.
+    """Check before the work that lines can be written to a folder, which need not exist yet.
 
     Raises:
-        OutputError: it is no folder, cannot be written, or holds something and `force` is not given.
+        OutputError: The path is not a folder, cannot be written, or is not empty and `force` is not given.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            folder.stat()  # tells a path through a file, a link to itself, a name too long
+            folder.stat()  # it raises errors for a path through a file, a link to itself and a name too long
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is not a folder.", "Name a folder.")
+            raise OutputError(f"{folder} is not a folder.", "Give a folder.")
         if folder.is_dir() and any(folder.iterdir()) and not force:
             raise OutputError(
-                f"{folder} holds something already.", "Name another, or write there with --force."
+                f"{folder} is not empty.", "Give another folder, or write into it with --force."
             )
         existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
         if not os.access(existing, os.W_OK | os.X_OK):
-            raise OutputError(f"{existing} cannot be written.", "Name a folder that can be written.")
+            raise OutputError(f"{existing} cannot be written.", "Give a folder that can be written.")
     except (OSError, ValueError) as error:
         cause = f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}."
-        raise OutputError(cause, "Name a folder that can be written.") from error
+        raise OutputError(cause, "Give a folder that can be written.") from error
 
 
 def write_lines(
@@ -74,16 +88,17 @@ def write_lines(
     force: bool = False,
     on_event: Callable[[LinesWritten], None] = lambda event: None,
 ) -> LineFolderSummary:
-    """Write lines of MNIST's training digits, and of strokes where they are given.
+    """Write lines of MNIST's training digits, of invented writers and, if they are given, of pen strokes.
 
-    Pictures `00000.png` ... are as networks read them, ink 255 on paper 0, 40 pixels high. In `labels.csv`
-    (`file,label,raw`) the label has the digits alone and `raw` the marks too; `boxes.json` has
-    `[character, x, y, width, height]` for each character of `raw`. A line depends on the seed and its number
-    alone. Each file is whole or not there, and `labels.csv` comes last: without it the folder is unfinished.
+    Pictures `00000.png` ... show lines as networks see them: ink 255 on paper 0, 40 pixels high. In
+    `labels.csv` (`file,label,raw`), the label has only the digits and `raw` also the marks; `boxes.json` has
+    `[character, x, y, width, height]` for each character of `raw`. A line depends only on the seed and its
+    number. Every file is written completely or not at all, and `labels.csv` is written last: a folder without
+    it is unfinished.
 
     Raises:
-        InputError: the strokes cannot be used.
-        OutputError: the folder holds something and `force` is not given, or it cannot be written.
+        InputError: The strokes cannot be used.
+        OutputError: The folder is not empty and `force` is not given, or it cannot be written.
     """
     import numpy as np
 
@@ -95,29 +110,29 @@ def write_lines(
     check_output_folder(folder, force)
     writers = read_strokes(strokes) if strokes else []
     synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
-    _prepare(folder)
+    _prepare_folder(folder)
     texts: dict[str, str] = {}
     boxes: dict[str, list[list[str | float]]] = {}
     for number in range(count):
         name = f"{number:05}.png"
         line = synthesizer.synthesize_line(np.random.default_rng([seed, number]))
-        write_whole(folder / name, _as_png(line))
-        texts[name], boxes[name] = line.text, _as_boxes(line)
+        write_whole(folder / name, _encode_png(line))
+        texts[name], boxes[name] = line.text, _format_boxes(line)
         on_event(LinesWritten(number + 1, count))
     write_whole(folder / BOXES, (json.dumps(boxes) + "\n").encode())
-    write_whole(folder / LABELS, _as_labels(texts))
+    write_whole(folder / LABELS, _format_labels(texts))
     return LineFolderSummary(
         folder=str(folder),
         count=count,
         empty=sum(not text for text in texts.values()),
-        digits=sum(map(len, map(_digits_of, texts.values()))),
+        digits=sum(map(len, map(_keep_digits, texts.values()))),
         seed=seed,
         strokes=str(strokes) if strokes else None,
     )
 
 
 def is_line_folder(path: Path) -> bool:
-    """Whether a folder holds lines as `write_lines` writes them."""
+    """Return whether a folder contains lines that `write_lines` has written."""
     try:
         with (path / LABELS).open(newline="", encoding="utf-8") as file:
             return next(csv.reader(file), []) == HEADINGS
@@ -126,18 +141,18 @@ def is_line_folder(path: Path) -> bool:
 
 
 def read_lines(folder: Path) -> list[Line]:
-    """The lines that `write_lines` wrote.
+    """Read the lines that `write_lines` has written.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: A file is missing or damaged.
     """
     import cv2
     import numpy as np
 
-    from digitcli.imaging.line_ink import LINE_HEIGHT_PX
+    from digitcli.imaging.line_ink import COLUMN_PX, LINE_HEIGHT_PX
     from digitcli.synthesis.lines import ALPHABET, Line
 
-    remedy = "Write the folder anew with digitcli synthesize --force."
+    remedy = "Write the folder again with digitcli synthesize --force."
     lines = []
     try:
         boxes = json.loads((folder / BOXES).read_text(encoding="utf-8"))
@@ -154,37 +169,41 @@ def read_lines(folder: Path) -> list[Line]:
                 or len(corners) != len(text)
                 or not set(text) <= set(ALPHABET)
                 or not (np.isfinite(corners).all() and (corners >= 0).all())
-                or 4 * count_ctc_columns(text) > image.shape[1]
+                or COLUMN_PX * count_ctc_columns(text) > image.shape[1]
             ):
-                raise InputError(f"{folder / name} is no line of digitcli synthesize.", remedy)
+                raise InputError(
+                    f"{folder / name} is not a line that digitcli synthesize has written.", remedy
+                )
             lines.append(Line(np.asarray(image, np.uint8), text, corners))
     except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error, cv2.error) as error:
         raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
     if not lines:
-        raise InputError(f"{folder} holds no lines.", remedy)
+        raise InputError(f"{folder} contains no lines.", remedy)
     return lines
 
 
 def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
-    """What of a folder is trained on, a twelfth to choose by, and a seventh to judge by."""
+    """Split lines into a training part, a validation part (a twelfth) and a test part (a seventh)."""
     import numpy as np
 
     from digitcli.data.dataset import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
 
     order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
-    tests, choices = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)
-    test, validation, train = np.split(order, [tests, tests + choices])
-    part = [[lines[index] for index in indices] for indices in (train, validation, test)]
-    return part[0], part[1], part[2]
+    test_size, validation_size = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)
+    test, validation, train = np.split(order, [test_size, test_size + validation_size])
+    return _take(lines, train), _take(lines, validation), _take(lines, test)
 
 
 def count_ctc_columns(text: str) -> int:
-    """How many columns CTC needs to spell a text: one a character, and one between equal ones."""
-    return len(text) + sum(one == other for one, other in zip(text, text[1:], strict=False))
+    """Return the number of columns that CTC needs for a text.
+
+    Each character needs one, and a blank between equal characters needs another.
+    """
+    return len(text) + sum(left == right for left, right in zip(text, text[1:], strict=False))
 
 
 def hash_lines(lines: list[Line]) -> str:
-    """SHA-256 over every picture and text."""
+    """Return the SHA-256 of every picture and text."""
     sha256 = hashlib.sha256()
     for line in lines:
         sha256.update(line.image.tobytes())
@@ -192,8 +211,8 @@ def hash_lines(lines: list[Line]) -> str:
     return sha256.hexdigest()
 
 
-def _prepare(folder: Path) -> None:
-    """Make the folder; labels of lines that are to be replaced go first."""
+def _prepare_folder(folder: Path) -> None:
+    """Create the folder; delete the labels of the lines that will be replaced."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (LABELS, BOXES):
@@ -201,30 +220,34 @@ def _prepare(folder: Path) -> None:
                 (folder / name).unlink()
     except OSError as error:
         cause = f"{folder} cannot be written: {error.strerror or error}."
-        raise OutputError(cause, "Name a folder that can be written.") from error
+        raise OutputError(cause, "Give a folder that can be written.") from error
     check_writable(folder / LABELS, force=True)
 
 
-def _digits_of(text: str) -> str:
+def _take(lines: list[Line], indices: npt.NDArray[np.int64]) -> list[Line]:
+    return [lines[index] for index in indices]
+
+
+def _keep_digits(text: str) -> str:
     return "".join(character for character in text if character.isdecimal())
 
 
-def _as_png(line: Line) -> bytes:
+def _encode_png(line: Line) -> bytes:
     import cv2
 
     return cv2.imencode(".png", line.image)[1].tobytes()
 
 
-def _as_boxes(line: Line) -> list[list[str | float]]:
+def _format_boxes(line: Line) -> list[list[str | float]]:
     return [
         [character, *(round(number, 2) for number in (x0, y0, x1 - x0, y1 - y0))]
         for character, (x0, y0, x1, y1) in zip(line.text, line.boxes.tolist(), strict=True)
     ]
 
 
-def _as_labels(texts: dict[str, str]) -> bytes:
+def _format_labels(texts: dict[str, str]) -> bytes:
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow(HEADINGS)
-    writer.writerows([name, _digits_of(text), text] for name, text in texts.items())
+    writer.writerows([name, _keep_digits(text), text] for name, text in texts.items())
     return content.getvalue().encode()

@@ -1,4 +1,7 @@
-"""From ink to a picture: paper and its print, light, pen, camera. Light is 1 on white paper, 0 on black."""
+"""Turn ink into a photograph: paper with printed patterns, light, pen and camera.
+
+Light is 1 on white paper and 0 on black ink. All distributions were chosen by hand.
+"""
 
 from __future__ import annotations
 
@@ -12,69 +15,71 @@ from digitcli.imaging.line_ink import LINE_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.writer_style import CANVAS_PX
 
-MIN_WIDTH_PX = 8
-_GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # noise of each of these blurs is kept
-_POOL_SHAPE = (400, 2600)
+MIN_WIDTH_PX = 8  # of a line; the networks need two columns
+_GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # standard deviations of the blurs of the prepared noise
+_NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut; wider than most lines
 
 Light = npt.NDArray[np.float32]
 
 
-def photograph(random: np.random.Generator, ink: Mask, clutter: Mask) -> Mask:
-    """A grey picture (40, W) of ink and clutter, both (80, 2 W), on paper that is lighter."""
+def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mask:
+    """Return a grey picture (40, W) of ink and distractors, both (80, 2 W), on lighter paper."""
     width = max(MIN_WIDTH_PX, round(ink.shape[1] * LINE_HEIGHT_PX / CANVAS_PX))
-    strokes, marks = _shrunk(ink, width), _shrunk(clutter, width)
-    if random.random() < 0.3:  # pencil, or a pen that runs dry
-        grain = random.uniform(0.1, 0.45) * np.abs(_noise(random, strokes.shape, int(random.integers(0, 4))))
+    strokes, marks = _shrink(ink, width), _shrink(distractors, width)
+    if random.random() < 0.3:  # a pencil, or a pen that runs dry
+        grain = random.uniform(0.1, 0.45) * np.abs(
+            _cut_noise(random, strokes.shape, int(random.integers(0, 4)))
+        )
         strokes = strokes * np.clip(1 - grain, 0, 1)
     dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
-    light = _paper(random, (LINE_HEIGHT_PX, width), dark)
+    light = _light_paper(random, (LINE_HEIGHT_PX, width), dark)
     light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
     light *= 1 - np.float32(dark) * strokes
-    return _camera(random, light)
+    return _take_photograph(random, light)
 
 
 def security_pattern(random: np.random.Generator, shape: tuple[int, int]) -> Light:
-    """Thin lines, straight, waved or round, as on cheques: (H, W) from 0 to 1."""
+    """Return a pattern of thin lines, straight, wavy or round, as on cheques: (H, W) from 0 to 1."""
     y, x = np.indices(shape, np.float32, sparse=True)
     pattern = np.zeros(shape, np.float32)
     for _ in range(random.integers(1, 4)):
-        wave = np.cos(_phase(random, x, y))
+        wave = np.cos(_sample_phase(random, x, y))
         sharpness = np.float32(random.uniform(0, 0.9))
         lines = np.clip((wave - sharpness) / (1 - sharpness), 0, 1)
         np.maximum(pattern, lines * np.float32(random.uniform(0.5, 1)), out=pattern)
-    if random.random() < 0.3:  # denser and paler in turn
+    if random.random() < 0.3:  # it is denser and paler in turn
         period_px = random.uniform(20, 80)
-        pattern *= 0.5 + 0.5 * np.sin(_across(x, y, 1.1, period_px) + np.float32(1))
+        pattern *= 0.5 + 0.5 * np.sin(_plane_wave(x, y, 1.1, period_px) + np.float32(1))
     return pattern
 
 
-def _phase(random: np.random.Generator, x: Light, y: Light) -> Light:
-    """The phase, in radians, of one family of lines."""
+def _sample_phase(random: np.random.Generator, x: Light, y: Light) -> Light:
+    """Return the phase, in radians, of a family of parallel lines or rings."""
     kind, angle = random.random(), random.uniform(0, np.pi)
     period_px = float(np.exp(random.uniform(np.log(2.5), np.log(11))))
-    if 0.6 <= kind < 0.8:  # rings around a point that may lie far away
+    if 0.6 <= kind < 0.8:  # rings around a point that may lie outside of the paper
         height, width = y.size, x.size
         centre_x, centre_y = random.uniform(-width, 2 * width), random.uniform(-3 * height, 4 * height)
         rings = np.hypot(x - np.float32(centre_x), y - np.float32(centre_y))
         return np.asarray(rings * np.float32(2 * np.pi / period_px), np.float32)
-    phase = _across(x, y, angle, period_px)
+    phase = _plane_wave(x, y, angle, period_px)
     if kind < 0.6:
         amplitude_px, wave_px = random.uniform(0, 12), random.uniform(15, 120)
         wave = np.sin(
-            _across(x, y, random.uniform(0, np.pi), wave_px) + np.float32(random.uniform(0, 2 * np.pi))
+            _plane_wave(x, y, random.uniform(0, np.pi), wave_px) + np.float32(random.uniform(0, 2 * np.pi))
         )
         phase = phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave
     return phase
 
 
-def _across(x: Light, y: Light, angle: float, period_px: float) -> Light:
-    """Radians of a plane wave along a direction: x is (1, W), y (H, 1)."""
+def _plane_wave(x: Light, y: Light, angle: float, period_px: float) -> Light:
+    """Return the phase, in radians, of a plane wave in a direction; x is (1, W) and y is (H, 1)."""
     scale = 2 * np.pi / period_px
     return x * np.float32(scale * np.cos(angle)) + y * np.float32(scale * np.sin(angle))
 
 
-def _paper(random: np.random.Generator, shape: tuple[int, int], dark: float) -> Light:
-    """Its tone, its print (paler than the ink, which is `dark`), its texture and the light on it."""
+def _light_paper(random: np.random.Generator, shape: tuple[int, int], dark: float) -> Light:
+    """Return paper with its tone, its print (paler than ink, whose darkness is `dark`), texture and light."""
     height, width = shape
     light = np.full(shape, random.uniform(0.45, 1), np.float32)
     if random.random() < 0.55:
@@ -92,22 +97,22 @@ def _paper(random: np.random.Generator, shape: tuple[int, int], dark: float) -> 
     return light
 
 
-def _camera(random: np.random.Generator, light: Light) -> Mask:
-    """Light (H, W) as a file holds it: uint8, blurred, grainy, of fewer pixels, compressed."""
+def _take_photograph(random: np.random.Generator, light: Light) -> Mask:
+    """Turn light (H, W) into a picture: uint8, blurred, grainy, of fewer pixels, compressed."""
     shape = height, width = light.shape
     if random.random() < 0.3:
-        light = light + np.float32(random.uniform(0.005, 0.04)) * _noise(
+        light = light + np.float32(random.uniform(0.005, 0.04)) * _cut_noise(
             random, shape, int(random.integers(1, 5))
         )
     if random.random() < 0.7:
-        light = _blurred(light, random.uniform(0.2, 0.9))
+        light = _blur(light, random.uniform(0.2, 0.9))
     if random.random() < 0.3:
         share = random.uniform(0.5, 0.95)
         fewer = max(4, int(width * share)), max(12, int(height * share))
         small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
         light = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if random.random() < 0.7:
-        light = light + np.float32(random.uniform(0, 0.025)) * _noise(random, shape, 0)
+        light = light + np.float32(random.uniform(0, 0.025)) * _cut_noise(random, shape, 0)
     grey = np.clip(light * 255, 0, 255).astype(np.uint8)
     if random.random() < 0.5:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 95))]
@@ -116,16 +121,16 @@ def _camera(random: np.random.Generator, light: Light) -> Mask:
     return grey
 
 
-def _shrunk(ink: Mask, width: int) -> Light:
+def _shrink(ink: Mask, width: int) -> Light:
     small = cv2.resize(ink, (width, LINE_HEIGHT_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
     return small / np.float32(255)
 
 
-def _noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:
-    """A window (H, W) of the ready noise of that grain, which need not be drawn and blurred anew."""
+def _cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:
+    """Return a random window (H, W) of prepared noise, which is faster than new noise."""
     height, width = shape
-    pool = _noise_pools()[grain]
-    if width >= pool.shape[1]:  # no line of a number is so long
+    pool = _prepare_noise()[grain]
+    if width >= pool.shape[1]:
         pool = np.tile(pool, (1, width // pool.shape[1] + 1))
     y = int(random.integers(0, pool.shape[0] - height))
     x = int(random.integers(0, pool.shape[1] - width))
@@ -133,12 +138,12 @@ def _noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> L
 
 
 @functools.cache
-def _noise_pools() -> list[Light]:
-    """Noise of mean 0 and deviation 1, the same in every process."""
+def _prepare_noise() -> list[Light]:
+    """Return noise of mean 0 and standard deviation 1 for each grain, the same in every process."""
     random = np.random.default_rng(0)
-    pools = [_blurred(random.standard_normal(_POOL_SHAPE).astype(np.float32), grain) for grain in _GRAINS_PX]
+    pools = [_blur(random.standard_normal(_NOISE_SHAPE).astype(np.float32), grain) for grain in _GRAINS_PX]
     return [pool / pool.std() for pool in pools]
 
 
-def _blurred(light: Light, sigma_px: float) -> Light:
+def _blur(light: Light, sigma_px: float) -> Light:
     return np.asarray(cv2.GaussianBlur(light, (0, 0), sigma_px), np.float32) if sigma_px else light

@@ -1,9 +1,9 @@
-"""Pen trajectories of digits in UNIPEN text, with the hatted 1s and crossed 7s that MNIST hardly has.
+"""Read pen strokes of digits in the UNIPEN format; they have the hatted 1s and crossed 7s that MNIST lacks.
 
 Source: E. Alpaydin and F. Alimoglu, "Pen-Based Recognition of Handwritten Digits", UCI Machine Learning
-Repository, 1998, CC BY 4.0. The package does not contain it: its `pendigits-orig.tra` and
-`pendigits-orig.tes` come from https://archive.ics.uci.edu/dataset/81 and are read plain, or packed with gzip,
-bzip2 or xz.
+Repository, 1998, CC BY 4.0. The data is not part of the package: download `pendigits-orig.tra` and
+`pendigits-orig.tes` from https://archive.ics.uci.edu/dataset/81. The files are read plain or compressed with
+gzip, bzip2 or xz.
 """
 
 from __future__ import annotations
@@ -18,123 +18,124 @@ from digitcli.data.files import open_decompressed
 from digitcli.errors import InputError
 
 REMEDY = (
-    "Give pendigits-orig.tra of 'Pen-Based Recognition of Handwritten Digits', plain or packed "
-    "(.gz, .bz2, .xz; unpack .Z with gzip -d), or a folder with it and pendigits-orig.tes, from "
+    "Give pendigits-orig.tra of 'Pen-Based Recognition of Handwritten Digits', plain or compressed "
+    "(.gz, .bz2, .xz; decompress .Z with gzip -d), or a folder with it and pendigits-orig.tes, from "
     "https://archive.ics.uci.edu/dataset/81"
 )
-MAX_BYTES = 2**28  # unpacked; the published files have 6 MB
+MAX_BYTES = 2**28  # after decompression; the published files have 6 MB
 SEGMENT = re.compile(r"^\.SEGMENT\b", re.MULTILINE)
-MAX_COORDINATE = 10**6  # the published tablet has 500 steps a side
+MAX_COORDINATE = 10**6  # the published tablet has 500 steps on each side
 
-Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right and y downwards, in heights of the digit
-DigitStrokes = list[Stroke]  # one digit; its upper left corner is at 0, 0
-WriterStrokes = dict[int, list[DigitStrokes]]  # digit -> samples
+Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right, y downwards, in heights of the digit
+DigitStrokes = list[Stroke]  # one digit, whose upper left corner is at 0, 0
+WriterStrokes = dict[int, list[DigitStrokes]]  # all samples of each digit by one writer
 
 
 def read_strokes(path: Path) -> list[WriterStrokes]:
-    """Every writer who wrote all ten digits, of a file or of the files in a folder that hold strokes.
+    """Read every writer who wrote all ten digits, from a file or from all files of strokes in a folder.
 
-    Writers of two files are taken for different people, whatever their numbers.
+    Writers in different files count as different people, even if their numbers are equal.
 
     Raises:
-        InputError: a file is missing or damaged, or holds no such writer.
+        InputError: A file is missing or damaged, or contains no such writer.
     """
-    return [writer for file, text in _texts(path) for writer in _writers(file, text)]
+    return [writer for file, text in _read_texts(path) for writer in _parse_writers(file, text)]
 
 
 def read_stroke_bytes(path: Path) -> bytes:
-    """The bytes of all files that `read_strokes` reads, as they lie on the disk.
+    """Return the bytes on disk of all files that `read_strokes` reads, for a digest.
 
     Raises:
-        InputError: as `read_strokes`.
+        InputError: As for `read_strokes`.
     """
     try:
-        return b"".join(file.read_bytes() for file, _ in _texts(path))
+        return b"".join(file.read_bytes() for file, _ in _read_texts(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", REMEDY) from error
 
 
-def _texts(path: Path) -> list[tuple[Path, str]]:
-    """The files with strokes at a path, in the order of their names, and what is in them."""
+def _read_texts(path: Path) -> list[tuple[Path, str]]:
+    """Return the files of strokes at a path, sorted by name, each with its text."""
     if not path.is_dir():
-        return [(path, _read(path))]
+        return [(path, _read_text(path))]
     try:
         files = sorted(file for file in path.iterdir() if file.is_file())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", REMEDY) from error
-    texts = [(file, _read(file)) for file in files]
+    texts = [(file, _read_text(file)) for file in files]
     texts = [(file, text) for file, text in texts if SEGMENT.search(text)]
     if not texts:
-        raise InputError(f"{path} holds no file of strokes.", REMEDY)
+        raise InputError(f"{path} contains no file of strokes.", REMEDY)
     if len({text for _, text in texts}) < len(texts):
-        raise InputError(f"{path} holds the same strokes twice.", "Leave one of the files.")
+        raise InputError(f"{path} contains the same strokes twice.", "Remove one of the files.")
     return texts
 
 
-def _writers(path: Path, text: str) -> list[WriterStrokes]:
-    strokes: dict[int, WriterStrokes] = {}
-    for number, segment in enumerate(SEGMENT.split(text)[1:], start=1):
-        try:
-            writer, digit, sample = _parse(segment)
-        except ValueError as error:
-            raise InputError(f"{path}: segment {number} is damaged: {error}.", REMEDY) from error
-        if sample:
-            strokes.setdefault(writer, {}).setdefault(digit, []).append(sample)
-    complete = [digits for _, digits in sorted(strokes.items()) if len(digits) == 10]
-    if not complete:
-        raise InputError(f"{path} holds no writer with all ten digits in UNIPEN's form.", REMEDY)
-    return complete
-
-
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     if path.suffix == ".Z":
-        raise InputError(f"{path} is packed with compress.", "Unpack it with gzip -d.")
+        raise InputError(f"{path} is compressed with compress (.Z).", "Decompress it with gzip -d.")
     try:
         with open_decompressed(path) as file:
             content = file.read(MAX_BYTES + 1)
     except InputError as error:
         raise InputError(error.cause, REMEDY) from error
     if len(content) > MAX_BYTES:
-        raise InputError(f"{path} is larger than any file of strokes.", REMEDY)
+        raise InputError(f"{path} has more than {MAX_BYTES:,} bytes, too many for a file of strokes.", REMEDY)
     return content.decode("latin-1")
 
 
-def _parse(segment: str) -> tuple[int, int, DigitStrokes]:
-    """The writer, the digit and the strokes of one segment; no strokes where the pen only touched down.
+def _parse_writers(path: Path, text: str) -> list[WriterStrokes]:
+    strokes_of: dict[int, WriterStrokes] = {}
+    for number, segment in enumerate(SEGMENT.split(text)[1:], start=1):
+        try:
+            writer, digit, strokes = _parse_segment(segment)
+        except ValueError as error:
+            raise InputError(f"{path}: segment {number} is damaged: {error}.", REMEDY) from error
+        if strokes:
+            strokes_of.setdefault(writer, {}).setdefault(digit, []).append(strokes)
+    complete = [digits for _, digits in sorted(strokes_of.items()) if len(digits) == 10]
+    if not complete:
+        raise InputError(f"{path} contains no writer of all ten digits in the UNIPEN format.", REMEDY)
+    return complete
+
+
+def _parse_segment(segment: str) -> tuple[int, int, DigitStrokes]:
+    """Return the writer, the digit and the strokes of a segment; no strokes if the pen only touched down.
 
     Raises:
-        ValueError: it lacks its label, or a point is none.
+        ValueError: The segment has no label, or a point is not two coordinates.
     """
     label: tuple[int, int] | None = None
-    pens: list[list[tuple[int, int]]] = []
-    down = False
+    pen_points: list[list[tuple[int, int]]] = []
+    is_pen_down = False
     for line in segment.splitlines()[1:]:
         match line.split():
             case [".COMMENT", digit, writer, *_] if digit.isdecimal() and writer.isdecimal():
                 label = int(writer), int(digit)
             case [".PEN_DOWN", *_]:
-                down = True
-                pens.append([])
+                is_pen_down = True
+                pen_points.append([])
             case [".PEN_UP", *_]:
-                down = False
-            case [across, up] if down:
-                pens[-1].append((_coordinate(across), _coordinate(up)))
+                is_pen_down = False
+            case [x, y] if is_pen_down:
+                pen_points[-1].append((_parse_coordinate(x), _parse_coordinate(y)))
     if label is None or label[1] > 9:
-        raise ValueError("no '.COMMENT digit writer number' gives its label")
-    return *label, _upright([np.array(pen, np.float32) for pen in pens if len(pen) > 1])
+        raise ValueError("it has no line '.COMMENT digit writer number'")
+    return *label, _normalize([np.array(points, np.float32) for points in pen_points if len(points) > 1])
 
 
-def _coordinate(word: str) -> int:
+def _parse_coordinate(word: str) -> int:
     if not re.fullmatch(r"-?\d{1,7}", word, re.ASCII) or abs(int(word)) > MAX_COORDINATE:
-        raise ValueError(f"'{word[:20]}' is no coordinate")
+        raise ValueError(f"'{word[:20]}' is not a coordinate")
     return int(word)
 
 
-def _upright(pens: list[Stroke]) -> DigitStrokes:
-    """Strokes of a tablet, whose y points upwards, as a sample of height 1."""
-    if not pens:
+def _normalize(strokes: list[Stroke]) -> DigitStrokes:
+    """Turn strokes of a tablet, whose y points upwards, upside down and scale them to the height 1."""
+    if not strokes:
         return []
-    points = np.concatenate(pens)
+    points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
-    height = max(high[1] - low[1], (high[0] - low[0]) / 2, 1)  # a lying stroke must not become a giant
-    return [np.stack([pen[:, 0] - low[0], high[1] - pen[:, 1]], axis=1) / height for pen in pens]
+    # A horizontal stroke has no height; without a limit it would become infinitely wide.
+    height = max(high[1] - low[1], (high[0] - low[0]) / 2, 1)
+    return [np.stack([stroke[:, 0] - low[0], high[1] - stroke[:, 1]], axis=1) / height for stroke in strokes]

@@ -18,7 +18,7 @@ from digitcli.architectures.registry import (
 )
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
-from digitcli.data.torchvision_datasets import PUBLISHED_SETS
+from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
 from digitcli.inference.checkpoint import Header
@@ -232,7 +232,7 @@ def _load_task(
     on_event: OnEvent,
 ) -> TrainingTask:
     """Load the data of a run. A dry run, without a folder, has few synthetic characters and no workers."""
-    if config.data in PUBLISHED_SETS:
+    if config.data in PUBLISHED_DATASETS:
         on_event(Notice(f"Loading '{config.data}'; it is downloaded first if it is not there yet."))
     is_dry_run = folder is None and processes.size == 1
     if find_architecture(config.arch).task == "digit":

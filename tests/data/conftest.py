@@ -1,4 +1,4 @@
-"""Real digits, a few of each, and the forms that tests write them in."""
+"""A few real digits, and writers for the file formats of digits."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def digits() -> Digits:
 
 @pytest.fixture(scope="session")
 def few_digits(digits: Digits) -> Digits:
-    """One of each."""
+    """Ten digits, one of each."""
     return digits.take(np.arange(0, 40, 4))
 
 
 @pytest.fixture(scope="session")
 def idx_bytes() -> Callable[[np.ndarray], bytes]:
-    """The IDX file of an array of small numbers."""
+    """Return the bytes of an IDX file of an array of integers below 256."""
 
     def as_idx(array: np.ndarray) -> bytes:
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
@@ -38,7 +38,7 @@ def idx_bytes() -> Callable[[np.ndarray], bytes]:
 
 @pytest.fixture
 def write_idx(idx_bytes: Callable[[np.ndarray], bytes]) -> Callable[[Path, str, Digits], None]:
-    """Write the two IDX files whose names begin with `stem`, as in `train` or `emnist-digits-test`."""
+    """Write two IDX files whose names begin with `stem`, for example `train` or `emnist-digits-test`."""
 
     def write(folder: Path, stem: str, digits: Digits) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write_idx(idx_bytes: Callable[[np.ndarray], bytes]) -> Callable[[Path, str, 
 
 @pytest.fixture(scope="session")
 def csv_text() -> Callable[..., str]:
-    """Kaggle's table, with or without its header."""
+    """Return the text of a CSV table like Kaggle's, with or without a header."""
 
     def as_csv(digits: Digits, *, header: bool = True) -> str:
         table = np.column_stack([digits.labels, digits.images.reshape(len(digits), -1)]).tolist()

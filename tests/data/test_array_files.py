@@ -1,4 +1,4 @@
-"""Archives and tables: the same digits as everywhere, and errors that say where."""
+"""NumPy archives and CSV tables are read in every usual form; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -17,67 +17,62 @@ from digitcli.data.array_files import load_csv, load_npz
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError
+from tests.support.digits import are_equal
 
 AsCsv = Callable[..., str]
 
 
-def same(read: Digits | None, digits: Digits) -> bool:
-    return (
-        read is not None
-        and np.array_equal(read.images, digits.images)
-        and np.array_equal(read.labels, digits.labels)
-    )
-
-
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("layout", array_files.NPZ_LAYOUTS)
-def test_npz_layouts(
-    tmp_path: Path, digits: Digits, few_digits: Digits, layout: tuple[str, ...], packed: bool
+def test_npz_with_every_usual_choice_of_names(
+    tmp_path: Path, digits: Digits, few_digits: Digits, layout: tuple[str, ...], compressed: bool
 ) -> None:
     path = tmp_path / "digits.npz"
     values = (digits.images, digits.labels, few_digits.images, few_digits.labels)
     arrays = dict(zip(layout, values, strict=True))
-    (np.savez_compressed if packed else np.savez)(path, **arrays, note=np.array("ignored"))
+    (np.savez_compressed if compressed else np.savez)(path, **arrays, note=np.array("ignored"))
     dataset = load_npz(path)
     assert dataset.name == "digits.npz"
-    assert same(dataset.train, digits) and same(dataset.test, few_digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, few_digits)
 
 
 def test_npz_without_a_test_part_and_stored_by_column(tmp_path: Path, digits: Digits) -> None:
     np.savez(tmp_path / "d.npz", images=np.asfortranarray(digits.images), labels=digits.labels)
     dataset = load_npz(tmp_path / "d.npz")
-    assert same(dataset.train, digits) and dataset.test is None
+    assert are_equal(dataset.train, digits) and dataset.test is None
 
 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("x", "y"), "holds x, y, not images and labels"),
-        (("images",), "holds images, not"),
+        (("x", "y"), "x, y, not images and labels"),
+        (("images",), "images, not images and labels"),
         (("images", "labels", "test_images"), "only one of test_images and test_labels"),
     ],
 )
-def test_npz_names(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+def test_npz_without_images_and_labels_names_its_arrays(
+    tmp_path: Path, names: tuple[str, ...], words: str
+) -> None:
     np.savez(tmp_path / "d.npz", **{name: np.zeros(3) for name in names})
     with pytest.raises(InputError, match=words) as caught:
         load_npz(tmp_path / "d.npz")
     assert caught.value.remedy
 
 
-def test_npz_never_unpickles(tmp_path: Path, digits: Digits) -> None:
+def test_npz_with_pickled_objects_is_refused(tmp_path: Path, digits: Digits) -> None:
     np.savez(tmp_path / "d.npz", images=np.array([object()]), labels=digits.labels)
-    with pytest.raises(InputError, match="Python objects, which are never read"):
+    with pytest.raises(InputError, match="Python objects"):
         load_npz(tmp_path / "d.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06" + b"\0" * 18])
-def test_npz_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
+def test_npz_that_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"d\.npz"):
         load_npz(tmp_path / "d.npz")
 
 
-def test_npz_cut_short(tmp_path: Path, digits: Digits) -> None:
+def test_npz_that_is_truncated_is_refused(tmp_path: Path, digits: Digits) -> None:
     path = tmp_path / "d.npz"
     np.savez(path, images=digits.images, labels=digits.labels)
     path.write_bytes(path.read_bytes()[:-100])
@@ -85,7 +80,7 @@ def test_npz_cut_short(tmp_path: Path, digits: Digits) -> None:
         load_npz(path)
 
 
-def test_npz_with_a_wrong_checksum(tmp_path: Path, digits: Digits) -> None:
+def test_npz_with_a_wrong_checksum_is_refused(tmp_path: Path, digits: Digits) -> None:
     path = tmp_path / "d.npz"
     np.savez(path, images=digits.images, labels=digits.labels)
     content = bytearray(path.read_bytes())
@@ -95,16 +90,16 @@ def test_npz_with_a_wrong_checksum(tmp_path: Path, digits: Digits) -> None:
         load_npz(path)
 
 
-def test_npz_that_unpacks_to_too_much(
+def test_npz_that_decompresses_to_too_many_bytes_is_refused(
     tmp_path: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "d.npz", images=digits.images, labels=digits.labels)
     monkeypatch.setattr(array_files, "MAX_BYTES", 10_000)
-    with pytest.raises(InputError, match="unpacks to more than 10000 bytes"):
+    with pytest.raises(InputError, match="10000 bytes"):
         load_npz(tmp_path / "d.npz")
 
 
-def test_npz_whose_header_promises_too_much(tmp_path: Path) -> None:
+def test_npz_whose_header_announces_too_much_is_refused(tmp_path: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"shape": (2**40, 28, 28), "fortran_order": False, "descr": "|u1"}
@@ -116,12 +111,14 @@ def test_npz_whose_header_promises_too_much(tmp_path: Path) -> None:
         load_npz(tmp_path / "d.npz")
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
 def test_npz_with_any_byte_changed_is_read_or_refused(
-    tmp_path: Path, few_digits: Digits, packed: bool
+    tmp_path: Path, few_digits: Digits, compressed: bool
 ) -> None:
     path = tmp_path / "d.npz"
-    (np.savez_compressed if packed else np.savez)(path, images=few_digits.images, labels=few_digits.labels)
+    (np.savez_compressed if compressed else np.savez)(
+        path, images=few_digits.images, labels=few_digits.labels
+    )
     whole, chance = path.read_bytes(), random.Random(0)
     for _ in range(100):
         content = bytearray(whole)
@@ -137,7 +134,9 @@ def test_npz_with_any_byte_changed_is_read_or_refused(
 
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("form", ["plain", "gz", "crlf", "bom", "blank lines", "spaces"])
-def test_csv_forms(tmp_path: Path, digits: Digits, csv_text: AsCsv, header: bool, form: str) -> None:
+def test_csv_in_every_usual_form_is_read(
+    tmp_path: Path, digits: Digits, csv_text: AsCsv, header: bool, form: str
+) -> None:
     text = csv_text(digits, header=header)
     content = {
         "plain": text.encode(),
@@ -150,33 +149,35 @@ def test_csv_forms(tmp_path: Path, digits: Digits, csv_text: AsCsv, header: bool
     path = tmp_path / ("digits.csv.gz" if form == "gz" else "digits.csv")
     path.write_bytes(content)
     dataset = load_csv(path)
-    assert same(dataset.train, digits) and dataset.test is None
+    assert are_equal(dataset.train, digits) and dataset.test is None
 
 
-def test_csv_with_its_labels_last(tmp_path: Path, digits: Digits) -> None:
+def test_csv_with_its_labels_last_is_read(tmp_path: Path, digits: Digits) -> None:
     table = np.column_stack([digits.images.reshape(len(digits), -1), digits.labels])
     names = ",".join([f'"p{index}"' for index in range(784)] + ['"class"'])
     np.savetxt(tmp_path / "d.csv", table, "%d", ",", header=names, comments="")
-    assert same(load_csv(tmp_path / "d.csv").train, digits)
+    assert are_equal(load_csv(tmp_path / "d.csv").train, digits)
 
 
-def test_csv_of_emnist_is_turned(tmp_path: Path, digits: Digits, csv_text: AsCsv) -> None:
+def test_csv_of_emnist_is_transposed(tmp_path: Path, digits: Digits, csv_text: AsCsv) -> None:
     stored = Digits(digits.images.transpose(0, 2, 1), digits.labels)
     (tmp_path / "emnist-digits-train.csv").write_text(csv_text(stored, header=False))
     (tmp_path / "emnist-digits-test.csv").write_text(csv_text(stored, header=False))
     dataset = load_csv(tmp_path / "emnist-digits-train.csv")
-    assert same(dataset.train, digits) and same(dataset.test, digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, digits)
 
 
-def test_csv_has_a_companion(tmp_path: Path, digits: Digits, few_digits: Digits, csv_text: AsCsv) -> None:
+def test_csv_named_test_beside_one_named_train_is_the_test_part(
+    tmp_path: Path, digits: Digits, few_digits: Digits, csv_text: AsCsv
+) -> None:
     (tmp_path / "mnist_train.csv").write_text(csv_text(digits))
     (tmp_path / "mnist_test.csv").write_text(csv_text(few_digits, header=False))
     dataset = load_csv(tmp_path / "mnist_train.csv")
-    assert same(dataset.train, digits) and same(dataset.test, few_digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, few_digits)
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_csv_ignores_a_companion_without_labels(
+def test_csv_named_test_without_labels_is_ignored(
     tmp_path: Path, digits: Digits, csv_text: AsCsv, header: bool
 ) -> None:
     text = csv_text(digits, header=header)
@@ -187,10 +188,10 @@ def test_csv_ignores_a_companion_without_labels(
         load_csv(tmp_path / "test.csv")
 
 
-def test_csv_companion_may_not_be_damaged(tmp_path: Path, digits: Digits, csv_text: AsCsv) -> None:
+def test_csv_named_test_that_is_damaged_is_an_error(tmp_path: Path, digits: Digits, csv_text: AsCsv) -> None:
     (tmp_path / "train.csv").write_text(csv_text(digits))
     (tmp_path / "test.csv").write_text(csv_text(digits)[:-9])
-    with pytest.raises(InputError, match=r"test\.csv, line 41: 7\d\d columns"):
+    with pytest.raises(InputError, match=r"test\.csv, line 41: .* 7\d\d columns"):
         load_csv(tmp_path / "train.csv")
 
 
@@ -199,13 +200,13 @@ def test_csv_companion_may_not_be_damaged(tmp_path: Path, digits: Digits, csv_te
     [
         (1, "256", "line 4: column 2 holds 256, which is not from 0 to 255"),
         (784, "-1", "line 4: column 785 holds -1, which"),
-        (1, "x", "line 4: column 2 holds 'x', which is not a whole number"),
+        (1, "x", "line 4: column 2 holds 'x', which is not an integer"),
         (1, "", "line 4: column 2 holds '', which"),
-        (1, "0.5", "line 4: column 2 holds '0.5', which is not a whole number"),
+        (1, "0.5", "line 4: column 2 holds '0.5', which is not an integer"),
         (0, "10", "line 4: the label 10 is not a digit"),
         (0, "-1", "line 4: the label -1 is not a digit"),
         (0, "seven", "line 4: column 1 holds 'seven'"),
-        (3, "0,0", "line 4: 786 columns where 785 are needed"),
+        (3, "0,0", "line 4: .* 786 columns instead of 785"),
     ],
 )
 def test_csv_errors_name_the_line(
@@ -218,12 +219,12 @@ def test_csv_errors_name_the_line(
     (tmp_path / "d.csv").write_text("\n".join(lines))
     with pytest.raises(InputError, match=words) as caught:
         load_csv(tmp_path / "d.csv")
-    assert "A row is a label and 784 pixels" in caught.value.remedy
+    assert "784" in caught.value.remedy
 
 
-def test_csv_with_the_same_wrong_width_throughout(tmp_path: Path) -> None:
+def test_csv_with_the_same_wrong_number_of_columns_in_every_row_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("1,2,3\n4,5,6\n")
-    with pytest.raises(InputError, match="line 1: 3 columns where 785 are needed"):
+    with pytest.raises(InputError, match="line 1: .* 3 columns instead of 785"):
         load_csv(tmp_path / "d.csv")
 
 
@@ -234,25 +235,27 @@ def test_csv_with_the_same_wrong_width_throughout(tmp_path: Path) -> None:
         (b"\n \n", "is empty"),
         (b"label,pixel0\n", "has a header but no rows"),
         (b"a,b\n1,2\n", "no column of labels"),
-        (b"1,2\n\xff\xfe\x00,3\n", "is not text at line 2"),
+        (b"1,2\n\xff\xfe\x00,3\n", "not UTF-8 text at line 2"),
         (b"1," * 40_000, "too long at line 1"),
-        (b"1,\x002\n", "line 1: 2 columns"),
+        (b"1,\x002\n", "line 1: .* 2 columns"),
     ],
 )
-def test_csv_that_is_no_table(tmp_path: Path, content: bytes, words: str) -> None:
+def test_csv_that_is_not_a_table_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "d.csv").write_bytes(content)
     with pytest.raises(InputError, match=words) as caught:
         load_csv(tmp_path / "d.csv")
     assert caught.value.remedy
 
 
-def test_csv_packed_and_cut_short(tmp_path: Path, digits: Digits, csv_text: AsCsv) -> None:
+def test_csv_that_is_compressed_and_truncated_is_refused(
+    tmp_path: Path, digits: Digits, csv_text: AsCsv
+) -> None:
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(csv_text(digits).encode())[:-20])
     with pytest.raises(InputError, match=r"d\.csv\.gz cannot be read"):
         load_csv(tmp_path / "d.csv.gz")
 
 
-def test_csv_that_unpacks_to_too_much(
+def test_csv_that_decompresses_to_too_many_bytes_is_refused(
     tmp_path: Path, digits: Digits, csv_text: AsCsv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(csv_text(digits).encode()))
@@ -261,7 +264,7 @@ def test_csv_that_unpacks_to_too_much(
         load_csv(tmp_path / "d.csv.gz")
 
 
-def test_the_same_digits_have_the_same_digest_in_every_form(
+def test_the_same_digits_have_the_same_digest_in_every_format(
     tmp_path: Path,
     digits: Digits,
     few_digits: Digits,

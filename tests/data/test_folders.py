@@ -1,4 +1,4 @@
-"""Folders of IDX files and of pictures: every layout that is meant, and every one that cannot be."""
+"""Folders of IDX files and of pictures are read in every layout, and ambiguous layouts are refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from PIL import Image
 from digitcli.data.dataset import Digits
 from digitcli.data.folders import load_folder
 from digitcli.errors import InputError
+from tests.support.digits import are_equal
 
 WriteIdx = Callable[[Path, str, Digits], None]
 
 
 def write_pictures(folder: Path, digits: Digits, suffix: str = "png") -> None:
-    """Black on white, as people scan them, named by their place."""
+    """Write black digits on white paper into folders named by their labels."""
     for index, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
         (folder / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(255 - np.pad(image, 10)).save(folder / str(label) / f"scan {index}.{suffix}")
@@ -29,53 +30,47 @@ def write_picture(path: Path, digits: Digits) -> None:
     Image.fromarray(255 - np.pad(digits.images[0], 10)).save(path)
 
 
-def same(read: Digits | None, digits: Digits) -> bool:
-    return (
-        read is not None
-        and np.array_equal(read.images, digits.images)
-        and np.array_equal(read.labels, digits.labels)
-    )
-
-
 @pytest.mark.parametrize("test_stem", ["t10k", "test"])
 @pytest.mark.parametrize("prefix", ["", "mine-"])
-def test_idx_folder(
+def test_an_idx_folder_is_read(
     tmp_path: Path, digits: Digits, few_digits: Digits, write_idx: WriteIdx, prefix: str, test_stem: str
 ) -> None:
     write_idx(tmp_path, f"{prefix}train", digits)
     write_idx(tmp_path, f"{prefix}{test_stem}", few_digits)
     dataset = load_folder(tmp_path)
     assert dataset.name == tmp_path.name
-    assert same(dataset.train, digits) and same(dataset.test, few_digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, few_digits)
 
 
 @pytest.mark.parametrize(
     "name", ["train-{}", "train-{}.idx{}-ubyte", "train-{}-idx{}-ubyte.gz", "Train-{}.gz"]
 )
-def test_idx_names(
+def test_idx_files_are_recognized_by_their_names(
     tmp_path: Path, digits: Digits, idx_bytes: Callable[[np.ndarray], bytes], name: str
 ) -> None:
     for kind, array in (("images", digits.images), ("labels", digits.labels)):
         content = idx_bytes(array)
         path = tmp_path / name.format(kind, array.ndim)
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    assert same(load_folder(tmp_path).train, digits)
+    assert are_equal(load_folder(tmp_path).train, digits)
 
 
-def test_idx_of_emnist_is_turned(tmp_path: Path, digits: Digits, write_idx: WriteIdx) -> None:
+def test_idx_of_emnist_is_transposed(tmp_path: Path, digits: Digits, write_idx: WriteIdx) -> None:
     write_idx(tmp_path, "emnist-digits-train", Digits(digits.images.transpose(0, 2, 1), digits.labels))
-    assert same(load_folder(tmp_path).train, digits)
+    assert are_equal(load_folder(tmp_path).train, digits)
 
 
-def test_idx_unpacked_beside_packed_is_read_once(tmp_path: Path, digits: Digits, write_idx: WriteIdx) -> None:
+def test_an_uncompressed_idx_file_replaces_its_compressed_copy(
+    tmp_path: Path, digits: Digits, write_idx: WriteIdx
+) -> None:
     write_idx(tmp_path, "train", digits)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"not looked at")
     (tmp_path / "README.txt").write_text("ignored")
     (tmp_path / "preview.png").write_bytes(b"ignored")
-    assert same(load_folder(tmp_path).train, digits)
+    assert are_equal(load_folder(tmp_path).train, digits)
 
 
-def test_idx_images_of_other_sizes_take_the_road(
+def test_idx_images_of_other_sizes_are_preprocessed(
     tmp_path: Path, few_digits: Digits, write_idx: WriteIdx
 ) -> None:
     padded = np.pad(few_digits.images, ((0, 0), (4, 4), (4, 4)))
@@ -83,46 +78,52 @@ def test_idx_images_of_other_sizes_take_the_road(
     assert load_folder(tmp_path).train.images.shape == (10, 28, 28)
 
 
-def test_idx_counts_agree(tmp_path: Path, digits: Digits, write_idx: WriteIdx) -> None:
+def test_idx_files_of_different_lengths_are_refused(
+    tmp_path: Path, digits: Digits, write_idx: WriteIdx
+) -> None:
     write_idx(tmp_path, "train", Digits(digits.images, digits.labels[:-1]))
     with pytest.raises(InputError, match="40 images but 39 labels"):
         load_folder(tmp_path)
 
 
-def test_idx_labels_are_digits(tmp_path: Path, digits: Digits, write_idx: WriteIdx) -> None:
+def test_idx_labels_that_are_not_digits_are_refused(
+    tmp_path: Path, digits: Digits, write_idx: WriteIdx
+) -> None:
     write_idx(tmp_path, "train", Digits(digits.images, digits.labels + 1))
     with pytest.raises(InputError, match="labels that are not digits, the first being 10"):
         load_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("gone", "words", "remedy"),
+    ("missing", "words", "remedy"),
     [
         ("train-images-idx3-ubyte", "no file of train images", "train-images-idx3-ubyte"),
         ("train-labels-idx1-ubyte", "no file of train labels", "train-labels-idx1-ubyte"),
         ("t10k-labels-idx1-ubyte", "no file of test labels", "t10k-labels-idx1-ubyte"),
     ],
 )
-def test_idx_files_come_in_pairs(
-    tmp_path: Path, digits: Digits, write_idx: WriteIdx, gone: str, words: str, remedy: str
+def test_a_missing_idx_file_is_named(
+    tmp_path: Path, digits: Digits, write_idx: WriteIdx, missing: str, words: str, remedy: str
 ) -> None:
     write_idx(tmp_path, "train", digits)
     write_idx(tmp_path, "t10k", digits)
-    (tmp_path / gone).unlink()
+    (tmp_path / missing).unlink()
     with pytest.raises(InputError, match=words) as caught:
         load_folder(tmp_path)
     assert remedy in caught.value.remedy
 
 
-def test_idx_of_several_sets(tmp_path: Path, digits: Digits, write_idx: WriteIdx) -> None:
+def test_idx_files_of_several_datasets_are_refused(
+    tmp_path: Path, digits: Digits, write_idx: WriteIdx
+) -> None:
     write_idx(tmp_path, "emnist-digits-train", digits)
     write_idx(tmp_path, "emnist-letters-train", digits)
-    with pytest.raises(InputError, match="several sets, .*'emnist-digits-', 'emnist-letters-'"):
+    with pytest.raises(InputError, match="several datasets, .*'emnist-digits-', 'emnist-letters-'"):
         load_folder(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "TIFF"])
-def test_pictures(tmp_path: Path, few_digits: Digits, suffix: str) -> None:
+def test_pictures_in_folders_of_digits_are_read(tmp_path: Path, few_digits: Digits, suffix: str) -> None:
     write_pictures(tmp_path, few_digits, suffix)
     (tmp_path / ".cache").mkdir()
     (tmp_path / "notes.txt").write_text("ignored")
@@ -134,7 +135,9 @@ def test_pictures(tmp_path: Path, few_digits: Digits, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "testing")])
-def test_pictures_in_parts(tmp_path: Path, digits: Digits, few_digits: Digits, train: str, test: str) -> None:
+def test_pictures_in_train_and_test_are_read(
+    tmp_path: Path, digits: Digits, few_digits: Digits, train: str, test: str
+) -> None:
     write_pictures(tmp_path / train, few_digits)
     write_pictures(tmp_path / "val", few_digits.take(np.arange(2)))
     write_pictures(tmp_path / test, digits)
@@ -143,24 +146,24 @@ def test_pictures_in_parts(tmp_path: Path, digits: Digits, few_digits: Digits, t
     assert dataset.test is not None and len(dataset.test) == 40
 
 
-def test_pictures_are_read_in_natural_order_and_from_below(
+def test_pictures_are_read_in_natural_order_also_from_sub_folders(
     tmp_path: Path, few_digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["1/b/1.png", "1/10.png", "1/9.png", "0/scan 2.png", "0/scan 10.png"]
     for name in names:
         write_picture(tmp_path / name, few_digits)
     write_picture(tmp_path / "0/.hidden/3.png", few_digits)
-    seen = []
+    paths = []
     monkeypatch.setattr("digitcli.data.image_arrays.THREADS", 1)
     monkeypatch.setattr(
-        "digitcli.imaging.digit_from_picture", lambda path: seen.append(path) or few_digits.images[0]
+        "digitcli.imaging.digit_from_picture", lambda path: paths.append(path) or few_digits.images[0]
     )
     load_folder(tmp_path)
-    read = [path.relative_to(tmp_path).as_posix() for path in seen]
+    read = [path.relative_to(tmp_path).as_posix() for path in paths]
     assert read == ["0/scan 2.png", "0/scan 10.png", "1/9.png", "1/10.png", "1/b/1.png"]
 
 
-def test_bad_pictures_lose_no_others(tmp_path: Path, few_digits: Digits) -> None:
+def test_a_bad_picture_is_a_failure_and_the_others_are_read(tmp_path: Path, few_digits: Digits) -> None:
     write_pictures(tmp_path, few_digits)
     whole = (tmp_path / "5" / "scan 5.png").read_bytes()
     (tmp_path / "1" / "empty.png").write_bytes(b"")
@@ -181,7 +184,7 @@ def test_bad_pictures_lose_no_others(tmp_path: Path, few_digits: Digits) -> None
     assert all(failure.cause and failure.file.startswith(str(tmp_path)) for failure in dataset.failures)
 
 
-def test_no_picture_can_be_read(tmp_path: Path) -> None:
+def test_a_folder_of_bad_pictures_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     for name in ("a.png", "b.png"):
         (tmp_path / "7" / name).write_bytes(b"")
@@ -192,23 +195,23 @@ def test_no_picture_can_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ([], "holds no digits"),
-        (["notes.txt"], "holds no digits"),
-        (["0/"], "holds no pictures"),
-        (["train/", "test/0/a.png"], "holds no training pictures"),
-        (["train/0/a.png", "test/"], "holds no test pictures"),
-        (["a.png"], "nothing says which digits"),
+        ([], "no digits"),
+        (["notes.txt"], "no digits"),
+        (["0/"], "no pictures"),
+        (["train/", "test/0/a.png"], "no training pictures"),
+        (["train/0/a.png", "test/"], "no test pictures"),
+        (["a.png"], "which digits"),
         (["0/a.png", "10/a.png", "letters/a.png"], "sub-folders that are not digits: 10, letters"),
         (["a/x.png"], "sub-folders that are not digits: a"),
         (["train/0/a.png", "train/x/a.png"], "train has sub-folders that are not digits: x"),
         (["train/0/a.png", "train/a.png"], "train has pictures outside"),
         (["0/a.png", "b.png"], "mixes loose pictures and folders of digits"),
-        (["0/a.png", "train/0/a.png"], "mixes folders of digits and folders such as train"),
+        (["0/a.png", "train/0/a.png"], "mixes folders of digits and folders named train"),
         (["0/a.png", "train-images-idx3-ubyte"], "mixes IDX files and folders of digits"),
-        (["test/0/a.png", "train-images-idx3-ubyte"], "mixes IDX files and folders such as train"),
+        (["test/0/a.png", "train-images-idx3-ubyte"], "mixes IDX files and folders named train"),
     ],
 )
-def test_folders_that_cannot_be_meant(
+def test_unknown_and_ambiguous_layouts_are_refused(
     tmp_path: Path, few_digits: Digits, entries: list[str], words: str
 ) -> None:
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Arrays that are MNIST's format are taken as they are; others take the road, or are refused."""
+"""Arrays in MNIST's format are taken as they are; others are preprocessed or refused."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from digitcli.errors import InputError
 from digitcli.inference.predictor import load_classifier
 
 
-def similarity(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 @pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 784), (-1, 1, 28, 28), (-1, 28, 28, 1)])
 @pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "unit", "inverted"])
 def test_mnist_like_arrays_are_taken_as_they_are(digits: Digits, shape: tuple[int, ...], kind: str) -> None:
     images = digits.images.reshape(shape)
-    given = {
+    variants = {
         "uint8": images,
         "int64": images.astype(np.int64),
         "float32": images.astype(np.float32),
         "unit": images / 255,
         "inverted": 255 - images,
-    }[kind]
-    read, failures = digits_from_arrays(given, digits.labels, "x")
+    }
+    read, failures = digits_from_arrays(variants[kind], digits.labels, "x")
     assert np.array_equal(read.images, digits.images)
     assert np.array_equal(read.labels, digits.labels)
     assert read.images.dtype == np.uint8 and read.labels.dtype == np.int64
@@ -42,7 +42,7 @@ def test_binary_images_become_black_and_white(digits: Digits) -> None:
 @pytest.mark.parametrize(
     "form", ["padded", "colour", "channels first", "flat", "faint", "unit", "black on white"]
 )
-def test_other_arrays_take_the_road(few_digits: Digits, form: str) -> None:
+def test_other_arrays_are_preprocessed(few_digits: Digits, form: str) -> None:
     padded = np.pad(few_digits.images, ((0, 0), (6, 6), (6, 6)))
     images = {
         "padded": padded,
@@ -56,12 +56,12 @@ def test_other_arrays_take_the_road(few_digits: Digits, form: str) -> None:
     read, failures = digits_from_arrays(images, few_digits.labels, "x")
     assert read.images.shape == (10, 28, 28)
     assert failures == ()
-    assert all(similarity(a, b) > 0.7 for a, b in zip(read.images, few_digits.images, strict=True))
+    assert all(correlation(a, b) > 0.7 for a, b in zip(read.images, few_digits.images, strict=True))
 
 
 @pytest.mark.parametrize("paper", [0, 255])
 def test_digits_that_fill_their_pictures_are_found(few_digits: Digits, paper: int) -> None:
-    """As in USPS: each is scaled to the whole of its picture, so that most of the border is ink."""
+    """USPS is like this: each digit fills its image, so that most of the border is ink."""
     tight = []
     for image in few_digits.images:
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
@@ -74,7 +74,7 @@ def test_digits_that_fill_their_pictures_are_found(few_digits: Digits, paper: in
     assert np.mean(answers == read.labels) > 0.9
 
 
-def test_blank_pictures_on_the_road_are_failures(few_digits: Digits) -> None:
+def test_blank_images_become_failures(few_digits: Digits) -> None:
     images = np.pad(few_digits.images, ((0, 0), (6, 6), (6, 6)))
     images[3] = 0
     read, failures = digits_from_arrays(images, few_digits.labels, "x")
@@ -82,7 +82,7 @@ def test_blank_pictures_on_the_road_are_failures(few_digits: Digits) -> None:
     assert [(failure.file, failure.reason) for failure in failures] == [("x[3]", "blank")]
 
 
-def test_all_blank_is_an_error() -> None:
+def test_blank_images_alone_are_refused() -> None:
     with pytest.raises(InputError, match="blank"):
         digits_from_arrays(np.zeros((3, 16, 16)), np.zeros(3), "x")
 
@@ -99,7 +99,9 @@ def test_all_blank_is_an_error() -> None:
         (np.array(list("0123456789")), "<U1"),
     ],
 )
-def test_labels_are_one_digit_an_image(few_digits: Digits, labels: np.ndarray, words: str) -> None:
+def test_labels_that_are_not_one_digit_for_each_image_are_refused(
+    few_digits: Digits, labels: np.ndarray, words: str
+) -> None:
     with pytest.raises(InputError, match=words) as caught:
         digits_from_arrays(few_digits.images, labels, "x")
     assert "label" in caught.value.remedy.lower()
@@ -113,8 +115,8 @@ def test_labels_may_be_a_column_of_floats(few_digits: Digits) -> None:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (np.zeros((10, 28, 28), "<U1"), "not numbers"),
-        (np.zeros((10, 28, 28), complex), "not numbers"),
+        (np.zeros((10, 28, 28), "<U1"), "not a number"),
+        (np.zeros((10, 28, 28), complex), "not a number"),
         (np.zeros((10, 785)), r"shape \(10, 785\)"),
         (np.zeros(10), r"shape \(10,\)"),
         (np.zeros((10, 28, 0)), "no pixels"),
@@ -124,13 +126,13 @@ def test_labels_may_be_a_column_of_floats(few_digits: Digits) -> None:
         (np.full((10, 28, 28), -1.0), "from -1.0 to -1.0"),
     ],
 )
-def test_images_are_pictures(images: np.ndarray, words: str) -> None:
+def test_arrays_that_are_not_images_are_refused(images: np.ndarray, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         digits_from_arrays(images, np.arange(10), "x")
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize("shape", [(0, 28, 28), (0, 784)])
-def test_no_images(shape: tuple[int, ...]) -> None:
+def test_empty_arrays_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="no images"):
         digits_from_arrays(np.zeros(shape), np.zeros(0), "x")

@@ -1,4 +1,4 @@
-"""Damaged IDX files are refused, whole ones are read, packed or not."""
+"""IDX files are read, plain or compressed, and damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from digitcli.data.mnist import parse_idx, read_idx
 from digitcli.errors import InputError
 
 AsIdx = Callable[[np.ndarray], bytes]
-PACKERS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+COMPRESSORS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
-def test_reads_plain_and_packed(tmp_path: Path, digits: Digits, idx_bytes: AsIdx, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_plain_and_compressed_files_are_read(
+    tmp_path: Path, digits: Digits, idx_bytes: AsIdx, suffix: str
+) -> None:
     path = tmp_path / f"images{suffix}"
-    path.write_bytes(PACKERS[suffix](idx_bytes(digits.images)))
+    path.write_bytes(COMPRESSORS[suffix](idx_bytes(digits.images)))
     assert np.array_equal(read_idx(path), digits.images)
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("suffix", COMPRESSORS)
 @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "other"])
-def test_refuses_damage(
+def test_damaged_files_are_refused(
     tmp_path: Path, few_digits: Digits, idx_bytes: AsIdx, suffix: str, change: str
 ) -> None:
-    content = PACKERS[suffix](idx_bytes(few_digits.images))
+    content = COMPRESSORS[suffix](idx_bytes(few_digits.images))
     damaged = {
         "shorter": content[:-9],
-        "longer": PACKERS[suffix](idx_bytes(few_digits.images) + b"more"),
+        "longer": COMPRESSORS[suffix](idx_bytes(few_digits.images) + b"more"),
         "empty": b"",
         "other": b"<html>no</html>",
     }
@@ -46,10 +48,10 @@ def test_refuses_damage(
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
-def test_refuses_one_flipped_bit_in_a_packed_file(
+def test_a_flipped_bit_in_a_compressed_file_is_found(
     tmp_path: Path, few_digits: Digits, idx_bytes: AsIdx, suffix: str
 ) -> None:
-    content = bytearray(PACKERS[suffix](idx_bytes(few_digits.images)))
+    content = bytearray(COMPRESSORS[suffix](idx_bytes(few_digits.images)))
     content[len(content) // 2] ^= 16
     path = tmp_path / f"images{suffix}"
     path.write_bytes(content)

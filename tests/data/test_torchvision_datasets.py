@@ -1,4 +1,4 @@
-"""Published sets, read from a cache that the tests fill; no test reaches the network."""
+"""Published datasets are read from a cache that the tests fill; no test uses the network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from digitcli.data import torchvision_datasets as torchvision_sets
+from digitcli.data import torchvision_datasets
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
-from digitcli.data.torchvision_datasets import PUBLISHED_SETS, cache_folder
+from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS, cache_folder
 from digitcli.errors import EnvironmentFault, InputError, Interrupted
+from tests.support.digits import are_equal
 
 WriteIdx = Callable[[Path, str, Digits], None]
 
@@ -37,34 +38,26 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def same(read: Digits | None, digits: Digits) -> bool:
-    return (
-        read is not None
-        and np.array_equal(read.images, digits.images)
-        and np.array_equal(read.labels, digits.labels)
-    )
-
-
 @pytest.mark.parametrize(("name", "folder"), [("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
-def test_sets_in_the_form_of_mnist(
+def test_datasets_in_the_format_of_mnist_are_read(
     cache: Path, digits: Digits, few_digits: Digits, write_idx: WriteIdx, name: str, folder: str
 ) -> None:
     write_idx(cache / folder / "raw", "train", digits)
     write_idx(cache / folder / "raw", "t10k", few_digits)
     dataset = load_dataset(name)
     assert dataset.name == name and dataset.failures == ()
-    assert same(dataset.train, digits) and same(dataset.test, few_digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, few_digits)
 
 
-def test_emnist_is_turned(cache: Path, digits: Digits, few_digits: Digits, write_idx: WriteIdx) -> None:
+def test_emnist_is_transposed(cache: Path, digits: Digits, few_digits: Digits, write_idx: WriteIdx) -> None:
     for part, of_part in (("train", digits), ("test", few_digits)):
         stored = Digits(of_part.images.transpose(0, 2, 1), of_part.labels)
         write_idx(cache / "EMNIST" / "raw", f"emnist-digits-{part}", stored)
     dataset = load_dataset("emnist-digits")
-    assert same(dataset.train, digits) and same(dataset.test, few_digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, few_digits)
 
 
-def test_qmnist_labels_are_the_first_of_eight(
+def test_the_first_of_eight_labels_of_qmnist_is_the_digit(
     cache: Path, digits: Digits, few_digits: Digits, idx_bytes: Callable[[np.ndarray], bytes]
 ) -> None:
     folder = cache / "QMNIST" / "raw"
@@ -76,10 +69,10 @@ def test_qmnist_labels_are_the_first_of_eight(
         header = bytes([0, 0, 12, 2]) + np.array(table.shape, ">u4").tobytes()
         (folder / f"qmnist-{part}-labels-idx2-int").write_bytes(header + table.tobytes())
     dataset = load_dataset("qmnist")
-    assert same(dataset.train, digits) and same(dataset.test, few_digits)
+    assert are_equal(dataset.train, digits) and are_equal(dataset.test, few_digits)
 
 
-def test_usps_takes_the_road(cache: Path, few_digits: Digits) -> None:
+def test_usps_is_preprocessed(cache: Path, few_digits: Digits) -> None:
     (cache / "USPS").mkdir(parents=True)
     small = few_digits.images[:, 4:24, 4:24].astype(np.float64)[:, ::5, ::5].repeat(4, 1).repeat(4, 2)
     lines = [
@@ -97,46 +90,46 @@ def test_usps_takes_the_road(cache: Path, few_digits: Digits) -> None:
         assert part.images.any(axis=(1, 2)).all()
 
 
-def test_svhn_takes_the_road(monkeypatch: pytest.MonkeyPatch, few_digits: Digits) -> None:
+def test_svhn_is_preprocessed(monkeypatch: pytest.MonkeyPatch, few_digits: Digits) -> None:
     grey = np.pad(few_digits.images, ((0, 0), (2, 2), (2, 2)))
     colour = np.stack([grey, grey, grey // 2], axis=1)  # N, 3, 32, 32
-    asked = []
+    splits = []
 
     def svhn(root: Path, *, download: bool, split: str) -> SimpleNamespace:
-        asked.append(split)
+        splits.append(split)
         return SimpleNamespace(data=colour, labels=few_digits.labels)
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr("torchvision.datasets.SVHN", svhn)
     dataset = load_dataset("svhn")
-    assert asked == ["train", "test"]
+    assert splits == ["train", "test"]
     assert dataset.train.labels.tolist() == list(range(10))
     for read, original in zip(dataset.train.images, few_digits.images, strict=True):
         assert np.corrcoef(read.ravel(), original.ravel())[0, 1] > 0.7
 
 
-def test_svhn_needs_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scipy_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match="svhn needs scipy") as caught:
         load_dataset("svhn")
     assert "pip install scipy" in caught.value.remedy
 
 
-@pytest.mark.parametrize("name", PUBLISHED_SETS)
-def test_without_a_network(
+@pytest.mark.parametrize("name", PUBLISHED_DATASETS)
+def test_without_a_network_the_files_to_download_are_named(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(InputError, match=f"{name} is not in the cache, and without a network") as caught:
+    with pytest.raises(InputError, match=f"{name} is not in the cache") as caught:
         load_dataset(name)
     assert "Temporary failure in name resolution" in caught.value.cause
     remedy = caught.value.remedy
     assert str(cache) in remedy and "--data" in remedy
-    assert all(file in remedy for file in PUBLISHED_SETS[name].files)
+    assert all(file in remedy for file in PUBLISHED_DATASETS[name].files)
     assert capfd.readouterr() == ("", "")
 
 
-def test_damaged_files_are_named(cache: Path, digits: Digits, write_idx: WriteIdx) -> None:
+def test_a_folder_with_damaged_files_is_named(cache: Path, digits: Digits, write_idx: WriteIdx) -> None:
     folder = cache / "KMNIST" / "raw"
     write_idx(folder, "train", digits)
     write_idx(folder, "t10k", digits)
@@ -147,32 +140,32 @@ def test_damaged_files_are_named(cache: Path, digits: Digits, write_idx: WriteId
     assert "Delete that folder" in caught.value.remedy
 
 
-def test_a_download_cut_short_is_named(cache: Path) -> None:
+def test_a_folder_with_a_truncated_download_is_named(cache: Path) -> None:
     (cache / "USPS").mkdir(parents=True)
     (cache / "USPS" / "usps.bz2").write_bytes(bz2.compress(b"1 1:0\n" * 999)[:-9])
     with pytest.raises(InputError, match="usps in .*USPS cannot be read"):
         load_dataset("usps")
 
 
-def test_nothing_is_printed_and_patience_ends(
+def test_a_download_prints_nothing_and_has_a_timeout(
     monkeypatch: pytest.MonkeyPatch, digits: Digits, capfd: Any
 ) -> None:
-    patience = []
+    timeouts = []
 
     def chatty(root: Path, *, download: bool, train: bool) -> SimpleNamespace:
         print("Downloading")
         print("100%", file=sys.stderr)
-        patience.append(socket.getdefaulttimeout())
+        timeouts.append(socket.getdefaulttimeout())
         return SimpleNamespace(data=digits.images, targets=digits.labels)
 
     monkeypatch.setattr("torchvision.datasets.KMNIST", chatty)
     load_dataset("kmnist")
     assert capfd.readouterr() == ("", "")
-    assert patience == [torchvision_sets.PATIENCE_SECONDS] * 2
+    assert timeouts == [torchvision_datasets.TIMEOUT_S] * 2
     assert socket.getdefaulttimeout() is None
 
 
-def test_an_interruption_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(root: Path, **_: Any) -> NoReturn:
         raise Interrupted(15, "Stopped.")
 
@@ -181,7 +174,9 @@ def test_an_interruption_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
         load_dataset("kmnist")
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_an_environment_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DIGITCLI_CACHE", str(tmp_path / "file"))
     with pytest.raises(EnvironmentFault, match="cache folder for usps cannot be used") as caught:
@@ -189,12 +184,12 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "DIGITCLI_CACHE" in caught.value.remedy
 
 
-def test_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_torchvision_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(EnvironmentFault, match="needs torchvision"):
         load_dataset("kmnist")
 
 
-def test_the_cache_lies_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_cache_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DIGITCLI_CACHE")
     assert cache_folder().name == "digitcli"

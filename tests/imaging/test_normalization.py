@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging import digit_from_grey, normalize_central_digit
-from digitcli.imaging.normalization import stroke_px
+from digitcli.imaging.normalization import mean_stroke_width
 from tests.support.pictures import distance, drawn
 
 
@@ -40,7 +40,7 @@ def test_a_digit_made_like_mnist_stays_as_it_is() -> None:
 
 def test_hairlines_are_thickened() -> None:
     hairline = normalize_central_digit(ink_of(drawn("0", 600, stroke_px=3)))
-    assert stroke_px(hairline / np.float32(255)) > 1.7
+    assert mean_stroke_width(hairline / np.float32(255)) > 1.7
     assert hairline.max() == 255
 
 

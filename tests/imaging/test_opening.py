@@ -213,7 +213,7 @@ def test_the_pages_of_a_tiff_are_numbered_from_one(tmp_path: Path) -> None:
 
 
 def test_a_tiff_of_endless_pages_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "MOST_PAGES", 2)
+    monkeypatch.setattr(opening, "MAX_PAGES", 2)
     assert [number for number, _ in open_pages(tiff("3", "6"))] == [1, 2]
     ((number, page),) = open_pages(tiff("3", "6", "9"))
     assert number is None and isinstance(page, PictureError) and page.reason == "too_large"

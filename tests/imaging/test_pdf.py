@@ -100,7 +100,7 @@ def test_a_page_is_turned_as_it_says() -> None:
 
 def test_a_page_as_large_as_a_wall_is_drawn_coarsely() -> None:
     page = open_picture(by_hand(page_of(14_400, 14_400)))
-    assert 0.99 * pdf.MOST_PIXELS < page.size < 1.01 * pdf.MOST_PIXELS
+    assert 0.99 * pdf.MAX_PIXELS < page.size < 1.01 * pdf.MAX_PIXELS
     assert open_picture(by_hand(page_of(14_400, 14_400)), max_pixels=10_000).size < 10_300
 
 

@@ -1,4 +1,4 @@
-"""Digits and a small file of strokes to write lines with."""
+"""Line synthesizers, and a small file of pen strokes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.strokes import unipen
 
 @pytest.fixture(scope="session")
 def strokes_text() -> str:
-    """Two writers of ten digits, and one of a single digit."""
+    """Return a file by two writers of all ten digits and one writer of a single digit."""
     header = '\n.INCLUDE        dene.doc\n\n.LEXICON "0" "1"\n.HIERARCHY      DIGIT\n\n'
     complete = "".join(unipen(digit, writer) for writer in (12, 3) for digit in range(10))
     return header + complete + unipen(4, 7)
@@ -29,11 +29,11 @@ def strokes_file(strokes_text: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def from_mnist(digits: Digits) -> LineSynthesizer:
-    """Writes with images alone."""
+    """Return a synthesizer that has images and no tablet strokes."""
     return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]))
 
 
 @pytest.fixture(scope="session")
 def from_strokes(digits: Digits, strokes_file: Path) -> LineSynthesizer:
-    """Writes with images and with strokes."""
+    """Return a synthesizer that has images and tablet strokes."""
     return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]), read_strokes(strokes_file))

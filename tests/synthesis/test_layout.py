@@ -1,4 +1,4 @@
-"""Characters keep the gaps of their hand, and nothing is drawn beyond the canvas."""
+"""Characters keep the gaps of their writer's style, and nothing is drawn outside of the canvas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from digitcli.synthesis.glyphs import glyph_of_image, glyph_of_strokes
-from digitcli.synthesis.layout import Placed, Writing, draw_glyph, ink_profile, write_text
+from digitcli.synthesis.layout import PlacedGlyph, Writing, draw_glyph, ink_profile, write_text
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.writer_style import Writer, sample_style
 
@@ -24,7 +24,7 @@ def test_a_wider_gap_makes_a_wider_line(from_mnist: LineSynthesizer) -> None:
     assert wide.right - wide.left > narrow.right - narrow.left + 60
 
 
-def test_a_hand_that_joins_draws_between_its_digits(from_strokes: LineSynthesizer) -> None:
+def test_a_writer_who_joins_digits_draws_strokes_between_them(from_strokes: LineSynthesizer) -> None:
     assert write(from_strokes, "3" * 10, joins=0.9, gap=0.1).joins
     assert not write(from_strokes, "3" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
     assert write(from_strokes, "0" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
@@ -36,25 +36,25 @@ def test_small_zeros_are_smaller(from_mnist: LineSynthesizer) -> None:
     assert small.bottom - small.top < 0.8 * (usual.bottom - usual.top)
 
 
-def test_ink_beyond_the_canvas_is_cut_off() -> None:
+def test_ink_outside_of_the_canvas_is_cut_off() -> None:
     canvas = np.zeros((10, 10), np.uint8)
     mask = np.full((4, 4), 200, np.uint8)
     for x, y in ((-2, -2), (8, 8), (-9, 0), (0, 30)):
-        draw_glyph(canvas, Placed(mask, x, y))
+        draw_glyph(canvas, PlacedGlyph(mask, x, y))
     assert (canvas > 0).sum() == 8
     assert canvas[0, 0] == canvas[9, 9] == 200
 
 
-def test_profiles_are_the_first_and_last_ink_of_a_row() -> None:
+def test_a_profile_is_the_first_and_last_ink_of_each_row() -> None:
     mask = np.zeros((3, 9), np.uint8)
     mask[1, 2:6] = 255
     left, right = ink_profile(mask)
     assert (left[1], right[1]) == (2, 5)
     assert left[0] > 10**5 and right[0] < -(10**5)
-    assert Placed(mask, 10, 20).box() == (12, 21, 16, 22)
+    assert PlacedGlyph(mask, 10, 20).box() == (12, 21, 16, 22)
 
 
-def test_the_pen_sets_the_width_of_strokes_and_of_images(from_mnist: LineSynthesizer) -> None:
+def test_the_pen_sets_the_stroke_width_of_strokes_and_of_images(from_mnist: LineSynthesizer) -> None:
     seven = from_mnist._images[7][0]
     shape = np.array([[60, 0], [0, 60]], np.float32)
     stroke = np.array([[0, 0], [0, 50]], np.float32)

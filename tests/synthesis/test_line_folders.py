@@ -1,4 +1,4 @@
-"""A folder of lines holds what was made, and is never taken for finished when it is not."""
+"""A folder of lines contains matching files, and an unfinished folder has no labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_pictures_labels_and_boxes_belong_together(tmp_path: Path, strokes_file: Path) -> None:
+def test_pictures_labels_and_boxes_match(tmp_path: Path, strokes_file: Path) -> None:
     events: list[LinesWritten] = []
     written = write_lines(tmp_path / "a" / "b", 12, 3, strokes_file, on_event=events.append)
     folder, rows = tmp_path / "a" / "b", rows_of(tmp_path / "a" / "b")
@@ -36,23 +36,23 @@ def test_pictures_labels_and_boxes_belong_together(tmp_path: Path, strokes_file:
     assert [event.done for event in events] == list(range(1, 13)) and events[0].count == 12
 
 
-def test_a_line_depends_on_the_seed_and_its_number_alone(tmp_path: Path) -> None:
+def test_a_line_depends_only_on_the_seed_and_its_number(tmp_path: Path) -> None:
     for name, count, seed in (("few", 3, 1), ("more", 5, 1), ("other", 3, 2)):
         write_lines(tmp_path / name, count, seed)
     few, more, other = ((tmp_path / name / "00002.png").read_bytes() for name in ("few", "more", "other"))
     assert few == more != other
 
 
-def test_a_folder_that_holds_something_is_left_alone_without_force(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_without_force(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(OutputError, match="holds something"):
+    with pytest.raises(OutputError, match="not empty"):
         write_lines(tmp_path, 1, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
     write_lines(tmp_path, 1, 0, force=True)
     assert (tmp_path / "letter.txt").read_text() == "dear" and len(rows_of(tmp_path)) == 1
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "link")
     for name in ("file", "file/below", "link", "x" * 300):

@@ -1,4 +1,4 @@
-"""Lines are what their labels say, the same for the same seed, and as varied as paper is."""
+"""Lines match their labels, depend only on the seed, and vary like real paper."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_same_state_gives_the_same_line(synthesizer: LineSynthesizer) -> Non
         assert np.array_equal(first.image, again.image) and np.array_equal(first.boxes, again.boxes)
 
 
-def test_lines_follow_each_other_whatever_was_made_before(synthesizer: LineSynthesizer) -> None:
+def test_a_line_depends_only_on_the_state_of_the_generator(synthesizer: LineSynthesizer) -> None:
     random = np.random.default_rng(5)
     synthesizer.synthesize_line(random)
     state = random.bit_generator.state
@@ -62,14 +62,14 @@ def test_boxes_follow_the_text_from_left_to_right(lines: list[Line]) -> None:
 
 
 def test_each_digit_has_ink_in_its_box(lines: list[Line]) -> None:
-    inked = []
+    has_ink = []
     for line in lines:
         for character, (x0, y0, x1, y1) in zip(line.text, line.boxes, strict=True):
             if character.isdecimal():
                 inside = line.image[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))]
-                inked.append(inside.max(initial=0) > np.median(line.image) + 40)
-    assert len(inked) > 2 * MANY
-    assert np.mean(inked) > 0.98  # some lines are all but unreadable, as some photographs are
+                has_ink.append(inside.max(initial=0) > np.median(line.image) + 40)
+    assert len(has_ink) > 2 * MANY
+    assert np.mean(has_ink) > 0.98  # a few lines are almost unreadable, like some photographs
 
 
 def test_some_lines_have_nothing_to_read(lines: list[Line]) -> None:
@@ -81,7 +81,7 @@ def test_some_digits_touch(lines: list[Line]) -> None:
     assert 0.1 < (gaps < 0).mean() < 0.9
 
 
-def test_texts_are_what_people_write() -> None:
+def test_texts_are_varied_numbers_with_marks() -> None:
     random = np.random.default_rng(1)
     texts = [sample_text(random) for _ in range(2000)]
     assert {character for text in texts for character in text} == set(ALPHABET)
@@ -91,7 +91,7 @@ def test_texts_are_what_people_write() -> None:
     assert any(text.count(".") == 2 and text.split(".")[1:] != [] for text in texts)
 
 
-def test_strokes_change_most_lines(from_mnist: LineSynthesizer, from_strokes: LineSynthesizer) -> None:
+def test_tablet_strokes_change_lines(from_mnist: LineSynthesizer, from_strokes: LineSynthesizer) -> None:
     pairs = [
         [made.synthesize_line(np.random.default_rng(seed)) for made in (from_mnist, from_strokes)]
         for seed in range(20)
@@ -99,7 +99,7 @@ def test_strokes_change_most_lines(from_mnist: LineSynthesizer, from_strokes: Li
     assert any(not np.array_equal(one.image, other.image) for one, other in pairs)
 
 
-def test_blank_images_are_not_written_with(digits: Digits) -> None:
+def test_blank_images_are_never_used(digits: Digits) -> None:
     images = np.concatenate([np.zeros((500, 28, 28), np.uint8), digits.images[:500]])
     labels = np.concatenate([digits.labels[:500], digits.labels[:500]])
     made = LineSynthesizer(Digits(images, labels))
@@ -111,7 +111,7 @@ def test_blank_images_are_not_written_with(digits: Digits) -> None:
         assert np.array_equal(one.image, other.image)
 
 
-def test_all_ten_digits_are_needed(digits: Digits) -> None:
+def test_missing_digits_are_named(digits: Digits) -> None:
     few = digits.take(np.flatnonzero(digits.labels < 7))
     with pytest.raises(InputError, match="7, 8, 9"):
         LineSynthesizer(few)

@@ -1,4 +1,4 @@
-"""Paper is lighter than ink, and normalizing takes the light and the pen's darkness away."""
+"""Photographed paper is lighter than its ink, and normalization removes the light and the pen's darkness."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_a_photograph_is_half_as_high_and_darker_where_there_is_ink() -> None:
         assert picture[small > 200].mean() < picture[small == 0].mean()
 
 
-def test_lines_of_any_length_find_noise() -> None:
+def test_lines_of_any_length_get_noise() -> None:
     ink = written(9000)
     assert {photograph(np.random.default_rng(seed), ink, ink).shape for seed in range(3)} == {(40, 4500)}
 
 
-def test_patterns_are_from_0_to_1() -> None:
+def test_security_patterns_lie_between_0_and_1() -> None:
     random = np.random.default_rng(0)
     for _ in range(30):
         pattern = security_pattern(random, (40, 100))
@@ -39,7 +39,7 @@ def test_patterns_are_from_0_to_1() -> None:
 
 
 @pytest.mark.parametrize("paper, pen", [(250, 20), (250, 150), (120, 10)])
-def test_normalizing_makes_ink_white_and_paper_black(paper: int, pen: int) -> None:
+def test_normalization_makes_ink_white_and_paper_black(paper: int, pen: int) -> None:
     ink = cv2.resize(written(), (150, 40), interpolation=cv2.INTER_AREA) / 255
     light = np.linspace(0.7, 1, 150)
     grey = ((paper - (paper - pen) * ink) * light).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""UNIPEN text is read as published, and told from what is no such thing."""
+"""Pen strokes in the UNIPEN format are read, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_writers_of_all_files_in_a_folder_are_different_people(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("name", ["pendigits-orig.tra.Z", "."])
-def test_what_compress_has_packed_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_was_compressed_with_compress_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "pendigits-orig.tra.Z").write_bytes(b"\x1f\x9d\x90")
     with pytest.raises(InputError, match="compress"):
         read_strokes(tmp_path / name)
 
 
-def test_a_sample_is_upright_and_one_high(strokes_file: Path) -> None:
+def test_a_digit_is_upright_and_has_the_height_1(strokes_file: Path) -> None:
     [[stroke]] = read_strokes(strokes_file)[1][8]
     assert stroke.dtype == np.float32 and stroke.shape == (8, 2)
     assert stroke.min(axis=0).tolist() == [0, 0]
@@ -45,7 +45,7 @@ def test_a_sample_is_upright_and_one_high(strokes_file: Path) -> None:
     assert stroke[1, 1] == 0
 
 
-def test_a_lying_stroke_does_not_become_a_giant(tmp_path: Path, strokes_text: str) -> None:
+def test_a_horizontal_stroke_has_a_limited_width(tmp_path: Path, strokes_text: str) -> None:
     path = tmp_path / "a.tra"
     path.write_text(strokes_text + unipen(1, 3, "100 100\n 300 101\n"))
     [flat] = read_strokes(path)[0][1][1]
@@ -58,7 +58,7 @@ def test_a_pen_that_only_touched_the_tablet_writes_nothing(tmp_path: Path, strok
     assert len(read_strokes(path)[0][1]) == 1
 
 
-def test_packed_files_are_read(tmp_path: Path, strokes_file: Path) -> None:
+def test_compressed_files_are_read(tmp_path: Path, strokes_file: Path) -> None:
     path = tmp_path / "a.tra.xz"
     path.write_bytes(lzma.compress(strokes_file.read_bytes()))
     assert len(read_strokes(path)) == 2
@@ -78,7 +78,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_and_foreign_files_are_refused(tmp_path: Path, name: str) -> None:
+def test_damaged_files_and_other_formats_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(DAMAGED[name])
     with pytest.raises(InputError, match=name) as caught:
