@@ -1,9 +1,10 @@
-"""How far the confidence of the shipped reader can be trusted, measured on lines it was never trained on.
+"""Measure how reliable the confidence of the shipped reader is, on lines of writers that it never saw.
 
     python scripts/calibrate.py --strokes pendigits
 
-Composes pictures of MNIST's validation digits and of the writers that training holds out, reads them as
-`digitcli predict` does, and writes into the checkpoint from which confidence on how many answers are wrong.
+The script composes lines from MNIST's validation digits and from the writers that training holds out, and
+reads them like `digitcli predict`. It writes into the checkpoint which confidence keeps the share of wrong
+answers below which limit.
 """
 
 from __future__ import annotations
@@ -24,41 +25,45 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
 from digitcli.training.line_sources import ComposedLines
 
-SEED = 4711  # evaluate has another
+SEED = 4711  # different from the seed of `digitcli evaluate`
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Read the lines, print the measurements and write them into the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--count", type=int, default=5000)
     arguments = parser.parse_args()
     model = resolve_model("reader")
-    path = model.path
     source = ComposedLines(load_mnist(), str(arguments.strokes), SEED)
     if model.header.dataset["digest"] != source.digest:
-        sys.exit("The reader was trained on other strokes, and perhaps on those held out here.")
+        sys.exit("The reader was trained on other strokes, perhaps also on the writers held out from these.")
     synthesizer = source.validation_synthesizer()
-    drawn = [
+    photographs = [
         synthesizer.synthesize_photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)
     ]
     reader = Reader(min_confidence=0.0)
-    readings = list(reader.read_all(grey for grey, _, _ in drawn))
+    readings = list(reader.read_all(grey for grey, _, _ in photographs))
     answers = [
         (reading.text or "", "".join(filter(str.isdecimal, text)), reading.confidence or 0.0)
-        for reading, (_, text, _) in zip(readings, drawn, strict=True)
+        for reading, (_, text, _) in zip(readings, photographs, strict=True)
         if reading.status == "read"
     ]
-    right = [found.replace(" ", "") == text for found, text, _ in answers]
+    is_correct = [answer.replace(" ", "") == text for answer, text, _ in answers]
     confidences = [confidence for _, _, confidence in answers]
-    table = risk_table(confidences, right)
-    error = binned_error(torch.tensor(confidences), torch.tensor(right))
-    print(f"{np.mean(right):.2%} of {len(right)} right, sure by {np.mean(confidences):.2%}, ECE {error:.4f}")
-    for share, confidence in table.items():
-        answered = np.mean(np.array(confidences) >= confidence)
-        print(f"at most {float(share):.1%} wrong from {confidence:.4f} on: {answered:.1%} answered")
-    header, tensors = read_checkpoint(path)
-    write_checkpoint(path, dataclasses.replace(header, risk=table), tensors)
+    table = risk_table(confidences, is_correct)
+    error = binned_error(torch.tensor(confidences), torch.tensor(is_correct))
+    print(
+        f"{len(is_correct)} answers: {np.mean(is_correct):.2%} correct, mean confidence "
+        f"{np.mean(confidences):.2%}, expected calibration error {error:.4f}"
+    )
+    for max_error, min_confidence in table.items():
+        answered = np.mean(np.array(confidences) >= min_confidence)
+        print(
+            f"at most {float(max_error):.1%} wrong: confidence {min_confidence:.4f}, {answered:.1%} answered"
+        )
+    header, tensors = read_checkpoint(model.path)
+    write_checkpoint(model.path, dataclasses.replace(header, risk=table), tensors)
 
 
 if __name__ == "__main__":

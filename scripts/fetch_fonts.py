@@ -1,9 +1,10 @@
-"""Fetch handwriting fonts: some to train `digit_or_none` on letters, others to judge it by.
+"""Download handwriting fonts: half to train `digit_or_none` on letters, half to test it.
 
     python scripts/fetch_fonts.py fonts
 
-Takes 46 fonts (OFL or Apache licence) as Fontsource publishes them in the npm registry, by `npm pack`: every
-other one into fonts/train, the others into fonts/test. None of them is a part of this package.
+The script downloads 46 fonts (OFL or Apache licence), which Fontsource publishes in the npm registry, with
+`npm pack`. Every other font goes into fonts/train, the rest into fonts/test. The package contains none of
+them.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ FONTS = [
 
 
 def main() -> None:
-    """Fetch what is not there yet."""
+    """Download the fonts that the folder does not have yet."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,15 +78,15 @@ def main() -> None:
         target = folder / ("test" if number % 2 else "train") / f"{name}.woff"
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            target.write_bytes(fetched(name))
+            target.write_bytes(download_font(name))
     print(f"{len(FONTS)} fonts in {folder}")
 
 
-def fetched(name: str) -> bytes:
-    """The Latin characters of a font in its usual weight."""
+def download_font(name: str) -> bytes:
+    """Download the Latin characters of a font in its regular weight."""
     with tempfile.TemporaryDirectory() as folder:
-        packed = ["npm", "pack", "--silent", f"@fontsource/{name}@{VERSION}"]
-        done = subprocess.run(packed, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+        command = ["npm", "pack", "--silent", f"@fontsource/{name}@{VERSION}"]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
         content = (Path(folder) / done.stdout.split()[-1]).read_bytes()
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         font = archive.extractfile(f"package/files/{name}-latin-400-normal.woff")

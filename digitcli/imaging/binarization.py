@@ -31,7 +31,7 @@ _FAINTEST_DARKNESS = 0.02  # fainter marks are not visible to people either
 _NOISE_SIGMAS = 4.0  # a mark must exceed the paper's noise by this many standard deviations
 _CERTAIN_SIGMAS = 12.0  # from here on, a mark of any size is ink
 _MIN_MARK_EXTENT = 0.15  # of the picture's longer side; a mark below `_CERTAIN_SIGMAS` must be this long
-_MIN_MARK_PX = 12  # and at least this long
+_MIN_MARK_PX = 12  # pixels; it must also be this long
 _BORDER_PART = 12  # a twelfth of each side is ignored when ink is measured: frames and vignettes lie there
 _NARROW_BORDER_PART = 100  # a hundredth is ignored when the ink inside that border was not found
 _BORDER_CONTRAST = 0.3  # darkness; ink near the border must be this dark, because the light is less certain
@@ -42,7 +42,7 @@ _MIN_GROUND_SHARE = 0.12  # of the picture; smaller dark areas are not a ground
 _MIN_GROUND_CONTRAST = 0.35  # of white, between the two grounds
 _MIN_INK_SHARE = 0.005  # of a ground; with less ink, nothing is written on it
 _MAX_INK_SHARE = 0.35  # of a ground; with more ink, it is not a ground
-_SEAM_SHARE = 0.012  # of the picture's longer side; so wide a strip is removed where two grounds meet
+_SEAM_SHARE = 0.012  # of the picture's longer side; width of the strip that is filled where two grounds meet
 
 
 def find_ink(grey: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     paper gives all zeros, even if it is noisy, textured, shaded or ruled.
     """
     small = limit_size(grey, _WORK_SIDE_PX)
-    dark_ground = _ground_of_light_ink(small)
+    dark_ground = _find_dark_ground(small)
     if dark_ground is not None:
         grey = _invert_ground(grey, dark_ground)
         small = limit_size(grey, _WORK_SIDE_PX)
@@ -136,7 +136,7 @@ def is_ink_light(grey: np.ndarray) -> bool:
     return float(border.mean()) < 0.5
 
 
-def _ground_of_light_ink(grey: np.ndarray) -> np.ndarray | None:
+def _find_dark_ground(grey: np.ndarray) -> np.ndarray | None:
     """Return where a picture has light ink on a dark ground beside dark ink on a light ground.
 
     The result is bool (h, w), of a small copy, or None if the whole picture has one polarity.

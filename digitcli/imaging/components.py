@@ -15,7 +15,8 @@ _MASK_LEVEL = 0.25  # share of full ink; paler pixels belong to no component
 _MAX_COMPONENTS = 2000  # the largest are kept: no page holds more digits, and specks would take minutes
 
 # A digit, compared with the reference.
-_MIN_HEIGHT, _MAX_HEIGHT = 0.45, 2.2  # shares of the reference's height
+_MIN_HEIGHT = 0.45  # share of the reference's height
+_MAX_HEIGHT = 2.2  # share of the reference's height
 _MIN_SHADE = 0.5  # share of the reference's mean ink
 _MIN_STROKE = 0.25  # share of the reference's stroke width
 _MAX_EDGE_STROKE = 2.0  # the same for a digit at the edge of the picture; thicker components are shadows
@@ -26,14 +27,14 @@ _SLIM = 0.25  # width as a share of the height, below which a component is slim
 _PART_DISTANCE = 0.2  # share of the digit's longer side; a part lies no farther away
 _MIN_PART_AREA = 0.03  # share of the digit's area; smaller components are specks
 _BESIDE_GAP = 0.06  # share of a digit's height; components side by side and nearer are one digit
-_STACKED_GAP = 0.12  # share of their height together; components above each other and nearer are one digit,
-_MAX_STACKED_HEIGHT = 1.3  # unless the digit would be this much taller than the tallest other one
+_STACKED_GAP = 0.12  # share of their height together; components above each other and nearer are one digit
+_MAX_STACKED_HEIGHT = 1.3  # share of the tallest other digit's height; taller stacks are two digits
 
 # Frames and shadows.
 _MIN_ENCLOSED_HEIGHT = 0.35  # a component around another of this share of its height is a frame
 _TALL_SHARE = 0.1  # share of the tallest component's height; lower components are no frames
-_EDGE_CONTACT = 0.4  # share of a component's longer side that lies along an edge,
-_EDGE_REACH = 0.35  # share of the picture that it reaches in at most: such a component is a shadow or a frame
+_EDGE_CONTACT = 0.4  # share of a component's longer side; a shadow or a cut frame lies along an edge by more
+_EDGE_REACH = 0.35  # share of the picture; a shadow or a cut frame reaches in by less
 _EDGES_COVERED = 0.6  # share of all four edges; a component that covers more is the desk around a sheet
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels

@@ -1,3 +1,5 @@
+"""`digitcli synthesize` writes a folder of lines and summarizes it."""
+
 from __future__ import annotations
 
 import json
@@ -8,7 +10,7 @@ import pytest
 from tests.support.processes import Run, modules_loaded_by
 
 
-def test_writes_a_folder_and_says_what_is_in_it(digitcli: Run, tmp_path: Path) -> None:
+def test_it_writes_a_folder_and_prints_a_summary(digitcli: Run, tmp_path: Path) -> None:
     done = digitcli("synthesize", "--out", "lines", "--count", "5", "--seed", "3", "--format", "json")
     assert done.returncode == 0 and done.stderr == ""
     result = json.loads(done.stdout)
@@ -18,7 +20,7 @@ def test_writes_a_folder_and_says_what_is_in_it(digitcli: Run, tmp_path: Path) -
     assert len(list((tmp_path / "lines").glob("*.png"))) == 5
 
 
-def test_a_table_for_people_and_force(digitcli: Run, tmp_path: Path) -> None:
+def test_it_writes_into_a_folder_that_is_not_empty_only_with_force(digitcli: Run, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("old")
     assert digitcli("synthesize", "--out", ".", "-n", "2").returncode == 7
     assert (tmp_path / "labels.csv").read_text() == "old"
@@ -36,7 +38,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_mistakes_end_with_their_code_and_leave_nothing(
+def test_mistakes_end_with_their_exit_code_and_write_nothing(
     digitcli: Run, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     done = digitcli(*arguments)
@@ -44,7 +46,7 @@ def test_mistakes_end_with_their_code_and_leave_nothing(
     assert done.stdout == "" and done.stderr and not list(tmp_path.iterdir())
 
 
-def test_a_file_that_holds_no_strokes_ends_with_code_3(digitcli: Run, tmp_path: Path) -> None:
+def test_a_file_without_strokes_ends_with_exit_code_3(digitcli: Run, tmp_path: Path) -> None:
     (tmp_path / "strokes.xz").write_bytes(b"none")
     done = digitcli("synthesize", "--out", "a", "--strokes", "strokes.xz")
     assert done.returncode == 3 and "archive.ics.uci.edu" in done.stderr and not (tmp_path / "a").exists()
@@ -53,7 +55,7 @@ def test_a_file_that_holds_no_strokes_ends_with_code_3(digitcli: Run, tmp_path: 
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--out", "/dev/null"], ["--out", "a", "--strokes", "none"]]
 )
-def test_help_and_mistakes_load_nothing_heavy(arguments: list[str]) -> None:
+def test_help_and_mistakes_load_no_heavy_package(arguments: list[str]) -> None:
     code = (
         f"sys.argv[1:] = ['synthesize', *{arguments}]\nfrom digitcli.cli import exit_code_of_run\n"
         "exit_code_of_run()\nprint()"
@@ -61,5 +63,5 @@ def test_help_and_mistakes_load_nothing_heavy(arguments: list[str]) -> None:
     assert not {"torch", "numpy", "cv2", "PIL"} & modules_loaded_by(code)
 
 
-def test_synthesising_loads_no_torch() -> None:
+def test_synthesis_loads_no_torch() -> None:
     assert not {"torch", "torchvision"} & modules_loaded_by("import digitcli.synthesis.lines")

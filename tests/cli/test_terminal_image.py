@@ -1,4 +1,4 @@
-"""Pictures in a terminal: half blocks where there is colour, shades where there is none."""
+"""Pictures in a terminal are drawn as half blocks in colours, or as shades without colours."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from digitcli.cli.views.terminal_image import ASCII_SHADES, SHADES, Picture
 STEPS = np.array([[0, 255], [255, 0], [51, 204], [204, 51]], np.uint8)
 
 
-def drawn_on(picture: Picture, *, encoding: str = "utf-8", **options: object) -> list[str]:
-    """The lines that a console shows."""
+def draw(picture: Picture, *, encoding: str = "utf-8", **options: object) -> list[str]:
+    """Return the lines that a console shows."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=stream, **{"width": 40, **options})  # type: ignore[arg-type]
     console.print(picture)
@@ -24,7 +24,7 @@ def drawn_on(picture: Picture, *, encoding: str = "utf-8", **options: object) ->
 
 
 def test_half_blocks_hold_two_pixels_each() -> None:
-    lines = drawn_on(Picture(STEPS, 2), force_terminal=True, color_system="truecolor")
+    lines = draw(Picture(STEPS, 2), force_terminal=True, color_system="truecolor")
     assert len(lines) == 2
     assert all(line.count("▀") == 2 for line in lines)
     assert "38;2;0;0;0;48;2;255;255;255" in lines[0] and "38;2;255;255;255;48;2;0;0;0" in lines[0]
@@ -32,41 +32,41 @@ def test_half_blocks_hold_two_pixels_each() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"force_terminal": True, "color_system": None}])
-def test_shades_stand_for_what_is_bright_where_there_is_no_colour(options: dict[str, object]) -> None:
-    lines = drawn_on(Picture(np.array([[0, 64, 128, 191, 255]] * 2, np.uint8), 5), **options)
+def test_without_colours_shades_show_the_brightness(options: dict[str, object]) -> None:
+    lines = draw(Picture(np.array([[0, 64, 128, 191, 255]] * 2, np.uint8), 5), **options)
     assert lines == [SHADES]
 
 
 def test_no_color_gives_shades() -> None:
-    lines = drawn_on(Picture(STEPS, 2), force_terminal=True, color_system="truecolor", no_color=True)
+    lines = draw(Picture(STEPS, 2), force_terminal=True, color_system="truecolor", no_color=True)
     assert not any("\x1b[38" in line or "▀" in line for line in lines)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_terminal_that_knows_no_blocks_gets_letters(encoding: str) -> None:
+def test_a_terminal_without_block_characters_gets_ascii_shades(encoding: str) -> None:
     ramp = np.array([np.linspace(0, 255, 10).round()] * 2, np.uint8)
-    assert drawn_on(Picture(ramp, 10), encoding=encoding) == [ASCII_SHADES]
+    assert draw(Picture(ramp, 10), encoding=encoding) == [ASCII_SHADES]
 
 
-def test_a_picture_is_as_wide_as_it_should_be() -> None:
+def test_a_picture_has_the_requested_width() -> None:
     square = np.zeros((56, 56), np.uint8)
     for columns in (7, 28, 40):
-        lines = drawn_on(Picture(square, columns), force_terminal=True, color_system="truecolor")
+        lines = draw(Picture(square, columns), force_terminal=True, color_system="truecolor")
         assert len(lines) == round(columns / 2)
         assert all(line.count("▀") == columns for line in lines)
 
 
 def test_a_narrow_terminal_gets_a_narrow_picture() -> None:
-    lines = drawn_on(Picture(np.full((20, 20), 255, np.uint8), 30), width=10)
+    lines = draw(Picture(np.full((20, 20), 255, np.uint8), 30), width=10)
     assert lines == [SHADES[-1] * 10] * 5
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (28, 28)])
 def test_pictures_of_any_shape_are_drawn(shape: tuple[int, int]) -> None:
     for options in ({}, {"force_terminal": True, "color_system": "truecolor"}):
-        assert drawn_on(Picture(np.full(shape, 128, np.uint8), 8), **options)
+        assert draw(Picture(np.full(shape, 128, np.uint8), 8), **options)
 
 
-def test_its_width_is_measured_without_drawing_it() -> None:
+def test_the_width_is_measured_without_drawing() -> None:
     console = Console(width=80)
     assert console.measure(Picture(STEPS, 12)) == (12, 12)

@@ -1,4 +1,4 @@
-"""Ink is found whatever the light and the polarity, and never on blank paper."""
+"""Ink is found in any light and polarity, and never on blank paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GREY = drawn().astype(np.float32) / 255
 SLOPE = np.linspace(0.4, 1, 120, dtype=np.float32)[None] * np.linspace(0.7, 1, 120, dtype=np.float32)[:, None]
 
 
-def test_ink_is_one_paper_zero_and_edges_are_soft() -> None:
+def test_ink_is_one_and_paper_is_zero_and_edges_are_soft() -> None:
     ink = find_ink(GREY)
     assert ink.dtype == np.float32 and ink.shape == GREY.shape
     assert ink[GREY == 0].min() == 1 and ink[GREY == 1].max() < 1e-4
@@ -25,21 +25,21 @@ def test_shaded_paper_gives_the_ink_of_even_paper() -> None:
     assert find_ink(GREY * SLOPE)[:5].max() == 0
 
 
-def test_a_shadow_with_a_sharp_edge() -> None:
+def test_a_shadow_with_a_sharp_edge_is_flattened() -> None:
     shadowed = GREY.copy()
     shadowed[:, :30] *= 0.5
     assert distance(digit_from_grey(shadowed), digit_from_grey(GREY)) < 5
 
 
 @pytest.mark.parametrize("digit", "0123456789")
-def test_both_polarities(digit: str) -> None:
+def test_both_polarities_give_the_same_digit(digit: str) -> None:
     grey = drawn(digit)
     assert distance(digit_from_grey(grey), digit_from_grey(255 - grey)) < 1
 
 
 @pytest.mark.parametrize("digit", "023456789")
 @pytest.mark.parametrize("stroke_px", [6, 16])
-def test_a_digit_filling_the_frame_in_both_polarities(digit: str, stroke_px: int) -> None:
+def test_a_digit_that_fills_the_picture_is_found_in_both_polarities(digit: str, stroke_px: int) -> None:
     grey = drawn(digit, stroke_px=stroke_px)
     x, y, w, h = cv2.boundingRect(255 - grey)
     tight = np.ascontiguousarray(grey[y : y + h, x : x + w])
@@ -49,7 +49,7 @@ def test_a_digit_filling_the_frame_in_both_polarities(digit: str, stroke_px: int
 
 
 def _step(shape: tuple[int, int], blur_px: float, slant: float = 0.0) -> np.ndarray:
-    """Light that falls by a fifth across the middle of a page (H, W)."""
+    """Return light that falls by a fifth across the middle of a page (H, W)."""
     down, across = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     beyond = across - shape[1] / 2 + slant * (down - shape[0] / 2)
     return 1 - np.float32(0.1) * (1 + np.tanh(beyond / blur_px))
@@ -57,7 +57,7 @@ def _step(shape: tuple[int, int], blur_px: float, slant: float = 0.0) -> np.ndar
 
 @pytest.mark.parametrize("blur_px", [0.5, 2, 8, 30])
 @pytest.mark.parametrize("slant", [0.0, 0.3])
-def test_the_edge_of_a_shadow_is_no_ink(blur_px: float, slant: float) -> None:
+def test_the_edge_of_a_shadow_is_not_ink(blur_px: float, slant: float) -> None:
     noise = np.random.default_rng(0).standard_normal((400, 600)) * 0.01
     step = _step((400, 600), blur_px, slant)
     assert find_ink((0.88 * step + noise).astype(np.float32)).max() == 0
@@ -66,7 +66,7 @@ def test_the_edge_of_a_shadow_is_no_ink(blur_px: float, slant: float) -> None:
     assert ink[digit == 0].min() > 0.6 and ink[:, 230:].max() == 0
 
 
-def test_the_sharp_edge_of_a_deep_shadow_in_a_large_picture_is_no_ink() -> None:
+def test_the_sharp_edge_of_a_deep_shadow_in_a_large_picture_is_not_ink() -> None:
     noise = np.random.default_rng(0).standard_normal((600, 900)) * 0.01
     for slant in (0.0, 0.1, 0.3):
         page = 0.88 * _step((600, 900), 2, slant) ** 2.7 + noise
@@ -74,7 +74,7 @@ def test_the_sharp_edge_of_a_deep_shadow_in_a_large_picture_is_no_ink() -> None:
 
 
 @pytest.mark.parametrize("place", [np.s_[2:42, 150:190], np.s_[356:396, 250:290], np.s_[180:220, 2:42]])
-def test_black_writing_at_the_rim_is_found(place: tuple[slice, slice]) -> None:
+def test_black_writing_near_the_border_is_found(place: tuple[slice, slice]) -> None:
     page = np.full((400, 600), 0.9, np.float32)
     page[place] = 0.9 - 0.7 * (1 - cv2.resize(drawn("3"), (40, 40), interpolation=cv2.INTER_AREA) / 255)
     ink = find_ink(page)
@@ -83,7 +83,7 @@ def test_black_writing_at_the_rim_is_found(place: tuple[slice, slice]) -> None:
     assert ink.max() == 0
 
 
-def test_faint_writing_is_found_beside_black_rims() -> None:
+def test_faint_writing_is_found_beside_black_borders() -> None:
     page = 1 - 0.15 * (1 - drawn("3", 480) / np.float32(255))
     written = page < 0.9
     page[:30] = page[-30:] = 0
@@ -102,16 +102,16 @@ def test_marks_fainter_than_the_least_contrast_are_paper(contrast: float, found:
     assert find_ink(page).max() == found
 
 
-def test_the_paler_part_of_a_faint_stroke_is_ink_too() -> None:
+def test_the_paler_part_of_a_faint_stroke_is_ink() -> None:
     paper = np.full((200, 300), 0.9, np.float32)
     paper[60:140, 100:110] = 0.9 * 0.93
     paper[60:140, 150:160] = paper[100:140, 100:110] = 0.9 * 0.95
     ink = find_ink(paper)
     assert ink[60:140, 100:110].min() > 0.4
-    assert ink[:, 150:160].max() == 0  # as pale, and nothing of it is darker
+    assert ink[:, 150:160].max() == 0  # equally pale, but without a darker part
 
 
-def test_light_that_slopes_steeply_leaves_faint_writing_as_dark_everywhere() -> None:
+def test_faint_writing_is_equally_dark_everywhere_in_steeply_sloping_light() -> None:
     across = np.linspace(1, 0.35, 480, dtype=np.float32)[None]
     page = np.ones((480, 480), np.float32)
     for left in (0, 160, 320):
@@ -121,20 +121,20 @@ def test_light_that_slopes_steeply_leaves_faint_writing_as_dark_everywhere() -> 
     assert ink[page == 1].max() < 0.1
 
 
-def test_uint8_and_float_are_one() -> None:
+def test_uint8_and_float_pictures_give_the_same_digit() -> None:
     assert np.array_equal(digit_from_grey(drawn()), digit_from_grey(GREY))
 
 
 @pytest.mark.parametrize("side_px", [1, 5, 28, 100, 500])
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.8, 1.0])
-def test_blank_paper(side_px: int, level: float) -> None:
+def test_blank_paper_has_no_ink(side_px: int, level: float) -> None:
     assert find_ink(np.full((side_px, side_px), level, np.float32)).max() == 0
 
 
 @pytest.mark.parametrize("spread", [0.005, 0.02, 0.05])
 @pytest.mark.parametrize("grain_px", [0, 2])
 @pytest.mark.parametrize("shaded", [False, True])
-def test_noisy_textured_shaded_blank_paper(spread: float, grain_px: int, shaded: bool) -> None:
+def test_noisy_textured_and_shaded_blank_paper_has_no_ink(spread: float, grain_px: int, shaded: bool) -> None:
     for seed in range(3):
         noise: np.ndarray = np.random.default_rng(seed).standard_normal((240, 240))
         if grain_px:
@@ -151,7 +151,7 @@ def test_faint_pencil_on_noisy_paper_is_found() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 20_000), (20_000, 1), (2, 3), (3000, 2)])
-def test_odd_shapes(shape: tuple[int, int]) -> None:
+def test_pictures_of_any_shape_are_read(shape: tuple[int, int]) -> None:
     grey = np.random.default_rng(0).random(shape, np.float32)
     assert find_ink(grey).shape == shape
     assert digit_from_grey(grey).shape == (28, 28)
@@ -167,7 +167,7 @@ def test_a_large_picture_keeps_its_resolution() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("paper_first", [True, False])
-def test_chalk_beside_ink_has_a_polarity_of_its_own(axis: int, paper_first: bool) -> None:
+def test_chalk_on_a_blackboard_beside_ink_on_paper_is_found(axis: int, paper_first: bool) -> None:
     paper = written("3058")[0].astype(np.float32) / 255 * 0.75 + 0.2
     board = 1.1 - paper
     both = np.concatenate([paper, board] if paper_first else [board, paper], axis=axis)

@@ -1,4 +1,4 @@
-"""The same digit in every encoding gives the same ink."""
+"""The same digit in every encoding gives the same image."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ ENCODINGS: dict[str, tuple[Callable[[], bytes], float]] = {
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_the_same_digit_in_every_encoding(name: str) -> None:
+def test_every_encoding_gives_the_same_digit(name: str) -> None:
     encode, tolerance = ENCODINGS[name]
     expected = digit_from_picture(encoded(PAPER))
     assert expected.max() == 255
@@ -90,7 +90,7 @@ def test_the_same_digit_in_every_encoding(name: str) -> None:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_all_exif_orientations(form: str, orientation: int) -> None:
+def test_every_exif_orientation_is_undone(form: str, orientation: int) -> None:
     stored_as = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -116,7 +116,7 @@ def test_a_transparent_margin_leaves_dark_ink_on_light_paper_readable() -> None:
     assert distance(digit_from_picture(encoded(picture)), digit_from_picture(encoded(PAPER))) <= EXACT
 
 
-def test_what_is_no_number_anywhere_is_blank() -> None:
+def test_a_picture_of_nan_alone_is_blank() -> None:
     assert (
         digit_from_picture(encoded(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF")).max() == 0
     )

@@ -1,4 +1,4 @@
-"""A digit lies in its frame as MNIST's digits do."""
+"""A digit is scaled and centred like the digits of MNIST."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ink_of(grey: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("digit", "0123456789")
 @pytest.mark.parametrize("stroke", [1, 4, 12])
-def test_box_and_centre_of_mass(digit: str, stroke: int) -> None:
+def test_a_digit_fills_the_box_and_its_centre_of_mass_is_in_the_middle(digit: str, stroke: int) -> None:
     centred = normalize_central_digit(ink_of(drawn(digit, stroke_px=stroke)))
     assert centred.shape == (28, 28) and centred.dtype == np.uint8
     _, _, width, height = cv2.boundingRect(centred)
@@ -29,11 +29,11 @@ def test_box_and_centre_of_mass(digit: str, stroke: int) -> None:
     assert abs(moments["m01"] / moments["m00"] - 14) < 1
 
 
-def test_no_ink_is_no_digit() -> None:
+def test_no_ink_gives_zeros() -> None:
     assert normalize_central_digit(np.zeros((50, 40), np.float32)).max() == 0
 
 
-def test_a_digit_made_like_mnist_stays_as_it_is() -> None:
+def test_a_normalized_digit_stays_as_it_is() -> None:
     once = digit_from_grey(drawn("3", stroke_px=12))
     assert distance(digit_from_grey(once), once) < 2
 
@@ -44,7 +44,7 @@ def test_hairlines_are_thickened() -> None:
     assert hairline.max() == 255
 
 
-def test_place_and_size_do_not_matter() -> None:
+def test_the_place_on_the_page_does_not_matter() -> None:
     page = np.full((400, 400), 255, np.uint8)
     page[150:270, 100:220] = drawn("5")
     assert distance(normalize_central_digit(ink_of(page)), normalize_central_digit(ink_of(drawn("5")))) < 2
@@ -80,7 +80,7 @@ def _ruled_through(page: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_framed, _specked, _cut_neighbour, _ruled, _ruled_through])
-def test_what_is_no_digit_is_dropped(spoil: Callable[[np.ndarray], None]) -> None:
+def test_frames_specks_neighbours_and_ruled_lines_are_removed(spoil: Callable[[np.ndarray], None]) -> None:
     page = drawn("3", stroke_px=8)
     spoil(page)
     assert distance(digit_from_grey(page), digit_from_grey(drawn("3", stroke_px=8))) < 8

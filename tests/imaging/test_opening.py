@@ -1,4 +1,4 @@
-"""Every bad file is a PictureError with its reason, and nothing else ever comes out."""
+"""Pictures of every format are read upright, and every bad file raises a PictureError with its reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from digitcli.imaging import open_pages, open_picture, opening
 from digitcli.imaging.opening import grey_from_array, grey_from_image
 from tests.support.pictures import distance, drawn, encoded, flipped, grey_of, png
 
-pillow_heif.register_heif_opener()  # to write such pictures; the package reads them without
+pillow_heif.register_heif_opener()  # the tests write HEIF pictures with it; the package registers it itself
 REASONS = {
     *("empty_file", "not_found", "permission", "not_regular_file", "not_an_image"),
     *("unsupported_format", "truncated", "corrupt", "too_large", "encrypted"),
@@ -65,11 +65,11 @@ def noisy_png() -> bytes:
         (png(0xFFFFFFFF, 0xFFFFFFFF), "too_large"),
     ],
 )
-def test_bad_bytes(data: bytes, reason: str) -> None:
+def test_bad_bytes_have_a_reason(data: bytes, reason: str) -> None:
     assert reason_of(data) == reason
 
 
-def test_a_web_page_is_hinted_at() -> None:
+def test_a_web_page_under_the_name_of_a_picture_is_recognized() -> None:
     with pytest.raises(PictureError, match="web page"):
         open_picture(b"  <html></html>")
 
@@ -92,7 +92,7 @@ def test_the_pixel_limit_is_checked_before_decoding() -> None:
     assert open_picture(encoded(drawn(side_px=40)), max_pixels=1600).shape == (40, 40)
 
 
-def test_paths(tmp_path: Path) -> None:
+def test_bad_paths_have_a_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nothing.png")
@@ -110,7 +110,7 @@ def test_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EINVAL])
-def test_a_disk_that_fails_while_it_is_read_is_one_bad_picture(
+def test_a_disk_that_fails_during_reading_is_one_bad_picture(
     monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     class Failing(io.BytesIO):
@@ -123,7 +123,7 @@ def test_a_disk_that_fails_while_it_is_read_is_one_bad_picture(
     assert os.strerror(number) in error.cause
 
 
-def test_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes(encoded(drawn()))
 
@@ -141,7 +141,7 @@ def test_a_strange_file_name_and_a_wrong_suffix_are_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("orientation", [0, 99, 65535])
-def test_senseless_orientations_are_ignored(orientation: int) -> None:
+def test_invalid_orientations_are_ignored(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.allclose(open_picture(encoded(drawn(), "PNG", exif=exif)), drawn() / 255)
@@ -153,7 +153,7 @@ def test_a_broken_exif_block_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF"])
-def test_damage_raises_nothing_but_picture_errors(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_pictures_raise_only_picture_errors(form: str, capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(7)
     whole = encoded(drawn(side_px=48), form)
     with warnings.catch_warnings():
@@ -225,7 +225,7 @@ def test_a_single_page_has_no_number(form: str) -> None:
     assert number is None and shows(page, "3")
 
 
-def test_a_thumbnail_is_no_page() -> None:
+def test_a_thumbnail_is_not_a_page() -> None:
     small, first, second = (
         Image.fromarray(drawn(digit, side)) for digit, side in (("3", 40), ("3", 120), ("6", 120))
     )
@@ -238,7 +238,7 @@ def test_a_thumbnail_is_no_page() -> None:
     assert shows(pages[0][1], "3") and shows(pages[1][1], "6")
 
 
-def test_a_broken_page_loses_no_other() -> None:
+def test_a_broken_page_is_an_error_and_the_others_are_read() -> None:
     whole = tiff("3", "6", "9", compression="tiff_deflate")
     with Image.open(io.BytesIO(whole)) as image:
         image.seek(1)
@@ -252,7 +252,7 @@ def test_a_broken_page_loses_no_other() -> None:
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "jpeg"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_pages_that_are_cut_off_are_told(compression: str | None, share: float) -> None:
+def test_truncated_pages_are_errors(compression: str | None, share: float) -> None:
     noise = [
         Image.fromarray(np.random.default_rng(page).integers(0, 256, (90, 90), np.uint8)) for page in range(4)
     ]
@@ -264,14 +264,14 @@ def test_pages_that_are_cut_off_are_told(compression: str | None, share: float) 
 
 
 @pytest.mark.parametrize("form", ["WEBP", "TIFF", "PNG", "JPEG", "GIF"])
-def test_a_picture_that_is_cut_off_anywhere_is_truncated(form: str) -> None:
+def test_a_picture_cut_off_anywhere_is_truncated(form: str) -> None:
     options = {"compression": "tiff_lzw"} if form == "TIFF" else {}
     whole = encoded(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8), form, **options)
     for length in (20, 100, len(whole) // 2, len(whole) - 30):
         assert reason_of(whole[:length]) == "truncated", length
 
 
-def test_too_many_pixels_on_one_page_lose_no_other() -> None:
+def test_a_page_with_too_many_pixels_is_an_error_and_the_others_are_read() -> None:
     small, large = Image.fromarray(drawn("3", 40)), Image.fromarray(drawn("6", 120))
     stream = io.BytesIO()
     small.save(stream, "TIFF", save_all=True, append_images=[large, small])
@@ -280,7 +280,7 @@ def test_too_many_pixels_on_one_page_lose_no_other() -> None:
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_the_first_frame_is_the_only_page(form: str) -> None:
+def test_the_first_frame_of_an_animation_is_the_only_page(form: str) -> None:
     first, *others = (Image.fromarray(drawn(digit)) for digit in "579")
     stream = io.BytesIO()
     options = {"lossless": True} if form == "WEBP" else {}
@@ -295,7 +295,7 @@ def test_a_bad_file_is_one_page_with_its_error(tmp_path: Path) -> None:
         assert number is None and isinstance(page, PictureError)
 
 
-def test_pages_are_read_as_they_are_asked_for_and_the_file_is_closed(tmp_path: Path) -> None:
+def test_pages_are_read_lazily_and_the_file_is_closed(tmp_path: Path) -> None:
     (tmp_path / "scan.tif").write_bytes(tiff("3", "6", "9"))
     open_before = len(list(Path("/proc/self/fd").iterdir()))
     pages = open_pages(tmp_path / "scan.tif")
@@ -344,12 +344,12 @@ def test_arrays_of_every_kind_are_the_same_picture(name: str) -> None:
     np.testing.assert_allclose(grey, grey_of(drawn("3")), atol=0.005)
 
 
-def test_an_array_of_yes_and_no_is_a_picture() -> None:
+def test_an_array_of_booleans_is_a_picture() -> None:
     grey = grey_from_array(drawn("3") > 128)
     assert np.array_equal(grey, (drawn("3") > 128).astype(np.float32))
 
 
-def test_an_array_is_left_as_it_was() -> None:
+def test_an_array_is_not_changed() -> None:
     pixels = grey_of(drawn("3"))
     before = pixels.copy()
     grey_from_array(pixels)
@@ -381,7 +381,7 @@ def test_an_array_is_left_as_it_was() -> None:
     ],
     ids=lambda pixels: f"{pixels.dtype} {pixels.shape}",
 )
-def test_an_array_that_is_no_picture_is_an_error(pixels: np.ndarray) -> None:
+def test_an_array_that_is_not_a_picture_is_an_error(pixels: np.ndarray) -> None:
     with pytest.raises(PictureError) as caught:
         grey_from_array(pixels)
     assert caught.value.reason == "not_an_image"
@@ -399,14 +399,14 @@ def test_an_opened_image_is_turned_upright() -> None:
     assert np.abs(grey - np.asarray(wide) / 255).mean() < 0.01
 
 
-def test_of_an_opened_image_the_frame_it_stands_at_is_read() -> None:
+def test_the_current_frame_of_an_opened_image_is_read() -> None:
     with Image.open(io.BytesIO(tiff("3", "6"))) as image:
         image.seek(1)
         assert shows(grey_from_image(image), "6")
 
 
 @pytest.mark.parametrize("form", ["AVIF", "HEIF"])
-def test_what_telephones_take_is_read_upright(form: str) -> None:
+def test_photographs_of_telephones_are_read_upright(form: str) -> None:
     wide = Image.fromarray(drawn("3")).crop((10, 0, 110, 120))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -414,14 +414,14 @@ def test_what_telephones_take_is_read_upright(form: str) -> None:
     assert np.abs(open_picture(turned) - np.asarray(wide) / 255).mean() < 0.02
 
 
-def test_avif_needs_no_extra_whatever_it_calls_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_avif_is_read_without_an_extra_package_under_any_brand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = encoded(drawn(), "AVIF", quality=100)
     renamed = data[:8] + b"mif1" + data[12:]
     assert np.abs(open_picture(renamed) - drawn() / 255).mean() < 0.02
 
 
-def test_of_several_heif_pictures_the_chosen_one_is_read() -> None:
+def test_the_primary_picture_of_several_in_a_heif_file_is_read() -> None:
     pictures = [Image.fromarray(drawn(digit)) for digit in "36"]
     data = encoded(
         pictures[0], "HEIF", save_all=True, append_images=pictures[1:], primary_index=1, quality=-1
@@ -430,7 +430,7 @@ def test_of_several_heif_pictures_the_chosen_one_is_read() -> None:
     assert number is None and shows(page, "6")
 
 
-def test_heif_without_its_extra_says_what_to_install() -> None:
+def test_heif_without_its_package_names_the_package_to_install() -> None:
     data = encoded(drawn(), "HEIF")
     script = (
         "import sys\n"
@@ -457,6 +457,6 @@ def test_whole_numbers_of_64_bits_are_taken_as_8_bits() -> None:
     np.testing.assert_array_equal(grey_from_array(drawn().astype(np.int64)), grey_from_array(drawn()))
 
 
-def test_an_image_without_pixels_is_no_picture() -> None:
+def test_an_image_without_pixels_is_an_error() -> None:
     with pytest.raises(PictureError, match="no pixels"):
         grey_from_image(Image.new("L", (0, 0)))

@@ -1,4 +1,4 @@
-"""The pages of PDF documents, whole ones and all kinds of broken ones."""
+"""The pages of PDF documents are rendered, and broken documents are errors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DPI = 240
 
 
 def document(*digits: str, dpi: float = DPI, side_px: int = 300) -> bytes:
-    """A PDF with a scan for each digit, which fills its page."""
+    """Return a PDF with a page for each digit, which a scan fills."""
     first, *others = (Image.fromarray(drawn(digit, side_px)) for digit in digits)
     stream = io.BytesIO()
     first.save(stream, "PDF", save_all=True, append_images=others, resolution=dpi, quality=95)
     return stream.getvalue()
 
 
-def by_hand(*pages: str, trailer: str = "") -> bytes:
-    """A PDF of pages that are given as PDF says them; each may name the content 9, a black lower left."""
+def raw_document(*pages: str, trailer: str = "") -> bytes:
+    """Return a PDF of pages in PDF's own syntax; object 9 is a drawing that is black at the lower left."""
     kids = " ".join(f"{3 + place} 0 R" for place in range(len(pages)))
     objects = [
         (1, "<< /Type /Catalog /Pages 2 0 R >>"),
@@ -55,7 +55,7 @@ def reason_of(data: bytes) -> str:
     return caught.value.reason
 
 
-def test_pages_are_numbered_from_one_and_a_single_one_has_no_number() -> None:
+def test_pages_are_numbered_from_one_and_a_single_page_has_no_number() -> None:
     pages = list(open_pages(document("3", "6", "9")))
     assert [number for number, _ in pages] == [1, 2, 3]
     assert all(shows(page, digit) for (_, page), digit in zip(pages, "369", strict=True))
@@ -63,12 +63,12 @@ def test_pages_are_numbered_from_one_and_a_single_one_has_no_number() -> None:
     assert number is None and shows(page, "5")
 
 
-def test_a_page_as_thin_as_a_hair_does_not_fill_the_memory() -> None:
+def test_an_extremely_thin_page_does_not_fill_the_memory() -> None:
     for width, height in ((0.0001, 1e8), (1e8, 0.0001)):
-        assert max(open_picture(by_hand(page_of(width, height)), max_pixels=10_000).shape) <= 10_001
+        assert max(open_picture(raw_document(page_of(width, height)), max_pixels=10_000).shape) <= 10_001
 
 
-def test_a_scan_in_strips_is_drawn_as_fine_as_they_are() -> None:
+def test_a_scan_in_strips_is_rendered_in_its_own_resolution() -> None:
     page = page_of(18, 24, "/Resources << /XObject << /I 8 0 R >> >>").replace(
         "/Contents 9 0 R", "/Contents 7 0 R"
     )
@@ -78,49 +78,49 @@ def test_a_scan_in_strips_is_drawn_as_fine_as_they_are() -> None:
         f"7 0 obj\n<< /Length {len(drawing)} >>\nstream\n{drawing}\nendstream\nendobj\n"
         f"8 0 obj\n<< {strip} /Length 75 >>\nstream\n{'a' * 75}\nendstream\nendobj\n"
     )
-    assert open_picture(by_hand(page).replace(b"9 0 obj", more.encode() + b"9 0 obj")).shape == (100, 75)
+    assert open_picture(raw_document(page).replace(b"9 0 obj", more.encode() + b"9 0 obj")).shape == (100, 75)
 
 
 @pytest.mark.parametrize(("dpi", "side_px"), [(100, 600), (250, 300), (600, 150)])
-def test_a_scan_is_drawn_as_fine_as_it_is_but_within_limits(dpi: float, side_px: int) -> None:
+def test_a_scan_is_rendered_in_its_own_resolution_within_limits(dpi: float, side_px: int) -> None:
     assert open_picture(document("5", dpi=dpi)).shape == (side_px, side_px)
 
 
-def test_a_page_without_a_scan_is_drawn_at_so_many_dots_an_inch() -> None:
-    page = open_picture(by_hand(page_of(100, 144)))
+def test_a_page_without_a_scan_is_rendered_in_the_default_resolution() -> None:
+    page = open_picture(raw_document(page_of(100, 144)))
     assert page.shape == (2 * pdf.DPI, round(100 / 72 * pdf.DPI + 0.5))
     assert page.dtype == np.float32 and page[-20, 20] == 0 and page[20, 20] == 1
 
 
-def test_a_page_is_turned_as_it_says() -> None:
-    page = open_picture(by_hand(page_of(100, 144, "/Rotate 90")))
+def test_the_rotation_of_a_page_is_applied() -> None:
+    page = open_picture(raw_document(page_of(100, 144, "/Rotate 90")))
     assert page.shape[0] < page.shape[1]
     assert page[20, 20] == 0 and page[20, -20] == 1
 
 
-def test_a_page_as_large_as_a_wall_is_drawn_coarsely() -> None:
-    page = open_picture(by_hand(page_of(14_400, 14_400)))
+def test_a_huge_page_is_rendered_coarsely() -> None:
+    page = open_picture(raw_document(page_of(14_400, 14_400)))
     assert 0.99 * pdf.MAX_PIXELS < page.size < 1.01 * pdf.MAX_PIXELS
-    assert open_picture(by_hand(page_of(14_400, 14_400)), max_pixels=10_000).size < 10_300
+    assert open_picture(raw_document(page_of(14_400, 14_400)), max_pixels=10_000).size < 10_300
 
 
-def test_a_broken_page_loses_no_other() -> None:
-    data = by_hand(page_of(72, 72), "(no page at all)", page_of(72, 72))
+def test_a_broken_page_is_an_error_and_the_others_are_read() -> None:
+    data = raw_document(page_of(72, 72), "(no page at all)", page_of(72, 72))
     (_, first), (number, second), (_, third) = open_pages(data)
     assert isinstance(first, np.ndarray) and isinstance(third, np.ndarray)
     assert number == 2 and isinstance(second, PictureError)
     assert second.reason == "corrupt" and "page 2" in second.cause
 
 
-def test_what_is_locked_is_told() -> None:
+def test_an_encrypted_document_is_an_error() -> None:
     locked = (
         f"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <{'00' * 32}> /U <{'00' * 32}> >> "
         f"/ID [<{'00' * 16}> <{'00' * 16}>]"
     )
-    assert reason_of(by_hand(page_of(72, 72), trailer=locked)) == "encrypted"
+    assert reason_of(raw_document(page_of(72, 72), trailer=locked)) == "encrypted"
 
 
-def test_a_scan_that_cannot_be_decoded_is_no_blank_page() -> None:
+def test_a_scan_that_cannot_be_decoded_is_an_error_and_not_a_blank_page() -> None:
     data = bytearray(document("3"))
     start = data.index(b"\xff\xd8\xff")
     data[start : start + 30] = bytes(30)
@@ -128,29 +128,29 @@ def test_a_scan_that_cannot_be_decoded_is_no_blank_page() -> None:
     assert np.ptp(open_picture(document("3", side_px=1))) == 0
 
 
-def test_broken_documents_are_told() -> None:
+def test_broken_documents_have_a_reason() -> None:
     assert reason_of(b"%PDF-1.7\n") == "truncated"
     assert reason_of(document("3")[:300]) == "truncated"
     assert reason_of(b"%PDF-1.7\nnothing\n%%EOF\n") == "corrupt"
-    assert reason_of(by_hand()) == "corrupt"
-    assert reason_of(by_hand(page_of(72, 72)).replace(b"/Count 1", b"/Count 1000000")) == "too_large"
+    assert reason_of(raw_document()) == "corrupt"
+    assert reason_of(raw_document(page_of(72, 72)).replace(b"/Count 1", b"/Count 1000000")) == "too_large"
 
 
 @pytest.mark.parametrize("before", [b"\xef\xbb\xbf\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_a_document_may_begin_later_than_its_file_and_end_earlier(before: bytes) -> None:
+def test_bytes_before_and_after_a_document_are_ignored(before: bytes) -> None:
     assert isinstance(open_picture(before + document("3") + b"\n" * 50), np.ndarray)
-    data = by_hand(page_of(72, 72), "(no page at all)") + b"\n" * 50
+    data = raw_document(page_of(72, 72), "(no page at all)") + b"\n" * 50
     assert [page.reason for _, page in open_pages(data) if isinstance(page, PictureError)] == ["corrupt"]
 
 
-def test_without_pdfium_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pdfium_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pypdfium2", None)
     with pytest.raises(PictureError, match="pypdfium2.* is not installed") as caught:
         open_picture(document("3"))
     assert caught.value.reason == "unsupported_format" and "pip install" in caught.value.remedy
 
 
-def test_a_disk_that_fails_later_is_one_bad_picture(
+def test_a_disk_that_fails_during_reading_is_one_bad_picture(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Failing(io.BytesIO):
@@ -162,7 +162,7 @@ def test_a_disk_that_fails_later_is_one_bad_picture(
     assert capfd.readouterr() == ("", "")
 
 
-def test_damage_raises_nothing_but_picture_errors_in_many_threads() -> None:
+def test_damaged_documents_raise_only_picture_errors_in_many_threads() -> None:
     whole = document("3", "6", side_px=60)
 
     def reasons(seed: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""Lines of the paper are found, and what people write is not taken for them."""
+"""Ruled lines are found, and writing is not taken for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.pictures import cut_tight, grey_of, written
 NOISE = 0.004
 
 
-def ruling_of(darkness: np.ndarray, noise: float = NOISE) -> np.ndarray:
+def find_lines(darkness: np.ndarray, noise: float = NOISE) -> np.ndarray:
     ink = (darkness > max(0.06, 4 * noise)).astype(np.uint8)
     return find_ruled_lines(darkness.astype(np.float32), ink, noise)
 
@@ -23,10 +23,10 @@ def noisy(shape: tuple[int, int], spread: float = NOISE) -> np.ndarray:
 
 @pytest.mark.parametrize("gap", [0.2, 0.4, 0.6])
 @pytest.mark.parametrize("digit", "0123456789")
-def test_a_row_of_equal_digits_is_no_line(digit: str, gap: float) -> None:
+def test_a_row_of_equal_digits_is_not_a_line(digit: str, gap: float) -> None:
     for height_px, stroke_px, margin_px in ((100, 8, 10), (100, 14, 30), (40, 4, 30), (30, 2, 10)):
         paper, _ = written(digit * 10, height_px, gap=gap, stroke_px=stroke_px, margin_px=margin_px)
-        assert ruling_of(1 - grey_of(paper)).mean() < 0.001
+        assert find_lines(1 - grey_of(paper)).mean() < 0.001
 
 
 @pytest.mark.parametrize("strength", [0.02, 0.2, 0.8])
@@ -34,44 +34,44 @@ def test_a_row_of_equal_digits_is_no_line(digit: str, gap: float) -> None:
 def test_a_line_through_the_whole_picture_is_found(strength: float, turned: bool) -> None:
     darkness = noisy((300, 400))
     darkness[100:102] += strength
-    found = ruling_of(darkness.T if turned else darkness)
-    found = found.T if turned else found
-    assert found[100:102].mean() > 0.99
-    assert found[:96].max() == 0 and found[106:].max() == 0
+    lines = find_lines(darkness.T if turned else darkness)
+    lines = lines.T if turned else lines
+    assert lines[100:102].mean() > 0.99
+    assert lines[:96].max() == 0 and lines[106:].max() == 0
 
 
 def test_a_line_fainter_than_the_noise_is_found() -> None:
     darkness = noisy((300, 400), 0.02)
     darkness[200:202] += 0.019
-    found = ruling_of(darkness, 0.02)
-    assert found[200:202].mean() > 0.95
-    assert ruling_of(noisy((300, 400), 0.02), 0.02).max() == 0
+    lines = find_lines(darkness, 0.02)
+    assert lines[200:202].mean() > 0.95
+    assert find_lines(noisy((300, 400), 0.02), 0.02).max() == 0
 
 
 def test_a_slightly_sloping_line_is_found() -> None:
     darkness = noisy((300, 400))
     for x in range(400):
         darkness[100 + x // 40 : 102 + x // 40, x] = 0.3
-    assert ruling_of(darkness)[darkness > 0.2].mean() > 0.95
+    assert find_lines(darkness)[darkness > 0.2].mean() > 0.95
 
 
 def test_a_dotted_line_is_found() -> None:
     darkness = noisy((300, 400))
     for x in range(0, 400, 6):
         darkness[150:152, x : x + 3] = 0.4
-    assert ruling_of(darkness)[darkness > 0.2].mean() > 0.95
+    assert find_lines(darkness)[darkness > 0.2].mean() > 0.95
 
 
-def test_a_line_that_ends_in_the_picture_is_none() -> None:
+def test_a_line_that_ends_within_the_picture_is_not_ruling() -> None:
     darkness = noisy((300, 400))
     darkness[100:102, :330] = 0.5
-    assert ruling_of(darkness).max() == 0
+    assert find_lines(darkness).max() == 0
 
 
-def test_a_broad_bar_is_none() -> None:
+def test_a_broad_bar_is_not_ruling() -> None:
     darkness = noisy((300, 400))
     darkness[100:130] = 0.5
-    assert ruling_of(darkness).max() == 0
+    assert find_lines(darkness).max() == 0
 
 
 @pytest.mark.parametrize("digit", "0123456789")
@@ -88,14 +88,14 @@ def test_strokes_that_cross_a_line_keep_their_ink(digit: str) -> None:
     assert ruled[:, :140].max() == 0
 
 
-def test_nothing_is_left_where_lines_cross() -> None:
+def test_crossings_of_lines_are_found() -> None:
     darkness = noisy((300, 400))
     darkness[50::40] = darkness[51::40] = 0.3
     darkness[:, 30::40] = darkness[:, 31::40] = 0.3
-    assert ruling_of(darkness)[darkness > 0.2].mean() > 0.999
+    assert find_lines(darkness)[darkness > 0.2].mean() > 0.999
 
 
-def test_an_upright_stroke_between_two_lines_survives() -> None:
+def test_an_upright_stroke_between_two_lines_keeps_its_ink() -> None:
     paper = np.full((300, 400), 255, np.uint8)
     paper[[100, 101, 200, 201]] = 100
     paper[102:200, 197:205] = 0
@@ -108,12 +108,12 @@ def test_the_thin_sides_of_a_cell_between_two_lines_are_ruling() -> None:
     darkness = noisy((300, 400))
     darkness[100:102] = darkness[200:202] = 0.5
     darkness[102:200, 150:152] = 0.5
-    assert ruling_of(darkness)[102:200, 150:152].mean() > 0.99
+    assert find_lines(darkness)[102:200, 150:152].mean() > 0.99
 
 
 @pytest.mark.parametrize("shape", [(31, 300), (300, 31), (28, 28), (1, 1)])
-def test_a_small_picture_is_left_alone(shape: tuple[int, int]) -> None:
+def test_small_pictures_have_no_ruled_lines(shape: tuple[int, int]) -> None:
     darkness = np.zeros(shape, np.float32)
     darkness[shape[0] // 2] = 0.5
-    found = ruling_of(darkness)
-    assert found.shape == shape and found.max() == 0
+    lines = find_lines(darkness)
+    assert lines.shape == shape and lines.max() == 0

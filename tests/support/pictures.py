@@ -1,4 +1,4 @@
-"""Digits drawn for the tests: dark ink on white paper, uint8 (H, W)."""
+"""Drawn digits for the tests: dark ink on white paper, uint8 (H, W)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-# One pen stroke a digit, in a box 60 wide and 100 high; the cross of a 4 goes over its own way.
+# One pen stroke for each digit, in a box 60 wide and 100 high.
 _STROKES = {
     "0": [(30, 0), (8, 18), (0, 50), (8, 82), (30, 100), (52, 82), (60, 50), (52, 18), (30, 0)],
     "1": [(10, 22), (34, 0), (34, 100)],
@@ -27,7 +27,7 @@ _STROKES = {
 
 
 def drawn(digit: str = "5", side_px: int = 120, *, stroke_px: int = 8) -> np.ndarray:
-    """A digit in the middle of white paper, two thirds as high as the paper, anti-aliased."""
+    """Draw a digit in the middle of white paper, two thirds as high as the paper, anti-aliased."""
     paper = np.full((side_px, side_px), 255, np.uint8)
     points = (np.array(_STROKES[digit]) - (30, 50)) * (side_px / 150) + side_px / 2
     fraction_bits = 4
@@ -37,7 +37,7 @@ def drawn(digit: str = "5", side_px: int = 120, *, stroke_px: int = 8) -> np.nda
 
 
 def cut_tight(digit: str = "5", height_px: int = 100, *, stroke_px: int = 8) -> np.ndarray:
-    """A digit with no paper around it."""
+    """Draw a digit without paper around it."""
     paper = drawn(digit, round(height_px * 1.5), stroke_px=stroke_px)
     x, y, width, height = cv2.boundingRect(255 - paper)
     return paper[y : y + height, x : x + width]
@@ -52,7 +52,7 @@ def written(
     margin_px: int = 60,
     slope: float = 0.0,
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """A row of digits, `gap` of their height apart, and the box of each: x, y, width, height."""
+    """Draw a row of digits, `gap` of their height apart; return also the box of each: x, y, width, height."""
     crops = [cut_tight(digit, height_px, stroke_px=stroke_px) for digit in text]
     step = round(gap * height_px)
     width = sum(crop.shape[1] for crop in crops) + step * (len(crops) - 1) + 2 * margin_px
@@ -68,24 +68,24 @@ def written(
 
 
 def grey_of(paper: np.ndarray) -> np.ndarray:
-    """A drawn picture as an opened one: float32 in [0, 1]."""
+    """Return a drawn picture like an opened one: float32 in [0, 1]."""
     return paper.astype(np.float32) / 255
 
 
 def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
-    """The bytes of a picture file."""
+    """Return the bytes of a picture file."""
     stream = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, form, **options)
     return stream.getvalue()
 
 
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """The mean absolute difference of two uint8 pictures, in grey levels."""
-    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the mean absolute difference of two uint8 pictures, in grey levels."""
+    return float(np.abs(first.astype(int) - second.astype(int)).mean())
 
 
 def png(width: int, height: int, body: bytes = b"") -> bytes:
-    """A PNG of any stated size, whatever it holds."""
+    """Return a PNG whose header states a size, with any content."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -95,4 +95,5 @@ def png(width: int, height: int, body: bytes = b"") -> bytes:
 
 
 def flipped(data: bytes, at: int) -> bytes:
+    """Return the bytes with some bits of one byte inverted."""
     return data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
