@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+import digitcli
 from digitcli.cli import COMMANDS, with_command
 from digitcli.comparison.saved import read_comparison
+from digitcli.comparison.specification import parse_specification
 from digitcli.recognition.reader import Reader
 
 ROOT = Path(__file__).parent.parent
@@ -126,6 +128,14 @@ def test_the_option_parser_accepts_documented_commands(arguments: tuple[str, ...
             command.make_context(words[0], words[1:], parent=context).close()
 
 
+def test_documented_comparisons_name_valid_settings() -> None:
+    words = [word for page in PAGES for name, *words in commands(page) if name == "compare" for word in words]
+    specifications = {word for word in words if ":" in word}
+    assert specifications
+    for specification in specifications:
+        parse_specification(specification, "mnist", "cpu")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_options_and_scripts_named_in_the_text_exist(page: Path) -> None:
     text = page.read_text()
@@ -133,6 +143,10 @@ def test_options_and_scripts_named_in_the_text_exist(page: Path) -> None:
     assert named - options_of_commands() - options_of_scripts() - FOREIGN_OPTIONS == set()
     scripts = re.findall(r"\b(?:benchmarks|scripts)/\w+\.(?:py|json)\b", text)
     assert [script for script in scripts if not (ROOT / script).exists()] == []
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    assert f"\nversion: {digitcli.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.fixture

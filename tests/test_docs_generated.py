@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from digitcli.cli import COMMANDS, with_command
-from digitcli.comparison.specification import parse_specification
 from scripts import generate_docs
 
 ROOT = Path(__file__).parent.parent
@@ -48,46 +44,3 @@ def test_the_reference_has_every_option_of_a_command(name: str) -> None:
     for parameter in command.params:
         if parameter.param_type_name == "option":
             assert all(f"`{option}`" in section for option in (*parameter.opts, *parameter.secondary_opts))
-
-
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.name)
-def test_what_a_page_links_to_is_there(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-def commands_in_pages() -> Iterator[tuple[str, list[str]]]:
-    """Return each command that a page shows, with the name of the page."""
-    for page in sorted((ROOT / "docs").rglob("*.md")):
-        for line in re.findall(r"^(?:    )?(digitcli .*)$", page.read_text("utf-8"), re.MULTILINE):
-            yield page.name, shlex.split(line, comments=True)[1:]
-
-
-def test_every_option_that_a_page_shows_exists() -> None:
-    commands = {name: get_command(with_command([name])).commands[name] for name in COMMANDS}
-    options = {
-        name: {
-            option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
-        for name, command in commands.items()
-    }
-    wrong = [
-        (page, word)
-        for page, (name, *words) in commands_in_pages()
-        for word in words
-        if word.startswith("-") and word != "-" and word.split("=")[0] not in {*options[name], "--help"}
-    ]
-    assert wrong == []
-
-
-def test_every_specification_that_a_page_compares_is_valid() -> None:
-    specifications = [
-        word
-        for _, (name, *words) in commands_in_pages()
-        if name == "compare"
-        for word in words
-        if ":" in word
-    ]
-    assert specifications
-    for specification in specifications:
-        parse_specification(specification, "mnist", "cpu")
