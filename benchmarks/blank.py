@@ -1,9 +1,9 @@
-"""How sure it is that nothing is written where nothing is found: `python benchmarks/blank.py --pages 400`.
+"""Measure how often a page that is called blank is blank: `python benchmarks/blank.py --pages 400`.
 
-Half of the pages are blank: paper with texture, noise and uneven light, every fourth one with the edge of a
-shadow across it. On the other half a digit of MNIST's validation part is written, its contrast anything from
-none to black. Half of all are JPEG files. Of the pages that are said to be blank, the share that is really
-so is `BLANK_CONFIDENCE` in digitcli/reading/reader.py.
+Half of the pages are blank: paper with texture, noise and uneven light, and on every fourth the edge of a
+shadow. On the other half a digit of MNIST's validation part is written, with any contrast from none to black.
+Half of all pages are JPEG files. The share of blank pages among those that are called blank is the constant
+`BLANK_CONFIDENCE` in digitcli/recognition.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
 
-BANDS = 0.02, 0.05, 0.1, 0.2, 1.0  # of the paper's brightness: how dark the darkest ink is, at most
+BANDS = 0.02, 0.05, 0.1, 0.2, 1.0  # upper bounds of the contrast, as a share of the paper's brightness
 
 
 def main() -> None:
-    """Read all pages and print what is said of them."""
+    """Read all pages and print the answers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pages", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pages", type=int, default=400, help="the number of pages (default: 400)")
+    parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
     validation = split(load_mnist()).validation
     reader = Reader()
-    said: dict[str, Counter[str]] = {}
+    answers_by_kind: dict[str, Counter[str]] = {}
     for number in range(arguments.pages):
         page, kind, label = paper(random), "nothing written", None
         if number % 2:
@@ -48,17 +48,17 @@ def main() -> None:
         reading = reader.read(levels)
         answer = reading.reason or reading.status
         if reading.text:
-            answer += " rightly" if reading.text == label else " wrongly"
-        said.setdefault(kind, Counter())[answer] += 1
-    for kind, answers in sorted(said.items()):
+            answer += " correctly" if reading.text == label else " wrongly"
+        answers_by_kind.setdefault(kind, Counter())[answer] += 1
+    for kind, answers in sorted(answers_by_kind.items()):
         print(f"{kind}: " + ", ".join(f"{count} {answer}" for answer, count in answers.most_common()))
-    blank = {kind: answers["blank"] for kind, answers in said.items()}
-    right = blank.get("nothing written", 0) / max(sum(blank.values()), 1)
-    print(f"blank, where that is said: {right:.3f} of {sum(blank.values())}")
+    blank = {kind: answers["blank"] for kind, answers in answers_by_kind.items()}
+    share = blank.get("nothing written", 0) / max(sum(blank.values()), 1)
+    print(f"blank pages among those that are called blank: {share:.3f} of {sum(blank.values())}")
 
 
 def paper(random: np.random.Generator) -> np.ndarray:
-    """Bare paper under a lamp, float32 (H, W) around 0.4 to 0.9."""
+    """Return blank paper under a lamp, float32 (H, W) around 0.4 to 0.9."""
     width = int(random.integers(300, 1500))
     height = int(width * random.uniform(0.6, 1.4))
     down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
@@ -80,7 +80,7 @@ def paper(random: np.random.Generator) -> np.ndarray:
 
 
 def write(page: np.ndarray, digit: np.ndarray, contrast: float, random: np.random.Generator) -> None:
-    """Write a digit of any size on a page."""
+    """Write a digit of random size on a page, at a random place."""
     side = int(min(page.shape) * random.uniform(0.15, 0.9))
     ink = cv2.resize(digit.astype(np.float32) / 255, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     y, x = (int(random.integers(0, whole - side)) for whole in page.shape)

@@ -1,8 +1,8 @@
-"""Many small pictures through the one road: `python benchmarks/bulk.py --count 100000`.
+"""Measure `digitcli predict` on many small pictures: `python benchmarks/bulk.py --count 100000`.
 
-MNIST's 10,000 test digits are written as PNGs over and over under other names, read by `digitcli predict` as
-a process of its own, and its lines counted as they come. Memory is the resident set of that process and its
-children together, as Linux tells it, after a tenth of the pictures and at the end.
+MNIST's 10,000 test digits are written as PNG files, again and again under other names, and read by one
+`digitcli predict`. The memory is the resident set of its process and of its child processes together, as
+Linux reports it, after a tenth of the pictures and at the end.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ import cv2
 
 from digitcli.data.mnist import load_mnist_test
 
-IN_A_FOLDER = 10_000
+PICTURES_PER_FOLDER = 10_000
 MEGABYTE = 1e6
 
 
 def main() -> None:
-    """Write the pictures, read them, and say how fast, how well and in how much memory."""
+    """Write the pictures, read them, and print the speed, the accuracy and the memory."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--model", default="fast")
-    parser.add_argument("--option", action="append", default=[], help="for digitcli predict")
+    parser.add_argument(
+        "--count", type=int, default=100_000, help="the number of pictures (default: 100,000)"
+    )
+    parser.add_argument("--model", default="fast", help="the model that reads them (default: fast)")
+    parser.add_argument("--option", action="append", default=[], help="an option of digitcli predict")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), arguments.count)
@@ -39,10 +41,10 @@ def main() -> None:
 
 
 def write_pictures(folder: Path, count: int) -> None:
-    """PNGs of 28 x 28 pixels, whose names end with what they show."""
+    """Write PNG files of 28x28 pixels, whose names end with their digits."""
     digits = load_mnist_test()
     for number in range(count):
-        part = folder / f"{number // IN_A_FOLDER:03}"
+        part = folder / f"{number // PICTURES_PER_FOLDER:03}"
         part.mkdir(exist_ok=True)
         index = number % len(digits)
         cv2.imwrite(str(part / f"{number:07}_{digits.labels[index]}.png"), digits.images[index])
@@ -52,27 +54,27 @@ def measure(folder: str, count: int, options: list[str]) -> None:
     """Read the pictures of a folder and print the figures."""
     command = [sys.executable, "-m", "digitcli", "predict", folder, "--format", "jsonl", *options]
     began = time.perf_counter()
-    right = answered = done = 0
+    correct = answered = done = 0
     memory: dict[str, float] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             answer = json.loads(line)
             done += 1
-            right += answer["status"] == "read" and answer["text"] == Path(answer["file"]).stem[-1]
+            correct += answer["status"] == "read" and answer["text"] == Path(answer["file"]).stem[-1]
             answered += answer["status"] == "read"
             if done == count // 10:
                 memory["after a tenth"] = resident_bytes(process.pid)
             elif done == count - count // 100:
                 memory["at the end"] = resident_bytes(process.pid)
     seconds = time.perf_counter() - began
-    print(f"{done:,} pictures in {seconds:.1f} s, start included: {done / seconds:,.0f} a second")
-    print(f"{answered / done:.2%} answered, {right / done:.2%} of all right")
+    print(f"{done:,} pictures in {seconds:.1f} s, start included: {done / seconds:,.0f} per second")
+    print(f"{answered / done:.2%} answered, {correct / done:.2%} of all correct")
     print(", ".join(f"{when} {size / MEGABYTE:.0f} MB" for when, size in memory.items()))
 
 
 def resident_bytes(pid: int) -> int:
-    """The resident set of a process and of all below it; what they share is counted in each."""
+    """Return the resident set of a process and its descendants; shared memory is counted in each."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident_bytes(int(child)) for child in children)

@@ -1,13 +1,13 @@
-"""How time and memory grow with digits, batch, threads and processes: `python benchmarks/growth.py`.
+"""Measure how time and memory grow with digits, batch size, threads and processes.
 
     python benchmarks/growth.py digits       # one epoch of `fast` on a thousand to a million digits
-    python benchmarks/growth.py batch        # digits a second by the size of a batch
-    python benchmarks/growth.py threads      # by the threads of a process
-    python benchmarks/growth.py processes    # two processes with a thread each beside one, by torchrun,
-                                             # and what follows for 8 and 64
+    python benchmarks/growth.py batch        # digits per second for each batch size
+    python benchmarks/growth.py threads      # digits per second for each number of threads
+    python benchmarks/growth.py processes    # one process and two, with a thread each, and a projection
+                                             # to 8 and 64 processes
 
-Every run is a process of its own; each row is the median of `--repeats`, with its range, and rows that are
-compared take turns. Digits beyond MNIST's are MNIST's again.
+Every run is a process of its own. Each figure is the median of `--repeats` runs with its range; runs that are
+compared alternate. A dataset with more digits than MNIST repeats its digits.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from digitcli.data.mnist import load_mnist
 
 ARCHITECTURES = ("lenet5", "cnn", "resnet")
 SECONDS = 3.0
-NETWORK_BYTES = 1.25e9  # a second, of a network of 10 Gbit/s,
-NETWORK_SECONDS = 50e-6  # and how long a message is under way
+NETWORK_BYTES = 1.25e9  # per second: a network of 10 Gbit/s
+NETWORK_SECONDS = 50e-6  # the latency of a message in such a network
 
 
 def main() -> None:
-    """Print one table."""
+    """Print the chosen table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     tables: dict[str, Callable[[int], None]] = {
         "digits": digits, "batch": batch, "threads": threads, "processes": processes,
     }  # fmt: skip
-    parser.add_argument("table", choices=tables)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("table", choices=tables, help="the table to measure")
+    parser.add_argument("--repeats", type=int, default=3, help="runs for each figure (default: 3)")
     arguments = parser.parse_args()
     tables[arguments.table](arguments.repeats)
 
 
 def digits(repeats: int) -> None:
-    """Training and evaluation of one to a thousand thousands of digits."""
+    """Measure training and evaluation on 1,000 to 1,000,000 digits."""
     counts = [1_000, 10_000, 100_000, 1_000_000]
     mnist = load_mnist().train
     print("| digits | trained in | a digit | evaluated in | largest resident set |\n|---|---|---|---|---|")
@@ -74,7 +74,7 @@ def digits(repeats: int) -> None:
 
 
 def batch(repeats: int) -> None:
-    """Digits a second in training, by the size of a batch."""
+    """Measure the speed of training for each batch size."""
     sizes = [16, 32, 64, 128, 256, 512, 1024]
     print(f"| architecture | {' | '.join(map(str, sizes))} |\n|---|{'---|' * len(sizes)}")
     for architecture in ARCHITECTURES:
@@ -82,7 +82,7 @@ def batch(repeats: int) -> None:
 
 
 def threads(repeats: int) -> None:
-    """Digits a second in training, by threads."""
+    """Measure the speed of training for each number of threads."""
     counts = list(range(1, (os.cpu_count() or 1) + 1))
     print(f"| architecture | {' | '.join(map(str, counts))} |\n|---|{'---|' * len(counts)}")
     for architecture in ARCHITECTURES:
@@ -90,7 +90,7 @@ def threads(repeats: int) -> None:
 
 
 def print_speeds(architecture: str, settings: list[dict[str, int]], repeats: int) -> None:
-    """A row of digits a second, one a setting, which take turns."""
+    """Print a row with the digits per second of each setting; the settings alternate."""
     speeds: list[list[float]] = [[] for _ in settings]
     for _ in range(repeats):
         for setting, measured in zip(settings, speeds, strict=True):
@@ -99,7 +99,7 @@ def print_speeds(architecture: str, settings: list[dict[str, int]], repeats: int
 
 
 def speed(architecture: str, batch_size: int = 128, threads: int = 0) -> float:
-    """Digits a second in training."""
+    """Return the digits per second of training."""
     code = (
         "import sys, torch\n"
         "from digitcli.training.configuration import TrainConfig\n"
@@ -109,14 +109,16 @@ def speed(architecture: str, batch_size: int = 128, threads: int = 0) -> float:
         "recipe = {'batch_size': int(batch)}\n"
         "print(training_speed(TrainConfig(arch=name, recipe=recipe, device='cpu'), seconds))\n"
     )
-    given = [architecture, str(batch_size), str(threads), str(SECONDS)]
-    done = subprocess.run([sys.executable, "-c", code, *given], stdout=subprocess.PIPE, text=True, check=True)
+    arguments = [architecture, str(batch_size), str(threads), str(SECONDS)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
     return float(done.stdout)
 
 
 def processes(repeats: int) -> None:
-    """One process and two, the same batch in all and a thread each, and what it says of more."""
-    print("| architecture | one, digits a second | two | efficiency | gradient | 8 | 64 |")
+    """Measure one process and two, with a thread each and the same batch in all, and project to more."""
+    print("| architecture | one, digits per second | two | efficiency | gradient | 8 | 64 |")
     print("|---|---|---|---|---|---|---|")
     for architecture in ARCHITECTURES:
         one: list[float] = []
@@ -132,7 +134,7 @@ def processes(repeats: int) -> None:
 
 
 def trained_speed(architecture: str, count: int) -> float:
-    """Digits a second of a run of one epoch in so many processes, by its own clock."""
+    """Return the digits per second of one epoch in this number of processes, by the clock of the run."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     with tempfile.TemporaryDirectory() as folder:
         run = ["train", "--arch", architecture, "--epochs", "1", "--dtype", "float32"]
@@ -146,7 +148,7 @@ def trained_speed(architecture: str, count: int) -> float:
 
 
 def project(digits_a_second: float, gradient_bytes: int, count: int, batch_size: int = 128) -> float:
-    """The efficiency of so many machines in a ring, each with a batch of this size, by arithmetic.
+    """Return the estimated efficiency of machines in a ring, each with a batch of this size.
 
     Patarasuk & Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009: each sends
     2 (n - 1) / n of the gradient in 2 (n - 1) messages. Nothing is computed meanwhile, as in `digitcli`.
@@ -157,7 +159,7 @@ def project(digits_a_second: float, gradient_bytes: int, count: int, batch_size:
 
 
 def digitcli(arguments: list[str], architecture: str | None = None) -> dict[str, Any]:
-    """The JSON of a command, with the seconds and the largest resident set of its process."""
+    """Return the JSON of a command, with the seconds and the largest resident set of its process."""
     code = (
         "import json, resource, subprocess, sys, time\n"
         "began = time.perf_counter()\n"
@@ -175,7 +177,7 @@ def digitcli(arguments: list[str], architecture: str | None = None) -> dict[str,
 
 
 def shown(values: list[float], places: int = 2) -> str:
-    """Median and range."""
+    """Return the median and the range."""
     median, low, high = statistics.median(values), min(values), max(values)
     return f"{median:,.{places}f} ({low:,.{places}f} to {high:,.{places}f})"
 

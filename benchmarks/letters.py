@@ -1,8 +1,8 @@
-"""How often a lone letter is taken for a digit: `python benchmarks/letters.py FONTS`.
+"""Measure how often a single letter is taken for a digit: `python benchmarks/letters.py FONTS`.
 
-FONTS are fonts that no model was trained on, such as the half that `scripts/fetch_fonts.py` keeps in
-fonts/test. Every letter that could be no digit, and every digit, is drawn alone on a grey page with noise,
-and read as `digitcli predict` reads it.
+FONTS are fonts that no model was trained on, for example those that `scripts/fetch_fonts.py` puts into
+fonts/test. Every digit, and every letter that does not look like one, is drawn alone on a grey page with
+noise and read by the pipeline of `digitcli predict`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ SIDE_PX, FONT_PX = 140, 64
 
 
 def main() -> None:
-    """Draw, read, count."""
+    """Draw the pages, read them and print the shares of answers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("fonts", type=Path)
-    parser.add_argument("--model", "-m", action="append", default=[], help="as of digitcli predict")
-    parser.add_argument("--confidence", type=float, action="append", help="to answer from; 0.5 and 0.879")
+    parser.add_argument("fonts", type=Path, help="the folder with the fonts")
+    parser.add_argument("--model", "-m", action="append", default=[], help="as in digitcli predict")
+    parser.add_argument(
+        "--confidence", type=float, action="append", help="a confidence threshold (default: 0.5 and 0.879)"
+    )
     arguments = parser.parse_args()
 
     random = np.random.default_rng(0)
@@ -35,20 +37,20 @@ def main() -> None:
     pages = [(text, page(random, file, text)) for file in files for text in (*PRINTED_LETTERS, *"0123456789")]
     readings = list(Reader(*arguments.model, min_confidence=0).read_all(picture for _, picture in pages))
     is_digit = np.array([text.isdecimal() for text, _ in pages])
-    right = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])
-    sure = np.array([(reading.confidence or 0) if reading.text else 0 for reading in readings])
+    correct = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])
+    confidences = np.array([(reading.confidence or 0) if reading.text else 0 for reading in readings])
     print(f"{len(files)} fonts, {(~is_digit).sum()} letters, {is_digit.sum()} digits")
     for confidence in arguments.confidence or (0.5, 0.879):
-        answered = sure >= confidence
+        answered = confidences >= confidence
         print(
-            f"from {confidence} on: {answered[~is_digit].mean():.1%} of the letters answered, "
-            f"{(answered & right)[is_digit].mean():.1%} of the digits answered rightly and "
-            f"{(answered & ~right)[is_digit].mean():.1%} wrongly"
+            f"threshold {confidence}: {answered[~is_digit].mean():.1%} of the letters answered, "
+            f"{(answered & correct)[is_digit].mean():.1%} of the digits answered correctly and "
+            f"{(answered & ~correct)[is_digit].mean():.1%} wrongly"
         )
 
 
 def page(random: np.random.Generator, font: Path, text: str) -> np.ndarray:
-    """A character in the middle of a page, uint8 (140, 140)."""
+    """Return a page with a character in its middle, uint8 (140, 140)."""
     image = Image.new("L", (SIDE_PX, SIDE_PX), int(random.integers(200, 250)))
     pen = ImageDraw.Draw(image)
     face = ImageFont.truetype(font, FONT_PX)

@@ -1,24 +1,24 @@
-"""Reading real pictures, beside RapidOCR: `python benchmarks/reading.py FOLDER`.
+"""Measure the accuracy on real pictures, beside RapidOCR: `python benchmarks/reading.py FOLDER`.
 
-FOLDER holds sets of pictures two levels down, such as `photos/phone_photos`, or is one itself, such as what
-`digitcli synthesize` writes. What a picture says is in the `label` of a `labels.csv` beside it; or it is
-nothing, in a set below `notdigits`; or the first character of its name. A picture is right when the digits
-read are exactly those; the last column is the largest share of the pictures, the surest first, of which at
-most 1 % are wrong.
+FOLDER holds sets of pictures two levels down, for example `photos/phone_photos`, or is a set itself, for
+example a folder that `digitcli synthesize` wrote. The correct text of a picture is the `label` in a
+`labels.csv` beside it; or nothing, in a set below `notdigits`; or the first character of its file name. A
+picture is correct if exactly its digits are read. The last column is the coverage at 1 % errors: the largest
+share of the pictures, the most confident first, of which at most 1 % are wrong.
 
-Then it says what `digitcli predict` answers and does not refuse, and how much of that is wrong, of the
-pictures that say something (`--option=--max-error=0.01` for that threshold); and where a `boxes.json` has
-boxes drawn by hand, `[digit, x, y, width, height]`, how many of them are met by half or more (intersection
-over union) in pictures that were read right.
+A second table counts only the pictures with digits: which share `digitcli predict` answers and does not
+refuse, and which share of the answers is wrong (`--option=--max-error=0.01` sets that threshold). Where a
+`boxes.json` holds boxes drawn by hand, `[digit, x, y, width, height]`, the last line is the share of them
+that have an intersection over union (IoU) of 0.5 or more, in pictures that were read correctly.
 
-Each reader reads the whole folder in a process of its own, one after the other, as often as `--repeats`
-says. RapidOCR is measured where `--peer` names a Python in which it is installed:
+Each reader reads the whole folder in a process of its own, `--repeats` times in turn. RapidOCR is measured if
+`--peer` names a Python in which it is installed:
 
     python -m venv peer && peer/bin/pip install rapidocr onnxruntime pillow numpy
     python benchmarks/reading.py FOLDER --peer peer/bin/python
 
-It is made easy for it: pictures are set upright, laid on white, enlarged and padded, and it is told that each
-holds one line, which serves it better than its own detector does.
+The pictures are prepared in favour of RapidOCR: they are set upright, laid on white, enlarged and padded, and
+each is given as one line, which gives better results than its own detector.
 """
 
 from __future__ import annotations
@@ -72,11 +72,17 @@ Labels = dict[str, dict[str, str]]  # for each set the digits in each of its pic
 
 @dataclass(frozen=True)
 class Answer:
-    """What was read in a picture, how sure that is, and whether it was given as an answer."""
+    """The answer to one picture.
+
+    digits: the digits that were read, or the best guess.
+    confidence: from 0 to 1.
+    is_read: whether the answer was given and not refused.
+    boxes: a bounding box for each digit.
+    """
 
     digits: str
     confidence: float
-    given: bool
+    is_read: bool
     boxes: tuple[Box, ...]
 
 
@@ -85,17 +91,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--peer", help="a Python in which RapidOCR is installed")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("folder", type=Path, help="the folder with the sets of pictures")
+    parser.add_argument("--peer", metavar="PYTHON", help="a Python in which RapidOCR is installed")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each reader (default: 1)")
     parser.add_argument(
-        "--option", action="append", default=[], help="for digitcli predict, e.g. --option=-mcnn"
+        "--option", action="append", default=[], help="an option of digitcli predict, e.g. --option=-mcnn"
     )
-    parser.add_argument("--wrong", action="store_true", help="list what digitcli reads wrongly")
+    parser.add_argument("--wrong", action="store_true", help="list the pictures that digitcli reads wrongly")
     arguments = parser.parse_args()
     labels = labels_below(arguments.folder)
     listed = "".join(f"{path}\n" for paths in labels.values() for path in paths)
-    readers = {"digitcli": lambda: ours(listed, arguments.option)}
+    readers = {"digitcli": lambda: read_with_digitcli(listed, arguments.option)}
     if arguments.peer:
         readers["RapidOCR"] = lambda: lines_of([arguments.peer, "-c", PEER], listed)
     seconds: dict[str, list[float]] = {name: [] for name in readers}
@@ -111,13 +117,15 @@ def main() -> None:
     count = sum(map(len, labels.values()))
     for name, times in seconds.items():
         spread = f"{min(times):.1f} to {max(times):.1f} s, n = {len(times)}"
-        print(f"{name}: {1000 * statistics.median(times) / count:.1f} ms a picture, whole process ({spread})")
+        print(
+            f"{name}: {1000 * statistics.median(times) / count:.1f} ms per picture, whole process ({spread})"
+        )
     if arguments.wrong:
         print_wrong(labels, answers["digitcli"])
 
 
 def labels_below(folder: Path) -> Labels:
-    """Every set in a folder."""
+    """Return the labels of every set in a folder."""
     sets: Labels = {}
     for directory in [folder, *sorted(path for path in folder.glob("*/*") if path.is_dir())]:
         name = str(directory.relative_to(folder)) if directory != folder else folder.resolve().name
@@ -135,24 +143,14 @@ def labels_below(folder: Path) -> Labels:
     return sets or sys.exit(f"{folder} holds no sets of pictures, see --help.")
 
 
-def ours(listed: str, options: list[str]) -> list[dict[str, Any]]:
-    """What `digitcli predict` reads, which ends with 4 where single files fail."""
-    command = [
-        sys.executable,
-        "-m",
-        "digitcli",
-        "predict",
-        "--files-from",
-        "-",
-        "--format",
-        "jsonl",
-        *options,
-    ]
-    return lines_of(command, listed, codes=(0, 4))
+def read_with_digitcli(listed: str, options: list[str]) -> list[dict[str, Any]]:
+    """Return the records of `digitcli predict`, whose exit code is 4 if some files fail."""
+    command = [sys.executable, "-m", "digitcli", "predict", "--files-from", "-", "--format", "jsonl"]
+    return lines_of([*command, *options], listed, codes=(0, 4))
 
 
 def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
-    """The JSON lines that a program prints."""
+    """Return the JSON lines that a program prints."""
     with tempfile.TemporaryFile("w+") as errors:
         done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=errors, text=True)
         if done.returncode not in codes:
@@ -162,7 +160,7 @@ def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> l
 
 
 def as_answer(row: dict[str, Any]) -> Answer:
-    """The answer in a record."""
+    """Return the answer in a record."""
     numbers: list[dict[str, Any]] = row.get("numbers") or []
     boxes = tuple(tuple(digit["box"]) for number in numbers for digit in number["digits"])
     digits = re.sub(r"\D", "", row.get("text") or "")
@@ -170,7 +168,7 @@ def as_answer(row: dict[str, Any]) -> Answer:
 
 
 def print_table(labels: dict[str, dict[str, str]], answers: dict[str, dict[str, Answer]]) -> None:
-    """A row a set: how many pictures, and for each reader the share that is right and what is answered."""
+    """Print a row for each set: its pictures, and each reader's accuracy and coverage at 1 % errors."""
     print(f"{'set':32} {'n':>5}" + "".join(f"  {name:>9} {'at 1 %':>7}" for name in answers))
     for name, of_set in labels.items():
         cells = ""
@@ -183,7 +181,7 @@ def print_table(labels: dict[str, dict[str, str]], answers: dict[str, dict[str, 
 
 
 def answered(scored: list[tuple[float, bool]], limit: float = 0.01) -> float:
-    """The largest share, the surest first, of which at most `limit` are wrong."""
+    """Return the largest share, the most confident first, of which at most `limit` are wrong."""
     best = wrong = 0
     ordered = sorted(scored, reverse=True)
     for count, (confidence, is_right) in enumerate(ordered, start=1):
@@ -195,18 +193,18 @@ def answered(scored: list[tuple[float, bool]], limit: float = 0.01) -> float:
 
 
 def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
-    """What share of the pictures that say something is answered, and what share of the answers is wrong."""
+    """Print the share of pictures with digits that are answered, and the share of wrong answers."""
     print(f"{'answered by digitcli predict':32} {'n':>5}  {'share':>9} {'wrong':>7}")
     sets = {name: of_set for name, of_set in labels.items() if any(of_set.values())}
     together = {path: label for of_set in sets.values() for path, label in of_set.items()}
     for name, of_set in (sets | {"all": together}).items():
-        given = [(answers[path].digits, label) for path, label in of_set.items() if answers[path].given]
+        given = [(answers[path].digits, label) for path, label in of_set.items() if answers[path].is_read]
         wrong = sum(digits != label for digits, label in given) / max(len(given), 1)
         print(f"{name:32} {len(of_set):5}  {len(given) / len(of_set):9.1%} {wrong:7.1%}")
 
 
 def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
-    """How many of the boxes drawn by hand are met."""
+    """Print the share of hand-drawn boxes that are found, in pictures that were read correctly."""
     met: list[bool] = []
     for folder in {Path(path).parent for of_set in labels.values() for path in of_set}:
         if not (folder / "boxes.json").exists():
@@ -218,19 +216,19 @@ def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
                 pairs = zip(answer.boxes, drawn, strict=True)
                 met += [overlap(ours, tuple(theirs[1:])) >= 0.5 for ours, theirs in pairs]
     if met:
-        print(f"boxes met by half or more: {sum(met) / len(met):.1%} of {len(met):,} digits")
+        print(f"boxes with an IoU of 0.5 or more: {sum(met) / len(met):.1%} of {len(met):,} digits")
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+def overlap(first: Box, second: Box) -> float:
+    """Return the intersection over union (IoU) of two boxes."""
+    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     shared = max(width, 0) * max(height, 0)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
 def print_wrong(labels: dict[str, dict[str, str]], answers: dict[str, Answer]) -> None:
-    """Every picture that is not right, the surest first."""
+    """Print every picture that is read wrongly, the most confident first."""
     wrong = [
         (answers[path].confidence, path, label, answers[path].digits)
         for of_set in labels.values()

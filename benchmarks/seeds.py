@@ -1,9 +1,9 @@
-"""Mean and spread of test accuracy over seeds, as plain `digitcli train` gives them.
+"""Measure the mean and the spread of the test accuracy of `digitcli train` over seeds.
 
     python benchmarks/seeds.py softmax sigmoid_mlp mlp lenet5 cnn resnet --seeds 3
 
-Each run is a process of its own, in runs/seeds/; one that is finished is not run again, one that was stopped
-goes on. No run is left out and none is chosen.
+Each run is a process of its own, with its folder in runs/seeds. A finished run is reused, and an interrupted
+run is resumed. No run is left out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ RUNS = Path("runs/seeds")
 
 
 def main() -> None:
-    """Run what is missing, then print the table."""
+    """Train the missing runs and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("architectures", nargs="+")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("architectures", nargs="+", help="the architectures to train")
+    parser.add_argument("--seeds", type=int, default=3, help="the number of seeds, from 0 on (default: 3)")
     arguments = parser.parse_args()
 
     print(f"{platform.machine()}, Python {platform.python_version()}, torch {version('torch')}")
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def train(architecture: str, seed: int) -> dict[str, Any]:
-    """The result of one run."""
+    """Train or resume one run and return its result."""
     folder = RUNS / f"{architecture}-{seed}"
     command = [sys.executable, "-m", "digitcli", "train", "--arch", architecture, "--seed", str(seed)]
     done = subprocess.run(
@@ -49,7 +49,7 @@ def train(architecture: str, seed: int) -> dict[str, Any]:
 
 
 def row(architecture: str, results: list[dict[str, Any]]) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     tests = [100 * result["test_accuracy"] for result in results]
     validations = [100 * result["validation_accuracy"] for result in results]
     seconds = [result["train_seconds"] for result in results]

@@ -1,8 +1,12 @@
-"""The house: who may import whom, what loads torch, and how long things may be."""
+"""The layout: which modules may import which, what loads torch, and how long files and functions may be."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from tests.support.processes import modules_loaded_by
 
 PACKAGE = Path(__file__).parent.parent / "digitcli"
 
-# A room imports from the lines below its own, and from itself; rooms on one line are strangers.
+# A part imports from itself and from the layers below its own; parts of one layer do not import each other.
 LAYERS = [
     {"__main__"},
     {"cli"},
@@ -27,44 +31,52 @@ LAYERS = [
     {"settings", "events", "atomic_write", "json_records", "worker_process", "charts"},
     {"errors"},
 ]
-HEIGHT = {room: -line for line, rooms in enumerate(LAYERS) for room in rooms}
+HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 500, 60  # the limits of the design
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCES
+}
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 500, 60
 VAGUE_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "misc"}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imported_rooms(path: Path) -> set[str]:
-    """The rooms of ours that a file imports, inside functions too, but not for annotations alone."""
+def imported_modules(path: Path) -> set[str]:
+    """Return our modules that a file imports, also inside functions, but not for annotations alone."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
-    names = []
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    parts = [name.split(".") for name in names if name.startswith("digitcli.")]
-    return {part[1] for part in parts if part[1] in HEIGHT}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} & MODULES.keys()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    part = part_of(module)
+    if part == "__init__":
         return
-    assert room in HEIGHT, f"{room} has no place in the house"
-    for other in imported_rooms(path) - {room}:
-        assert HEIGHT[other] < HEIGHT[room], f"{room} may not import {other}"
+    assert part in HEIGHT, f"{part} has no layer"
+    for imported in {part_of(name) for name in imported_modules(MODULES[module])} - {part, "__init__"}:
+        assert HEIGHT[imported] < HEIGHT[part], f"{part} may not import {imported}"
+
+
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    graph = {module: imported_modules(path) - {module} for module, path in MODULES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the cycle
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nothing_is_too_long_or_vague(path: Path) -> None:
+def test_no_file_or_function_is_too_long_and_no_name_is_vague(path: Path) -> None:
     text = path.read_text()
     assert path.stem not in VAGUE_NAMES
     assert len(text.splitlines()) <= LINES_OF_A_FILE
@@ -78,7 +90,6 @@ def test_nothing_is_too_long_or_vague(path: Path) -> None:
     [
         "import digitcli",
         "import digitcli.architectures.registry, digitcli.inference.checkpoint",
-        "import digitcli.training.configuration, digitcli.training.validation",
         "import digitcli.architectures.registry as r; r.architectures()",
         "import digitcli.inference.model_resolution as m; m.resolve_models(m.shipped_models())",
         "import digitcli.data.loading as s; s.load_dataset('mnist')",
@@ -88,69 +99,83 @@ def test_nothing_is_too_long_or_vague(path: Path) -> None:
         "import digitcli.inference.predictor as i; i.load_line_recognizer('reader', device='cpu')",
     ],
 )
-def test_no_torch_where_none_is_needed(code: str) -> None:
+def test_the_library_loads_no_torch_where_none_is_needed(code: str) -> None:
     assert not {"torch", "torchvision"} & modules_loaded_by(code)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--version"],
-        ["train", "--help"],
-        ["compare", "--help"],
-        ["compare", "cmm"],
-        ["compare", "cnn:epochs=none"],
-        ["compare", "shipped/none"],
-        ["models", "--help"],
-        ["models", "nothing-like-it"],
-        ["train", "--arch", "nothing-like-it"],
-        ["train", "--data", "nothing-like-it"],
-        ["train", "--device", "abacus"],
-        ["train", "--lr", "-1"],
-        ["train", "--time", "soon"],
-        ["train", "--optimizer", "luck"],
-        ["train", "--arch", "softmax", "--dropout", "0.5"],
-        ["train", "--out", "a", "--resume", "b"],
-        ["train", "--print-config"],
-        ["predict", "--help"],
-        ["predict"],
-        ["predict", "x.png", "--model", "nothing-like-it"],
-        ["predict", "x.png", "--device", "abacus"],
-        ["predict", "x.png", "--min-confidence", "2"],
-        ["predict", "x.png", "--top-k", "0"],
-        ["predict", "x.png", "-o", "out.txt"],
-        ["predict", "x.png", "-o", "nowhere/out.csv"],
-        ["predict", "x.png", "-0"],
-        ["predict", "x.png", "--force"],
-        ["predict", "--files-from", "nothing-like-it"],
-        ["evaluate", "--help"],
-        ["evaluate", "nothing-like-it"],
-        ["evaluate", "--data", "nothing-like-it"],
-        ["evaluate", "--split", "half"],
-        ["evaluate", "--device", "abacus"],
-        ["evaluate", "--batch-size", "0"],
-        ["evaluate", "--worst", "-1"],
-        ["evaluate", "--min-accuracy", "99"],
-        ["evaluate", "--save", "result.txt"],
-        ["evaluate", "--save", "none/such.json"],
-        ["benchmark", "--help"],
-        ["benchmark", "--arch", "nothing-like-it"],
-        ["benchmark", "--device", "abacus"],
-        ["benchmark", "--batch-size", "1,,2"],
-        ["benchmark", "--dtype", "int3"],
-        ["benchmark", "--threads", "0"],
-        ["benchmark", "--train", "--runtime", "torch.compile"],
-        ["synthesize", "--help"],
-        ["synthesize", "--out", "a", "--count", "0"],
-    ],
-    ids=" ".join,
-)
-def test_help_and_mistakes_load_no_torch(arguments: list[str]) -> None:
-    code = (
-        f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
-    )
-    assert not {"torch", "torchvision"} & modules_loaded_by(code)
+ARGUMENTS_WITHOUT_TORCH = [
+    ["--help"],
+    ["--version"],
+    ["train", "--help"],
+    ["compare", "--help"],
+    ["compare", "cmm"],
+    ["compare", "cnn:epochs=none"],
+    ["compare", "shipped/none"],
+    ["models", "--help"],
+    ["models", "nothing-like-it"],
+    ["train", "--arch", "nothing-like-it"],
+    ["train", "--data", "nothing-like-it"],
+    ["train", "--device", "abacus"],
+    ["train", "--lr", "-1"],
+    ["train", "--time", "soon"],
+    ["train", "--optimizer", "luck"],
+    ["train", "--arch", "softmax", "--dropout", "0.5"],
+    ["train", "--out", "a", "--resume", "b"],
+    ["train", "--print-config"],
+    ["predict", "--help"],
+    ["predict"],
+    ["predict", "x.png", "--model", "nothing-like-it"],
+    ["predict", "x.png", "--device", "abacus"],
+    ["predict", "x.png", "--min-confidence", "2"],
+    ["predict", "x.png", "--top-k", "0"],
+    ["predict", "x.png", "-o", "out.txt"],
+    ["predict", "x.png", "-o", "nowhere/out.csv"],
+    ["predict", "x.png", "-0"],
+    ["predict", "x.png", "--force"],
+    ["predict", "--files-from", "nothing-like-it"],
+    ["evaluate", "--help"],
+    ["evaluate", "nothing-like-it"],
+    ["evaluate", "--data", "nothing-like-it"],
+    ["evaluate", "--split", "half"],
+    ["evaluate", "--device", "abacus"],
+    ["evaluate", "--batch-size", "0"],
+    ["evaluate", "--worst", "-1"],
+    ["evaluate", "--min-accuracy", "99"],
+    ["evaluate", "--save", "result.txt"],
+    ["evaluate", "--save", "none/such.json"],
+    ["benchmark", "--help"],
+    ["benchmark", "--arch", "nothing-like-it"],
+    ["benchmark", "--device", "abacus"],
+    ["benchmark", "--batch-size", "1,,2"],
+    ["benchmark", "--dtype", "int3"],
+    ["benchmark", "--threads", "0"],
+    ["benchmark", "--train", "--runtime", "torch.compile"],
+    ["synthesize", "--help"],
+    ["synthesize", "--out", "a", "--count", "0"],
+]
+# Run all arguments in one process; print the first that load torch, and those with unknown options.
+RUN_ALL = """
+import contextlib, io, json, sys
+from digitcli.cli import exit_code_of_run
+
+problems = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+        exit_code_of_run()
+    if {"torch", "torchvision"} & sys.modules.keys():
+        problems.append([arguments, "torch is loaded"])
+        break
+    if "No such option" in errors.getvalue():
+        problems.append([arguments, errors.getvalue()])
+print(json.dumps(problems))
+"""
+
+
+def test_help_and_mistakes_load_no_torch() -> None:
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(ARGUMENTS_WITHOUT_TORCH)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
 
 
 def test_help_loads_no_numpy_or_opencv() -> None:

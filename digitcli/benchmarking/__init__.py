@@ -1,1 +1,1 @@
-"""Speed, memory and accuracy, measured."""
+"""Measure the speed, memory and accuracy of models, and write their model cards."""

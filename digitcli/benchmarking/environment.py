@@ -1,4 +1,4 @@
-"""The machine and the versions that a measurement holds for."""
+"""Describe the machine and the versions for which a measurement holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Environment:
-    """Where something was measured; `cores` are those this process may use, `device` is in words."""
+    """The versions and the machine of a measurement; `cores` are the cores that this process may use."""
 
     digitcli: str
     torch: str
@@ -32,7 +32,7 @@ class Environment:
 
 
 def describe_environment(device: torch.device) -> Environment:
-    """This machine as it is now, with the device that computes."""
+    """Return the environment of a measurement on this device."""
     import torch
 
     from digitcli.training.run_folder import library_versions
@@ -48,7 +48,7 @@ def describe_environment(device: torch.device) -> Environment:
 
 
 def cpu_name() -> str:
-    """The processor as its maker calls it, or at least its kind."""
+    """Return the name of the processor, or its kind where the system does not tell the name."""
     try:
         if platform.system() == "Darwin":
             command = ["sysctl", "-n", "machdep.cpu.brand_string"]
@@ -57,5 +57,5 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except (OSError, subprocess.SubprocessError):
-        pass  # another system, or one that hides it
+        pass  # the system has no such file or command
     return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""What the tests of benchmarks share: quick measurements, and a benchmark with all that it reports."""
+"""Benchmarks in tests are quick."""
 
 from __future__ import annotations
 

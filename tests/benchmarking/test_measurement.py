@@ -1,10 +1,10 @@
-"""How a network is measured: what is called, how often, under which settings, and what is counted."""
+"""How a network is measured: what is called, how often, with which settings, and what is counted."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +12,15 @@ import torch
 from torch.utils.benchmark import Timer
 
 from digitcli.benchmarking import measurement
-from digitcli.benchmarking.measurement import Subject, median_and_p95, time_calls, warm_up, watch_memory
+from digitcli.benchmarking.configuration import Candidate
+from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls, warm_up
 from tests.support.benchmarks import run
 
 CPU = torch.device("cpu")
 
 
 class Witness(torch.nn.Module):
-    """A network that notes how it is called."""
+    """A network that records how it is called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class Witness(torch.nn.Module):
 
 
 class Clock:
-    """A clock that stands still but for what is done with it."""
+    """A clock that only tests advance."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -47,7 +48,7 @@ class Clock:
 
 
 class FakeTimer:
-    """A timer of calls that take so long, each after two of the same that are not timed."""
+    """A timer of calls with given durations, each after two calls of equal length that are not timed."""
 
     def __init__(self, durations: Iterable[float], clock: Clock) -> None:
         self.durations, self.clock = iter(durations), clock
@@ -59,11 +60,14 @@ class FakeTimer:
         return type("Measurement", (), {"raw_times": [duration]})
 
 
+def prepared(network: torch.nn.Module, device: torch.device = CPU) -> PreparedModel:
+    return PreparedModel(Candidate("witness", None), network, device, "float32", "torch", 0, 0, 0)
+
+
 def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witness, measurement.Calls]:
-    """A network that has been measured."""
+    """Measure a network; return it and its calls."""
     network = network or Witness()
-    subject = Subject("witness", "witness", network, CPU, "float32", "torch", None, 0, 0, 0)
-    return network, measurement.measure_calls(subject, batch_size)
+    return network, measurement.measure_calls(prepared(network), batch_size)
 
 
 def time_fake_calls(durations: Iterable[float]) -> list[float]:
@@ -79,29 +83,29 @@ def test_networks_are_called_in_inference_mode_with_the_whole_batch() -> None:
     assert len(calls.seconds) == 20
 
 
-def test_networks_are_called_with_the_threads_that_were_asked_for() -> None:
-    wanted = torch.get_num_threads() + 1  # a Timer that is not told takes 1
-    with measurement.threads(wanted):
+def test_networks_are_called_with_the_chosen_threads() -> None:
+    wanted = torch.get_num_threads() + 1  # the default of a Timer is 1
+    with measurement.use_threads(wanted):
         network, _ = witnessed()
     assert network.threads == {wanted}
 
 
 def test_calls_are_timed_by_the_clock_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, asked, timers = Clock(), [], []
+    clock, devices, timers = Clock(), [], []
 
     def clock_of(device: torch.device) -> Clock:
-        asked.append(device)
+        devices.append(device)
         return clock
 
     def timer(*arguments: Any, **settings: Any) -> Timer:
         timers.append(settings["timer"])
         return Timer(*arguments, **settings)
 
-    monkeypatch.setattr(measurement, "synchronised_clock", clock_of)
+    monkeypatch.setattr(measurement, "synchronized_clock", clock_of)
     monkeypatch.setattr(measurement, "Timer", timer)
     _, calls = witnessed()
-    assert asked == [CPU] and timers == [clock]
-    assert calls.seconds == [1e-9] * 20  # the least that a Timer gives: the clock stands still
+    assert devices == [CPU] and timers == [clock]
+    assert calls.seconds == [1e-9] * 20  # the smallest time that a Timer gives
 
 
 def test_the_first_calls_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,11 +129,11 @@ def test_warming_up_waits_for_the_device_after_each_call(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("duration", "calls"), [(2.0**-6, 16), (0.125, 3), (1.0, 3), (8.0, 1)])
-def test_warming_up_takes_its_least_time_and_three_calls_or_five_seconds(
+def test_warming_up_takes_its_minimal_time_and_three_calls_or_five_seconds(
     monkeypatch: pytest.MonkeyPatch, duration: float, calls: int
 ) -> None:
     monkeypatch.setattr(measurement, "WARM_UP_SECONDS", 0.25)
-    monkeypatch.setattr(measurement, "MOST_SECONDS", 5.0)
+    monkeypatch.setattr(measurement, "MAX_SECONDS", 5.0)
     clock, done = Clock(), []
 
     def call() -> None:
@@ -141,11 +145,11 @@ def test_warming_up_takes_its_least_time_and_three_calls_or_five_seconds(
 
 
 @pytest.mark.parametrize(("duration", "calls"), [(2.0**-10, 342), (0.0625, 20), (0.5, 4), (8.0, 1)])
-def test_a_row_takes_its_least_time_or_twenty_calls_or_five_seconds_of_all_it_does(
+def test_a_row_takes_its_minimal_time_and_twenty_calls_or_five_seconds(
     monkeypatch: pytest.MonkeyPatch, duration: float, calls: int
 ) -> None:
-    monkeypatch.setattr(measurement, "LEAST_SECONDS", 1.0)
-    monkeypatch.setattr(measurement, "MOST_SECONDS", 5.0)
+    monkeypatch.setattr(measurement, "MIN_SECONDS", 1.0)
+    monkeypatch.setattr(measurement, "MAX_SECONDS", 5.0)
     assert time_fake_calls(itertools.repeat(duration)) == [duration] * calls
 
 
@@ -167,85 +171,50 @@ def test_percentiles(samples: list[float], median: float, p95: float) -> None:
     assert median_and_p95(samples) == pytest.approx((median, p95))
 
 
-def test_float32_is_computed_whole_and_the_setting_given_back() -> None:
+def test_tf32_is_switched_off_and_the_setting_restored() -> None:
     cudnn = torch.backends.cudnn
     before = cudnn.conv.fp32_precision
-    with pytest.raises(KeyboardInterrupt), measurement.whole_float32():
+    with pytest.raises(KeyboardInterrupt), measurement.without_tf32():
         assert cudnn.conv.fp32_precision != "tf32" and not cudnn.allow_tf32
         raise KeyboardInterrupt
     assert cudnn.conv.fp32_precision == before == "tf32"
 
 
-def test_rows_and_accuracy_are_computed_whole_but_not_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, bool]] = []
+def test_tf32_is_off_for_rows_and_accuracy_but_not_for_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[tuple[str, bool]] = []
 
     def note(what: str, value: Any) -> Callable[..., Any]:
-        return lambda *given, **more: seen.append((what, torch.backends.cudnn.allow_tf32)) or value
+        return lambda *arguments, **options: settings.append((what, torch.backends.cudnn.allow_tf32)) or value
 
-    monkeypatch.setattr(measurement, "accuracy_of", note("accuracy", 0.5))
-    monkeypatch.setattr(measurement, "measure_calls", note("row", measurement.Calls([0.5], None, None)))
+    monkeypatch.setattr(measurement, "measure_accuracy", note("accuracy", 0.5))
+    monkeypatch.setattr(measurement, "measure_calls", note("row", measurement.Calls([0.5], None)))
     monkeypatch.setattr("digitcli.training.trainer.training_speed", note("training", 1.0))
     run("cnn", train=True)
-    assert seen == [("accuracy", False), ("row", False), ("training", True)]
+    assert settings == [("accuracy", False), ("row", False), ("training", True)]
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
-def test_what_was_dropped_is_gone_before_memory_is_watched(
-    monkeypatch: pytest.MonkeyPatch, device: str
+def test_peak_memory_is_measured_on_cuda_after_earlier_networks_are_collected(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done: list[str] = []
-    monkeypatch.setattr(measurement.gc, "collect", lambda: done.append("collected"))
-    monkeypatch.setattr(measurement, "_trim_heap", lambda: done.append("watched"))
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: done.append("watched"))
-    watch_memory(torch.device(device))
-    assert done == ["collected", "watched"]
-
-
-@pytest.mark.skipif(not measurement.CLEAR_REFS.exists(), reason="only Linux can")
-def test_peak_memory_is_that_of_the_row_alone() -> None:
-    peak = watch_memory(CPU)
-    before = peak()
-    torch.ones(25_000_000)  # 100 MB
-    with_tensor = peak()
-    after = watch_memory(CPU)()
-    assert before is not None and with_tensor is not None and after is not None
-    assert with_tensor - before > 90_000_000
-    assert with_tensor - after > 90_000_000
-
-
-def test_peak_memory_is_unknown_where_nobody_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(measurement, "CLEAR_REFS", tmp_path / "none" / "such")
-    assert watch_memory(CPU)() is None
-    assert watch_memory(torch.device("mps"))() is None
-
-
-def test_on_cuda_peak_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", done.append)
+    steps: list[str] = []
+    monkeypatch.setattr(measurement.gc, "collect", lambda: steps.append("collect"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: steps.append(str(device)))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + device.index)
-    assert watch_memory(torch.device("cuda:1"))() == 1001
-    assert done == [torch.device("cuda:1")]
+    monkeypatch.setattr(PreparedModel, "call_with", lambda model, batch_size: lambda: None)
+    monkeypatch.setattr(measurement, "synchronized_clock", lambda device: time.perf_counter)
+    model = prepared(Witness(), torch.device("cuda:1"))
+    assert measurement.measure_calls(model, 1).peak_memory_bytes == 1001
+    assert steps == ["collect", "cuda:1"]
+
+
+def test_peak_memory_is_unknown_on_the_cpu() -> None:
+    assert witnessed()[1].peak_memory_bytes is None
 
 
 def test_the_clock_waits_for_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[torch.device] = []
     monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
-    measurement.synchronised_clock(CPU)()
+    measurement.synchronized_clock(CPU)()
     assert waited == []
-    measurement.synchronised_clock(torch.device("cuda:1"))()
+    measurement.synchronized_clock(torch.device("cuda:1"))()
     assert waited == [torch.device("cuda:1")]
-
-
-def test_waiting_for_a_core_is_unknown_where_nobody_tells(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(measurement, "THREADS", tmp_path)
-    assert measurement.watch_waiting()() is None
-
-
-def test_waiting_is_summed_over_all_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for thread, waited_ns in (("1", 2_000_000_000), ("2", 500_000_000)):
-        (tmp_path / thread).mkdir()
-        (tmp_path / thread / "schedstat").write_text(f"77 {waited_ns} 9\n")
-    monkeypatch.setattr(measurement, "THREADS", tmp_path)
-    assert measurement._waited_seconds() == 2.5

@@ -1,8 +1,7 @@
-"""Benchmarks of training: by which recipe, when, and what is counted."""
+"""The speed of training in a benchmark."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import BenchmarkConfig, BenchmarkReport, Event, benchmark
 from digitcli.benchmarking.measurement import Calls
-from digitcli.errors import ModelError, UsageError
-from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import training_speed
@@ -28,23 +24,16 @@ def fake_speed(monkeypatch: pytest.MonkeyPatch, measure: Callable[[TrainConfig],
     monkeypatch.setattr(trainer, "training_speed", lambda config, seconds, *, on_event: measure(config))
 
 
-def write_model(path: Path, arch: str, arguments: dict[str, Any], recipe: dict[str, Any]) -> str:
-    """A checkpoint with fresh weights; its path."""
-    header = Header(architecture=arch, arguments=arguments, recipe=recipe)
-    write_checkpoint(path, header, create_model(arch, **arguments).state_dict())
-    return str(path)
-
-
-def test_training_is_measured_by_the_recipe_after_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_architecture_is_trained_by_its_recipe_after_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[Any] = []
 
     def speed(config: TrainConfig) -> float:
         done.append(config)
         return 1234.5 if config.arch == "softmax" else 6.0
 
-    def measure(subject: measurement.Subject, size: int) -> Calls:
-        done.append((subject.name, size))
-        return Calls([0.5], None, None)
+    def measure(model: measurement.PreparedModel, size: int) -> Calls:
+        done.append((model.candidate.name, size))
+        return Calls([0.5], None)
 
     fake_speed(monkeypatch, speed)
     monkeypatch.setattr(measurement, "measure_calls", measure)
@@ -55,7 +44,7 @@ def test_training_is_measured_by_the_recipe_after_all_rows(monkeypatch: pytest.M
     assert [event for event in events if isinstance(event, BenchmarkReport)][-1] == report
 
 
-def test_rows_outlive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_survive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def speed(config: TrainConfig) -> float:
         if config.arch == "softmax":
             return 1234.5
@@ -66,8 +55,8 @@ def test_rows_outlive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> 
     config = BenchmarkConfig(archs=("softmax", "lenet5"), device="cpu", batch_sizes=(1,), train=True)
     with pytest.raises(KeyboardInterrupt):
         benchmark(config, on_event=events.append)
-    told = [event for event in events if isinstance(event, BenchmarkReport)][-1]
-    assert [row.training_images_per_second for row in told.results] == [1234.5, None]
+    report = [event for event in events if isinstance(event, BenchmarkReport)][-1]
+    assert [row.training_images_per_second for row in report.results] == [1234.5, None]
 
 
 def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,50 +67,6 @@ def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch)
     report, events = run("softmax", train=True)
     assert report.results[0].training_images_per_second is None
     assert any("training" in message for message in notices(events))
-
-
-def test_a_checkpoint_is_trained_by_its_own_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[TrainConfig] = []
-    fake_speed(monkeypatch, lambda config: asked.append(config) or 1.0)
-    recipe = {"batch_size": 32, "dropout": 0.25}
-    name = write_model(tmp_path / "mlp.safetensors", "mlp", {"dropout": 0.25}, recipe)
-    report, events = run(name, train=True)
-    assert asked == [TrainConfig(arch="mlp", recipe={**recipe, "dtype": "float32"}, device="cpu")]
-    assert report.results[0].training_images_per_second == 1.0
-
-
-def test_a_network_that_training_cannot_build_is_not_trained_and_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fake_speed(monkeypatch, lambda config: pytest.fail("another network was trained"))
-    name = write_model(tmp_path / "mlp.safetensors", "mlp", {"dropout": 0.75}, {})
-    report, events = run(name, train=True)
-    assert report.results[0].training_images_per_second is None
-    assert any("built with {'dropout': 0.75}" in message for message in notices(events))
-    assert not any("training" in message for message in notices(run(name)[1]))
-
-
-@pytest.mark.parametrize("recipe", [{"speed": 9}, {"lr": -1}, {"lr": "much"}, {"dropout": 0.5}], ids=str)
-def test_a_damaged_recipe_is_the_models_fault_before_anything_is_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: dict[str, Any]
-) -> None:
-    name = write_model(tmp_path / "model.safetensors", "softmax", {}, recipe)
-    assert run(name)[0].results
-    monkeypatch.setattr(measurement, "measure_calls", lambda *given: pytest.fail("a row was measured"))
-    with pytest.raises(ModelError, match="model.safetensors cannot be trained by its recipe") as caught:
-        run("softmax", name, train=True)
-    assert "--train" in caught.value.remedy
-
-
-def test_a_recipe_that_shows_to_be_damaged_in_training_is_the_models_fault(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def speed(config: TrainConfig) -> float:
-        raise UsageError("Architecture 'softmax' normalizes over the batch.", "Take --batch-size 2 or more.")
-
-    fake_speed(monkeypatch, speed)
-    with pytest.raises(ModelError, match="normalizes over the batch"):
-        run("softmax", train=True)
 
 
 def test_training_speed_counts_the_images_of_all_steps_after_the_warm_up(
@@ -159,13 +104,3 @@ def test_training_speed_takes_real_steps_and_leaves_random_numbers_alone(
     assert training_speed(config, 0.02) > 0
     assert torch.equal(torch.rand(3), expected)
     assert steps == [(taken % of, of) for taken, (_, of) in enumerate(steps)] and len(steps) >= 2
-
-
-def test_what_training_computes_in_is_measured_on_this_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[TrainConfig] = []
-    fake_speed(monkeypatch, lambda config: float(done.append(config) or 1.0))
-    recipe = {**dataclasses.asdict(resolve_recipe("fast")), "dtype": "bfloat16"}
-    run(write_model(tmp_path / "m.safetensors", "fast", {}, recipe), train=True)
-    assert [config.recipe["dtype"] for config in done] == ["auto"]

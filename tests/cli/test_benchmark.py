@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
 import io
 import json
 import re
@@ -26,11 +25,10 @@ from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult
 from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.environment import describe_environment
 from digitcli.cli import exit_code_of_run
+from digitcli.cli.views.benchmark import results_table
 from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from tests.support.processes import Run, read_terminal
-
-view = importlib.import_module("digitcli.cli.benchmark")  # in the package that name is the command
 
 KEYS = [
     "architecture", "device", "dtype", "runtime", "batch_size", "latency_ms_median", "latency_ms_p95",
@@ -43,12 +41,12 @@ ROW = BenchmarkResult(
     latency_ms_median=0.0373, latency_ms_p95=123_456.7, images_per_second=26_800, parameters=3_274_634,
     macs=13_900_000, size_bytes=31_400, peak_memory_bytes=417_000_000, accuracy=0.9954,
     training_images_per_second=14_500, runs=20, latency_ms_low=0.0372, latency_ms_high=0.0375,
-    measured="calls", core_wait=None, name="resnet", model="resnet@1a2b3c4d",
+    measured="calls", name="resnet", model="resnet@1a2b3c4d",
 )  # fmt: skip
 LONG_NAME = "runs/the-best-of-them/checkpoint,2.safetensors"
 
 
-def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(digitcli_process: Run) -> None:
+def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(digitcli_process: Run) -> None:
     arguments = ["--arch", "softmax,softmax", "-b", "3,1,3", "-d", "cpu", "--threads", "1"]
     done = digitcli_process("benchmark", *arguments, "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -61,7 +59,7 @@ def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(digitcli_proce
     assert re.search(r"softmax  batch 3  \S+ ms  \S+ images/s\n", done.stderr)
 
 
-def test_csv_has_a_row_a_result_and_tells_the_environment_on_stderr(digitcli: Run) -> None:
+def test_csv_has_a_row_for_each_result_and_the_environment_is_on_stderr(digitcli: Run) -> None:
     done = digitcli("benchmark", "-a", "softmax", "-b", "1", "-b", "2", "-d", "cpu", "--format", "csv")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
@@ -82,9 +80,9 @@ def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli_process: Run) 
 
 @pytest.mark.parametrize("trained", [True, False], ids=["trained", "untrained"])
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-def test_no_name_and_no_number_is_cut_however_narrow_the_window(width: int, trained: bool) -> None:
+def test_no_name_and_no_number_is_cut_in_a_narrow_terminal(width: int, trained: bool) -> None:
     row = ROW if trained else replace(ROW, training_images_per_second=None)
-    table, left_out = view._table((row, replace(row, name=LONG_NAME)), width)
+    table, left_out = results_table((row, replace(row, name=LONG_NAME)), width)
     console = Console(file=io.StringIO(), width=width)
     console.print(table)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
@@ -106,10 +104,10 @@ def test_no_name_and_no_number_is_cut_however_narrow_the_window(width: int, trai
     assert "training images/s" not in left_out and ("accuracy" not in left_out or width < 80)
 
 
-def test_what_has_no_room_is_named(digitcli_process: Run) -> None:
+def test_columns_that_do_not_fit_are_named(digitcli_process: Run) -> None:
     done = digitcli_process("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "60"})
     assert done.returncode == 0, done.stderr
-    assert re.search("No room for MACs, params.*--format csv", done.stderr)
+    assert "MACs, params" in done.stderr and "--format csv" in done.stderr
     assert re.search(r"^softmax +1 ", done.stdout, re.MULTILINE) and "MACs" not in done.stdout
 
 
@@ -146,7 +144,7 @@ def test_rows_measured_before_an_error_are_shown(
 
 
 @pytest.mark.parametrize(("before", "code"), [(0.01, 8), (0.0373, 0), (10.0, 0)])
-def test_a_row_that_is_surely_slower_than_before_ends_with_code_8(
+def test_a_row_that_is_clearly_slower_than_the_baseline_ends_with_code_8(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -157,17 +155,17 @@ def test_a_row_that_is_surely_slower_than_before_ends_with_code_8(
         on_event(now)
 
     times = {"latency_ms_median": before, "latency_ms_low": 0.98 * before, "latency_ms_high": 1.02 * before}
-    saved = tmp_path / "saved.json"
+    baseline = tmp_path / "baseline.json"
     now = BenchmarkReport(1, describe_environment(torch.device("cpu")), (ROW,))
     rows = [dataclasses.asdict(ROW) | times]
-    saved.write_text(json.dumps(dataclasses.asdict(now) | {"results": rows}))
+    baseline.write_text(json.dumps(dataclasses.asdict(now) | {"results": rows}))
     monkeypatch.setattr(benchmarking, "benchmark", measure)
-    arguments = ["-a", "resnet", "--against", str(saved), "--max-slowdown", "1.2", "--format", "json"]
+    arguments = ["-a", "resnet", "--baseline", str(baseline), "--max-slowdown", "1.2", "--format", "json"]
     monkeypatch.setattr(sys, "argv", ["digitcli", "benchmark", *arguments])
     assert exit_code_of_run() == code
     shown = capfd.readouterr()
     assert json.loads(shown.out)["results"] and f"{0.0373 / before:.2f}" in shown.err
-    assert ("1 of 1 rows are slower" in shown.err) == (code == 8)
+    assert ("--max-slowdown" in shown.err) == (code == 8)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -196,15 +194,6 @@ def test_a_path_with_a_comma_is_a_path(digitcli: Run, tmp_path: Path) -> None:
     assert [row["name"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["a,b.safetensors"]
 
 
-def test_a_damaged_recipe_ends_with_code_5_before_anything_is_measured(digitcli: Run, tmp_path: Path) -> None:
-    header = Header(architecture="softmax", recipe={"lr": -1})
-    write_checkpoint(tmp_path / "model.safetensors", header, create_model("softmax").state_dict())
-    done = digitcli("benchmark", "-a", "softmax,model.safetensors", "--train", "-d", "cpu")
-    assert done.returncode == 5 and done.stdout == ""
-    assert "model.safetensors cannot be trained by its recipe" in done.stderr
-    assert "batch" not in done.stderr
-
-
 def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
     arguments = ["benchmark", "-a", "softmax", "-b", "1", "-d", "cpu"]
     code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
@@ -221,25 +210,25 @@ def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
         (["--batch-size", "0"], 2, "--batch-size is 0"),
         (["--batch-size", "x"], 2, "'x'"),
         (["--batch-size", "1,,2"], 2, "whole numbers"),
-        (["--batch-size", "9" * 5000], 2, "'999999999999999999…'"),
+        (["--batch-size", "9" * 5000], 2, "'99999999999999999999'"),
         (["--batch-size", "9" * 18], 2, "1,000,000"),
         (["--dtype", "int3"], 2, "bfloat16"),
-        (["--cold", "--threads", "1"], 2, "every core"),
+        (["--cold-start", "--threads", "1"], 2, "--cold-start"),
         (["--threads", "0"], 2, "--threads"),
         (["--device", "gpu"], 2, "cuda"),
         (["--train", "--runtime", "torch.compile"], 2, "--train"),
         (["--runtime", "onnx"], 2, "Did you mean onnxruntime"),
         (["--arch", "softmax", "--runtime", "onnxruntime", "-d", "cpu"], 2, "--runtime torch"),
         (["--format", "xml"], 2, "csv"),
-        (["--max-slowdown", "1.1"], 2, "--against"),
-        (["--against", "none.json", "--max-slowdown", "0"], 2, "--max-slowdown"),
-        (["--against", "none.json"], 3, "--format json"),
+        (["--max-slowdown", "1.1"], 2, "--baseline"),
+        (["--baseline", "none.json", "--max-slowdown", "0"], 2, "--max-slowdown"),
+        (["--baseline", "none.json"], 3, "--format json"),
         (["--arch", "none.safetensors"], 5, "none.safetensors"),
         (["--device", "cuda:99"], 6, "It has:"),
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
+def test_a_mistake_has_a_cause_a_remedy_and_an_exit_code(
     digitcli: Run, tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
     done = digitcli("benchmark", *arguments)

@@ -18,7 +18,7 @@ def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) ->
     assert plain.config is not None and plain.config.recipe == {}
     assert changed.config is not None
     assert changed.config.recipe == {"augment": False, "dropout": 0, "lr": 1e-3}
-    assert shipped.config is None and shipped.model == "cnn"
+    assert shipped.config is None and shipped.model is not None and shipped.model.name == "cnn"
     timed = parse_specifications(["fast:time=2s,schedule=cosine"], "mnist", "cpu")[0].config
     assert timed is not None and (timed.time_seconds, timed.recipe) == (2.0, {"schedule": "cosine"})
 

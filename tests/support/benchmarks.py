@@ -1,4 +1,4 @@
-"""Benchmarks that take no time."""
+"""Benchmarks that take a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROW = BenchmarkResult(
     architecture="cnn", device="cpu", dtype="float32", runtime="torch", batch_size=4, latency_ms_median=10.0,
     latency_ms_p95=11.0, images_per_second=400.0, parameters=1, macs=1, size_bytes=1, peak_memory_bytes=None,
     accuracy=None, training_images_per_second=None, runs=20, latency_ms_low=10.0, latency_ms_high=10.0,
-    measured="calls", core_wait=None, name="cnn", model=None,
+    measured="calls", name="cnn", model=None,
 )  # fmt: skip
 
 
@@ -30,21 +30,21 @@ NO_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
 def measure_quickly(patch: pytest.MonkeyPatch, digits: Digits) -> None:
-    """20 calls a row and 300 test digits, however fast the machine is."""
-    for name in ("WARM_UP_SECONDS", "LEAST_SECONDS"):
+    """Let a row take 20 calls and the accuracy 300 digits, however fast the machine is."""
+    for name in ("WARM_UP_SECONDS", "MIN_SECONDS"):
         patch.setattr(measurement, name, 0.0)
-    patch.setattr(measurement, "MOST_SECONDS", math.inf)
+    patch.setattr(measurement, "MAX_SECONDS", math.inf)
     few = Digits(digits.images[:300], digits.labels[:300])
     patch.setattr(measurement, "_test_digits", lambda: few)
 
 
 def run(*archs: str, **settings: Any) -> tuple[BenchmarkReport, list[Event]]:
-    """A benchmark on the CPU, and what it reported on the way."""
+    """Run a benchmark on the CPU; return its report and its events."""
     events: list[Event] = []
     settings = {"archs": archs, "device": "cpu", "batch_sizes": (1,), **settings}
     return benchmark(BenchmarkConfig(**settings), on_event=events.append), events
 
 
 def notices(events: list[Event]) -> list[str]:
-    """What was said to people."""
+    """Return the notices among some events."""
     return [event.message for event in events if isinstance(event, Notice)]
