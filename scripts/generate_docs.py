@@ -102,11 +102,17 @@ def command_blocks(name: str) -> list[str]:
 
 def help_paragraphs(function: Callable[..., Any]) -> list[str]:
     """Return the paragraphs of a command's help; an example becomes a block of code."""
-    paragraphs = [" ".join(part.split()) for part in inspect.cleandoc(function.__doc__ or "").split("\n\n")]
-    return [
-        f"```console\n{part.removeprefix('Example: ')}\n```" if part.startswith("Example: ") else plain(part)
-        for part in paragraphs
-    ]
+    return [help_paragraph(part) for part in inspect.cleandoc(function.__doc__ or "").split("\n\n")]
+
+
+def help_paragraph(text: str) -> str:
+    """Return a paragraph as Markdown; an example becomes a block of code, and so do indented lines."""
+    if text.startswith(" "):
+        return "\n".join(f"    {line.strip()}" for line in text.splitlines())
+    text = " ".join(text.split())
+    if text.startswith("Example: "):
+        return f"```console\n{text.removeprefix('Example: ')}\n```"
+    return plain(text)
 
 
 def spelling(name: str, kind: Any, declared: ArgumentInfo | OptionInfo) -> str:

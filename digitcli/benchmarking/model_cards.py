@@ -1,4 +1,4 @@
-"""The cards of the released models: what their checkpoints say, what is measured, and `cards.toml`."""
+"""Write the model cards of the shipped models: from their checkpoints, measurements and `cards.toml`."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.predictor import load_classifier
 
 FACTS_FILE = "cards.toml"
-WARM_UP, CALLS = 10, 100
-INTRODUCTION = """# Released weights
+WARM_UP_CALLS = 10
+CALLS = 100
+INTRODUCTION = """# Shipped models
 
-Made by `digitcli models --model-cards`; what no measurement tells stands in `cards.toml`.
+`digitcli models --model-cards` writes this file. Facts that it cannot measure are in `cards.toml`.
 
-Each file is safetensors with a JSON header that rebuilds its model, sealed with SHA-256: see
-`digitcli models cnn`. They are installed with the package: `load_model("cnn")` in Python. Tensors are stored
-in half precision, the largest first, as long as that changes none of the answers to the 70,000 digits of
-MNIST, or to 2,000 composed lines (`scripts/ship.py` checks it); computing is in float32.
+Each model is a safetensors file with a JSON header that can rebuild it, and with a SHA-256 of its content
+(`digitcli models cnn` shows them). The models are installed with the package: `load_model("cnn")` in Python.
+Tensors are stored in half precision, the largest first, as long as that changes no answer to the 70,000
+digits of MNIST or to 2,000 composed lines (`scripts/ship.py` checks it). They compute in float32.
 """
-OnModel = Callable[[int, int], None]
 
 
 def model_cards(
     data: Sequence[str] = (), on_model: Callable[[int, int], None] = lambda done, of: None
 ) -> str:
-    """All cards as Markdown. Models of digits are judged on the sets in `data` too, as `evaluate` takes them.
+    """Return the cards of all shipped models as Markdown.
 
-    `on_model` is told how many of how many models are done.
+    data: datasets on which models of single digits are evaluated, too.
+    on_model: receives the number of models that are done and the number of all models.
 
     Raises:
-        UsageError: two sets have one title.
+        UsageError: two datasets have the same file name.
         The errors of `evaluate`.
     """
     titles = [_title(source) for source in data]
-    if twice := [title for title in titles if titles.count(title) > 1]:
-        raise UsageError(f"Two sets are {twice[0]}.", "Rename one of the files.")
+    if repeated := [title for title in titles if titles.count(title) > 1]:
+        raise UsageError(f"Two datasets are the {repeated[0]}.", "Rename one of the files.")
     shipped = shipped_models()
     facts = _facts(next(iter(shipped.values())).with_name(FACTS_FILE)) if shipped else {}
     cards = []
@@ -67,13 +68,13 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
     header = model.header
     summary = summarize(network, header.task)
     measured = _line_rows(header) if header.task == "line" else _digit_rows(name, data)
-    an_image = "a line of 200 x 40 pixels" if header.task == "line" else "an image"
+    unit = "a line of 200 x 40 pixels" if header.task == "line" else "an image"
     rows = {
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
-        "parameters, multiplications": f"{summary.parameters:,} · {_rounded(summary.macs)} {an_image}",
+        "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {unit}",
         "size": f"{path.stat().st_size / 1e6:.1f} MB",
         "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
-        "trained on": _trained_on(header),
+        "trained on": _training_data(header),
         **measured,
         "test accuracy of the recipe": facts.get("seeds", ""),
         "one run takes": facts.get("took", ""),
@@ -92,13 +93,13 @@ def _rounded(macs: int) -> str:
     return f"{macs / 1e6:.3g} million"
 
 
-def _trained_on(header: Header) -> str:
+def _training_data(header: Header) -> str:
     dataset = header.dataset
     unit = "lines an epoch" if header.task == "line" else "digits"
-    drawn = f" and {dataset['synthetic']:,} drawn characters" if "synthetic" in dataset else ""
+    synthetic = f" and {dataset['synthetic']:,} synthetic characters" if "synthetic" in dataset else ""
     return (
-        f"{dataset['train']:,} {unit} of {dataset['name']}{drawn}; "
-        f"{dataset['validation']:,} more to choose and to fit the temperature by"
+        f"{dataset['train']:,} {unit} of {dataset['name']}{synthetic}; "
+        f"{dataset['validation']:,} more to choose settings and to fit the temperature"
     )
 
 
@@ -107,22 +108,24 @@ def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
     robustness, covered = result.robustness, {row.coverage: row.accuracy for row in result.coverage}
     assert robustness is not None and result.clean_accuracy is not None
     interval = f"{100 * result.accuracy_low:.2f} to {100 * result.accuracy_high:.2f}"
-    elsewhere = {_title(source): evaluate(name, source, device="cpu", worst=0) for source in data}
+    others = {_title(source): evaluate(name, source, device="cpu", worst=0) for source in data}
     return {
         "test accuracy of these weights": f"{_percent(result.accuracy)} of the {result.n:,} test digits "
-        f"(95 % interval {interval}); {_percent(result.clean_accuracy)} without 15 whose label people reject",
+        f"(95 % interval {interval}); "
+        f"{_percent(result.clean_accuracy)} without 15 whose labels people reject",
         "corrupted": f"{_percent(robustness.mean)} in the mean of {len(robustness.corruptions)} corruptions, "
-        f"{_percent(robustness.unseen)} where training did not do the like, "
+        f"{_percent(robustness.unseen)} for those that are no augmentation of training, "
         f"{_percent(robustness.worst)} at worst ({robustness.worst_name})",
         **{
-            title: f"{_percent(there.accuracy)} of {there.n:,}, {_trained_before(there.overlap)}"
-            + f"; {there.unreadable:,} more could not be read" * (there.unreadable > 0)
-            for title, there in elsewhere.items()
+            title: f"{_percent(other.accuracy)} of {other.n:,}, {_overlap(other.overlap)}"
+            + f"; {other.unreadable:,} more could not be read" * (other.unreadable > 0)
+            for title, other in others.items()
         },
-        "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}; of the surest 99 % of the answers "
-        f"{_percent(covered[0.99])} are right",
+        "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}; "
+        f"of the most confident 99 % of the answers {_percent(covered[0.99])} are correct",
         "AUROC of confidence": ", ".join(
-            f"{one.name} {one.auroc:.3f}" + " (trained with)" * one.trained for one in result.outliers or ()
+            f"{each.name} {each.auroc:.3f}" + " (also trained on)" * each.trained
+            for each in result.outliers or ()
         ),
         "one image takes": f"{_milliseconds(name):.2g} ms on {cpu_name()}",
     }
@@ -132,17 +135,17 @@ def _title(source: str) -> str:
     return f"digits of {Path(source).stem}"
 
 
-def _trained_before(overlap: int | None) -> str:
+def _overlap(overlap: int | None) -> str:
     if overlap is None:
-        return "and it is not known whether it was trained on them"
+        return "and it is not known whether the model was trained on them"
     return f"{overlap:,} of which were trained on" if overlap else "none of which was trained on"
 
 
 def _line_rows(header: Header) -> dict[str, str]:
-    """What was measured when training ended: to compose such lines again, its strokes would be needed."""
+    """Return the metrics of the end of training; new lines cannot be composed without the strokes."""
     exact, ece, nll = (header.metrics[name] for name in ("test_accuracy", "test_ece", "test_nll"))
     return {
-        "exact match on new lines": f"{_percent(exact)} (all digits of a line right) of "
+        "exact match on new lines": f"{_percent(exact)} (all digits of a line correct) of "
         f"{header.dataset['test']:,} lines",
         "calibration": f"ECE {ece:.3f}, NLL {nll:.3f} a line at temperature {header.temperature:.2f}",
     }
@@ -153,12 +156,12 @@ def _percent(share: float) -> str:
 
 
 def _milliseconds(name: str) -> float:
-    """The median time for one image, from pixels to probabilities, as `predict` runs the model."""
+    """Return the median time for one image, from pixels to probabilities, as `predict` runs the model."""
     classifier = load_classifier(name, device="cpu")
     image = np.zeros((1, 28, 28), np.uint8)
     seconds = []
-    for _ in range(WARM_UP + CALLS):
+    for _ in range(WARM_UP_CALLS + CALLS):
         began = time.perf_counter()
         classifier.probabilities(image)
         seconds.append(time.perf_counter() - began)
-    return 1000 * statistics.median(seconds[WARM_UP:])
+    return 1000 * statistics.median(seconds[WARM_UP_CALLS:])

@@ -115,11 +115,8 @@ def benchmark(
     Examples:
 
       digitcli benchmark
-
       digitcli benchmark --arch cnn,resnet --batch-size 1,64 --runtime torch,onnxruntime --device cpu
-
       digitcli benchmark --format json > baseline.json
-
       digitcli benchmark --baseline baseline.json --max-slowdown 1.1
     """
     settings: dict[str, Any] = {

@@ -97,9 +97,7 @@ def compare(
     Examples:
 
       digitcli compare lenet5 cnn resnet --seeds 3
-
       digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --split validation
-
       digitcli compare shipped/cnn shipped/fast --plot models.svg
     """
     device = device or TrainConfig.device

@@ -19,7 +19,7 @@ from tests.support.processes import Run
 DATASET = {"name": "mnist", "train": 55_000, "validation": 5_000, "test": 10_000}
 
 
-def test_a_card_says_what_the_checkpoint_knows_and_what_is_measured(
+def test_a_card_has_facts_of_the_checkpoint_and_measurements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One shipped model, judged on four digits of which it reads three."""
@@ -33,18 +33,18 @@ def test_a_card_says_what_the_checkpoint_knows_and_what_is_measured(
 
     monkeypatch.setattr(module, "shipped_models", lambda: {str(path): path})
     monkeypatch.setattr(module, "evaluate", quick)
-    told: list[tuple[int, int]] = []
-    text = model_cards([small], lambda done, of: told.append((done, of)))
-    assert told == [(1, 1)]
+    progress: list[tuple[int, int]] = []
+    text = model_cards([small], lambda done, of: progress.append((done, of)))
+    assert progress == [(1, 1)]
     assert f"## {path}\n\n| | |\n|---|---|\n| architecture | `softmax`: " in text
     for words in (
-        "7,850 · 0.00784 million an image",
+        "7,850 · 0.00784 million for an image",
         "`digitcli train` (seed 0)",
         "55,000 digits of mnist; 5,000 more",
         "75.00 % of the 4 test digits",
         "60.00 % without 15",
         "| corrupted | ",
-        "| digits of four | 75.00 % of 4, and it is not known whether it was trained on them",
+        "| digits of four | 75.00 % of 4, and it is not known whether the model was trained on them",
         "\n\nPoints.\n",
     ):
         assert words in text, words
@@ -55,15 +55,15 @@ def test_a_card_says_what_the_checkpoint_knows_and_what_is_measured(
     ("overlap", "said"), [(None, "not known"), (0, "none of which"), (1234, "1,234 of which were trained on")]
 )
 def test_a_card_says_how_many_digits_were_trained_on(overlap: int | None, said: str) -> None:
-    assert said in module._trained_before(overlap)
+    assert said in module._overlap(overlap)
 
 
-def test_sets_of_one_title_are_refused() -> None:
+def test_datasets_with_the_same_name_are_refused() -> None:
     with pytest.raises(UsageError, match="digits of test"):
         model_cards(["one/test.npz", "two/test.csv"])
 
 
-def test_cards_are_of_all_models(digitcli: Run) -> None:
+def test_cards_are_only_written_for_all_shipped_models(digitcli: Run) -> None:
     for options in (("cnn",), ("--shipped",), ("--format", "json")):
         assert digitcli("models", "--model-cards", *options).returncode == 2
     assert digitcli("models", "--data", "mnist").returncode == 2

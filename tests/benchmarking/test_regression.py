@@ -41,7 +41,7 @@ def test_rows_are_matched_by_model_runtime_and_batch(tmp_path: Path) -> None:
     [slowdown] = slowdowns(now, baseline)
     assert slowdown.row == ROW
     assert slowdown.ratio == pytest.approx(10 / 8)
-    with pytest.raises(UsageError, match="Nothing"):
+    with pytest.raises(UsageError, match="baseline"):
         slowdowns(report_of(dataclasses.replace(ROW, name="other")), baseline)
 
 
