@@ -1,10 +1,10 @@
-"""digitcli reads handwritten digits, and shows how every kind of neural network does it.
+"""Read handwritten numbers, and train and evaluate networks that recognize handwritten digits.
 
     from digitcli import Reader
 
     Reader().read("image.png").text
 
-Importing the package loads no torch; using what it offers does.
+Importing the package loads no torch. Its names are loaded when they are used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from digitcli.benchmarking.configuration import BenchmarkConfig
     from digitcli.data.loading import load_dataset
     from digitcli.evaluation.evaluate import evaluate
+    from digitcli.inference.predictor import load_classifier
     from digitcli.inference.torch_runtime import infer, load_model
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.results import Reading
     from digitcli.training.configuration import TrainConfig
     from digitcli.training.trainer import resume, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "BenchmarkConfig",
     "Reader",
@@ -34,13 +35,14 @@ __all__ = [
     "create_model",
     "evaluate",
     "infer",
+    "load_classifier",
     "load_dataset",
     "load_model",
     "resume",
     "train",
 ]
 
-_HOMES = {
+_MODULES = {
     "BenchmarkConfig": "digitcli.benchmarking.configuration",
     "Reader": "digitcli.recognition.reader",
     "Reading": "digitcli.recognition.results",
@@ -49,6 +51,7 @@ _HOMES = {
     "create_model": "digitcli.architectures.registry",
     "evaluate": "digitcli.evaluation.evaluate",
     "infer": "digitcli.inference.torch_runtime",
+    "load_classifier": "digitcli.inference.predictor",
     "load_dataset": "digitcli.data.loading",
     "load_model": "digitcli.inference.torch_runtime",
     "resume": "digitcli.training.trainer",
@@ -57,6 +60,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'digitcli' has no attribute '{name}'")
