@@ -1,11 +1,11 @@
-"""The graphs by which ONNX Runtime runs the shipped models: `python scripts/export_graphs.py`.
+"""Export the graphs with which ONNX Runtime runs the shipped models: `python scripts/export_graphs.py`.
 
     pip install -e '.[export]'
 
-Writes models/NAME.onnx beside every models/NAME.safetensors: its operations, and the names and shapes of its
-tensors without what is in them, which `digitcli/graphs.py` takes from the checkpoint. So it has to be run
-again only when an architecture changes. Batch norms stay apart here; ONNX Runtime folds them into the
-convolutions before them when it loads a graph.
+The script writes models/NAME.onnx beside every models/NAME.safetensors. A graph holds the operations of a
+network and the names and shapes of its tensors. `digitcli/inference/onnx_runtime.py` takes their values
+from the checkpoint, so the script has to be run again only when an architecture changes. Batch
+normalization stays separate; ONNX Runtime folds it into the convolutions when it loads a graph.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from digitcli.inference.model_resolution import resolve_models, shipped_models
 from digitcli.inference.torch_runtime import open_network
 
 PREFIX = "network."
-BATCH, WIDTH = 3, 200  # of the example; any others will do
+BATCH_SIZE = 3  # of the example input; the graph accepts any
+LINE_WIDTH_PX = 200  # of the example input; the graph accepts any multiple of 4
 
 
-class Everything(nn.Module):
-    """A network with all that it answers when pictures are read."""
+class AllOutputs(nn.Module):
+    """A network that returns all outputs which the recognition of pictures uses."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -39,47 +40,47 @@ class Everything(nn.Module):
 
 
 def main() -> None:
-    """Write every graph."""
-    warnings.simplefilter("ignore")  # of PyTorch's own making
+    """Write the graph of every shipped model."""
+    warnings.simplefilter("ignore")  # the exporter warns of its own deprecated functions
     for model in resolve_models(shipped_models()):
-        graph = exported(open_network(model), model.header.task)
+        graph = export_graph(open_network(model), model.header.task)
         target = model.path.with_suffix(".onnx")
         write_whole(target, graph.SerializeToString())
         print(f"{target.name}: {len(graph.graph.node)} operations, {graph.ByteSize():,} bytes")
 
 
-def exported(network: nn.Module, task: str) -> onnx.ModelProto:
-    """The graph of a network for batches of any size, and lines of any width that is a multiple of 4."""
+def export_graph(network: nn.Module, task: str) -> onnx.ModelProto:
+    """Return the graph of a network for batches of any size, and for lines of any multiple of 4 pixels."""
     line = task == "line"
-    images = torch.rand(BATCH, 1, 40, WIDTH) if line else torch.rand(BATCH, 1, 28, 28)
+    images = torch.rand(BATCH_SIZE, 1, 40, LINE_WIDTH_PX) if line else torch.rand(BATCH_SIZE, 1, 28, 28)
     program = torch.onnx.export(
-        Everything(network).eval(),
+        AllOutputs(network).eval(),
         (images,),
         dynamo=True,
-        optimize=False,  # it would fold the tensors into others
+        optimize=False,  # optimization would merge tensors and lose their names
         verbose=False,
         input_names=["images"],
         dynamic_shapes=({0: "N", 3: "W"} if line else {0: "N"},),
     )
     assert program is not None
     model = program.model_proto
-    _without_added_biases(model.graph)
-    _without_unused(model.graph)
-    _without_tensors(model.graph, set(network.state_dict()))
-    _without_remarks(model)
+    _remove_added_biases(model.graph)
+    _remove_unused(model.graph)
+    _remove_values(model.graph, set(network.state_dict()))
+    _remove_metadata(model)
     return model
 
 
-def _without_added_biases(graph: onnx.GraphProto) -> None:
-    """Drop the zeros that are computed as the bias of a convolution without one, and keep it from folding."""
+def _remove_added_biases(graph: onnx.GraphProto) -> None:
+    """Remove the zeros that the exporter adds as a bias, which keep ONNX Runtime from folding operations."""
     known = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] not in known:
             del node.input[2:]
 
 
-def _without_unused(graph: onnx.GraphProto) -> None:
-    """Drop operations and tensors that lead to no output."""
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove operations and tensors that no output depends on."""
     while True:
         used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
         unused = [node for node in graph.node if not used & set(node.output)]
@@ -91,8 +92,8 @@ def _without_unused(graph: onnx.GraphProto) -> None:
         graph.initializer.remove(tensor)
 
 
-def _without_tensors(graph: onnx.GraphProto, names: set[str]) -> None:
-    """Leave of the network's tensors their names, types and shapes."""
+def _remove_values(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Keep only the names, types and shapes of the network's tensors, not their values."""
     for node in graph.node:
         renamed = [name.removeprefix(PREFIX) for name in node.input]
         node.input[:] = renamed
@@ -106,8 +107,8 @@ def _without_tensors(graph: onnx.GraphProto, names: set[str]) -> None:
         tensor.external_data.add(key="location", value="checkpoint")
 
 
-def _without_remarks(model: onnx.ModelProto) -> None:
-    """Drop where in the source an operation comes from, which is most of the file."""
+def _remove_metadata(model: onnx.ModelProto) -> None:
+    """Remove the source locations of the operations, which are most of the file."""
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:], model.functions[:]
     for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")

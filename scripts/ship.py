@@ -1,8 +1,8 @@
-"""Ship the model of a run: `python scripts/ship.py runs/cnn-1 cnn` writes models/cnn.safetensors.
+"""Copy the model of a run to the shipped models: `python scripts/ship.py runs/cnn-1 cnn`.
 
-Weights go to disk in half precision where that changes none of the answers to the 70,000 digits of MNIST,
-or to 2,000 composed lines: as many tensors as possible, the largest first. A new network also needs a new
-graph: `python scripts/export_graphs.py`.
+The script writes models/cnn.safetensors. It stores as many tensors as possible in half precision, the largest
+first, as long as no answer changes to the 70,000 digits of MNIST, or to 2,000 synthetic lines. A new network
+also needs a new graph: `python scripts/export_graphs.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.evaluate_lines import evaluate_lines
@@ -22,39 +22,41 @@ MODELS = Path(__file__).parent.parent / "models"
 
 
 def main() -> None:
-    """Write the file, halving fewer and fewer tensors until it answers as the run does."""
+    """Write the file with fewer and fewer tensors in half precision until it answers as the run does."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="a run folder or a checkpoint")
-    parser.add_argument("name", help="the name it is shipped under")
+    parser.add_argument("name", help="the name of the shipped model")
     arguments = parser.parse_args()
 
     target = MODELS / f"{arguments.name}.safetensors"
     source = resolve_model(arguments.run).path
     header, tensors = read_checkpoint(source)
-    expected = answers(source)
+    expected = predict(source)
     floats = [name for name in tensors if tensors[name].is_floating_point()]
     by_size = sorted(floats, key=lambda name: -tensors[name].numel())
     for count in range(len(by_size), -1, -1):
-        halved = by_size[:count]
-        stored = {name: tensor.half() if name in halved else tensor for name, tensor in tensors.items()}
+        half_precision = by_size[:count]
+        stored = {
+            name: tensor.half() if name in half_precision else tensor for name, tensor in tensors.items()
+        }
         write_checkpoint(target, header, stored)
-        changed = sum(ours != before for ours, before in zip(answers(target), expected, strict=True))
-        print(f"{count} of {len(by_size)} tensors halved: {changed} answers change", flush=True)
+        changed = sum(new != old for new, old in zip(predict(target), expected, strict=True))
+        print(f"{count} of {len(by_size)} tensors in half precision change {changed} answers", flush=True)
         if not changed:
             break
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 
-def answers(path: Path) -> list[str]:
-    """What a model answers to every digit of MNIST, or to composed lines."""
+def predict(path: Path) -> list[str]:
+    """Return the answers of a model to every digit of MNIST, or to synthetic lines."""
     if read_header(path).task == "line":
-        return evaluate_lines(path, runtime="torch").found
+        return evaluate_lines(path, runtime="torch").predicted
     mnist = load_mnist()
     assert mnist.test is not None
-    images = torch.cat([torch.from_numpy(part.images) for part in (mnist.train, mnist.test)])
-    return [str(digit) for digit in infer(load_model(str(path)), images).argmax(-1).tolist()]
+    images = np.concatenate([mnist.train.images, mnist.test.images])
+    return [str(digit) for digit in infer(load_model(path), images).argmax(-1).tolist()]
 
 
 if __name__ == "__main__":

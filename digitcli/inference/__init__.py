@@ -1,1 +1,1 @@
-"""Models on disk, and how they are run."""
+"""Find, open and run trained models."""

@@ -1,7 +1,8 @@
-"""From the columns of a line network to strings. NumPy only.
+"""Decode the columns of a line network into strings. NumPy only.
 
-Connectionist temporal classification (Graves et al., 2006): each column is a character or the blank; equal
-characters side by side are one, and blanks part them. The blank is the last class.
+Connectionist temporal classification (CTC; Graves et al., 2006): each column is a character or the blank.
+Equal characters in neighbouring columns are one character, and a blank separates them. The blank is the last
+class.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 DIGITS = "0123456789"
-
-_MOST = 300  # beginnings are kept, however many groups there are: what looks like nothing would take minutes
+MAX_BEAMS = 300  # prefixes over all groups; without a limit, a line of noise takes minutes
+BEAM_WIDTH = 12  # prefixes in each group; chosen by hand
+MIN_PROBABILITY = 1e-5  # of a digit in a column, for a prefix to be extended by it; chosen by hand
 
 Columns = npt.NDArray[np.float32]  # log-probabilities (T, A + 1)
 
 
 def log_softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> Columns:
-    """Log-probabilities of logits (T, A + 1)."""
+    """Return the log-probabilities of logits (..., classes) after division by a temperature."""
     scaled = logits / np.float32(temperature)
     scaled = scaled - scaled.max(axis=-1, keepdims=True)
     return np.asarray(scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True)), np.float32)
 
 
 def digit_columns(logits: npt.NDArray[np.float32], alphabet: str, temperature: float = 1.0) -> Columns:
-    """Log-probabilities (T, 11) of the ten digits and of a blank that takes in all marks."""
+    """Return log-probabilities (T, 11) of the ten digits, and of a blank that includes all other classes."""
     columns = log_softmax(logits, temperature)
     digits = [alphabet.index(digit) for digit in DIGITS]
     others = [index for index in range(columns.shape[-1]) if index not in digits]
@@ -39,7 +41,7 @@ def digit_columns(logits: npt.NDArray[np.float32], alphabet: str, temperature: f
 
 
 def best_path(columns: Columns, alphabet: str = DIGITS) -> str:
-    """The string of the likeliest class of each column."""
+    """Return the string of the most probable class of each column."""
     blank = len(alphabet)
     best = columns.argmax(axis=-1)
     starts = np.append(True, best[1:] != best[:-1]) & (best != blank)
@@ -47,31 +49,31 @@ def best_path(columns: Columns, alphabet: str = DIGITS) -> str:
 
 
 class Grammar(Protocol):
-    """Which strings are allowed."""
+    """The strings that a beam search may return."""
 
     def may_begin(self, text: str) -> bool:
-        """Whether an allowed string can begin so."""
+        """Return whether an allowed string can begin with this prefix."""
 
     def accepts(self, text: str) -> bool:
-        """Whether a string is allowed."""
+        """Return whether this string is allowed."""
 
     def group(self, text: str) -> Hashable:
-        """Beginnings of different groups do not compete, so that one which fits in the end is kept."""
+        """Return the group of a prefix. Prefixes compete for the beam within their group only."""
 
 
 class AnyDigits:
-    """Every string is allowed."""
+    """A grammar that allows every string of digits."""
 
     def may_begin(self, text: str) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def accepts(self, text: str) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def group(self, text: str) -> Hashable:
-        """There is one."""
+        """Return the only group."""
         return None
 
 
@@ -80,7 +82,7 @@ ANY_DIGITS = AnyDigits()
 
 @dataclass
 class _Beam:
-    """Log-probabilities that a beginning ends with a blank or with its last digit."""
+    """The log-probabilities of the alignments of a prefix that end with a blank, or with its last digit."""
 
     blank: float = -math.inf
     digit: float = -math.inf
@@ -91,50 +93,54 @@ class _Beam:
 
 
 def beam_search(
-    columns: Columns, grammar: Grammar = ANY_DIGITS, width: int = 12, share: float = 1e-5
+    columns: Columns,
+    grammar: Grammar = ANY_DIGITS,
+    width: int = BEAM_WIDTH,
+    min_probability: float = MIN_PROBABILITY,
 ) -> list[tuple[str, float]]:
-    """The likeliest strings that a grammar allows, with their log-probabilities, best first.
+    """Return the most probable strings that a grammar allows with their log-probabilities, the best first.
 
-    Prefix search (Graves et al., 2006). `width` beginnings are kept of each group, 300 in all; a digit
-    is tried where its probability is at least `share`. Columns (T, 11) are over `DIGITS` and the blank.
+    This is the prefix search of Graves et al., 2006, over columns (T, 11) of `digit_columns`. It keeps
+    `width` prefixes of each group, and `MAX_BEAMS` in all.
     """
     beams = {"": _Beam(blank=0.0)}
-    least = math.log(share)
+    min_log = math.log(min_probability)
     for column in columns.tolist():
-        beams = _after(beams, column, [index for index in range(10) if column[index] >= least], grammar)
+        digits = [index for index in range(10) if column[index] >= min_log]
+        beams = _extend(beams, column, digits, grammar)
         if len(beams) > width:
-            beams = _best(beams, width, grammar)
-    ends = [(text, beam.total) for text, beam in beams.items() if grammar.accepts(text)]
-    return sorted(ends, key=lambda end: -end[1])
+            beams = _prune(beams, width, grammar)
+    results = [(text, beam.total) for text, beam in beams.items() if grammar.accepts(text)]
+    return sorted(results, key=lambda result: -result[1])
 
 
-def _after(
+def _extend(
     beams: dict[str, _Beam], column: list[float], digits: list[int], grammar: Grammar
 ) -> dict[str, _Beam]:
-    """The beginnings after one more column, in which these digits are tried."""
-    following: dict[str, _Beam] = {}
+    """Return the prefixes after one more column, which may add one of `digits`."""
+    extended: dict[str, _Beam] = {}
     for text, beam in beams.items():
         total = beam.total
-        kept = following.setdefault(text, _Beam())
-        kept.blank = add_logs(kept.blank, total + column[-1])
+        same = extended.setdefault(text, _Beam())
+        same.blank = add_logs(same.blank, total + column[-1])
         if text:
-            kept.digit = add_logs(kept.digit, beam.digit + column[int(text[-1])])
+            same.digit = add_logs(same.digit, beam.digit + column[int(text[-1])])
         for index in digits:
             start = beam.blank if text and DIGITS[index] == text[-1] else total
             longer = text + DIGITS[index]
-            if start == -math.inf or (longer not in following and not grammar.may_begin(longer)):
+            if start == -math.inf or (longer not in extended and not grammar.may_begin(longer)):
                 continue
-            grown = following.setdefault(longer, _Beam())
+            grown = extended.setdefault(longer, _Beam())
             grown.digit = add_logs(grown.digit, start + column[index])
-    return following
+    return extended
 
 
-def _best(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _Beam]:
-    """The likeliest of each group, and of all groups."""
+def _prune(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _Beam]:
+    """Keep the most probable prefixes of each group, and of all groups together."""
     counts: Counter[Hashable] = Counter()
     kept: dict[str, _Beam] = {}
     for text, beam in sorted(beams.items(), key=lambda item: -item[1].total):
-        if len(kept) == _MOST:
+        if len(kept) == MAX_BEAMS:
             break
         group = grammar.group(text)
         counts[group] += 1
@@ -144,59 +150,59 @@ def _best(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _B
 
 
 def add_logs(first: float, second: float) -> float:
-    """The logarithm of the sum of two numbers given by theirs."""
+    """Return the logarithm of the sum of two numbers whose logarithms are given."""
     if first < second:
         first, second = second, first
     return first if second == -math.inf else first + math.log1p(math.exp(second - first))
 
 
 def log_probability(columns: Columns, text: str) -> float:
-    """The log-probability of a string of digits, summed over all its alignments."""
-    return float(np.logaddexp.reduce(_forward(columns, text, np.logaddexp)[-1][-2:]))
+    """Return the log-probability of a string of digits, summed over all its alignments."""
+    return float(np.logaddexp.reduce(_forward_scores(columns, text, np.logaddexp)[-1][-2:]))
 
 
 def align(columns: Columns, text: str) -> list[int]:
-    """The column at which each digit of a string is surest, in the likeliest alignment (Viterbi, 1967)."""
-    scores = _forward(columns, text, np.maximum)
+    """Return for each digit the column of its highest probability in the best alignment (Viterbi, 1967)."""
+    scores = _forward_scores(columns, text, np.maximum)
     states = _states(text)
     state = len(states) - 1
     if text and scores[-1, -2] > scores[-1, -1]:
         state -= 1
-    surest: dict[int, int] = {}
+    best_column: dict[int, int] = {}
     for time in range(len(columns) - 1, -1, -1):
         if state % 2:
-            best = surest.get(state)
+            best = best_column.get(state)
             if best is None or columns[time, states[state]] > columns[best, states[state]]:
-                surest[state] = time
+                best_column[state] = time
         if time:
-            before = [scores[time - 1, state]]
+            previous = [scores[time - 1, state]]
             if state >= 1:
-                before.append(scores[time - 1, state - 1])
+                previous.append(scores[time - 1, state - 1])
             if state >= 2 and state % 2 and states[state] != states[state - 2]:
-                before.append(scores[time - 1, state - 2])
-            state -= int(np.argmax(before))
-    return [surest[2 * place + 1] for place in range(len(text)) if 2 * place + 1 in surest]
+                previous.append(scores[time - 1, state - 2])
+            state -= int(np.argmax(previous))
+    return [best_column[2 * index + 1] for index in range(len(text)) if 2 * index + 1 in best_column]
 
 
 def _states(text: str) -> list[int]:
-    """Classes of the alignment: a blank, then each digit and a blank."""
+    """Return the classes of an alignment: a blank, and then each digit and a blank."""
     states = [len(DIGITS)]
     for digit in text:
         states += [int(digit), len(DIGITS)]
     return states
 
 
-def _forward(columns: Columns, text: str, join: np.ufunc) -> npt.NDArray[np.float64]:
-    """Log-probabilities (T, S) of being in each state after each column."""
+def _forward_scores(columns: Columns, text: str, join: np.ufunc) -> npt.NDArray[np.float64]:
+    """Return the log-probability (T, S) of each state after each column; `join` combines paths."""
     states = np.array(_states(text))
-    skips = np.zeros(len(states), bool)
-    skips[3::2] = states[3::2] != states[1:-2:2]
+    may_skip = np.zeros(len(states), bool)  # the blank between two different digits
+    may_skip[3::2] = states[3::2] != states[1:-2:2]
     scores = np.full((len(columns), len(states)), -np.inf)
-    emitted = columns[:, states].astype(np.float64)
-    scores[0, :2] = emitted[0, :2]
+    emissions = columns[:, states].astype(np.float64)
+    scores[0, :2] = emissions[0, :2]
     for time in range(1, len(columns)):
-        stayed = scores[time - 1]
-        moved = np.append(-np.inf, stayed[:-1])
-        jumped = np.where(skips, np.concatenate([[-np.inf, -np.inf], stayed[:-2]])[: len(states)], -np.inf)
-        scores[time] = join(join(stayed, moved), jumped) + emitted[time]
+        stay = scores[time - 1]
+        step = np.append(-np.inf, stay[:-1])
+        skip = np.where(may_skip, np.concatenate([[-np.inf, -np.inf], stay[:-2]])[: len(states)], -np.inf)
+        scores[time] = join(join(stay, step), skip) + emissions[time]
     return scores

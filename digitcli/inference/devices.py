@@ -1,4 +1,4 @@
-"""Which device computes: the one asked for, or the best there is."""
+"""Choose the device that computes: the named one, or the fastest of this machine."""
 
 from __future__ import annotations
 
@@ -18,82 +18,87 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
-OUT_OF_MEMORY = "out of memory|not enough memory|allocate memory|ALLOC_FAILED|bad_alloc"
-TOLERANCE = 1e-3  # of the largest logit; rounding differs between devices by 1e-5 or so
+OUT_OF_MEMORY_MESSAGE = "out of memory|not enough memory|allocate memory|ALLOC_FAILED|bad_alloc"
+TOLERANCE = 1e-3  # of the largest logit; rounding differs between devices by about 1e-5
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Which of how many processes this is, where `torchrun` has started several; needs no torch."""
-    told = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")]
-    if not all(told) or not (told[0].isdecimal() and told[1].isdecimal()):
+    """Return the rank of this process and the number of processes that `torchrun` started. Loads no torch."""
+    rank, size, address = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+    if not (address and rank.isdecimal() and size.isdecimal()):
         return 0, 1
-    return int(told[0]), int(told[1])
+    return int(rank), int(size)
 
 
 def check_device_name(name: str) -> None:
-    """Refuse what cannot name a device, without torch.
+    """Refuse a name that cannot be a device. Loads no torch.
 
     Raises:
-        UsageError: not auto, cpu, cuda, cuda:N or mps.
+        UsageError: the name is not auto, cpu, cuda, cuda:N or mps.
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise UsageError(f"There is no device named '{name}'.", "Take auto, cpu, cuda, cuda:N or mps.")
+        raise UsageError(f"There is no device named '{name}'.", "Give auto, cpu, cuda, cuda:N or mps.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whatever device; PyTorch has no class for the CPU's. Needs no torch."""
-    return isinstance(error, MemoryError) or bool(re.search(OUT_OF_MEMORY, str(error)))
+    """Return whether an error means that the memory of a device does not suffice. Loads no torch.
+
+    PyTorch has no class of its own for a lack of CPU memory, so the message decides.
+    """
+    return isinstance(error, MemoryError) or bool(re.search(OUT_OF_MEMORY_MESSAGE, str(error)))
 
 
 def usable_cores() -> int:
-    """The cores this process may use; a container or `taskset` may leave it fewer than there are."""
+    """Return the number of cores that this process may use, which a container or `taskset` can limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def may_have_accelerator() -> bool:
-    """Whether PyTorch is worth asking for other devices than the CPU: a GPU has a driver. Needs no torch."""
+    """Return whether this machine has a driver of a GPU, so that loading torch to find it is worthwhile.
+
+    Loads no torch.
+    """
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return Path("/dev/kfd").exists()  # AMD's
+        return Path("/dev/kfd").exists()  # the driver of AMD GPUs
     return True
 
 
 def available_devices() -> list[str]:
-    """The devices of this machine, the fastest first; the CPU is always the last."""
+    """Return the devices of this machine, the fastest first and the CPU last."""
     import torch
 
-    found = (
-        [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    )
+    gpu_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = [f"cuda:{index}" for index in range(gpu_count)]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return [*found, "cpu"]
+        devices.append("mps")
+    return [*devices, "cpu"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` takes CUDA, then MPS, then the CPU.
+    """Return the device of a name; `auto` prefers CUDA to MPS and MPS to the CPU.
 
     Raises:
-        UsageError: not the name of a device.
-        EnvironmentFault: this machine does not have it.
+        UsageError: there is no such kind of device.
+        EnvironmentFault: this machine does not have the device.
     """
     import torch
 
     check_device_name(name)
-    found = available_devices()
-    wanted = {"auto": found[0], "cuda": "cuda:0"}.get(name, name)
-    if wanted not in found:
-        raise EnvironmentFault(f"This machine has no device '{name}'.", f"It has: {', '.join(found)}.")
-    return torch.device(wanted)
+    devices = available_devices()
+    chosen = {"auto": devices[0], "cuda": "cuda:0"}.get(name, name)
+    if chosen not in devices:
+        raise EnvironmentFault(f"This machine has no device '{name}'.", f"It has: {', '.join(devices)}.")
+    return torch.device(chosen)
 
 
 def describe_device(device: torch.device) -> str:
-    """The device with its maker's name, e.g. `cuda:0 (NVIDIA H100)`."""
+    """Return the device with the name of the product, e.g. `cuda:0 (NVIDIA H100)`."""
     import torch
 
     if device.type == "cuda":
@@ -105,9 +110,9 @@ def describe_device(device: torch.device) -> str:
 
 
 def agrees_with_cpu(network: nn.Module, device: torch.device, task: str = "digit") -> bool:
-    """Whether a network of that task runs there and gives the CPU's logits, for eight embedded digits.
+    """Return whether a device computes the CPU's logits for eight embedded digits.
 
-    MPS has computed convolutions wrongly without an error, so it is asked before it is trusted.
+    MPS has computed convolutions wrongly without an error, so each network is checked before it is used.
     """
     import torch
 
@@ -117,9 +122,10 @@ def agrees_with_cpu(network: nn.Module, device: torch.device, task: str = "digit
     if task == "line":
         images = torch.nn.functional.pad(images, (0, 0, 6, 6))  # 8, 1, 40, 28
     with torch.inference_mode():
-        here = copy.deepcopy(network).eval().cpu()(images)
+        cpu_logits = copy.deepcopy(network).eval().cpu()(images)
         try:
-            there = copy.deepcopy(network).eval().to(device)(images.to(device)).cpu()
-        except RuntimeError:  # NotImplementedError too: the device lacks an operation
+            logits = copy.deepcopy(network).eval().to(device)(images.to(device)).cpu()
+        except RuntimeError:  # or NotImplementedError, a subclass: the device lacks an operation
             return False
-    return bool((here - there).abs().max() <= TOLERANCE * here.abs().max().clamp(min=1))
+    difference = (cpu_logits - logits).abs().max()
+    return bool(difference <= TOLERANCE * cpu_logits.abs().max().clamp(min=1))

@@ -61,7 +61,7 @@ def written(text: str, gap: int = 1, sure: float = 0.9) -> np.ndarray:
 def test_a_wide_search_finds_every_string_with_its_probability(length: int, seed: int) -> None:
     columns = columns_of(length, seed)
     expected = by_all_paths(columns)
-    found = beam_search(columns, width=1000, share=1e-9)
+    found = beam_search(columns, width=1000, min_probability=1e-9)
     assert [text for text, _ in found[:5]] == sorted(expected, key=lambda text: -expected[text])[:5]
     for text, value in found:
         assert math.exp(value) == pytest.approx(expected[text], rel=1e-3, abs=1e-7)
@@ -115,14 +115,14 @@ def test_a_grammar_gives_the_best_of_what_it_allows(seed: int) -> None:
     classes = (0, 7, 10)
     columns = columns_of(6, seed, classes)
     allowed = {text: value for text, value in by_all_paths(columns, classes).items() if Even().accepts(text)}
-    found = beam_search(columns, Even(), width=200, share=1e-9)
+    found = beam_search(columns, Even(), width=200, min_probability=1e-9)
     assert found[0][0] == max(allowed, key=lambda text: allowed[text])
     assert {text for text, _ in found} <= set(allowed)
 
 
 def test_groups_do_not_crowd_each_other_out() -> None:
     columns = written("123", sure=0.999)
-    (best, *_) = beam_search(columns, Even(), width=1, share=1e-9)
+    (best, *_) = beam_search(columns, Even(), width=1, min_probability=1e-9)
     assert len(best[0]) % 2 == 0
 
 
