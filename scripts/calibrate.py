@@ -19,7 +19,7 @@ import torch
 
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import risk_table
-from digitcli.evaluation.metrics import binned_error
+from digitcli.evaluation.metrics import calibration_error
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
@@ -52,7 +52,7 @@ def main() -> None:
     is_correct = [answer.replace(" ", "") == text for answer, text, _ in answers]
     confidences = [confidence for _, _, confidence in answers]
     table = risk_table(confidences, is_correct)
-    error = binned_error(torch.tensor(confidences), torch.tensor(is_correct))
+    error = calibration_error(torch.tensor(confidences), torch.tensor(is_correct))
     print(
         f"{len(is_correct)} answers: {np.mean(is_correct):.2%} correct, mean confidence "
         f"{np.mean(confidences):.2%}, expected calibration error {error:.4f}"

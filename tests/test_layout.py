@@ -140,7 +140,7 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["evaluate", "--split", "half"],
     ["evaluate", "--device", "abacus"],
     ["evaluate", "--batch-size", "0"],
-    ["evaluate", "--worst", "-1"],
+    ["evaluate", "--mistakes", "-1"],
     ["evaluate", "--min-accuracy", "99"],
     ["evaluate", "--save", "result.txt"],
     ["evaluate", "--save", "none/such.json"],

@@ -104,15 +104,15 @@ def _training_data(header: Header) -> str:
 
 
 def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
-    result = evaluate(name, device="cpu", worst=0, clean=True, robustness=True, outliers=True)
+    result = evaluate(name, device="cpu", mistakes=0, without_label_errors=True, robustness=True, ood=True)
     robustness, covered = result.robustness, {row.coverage: row.accuracy for row in result.coverage}
-    assert robustness is not None and result.clean_accuracy is not None
+    assert robustness is not None and result.accuracy_without_label_errors is not None
     interval = f"{100 * result.accuracy_low:.2f} to {100 * result.accuracy_high:.2f}"
-    others = {_title(source): evaluate(name, source, device="cpu", worst=0) for source in data}
+    others = {_title(source): evaluate(name, source, device="cpu", mistakes=0) for source in data}
     return {
         "test accuracy of these weights": f"{_percent(result.accuracy)} of the {result.n:,} test digits "
         f"(95 % interval {interval}); "
-        f"{_percent(result.clean_accuracy)} without 15 whose labels people reject",
+        f"{_percent(result.accuracy_without_label_errors)} without 15 whose labels people reject",
         "corrupted": f"{_percent(robustness.mean)} in the mean of {len(robustness.corruptions)} corruptions, "
         f"{_percent(robustness.unseen)} for those that are no augmentation of training, "
         f"{_percent(robustness.worst)} at worst ({robustness.worst_name})",
@@ -124,8 +124,7 @@ def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}; "
         f"of the most confident 99 % of the answers {_percent(covered[0.99])} are correct",
         "AUROC of confidence": ", ".join(
-            f"{each.name} {each.auroc:.3f}" + " (also trained on)" * each.trained
-            for each in result.outliers or ()
+            f"{each.name} {each.auroc:.3f}" + " (also trained on)" * each.trained for each in result.ood or ()
         ),
         "one image takes": f"{_milliseconds(name):.2g} ms on {cpu_name()}",
     }

@@ -1,4 +1,4 @@
-"""`digitcli evaluate`: what a model is worth on labelled digits."""
+"""`digitcli evaluate`: measure how good models are on labelled digits or lines."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult
     from digitcli.evaluation.evaluate_lines import LineEvaluation
 
-RESULT, MEASURED = "Result", "What else is measured"
-OF_DIGITS = ("split", "clean", "robustness", "outliers")
+RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
+DIGIT_OPTIONS = ("split", "without_label_errors", "robustness", "ood", "fonts")
 
 Models = Annotated[
     list[str] | None,
     Argument(
         metavar="MODEL",
-        help=f"Shipped models, checkpoint files or run folders; several are averaged; "
-        f"{DEFAULT_MODEL} if not given.",
+        help="Evaluate these shipped models, checkpoint files or run folders. The probabilities of several "
+        f"models are averaged (default: {DEFAULT_MODEL}).",
         autocompletion=complete_shipped,
         show_default=False,
     ),
@@ -38,164 +38,202 @@ Models = Annotated[
 Model = Annotated[
     list[str] | None,
     Option(
-        "--model", "-m", help="A model more; may be given several times.", autocompletion=complete_shipped
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Evaluate this model too; it is added to the MODEL arguments. May be given several times.",
+        autocompletion=complete_shipped,
     ),
 ]
 Data = Annotated[
     str | None,
     Option(
-        help="mnist (if not given) or another named set; a folder of IDX files, or of pictures in "
-        "sub-folders 0 to 9; .npz; .csv. For models of lines a folder of digitcli synthesize.",
+        "--data",
+        metavar="DATASET",
+        help="Evaluate on this dataset: mnist or another named dataset; a folder of IDX files, or of "
+        "pictures in sub-folders 0 to 9; an .npz or .csv file; for line models, a folder that digitcli "
+        "synthesize wrote (default: mnist; for line models, 2,000 lines of its test digits).",
         autocompletion=complete_dataset,
     ),
 ]
-Part = Annotated[
+SplitOption = Annotated[
     Split | None,
     Option(
         "--split",
-        help="Which part. If not given: the test part; all where there is none and no model was "
-        "trained on the set.",
+        help="Evaluate on this split (default: test if the dataset has test digits or the model held some "
+        "out in its training, else all).",
     ),
 ]
-BatchSize = Annotated[int | None, Option("--batch-size", "-b", min=1, help="Digits computed at once.")]
-Worst = Annotated[
+BatchSize = Annotated[
     int | None,
-    Option(min=0, help="How many of the worst mistakes are shown; 6 if not given.", rich_help_panel=RESULT),
+    Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        min=1,
+        help="Compute this many images at once (default: 512 digits, or 32 lines).",
+    ),
 ]
-Clean = Annotated[
+Mistakes = Annotated[
+    int | None,
+    Option(
+        "--mistakes",
+        min=0,
+        metavar="N",
+        help="Show this many mistakes, the most confident first (default: 6).",
+        rich_help_panel=RESULT,
+    ),
+]
+WithoutLabelErrors = Annotated[
     bool,
     Option(
-        "--clean",
-        help="The accuracy without the 15 test digits of MNIST whose label people reject, too.",
-        rich_help_panel=MEASURED,
+        "--without-label-errors",
+        help="Also measure the accuracy without the 15 test digits of MNIST whose label is known to be "
+        "wrong.",
+        rich_help_panel=MEASUREMENTS,
     ),
 ]
 RobustnessOption = Annotated[
     bool,
-    Option("--robustness", help="The accuracies under 15 corruptions.", rich_help_panel=MEASURED),
+    Option(
+        "--robustness",
+        help="Also measure the accuracy under 15 corruptions, e.g. blur, noise and rotation.",
+        rich_help_panel=MEASUREMENTS,
+    ),
 ]
-OutliersOption = Annotated[
+Ood = Annotated[
     bool,
     Option(
-        "--outliers",
-        help="How well confidence tells digits from noise, clouds, letters and, where Debian's "
-        "dataset-fashion-mnist is installed, clothes.",
-        rich_help_panel=MEASURED,
+        "--ood",
+        help="Also measure how well the confidence tells digits from out-of-distribution pictures: noise, "
+        "clouds, letters and, if Debian's dataset-fashion-mnist is installed, clothes.",
+        rich_help_panel=MEASUREMENTS,
     ),
 ]
 Fonts = Annotated[
     Path | None,
-    Option(metavar="FILE|DIR", help="Fonts to take letters from, too.", rich_help_panel=MEASURED),
+    Option(
+        "--fonts",
+        metavar="FILE|DIR",
+        help="With --ood, also draw letters in these fonts.",
+        rich_help_panel=MEASUREMENTS,
+    ),
 ]
 MinAccuracy = Annotated[
     float | None,
     Option(
+        "--min-accuracy",
         metavar="FRACTION",
-        help="End with exit code 8 below this accuracy, from 0 to 1.",
+        help="End with exit code 8 if the accuracy is below this fraction from 0 to 1; for line models, the "
+        "exact match.",
         rich_help_panel=RESULT,
     ),
 ]
 Save = Annotated[
     Path | None,
     Option(
+        "--save",
         metavar="FILE",
-        help="Also write the figures (.json), every answer with its probabilities (.csv), or diagrams of "
-        "reliability and coverage (.svg).",
+        help="Also write the figures to a .json file, every answer and its probabilities to a .csv file, or "
+        "diagrams of reliability and coverage to an .svg file.",
         rich_help_panel=RESULT,
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace a file that is there.", rich_help_panel=RESULT)]
-Format = Annotated[console.Format, Option(help="For people or for programs.", rich_help_panel=RESULT)]
+Force = Annotated[
+    bool, Option("--force", help="Replace the file of --save if it exists.", rich_help_panel=RESULT)
+]
+Format = Annotated[
+    console.Format,
+    Option("--format", help="Print a table for people, or JSON.", rich_help_panel=RESULT),
+]
 
 
 def evaluate(
     models: Models = None,
     model: Model = None,
     data: Data = None,
-    split: Part = None,
+    split: SplitOption = None,
     device: DeviceOption = None,
     runtime: RuntimeOption = None,
     batch_size: BatchSize = None,
-    worst: Worst = None,
-    clean: Clean = False,
+    mistakes: Mistakes = None,
+    without_label_errors: WithoutLabelErrors = False,
     robustness: RobustnessOption = False,
-    outliers: OutliersOption = False,
+    ood: Ood = False,
     fonts: Fonts = None,
     min_accuracy: MinAccuracy = None,
     save: Save = None,
     force: Force = False,
     format: Format = "table",
 ) -> None:
-    """Judge models on labelled digits: accuracy, calibration, confusions, and the worst mistakes.
+    """Measure the accuracy and the calibration of models on labelled digits, and show their mistakes.
 
     Example: digitcli evaluate cnn
     """
-    named = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
-    given = {
-        "data": data, "split": split, "device": device, "batch_size": batch_size, "worst": worst,
-        "runtime": runtime, "clean": clean or None, "robustness": robustness or None,
-        "outliers": outliers or None, "fonts": fonts,
+    options = {
+        "data": data, "split": split, "device": device, "runtime": runtime, "batch_size": batch_size,
+        "mistakes": mistakes, "without_label_errors": without_label_errors or None,
+        "robustness": robustness or None, "ood": ood or None, "fonts": fonts,
     }  # fmt: skip
-    chosen = {name: value for name, value in given.items() if value is not None}
-    resolved = _check(named, chosen, min_accuracy, save, force)
-    task = resolved[0].header.task
-    result = _run_lines(resolved[0], chosen) if task == "line" else _run(resolved, chosen)
+    chosen = {name: value for name, value in options.items() if value is not None}
+    _check_options(chosen, min_accuracy, save, force)
+    resolved = resolve_models([*(models or ()), *(model or ())] or [DEFAULT_MODEL])
+    reads_lines = "line" in {each.header.task for each in resolved}
+    if reads_lines:
+        _check_line_options(resolved, chosen, save)
+    result = _evaluate_lines(resolved, chosen) if reads_lines else _evaluate_digits(resolved, chosen)
     try:
         if save:
             save_result(save, result)
     finally:  # a full disk must not take the figures with it
-        _show(result, task, format)
-    accuracy = result.accuracy
-    if min_accuracy is not None and accuracy < min_accuracy:
-        raise QualityError(
-            f"The accuracy {accuracy:.6g} is below --min-accuracy {min_accuracy:g}.",
-            "Take another model or train it longer; the mistakes above show where it fails.",
-        )
-    if result.unreadable:
-        raise PartialInputError(
-            f"Of '{result.data}' {result.unreadable:,} could not be used; the others were.",
-            "Mend or remove what is named above.",
-        )
+        _print_result(result, format)
+    _conclude(result, min_accuracy)
 
 
-def _check(
-    models: list[str], chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, force: bool
-) -> tuple[ResolvedModel, ...]:
-    """Find every mistake that the arguments alone show, before anything heavy is loaded."""
+def _check_options(
+    chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, force: bool
+) -> None:
+    """Refuse every mistake in the options before anything heavy is loaded."""
     from digitcli.data.loading import find_dataset
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
     if force and save is None:
-        raise UsageError("--force replaces the file of --save.", "Name it with --save.")
-    if "fonts" in chosen and "outliers" not in chosen:
-        raise UsageError("--fonts are to take letters from.", "Give --outliers too, or leave --fonts out.")
-    if "fonts" in chosen and not os.path.exists(chosen["fonts"]):  # noqa: PTH110 (which raises nothing)
-        raise InputError(f"There is no file or folder {chosen['fonts']}.", "Name the fonts.")
+        raise UsageError("--force replaces the file of --save, which is missing.", "Give --save FILE too.")
+    if "fonts" in chosen and "ood" not in chosen:
+        raise UsageError("--fonts needs --ood, which draws letters.", "Give --ood too, or leave --fonts out.")
+    if "fonts" in chosen and not os.path.exists(chosen["fonts"]):  # noqa: PTH110 (Path.exists can raise)
+        raise InputError(
+            f"There is no file or folder {chosen['fonts']}.", "Name a font or a folder of fonts."
+        )
     if "device" in chosen:
         check_device_name(chosen["device"])
     if save is not None:
         check_target(save, force)
     if "data" in chosen:
         find_dataset(chosen["data"])
-    if "clean" in chosen and (
+    if "without_label_errors" in chosen and (
         chosen.get("data", "mnist") != "mnist" or chosen.get("split", "test") != "test"
     ):
-        raise UsageError("--clean knows the test digits of mnist alone.", "Leave --data and --split out.")
-    resolved = resolve_models(models)
-    tasks = {model.header.task for model in resolved}
-    if "line" in tasks and len(models) > 1:
-        raise UsageError("A model of lines is judged alone.", "Name one model.")
-    for name in OF_DIGITS:
-        if "line" in tasks and name in chosen:
-            raise UsageError(f"Lines have no --{name}.", "Leave it out.")
-    if "line" in tasks and save is not None and save.suffix.lower() == ".svg":
-        raise UsageError("Of lines there is no picture.", "Name a .json or a .csv file.")
-    return resolved
+        cause = "The label errors of --without-label-errors are known for the test digits of mnist only."
+        raise UsageError(cause, "Leave it out, or leave --data and --split out.")
 
 
-def _run(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> EvaluationResult:
-    """Load what computes only now."""
+def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any], save: Path | None) -> None:
+    if len(models) > 1:
+        names = " and ".join(model.name for model in models)
+        raise UsageError(
+            f"{names} cannot be averaged, since one reads lines.", "Evaluate a line model alone."
+        )
+    for name in DIGIT_OPTIONS:
+        if name in chosen:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} is for models of single digits, not for lines.", "Leave it out.")
+    if save is not None and save.suffix.lower() == ".svg":
+        raise UsageError(f"Lines have no diagrams to save as {save}.", "Name a .json or a .csv file.")
+
+
+def _evaluate_digits(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> EvaluationResult:
     with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.views.evaluation import show_event
         from digitcli.cli.views.progress import CountingBar
@@ -206,15 +244,17 @@ def _run(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> Evaluatio
         return evaluate.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
 
 
-def _run_lines(model: ResolvedModel, chosen: dict[str, Any]) -> LineEvaluation:
+def _evaluate_lines(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.views.evaluation import show_event
         from digitcli.cli.views.progress import CountingBar
         from digitcli.evaluation import evaluate_lines
 
-        _import_runtime((model,), chosen)
+        _import_runtime(models, chosen)
     with CountingBar("lines") as bar:
-        return evaluate_lines.evaluate_lines(model, on_event=lambda event: show_event(event, bar), **chosen)
+        return evaluate_lines.evaluate_lines(
+            models[0], on_event=lambda event: show_event(event, bar), **chosen
+        )
 
 
 def _import_runtime(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
@@ -223,10 +263,24 @@ def _import_runtime(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -
     import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
 
 
-def _show(result: Any, task: str, format: console.Format) -> None:
-    from digitcli.cli.views.evaluation import draw_line_result, draw_result
-
+def _print_result(result: EvaluationResult | LineEvaluation, format: console.Format) -> None:
     if format == "json":
         console.show_json(result.record())
     else:
-        console.show_table(draw_line_result(result) if task == "line" else draw_result(result))
+        from digitcli.cli.views.evaluation import draw_result
+
+        console.show_table(draw_result(result))
+
+
+def _conclude(result: EvaluationResult | LineEvaluation, min_accuracy: float | None) -> None:
+    """End with an exit code if the accuracy is too low or some inputs could not be used."""
+    if min_accuracy is not None and result.accuracy < min_accuracy:
+        raise QualityError(
+            f"The accuracy {result.accuracy:.6g} is below --min-accuracy {min_accuracy:g}.",
+            "Evaluate another model, or train this one longer; the mistakes above show where it fails.",
+        )
+    if result.unreadable:
+        raise PartialInputError(
+            f"{result.unreadable:,} inputs of '{result.data}' could not be used; the others were evaluated.",
+            "Repair or remove the files that are named above.",
+        )

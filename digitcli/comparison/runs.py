@@ -20,7 +20,7 @@ from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
-from digitcli.evaluation.train_test_overlap import told_overlap
+from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
@@ -189,7 +189,7 @@ def judge_run(
     if misread is None:
         classifier = load_classifier(specification.model or model, device=conditions.device)
         if specification.model is not None:
-            told_overlap(digits, conditions.dataset, classifier, on_event)
+            report_overlap(digits, conditions.dataset, classifier, on_event)
         predictions = classifier.logits(digits.images).argmax(axis=-1)
         misread = tuple(np.flatnonzero(predictions != digits.labels).tolist())
     return ComparedRun(model, accuracy_of(misread, len(digits)), misread, seed, train_seconds), reused

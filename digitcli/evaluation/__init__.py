@@ -1,1 +1,1 @@
-"""What a model is worth: metrics and calibration, as functions of logits and labels."""
+"""Measure a trained model: accuracy, calibration, robustness, and its answers to other pictures."""

@@ -1,4 +1,4 @@
-"""Making a confidence mean what it says."""
+"""Calibrate confidences, and describe how well they are calibrated."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ import numpy.typing as npt
 
 from digitcli.evaluation.metrics import equal_mass_bins, nll
 
-COVERAGES = (1.0, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9)  # that are reported
-ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # that a risk table lists
-LOWEST, HIGHEST = 0.05, 20.0
-GOLDEN = (math.sqrt(5) - 1) / 2
+COVERAGES = (1.0, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9)  # the fractions of the answers that are reported
+ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # the fractions of wrong answers in a risk table
+MIN_TEMPERATURE = 0.05  # far below every temperature that was ever fitted
+MAX_TEMPERATURE = 20.0  # far above every temperature that was ever fitted
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """The temperature by which the logits (N, 10) are divided to minimise the NLL of held-out labels (N,).
+    """Return the divisor of logits (N, 10) that minimizes the NLL of held-out labels (N,).
 
     Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017.
     """
-    all_right = bool((np.asarray(logits).argmax(axis=-1) == np.asarray(labels)).all())
-    return best_temperature(lambda temperature: nll(logits, labels, temperature), all_right)
+    all_correct = bool((np.asarray(logits).argmax(axis=-1) == np.asarray(labels)).all())
+    return minimize_over_temperature(lambda temperature: nll(logits, labels, temperature), all_correct)
 
 
-def best_temperature(loss: Callable[[float], float], all_right: bool) -> float:
-    """The temperature of the lowest loss, from `LOWEST` to `HIGHEST`, by golden-section search.
+def minimize_over_temperature(loss: Callable[[float], float], all_correct: bool) -> float:
+    """Return the temperature of the lowest loss, which has one minimum, by golden-section search.
 
-    The loss has no more than one minimum. Where all answers are right, the lower the temperature the lower
-    the loss, which says that there are too few of them: then it is 1 at least.
+    If all answers are correct, the loss falls with the temperature without end, since there are too few
+    answers to measure the confidence. Then the result is at least 1.
     """
-    low, high = math.log(LOWEST), math.log(HIGHEST)
+    low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
     while high - low > 1e-4:
-        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        left, right = high - GOLDEN_RATIO * (high - low), low + GOLDEN_RATIO * (high - low)
         if loss(math.exp(left)) < loss(math.exp(right)):
             high = right
         else:
             low = left
     best = math.exp((low + high) / 2)
-    return max(1.0, best) if all_right else best
+    return max(1.0, best) if all_correct else best
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Of `n` answers of like confidence the mean confidence, and the share that is right."""
+class ReliabilityBin:
+    """The mean confidence and the accuracy of `n` answers of similar confidence."""
 
     confidence: float
     accuracy: float
@@ -53,65 +54,71 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Covered:
-    """The accuracy of a share of the answers, the surest; `confidence` is that of the least sure of them."""
+class CoveragePoint:
+    """The accuracy of the most confident answers.
+
+    coverage: the fraction of all answers that these are.
+    accuracy: the fraction of these that are correct.
+    confidence: the lowest confidence among these.
+    """
 
     coverage: float
     accuracy: float
     confidence: float
 
 
-def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[Bin]:
-    """The bins of the ECE, from the least sure to the surest: a reliability diagram.
+def reliability(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> list[ReliabilityBin]:
+    """Return the points of a reliability diagram: the bins of the ECE, from the lowest confidence up.
 
     Niculescu-Mizil & Caruana, "Predicting good probabilities with supervised learning", 2005.
     """
     return [
-        Bin(float(sure.mean()), float(ours.mean()), len(sure))
-        for sure, ours in equal_mass_bins(confidence, right)
-        if len(sure)
+        ReliabilityBin(float(confidences.mean()), float(correct.mean()), len(confidences))
+        for confidences, correct in equal_mass_bins(confidence, is_correct)
+        if len(confidences)
     ]
 
 
-def coverage(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[Covered]:
-    """How right the surest answers are, for each of `COVERAGES`; of equal confidences the first are taken.
+def coverage(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> list[CoveragePoint]:
+    """Return the accuracy of the most confident answers for each of `COVERAGES`.
 
     Geifman & El-Yaniv, "Selective classification for deep neural networks", 2017.
     """
-    confidence, right = np.asarray(confidence), np.asarray(right)
+    confidence, is_correct = np.asarray(confidence), np.asarray(is_correct)
     order = np.argsort(-confidence, kind="stable")
-    found = []
+    points = []
     for share in COVERAGES:
-        surest = order[: math.ceil(share * len(order))]
-        found.append(Covered(share, float(right[surest].mean()), float(confidence[surest[-1]])))
-    return found
+        kept = order[: math.ceil(share * len(order))]
+        points.append(CoveragePoint(share, float(is_correct[kept].mean()), float(confidence[kept[-1]])))
+    return points
 
 
-def risk_table(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, float]:
-    """For each of `ERRORS` the lowest confidence from which on no more of the answers are wrong.
+def risk_table(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, float]:
+    """Return for each of `ERRORS` the lowest threshold above which no larger fraction is wrong.
 
-    The risk-coverage curve of El-Yaniv & Wiener, "On the foundations of noise-free selective
-    classification", 2010, read the other way round. An error that is never met is left out.
+    An error that no threshold reaches is left out. This is the inverse of the risk-coverage curve of El-Yaniv
+    & Wiener, "On the foundations of noise-free selective classification", 2010.
     """
-    order = sorted(zip(confidences, right, strict=True), reverse=True)
+    order = sorted(zip(confidences, is_correct, strict=True), reverse=True)
     table: dict[str, float] = {}
     wrong = 0
-    for count, (confidence, is_right) in enumerate(order, start=1):
-        wrong += not is_right
-        tied = count < len(order) and order[count][0] == confidence
-        for error in () if tied else ERRORS:
+    for count, (confidence, correct) in enumerate(order, start=1):
+        wrong += not correct
+        is_tied = count < len(order) and order[count][0] == confidence
+        for error in () if is_tied else ERRORS:
             if wrong <= error * count:
                 table[str(error)] = confidence
     return table
 
 
-def least_confidence(max_error: float, risk: Mapping[str, float]) -> float:
-    """How sure an answer must be for no more than a share of them to be wrong, by a risk table.
+def threshold_for_error(max_error: float, risk: Mapping[str, float]) -> float:
+    """Return the confidence that an answer needs for at most a fraction `max_error` of answers to be wrong.
 
-    Without a table the confidence is taken at its word; for an error below all that the table lists it is 1.
+    `risk` is a risk table. Without one, the confidence itself is taken as the probability of being correct.
+    Below all errors of the table the threshold is 1.
     """
     if not risk:
         return 1 - max_error
-    listed = {float(error): confidence for error, confidence in risk.items()}
-    usable = [error for error in listed if error <= max_error]
-    return listed[max(usable)] if usable else 1.0
+    thresholds = {float(error): confidence for error, confidence in risk.items()}
+    usable = [error for error in thresholds if error <= max_error]
+    return thresholds[max(usable)] if usable else 1.0

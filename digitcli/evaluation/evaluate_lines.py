@@ -1,4 +1,4 @@
-"""Evaluation of a line model: from its name and that of lines to what it is worth on them."""
+"""Evaluate a line model on labelled lines."""
 
 from __future__ import annotations
 
@@ -8,43 +8,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.loading import find_dataset
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import UsageError
+from digitcli.evaluation.evaluate import MISTAKES
 from digitcli.evaluation.line_metrics import character_error_rate, line_ece, line_nll, read_digits
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.model_resolution import ModelLike
-from digitcli.inference.predictor import load_line_recognizer
+from digitcli.inference.predictor import LineRecognizer, load_line_recognizer
 from digitcli.inference.runtime import LINE_BATCH_SIZE, RuntimeName
 from digitcli.synthesis.line_folders import hash_lines, is_line_folder, read_lines, split_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 
-COMPOSED = 2000  # lines, where no folder is named
-COMPOSED_SEED = 2026
-WORST = 6
-ANSWERS = ("labels", "found", "confidences")
+SYNTHETIC_LINES = 2000  # lines that are synthesized where no folder is named
+SYNTHESIS_SEED = 2026
+BATCHES_PER_STEP = 4  # batches between two reports of progress
+ARRAYS = ("labels", "predicted", "confidences")  # the fields that are not part of the record
 
 
 @dataclass(frozen=True)
 class LineMistake:
-    """A line read wrongly; `index` counts from 0, `confidence` is the probability given to `found`."""
+    """A line that was misread.
+
+    index: its place among the evaluated lines, from 0.
+    confidence: the probability of the digits that were predicted.
+    """
 
     index: int
     label: str
-    found: str
+    predicted: str
     confidence: float
 
 
 @dataclass(frozen=True)
 class LineEvaluation:
-    """What a line model is worth; shares are from 0 to 1, the NLL is in nats a line.
+    """The evaluation of a line model.
 
-    `exact_match` is the share of lines whose digits are all right, within 95 % between `exact_match_low` and
-    `exact_match_high`; `cer` is the character error rate. The answers behind the figures are no part of the
-    record: the digits that are there (`labels`), those `found`, and the `confidences`.
+    n: the number of lines.
+    exact_match, exact_match_low, exact_match_high: the fraction of lines whose digits are all correct, and
+        its 95 % interval.
+    cer: the character error rate; None if no line has a digit.
+    nll: the mean negative log-likelihood of a line in nats.
+    ece: the expected calibration error.
+    mistakes: the mistakes of the highest confidence.
+    labels, predicted, confidences: the digits that are written, the digits that were read, their probability.
     """
 
     model: str
@@ -60,23 +71,22 @@ class LineEvaluation:
     device: str
     mistakes: list[LineMistake]
     labels: list[str] = field(repr=False, compare=False)
-    found: list[str] = field(repr=False, compare=False)
+    predicted: list[str] = field(repr=False, compare=False)
     confidences: list[float] = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
-        """The exact match."""
+        """The exact match, which --min-accuracy compares."""
         return self.exact_match
 
     @property
     def unreadable(self) -> int:
-        """Lines are all readable, or none is."""
+        """Zero, since a line that cannot be read ends the evaluation."""
         return 0
 
     def record(self) -> dict[str, Any]:
-        """The figures as JSON holds them."""
-        values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in ANSWERS}
+        """Return the figures for JSON, without the arrays."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ARRAYS}
 
 
 def evaluate_lines(
@@ -86,71 +96,76 @@ def evaluate_lines(
     device: str = "auto",
     runtime: RuntimeName = "auto",
     batch_size: int = LINE_BATCH_SIZE,
-    worst: int = WORST,
+    mistakes: int = MISTAKES,
     on_event: OnEvent = lambda event: None,
 ) -> LineEvaluation:
-    """Judge a line model on a folder of `digitcli synthesize`, or on lines composed of MNIST's test digits.
+    """Evaluate a line model on a folder of `digitcli synthesize`, or on lines of the test digits of MNIST.
 
     Raises:
-        UsageError: other data, or not the name of a device.
+        UsageError: the data is no such folder, or there is no such kind of device.
         InputError: the lines cannot be read.
-        ModelError: no such model, a damaged one, or one that reads single digits.
-        EnvironmentFault: the device is not there.
+        ModelError: there is no such model, or it is damaged or reads single digits.
+        EnvironmentFault: this machine does not have the device.
     """
-    loaded = load_line_recognizer(model, device, batch_size, runtime)
-    lines, split = _lines(str(data), loaded.header.dataset.get("digest"))
-    answers = []
-    for start in range(0, len(lines), batch_size * 4):
-        part = lines[start : start + batch_size * 4]
-        answers += [answer.logits for answer in loaded.outputs([line.image for line in part])]
-        on_event(DigitsDone(len(answers), len(lines)))
-    labels, alphabet, temperature = (
-        [line.digits for line in lines],
-        loaded.header.alphabet,
-        loaded.header.temperature,
-    )
-    found = read_digits(answers, alphabet)
-    right = sum(ours == label for ours, label in zip(found, labels, strict=True))
-    confidences = (-line_nll(answers, found, alphabet, temperature)).exp().tolist()
-    low, high = wilson_interval(right, len(lines))
+    recognizer = load_line_recognizer(model, device, batch_size, runtime)
+    alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
+    lines, split = _load_lines(str(data), recognizer.header.dataset.get("digest"))
+    logits = _line_logits(recognizer, lines, on_event)
+    labels, predicted = [line.digits for line in lines], read_digits(logits, alphabet)
+    confidences = (-line_nll(logits, predicted, alphabet, temperature)).exp().tolist()
+    correct = sum(text == label for text, label in zip(predicted, labels, strict=True))
+    low, high = wilson_interval(correct, len(lines))
     return LineEvaluation(
-        model=loaded.name,
+        model=recognizer.name,
         data=str(data),
         split=split,
         n=len(lines),
-        exact_match=right / len(lines),
+        exact_match=correct / len(lines),
         exact_match_low=low,
         exact_match_high=high,
-        cer=character_error_rate(found, labels),
-        nll=float(line_nll(answers, labels, alphabet, temperature).mean()),
-        ece=line_ece(answers, labels, alphabet, temperature),
-        device=str(loaded.device),
-        mistakes=_worst(labels, found, confidences, worst),
+        cer=character_error_rate(predicted, labels),
+        nll=float(line_nll(logits, labels, alphabet, temperature).mean()),
+        ece=line_ece(logits, labels, alphabet, temperature),
+        device=recognizer.device,
+        mistakes=_worst_mistakes(labels, predicted, confidences, mistakes),
         labels=labels,
-        found=found,
+        predicted=predicted,
         confidences=confidences,
     )
 
 
-def _lines(data: str, trained_on: str | None) -> tuple[list[Line], str]:
-    """The lines that a name stands for; of a folder that was trained on the part that was held out."""
+def _load_lines(data: str, training_digest: str | None) -> tuple[list[Line], str]:
+    """Return lines and the name of their split; only the test lines of a folder that was trained on."""
     path = find_dataset(data)
     if path is not None and is_line_folder(path):
         lines = read_lines(path)
-        return (split_lines(lines)[2], "test") if hash_lines(lines) == trained_on else (lines, "all")
+        return (split_lines(lines)[2], "test") if hash_lines(lines) == training_digest else (lines, "all")
     if data != DEFAULT_DATASET:
         raise UsageError(f"{data} holds no lines.", "Name a folder that digitcli synthesize has written.")
     synthesizer = LineSynthesizer(load_mnist_test())
-    return [
-        synthesizer.synthesize_line(np.random.default_rng([COMPOSED_SEED, n])) for n in range(COMPOSED)
-    ], "test"
+    seeds = ([SYNTHESIS_SEED, number] for number in range(SYNTHETIC_LINES))
+    return [synthesizer.synthesize_line(np.random.default_rng(seed)) for seed in seeds], "test"
 
 
-def _worst(labels: list[str], found: list[str], confidences: list[float], count: int) -> list[LineMistake]:
-    """The mistakes with the highest confidence."""
-    wrong = [
-        LineMistake(index, label, ours, confidence)
-        for index, (label, ours, confidence) in enumerate(zip(labels, found, confidences, strict=True))
-        if ours != label
+def _line_logits(
+    recognizer: LineRecognizer, lines: list[Line], on_event: OnEvent
+) -> list[npt.NDArray[np.float32]]:
+    logits: list[npt.NDArray[np.float32]] = []
+    step = BATCHES_PER_STEP * recognizer.batch_size
+    for start in range(0, len(lines), step):
+        outputs = recognizer.outputs([line.image for line in lines[start : start + step]])
+        logits += [output.logits for output in outputs]
+        on_event(DigitsDone(len(logits), len(lines)))
+    return logits
+
+
+def _worst_mistakes(
+    labels: list[str], predicted: list[str], confidences: list[float], count: int
+) -> list[LineMistake]:
+    """Return the mistakes of the highest confidence."""
+    mistakes = [
+        LineMistake(index, label, text, confidence)
+        for index, (label, text, confidence) in enumerate(zip(labels, predicted, confidences, strict=True))
+        if text != label
     ]
-    return sorted(wrong, key=lambda mistake: -mistake.confidence)[:count]
+    return sorted(mistakes, key=lambda mistake: -mistake.confidence)[:count]

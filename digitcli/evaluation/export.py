@@ -1,4 +1,4 @@
-"""An evaluation as a file: figures (JSON), answers (CSV) or diagrams (SVG). Loads neither torch nor NumPy."""
+"""Save an evaluation: its figures as JSON, its answers as CSV, or its diagrams as SVG. Loads no torch."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ SUFFIXES = (".json", ".csv", ".svg")
 
 
 def check_target(path: Path, force: bool) -> None:
-    """Find out before the work whether its result can be saved there.
+    """Check, before any work is done, that a result can be saved to a path.
 
     Raises:
-        UsageError: neither a .json, a .csv nor an .svg file.
-        OutputError: it is there already and `force` is not given, or its folder cannot be written.
+        UsageError: the name does not end in .json, .csv or .svg.
+        OutputError: the file exists and `force` is not given, or its folder cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--save is '{path}'.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
+        raise UsageError(
+            f"--save does not know the type of '{path}'.",
+            f"Name a file that ends in {' or '.join(SUFFIXES)}.",
+        )
     check_writable(path, force)
 
 
 def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
-    """Write the figures (.json), a row an image or a line (.csv), or diagrams (.svg), whole or not at all.
+    """Write the figures (.json), one row for each image or line (.csv), or the diagrams (.svg).
 
     Raises:
-        UsageError: lines, as a picture.
-        OutputError: it cannot be written; a file that was there before is as it was.
+        UsageError: diagrams are asked for an evaluation of lines.
+        OutputError: the file cannot be written; a file that was there before is unchanged.
     """
     from digitcli.evaluation.evaluate import EvaluationResult
 
@@ -45,7 +48,7 @@ def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
         write_whole(path, _as_json(result))
     elif path.suffix.lower() == ".svg":
         if not isinstance(result, EvaluationResult):
-            raise UsageError("Of lines there is no picture.", "Name a .json or a .csv file.")
+            raise UsageError(f"Lines have no diagrams to save as {path}.", "Name a .json or a .csv file.")
         write_whole(path, draw_calibration(result).encode())
     else:
         content = _as_csv(result) if isinstance(result, EvaluationResult) else _lines_as_csv(result)
@@ -57,14 +60,14 @@ def _as_json(result: EvaluationResult | LineEvaluation) -> bytes:
 
 
 def _lines_as_csv(result: LineEvaluation) -> bytes:
-    """`index,label,predicted,confidence`."""
-    rows = zip(result.labels, result.found, result.confidences, strict=True)
-    lines = [f"{index},{label},{found},{sure:.6g}" for index, (label, found, sure) in enumerate(rows)]
+    """Return the columns `index,label,predicted,confidence`."""
+    rows = enumerate(zip(result.labels, result.predicted, result.confidences, strict=True))
+    lines = [f"{index},{label},{text},{confidence:.6g}" for index, (label, text, confidence) in rows]
     return ("\n".join(["index,label,predicted,confidence", *lines]) + "\n").encode()
 
 
 def _as_csv(result: EvaluationResult) -> bytes:
-    """`index,label,predicted,confidence,probability_0` to `probability_9`."""
+    """Return the columns `index,label,predicted,confidence` and `probability_0` to `probability_9`."""
     import numpy as np
 
     classes = range(result.probabilities.shape[1])

@@ -1,4 +1,4 @@
-"""Functions of what a line network answers, logits (T, A + 1) a line, and of the digits that are there."""
+"""Compute metrics of the logits (T, A + 1) of lines and of the digits that are written in them."""
 
 from __future__ import annotations
 
@@ -10,59 +10,63 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from digitcli.evaluation.metrics import binned_error
+from digitcli.evaluation.metrics import calibration_error
 from digitcli.inference.ctc import DIGITS, best_path, digit_columns
 
-Answers = Sequence[npt.NDArray[np.float32]]
+LineLogits = Sequence[npt.NDArray[np.float32]]  # one array (T, A + 1) for each line
 
 
-def read_digits(answers: Answers, alphabet: str) -> list[str]:
-    """The digits of each line, by the best path."""
-    return [best_path(digit_columns(logits, alphabet)) for logits in answers]
+def read_digits(logits: LineLogits, alphabet: str) -> list[str]:
+    """Return the digits of each line by the best path; other characters are left out."""
+    return [best_path(digit_columns(line, alphabet)) for line in logits]
 
 
-def exact_match(answers: Answers, texts: Sequence[str], alphabet: str) -> float:
-    """The share of lines whose digits are all read right."""
-    found = read_digits(answers, alphabet)
-    return sum(ours == text for ours, text in zip(found, texts, strict=True)) / len(texts)
+def exact_match(logits: LineLogits, labels: Sequence[str], alphabet: str) -> float:
+    """Return the fraction of lines whose digits are all correct."""
+    texts = read_digits(logits, alphabet)
+    return sum(text == label for text, label in zip(texts, labels, strict=True)) / len(labels)
 
 
-def character_error_rate(found: Sequence[str], texts: Sequence[str]) -> float | None:
-    """Edits that make what was found what is there, a digit that is there; None where there are none."""
-    edits = sum(edit_distance(ours, text) for ours, text in zip(found, texts, strict=True))
-    length = sum(map(len, texts))
+def character_error_rate(texts: Sequence[str], labels: Sequence[str]) -> float | None:
+    """Return the edits that turn texts into their labels, divided by the length of the labels.
+
+    The result is None if all labels are empty.
+    """
+    edits = sum(edit_distance(text, label) for text, label in zip(texts, labels, strict=True))
+    length = sum(map(len, labels))
     return edits / length if length else None
 
 
-def edit_distance(found: str, text: str) -> int:
-    """The fewest insertions, deletions and replacements from one to the other (Levenshtein, 1966)."""
-    row = list(range(len(text) + 1))
-    for number, ours in enumerate(found, start=1):
-        before, row[0] = row[0], number
-        for place, theirs in enumerate(text, start=1):
-            before, row[place] = (
-                row[place],
-                min(row[place] + 1, row[place - 1] + 1, before + (ours != theirs)),
-            )
+def edit_distance(text: str, label: str) -> int:
+    """Return the fewest insertions, deletions and replacements between two strings (Levenshtein, 1966)."""
+    row = list(range(len(label) + 1))
+    for row_number, character in enumerate(text, start=1):
+        diagonal, row[0] = row[0], row_number
+        for column, expected in enumerate(label, start=1):
+            distance = min(row[column] + 1, row[column - 1] + 1, diagonal + (character != expected))
+            diagonal, row[column] = row[column], distance
     return row[-1]
 
 
-def line_nll(answers: Answers, texts: Sequence[str], alphabet: str, temperature: float = 1.0) -> Tensor:
-    """The negative log-likelihood of each line's digits (N,), in nats; marks count as the blank."""
-    columns = [torch.from_numpy(digit_columns(logits, alphabet, temperature)) for logits in answers]
+def line_nll(logits: LineLogits, labels: Sequence[str], alphabet: str, temperature: float = 1.0) -> Tensor:
+    """Return the negative log-likelihood of the digits of each line (N,), in nats.
+
+    Characters other than digits count as the blank.
+    """
+    columns = [torch.from_numpy(digit_columns(line, alphabet, temperature)) for line in logits]
     return F.ctc_loss(
         torch.nn.utils.rnn.pad_sequence(columns),
-        torch.tensor([int(digit) for text in texts for digit in text], dtype=torch.long),
+        torch.tensor([int(digit) for label in labels for digit in label], dtype=torch.long),
         torch.tensor([len(line) for line in columns]),
-        torch.tensor([len(text) for text in texts]),
+        torch.tensor([len(label) for label in labels]),
         blank=len(DIGITS),
         reduction="none",
     )
 
 
-def line_ece(answers: Answers, texts: Sequence[str], alphabet: str, temperature: float = 1.0) -> float:
-    """Expected calibration error of the probabilities of the strings that are read, see `metrics.ece`."""
-    found = read_digits(answers, alphabet)
-    confidence = (-line_nll(answers, found, alphabet, temperature)).exp()
-    right = [ours == text for ours, text in zip(found, texts, strict=True)]
-    return binned_error(confidence, right)
+def line_ece(logits: LineLogits, labels: Sequence[str], alphabet: str, temperature: float = 1.0) -> float:
+    """Return the expected calibration error of the probability of each line's text."""
+    texts = read_digits(logits, alphabet)
+    confidence = (-line_nll(logits, texts, alphabet, temperature)).exp()
+    is_correct = [text == label for text, label in zip(texts, labels, strict=True)]
+    return calibration_error(confidence, is_correct)

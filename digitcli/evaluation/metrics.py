@@ -1,5 +1,6 @@
-"""Functions of logits (N, 10) and labels (N,), arrays or tensors of the CPU. Accuracies and probabilities are
-fractions from 0 to 1. Loads no torch.
+"""Compute metrics of logits (N, 10) and labels (N,), NumPy arrays or torch tensors on the CPU.
+
+Accuracies and probabilities are fractions from 0 to 1. Loads no torch.
 """
 
 from __future__ import annotations
@@ -12,73 +13,75 @@ import numpy.typing as npt
 
 from digitcli.inference.ctc import log_softmax
 
-ECE_BINS = 15
-Z_95 = 1.959963984540054  # 95 % of a normal distribution lies within so many standard deviations
+ECE_BINS = 15  # as in Guo et al., 2017
+Z_95 = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
 
 
 def accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """The share of labels that have the largest logit."""
+    """Return the fraction of images whose label has the largest logit."""
     return float(np.mean(np.asarray(logits).argmax(axis=-1) == np.asarray(labels)))
 
 
 def nll(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) -> float:
-    """The mean negative log-likelihood of the labels, in nats."""
+    """Return the mean negative log-likelihood of the labels, in nats."""
     logs = log_softmax(np.asarray(logits), temperature)
     return -float(np.mean(np.take_along_axis(logs, np.asarray(labels)[:, None], axis=-1), dtype=np.float64))
 
 
 def ece(logits: npt.ArrayLike, labels: npt.ArrayLike, temperature: float = 1.0) -> float:
-    """Expected calibration error over 15 bins that hold equally many predictions, in any order.
-
-    Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017; equal-mass bins as in
-    Nguyen & O'Connor, "Posterior calibration and exploratory analysis for natural language processing
-    models", 2015.
-    """
+    """Return the expected calibration error, see `calibration_error`."""
     probabilities = np.exp(log_softmax(np.asarray(logits), temperature))
-    return binned_error(probabilities.max(axis=-1), probabilities.argmax(axis=-1) == np.asarray(labels))
+    is_correct = probabilities.argmax(axis=-1) == np.asarray(labels)
+    return calibration_error(probabilities.max(axis=-1), is_correct)
 
 
-def binned_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
-    """The ECE of confidences (N,) in answers that are `right` (N,) or not."""
-    bins = equal_mass_bins(confidence, right)
-    return sum(abs(float(ours.sum() - theirs.sum())) for theirs, ours in bins) / len(np.asarray(right))
+def calibration_error(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> float:
+    """Return the expected calibration error of confidences (N,) in answers that are correct (N,) or not.
+
+    Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017; with bins of equally many
+    answers as in Nguyen & O'Connor, "Posterior calibration and exploratory analysis for natural language
+    processing models", 2015.
+    """
+    bins = equal_mass_bins(confidence, is_correct)
+    gaps = [abs(float(correct.sum() - confidences.sum())) for confidences, correct in bins]
+    return sum(gaps) / len(np.asarray(is_correct))
 
 
 def equal_mass_bins(
-    confidence: npt.ArrayLike, right: npt.ArrayLike
+    confidence: npt.ArrayLike, is_correct: npt.ArrayLike
 ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """The confidences and which of them are right, in 15 bins from the least sure to the surest."""
+    """Split answers into 15 bins of rising confidence; return the confidences and the correctness of each."""
     confidence = np.asarray(confidence, np.float64)
     order = confidence.argsort(kind="stable")
-    right = _shared_by_equals(np.asarray(right, np.float64), confidence)[order]
+    correct = _mean_over_ties(np.asarray(is_correct, np.float64), confidence)[order]
     return list(
-        zip(np.array_split(confidence[order], ECE_BINS), np.array_split(right, ECE_BINS), strict=True)
+        zip(np.array_split(confidence[order], ECE_BINS), np.array_split(correct, ECE_BINS), strict=True)
     )
 
 
-def _shared_by_equals(
-    right: npt.NDArray[np.float64], confidence: npt.NDArray[np.float64]
+def _mean_over_ties(
+    is_correct: npt.NDArray[np.float64], confidence: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """`right` with each value the mean over all predictions of the same confidence, which no order parts."""
+    """Average over answers of equal confidence, so that their order does not change the bins."""
     _, group = np.unique(confidence.round(6), return_inverse=True)
-    means: npt.NDArray[np.float64] = np.bincount(group, right) / np.bincount(group)
+    means: npt.NDArray[np.float64] = np.bincount(group, is_correct) / np.bincount(group)
     return means[group]
 
 
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """The 95 % confidence interval of an accuracy of which `right` of `n` answers were seen.
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of an accuracy, from `correct` answers among `n`.
 
-    Wilson, "Probable inference, the law of succession, and statistical inference", 1927. It never leaves
-    0 to 1 and holds near both ends, where digits are read.
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927. The interval never
+    leaves 0 to 1 and holds near both ends, where the accuracies of digit models are.
     """
-    share, weight = right / n, Z_95**2 / n
+    share, weight = correct / n, Z_95**2 / n
     centre = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
-    return (centre - half if right else 0.0), (centre + half if right < n else 1.0)
+    half_width = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    return (centre - half_width if correct else 0.0), (centre + half_width if correct < n else 1.0)
 
 
 def confusion_counts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """How often a digit (row) got an answer (column): int64 (10, 10)."""
+    """Return how often each digit (row) received each answer (column), (10, 10)."""
     answers = np.asarray(logits)
     classes = answers.shape[-1]
     pairs = classes * np.asarray(labels) + answers.argmax(axis=-1)
@@ -87,10 +90,12 @@ def confusion_counts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArra
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well one digit is read; `n` are there. A ratio of nothing to nothing is None.
+    """The scores of one digit; a score is None where it would be zero divided by zero.
 
-    `precision` is the share of the answers that are right, `recall` the share of the digits that are found,
-    `f1` their harmonic mean (van Rijsbergen, "Information retrieval", 1979).
+    precision: the fraction of the answers with this digit that are correct.
+    recall: the fraction of the images of this digit that are recognized.
+    f1: the harmonic mean of both (van Rijsbergen, "Information retrieval", 1979).
+    n: the number of images of this digit.
     """
 
     digit: int
@@ -101,17 +106,17 @@ class ClassScores:
 
 
 def class_scores(confusion: npt.NDArray[np.int64]) -> list[ClassScores]:
-    """The scores of each digit, from counts (10, 10) with the truth in rows and the answers in columns."""
-    there, answered = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    """Return the scores of each digit from counts (10, 10) with labels in rows and answers in columns."""
+    labelled, answered = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
     return [
         ClassScores(
             digit=digit,
-            precision=_ratio(right, answered[digit]),
-            recall=_ratio(right, there[digit]),
-            f1=_ratio(2 * right, answered[digit] + there[digit]),
-            n=there[digit],
+            precision=_ratio(correct, answered[digit]),
+            recall=_ratio(correct, labelled[digit]),
+            f1=_ratio(2 * correct, answered[digit] + labelled[digit]),
+            n=labelled[digit],
         )
-        for digit, right in enumerate(confusion.diagonal().tolist())
+        for digit, correct in enumerate(confusion.diagonal().tolist())
     ]
 
 

@@ -1,4 +1,4 @@
-"""How much of its accuracy a model keeps when digits are not as clean as those of a dataset."""
+"""Measure the accuracy of a model on corrupted digits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from digitcli.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from digitcli.evaluation.metrics import accuracy
 from digitcli.inference.predictor import DigitClassifier
 
+DEFAULTS_OF_OLD_RECIPES = {"affine": True, "stroke_width": True}  # from before these settings existed
+
 
 @dataclass(frozen=True)
-class Corrupted:
-    """The accuracy under a corruption; `trained` is whether training changed digits in that way too."""
+class CorruptionResult:
+    """The accuracy under one corruption, and whether training corrupted digits in a similar way."""
 
     name: str
     accuracy: float
@@ -24,9 +26,13 @@ class Corrupted:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracies on clean digits and on the same ones corrupted; the gap is what corruption costs.
+    """Accuracies on clean digits and on the same digits corrupted.
 
-    `unseen` is the mean over corruptions that no model was trained with.
+    clean: the accuracy without corruption.
+    mean: the mean over all corruptions.
+    unseen: the mean over the corruptions that resemble nothing in the training of the models.
+    worst, worst_name: the lowest accuracy, and its corruption.
+    gap: `clean` minus `mean`.
     """
 
     clean: float
@@ -35,46 +41,40 @@ class Robustness:
     worst: float
     worst_name: str
     gap: float
-    corruptions: tuple[Corrupted, ...]
+    corruptions: tuple[CorruptionResult, ...]
 
 
 def measure_robustness(
     classifier: DigitClassifier,
     digits: Digits,
-    clean: float,
-    on_done: Callable[[int, int], None] = lambda done, of: None,
+    clean_accuracy: float,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Robustness:
-    """Judge a model on digits under each of `CORRUPTIONS`; `clean` is its accuracy on them as they are.
-
-    `on_done` is told how many corrupted digits are answered, of all of them.
-    """
-    found = []
-    for number, corruption in enumerate(CORRUPTIONS):
+    """Evaluate a model on digits under each corruption; `on_progress` receives the numbers of images."""
+    results = []
+    for number, corruption in enumerate(CORRUPTIONS, start=1):
         logits = classifier.logits(corrupt(digits.images, corruption))
-        on_done((number + 1) * len(digits), len(CORRUPTIONS) * len(digits))
-        trained = _is_trained_with(classifier, corruption)
-        found.append(Corrupted(corruption.name, accuracy(logits, digits.labels), trained))
-    mean = statistics.fmean(each.accuracy for each in found)
-    worst = min(found, key=lambda each: each.accuracy)
+        on_progress(number * len(digits), len(CORRUPTIONS) * len(digits))
+        is_trained = _is_trained_with(classifier, corruption)
+        results.append(CorruptionResult(corruption.name, accuracy(logits, digits.labels), is_trained))
+    mean = statistics.fmean(result.accuracy for result in results)
+    worst = min(results, key=lambda result: result.accuracy)
     return Robustness(
-        clean=clean,
+        clean=clean_accuracy,
         mean=mean,
-        unseen=statistics.fmean(each.accuracy for each in found if not each.trained),
+        unseen=statistics.fmean(result.accuracy for result in results if not result.trained),
         worst=worst.accuracy,
         worst_name=worst.name,
-        gap=clean - mean,
-        corruptions=tuple(found),
+        gap=clean_accuracy - mean,
+        corruptions=tuple(results),
     )
 
 
 def _is_trained_with(classifier: DigitClassifier, corruption: Corruption) -> bool:
-    """Whether the recipe of any model changes or draws digits in a way that the corruption is like."""
+    """Return whether the recipe of any model corrupts or synthesizes digits in a similar way."""
     return any(
-        header.recipe.get(way, WAYS_OF_OLD.get(way))
+        header.recipe.get(setting, DEFAULTS_OF_OLD_RECIPES.get(setting))
         for header in classifier.headers
-        for way in corruption.like
-        if header.recipe.get("augment") or way not in augmentations()
+        for setting in corruption.similar_settings
+        if header.recipe.get("augment") or setting not in augmentations()
     )
-
-
-WAYS_OF_OLD = {"affine": True, "stroke_width": True}  # of recipes from before there was a choice

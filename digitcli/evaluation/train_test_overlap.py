@@ -1,4 +1,4 @@
-"""Whether a model has been trained on the digits it is evaluated on."""
+"""Find out whether a model was trained on the digits on which it is evaluated."""
 
 from __future__ import annotations
 
@@ -19,46 +19,44 @@ from digitcli.inference.predictor import DigitClassifier
 Hashes = npt.NDArray[np.int64]
 
 
-def told_overlap(
-    digits: Digits,
-    dataset: Dataset,
-    classifier: DigitClassifier,
-    on_event: Callable[[Notice], None],
+def report_overlap(
+    digits: Digits, dataset: Dataset, classifier: DigitClassifier, on_event: Callable[[Notice], None]
 ) -> int | None:
-    """`count_overlap` of the named models of a classifier; a person is told where digits were trained on."""
+    """Return `count_overlap` for the models of a classifier, and send a notice if it is above 0."""
     overlap = count_overlap(digits, dataset, classifier.models)
     if overlap:
-        trained = "one of " * (len(classifier.models) > 1) + classifier.name
-        seen = f"{overlap:,} of these {len(digits):,} digits were in the training of {trained}"
-        on_event(Notice(f"{seen}: the accuracy is not that on new digits."))
+        several = "one of " if len(classifier.models) > 1 else ""
+        cause = f"{overlap:,} of these {len(digits):,} digits were used to train {several}{classifier.name}"
+        on_event(Notice(f"{cause}, so the accuracy on new digits is probably lower."))
     return overlap
 
 
 def count_overlap(digits: Digits, dataset: Dataset, models: Iterable[ResolvedModel]) -> int | None:
-    """How many of the digits, a part of the dataset, a model was trained on: images equal in every pixel.
+    """Count the digits on which a model was trained, that is, images with exactly the same pixels.
 
-    None where none is found, but the training digits of some model are not known.
+    `digits` are a part of `dataset`. The result is None if none is found but the training digits of a model
+    are not known.
     """
-    known = [training_hashes(model, dataset) for model in models]
-    found = [hashes for hashes in known if hashes is not None]
-    overlap = int(np.isin(digits.hashes(), np.concatenate(found)).sum()) if found else 0
-    return overlap if overlap or len(found) == len(known) else None
+    hashes_by_model = [training_hashes(model, dataset) for model in models]
+    known = [hashes for hashes in hashes_by_model if hashes is not None]
+    overlap = int(np.isin(digits.hashes(), np.concatenate(known)).sum()) if known else 0
+    return overlap if overlap or len(known) == len(hashes_by_model) else None
 
 
 def training_hashes(model: ResolvedModel, dataset: Dataset) -> Hashes | None:
-    """`Digits.hashes()` of what the model in that file was trained on, or None where that is not known.
+    """Return `Digits.hashes()` of the training digits of a model, or None where they are not known.
 
-    A run folder keeps them in its resume file. Without one they follow from the data, if those are at
-    hand: the dataset of the evaluation, or the embedded MNIST.
+    A run folder keeps the hashes in its resume file. Without it they follow from the training data, if that
+    is the dataset of the evaluation or the embedded MNIST.
     """
-    header = model.header
+    trained_on = model.header.dataset
     with contextlib.suppress(ModelError):
-        resume, tensors = read_arrays(model.path.with_name(RESUME_FILE))
-        if resume.dataset == header.dataset and TRAIN_HASHES in tensors:
+        resume_header, tensors = read_arrays(model.path.with_name(RESUME_FILE))
+        if resume_header.dataset == trained_on and TRAIN_HASHES in tensors:
             stored: Hashes = tensors[TRAIN_HASHES]
             return stored
-    digest = header.dataset.get("digest")
+    digest = trained_on.get("digest")
     if digest not in (dataset.digest, DIGEST):
         return None
     train = split(dataset if digest == dataset.digest else load_mnist()).train
-    return train.hashes() if len(train) == header.dataset.get("train") else None
+    return train.hashes() if len(train) == trained_on.get("train") else None

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from digitcli.errors import UsageError
-from digitcli.evaluation.calibration import least_confidence
+from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_classifier, load_line_recognizer
 from digitcli.inference.runtime import RuntimeName
@@ -179,7 +179,7 @@ def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | No
     if {model.name for model in models} == set(DEFAULT_MODELS):
         risk = next(model.header.risk for model in models if model.header.task == "line")
     if max_error is not None:
-        return least_confidence(max_error, risk), bool(risk)
+        return threshold_for_error(max_error, risk), bool(risk)
     thresholds = [model.header.refusal_threshold for model in models]
     known = [threshold for threshold in thresholds if threshold is not None]
     return max(known, default=MIN_CONFIDENCE), bool(risk)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from digitcli.architectures.recipe import Recipe
-from digitcli.evaluation.calibration import best_temperature
+from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET, Line
@@ -98,9 +98,9 @@ class LineTask:
         lines = self._validation_lines
         logits, texts = line_logits(network, lines), [line.digits for line in lines]
         validation_accuracy = exact_match(logits, texts, ALPHABET)
-        temperature = best_temperature(
+        temperature = minimize_over_temperature(
             lambda value: float(line_nll(logits, texts, ALPHABET, value).mean()),
-            all_right=validation_accuracy == 1,
+            all_correct=validation_accuracy == 1,
         )
         test_lines = self._source.test()
         test_logits, test_texts = line_logits(network, test_lines), [line.digits for line in test_lines]

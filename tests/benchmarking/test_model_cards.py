@@ -27,9 +27,13 @@ def test_a_card_has_facts_of_the_checkpoint_and_measurements(
     (tmp_path / FACTS_FILE).write_text(f'["{path}"]\ncommand = "digitcli train"\nnotes = "Points."\n')
     small = as_npz(tmp_path / "four.npz", pointing_digits([1, 2, 3, 4], [1, 2, 3, 5]))
 
-    def quick(name: str, data: str = small, clean: bool = False, **options: Any) -> EvaluationResult:
+    def quick(
+        name: str, data: str = small, without_label_errors: bool = False, **options: Any
+    ) -> EvaluationResult:
         result = evaluate(name, data, **options)
-        return dataclasses.replace(result, clean_accuracy=0.6) if clean else result
+        return (
+            dataclasses.replace(result, accuracy_without_label_errors=0.6) if without_label_errors else result
+        )
 
     monkeypatch.setattr(module, "shipped_models", lambda: {str(path): path})
     monkeypatch.setattr(module, "evaluate", quick)

@@ -107,15 +107,15 @@ def test_pictures_stand_side_by_side_as_the_window_is_wide(
 
 def test_a_heat_cell_shows_one_mistake_in_a_thousand_and_hides_none() -> None:
     shades = [
-        evaluation_view._heat_cell(count, 1000, is_right=False, width=4).style for count in (1, 10, 900)
+        evaluation_view._heat_cell(count, 1000, is_correct=False, width=4).style for count in (1, 10, 900)
     ]
     reds = [shade.bgcolor.triplet.red for shade in shades]
     assert reds == sorted(set(reds)) and reds[0] > 90
-    assert evaluation_view._heat_cell(0, 0, is_right=True, width=4).plain.strip() in ("·", ".")
+    assert evaluation_view._heat_cell(0, 0, is_correct=True, width=4).plain.strip() in ("·", ".")
 
 
 def test_csv_has_a_row_an_image(digitcli: Run, model: str, data: str, tmp_path: Path) -> None:
-    done = digitcli("evaluate", model, "--data", data, "--save", "answers.csv", "--worst", "0")
+    done = digitcli("evaluate", model, "--data", data, "--save", "answers.csv", "--mistakes", "0")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     assert [int(row["predicted"]) for row in rows] == ANSWERS
@@ -158,7 +158,7 @@ def test_training_digits_are_named_on_stderr(digitcli: Run, few_digits: Path) ->
     done = digitcli("evaluate", "run", "--data", few_digits, "--split", "train", "--format", "json")
     result = json.loads(done.stdout)
     assert result["overlap"] == result["n"] > 400
-    assert "Note:" in done.stderr and "in the training of run@" in done.stderr
+    assert "Note:" in done.stderr and "used to train run@" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_training_digits_are_named_on_stderr(digitcli: Run, few_digits: Path) ->
         (["--device", "cuda:99"], 6, "It has:"),
         (["--split", "half"], 2, "validation"),
         (["--batch-size", "0"], 2, "--batch-size"),
-        (["--worst", "-1"], 2, "--worst"),
+        (["--mistakes", "-1"], 2, "--mistakes"),
         (["--min-accuracy", "99.5"], 2, "from 0 to 1"),
         (["--min-accuracy", "nan"], 2, "from 0 to 1"),
         (["--save", "result.txt"], 2, ".json or .csv"),
@@ -264,31 +264,31 @@ def test_what_is_not_known_of_the_training_is_said(
     result: EvaluationResult,
 ) -> None:
     figures = evaluation_view._figures(dataclasses.replace(result, overlap=None))
-    assert figures["trained on"].startswith("not known")
-    assert "trained on" not in evaluation_view._figures(dataclasses.replace(result, overlap=0))
+    assert figures["used in training"].startswith("not known")
+    assert "used in training" not in evaluation_view._figures(dataclasses.replace(result, overlap=0))
 
 
 def test_the_reality_gap_and_outliers_are_shown(digitcli: Run, model: str, data: str, fonts: Path) -> None:
-    options = ("--data", data, "--robustness", "--outliers", "--fonts", fonts, "--worst", "0")
+    options = ("--data", data, "--robustness", "--ood", "--fonts", fonts, "--mistakes", "0")
     done = digitcli("evaluate", model, *options)
     assert done.returncode == 0, done.stderr
-    assert "reality gap" in done.stdout and "at worst" in done.stdout
+    assert "robustness gap" in done.stdout and "at worst" in done.stdout
     for name in ("thick", "inversion", "noise", "clouds", "letters", "AUROC"):
         assert name in done.stdout, name
     record = json.loads(digitcli("evaluate", model, *options, "--format", "json").stdout)
     assert len(record["robustness"]["corruptions"]) == 15
     assert record["robustness"]["gap"] == pytest.approx(5 / 6 - record["robustness"]["mean"])
-    assert {"name", "n", "auroc", "trained"} == record["outliers"][0].keys()
-    assert record["clean_accuracy"] is None
+    assert {"name", "n", "auroc", "trained"} == record["ood"][0].keys()
+    assert record["accuracy_without_label_errors"] is None
 
 
 @pytest.mark.parametrize(
     ("options", "code"),
     [
         (("--fonts", "."), 2),
-        (("--outliers", "--fonts", "none"), 3),
-        (("--clean", "--split", "train"), 2),
-        (("--clean", "--data", "six.npz"), 2),
+        (("--ood", "--fonts", "none"), 3),
+        (("--without-label-errors", "--split", "train"), 2),
+        (("--without-label-errors", "--data", "six.npz"), 2),
     ],
 )
 def test_what_else_is_measured_is_checked_at_once(
@@ -299,7 +299,7 @@ def test_what_else_is_measured_is_checked_at_once(
     assert "Traceback" not in done.stderr and done.stdout == ""
 
 
-def test_lines_are_not_corrupted(digitcli: Run) -> None:
-    for option in ("--robustness", "--clean", "--outliers"):
+def test_options_for_digits_are_refused_for_lines(digitcli: Run) -> None:
+    for option in ("--robustness", "--without-label-errors", "--ood"):
         done = digitcli("evaluate", "reader", option)
-        assert done.returncode == 2 and f"Lines have no {option}" in done.stderr
+        assert done.returncode == 2 and f"{option} is for" in done.stderr

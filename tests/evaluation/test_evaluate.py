@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digitcli.data.dataset import Dataset, Digits, split
-from digitcli.data.loading import load_dataset
-from digitcli.errors import InputError, ModelError, UsageError
+from digitcli.data.dataset import Digits
+from digitcli.errors import ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.events import DigitsDone, Event, Notice
 from digitcli.inference.model_resolution import resolve_model
@@ -57,12 +56,12 @@ def test_the_temperature_of_the_model_counts(tmp_path: Path) -> None:
     assert odds[0] == pytest.approx(math.sqrt(odds[1]), rel=1e-4)
 
 
-@pytest.mark.parametrize(("worst", "indices"), [(0, []), (2, [3, 1]), (6, [3, 1, 0, 4])])
-def test_the_worst_mistakes_come_first_and_equal_ones_in_order(
-    tmp_path: Path, worst: int, indices: list[int]
+@pytest.mark.parametrize(("count", "indices"), [(0, []), (2, [3, 1]), (6, [3, 1, 0, 4])])
+def test_the_most_confident_mistakes_come_first_and_ties_stay_in_order(
+    tmp_path: Path, count: int, indices: list[int]
 ) -> None:
     digits = pointing_digits([1, 1, 1, 1, 1], [7, 7, 1, 8, 9], [100, 200, 255, 255, 100])
-    mistakes = evaluated(tmp_path, digits, worst=worst).mistakes
+    mistakes = evaluated(tmp_path, digits, mistakes=count).mistakes
     assert [mistake.index for mistake in mistakes] == indices
     if mistakes:
         assert (mistakes[0].label, mistakes[0].predicted) == (1, 8)
@@ -87,7 +86,7 @@ def test_several_models_answer_together(tmp_path: Path) -> None:
     assert np.abs(alone[0].probabilities - alone[1].probabilities).max() > 0.1
 
 
-def test_a_run_is_judged_on_its_own_test_digits_as_training_judged_it(
+def test_a_run_is_evaluated_on_its_test_digits_with_the_figures_of_training(
     few_digits: Path, tmp_path: Path
 ) -> None:
     trained = train(
@@ -100,53 +99,13 @@ def test_a_run_is_judged_on_its_own_test_digits_as_training_judged_it(
     assert (result.nll, result.ece) == pytest.approx((trained.test_nll, trained.test_ece), abs=1e-5)
 
 
-def parts_of(name: str, dataset: Dataset) -> Digits:
-    splits = split(dataset)
-    return {"train": splits.train, "validation": splits.validation, "test": splits.test}[name]
-
-
-@pytest.mark.parametrize("part", ["train", "validation", "test"])
-@pytest.mark.parametrize("has_test", [False, True])
-def test_a_part_that_is_asked_for_is_that_of_training(tmp_path: Path, part: Any, has_test: bool) -> None:
-    digits = pointing_digits([index % 10 for index in range(84)], [0] * 84)
-    data = as_npz(tmp_path / "set.npz", digits, digits.take(np.arange(20)) if has_test else None)
-    result = evaluate(str(pointing_model(tmp_path / "m.safetensors")), data, split=part, device="cpu")
-    assert result.split == part
-    assert np.array_equal(result.digits.images, parts_of(part, load_dataset(data)).images)
-
-
-def test_a_test_part_of_its_own_is_the_default_and_all_is_both(tmp_path: Path) -> None:
-    model = str(pointing_model(tmp_path / "m.safetensors"))
-    data = as_npz(tmp_path / "set.npz", pointing_digits([1] * 5, [1] * 5), pointing_digits([2] * 3, [2] * 3))
-    by_itself, everything = evaluate(model, data), evaluate(model, data, split="all")
-    assert (by_itself.split, by_itself.n) == ("test", 3)
-    assert (everything.split, everything.digits.labels.tolist()) == ("all", [1] * 5 + [2] * 3)
-
-
-def test_a_model_trained_on_the_very_set_is_judged_on_what_its_training_held_out(tmp_path: Path) -> None:
-    data = as_npz(tmp_path / "set.npz", pointing_digits([1] * 70, [1] * 70))
-    seen = {"digest": load_dataset(data).digest}
-    knows, new = (
-        str(pointing_model(tmp_path / f"{name}.safetensors", dataset=dataset))
-        for name, dataset in (("knows", seen), ("new", {"digest": "0" * 64}))
-    )
-    assert (evaluate(new, data).split, evaluate(new, data).n) == ("all", 70)
-    assert (evaluate([new, knows], data).split, evaluate(knows, data).n) == ("test", 10)
-
-
-def test_too_few_digits_to_split_are_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="too few") as caught:
-        evaluated(tmp_path, pointing_digits([1], [1]), split="validation")
-    assert caught.value.remedy == "Take --split all."
-
-
-def test_events_tell_how_far_it_is(tmp_path: Path) -> None:
+def test_events_report_the_progress(tmp_path: Path) -> None:
     events: list[Event] = []
     evaluated(tmp_path, pointing_digits(LABELS, ANSWERS), batch_size=4, on_event=events.append)
     assert events == [DigitsDone(4, 6), DigitsDone(6, 6)]
 
 
-def test_what_cannot_be_read_is_told_and_counted(tmp_path: Path) -> None:
+def test_unreadable_inputs_are_reported_and_counted(tmp_path: Path) -> None:
     images = np.zeros((4, 20, 20), np.uint8)
     images[:3, 5:15, 9:11] = 255
     events: list[Event] = []
@@ -155,7 +114,7 @@ def test_what_cannot_be_read_is_told_and_counted(tmp_path: Path) -> None:
     assert any(isinstance(event, Notice) and "set.npz[3]" in event.message for event in events)
 
 
-def test_mistakes_in_the_arguments_are_errors_of_their_kind(tmp_path: Path) -> None:
+def test_wrong_arguments_raise_errors_of_their_kind(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No model"):
         evaluate([])
     with pytest.raises(ModelError, match="no model 'cnm'"):
@@ -164,8 +123,8 @@ def test_mistakes_in_the_arguments_are_errors_of_their_kind(tmp_path: Path) -> N
         evaluate("cnn", "mnits")
     with pytest.raises(UsageError, match="no split 'half'"):
         evaluate("cnn", split="half")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="--worst"):
-        evaluate("cnn", worst=-1)
+    with pytest.raises(UsageError, match="--mistakes"):
+        evaluate("cnn", mistakes=-1)
 
 
 def test_the_shipped_cnn_is_as_good_as_its_header_says(digits: Digits, tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def test_json_is_the_record(result: EvaluationResult, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.JSON").read_text()) == result.record()
 
 
-def test_json_holds_corruptions_and_outliers(tmp_path: Path) -> None:
+def test_json_holds_robustness_and_ood(tmp_path: Path) -> None:
     data = as_npz(tmp_path / "set.npz", pointing_digits([3, 3, 5], [3, 5, 5]))
     model = str(pointing_model(tmp_path / "m.safetensors"))
-    result = evaluate(model, data, device="cpu", robustness=True, outliers=True)
+    result = evaluate(model, data, device="cpu", robustness=True, ood=True)
     save_result(tmp_path / "result.json", result)
     saved = json.loads((tmp_path / "result.json").read_text())
     assert saved["robustness"]["corruptions"][0]["name"] == "thick"
-    assert {row["name"] for row in saved["outliers"]} >= {"noise", "letters"}
+    assert {row["name"] for row in saved["ood"]} >= {"noise", "letters"}
 
 
 def test_csv_is_a_row_an_image(result: EvaluationResult, tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_svg_shows_reliability_and_coverage(result: EvaluationResult, tmp_path: 
     save_result(tmp_path / "calibration.svg", result)
     picture = ElementTree.parse(tmp_path / "calibration.svg").getroot()
     texts = [text.text for text in picture.iter() if text.text]
-    assert "confidence in %" in texts and "answered in %" in texts
+    assert "confidence in %" in texts and "coverage in %" in texts

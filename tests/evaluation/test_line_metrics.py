@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from digitcli.evaluation.calibration import least_confidence, risk_table
 from digitcli.evaluation.line_metrics import (
     character_error_rate,
     edit_distance,
@@ -45,59 +44,34 @@ def answer(text: str, sure: float = 0.9) -> np.ndarray:
         ("321", "123", 2),
     ],
 )
-def test_edits(found: str, text: str, edits: int) -> None:
+def test_edit_distances(found: str, text: str, edits: int) -> None:
     assert edit_distance(found, text) == edits
 
 
-def test_character_errors_are_a_share_of_what_is_there() -> None:
+def test_character_errors_are_divided_by_the_length_of_the_labels() -> None:
     assert character_error_rate(["12", "4"], ["13", "45"]) == 2 / 4
     assert character_error_rate(["1"], [""]) is None
 
 
-def test_marks_do_not_count() -> None:
+def test_only_digits_count() -> None:
     answers = [answer("1.2"), answer("33"), answer("")]
     assert read_digits(answers, ALPHABET) == ["12", "33", ""]
     assert exact_match(answers, ["12", "3", ""], ALPHABET) == 2 / 3
 
 
-def test_the_likelihood_of_a_line_is_that_of_its_digits() -> None:
+def test_the_likelihood_of_a_line_is_the_one_of_its_digits() -> None:
     (loss,) = line_nll([answer("12", sure=0.8)], ["12"], ALPHABET)
     assert float(loss) == pytest.approx(-2 * math.log(0.8), abs=0.01)
 
 
-def test_the_likelihood_does_not_depend_on_company() -> None:
+def test_the_likelihood_does_not_depend_on_the_other_lines() -> None:
     answers, texts = [answer("1"), answer("12345", 0.7), answer("")], ["1", "12345", ""]
     together = line_nll(answers, texts, ALPHABET)
     alone = [float(line_nll([one], [text], ALPHABET)[0]) for one, text in zip(answers, texts, strict=True)]
     torch.testing.assert_close(together, torch.tensor(alone), atol=1e-5, rtol=1e-4)
 
 
-def test_confidence_that_is_right_as_often_as_it_says_has_no_error() -> None:
+def test_calibrated_confidence_has_no_error() -> None:
     answers = [answer("1", sure=0.75)] * 100
     assert line_ece(answers, ["1"] * 75 + ["2"] * 25, ALPHABET) == pytest.approx(0, abs=0.01)
     assert line_ece(answers, ["2"] * 100, ALPHABET) == pytest.approx(0.75, abs=0.01)
-
-
-def test_a_risk_table_keeps_the_error_below_each_share() -> None:
-    random = np.random.default_rng(0)
-    confidences = random.random(5000)
-    right = random.random(5000) < confidences
-    table = risk_table(confidences.tolist(), right.tolist())
-    assert list(table) and [table[error] for error in table] == sorted(table.values(), reverse=True)
-    for error, confidence in table.items():
-        answered = confidences >= confidence
-        assert 1 - right[answered].mean() <= float(error)
-        assert 0 < answered.mean() < 1
-
-
-def test_answers_of_equal_confidence_stay_together() -> None:
-    assert risk_table([0.9] * 4, [True, True, True, False]) == {}
-    assert risk_table([0.9, 0.8], [True, True]) == dict.fromkeys(risk_table([0.9, 0.8], [True, True]), 0.8)
-
-
-def test_the_least_confidence_for_an_error() -> None:
-    table = {"0.01": 0.97, "0.05": 0.9}
-    assert least_confidence(0.01, table) == 0.97 and least_confidence(0.04, table) == 0.97
-    assert least_confidence(0.5, table) == 0.9
-    assert least_confidence(0.001, table) == 1.0
-    assert least_confidence(0.02, {}) == pytest.approx(0.98)

@@ -1,4 +1,4 @@
-"""An evaluation as a person sees it: figures, confusions and mistakes."""
+"""Draw an evaluation in the terminal: its figures, the confusion matrix and the mistakes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
-from digitcli.evaluation.label_errors import DOUBTED
+from digitcli.evaluation.splits import MNIST_LABEL_ERRORS
 from digitcli.events import DigitsDone, Event, Notice
 
 if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult
     from digitcli.evaluation.evaluate_lines import LineEvaluation
     from digitcli.evaluation.metrics import ClassScores
-    from digitcli.evaluation.ood import Outliers
+    from digitcli.evaluation.ood import OodResult
     from digitcli.evaluation.robustness import Robustness
 
-PICTURE_COLUMNS, GAP_COLUMNS = 28, 2
-RIGHT, WRONG = ((26, 44, 66), (120, 190, 255)), ((66, 36, 28), (255, 140, 90))  # from few to all of a row
-SHARES = (0.99, 0.95)  # of the answers, the surest, whose accuracy is shown
+PICTURE_COLUMNS = 28  # characters, the width of a digit in pixels
+GAP_COLUMNS = 2  # characters between two pictures
+CORRECT_SHADES = ((26, 44, 66), (120, 190, 255))  # blue, from a small share of a row to all of it
+WRONG_SHADES = ((66, 36, 28), (255, 140, 90))  # red, likewise
+COVERAGES = (0.99, 0.95)  # the rows of the coverage table that are shown
 CORNER = "is \\ read as "
-CONFUSED = 12  # pairs that a narrow terminal shows
+MAX_CONFUSED_PAIRS = 12  # in a terminal that is too narrow for the confusion matrix
+MAX_DARK_SHADE = 3 * 110  # the sum of red, green and blue up to which white text is legible
 BLACK, WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
 
 
 def show_event(event: Event, bar: CountingBar) -> None:
-    """One event of an evaluation on stderr: a notice, or how far it is."""
+    """Show one event of an evaluation on standard error."""
     match event:
         case Notice():
             console.show_notice(event.message)
@@ -41,122 +44,135 @@ def show_event(event: Event, bar: CountingBar) -> None:
             bar.show(event.done, event.n)
 
 
-def draw_result(result: EvaluationResult) -> Group:
-    """The whole result, as wide as the terminal lets it be."""
+def draw_result(result: EvaluationResult | LineEvaluation) -> Group:
+    """Draw a result as wide as the terminal allows."""
+    from digitcli.evaluation.evaluate import EvaluationResult
+
+    return _draw_digits(result) if isinstance(result, EvaluationResult) else _draw_lines(result)
+
+
+def _draw_digits(result: EvaluationResult) -> Group:
     tables = [_scores_table(result.per_class), _confusion_table(result.confusion)]
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
     if result.robustness is not None:
-        parts += ["", *_corruptions(result.robustness)]
-    if result.outliers is not None:
-        parts += ["", _outliers_table(result.outliers)]
+        parts += ["", *_draw_robustness(result.robustness)]
+    if result.ood is not None:
+        parts += ["", _ood_table(result.ood)]
     if result.mistakes:
-        parts += ["", f"[bold]worst mistakes: {len(result.mistakes)} of {result.wrong:,}[/]", ""]
-        parts.append(_mistakes_grid(result))
+        parts += ["", _mistakes_title(len(result.mistakes), result.wrong), "", _mistakes_grid(result)]
     return Group(*parts)
 
 
-def _corruptions(result: Robustness) -> list[RenderableType]:
-    """The reality gap, and the accuracy under each corruption."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("corruption", style="cyan")
-    table.add_column("accuracy", justify="right")
-    table.add_column("trained with", style="dim")
-    for row in result.corruptions:
-        table.add_row(row.name, console.percent(row.accuracy), "yes" if row.trained else "")
-    said = (
-        f"[bold]reality gap {100 * result.gap:.2f} points[/]: clean {console.percent(result.clean)}, "
-        f"corrupted {console.percent(result.mean)} in the mean, {console.percent(result.unseen)} where "
-        f"training did not do the like, {console.percent(result.worst)} at worst ({result.worst_name})"
-    )
-    return [said, "", table]
-
-
-def _outliers_table(rows: Sequence[Outliers]) -> Table:
-    """How well confidence tells digits from what is none."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("what is no digit", style="cyan")
-    for heading in ("n", "AUROC"):
-        table.add_column(heading, justify="right")
-    table.add_column("trained with", style="dim")
-    for row in rows:
-        table.add_row(row.name, f"{row.n:,}", f"{row.auroc:.4f}", "yes" if row.trained else "")
-    return table
-
-
-def draw_line_result(result: LineEvaluation) -> Group:
-    """The same for lines."""
-    interval = f"{100 * result.exact_match_low:.2f} to {console.percent(result.exact_match_high)}"
+def _draw_lines(result: LineEvaluation) -> Group:
     figures = {
         "model": result.model,
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'line')}",
-        "exact match": f"{console.percent(result.exact_match)}; 95 % interval {interval}",
-        "character errors": console.percent(result.cer),
+        "exact match": f"{console.percent(result.exact_match)}; "
+        + _interval(result.exact_match_low, result.exact_match_high),
+        "character error rate": console.percent(result.cer),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "device": result.device,
     }
     parts: list[RenderableType] = [console.pairs(figures)]
     if result.mistakes:
-        wrong = sum(ours != label for ours, label in zip(result.found, result.labels, strict=True))
-        parts += ["", f"[bold]worst mistakes: {len(result.mistakes)} of {wrong:,}[/]"]
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("line", "is", "read as", "sure"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        wrong = sum(text != label for text, label in zip(result.predicted, result.labels, strict=True))
+        table = _table(("line", "is", "read as", "confidence"))
         for mistake in result.mistakes:
-            sure = console.percent(mistake.confidence)
-            table.add_row(f"{mistake.index:,}", mistake.label or "-", mistake.found or "-", sure)
-        parts.append(table)
+            confidence = console.percent(mistake.confidence)
+            table.add_row(f"{mistake.index:,}", mistake.label or "-", mistake.predicted or "-", confidence)
+        parts += ["", _mistakes_title(len(result.mistakes), wrong), table]
     return Group(*parts)
 
 
+def _draw_robustness(result: Robustness) -> list[RenderableType]:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("corruption", style="cyan")
+    table.add_column("accuracy", justify="right")
+    table.add_column("similar in training", style="dim")
+    for row in result.corruptions:
+        table.add_row(row.name, console.percent(row.accuracy), "yes" if row.trained else "")
+    summary = (
+        f"[bold]robustness gap {100 * result.gap:.2f} points[/]: {console.percent(result.clean)} on clean "
+        f"digits, {console.percent(result.mean)} on average over the corruptions, "
+        f"{console.percent(result.unseen)} over those that resemble nothing in training, "
+        f"{console.percent(result.worst)} at worst ({result.worst_name})"
+    )
+    return [summary, "", table]
+
+
+def _ood_table(rows: Sequence[OodResult]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("out-of-distribution", style="cyan")
+    for heading in ("n", "AUROC"):
+        table.add_column(heading, justify="right")
+    table.add_column("similar in training", style="dim")
+    for row in rows:
+        table.add_row(row.name, f"{row.n:,}", f"{row.auroc:.4f}", "yes" if row.trained else "")
+    return table
+
+
+def _table(headings: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _mistakes_title(shown: int, wrong: int) -> str:
+    return f"[bold]most confident mistakes: {shown} of {wrong:,}[/]"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {100 * low:.2f} to {console.percent(high)}"
+
+
 def _figures(result: EvaluationResult) -> dict[str, str]:
-    interval = f"{100 * result.accuracy_low:.2f} to {console.percent(result.accuracy_high)}"
     figures = {
         "model": result.model,
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'digit')}",
-        "trained on": _trained_on(result.overlap),
-        "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; 95 % interval {interval}",
-        "without label errors": _clean(result),
+        "used in training": _used_in_training(result.overlap),
+        "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
+        + _interval(result.accuracy_low, result.accuracy_high),
+        "without label errors": _without_label_errors(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(
-            f"{console.percent(row.accuracy)} right of the surest {100 * row.coverage:g} %"
+            f"{console.percent(row.accuracy)} of the most confident {100 * row.coverage:g} % are correct"
             for row in result.coverage
-            if row.coverage in SHARES
+            if row.coverage in COVERAGES
         ),
         "device": result.device,
     }
     return {name: value for name, value in figures.items() if value}
 
 
-def _clean(result: EvaluationResult) -> str:
-    if result.clean_accuracy is None:
+def _without_label_errors(result: EvaluationResult) -> str:
+    accuracy = result.accuracy_without_label_errors
+    if accuracy is None:
         return ""
-    left_out = len(DOUBTED)
-    n = result.n - left_out
-    wrong = n - round(result.clean_accuracy * n)
-    return f"{console.percent(result.clean_accuracy)}, {wrong:,} wrong; {left_out} digits are left out"
+    n = result.n - len(MNIST_LABEL_ERRORS)
+    wrong = n - round(accuracy * n)
+    return f"{console.percent(accuracy)}, {wrong:,} wrong; {len(MNIST_LABEL_ERRORS)} digits are left out"
 
 
-def _trained_on(overlap: int | None) -> str:
+def _used_in_training(overlap: int | None) -> str:
     if overlap is None:
-        return "not known; the training digits are not at hand"
+        return "not known, since the training digits are not available"
     return f"{overlap:,} of these digits" if overlap else ""
 
 
 def _scores_table(rows: Sequence[ClassScores]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("digit", "precision", "recall", "F1", "n"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table(("digit", "precision", "recall", "F1", "n"))
     for row in rows:
-        shares = (console.percent(share) for share in (row.precision, row.recall, row.f1))
-        table.add_row(f"[cyan]{row.digit}[/]", *shares, f"{row.n:,}")
+        scores = (console.percent(score) for score in (row.precision, row.recall, row.f1))
+        table.add_row(f"[cyan]{row.digit}[/]", *scores, f"{row.n:,}")
     return table
 
 
 def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
-    """Digits in rows, answers in columns; blue is right, red is wrong, the brighter the more of the row."""
+    """Draw digits in rows and answers in columns: correct in blue, wrong in red, large shares brighter."""
     width = max(4, *(len(str(count)) + 1 for row in confusion for count in row))
     if len(CORNER) + 10 * (width + 1) > console.out.width:
-        return _most_confused(confusion)
+        return _confused_pairs_table(confusion)
     table = Table.grid()
     table.add_row(Text(CORNER, "bold"), *(Text(f"{answer:>{width}} ", "bold") for answer in range(10)))
     for digit, counts in enumerate(confusion):
@@ -167,47 +183,44 @@ def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
     return table
 
 
-def _most_confused(confusion: Sequence[Sequence[int]]) -> Table:
-    """What is most often read as what, for where there is no room for all."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("is", "read as", "times"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    wrong = [
+def _confused_pairs_table(confusion: Sequence[Sequence[int]]) -> Table:
+    """List the most frequent confusions, for a terminal that is too narrow for the whole matrix."""
+    table = _table(("is", "read as", "times"))
+    pairs = [
         (count, digit, answer)
         for digit, row in enumerate(confusion)
         for answer, count in enumerate(row)
         if count and digit != answer
     ]
-    for count, digit, answer in sorted(wrong, key=lambda pair: -pair[0])[:CONFUSED]:
+    for count, digit, answer in sorted(pairs, key=lambda pair: -pair[0])[:MAX_CONFUSED_PAIRS]:
         table.add_row(f"[cyan]{digit}[/]", str(answer), f"{count:,}")
     return table
 
 
-def _heat_cell(count: int, of: int, is_right: bool, width: int) -> Text:
+def _heat_cell(count: int, row_total: int, is_correct: bool, width: int) -> Text:
     if count == 0:
         dot = "·" if console.out.encoding.startswith("utf") else "."
         return Text(f"{dot:>{width}} ", "dim")
-    strength = (count / of) ** 0.25  # one mistake in a thousand must be seen beside the rest
-    faint, full = RIGHT if is_right else WRONG
-    shade = [round(low + strength * (high - low)) for low, high in zip(faint, full, strict=True)]
-    ink = BLACK if sum(shade) > 3 * 110 else WHITE
-    return Text(f"{count:>{width}} ", Style(color=ink, bgcolor=Color.from_rgb(*shade)))
+    strength = (count / row_total) ** 0.25  # so that one mistake among a thousand digits is visible
+    darkest, brightest = CORRECT_SHADES if is_correct else WRONG_SHADES
+    shade = [round(low + strength * (high - low)) for low, high in zip(darkest, brightest, strict=True)]
+    text_colour = BLACK if sum(shade) > MAX_DARK_SHADE else WHITE
+    return Text(f"{count:>{width}} ", Style(color=text_colour, bgcolor=Color.from_rgb(*shade)))
 
 
 def _mistakes_grid(result: EvaluationResult) -> Table:
-    """The worst mistakes side by side, each above what was answered and what it is."""
-    room = console.out.width + GAP_COLUMNS
-    a_row = max(1, room // (PICTURE_COLUMNS + GAP_COLUMNS))
+    """Draw the misread digits side by side, each above its answer and its label."""
+    pictures_per_row = max(1, (console.out.width + GAP_COLUMNS) // (PICTURE_COLUMNS + GAP_COLUMNS))
     grid = Table.grid(padding=(0, GAP_COLUMNS, 0, 0))
-    pictures = list(_captioned(result))
-    for start in range(0, len(pictures), a_row):
+    pictures = list(_captioned_pictures(result))
+    for start in range(0, len(pictures), pictures_per_row):
         if start:
             grid.add_row()
-        grid.add_row(*pictures[start : start + a_row])
+        grid.add_row(*pictures[start : start + pictures_per_row])
     return grid
 
 
-def _captioned(result: EvaluationResult) -> Iterator[Group]:
+def _captioned_pictures(result: EvaluationResult) -> Iterator[Group]:
     from digitcli.cli.views.terminal_image import Picture  # loads OpenCV
 
     for mistake in result.mistakes:
