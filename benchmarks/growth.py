@@ -151,7 +151,8 @@ def project(digits_a_second: float, gradient_bytes: int, count: int, batch_size:
     """Return the estimated efficiency of machines in a ring, each with a batch of this size.
 
     Patarasuk & Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009: each sends
-    2 (n - 1) / n of the gradient in 2 (n - 1) messages. Nothing is computed meanwhile, as in `digitcli`.
+    2 (n - 1) / n of the gradient in 2 (n - 1) messages. The estimate is a lower bound, because it
+    counts no overlap with the backward pass.
     """
     computing = batch_size / digits_a_second
     sending = 2 * (count - 1) * (gradient_bytes / count / NETWORK_BYTES + NETWORK_SECONDS)
