@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -77,7 +77,7 @@ class LineCrop:
 class RegionCrops:
     """A region and what the networks see of it.
 
-    region: the region that is shown.
+    region: the region that is shown; the ink of its components is dropped, to save memory.
     lines: crops of its line for line networks, none where there are no such networks.
     digits: crops of its N components for digit networks, uint8 (N, 2, 28, 28), white on black; N is 0 where
         several digits touch, which only a line network can read.
@@ -91,9 +91,15 @@ class RegionCrops:
 def crop_numbers(layout: PageLayout, with_lines: bool = False) -> tuple[RegionCrops, ...]:
     """Crop every region of a page; `with_lines` for line networks too."""
     return tuple(
-        RegionCrops(region, _crop_lines(layout, region) if with_lines else (), _crop_digits(region))
+        RegionCrops(
+            _without_ink(region), _crop_lines(layout, region) if with_lines else (), _crop_digits(region)
+        )
         for region in layout.regions
     )
+
+
+def _without_ink(region: Region) -> Region:
+    return replace(region, components=tuple(replace(component, ink=None) for component in region.components))
 
 
 def _crop_lines(layout: PageLayout, region: Region) -> tuple[LineCrop, ...]:

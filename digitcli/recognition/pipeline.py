@@ -100,39 +100,6 @@ def run_pipeline(
         pool.shutdown(wait=False, cancel_futures=True)  # a picture that takes long must not delay the end
 
 
-def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
-    """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
-    crops = len(DIGIT_SIZES_PX) * sum(
-        len(crops.region.components) for page in pages for crops in page.regions
-    )
-    kept_pixels = sum(page.picture.size for page in pages if page.picture is not None)
-    return len(pages) >= PAGES_AT_ONCE or crops >= batch_size or kept_pixels >= KEPT_PIXELS
-
-
-def _pages_ahead(
-    pool: ThreadPoolExecutor,
-    pictures: Iterable[Iterator[list[PreparedPage]]],
-    is_batch: Callable[[list[PreparedPage]], bool],
-    limit: int,
-) -> Iterator[PreparedPage]:
-    """Yield the pages of pictures in order, while threads prepare at most `limit` pictures that follow.
-
-    A picture is an iterator of batches of its pages. Its first batch is prepared ahead, and each further one
-    while the consumer uses the batch before, so a long document neither delays its first answers nor fills
-    the memory.
-    """
-
-    def prepare_next(batches: Iterator[list[PreparedPage]]) -> Future[list[PreparedPage]]:
-        return pool.submit(next, batches, [])
-
-    for batches, task in ordered_map(prepare_next, pictures, limit):
-        batch = task.result()
-        while batch:
-            following = prepare_next(batches) if is_batch(batch) else None
-            yield from batch
-            batch = following.result() if following else []
-
-
 def find_and_crop(
     picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
 ) -> Iterator[PreparedPage]:
@@ -177,22 +144,55 @@ def recognize_and_decide(
     return readings
 
 
+def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
+    """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
+    crops = len(DIGIT_SIZES_PX) * sum(
+        len(crops.region.components) for page in pages for crops in page.regions
+    )
+    kept_pixels = sum(page.picture.size for page in pages if page.picture is not None)
+    return len(pages) >= PAGES_AT_ONCE or crops >= batch_size or kept_pixels >= KEPT_PIXELS
+
+
+def _pages_ahead(
+    pool: ThreadPoolExecutor,
+    pictures: Iterable[Iterator[list[PreparedPage]]],
+    is_batch: Callable[[list[PreparedPage]], bool],
+    limit: int,
+) -> Iterator[PreparedPage]:
+    """Yield the pages of pictures in order, while threads prepare at most `limit` pictures that follow.
+
+    A picture is an iterator of batches of its pages. Its first batch is prepared ahead, and each further one
+    while the consumer uses the batch before, so a long document neither delays its first answers nor fills
+    the memory.
+    """
+
+    def prepare_next(batches: Iterator[list[PreparedPage]]) -> Future[list[PreparedPage]]:
+        return pool.submit(next, batches, [])
+
+    for batches, task in ordered_map(prepare_next, pictures, limit):
+        batch = task.result()
+        while batch:
+            following = prepare_next(batches) if is_batch(batch) else None
+            yield from batch
+            batch = following.result() if following else []
+
+
 def _reading(page: PreparedPage, answer: Decision | PictureError, model: str) -> Reading:
-    if isinstance(answer, PictureError):
-        return Reading(page.file, page.number, "error", answer.reason, None, None, (), model, answer)
+    error = answer if isinstance(answer, PictureError) else None
+    decision = Decision("error", answer.reason, None, None) if isinstance(answer, PictureError) else answer
     return Reading(
-        page.file,
-        page.number,
-        answer.status,
-        answer.reason,
-        answer.text,
-        answer.confidence,
-        answer.numbers,
-        model,
-        None,
-        page.picture,
-        page.ink,
-        answer.is_changed,
+        file=page.file,
+        page=page.number,
+        status=decision.status,
+        reason=decision.reason,
+        text=decision.text,
+        confidence=decision.confidence,
+        numbers=decision.numbers,
+        model=model,
+        error=error,
+        picture=page.picture,
+        ink=page.ink,
+        changed=decision.is_changed,
     )
 
 

@@ -45,8 +45,8 @@ def written_names(folder: Path, *readings: Reading) -> list[str]:
     """The names of the pictures written for readings, one by one in their order."""
     annotator = Annotator(folder)
     names: list[str] = []
-    for given, passed in zip(readings, annotator.write_all(readings), strict=True):
-        assert passed is given
+    for original, passed in zip(readings, annotator.write_all(readings), strict=True):
+        assert passed is original
         names += [path.name for path in folder.iterdir() if path.name not in names]
     return names
 
@@ -77,8 +77,7 @@ def test_the_answer_stands_below() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (5000, 3), (28, 28), (3000, 4000)])
 def test_pictures_of_any_size_become_ones_to_be_looked_at(shape: tuple[int, int]) -> None:
     height, width = shape
-    given = reading(shape=shape, box=(0, 0, width, height))
-    image = image_of(annotate(given))
+    image = image_of(annotate(reading(shape=shape, box=(0, 0, width, height))))
     assert 480 <= max(image.size) <= 1600 + BANNER_PX
 
 
@@ -91,8 +90,8 @@ def test_a_large_picture_is_boxed_where_its_digit_is() -> None:
 def test_what_is_blank_or_refused_is_annotated_as_well() -> None:
     blank = Reading("a.png", None, "blank", "blank", "", 0.93, (), "m", picture=np.ones((500, 500)))
     refused = Reading("a.png", None, "refused", "cut_off", "5", 0.3, (), "m", picture=np.ones((500, 500)))
-    for given in (blank, refused):
-        banner = np.asarray(image_of(annotate(given)))[-BANNER_PX:]
+    for answer in (blank, refused):
+        banner = np.asarray(image_of(annotate(answer)))[-BANNER_PX:]
         assert (banner > 200).any()
 
 
@@ -101,7 +100,7 @@ def test_only_what_is_blank_is_called_so() -> None:
     blank = Reading("a.png", None, "blank", "blank", "", 0.9, (), "m", picture=paper)
     drawn = [image_of(annotate(each)) for each in (blank, dataclasses.replace(blank, status="refused"))]
     first, second = (np.asarray(image)[-BANNER_PX:] for image in drawn)
-    words = slice(0, 150)  # of the answer, before what is said of it
+    words = slice(0, 150)  # the columns of the answer, before the confidence and the reason
     assert (first[:, words] != second[:, words]).any()
 
 

@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names_of(found: Iterator[Source]) -> list[str]:
-    return [source.name for source in found]
+def names_of(pictures: Iterator[Source]) -> list[str]:
+    return [source.name for source in pictures]
 
 
 def reason_of(source: Source) -> str:
@@ -36,22 +36,22 @@ def reason_of(source: Source) -> str:
 
 
 def test_a_file_gives_itself_whatever_its_suffix(folder: Path) -> None:
-    found = list(find_sources(["notes.txt", "2.png", "missing.png"]))
-    assert found == [Source(name, Path(name)) for name in ("notes.txt", "2.png", "missing.png")]
+    pictures = list(find_sources(["notes.txt", "2.png", "missing.png"]))
+    assert pictures == [Source(name, Path(name)) for name in ("notes.txt", "2.png", "missing.png")]
 
 
 def test_a_folder_gives_its_pictures_in_natural_order(folder: Path) -> None:
-    found = list(find_sources([str(folder)]))
+    pictures = list(find_sources([str(folder)]))
     below = ["2.png", "10.png", "scans/a.JPG", "scans/deep/b.tif"]
-    assert [source.name for source in found] == [str(folder / name) for name in below]
-    assert all(source.content == Path(source.name) for source in found)
+    assert [source.name for source in pictures] == [str(folder / name) for name in below]
+    assert all(source.content == Path(source.name) for source in pictures)
 
 
-@pytest.mark.parametrize("given", ["scans", "./scans", "scans/", "scans/deep/..", "../{}/scans"])
-def test_names_begin_as_the_folder_was_given(folder: Path, given: str) -> None:
-    given = given.format(folder.name)
-    below = [f"{given.rstrip('/')}/{name}" for name in ("a.JPG", "deep/b.tif")]
-    assert names_of(find_sources([given])) == below
+@pytest.mark.parametrize("named", ["scans", "./scans", "scans/", "scans/deep/..", "../{}/scans"])
+def test_names_begin_as_the_folder_was_given(folder: Path, named: str) -> None:
+    named = named.format(folder.name)
+    below = [f"{named.rstrip('/')}/{name}" for name in ("a.JPG", "deep/b.tif")]
+    assert names_of(find_sources([named])) == below
 
 
 def test_the_current_folder_keeps_its_dot(folder: Path) -> None:
@@ -137,20 +137,20 @@ def test_nothing_is_listed_before_it_is_asked_for(folder: Path, monkeypatch: pyt
     listed: list[str] = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
-    asked: list[str] = []
+    taken: list[str] = []
 
     def names() -> Iterator[str]:
         for name in ("2.png", "scans", "10.png"):
-            asked.append(name)
+            taken.append(name)
             yield name
 
-    found = find_sources(names())
-    assert asked == [] and listed == []
-    next(found)
-    assert asked == ["2.png"] and listed == []
-    next(found)
-    assert asked == ["2.png", "scans"] and listed == ["scans"]
-    next(found)
+    pictures = find_sources(names())
+    assert taken == [] and listed == []
+    next(pictures)
+    assert taken == ["2.png"] and listed == []
+    next(pictures)
+    assert taken == ["2.png", "scans"] and listed == ["scans"]
+    next(pictures)
     assert listed == ["scans", "scans/deep"]
 
 
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_among_its_pictures(
 
 
 class Blocks(io.BytesIO):
-    """A stream that gives a few bytes at a time, whatever is asked for."""
+    """A stream that gives a few bytes at a time, however many a caller requests."""
 
     def __init__(self, content: bytes, block_bytes: int) -> None:
         super().__init__(content)
