@@ -33,15 +33,15 @@ EXIT_CODES = (
 SEE_EXIT_CODES = "The exit codes are explained by: digitcli --help"
 
 COMMANDS = {  # the first sentences of the commands' docstrings, so that --help need not import the commands
-    "predict": "Read the digits in pictures, photographs and scans.",
-    "train": "Train an architecture by its recipe and judge it once on the test set.",
-    "evaluate": "Judge models on labelled digits: accuracy, calibration, confusions, and the worst mistakes.",
+    "predict": "Read handwritten numbers in pictures, photographs and scans.",
+    "train": "Train an architecture by its recipe, and evaluate it once on the test set.",
+    "evaluate": "Measure the accuracy and the calibration of models on labelled digits, and show their "
+    "mistakes.",
     "compare": "Compare architectures and models over several seeds and tell real differences from chance.",
     "benchmark": "Measure the speed, memory and accuracy of models on this machine.",
-    "models": "List every architecture and shipped model, show one layer by layer, or write the cards "
-    "of all.",
-    "synthesize": "Write lines of handwritten numbers, with exact labels and boxes, to train or to try a "
-    "reader.",
+    "models": "List every architecture and every shipped model, or show one of them layer by layer.",
+    "synthesize": "Write synthetic lines of handwritten numbers with exact labels, to train or to test a "
+    "line reader.",
 }
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 

@@ -156,7 +156,7 @@ def predict(
     annotate: Annotate = None,
     show_steps: ShowSteps = False,
 ) -> None:
-    """Read the digits in pictures, photographs and scans.
+    """Read handwritten numbers in pictures, photographs and scans.
 
     Example: digitcli predict image.png
 
