@@ -10,8 +10,7 @@ from typer import Option
 
 from digitcli import console
 from digitcli.benchmarking.configuration import BenchmarkConfig, Dtype, Runtime, find_candidates
-from digitcli.cli.completion import complete_model
-from digitcli.cli.options import DeviceOption
+from digitcli.cli.options import DeviceOption, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import QualityError, UsageError
 

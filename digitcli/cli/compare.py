@@ -9,8 +9,7 @@ from typer import Argument, Option
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.completion import complete_architecture, complete_dataset
-from digitcli.cli.options import DeviceOption
+from digitcli.cli.options import DeviceOption, complete_architecture, complete_dataset
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved import SUFFIX, JudgingSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
@@ -122,7 +121,7 @@ def compare(
         if save is not None:
             save_comparison(save, result.to_saved())
         if plot is not None:
-            from digitcli.comparison.chart import draw_comparison_chart
+            from digitcli.comparison.compare import draw_comparison_chart
 
             write_whole(plot, draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.cli.completion import complete_dataset, complete_shipped
-from digitcli.cli.options import DeviceOption, RuntimeOption
+from digitcli.cli.options import DeviceOption, RuntimeOption, complete_dataset, complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
 from digitcli.evaluation.export import check_target, save_result

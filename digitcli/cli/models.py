@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.cli.completion import complete_dataset, complete_model
+from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import shipped_models

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from digitcli.cli.completion import complete_shipped
-from digitcli.cli.options import DeviceOption, RuntimeOption
+from digitcli.cli.options import DeviceOption, RuntimeOption, complete_shipped
 from digitcli.cli.predict_run import (
     MAX_PROCESSES,
     PredictFormat,

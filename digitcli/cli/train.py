@@ -13,7 +13,7 @@ from typer import Option, echo
 from digitcli import console
 from digitcli.architectures.recipe import AUGMENTATION, DATA, OPTIMIZATION, REGULARIZATION, Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.completion import complete_architecture, complete_dataset, complete_device
+from digitcli.cli.options import complete_architecture, complete_dataset, complete_device
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView
 from digitcli.errors import PartialInputError, UsageError
@@ -22,12 +22,13 @@ from digitcli.settings import DURATION, PATH, Setting, settings_of
 from digitcli.training.configuration import (
     RUN,
     TrainConfig,
+    check_config,
     config_fields,
     flat_settings,
     read_toml,
+    resolve_paths,
     to_toml,
 )
-from digitcli.training.validation import check_config, resolve_paths
 
 if TYPE_CHECKING:
     from digitcli.training.state import TrainResult

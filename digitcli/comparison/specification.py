@@ -21,8 +21,7 @@ from digitcli.architectures.registry import (
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
-from digitcli.training.configuration import TrainConfig, config_fields
-from digitcli.training.validation import check_config, resolve_paths
+from digitcli.training.configuration import TrainConfig, check_config, config_fields, resolve_paths
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
 OUT = Path("runs") / "compare"

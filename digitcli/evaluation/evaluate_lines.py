@@ -15,8 +15,7 @@ from digitcli.data.loading import find_dataset
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import MISTAKES
-from digitcli.evaluation.line_metrics import character_error_rate, line_ece, line_nll, read_digits
-from digitcli.evaluation.metrics import wilson_interval
+from digitcli.evaluation.metrics import character_error_rate, line_ece, line_nll, read_digits, wilson_interval
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.model_resolution import ModelLike
 from digitcli.inference.predictor import LineRecognizer, load_line_recognizer

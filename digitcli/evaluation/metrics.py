@@ -1,4 +1,4 @@
-"""Compute metrics of logits (N, 10) and labels (N,), NumPy arrays or torch tensors on the CPU.
+"""Compute metrics of logits (N, 10) and labels (N,), NumPy arrays or torch tensors on the CPU, and of lines.
 
 Accuracies and probabilities are fractions from 0 to 1. Loads no torch.
 """
@@ -6,12 +6,16 @@ Accuracies and probabilities are fractions from 0 to 1. Loads no torch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from digitcli.inference.ctc import log_softmax
+from digitcli.inference.ctc import DIGITS, best_path, digit_columns, log_softmax
 
 ECE_BINS = 15  # as in Guo et al., 2017
 Z_95 = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
@@ -122,3 +126,62 @@ def class_scores(confusion: npt.NDArray[np.int64]) -> list[ClassScores]:
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+LineLogits = Sequence[npt.NDArray[np.float32]]  # one array (T, A + 1) for each line
+
+
+def read_digits(logits: LineLogits, alphabet: str) -> list[str]:
+    """Return the digits of each line by the best path; other characters are left out."""
+    return [best_path(digit_columns(line, alphabet)) for line in logits]
+
+
+def exact_match(logits: LineLogits, labels: Sequence[str], alphabet: str) -> float:
+    """Return the fraction of lines whose digits are all correct."""
+    texts = read_digits(logits, alphabet)
+    return sum(text == label for text, label in zip(texts, labels, strict=True)) / len(labels)
+
+
+def character_error_rate(texts: Sequence[str], labels: Sequence[str]) -> float | None:
+    """Return the edits that turn texts into their labels, divided by the length of the labels.
+
+    The result is None if all labels are empty.
+    """
+    edits = sum(edit_distance(text, label) for text, label in zip(texts, labels, strict=True))
+    length = sum(map(len, labels))
+    return edits / length if length else None
+
+
+def edit_distance(text: str, label: str) -> int:
+    """Return the fewest insertions, deletions and replacements between two strings (Levenshtein, 1966)."""
+    row = list(range(len(label) + 1))
+    for row_number, character in enumerate(text, start=1):
+        diagonal, row[0] = row[0], row_number
+        for column, expected in enumerate(label, start=1):
+            distance = min(row[column] + 1, row[column - 1] + 1, diagonal + (character != expected))
+            diagonal, row[column] = row[column], distance
+    return row[-1]
+
+
+def line_nll(logits: LineLogits, labels: Sequence[str], alphabet: str, temperature: float = 1.0) -> Tensor:
+    """Return the negative log-likelihood of the digits of each line (N,), in nats.
+
+    Characters other than digits count as the blank.
+    """
+    columns = [torch.from_numpy(digit_columns(line, alphabet, temperature)) for line in logits]
+    return F.ctc_loss(
+        torch.nn.utils.rnn.pad_sequence(columns),
+        torch.tensor([int(digit) for label in labels for digit in label], dtype=torch.long),
+        torch.tensor([len(line) for line in columns]),
+        torch.tensor([len(label) for label in labels]),
+        blank=len(DIGITS),
+        reduction="none",
+    )
+
+
+def line_ece(logits: LineLogits, labels: Sequence[str], alphabet: str, temperature: float = 1.0) -> float:
+    """Return the expected calibration error of the probability of each line's text."""
+    texts = read_digits(logits, alphabet)
+    confidence = (-line_nll(logits, texts, alphabet, temperature)).exp()
+    is_correct = [text == label for text, label in zip(texts, labels, strict=True)]
+    return calibration_error(confidence, is_correct)

@@ -11,7 +11,7 @@ import functools
 import cv2
 import numpy as np
 
-from digitcli.imaging.quantiles import median, quantile
+from digitcli.imaging.grayscale import median, quantile
 from digitcli.imaging.ruled_lines import find_ruled_lines
 
 # Most thresholds below were chosen by hand, on photographs, scans and drawn pictures like those of the tests.

@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-from digitcli.imaging.quantiles import median, quantile
+from digitcli.imaging.grayscale import median, quantile
 
 # The values below were chosen by hand. A "reference" is the digit with most ink in the middle of the picture,
 # or the digits that are like it.

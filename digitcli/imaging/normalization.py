@@ -1,4 +1,4 @@
-"""Normalize the ink of a digit to an image like those of MNIST.
+"""Normalize the ink of a digit to an image like those of MNIST, and the ink of a line to its contrast.
 
 LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998: a digit is
 scaled, keeping its aspect ratio, into a box of 20 x 20 pixels and placed in 28 x 28 pixels with its centre of
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from digitcli.imaging.binarization import rescale
 from digitcli.imaging.components import ConnectedComponents
+from digitcli.imaging.grayscale import quantile
 
 SIDE_PX = 28  # of the image
 BOX_PX = 20  # of the box in it that the digit fills
@@ -90,3 +92,28 @@ def _place_by_centre_of_mass(boxed: np.ndarray) -> np.ndarray:
     image = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     image[top : top + height, left : left + width] = boxed
     return image
+
+
+# These four values are part of how the shipped line reader was trained; other values need a new training.
+LINE_HEIGHT_PX = 40  # of a line as a network sees it
+COLUMN_PX = 4  # width of the part of a line that one column of the network's output stands for
+BOX_SCALE_PX = 20.0  # the unit in which a network states distances
+DARKEST_PAPER = 0.2  # share of the light; a line without anything darker counts as blank paper
+
+
+def line_ink(
+    grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32], faintest: float = DARKEST_PAPER
+) -> npt.NDArray[np.uint8]:
+    """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
+
+    The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
+    is its darkness, as a share of the light, divided by that of the darkest hundredth of all pixels, or by
+    `faintest` if that is larger.
+    """
+    pixels = grey.astype(np.float32)
+    side = max(3, grey.shape[0] // 2) | 1
+    brightest = cv2.dilate(cv2.blur(pixels, (3, 3)), np.ones((side, side), np.uint8))
+    light = cv2.blur(brightest, (4 * side + 1, 4 * side + 1))
+    darkness = 1 - pixels / np.maximum(light, 8)
+    full = max(quantile(darkness, 0.99), faintest)
+    return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)

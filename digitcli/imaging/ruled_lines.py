@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from digitcli.imaging.quantiles import median, quantile
+from digitcli.imaging.grayscale import median, quantile
 
 # The values below were chosen by hand. Darkness is a share of the paper's brightness.
 MIN_SIDE_PX = 32  # smaller pictures are cropped too tightly to show ruled paper

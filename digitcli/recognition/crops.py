@@ -15,9 +15,8 @@ import numpy as np
 
 from digitcli.imaging.binarization import is_ink_light
 from digitcli.imaging.components import Box
-from digitcli.imaging.line_ink import LINE_HEIGHT_PX, line_ink
-from digitcli.imaging.normalization import normalize_digit
-from digitcli.imaging.quantiles import median
+from digitcli.imaging.grayscale import median
+from digitcli.imaging.normalization import LINE_HEIGHT_PX, line_ink, normalize_digit
 from digitcli.recognition.segmentation import PageLayout, Region
 
 # All values were chosen by hand while pictures and their answers were watched.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from digitcli.imaging.components import ConnectedComponents
-from digitcli.imaging.quantiles import median
+from digitcli.imaging.grayscale import median
 
 # All values were chosen by hand while pictures and their answers were watched.
 

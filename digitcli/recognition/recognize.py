@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitcli.imaging.components import Box
-from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
-from digitcli.imaging.quantiles import median
+from digitcli.imaging.grayscale import median
+from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer
 from digitcli.recognition.constraints import Constraints

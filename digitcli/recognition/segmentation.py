@@ -11,7 +11,7 @@ import numpy as np
 
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
 from digitcli.imaging.components import Box, ConnectedComponents
-from digitcli.imaging.quantiles import median
+from digitcli.imaging.grayscale import median
 from digitcli.recognition.grouping import find_fractions, group_lines, split_at_gaps
 
 # All values were chosen by hand while pictures and their answers were watched.

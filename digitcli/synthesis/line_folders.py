@@ -149,7 +149,7 @@ def read_lines(folder: Path) -> list[Line]:
     import cv2
     import numpy as np
 
-    from digitcli.imaging.line_ink import COLUMN_PX, LINE_HEIGHT_PX
+    from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX
     from digitcli.synthesis.lines import ALPHABET, Line
 
     remedy = "Write the folder again with digitcli synthesize --force."

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
-from digitcli.imaging.line_ink import LINE_HEIGHT_PX, line_ink
+from digitcli.imaging.normalization import LINE_HEIGHT_PX, line_ink
 from digitcli.synthesis.composition import compose_empty, compose_text
 from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer
 from digitcli.synthesis.glyphs import Mask, render_printed_digits

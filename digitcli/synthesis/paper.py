@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.line_ink import LINE_HEIGHT_PX
+from digitcli.imaging.normalization import LINE_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.writer_style import CANVAS_PX
 

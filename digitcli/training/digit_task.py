@@ -1,13 +1,18 @@
-"""The task of reading single digits: all training digits lie on the device, in a new order each epoch."""
+"""The task of reading single digits, and its losses.
+
+All training digits lie on the device and are taken in a new order each epoch.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
@@ -21,7 +26,6 @@ from digitcli.synthesis.characters import synthesize_characters
 from digitcli.synthesis.letters import hash_fonts, render_letters
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.losses import loss_function
 from digitcli.training.task import TestResult, derive_seed, seed_random
 
 
@@ -140,3 +144,52 @@ class DigitTask:
     def train_hashes(self) -> Tensor:
         """Return the hash of each training digit (N,)."""
         return torch.from_numpy(self._splits.train.hashes())
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return half the squared distance between the sigmoid of the logits and the one-hot labels.
+
+    Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986.
+    """
+    targets = F.one_hot(labels, logits.shape[-1])
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return 0.5 * (exact.sigmoid() - targets).square().sum(dim=-1).mean()
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the margin loss of the capsules' lengths, which are the sigmoid of the logits.
+
+    The length of the label's capsule should be above 0.9 and the others, which count half, below 0.1.
+
+    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017.
+    """
+    lengths = logits.float().sigmoid()
+    targets = F.one_hot(labels, logits.shape[-1])
+    short, long = (0.9 - lengths).clamp(min=0).square(), (lengths - 0.1).clamp(min=0).square()
+    return (targets * short + 0.5 * (1 - targets) * long).sum(dim=-1).mean()
+
+
+def cross_entropy_with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a cross-entropy with one more label, "no digit", whose target is ten equal probabilities.
+
+    Hendrycks, Mazeika & Dietterich, "Deep anomaly detection with outlier exposure", 2019.
+    """
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        digits = logits.shape[-1]
+        targets = torch.eye(digits + 1, digits, device=logits.device)
+        targets[digits] = 1 / digits
+        return F.cross_entropy(logits, targets[labels], label_smoothing=label_smoothing)
+
+    return loss
+
+
+def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the recipe's loss; label smoothing applies to the cross-entropy (Szegedy et al., 2016)."""
+    if recipe.loss == "squared_error":
+        return squared_error
+    if recipe.loss == "margin":
+        return margin
+    if recipe.synthetic:
+        return cross_entropy_with_no_digit(recipe.label_smoothing)
+    return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Failure, split
 from digitcli.errors import InputError
-from digitcli.imaging.line_ink import BOX_SCALE_PX, COLUMN_PX
+from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes

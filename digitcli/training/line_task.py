@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.calibration import minimize_over_temperature
-from digitcli.evaluation.line_metrics import exact_match, line_ece, line_nll, read_digits
+from digitcli.evaluation.metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET, Line
 from digitcli.training.data_parallel import ONE_PROCESS, Processes

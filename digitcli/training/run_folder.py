@@ -1,4 +1,4 @@
-"""The folder of a run: how it is created, locked, written and read."""
+"""The folder of a run: how it is created, locked, written and read, and the chart of its curves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import itertools
 import json
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from digitcli.atomic_write import write_whole
+from digitcli.charts import Panel, Series, draw_chart
 from digitcli.errors import ModelError, OutputError, UsageError
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
@@ -30,7 +31,6 @@ from digitcli.inference.checkpoint import (
     write_checkpoint,
 )
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.curves import draw_curves
 from digitcli.training.state import model_tensors
 
 RUNS = Path("runs")
@@ -267,3 +267,15 @@ def _remove(created: list[Path]) -> None:
 def _unwritable(folder: Path, error: OSError) -> OutputError:
     cause = f"The run folder {folder} cannot be written: {error.strerror or error}."
     return OutputError(cause, "Name another folder.")
+
+
+def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:
+    """Return the loss and the validation error over the epochs as SVG."""
+    training = Series("training", [(row.epoch, row.train_loss) for row in rows], dashed=True)
+    validation = Series("validation", [(row.epoch, row.validation_loss) for row in rows])
+    error = Series("validation", [(row.epoch, 100 * (1 - row.validation_accuracy)) for row in rows])
+    panels = [
+        Panel("loss", "epoch", [validation, training]),
+        Panel("validation error in %", "epoch", [error]),
+    ]
+    return draw_chart(f"{title}: {len(rows)} epochs", panels)

@@ -24,7 +24,7 @@ from digitcli.events import Notice, OnEvent, RunStarted
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.synthesis.line_folders import is_line_folder
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, check_data_settings
 from digitcli.training.cuda_graphs import GraphedStep, check_cuda_graphs
 from digitcli.training.data_parallel import (
     ONE_PROCESS,
@@ -54,7 +54,6 @@ from digitcli.training.resume import restore_state, run_recipe
 from digitcli.training.run_folder import Saved, library_versions
 from digitcli.training.state import TrainingState
 from digitcli.training.task import TrainingTask
-from digitcli.training.validation import check_data_settings
 
 # The most synthetic characters for each training digit in a dry run, which takes one step.
 DRY_RUN_SYNTHETIC = 0.02

@@ -17,7 +17,7 @@ from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.training import run_folder
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, check_config
 from digitcli.training.data_parallel import Processes, joined_processes
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters
@@ -25,7 +25,6 @@ from digitcli.training.resume import merge_changes, read_result
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
-from digitcli.training.validation import check_config
 
 
 def train(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import digitcli as package
-from digitcli.cli import COMMANDS, completion, unwrap
+from digitcli.cli import COMMANDS, options, unwrap
 from tests.support.processes import Run, modules_loaded_by
 
 
@@ -65,10 +65,10 @@ def test_a_closed_stdout_is_no_crash(digitcli_process: Run) -> None:
 
 
 def test_completion_knows_architectures_models_datasets_and_devices() -> None:
-    assert "lenet5" in [name for name, _ in completion.complete_architecture("le")]
-    assert completion.complete_model("cn") == ["cnn"]
-    assert completion.complete_dataset("mni") == ["mnist"]
-    assert completion.complete_device("cu") == ["cuda"]
+    assert "lenet5" in [name for name, _ in options.complete_architecture("le")]
+    assert options.complete_model("cn") == ["cnn"]
+    assert options.complete_dataset("mni") == ["mnist"]
+    assert options.complete_device("cu") == ["cuda"]
 
 
 def test_the_shell_completes_without_torch() -> None:

@@ -9,8 +9,7 @@ import torch
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
-from digitcli.evaluation.line_metrics import exact_match
-from digitcli.evaluation.metrics import accuracy
+from digitcli.evaluation.metrics import accuracy, exact_match
 from digitcli.inference import torch_runtime
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, shipped_models

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.binarization import find_ink
-from digitcli.imaging.line_ink import LINE_HEIGHT_PX
+from digitcli.imaging.normalization import LINE_HEIGHT_PX
 from digitcli.recognition.crops import LineCrop, RegionCrops, crop_line, crop_numbers, crop_whole_picture
 from digitcli.recognition.segmentation import find_numbers
 from tests.support.pictures import grey_of, written

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging.line_ink import line_ink
+from digitcli.imaging.normalization import line_ink
 from digitcli.synthesis.paper import photograph, security_pattern
 
 

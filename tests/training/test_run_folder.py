@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from digitcli.errors import Interrupted, ModelError, OutputError
+from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import RESUME_FILE
-from digitcli.training.run_folder import existing_run, new_run, read_config
+from digitcli.training.run_folder import draw_curves, existing_run, new_run, read_config
 
 
 def test_a_new_run_gets_the_number_after_the_highest(tmp_path: Path) -> None:
@@ -143,3 +145,22 @@ def test_partial_files_of_other_programs_are_kept(tmp_path: Path) -> None:
     (tmp_path / ".movie.mkv.part").write_text("mine")
     with existing_run(tmp_path):
         assert (tmp_path / ".movie.mkv.part").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+def test_curves_are_an_svg_of_every_epoch(epochs: int) -> None:
+    rows = [
+        EpochDone(epoch, 0.1, 1 / epoch, 1.1 / epoch, 1 - 0.1 / epoch, 1000.0, 1.0 * epoch)
+        for epoch in range(1, epochs + 1)
+    ]
+    picture = ElementTree.fromstring(draw_curves("a <name> & more", rows))
+    (lines, dots) = (
+        [part for part in picture.iter() if part.tag.endswith(tag)] for tag in ("path", "circle")
+    )
+    curves = [line.get("d", "") for line in lines if line.get("class") == "line" and "L" in line.get("d", "")]
+    assert len(dots) == (3 if epochs == 1 else 0)
+    assert [curve.count("L") for curve in curves].count(epochs - 1) >= (0 if epochs == 1 else 3)
+
+
+def test_curves_of_a_perfect_run_are_drawn_too() -> None:
+    assert "svg" in draw_curves("perfect", [EpochDone(1, 0.1, 0.0, 0.0, 1.0, 1.0, 1.0)])
