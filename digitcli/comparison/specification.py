@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from digitcli.architectures.registry import (
     architectures,
     find_architecture,
     is_architecture,
+    resolve_recipe,
 )
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.errors import UsageError
@@ -63,7 +64,8 @@ def parse_specifications(texts: Sequence[str], data: str, device: str) -> list[S
     """Parse all arguments; `all` stands for every architecture of single digits, a file for its models.
 
     Raises:
-        UsageError: see `parse_specification`; a text is given twice, or there is none.
+        UsageError: see `parse_specification`; a text is given twice, two texts have the same recipe, or
+            there is none.
         ModelError: see `parse_specification`.
         InputError: a saved comparison cannot be read.
     """
@@ -76,6 +78,7 @@ def parse_specifications(texts: Sequence[str], data: str, device: str) -> list[S
     labels = [specification.label for specification in parsed] + files
     if repeated := [label for label in labels if labels.count(label) > 1]:
         raise UsageError(f"{repeated[0]} is named twice.", "Name it once.")
+    _check_different(parsed)
     return _add_saved_runs(parsed, [model for file in files for model in read_comparison(Path(file))])
 
 
@@ -105,6 +108,24 @@ def parse_specification(text: str, data: str, device: str) -> Specification:
     config = resolve_paths(TrainConfig(**fields))
     check_config(config)
     return Specification(text, config=config)
+
+
+def _check_different(specifications: Sequence[Specification]) -> None:
+    """Check that no two specifications train the same, as `softmax` and `softmax:augment=off` do."""
+    configs: dict[str, TrainConfig] = {}
+    for specification in specifications:
+        if specification.config is None:
+            continue
+        recipe = asdict(resolve_recipe(specification.config.arch, **specification.config.recipe))
+        config = replace(specification.config, recipe=recipe)
+        for label, earlier in configs.items():
+            if config == earlier:
+                cause = (
+                    f"{label} and {specification.label} have the same recipe, so they train the same model."
+                )
+                remedy = "See the recipe with digitcli train --print-config, and name one of them."
+                raise UsageError(cause, remedy)
+        configs[specification.label] = config
 
 
 def _specify_model(label: str, name: str) -> Specification:

@@ -44,6 +44,8 @@ def test_all_stands_for_every_architecture_of_single_digits() -> None:
         (["digit_or_none:epochs=1"], ["digit_or_none", "shipped"]),
         (["digit_or_none", "shipped/digit_or_none"], ["twice"]),
         (["cnn", "cnn"], ["cnn", "twice"]),
+        (["softmax", "fast", "softmax:augment=off"], ["softmax", "softmax:augment=off", "same"]),
+        (["fast:epochs=2", "fast:epochs=2,batch_size=256"], ["fast:epochs=2", "same"]),
         (["reader"], ["reader", "lines"]),
         (["shipped/reader"], ["shipped/reader", "lines"]),
         ([], ["nothing"]),

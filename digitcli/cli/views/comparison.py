@@ -11,7 +11,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
-from digitcli.comparison.compare import RunJudged
+from digitcli.comparison.compare import SIGNIFICANCE, RunJudged
 from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def _conclusion(result: Comparison) -> str:
     if result.winner is None:
         rivals = [model.label for model in result.models if model.may_equal_best]
         names = f"{_label(result.best)} and {_label(_listed(rivals, LONGEST_LABELS))}"
-        return f"No winner: the difference between {names} may be chance."
+        return (
+            f"No winner: the difference between {names} may be chance. "
+            f"A winner needs p below {SIGNIFICANCE} and, over several seeds, an interval that excludes 0."
+        )
     over_seeds = all(model.behind_low is not None for model in result.models if model.behind is not None)
     caveat = "" if over_seeds else " on these images; other seeds may give another result"
     return f"[bold]{_label(result.winner)}[/] is better than the others by more than chance{caveat}."

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import AUGMENTATION, Recipe
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
@@ -88,12 +88,15 @@ class TrainingView:
 
 def describe_start(start: RunStarted) -> Table:
     """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
+    settings = describe_recipe(start.recipe)
+    if start.unit == "digit":
+        settings.setdefault(AUGMENTATION, "off")
     rows = {
         start.config.arch: f"{start.parameters:,} parameters on {start.device}",
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
         "stops after": _stop(start.config, start.recipe),
-        **describe_recipe(start.recipe),
+        **settings,
         "run": "dry run, nothing is written" if start.run is None else str(start.run),
     }
     if start.epochs_done:
