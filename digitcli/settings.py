@@ -161,9 +161,9 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
     """Check that every change of a setting has an effect.
 
     Args:
-        settings: the settings after the changes. changes: the changed settings. They may be a whole recipe:
-        if they include the required setting, a value
-            that is the default or equals the one in `own` is accepted.
+        settings: the settings after the changes.
+        changes: the changed settings. They may be a whole recipe: if they include the required setting, a
+            value that is the default or equals the one in `own` is accepted.
         own: the settings before the changes.
 
     Raises:

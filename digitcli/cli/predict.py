@@ -32,7 +32,7 @@ Inputs = Annotated[
 FilesFrom = Annotated[
     str | None,
     Option(metavar="FILE", rich_help_panel=INPUT,
-           help="Also read the files and folders that FILE names, one a line; - for standard input."),
+           help="Also read the files and folders that FILE names, one per line; - for standard input."),
 ]  # fmt: skip
 Null = Annotated[
     bool,

@@ -1,6 +1,6 @@
 """Compute metrics of logits (N, 10) and labels (N,), NumPy arrays or torch tensors on the CPU, and of lines.
 
-Accuracies and probabilities are fractions from 0 to 1. Loads no torch.
+Accuracies and probabilities are fractions from 0 to 1. Importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from digitcli.inference.ctc import DIGITS, best_path, digit_columns, log_softmax
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ECE_BINS = 15  # as in Guo et al., 2017
 Z_95 = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
@@ -168,8 +169,10 @@ def line_nll(logits: LineLogits, labels: Sequence[str], alphabet: str, temperatu
 
     Characters other than digits count as the blank.
     """
+    import torch  # only training and the evaluation of lines need this function
+
     columns = [torch.from_numpy(digit_columns(line, alphabet, temperature)) for line in logits]
-    return F.ctc_loss(
+    return torch.nn.functional.ctc_loss(
         torch.nn.utils.rnn.pad_sequence(columns),
         torch.tensor([int(digit) for label in labels for digit in label], dtype=torch.long),
         torch.tensor([len(line) for line in columns]),
