@@ -179,8 +179,11 @@ def test_help_and_mistakes_load_no_torch() -> None:
     assert json.loads(done.stdout) == []
 
 
-def test_help_loads_no_numpy_or_opencv() -> None:
-    code = "sys.argv[1:] = ['--help']\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"], ["train", "--help"]], ids=" ".join)
+def test_help_loads_no_numpy_or_opencv(arguments: list[str]) -> None:
+    code = (
+        f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
+    )
     assert not {"numpy", "cv2", "PIL"} & modules_loaded_by(code)
 
 

@@ -85,7 +85,7 @@ class Recipe:
     beta2: float = setting(
         0.999,
         OPTIMIZATION,
-        "Average squared gradients with this decay in the same optimizers.",
+        "Average squared gradients with this decay in adam, adamw and the part of muon that is adamw.",
         at_least=0,
         below=1,
         unit="decay",
@@ -109,7 +109,7 @@ class Recipe:
     dtype: Dtype = setting(
         "float32",
         OPTIMIZATION,
-        "Compute in this number format; auto takes bfloat16 if a short measurement shows that it is faster.",
+        "Compute in this number format; auto takes bfloat16 if the device has native bfloat16 instructions.",
     )
     weight_decay: float = setting(
         0.0,

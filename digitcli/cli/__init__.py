@@ -98,7 +98,7 @@ def command_line_arguments() -> Sequence[str]:
 
 
 @app.callback()
-def options(
+def program_options(
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version and exit.", callback=show_version, is_eager=True),

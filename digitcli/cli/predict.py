@@ -102,7 +102,7 @@ Output = Annotated[
     Path | None,
     Option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
            help="Write the results to this .jsonl, .json or .csv file instead of standard output; it appears "
-           "when all pictures are read."),
+           "when the run has finished."),
 ]  # fmt: skip
 Resume = Annotated[
     bool,

@@ -20,7 +20,7 @@ from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
-from digitcli.evaluation.splits import report_overlap
+from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device

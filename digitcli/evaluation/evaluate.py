@@ -26,7 +26,8 @@ from digitcli.evaluation.metrics import (
     nll,
     wilson_interval,
 )
-from digitcli.evaluation.splits import Split, correctly_labelled, default_split, report_overlap, take_split
+from digitcli.evaluation.splits import Split, correctly_labelled, default_split, take_split
+from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import DigitsDone, Notice, OnEvent
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import DEFAULT_MODEL, ModelLike, ResolvedModel
