@@ -49,8 +49,8 @@ def read_in_processes(
 ) -> Iterator[Reading]:
     """Yield one reading a page, in the order of the pictures; each process reads with a reader of its own.
 
-    No picture is lost when a process dies or when the system cannot start one: `read_here` reads in this
-    process what the workers did not. `create_reader` must be picklable.
+    When a process dies, or the system cannot start one, no picture is lost: `read_here` reads in this process
+    the portions that the workers did not finish, and then the rest. `create_reader` must be picklable.
     """
     children_before = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
@@ -60,7 +60,16 @@ def read_in_processes(
         yield from read_here(pictures)
         return
     size = PortionSize()
-    portions = grouped_until(pictures, lambda portion: len(portion) >= size.pictures)
+    remaining = iter(pictures)
+    is_broken = False
+
+    def pictures_until_broken() -> Iterator[Picture | Source]:
+        for picture in remaining:
+            yield picture
+            if is_broken:
+                return
+
+    portions = grouped_until(pictures_until_broken(), lambda portion: len(portion) >= size.pictures)
     try:
         for portion, task in ordered_map(
             lambda portion: _submit(pool, portion), portions, PORTIONS_PER_PROCESS * processes
@@ -68,11 +77,13 @@ def read_in_processes(
             try:
                 readings, seconds = task.result()
             except BrokenExecutor:
-                size.pictures = MAX_PORTION  # this process reads large portions faster
+                is_broken = True
                 yield from read_here(portion)
                 continue
             size.adapt(len(portion), seconds)
             yield from readings
+        if is_broken:
+            yield from read_here(remaining)
     finally:
         for child in set(multiprocessing.active_children()) - set(children_before):
             child.terminate()  # a picture that takes long must not delay the end

@@ -15,7 +15,8 @@ import pytest
 from digitcli.errors import DigitcliError, InputError, PictureError
 from digitcli.recognition import bulk
 from digitcli.recognition import reader as reader_module
-from digitcli.recognition.reader import Reader
+from digitcli.recognition.pipeline import PAGES_AT_ONCE
+from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.sources import Source
 from tests.support.pictures import drawn, encoded
 
@@ -85,6 +86,30 @@ def test_without_processes_this_process_reads_all(
     readings = list(Reader("cnn", device="cpu", processes=2).read_all(sources(12)))
     assert [reading.file for reading in readings] == [str(number) for number in range(12)]
     assert readings[11].text == "1"
+
+
+@pytest.mark.parametrize("error", [None, InputError("The list breaks off.")])
+def test_without_processes_few_pictures_are_taken_ahead(
+    monkeypatch: pytest.MonkeyPatch, error: InputError | None
+) -> None:
+    taken = 0
+
+    def listed() -> Iterator[Source]:
+        nonlocal taken
+        for source in sources(200):
+            taken += 1
+            yield source
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", no_process)
+    in_flight = (2 * bulk.PORTIONS_PER_PROCESS + 1) * bulk.MIN_PORTION
+    readings = Reader("cnn", device="cpu", processes=2).read_all(listed())
+    for number in range(200):
+        assert next(readings).file == str(number)
+        assert taken - number <= in_flight + PAGES_AT_ONCE + 2 * THREADS
+    with pytest.raises(StopIteration if error is None else InputError):
+        next(readings)
 
 
 def test_an_error_of_the_input_follows_the_readings_before_it() -> None:
