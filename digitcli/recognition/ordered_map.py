@@ -1,11 +1,12 @@
 """Work ahead of the consumer, lazily and in order: a bounded map over an executor, and a grouping.
 
-Both take from their input only what they need. When the input raises an error, both hand out what came before
-it and then raise it.
+Both take from their input only what they need. When the input raises an error, or a task cannot be submitted,
+both hand out what came before it and then raise the error.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
@@ -25,20 +26,17 @@ def ordered_map(
     """
     remaining = iter(items)
     tasks: deque[tuple[Item, Future[Result]]] = deque()
-    input_error: Exception | None = None
+    error_at_end: Exception | None = None
 
     def submit_next() -> None:
-        nonlocal input_error
-        if input_error is not None:
+        nonlocal error_at_end
+        if error_at_end is not None:
             return
         try:
-            item = next(remaining)
-        except StopIteration:
-            return
+            for item in itertools.islice(remaining, 1):
+                tasks.append((item, submit(item)))
         except Exception as error:
-            input_error = error
-            return
-        tasks.append((item, submit(item)))
+            error_at_end = error
 
     try:
         for _ in range(limit):
@@ -49,8 +47,8 @@ def ordered_map(
             tasks.popleft()
             submit_next()
             yield item, task
-        if input_error is not None:
-            raise input_error
+        if error_at_end is not None:
+            raise error_at_end
     finally:
         for _, task in tasks:
             task.cancel()

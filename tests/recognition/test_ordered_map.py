@@ -68,6 +68,20 @@ def test_an_error_of_the_input_follows_the_results_before_it(count: int, limit: 
     assert results == [10 * item for item in range(count)]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 9])
+def test_a_task_that_cannot_be_submitted_follows_the_results_before_it(limit: int) -> None:
+    def start(item: int) -> Future[int]:
+        if item == 4:
+            raise RuntimeError("can't start new thread")
+        return done(item)
+
+    results = []
+    with pytest.raises(RuntimeError, match="new thread"):
+        for _, task in ordered_map(start, range(9), limit):
+            results.append(task.result())
+    assert results == [0, 10, 20, 30]
+
+
 def test_an_error_of_a_task_stays_in_the_task() -> None:
     def start(item: int) -> Future[int]:
         task = done(item)
