@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.recognize import RegionResult
 from digitcli.recognition.results import Number, Status, text_of
@@ -39,6 +40,7 @@ class Decision:
     confidence: float | None
     numbers: tuple[Number, ...] = ()
     is_changed: bool = False
+    error: PictureError | None = None
 
     def refused(self, reason: str) -> Decision:
         """Return the same answer as a guess that is not sure enough."""
@@ -76,10 +78,15 @@ def decide_page(
     return answer if confidence >= min_confidence else answer.refused(_reason_for_doubt(written))
 
 
+def decide_error(error: PictureError) -> Decision:
+    """Return the answer of a page that could not be read."""
+    return Decision("error", error.reason, None, None, error=error)
+
+
 def decide_faint_page(decision: Decision, can_reject: bool) -> Decision:
     """Decide on a page that has only faint marks: a person should look at it, or it is blank.
 
-    Only networks that can tell what is no digit are believed: `can_reject`.
+    Digits are accepted only if `can_reject`: if the networks can tell that something is not a digit.
     """
     confidence = decision.confidence
     if can_reject and decision.numbers and confidence is not None and confidence >= FAINT_CONFIDENCE:

@@ -27,16 +27,17 @@ from digitcli.imaging import open_pages
 from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
-from digitcli.recognition.decision import Decision, decide_faint_page, decide_page
+from digitcli.recognition.decision import Decision, decide_error, decide_faint_page, decide_page
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
-from digitcli.recognition.recognize import RecognitionModels, recognize_page, run_networks
+from digitcli.recognition.recognize import RecognitionModels, RegionEvidence, recognize_page, run_networks
 from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers
 from digitcli.recognition.sources import Source
 
 # Pages at most that go through the networks together (chosen by hand).
 PAGES_AT_ONCE = 32
-# Pixels of kept pictures that may wait for the networks: 64 MB (chosen by hand).
+# Pixels of kept pictures at which their pages go through the networks: 64 MB (chosen by hand). The threads
+# keep up to jobs + 2 further pages.
 KEPT_PIXELS = 16_000_000
 
 Picture = str | Path | bytes | np.ndarray | Image.Image
@@ -88,11 +89,14 @@ def run_pipeline(
     def is_batch(pages: list[PreparedPage]) -> bool:
         return is_closed.is_set() or _are_enough(pages, options.batch_size)
 
+    def is_prepared(pages: list[PreparedPage]) -> bool:
+        return options.keep_pictures or is_batch(pages)  # many kept pictures would fill the memory
+
     def batches_of(picture: Picture | Source) -> Iterator[list[PreparedPage]]:
-        return grouped_until(find_and_crop(picture, models, options), is_batch)
+        return grouped_until(find_and_crop(picture, models, options), is_prepared)
 
     try:
-        pages = _pages_ahead(pool, map(batches_of, pictures), is_batch, options.jobs + 1)
+        pages = _pages_ahead(pool, map(batches_of, pictures), is_prepared, options.jobs + 1)
         for batch in grouped_until(pages, is_batch):
             yield from recognize_and_decide(batch, models, options)
     finally:
@@ -111,8 +115,8 @@ def find_and_crop(
             yield PreparedPage(name, number, error=grey)
             continue
         try:
-            layout = find_numbers(grey, with_lines)  # stage 1
-            regions = crop_numbers(layout, with_lines)  # stage 2
+            layout = find_numbers(grey, with_lines)  # stage 1: find
+            regions = crop_numbers(layout, with_lines)  # stage 2: crop
         except Exception as fault:
             yield PreparedPage(name, number, error=_failure(name, fault))
             continue
@@ -128,20 +132,32 @@ def recognize_and_decide(
     Raises:
         ModelError: a network answers with values that are not finite.
     """
+    # stage 3: recognize
     evidence = iter(run_networks([region for page in pages for region in page.regions], models))
     readings = []
     for page in pages:
         page_evidence = list(itertools.islice(evidence, len(page.regions)))
-        error = page.error
-        try:
-            results = recognize_page(page_evidence, options.constraints, options.top_k)  # stage 3
-            decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4
-            if page.is_faint:
-                decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
-        except Exception as fault:
-            error = _failure(page.file, fault)
-        readings.append(_reading(page, error or decision, models.name))
+        readings.append(_reading(page, _decide(page, page_evidence, models, options), models.name))
     return readings
+
+
+def _decide(
+    page: PreparedPage,
+    evidence: Sequence[RegionEvidence],
+    models: RecognitionModels,
+    options: PipelineOptions,
+) -> Decision:
+    """Finish stage 3 for one page, and decide on the page."""
+    if page.error is not None:
+        return decide_error(page.error)
+    try:
+        results = recognize_page(evidence, options.constraints, options.top_k)
+        decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4: decide
+        if page.is_faint:
+            decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
+    except Exception as fault:
+        return decide_error(_failure(page.file, fault))
+    return decision
 
 
 def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
@@ -156,30 +172,33 @@ def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
 def _pages_ahead(
     pool: ThreadPoolExecutor,
     pictures: Iterable[Iterator[list[PreparedPage]]],
-    is_batch: Callable[[list[PreparedPage]], bool],
+    is_prepared: Callable[[list[PreparedPage]], bool],
     limit: int,
 ) -> Iterator[PreparedPage]:
     """Yield the pages of pictures in order, while threads prepare at most `limit` pictures that follow.
 
     A picture is an iterator of batches of its pages. Its first batch is prepared ahead, and each further one
     while the consumer uses the batch before, so a long document neither delays its first answers nor fills
-    the memory.
+    the memory. `is_prepared` says whether a batch is full, so that another may follow it.
     """
 
     def prepare_next(batches: Iterator[list[PreparedPage]]) -> Future[list[PreparedPage]]:
-        return pool.submit(next, batches, [])
+        try:
+            return pool.submit(next, batches, [])
+        except RuntimeError as error:  # the system starts no further thread; the pages before come first
+            failed: Future[list[PreparedPage]] = Future()
+            failed.set_exception(error)
+            return failed
 
     for batches, task in ordered_map(prepare_next, pictures, limit):
         batch = task.result()
         while batch:
-            following = prepare_next(batches) if is_batch(batch) else None
+            following = prepare_next(batches) if is_prepared(batch) else None
             yield from batch
             batch = following.result() if following else []
 
 
-def _reading(page: PreparedPage, answer: Decision | PictureError, model: str) -> Reading:
-    error = answer if isinstance(answer, PictureError) else None
-    decision = Decision("error", answer.reason, None, None) if isinstance(answer, PictureError) else answer
+def _reading(page: PreparedPage, decision: Decision, model: str) -> Reading:
     return Reading(
         file=page.file,
         page=page.number,
@@ -189,7 +208,7 @@ def _reading(page: PreparedPage, answer: Decision | PictureError, model: str) ->
         confidence=decision.confidence,
         numbers=decision.numbers,
         model=model,
-        error=error,
+        error=decision.error,
         picture=page.picture,
         ink=page.ink,
         changed=decision.is_changed,
