@@ -17,9 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 DIGITS = "0123456789"
-MAX_BEAMS = 300  # prefixes over all groups; without a limit, a line of noise takes minutes
-BEAM_WIDTH = 12  # prefixes in each group; chosen by hand
-MIN_PROBABILITY = 1e-5  # of a digit in a column, for a prefix to be extended by it; chosen by hand
+# Prefixes over all groups; without a limit, a line of noise takes minutes.
+MAX_BEAMS = 300
+# Prefixes in each group (chosen by hand: the likely texts of a line are few).
+BEAM_WIDTH = 12
+# Probability of a digit in a column from which a prefix is extended by it (chosen by hand: a constraint may
+# need an unlikely digit).
+MIN_PROBABILITY = 1e-5
 
 Columns = npt.NDArray[np.float32]  # log-probabilities (T, A + 1)
 

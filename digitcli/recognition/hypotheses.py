@@ -8,25 +8,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitcli.inference.ctc import ANY_DIGITS, DIGITS, Grammar, beam_search, digit_columns, log_softmax
+from digitcli.inference.ctc import (
+    ANY_DIGITS,
+    DIGITS,
+    MIN_PROBABILITY,
+    Grammar,
+    beam_search,
+    digit_columns,
+    log_softmax,
+)
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import LineCrop
 
 # All values were chosen by hand while pictures and their answers were watched.
 
-# Hypotheses that the beam search keeps.
-BEAM_WIDTH = 12
-# Probability from which the beam search tries a digit, where every text is allowed.
-LEAST_SHARE = 1e-4
-# The same under constraints, which may need an unlikely digit.
-LEAST_SHARE_CONSTRAINED = 1e-5
+# Probability from which the beam search tries a digit of a line network where every text is allowed. Under
+# constraints, which may need an unlikely digit, it is `MIN_PROBABILITY`.
+MIN_PROBABILITY_ANY_TEXT = 1e-4
 # Weight of the digit networks where the components stand apart; the rest is the weight of the line networks.
 DIGIT_WEIGHT = 0.3
 # Probability that a number breaks the constraints, however likely it looked before.
 CONSTRAINT_DOUBT = 0.05
 # Probability that counts as none, so that it has a logarithm.
 LEAST_PROBABILITY = 1e-12
+# Probability from which the beam search tries a digit of a digit network. It is below `LEAST_PROBABILITY`, so
+# that rounding leaves no digit out.
+MIN_PROBABILITY_DIGIT_NETWORKS = LEAST_PROBABILITY / 2
 # Logarithm of the probability of an impossible class.
 NEVER = -1e9
 
@@ -72,9 +80,9 @@ def find_hypotheses(
 ) -> tuple[Hypotheses, float]:
     """Return the likeliest texts that a grammar allows, and the probability that digit networks share.
 
-    Digit networks, `digits` (N, 10), always see digits. They help to tell which digits a text has, but
-    neither whether there are any nor whether a lone component is one digit. Where the grammar leaves texts
-    out, `shared` is the probability that was shared without a grammar. `doubt` is the probability that
+    Digit networks, `digits` (N, 10), always answer with a digit. They help to tell which digits a text has,
+    but neither whether there are any nor whether a lone component is one digit. Where the grammar leaves
+    texts out, `shared` is the probability that was shared without a grammar. `doubt` is the probability that
     nothing is written, whatever the networks read.
     """
     hypotheses, shared = _combined(lines, digits, grammar, shared)
@@ -102,7 +110,7 @@ def _combined(
     hypotheses = _line_hypotheses(lines, grammar) if lines else {}
     if digits is None:
         return hypotheses or {"": 0.0}, 0.0
-    digit_beams = beam_search(_as_columns(digits), grammar, BEAM_WIDTH, LEAST_PROBABILITY / 2)
+    digit_beams = beam_search(_as_columns(digits), grammar, min_probability=MIN_PROBABILITY_DIGIT_NETWORKS)
     if not lines:
         alone = {text: math.exp(log_probability) for text, log_probability in digit_beams}
         return alone or {"": 0.0}, 1.0
@@ -118,9 +126,9 @@ def _combined(
 def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypotheses:
     """Return the mean over all crops of a line; a crop that shows nothing does not count against another."""
     sums: Hypotheses = {}
-    least_share = LEAST_SHARE if grammar is ANY_DIGITS else LEAST_SHARE_CONSTRAINED
+    min_probability = MIN_PROBABILITY_ANY_TEXT if grammar is ANY_DIGITS else MIN_PROBABILITY
     for evidence in lines:
-        for text, log_probability in beam_search(evidence.columns, grammar, BEAM_WIDTH, least_share):
+        for text, log_probability in beam_search(evidence.columns, grammar, min_probability=min_probability):
             sums[text] = sums.get(text, 0.0) + math.exp(log_probability)
     empty = [math.exp(float(evidence.columns[:, -1].sum())) for evidence in lines]
     written = len(lines) - sum(empty)
