@@ -1,7 +1,8 @@
 """Stage 2, crop: cut out what the networks see of each number, and remember the way back to the page.
 
-A line network sees line crops: a line set upright, `LINE_HEIGHT_PX` high, ink light on dark paper. A digit
-network sees digit crops: one digit as MNIST shows it, 28 x 28.
+A line network sees line crops: a line made level, `LINE_HEIGHT_PX` high, light ink on dark paper. A digit
+network sees digit crops: one digit as MNIST shows it, 28 x 28 pixels. Each line and each digit has two crops
+of different sizes or margins, and the answers to these two views are averaged.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from digitcli.recognition.segmentation import PageLayout, Region
 DIGIT_SIZES_PX = (20, 16)
 # Margin above and below each of the two crops of a line, in digit heights.
 LINE_MARGINS = (0.2, 0.35)
-# Margin at the left and the right of a line, in margins above it.
+# Margin to the left and right of a line, as a multiple of the margin above it.
 SIDE_MARGIN = 1.5
 # Height in pixels of each of the two crops of a picture that is one line from top to bottom.
 WHOLE_HEIGHTS_PX = (40, 36)
-# Darkness of the ink at least, in shares of white: where components were found, something faint is written.
+# Darkness that is drawn as full ink at least, as a fraction of the light of the paper. It is low because
+# components were found here, so even faint marks are writing.
 FAINTEST_INK = 0.04
-# Slope of a line that is set upright, in rows a column: at least 1.5 degrees ...
+# Slope of a line that is made level, in rows per column: at least 1.5 degrees ...
 LEAST_SLOPE = 0.026
 # ... and at most 20 degrees.
 MOST_SLOPE = 0.36
@@ -50,7 +52,7 @@ class LineCrop:
     """A line as a line network sees it.
 
     image: uint8 (40, W), ink 255 on paper 0.
-    to_page: matrix (2, 3) that takes points of the crop to points of the page.
+    to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
     page_size: width and height of the page in pixels.
     """
 
@@ -66,10 +68,10 @@ class LineCrop:
         left, top = min(left, self.page_size[0] - 1), min(top, self.page_size[1] - 1)
         return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
 
-    def enlarged(self, page_size: tuple[int, int]) -> LineCrop:
-        """Return the same crop of the same page in another size."""
-        by = np.array(page_size) / self.page_size
-        return LineCrop(self.image, by[:, None] * self.to_page, page_size)
+    def with_page_size(self, page_size: tuple[int, int]) -> LineCrop:
+        """Return the same image with coordinates on the same page at another size."""
+        scale = np.array(page_size) / self.page_size
+        return LineCrop(self.image, scale[:, None] * self.to_page, page_size)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class RegionCrops:
 
     region: the region that is shown; the ink of its components is dropped, to save memory.
     lines: crops of its line for line networks, none where there are no such networks.
-    digits: crops of its N components for digit networks, uint8 (N, 2, 28, 28), white on black; N is 0 where
-        several digits touch, which only a line network can read.
+    digits: crops for digit networks, uint8 (N, 2, 28, 28), white on black. N is the number of components, or
+        0 for a region in which digits may touch: only a line network reads it.
     """
 
     region: Region
@@ -88,7 +90,7 @@ class RegionCrops:
 
 
 def crop_numbers(layout: PageLayout, with_lines: bool = False) -> tuple[RegionCrops, ...]:
-    """Crop every region of a page; `with_lines` for line networks too."""
+    """Crop every region of a page; `with_lines` says whether line networks need crops too."""
     return tuple(
         RegionCrops(
             _without_ink(region), _crop_lines(layout, region) if with_lines else (), _crop_digits(region)
@@ -117,23 +119,24 @@ def _crop_digits(region: Region) -> np.ndarray:
 
 
 def crop_whole_picture(grey: np.ndarray) -> tuple[LineCrop, ...]:
-    """Crop a picture, float32 (H, W) in [0, 1], that is one line from top to bottom."""
+    """Crop a picture that is one line; `grey` is float32 (H, W) from 0 for black to 1 for white."""
     height, width = grey.shape
     place = _Place(0.0, 0.0, float(width), float(height))
     return tuple(_crop(grey, place, height_px, None) for height_px in WHOLE_HEIGHTS_PX)
 
 
 def crop_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[LineCrop, ...]:
-    """Crop a line of boxes, once from the picture and once from its ink, and set it upright.
+    """Crop a line of boxes, once from the picture and once from its ink, and make it level.
 
-    `grey` is float32 (H, W) in [0, 1], and `ink` float32 (h, w) of the same picture in perhaps fewer pixels:
-    it shows very faint writing, and no ruled lines.
+    `grey` is float32 (H, W) from 0 for black to 1 for white. `ink` is float32 (h, w) from 0 for paper to 1
+    for ink: the same picture, perhaps in fewer pixels, with very faint writing and without ruled lines.
+    `boxes` are x, y, width, height in pixels of `grey`.
     """
     shrink = np.array([ink.shape[1], ink.shape[0]] * 2) / np.array([grey.shape[1], grey.shape[0]] * 2)
     on_page = np.array(boxes, np.float64)
     return (
         _crop_boxes(grey, on_page, LINE_MARGINS[0], None),
-        _crop_boxes(1 - ink, on_page * shrink, LINE_MARGINS[1], False).enlarged(
+        _crop_boxes(1 - ink, on_page * shrink, LINE_MARGINS[1], False).with_page_size(
             (grey.shape[1], grey.shape[0])
         ),
     )
@@ -160,21 +163,21 @@ def _crop_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float, is_light:
     x, y, width, height = boxes.T
     typical_px = median(height)
     digit_px = max(typical_px, float(height.max()) / 1.5)
-    above, beside = margin * digit_px, SIDE_MARGIN * margin * digit_px
-    left = max(0.0, float(x.min()) - beside)
-    right = min(float(picture.shape[1]), float((x + width).max()) + beside)
+    margin_px, side_margin_px = margin * digit_px, SIDE_MARGIN * margin * digit_px
+    left = max(0.0, float(x.min()) - side_margin_px)
+    right = min(float(picture.shape[1]), float((x + width).max()) + side_margin_px)
     slope, start = _slope(x + width / 2, y + height / 2, typical_px)
     if slope:
-        middle, reach = start + slope * (left + right) / 2, digit_px / 2 + above
+        middle, reach = start + slope * (left + right) / 2, digit_px / 2 + margin_px
         place = _Place(left, middle - reach, right, middle + reach, math.atan(slope))
     else:
-        top = max(0.0, float(y.min()) - above)
-        place = _Place(left, top, right, min(float(len(picture)), float((y + height).max()) + above))
+        top = max(0.0, float(y.min()) - margin_px)
+        place = _Place(left, top, right, min(float(len(picture)), float((y + height).max()) + margin_px))
     return _crop(picture, place, LINE_HEIGHT_PX, is_light)
 
 
 def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float]:
-    """Return the slope of a line of middles (N,), in rows a column, and its row at column 0.
+    """Return the slope of a line of middles (N,), in rows per column, and its row at column 0.
 
     The slope is 0 for a line that is level or short.
     """
@@ -185,9 +188,9 @@ def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float
 
 
 def _crop(picture: np.ndarray, place: _Place, height_px: int, is_light: bool | None) -> LineCrop:
-    """Set a place upright, `height_px` high in the middle of the crop.
+    """Cut out a place, make it level, and put it `height_px` high into the middle of the crop.
 
-    `is_light` says whether the ink is lighter than the paper; None where that has to be found out.
+    `is_light` says whether the ink is lighter than the paper; None means that the pixels decide.
     """
     high = max(place.bottom - place.top, 1.0)
     spread = abs(math.tan(place.angle)) * (place.right - place.left) / 2  # further rows of a sloping line
@@ -208,7 +211,7 @@ def _crop(picture: np.ndarray, place: _Place, height_px: int, is_light: bool | N
     if is_ink_light(small) if is_light is None else is_light:
         small = 1 - small
     ink = line_ink(np.asarray(255 * small, np.float32), FAINTEST_INK)
-    above = (LINE_HEIGHT_PX - len(ink)) // 2
-    ink = np.pad(ink, ((above, LINE_HEIGHT_PX - len(ink) - above), (0, 0)))
-    to_page = to_page @ np.array([[1, 0, 0], [0, 1, -above], [0, 0, 1]])
+    rows_above = (LINE_HEIGHT_PX - len(ink)) // 2
+    ink = np.pad(ink, ((rows_above, LINE_HEIGHT_PX - len(ink) - rows_above), (0, 0)))
+    to_page = to_page @ np.array([[1, 0, 0], [0, 1, -rows_above], [0, 0, 1]])
     return LineCrop(ink, to_page, (picture.shape[1], picture.shape[0]))

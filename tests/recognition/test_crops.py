@@ -1,4 +1,4 @@
-"""A line is cut out upright, 40 pixels high, ink light, and its points lead back to the page."""
+"""A line is cut out level, 40 pixels high, ink light, and its points lead back to the page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_second_crop_has_more_paper_around() -> None:
 
 
 @pytest.mark.parametrize("slope", [0.1, -0.1])
-def test_a_sloping_line_is_set_upright(slope: float) -> None:
+def test_a_sloping_line_is_made_level(slope: float) -> None:
     page, boxes = row_on_a_page("0000000", slope=slope)
     grey = grey_of(page)
     (crop, _) = crop_line(grey, find_ink(grey), boxes)
