@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
@@ -45,20 +45,27 @@ def complete_device(incomplete: str) -> list[str]:
 
 RuntimeChoice = Literal["auto", "torch", "onnxruntime"]
 
-DeviceOption = Annotated[
-    str | None,
-    Option(
+
+def device_option(panel: str | None = None) -> Any:
+    """Return the option --device, in this panel of the help."""
+    return Option(
         "--device",
         "-d",
         help="Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
         autocompletion=complete_device,
-    ),
-]
-RuntimeOption = Annotated[
-    RuntimeChoice | None,
-    Option(
+        rich_help_panel=panel,
+    )
+
+
+def runtime_option(panel: str | None = None) -> Any:
+    """Return the option --runtime, in this panel of the help."""
+    return Option(
         "--runtime",
         help="Run models with torch or onnxruntime; auto takes onnxruntime for shipped models on the CPU, "
         "which starts faster, and else torch (default: auto).",
-    ),
-]
+        rich_help_panel=panel,
+    )
+
+
+DeviceOption = Annotated[str | None, device_option()]
+RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]

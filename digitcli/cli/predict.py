@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from digitcli.cli.options import DeviceOption, RuntimeOption, complete_shipped
+from digitcli.cli.options import RuntimeChoice, complete_shipped, device_option, runtime_option
 from digitcli.cli.predict_run import (
     MAX_PROCESSES,
     PredictFormat,
@@ -17,7 +17,7 @@ from digitcli.cli.predict_run import (
 )
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.constraints import CheckDigit, parse_constraints
-from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, format_of
+from digitcli.recognition.results import BATCH_SIZE, DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, format_of
 
 INPUT, MODELS, CERTAINTY, CONSTRAINTS, OUTPUT = (
     "Input", "Models and speed", "Refusing uncertain answers", "Constraints on every number", "Output",
@@ -46,10 +46,13 @@ Model = Annotated[
            f"models (default: {' and '.join(DEFAULT_MODELS)}); a digit model alone, for example cnn, reads "
            "only digits that stand apart."),
 ]  # fmt: skip
+Device = Annotated[str | None, device_option(MODELS)]
+Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]
 BatchSize = Annotated[
     int | None,
     Option("--batch-size", "-b", min=1, rich_help_panel=MODELS,
-           help="Give a network this many crops of digits at once; each digit has two (default: 256)."),
+           help="Give a network this many crops of digits at once; each digit is seen at two sizes (default: "
+           f"{BATCH_SIZE})."),
 ]  # fmt: skip
 Jobs = Annotated[
     int | None,
@@ -66,8 +69,8 @@ MinConfidence = Annotated[
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Choose that confidence so that at most this fraction of the answers is wrong, for example "
-           "0.01, by the calibration of the models."),
+           help="Set the minimum confidence so that at most this fraction of the answers is wrong, for "
+           "example 0.01, by the calibration of the models."),
 ]  # fmt: skip
 Length = Annotated[
     str | None,
@@ -116,8 +119,9 @@ Force = Annotated[
            help="Replace an existing output file, or write into a folder that is not empty."),
 ]  # fmt: skip
 TopK = Annotated[
-    int, Option(min=1, max=10, rich_help_panel=OUTPUT,
-                help="Give this many candidates for each digit and number, the best included."),
+    int,
+    Option(min=1, max=10, rich_help_panel=OUTPUT,
+           help="Give this many candidates for each digit and number in JSON output, the best included."),
 ]  # fmt: skip
 Annotate = Annotated[
     Path | None,
@@ -136,8 +140,8 @@ def predict(
     files_from: FilesFrom = None,
     null: Null = False,
     model: Model = None,
-    device: DeviceOption = None,
-    runtime: RuntimeOption = None,
+    device: Device = None,
+    runtime: Runtime = None,
     batch_size: BatchSize = None,
     jobs: Jobs = None,
     min_confidence: MinConfidence = None,
@@ -164,12 +168,11 @@ def predict(
     An answer that is not certain enough is refused, and a file that cannot be read stops no other.
     """
     options = PredictOptions(
-        inputs=inputs or [], files_from=files_from, null=null,
-        models=resolve_models(model or DEFAULT_MODELS), device=device, runtime=runtime, batch_size=batch_size,
-        jobs=jobs, min_confidence=min_confidence, max_error=max_error,
+        inputs=inputs or [], files_from=files_from, null=null, device=device, runtime=runtime,
+        batch_size=batch_size, jobs=jobs, min_confidence=min_confidence, max_error=max_error,
         constraints=parse_constraints(length, pattern, range, check_digit, single_digit),
         form=format or (format_of(output) if output else "table"), output=output, resume=resume, force=force,
         top_k=top_k, annotate=annotate, show_steps=show_steps,
     )  # fmt: skip
     check_options(options)
-    read_pictures(options)
+    read_pictures(options, resolve_models(model or DEFAULT_MODELS))

@@ -17,8 +17,8 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.results import format_readings
-from digitcli.recognition.resume import Results, resume_results
+from digitcli.recognition.results import BATCH_SIZE, check_ranges, format_readings
+from digitcli.recognition.resume import ResultWriter, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
@@ -45,7 +45,6 @@ class PredictOptions:
     inputs: list[str]
     files_from: str | None
     null: bool
-    models: tuple[ResolvedModel, ...]
     device: str | None
     runtime: RuntimeChoice | None
     batch_size: int | None
@@ -70,7 +69,7 @@ def check_options(options: PredictOptions) -> None:
         OutputError: the output cannot be written.
     """
     _check_input(options)
-    _check_certainty(options.min_confidence, options.max_error)
+    check_ranges(options.min_confidence, options.max_error, options.top_k)
     _check_output(options)
     if options.device is not None:
         check_device_name(options.device)
@@ -95,16 +94,6 @@ def _check_input(options: PredictOptions) -> None:
             raise UsageError(cause, "Name another folder for --annotate.")
 
 
-def _check_certainty(min_confidence: float | None, max_error: float | None) -> None:
-    if min_confidence is not None and not 0 <= min_confidence <= 1:
-        raise UsageError(f"--min-confidence is {min_confidence:g}.", "Give a fraction from 0 to 1, e.g. 0.9.")
-    if max_error is not None and not 0 < max_error < 1:
-        raise UsageError(f"--max-error is {max_error:g}.", "Give a fraction above 0 and below 1, e.g. 0.01.")
-    if max_error is not None and min_confidence is not None:
-        cause = "--max-error and --min-confidence both set the least confidence."
-        raise UsageError(cause, "Give one of them.")
-
-
 def _check_output(options: PredictOptions) -> None:
     if options.output and options.form == "table":
         cause = "A table is for a terminal, not for a file."
@@ -123,8 +112,8 @@ def _check_output(options: PredictOptions) -> None:
         raise UsageError(cause, "Leave --force out.")
 
 
-def read_pictures(options: PredictOptions) -> None:
-    """Read the pictures, and show or write the readings.
+def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> None:
+    """Read the pictures by these models, and show or write the readings.
 
     Raises:
         InputError: no picture could be read.
@@ -140,7 +129,7 @@ def read_pictures(options: PredictOptions) -> None:
         with console.Busy("Loading the models"), wait_with_signals():
             from digitcli.cli.views.readings import ReadingView
 
-            reader = _load_reader(options)
+            reader = _load_reader(options, models)
         if options.max_error is not None and not reader.is_calibrated:
             console.show_notice("The errors of these models were never measured: --max-error trusts them.")
         results = stack.enter_context(_open_results(options, reader.name))
@@ -166,11 +155,11 @@ def read_pictures(options: PredictOptions) -> None:
     _raise_failures(view)
 
 
-def _load_reader(options: PredictOptions) -> Reader:
-    from digitcli.recognition.reader import BATCH_SIZE, THREADS, Reader
+def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> Reader:
+    from digitcli.recognition.reader import THREADS, Reader
 
     return Reader(
-        *options.models,
+        *models,
         device=options.device or "auto",
         runtime=options.runtime or "auto",
         batch_size=options.batch_size or BATCH_SIZE,
@@ -191,7 +180,7 @@ def _open_list(stack: ExitStack, name: str) -> BinaryIO:
         return stack.enter_context(Path(name).open("rb"))
     except (OSError, ValueError) as error:
         cause = f"The list '{name}' cannot be read: {getattr(error, 'strerror', None) or error}."
-        raise InputError(cause, "Name a text file with one path a line.") from error
+        raise InputError(cause, "Name a text file with one path per line.") from error
 
 
 def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[Source]:
@@ -203,19 +192,21 @@ def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[S
 
 
 @contextmanager
-def _open_results(options: PredictOptions, model: str) -> Iterator[Results]:
+def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]:
     """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows."""
     if options.output is None:
-        yield Results(lambda text: print(text, end=""))
+        yield ResultWriter(lambda text: print(text, end=""))
     elif options.resume:
         with resume_results(options.output, model) as results:
             yield results
     else:
         with writing_whole(options.output) as write:
-            yield Results(lambda text: write(text.encode(errors="backslashreplace")))
+            yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
 
 
-def _show(readings: Iterator[Reading], options: PredictOptions, view: ReadingView, results: Results) -> None:
+def _show(
+    readings: Iterator[Reading], options: PredictOptions, view: ReadingView, results: ResultWriter
+) -> None:
     if options.form == "table":
         for reading in readings:
             view.show_row(reading)
@@ -240,7 +231,7 @@ def _raise_failures(view: ReadingView) -> None:
     if view.held_error is not None:
         raise view.held_error
     if failed == total and not view.read_before:
-        raise InputError(f"None of the {total} pictures could be read.", "The causes are named above.")
+        raise InputError(f"None of the {total} pictures could be read.", "Each failure is explained above.")
     if failed:
         cause = f"{failed} of {total} pictures could not be read; the others were."
-        raise PartialInputError(cause, "They are named above.")
+        raise PartialInputError(cause, "Each failure is explained above.")

@@ -110,4 +110,4 @@ def unidentified_error(stream: BinaryIO, name: str, truncated: bool) -> PictureE
 
 def truncated_error(name: str) -> PictureError:
     """Return the error for a file, or a page of it, whose end is missing."""
-    return PictureError("truncated", f"{name} is cut off: its end is missing.", DAMAGED)
+    return PictureError("truncated", f"{name} ends too early: a part of the file is missing.", DAMAGED)

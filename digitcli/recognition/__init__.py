@@ -1,1 +1,1 @@
-"""Reading digits in pictures: what is written where, read as a stream, with a confidence."""
+"""Read the numbers in pictures, with their places and confidences."""

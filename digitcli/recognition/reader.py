@@ -24,15 +24,20 @@ from digitcli.recognition.pipeline import (
     run_pipeline,
 )
 from digitcli.recognition.recognize import RecognitionModels
-from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, Reading
+from digitcli.recognition.results import (
+    BATCH_SIZE,
+    DEFAULT_MODELS,
+    MIN_CONFIDENCE,
+    TOP_K,
+    Reading,
+    check_ranges,
+)
 from digitcli.recognition.sources import Source
 
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
 PICTURES_BEFORE_PROCESSES = 128
-# Digit crops that a network takes at once (chosen by hand).
-BATCH_SIZE = 256
 
 
 class Reader:
@@ -60,7 +65,7 @@ class Reader:
     keep_pictures: whether a reading carries its picture and its ink.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or both `min_confidence` and `max_error` are given.
         ModelError: a model does not exist or is damaged.
         EnvironmentFault: the device is not available.
     """
@@ -80,7 +85,7 @@ class Reader:
         top_k: int = TOP_K,
         keep_pictures: bool = False,
     ) -> None:
-        _check_ranges(min_confidence, max_error, top_k)
+        check_ranges(min_confidence, max_error, top_k)
         resolved = resolve_models(models or DEFAULT_MODELS)
         self.models = _load_models(resolved, device, runtime, batch_size, threads)
         self.name = self.models.name
@@ -128,13 +133,15 @@ class Reader:
         """
         if isinstance(pictures, str | bytes | os.PathLike | np.ndarray | Image.Image):
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
-        return self._read_here(pictures) if self.processes == 1 else self._read_in_processes(pictures)
+        return (
+            self._read_here(pictures) if self.processes == 1 else self._read_here_then_in_processes(pictures)
+        )
 
     def _read_here(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         return run_pipeline(pictures, self.models, self._options)
 
-    def _read_in_processes(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
-        """Read a few pictures in this process, and start others if there are more."""
+    def _read_here_then_in_processes(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+        """Read the first pictures in this process; if there are more, start others that read them."""
         remaining = iter(pictures)
         yield from self._read_here(itertools.islice(remaining, PICTURES_BEFORE_PROCESSES))
         for picture in remaining:
@@ -142,15 +149,6 @@ class Reader:
 
             pictures_left = itertools.chain([picture], remaining)
             yield from read_in_processes(pictures_left, self.processes, self._create_worker, self._read_here)
-
-
-def _check_ranges(min_confidence: float | None, max_error: float | None, top_k: int) -> None:
-    if min_confidence is not None and not 0 <= min_confidence <= 1:
-        raise UsageError(f"--min-confidence is {min_confidence}.", "Give a value from 0 to 1.")
-    if max_error is not None and not 0 < max_error < 1:
-        raise UsageError(f"--max-error is {max_error}.", "Give a value above 0 and below 1.")
-    if not 1 <= top_k <= 10:
-        raise UsageError(f"--top-k is {top_k}.", "Give a number from 1 to 10.")
 
 
 def _load_models(

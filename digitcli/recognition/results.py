@@ -23,6 +23,8 @@ SCHEMA = 1
 MIN_CONFIDENCE = 0.5
 # Candidates for each digit and number: the best and one alternative.
 TOP_K = 2
+# Digit crops that a network takes at once (chosen by hand).
+BATCH_SIZE = 256
 # A network for lines, and one for digits that stand alone.
 DEFAULT_MODELS = ("reader", "digit_or_none")
 # Columns of CSV.
@@ -228,3 +230,20 @@ def _without_formula(value: Any) -> Any:
     """Put a quote before a text that a spreadsheet would take for a formula; `-` alone is none."""
     is_formula = isinstance(value, str) and value != "-" and value.startswith(FORMULA_STARTS)
     return f"'{value}" if is_formula else value
+
+
+def check_ranges(min_confidence: float | None, max_error: float | None, top_k: int) -> None:
+    """Check the values that decide which answers and candidates a reading has.
+
+    Raises:
+        UsageError: a value is out of range, or both values set the minimum confidence.
+    """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise UsageError(f"--min-confidence is {min_confidence:g}.", "Give a fraction from 0 to 1, e.g. 0.9.")
+    if max_error is not None and not 0 < max_error < 1:
+        raise UsageError(f"--max-error is {max_error:g}.", "Give a fraction above 0 and below 1, e.g. 0.01.")
+    if max_error is not None and min_confidence is not None:
+        cause = "--max-error and --min-confidence both set the minimum confidence."
+        raise UsageError(cause, "Give one of them.")
+    if not 1 <= top_k <= 10:
+        raise UsageError(f"--top-k is {top_k}.", "Give a number from 1 to 10.")

@@ -20,10 +20,10 @@ from digitcli.recognition.sources import STANDARD_INPUT, Source
 
 
 @dataclass(frozen=True)
-class Results:
-    """The results of a run while they grow.
+class ResultWriter:
+    """A writer of the results of a run.
 
-    write: adds text to them.
+    write: adds text to the results.
     read_before: the number of results, by file, that an earlier run wrote.
     """
 
@@ -52,7 +52,7 @@ class _Record:
 
 
 @contextlib.contextmanager
-def resume_results(path: Path, model: str) -> Iterator[Results]:
+def resume_results(path: Path, model: str) -> Iterator[ResultWriter]:
     """Continue the results of a model in a file; whatever ends this, the results written until then are kept.
 
     Pictures that could not be read before are read again.
@@ -72,7 +72,7 @@ def resume_results(path: Path, model: str) -> Iterator[Results]:
         write_whole(partial, "".join(record.line for record in records).encode(), like=whole)
         read_before = Counter(record.file for record in records if record.page in (None, 1))
         with _appending(partial, path) as write:
-            yield Results(write, read_before)
+            yield ResultWriter(write, read_before)
         with faults_of(path):
             partial.replace(whole)
 

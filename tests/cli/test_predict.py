@@ -357,6 +357,13 @@ def test_contradicting_options_are_a_usage_error(predict: Run, options: tuple[st
     assert names_in() == ["5.png"]
 
 
+def test_a_usage_error_comes_before_a_model_that_does_not_exist(predict: Run) -> None:
+    put("5.png")
+    assert predict("5.png", "-m", "missing.safetensors").returncode == 5
+    assert predict("5.png", "-m", "missing.safetensors", "--max-error", "0").returncode == 2
+    assert predict("-m", "missing.safetensors").returncode == 2
+
+
 def test_resume_needs_json_lines_and_says_how_to_get_them(predict: Run) -> None:
     put("5.png")
     done = predict("5.png", "-o", "out.csv", "--resume")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -241,7 +242,15 @@ def test_an_error_of_the_input_is_raised(softmax: Callable[..., Reader]) -> None
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_confidence": -0.1}, {"min_confidence": 1.1}, {"top_k": 0}, {"top_k": 11}]
+    "options",
+    [
+        {"min_confidence": -0.1},
+        {"min_confidence": 1.1},
+        {"max_error": 0.0},
+        {"max_error": 0.1, "min_confidence": 0.9},
+        {"top_k": 0},
+        {"top_k": 11},
+    ],
 )
 def test_values_out_of_range_are_usage_errors(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
@@ -452,6 +461,45 @@ def test_pictures_that_are_kept_do_not_wait_for_many(
     readings = reader.read_all(taken.append(1) or PAPER for _ in range(PAGES_AT_ONCE))
     next(readings)
     assert len(taken) <= THREADS + 4
+
+
+def test_one_page_of_each_document_is_prepared_ahead_if_its_picture_is_kept(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Counter[str] = Counter()
+
+    def document(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
+        for number in range(1, 100):
+            opened[content.decode()] += 1
+            yield number, np.full((20, 20), 1.0, np.float32)
+
+    monkeypatch.setattr(pipeline, "open_pages", document)
+    readings = softmax(keep_pictures=True, jobs=2).read_all([b"first", b"second", b"third"])
+    next(readings)
+    readings.close()
+    assert opened["first"] <= PAGES_AT_ONCE + 1
+    assert opened["second"] <= 1 and opened["third"] <= 1
+
+
+def test_pages_before_a_thread_that_cannot_be_started_are_answered(
+    softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = 0
+
+    class Failing(pipeline.ThreadPoolExecutor):
+        def submit(self, *arguments: object) -> Future[object]:  # type: ignore[override]
+            nonlocal submitted
+            submitted += 1
+            if submitted > 5:
+                raise RuntimeError("can't start new thread")
+            return super().submit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Failing)
+    read = 0
+    with pytest.raises(RuntimeError, match="new thread"):
+        for _ in softmax().read_all([PAPER] * 9):
+            read += 1
+    assert read == 5
 
 
 def test_several_threads_read_as_one(shipped: Reader) -> None:
