@@ -11,7 +11,7 @@ from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
 from digitcli.cli.options import DeviceOption, complete_architecture, complete_dataset
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.saved import SUFFIX, JudgingSplit, save_comparison
+from digitcli.comparison.saved import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
 from digitcli.errors import DivergedError, PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name
@@ -41,13 +41,13 @@ SeedsOption = Annotated[
 DataOption = Annotated[
     str,
     Option(
-        help="Train and judge on this dataset: a name, a file or a folder.", autocompletion=complete_dataset
+        help="Train and evaluate on this dataset: a name, a file or a folder.", autocompletion=complete_dataset
     ),
 ]
 SplitOption = Annotated[
-    JudgingSplit,
+    EvaluationSplit,
     Option(
-        help="Judge on this part of the dataset. Choose among variants on the validation digits, which are "
+        help="Evaluate on this part of the dataset. Choose among variants on the validation digits, which are "
         "held out from training, and keep the test digits for the last comparison.",
     ),
 ]
@@ -88,7 +88,7 @@ def compare(
 ) -> None:
     """Compare architectures and models over several seeds and tell real differences from chance.
 
-    Every architecture is trained once for each seed, and all models are judged on the same images. The table
+    Every architecture is trained once for each seed, and all models are evaluated on the same images. The table
     gives the mean accuracy with its 95 % interval, and for each model how far it is behind the best, with a
     95 % interval over seeds and McNemar's p over images, corrected for all pairs of models. Ctrl-C saves the
     run; the same command continues it.

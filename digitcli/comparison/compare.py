@@ -22,9 +22,9 @@ from digitcli.comparison.runs import (
     check_folder,
     check_saved,
     define_model,
-    judge_run,
+    evaluate_run,
 )
-from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition, SavedModel
+from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
 from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval
 from digitcli.data.dataset import describe_failures
@@ -40,7 +40,7 @@ from digitcli.training.setup import StopSignal
 SIGNIFICANCE = 0.05  # the usual level
 CONTINUE = "Run the same command again to continue."
 
-Correct = npt.NDArray[np.bool_]  # for each judging image, whether a run reads it correctly
+Correct = npt.NDArray[np.bool_]  # for each image, whether a run reads it correctly
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison; all models are judged on the same images.
+    """The result of a comparison; all models are evaluated on the same images.
 
     data, digest: the name of the dataset and the digest of its content.
-    split, images: the part of it that judges, and the number of images in it.
+    split, images: the part of it on which the models are evaluated, and the number of images in it.
     best: the label of the model with the highest accuracy.
     winner: the same label if all differences from it are significant, else None.
     missed: the indices of the images that every run of every model misreads.
@@ -96,7 +96,7 @@ class Comparison:
 
     data: str
     digest: str
-    split: JudgingSplit
+    split: EvaluationSplit
     images: int
     models: tuple[ComparedModel, ...]
     best: str
@@ -122,13 +122,13 @@ class Comparison:
 
     def to_saved(self) -> list[SavedModel]:
         """Return the models as `save_comparison` writes them."""
-        judged_on = (self.data, self.digest, self.split, self.images)
-        return [SavedModel(model.label, model.definition, *judged_on, model.runs) for model in self.models]
+        evaluated_on = (self.data, self.digest, self.split, self.images)
+        return [SavedModel(model.label, model.definition, *evaluated_on, model.runs) for model in self.models]
 
 
 @dataclass(frozen=True)
-class RunJudged:
-    """One more run is judged, the last of `done` out of `total`; `reused` if it was trained before."""
+class RunEvaluated:
+    """A run was evaluated: number `done` of `total`. If `reused`, it was trained by an earlier comparison."""
 
     label: str
     run: ComparedRun
@@ -137,7 +137,7 @@ class RunJudged:
     total: int
 
 
-OnEvent = Callable[[TrainingEvent | RunJudged], None]
+OnEvent = Callable[[TrainingEvent | RunEvaluated], None]
 
 
 def compare(
@@ -145,15 +145,15 @@ def compare(
     *,
     seeds: int = SEEDS,
     data: str = TrainConfig.data,
-    split: JudgingSplit = "test",
+    split: EvaluationSplit = "test",
     device: str = TrainConfig.device,
     out: Path = OUT,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> Comparison:
-    """Train every architecture once for each seed, judge all models on the same images, and compare them.
+    """Train every architecture once for each seed, evaluate all models on the same images, and compare them.
 
-    To choose among variants, judge on the validation digits and keep the test digits for the last comparison.
+    To choose among variants, evaluate on the validation digits and keep the test digits for the last comparison.
     A finished run in `out` is reused, an interrupted one is resumed, and a run that a saved comparison holds
     is not trained. A model is left out when one of its runs diverges.
 
@@ -178,7 +178,7 @@ def compare(
         check_folder(each, seed, definitions[each.label], conditions)
 
     runs = {each.label: each.saved_runs(seeds) for each in parsed}
-    diverged = _judge_all(planned, conditions, runs, on_event, stop_signal)
+    diverged = _evaluate_all(planned, conditions, runs, on_event, stop_signal)
     if len(diverged) == len(parsed):
         raise next(iter(diverged.values()))
     models = [
@@ -189,20 +189,20 @@ def compare(
     return _compare_models(models, data, conditions, tuple(diverged))
 
 
-def _judge_all(
+def _evaluate_all(
     planned: Sequence[tuple[Specification, int | None]],
     conditions: Conditions,
     runs: Mapping[str, list[ComparedRun]],
     on_event: OnEvent,
     stop_signal: StopSignal,
 ) -> dict[str, DivergedError]:
-    """Train and judge the planned runs, add them to `runs`, and return the errors of models that diverged."""
+    """Train and evaluate the planned runs, add them to `runs`, and return the errors of models that diverged."""
     diverged: dict[str, DivergedError] = {}
     for done, (each, seed) in enumerate(planned, start=1):
         if each.label in diverged:
             continue
         try:
-            run, reused = judge_run(each, seed, conditions, on_event, stop_signal)
+            run, reused = evaluate_run(each, seed, conditions, on_event, stop_signal)
         except (DigitcliError, Interrupted) as error:
             name = each.label if seed is None else f"{each.label}, seed {seed}"
             error.cause = f"{name}: {error.cause}"
@@ -214,7 +214,7 @@ def _judge_all(
             diverged[each.label] = error
             continue
         runs[each.label].append(run)
-        on_event(RunJudged(each.label, run, reused, done, len(planned)))
+        on_event(RunEvaluated(each.label, run, reused, done, len(planned)))
         if number := stop_signal():
             raise Interrupted(number, "Stopped between two runs.", CONTINUE)
     return diverged

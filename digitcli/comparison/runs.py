@@ -1,4 +1,4 @@
-"""The runs of a comparison: check what they can be trained by, train or reuse them, and judge them."""
+"""The runs of a comparison: check their settings, train or reuse them, and evaluate them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.atomic_write import faults_of
-from digitcli.comparison.saved import ComparedRun, JudgingSplit, ModelDefinition, accuracy_of
+from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
@@ -34,27 +34,27 @@ from digitcli.training.setup import StopSignal, check_run
 from digitcli.training.state import TrainResult
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
-FIXED_FOR_A_RUN = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
+PASSED_ON_RESUME = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
 
 
 @dataclass(frozen=True)
 class Conditions:
     """What all runs of a comparison share.
 
-    dataset: the digits that train and judge.
-    split: the part of them that judges.
+    dataset: the digits for training and evaluation.
+    split: the part of them on which the models are evaluated.
     device: the name of the device that computes.
     out: the folder with the run folders.
     """
 
     dataset: Dataset
-    split: JudgingSplit
+    split: EvaluationSplit
     device: str
     out: Path
 
     @functools.cached_property
     def digits(self) -> Digits:
-        """The digits on which all models are judged."""
+        """The digits on which all models are evaluated."""
         parts = split(self.dataset)
         return parts.test if self.split == "test" else parts.validation
 
@@ -105,7 +105,7 @@ def check_saved(specification: Specification, definition: ModelDefinition, condi
     """Check that saved runs can be compared with the runs of this comparison.
 
     Raises:
-        UsageError: they have another recipe or other fonts, or were judged on other digits.
+        UsageError: they have another recipe or other fonts, or were evaluated on other digits.
     """
     saved, runs = specification.saved, f"The saved runs of {specification.label}"
     if saved is None:
@@ -114,7 +114,7 @@ def check_saved(specification: Specification, definition: ModelDefinition, condi
         raise UsageError(f"{runs} have another recipe or other fonts.", "Leave their file out.")
     digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
     if (saved.digest, saved.split, saved.images) != digits:
-        cause = f"{runs} were judged on other digits: the {saved.split} digits of '{saved.data}'."
+        cause = f"{runs} were evaluated on other digits: the {saved.split} digits of '{saved.data}'."
         raise UsageError(cause, "Leave their file out, or choose their digits with --data and --split.")
 
 
@@ -124,8 +124,8 @@ def check_folder(
     """Check that a run which lies in the folder already was trained with the same recipe, digits and fonts.
 
     Raises:
-        UsageError: it was not.
-        ModelError: it is damaged.
+        UsageError: the run was trained with another recipe, other digits or other fonts.
+        ModelError: the run is damaged.
         OutputError: the folder cannot be accessed.
     """
     folder = folder_of(specification, seed, conditions.out)
@@ -165,7 +165,7 @@ def folder_of(specification: Specification, seed: int | None, out: Path) -> Path
     return out / f"{name}-{seed}"
 
 
-def judge_run(
+def evaluate_run(
     specification: Specification,
     seed: int | None,
     conditions: Conditions,
@@ -203,5 +203,5 @@ def _train(
         config = replace(config, seed=seed)
         return trainer.train(config, out=folder, on_event=on_event, stop_signal=stop_signal), False
     finished = bool(read_header(folder / RESUME_FILE).training.get("result"))
-    changes = {"seed": seed, **{name: getattr(config, name) for name in FIXED_FOR_A_RUN}}
+    changes = {"seed": seed, **{name: getattr(config, name) for name in PASSED_ON_RESUME}}
     return trainer.resume(folder, changes, on_event=on_event, stop_signal=stop_signal), finished

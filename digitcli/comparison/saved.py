@@ -19,7 +19,7 @@ SUFFIX = ".json"
 SCHEMA = 1
 REMEDY = f"Save a comparison with: digitcli compare cnn fast --save FILE{SUFFIX}"
 
-JudgingSplit = Literal["test", "validation"]  # the part of a dataset on which models are judged
+EvaluationSplit = Literal["test", "validation"]  # the part of a dataset on which models are evaluated
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ComparedRun:
 
     model: the run folder, the checkpoint file or the name of a shipped model.
     accuracy: the share of the images that it reads correctly.
-    misread: the indices of the images that it reads wrongly, in the part of the dataset that judges.
+    misread: the indices of the images that it reads wrongly, in the part of the dataset on which it was evaluated.
     seed, train_seconds: None for a model that was not trained by the comparison.
     """
 
@@ -51,10 +51,10 @@ class ModelDefinition:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The runs of one model, and the images that judged them.
+    """The runs of one model, and the images on which they were evaluated.
 
     data, digest: the name of the dataset and the digest of its content.
-    split: the part of the dataset that judged.
+    split: the part of the dataset on which the runs were evaluated.
     images: the number of images in that part.
     """
 
@@ -62,7 +62,7 @@ class SavedModel:
     definition: ModelDefinition
     data: str
     digest: str
-    split: JudgingSplit
+    split: EvaluationSplit
     images: int
     runs: tuple[ComparedRun, ...]
 
@@ -70,9 +70,12 @@ class SavedModel:
         seeds = [run.seed for run in self.runs]
         if not seeds or len(set(seeds)) < len(seeds):
             raise ValueError(f"{self.label} has no run, or two runs with one seed")
+        if self.images < 1:
+            raise ValueError(f"{self.label} was evaluated on {self.images} images")
         for run in self.runs:
-            if len(set(run.misread)) < len(run.misread) or not set(run.misread) <= set(range(self.images)):
-                raise ValueError(f"a run of {self.label} misreads images that do not exist")
+            exist = all(0 <= index < self.images for index in run.misread)
+            if not exist or len(set(run.misread)) < len(run.misread):
+                raise ValueError(f"a run of {self.label} misreads an image that does not exist, or one image twice")
             if run.accuracy != accuracy_of(run.misread, self.images):
                 raise ValueError(f"an accuracy of {self.label} does not follow from its misread images")
 
@@ -90,7 +93,7 @@ class SavedComparison:
 
 
 def accuracy_of(misread: Sequence[int], images: int) -> float:
-    """Return the accuracy of a run that misreads these of so many images."""
+    """Return the accuracy of a run that misreads `misread` out of `images` images."""
     return (images - len(misread)) / images
 
 

@@ -53,7 +53,7 @@ class Specification:
         return runs if self.config is None else [run for run in runs if run.seed in range(seeds)]
 
     def missing_seeds(self, seeds: int) -> list[int | None]:
-        """Return the seeds that must be trained, or [None] for a model that must be judged."""
+        """Return the seeds that must be trained, or [None] for a model that must be evaluated."""
         if self.config is None:
             return [] if self.model is None else [None]
         saved = [run.seed for run in self.saved_runs(seeds)]
@@ -161,7 +161,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _add_saved_runs(parsed: Sequence[Specification], models: Sequence[SavedModel]) -> list[Specification]:
-    """Add what saved comparisons hold; a model that is also named itself is judged anew instead."""
+    """Add what saved comparisons hold; a model that is also named itself is evaluated again instead."""
     specifications = {specification.label: specification for specification in parsed}
     for model in models:
         specification = specifications.get(model.label, Specification(model.label))
@@ -182,6 +182,6 @@ def _join(first: SavedModel, second: SavedModel) -> SavedModel:
 
 
 def plan_runs(specifications: Sequence[Specification], seeds: int) -> list[tuple[Specification, int | None]]:
-    """Return the runs to train or judge: first seed 0 of every specification, then seed 1, and so on."""
+    """Return the runs to train or evaluate: first seed 0 of every specification, then seed 1, and so on."""
     waiting = [[(each, seed) for seed in each.missing_seeds(seeds)] for each in specifications]
     return [run for round_of_runs in zip_longest(*waiting) for run in round_of_runs if run is not None]

@@ -10,14 +10,14 @@ import pytest
 
 from digitcli.comparison import compare as module
 from digitcli.comparison import runs
-from digitcli.comparison.compare import ComparedModel, RunJudged
+from digitcli.comparison.compare import ComparedModel, RunEvaluated
 from digitcli.errors import DivergedError, Interrupted, UsageError
 from digitcli.events import Notice, StepDone
 from tests.support.comparisons import compare_quickly, model_with
 
 
-def judged(events: list[object]) -> list[RunJudged]:
-    return [event for event in events if isinstance(event, RunJudged)]
+def evaluated(events: list[object]) -> list[RunEvaluated]:
+    return [event for event in events if isinstance(event, RunEvaluated)]
 
 
 def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
@@ -25,21 +25,21 @@ def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
 ) -> None:
     events: list[object] = []
     first = compare_quickly(few_digits, tmp_path, on_event=events.append)
-    assert [(event.label[-1], event.run.seed, event.reused) for event in judged(events)] == [
+    assert [(event.label[-1], event.run.seed, event.reused) for event in evaluated(events)] == [
         ("1", 0, False), ("8", 0, False), ("1", 1, False), ("8", 1, False),
     ]  # fmt: skip
-    assert [event.done for event in judged(events)] == [1, 2, 3, 4]
-    assert {event.total for event in judged(events)} == {4}
+    assert [event.done for event in evaluated(events)] == [1, 2, 3, 4]
+    assert {event.total for event in evaluated(events)} == {4}
     events.clear()
     with monkeypatch.context() as patch:
         patch.setattr(runs, "load_classifier", None)  # a run stores which digits it misreads
         again = compare_quickly(few_digits, tmp_path, on_event=events.append)
-    assert all(event.reused for event in judged(events))
+    assert all(event.reused for event in evaluated(events))
     assert [model.runs for model in again.models] == [model.runs for model in first.models]
     assert [model.p for model in again.models] == [model.p for model in first.models]
     events.clear()
     compare_quickly(few_digits, tmp_path, seeds=3, on_event=events.append)
-    assert [event.reused for event in judged(events)] == [True] * 4 + [False] * 2
+    assert [event.reused for event in evaluated(events)] == [True] * 4 + [False] * 2
 
 
 def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.comparison.compare import RunJudged
+from digitcli.comparison.compare import RunEvaluated
 from digitcli.comparison.runs import folder_of
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import split
@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_accessed_is_an_output_error(few_digits: Path) -
         compare_quickly(few_digits, Path("x" * 300), "softmax:epochs=1")
 
 
-def test_a_notice_says_that_a_model_was_trained_on_the_judging_digits(
+def test_a_notice_says_that_a_model_was_trained_on_the_evaluated_digits(
     other_digits: Path, tmp_path: Path
 ) -> None:
     events: list[object] = []
@@ -96,7 +96,7 @@ def test_a_notice_says_that_a_model_was_trained_on_the_judging_digits(
     assert len(notices) == 2 and all("training" in message for message in notices)
 
 
-def test_shipped_models_and_run_folders_are_judged_once(few_digits: Path, tmp_path: Path) -> None:
+def test_shipped_models_and_run_folders_are_evaluated_once(few_digits: Path, tmp_path: Path) -> None:
     compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
     (run,) = tmp_path.iterdir()
     result = compare_quickly(few_digits, tmp_path, "shipped/fast", "shipped/cnn", str(run))
@@ -105,14 +105,14 @@ def test_shipped_models_and_run_folders_are_judged_once(few_digits: Path, tmp_pa
     assert all(model.behind_low is None for model in result.models)
 
 
-def test_models_can_be_judged_on_the_validation_digits(few_digits: Path, tmp_path: Path) -> None:
+def test_models_can_be_evaluated_on_the_validation_digits(few_digits: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     by_test = compare_quickly(few_digits, runs, "softmax:epochs=8", seeds=1)
     events: list[object] = []
     result = compare_quickly(
         few_digits, runs, "softmax:epochs=8", seeds=1, split="validation", on_event=events.append
     )
-    assert [event.reused for event in events if isinstance(event, RunJudged)] == [True]
+    assert [event.reused for event in events if isinstance(event, RunEvaluated)] == [True]
     digits = split(load_dataset(str(few_digits))).validation
     classifier = load_classifier(result.models[0].runs[0].model, device="cpu")
     answers = classifier.logits(digits.images).argmax(axis=-1)

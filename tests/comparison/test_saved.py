@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.comparison.compare import Comparison, RunJudged
-from digitcli.comparison.saved import read_comparison
+from digitcli.comparison.compare import Comparison, RunEvaluated
+from digitcli.comparison.saved import ComparedRun, ModelDefinition, SavedModel, read_comparison
 from digitcli.errors import InputError, UsageError
 from tests.support.comparisons import compare_quickly
 
@@ -33,8 +33,8 @@ def test_saved_runs_of_a_named_architecture_are_not_trained_again(
     events: list[object] = []
     named = (str(saved), "softmax:epochs=8", "shipped/fast")
     result = compare_quickly(few_digits, tmp_path / "new", *named, seeds=3, on_event=events.append)
-    judged = [event for event in events if isinstance(event, RunJudged)]
-    assert [(event.label, event.run.seed, event.done, event.total) for event in judged] == [
+    evaluated = [event for event in events if isinstance(event, RunEvaluated)]
+    assert [(event.label, event.run.seed, event.done, event.total) for event in evaluated] == [
         ("softmax:epochs=8", 2, 1, 2), ("shipped/fast", None, 2, 2),
     ]  # fmt: skip
     assert {model.label: len(model.runs) for model in result.models} == {
@@ -113,6 +113,7 @@ def test_a_saved_model_that_cannot_be_built_is_an_input_error(
         ('"images": ', '"pictures": '),
         ('"misread": [', '"misread": [1.0, '),
         ('"misread": [', '"misread": [-1, '),
+        ('"misread": [', '"misread": [99999, '),
         ('"misread": [', '"misread": [0, 0, '),
         ('"accuracy": 0', '"accuracy": 1'),
         ('"seed": 1', '"seed": 0'),
@@ -127,3 +128,23 @@ def test_a_file_that_is_no_saved_comparison_is_an_input_error(saved: Path, old: 
     saved.write_text(saved.read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=r"saved\.json is not a saved comparison"):
         read_comparison(saved)
+
+
+def without_errors(images: int) -> SavedModel:
+    """Return a model that reads all its images correctly."""
+    run = ComparedRun("cnn", 1.0, ())
+    return SavedModel("cnn", ModelDefinition("cnn", {}, {}), "mnist", "", "test", images, (run,))
+
+
+@pytest.mark.parametrize("images", [0, -1])
+def test_an_evaluation_without_images_is_no_saved_comparison(saved: Path, images: int) -> None:
+    with pytest.raises(ValueError, match=f"{images} images"):
+        without_errors(images)
+    text = re.sub(r'"images": \d+', f'"images": {images}', saved.read_text())
+    saved.write_text(re.sub(r'"misread": \[[^]]*\]', '"misread": []', text))
+    with pytest.raises(InputError, match=r"saved\.json is not a saved comparison"):
+        read_comparison(saved)
+
+
+def test_a_large_number_of_images_takes_no_memory() -> None:
+    assert without_errors(300_000_000_000).images == 300_000_000_000

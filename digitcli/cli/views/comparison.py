@@ -11,7 +11,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
-from digitcli.comparison.compare import SIGNIFICANCE, RunJudged
+from digitcli.comparison.compare import SIGNIFICANCE, RunEvaluated
 from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
@@ -22,19 +22,19 @@ LONGEST_LABELS = 3  # models are named in the sentence about the winner
 
 
 class ComparingView(CountingBar):
-    """A bar over all runs, and a line for each run that is judged."""
+    """A bar over all runs, and a line for each run that is evaluated."""
 
     def __init__(self, total: int) -> None:
         super().__init__("runs")
         self.done, self.total = 0, total
         self.notices: set[str] = set()  # many runs give the same notice
 
-    def __call__(self, event: Event | RunJudged) -> None:
+    def __call__(self, event: Event | RunEvaluated) -> None:
         """Draw one event."""
         match event:
             case StepDone():
                 self.show(self.done + event.progress, self.total)
-            case RunJudged():
+            case RunEvaluated():
                 self.done = event.done
                 console.err.print(escape(console.printable(_line(event))), soft_wrap=True)
                 self.show(event.done, event.total)
@@ -43,7 +43,7 @@ class ComparingView(CountingBar):
                 console.show_notice(message)
 
 
-def _line(event: RunJudged) -> str:
+def _line(event: RunEvaluated) -> str:
     run = event.run
     seed = "" if run.seed is None else f"  seed {run.seed}"
     line = f"{event.done}/{event.total}  {event.label}{seed}  {console.percent(run.accuracy)}"
