@@ -39,6 +39,7 @@ class TorchRuntime:
         return tuple(part.float().cpu().numpy() for part in parts)
 
 
+@torch.inference_mode()
 def infer(
     network: nn.Module, images: npt.NDArray[np.uint8] | Tensor, batch_size: int = DIGIT_BATCH_SIZE
 ) -> Tensor:
@@ -46,11 +47,11 @@ def infer(
 
     The network computes in evaluation mode, where its weights are, and is left in the mode that it had.
     """
-    if isinstance(images, Tensor):
-        images = images.cpu().numpy()
-    runtime = TorchRuntime(network)
-    starts = range(0, max(1, len(images)), batch_size)
-    logits = [torch.from_numpy(runtime.run(images[start : start + batch_size])[0]) for start in starts]
+    if not isinstance(images, Tensor):
+        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+    device = device_of(network)
+    with evaluation_mode(network):
+        logits = [network(as_input(batch.to(device))).float().cpu() for batch in images.split(batch_size)]
     return torch.cat(logits)  # N, 10
 
 
