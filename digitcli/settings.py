@@ -74,20 +74,27 @@ class Setting:
         """Return the allowed values in words: `a whole number of at least 1`."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        if self.at_least is not None and self.at_most is not None:
-            limits = f"from {self.at_least} to {self.at_most}"
-        else:
-            words = {"above": self.above, "of at least": self.at_least, "below": self.below}
-            limits = " and ".join(f"{word} {limit}" for word, limit in words.items() if limit is not None)
+        limits = self.limits.replace("at least", "of at least")
         return f"{TYPE_NAMES[self.type]} {limits}".rstrip()
 
     @property
+    def limits(self) -> str:
+        """Return the range of a number in words: `from 0 to 1`, or an empty string."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"from {self.at_least} to {self.at_most}"
+        words = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        return " and ".join(f"{word} {limit}" for word, limit in words.items() if limit is not None)
+
+    @property
     def requirement(self) -> str:
-        """Return the options that this setting requires: `--optimizer adam or adamw`, or an empty string."""
+        """Return the option that this setting requires, `--optimizer adam or adamw`, or an empty string."""
         if self.requires is None:
             return ""
         name, values = self.requires
-        return option_name(name) if values == (True,) else f"{option_name(name)} {' or '.join(values)}"
+        if values == (True,):
+            return option_name(name)
+        *first, last = values
+        return f"{option_name(name)} {', '.join(first)} or {last}" if first else f"{option_name(name)} {last}"
 
     def has_effect(self, settings: Any) -> bool:
         """Return whether the other settings give this one an effect."""
@@ -160,10 +167,12 @@ def check_settings(settings: Any) -> None:
 def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
     """Check that every change of a setting has an effect.
 
+    The default of a setting is always accepted, since it changes nothing.
+
     Args:
         settings: the settings after the changes.
-        changes: the changed settings. They may be a whole recipe: if they include the required setting, a
-            value that is the default or equals the one in `own` is accepted.
+        changes: the changed settings, which may be all settings of another recipe. If they include the
+            setting that one of them requires, a value that equals the one in `own` is accepted.
         own: the settings before the changes.
 
     Raises:
@@ -171,9 +180,9 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
     """
     for declared in settings_of(settings):
         value = changes.get(declared.name)
-        if not value or declared.requires is None or declared.has_effect(settings):
+        if not value or value == declared.default or declared.has_effect(settings):
             continue
-        if declared.requires[0] in changes and value in (declared.default, getattr(own, declared.name)):
+        if declared.requires and declared.requires[0] in changes and value == getattr(own, declared.name):
             continue
         raise UsageError(
             f"{declared.option} has no effect without {declared.requirement}.",

@@ -18,10 +18,13 @@ class Tea:
 
     minutes: int = setting(3, "brewing", "Steep for this many minutes.", at_least=1, unit="minutes")
     strength: float = setting(0.5, "brewing", "Use this strength.", above=0, below=1)
-    kind: Literal["green", "black"] = setting("black", "leaves", "Brew this kind.")
+    kind: Literal["green", "black", "white", "red"] = setting("green", "leaves", "Brew this kind.")
     milk: bool = setting(False, "serving", "Add milk.")
     sugar: float | None = setting(
         None, "serving", "Add this much sugar.", at_least=0, at_most=5, requires=("milk", (True,))
+    )
+    cups: int = setting(
+        2, "serving", "Fill this many cups.", at_least=1, requires=("kind", ("black", "white", "red"))
     )
     origin: str = setting("Assam", "leaves", "Buy the leaves there.")
 
@@ -45,7 +48,7 @@ class Tea:
         ("milk", "no", "true or false"),
         ("origin", 5, "a text"),
         ("kind", "blak", "black"),
-        ("kind", "oolong", "black, green"),
+        ("kind", "oolong", "black"),
         ("kind", ["green"], "green"),
     ],
 )
@@ -60,11 +63,13 @@ def test_an_error_names_the_option_the_value_and_the_allowed_values(
 
 def test_settings_are_listed_with_all_that_they_declare() -> None:
     described = {declared.name: declared for declared in settings_of(Tea)}
-    assert list(described) == ["minutes", "strength", "kind", "milk", "sugar", "origin"]
-    assert described["kind"].choices == ("green", "black")
+    assert list(described) == ["minutes", "strength", "kind", "milk", "sugar", "cups", "origin"]
+    assert described["kind"].choices == ("green", "black", "white", "red")
     assert described["sugar"].optional and described["sugar"].type is float
     assert (described["minutes"].default, described["minutes"].unit) == (3, "minutes")
     assert described["sugar"].requirement == "--milk"
+    assert described["cups"].requirement == "--kind black, white or red"
+    assert described["strength"].limits == "above 0 and below 1"
     assert not described["sugar"].has_effect(Tea()) and described["sugar"].has_effect(Tea(milk=True))
 
 
@@ -76,12 +81,17 @@ def test_settings_are_listed_with_all_that_they_declare() -> None:
         ({"sugar": 1.0, "milk": True}, False),
         ({"sugar": 0.0}, False),
         ({"sugar": 2.0, "milk": False}, False),  # the value that the tea had before
+        ({"cups": 2}, False),  # the default
+        ({"cups": 3}, True),
+        ({"cups": 3, "kind": "black"}, False),
     ],
 )
 def test_a_change_that_has_no_effect_is_refused(changes: Mapping[str, Any], is_refused: bool) -> None:
     own = Tea(sugar=2.0)
     if is_refused:
-        with pytest.raises(UsageError, match="--sugar has no effect without --milk"):
+        with pytest.raises(
+            UsageError, match="has no effect without --milk|has no effect without --kind black, white or red"
+        ):
             check_effects(Tea(**changes), changes, own)
     else:
         check_effects(Tea(**changes), changes, own)
