@@ -99,10 +99,12 @@ def _option(declared: Setting) -> inspect.Parameter:
     kind: Any = {DURATION: str, PATH: Path}.get(declared.unit, declared.type)
     name = f"{declared.option}/--no-{declared.option[2:]}" if kind is bool else declared.option
     has_default = declared not in settings_of(Recipe) and not isinstance(declared.default, bool | None)
-    default = f" (default: {declared.default})" if has_default else ""
+    limits = "" if declared.unit == DURATION else declared.limits
+    details = [limits, f"default: {declared.default}" if has_default else ""]
+    brackets = f" ({'; '.join(filter(None, details))})" if any(details) else ""
     option = Option(
         *filter(None, (name, declared.letter)),
-        help=f"{declared.help.removesuffix('.')}{default}.",
+        help=f"{declared.help.removesuffix('.')}{brackets}.",
         metavar=declared.unit.upper() or None,
         autocompletion=COMPLETIONS.get(declared.name),
         rich_help_panel=PANELS[declared.group],
