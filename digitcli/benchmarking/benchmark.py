@@ -6,15 +6,18 @@ Importing this module loads no torch; `benchmark` loads it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate, find_candidates
 from digitcli.benchmarking.environment import Environment, describe_environment
 from digitcli.errors import EnvironmentFault, UsageError
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
+from digitcli.inference.checkpoint import Header
 from digitcli.inference.devices import choose_device, is_out_of_memory
 from digitcli.training.configuration import TrainConfig
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from digitcli.benchmarking.measurement import Calls, PreparedModel
 
 TRAINING_SECONDS = 3.0  # of training steps after the first; chosen by hand
+SPEED_IS_INDEPENDENT_OF = {"epochs", "dtype"}  # settings; the dtype is chosen anew for this machine
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class BenchmarkResult:
     size_bytes: the size of the checkpoint; of new weights the size of the parameters as float32.
     peak_memory_bytes: the most memory that PyTorch had allocated on a CUDA device; None elsewhere.
     accuracy: from 0 to 1, on the 10,000 MNIST test digits with this dtype and runtime; None for new weights.
-    training_images_per_second: of training the architecture by its recipe; None where it was not measured.
+    training_images_per_second: of training the architecture by its recipe; None where it was not measured,
+        and for a model that was trained by another recipe.
     runs: the number of calls or processes that were timed.
     name: the name that was given.
     model: the name and digest of the checkpoint; None for new weights.
@@ -89,9 +94,15 @@ Event = Notice | Measuring | BenchmarkReport
 OnEvent = Callable[[Event], None]
 
 
-def benchmark(config: BenchmarkConfig, *, on_event: OnEvent = lambda event: None) -> BenchmarkReport:
+def benchmark(
+    config: BenchmarkConfig,
+    candidates: Sequence[Candidate] | None = None,
+    *,
+    on_event: OnEvent = lambda event: None,
+) -> BenchmarkReport:
     """Measure every model at every batch size, one after the other, and then the training of all of them.
 
+    `candidates` are the models that `find_candidates` returned for the configuration, if they are known.
     `on_event` receives the report whenever it has grown, so that an error or Ctrl-C loses no result. float32
     is computed without TF32, except in training, which is measured as digitcli trains.
 
@@ -101,7 +112,7 @@ def benchmark(config: BenchmarkConfig, *, on_event: OnEvent = lambda event: None
         EnvironmentFault: the device is missing or computes wrongly, cannot run this dtype or torch.compile,
             or lacks memory for one image.
     """
-    candidates = find_candidates(config.archs)
+    candidates = find_candidates(config.archs) if candidates is None else candidates
     from digitcli.benchmarking import measurement
 
     device = choose_device(str(config.device))
@@ -119,10 +130,13 @@ def benchmark(config: BenchmarkConfig, *, on_event: OnEvent = lambda event: None
                 f"{names} cannot be measured with {runtime} on {device}.", "Give --runtime torch."
             )
         if config.train:
-            architectures = list(dict.fromkeys(row.architecture for row in report.results))
-            for done, name in enumerate(architectures):
-                on_event(Measuring(name, "training", done, len(architectures)))
-                report = _add_training_speed(report, name, _measure_training(name, device, on_event))
+            trainable = _names_with_standard_recipe(candidates, on_event)
+            rows = [row for row in report.results if row.name in trainable]
+            architectures = list(dict.fromkeys(row.architecture for row in rows))
+            for done, architecture in enumerate(architectures):
+                on_event(Measuring(architecture, "training", done, len(architectures)))
+                speed = _measure_training(architecture, device, on_event)
+                report = _add_training_speed(report, architecture, trainable, speed)
                 on_event(report)
     return report
 
@@ -155,9 +169,9 @@ def _measure_model(
     from digitcli.benchmarking import measurement
 
     accuracy, name = None, model.candidate.name
-    if model.candidate.model is not None:
+    if (trained := model.candidate.model) is not None:
         announce("accuracy")
-        accuracy = measurement.measure_accuracy(model)
+        accuracy = measurement.measure_accuracy(model, trained)
     for wanted in dict.fromkeys(config.batch_sizes):
         announce(f"batch {wanted:,}")
         batch_size, calls = _largest_fitting_batch(model, wanted, on_event)
@@ -231,6 +245,33 @@ def _largest_fitting_batch(model: PreparedModel, batch_size: int, on_event: OnEv
         on_event(Notice(f"{name}: a batch of {2 * batch_size:,} exceeds the memory; trying {batch_size:,}."))
 
 
+def _names_with_standard_recipe(candidates: Sequence[Candidate], on_event: OnEvent) -> set[str]:
+    """Return the names of models whose recipe is that of their architecture, and report the others."""
+    names = set()
+    for candidate in candidates:
+        if candidate.model is None or _has_standard_recipe(candidate.model.header):
+            names.add(candidate.name)
+            continue
+        cause = f"{candidate.name} was not trained by the recipe of its architecture"
+        on_event(Notice(f"{cause}, so the speed of its training is left out."))
+    return names
+
+
+def _has_standard_recipe(header: Header) -> bool:
+    """Return whether a model was trained by the recipe of its architecture, as far as its header says.
+
+    A value of None in a header is older than the setting.
+    """
+    from digitcli.training.network import architecture_arguments
+
+    recipe = resolve_recipe(header.architecture)
+    stored = {name: value for name, value in header.recipe.items() if value is not None}
+    standard = dataclasses.asdict(recipe)
+    differing = {name for name, value in stored.items() if standard.get(name) != value}
+    arguments = architecture_arguments(recipe)
+    return differing <= SPEED_IS_INDEPENDENT_OF and arguments | header.arguments == arguments
+
+
 def _measure_training(architecture: str, device: torch.device, on_event: OnEvent) -> float | None:
     """Return the images per second of training by the recipe; None, and a notice, for lack of memory."""
     from digitcli.training.trainer import training_speed
@@ -249,9 +290,13 @@ def _measure_training(architecture: str, device: torch.device, on_event: OnEvent
     return None
 
 
-def _add_training_speed(report: BenchmarkReport, architecture: str, speed: float | None) -> BenchmarkReport:
+def _add_training_speed(
+    report: BenchmarkReport, architecture: str, names: Collection[str], speed: float | None
+) -> BenchmarkReport:
     results = [
-        replace(row, training_images_per_second=speed) if row.architecture == architecture else row
+        replace(row, training_images_per_second=speed)
+        if row.architecture == architecture and row.name in names
+        else row
         for row in report.results
     ]
     return replace(report, results=tuple(results))

@@ -30,6 +30,7 @@ from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import EnvironmentFault
 from digitcli.evaluation.metrics import Z_95, accuracy
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, open_onnx_runtime
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, open_network, place_network
@@ -268,7 +269,7 @@ def synchronized_clock(device: torch.device) -> Callable[[], float]:
 def quick_latency_ms(network: nn.Module, device: torch.device) -> float:
     """Return the median time of a few calls with one test digit, to compare many networks.
 
-    Where the device computes wrongly, the CPU is measured, which then also trained and judged the network.
+    Where the device computes wrongly, the CPU is measured, which then also trained and evaluated the network.
     """
     try:
         network = place_network(network, device)
@@ -320,10 +321,8 @@ def interval_of_median(seconds: list[float]) -> tuple[float, float]:
     return ordered[max(0, math.floor(n / 2 - reach))], ordered[min(n - 1, math.ceil(n / 2 + reach))]
 
 
-def measure_accuracy(model: PreparedModel) -> float | None:
-    """Return the accuracy on the 10,000 MNIST test digits, computed as measured; None for new weights."""
-    if model.candidate.model is None:
-        return None
+def measure_accuracy(model: PreparedModel, trained: ResolvedModel) -> float:
+    """Return the accuracy of the trained model on the 10,000 MNIST test digits, computed as measured."""
     digits, runtime = _test_digits(), model.onnx or TorchRuntime(model.callable_network(), model.device)
-    classifier = DigitClassifier([model.candidate.model], [runtime], ACCURACY_BATCH_SIZE)
+    classifier = DigitClassifier([trained], [runtime], ACCURACY_BATCH_SIZE)
     return accuracy(classifier.logits(digits.images), digits.labels)

@@ -51,7 +51,7 @@ def check_threads(baseline: BenchmarkReport, threads: int) -> None:
     """Check that a baseline was measured with this number of threads.
 
     Raises:
-        UsageError: it was not.
+        UsageError: the baseline was measured with another number of threads.
     """
     expected = baseline.environment.threads
     if expected != threads:
@@ -63,7 +63,7 @@ def slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[Slowd
     """Compare every row that is in both reports.
 
     Raises:
-        UsageError: no row is, or the baseline was measured with another number of threads.
+        UsageError: no row is in both, or the baseline was measured with another number of threads.
     """
     check_threads(baseline, report.environment.threads)
     rows = {_key(row): row for row in baseline.results}

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from typer import Option
 
 from digitcli import console
-from digitcli.benchmarking.configuration import BenchmarkConfig, Dtype, Runtime, find_candidates
+from digitcli.benchmarking.configuration import (
+    BenchmarkConfig,
+    Candidate,
+    Dtype,
+    Runtime,
+    find_candidates,
+)
 from digitcli.cli.options import DeviceOption, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import QualityError, UsageError
@@ -128,14 +135,16 @@ def benchmark(
     }
     chosen = {name: value for name, value in settings.items() if value not in (None, ())}
     config = BenchmarkConfig(train=train, cold_start=cold_start, **chosen)
-    find_candidates(config.archs)  # finds a wrong name before PyTorch is loaded
+    candidates = find_candidates(config.archs)
     before = _read_baseline(baseline, max_slowdown, threads)
-    report = _measure_and_show(config, format)
+    report = _measure_and_show(config, candidates, format)
     if before is not None and report is not None:
         _compare(report, before, max_slowdown)
 
 
-def _measure_and_show(config: BenchmarkConfig, format: str) -> BenchmarkReport | None:
+def _measure_and_show(
+    config: BenchmarkConfig, candidates: Sequence[Candidate], format: str
+) -> BenchmarkReport | None:
     from digitcli.benchmarking import benchmark as benchmarking
     from digitcli.cli.views.benchmark import BenchmarkView, show_report
 
@@ -144,7 +153,7 @@ def _measure_and_show(config: BenchmarkConfig, format: str) -> BenchmarkReport |
         with view.status:
             with wait_with_signals():
                 import digitcli.benchmarking.measurement  # noqa: F401
-            benchmarking.benchmark(config, on_event=view)
+            benchmarking.benchmark(config, candidates, on_event=view)
     finally:  # an error or a signal must not take the results with it
         if view.report is not None:
             with wait_with_signals():

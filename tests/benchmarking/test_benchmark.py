@@ -179,7 +179,7 @@ def test_the_shipped_models_are_measured_if_none_is_named(digits: Digits) -> Non
 def test_accuracy_is_measured_once_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     requested: list[str] = []
     monkeypatch.setattr(
-        measurement, "measure_accuracy", lambda model: requested.append(model.candidate.name) or 0.5
+        measurement, "measure_accuracy", lambda model, trained: requested.append(trained.name) or 0.5
     )
     report, _ = run("cnn", batch_sizes=(1, 2, 3))
     assert requested == ["cnn"]

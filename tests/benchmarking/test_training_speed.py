@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import BenchmarkConfig, BenchmarkReport, Event, benchmark
 from digitcli.benchmarking.measurement import Calls
@@ -17,6 +19,7 @@ from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import training_speed
 from tests.support.benchmarks import NO_MEMORY, notices, run
+from tests.support.models import saved
 
 
 def fake_speed(monkeypatch: pytest.MonkeyPatch, measure: Callable[[TrainConfig], float]) -> None:
@@ -67,6 +70,28 @@ def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch)
     report, events = run("softmax", train=True)
     assert report.results[0].training_images_per_second is None
     assert any("training" in message for message in notices(events))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "speed"),
+    [
+        ({}, 7.0),
+        ({"epochs": 1, "dtype": "bfloat16", "normalization": None}, 7.0),
+        ({"batch_size": 7}, None),
+        ({"unknown": 1}, None),
+    ],
+)
+def test_a_model_with_another_recipe_has_no_training_speed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: dict[str, Any], speed: float | None
+) -> None:
+    """The row of the architecture itself keeps its speed."""
+    own = asdict(resolve_recipe("softmax"))
+    path = str(saved(tmp_path / "model.safetensors", recipe={**own, **recipe}))
+    fake_speed(monkeypatch, lambda config: 7.0)
+    monkeypatch.setattr(measurement, "measure_calls", lambda model, size: Calls([0.5], None))
+    report, events = run(path, "softmax", train=True)
+    assert [row.training_images_per_second for row in report.results] == [speed, 7.0]
+    assert [path in message for message in notices(events)] == ([] if speed else [True])
 
 
 def test_training_speed_counts_the_images_of_all_steps_after_the_warm_up(

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ from rich.console import Console
 
 from digitcli.architectures.registry import create_model
 from digitcli.benchmarking import benchmark as benchmarking
+from digitcli.benchmarking import configuration, measurement
 from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult
-from digitcli.benchmarking.configuration import BenchmarkConfig
+from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate
 from digitcli.benchmarking.environment import describe_environment
+from digitcli.benchmarking.measurement import Calls
+from digitcli.cli import benchmark as command
 from digitcli.cli import exit_code_of_run
 from digitcli.cli.views.benchmark import results_table
 from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
+from tests.support.models import saved
 from tests.support.processes import Run, read_terminal
 
 KEYS = [
@@ -129,7 +134,9 @@ def rows_of(form: str, shown: str) -> list[str]:
 def test_rows_measured_before_an_error_are_shown(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str, error: Any
 ) -> None:
-    def fail_late(config: BenchmarkConfig, *, on_event: Callable[[Any], None]) -> BenchmarkReport:
+    def fail_late(
+        config: BenchmarkConfig, candidates: Sequence[Candidate], *, on_event: Callable[[Any], None]
+    ) -> BenchmarkReport:
         rows = tuple(replace(ROW, batch_size=size) for size in (1, 8))
         for count in (1, 2):
             on_event(BenchmarkReport(1, describe_environment(torch.device("cpu")), rows[:count]))
@@ -151,7 +158,9 @@ def test_a_row_that_is_clearly_slower_than_the_baseline_ends_with_code_8(
     before: float,
     code: int,
 ) -> None:
-    def measure(config: BenchmarkConfig, *, on_event: Callable[[Any], None]) -> None:
+    def measure(
+        config: BenchmarkConfig, candidates: Sequence[Candidate], *, on_event: Callable[[Any], None]
+    ) -> None:
         on_event(now)
 
     times = {"latency_ms_median": before, "latency_ms_low": 0.98 * before, "latency_ms_high": 1.02 * before}
@@ -243,3 +252,21 @@ def test_a_damaged_checkpoint_ends_with_code_5(digitcli: Run, tmp_path: Path) ->
     (tmp_path / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     done = digitcli("benchmark", "--arch", "model.safetensors")
     assert done.returncode == 5 and "not written by digitcli" in done.stderr
+
+
+def test_the_header_of_a_model_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names: list[str] = []
+
+    def resolve(name: str) -> ResolvedModel:
+        names.append(name)
+        return resolve_model(name)
+
+    def measure(model: object, size: int) -> Calls:
+        return Calls([0.5], None)
+
+    path = str(saved(tmp_path / "model.safetensors"))
+    monkeypatch.setattr(configuration, "resolve_model", resolve)
+    monkeypatch.setattr(measurement, "measure_calls", measure)
+    monkeypatch.setattr(measurement, "measure_accuracy", lambda model, trained: 0.5)
+    command.benchmark(arch=[path], device="cpu", batch_size=["1"], format="json")
+    assert names == [path]
