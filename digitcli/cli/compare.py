@@ -41,14 +41,15 @@ SeedsOption = Annotated[
 DataOption = Annotated[
     str,
     Option(
-        help="Train and evaluate on this dataset: a name, a file or a folder.", autocompletion=complete_dataset
+        help="Train and evaluate on this dataset: a name, a file or a folder.",
+        autocompletion=complete_dataset,
     ),
 ]
 SplitOption = Annotated[
     EvaluationSplit,
     Option(
-        help="Evaluate on this part of the dataset. Choose among variants on the validation digits, which are "
-        "held out from training, and keep the test digits for the last comparison.",
+        help="Evaluate on this part of the dataset. Choose among variants on the validation digits, which "
+        "are held out from training, and keep the test digits for the last comparison.",
     ),
 ]
 OutOption = Annotated[
@@ -88,10 +89,10 @@ def compare(
 ) -> None:
     """Compare architectures and models over several seeds and tell real differences from chance.
 
-    Every architecture is trained once for each seed, and all models are evaluated on the same images. The table
-    gives the mean accuracy with its 95 % interval, and for each model how far it is behind the best, with a
-    95 % interval over seeds and McNemar's p over images, corrected for all pairs of models. Ctrl-C saves the
-    run; the same command continues it.
+    Every architecture is trained once for each seed, and all models are evaluated on the same images. The
+    table gives the mean accuracy with its 95 % interval, and for each model how far it is behind the best,
+    with a 95 % interval over seeds and McNemar's p over images, corrected for all pairs of models. Ctrl-C
+    saves the run; the same command continues it.
 
     Examples:
 
@@ -101,20 +102,20 @@ def compare(
     """
     device = device or TrainConfig.device
     check_device_name(device)
-    parsed = parse_specifications(
-        specifications, data, device
-    )  # finds most mistakes before PyTorch is loaded
+    parsed = parse_specifications(specifications, data, device)
     if seeds is not None and not any(each.config for each in parsed):
         raise UsageError("--seeds needs an architecture to train.", "Name one, or leave --seeds out.")
     _check_dataset(data)
     _check_files({"--plot": (plot, ".svg"), "--save": (save, SUFFIX)}, force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.views.comparison import ComparingView
+        from digitcli.cli.views.progress import CountingBar
         from digitcli.comparison import compare as comparing
     seeds = seeds or SEEDS
-    with ComparingView(len(plan_runs(parsed, seeds))) as view, stop_on_signals() as stop_signal:
+    with CountingBar("runs") as bar, stop_on_signals() as stop_signal:
+        view = ComparingView(bar, len(plan_runs(parsed, seeds)))
         result = comparing.compare(
-            specifications, seeds=seeds, data=data, split=split, device=device, out=out,
+            parsed, seeds=seeds, data=data, split=split, device=device, out=out,
             on_event=view, stop_signal=stop_signal,
         )  # fmt: skip
     try:
@@ -144,6 +145,9 @@ def _check_dataset(data: str) -> None:
 
 
 def _check_files(files: dict[str, tuple[Path | None, str]], force: bool) -> None:
+    if force and not any(path for path, _ in files.values()):
+        cause = f"--force replaces the files of {' and '.join(files)}, but neither is given."
+        raise UsageError(cause, "Leave --force out.")
     for option, (path, suffix) in files.items():
         if path is not None and path.suffix.lower() != suffix:
             raise UsageError(f"{option} is '{path}'.", f"Name a file that ends in {suffix}.")

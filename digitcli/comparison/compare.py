@@ -141,7 +141,7 @@ OnEvent = Callable[[TrainingEvent | RunEvaluated], None]
 
 
 def compare(
-    specifications: Sequence[str],
+    specifications: Sequence[str] | Sequence[Specification],
     *,
     seeds: int = SEEDS,
     data: str = TrainConfig.data,
@@ -153,9 +153,9 @@ def compare(
 ) -> Comparison:
     """Train every architecture once for each seed, evaluate all models on the same images, and compare them.
 
-    To choose among variants, evaluate on the validation digits and keep the test digits for the last comparison.
-    A finished run in `out` is reused, an interrupted one is resumed, and a run that a saved comparison holds
-    is not trained. A model is left out when one of its runs diverges.
+    To choose among variants, evaluate on the validation digits and keep the test digits for the last
+    comparison. A finished run in `out` is reused, an interrupted one is resumed, and a run that a saved
+    comparison holds is not trained. A model is left out when one of its runs diverges.
 
     Raises:
         UsageError: see `parse_specifications`; `seeds` is below 1; an architecture cannot be trained with its
@@ -166,7 +166,9 @@ def compare(
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Give at least 1.")
-    parsed = parse_specifications(specifications, data, device)
+    parsed = [each for each in specifications if isinstance(each, Specification)]
+    if not parsed:
+        parsed = parse_specifications([str(each) for each in specifications], data, device)
     definitions = {each.label: define_model(each) for each in parsed}
     conditions = Conditions(load_dataset(data), split, device, out)
     if conditions.dataset.failures:
@@ -196,7 +198,7 @@ def _evaluate_all(
     on_event: OnEvent,
     stop_signal: StopSignal,
 ) -> dict[str, DivergedError]:
-    """Train and evaluate the planned runs, add them to `runs`, and return the errors of models that diverged."""
+    """Train and evaluate the planned runs, add them to `runs`, and return the errors of diverged models."""
     diverged: dict[str, DivergedError] = {}
     for done, (each, seed) in enumerate(planned, start=1):
         if each.label in diverged:

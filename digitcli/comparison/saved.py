@@ -28,7 +28,7 @@ class ComparedRun:
 
     model: the run folder, the checkpoint file or the name of a shipped model.
     accuracy: the share of the images that it reads correctly.
-    misread: the indices of the images that it reads wrongly, in the part of the dataset on which it was evaluated.
+    misread: the indices of the images that it reads wrongly, in the part of the dataset that was used.
     seed, train_seconds: None for a model that was not trained by the comparison.
     """
 
@@ -75,7 +75,9 @@ class SavedModel:
         for run in self.runs:
             exist = all(0 <= index < self.images for index in run.misread)
             if not exist or len(set(run.misread)) < len(run.misread):
-                raise ValueError(f"a run of {self.label} misreads an image that does not exist, or one image twice")
+                raise ValueError(
+                    f"a run of {self.label} misreads an image that does not exist, or one image twice"
+                )
             if run.accuracy != accuracy_of(run.misread, self.images):
                 raise ValueError(f"an accuracy of {self.label} does not follow from its misread images")
 

@@ -13,12 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.registry import (
-    architectures,
-    find_architecture,
-    is_architecture,
-    resolve_recipe,
-)
+from digitcli.architectures.registry import architectures, find_architecture, is_architecture, resolve_recipe
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
@@ -142,7 +137,11 @@ def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
         key = key.replace("-", "_")
         if not equals:
             name = text.partition(":")[0]
-            raise UsageError(f"'{override}' in {text} is no setting.", f"Write {name}:epochs=3,augment=off.")
+            cause = f"'{override}' in {text} is no setting with a value."
+            if not overrides:
+                cause = f"'{text}' names no setting after the colon."
+            remedy = f"Write {name}:epochs=3,augment=off; see the settings with digitcli train --help."
+            raise UsageError(cause, remedy)
         if key in SHARED_SETTINGS:
             raise UsageError(f"{text} sets {key}, which is the same for all models.", f"Leave {key} out.")
         if key in settings:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,9 +16,11 @@ from rich.console import Console
 
 from digitcli.cli import compare as command
 from digitcli.cli.views import comparison as view
+from digitcli.comparison import specification
 from digitcli.comparison.compare import Comparison
 from digitcli.errors import OutputError, PartialInputError
 from tests.support.comparisons import model_with
+from tests.support.models import saved
 from tests.support.processes import Run
 
 TWO = ("softmax:epochs=1", "softmax:epochs=6")
@@ -97,6 +101,26 @@ def test_the_other_models_are_shown_when_one_diverges(
     assert wild in done.stderr
 
 
+def test_the_header_of_a_model_and_a_saved_comparison_are_read_once(
+    tmp_path: Path, few_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[str] = []
+
+    def count(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def counted(path: Any) -> Any:
+            paths.append(str(path))
+            return function(path)
+
+        return counted
+
+    model, saved_comparison = saved(tmp_path / "model.safetensors"), tmp_path / "saved.json"
+    command.compare([str(model)], data=str(few_digits), device="cpu", save=saved_comparison)
+    for name in ("resolve_model", "read_comparison"):
+        monkeypatch.setattr(specification, name, count(getattr(specification, name)))
+    command.compare(["shipped/fast", str(saved_comparison)], data=str(few_digits), device="cpu")
+    assert sorted(paths) == sorted(["fast", str(saved_comparison)])
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_narrow_terminal_loses_columns_but_no_name(width: int) -> None:
     fields = {"parameters": 3_274_634, "macs": 13_900_000, "train_seconds": 65.0}
@@ -130,6 +154,7 @@ MISTAKES = {
     ("compare", "cnn", "--plot", "none/zoo.svg"): 7,
     ("compare", "none/model.safetensors"): 5,
     ("compare", "cnn", "--save", "zoo.csv"): 2,
+    ("compare", "cnn", "--force"): 2,
     ("compare", "cnn", "--save", "none/zoo.json"): 7,
     ("compare", "none.json"): 3,
     ("compare", "fast:synthetic=1,fonts=none"): 3,

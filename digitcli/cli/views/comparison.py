@@ -21,11 +21,11 @@ LONGEST_LIST = 20  # images are listed below the table
 LONGEST_LABELS = 3  # models are named in the sentence about the winner
 
 
-class ComparingView(CountingBar):
+class ComparingView:
     """A bar over all runs, and a line for each run that is evaluated."""
 
-    def __init__(self, total: int) -> None:
-        super().__init__("runs")
+    def __init__(self, bar: CountingBar, total: int) -> None:
+        self.bar = bar
         self.done, self.total = 0, total
         self.notices: set[str] = set()  # many runs give the same notice
 
@@ -33,11 +33,11 @@ class ComparingView(CountingBar):
         """Draw one event."""
         match event:
             case StepDone():
-                self.show(self.done + event.progress, self.total)
+                self.bar.show(self.done + event.progress, self.total)
             case RunEvaluated():
                 self.done = event.done
                 console.err.print(escape(console.printable(_line(event))), soft_wrap=True)
-                self.show(event.done, event.total)
+                self.bar.show(event.done, event.total)
             case Notice(message, routine=False) if message not in self.notices:
                 self.notices.add(message)
                 console.show_notice(message)
