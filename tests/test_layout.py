@@ -90,7 +90,7 @@ def test_no_file_or_function_is_too_long_and_no_name_is_vague(path: Path) -> Non
     [
         "import digitcli",
         "import digitcli.architectures.registry, digitcli.inference.checkpoint",
-        "import digitcli.training.configuration, digitcli.training.configuration",
+        "import digitcli.training.configuration",
         "import digitcli.architectures.registry as r; r.architectures()",
         "import digitcli.inference.model_resolution as m; m.resolve_models(m.shipped_models())",
         "import digitcli.data.loading as s; s.load_dataset('mnist')",

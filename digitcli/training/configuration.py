@@ -17,6 +17,7 @@ from digitcli.errors import InputError, UsageError, did_you_mean
 from digitcli.settings import DURATION, PATH, check_settings, parse_duration, setting, settings_of
 
 RUN = "run"
+DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +153,6 @@ def to_toml(settings: Mapping[str, Any]) -> str:
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items())
 
 
-DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
-
-
 def resolve_paths(config: TrainConfig) -> TrainConfig:
     """Return the configuration with absolute paths of strokes and fonts.
 
@@ -192,7 +190,7 @@ def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
     """Check that strokes, fonts and synthetic characters fit the architecture and the dataset.
 
     Raises:
-        UsageError: they do not.
+        UsageError: one of them does not fit.
     """
     reads_lines = find_architecture(config.arch).task == "line"
     if reads_lines and recipe.synthetic:

@@ -82,7 +82,7 @@ def check_cuda_graphs(
     """Check that the steps of a run can be recorded, if `--cuda-graphs` was given.
 
     Raises:
-        UsageError: They cannot.
+        UsageError: the device, the task, the optimizer or several processes make a recording impossible.
     """
     if not config.cuda_graphs:
         return

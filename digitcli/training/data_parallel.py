@@ -118,7 +118,7 @@ def average_gradients(network: nn.Module, loss: LossFunction, processes: Process
     """Return a loss of the network whose backward pass averages the gradients over the processes.
 
     Raises:
-        EnvironmentFault: A process has ended or does not answer.
+        EnvironmentFault: a process has ended or does not answer.
     """
     if processes.size == 1:
         return loss
@@ -159,7 +159,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
     """Connect the processes that `torchrun` has started; without it there is one process.
 
     Raises:
-        EnvironmentFault: They do not find each other, or cannot exchange tensors of this device.
+        EnvironmentFault: the processes do not find each other, or cannot exchange tensors of this device.
     """
     rank, size = rank_and_size()
     if size == 1:

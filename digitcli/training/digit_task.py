@@ -26,7 +26,7 @@ from digitcli.synthesis.characters import synthesize_characters
 from digitcli.synthesis.letters import hash_fonts, render_letters
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.task import TestResult, derive_seed, seed_random
+from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
 
 class DigitTask:
@@ -125,13 +125,13 @@ class DigitTask:
         logits = infer(network, self._splits.validation.images[: self._recipe.batch_size])
         return accuracy(logits, torch.from_numpy(self._splits.validation.labels[: len(logits)]))
 
-    def test(self, network: nn.Module) -> TestResult:
+    def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation digits, then use the test digits, once."""
         validation, test = self._splits.validation, self._splits.test
         logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
         temperature = fit_temperature(logits, labels)
         test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
-        return TestResult(
+        return FinalMetrics(
             validation_accuracy=accuracy(logits, labels),
             temperature=temperature,
             test_accuracy=accuracy(test_logits, test_labels),

@@ -180,7 +180,7 @@ class StoredLines:
     """A `LineSource` of the lines in a folder, of which a part is held out.
 
     Raises:
-        InputError: The folder cannot be read, or has too few lines.
+        InputError: the folder cannot be read, or has too few lines.
     """
 
     composes = False

@@ -21,7 +21,7 @@ from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET, Line
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
-from digitcli.training.task import TestResult
+from digitcli.training.task import FinalMetrics
 from digitcli.worker_process import set_up_worker
 
 # The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
@@ -93,7 +93,7 @@ class LineTask:
         lines = self._validation_lines[: self.batch_size]
         return exact_match(line_logits(network, lines), [line.digits for line in lines], ALPHABET)
 
-    def test(self, network: nn.Module) -> TestResult:
+    def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation lines, then use the test lines, once."""
         lines = self._validation_lines
         logits, texts = line_logits(network, lines), [line.digits for line in lines]
@@ -105,7 +105,7 @@ class LineTask:
         test_lines = self._source.test()
         test_logits, test_texts = line_logits(network, test_lines), [line.digits for line in test_lines]
         pairs = zip(read_digits(test_logits, ALPHABET), test_texts, strict=True)
-        return TestResult(
+        return FinalMetrics(
             validation_accuracy=validation_accuracy,
             temperature=temperature,
             test_accuracy=exact_match(test_logits, test_texts, ALPHABET),

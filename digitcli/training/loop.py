@@ -125,7 +125,7 @@ def _finite(loss_sum: Tensor, setup: TrainingSetup, state: TrainingState) -> flo
     """Return the sum of the losses as a number.
 
     Raises:
-        DivergedError: It is not finite.
+        DivergedError: the sum is not finite.
     """
     value = float(loss_sum)
     if not math.isfinite(value):
@@ -145,7 +145,7 @@ def save_state(setup: TrainingSetup, state: TrainingState) -> None:
     """Write the state to the run folder.
 
     Raises:
-        DivergedError: A number in it is not finite. The saved state stays as it was.
+        DivergedError: a number in the state is not finite. The saved state stays as it was.
     """
     tensors = state.tensors()
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
@@ -161,7 +161,7 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
     """After a signal, save the steps of the current epoch (whose losses add up to `loss_sum`) and stop.
 
     Raises:
-        Interrupted: There was a signal.
+        Interrupted: there was a signal.
     """
     signal = setup.stop_signal() if setup.processes.size == 1 else state.stop
     if signal is None:

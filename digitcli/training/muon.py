@@ -84,7 +84,7 @@ def check_muon(arch: str, network: nn.Module, recipe: Recipe) -> None:
     """Check that the network has a large matrix, if the recipe chooses Muon.
 
     Raises:
-        UsageError: It has none.
+        UsageError: the recipe chooses Muon, but the network has no large matrix.
     """
     if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
         cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."

@@ -17,7 +17,7 @@ def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: 
     """Check that a batch has equal shares for the processes, and two examples or more for batch norm.
 
     Raises:
-        UsageError: It has not.
+        UsageError: the batch has no equal shares, or too few examples for batch norm.
     """
     if batch_size % processes:
         cause = f"A batch of {batch_size} has no equal shares for {processes} processes."
@@ -33,8 +33,8 @@ def create_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Mo
     """Build the network of a run before its first step, with the global random generator.
 
     Raises:
-        UsageError: It cannot be built or trained by this recipe.
-        ModelError, EnvironmentFault: See `create_model`.
+        UsageError: the network cannot be built or trained by this recipe.
+        ModelError, EnvironmentFault: see `create_model`.
     """
     network = create_model(
         arch, **architecture_arguments(recipe), **({"pretrained": True} if pretrained else {})

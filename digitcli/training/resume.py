@@ -26,7 +26,7 @@ def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     """Return the recipe of a run; a resumed run keeps its own, except for the epochs.
 
     Raises:
-        ModelError: The saved recipe is damaged.
+        ModelError: the saved recipe is damaged.
     """
     recipe = resolve_recipe(config.arch, **config.recipe)
     if saved is None:
@@ -43,7 +43,7 @@ def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapp
     """Return the stored settings of a run with these changes.
 
     Raises:
-        UsageError: A change would make it another run, or has fewer epochs than are done.
+        UsageError: a change would make it another run, or has fewer epochs than are done.
     """
     if stored is None:
         return TrainConfig(**changes)
@@ -83,8 +83,8 @@ def restore_state(
     """Set the state to the saved one, and report what may make the result differ.
 
     Raises:
-        UsageError: The data are not those that the run began with.
-        ModelError: The saved state is damaged.
+        UsageError: the data are not those that the run began with.
+        ModelError: the saved state is damaged.
     """
     header, tensors = saved
     digests = {"digest": task.digest, "fonts": None, **task.sources}
@@ -105,7 +105,7 @@ def read_result(saved: Saved, folder: Path) -> TrainResult | None:
     """Return the result of a finished run, or None.
 
     Raises:
-        ModelError: The result is damaged.
+        ModelError: the result is damaged.
     """
     header, _ = saved
     result = header.training.get("result")

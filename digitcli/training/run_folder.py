@@ -49,7 +49,7 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
     The folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>` with the next free number.
 
     Raises:
-        OutputError: The folder has a run or files of a run already, is in use, or cannot be written.
+        OutputError: the folder has a run or files of a run already, is in use, or cannot be written.
     """
     chosen = out or (RUNS / name if name else None)
     with _removed_if_nothing_is_saved() as created:
@@ -68,7 +68,7 @@ def existing_run(folder: Path) -> Iterator[Path]:
     """Hold the lock of a run's folder, which is created if it is not there.
 
     Raises:
-        OutputError: The folder is in use or cannot be written.
+        OutputError: the folder is in use or cannot be written.
     """
     with _removed_if_nothing_is_saved() as created, locked(_create(folder, created)):
         yield folder
@@ -92,7 +92,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, and delete the partial files of a killed run.
 
     Raises:
-        OutputError: The folder is in use or cannot be written.
+        OutputError: the folder is in use or cannot be written.
     """
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
@@ -114,7 +114,7 @@ def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
     """Read the settings of a run from its saved state or its `config.json`; None if it has neither.
 
     Raises:
-        ModelError: The settings are damaged.
+        ModelError: the settings are damaged.
     """
     path = folder / CONFIG_FILE
     if saved is None and not path.exists():
@@ -131,8 +131,8 @@ def read_state(folder: Path) -> Saved | None:
     """Read the saved state of a run; None if there is none.
 
     Raises:
-        ModelError: The file is damaged.
-        OutputError: The folder has a model without a state, and a new run would replace the model.
+        ModelError: the file is damaged.
+        OutputError: the folder has a model without a state, and a new run would replace the model.
     """
     path = folder / RESUME_FILE
     if path.exists():
@@ -149,7 +149,7 @@ def begin(folder: Path, description: Mapping[str, Any]) -> None:
     """Write `config.json` before the first step, and delete the files of an earlier run.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: the folder cannot be written.
     """
     write_whole(folder / CONFIG_FILE, (json.dumps(description, indent=2) + "\n").encode())
     try:
@@ -163,7 +163,7 @@ def save(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
     """Write the state and, at the end of an epoch, the files that depend on it.
 
     Raises:
-        OutputError: The disk is full or the folder cannot be written. Earlier files stay as they were.
+        OutputError: the disk is full or the folder cannot be written. Earlier files stay as they were.
     """
     write_checkpoint(folder / RESUME_FILE, header, tensors)
     if header.training["step"] == 0:  # within an epoch the weights and the figures would not match
@@ -174,7 +174,7 @@ def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -
     """Write the files that depend on a saved state: the model, the metrics and their curves.
 
     Raises:
-        OutputError: The disk is full or the folder cannot be written.
+        OutputError: the disk is full or the folder cannot be written.
     """
     history = [EpochDone(**row) for row in header.training["history"]]
     write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), model_tensors(tensors))
@@ -186,7 +186,7 @@ def repair_outputs(folder: Path, saved: Saved) -> None:
     """Write the missing files of a finished run, which may have been killed between its last two writes.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: the folder cannot be written.
     """
     try:
         model = read_header(folder / MODEL_FILE)

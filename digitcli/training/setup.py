@@ -13,9 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import (
-    find_architecture,
-)
+from digitcli.architectures.registry import find_architecture
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
@@ -165,8 +163,8 @@ def prepare(
     """Do everything that precedes the first step, and report the start.
 
     Raises:
-        UsageError: The settings contradict each other, or the data are not those of the saved state.
-        InputError, EnvironmentFault, ModelError: The data, the device or the saved state cannot be used.
+        UsageError: the settings contradict each other, or the data are not those of the saved state.
+        InputError, EnvironmentFault, ModelError: the data, the device or the saved state cannot be used.
     """
     recipe = run_recipe(config, saved)
     device = device_of_process(config.device)
@@ -192,7 +190,7 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
     """Check that the settings of a run do not contradict each other.
 
     Raises:
-        UsageError: They do.
+        UsageError: two settings contradict each other.
     """
     task = find_architecture(config.arch).task
     check_data_settings(config, recipe)

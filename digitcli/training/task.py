@@ -13,7 +13,7 @@ from digitcli.data.dataset import Failure
 
 
 @dataclass(frozen=True)
-class TestResult:
+class FinalMetrics:
     """The results of a trained network.
 
     validation_accuracy, test_accuracy: Fractions from 0 to 1.
@@ -73,7 +73,7 @@ class TrainingTask(Protocol):
     def validate_batch(self, network: nn.Module) -> float:
         """Return the accuracy on one batch of the validation examples."""
 
-    def test(self, network: nn.Module) -> TestResult:
+    def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation examples, then use the test examples, once."""
 
 

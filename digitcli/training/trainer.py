@@ -42,11 +42,11 @@ def train(
     if it returns the number of a signal, the run saves its state and stops.
 
     Raises:
-        UsageError: There is no such architecture or dataset, or the settings contradict each other.
-        InputError: The data cannot be read.
-        EnvironmentFault: The device is not there, or another process of the run has ended.
-        OutputError: The run folder exists, is in use or cannot be written, or the disk is full.
-        DivergedError: The loss is not finite. What was saved before stays as it was.
+        UsageError: there is no such architecture or dataset, or the settings contradict each other.
+        InputError: the data cannot be read.
+        EnvironmentFault: the device is not there, or another process of the run has ended.
+        OutputError: the run folder exists, is in use or cannot be written, or the disk is full.
+        DivergedError: the loss is not finite. What was saved before stays as it was.
         Interrupted: `stop_signal` returned a number. `resume` continues the run.
     """
     find_architecture(config.arch)
@@ -70,8 +70,8 @@ def resume(
     patience.
 
     Raises:
-        UsageError: A change would make it another run, or the data are not those that it began with.
-        ModelError: The saved state is damaged.
+        UsageError: a change would make it another run, or the data are not those that it began with.
+        ModelError: the saved state is damaged.
         The errors of `train`.
     """
     rank, _ = rank_and_size()
