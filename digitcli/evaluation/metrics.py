@@ -18,6 +18,8 @@ from digitcli.inference.ctc import DIGITS, best_path, digit_columns, log_softmax
 if TYPE_CHECKING:
     from torch import Tensor
 
+LineLogits = Sequence[npt.NDArray[np.float32]]  # one array (T, A + 1) for each line
+
 ECE_BINS = 15  # as in Guo et al., 2017
 Z_95 = 1.959963984540054  # 95 % of a normal distribution lie within this many standard deviations
 
@@ -127,9 +129,6 @@ def class_scores(confusion: npt.NDArray[np.int64]) -> list[ClassScores]:
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-LineLogits = Sequence[npt.NDArray[np.float32]]  # one array (T, A + 1) for each line
 
 
 def read_digits(logits: LineLogits, alphabet: str) -> list[str]:
