@@ -93,7 +93,7 @@ def test_a_notice_says_that_a_model_was_trained_on_the_evaluated_digits(
     events: list[object] = []
     compare_quickly(other_digits, tmp_path, "shipped/fast", "shipped/cnn", on_event=events.append)
     notices = [event.message for event in events if isinstance(event, Notice)]
-    assert len(notices) == 2 and all("training" in message for message in notices)
+    assert len(notices) == 2 and all("train" in message for message in notices)
 
 
 def test_shipped_models_and_run_folders_are_evaluated_once(few_digits: Path, tmp_path: Path) -> None:
