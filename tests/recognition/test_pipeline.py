@@ -1,0 +1,180 @@
+"""The four stages find, crop, recognize and decide, with a small network that the tests control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.errors import ModelError
+from digitcli.inference.predictor import DigitClassifier
+from digitcli.recognition import pipeline
+from digitcli.recognition.crops import DIGIT_SIZES_PX
+from digitcli.recognition.pipeline import (
+    PipelineOptions,
+    PreparedPage,
+    find_and_crop,
+    recognize_and_decide,
+    run_pipeline,
+)
+from digitcli.recognition.recognize import RecognitionModels, RegionEvidence
+from digitcli.recognition.sources import Source
+from tests.support.pictures import drawn, encoded, written
+
+OPTIONS = PipelineOptions(
+    batch_size=256, jobs=2, min_confidence=0.5, constraints=None, top_k=2, keep_pictures=False
+)
+BLANK_PAPER = np.full((90, 90), 255, np.uint8)
+
+
+class CountingNetwork:
+    """A network that answers with 0, 1, 2 ... for one digit after another, and is sure of each."""
+
+    name, device, can_reject = "counting", "cpu", False
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return probabilities (N, 10); all crops of a digit get the same answer."""
+        self.calls.append(len(images))
+        return np.eye(10)[np.arange(len(images)) // len(DIGIT_SIZES_PX) % 10]
+
+
+@pytest.fixture
+def network() -> CountingNetwork:
+    return CountingNetwork()
+
+
+@pytest.fixture
+def models(network: CountingNetwork) -> RecognitionModels:
+    return RecognitionModels((), cast(DigitClassifier, network))
+
+
+def tiff(*papers: np.ndarray) -> bytes:
+    first, *others = (Image.fromarray(paper) for paper in papers)
+    return encoded(first, "TIFF", save_all=True, append_images=others)
+
+
+def test_stages_of_a_page_with_two_numbers(models: RecognitionModels) -> None:
+    above, boxes = written("3058", stroke_px=12)
+    below, _ = written("62", stroke_px=12)
+    below = np.pad(below, ((0, 0), (0, above.shape[1] - below.shape[1])), constant_values=255)
+    (page,) = find_and_crop(np.vstack([above, below]), models, OPTIONS)
+    assert [len(crops.region.components) for crops in page.regions] == [4, 2]
+    assert [crops.digits.shape for crops in page.regions] == [(4, 2, 28, 28), (2, 2, 28, 28)]
+    assert not page.is_faint and page.error is None and page.picture is None
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert (reading.status, reading.text, reading.confidence) == ("read", "0123 45", pytest.approx(1))
+    assert np.abs(np.array([digit.box for digit in reading.digits[:4]]) - boxes).max() <= 3
+    assert reading.model == "counting" and reading.error is None
+
+
+def test_a_page_with_an_error_is_not_recognized(
+    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "recognize_page", None)
+    (page,) = find_and_crop(Source("empty.png", b""), models, OPTIONS)
+    assert page.error is not None and page.regions == ()
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert (reading.file, reading.status, reading.reason) == ("empty.png", "error", "empty_file")
+    assert reading.error is page.error and reading.text is None and reading.confidence is None
+    assert network.calls == []
+
+
+def test_a_blank_page_has_no_regions(models: RecognitionModels, network: CountingNetwork) -> None:
+    (page,) = find_and_crop(BLANK_PAPER, models, OPTIONS)
+    assert page.regions == () and page.error is None
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert (reading.status, reading.text, reading.numbers) == ("blank", "", ())
+    assert network.calls == []
+
+
+def test_pictures_and_ink_are_kept_on_demand(models: RecognitionModels) -> None:
+    options = PipelineOptions(256, 1, 0.5, None, 2, keep_pictures=True)
+    (page,) = find_and_crop(drawn("3"), models, options)
+    assert page.picture is not None and page.picture.shape == (120, 120) and page.ink is not None
+
+
+def prepared(models: RecognitionModels, *pictures: np.ndarray | bytes) -> list[PreparedPage]:
+    return [
+        page
+        for number, picture in enumerate(pictures)
+        for page in find_and_crop(
+            Source(str(number), picture if isinstance(picture, bytes) else encoded(picture)), models, OPTIONS
+        )
+    ]
+
+
+def test_the_network_runs_once_for_all_pages_and_each_page_gets_its_own_answers(
+    models: RecognitionModels, network: CountingNetwork
+) -> None:
+    pages = prepared(models, drawn("7"), b"", written("58", stroke_px=12)[0], BLANK_PAPER, drawn("7"))
+    readings = recognize_and_decide(pages, models, OPTIONS)
+    assert [(reading.file, reading.status, reading.text) for reading in readings] == [
+        ("0", "read", "0"),
+        ("1", "error", None),
+        ("2", "read", "12"),
+        ("3", "blank", ""),
+        ("4", "read", "3"),
+    ]
+    assert network.calls == [4 * len(DIGIT_SIZES_PX)]
+
+
+def test_a_fault_while_a_page_is_recognized_loses_no_other(
+    models: RecognitionModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognize_page = pipeline.recognize_page
+
+    def recognize(regions: Sequence[RegionEvidence], *settings: object) -> object:
+        if sum(len(region.crops.digits) for region in regions) == 2:
+            raise ZeroDivisionError("a mistake")
+        return recognize_page(regions, *settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "recognize_page", recognize)
+    pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
+    readings = recognize_and_decide(pages, models, OPTIONS)
+    assert [reading.text for reading in readings] == ["0", None, "3"]
+    assert readings[1].reason == "internal" and "ZeroDivisionError" in str(readings[1].error)
+
+
+def test_a_network_that_fails_ends_the_run(
+    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(images: np.ndarray) -> np.ndarray:
+        raise ModelError("The answers are not finite.")
+
+    monkeypatch.setattr(network, "probabilities", fail)
+    with pytest.raises(ModelError):
+        list(run_pipeline([drawn("7")], models, OPTIONS))
+
+
+@pytest.mark.parametrize("keep_pictures", [False, True])
+def test_pages_of_several_pictures_come_in_order(models: RecognitionModels, keep_pictures: bool) -> None:
+    options = PipelineOptions(256, 2, 0.5, None, 2, keep_pictures)
+    pictures = [
+        Source("three pages", tiff(drawn("1"), BLANK_PAPER, drawn("3"))),
+        Source("one page", encoded(drawn("4"))),
+        Source("bad", b"text"),
+        Source("two pages", tiff(drawn("5"), drawn("6"))),
+    ]
+    readings = list(run_pipeline(pictures, models, options))
+    assert [(reading.file, reading.page, reading.status) for reading in readings] == [
+        ("three pages", 1, "read"),
+        ("three pages", 2, "blank"),
+        ("three pages", 3, "read"),
+        ("one page", None, "read"),
+        ("bad", None, "error"),
+        ("two pages", 1, "read"),
+        ("two pages", 2, "read"),
+    ]
+    assert "".join(reading.text or "" for reading in readings) == "01234"
+
+
+def test_a_batch_ends_at_the_batch_size(models: RecognitionModels, network: CountingNetwork) -> None:
+    options = PipelineOptions(2 * len(DIGIT_SIZES_PX), 2, 0.5, None, 2, keep_pictures=False)
+    assert len(list(run_pipeline([drawn("7")] * 5, models, options))) == 5
+    assert network.calls == [2 * len(DIGIT_SIZES_PX)] * 2 + [len(DIGIT_SIZES_PX)]
