@@ -153,7 +153,8 @@ def test_a_field_and_a_function_of_its_name_make_an_augmentation(monkeypatch: py
     def command(**settings: Any) -> None:
         given.update({name: value for name, value in settings.items() if value is not None})
 
-    assert "Exchange ink and paper" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert "Exchange ink and paper in this fraction of the digits (from 0 to 1)." in shown
     assert CliRunner().invoke(app, ["--inversion", "0.5", "--no-affine", "--no-stroke-width"]).exit_code == 0
     assert given == {"inversion": 0.5, "affine": False, "stroke_width": False}
     with pytest.raises(UsageError, match="--inversion is 1.5"):
@@ -162,6 +163,13 @@ def test_a_field_and_a_function_of_its_name_make_an_augmentation(monkeypatch: py
     assert describe_recipe(recipe)[AUGMENTATION] == "inversion 0.5"
     images = torch.rand(2, 1, 28, 28)
     assert torch.equal(augmentation.augment(images, recipe), 1 - images)
+
+
+def test_the_default_of_a_setting_without_effect_is_accepted(digitcli: Run) -> None:
+    done = digitcli("train", "--arch", "sigmoid_mlp", "--beta1", "0.9", "--print-config")
+    assert done.returncode == 0, done.stderr
+    refused = digitcli("train", "--arch", "sigmoid_mlp", "--beta1", "0.8", "--print-config")
+    assert refused.returncode == 2 and "--beta1 has no effect" in refused.stderr
 
 
 def test_every_setting_has_an_option_in_the_panel_of_its_group(
