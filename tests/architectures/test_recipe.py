@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from digitcli.architectures.recipe import Recipe, augmentations
+from digitcli.architectures.recipe import AUGMENTATION, Recipe, augmentations
 from digitcli.errors import UsageError
+from digitcli.settings import settings_of
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,7 @@ def test_a_changed_recipe_is_checked_again() -> None:
         dataclasses.replace(Recipe(), epochs=0)
 
 
-def test_augmentations_are_the_settings_that_require_augment() -> None:
-    assert set(augmentations()) == {
-        "stroke_width",
-        "affine",
-        "elastic",
-        "random_lines",
-        "random_convolution",
-        "random_erasing",
-        "mixup",
-    }
+def test_augmentations_are_the_settings_of_their_group_and_require_augment() -> None:
+    group = [declared for declared in settings_of(Recipe) if declared.group == AUGMENTATION]
+    assert [declared.name for declared in group] == ["augment", *augmentations()]
+    assert {"affine", "random_erasing", "mixup"} < set(augmentations())

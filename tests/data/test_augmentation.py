@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from digitcli.architectures.recipe import Recipe, augmentations
 from digitcli.data import augmentation
 from digitcli.data.augmentation import (
+    AUGMENTATIONS,
     augment,
     mixup,
     random_convolution,
@@ -15,6 +16,7 @@ from digitcli.data.augmentation import (
     stroke_width,
 )
 from digitcli.data.mnist import load_mnist_test
+from tests.support.augmentation import recipe_with
 
 AFFINE = Recipe(augment=True, stroke_width=False)
 DEFAULT = Recipe(augment=True)
@@ -27,24 +29,42 @@ def images() -> torch.Tensor:
     return torch.from_numpy(load_mnist_test().images[:100]).unsqueeze(1).float() / 255
 
 
-def test_images_keep_their_shape_and_range(images: torch.Tensor) -> None:
-    changed = augment(images, DEFAULT)
-    assert changed.shape == images.shape
+def augment_with_seed(images: torch.Tensor, name: str, share: tuple[int, int] = (0, 1)) -> torch.Tensor:
+    torch.manual_seed(7)
+    return augment(images, recipe_with(name), share)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_augmentation_changes_images_but_not_their_shape_and_range(
+    images: torch.Tensor, name: str
+) -> None:
+    changed = augment_with_seed(images, name)
+    assert changed.shape == images.shape and changed.dtype == images.dtype
     assert changed.min() >= 0 and changed.max() <= 1 + 1e-6
     assert not torch.equal(changed, images)
 
 
-def test_the_input_is_not_changed(images: torch.Tensor) -> None:
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_augmentation_changes_its_input(images: torch.Tensor, name: str) -> None:
     before = images.clone()
-    augment(images, DEFAULT)
+    augment_with_seed(images, name)
     assert torch.equal(images, before)
 
 
-def test_the_same_seed_gives_the_same_images(images: torch.Tensor) -> None:
-    torch.manual_seed(7)
-    first = augment(images, DEFAULT)
-    torch.manual_seed(7)
-    assert torch.equal(augment(images, DEFAULT), first)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_the_same_seed_gives_the_same_images(images: torch.Tensor, name: str) -> None:
+    assert torch.equal(augment_with_seed(images, name), augment_with_seed(images, name))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("size", [2, 5])
+def test_a_share_of_a_batch_is_augmented_as_in_the_whole_batch(
+    images: torch.Tensor, name: str, size: int
+) -> None:
+    whole = augment_with_seed(images, name)
+    for first in range(size):
+        share = augment_with_seed(images[first::size], name, (first, size))
+        torch.testing.assert_close(share, whole[first::size])
 
 
 def test_an_affine_map_without_change_moves_nothing(
@@ -176,5 +196,5 @@ def test_each_augmentation_can_be_turned_off(images: torch.Tensor) -> None:
 
 def test_every_augmentation_of_a_recipe_has_a_function() -> None:
     """Mixup is not in the table, because it changes the labels too."""
-    assert {*augmentation.AUGMENTATIONS, "mixup"} == set(augmentations())
+    assert {*AUGMENTATIONS, "mixup"} == set(augmentations())
     assert callable(augmentation.mixup)

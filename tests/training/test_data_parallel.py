@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from digitcli.architectures.recipe import Recipe
-from digitcli.data.augmentation import augment, mixup
+from digitcli.data.augmentation import AUGMENTATIONS, augment, mixup
 from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, read_header
 from digitcli.inference.devices import rank_and_size
 from digitcli.training.data_parallel import ONE_PROCESS, joined_processes
+from tests.support.augmentation import recipe_with
 from tests.support.processes import Run
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")
@@ -115,7 +115,7 @@ def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Pa
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_a_share_is_augmented_as_in_the_whole_batch(size: int) -> None:
     images = torch.rand(24, 1, 28, 28)
-    recipe = Recipe(augment=True, elastic=1.0, random_lines=0.5, random_convolution=0.5, random_erasing=0.5)
+    recipe = recipe_with(*AUGMENTATIONS)
     torch.manual_seed(5)
     whole = augment(images, recipe)
     for rank in range(size):
