@@ -137,9 +137,9 @@ def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
         key = key.replace("-", "_")
         if not equals:
             name = text.partition(":")[0]
-            cause = f"'{override}' in {text} is no setting with a value."
-            if not overrides:
-                cause = f"'{text}' names no setting after the colon."
+            cause = f"'{override}' in {text} has no value."
+            if not override:
+                cause = f"'{text}' names no setting after {'a comma' if overrides else 'the colon'}."
             remedy = f"Write {name}:epochs=3,augment=off; see the settings with digitcli train --help."
             raise UsageError(cause, remedy)
         if key in SHARED_SETTINGS:

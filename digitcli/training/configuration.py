@@ -116,7 +116,8 @@ def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
             declared = of_run[key]
             fields[declared.name] = parse_duration(value) if declared.unit == DURATION else value
         else:
-            raise UsageError(f"There is no setting '{key}'.", did_you_mean(key, of_recipe | of_run))
+            remedy = f"{did_you_mean(key, of_recipe | of_run)} digitcli train --help lists the settings."
+            raise UsageError(f"There is no setting '{key}'.", remedy)
     return {**fields, "recipe": recipe}
 
 

@@ -14,7 +14,7 @@ from digitcli.data.dataset import Failure
 
 @dataclass(frozen=True)
 class FinalMetrics:
-    """The results of a trained network.
+    """The final metrics of a trained network, and its errors.
 
     validation_accuracy, test_accuracy: Fractions from 0 to 1.
     temperature: The divisor of the logits, fitted on the validation examples.

@@ -46,7 +46,7 @@ def test_a_configuration_refuses_values_outside_their_range(name: str, value: ob
 def test_an_unknown_setting_gets_suggestions() -> None:
     with pytest.raises(UsageError, match="no setting 'epoch'") as caught:
         config_fields({"epoch": 3})
-    assert "epochs" in caught.value.remedy
+    assert "epochs" in caught.value.remedy and "train --help" in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES])
