@@ -130,7 +130,7 @@ def test_the_option_parser_accepts_documented_commands(arguments: tuple[str, ...
 
 def test_documented_comparisons_name_valid_settings() -> None:
     words = [word for page in PAGES for name, *words in commands(page) if name == "compare" for word in words]
-    specifications = {word for word in words if ":" in word}
+    specifications = {word for word in words if ":" in word} - {"fast:blur=1"}  # an example of CONTRIBUTING
     assert specifications
     for specification in specifications:
         parse_specification(specification, "mnist", "cpu")
