@@ -314,7 +314,7 @@ def _typical_p(first: Sequence[Correct], second: Sequence[Correct]) -> float:
 
 
 def draw_comparison_chart(result: Comparison) -> str:
-    """Return the error against the parameters and against the milliseconds an image, as SVG.
+    """Return the error against the parameters and against the milliseconds per image, as SVG.
 
     The models are numbered from the smallest error on. A logarithmic axis has no zero, so a model without
     errors is drawn as if it had misread half an image.
@@ -323,7 +323,7 @@ def draw_comparison_chart(result: Comparison) -> str:
     errors = [100 * max(1 - model.accuracy, 0.5 / result.images) for model in models]
     costs = {
         "parameters": [float(model.parameters) for model in models],
-        "milliseconds an image": [model.latency_ms for model in models],
+        "milliseconds per image": [model.latency_ms for model in models],
     }
     panels = [
         Panel(

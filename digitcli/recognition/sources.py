@@ -87,7 +87,7 @@ def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
             if len(rest) > MAX_NAME_BYTES:
                 cause = f"The list holds a name of more than {MAX_NAME_BYTES:,} bytes."
                 raise InputError(
-                    cause, "Give a text file with one path a line, or -0 for what find -print0 wrote."
+                    cause, "Give a text file with one path per line, or -0 for what find -print0 wrote."
                 )
     except OSError as error:
         raise InputError(f"The list cannot be read: {error.strerror}.", "Give a text file.") from error
