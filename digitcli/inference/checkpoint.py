@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import ModelError
+from digitcli.json_records import parse_record
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,14 +35,6 @@ DIGEST_KEY = b'"sha256":"'
 EMPTY_DIGEST = "0" * 64  # stands in the file while its digest is computed
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 REPLACE_REMEDY = "Download or train the model again."
-FIELD_TYPES: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "dict": dict,
-    "int | None": int | None,
-    "float | None": float | None,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +219,9 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
                 f"{path} has format version {version}; this digitcli reads up to {FORMAT_VERSION}.",
                 "Update digitcli.",
             )
-        header = Header(**entries)
+        if unknown := entries.keys() - {entry.name for entry in dataclasses.fields(Header)}:
+            raise ValueError(f"it has an unknown entry '{min(unknown)}'")
+        header: Header = parse_record(entries, Header, "header")
         _check_header(header)
         return header
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -234,9 +229,6 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
 
 
 def _check_header(header: Header) -> None:
-    for entry in dataclasses.fields(Header):
-        if not isinstance(getattr(header, entry.name), FIELD_TYPES[str(entry.type).split("[")[0]]):
-            raise TypeError(f"{entry.name} is {getattr(header, entry.name)!r}")
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
     for name, value in header.metrics.items():
