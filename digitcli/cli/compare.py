@@ -91,8 +91,9 @@ def compare(
 
     Every architecture is trained once for each seed, and all models are evaluated on the same images. The
     table gives the mean accuracy with its 95 % interval, and for each model how far it is behind the best,
-    with a 95 % interval over seeds and McNemar's p over images, corrected for all pairs of models. Ctrl-C
-    saves the run; the same command continues it.
+    with a 95 % interval over seeds and McNemar's p over images, corrected for all pairs of models. A model is
+    better by more than chance only if p is below 0.05 and, over several seeds, the interval excludes 0. If
+    the two disagree, run more seeds. Ctrl-C saves the run; the same command continues it.
 
     Examples:
 

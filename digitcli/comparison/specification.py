@@ -118,7 +118,7 @@ def _check_different(specifications: Sequence[Specification]) -> None:
                 cause = (
                     f"{label} and {specification.label} have the same recipe, so they train the same model."
                 )
-                remedy = "See the recipe with digitcli train --print-config, and name one of them."
+                remedy = f"See the recipe with: digitcli train --arch {config.arch} --print-config"
                 raise UsageError(cause, remedy)
         configs[specification.label] = config
 
