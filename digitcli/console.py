@@ -59,9 +59,11 @@ class LenientStderr(io.TextIOBase):
 
     def flush(self) -> None:
         """Flush what can be flushed."""
-        with contextlib.suppress(OSError, ValueError):
+        try:  # noqa: SIM105 (from Python 3.13 on, this runs when contextlib is gone already)
             if self.stream is not None:
                 self.stream.flush()
+        except (OSError, ValueError):
+            pass
 
 
 def open_console(file: IO[str] | None) -> Console:
