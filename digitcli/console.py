@@ -59,10 +59,10 @@ class LenientStderr(io.TextIOBase):
 
     def flush(self) -> None:
         """Flush what can be flushed."""
-        try:  # noqa: SIM105 (from Python 3.13 on, this runs when contextlib is gone already)
+        try:  # noqa: SIM105 (from Python 3.13 on, this also runs when contextlib and sys are gone)
             if self.stream is not None:
                 self.stream.flush()
-        except (OSError, ValueError):
+        except (AttributeError, OSError, ValueError):
             pass
 
 
