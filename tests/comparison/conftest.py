@@ -2,23 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from digitcli.comparison.compare import Comparison
 from digitcli.comparison.saved import save_comparison
-from digitcli.data.dataset import Digits, split
-from digitcli.data.mnist import load_mnist
+from digitcli.data.dataset import Digits
 from tests.support.comparisons import compare_quickly
-
-
-@pytest.fixture(scope="session")
-def other_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 digits that shipped models were trained on, as an .npz file."""
-    path = tmp_path_factory.mktemp("data") / "other.npz"
-    train = split(load_mnist()).train
-    np.savez(path, images=train.images[:600], labels=train.labels[:600])
-    return path
 
 
 @pytest.fixture(scope="session")
