@@ -1,97 +1,27 @@
-"""Benchmark models on this machine: latency, throughput, memory, accuracy and the speed of training.
-
-Importing this module loads no torch; `benchmark` loads it.
-"""
+"""Benchmark models on this machine: latency, throughput, memory, accuracy and the speed of training."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
 
-from digitcli.architectures.registry import resolve_recipe
+import torch
+
+from digitcli.benchmarking import measurement
 from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate, find_candidates
-from digitcli.benchmarking.environment import Environment, describe_environment
+from digitcli.benchmarking.environment import describe_environment
+from digitcli.benchmarking.measurement import Calls, PreparedModel, interval_of_median, median_and_p95
+from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Measuring, OnEvent
 from digitcli.errors import EnvironmentFault, UsageError
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
-from digitcli.inference.checkpoint import Header
 from digitcli.inference.devices import choose_device, is_out_of_memory
+from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 
-if TYPE_CHECKING:
-    import torch
-
-    from digitcli.benchmarking.measurement import Calls, PreparedModel
-
-TRAINING_SECONDS = 3.0  # of training steps after the first; chosen by hand
-SPEED_IS_INDEPENDENT_OF = {"epochs", "dtype"}  # settings; the dtype is chosen anew for this machine
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """One model at one batch size.
-
-    latency_ms_median, latency_ms_p95: of a call with the whole batch, which is on the device already; of a
-        process of `digitcli predict` with one picture where `measured` is `cold_start`.
-    latency_ms_low, latency_ms_high: the 95 % interval of the median.
-    images_per_second: follows from the median.
-    macs: multiply-accumulate operations for one image.
-    size_bytes: the size of the checkpoint; of new weights the size of the parameters as float32.
-    peak_memory_bytes: the most memory that PyTorch had allocated on a CUDA device; None elsewhere.
-    accuracy: from 0 to 1, on the 10,000 MNIST test digits with this dtype and runtime; None for new weights.
-    training_images_per_second: of training the architecture by its recipe; None where it was not measured,
-        and for a model that was trained by another recipe.
-    runs: the number of calls or processes that were timed.
-    name: the name that was given.
-    model: the name and digest of the checkpoint; None for new weights.
-    """
-
-    architecture: str
-    device: str
-    dtype: str
-    runtime: str
-    batch_size: int
-    latency_ms_median: float
-    latency_ms_p95: float
-    images_per_second: float
-    parameters: int
-    macs: int
-    size_bytes: int
-    peak_memory_bytes: int | None
-    accuracy: float | None
-    training_images_per_second: float | None
-    runs: int
-    latency_ms_low: float
-    latency_ms_high: float
-    measured: Literal["calls", "cold_start"]
-    name: str
-    model: str | None
-
-
-@dataclass(frozen=True)
-class BenchmarkReport:
-    """All results in the order of the configuration, and the machine; as an event, the results so far."""
-
-    schema: int
-    environment: Environment
-    results: tuple[BenchmarkResult, ...]
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """The next step: `step` of the model `name`, after `done` of `models` models are complete."""
-
-    name: str
-    step: str
-    done: int
-    models: int
-
-
-Event = Notice | Measuring | BenchmarkReport
-OnEvent = Callable[[Event], None]
+TRAINING_SECONDS = 3.0  # of training steps after the warm-up; chosen by hand
 
 
 def benchmark(
@@ -113,9 +43,7 @@ def benchmark(
             or lacks memory for one image.
     """
     candidates = find_candidates(config.archs) if candidates is None else candidates
-    from digitcli.benchmarking import measurement
-
-    device = choose_device(str(config.device))
+    device = choose_device(config.device)
     for candidate in candidates:  # a damaged file is an error before anything is measured
         measurement.open_candidate(candidate)
     with measurement.use_threads(config.threads):
@@ -126,49 +54,37 @@ def benchmark(
                 on_event(report)
         if not report.results:
             names, runtime = ", ".join(candidate.name for candidate in candidates), config.runtimes[0]
-            raise UsageError(
-                f"{names} cannot be measured with {runtime} on {device}.", "Give --runtime torch."
-            )
+            cause = f"{names} cannot be measured with {runtime} on {device}."
+            raise UsageError(cause, "Give --runtime torch.")
         if config.train:
-            trainable = _names_with_standard_recipe(candidates, on_event)
-            rows = [row for row in report.results if row.name in trainable]
-            architectures = list(dict.fromkeys(row.architecture for row in rows))
-            for done, architecture in enumerate(architectures):
-                on_event(Measuring(architecture, "training", done, len(architectures)))
-                speed = _measure_training(architecture, device, on_event)
-                report = _add_training_speed(report, architecture, trainable, speed)
-                on_event(report)
+            report = _add_training_speeds(report, device, on_event)
     return report
 
 
 def _measure_all(
     candidates: Sequence[Candidate], device: torch.device, config: BenchmarkConfig, on_event: OnEvent
 ) -> Iterator[BenchmarkResult]:
-    from digitcli.benchmarking import measurement
-
-    def announcer(done: int, prefix: str) -> Callable[[str], None]:
-        return lambda step: on_event(Measuring(candidates[done].name, prefix + step, done, len(candidates)))
-
-    several = len(config.combinations) > 1
     for done, candidate in enumerate(candidates):
         for runtime, dtype in config.combinations:
             if reason := measurement.reason_to_skip(candidate, device, runtime, dtype):
                 on_event(Notice(f"{candidate.name} with {runtime} in {dtype} is left out: {reason}"))
                 continue
-            announce = announcer(done, f"{runtime} {dtype}, " if several else "")
-            announce("loading")
+            loading = Measuring(candidate.name, f"{runtime} {dtype}, loading", done, len(candidates))
+            on_event(loading)
             model = measurement.prepare_model(candidate, device, dtype, runtime)
             with _explain_failures(model):
-                yield from _measure_model(model, config, announce, on_event)
+                yield from _measure_model(model, config, loading, on_event)
 
 
 def _measure_model(
-    model: PreparedModel, config: BenchmarkConfig, announce: Callable[[str], None], on_event: OnEvent
+    model: PreparedModel, config: BenchmarkConfig, last_step: Measuring, on_event: OnEvent
 ) -> Iterator[BenchmarkResult]:
     """Measure one model in one dtype with one runtime; its accuracy is the same at all batch sizes."""
-    from digitcli.benchmarking import measurement
 
-    accuracy, name = None, model.candidate.name
+    def announce(step: str) -> None:
+        on_event(replace(last_step, step=f"{model.runtime} {model.dtype}, {step}"))
+
+    accuracy = None
     if (trained := model.candidate.model) is not None:
         announce("accuracy")
         accuracy = measurement.measure_accuracy(model, trained)
@@ -178,9 +94,10 @@ def _measure_model(
         yield _result(model, batch_size, calls, accuracy, "calls")
     if config.cold_start:
         announce("cold start")
-        if model.candidate.model is None or model.dtype != "float32" or model.runtime == "torch.compile":
+        if trained is None or model.dtype != "float32" or model.runtime == "torch.compile":
             reason = "digitcli predict runs trained models in float32 with torch or onnxruntime."
-            on_event(Notice(f"The cold start of {name} {_described(model)} is left out: {reason}"))
+            name = f"{model.candidate.name} {_described(model)}"
+            on_event(Notice(f"The cold start of {name} is left out: {reason}"))
         else:
             yield _result(model, 1, measurement.measure_cold_start(model), accuracy, "cold_start")
 
@@ -192,8 +109,6 @@ def _result(
     accuracy: float | None,
     measured: Literal["calls", "cold_start"],
 ) -> BenchmarkResult:
-    from digitcli.benchmarking.measurement import interval_of_median, median_and_p95
-
     median, p95 = median_and_p95(calls.seconds)
     low, high = interval_of_median(calls.seconds)
     return BenchmarkResult(
@@ -226,10 +141,6 @@ def _largest_fitting_batch(model: PreparedModel, batch_size: int, on_event: OnEv
     Raises:
         EnvironmentFault: one image does not fit.
     """
-    import torch
-
-    from digitcli.benchmarking import measurement
-
     while True:
         try:
             return batch_size, measurement.measure_calls(model, batch_size)
@@ -245,36 +156,23 @@ def _largest_fitting_batch(model: PreparedModel, batch_size: int, on_event: OnEv
         on_event(Notice(f"{name}: a batch of {2 * batch_size:,} exceeds the memory; trying {batch_size:,}."))
 
 
-def _names_with_standard_recipe(candidates: Sequence[Candidate], on_event: OnEvent) -> set[str]:
-    """Return the names of models whose recipe is that of their architecture, and report the others."""
-    names = set()
-    for candidate in candidates:
-        if candidate.model is None or _has_standard_recipe(candidate.model.header):
-            names.add(candidate.name)
-            continue
-        cause = f"{candidate.name} was not trained by the recipe of its architecture"
-        on_event(Notice(f"{cause}, so the speed of its training is left out."))
-    return names
-
-
-def _has_standard_recipe(header: Header) -> bool:
-    """Return whether a model was trained by the recipe of its architecture, as far as its header says.
-
-    A value of None in a header is older than the setting.
-    """
-    from digitcli.training.network import architecture_arguments
-
-    recipe = resolve_recipe(header.architecture)
-    stored = {name: value for name, value in header.recipe.items() if value is not None}
-    standard = dataclasses.asdict(recipe)
-    differing = {name for name, value in stored.items() if standard.get(name) != value}
-    arguments = architecture_arguments(recipe)
-    return differing <= SPEED_IS_INDEPENDENT_OF and arguments | header.arguments == arguments
+def _add_training_speeds(report: BenchmarkReport, device: torch.device, on_event: OnEvent) -> BenchmarkReport:
+    """Measure the training of every architecture, and add its speed to the rows of the architecture."""
+    architectures = list(dict.fromkeys(row.architecture for row in report.results))
+    for done, architecture in enumerate(architectures):
+        on_event(Measuring(architecture, "training", done, len(architectures)))
+        speed = _measure_training(architecture, device, on_event)
+        rows = (
+            replace(row, training_images_per_second=speed) if row.architecture == architecture else row
+            for row in report.results
+        )
+        report = replace(report, results=tuple(rows))
+        on_event(report)
+    return report
 
 
 def _measure_training(architecture: str, device: torch.device, on_event: OnEvent) -> float | None:
     """Return the images per second of training by the recipe; None, and a notice, for lack of memory."""
-    from digitcli.training.trainer import training_speed
 
     def pass_on(event: TrainingEvent) -> None:
         if isinstance(event, Notice):
@@ -282,24 +180,12 @@ def _measure_training(architecture: str, device: torch.device, on_event: OnEvent
 
     config = TrainConfig(arch=architecture, device=str(device))
     try:
-        return training_speed(config, TRAINING_SECONDS, on_event=pass_on)
+        return trainer.training_speed(config, TRAINING_SECONDS, on_event=pass_on)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     on_event(Notice(f"{architecture}: training with the batch size of its recipe exceeds the memory."))
     return None
-
-
-def _add_training_speed(
-    report: BenchmarkReport, architecture: str, names: Collection[str], speed: float | None
-) -> BenchmarkReport:
-    results = [
-        replace(row, training_images_per_second=speed)
-        if row.architecture == architecture and row.name in names
-        else row
-        for row in report.results
-    ]
-    return replace(report, results=tuple(results))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from typer import Option
 
@@ -17,12 +17,11 @@ from digitcli.benchmarking.configuration import (
     Runtime,
     find_candidates,
 )
+from digitcli.benchmarking.report import BenchmarkReport, check_threads, find_slowdowns, read_baseline
 from digitcli.cli.options import DeviceOption, complete_model
 from digitcli.cli.signals import wait_with_signals
+from digitcli.cli.views.benchmark import BenchmarkView, show_report, show_slowdowns
 from digitcli.errors import QualityError, UsageError
-
-if TYPE_CHECKING:
-    from digitcli.benchmarking.benchmark import BenchmarkReport
 
 LONGEST_QUOTE = 20  # characters of a wrong value that an error message repeats
 COMPARISON = "Comparison with an earlier benchmark"
@@ -138,27 +137,23 @@ def benchmark(
     candidates = find_candidates(config.archs)
     before = _read_baseline(baseline, max_slowdown, threads)
     report = _measure_and_show(config, candidates, format)
-    if before is not None and report is not None:
+    if before is not None:
         _compare(report, before, max_slowdown)
 
 
 def _measure_and_show(
     config: BenchmarkConfig, candidates: Sequence[Candidate], format: str
-) -> BenchmarkReport | None:
-    from digitcli.benchmarking import benchmark as benchmarking
-    from digitcli.cli.views.benchmark import BenchmarkView, show_report
-
+) -> BenchmarkReport:
     view = BenchmarkView()
     try:
         with view.status:
             with wait_with_signals():
-                import digitcli.benchmarking.measurement  # noqa: F401
-            benchmarking.benchmark(config, candidates, on_event=view)
+                from digitcli.benchmarking import benchmark as benchmarking
+            return benchmarking.benchmark(config, candidates, on_event=view)
     finally:  # an error or a signal must not take the results with it
         if view.report is not None:
             with wait_with_signals():
                 show_report(view.report, format)
-    return view.report
 
 
 def _split(texts: list[str] | None) -> list[str]:
@@ -187,8 +182,6 @@ def _read_baseline(
         raise UsageError(f"--max-slowdown is {max_slowdown:g}.", "Give a factor, e.g. 1.1 for 10 % slower.")
     if path is None:
         return None
-    from digitcli.benchmarking.regression import check_threads, read_baseline
-
     baseline = read_baseline(path)
     if threads:  # otherwise the number is known only when PyTorch is loaded
         check_threads(baseline, threads)
@@ -196,16 +189,13 @@ def _read_baseline(
 
 
 def _compare(report: BenchmarkReport, baseline: BenchmarkReport, max_slowdown: float | None) -> None:
-    from digitcli.benchmarking.regression import slowdowns
-    from digitcli.cli.views.benchmark import show_slowdowns
-
-    compared = slowdowns(report, baseline)
-    show_slowdowns(compared)
-    if len(compared) < len(report.results):
-        console.show_notice(f"{len(compared)} of {len(report.results)} rows are in the baseline.")
-    slower = [each.row.name for each in compared if max_slowdown is not None and each.low > max_slowdown]
+    slowdowns = find_slowdowns(report, baseline)
+    show_slowdowns(slowdowns)
+    if len(slowdowns) < len(report.results):
+        console.show_notice(f"{len(slowdowns)} of {len(report.results)} rows are in the baseline.")
+    slower = [each.row.name for each in slowdowns if max_slowdown is not None and each.low > max_slowdown]
     if slower:
-        names, rows = ", ".join(dict.fromkeys(slower)), f"{len(slower)} of {len(compared)} rows"
+        names, rows = ", ".join(dict.fromkeys(slower)), f"{len(slower)} of {len(slowdowns)} rows"
         raise QualityError(
             f"{rows} are slower than --max-slowdown {max_slowdown:g} allows: {names}.",
             "Measure again while no other program runs, or look for what has changed.",

@@ -14,14 +14,10 @@ import torch
 
 from digitcli.architectures.registry import create_model
 from digitcli.benchmarking import environment, measurement
-from digitcli.benchmarking.benchmark import (
-    BenchmarkReport,
-    Event,
-    Measuring,
-    benchmark,
-)
+from digitcli.benchmarking.benchmark import benchmark
 from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
+from digitcli.benchmarking.report import BenchmarkReport, Event, Measuring
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
@@ -56,7 +52,7 @@ def test_every_result_follows_from_its_calls() -> None:
         assert row.training_images_per_second is None
     softmax = report.results[0]
     assert (softmax.parameters, softmax.macs, softmax.size_bytes) == (7850, 7840, 4 * 7850)
-    assert Measuring("mlp", "batch 4", 1, 2) in events
+    assert Measuring("mlp", "torch float32, batch 4", 1, 2) in events
 
 
 def test_models_are_measured_with_every_combination_that_can_run_them() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.architectures.registry import resolve_recipe
 from digitcli.benchmarking import measurement
-from digitcli.benchmarking.benchmark import BenchmarkConfig, BenchmarkReport, Event, benchmark
+from digitcli.benchmarking.benchmark import benchmark
+from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
+from digitcli.benchmarking.report import BenchmarkReport, Event
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import training_speed
@@ -72,26 +72,16 @@ def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch)
     assert any("training" in message for message in notices(events))
 
 
-@pytest.mark.parametrize(
-    ("recipe", "speed"),
-    [
-        ({}, 7.0),
-        ({"epochs": 1, "dtype": "bfloat16", "normalization": None}, 7.0),
-        ({"batch_size": 7}, None),
-        ({"unknown": 1}, None),
-    ],
-)
-def test_a_model_with_another_recipe_has_no_training_speed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: dict[str, Any], speed: float | None
+def test_all_models_of_an_architecture_share_the_speed_of_its_recipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The row of the architecture itself keeps its speed."""
-    own = asdict(resolve_recipe("softmax"))
-    path = str(saved(tmp_path / "model.safetensors", recipe={**own, **recipe}))
-    fake_speed(monkeypatch, lambda config: 7.0)
+    path = str(saved(tmp_path / "model.safetensors", recipe={"batch_size": 7}))
+    configs: list[TrainConfig] = []
+    fake_speed(monkeypatch, lambda config: configs.append(config) or 7.0)
     monkeypatch.setattr(measurement, "measure_calls", lambda model, size: Calls([0.5], None))
-    report, events = run(path, "softmax", train=True)
-    assert [row.training_images_per_second for row in report.results] == [speed, 7.0]
-    assert [path in message for message in notices(events)] == ([] if speed else [True])
+    report, _ = run(path, "softmax", train=True)
+    assert [row.training_images_per_second for row in report.results] == [7.0, 7.0]
+    assert configs == [TrainConfig(arch="softmax", device="cpu")]
 
 
 def test_training_speed_counts_the_images_of_all_steps_after_the_warm_up(

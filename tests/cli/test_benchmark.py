@@ -22,10 +22,10 @@ from rich.console import Console
 from digitcli.architectures.registry import create_model
 from digitcli.benchmarking import benchmark as benchmarking
 from digitcli.benchmarking import configuration, measurement
-from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult
 from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate
 from digitcli.benchmarking.environment import describe_environment
 from digitcli.benchmarking.measurement import Calls
+from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult
 from digitcli.cli import benchmark as command
 from digitcli.cli import exit_code_of_run
 from digitcli.cli.views.benchmark import results_table
@@ -160,8 +160,9 @@ def test_a_row_that_is_clearly_slower_than_the_baseline_ends_with_code_8(
 ) -> None:
     def measure(
         config: BenchmarkConfig, candidates: Sequence[Candidate], *, on_event: Callable[[Any], None]
-    ) -> None:
+    ) -> BenchmarkReport:
         on_event(now)
+        return now
 
     times = {"latency_ms_median": before, "latency_ms_low": 0.98 * before, "latency_ms_high": 1.02 * before}
     baseline = tmp_path / "baseline.json"

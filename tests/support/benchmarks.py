@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 
 from digitcli.benchmarking import measurement
-from digitcli.benchmarking.benchmark import (
-    BenchmarkConfig,
-    BenchmarkReport,
-    BenchmarkResult,
-    Event,
-    benchmark,
-)
+from digitcli.benchmarking.benchmark import benchmark
+from digitcli.benchmarking.configuration import BenchmarkConfig
+from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Event
 from digitcli.data.dataset import Digits
 from digitcli.events import Notice
 

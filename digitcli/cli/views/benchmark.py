@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult, Event, Measuring
-from digitcli.benchmarking.regression import Slowdown
+from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Event, Measuring, Slowdown
 from digitcli.events import Notice
 
 

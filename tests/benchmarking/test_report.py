@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult
 from digitcli.benchmarking.environment import describe_environment
 from digitcli.benchmarking.measurement import interval_of_median
-from digitcli.benchmarking.regression import read_baseline, slowdowns
+from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, find_slowdowns, read_baseline
 from digitcli.errors import InputError, UsageError
 from tests.support.benchmarks import ROW
 
@@ -38,18 +37,18 @@ def test_rows_are_matched_by_model_runtime_and_batch(tmp_path: Path) -> None:
     other = dataclasses.replace(ROW, batch_size=7)
     baseline = baseline_of(tmp_path / "baseline.json", dataclasses.replace(ROW, latency_ms_median=8.0), other)
     now = report_of(dataclasses.replace(ROW, runtime="onnxruntime"), ROW)
-    [slowdown] = slowdowns(now, baseline)
+    [slowdown] = find_slowdowns(now, baseline)
     assert slowdown.row == ROW
     assert slowdown.ratio == pytest.approx(10 / 8)
     with pytest.raises(UsageError, match="baseline"):
-        slowdowns(report_of(dataclasses.replace(ROW, name="other")), baseline)
+        find_slowdowns(report_of(dataclasses.replace(ROW, name="other")), baseline)
 
 
 def test_a_baseline_with_other_threads_is_refused(tmp_path: Path) -> None:
     baseline = baseline_of(tmp_path / "baseline.json", ROW)
     other_threads = dataclasses.replace(baseline.environment, threads=99)
     with pytest.raises(UsageError, match="99") as caught:
-        slowdowns(report_of(ROW), dataclasses.replace(baseline, environment=other_threads))
+        find_slowdowns(report_of(ROW), dataclasses.replace(baseline, environment=other_threads))
     assert "--threads 99" in caught.value.remedy
 
 
@@ -57,8 +56,8 @@ def test_the_interval_includes_the_spread_of_both(tmp_path: Path) -> None:
     wide = dataclasses.replace(ROW, latency_ms_median=10.0, latency_ms_low=8.0, latency_ms_high=12.5)
     narrow = dataclasses.replace(wide, latency_ms_low=10.0, latency_ms_high=10.0)
     baseline = baseline_of(tmp_path / "baseline.json", wide)
-    [both] = slowdowns(report_of(wide), baseline)
-    [one] = slowdowns(report_of(narrow), baseline)
+    [both] = find_slowdowns(report_of(wide), baseline)
+    [one] = find_slowdowns(report_of(narrow), baseline)
     assert one.low == pytest.approx(0.8) and one.high == pytest.approx(1.25)
     assert both.high == pytest.approx(math.exp(math.sqrt(2) * math.log(1.25)))
     assert both.low == pytest.approx(1 / both.high)

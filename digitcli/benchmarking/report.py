@@ -1,18 +1,91 @@
-"""Compare a benchmark with an earlier one: how much slower is each row, and is the difference real?"""
+"""The report of a benchmark, its progress, and its comparison with an earlier report. Loads no torch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from digitcli.benchmarking.benchmark import BenchmarkReport, BenchmarkResult
+from digitcli.benchmarking.environment import Environment
 from digitcli.errors import InputError, UsageError
+from digitcli.events import Notice
 from digitcli.json_records import read_json
 
 KEY = ("name", "device", "runtime", "dtype", "measured", "batch_size")  # equal in rows that are compared
 DESCRIPTION = "a benchmark"
 REMEDY = "Save one with: digitcli benchmark --format json > baseline.json"
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """One model at one batch size.
+
+    latency_ms_median, latency_ms_p95: of a call with the whole batch, which is on the device already; of a
+        process of `digitcli predict` with one picture where `measured` is `cold_start`.
+    latency_ms_low, latency_ms_high: the 95 % interval of the median.
+    images_per_second: follows from the median.
+    macs: multiply-accumulate operations for one image.
+    size_bytes: the size of the checkpoint; of new weights the size of the parameters as float32.
+    peak_memory_bytes: the most memory that PyTorch had allocated on a CUDA device; None elsewhere, where
+        PyTorch does not count it: the memory of the process includes libraries and earlier models.
+    accuracy: from 0 to 1, on the 10,000 MNIST test digits with this dtype and runtime; None for new weights.
+    training_images_per_second: of training the architecture by its own recipe, by which this model need not
+        have been trained; None where it was not measured.
+    runs: the number of calls or processes that were timed.
+    name: the name that was given.
+    model: the name and digest of the checkpoint; None for new weights.
+    """
+
+    architecture: str
+    device: str
+    dtype: str
+    runtime: str
+    batch_size: int
+    latency_ms_median: float
+    latency_ms_p95: float
+    images_per_second: float
+    parameters: int
+    macs: int
+    size_bytes: int
+    peak_memory_bytes: int | None
+    accuracy: float | None
+    training_images_per_second: float | None
+    runs: int
+    latency_ms_low: float
+    latency_ms_high: float
+    measured: Literal["calls", "cold_start"]
+    name: str
+    model: str | None
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """All results in the order of the configuration, and the machine; as an event, the results so far.
+
+    schema: the version of this record, which is 1.
+    environment: the machine and the versions.
+    results: a row for each model, runtime, dtype and batch size.
+    """
+
+    schema: int
+    environment: Environment
+    results: tuple[BenchmarkResult, ...]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The next step: `step` of the model `name`, after `done` of `models` models are complete."""
+
+    name: str
+    step: str
+    done: int
+    models: int
+
+
+Event = Notice | Measuring | BenchmarkReport
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +132,7 @@ def check_threads(baseline: BenchmarkReport, threads: int) -> None:
         raise UsageError(cause, f"Give --threads {expected}.")
 
 
-def slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[Slowdown, ...]:
+def find_slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[Slowdown, ...]:
     """Compare every row that is in both reports.
 
     Raises:
@@ -78,7 +151,7 @@ def _key(row: BenchmarkResult) -> tuple[object, ...]:
 
 
 def _slowdown(row: BenchmarkResult, before: BenchmarkResult) -> Slowdown:
-    """The errors of two medians are independent: the squares of their logarithms add up."""
+    """Return the ratio; both medians err independently, so the squares of their logarithms add up."""
     below = math.hypot(
         math.log(row.latency_ms_median / row.latency_ms_low),
         math.log(before.latency_ms_high / before.latency_ms_median),
