@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from hypothesis import settings
 from PIL import ImageFont
 
+from digitcli.architectures import registry
 from digitcli.cli import exit_code_of_run
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist, load_mnist_test
@@ -66,6 +70,22 @@ def fonts(tmp_path: Path) -> Path:
     (folder / "one.ttf").write_bytes(font.path.getvalue())
     (folder / "OFL.txt").write_text("its licence")
     return folder.parent
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A function that pretends that packages with these architectures are installed."""
+
+    def install(**targets: str) -> None:
+        points = EntryPoints(
+            EntryPoint(name, target, "digitcli.architectures") for name, target in targets.items()
+        )
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.select(group=group))
+        registry.architectures.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    registry.architectures.cache_clear()
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import inspect
 import sys
-from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 from torch import nn
@@ -13,22 +11,6 @@ from digitcli.architectures import registry
 from digitcli.architectures.recipe import RECIPES, Recipe
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.model_index import describe_model, list_models
-
-
-@pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch):
-    """A function that pretends that some entry points are installed."""
-
-    def install(**targets: str) -> None:
-        points = EntryPoints(
-            EntryPoint(name, target, "digitcli.architectures") for name, target in targets.items()
-        )
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points.select(group=group))
-        registry.architectures.cache_clear()
-
-    yield install
-    monkeypatch.undo()
-    registry.architectures.cache_clear()
 
 
 def test_a_plugin_is_listed_without_being_imported(plugins) -> None:

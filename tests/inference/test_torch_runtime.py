@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
@@ -84,6 +86,23 @@ def test_a_model_of_an_architecture_that_is_not_installed_is_a_model_error(tmp_p
     path = tmp_path / "model.safetensors"
     write_checkpoint(path, Header(architecture="spikenet"), create_model("softmax").state_dict())
     with pytest.raises(ModelError, match="spikenet"):
+        load_model(str(path))
+
+
+def needs_values() -> nn.Module:
+    """Build a network as RegNet does: the constructor reads the values of a tensor."""
+    width = int(torch.linspace(5, 10, 2)[-1].item())
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, width))
+
+
+def test_a_network_that_the_meta_device_cannot_build_is_opened(
+    tmp_path: Path, plugins: Callable[..., None]
+) -> None:
+    plugins(spikenet=f"{__name__}:needs_values")
+    path = saved(tmp_path / "model.safetensors", "spikenet")
+    assert load_model(str(path))(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    write_checkpoint(path, Header(architecture="spikenet"), create_model("lenet5").state_dict())
+    with pytest.raises(ModelError, match="does not fit"):
         load_model(str(path))
 
 
