@@ -8,7 +8,6 @@ import io
 import json
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,7 +32,7 @@ from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from tests.support.models import saved
-from tests.support.processes import Run, read_terminal
+from tests.support.processes import Run, digitcli_in_background, read_terminal, read_until
 
 KEYS = [
     "architecture", "device", "dtype", "runtime", "batch_size", "latency_ms_median", "latency_ms_p95",
@@ -181,19 +180,13 @@ def test_a_row_that_is_clearly_slower_than_the_baseline_ends_with_code_8(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_rows_measured_before_a_signal_are_shown(tmp_path: Path, number: signal.Signals) -> None:
     batch_sizes = ",".join(map(str, range(1, 41)))
-    command = [sys.executable, "-m", "digitcli", "benchmark", "-a", "softmax", "-b", batch_sizes]
-    process = subprocess.Popen(
-        [*command, "-d", "cpu", "--format", "json"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None and "softmax  batch 1 " in process.stderr.readline()
-    process.send_signal(number)
-    shown, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, said
-    assert rows_of("json", shown)[0] == "1" and "Stopped." in said
+    arguments = ["benchmark", "-a", "softmax", "-b", batch_sizes, "-d", "cpu", "--format", "json"]
+    with digitcli_in_background(*arguments, folder=tmp_path) as process:
+        read_until("softmax  batch 1 ", process.stderr)
+        process.send_signal(number)
+        shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    assert rows_of("json", shown)[0] == "1" and "Stopped." in errors
 
 
 def test_a_path_with_a_comma_is_a_path(digitcli: Run, tmp_path: Path) -> None:

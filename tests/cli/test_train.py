@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.settings import setting, settings_of
 from digitcli.training.configuration import TrainConfig
-from tests.support.processes import Run, read_terminal
+from tests.support.processes import Run, digitcli_in_background, read_terminal, read_until
 
 KEYS = {
     "architecture", "run", "checkpoint", "seed", "epochs", "train_seconds", "total_seconds",
@@ -196,17 +198,13 @@ def test_the_start_names_what_is_on_and_nothing_else(name: str) -> None:
     assert ("beta1" in lines["optimization"]) == (RECIPES[name].optimizer != "sgd")
 
 
-def start(arguments: list[str], folder: Path, **options: object) -> subprocess.Popen[str]:
-    """Start training and wait until it has taken some steps."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitcli", "train", *arguments],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
-    )  # fmt: skip
-    assert process.stderr is not None
-    while (line := process.stderr.readline()) and not line.startswith("epoch 1"):
-        pass
-    assert line, "training ended early"
-    return process
+@contextlib.contextmanager
+def long_training(data: Path | str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Train in the folder `run`, from the first steps to the end of the context."""
+    arguments = ["train", "-a", "softmax", "--data", data, "-e", "100000", "--out", "run"]
+    with digitcli_in_background(*arguments, folder=folder) as process:
+        read_until("epoch 1", process.stderr)
+        yield process
 
 
 @pytest.mark.parametrize(
@@ -215,9 +213,9 @@ def start(arguments: list[str], folder: Path, **options: object) -> subprocess.P
 def test_a_signal_saves_and_the_run_can_be_continued(
     digitcli: Run, few_digits: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
-    process.send_signal(number)
-    _, shown = process.communicate(timeout=60)
+    with long_training(few_digits, tmp_path) as process:
+        process.send_signal(number)
+        _, shown = process.communicate(timeout=60)
     assert process.returncode == code, shown
     assert "digitcli train --resume run" in shown and "Traceback" not in shown
     assert (tmp_path / "run" / RESUME_FILE).is_file()
@@ -236,18 +234,15 @@ def test_the_options_of_a_continued_run_are_checked_against_its_architecture(tmp
 
 
 def test_a_killed_run_can_be_continued(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
-    process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
-    process.kill()
-    process.communicate(timeout=60)
+    with long_training(few_digits, tmp_path) as process:
+        process.kill()
     done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
     assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
-    process = start(["-a", "softmax", "--data", str(few_digits), "-e", "100000", "--out", "run"], tmp_path)
-    done = digitcli("train", "-a", "softmax", "--data", few_digits, "--out", "run", "--force")
-    process.kill()
-    process.communicate(timeout=60)
+    with long_training(few_digits, tmp_path):
+        done = digitcli("train", "-a", "softmax", "--data", few_digits, "--out", "run", "--force")
     assert done.returncode == 7 and "in use" in done.stderr
 
 
@@ -329,9 +324,9 @@ def test_a_run_can_be_continued_from_another_folder(
     digitcli: Run, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "few.npz").write_bytes(few_digits.read_bytes())
-    process = start(["-a", "softmax", "--data", "few.npz", "-e", "100000", "--out", "run"], tmp_path)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    with long_training("few.npz", tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     done = digitcli("train", "--resume", "../run", "--patience", "1")
@@ -373,14 +368,11 @@ def test_training_goes_on_if_nobody_reads_stderr(few_digits: Path, tmp_path: Pat
 
 
 def test_a_signal_before_the_first_step_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "digitcli", "train", "--data", "mnist", "--out", "run"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not (tmp_path / "run").exists() and process.poll() is None:
-        pass
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    with digitcli_in_background("train", "--data", "mnist", "--out", "run", folder=tmp_path) as process:
+        while not (tmp_path / "run").exists() and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=60)
     assert process.returncode == 130, shown
     assert "Traceback" not in shown
     assert not (tmp_path / "run").exists() or (tmp_path / "run" / RESUME_FILE).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,8 +10,9 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,6 +22,29 @@ def modules_loaded_by(code: str) -> set[str]:
     script = f"import sys, json\n{code}\nprint(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@contextlib.contextmanager
+def digitcli_in_background(
+    *arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run the command line beside the test; kill it at the end of the context if it still runs."""
+    command = [sys.executable, "-m", "digitcli", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, **(environment or {})}, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(words: str, stream: IO[str] | None) -> None:
+    """Read lines of a process until one contains the words; libraries may print other lines before it."""
+    assert stream is not None
+    lines: list[str] = []
+    while not (lines and words in lines[-1]):
+        lines.append(stream.readline())
+        assert lines[-1], f"the process ended after: {''.join(lines)}"
 
 
 def read_terminal(arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
