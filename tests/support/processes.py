@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,17 +25,24 @@ def modules_loaded_by(code: str) -> set[str]:
 
 
 @contextlib.contextmanager
-def digitcli_in_background(
+def python_in_background(
     *arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run the command line beside the test; kill it at the end of the context if it still runs."""
-    command = [sys.executable, "-m", "digitcli", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    """Run an interpreter beside the test; kill it at the end of the context if it still runs."""
+    command = [sys.executable, *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=folder, env={**os.environ, **(environment or {})}, **pipes) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def digitcli_in_background(
+    *arguments: str | Path, folder: Path
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """Run the command line beside the test, see `python_in_background`."""
+    return python_in_background("-m", "digitcli", *arguments, folder=folder)
 
 
 def read_until(words: str, stream: IO[str] | None) -> None:

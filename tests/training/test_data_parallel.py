@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,40 +18,64 @@ from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, read_hea
 from digitcli.inference.devices import rank_and_size
 from digitcli.training.data_parallel import ONE_PROCESS, joined_processes
 from tests.support.augmentation import recipe_with
-from tests.support.processes import Run
+from tests.support.processes import Run, python_in_background, read_until
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")
 
+# Trains and prints a hash of all weights and buffers of the process, of which the second one writes no file.
+PRINT_HASH_OF_WEIGHTS = """
+import hashlib, pathlib, sys
+from digitcli.training import trainer
+from digitcli.training.configuration import TrainConfig
 
-def start(rank: int, size: int, port: int, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start one of the processes that torchrun would start."""
-    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port}
-    return subprocess.Popen(
-        [sys.executable, "-m", "digitcli", "train", *SETTINGS, *arguments],
-        cwd=folder,
-        env={
-            **os.environ,
-            **{name: str(value) for name, value in variables.items()},
-            "MASTER_ADDR": "127.0.0.1",
-            "OMP_NUM_THREADS": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def prepare_and_keep(*arguments):
+    global state
+    setup, state = prepare(*arguments)
+    return setup, state
+
+prepare, trainer.prepare = trainer.prepare, prepare_and_keep
+recipe = {"epochs": 1, "batch_size": 8, "stochastic_depth": 0.5, "dropout": 0.5, "dtype": "float32"}
+config = TrainConfig(arch="reader", data=sys.argv[1], device="cpu", recipe=recipe)
+trainer.train(config, out=pathlib.Path("run"))
+tensors = state.network.state_dict().values()
+print(state.steps_total, hashlib.sha256(b"".join(bytes(t.numpy().data) for t in tensors)).hexdigest())
+"""
 
 
-def free_port() -> int:
+@contextlib.contextmanager
+def two_processes(*arguments: str | Path, folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run Python in two processes as torchrun would start them; kill those that run at the end."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                python_in_background(
+                    *arguments,
+                    folder=folder,
+                    environment={**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+                )
+            )
+            for rank in ("0", "1")
+        ]
+
+
+def train_in_two_processes(
+    *arguments: str, folder: Path
+) -> contextlib.AbstractContextManager[list[subprocess.Popen[str]]]:
+    return two_processes("-m", "digitcli", "train", *SETTINGS, *arguments, folder=folder)
+
+
+def free_port() -> str:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        return str(listener.getsockname()[1])
 
 
-def wait_for_epoch(process: subprocess.Popen[str], number: int) -> None:
-    """Wait until the first process reports that an epoch is done."""
-    assert process.stderr is not None
-    while f"epoch {number}/" not in (line := process.stderr.readline()):
-        assert line, "the process ended"
+def wait_for(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """Return what each process printed, after both have succeeded."""
+    outputs = [process.communicate(timeout=100) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs
 
 
 def test_two_processes_train_the_same_weights_as_one(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
@@ -59,10 +83,8 @@ def test_two_processes_train_the_same_weights_as_one(digitcli: Run, few_digits: 
     shared = ("--data", str(few_digits), "--epochs", "2")
     done = digitcli("train", *SETTINGS, *shared, "--out", "one")
     assert done.returncode == 0, done.stderr
-    port = free_port()
-    processes = [start(rank, 2, port, tmp_path, *shared, "--out", "two") for rank in (0, 1)]
-    outputs = [process.communicate(timeout=100) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    with train_in_two_processes(*shared, "--out", "two", folder=tmp_path) as processes:
+        outputs = wait_for(processes)
     assert outputs[1] == ("", "")
     result = json.loads(outputs[0][0])
     assert result["test_accuracy"] == json.loads(done.stdout)["test_accuracy"]
@@ -71,14 +93,22 @@ def test_two_processes_train_the_same_weights_as_one(digitcli: Run, few_digits: 
         torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=0)
 
 
+def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_depth(
+    line_folder: Path, tmp_path: Path
+) -> None:
+    """Each process reads other lines, so the weights differ unless all gradients and buffers are averaged."""
+    with two_processes("-c", PRINT_HASH_OF_WEIGHTS, line_folder, folder=tmp_path) as processes:
+        (first, _), (second, _) = wait_for(processes)
+    assert first == second and int(first.split()[0]) > 3
+    assert read_header(tmp_path / "run" / "model.safetensors").task == "line"
+
+
 def test_a_process_that_dies_ends_the_others_with_exit_code_6(few_digits: Path, tmp_path: Path) -> None:
-    port = free_port()
     endless = ("--data", str(few_digits), "--epochs", "100000", "--out", "run")
-    first, second = (start(rank, 2, port, tmp_path, *endless) for rank in (0, 1))
-    wait_for_epoch(first, 2)
-    second.send_signal(signal.SIGKILL)
-    _, errors = first.communicate(timeout=60)
-    second.communicate(timeout=10)
+    with train_in_two_processes(*endless, folder=tmp_path) as (first, second):
+        read_until("epoch 2/", first.stderr)
+        second.send_signal(signal.SIGKILL)
+        _, errors = first.communicate(timeout=60)
     assert first.returncode == 6, errors
     assert "Process 0 of 2" in errors and "--resume" in errors and "Traceback" not in errors
 
@@ -88,26 +118,22 @@ def test_a_signal_to_any_process_stops_all_of_them_and_the_run_resumes(
 ) -> None:
     """Use mlp, which has batch normalization and dropout."""
     endless = ("--arch", "mlp", "--data", str(few_digits), "--epochs", "100000", "--out", "run")
-    port = free_port()
-    first, second = (start(rank, 2, port, tmp_path, *endless) for rank in (0, 1))
-    wait_for_epoch(first, 1)
-    second.send_signal(signal.SIGTERM)
-    errors = [process.communicate(timeout=60)[1] for process in (first, second)]
+    with train_in_two_processes(*endless, folder=tmp_path) as (first, second):
+        read_until("epoch 1/", first.stderr)
+        second.send_signal(signal.SIGTERM)
+        errors = [process.communicate(timeout=60)[1] for process in (first, second)]
     assert [first.returncode, second.returncode] == [143, 143], errors
     epochs = read_header(tmp_path / "run" / RESUME_FILE).training["epoch"]
-    arguments = ("--arch", "mlp", "--resume", "run", "--epochs", str(epochs + 1))
-    port = free_port()
-    processes = [start(rank, 2, port, tmp_path, *arguments) for rank in (0, 1)]
-    outputs = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert json.loads(outputs[0][0])["epochs"] == epochs + 1
+    more = ("--arch", "mlp", "--resume", "run", "--epochs", str(epochs + 1))
+    with train_in_two_processes(*more, folder=tmp_path) as processes:
+        (result, _), _ = wait_for(processes)
+    assert json.loads(result)["epochs"] == epochs + 1
 
 
 def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Path, tmp_path: Path) -> None:
-    port = free_port()
     odd = ("--data", str(few_digits), "--batch-size", "25", "--out", "run")
-    processes = [start(rank, 2, port, tmp_path, *odd) for rank in (0, 1)]
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    with train_in_two_processes(*odd, folder=tmp_path) as processes:
+        errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], errors
     assert all("multiple of 2" in text for text in errors)
 
