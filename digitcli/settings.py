@@ -81,7 +81,7 @@ class Setting:
     def limits(self) -> str:
         """Return the range of a number in words: `from 0 to 1`, or an empty string."""
         if self.at_least is not None and self.at_most is not None:
-            return f"from {self.at_least} to {self.at_most}"
+            return f"from {self.at_least} to {_readable(self.at_most)}"
         words = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
         return " and ".join(f"{word} {limit}" for word, limit in words.items() if limit is not None)
 
@@ -128,6 +128,10 @@ class Setting:
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)
         )
+
+
+def _readable(limit: float) -> str:
+    return "2^63 - 1" if limit == 2**63 - 1 else str(limit)  # nobody counts the 19 digits
 
 
 def setting(default: Any, group: str, help: str, **details: Any) -> Any:

@@ -156,7 +156,9 @@ class Recipe:
         unit="decay",
     )
     augment: bool = setting(
-        False, AUGMENTATION, "Change the training digits at random by the augmentations below."
+        False,
+        AUGMENTATION,
+        "Change the training digits at random by the augmentations below; most recipes have this on.",
     )
     stroke_width: bool = setting(
         True,

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -43,6 +43,7 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "synthesize": "Write synthetic lines of handwritten numbers with exact labels, to train or to test a "
     "line reader.",
 }
+HELP_OPTIONS = ["-h", "--help"]
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
@@ -53,7 +54,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_OPTIONS},
 )
 
 
@@ -78,6 +79,15 @@ def with_command(arguments: Sequence[str]) -> typer.Typer:
         else:
             app.command(name, help=summary)(lambda: None)
     return app
+
+
+def hide_types_of_flags(program: Any) -> None:
+    """Remove the word <bool> that Typer's help shows beside every flag of the program and its commands."""
+    for command in (program, *program.commands.values()):
+        help_option = command.get_help_option(typer.Context(command, help_option_names=HELP_OPTIONS))
+        for option in (*command.params, help_option):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
 
 
 def unwrap(docstring: str) -> str:
@@ -134,7 +144,9 @@ def exit_code_of_run() -> int:
         try:
             with interrupt_on_signals():
                 # `app()` would replace sys.excepthook, so the command is called instead.
-                get_command(with_command(command_line_arguments()))(prog_name="digitcli")
+                program = get_command(with_command(command_line_arguments()))
+                hide_types_of_flags(program)
+                program(prog_name="digitcli")
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):
                 raise end.__context__ from None

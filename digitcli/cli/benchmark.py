@@ -34,6 +34,7 @@ ArchOption = Annotated[
         help="Measure these: architectures (with their shipped weights, or else with new ones), checkpoint "
         "files and run folders, or all for every architecture of single digits. Separate several with "
         "commas, or repeat the option (default: all shipped models of single digits).",
+        metavar="MODEL,...",
         autocompletion=complete_model,
     ),
 ]
@@ -42,6 +43,7 @@ BatchSizeOption = Annotated[
     Option(
         "--batch-size",
         "-b",
+        metavar="N,...",
         help="Measure calls with these numbers of images, separated by commas (default: 1,256).",
     ),
 ]
@@ -49,6 +51,7 @@ DtypeOption = Annotated[
     list[str] | None,
     Option(
         "--dtype",
+        metavar="DTYPE,...",
         help="Convert the weights and compute in these number formats, separated by commas: "
         f"{', '.join(get_args(Dtype))} (default: auto, which is float32).",
     ),
@@ -57,12 +60,14 @@ RuntimeOption = Annotated[
     list[str] | None,
     Option(
         "--runtime",
+        metavar="RUNTIME,...",
         help="Run the models with these, separated by commas: "
         f"{', '.join(get_args(Runtime))} (default: torch).",
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, Option(help="Compute with this many threads of the CPU (default: PyTorch's own number).")
+    int | None,
+    Option(metavar="N", help="Compute with this many threads of the CPU (default: PyTorch's own number)."),
 ]
 TrainOption = Annotated[
     bool,

@@ -24,10 +24,10 @@ SpecificationsArgument = Annotated[
     list[str],
     Argument(
         metavar="MODEL",
-        help="Compare these. Name an architecture (cnn), an architecture with overrides of its recipe "
-        "(cnn:augment=off,dropout=0; the settings are those of digitcli train), all for every architecture "
-        "of single digits, a model that is trained already (shipped/cnn, a run folder or a checkpoint "
-        "file), or a file that --save wrote.",
+        help="Compare these. Name an architecture (cnn), an architecture with changes of its recipe "
+        "(cnn:augment=off,weight_decay=0.1; the names are the options of digitcli train, and augment=off "
+        "does the same as --no-augment), all for every architecture of single digits, a model that is "
+        "trained already (shipped/cnn, a run folder or a checkpoint file), or a file that --save wrote.",
         autocompletion=complete_architecture,
         show_default=False,
     ),
@@ -35,13 +35,17 @@ SpecificationsArgument = Annotated[
 SeedsOption = Annotated[
     int | None,
     Option(
-        min=1, max=1000, help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS})."
+        metavar="N",
+        min=1,
+        max=1000,
+        help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).",
     ),
 ]
 DataOption = Annotated[
     str,
     Option(
-        help="Train and evaluate on this dataset: a name, a file or a folder.",
+        metavar="DATASET",
+        help="Train and evaluate on this dataset: a name, a file or a folder, as for digitcli train.",
         autocompletion=complete_dataset,
     ),
 ]
@@ -54,7 +58,7 @@ SplitOption = Annotated[
 ]
 OutOption = Annotated[
     Path,
-    Option(metavar="FOLDER", help="Keep the run folders here; finished runs that are found here are reused."),
+    Option(metavar="DIR", help="Keep the run folders in this folder, and reuse its finished runs."),
 ]
 PlotOption = Annotated[
     Path | None,

@@ -9,10 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
+from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import shipped_models
+from digitcli.settings import settings_of
 
 if TYPE_CHECKING:
     from digitcli.inference.checkpoint import Header
@@ -137,15 +141,28 @@ def _show_description(model: ModelDescription) -> None:
     if model.description:
         console.out.print()
         console.out.print(escape("\n".join(line.strip() for line in model.description.strip().splitlines())))
-    if model.header is not None:
-        console.out.print()
-        console.show_table(console.pairs(_training_facts(model.header)))
+    console.out.print()
+    facts = _recipe_facts(model.name) if model.header is None else _training_facts(model.header)
+    console.show_table(console.pairs(facts))
+
+
+def _recipe_facts(architecture: str) -> dict[str, str]:
+    recipe = resolve_recipe(architecture)
+    return {"recipe": console.counted(recipe.epochs, "epoch"), **describe_recipe(recipe)}
+
+
+def _recipe_of(header: Header) -> dict[str, str]:
+    """Return the lines of the recipe in a checkpoint, without settings that this version does not know."""
+    known = {declared.name for declared in settings_of(Recipe)}
+    settings = {name: value for name, value in header.recipe.items() if name in known and value is not None}
+    return describe_recipe(Recipe(**settings)) if settings else {}
 
 
 def _training_facts(header: Header) -> dict[str, str]:
     return {
         "trained on": f"{header.dataset.get('name')}, seed {header.seed}",
         "epochs": str(header.metrics.get("epochs")),
+        **_recipe_of(header),
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",

@@ -51,6 +51,7 @@ def device_option(panel: str | None = None) -> Any:
     return Option(
         "--device",
         "-d",
+        metavar="DEVICE",
         help="Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
         autocompletion=complete_device,
         rich_help_panel=panel,

@@ -41,7 +41,7 @@ Null = Annotated[
 ]  # fmt: skip
 Model = Annotated[
     list[str] | None,
-    Option("--model", "-m", autocompletion=complete_shipped, rich_help_panel=MODELS,
+    Option("--model", "-m", metavar="MODEL", autocompletion=complete_shipped, rich_help_panel=MODELS,
            help="Read with this shipped model, checkpoint file or run folder; repeat the option to average "
            f"models (default: {' and '.join(DEFAULT_MODELS)}); a digit model alone, for example cnn, reads "
            "only digits that stand apart."),
@@ -50,13 +50,13 @@ Device = Annotated[str | None, device_option(MODELS)]
 Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]
 BatchSize = Annotated[
     int | None,
-    Option("--batch-size", "-b", min=1, rich_help_panel=MODELS,
+    Option("--batch-size", "-b", metavar="N", min=1, rich_help_panel=MODELS,
            help="Give a network this many crops of digits at once; each digit is seen at two sizes (default: "
            f"{BATCH_SIZE})."),
 ]  # fmt: skip
 Jobs = Annotated[
     int | None,
-    Option("--jobs", "-j", min=1, rich_help_panel=MODELS,
+    Option("--jobs", "-j", metavar="N", min=1, rich_help_panel=MODELS,
            help="Read this many pictures at once (default: the number of CPU cores, at most "
            f"{MAX_PROCESSES})."),
 ]  # fmt: skip
@@ -69,8 +69,8 @@ MinConfidence = Annotated[
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Set the minimum confidence so that at most this fraction of the answers is wrong, for "
-           "example 0.01, by the calibration of the models."),
+           help="Refuse so many doubtful answers that, on average over all answers, at most this fraction "
+           "is wrong, for example 0.01; the calibration of the models gives the minimum confidence."),
 ]  # fmt: skip
 Length = Annotated[
     str | None,
@@ -120,13 +120,14 @@ Force = Annotated[
 ]  # fmt: skip
 TopK = Annotated[
     int,
-    Option(min=1, max=10, rich_help_panel=OUTPUT,
+    Option(metavar="K", min=1, max=10, rich_help_panel=OUTPUT,
            help="Give this many candidates for each digit and number in JSON output, the best included."),
 ]  # fmt: skip
 Annotate = Annotated[
     Path | None,
     Option(metavar="DIR", rich_help_panel=OUTPUT,
-           help="Write a copy of each picture into this folder, with a box and the answer at each digit."),
+           help="Write a copy of each picture into this folder, with a box at each digit: green from a "
+           "confidence of 0.95 on, orange from 0.5 on, red below."),
 ]  # fmt: skip
 ShowSteps = Annotated[
     bool,
@@ -165,7 +166,8 @@ def predict(
 
     A picture may hold several numbers; they are read line by line.
 
-    An answer that is not certain enough is refused, and a file that cannot be read stops no other.
+    An answer that is not certain enough is refused: it keeps its text and gets the status refused. A file
+    that cannot be read stops no other.
     """
     options = PredictOptions(
         inputs=inputs or [], files_from=files_from, null=null, device=device, runtime=runtime,

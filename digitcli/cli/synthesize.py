@@ -21,9 +21,14 @@ LINES_PER_NOTICE = 1_000  # between two progress lines where no progress bar can
 Out = Annotated[
     Path, Option(metavar="DIR", help="Write the lines into this folder; it is created if necessary.")
 ]
-Count = Annotated[int, Option("--count", "-n", min=1, help="Write this many lines.")]
+Count = Annotated[int, Option("--count", "-n", metavar="N", min=1, help="Write this many lines.")]
 Seed = Annotated[
-    int, Option(min=0, help="Start the random numbers from this seed; equal seeds give equal lines.")
+    int,
+    Option(
+        metavar="NUMBER",
+        min=0,
+        help="Derive all random numbers from this seed; equal seeds give equal lines.",
+    ),
 ]
 Strokes = Annotated[
     Path | None,

@@ -48,11 +48,17 @@ COMPLETIONS: dict[str, Callable[[str], Any]] = {
 }
 
 Out = Annotated[
-    Path | None, Option(help="Write the run to this folder (default: runs/ARCH-N).", rich_help_panel=OUTPUT)
+    Path | None,
+    Option(
+        metavar="DIR", help="Write the run to this folder (default: runs/ARCH-N).", rich_help_panel=OUTPUT
+    ),
 ]
-Name = Annotated[str | None, Option(help="Write the run to runs/NAME.", rich_help_panel=OUTPUT)]
+Name = Annotated[
+    str | None, Option(metavar="NAME", help="Write the run to runs/NAME.", rich_help_panel=OUTPUT)
+]
 Resume = Annotated[
-    Path | None, Option(help="Continue the run in this folder where it stopped.", rich_help_panel=OUTPUT)
+    Path | None,
+    Option(metavar="DIR", help="Continue the run in this folder where it stopped.", rich_help_panel=OUTPUT),
 ]
 Force = Annotated[bool, Option("--force", help="Replace an existing run.", rich_help_panel=OUTPUT)]
 DryRun = Annotated[
@@ -60,7 +66,11 @@ DryRun = Annotated[
 ]
 Config = Annotated[
     Path | None,
-    Option(help="Read settings from this TOML file; options override it.", rich_help_panel=OUTPUT),
+    Option(
+        metavar="FILE",
+        help="Read settings from this TOML file; options override it.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 PrintConfig = Annotated[
     bool,
@@ -131,6 +141,9 @@ def train(
     """Train an architecture by its recipe, and evaluate it once on the test set.
 
     Example: digitcli train --arch cnn
+
+    A setting that you do not give is taken from the recipe of the architecture. To see the recipe, for
+    example whether it has augmentation on, add --print-config: digitcli train --arch fast --print-config
 
     Ctrl-C saves the run, and --resume continues it as if it had not stopped.
     """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,18 @@ def test_a_table_names_them_all(digitcli: Run) -> None:
 def test_shows_the_layers_of_one(digitcli: Run) -> None:
     done = digitcli("models", "cnn")
     assert done.returncode == 0
-    for words in ("Conv2d", "64 x 14 x 14", "10,035,200", "Krizhevsky", "temperature"):
+    for words in ("Conv2d", "64 x 14 x 14", "10,035,200", "Krizhevsky", "stroke width", "temperature"):
         assert words in done.stdout, words
 
 
 def test_shows_the_layers_of_an_architecture_without_weights(digitcli: Run) -> None:
     shown = json.loads(digitcli("models", "lenet5", "--format", "json").stdout)
     assert shown["summary"]["parameters"] == 61_706 and shown["header"] is None
+
+
+def test_shows_the_recipe_of_an_architecture(digitcli: Run) -> None:
+    shown = digitcli("models", "softmax").stdout
+    assert "20 epochs" in shown and re.search(r"augmentation +off", shown)
 
 
 @pytest.mark.parametrize("name", ["cmm", "none.safetensors"])

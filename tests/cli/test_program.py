@@ -28,6 +28,11 @@ def test_help_names_the_exit_codes(digitcli_process: Run) -> None:
     assert "141 the reader closed the pipe" in " ".join(digitcli_process("--help").stdout.split())
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_shows_no_type_beside_a_flag(digitcli_process: Run, arguments: list[str]) -> None:
+    assert "bool" not in digitcli_process(*arguments).stdout
+
+
 def test_the_process_ends_after_exit_functions_and_waits_for_no_thread() -> None:
     code = (
         "import atexit, sys, threading\nfrom digitcli.cli import main\n"

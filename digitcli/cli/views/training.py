@@ -88,15 +88,12 @@ class TrainingView:
 
 def describe_start(start: RunStarted) -> Table:
     """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
-    settings = describe_recipe(start.recipe)
-    if start.unit == "digit":
-        settings.setdefault(AUGMENTATION, "off")
     rows = {
         start.config.arch: f"{start.parameters:,} parameters on {start.device}",
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
         "stops after": _stop(start.config, start.recipe),
-        **settings,
+        **describe_recipe(start.recipe),
         "run": "dry run, nothing is written" if start.run is None else str(start.run),
     }
     if start.epochs_done:
@@ -113,11 +110,16 @@ def _stop(config: TrainConfig, recipe: Recipe) -> str:
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, str]:
-    """Return one line for each group of settings; settings that are off or without effect are left out."""
+    """Return one line for each group of settings; settings that are off or without effect are left out.
+
+    Networks that read lines have no augmentation, and so no line about it.
+    """
     groups: dict[str, list[str]] = {}
     for declared in settings_of(recipe):
         value = getattr(recipe, declared.name)
         if declared.name not in ("epochs", "augment") and value and declared.has_effect(recipe):
             words = declared.name.replace("_", " ")
             groups.setdefault(declared.group, []).append(words if value is True else f"{words} {value}")
+    if recipe.loss != "ctc":
+        groups.setdefault(AUGMENTATION, ["off"])
     return {group: ", ".join(settings) for group, settings in groups.items()}
