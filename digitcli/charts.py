@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 56, 48  # pixels between the edges of a panel and its plot
-ROW_PX, CHARACTER_PX = 18, 7  # the height of a row of text, and the width of one of its characters
+ROW_PX, CHARACTER_PX = 18, 8  # the height of a row of text, and the most that one of its characters takes
 MAX_TICKS, MAX_NAME_CHARACTERS = 6, 40
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # colour-blind readers tell these apart (Okabe & Ito, 2008)
 STYLE = (
@@ -45,28 +45,21 @@ def draw_chart(
 ) -> str:
     """Draw panels side by side, and a legend that names the numbered dots, counted from 1."""
     width, height = panel_px
+    left = width * len(panels)
     names = [f"{number} {_printable(name)}" for number, name in enumerate(legend, start=1)]
-    rows = (height - TOP) // ROW_PX
-    column_px = CHARACTER_PX * (2 + max(map(len, names), default=0))
-    full_width = width * len(panels) + column_px * math.ceil(len(names) / rows)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width} {height}" role="img" '
-            'aria-labelledby="title description">',
-            f'<title id="title">{_printable(title)}</title>',
-            f'<desc id="description">{" ".join(_describe(panel, names) for panel in panels)}</desc>',
-            f'<style>{STYLE}</style><rect width="{full_width}" height="{height}"/>',
-            *(
-                f'<g transform="translate({width * index} 0)">\n{_draw_panel(panel, width, height)}\n</g>'
-                for index, panel in enumerate(panels)
-            ),
-            *(
-                _text(width * len(panels) + column_px * (index // rows), TOP + ROW_PX * (index % rows), name)
-                for index, name in enumerate(names)
-            ),
-            "</svg>\n",
-        ]
-    )
+    full_width = left + CHARACTER_PX * max(map(len, names), default=0)
+    full_height = max(height, TOP + ROW_PX * len(names))
+    description = " ".join(_describe(panel, names) for panel in panels)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width} {full_height}" role="img" '
+        f'aria-labelledby="title description">\n<title id="title">{_printable(title)}</title>',
+        f'<desc id="description">{description}</desc>',
+        f'<style>{STYLE}</style><rect width="{full_width}" height="{full_height}"/>',
+    ]
+    for index, panel in enumerate(panels):
+        parts.append(f'<g transform="translate({width * index} 0)">{_draw_panel(panel, width, height)}</g>')
+    parts += [_text(left, TOP + ROW_PX * index, name) for index, name in enumerate(names)]
+    return "\n".join([*parts, "</svg>\n"])
 
 
 def _describe(panel: Panel, names: Sequence[str]) -> str:
@@ -74,9 +67,8 @@ def _describe(panel: Panel, names: Sequence[str]) -> str:
     texts = []
     for series in panel.series:
         if series.numbered:
-            texts += [
-                f"{name}: {y:.4g} at {x:.4g}" for name, (x, y) in zip(names, series.points, strict=True)
-            ]
+            dots = zip(names, series.points, strict=True)
+            texts += [f"{name}: {y:.4g} at {x:.4g}" for name, (x, y) in dots]
         else:
             texts.append(f"{series.name} from {series.points[0][1]:.4g} to {series.points[-1][1]:.4g}")
     return f"{panel.title} by {panel.x_title}: {', '.join(texts)}."
@@ -113,23 +105,18 @@ def _axis(
     if logarithmic:
         powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
         ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-        low = max(value for value in ticks if value < low)
-        high = min(value for value in ticks if value > high)
-        ticks = [value for value in ticks if low <= value <= high]
+        low, high = max(tick for tick in ticks if tick < low), min(tick for tick in ticks if tick > high)
+        ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) > MAX_TICKS:
-            ticks = [value for value in ticks if math.log10(value).is_integer()]
+            ticks = [tick for tick in ticks if math.log10(tick).is_integer()]
     else:
-        step = _round_up((high - low) / MAX_TICKS)
+        least_step = (high - low) / MAX_TICKS or 1.0
+        power = 10.0 ** math.floor(math.log10(least_step))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least_step)
         ticks = [step * number for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
     scale: Callable[[float], float] = math.log if logarithmic else float
-    length = (scale(high) - scale(low)) or 1.0
-    return lambda value: pixels[0] + (pixels[1] - pixels[0]) * (scale(value) - scale(low)) / length, ticks
-
-
-def _round_up(step: float) -> float:
-    """Return the next of 1, 2, 5 and 10 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(step)) if step > 0 else 1.0
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step)
+    px_per_unit = (pixels[1] - pixels[0]) / ((scale(high) - scale(low)) or 1.0)
+    return lambda value: pixels[0] + px_per_unit * (scale(value) - scale(low)), ticks
 
 
 def _draw_series(series: Series, points: Sequence[Point], colour: str) -> str:
