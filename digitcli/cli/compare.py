@@ -127,9 +127,7 @@ def compare(
         if save is not None:
             save_comparison(save, result.to_saved())
         if plot is not None:
-            from digitcli.comparison.compare import draw_comparison_chart
-
-            write_whole(plot, draw_comparison_chart(result).encode())
+            write_whole(plot, comparing.draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
         _show(result, format)
     if result.diverged:

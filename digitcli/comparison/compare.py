@@ -16,16 +16,9 @@ import numpy.typing as npt
 from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.comparison.runs import (
-    Conditions,
-    build_network,
-    check_folder,
-    check_saved,
-    define_model,
-    evaluate_run,
-)
+from digitcli.comparison.runs import Conditions, build_network, define_model, evaluate_run
 from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
-from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
+from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
 from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
@@ -141,7 +134,7 @@ OnEvent = Callable[[TrainingEvent | RunEvaluated], None]
 
 
 def compare(
-    specifications: Sequence[str] | Sequence[Specification],
+    specifications: Sequence[Specification],
     *,
     seeds: int = SEEDS,
     data: str = TrainConfig.data,
@@ -153,35 +146,27 @@ def compare(
 ) -> Comparison:
     """Train every architecture once for each seed, evaluate all models on the same images, and compare them.
 
-    To choose among variants, evaluate on the validation digits and keep the test digits for the last
-    comparison. A finished run in `out` is reused, an interrupted one is resumed, and a run that a saved
-    comparison holds is not trained. A model is left out when one of its runs diverges.
+    `specifications` are what `parse_specifications` returns for the same dataset and device. To choose among
+    variants, evaluate on the validation digits and keep the test digits for the last comparison. A finished
+    run in `out` is reused, an interrupted one is resumed, and a run that a saved comparison holds is not
+    trained. A model is left out when one of its runs diverges.
 
     Raises:
-        UsageError: see `parse_specifications`; `seeds` is below 1; an architecture cannot be trained with its
-            settings; a run in `out` or in a saved comparison has another recipe or other digits.
+        UsageError: `seeds` is below 1; an architecture cannot be trained with its settings; a run in `out` or
+            in a saved comparison has another recipe or other digits.
         DivergedError: every model diverged.
         Interrupted: `stop_signal` returned a signal; the same call continues.
-        The errors of `train`, `load_classifier` and `read_comparison`.
+        The errors of `load_dataset`, `define_model`, `train` and `load_classifier`.
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Give at least 1.")
-    parsed = [each for each in specifications if isinstance(each, Specification)]
-    if not parsed:
-        parsed = parse_specifications([str(each) for each in specifications], data, device)
-    definitions = {each.label: define_model(each) for each in parsed}
     conditions = Conditions(load_dataset(data), split, device, out)
     if conditions.dataset.failures:
         on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
-    planned = plan_runs(parsed, seeds)
-    for each in parsed:
-        check_saved(each, definitions[each.label], conditions)
-    for each, seed in planned:
-        check_folder(each, seed, definitions[each.label], conditions)
-
-    runs = {each.label: each.saved_runs(seeds) for each in parsed}
-    diverged = _evaluate_all(planned, conditions, runs, on_event, stop_signal)
-    if len(diverged) == len(parsed):
+    definitions = {each.label: define_model(each, seeds, conditions) for each in specifications}
+    runs = {each.label: each.saved_runs(seeds) for each in specifications}
+    diverged = _evaluate_all(plan_runs(specifications, seeds), conditions, runs, on_event, stop_signal)
+    if len(diverged) == len(specifications):
         raise next(iter(diverged.values()))
     models = [
         _summarize_model(label, definitions[label], tuple(runs[label]), conditions)

@@ -59,14 +59,24 @@ class Conditions:
         return parts.test if self.split == "test" else parts.validation
 
 
-def define_model(specification: Specification) -> ModelDefinition:
-    """Return how a model is built and trained, after building it once, so that no run fails for that later.
+def define_model(specification: Specification, seeds: int, conditions: Conditions) -> ModelDefinition:
+    """Return how a model is built and trained, after all checks that are possible before the first run.
 
     Raises:
-        UsageError: the architecture cannot be built or trained with these settings.
+        UsageError: the architecture cannot be built or trained with these settings; a saved run or a run in a
+            folder has another recipe or other fonts, or is of other digits.
         InputError: a model of a saved comparison cannot be built.
-        ModelError: its checkpoint is damaged.
+        ModelError: a run in a folder is damaged.
+        OutputError: a folder cannot be accessed.
     """
+    definition = _definition_of(specification)
+    _check_saved(specification, definition, conditions)
+    for seed in specification.missing_seeds(seeds):
+        _check_folder(specification, seed, definition, conditions)
+    return definition
+
+
+def _definition_of(specification: Specification) -> ModelDefinition:
     if specification.config is not None:
         return _define_from_config(specification.config)
     if specification.model is not None:
@@ -101,12 +111,8 @@ def build_network(definition: ModelDefinition) -> nn.Module:
         return create_model(definition.architecture, **definition.arguments)
 
 
-def check_saved(specification: Specification, definition: ModelDefinition, conditions: Conditions) -> None:
-    """Check that saved runs can be compared with the runs of this comparison.
-
-    Raises:
-        UsageError: they have another recipe or other fonts, or were evaluated on other digits.
-    """
+def _check_saved(specification: Specification, definition: ModelDefinition, conditions: Conditions) -> None:
+    """Check that saved runs can be compared with the runs of this comparison."""
     saved, runs = specification.saved, f"The saved runs of {specification.label}"
     if saved is None:
         return
@@ -118,16 +124,10 @@ def check_saved(specification: Specification, definition: ModelDefinition, condi
         raise UsageError(cause, "Leave their file out, or choose their digits with --data and --split.")
 
 
-def check_folder(
+def _check_folder(
     specification: Specification, seed: int | None, definition: ModelDefinition, conditions: Conditions
 ) -> None:
-    """Check that a run which lies in the folder already was trained with the same recipe, digits and fonts.
-
-    Raises:
-        UsageError: the run was trained with another recipe, other digits or other fonts.
-        ModelError: the run is damaged.
-        OutputError: the folder cannot be accessed.
-    """
+    """Check that a run that exists in the folder was trained with the same recipe, digits and fonts."""
     folder = folder_of(specification, seed, conditions.out)
     with faults_of(folder):
         if specification.config is None or not (folder / RESUME_FILE).exists():

@@ -9,14 +9,17 @@ import numpy as np
 
 from digitcli.comparison.compare import ComparedModel, Comparison, compare
 from digitcli.comparison.saved import ComparedRun, ModelDefinition
+from digitcli.comparison.specification import parse_specifications
 
 
 def compare_quickly(
     data: Path, out: Path, *specifications: str, seeds: int = 2, **options: Any
 ) -> Comparison:
     """Compare on the CPU, by default one epoch of softmax with eight."""
-    specifications = specifications or ("softmax:epochs=1", "softmax:epochs=8")
-    return compare(specifications, seeds=seeds, data=str(data), device="cpu", out=out, **options)
+    parsed = parse_specifications(
+        specifications or ("softmax:epochs=1", "softmax:epochs=8"), str(data), "cpu"
+    )
+    return compare(parsed, seeds=seeds, data=str(data), device="cpu", out=out, **options)
 
 
 def model_with(label: str, *accuracies: float, **fields: Any) -> ComparedModel:
