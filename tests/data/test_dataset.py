@@ -1,0 +1,96 @@
+"""Labelled digits: their digest, and the parts that every run holds out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digitcli.data.dataset import (
+    VALIDATION_SIZE,
+    Dataset,
+    Digits,
+    Failure,
+    concatenate,
+    describe_failures,
+    split,
+)
+from digitcli.errors import InputError
+
+
+def numbered_digits(count: int) -> Digits:
+    """Return digits of which no two are equal: the first four pixels hold the number of each."""
+    images = np.zeros((count, 28, 28), np.uint8)
+    images[:, 0, :4] = np.arange(count, dtype="<u4").view(np.uint8).reshape(-1, 4)
+    return Digits(images, np.arange(count) % 10)
+
+
+def numbers_of(digits: Digits) -> list[int]:
+    """Return the numbers that `numbered_digits` gave to these digits."""
+    numbers: list[int] = np.ascontiguousarray(digits.images[:, 0, :4]).view("<u4").ravel().tolist()
+    return numbers
+
+
+def test_digits_are_taken_in_the_order_of_the_indices() -> None:
+    chosen = numbered_digits(20).take(np.array([13, 2, 2]))
+    assert numbers_of(chosen) == [13, 2, 2] and chosen.labels.tolist() == [3, 2, 2] and len(chosen) == 3
+
+
+def test_concatenated_digits_keep_their_order_and_labels() -> None:
+    digits = numbered_digits(12)
+    joined = concatenate(digits.take(np.arange(7, 12)), digits.take(np.arange(3)))
+    assert numbers_of(joined) == [7, 8, 9, 10, 11, 0, 1, 2]
+    assert joined.labels.tolist() == [7, 8, 9, 0, 1, 0, 1, 2]
+
+
+def test_the_digest_depends_on_images_labels_and_parts_only() -> None:
+    digits, test = numbered_digits(12), numbered_digits(3)
+    digest = Dataset("a", digits, test).digest
+    other_layout = Digits(np.asfortranarray(digits.images), digits.labels.astype(">i8"))
+    failures = (Failure("x.png", "corrupt", "It is damaged."),)
+    assert Dataset("b", other_layout, test, failures).digest == digest
+    changed = Digits(digits.images, digits.labels[::-1].copy())
+    others = [Dataset("a", changed, test), Dataset("a", digits), Dataset("a", test, digits)]
+    assert len({digest, *(dataset.digest for dataset in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "has_test", "sizes"),
+    [(840, True, (770, 70, 12)), (840, False, (660, 60, 120)), (70_000, True, (65_000, 5_000, 12))],
+)
+def test_a_twelfth_is_held_out_for_validation_and_a_seventh_for_testing(
+    count: int, has_test: bool, sizes: tuple[int, int, int]
+) -> None:
+    test = numbered_digits(12)
+    splits = split(Dataset("d", numbered_digits(count), test if has_test else None))
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
+    assert len(splits.validation) <= VALIDATION_SIZE
+    assert (splits.test is test) == has_test
+
+
+def test_the_parts_have_no_digit_in_common_and_together_all_digits() -> None:
+    splits = split(Dataset("d", numbered_digits(300)))
+    parts = [numbers_of(part) for part in (splits.train, splits.validation, splits.test)]
+    assert sorted(number for part in parts for number in part) == list(range(300))
+    assert all(part == sorted(part) for part in parts)
+    assert all(part != list(range(part[0], part[0] + len(part))) for part in parts)  # drawn at random
+
+
+def test_every_split_of_the_same_digits_is_equal() -> None:
+    first, again = (split(Dataset(name, numbered_digits(300))) for name in ("first", "again"))
+    assert numbers_of(first.validation) == numbers_of(again.validation)
+    assert numbers_of(first.test) == numbers_of(again.test)
+
+
+@pytest.mark.parametrize(("count", "has_test"), [(0, True), (5, True), (1, False), (3, False)])
+def test_too_few_digits_are_an_input_error_that_names_the_dataset(count: int, has_test: bool) -> None:
+    test = numbered_digits(3) if has_test else None
+    with pytest.raises(InputError, match=r"few\.npz has \d training digits") as caught:
+        split(Dataset("few.npz", numbered_digits(count), test))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "0.png: It is empty."), (4, "; and 1 more")])
+def test_three_failures_are_named_and_the_others_counted(count: int, end: str) -> None:
+    failures = tuple(Failure(f"{number}.png", "empty_file", "It is empty.") for number in range(count))
+    text = describe_failures(failures)
+    assert text.endswith(end) and text.count("It is empty.") == min(count, 3)

@@ -1,0 +1,85 @@
+"""Line crops of all widths go through a runtime in padded batches; probabilities of models are averaged."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from digitcli.inference.runtime import average_probabilities, run_lines
+from tests.support.processes import modules_loaded_by
+
+COLUMN_PX = 4
+
+
+class RecordingRuntime:
+    """A runtime whose logits at a column are the mean ink of its pixels; it keeps the shapes of batches."""
+
+    name, device = "recording", "cpu"
+
+    def __init__(self, predicts_distances: bool = False) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.predicts_distances = predicts_distances
+
+    def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
+        self.shapes.append(images.shape)
+        count, height, width = images.shape
+        columns = images.reshape(count, height, width // COLUMN_PX, COLUMN_PX).mean(axis=(1, 3))
+        logits = np.repeat(columns[:, :, None], 3, axis=2).astype(np.float32)  # N, T, 3
+        return (logits, logits[:, :, :1] - 1) if self.predicts_distances else (logits,)
+
+
+def crops(*widths: int) -> list[npt.NDArray[np.uint8]]:
+    """Return line crops of these widths, each with ink of its own darkness."""
+    return [np.full((40, width), 10 + index, np.uint8) for index, width in enumerate(widths)]
+
+
+def test_each_crop_gets_its_own_columns_in_the_order_of_the_crops() -> None:
+    widths = (64, 8, 200, 40, 60, 9)
+    outputs = run_lines(RecordingRuntime(), crops(*widths))
+    assert [len(output.logits) for output in outputs] == [16, 2, 50, 10, 15, 3]
+    assert [float(output.logits[0, 0]) for output in outputs] == [10, 11, 12, 13, 14, 15]
+    assert all(output.distances is None for output in outputs)
+
+
+def test_crops_of_similar_width_are_computed_together_in_batches() -> None:
+    runtime = RecordingRuntime()
+    run_lines(runtime, crops(33, 64, 32, 50, 60), batch_size=3)
+    assert sorted(runtime.shapes) == [(1, 40, 32), (1, 40, 64), (3, 40, 64)]
+
+
+def test_the_output_of_a_crop_does_not_depend_on_the_other_crops() -> None:
+    images = crops(50, 64, 40, 500)
+    together = run_lines(RecordingRuntime(), images)
+    for image, output in zip(images, together, strict=True):
+        (alone,) = run_lines(RecordingRuntime(), [image])
+        assert np.array_equal(alone.logits, output.logits)
+
+
+def test_distances_are_cut_like_the_logits() -> None:
+    outputs = run_lines(RecordingRuntime(predicts_distances=True), crops(30, 100))
+    for output in outputs:
+        assert output.distances is not None
+        assert np.array_equal(output.distances, output.logits[:, :1] - 1)
+
+
+def test_no_crops_give_no_outputs() -> None:
+    runtime = RecordingRuntime()
+    assert run_lines(runtime, []) == [] and runtime.shapes == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_average_of_probabilities_is_the_same_in_numpy_and_torch(count: int) -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(10), (count, 5)).astype(np.float32)  # models, N, 10
+    expected = np.log(probabilities.mean(axis=0))
+    np.testing.assert_allclose(
+        average_probabilities(np.log(probabilities), np.logaddexp), expected, rtol=1e-5
+    )
+    logs = list(torch.from_numpy(probabilities).log())
+    np.testing.assert_allclose(average_probabilities(logs, torch.logaddexp), expected, rtol=1e-5)
+
+
+def test_importing_the_module_loads_no_torch() -> None:
+    assert "torch" not in modules_loaded_by("import digitcli.inference.runtime")
