@@ -1,0 +1,180 @@
+"""The preparation of a run: its data, network and device, its progress, and the header of its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from digitcli.errors import UsageError
+from digitcli.events import EpochDone, Event, Notice, RunStarted
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.data_parallel import ONE_PROCESS
+from digitcli.training.line_task import LineTask
+from digitcli.training.setup import DRY_RUN_SYNTHETIC, TrainingSetup, prepare
+from digitcli.training.state import TrainingState, TrainResult
+from tests.support.training import train_config
+
+
+def prepared(config: TrainConfig, folder: Path | None = None) -> tuple[TrainingSetup, TrainingState]:
+    return prepare(config, folder, None, lambda event: None, lambda: None)
+
+
+def epoch_done(number: int, accuracy: float) -> EpochDone:
+    return EpochDone(number, 1e-3, 1.0, 1.0, accuracy, 1000.0, float(number))
+
+
+def test_the_start_reports_what_was_prepared(few_digits: Path) -> None:
+    events: list[Event] = []
+    setup, state = prepare(train_config(few_digits), None, None, events.append, lambda: None)
+    (started,) = events
+    assert isinstance(started, RunStarted)
+    assert (started.config, started.recipe, started.run) == (setup.config, setup.recipe, None)
+    assert (started.train_size, started.validation_size, started.test_size) == (471, 43, 86)
+    assert started.parameters == sum(parameter.numel() for parameter in state.network.parameters())
+    assert (started.unit, started.epochs_done) == ("digit", 0)
+
+
+def test_the_initial_weights_depend_on_the_seed_alone(few_digits: Path) -> None:
+    config = train_config(few_digits)
+    torch.manual_seed(1)
+    first = prepared(config)[1].network.state_dict()
+    torch.manual_seed(2)
+    again = prepared(config)[1].network.state_dict()
+    other = prepared(train_config(few_digits, seed=1))[1].network.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["2.weight"], other["2.weight"])
+
+
+def test_only_a_recipe_with_a_moving_average_has_one(few_digits: Path) -> None:
+    with_average = prepared(train_config(few_digits, recipe={"ema_decay": 0.9}))[1]
+    without_average = prepared(train_config(few_digits, recipe={"ema_decay": 0.0}))[1]
+    assert with_average.weights() is with_average.average
+    assert without_average.average is None
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "progress"), [(0, 0, 0.0), (0, 7, 1 / 3), (1, 0, 1 / 3), (2, 6, 20 / 21), (3, 0, 1.0)]
+)
+def test_progress_is_the_share_of_the_steps(few_digits: Path, epoch: int, step: int, progress: float) -> None:
+    """A run of three epochs with seven steps each."""
+    setup, state = prepared(train_config(few_digits, "softmax"))
+    assert setup.task.steps == 7
+    state.epoch, state.step = epoch, step
+    assert setup.progress(state) == pytest.approx(progress)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seconds", "progress"),
+    [({}, 15.0, 0.25), ({}, 90.0, 1.0), ({"epochs": 2}, 15.0, 0.5), ({"epochs": 2}, 45.0, 0.75)],
+    ids=str,
+)
+def test_progress_of_a_run_with_a_time_limit_is_the_share_of_the_time_unless_its_epochs_end_sooner(
+    few_digits: Path, recipe: dict[str, Any], seconds: float, progress: float
+) -> None:
+    config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", time_seconds=60.0, recipe=recipe)
+    setup, state = prepared(config)
+    state.epoch, state.seconds = 1, seconds
+    assert setup.progress(state) == pytest.approx(progress)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "is_over"),
+    [
+        ((0.5, 0.6), None, False),
+        ((0.6, 0.5), 2, False),
+        ((0.6, 0.5, 0.6), 2, True),  # an equal accuracy is no better one
+        ((0.6, 0.5, 0.7), 2, False),
+    ],
+)
+def test_a_run_is_over_when_patience_runs_out(
+    few_digits: Path, accuracies: tuple[float, ...], patience: int | None, is_over: bool
+) -> None:
+    config = train_config(few_digits, "softmax", recipe={"epochs": 60}, patience=patience)
+    setup, state = prepared(config)
+    state.history = [epoch_done(number, accuracy) for number, accuracy in enumerate(accuracies, start=1)]
+    state.epoch = len(accuracies)
+    assert setup.is_over(state) == is_over
+
+
+def test_the_header_states_the_epoch_whose_weights_the_model_has(few_digits: Path) -> None:
+    setup, state = prepared(train_config(few_digits, patience=5))
+    assert setup.header(state).metrics == {}
+    for number, accuracy in enumerate((0.5, 0.8, 0.7), start=1):
+        state.history.append(epoch_done(number, accuracy))
+        state.keep_best()
+    header = setup.header(state)
+    assert header.metrics == {"validation_accuracy": 0.8, "epochs": 3}
+    assert (header.architecture, header.task, header.temperature) == ("mlp", "digit", 1.0)
+    assert header.arguments == {"dropout": 0.3}
+    assert header.dataset["digest"] == setup.task.digest and header.dataset["train"] == 471
+    assert TrainConfig(**header.training["config"]) == setup.config
+
+
+def test_the_header_of_a_finished_run_has_its_result(few_digits: Path) -> None:
+    setup, state = prepared(train_config(few_digits))
+    state.result = TrainResult(
+        architecture="mlp", run="run", checkpoint="run/model.safetensors", seed=0, epochs=3,
+        train_seconds=1.5, total_seconds=2.5, validation_accuracy=0.9, test_accuracy=0.8, test_nll=0.5,
+        test_ece=0.1, temperature=1.25, parameters=1, device="cpu", dtype="float32", unreadable=0, data="x",
+    )  # fmt: skip
+    header = setup.header(state)
+    assert header.temperature == 1.25
+    assert header.metrics == {
+        "validation_accuracy": 0.9,
+        "test_accuracy": 0.8,
+        "test_nll": 0.5,
+        "test_ece": 0.1,
+        "epochs": 3,
+        "train_seconds": 1.5,
+    }
+
+
+def test_a_dry_run_makes_few_synthetic_characters_and_keeps_the_recipe(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    config = train_config(few_digits, "softmax", recipe={"synthetic": 0.5})
+    dry, _ = prepared(config)
+    assert dry.task.sizes["synthetic"] == round(DRY_RUN_SYNTHETIC * 471)
+    assert dry.recipe.synthetic == 0.5
+    real, _ = prepared(config, tmp_path)
+    assert real.task.sizes["synthetic"] == round(0.5 * 471)
+
+
+def test_the_dtype_auto_is_replaced_by_a_choice_that_is_reported(few_digits: Path) -> None:
+    events: list[Event] = []
+    config = train_config(few_digits, "softmax", recipe={"dtype": "auto"})
+    setup, _ = prepare(config, None, None, events.append, lambda: None)
+    assert setup.recipe.dtype in ("float32", "bfloat16")
+    notices = [event for event in events if isinstance(event, Notice)]
+    assert [setup.recipe.dtype in notice.message and notice.routine for notice in notices] == [True]
+
+
+def test_a_device_that_computes_wrongly_is_replaced_by_the_cpu(
+    few_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("digitcli.training.setup.device_of_process", lambda name: torch.device("mps"))
+    monkeypatch.setattr("digitcli.training.setup.agrees_with_cpu", lambda network, device, task: False)
+    events: list[Event] = []
+    setup, state = prepare(train_config(few_digits, "softmax"), None, None, events.append, lambda: None)
+    assert setup.device.type == "cpu"
+    assert {parameter.device.type for parameter in state.network.parameters()} == {"cpu"}
+    assert any(isinstance(event, Notice) and "MPS" in event.message for event in events)
+
+
+def test_a_folder_of_lines_is_read_and_takes_no_strokes(line_folder: Path, tmp_path: Path) -> None:
+    recipe = {"batch_size": 8}
+    setup, _ = prepared(TrainConfig(arch="reader", data=str(line_folder), device="cpu", recipe=recipe))
+    assert isinstance(setup.task, LineTask) and sum(setup.task.sizes.values()) == 60
+    config = TrainConfig(arch="reader", data=str(line_folder), device="cpu", strokes=str(tmp_path))
+    with pytest.raises(UsageError, match="already contains lines") as caught:
+        prepared(config)
+    assert "--strokes" in caught.value.remedy
+
+
+def test_a_batch_is_at_most_the_training_digits(few_digits: Path) -> None:
+    setup, _ = prepared(train_config(few_digits, "softmax", recipe={"batch_size": 10_000}))
+    assert (setup.task.batch_size, setup.task.steps) == (471, 1)
+    assert setup.processes is ONE_PROCESS and setup.graphed_step is None
