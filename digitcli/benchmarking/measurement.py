@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from digitcli.architectures.registry import create_model
 from digitcli.architectures.summary import summarize
@@ -34,8 +33,6 @@ from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, open_onnx_runtime
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, open_network, place_network
-
-T = TypeVar("T")
 
 # Chosen by hand: the median of a row moves by about 1 % from run to run, and no row takes over 6 seconds.
 WARM_UP_CALLS = 3
@@ -203,59 +200,43 @@ def without_tf32() -> Iterator[None]:
 
 
 def measure_calls(model: PreparedModel, batch_size: int) -> Calls:
-    """Time one call after another, each with the same batch of test digits.
+    """Time one call after another, each with the same batch of test digits, after a warm-up.
 
-    The memory is the most that PyTorch had allocated on a CUDA device. It is unknown elsewhere: the resident
-    set of a process includes the libraries and what earlier models left behind.
+    The first calls allocate memory, choose algorithms or compile. The memory is the most that PyTorch had
+    allocated on a CUDA device. It is unknown elsewhere: the resident set of a process includes the libraries
+    and what earlier models left behind.
     """
     gc.collect()  # an earlier network may hold itself in a circle of references
     on_cuda = model.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(model.device)
     call, clock = model.call_with(batch_size), synchronized_clock(model.device)
-    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads(), timer=clock)
     with torch.inference_mode():
-        warm_up(call, clock)
-        seconds = time_calls(timer, clock)
+        time_calls(call, clock, WARM_UP_CALLS, WARM_UP_SECONDS)
+        seconds = time_calls(call, clock, MIN_CALLS, MIN_SECONDS)
     return Calls(seconds, torch.cuda.max_memory_allocated(model.device) if on_cuda else None)
 
 
-def warm_up(call: Callable[[], object], clock: Callable[[], float]) -> None:
-    """Call without timing: the first calls allocate memory, choose algorithms or compile."""
+def time_calls(
+    call: Callable[[], object], clock: Callable[[], float], min_calls: int, min_seconds: float
+) -> list[float]:
+    """Return the seconds of each call: the least number in the least time, but no more after 5 seconds.
 
-    def call_and_forget() -> None:
-        call()  # its logits would count as memory
-
-    _repeat(call_and_forget, WARM_UP_CALLS, WARM_UP_SECONDS, clock)
-
-
-def time_calls(timer: Timer, clock: Callable[[], float]) -> list[float]:
-    """Return the seconds of calls: at least 20 calls in at least a second, but no more after 5 seconds.
-
-    Each call is timed by itself, since a slow call would vanish in the mean over a block of calls, which is
-    what `blocked_autorange` gives. `timeit` makes two calls before each that it does not time; they count
-    towards the limits.
+    `blocked_autorange` of `torch.utils.benchmark` gives the mean of a block of calls, in which a slow call
+    would vanish.
     """
-    return _repeat(lambda: timer.timeit(1).raw_times[0], MIN_CALLS, MIN_SECONDS, clock)
-
-
-def _repeat(
-    function: Callable[[], T], min_times: int, min_seconds: float, clock: Callable[[], float]
-) -> list[T]:
-    """Return the results of calling a function again and again; the clock is read after each call."""
-    results: list[T] = []
-    start, elapsed = clock(), 0.0
-    while elapsed < min_seconds or (len(results) < min_times and elapsed < MAX_SECONDS):
-        results.append(function())
-        elapsed = clock() - start
-    return results
+    seconds: list[float] = []
+    begin = end = clock()
+    while end - begin < min_seconds or (len(seconds) < min_calls and end - begin < MAX_SECONDS):
+        start = clock()
+        call()
+        end = clock()
+        seconds.append(end - start)
+    return seconds
 
 
 def synchronized_clock(device: torch.device) -> Callable[[], float]:
-    """Return a clock in seconds that first waits until the device has finished.
-
-    The clock of `torch.utils.benchmark` waits for the current GPU, which is not the right one for `cuda:1`.
-    """
+    """Return a clock in seconds that first waits until the device has finished."""
     if device.type == "cpu":
         return time.perf_counter
 
@@ -277,13 +258,10 @@ def quick_latency_ms(network: nn.Module, device: torch.device) -> float:
         device = torch.device("cpu")
         network = place_network(network, device)
     image, clock = as_input(torch.from_numpy(first_digits(1)).to(device)), synchronized_clock(device)
-    seconds = []
     with torch.inference_mode():
-        for _ in range(QUICK_WARM_UP_CALLS + QUICK_CALLS):
-            start = clock()
-            network(image)
-            seconds.append(clock() - start)
-    return 1000 * statistics.median(seconds[QUICK_WARM_UP_CALLS:])
+        time_calls(lambda: network(image), clock, QUICK_WARM_UP_CALLS, min_seconds=0.0)
+        seconds = time_calls(lambda: network(image), clock, QUICK_CALLS, min_seconds=0.0)
+    return 1000 * statistics.median(seconds)
 
 
 def measure_cold_start(model: PreparedModel) -> Calls:

@@ -13,6 +13,7 @@ import numpy as np
 from digitcli.architectures.registry import find_architecture
 from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.environment import cpu_name
+from digitcli.benchmarking.measurement import time_calls
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.inference.checkpoint import Header
@@ -158,9 +159,9 @@ def _milliseconds(name: str) -> float:
     """Return the median time for one image, from pixels to probabilities, as `predict` runs the model."""
     classifier = load_classifier(name, device="cpu")
     image = np.zeros((1, 28, 28), np.uint8)
-    seconds = []
-    for _ in range(WARM_UP_CALLS + CALLS):
-        began = time.perf_counter()
-        classifier.probabilities(image)
-        seconds.append(time.perf_counter() - began)
-    return 1000 * statistics.median(seconds[WARM_UP_CALLS:])
+
+    def call() -> object:
+        return classifier.probabilities(image)
+
+    time_calls(call, time.perf_counter, WARM_UP_CALLS, min_seconds=0.0)
+    return 1000 * statistics.median(time_calls(call, time.perf_counter, CALLS, min_seconds=0.0))

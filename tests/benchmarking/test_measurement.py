@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.benchmark import Timer
 
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.configuration import Candidate
-from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls, warm_up
+from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls
 from tests.support.benchmarks import run
 
 CPU = torch.device("cpu")
@@ -47,19 +46,6 @@ class Clock:
         return self.now
 
 
-class FakeTimer:
-    """A timer of calls with given durations, each after two calls of equal length that are not timed."""
-
-    def __init__(self, durations: Iterable[float], clock: Clock) -> None:
-        self.durations, self.clock = iter(durations), clock
-
-    def timeit(self, number: int) -> Any:
-        assert number == 1
-        duration = next(self.durations)
-        self.clock.now += 3 * duration
-        return type("Measurement", (), {"raw_times": [duration]})
-
-
 def prepared(network: torch.nn.Module, device: torch.device = CPU) -> PreparedModel:
     return PreparedModel(Candidate("witness", None), network, device, "float32", "torch", 0, 0, 0)
 
@@ -71,9 +57,13 @@ def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witn
 
 
 def time_fake_calls(durations: Iterable[float]) -> list[float]:
-    clock = Clock()
-    timer: Any = FakeTimer(durations, clock)
-    return time_calls(timer, clock)
+    """Time calls that take these durations: at least 20 calls in at least a second."""
+    clock, remaining = Clock(), iter(durations)
+
+    def call() -> None:
+        clock.now += next(remaining)
+
+    return time_calls(call, clock, min_calls=20, min_seconds=1.0)
 
 
 def test_networks_are_called_in_inference_mode_with_the_whole_batch() -> None:
@@ -84,78 +74,47 @@ def test_networks_are_called_in_inference_mode_with_the_whole_batch() -> None:
 
 
 def test_networks_are_called_with_the_chosen_threads() -> None:
-    wanted = torch.get_num_threads() + 1  # the default of a Timer is 1
+    wanted = torch.get_num_threads() + 1
     with measurement.use_threads(wanted):
         network, _ = witnessed()
     assert network.threads == {wanted}
 
 
 def test_calls_are_timed_by_the_clock_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, devices, timers = Clock(), [], []
+    clock, devices = Clock(), []
 
     def clock_of(device: torch.device) -> Clock:
         devices.append(device)
         return clock
 
-    def timer(*arguments: Any, **settings: Any) -> Timer:
-        timers.append(settings["timer"])
-        return Timer(*arguments, **settings)
-
     monkeypatch.setattr(measurement, "synchronized_clock", clock_of)
-    monkeypatch.setattr(measurement, "Timer", timer)
     _, calls = witnessed()
-    assert devices == [CPU] and timers == [clock]
-    assert calls.seconds == [1e-9] * 20  # the smallest time that a Timer gives
+    assert devices == [CPU] and calls.seconds == [0.0] * 20
 
 
-def test_the_first_calls_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before: list[int] = []
-
-    def stop_at_once(timer: Timer, clock: Callable[[], float]) -> list[float]:
-        before.append(len(network.shapes))
-        return [0.5]
-
-    network = Witness()
-    monkeypatch.setattr(measurement, "time_calls", stop_at_once)
-    witnessed(network=network)
-    assert before == [len(network.shapes)] == [3]
+def test_the_first_calls_are_not_timed() -> None:
+    network, calls = witnessed()
+    assert len(network.shapes) == measurement.WARM_UP_CALLS + len(calls.seconds)
 
 
-def test_warming_up_waits_for_the_device_after_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_is_read_directly_before_and_after_each_call() -> None:
     clock = Clock()
-    read: list[int] = []
-    warm_up(lambda: read.append(clock.reads), clock)
-    assert len(read) == 3 and all(later > sooner for sooner, later in itertools.pairwise(read))
+    reads: list[int] = []
+    time_calls(lambda: reads.append(clock.reads), clock, min_calls=3, min_seconds=0.0)
+    assert reads == [2, 4, 6] and clock.reads == 7
 
 
-@pytest.mark.parametrize(("duration", "calls"), [(2.0**-6, 16), (0.125, 3), (1.0, 3), (8.0, 1)])
-def test_warming_up_takes_its_minimal_time_and_three_calls_or_five_seconds(
+@pytest.mark.parametrize(("duration", "calls"), [(2.0**-10, 1024), (0.0625, 20), (0.5, 10), (8.0, 1)])
+def test_calls_take_their_least_time_and_number_or_five_seconds(
     monkeypatch: pytest.MonkeyPatch, duration: float, calls: int
 ) -> None:
-    monkeypatch.setattr(measurement, "WARM_UP_SECONDS", 0.25)
-    monkeypatch.setattr(measurement, "MAX_SECONDS", 5.0)
-    clock, done = Clock(), []
-
-    def call() -> None:
-        done.append(duration)
-        clock.now += duration
-
-    warm_up(call, clock)
-    assert len(done) == calls
-
-
-@pytest.mark.parametrize(("duration", "calls"), [(2.0**-10, 342), (0.0625, 20), (0.5, 4), (8.0, 1)])
-def test_a_row_takes_its_minimal_time_and_twenty_calls_or_five_seconds(
-    monkeypatch: pytest.MonkeyPatch, duration: float, calls: int
-) -> None:
-    monkeypatch.setattr(measurement, "MIN_SECONDS", 1.0)
     monkeypatch.setattr(measurement, "MAX_SECONDS", 5.0)
     assert time_fake_calls(itertools.repeat(duration)) == [duration] * calls
 
 
 def test_a_slow_call_shows_in_the_tail() -> None:
-    median, p95 = median_and_p95(time_fake_calls([0.001] * 18 + [0.064] * 2))
-    assert median == pytest.approx(0.001) and p95 == pytest.approx(0.064)
+    median, p95 = median_and_p95(time_fake_calls([0.05] * 18 + [0.1] * 2))
+    assert median == pytest.approx(0.05) and p95 == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
