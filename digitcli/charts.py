@@ -63,7 +63,7 @@ def draw_chart(
 
 
 def _describe(panel: Panel, names: Sequence[str]) -> str:
-    """Say in words what a panel shows."""
+    """Describe in words a panel and its data."""
     texts = []
     for series in panel.series:
         if series.numbered:

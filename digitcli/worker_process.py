@@ -1,4 +1,4 @@
-"""Processes that work for this one: they leave signals to it, and they end with it."""
+"""Worker processes: they leave signals to the parent process, and they end when it ends."""
 
 from __future__ import annotations
 

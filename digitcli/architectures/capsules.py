@@ -15,7 +15,7 @@ MAX_LENGTH = 1 - 1e-4  # the same for longer capsules
 def capsnet(width: int = 64, kinds: int = 16) -> nn.Module:
     """Build a capsule network: capsules of size 8 predict ten capsules of size 16 by routing by agreement.
 
-    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017. What differs here: 5x5 kernels with
+    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017. Differences: 5x5 kernels with
     strides in place of 9x9 kernels, `kinds` kinds of capsules at 5x5 positions, and no reconstruction of the
     image. A class's output is the logit of the length of its capsule, so that the sigmoid in the margin loss
     gives the length. Gradients flow through the last of the three routing rounds only.

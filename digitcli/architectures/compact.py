@@ -14,7 +14,7 @@ def mobilenet(width: int = 32) -> nn.Module:
     """Build MobileNet: depthwise convolutions filter each map, then 1x1 convolutions mix the maps.
 
     Howard et al., "MobileNets: efficient convolutional neural networks for mobile vision applications",
-    2017. What differs here: seven blocks, for images of 28x28; the stem and two blocks have stride 2.
+    2017. Differences: seven blocks, for images of 28x28; the stem and two blocks have stride 2.
     """
     steps = [(width, 2 * width, 1), (2 * width, 2 * width, 1), (2 * width, 4 * width, 2)]
     steps += [(4 * width, 4 * width, 1), (4 * width, 4 * width, 1), (4 * width, 8 * width, 2)]

@@ -13,7 +13,7 @@ def fast() -> nn.Module:
     """Build a network that trains in seconds on a CPU: four pixels become four maps, which are pooled to 7x7.
 
     Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, designs a network and its recipe for the
-    shortest time to an accuracy. What differs here: it is designed for a CPU, on which large maps and many
+    shortest time to an accuracy. Difference: it is designed for a CPU, on which large maps and many
     operations cost the most time.
     """
     return nn.Sequential(
@@ -36,10 +36,9 @@ def fast() -> nn.Module:
 def robust(dropout: float, width: int = 64) -> nn.Module:
     """Build a network for digits from other sources than its dataset: local contrast and five convolutions.
 
-    Local contrast normalization (Jarrett et al., 2009) comes first, then two and three 3x3 convolutions
-    before
-    and after a pooling (Simonyan & Zisserman, 2015). A hidden layer with weights for every position follows:
-    marks beside the digit disturb it less than they disturb a mean over all positions.
+    Local contrast normalization (Jarrett et al., 2009) comes first. Two 3x3 convolutions, a pooling and three
+    3x3 convolutions follow (Simonyan & Zisserman, 2015). A hidden layer with weights for every position
+    follows: marks beside the digit disturb it less than they disturb a mean over all positions.
     """
     return nn.Sequential(
         LocalContrast(),
@@ -63,7 +62,7 @@ def robust(dropout: float, width: int = 64) -> nn.Module:
 def lenet1() -> nn.Module:
     """Build LeNet-1: two convolutions with average pooling, and one linear layer.
 
-    LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990. What differs here:
+    LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990. Differences:
     every map of the second convolution sees all four maps before it, and pooling has no weights.
     """
     return nn.Sequential(
@@ -82,8 +81,8 @@ def lenet1() -> nn.Module:
 def lenet5() -> nn.Module:
     """Build LeNet-5: three convolutions, two of them with average pooling, and two fully connected layers.
 
-    LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998. What
-    differs here: every map of the second convolution sees all six maps before it, pooling has neither weights
+    LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
+    Differences: every map of the second convolution sees all six maps before it, pooling has neither weights
     nor a sigmoid, the image is padded with zeros, and a linear layer replaces the radial basis functions.
     """
     return nn.Sequential(
@@ -129,7 +128,7 @@ def allconv(dropout: float, width: int = 32) -> nn.Module:
     """Build an all-convolutional network: strides replace pooling, and a mean replaces hidden layers.
 
     Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for simplicity: the all convolutional net", 2015.
-    What differs here: batch normalization, fewer maps, and no dropout on the input.
+    Differences: batch normalization, fewer maps, and no dropout on the input.
     """
     return nn.Sequential(
         Normalize(),
@@ -152,8 +151,8 @@ def allconv(dropout: float, width: int = 32) -> nn.Module:
 def vgg(dropout: float, width: int = 32) -> nn.Module:
     """Build pairs of 3x3 convolutions between max poolings, with twice as many maps after each pooling.
 
-    Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015. What
-    differs here: batch normalization, and a mean over positions replaces two hidden layers.
+    Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
+    Differences: batch normalization, and a mean over positions replaces two hidden layers.
     """
     layers: list[nn.Module] = [Normalize()]
     channels = 1

@@ -19,7 +19,7 @@ def hog() -> nn.Module:
     """Build a linear classifier of histograms of oriented gradients.
 
     Dalal & Triggs, "Histograms of oriented gradients for human detection", 2005: nine orientations in cells
-    of pixels, and blocks of 2x2 cells that are normalized and clipped. What differs here: cells have 4x4
+    of pixels, and blocks of 2x2 cells that are normalized and clipped. Differences: cells have 4x4
     pixels in place of 8x8, a pixel counts in its own cell only and with the same weight everywhere in a
     block, and the classifier is softmax regression in place of a support vector machine.
     """

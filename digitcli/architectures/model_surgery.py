@@ -46,8 +46,8 @@ def replace_normalization(network: nn.Module, kind: Normalization) -> None:
     """Replace every batch normalization of a network by another kind of normalization.
 
     Ba, Kiros & Hinton, "Layer normalization", 2016; Ulyanov, Vedaldi & Lempitsky, "Instance normalization:
-    the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018. What differs
-    here: a group has at most eight channels.
+    the missing ingredient for fast stylization", 2016; Wu & He, "Group normalization", 2018. Difference: a
+    group has at most eight channels.
 
     Raises:
         UsageError: instance normalization would remove all information from a layer of this network.

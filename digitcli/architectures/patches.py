@@ -36,7 +36,7 @@ def convmixer(width: int = 64, depth: int = 6, patch_px: int = 4, kernel_px: int
 def vit(dropout: float, width: int = 64, depth: int = 4, heads: int = 4, patch_px: int = 4) -> nn.Module:
     """Build a vision transformer: each patch attends to all patches.
 
-    Dosovitskiy et al., "An image is worth 16x16 words", 2021. What differs here: the mean over all patches
+    Dosovitskiy et al., "An image is worth 16x16 words", 2021. Differences: the mean over all patches
     replaces the class token (Beyer, Zhai & Kolesnikov, "Better plain ViT baselines for ImageNet-1k", 2022),
     the hidden layers of the blocks are twice as wide as the tokens instead of four times, and there is no
     dropout before the first block.

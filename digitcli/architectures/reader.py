@@ -12,7 +12,7 @@ def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
 
     Graves, Fernández, Gomez & Schmidhuber, "Connectionist temporal classification: labelling unsegmented
     sequence data with recurrent neural networks", 2006; Shi, Bai & Yao, "An end-to-end trainable neural
-    network for image-based sequence recognition", 2015. What differs here: residual blocks (He et al., 2016)
+    network for image-based sequence recognition", 2015. Differences: residual blocks (He et al., 2016)
     replace plain convolutions, and depthwise convolutions with pointwise layers (Liu et al., "A ConvNet for
     the 2020s", 2022) replace recurrent layers. A second head predicts the box of the character at each
     column.

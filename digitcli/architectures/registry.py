@@ -62,7 +62,8 @@ class Architecture:
 
     @contextlib.contextmanager
     def plugin_errors(self) -> Iterator[None]:
-        """Turn every exception of a plug-in into a `ModelError`; exceptions of our own networks are bugs."""
+        """Turn every exception of a plug-in into a `ModelError`; exceptions of the package's own networks are
+        bugs."""
         try:
             yield
         except (DigitcliError, MemoryError):

@@ -17,7 +17,7 @@ Block = Callable[[int, int, int], nn.Module]  # from input maps, output maps and
 def resnet(width: int = 32, blocks: int = 1) -> nn.Module:
     """Build a residual network: three stages at 14x14, 7x7 and 4x4, with twice as many maps each time.
 
-    He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016. What differs here: a 5x5 stem
+    He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016. Differences: a 5x5 stem
     of stride 2 replaces the 7x7 stem and its pooling, for images of 28x28.
     """
     return _three_stages(width, blocks, ResidualBlock)

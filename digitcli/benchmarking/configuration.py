@@ -1,4 +1,4 @@
-"""What a benchmark measures, and how. Loads no torch."""
+"""The settings of a benchmark, and the models that they name. Loads no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_THREADS = 1024  # likewise
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """What a benchmark measures, and how.
+    """The settings of a benchmark.
 
     archs: architectures (with shipped weights, or else new ones), checkpoint files and run folders; `all` is
         every architecture of single digits, and an empty tuple every shipped model of single digits.

@@ -51,7 +51,7 @@ ACCURACY_BATCH_SIZE = 500  # divides 10,000, so that torch.compile compiles for 
 class PreparedModel:
     """A model on its device, in a dtype and with a runtime, ready to be measured.
 
-    size_bytes: the size of the checkpoint; of new weights the size of the parameters as float32.
+    size_bytes: the size of the checkpoint; for new weights, the size of the parameters as float32.
     onnx: its graph where `runtime` is onnxruntime.
     """
 
@@ -118,7 +118,7 @@ class InDtype(nn.Module):
 
 
 def reason_to_skip(candidate: Candidate, device: torch.device, runtime: str, dtype: str) -> str | None:
-    """Return why a model cannot be measured like this; None where nothing speaks against it."""
+    """Return the reason why a model cannot be measured in this way, or None if it can."""
     if runtime != "onnxruntime":
         return None
     if dtype != "float32":

@@ -22,15 +22,16 @@ REMEDY = "Save one with: digitcli benchmark --format json > baseline.json"
 class BenchmarkResult:
     """One model at one batch size.
 
-    latency_ms_median, latency_ms_p95: of a call with the whole batch, which is on the device already; of a
-        process of `digitcli predict` with one picture where `measured` is `cold_start`.
+    latency_ms_median, latency_ms_p95: the time of a call with the whole batch, which is on the device
+        already; if `measured` is `cold_start`, the time of a process of `digitcli predict` with one picture.
     latency_ms_low, latency_ms_high: the 95 % interval of the median.
     images_per_second: follows from the median.
     macs: multiply-accumulate operations for one image.
-    size_bytes: the size of the checkpoint; of new weights the size of the parameters as float32.
+    size_bytes: the size of the checkpoint; for new weights, the size of the parameters as float32.
     peak_memory_bytes: the most memory that PyTorch had allocated on a CUDA device; None elsewhere, where
         PyTorch does not count it: the memory of the process includes libraries and earlier models.
-    accuracy: from 0 to 1, on the 10,000 MNIST test digits with this dtype and runtime; None for new weights.
+    accuracy: the accuracy on the 10,000 MNIST test digits with this dtype and runtime, from 0 to 1; None for
+        new weights.
     training_images_per_second: of training the architecture by its own recipe, by which this model need not
         have been trained; None where it was not measured.
     runs: the number of calls or processes that were timed.

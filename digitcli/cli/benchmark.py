@@ -1,4 +1,4 @@
-"""`digitcli benchmark`: how fast, how large and how accurate models are on this machine."""
+"""`digitcli benchmark`: measure the speed, the memory and the accuracy of models on this machine."""
 
 from __future__ import annotations
 
@@ -118,9 +118,10 @@ def benchmark(
 ) -> None:
     """Measure the speed, memory and accuracy of models on this machine.
 
-    The latency is that of one call with a whole batch of MNIST test digits, which is on the device already:
-    the median and the 95th percentile of the calls of a second or more, after a warm-up. The memory is the
-    most that PyTorch allocates on a CUDA device. The accuracy is that on the 10,000 MNIST test digits.
+    The latency is the time of one call with a whole batch of MNIST test digits, which is on the device
+    already. After a warm-up, calls are timed for a second or more; the table shows their median and 95th
+    percentile. The memory is the most that PyTorch allocates on a CUDA device. The accuracy is measured on
+    the 10,000 MNIST test digits.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`digitcli compare`: architectures, variants of their recipes and models side by side."""
+"""`digitcli compare`: compare architectures, variants of their recipes and models over several seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`digitcli evaluate`: measure how good models are on labelled digits or lines."""
+"""`digitcli evaluate`: measure the accuracy of models on labelled digits or lines."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ Correct = npt.NDArray[np.bool_]  # for each image, whether a run reads it correc
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One model, its runs, and how far it is behind the best.
+    """One model, its runs, and its distance from the best model.
 
     accuracy: the mean over the runs, from 0 to 1.
     deviation: the standard deviation over the runs; None for a single run.

@@ -39,7 +39,7 @@ PASSED_ON_RESUME = ("arch", "data", "device", "time_seconds", "fonts", "pretrain
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all runs of a comparison share.
+    """The conditions that are equal for all runs of a comparison.
 
     dataset: the digits for training and evaluation.
     split: the part of them on which the models are evaluated.

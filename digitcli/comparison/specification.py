@@ -23,7 +23,7 @@ SEEDS = 5  # runs of each architecture: the fewest with which an interval over s
 OUT = Path("runs") / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
 SHIPPED = "shipped/"  # prefix of a shipped model, whose name alone may be that of an architecture
-SHARED_SETTINGS = ("arch", "data", "device", "seed", "patience", "strokes")  # equal for all that is compared
+SHARED_SETTINGS = ("arch", "data", "device", "seed", "patience", "strokes")  # these are equal for all models
 SWITCHES = {"on": True, "true": True, "off": False, "false": False}
 
 
@@ -160,7 +160,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _add_saved_runs(parsed: Sequence[Specification], models: Sequence[SavedModel]) -> list[Specification]:
-    """Add what saved comparisons hold; a model that is also named itself is evaluated again instead."""
+    """Add the runs of saved comparisons; a model that is also named itself is evaluated again instead."""
     specifications = {specification.label: specification for specification in parsed}
     for model in models:
         specification = specifications.get(model.label, Specification(model.label))

@@ -1,4 +1,4 @@
-"""Augmentation: random changes of training digits that do not change what they say. No digit is ever flipped.
+"""Augmentation: random changes of training digits that keep their labels. No digit is ever flipped.
 
 `augment` calls the functions marked `@augmentation` or `@deformation`, in the order of their definitions.
 Each has the name of the recipe's setting that turns it on and sets its strength. All change batches of images
@@ -143,7 +143,7 @@ def random_lines(images: Tensor, value: float, share: Share = (0, 1)) -> Tensor:
 def random_convolution(images: Tensor, value: float, share: Share = (0, 1)) -> Tensor:
     """Blend a fraction `value` of the images with themselves under a random filter, each with its own.
 
-    Xu et al., 2021: only shapes stay as they are, so that shapes are learned. What differs here: the result
+    Xu et al., 2021: only shapes stay as they are, so that shapes are learned. Difference: the result
     runs from a random dark to a random light grey, and the 5x5 filters fade towards 1x1.
     """
     first, step = share

@@ -61,15 +61,15 @@ class Mistake:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The evaluation of models on digits. What was not asked for is None.
+    """The evaluation of models on digits. Measurements that were not requested are None.
 
     model: the ids of the models.
     n: the number of digits.
     accuracy, accuracy_low, accuracy_high: the accuracy and its 95 % interval, as fractions.
     nll: the mean negative log-likelihood in nats.
     ece: the expected calibration error.
-    confusion: how often each digit (row) received each answer (column).
-    overlap: how many of the digits were used in training; None if that is not known.
+    confusion: the number of images of each digit (row) that received each answer (column).
+    overlap: the number of digits that were used in training; None if it is not known.
     unreadable: the number of inputs of the dataset that could not be used.
     mistakes: the mistakes of the highest confidence.
     accuracy_without_label_errors: the accuracy without the digits whose label is known to be wrong.

@@ -88,7 +88,7 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
 
 
 def confusion_counts(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return how often each digit (row) received each answer (column), (10, 10)."""
+    """Return the number of images of each digit (row) that received each answer (column), (10, 10)."""
     answers = np.asarray(logits)
     classes = answers.shape[-1]
     pairs = classes * np.asarray(labels) + answers.argmax(axis=-1)

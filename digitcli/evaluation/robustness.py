@@ -57,7 +57,7 @@ def thick(image: Image, random: np.random.Generator) -> Image:
 
 
 def thin(image: Image, random: np.random.Generator) -> Image:
-    """Narrow the strokes by about a pixel: take half of what an erosion by a cross takes."""
+    """Narrow the strokes by about a pixel: remove half of the ink that an erosion by a cross removes."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     return np.asarray((image + cv2.erode(image, cross)) / 2, np.float32)
 
@@ -102,7 +102,7 @@ def impulses(image: Image, random: np.random.Generator) -> Image:
 
 
 def fog(image: Image, random: np.random.Generator) -> Image:
-    """Mix with a cloud: noise of several sizes, of which the larger are the stronger."""
+    """Mix with a cloud: noise of several sizes, the larger ones stronger."""
     height, width = image.shape
     cloud = np.zeros(image.shape, np.float32)
     for cells in (2, 4, 8, 16):

@@ -53,7 +53,7 @@ def correctly_labelled(dataset: Dataset, name: Split) -> npt.NDArray[np.bool_]:
     """Return which of the 10,000 test digits of MNIST have no label error.
 
     Raises:
-        UsageError: the digits are others, whose label errors are not known.
+        UsageError: the digits are not the test digits of MNIST, so their label errors are not known.
     """
     import numpy as np
 

@@ -34,8 +34,8 @@ def report_overlap(
 def count_overlap(digits: Digits, dataset: Dataset, models: Iterable[ResolvedModel]) -> int | None:
     """Count the digits on which a model was trained, that is, images with exactly the same pixels.
 
-    `digits` are a part of `dataset`. The result is None if none is found but the training digits of a model
-    are not known.
+    `digits` are a part of `dataset`. The result is None if no such digit is found, but the training digits of
+    a model are not known.
     """
     hashes_by_model = [training_hashes(model, dataset) for model in models]
     known = [hashes for hashes in hashes_by_model if hashes is not None]

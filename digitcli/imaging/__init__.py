@@ -1,4 +1,4 @@
-"""The one way from a picture to its ink, for prediction, training folders and evaluation alike.
+"""Turn a picture into its ink and its digit, in the same way for prediction, training and evaluation.
 
 1. `opening`: turn any file or bytes into upright grey pixels, or raise a `PictureError`.
 2. `binarization`: flatten the light, find the polarity, remove ruled lines; ink is 1 and paper is 0.

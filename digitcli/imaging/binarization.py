@@ -1,4 +1,4 @@
-"""Binarization: tell how much ink lies on every pixel of a grey picture.
+"""Binarization: compute the amount of ink at every pixel of a grey picture.
 
 The steps are: find the polarity, flatten the light, separate the ink from the paper's noise, remove ruled
 lines. All of this is measured on a small copy; only the last step computes every pixel of the picture.

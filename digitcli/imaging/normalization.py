@@ -66,7 +66,8 @@ def _fit(ink: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def _widen_hairlines(digit: np.ndarray, box_px: int) -> np.ndarray:
-    """Widen strokes by what is one pixel at the fine resolution; hairlines would pale when they shrink."""
+    """Widen strokes by one pixel of the fine resolution; hairlines would grow pale when they are scaled
+    down."""
     pixels = -(-max(digit.shape) // (box_px * _FINE))
     return cv2.dilate(digit, np.ones((pixels, pixels), np.uint8))
 
@@ -95,9 +96,9 @@ def _place_by_centre_of_mass(boxed: np.ndarray) -> np.ndarray:
 
 
 # These four values are part of how the shipped line reader was trained; other values need a new training.
-LINE_HEIGHT_PX = 40  # of a line as a network sees it
-COLUMN_PX = 4  # width of the part of a line that one column of the network's output stands for
-BOX_SCALE_PX = 20.0  # the unit in which a network states distances
+LINE_HEIGHT_PX = 40  # height of a line crop in pixels
+COLUMN_PX = 4  # pixels of a line crop for each column of the network's output
+BOX_SCALE_PX = 20.0  # pixels; the unit of the distances that a network predicts
 DARKEST_PAPER = 0.2  # share of the light; a line without anything darker counts as blank paper
 
 
@@ -107,8 +108,8 @@ def line_ink(
     """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
 
     The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
-    is its darkness, as a share of the light, divided by that of the darkest hundredth of all pixels, or by
-    `faintest` if that is larger.
+    is its darkness, as a share of the light, divided by full darkness. Full darkness is the darkness that
+    only a hundredth of all pixels exceed, or `faintest` if that is larger.
     """
     pixels = grey.astype(np.float32)
     side = max(3, grey.shape[0] // 2) | 1

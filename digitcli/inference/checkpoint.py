@@ -51,7 +51,7 @@ class Header:
     metrics: the results of the training.
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
-    risk: a share of wrong answers, as text: the confidence from which on no more of the answers are wrong.
+    risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
     versions: the versions of the libraries that wrote the file.
     training: the progress of the training, in resume files only.
     format_version: the version of the file format.

@@ -1,4 +1,4 @@
-"""Run trained models on digits and lines: the one place that turns the names of models into their answers.
+"""Run trained models, given by their names, on digits and lines.
 
 ONNX Runtime runs shipped models on the CPU, since it starts and answers sooner. PyTorch runs models on other
 devices, and models that have no graph for ONNX Runtime. PyTorch is loaded only where it is needed.
@@ -40,7 +40,7 @@ class DigitClassifier:
     name: the ids of the models, e.g. `cnn@1a2b3c4d+fast@5e6f7a8b`.
     device, runtime: where and with which library they compute.
     batch_size: the number of images computed together; it is halved when the memory does not suffice.
-    can_reject: whether all models were also trained on letters, and so tell what is no digit.
+    can_reject: whether all models were also trained on letters, so that they can reject what is no digit.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class Runtime(Protocol):
 class LineOutput:
     """The output of a line network for one line of T columns.
 
-    logits: (T, A + 1), of which the last class is the CTC blank.
+    logits: (T, A + 1); the last class is the CTC blank.
     distances: (T, 4), from a column to the edges of its character, see
         `architectures.reader.Reader.locate`; None if the network does not predict them.
     """

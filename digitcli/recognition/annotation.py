@@ -16,17 +16,19 @@ from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
 from digitcli.recognition.results import Digit, Reading
 
-# Bytes of the picture's name in the name of an annotated picture; a disk takes 255 in all.
+# Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
 NAME_BYTES = 180
-# Pixels of the longer side of an annotated picture, so that it fits a screen.
+# Greatest longer side in pixels of an annotated picture, so that it fits a screen.
 LARGEST_SIDE_PX = 1600
+# Least longer side in pixels of an annotated picture, so that the labels are readable.
 SMALLEST_SIDE_PX = 480
-# Lines, and digits, in the picture of the steps; more would not fit a screen.
+# Greatest number of lines, and of digits, in the picture of the steps; more would not fit a screen.
 MAX_DRAWN = 12
 # Times that the picture of the steps enlarges a crop.
 CROP_SCALE = 3
-# Confidence from which a box is green, and from which it is orange.
+# Confidence of a digit from which its box is green (chosen by hand).
 GREEN_CONFIDENCE = 0.95
+# Confidence of a digit from which its box is orange; below, the digit is probably wrong and its box red.
 ORANGE_CONFIDENCE = 0.5
 # Colours, red, green and blue.
 GREEN = (0, 130, 60)
@@ -34,9 +36,11 @@ ORANGE = (190, 110, 0)
 RED = (200, 30, 30)
 BANNER = (30, 30, 40)
 PAPER = (255, 255, 255)
-# Pixels of the text, of the banner below a picture, and of a step's title and margin.
+# Height in pixels of the text.
 TEXT_PX = 20
+# Height in pixels of the banner below a picture, which holds one line of text.
 BANNER_PX = 34
+# Height in pixels of the title and the margin of a step.
 STEP_MARGIN_PX = 44
 
 
@@ -97,9 +101,9 @@ class Annotator:
 
 
 def annotate(reading: Reading) -> bytes:
-    """Return a PNG of the upright picture with a box and a name at each digit, and the answer below.
+    """Return a PNG of the upright picture with a box and a label at each digit, and the answer below.
 
-    The boxes are green, orange or red by the confidence of the digit.
+    The colour of a box tells the confidence of its digit: see `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
@@ -143,7 +147,7 @@ def draw_steps(reading: Reading) -> bytes:
 
 
 def _enlarged(pixels: np.ndarray) -> Image.Image:
-    """Enlarge what a network sees, uint8 (H, W); a long line is cut off."""
+    """Enlarge a crop, uint8 (H, W), by `CROP_SCALE`; a long line is cut off."""
     pixels = pixels[:, : LARGEST_SIDE_PX // CROP_SCALE]
     return Image.fromarray(np.kron(pixels, np.ones((CROP_SCALE, CROP_SCALE), np.uint8))).convert("RGB")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Pictures = Iterable[Picture | Source]
     Portion = list[Picture | Source]
 
-# Seconds of work that a process gets at a time: long beside the cost of handing it over (chosen by hand).
+# Seconds of work that a process gets at a time: much more than the time to send it (chosen by hand).
 PORTION_SECONDS = 0.25
 # Pictures in the first portion, whose duration is not known yet (chosen by hand).
 MIN_PORTION = 4

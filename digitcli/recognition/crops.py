@@ -1,8 +1,12 @@
-"""Stage 2, crop: cut out what the networks see of each number, and remember the way back to the page.
+"""Stage 2 of the reading pipeline, crop: cut the inputs of the networks out of a page.
 
-A line network sees line crops: a line made level, `LINE_HEIGHT_PX` high, light ink on dark paper. A digit
-network sees digit crops: one digit as MNIST shows it, 28 x 28 pixels. Each line and each digit has two crops
-of different sizes or margins, and the answers to these two views are averaged.
+The stages are listed in `pipeline.py`. Stage 1 found the regions of the page: a region is the place of one
+number, and its components are the connected ink that may be its digits (`segmentation.py`).
+
+The input of a line network is a line crop: the picture of one line, which is rotated until the line is level
+and scaled to a height of `LINE_HEIGHT_PX`, with light ink on dark paper. The input of a digit network is a
+digit crop: one component, normalized to 28 x 28 pixels like the digits of MNIST. Every line and every digit
+is cropped twice, with different margins or sizes, and the answers to both crops are averaged.
 """
 
 from __future__ import annotations
@@ -20,36 +24,38 @@ from digitcli.imaging.grayscale import median
 from digitcli.imaging.normalization import LINE_HEIGHT_PX, line_ink, normalize_digit
 from digitcli.recognition.segmentation import PageLayout, Region
 
-# All values were chosen by hand while pictures and their answers were watched.
+# All values were chosen by hand, by looking at pictures and the answers to them.
 
-# Pixels of the box into which each of the two crops of a digit is fitted; MNIST's digits are fitted into 20.
+# Side in pixels of the square that the digit fills in its first and in its second crop; 20 is MNIST's side.
 DIGIT_SIZES_PX = (20, 16)
-# Margin above and below each of the two crops of a line, in digit heights.
+# Margin above and below the line in its first and in its second crop, in digit heights.
 LINE_MARGINS = (0.2, 0.35)
 # Margin to the left and right of a line, as a multiple of the margin above it.
 SIDE_MARGIN = 1.5
-# Height in pixels of each of the two crops of a picture that is one line from top to bottom.
+# Height in pixels of the line in the first and in the second crop of a picture that is one line from top to
+# bottom.
 WHOLE_HEIGHTS_PX = (40, 36)
-# Darkness that is drawn as full ink at least, as a fraction of the light of the paper. It is low because
-# components were found here, so even faint marks are writing.
+# Least darkness that becomes full ink in a line crop, as a fraction of the brightness of the paper. It is low
+# because stage 1 found components in the region, so that even faint marks are probably writing.
 FAINTEST_INK = 0.04
-# Slope of a line that is made level, in rows per column: at least 1.5 degrees ...
+# Least slope of a line that is rotated, in rows per column (1.5 degrees). A flatter line counts as level.
 LEAST_SLOPE = 0.026
-# ... and at most 20 degrees.
+# Greatest slope of a line that is rotated, in rows per column (20 degrees). A steeper slope is probably
+# measured wrongly.
 MOST_SLOPE = 0.36
-# Digits that are needed to measure a slope.
+# Least number of digits from which a slope is measured.
 SLOPE_DIGITS = 3
-# Length of a line that is needed to measure a slope, in digit heights.
+# Least length of a line from which a slope is measured, in digit heights.
 SLOPE_LENGTH = 3
-# Width of a line crop at least, in pixels: less is nothing to a line network.
+# Least width of a line crop in pixels. A line network reduces four columns to one and needs two of these.
 MIN_WIDTH_PX = 8
-# Width of a line crop at most, in pixels: it bounds the memory that a line network takes.
+# Greatest width of a line crop in pixels. It bounds the memory that a line network takes.
 MAX_WIDTH_PX = 4000
 
 
 @dataclass(frozen=True)
 class LineCrop:
-    """A line as a line network sees it.
+    """The input of a line network: the picture of one line, and its place on the page.
 
     image: uint8 (40, W), ink 255 on paper 0.
     to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
@@ -76,12 +82,12 @@ class LineCrop:
 
 @dataclass(frozen=True)
 class RegionCrops:
-    """A region and what the networks see of it.
+    """A region, which is the place of one number on the page, and its crops.
 
-    region: the region that is shown; the ink of its components is dropped, to save memory.
-    lines: crops of its line for line networks, none where there are no such networks.
-    digits: crops for digit networks, uint8 (N, 2, 28, 28), white on black. N is the number of components, or
-        0 for a region in which digits may touch: only a line network reads it.
+    region: the region without the ink of its components, to save memory.
+    lines: the two line crops of the region; empty if no line network reads the page.
+    digits: the digit crops, uint8 (N, 2, 28, 28), ink 255 on paper 0: two for each of N components. N is 0
+        for a region in which digits may touch, because only a line network can read it.
     """
 
     region: Region
@@ -90,7 +96,7 @@ class RegionCrops:
 
 
 def crop_numbers(layout: PageLayout, with_lines: bool = False) -> tuple[RegionCrops, ...]:
-    """Crop every region of a page; `with_lines` says whether line networks need crops too."""
+    """Crop every region of a page; `with_lines` says whether a line network needs line crops."""
     return tuple(
         RegionCrops(
             _without_ink(region), _crop_lines(layout, region) if with_lines else (), _crop_digits(region)
@@ -119,18 +125,22 @@ def _crop_digits(region: Region) -> np.ndarray:
 
 
 def crop_whole_picture(grey: np.ndarray) -> tuple[LineCrop, ...]:
-    """Crop a picture that is one line; `grey` is float32 (H, W) from 0 for black to 1 for white."""
+    """Return two crops of a picture that is one line; `grey` is float32 (H, W), 0 is black and 1 is white."""
     height, width = grey.shape
     place = _Place(0.0, 0.0, float(width), float(height))
     return tuple(_crop(grey, place, height_px, None) for height_px in WHOLE_HEIGHTS_PX)
 
 
 def crop_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[LineCrop, ...]:
-    """Crop a line of boxes, once from the picture and once from its ink, and make it level.
+    """Return two crops of the line that the bounding boxes of its digits form, rotated until it is level.
 
-    `grey` is float32 (H, W) from 0 for black to 1 for white. `ink` is float32 (h, w) from 0 for paper to 1
-    for ink: the same picture, perhaps in fewer pixels, with very faint writing and without ruled lines.
-    `boxes` are x, y, width, height in pixels of `grey`.
+    The first crop is cut out of the picture, and the second one out of its ink.
+
+    Args:
+        grey: the picture, float32 (H, W), 0 is black and 1 is white.
+        ink: the ink of the picture without ruled lines, float32 (h, w), 0 is paper and 1 is ink. It may have
+            fewer pixels than the picture.
+        boxes: the bounding boxes of the digits: x, y, width, height in pixels of `grey`.
     """
     shrink = np.array([ink.shape[1], ink.shape[0]] * 2) / np.array([grey.shape[1], grey.shape[0]] * 2)
     on_page = np.array(boxes, np.float64)
@@ -144,11 +154,11 @@ def crop_line(grey: np.ndarray, ink: np.ndarray, boxes: Sequence[Box]) -> tuple[
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of a line on a page, in pixels.
+    """The place of a line on a page, in pixels: a rectangle that is rotated about its centre.
 
-    left, right: the ends of the line.
-    top, bottom: its first and last row, in the middle between its ends.
-    angle: the angle by which it slopes down, in radians.
+    left, right: the first and the last column of the line.
+    top, bottom: the upper and the lower edge of the line at its centre column.
+    angle: the angle in radians by which the line slopes down to the right; 0 for a level line.
     """
 
     left: float
@@ -159,7 +169,7 @@ class _Place:
 
 
 def _crop_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float, is_light: bool | None) -> LineCrop:
-    """Crop a line of boxes (N, 4) with a margin in digit heights; for `is_light` see `_crop`."""
+    """Crop the line of some boxes (N, 4) with a margin in digit heights; for `is_light` see `_crop`."""
     x, y, width, height = boxes.T
     typical_px = median(height)
     digit_px = max(typical_px, float(height.max()) / 1.5)
@@ -177,9 +187,11 @@ def _crop_boxes(picture: np.ndarray, boxes: np.ndarray, margin: float, is_light:
 
 
 def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float]:
-    """Return the slope of a line of middles (N,), in rows per column, and its row at column 0.
+    """Fit a straight line to the centres of digits, x (N,) and y (N,); `height_px` is the height of a digit.
 
-    The slope is 0 for a line that is level or short.
+    Returns:
+        The slope in rows per column, which is 0 for a short line and for a line that counts as level, and the
+        row of the line at column 0.
     """
     if len(x) < SLOPE_DIGITS or np.ptp(x) < SLOPE_LENGTH * height_px:
         return 0.0, float(y.mean())
@@ -188,12 +200,12 @@ def _slope(x: np.ndarray, y: np.ndarray, height_px: float) -> tuple[float, float
 
 
 def _crop(picture: np.ndarray, place: _Place, height_px: int, is_light: bool | None) -> LineCrop:
-    """Cut out a place, make it level, and put it `height_px` high into the middle of the crop.
+    """Cut out a line, rotate it until it is level, scale it to `height_px`, and centre it in a line crop.
 
-    `is_light` says whether the ink is lighter than the paper; None means that the pixels decide.
+    `is_light` says whether the ink is lighter than the paper; with None, the grey levels of the line decide.
     """
     high = max(place.bottom - place.top, 1.0)
-    spread = abs(math.tan(place.angle)) * (place.right - place.left) / 2  # further rows of a sloping line
+    spread = abs(math.tan(place.angle)) * (place.right - place.left) / 2  # rows that the slope adds
     x0, y0 = max(0, math.floor(place.left)), max(0, math.floor(place.top - spread))
     part = picture[y0 : math.ceil(place.top + high + spread), x0 : math.ceil(place.right)]
     scale = height_px / high

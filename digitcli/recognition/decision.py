@@ -1,4 +1,4 @@
-"""Stage 4, decide: whether a page is read, refused or blank, and how sure that is."""
+"""Stage 4 of the reading pipeline, decide: choose the status and the confidence of a page."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from digitcli.recognition.results import Number, Status, text_of
 
 # Probability that a page without ink is blank; measured by benchmarks/blank.py.
 BLANK_CONFIDENCE = 0.9
-# Confidence from which faint marks are taken for digits: likelier than not.
+# Least confidence of faint marks that count as digits: they are more likely digits than not.
 FAINT_CONFIDENCE = 0.5
 # Geometric mean of the confidences below which several numbers are a photograph or a text (chosen by hand).
 GUESS_CONFIDENCE = 0.5
-# Confidence that stands for a page of guesses, which may be digits or not.
+# Confidence of the answer that a page of several guesses shows no number: it may show one.
 NOT_A_DIGIT_CONFIDENCE = 0.5
 # Probability of the two likeliest texts together, from which the reason is two_candidates (chosen by hand).
 TWO_CANDIDATES = 0.8
-# Probability of the second of them at least (chosen by hand).
+# Least probability of the second text, from which the reason is two_candidates (chosen by hand).
 SECOND_CANDIDATE = 0.1
 
 # A fraction, or a day and a month.
@@ -43,7 +43,7 @@ class Decision:
     error: PictureError | None = None
 
     def refused(self, reason: str) -> Decision:
-        """Return the same answer as a guess that is not sure enough."""
+        """Return the same answer as a guess with the status `refused`."""
         return replace(self, status="refused", reason=reason)
 
 
@@ -53,7 +53,7 @@ BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
 def decide_page(
     regions: Sequence[RegionResult], constraints: Constraints | None, min_confidence: float
 ) -> Decision:
-    """Decide on a page from its regions; an answer is read from a confidence of `min_confidence` on."""
+    """Decide on a page from its regions; an answer below the confidence `min_confidence` is refused."""
     if not any(region.numbers or region.has_ink for region in regions):
         return BLANK
     empty_confidence = _all_right([region for region in regions if not region.numbers])
@@ -84,9 +84,9 @@ def decide_error(error: PictureError) -> Decision:
 
 
 def decide_faint_page(decision: Decision, can_reject: bool) -> Decision:
-    """Decide on a page that has only faint marks: a person should look at it, or it is blank.
+    """Decide on a page with only faint marks: refuse it, so that a person looks at it, or call it blank.
 
-    Digits are accepted only if `can_reject`: if the networks can tell that something is not a digit.
+    Digits count only if `can_reject` is true, which says that the networks can reject what is not a digit.
     """
     confidence = decision.confidence
     if can_reject and decision.numbers and confidence is not None and confidence >= FAINT_CONFIDENCE:

@@ -10,19 +10,20 @@ import numpy as np
 from digitcli.imaging.components import ConnectedComponents
 from digitcli.imaging.grayscale import median
 
-# All values were chosen by hand while pictures and their answers were watched.
+# All values were chosen by hand, by looking at pictures and the answers to them.
 
 # Share of the lower box's rows that a box must share with the last box of a line to continue the line.
 LINE_OVERLAP = 0.4
-# Gap between two numbers, in digit heights, where the gaps of the line differ enough.
+# Least gap between two numbers in digit heights, if the gaps of the line differ enough.
 NUMBER_GAP = 1.1
 # The gaps differ enough if a gap is this many times as wide as the lower quartile of the gaps of its line.
 UNUSUAL_GAP = 2.0
-# Gap between two numbers, in digit heights, where the line has only one gap.
+# Least gap between two numbers in digit heights, if the line has only one gap.
 LONE_GAP = 2.0
-# A gap this wide, in digit heights, parts two numbers whatever the other gaps are.
+# A gap of this many digit heights separates two numbers, even if all gaps of the line are wide.
 WIDEST_GAP = 4.0
-# Width that a slim digit counts as, in digit heights: the paper beside a 1 must not part numbers.
+# Least width in digit heights that every digit counts as: the paper beside a slim 1 is no gap between
+# numbers.
 LEAST_WIDTH = 0.5
 # A fraction bar is at least this many times as wide as high.
 BAR_ASPECT = 2.5
@@ -30,9 +31,9 @@ BAR_ASPECT = 2.5
 SHORTEST_BAR = 0.6
 # A fraction bar is at most this long, in widths of the wider number; a longer one is a rule or an edge.
 LONGEST_BAR = 3.0
-# Gap between a number and the fraction bar at most, in heights of the number.
+# Greatest gap between a number and the fraction bar, in heights of the number.
 BAR_GAP = 0.9
-# Width of a number in a fraction at most, in heights of the number: two digits.
+# Greatest width of a number in a fraction, in heights of the number: it has at most two digits.
 WIDEST_IN_FRACTION = 2.2
 
 
@@ -81,7 +82,7 @@ def split_at_gaps(boxes: np.ndarray, line: list[int]) -> list[list[int]]:
 
 
 def wide_gaps(gaps: np.ndarray, height: float) -> np.ndarray:
-    """Tell which gaps (N,) between digits of this height part two numbers: bool (N,)."""
+    """Tell which gaps (N,) between digits of this height separate two numbers: bool (N,)."""
     least = LONE_GAP * height
     if len(gaps) > 1:
         narrow = float(np.quantile(gaps, 0.25, method="lower"))
@@ -96,7 +97,7 @@ def find_fractions(
     """Tell which numbers stand above or below a fraction bar, with one other number on its other side.
 
     `groups` are the connected components of each digit, `numbers` the digits of each number. With more than
-    two numbers in a column, the bar is that of a sum.
+    two numbers in a column, the bar is the line below a sum.
     """
     bars = np.flatnonzero(connected.usable & (connected.width > BAR_ASPECT * connected.height)).tolist()
     in_fraction = [False] * len(numbers)

@@ -21,14 +21,14 @@ from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import LineCrop
 
-# All values were chosen by hand while pictures and their answers were watched.
+# All values were chosen by hand, by looking at pictures and the answers to them.
 
 # Probability from which the beam search tries a digit of a line network where every text is allowed. Under
 # constraints, which may need an unlikely digit, it is `MIN_PROBABILITY`.
 MIN_PROBABILITY_ANY_TEXT = 1e-4
 # Weight of the digit networks where the components stand apart; the rest is the weight of the line networks.
 DIGIT_WEIGHT = 0.3
-# Probability that a number breaks the constraints, however likely it looked before.
+# Probability that a number breaks the constraints, which stays even if the networks are certain.
 CONSTRAINT_DOUBT = 0.05
 # Probability that counts as none, so that it has a logarithm.
 LEAST_PROBABILITY = 1e-12
@@ -50,7 +50,8 @@ class LineEvidence:
     columns: log-probabilities (T, 11) of the ten digits and of the blank, which takes in all marks.
     with_marks: log-probabilities (T, A + 1) of the alphabet and the blank.
     alphabet: the characters of the network.
-    distances: from each column to the sides of its character, (T, 4), where the network tells them.
+    distances: the distances from each column to the sides of its character, (T, 4); None if the network does
+        not predict them.
     """
 
     crop: LineCrop
@@ -80,10 +81,10 @@ def find_hypotheses(
 ) -> tuple[Hypotheses, float]:
     """Return the likeliest texts that a grammar allows, and the probability that digit networks share.
 
-    Digit networks, `digits` (N, 10), always answer with a digit. They help to tell which digits a text has,
-    but neither whether there are any nor whether a lone component is one digit. Where the grammar leaves
-    texts out, `shared` is the probability that was shared without a grammar. `doubt` is the probability that
-    nothing is written, whatever the networks read.
+    Digit networks, `digits` (N, 10), always answer with a digit. Therefore they only help to tell which
+    digits a text has; they cannot tell whether there are digits at all, nor whether a lone component is a
+    single digit. Where the grammar leaves texts out, `shared` is the probability that was shared without a
+    grammar. `doubt` is the probability that nothing is written, whatever the networks read.
     """
     hypotheses, shared = _combined(lines, digits, grammar, shared)
     if doubt:
@@ -97,8 +98,9 @@ def find_hypotheses(
 def probability_of_no_digit(digits: np.ndarray) -> float:
     """Return the probability that a lone component is no digit, from the probabilities (1, 10) of the digits.
 
-    The networks must have been taught to answer with ten equal probabilities to what is no digit. Their
-    answer is a mixture of those and of a digit's, and the least probability shows the share of the former.
+    The networks must be trained to give ten equal probabilities to pictures without a digit. Their answer is
+    then a mixture of ten equal probabilities and of those of a digit, and the least probability shows the
+    share of the former.
     """
     return float(min(1.0, digits.shape[1] * digits.min()))
 

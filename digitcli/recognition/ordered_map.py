@@ -1,7 +1,7 @@
 """Work ahead of the consumer, lazily and in order: a bounded map over an executor, and a grouping.
 
 Both take from their input only what they need. When the input raises an error, or a task cannot be submitted,
-both hand out what came before it and then raise the error.
+both yield all earlier results and then raise the error.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     stage          module            result
     1. find        segmentation.py   PageLayout: the regions of a page, one for each number
-    2. crop        crops.py          PreparedPage: the regions and what the networks see of them
+    2. crop        crops.py          PreparedPage: the regions and their crops, the inputs of the networks
     3. recognize   recognize.py      RegionResult: the numbers of a region and their confidence
     4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
@@ -63,7 +63,7 @@ class PreparedPage:
     number: the number of the page from 1 on, None for a picture with one page.
     regions: the regions in reading order and their crops.
     is_faint: whether only faint marks were found.
-    error: why the page could not be opened or searched.
+    error: the error of a page that could not be opened or searched.
     picture, ink: as in `Reading`, where pictures are kept.
     """
 
@@ -81,7 +81,8 @@ def run_pipeline(
 ) -> Generator[Reading]:
     """Read pictures: find and crop in threads, then recognize and decide, several pages together.
 
-    Yields one reading a page, in the order of the pictures, and takes from `pictures` only what it needs.
+    Yields one reading a page, in the order of the pictures, and takes pictures from `pictures` only as it
+    needs them.
     """
     pool = ThreadPoolExecutor(options.jobs)
     is_closed = threading.Event()

@@ -51,16 +51,17 @@ class Reader:
     models: shipped names, checkpoint files or run folders; without any, the default models. Models of the
         task `line` read numbers whose digits may touch, those of the task `digit` read digits that stand
         apart. Several are averaged.
-    device: where the networks compute, `auto` for the fastest device.
-    runtime: what runs the networks, see `inference.predictor`.
+    device: the device that computes; `auto` is the fastest one.
+    runtime: the library that runs the networks, see `inference.predictor`.
     batch_size: digit crops that a network takes at once.
     jobs: pictures that are opened at once.
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
-    min_confidence: the confidence below which an answer is refused; by default the models say it.
-    max_error: the share of wrong answers to keep to instead, by the calibration of the models if there is one
-        (`is_calibrated`), else by the confidence itself.
-    constraints: what every number must meet, see `parse_constraints`.
+    min_confidence: the confidence below which an answer is refused; by default the threshold of the models.
+    max_error: instead of `min_confidence`, the greatest share of wrong answers among all answers, on average.
+        The calibration of the models gives the threshold if there is one (`is_calibrated`), else 1 -
+        `max_error` is the threshold.
+    constraints: the constraints on every number, see `parse_constraints`.
     top_k: candidates for each digit and number, the best included.
     keep_pictures: whether a reading carries its picture and its ink.
 
@@ -169,7 +170,7 @@ def _load_models(
 
 
 def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
-    """Return the least confidence of an answer, and whether the errors of the models were measured.
+    """Return the least confidence of an answer that is not refused, and whether the errors were measured.
 
     The errors of the default models were measured together, and the line model keeps the measurement.
     """

@@ -1,4 +1,4 @@
-"""Stage 3, recognize: run the networks on the crops, and turn their answers into numbers."""
+"""Stage 3 of the reading pipeline, recognize: run the networks and turn their outputs into numbers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from digitcli.recognition.hypotheses import (
 )
 from digitcli.recognition.results import Digit, Number
 
-# All values were chosen by hand while pictures and their answers were watched.
+# All values were chosen by hand, by looking at pictures and the answers to them.
 
-# Probability of the texts that meet the constraints, below which the picture says something else.
+# Least probability of all texts that meet the constraints; with less, the number on the page breaks them.
 LEAST_LIKELY = 1e-6
-# Probability above which nothing is written where a page has one region only.
+# Probability that nothing is written, above which the only region of a page counts as empty.
 EMPTY_ALONE = 0.9
-# Probability above which nothing is written in one of several regions.
+# The same for one of several regions.
 EMPTY_AMONG_OTHERS = 0.5
 
 
@@ -62,7 +62,7 @@ class RecognitionModels:
 
     @property
     def can_reject(self) -> bool:
-        """Whether the digit networks were taught that not everything is a digit."""
+        """Whether the digit networks were trained to reject pictures that show no digit."""
         return self.classifier is not None and self.classifier.can_reject
 
 
@@ -74,7 +74,7 @@ class RegionEvidence:
     lines: the answers of each line network to each line crop.
     digits: the probabilities (N, 10) of the digits for each component, the mean over its crops; None where no
         digit network read it.
-    can_reject: whether `digits` tell what is no digit, see `probability_of_no_digit`.
+    can_reject: whether the digit networks can reject what is no digit, see `probability_of_no_digit`.
     """
 
     crops: RegionCrops
@@ -85,15 +85,15 @@ class RegionEvidence:
 
 @dataclass(frozen=True)
 class RegionResult:
-    """The numbers of a region, none where nothing is to be read.
+    """The numbers of a region; there are none if the networks read nothing.
 
-    confidence: the probability that all of it is right.
-    rival_confidence: the probability of the next likely text.
-    has_ink: whether something is there that may be writing.
-    is_cut_off: whether a lone component runs out of the page.
-    runs_out: whether a further digit may be missing at the page's edge.
-    is_in_fraction: whether a fraction bar parts it from another number.
-    is_changed: whether the constraints made another text of it.
+    confidence: the probability that all numbers are right.
+    rival_confidence: the probability of the second likeliest text.
+    has_ink: whether the region has ink that may be writing.
+    is_cut_off: whether a lone component touches the edge of the page, where a part of it may be missing.
+    runs_out: see `Region`.
+    is_in_fraction: see `Region`.
+    is_changed: whether the constraints changed the text.
     breaks_constraints: whether no likely text meets the constraints.
     """
 
@@ -240,7 +240,7 @@ def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
 
 
 def _boxes(evidence: RegionEvidence, text: str) -> list[Box]:
-    """Return the box of each digit: that of its component, or the one that a line network tells.
+    """Return the box of each digit: the box of its component, or the box that a line network predicts.
 
     A whole picture may have as many components as digits by chance, specks and points among them.
     """

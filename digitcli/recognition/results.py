@@ -46,7 +46,7 @@ class Digit:
     confidence: the probability that it is right.
     box: x, y, width, height in pixels of the upright picture.
     alternatives: the next likely digits with their probabilities.
-    image: what a digit network saw, uint8 (28, 28), white on black.
+    image: the digit crop that a digit network saw, uint8 (28, 28), white on black.
     """
 
     digit: str
@@ -64,7 +64,7 @@ class Number:
     confidence: the probability that all of them are right.
     raw: the text with its marks where a network reads them.
     alternatives: the next likely texts with their probabilities.
-    line: what a line network saw, uint8 (40, W), ink 255 on paper 0.
+    line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0.
     """
 
     digits: tuple[Digit, ...]
@@ -119,10 +119,10 @@ class Reading:
     confidence: the probability that all of `text` is right.
     numbers: the numbers in reading order.
     model: the names and identities of the weights.
-    error: why the picture could not be read.
+    error: the error of a picture that could not be read.
     picture: the upright picture, float32 (H, W) in [0, 1]; only where the reader keeps pictures.
     ink: its ink, float32 (h, w) in [0, 1]; only where the reader keeps pictures.
-    changed: whether the constraints made another text of it.
+    changed: whether the constraints changed the text.
     """
 
     file: str

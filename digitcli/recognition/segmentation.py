@@ -1,6 +1,7 @@
-"""Stage 1, find: where the numbers of a page are. No torch.
+"""Stage 1 of the reading pipeline, find: find the region of each number on a page. Loads no torch.
 
-The digits are connected components of the ink. They are grouped into lines and numbers by their boxes.
+The stages are listed in `pipeline.py`. The digits are connected components of the ink. Their bounding boxes
+are grouped into lines, and lines are split into numbers.
 """
 
 from __future__ import annotations
@@ -14,39 +15,40 @@ from digitcli.imaging.components import Box, ConnectedComponents
 from digitcli.imaging.grayscale import median
 from digitcli.recognition.grouping import find_fractions, group_lines, split_at_gaps
 
-# All values were chosen by hand while pictures and their answers were watched.
+# All values were chosen by hand, by looking at pictures and the answers to them.
 
-# Pixels of the longer side at which digits that fill a good part of the picture are searched.
+# Longer side in pixels of the reduced picture in which large digits are searched.
 SIDE_PX = 640
-# Pixels of the longer side at most, for small digits.
+# Greatest longer side in pixels of the reduced picture in which small digits are searched.
 LARGE_SIDE_PX = 2560
-# Height in pixels below which digits are searched again in more pixels.
+# Height in pixels of digits in the reduced picture below which a larger copy is searched.
 SMALL_DIGIT_PX = 24
-# Share of the picture's height from which digits make the picture one line.
+# Least height of digits, as a share of the picture's height, that make the picture one line.
 FILLING_HEIGHT = 0.35
-# Height in pixels of a strip at most: a low, wide picture that is one line.
+# Greatest height in pixels of a strip, which is a low and wide picture of one line.
 STRIP_HEIGHT_PX = 160
-# Width of a strip at least, in heights of the picture.
+# Least width of a strip, in heights of the picture.
 STRIP_ASPECT = 1.6
-# In a strip a single component is a line of its own from this share of the tallest digit's height on ...
+# Least height of a single component that is a line of its own in a strip, as a share of the tallest digit.
 LONE_HEIGHT = 0.6
-# ... and from this share of the strip's height on.
+# The same, as a share of the height of the strip.
 LONE_STRIP_HEIGHT = 0.25
-# Share of its rows that a digit at the edge shares with the number that it belongs to, at least.
+# Least share of the rows of a digit at the edge that are also rows of the number to which it belongs.
 EDGE_OVERLAP = 0.5
-# Distance of a digit at the edge from its neighbour at most, in widest steps between the number's digits.
+# Greatest distance of a digit at the edge from its neighbour, in widest steps between the number's digits.
 EDGE_STEP = 1.3
-# Width of a single digit at most, in heights of it; a wider component is several digits that touch.
+# Greatest width of a single digit, in heights of it; a wider component is several digits that touch.
 WIDEST_DIGIT = 1.3
 
 
 @dataclass(frozen=True)
 class Component:
-    """Ink that may be a digit; strokes that touch are one component.
+    """Ink that may be a digit: a connected component and its detached parts, or several digits that touch.
 
     box: x, y, width, height in pixels of the picture.
-    is_cut_off: whether the component runs out of the picture.
-    ink: its ink alone, float32 (h, w) in [0, 1], or None where only a line network can read the number.
+    is_cut_off: whether the component touches the edge of the picture, where a part of it may be missing.
+    ink: the ink of this component alone, float32 (h, w) in [0, 1]; None if only a line network can read the
+        number.
     """
 
     box: Box
@@ -56,12 +58,12 @@ class Component:
 
 @dataclass(frozen=True)
 class Region:
-    """The place of a number on the page.
+    """The place of one number on the page.
 
-    components: what may be its digits, from left to right.
-    is_whole_picture: whether the picture is one line, which may hold several numbers.
-    is_in_fraction: whether a fraction bar parts it from another number.
-    runs_out: whether a further digit of it lies at the picture's edge, where it may be cut off.
+    components: the components that may be the digits of the number, from left to right.
+    is_whole_picture: whether the region is the whole picture, which is one line and may hold several numbers.
+    is_in_fraction: whether a fraction bar lies between this number and another one.
+    runs_out: whether a further digit of the number lies at the edge of the picture, where it may be cut off.
     """
 
     components: tuple[Component, ...]
@@ -74,10 +76,10 @@ class Region:
 class PageLayout:
     """The regions of a page and the pictures in which they were found.
 
-    regions: the numbers in reading order.
-    grey: the picture, float32 (H, W) in [0, 1]; its faint marks are lifted where `is_faint`.
-    ink: float32 (h, w) in [0, 1], smaller than the picture where that is large.
-    is_faint: whether the ink is no darker than stains, show-through or the texture of paper may be.
+    regions: the regions in reading order.
+    grey: the picture, float32 (H, W) in [0, 1]; if `is_faint`, its faint marks are enhanced.
+    ink: the ink of the picture, float32 (h, w) in [0, 1]; a large picture is reduced first.
+    is_faint: whether the ink may be stains, show-through or the texture of the paper, because it is so faint.
     """
 
     regions: tuple[Region, ...]
@@ -87,7 +89,7 @@ class PageLayout:
 
 
 def find_numbers(grey: np.ndarray, with_lines: bool = False) -> PageLayout:
-    """Find the numbers in a grey picture (H, W), float32 in [0, 1]; where there are none, search faint marks.
+    """Find the numbers in a grey picture (H, W), float32 in [0, 1]; without any, search its faint marks.
 
     `with_lines` says that a line network will read the numbers, so that their digits may touch.
     """
@@ -176,9 +178,10 @@ def _only_line(
 
 
 def _runs_out(connected: ConnectedComponents, digits: list[list[int]], boxes: np.ndarray) -> bool:
-    """Tell whether a number, boxes (N, 4), goes on with a digit at the edge, which was left out.
+    """Tell whether a number, boxes (N, 4), continues with a digit at the edge of the picture, which was left
+    out.
 
-    A digit at the edge beside a single digit is the neighbour in a form.
+    A digit at the edge beside a single digit does not count: it belongs to the next field of a form.
     """
     middles = boxes[:, 0] + boxes[:, 2] / 2
     top, bottom = boxes[:, 1].min(), (boxes[:, 1] + boxes[:, 3]).max()
@@ -191,5 +194,5 @@ def _runs_out(connected: ConnectedComponents, digits: list[list[int]], boxes: np
 
 
 def _are_separate(boxes: np.ndarray) -> bool:
-    """Tell whether none of the boxes (N, 4) is so wide that several digits must touch in it."""
+    """Tell whether each of the boxes (N, 4) is narrow enough for a single digit."""
     return bool((boxes[:, 2] <= WIDEST_DIGIT * boxes[:, 3]).all())

@@ -35,7 +35,7 @@ class CharacterSynthesizer:
     """Composes digits like `LineSynthesizer`, and as many letters, handwritten or from `letters` (28, 28).
 
     Raises:
-        InputError: There is a digit of which no image has ink.
+        InputError: No image of one of the digits has ink.
     """
 
     def __init__(self, digits: Digits, letters: Sequence[Mask]) -> None:
@@ -71,7 +71,7 @@ def synthesize_characters(
     """Return `count` characters, which depend on the seed but not on the number of processes.
 
     Raises:
-        InputError: There is a digit of which no image has ink.
+        InputError: No image of one of the digits has ink.
     """
     portions = [(seed, start, min(PORTION_SIZE, count - start)) for start in range(0, count, PORTION_SIZE)]
     processes = min(processes, len(portions))

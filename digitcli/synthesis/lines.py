@@ -60,7 +60,7 @@ class LineSynthesizer:
     (`digit_shapes.py`) or, if any are given, strokes that a person wrote on a tablet (`strokes.py`).
 
     Raises:
-        InputError: There is a digit of which no image has ink.
+        InputError: No image of one of the digits has ink.
     """
 
     def __init__(self, digits: Digits, writers: Sequence[WriterStrokes] = ()) -> None:

@@ -177,7 +177,7 @@ class ComposedLines:
 
 
 class StoredLines:
-    """A `LineSource` of the lines in a folder, of which a part is held out.
+    """A `LineSource` of the lines in a folder; a part of them is held out.
 
     Raises:
         InputError: the folder cannot be read, or has too few lines.

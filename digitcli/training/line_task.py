@@ -27,7 +27,7 @@ from digitcli.worker_process import set_up_worker
 # The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
 WORKERS = min(8, max(1, (os.cpu_count() or 1) - 1))
 
-# The first share of the run, in which the loss also contains where characters are. Chosen by hand.
+# The first share of the run, in which the loss also trains the positions of characters. Chosen by hand.
 GUIDED_SHARE = 0.4
 
 # The weight of the blank in that part of the loss, where most columns are blank. Chosen by hand.

@@ -33,7 +33,7 @@ class Muon(torch.optim.AdamW):
     """Muon for the groups with `orthogonal`, computed in `dtype`, and AdamW for the other groups.
 
     A kernel (out, in, h, w) is treated as a matrix (out, in * h * w); PyTorch's own Muon takes no kernels.
-    What differs from the publication: position embeddings (`vit`) are trained by Muon, too.
+    Difference from the publication: position embeddings (`vit`) are trained by Muon, too.
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, with the scale of Liu et
     al., "Muon is scalable for LLM training", 2025.

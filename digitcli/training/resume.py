@@ -1,4 +1,4 @@
-"""Resuming a run: which settings may change, and what the run takes over from its saved state."""
+"""Resume a run: check which settings change, and restore the saved state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from digitcli.training.run_folder import Saved, library_versions
 from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
 
-# The settings that a resumed run may have otherwise than it began; of its recipe, only the epochs.
+# The settings that may change when a run is resumed; of its recipe, only the epochs may change.
 CHANGEABLE = ("data", "device", "time_seconds", "patience", "strokes", "fonts", "cuda_graphs")
 
 

@@ -1,1 +1,1 @@
-"""What the commands draw in the terminal."""
+"""Draw the progress and the results of the commands in the terminal."""

@@ -36,7 +36,7 @@ class CountingBar:
         self.bar.stop()
 
     def show(self, done: float, total: int) -> None:
-        """Show how many of all things are done."""
+        """Show the number of things that are done, of all things."""
         self.bar.update(self.task, completed=done, total=total, visible=True)
         if self.say_every and done % self.say_every == 0:
             console.err.print(f"{done:,} of {total:,} {self.things}")

@@ -129,7 +129,7 @@ class ReadingView:
         return f", {self._all_files:,} in all, {console.duration(seconds_left)} left"
 
     def show_row(self, reading: Reading) -> None:
-        """Show one reading: its text, its confidence, and its digits as the network saw them."""
+        """Show one reading: its text, its confidence, and the crops of its digits."""
         total = sum(self.counts.values())
         if total == 1:
             console.out.print(_row("picture", "reads", "sure", style="bold"), soft_wrap=True)
@@ -199,7 +199,7 @@ def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, 
 
 
 def draw_steps(reading: Reading) -> Group:
-    """Draw the steps of one picture: upright and grey, its ink and boxes, and what the networks saw."""
+    """Draw the steps of one picture: the upright grey picture, its ink with boxes, and its crops."""
     assert reading.picture is not None and reading.ink is not None
     height, width = reading.picture.shape
     first = f"1  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
