@@ -111,7 +111,7 @@ def compare(
     if seeds is not None and not any(each.config for each in parsed):
         raise UsageError("--seeds needs an architecture to train.", "Name one, or leave --seeds out.")
     _check_dataset(data)
-    _check_files({"--plot": (plot, ".svg"), "--save": (save, SUFFIX)}, force)
+    _check_files(plot, save, force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.views.comparison import ComparingView
         from digitcli.cli.views.progress import CountingBar
@@ -130,12 +130,7 @@ def compare(
             write_whole(plot, comparing.draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
         _show(result, format)
-    if result.diverged:
-        cause = f"Training diverged, and these are left out: {', '.join(result.diverged)}."
-        raise DivergedError(cause, "Lower their lr, or leave them out.")
-    if result.unreadable:
-        cause = f"{result.unreadable} files of '{data}' could not be read; the others were used."
-        raise PartialInputError(cause, "Repair or remove the files that are named above.")
+    _raise_failures(result)
 
 
 def _check_dataset(data: str) -> None:
@@ -147,15 +142,16 @@ def _check_dataset(data: str) -> None:
         raise UsageError(f"--data {data} holds lines.", "Give a dataset of single digits.")
 
 
-def _check_files(files: dict[str, tuple[Path | None, str]], force: bool) -> None:
-    if force and not any(path for path, _ in files.values()):
-        cause = f"--force replaces the files of {' and '.join(files)}, but neither is given."
+def _check_files(plot: Path | None, save: Path | None, force: bool) -> None:
+    if force and plot is None and save is None:
+        cause = "--force replaces the files of --plot and --save, but neither is given."
         raise UsageError(cause, "Leave --force out.")
-    for option, (path, suffix) in files.items():
-        if path is not None and path.suffix.lower() != suffix:
+    for option, path, suffix in (("--plot", plot, ".svg"), ("--save", save, SUFFIX)):
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
             raise UsageError(f"{option} is '{path}'.", f"Name a file that ends in {suffix}.")
-        if path is not None:
-            check_writable(path, force)
+        check_writable(path, force)
 
 
 def _show(result: Comparison, format: str) -> None:
@@ -169,3 +165,13 @@ def _show(result: Comparison, format: str) -> None:
         drawn, left_out = draw_comparison(result, console.out.width)
         console.show_table(drawn)
         console.show_left_out(left_out)
+
+
+def _raise_failures(result: Comparison) -> None:
+    """End with an exit code if models diverged or some files of the dataset could not be read."""
+    if result.diverged:
+        cause = f"Training diverged, and these are left out: {', '.join(result.diverged)}."
+        raise DivergedError(cause, "Lower their lr, or leave them out.")
+    if result.unreadable:
+        cause = f"{result.unreadable} files of '{result.data}' could not be read; the others were used."
+        raise PartialInputError(cause, "Repair or remove the files that are named above.")

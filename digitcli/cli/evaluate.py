@@ -20,6 +20,7 @@ from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, re
 if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult
     from digitcli.evaluation.evaluate_lines import LineEvaluation
+    from digitcli.events import Event
 
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
 DIGIT_OPTIONS = ("split", "without_label_errors", "robustness", "ood", "fonts")
@@ -180,7 +181,7 @@ def evaluate(
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
         _check_line_options(resolved, chosen, save)
-    result = _evaluate_lines(resolved, chosen) if reads_lines else _evaluate_digits(resolved, chosen)
+    result = _evaluate(resolved, chosen, reads_lines)
     try:
         if save:
             save_result(save, result)
@@ -232,34 +233,27 @@ def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any
         raise UsageError(f"Lines have no diagrams to save as {save}.", "Name a .json or a .csv file.")
 
 
-def _evaluate_digits(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> EvaluationResult:
+def _evaluate(
+    models: tuple[ResolvedModel, ...], chosen: dict[str, Any], reads_lines: bool
+) -> EvaluationResult | LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.views.evaluation import show_event
         from digitcli.cli.views.progress import CountingBar
-        from digitcli.evaluation import evaluate
+        from digitcli.inference.predictor import import_runtime
 
-        _import_runtime(models, chosen)
-    with CountingBar("digits") as bar:
-        return evaluate.evaluate(models, on_event=lambda event: show_event(event, bar), **chosen)
+        import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
+        if reads_lines:
+            from digitcli.evaluation import evaluate_lines
+        else:
+            from digitcli.evaluation import evaluate
+    with CountingBar("lines" if reads_lines else "digits") as bar:
 
+        def on_event(event: Event) -> None:
+            show_event(event, bar)
 
-def _evaluate_lines(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> LineEvaluation:
-    with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.cli.views.evaluation import show_event
-        from digitcli.cli.views.progress import CountingBar
-        from digitcli.evaluation import evaluate_lines
-
-        _import_runtime(models, chosen)
-    with CountingBar("lines") as bar:
-        return evaluate_lines.evaluate_lines(
-            models[0], on_event=lambda event: show_event(event, bar), **chosen
-        )
-
-
-def _import_runtime(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
-    from digitcli.inference.predictor import import_runtime
-
-    import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
+        if reads_lines:
+            return evaluate_lines.evaluate_lines(models[0], on_event=on_event, **chosen)
+        return evaluate.evaluate(models, on_event=on_event, **chosen)
 
 
 def _print_result(result: EvaluationResult | LineEvaluation, format: console.Format) -> None:

@@ -99,10 +99,8 @@ def _check_output(options: PredictOptions) -> None:
         cause = "A table is for a terminal, not for a file."
         raise UsageError(cause, "Give --format jsonl, json or csv.")
     if options.resume and (options.output is None or options.form != "jsonl"):
-        cause = (
-            f"--resume needs a file of JSON lines, but the output is {options.output or 'standard output'}"
-        )
-        cause += f" as {options.form}."
+        output = f"{options.output or 'standard output'} as {options.form}"
+        cause = f"--resume needs a file of JSON lines, but the output is {output}."
         raise UsageError(cause, "Name a file of JSON lines, e.g. -o results.jsonl.")
     if options.resume and (options.force or options.annotate):
         cause = "--resume keeps earlier results, and works with neither --force nor --annotate."

@@ -167,9 +167,9 @@ def _load_part(name: str, part: dict[str, Any]) -> tuple[Array, Array]:
     if published.black_border:
         border = published.black_border
         images = np.pad(images, ((0, 0), (border, border), (border, border)))
-    return images, labels[
-        :, 0
-    ] if labels.ndim == 2 else labels  # QMNIST has eight labels; the first is the digit
+    if labels.ndim == 2:  # QMNIST has eight labels; the first is the digit
+        labels = labels[:, 0]
+    return images, labels
 
 
 @contextmanager

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 MISTAKES = 6  # mistakes that a result lists
 ARRAYS = ("digits", "predicted", "probabilities")  # the fields that are not part of the record
-DATACLASS_LISTS = ("per_class", "mistakes", "reliability", "coverage")
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,7 @@ class EvaluationResult:
 
     def record(self) -> dict[str, Any]:
         """Return the figures for JSON, without the arrays."""
-        names = [entry.name for entry in dataclasses.fields(self) if entry.name not in ARRAYS]
-        lists = {name: [dataclasses.asdict(row) for row in getattr(self, name)] for name in DATACLASS_LISTS}
-        return {name: lists.get(name, getattr(self, name)) for name in names}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ARRAYS}
 
 
 def evaluate(
