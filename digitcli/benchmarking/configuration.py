@@ -80,7 +80,7 @@ def _check_names(option: str, names: tuple[str, ...], known: tuple[str, ...]) ->
 
 def _check_whole(option: str, value: object, most: int) -> None:
     if type(value) is not int or not 1 <= value <= most:
-        raise UsageError(f"{option} is {value!r}.", f"Give a whole number from 1 to {most:,}.")
+        raise UsageError(f"{option} is {value!r:.40}.", f"Give a whole number from 1 to {most:,}.")
 
 
 @dataclass(frozen=True)

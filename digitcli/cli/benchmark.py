@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -23,7 +24,6 @@ from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.benchmark import BenchmarkView, show_report, show_slowdowns
 from digitcli.errors import QualityError, UsageError
 
-LONGEST_QUOTE = 20  # characters of a wrong value that an error message repeats
 COMPARISON = "Comparison with an earlier benchmark"
 
 ArchOption = Annotated[
@@ -171,12 +171,9 @@ def _split_names(text: str) -> list[str]:
     return [text] if os.path.lexists(text) else _split([text])
 
 
-def _parse_size(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        cause = f"--batch-size contains '{text[:LONGEST_QUOTE]}'."
-        raise UsageError(cause, "Give whole numbers, e.g. --batch-size 1,256.") from error
+def _parse_size(text: str) -> int | str:
+    """Return a number of images; `BenchmarkConfig` refuses every other text."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
 
 
 def _read_baseline(

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from digitcli.atomic_write import check_writable, write_whole
 from digitcli.errors import InputError, OutputError
@@ -147,39 +147,47 @@ def read_lines(folder: Path) -> list[Line]:
         InputError: A file is missing or damaged.
     """
     import cv2
-    import numpy as np
-
-    from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX
-    from digitcli.synthesis.lines import ALPHABET, Line
 
     remedy = "Write the folder again with digitcli synthesize --force."
-    lines = []
     try:
         boxes = json.loads((folder / BOXES).read_text(encoding="utf-8"))
         with (folder / LABELS).open(newline="", encoding="utf-8") as file:
             texts = {row["file"]: row["raw"] for row in csv.DictReader(file)}
-        for name, text in texts.items():
-            content = np.frombuffer((folder / name).read_bytes(), np.uint8)
-            image = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
-            corners = np.array([box[1:] for box in boxes[name]], np.float32).reshape(-1, 4)
-            corners[:, 2:] += corners[:, :2]
-            if (
-                image is None
-                or image.shape[0] != LINE_HEIGHT_PX
-                or len(corners) != len(text)
-                or not set(text) <= set(ALPHABET)
-                or not (np.isfinite(corners).all() and (corners >= 0).all())
-                or COLUMN_PX * count_ctc_columns(text) > image.shape[1]
-            ):
-                raise InputError(
-                    f"{folder / name} is not a line that digitcli synthesize has written.", remedy
-                )
-            lines.append(Line(np.asarray(image, np.uint8), text, corners))
+        lines = [_read_line(folder / name, text, boxes[name]) for name, text in texts.items()]
     except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error, cv2.error) as error:
         raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
     if not lines:
         raise InputError(f"{folder} contains no lines.", remedy)
     return lines
+
+
+def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
+    """Read one line; its boxes are `[character, x, y, width, height]`.
+
+    Raises:
+        ValueError: The picture, the text and the boxes do not belong together.
+    """
+    import cv2
+    import numpy as np
+
+    from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX
+    from digitcli.synthesis.lines import ALPHABET, Line
+
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    corners = np.array([box[1:] for box in boxes], np.float32).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    is_valid = (
+        image is not None
+        and image.shape[0] == LINE_HEIGHT_PX
+        and image.shape[1] >= COLUMN_PX * count_ctc_columns(text)
+        and len(corners) == len(text)
+        and set(text) <= set(ALPHABET)
+        and np.isfinite(corners).all()
+        and (corners >= 0).all()
+    )
+    if not is_valid:
+        raise ValueError(f"{path.name} does not fit its labels")
+    return Line(np.asarray(image, np.uint8), text, corners)
 
 
 def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
