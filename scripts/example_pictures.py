@@ -104,7 +104,7 @@ def main() -> None:
     sheet.photograph(0.05, 2).convert("L").save(PICTURES / "form.png")
 
     Sheet(15, 640, 480, (210, 207, 200)).photograph(0.4).save(PICTURES / "blank.jpg", quality=88)
-    draw_preprocessing(ROOT / "image.png").save(PICTURES.parent / "road.png")
+    draw_preprocessing(ROOT / "image.png").save(PICTURES.parent / "preprocessing.png")
 
 
 def draw_preprocessing(path: Path) -> Image.Image:

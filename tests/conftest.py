@@ -1,4 +1,4 @@
-"""What the tests share: a few real digits, runs of the command line, and a network that trains in no time."""
+"""Fixtures of all tests: a few real digits, runs of the command line, and a network that trains at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads 
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test writes by a relative path does not land in the repository."""
+    """Run each test in a folder of its own, so that relative paths do not lead into the repository."""
     monkeypatch.chdir(tmp_path)
 
 

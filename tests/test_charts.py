@@ -22,7 +22,7 @@ def numbered(*points: tuple[float, float]) -> Panel:
     return Panel("error in %", "parameters", [Series("models", points, numbered=True)], logarithmic=True)
 
 
-def test_a_chart_says_in_words_what_it_shows() -> None:
+def test_a_chart_describes_its_content_in_words() -> None:
     chart = parsed(LINE)
     assert chart.findtext(f"{SVG}title") == "what <it> shows"
     assert "validation from 3 to 1" in (chart.findtext(f"{SVG}desc") or "")

@@ -1,4 +1,4 @@
-"""What is printed, and on which stream."""
+"""The text that is printed, and the stream to which it goes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def test_a_notice_to_a_closed_stderr_is_no_error(monkeypatch: pytest.MonkeyPatch
         console.show_notice("lost")
 
 
-def test_csv_begins_with_the_keys_and_leaves_none_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_begins_with_the_keys_and_leaves_the_cell_of_none_empty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rows = [{"name": "a, b", "value": 1, "rest": None}, {"name": 'c"d', "value": 0.5, "rest": ""}]
     console.show_csv(rows)
     text = capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_no_file_or_function_is_too_long_and_no_name_is_vague(path: Path) -> Non
         "import digitcli.inference.predictor as i; i.load_line_recognizer('reader', device='cpu')",
     ],
 )
-def test_the_library_loads_no_torch_where_none_is_needed(code: str) -> None:
+def test_the_library_loads_torch_only_when_needed(code: str) -> None:
     assert not {"torch", "torchvision"} & modules_loaded_by(code)
 
 
@@ -202,7 +202,9 @@ def test_predicting_needs_no_torchvision() -> None:
         (["predict", "image.png", "--runtime", "torch"], {"torch"}, {"onnxruntime", "torchvision"}),
     ],
 )
-def test_commands_load_what_they_need(arguments: list[str], needed: set[str], needless: set[str]) -> None:
+def test_commands_load_only_the_packages_that_they_need(
+    arguments: list[str], needed: set[str], needless: set[str]
+) -> None:
     code = (
         f"sys.argv[1:] = {[*arguments, '--device', 'cpu']}\n"
         "from digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"

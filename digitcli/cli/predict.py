@@ -69,8 +69,8 @@ MinConfidence = Annotated[
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Refuse so many doubtful answers that, on average over all answers, at most this fraction "
-           "is wrong, for example 0.01; the calibration of the models gives the minimum confidence."),
+           help="Refuse doubtful answers until, on average over many pictures, at most this fraction of the "
+           "other answers is wrong, for example 0.01; the calibration of the models gives the threshold."),
 ]  # fmt: skip
 Length = Annotated[
     str | None,
@@ -126,8 +126,8 @@ TopK = Annotated[
 Annotate = Annotated[
     Path | None,
     Option(metavar="DIR", rich_help_panel=OUTPUT,
-           help="Write a copy of each picture into this folder, with a box at each digit: green from a "
-           "confidence of 0.95 on, orange from 0.5 on, red below."),
+           help="Write a copy of each picture into this folder, with a box and the answer at each digit: "
+           "green from a confidence of 0.95 on, orange from 0.5 on, else red."),
 ]  # fmt: skip
 ShowSteps = Annotated[
     bool,

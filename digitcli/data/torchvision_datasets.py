@@ -123,7 +123,7 @@ def load_published_dataset(name: str) -> Dataset:
     Raises:
         EnvironmentFault: A package that is needed to read it is missing, or the cache folder cannot be
             written.
-        InputError: It is not in the cache and cannot be downloaded, or its files are damaged.
+        InputError: The dataset is not in the cache and cannot be downloaded, or its files are damaged.
     """
     published = PUBLISHED_DATASETS[name]
     if published.required_package and importlib.util.find_spec(published.required_package) is None:

@@ -57,7 +57,7 @@ def import_onnxruntime() -> None:
     """Import ONNX Runtime.
 
     Raises:
-        EnvironmentFault: it cannot be imported.
+        EnvironmentFault: ONNX Runtime cannot be imported.
     """
     try:
         import onnxruntime  # noqa: F401

@@ -137,7 +137,7 @@ def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[st
     """Compare the shapes of a network with those of a file before any memory is taken for the network.
 
     Raises:
-        ValueError: they differ.
+        ValueError: a shape differs, or a tensor is missing.
     """
     try:
         with torch.device("meta"):

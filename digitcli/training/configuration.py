@@ -191,7 +191,7 @@ def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
     """Check that strokes, fonts and synthetic characters fit the architecture and the dataset.
 
     Raises:
-        UsageError: one of them does not fit.
+        UsageError: the architecture or the dataset cannot use one of them.
     """
     reads_lines = find_architecture(config.arch).task == "line"
     if reads_lines and recipe.synthetic:

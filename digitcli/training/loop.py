@@ -161,7 +161,7 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
     """After a signal, save the steps of the current epoch (whose losses add up to `loss_sum`) and stop.
 
     Raises:
-        Interrupted: there was a signal.
+        Interrupted: a process of the run has received a signal.
     """
     signal = setup.stop_signal() if setup.processes.size == 1 else state.stop
     if signal is None:

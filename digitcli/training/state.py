@@ -147,7 +147,7 @@ class TrainingState:
         """Set the state to the results of `counters` and `tensors`.
 
         Raises:
-            ModelError: They belong to another network.
+            ModelError: The counters or tensors belong to another network.
         """
         try:
             self.network.load_state_dict(_group(tensors, "network"))

@@ -109,7 +109,7 @@ def test_summary_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_what_the_last_wide_block_adds_is_activated_before_it_is_averaged() -> None:
+def test_the_last_wide_block_is_activated_before_the_mean() -> None:
     """A tail without that is affine: convolutions in it add nothing to the last layer."""
     network = create_model("wide_resnet").eval()
     layers = list(network.children())

@@ -78,7 +78,7 @@ def forward_by_hand(network: nn.Sequential, image: Array) -> Array:
     return values
 
 
-def test_shipped_cnn_computes_what_the_textbook_says(digits: Digits) -> None:
+def test_shipped_cnn_computes_the_formulas_of_the_textbook(digits: Digits) -> None:
     assert "cnn" in shipped_models()
     network = load_model("cnn")
     image = torch.from_numpy(digits.images[:1])
@@ -89,7 +89,7 @@ def test_shipped_cnn_computes_what_the_textbook_says(digits: Digits) -> None:
     assert by_hand.argmax() == digits.labels[0]
 
 
-def test_lenet5_computes_what_the_textbook_says(digits: Digits) -> None:
+def test_lenet5_computes_the_formulas_of_the_textbook(digits: Digits) -> None:
     torch.manual_seed(0)
     network = create_model("lenet5").eval()
     image = torch.from_numpy(digits.images[:1])

@@ -17,7 +17,7 @@ IMAGES = torch.rand(4, 1, 28, 28)
 
 
 @pytest.mark.parametrize("name", architectures())
-def test_recipes_support_what_the_network_has(name: str) -> None:
+def test_recipes_declare_the_layers_that_the_network_has(name: str) -> None:
     layers = list(create_model(name).modules())
     normalized = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
     branched = any(isinstance(layer, DropPath) for layer in layers)

@@ -1,4 +1,4 @@
-"""What a benchmark can be asked to measure."""
+"""The configuration of a benchmark: its models, runtimes, dtypes and batch sizes."""
 
 from __future__ import annotations
 

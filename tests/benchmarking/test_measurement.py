@@ -1,4 +1,4 @@
-"""How a network is measured: what is called, how often, with which settings, and what is counted."""
+"""The measurement of a network: its calls, their number, their settings and the counted memory."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ DATASET = {"name": "mnist", "train": 55_000, "validation": 5_000, "test": 10_000
 def test_a_card_has_facts_of_the_checkpoint_and_measurements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One shipped model, judged on four digits of which it reads three."""
+    """One shipped model and four digits; the model reads three of them."""
     path = pointing_model(tmp_path / "pointer.safetensors", dataset=DATASET, seed=0)
     (tmp_path / FACTS_FILE).write_text(f'["{path}"]\ncommand = "digitcli train"\nnotes = "Points."\n')
     small = as_npz(tmp_path / "four.npz", pointing_digits([1, 2, 3, 4], [1, 2, 3, 5]))

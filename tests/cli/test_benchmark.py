@@ -116,7 +116,7 @@ def test_columns_that_do_not_fit_are_named(digitcli_process: Run) -> None:
 
 
 def rows_of(form: str, shown: str) -> list[str]:
-    """The batch sizes of the rows in what was shown, which must be whole."""
+    """Return the batch sizes of the rows in the shown table, which must be whole."""
     if form == "json":
         return [str(row["batch_size"]) for row in json.loads(shown)["results"]]
     if form == "csv":
@@ -197,7 +197,7 @@ def test_a_path_with_a_comma_is_a_path(digitcli: Run, tmp_path: Path) -> None:
     assert [row["name"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["a,b.safetensors"]
 
 
-def test_on_a_terminal_a_status_says_what_is_measured(tmp_path: Path) -> None:
+def test_on_a_terminal_a_status_names_the_current_measurement(tmp_path: Path) -> None:
     arguments = ["benchmark", "-a", "softmax", "-b", "1", "-d", "cpu"]
     code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
     assert code == 0, shown

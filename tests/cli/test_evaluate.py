@@ -30,7 +30,7 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    """Six digits, of which the model reads five."""
+    """Six digits; the model reads five of them."""
     return as_npz(tmp_path / "six.npz", pointing_digits(LABELS, ANSWERS))
 
 
@@ -260,7 +260,7 @@ def test_where_it_is_narrow_the_pairs_most_confused_are_listed(
         assert "…" not in captured.get() and max(map(len, captured.get().splitlines())) <= width
 
 
-def test_what_is_not_known_of_the_training_is_said(
+def test_the_figures_say_that_the_training_digits_are_unknown(
     result: EvaluationResult,
 ) -> None:
     figures = evaluation_view._figures(dataclasses.replace(result, overlap=None))
@@ -292,7 +292,7 @@ def test_robustness_and_out_of_distribution_figures_are_shown(
         (("--without-label-errors", "--data", "six.npz"), 2),
     ],
 )
-def test_what_else_is_measured_is_checked_at_once(
+def test_options_for_more_measurements_are_checked_at_once(
     digitcli: Run, model: str, data: str, options: tuple[str, ...], code: int
 ) -> None:
     done = digitcli("evaluate", model, *options)

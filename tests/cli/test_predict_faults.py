@@ -100,7 +100,7 @@ def test_a_lone_bad_input_is_code_3_with_its_cause_told_once(predict: Run, bad: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_what_may_not_be_read_says_so(predict: Run) -> None:
+def test_a_file_without_permission_has_the_reason_permission(predict: Run) -> None:
     Path(put("secret.png")).chmod(0)
     put("closed/1.png"), put("open/5.png")
     Path("closed").chmod(0)
@@ -129,7 +129,7 @@ def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(
 
 @pytest.fixture
 def models() -> dict[str, str]:
-    """Names of models that cannot be used, with what is said of them."""
+    """Return names of models that cannot be used, with words of their errors."""
     shipped = shipped_models()["cnn"].read_bytes()
     Path("flipped.safetensors").write_bytes(flipped(shipped, len(shipped) - 100))
     Path("cut.safetensors").write_bytes(shipped[: len(shipped) // 2])
@@ -260,7 +260,7 @@ def wait_until(so: Callable[[], object]) -> None:
 
 
 def waiting_bytes(process: subprocess.Popen[bytes]) -> int:
-    """How much of what a process wrote nobody has read."""
+    """Return the number of bytes that a process wrote and nobody has read."""
     count = array.array("i", [0])
     fcntl.ioctl(process.stdout, termios.FIONREAD, count)  # type: ignore[arg-type]
     return count[0]

@@ -1,4 +1,4 @@
-"""What `digitcli predict` reads: files, folders, patterns, lists, standard input."""
+"""The inputs of `digitcli predict`: files, folders, patterns, lists, standard input."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_list_that_is_missing_or_empty_is_code_3(predict: Run) -> None:
         assert done.returncode == 3 and done.stdout == "" and "list" in done.stderr
 
 
-def test_a_list_that_breaks_off_loses_nothing_before(predict: Run) -> None:
+def test_a_list_that_breaks_off_keeps_the_earlier_pictures(predict: Run) -> None:
     listing = os.fsencode(put("5.png")) + b"\n" + b"x" * 70_000
     done = predict("--files-from", "-", "-o", "out.jsonl", input=listing)
     assert done.returncode == 4 and "more than 32,768 bytes" in done.stderr

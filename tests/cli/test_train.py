@@ -248,7 +248,7 @@ def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: P
     assert done.returncode == 7 and "in use" in done.stderr
 
 
-def test_a_full_disk_is_an_output_error_and_keeps_what_was_saved(
+def test_a_full_disk_is_an_output_error_and_keeps_the_saved_state(
     digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
     """A limit on the size of files stands for the disk."""

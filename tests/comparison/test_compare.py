@@ -1,4 +1,4 @@
-"""What a comparison trains, and what it concludes from the runs."""
+"""The runs that a comparison trains, and the conclusions that it draws from them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_difference_that_no_pair_of_runs_shows_is_not_significant() -> None:
 
 
 def test_the_best_of_many_equal_models_is_seldom_called_better() -> None:
-    """The images that decide which model is best are those on which it is tested."""
+    """The same images decide which model is best and test it, so many models give false winners."""
     generator, wrong = np.random.default_rng(0), 0
     for _ in range(60):
         correct = {name: [generator.random(400) < 0.9] for name in "abcdefgh"}

@@ -61,7 +61,7 @@ def test_other_arrays_are_preprocessed(few_digits: Digits, form: str) -> None:
 
 @pytest.mark.parametrize("paper", [0, 255])
 def test_digits_that_fill_their_pictures_are_found(few_digits: Digits, paper: int) -> None:
-    """USPS is like this: each digit fills its image, so that most of the border is ink."""
+    """In USPS, each digit fills its image, so that most of the border is ink."""
     tight = []
     for image in few_digits.images:
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))

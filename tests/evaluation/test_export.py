@@ -62,7 +62,7 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None
     assert (tmp_path / "result.json").read_text() == "mine"
 
 
-def test_what_can_never_be_written_is_found_at_once(tmp_path: Path) -> None:
+def test_an_output_that_can_never_be_written_is_found_at_once(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "file").write_text("")
     for path in ("folder.json", "missing/result.json", "file/result.json", "x" * 300 + ".csv"):

@@ -76,9 +76,9 @@ def test_augmentation_resembles_some_corruptions(
 def test_synthetic_characters_count_without_augmentation(
     recipe: dict[str, object], blur: bool, slant: bool
 ) -> None:
-    judged = SimpleNamespace(headers=[SimpleNamespace(recipe=recipe)])
-    assert _is_trained_with(judged, NAMED["blur"]) is blur  # type: ignore[arg-type]
-    assert _is_trained_with(judged, NAMED["slant"]) is slant  # type: ignore[arg-type]
+    classifier = SimpleNamespace(headers=[SimpleNamespace(recipe=recipe)])
+    assert _is_trained_with(classifier, NAMED["blur"]) is blur  # type: ignore[arg-type]
+    assert _is_trained_with(classifier, NAMED["slant"]) is slant  # type: ignore[arg-type]
 
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}

@@ -56,14 +56,14 @@ def test_hashes_tell_images_apart_and_not_labels(digits: Digits) -> None:
     assert np.array_equal(turned.hashes(), Digits(turned.images.copy(), same.labels).hashes())
 
 
-def test_what_was_trained_on_is_told(run: Path, few_digits: Path) -> None:
+def test_digits_of_the_training_are_reported(run: Path, few_digits: Path) -> None:
     result, notices = noticed(str(run), str(few_digits), "train")
     assert result.overlap == result.n == len(split(load_dataset(str(few_digits))).train)
     assert len(notices) == 1 and f"{result.n} of these {result.n} digits" in notices[0]
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_what_was_held_out_is_new(run: Path, few_digits: Path, part: str) -> None:
+def test_held_out_digits_are_not_reported(run: Path, few_digits: Path, part: str) -> None:
     result, notices = noticed(str(run / MODEL_FILE), str(few_digits), part)
     assert result.overlap == 0 and notices == []
 
@@ -109,9 +109,7 @@ def test_a_resume_file_that_does_not_tell_stops_nothing(
     assert noticed(str(run), data)[0].overlap is None
 
 
-def test_where_one_of_several_is_unknown_none_found_is_not_none_there(
-    run: Path, few_digits: Path, tmp_path: Path
-) -> None:
+def test_with_one_unknown_model_the_overlap_is_unknown(run: Path, few_digits: Path, tmp_path: Path) -> None:
     unknown = str(pointing_model(tmp_path / "unknown.safetensors"))
     assert noticed([str(run), unknown], str(few_digits), "test")[0].overlap is None
     assert (noticed([unknown, str(run)], str(few_digits), "train")[0].overlap or 0) > 400

@@ -1,4 +1,4 @@
-"""Whatever bytes a picture file contains, its pages are grey pixels or a PictureError."""
+"""The pages of a picture file are grey pixels or a PictureError, for any bytes."""
 
 from __future__ import annotations
 

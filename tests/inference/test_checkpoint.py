@@ -111,7 +111,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"<html>404</html>", b"\xff" * 100, b"[" * 100_000])
-def test_what_is_no_checkpoint_is_said_so(tmp_path: Path, content: bytes) -> None:
+def test_the_error_says_that_a_file_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="not a checkpoint"):
@@ -189,7 +189,7 @@ def test_a_header_nested_too_deeply_is_a_model_error(path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ModelError, match="no regular file"):
         read_checkpoint(tmp_path / "fifo")

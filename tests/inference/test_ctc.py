@@ -1,4 +1,4 @@
-"""Strings and their probabilities are those that summing over all paths gives."""
+"""The beam search finds the strings and probabilities that a sum over all paths gives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from digitcli.inference.ctc import (
 def columns_of(
     length: int, seed: int, classes: tuple[int, ...] = (0, 1, 10), blank: float = 0.0
 ) -> np.ndarray:
-    """Log-probabilities (T, 11) of which only some classes are likely at all."""
+    """Return log-probabilities (T, 11) in which only some classes are likely."""
     logits = np.random.default_rng(seed).normal(0, 2, (length, 11)).astype(np.float32)
     logits[:, [index for index in range(11) if index not in classes]] = -40
     logits[:, -1] += blank
@@ -86,7 +86,7 @@ def test_the_probability_is_that_of_ctc_loss() -> None:
     assert log_probability(columns, "3370") == pytest.approx(-float(loss), abs=1e-3)
 
 
-def test_a_narrow_search_reads_what_is_plain() -> None:
+def test_a_narrow_search_reads_clear_digits() -> None:
     assert beam_search(written("30075512"), width=2)[0][0] == "30075512"
 
 
@@ -111,7 +111,7 @@ class Even:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_grammar_gives_the_best_of_what_it_allows(seed: int) -> None:
+def test_a_grammar_gives_the_most_probable_string_that_it_allows(seed: int) -> None:
     classes = (0, 7, 10)
     columns = columns_of(6, seed, classes)
     allowed = {text: value for text, value in by_all_paths(columns, classes).items() if Even().accepts(text)}

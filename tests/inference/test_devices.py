@@ -27,7 +27,7 @@ def test_cuda_is_its_first_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:7", "mps"])
-def test_an_absent_device_says_what_there_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_error_of_an_absent_device_names_the_devices(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(devices, "available_devices", lambda: ["cpu"])
     with pytest.raises(EnvironmentFault, match=name) as caught:
         devices.choose_device(name)
@@ -36,7 +36,7 @@ def test_an_absent_device_says_what_there_is(monkeypatch: pytest.MonkeyPatch, na
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "CPU"])
-def test_what_names_no_device_is_a_usage_error(name: str) -> None:
+def test_a_name_that_is_no_device_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError):
         devices.check_device_name(name)
 

@@ -52,7 +52,9 @@ def written_names(folder: Path, *readings: Reading) -> list[str]:
 
 
 @pytest.mark.parametrize(("confidence", "colour"), [(0.99, GREEN), (0.7, ORANGE), (0.3, RED)])
-def test_a_box_around_a_digit_says_how_sure_it_is(confidence: float, colour: tuple[int, int, int]) -> None:
+def test_the_colour_of_a_box_shows_the_confidence_of_its_digit(
+    confidence: float, colour: tuple[int, int, int]
+) -> None:
     image = image_of(annotate(reading(confidence=confidence)))
     assert image.size == (600, 400 + BANNER_PX)
     for point in ((198, 200), (261, 200), (230, 148), (230, 251)):
@@ -87,7 +89,7 @@ def test_a_large_picture_is_boxed_where_its_digit_is() -> None:
     assert image.getpixel((798, 700)) == GREEN and image.getpixel((1001, 700)) == GREEN
 
 
-def test_what_is_blank_or_refused_is_annotated_as_well() -> None:
+def test_blank_and_refused_pictures_are_annotated_as_well() -> None:
     blank = Reading("a.png", None, "blank", "blank", "", 0.93, (), "m", picture=np.ones((500, 500)))
     refused = Reading("a.png", None, "refused", "cut_off", "5", 0.3, (), "m", picture=np.ones((500, 500)))
     for answer in (blank, refused):
@@ -95,7 +97,7 @@ def test_what_is_blank_or_refused_is_annotated_as_well() -> None:
         assert (banner > 200).any()
 
 
-def test_only_what_is_blank_is_called_so() -> None:
+def test_only_blank_pages_are_called_blank() -> None:
     paper = np.ones((500, 500))
     blank = Reading("a.png", None, "blank", "blank", "", 0.9, (), "m", picture=paper)
     drawn = [image_of(annotate(each)) for each in (blank, dataclasses.replace(blank, status="refused"))]

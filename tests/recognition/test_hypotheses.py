@@ -1,4 +1,4 @@
-"""The probabilities of texts: which digits are tried, and what constraints and the empty text change."""
+"""The probabilities of texts, and the effects of constraints and of the empty text on them."""
 
 from __future__ import annotations
 

@@ -531,7 +531,7 @@ def test_a_star_is_refused_without_a_guess() -> None:
 
 
 def printed(text: str) -> np.ndarray:
-    """Draw a character in a font of which no model has seen letters."""
+    """Draw a character in a font whose letters no model has seen."""
     page = Image.new("L", (120, 120), 235)
     ImageDraw.Draw(page).text((60, 60), text, 40, ImageFont.load_default(70), anchor="mm")
     return np.asarray(page)

@@ -74,7 +74,7 @@ def test_a_record_has_exactly_the_keys_of_the_design() -> None:
     assert FIELDS == ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 
 
-def test_a_record_holds_what_was_read() -> None:
+def test_a_record_holds_the_reading() -> None:
     record = reading(page=3).record()
     assert (record["schema"], record["file"], record["page"]) == (1, "cheque.jpg", 3)
     assert (record["text"], record["raw"]) == ("17 7", "1.7 7")

@@ -74,7 +74,7 @@ def test_pages_of_the_last_file_are_read_again(tmp_path: Path) -> None:
     assert write(tmp_path / "results.jsonl", NAMES) == ["c.tif", "c.tif", "d.png"]
 
 
-def test_an_error_keeps_what_was_written(tmp_path: Path) -> None:
+def test_an_error_keeps_the_written_results(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with pytest.raises(ZeroDivisionError), resume_results(path, MODEL) as resumed:
         resumed.write(json.dumps({"file": "a.png"}) + "\n")

@@ -1,4 +1,4 @@
-"""What names mean: files, folders, patterns, lists and standard input, one after the other."""
+"""The meaning of names: files, folders, patterns, lists and standard input, one after the other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_folder_gives_its_pictures_in_natural_order(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["scans", "./scans", "scans/", "scans/deep/..", "../{}/scans"])
-def test_names_begin_as_the_folder_was_given(folder: Path, named: str) -> None:
+def test_names_begin_with_the_folder_as_the_user_wrote_it(folder: Path, named: str) -> None:
     named = named.format(folder.name)
     below = [f"{named.rstrip('/')}/{name}" for name in ("a.JPG", "deep/b.tif")]
     assert names_of(find_sources([named])) == below
@@ -133,7 +133,7 @@ def test_a_list_means_its_names_to_the_letter(folder: Path) -> None:
     assert names_of(listed_sources(["scans", "2.png"])) == ["scans/a.JPG", "scans/deep/b.tif", "2.png"]
 
 
-def test_nothing_is_listed_before_it_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_listed_only_when_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[str] = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
@@ -233,7 +233,7 @@ def test_a_list_that_cannot_be_read_is_an_input_error() -> None:
         list(read_list(Broken()))
 
 
-def test_a_list_that_is_none_is_not_taken_into_memory() -> None:
+def test_a_file_that_is_no_list_is_not_read_into_memory() -> None:
     class Endless(io.BytesIO):
         def read1(self, size: int | None = -1) -> bytes:
             return bytes(size or 1)
@@ -247,7 +247,7 @@ def test_names_ended_by_zero_bytes_in_a_list_of_lines_are_told(folder: Path) -> 
     assert reason_of(source) == "not_found" and "-0" in source.content.remedy
 
 
-def test_a_folder_that_is_left_out_gives_nothing_but_what_is_named_outright(folder: Path) -> None:
+def test_an_excluded_folder_gives_only_files_that_are_named(folder: Path) -> None:
     out = folder / "scans" / "deep"
     for names in (["scans"], ["."], ["scans/**/*.tif"], ["scans/*"]):
         assert not any("deep" in name for name in names_of(find_sources(names, leave_out=out))), names

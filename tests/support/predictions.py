@@ -1,4 +1,4 @@
-"""Pictures for `digitcli predict`, and what it answers."""
+"""Pictures for `digitcli predict`, and its answers to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def records(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def read(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str | None]]:
-    """Which file reads what, for a run with --format jsonl."""
+    """Return the text of each file, for a run with --format jsonl."""
     return [(record["file"], record["text"]) for record in records(done)]
 
 

@@ -55,7 +55,7 @@ def read_until(words: str, stream: IO[str] | None) -> None:
 
 
 def read_terminal(arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Run the command line on a pseudo-terminal; its exit code and what the terminal received."""
+    """Run the command line on a pseudo-terminal; return its exit code and the text on the terminal."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "digitcli", *arguments]
     environment = {**os.environ, "TERM": "xterm-256color", **environment}

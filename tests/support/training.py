@@ -21,7 +21,7 @@ def train_config(data: Path, arch: str = "mlp", **changes: Any) -> TrainConfig:
 
 
 def stop_after(steps: int, number: int = signal.SIGINT) -> Callable[[], int | None]:
-    """A stop signal that comes after so many steps."""
+    """Return a stop signal that comes after this many steps."""
     taken = 0
 
     def stop_signal() -> int | None:

@@ -1,4 +1,4 @@
-"""Whatever a file of strokes contains, its reader returns writers or raises an InputError."""
+"""The reader of strokes returns writers or raises an InputError, for any bytes."""
 
 from __future__ import annotations
 

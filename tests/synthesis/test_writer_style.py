@@ -25,7 +25,7 @@ def test_a_form_widens_the_top_and_lifts_the_waist() -> None:
     assert formed[[0, 2], 1].tolist() == [0, 1]
 
 
-def test_a_form_leaves_what_hangs_below_the_line_where_it_is() -> None:
+def test_a_form_keeps_strokes_below_the_line() -> None:
     below = np.array([[0.5, 1.3]], np.float32)
     assert Form(1, 0.2, 1.5).apply(below, 0.5)[0].tolist() == pytest.approx([0.5, 1.3])
 

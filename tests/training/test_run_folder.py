@@ -1,4 +1,4 @@
-"""The run folder: its number, its lock, and what happens to it when a run fails."""
+"""The run folder: its number, its lock, and its end when a run fails."""
 
 from __future__ import annotations
 

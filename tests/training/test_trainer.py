@@ -1,4 +1,4 @@
-"""Training runs: what they write, when they stop, and what they keep when they diverge."""
+"""Training runs: their files, their end, and the state that they keep when they diverge."""
 
 from __future__ import annotations
 
