@@ -24,10 +24,10 @@ SpecificationsArgument = Annotated[
     list[str],
     Argument(
         metavar="MODEL",
-        help="Compare these. Name an architecture (cnn), an architecture with changes of its recipe "
-        "(cnn:augment=off,weight_decay=0.1; the names are the options of digitcli train, and augment=off "
-        "does the same as --no-augment), all for every architecture of single digits, a model that is "
-        "trained already (shipped/cnn, a run folder or a checkpoint file), or a file that --save wrote.",
+        help="Compare these: an architecture (cnn), an architecture with changes of its recipe "
+        "(cnn:augment=off,weight_decay=0.1; the settings are the options of digitcli train, and augment=off "
+        "does the same as --no-augment), a model that is trained already (shipped/cnn, a run folder or a "
+        "checkpoint file), a file that --save wrote, or all for every architecture of single digits.",
         autocompletion=complete_architecture,
         show_default=False,
     ),

@@ -90,7 +90,7 @@ def _check_input(options: PredictOptions) -> None:
         raise UsageError(f"Standard input is {state}.", "Pipe a file into it: digitcli predict - < image.png")
     for name in options.inputs:
         if options.annotate and is_same_folder(name, options.annotate):
-            cause = f"'{name}' is to be read, and --annotate is to write there."
+            cause = f"'{name}' is an input, but --annotate writes into the same folder."
             raise UsageError(cause, "Name another folder for --annotate.")
 
 
@@ -129,7 +129,10 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
 
             reader = _load_reader(options, models)
         if options.max_error is not None and not reader.is_calibrated:
-            console.show_notice("The errors of these models were never measured: --max-error trusts them.")
+            console.show_notice(
+                "--max-error is calibrated for the default models only. With these models it refuses every "
+                f"answer with a confidence below {reader.min_confidence:g}."
+            )
         results = stack.enter_context(_open_results(options, reader.name))
         view = stack.enter_context(
             ReadingView(

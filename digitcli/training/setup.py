@@ -254,7 +254,7 @@ def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, o
     dtype, reason = choose_dtype(device)
     if processes.size > 1:
         dtype = "bfloat16" if processes.gather(float(dtype == "bfloat16"))[0] else "float32"
-    on_event(Notice(f"Trains in {dtype}, because {reason}.", routine=True))
+    on_event(Notice(f"The network is trained in {dtype}, because {reason}.", routine=True))
     return replace(recipe, dtype=dtype)
 
 

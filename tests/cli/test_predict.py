@@ -244,7 +244,7 @@ def test_annotated_pictures_are_not_read_themselves(predict: Run) -> None:
 def test_a_folder_that_is_read_is_not_annotated_into(predict: Run, name: str) -> None:
     put("scans/5.png"), put("scans/below/5.png"), Path("link").symlink_to("scans")
     done = predict(name, "--annotate", "scans", "--force")
-    assert done.returncode == 2 and "is to be read" in done.stderr
+    assert done.returncode == 2 and "same folder" in done.stderr
     assert predict("scans/below", "--annotate", "scans", "--force").returncode == 0
     matched = predict("scans/*.png", "--annotate", "scans", "--force")
     assert matched.returncode == 3 and "written to" in matched.stderr
