@@ -1,4 +1,4 @@
-"""Model surgery: what a recipe changes in a network after it is built, whatever its architecture.
+"""Model surgery: the changes that a recipe makes to a network of any architecture after it is built.
 
 A recipe can replace batch normalization, initialize the weights by another method, and set stochastic depth.
 """
