@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the folder with the pictures")
     parser.add_argument("--model", default="cnn", help="the model that reads them (default: cnn)")
     arguments = parser.parse_args()
-    paths = [found for found in walk_pictures(arguments.folder) if isinstance(found, Path)]
+    paths = [path for path in walk_pictures(arguments.folder) if isinstance(path, Path)]
     reader = Reader(arguments.model)
     probabilities = reader.models.classifier.probabilities(np.stack([shrunk(path) for path in paths]))
     answers: dict[str, list[str | None]] = {

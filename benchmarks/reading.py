@@ -149,10 +149,10 @@ def read_with_digitcli(listed: str, options: list[str]) -> list[dict[str, Any]]:
     return lines_of([*command, *options], listed, codes=(0, 4))
 
 
-def lines_of(command: list[str], given: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
-    """Return the JSON lines that a program prints."""
+def lines_of(command: list[str], names: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
+    """Return the JSON lines that a program prints for the names of pictures on standard input."""
     with tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=errors, text=True)
+        done = subprocess.run(command, input=names, stdout=subprocess.PIPE, stderr=errors, text=True)
         if done.returncode not in codes:
             errors.seek(0)
             sys.exit(f"{command[0]} failed: {errors.read()}")
@@ -167,13 +167,14 @@ def as_answer(row: dict[str, Any]) -> Answer:
     return Answer(digits, float(row.get("confidence") or 0), row.get("status") == "read", boxes)
 
 
-def print_table(labels: dict[str, dict[str, str]], answers: dict[str, dict[str, Answer]]) -> None:
+def print_table(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
     """Print a row for each set: its pictures, and each reader's accuracy and coverage at 1 % errors."""
     print(f"{'set':32} {'n':>5}" + "".join(f"  {name:>9} {'at 1 %':>7}" for name in answers))
     for name, of_set in labels.items():
         cells = ""
-        for given in answers.values():
-            scored = [(given[path].confidence, given[path].digits == label) for path, label in of_set.items()]
+        for by_path in answers.values():
+            read = [(by_path[path], label) for path, label in of_set.items()]
+            scored = [(answer.confidence, answer.digits == label) for answer, label in read]
             right = sum(is_right for _, is_right in scored) / len(scored)
             share = "" if name.startswith("notdigits") else f"{answered(scored):.1%}"
             cells += f"  {right:9.1%} {share:>7}"
@@ -198,14 +199,14 @@ def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
     sets = {name: of_set for name, of_set in labels.items() if any(of_set.values())}
     together = {path: label for of_set in sets.values() for path, label in of_set.items()}
     for name, of_set in (sets | {"all": together}).items():
-        given = [(answers[path].digits, label) for path, label in of_set.items() if answers[path].is_read]
-        wrong = sum(digits != label for digits, label in given) / max(len(given), 1)
-        print(f"{name:32} {len(of_set):5}  {len(given) / len(of_set):9.1%} {wrong:7.1%}")
+        read = [(answers[path].digits, label) for path, label in of_set.items() if answers[path].is_read]
+        wrong = sum(digits != label for digits, label in read) / max(len(read), 1)
+        print(f"{name:32} {len(of_set):5}  {len(read) / len(of_set):9.1%} {wrong:7.1%}")
 
 
 def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
     """Print the share of hand-drawn boxes that are found, in pictures that were read correctly."""
-    met: list[bool] = []
+    matches: list[bool] = []
     for folder in {Path(path).parent for of_set in labels.values() for path in of_set}:
         if not (folder / "boxes.json").exists():
             continue
@@ -214,9 +215,11 @@ def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
             answer = answers.get(str(folder / name))
             if answer and answer.digits == "".join(str(box[0]) for box in drawn):
                 pairs = zip(answer.boxes, drawn, strict=True)
-                met += [overlap(ours, tuple(theirs[1:])) >= 0.5 for ours, theirs in pairs]
-    if met:
-        print(f"boxes with an IoU of 0.5 or more: {sum(met) / len(met):.1%} of {len(met):,} digits")
+                matches += [overlap(box, tuple(drawn_box[1:])) >= 0.5 for box, drawn_box in pairs]
+    if matches:
+        print(
+            f"boxes with an IoU of 0.5 or more: {sum(matches) / len(matches):.1%} of {len(matches):,} digits"
+        )
 
 
 def overlap(first: Box, second: Box) -> float:
@@ -227,7 +230,7 @@ def overlap(first: Box, second: Box) -> float:
     return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
-def print_wrong(labels: dict[str, dict[str, str]], answers: dict[str, Answer]) -> None:
+def print_wrong(labels: Labels, answers: dict[str, Answer]) -> None:
     """Print every picture that is read wrongly, the most confident first."""
     wrong = [
         (answers[path].confidence, path, label, answers[path].digits)

@@ -294,7 +294,9 @@ def _interval_over_seeds(best: ComparedModel, model: ComparedModel) -> tuple[flo
 def _typical_p(first: Sequence[Correct], second: Sequence[Correct]) -> float:
     """Return McNemar's probability for a run of each model: the median over all pairs of runs."""
     return statistics.median(
-        mcnemar(int((one & ~two).sum()), int((two & ~one).sum())) for one in first for two in second
+        mcnemar(int((run & ~other_run).sum()), int((other_run & ~run).sum()))
+        for run in first
+        for other_run in second
     )
 
 
