@@ -33,8 +33,6 @@ from digitcli.training.setup import StopSignal
 SIGNIFICANCE = 0.05  # the usual level
 CONTINUE = "Run the same command again to continue."
 
-Correct = npt.NDArray[np.bool_]  # for each image, whether a run reads it correctly
-
 
 @dataclass(frozen=True)
 class ComparedModel:
@@ -236,43 +234,35 @@ def _summarize_model(
 def _compare_models(
     models: Sequence[ComparedModel], data: str, conditions: Conditions, diverged: tuple[str, ...]
 ) -> Comparison:
-    images = len(conditions.digits)
-    correct = {model.label: [_correct(run, images) for run in model.runs] for model in models}
     best = max(models, key=lambda model: model.accuracy)
-    models = _add_differences(models, best, correct)
+    models = _add_differences(models, best)
     has_winner = len(models) > 1 and not any(model.may_equal_best for model in models)
-    missed = ~np.any(list(itertools.chain.from_iterable(correct.values())), axis=0)
+    missed = set.intersection(*(set(run.misread) for model in models for run in model.runs))
     return Comparison(
         data=data,
         digest=conditions.dataset.digest,
         split=conditions.split,
-        images=images,
+        images=len(conditions.digits),
         models=tuple(models),
         best=best.label,
         winner=best.label if has_winner else None,
-        missed=tuple(np.flatnonzero(missed).tolist()),
+        missed=tuple(sorted(missed)),
         diverged=diverged,
         unreadable=len(conditions.dataset.failures),
         labels=conditions.digits.labels,
     )
 
 
-def _correct(run: ComparedRun, images: int) -> Correct:
-    correct = np.ones(images, np.bool_)
-    correct[list(run.misread)] = False
-    return correct
-
-
-def _add_differences(
-    models: Sequence[ComparedModel], best: ComparedModel, correct: Mapping[str, Sequence[Correct]]
-) -> list[ComparedModel]:
+def _add_differences(models: Sequence[ComparedModel], best: ComparedModel) -> list[ComparedModel]:
     """Compare each model with the best.
 
     The correction counts the tests of all pairs of models, since the same images decide which model is best.
     """
-    pairs = list(itertools.combinations(correct, 2))
-    corrected = holm([_typical_p(correct[first], correct[second]) for first, second in pairs])
-    p_values = {frozenset(pair): p for pair, p in zip(pairs, corrected, strict=True)}
+    pairs = list(itertools.combinations(models, 2))
+    corrected = holm([_typical_p(*pair) for pair in pairs])
+    p_values = {
+        frozenset((first.label, second.label)): p for (first, second), p in zip(pairs, corrected, strict=True)
+    }
     compared = []
     for model in models:
         if model is not best:
@@ -291,12 +281,14 @@ def _interval_over_seeds(best: ComparedModel, model: ComparedModel) -> tuple[flo
     return difference_interval([run.accuracy for run in best.runs], [run.accuracy for run in model.runs])
 
 
-def _typical_p(first: Sequence[Correct], second: Sequence[Correct]) -> float:
+def _typical_p(first: ComparedModel, second: ComparedModel) -> float:
     """Return McNemar's probability for a run of each model: the median over all pairs of runs."""
+    misread_by_first, misread_by_second = (
+        [set(run.misread) for run in model.runs] for model in (first, second)
+    )
     return statistics.median(
-        mcnemar(int((run & ~other_run).sum()), int((other_run & ~run).sum()))
-        for run in first
-        for other_run in second
+        mcnemar(only_first=len(misread_b - misread_a), only_second=len(misread_a - misread_b))
+        for misread_a, misread_b in itertools.product(misread_by_first, misread_by_second)
     )
 
 

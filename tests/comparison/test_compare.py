@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from digitcli.comparison import compare as module
 from digitcli.comparison import runs
 from digitcli.comparison.compare import ComparedModel, RunEvaluated
+from digitcli.comparison.saved import ComparedRun
 from digitcli.errors import DivergedError, Interrupted, UsageError
 from digitcli.events import Notice, StepDone
 from tests.support.comparisons import compare_quickly, model_with
@@ -115,15 +115,17 @@ def test_a_model_that_diverges_is_left_out(few_digits: Path, tmp_path: Path) -> 
         compare_quickly(few_digits, tmp_path, wild)
 
 
-def masks(*misread: set[int]) -> list[npt.NDArray[np.bool_]]:
-    """Which of twelve images each run reads correctly."""
-    return [~np.isin(np.arange(12), list(each)) for each in misread]
+def model_that_misreads(label: str, *misread: set[int], images: int = 12) -> ComparedModel:
+    """A model with a run for each set of images that it misreads."""
+    runs = tuple(ComparedRun("", 1 - len(each) / images, tuple(sorted(each))) for each in misread)
+    return model_with(label, *(run.accuracy for run in runs), runs=runs)
 
 
 def test_a_difference_that_no_pair_of_runs_shows_is_not_significant() -> None:
-    first, second = masks({0}), masks(set(range(6)), set(range(1, 7)))
-    pairs = [module._typical_p(first, [each]) for each in second]
-    assert pairs == [0.0625, 0.125] and module._typical_p(first, second) == 0.09375
+    first, misread = model_that_misreads("a", {0}), (set(range(6)), set(range(1, 7)))
+    pairs = [module._typical_p(first, model_that_misreads("b", each)) for each in misread]
+    assert pairs == [0.0625, 0.125]
+    assert module._typical_p(first, model_that_misreads("b", *misread)) == 0.09375
     assert module._typical_p(first, first) == 1.0
 
 
@@ -131,10 +133,12 @@ def test_the_best_of_many_equal_models_is_seldom_called_better() -> None:
     """The same images decide which model is best and test it, so many models give false winners."""
     generator, wrong = np.random.default_rng(0), 0
     for _ in range(60):
-        correct = {name: [generator.random(400) < 0.9] for name in "abcdefgh"}
-        models = [model_with(name, float(runs[0].mean())) for name, runs in correct.items()]
+        models = [
+            model_that_misreads(name, set(np.flatnonzero(generator.random(400) >= 0.9).tolist()), images=400)
+            for name in "abcdefgh"
+        ]
         best = max(models, key=lambda model: model.accuracy)
-        compared = module._add_differences(models, best, correct)
+        compared = module._add_differences(models, best)
         wrong += any(model.p is not None and model.p < 0.05 for model in compared)
     assert wrong <= 3  # 5 % of 60; a correction for the pairs of the best alone would give 5
 
