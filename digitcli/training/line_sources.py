@@ -263,8 +263,8 @@ def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
 def _writers(strokes: str | None) -> tuple[list[WriterStrokes], list[WriterStrokes]]:
     """Return the writers to train on and the held-out writers."""
     writers = read_strokes(Path(strokes)) if strokes else []
-    held_out = writers[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
-    return [writer for writer in writers if not any(writer is other for other in held_out)], held_out
+    training = [writer for number, writer in enumerate(writers, start=1) if number % HELD_OUT_WRITERS]
+    return training, writers[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
 
 
 def _digest(dataset: Dataset, strokes: str | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader
 from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.metrics import exact_match, line_ece, line_nll, read_digits
+from digitcli.inference.devices import usable_cores
 from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET, Line
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
@@ -25,7 +25,7 @@ from digitcli.training.task import FinalMetrics
 from digitcli.worker_process import set_up_worker
 
 # The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
-WORKERS = min(8, max(1, (os.cpu_count() or 1) - 1))
+WORKERS = min(8, max(1, usable_cores() - 1))
 
 # The first share of the run, in which the loss also trains the positions of characters. Chosen by hand.
 GUIDED_SHARE = 0.4

@@ -16,7 +16,6 @@ from digitcli.errors import DivergedError, Interrupted
 from digitcli.events import EpochDone, StepDone
 from digitcli.inference.checkpoint import TRAIN_HASHES
 from digitcli.training import run_folder
-from digitcli.training.digit_task import DigitTask
 from digitcli.training.optimization import autocast, scheduled_lr, set_lr, step_on, update_average
 from digitcli.training.setup import TrainingSetup
 from digitcli.training.state import TrainingState
@@ -61,8 +60,8 @@ def take_step(setup: TrainingSetup, state: TrainingState) -> Tensor:
     progress = setup.progress(state)
     set_lr(state.optimizer, scheduled_lr(recipe, progress))
     network.train()
-    if setup.graphed_step is not None and isinstance(setup.task, DigitTask):
-        loss = setup.graphed_step(setup.task.indices(state.epoch, state.step))
+    if setup.graphed_step is not None:
+        loss = setup.graphed_step(state.epoch, state.step)
     else:
         with setup.processes.failures_explained():
             with autocast(device, recipe):

@@ -82,7 +82,8 @@ class TrainingSetup:
     stop_signal: Returns the number of a signal that this process has received, or None.
     loss: Returns the loss of a batch by its epoch, step and progress.
     processes: The processes of the run.
-    graphed_step: Takes the steps, if they are recorded as a CUDA graph.
+    graphed_step: Takes a whole step by its epoch and step, and returns its loss; None if steps are not
+        recorded as a CUDA graph.
     """
 
     config: TrainConfig
@@ -94,7 +95,7 @@ class TrainingSetup:
     stop_signal: StopSignal
     loss: LossFunction
     processes: Processes = ONE_PROCESS
-    graphed_step: GraphedStep | None = None
+    graphed_step: Callable[[int, int], Tensor] | None = None
 
     def progress(self, state: TrainingState) -> float:
         """Return the completed share of the run, from 0 to 1.
@@ -236,7 +237,7 @@ def _load_task(
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
         return DigitTask(config, recipe, load_dataset(config.data), device, processes)
-    workers = 0 if folder is None else WORKERS
+    workers = 0 if is_dry_run else max(1, WORKERS // processes.size)
     path = find_dataset(config.data)
     if path is None or not is_line_folder(path):
         lines = ComposedLines(load_dataset(config.data), config.strokes, config.seed)
@@ -269,17 +270,19 @@ def _create_state(
 
 def _graph_step(
     state: TrainingState, recipe: Recipe, task: TrainingTask, device: torch.device
-) -> GraphedStep:
+) -> Callable[[int, int], Tensor]:
+    """Return a function that takes whole steps, which are soon recorded as a CUDA graph."""
     assert isinstance(task, DigitTask)  # see `check_cuda_graphs`
 
-    def step(indices: Tensor) -> Tensor:
+    def take_step(indices: Tensor) -> Tensor:
         with autocast(device, recipe):
             loss = task.loss_of(state.network, indices)
         loss.backward()
         step_on(state.network, state.optimizer, recipe)
         return loss.detach()
 
-    return GraphedStep(step)
+    graphed_step = GraphedStep(take_step)
+    return lambda epoch, step: graphed_step(task.indices(epoch, step))
 
 
 def _report_start(setup: TrainingSetup, state: TrainingState) -> None:

@@ -11,8 +11,8 @@ import torch
 from digitcli.errors import UsageError
 from digitcli.events import EpochDone, Event, Notice, RunStarted
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.data_parallel import ONE_PROCESS
-from digitcli.training.line_task import LineTask
+from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.setup import DRY_RUN_SYNTHETIC, TrainingSetup, prepare
 from digitcli.training.state import TrainingState, TrainResult
 from tests.support.training import train_config
@@ -172,6 +172,24 @@ def test_a_folder_of_lines_is_read_and_takes_no_strokes(line_folder: Path, tmp_p
     with pytest.raises(UsageError, match="already contains lines") as caught:
         prepared(config)
     assert "--strokes" in caught.value.remedy
+
+
+def test_every_process_composes_lines_in_workers_and_a_dry_run_does_not(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first process has a folder. A process without workers would let the others wait."""
+    monkeypatch.setattr("digitcli.training.setup.average_gradients", lambda network, loss, processes: loss)
+    recipe = {"batch_size": 8, "dtype": "float32"}
+    config = TrainConfig(arch="reader", data=str(few_digits), device="cpu", recipe=recipe)
+
+    def workers(folder: Path | None, processes: Processes) -> int:
+        setup, _ = prepare(config, folder, None, lambda event: None, lambda: None, processes)
+        assert isinstance(setup.task, LineTask)
+        return setup.task._workers
+
+    assert workers(tmp_path, Processes(0, 2)) == workers(None, Processes(1, 2)) == max(1, WORKERS // 2)
+    assert workers(tmp_path, ONE_PROCESS) == WORKERS
+    assert workers(None, ONE_PROCESS) == 0
 
 
 def test_a_batch_is_at_most_the_training_digits(few_digits: Path) -> None:
