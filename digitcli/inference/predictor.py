@@ -150,8 +150,7 @@ def load_classifier(
             line model.
         EnvironmentFault: this machine does not have the device, or the device computes wrongly.
     """
-    if batch_size < 1:
-        raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
+    _check_batch_size(batch_size)
     if not models:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
     resolved = resolve_models(models)
@@ -177,11 +176,17 @@ def load_line_recognizer(
         ModelError: there is no such model, its file is damaged or was not written by digitcli, or it is a
             model of single digits.
     """
+    _check_batch_size(batch_size)
     resolved = resolve_model(model)
     if resolved.header.task != "line":
         raise ModelError(f"{resolved.name} reads single digits, not lines.", "Name a model of the task line.")
     (opened,) = _open_runtimes((resolved,), device, runtime, threads)
     return LineRecognizer(resolved, opened, batch_size)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
 
 
 def _open_runtimes(

@@ -86,8 +86,13 @@ def test_progress_is_reported_after_each_batch(digits: Digits) -> None:
 def test_a_line_model_is_no_classifier(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="lines"):
         load_classifier(str(saved(tmp_path / "line.safetensors", task="line")), device="cpu")
+
+
+def test_a_batch_has_at_least_one_image() -> None:
     with pytest.raises(UsageError, match="--batch-size"):
         load_classifier("cnn", batch_size=0)
+    with pytest.raises(UsageError, match="--batch-size"):
+        load_line_recognizer("reader", batch_size=0)
 
 
 def test_weights_that_give_infinite_logits_are_a_model_error(tmp_path: Path, digits: Digits) -> None:
