@@ -96,9 +96,13 @@ def restore_state(
     if changed:
         versions = ", ".join(f"{name} {header.versions.get(name)}" for name in changed)
         on_event(Notice(f"This run began with {versions}; its weights may end slightly different."))
-    if patience is not None and not state.has_best():
-        cause = f"The weights of epoch {state.best_epoch()}, the best so far, were not kept"
-        on_event(Notice(f"{cause}; if no later epoch is better, the model has the weights of the last one."))
+    if patience is not None and state.history and state.best is None:
+        if state.step == 0:  # the weights are still those of the last epoch, which may be the best
+            state.keep_best()
+        if state.best is None:
+            cause = f"The weights of epoch {state.best_epoch()}, the best so far, were not kept"
+            consequence = "if no later epoch is better, the model has the weights of the last one."
+            on_event(Notice(f"{cause}; {consequence}"))
 
 
 def read_result(saved: Saved, folder: Path) -> TrainResult | None:

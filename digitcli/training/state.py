@@ -109,15 +109,6 @@ class TrainingState:
             weights = self.weights().state_dict()
             self.best = {name: tensor.detach().clone() for name, tensor in weights.items()}
 
-    def has_best(self) -> bool:
-        """Return whether the weights of the best epoch are kept, after keeping them if that was the last.
-
-        Before the first epoch there is nothing to keep, and the answer is True.
-        """
-        if self.best is None and self.history and self.step == 0:
-            self.keep_best()
-        return self.best is not None or not self.history
-
     def counters(self) -> dict[str, Any]:
         """Return the numbers of the state, which a checkpoint holds in its JSON header."""
         numbers = ("epoch", "step", "steps_total", "loss_sum", "seconds")
