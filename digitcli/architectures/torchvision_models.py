@@ -98,10 +98,8 @@ def _pretrained(name: str) -> nn.Module:
 def _accepted_side_px(network: nn.Module) -> int:
     """Return the first side of `SIDES_PX` that a network on the meta device accepts."""
     for side_px in SIDES_PX[:-1]:
-        with (
-            contextlib.suppress(Exception),
-            torch.no_grad(),
-        ):  # networks refuse small images by various exceptions
+        # Networks refuse small images by various exceptions.
+        with contextlib.suppress(Exception), torch.no_grad():
             network.eval()(torch.empty(1, 3, side_px, side_px, device="meta"))
             return side_px
     return SIDES_PX[-1]

@@ -199,9 +199,8 @@ def _estimate_paper(grey: np.ndarray) -> np.ndarray:
         paper = np.minimum(paper, _remove_strokes(small / slope) * slope)
     if paper.shape == grey.shape:
         return paper
-    paper = cv2.erode(
-        paper, np.ones((3, 3), np.uint8)
-    )  # else sharp steps of the light, blurred in the copy, would be ink
+    # Without the erosion, sharp steps of the light, which are blurred in the copy, would be ink.
+    paper = cv2.erode(paper, np.ones((3, 3), np.uint8))
     resized: np.ndarray = cv2.resize(paper, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
     return resized
 

@@ -64,7 +64,7 @@ def _find_crossings(rows: np.ndarray, columns: np.ndarray, ink: np.ndarray) -> n
 
 def _find_level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:
     """Return the level lines, together with the strokes that cross them: uint8 (H, W)."""
-    height, width = darkness.shape
+    width = darkness.shape[1]
     thin = _half_max_thickness(darkness)
     window = max(5, width // _WINDOW_PART) | 1
     thickened = cv2.dilate(np.clip(darkness, 0, _DARKNESS_LIMIT), np.ones((3, 1), np.uint8))

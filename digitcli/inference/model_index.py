@@ -108,10 +108,8 @@ def _row(name: str, path: Path | None) -> ModelRow:
     header = read_header(path) if path else None
     architecture = find_architecture(header.architecture if header else name)
     summary = None
-    with (
-        contextlib.suppress(ModelError),
-        architecture.plugin_errors(),
-    ):  # a plug-in that fails must not hide the others
+    # A plug-in that fails must not hide the others.
+    with contextlib.suppress(ModelError), architecture.plugin_errors():
         network = create_model(architecture.name, **(header.arguments if header else {}))
         summary = summarize(network, architecture.task)
     float32_bytes = 4 * summary.parameters if summary else None

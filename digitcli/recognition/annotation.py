@@ -166,7 +166,7 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float) -> None:
     colour = _colour(digit.confidence)
     draw.rectangle((x - 2, y - 2, x + width + 1, y + height + 1), outline=colour, width=2)
     font = ImageFont.load_default(max(14, min(32, height / 3)))
-    left, top, right, bottom = draw.textbbox((0, 0), digit.digit, font)
+    left, _, right, bottom = draw.textbbox((0, 0), digit.digit, font)
     tag_height, tag_width = bottom + 4, right - left + 8
     above = y - 2 - tag_height
     place = above if above >= 0 else y + height + 2

@@ -91,13 +91,13 @@ def parse_constraints(
     Returns None where no option is given.
 
     Raises:
-        UsageError: a value cannot be parsed, or no number can meet the constraints.
+        UsageError: a value cannot be parsed, the length is 0, or two options set the length.
     """
     if single_digit and length is not None:
         raise UsageError("--single-digit and --length both set the number of digits.", "Give one of them.")
     lengths = (1, 1) if single_digit else _parse_span(length, "--length", "5 or 4-6")
     if lengths and lengths[1] == 0:
-        raise UsageError("--length is 0.", "Give a number of digits, such as 5 or 4-6.")
+        raise UsageError("--length is 0.", "Give a number of digits, for example 5 or 4-6.")
     if check_digit not in (None, *get_args(CheckDigit)):
         schemes = ", ".join(get_args(CheckDigit))
         raise UsageError(f"--check-digit is '{check_digit}'.", f"Give one of {schemes}.")

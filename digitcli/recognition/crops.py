@@ -220,7 +220,9 @@ def _crop(picture: np.ndarray, place: _Place, height_px: int, is_light: bool | N
         turn[1, 2] += height_px / 2 - centre[1]
         small = cv2.warpAffine(small, turn, (size[0], height_px), borderMode=cv2.BORDER_REPLICATE)
         to_page = to_page @ np.vstack([cv2.invertAffineTransform(turn), [0, 0, 1]])
-    if is_ink_light(small) if is_light is None else is_light:
+    if is_light is None:
+        is_light = is_ink_light(small)
+    if is_light:
         small = 1 - small
     ink = line_ink(np.asarray(255 * small, np.float32), FAINTEST_INK)
     rows_above = (LINE_HEIGHT_PX - len(ink)) // 2

@@ -126,5 +126,5 @@ def _box_without_bars(
     connected: ConnectedComponents, groups: list[list[int]], number: list[int], bars: list[int]
 ) -> tuple[int, ...]:
     """Return the box around a number without a bar that was taken for a part of it."""
-    members = [piece for index in number for piece in groups[index]]
-    return connected.box([piece for piece in members if piece not in bars] or members)
+    members = [component for index in number for component in groups[index]]
+    return connected.box([component for component in members if component not in bars] or members)

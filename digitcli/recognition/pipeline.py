@@ -163,11 +163,10 @@ def _decide(
 
 def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
     """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
-    crops = len(DIGIT_SIZES_PX) * sum(
-        len(crops.region.components) for page in pages for crops in page.regions
-    )
+    components = sum(len(crops.region.components) for page in pages for crops in page.regions)
+    digit_crops = len(DIGIT_SIZES_PX) * components
     kept_pixels = sum(page.picture.size for page in pages if page.picture is not None)
-    return len(pages) >= PAGES_AT_ONCE or crops >= batch_size or kept_pixels >= KEPT_PIXELS
+    return len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
 
 
 def _pages_ahead(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -213,7 +214,9 @@ def _number(
     top_k: int,
 ) -> Number:
     """Return a text as a number; `shares` are the probabilities of the digits at each place."""
-    rivals = sorted((rival for rival in hypotheses if rival not in ("", text)), key=lambda t: -hypotheses[t])
+    rivals = sorted(
+        (rival for rival in hypotheses if rival not in ("", text)), key=lambda rival: -hypotheses[rival]
+    )
     crops = evidence.crops
     has_crop_each = len(crops.digits) == len(text)
     digits = []
@@ -282,7 +285,7 @@ def _split(number: Number) -> list[Number]:
     cuts = [0, *(np.flatnonzero(wide & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
     if len(cuts) == 2:
         return [number]
-    return [_part(number, start, end) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [_part(number, start, end) for start, end in itertools.pairwise(cuts)]
 
 
 def _part(number: Number, start: int, end: int) -> Number:
