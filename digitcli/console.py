@@ -217,8 +217,8 @@ def printable(text: str) -> str:
     )
 
 
-def counted(number: int, name: str) -> str:
-    """Return a number of things, e.g. 1 digit, 7,291 digits."""
+def counted(number: float, name: str) -> str:
+    """Return a number of things, e.g. 1 digit, 7,291 digits, 0.2 epochs."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 

@@ -18,6 +18,7 @@ import digitcli
 from digitcli.cli import COMMANDS, with_command
 from digitcli.comparison.saved import read_comparison
 from digitcli.comparison.specification import parse_specification
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
 
 ROOT = Path(__file__).parent.parent
@@ -175,6 +176,16 @@ def test_example_pictures_are_read_correctly() -> None:
     }
     readings = Reader(device="cpu").read_all([ROOT / name for name in texts])
     assert [reading.text for reading in readings] == list(texts.values())
+
+
+def test_the_thresholds_of_max_error_are_those_of_the_reader() -> None:
+    risk = resolve_model("reader").header.risk
+    errors, thresholds = (
+        [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in section((ROOT / "docs" / "reading.md").read_text(), "Confidence and refusal")
+        if line.startswith(("| `--max-error` |", "| refuse below"))
+    )
+    assert thresholds == [f"{risk[error]:.3f}" for error in errors]
 
 
 def test_the_folders_in_readme_are_the_folders_of_the_tree() -> None:

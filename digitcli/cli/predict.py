@@ -69,8 +69,8 @@ MinConfidence = Annotated[
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Refuse doubtful answers until, on average over many pictures, at most this fraction of the "
-           "other answers is wrong, for example 0.01; the calibration of the models gives the threshold."),
+           help="Refuse answers below a stored confidence, above which at most this fraction of the answers "
+           "to synthetic pictures was wrong, for example 0.01."),
 ]  # fmt: skip
 Length = Annotated[
     str | None,
@@ -166,8 +166,8 @@ def predict(
 
     A picture may hold several numbers; they are read line by line.
 
-    An answer that is not certain enough is refused: it keeps its text and gets the status refused. A file
-    that cannot be read stops no other.
+    An answer is refused if its confidence is below the threshold, or if something else is wrong; its reason
+    tells what, and its text is the best guess. A file that cannot be read stops no other.
     """
     options = PredictOptions(
         inputs=inputs or [], files_from=files_from, null=null, device=device, runtime=runtime,

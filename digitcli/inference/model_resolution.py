@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from digitcli.architectures.registry import is_architecture
 from digitcli.errors import ModelError, did_you_mean
 from digitcli.inference.checkpoint import MODEL_FILE, Header, read_header_and_digest
 
@@ -88,7 +89,12 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
             return path
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be read: {error}.", "Name another file.") from error
-    raise ModelError(
-        f"There is no model '{name}': it is no shipped model, no checkpoint file and no run folder.",
-        did_you_mean(name, shipped) if shipped else "Train one: digitcli train --arch cnn",
-    )
+    cause = f"There is no model '{name}': it is no shipped model, no checkpoint file and no run folder."
+    raise ModelError(cause, _remedy_for_missing(name, shipped))
+
+
+def _remedy_for_missing(name: str, shipped: dict[str, Path]) -> str:
+    if is_architecture(name):
+        run = f"runs/{name.replace('/', '-')}-1"
+        return f"{name} is an architecture. To use your own run, give its folder, for example {run}."
+    return did_you_mean(name, shipped) if shipped else "Train one: digitcli train --arch cnn"

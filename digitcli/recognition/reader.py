@@ -58,9 +58,9 @@ class Reader:
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
     min_confidence: the confidence below which an answer is refused; by default the threshold of the models.
-    max_error: instead of `min_confidence`, the greatest share of wrong answers among all answers, on average.
-        The calibration of the models gives the threshold if there is one (`is_calibrated`), else 1 -
-        `max_error` is the threshold.
+    max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the stored
+        confidence above which at most this fraction of the answers to synthetic pictures was wrong, or 1 -
+        `max_error` if the errors of the models were not measured (`is_calibrated`).
     constraints: the constraints on every number, see `parse_constraints`.
     top_k: candidates for each digit and number, the best included.
     keep_pictures: whether a reading carries its picture and its ink.

@@ -112,8 +112,8 @@ class Reading:
 
     file: the name of the picture as it was given.
     page: the number of the page from 1 on, None for a picture with one page.
-    status: `read`, `refused` (not certain enough, `text` is the best guess), `blank` (nothing is written), or
-        `error`.
+    status: `read`, `refused` (the confidence is below the threshold, or something else is wrong; `text` is
+        the best guess), `blank` (nothing is written), or `error`.
     reason: the reason code of every status but `read`.
     text: the digits, numbers joined by one space; None for `error`.
     confidence: the probability that all of `text` is right.

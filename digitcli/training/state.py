@@ -22,7 +22,7 @@ class TrainResult:
     run: The run folder; None in a dry run, which writes nothing.
     checkpoint: The file of the trained model; None in a dry run.
     seed: The random seed.
-    epochs: The number of epochs.
+    epochs: The number of epochs; it has a fraction if a time limit ended the last one.
     train_seconds: The time from the first step to the last, with the validations and saves between them.
     total_seconds: The time of the whole command, with loading and testing.
     validation_accuracy: The accuracy of the chosen weights on the validation examples.
@@ -40,7 +40,7 @@ class TrainResult:
     run: str | None
     checkpoint: str | None
     seed: int
-    epochs: int
+    epochs: float
     train_seconds: float
     total_seconds: float
     validation_accuracy: float

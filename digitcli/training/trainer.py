@@ -182,7 +182,7 @@ def _result(
         run=str(folder) if folder else None,
         checkpoint=str(folder / MODEL_FILE) if folder else None,
         seed=setup.config.seed,
-        epochs=len(state.history),
+        epochs=_trained_epochs(state, setup.task.steps),
         train_seconds=state.seconds,
         total_seconds=time.perf_counter() - started,
         parameters=count_parameters(state.network),
@@ -192,3 +192,9 @@ def _result(
         data=setup.config.data,
         **metrics,
     )
+
+
+def _trained_epochs(state: TrainingState, steps_per_epoch: int) -> float:
+    """Return the number of epochs, with two decimals if the last one is incomplete; 0 for a dry run."""
+    complete, steps = divmod(state.steps_total, steps_per_epoch)
+    return round(complete + steps / steps_per_epoch, 2) if steps and state.history else complete

@@ -137,7 +137,7 @@ def test_a_narrow_terminal_loses_columns_but_no_name(width: int) -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= width and "…" not in "".join(lines)
     assert "".join(line.split()[0] for line in lines[2:]) == "resnet:augment=off"
-    assert "99.54 %" in lines[1] and ("p" in left_out) == (width < 100), left_out
+    assert "99.54 %" in lines[1] and ("p" in left_out) == (width < 80), left_out
 
 
 MISTAKES = {

@@ -75,6 +75,17 @@ def test_an_unknown_name_gets_suggestions() -> None:
     assert "cnn" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"), [("lenet5", "runs/lenet5-1"), ("torchvision/resnet18", "runs/torchvision-resnet18-1")]
+)
+def test_the_name_of_an_architecture_is_no_model_and_the_remedy_names_a_run_folder(
+    name: str, folder: str
+) -> None:
+    with pytest.raises(ModelError, match=f"no model '{name}'") as caught:
+        resolve_model(name)
+    assert "architecture" in caught.value.remedy and folder in caught.value.remedy
+
+
 @pytest.mark.parametrize("models", [[], ["-m", "cnn", "-m", "fast"]], ids=["default", "two classifiers"])
 def test_predict_resolves_each_name_once_and_opens_each_model_file_at_most_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], models: list[str]

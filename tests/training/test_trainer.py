@@ -153,6 +153,11 @@ def test_a_time_limit_replaces_the_epochs_of_the_recipe(
     assert read_header(tmp_path / "run" / RESUME_FILE).training["history"][-1]["lr"] < 1e-5
 
 
+def test_a_time_limit_within_an_epoch_gives_a_fraction_of_an_epoch(few_digits: Path, tmp_path: Path) -> None:
+    chosen = train_config(few_digits, "softmax", recipe={"batch_size": 50}, time_seconds=1e-6)
+    assert train(chosen, out=tmp_path / "run").epochs == 0.11  # one of nine steps
+
+
 def test_a_run_with_time_and_epochs_ends_with_whichever_comes_first(few_digits: Path, tmp_path: Path) -> None:
     chosen = train_config(few_digits, "softmax", recipe={"epochs": 2}, time_seconds=600.0)
     assert train(chosen, out=tmp_path / "run").epochs == 2
@@ -160,7 +165,7 @@ def test_a_run_with_time_and_epochs_ends_with_whichever_comes_first(few_digits: 
 
 def test_a_dry_run_writes_nothing(few_digits: Path, tmp_path: Path) -> None:
     result = dry_run(train_config(few_digits, "cnn"))
-    assert result.run is None and result.test_accuracy is None
+    assert result.run is None and result.test_accuracy is None and result.epochs == 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -66,7 +66,7 @@ COLUMNS: dict[str, Callable[[ComparedModel], str]] = {
     "p": lambda model: "" if model.p is None else f"{model.p:.2g}",
 }
 LEAST_IMPORTANT_FIRST = (
-    "its 95 % interval", "MACs", "ms", "trained in", "p", "sd", "parameters", "behind", "seeds",
+    "its 95 % interval", "MACs", "ms", "trained in", "parameters", "p", "sd", "behind", "seeds",
 )  # fmt: skip
 
 
