@@ -166,8 +166,9 @@ def predict(
 
     A picture may hold several numbers; they are read line by line.
 
-    An answer is refused if its confidence is below the threshold, or if something else is wrong; its reason
-    tells what, and its text is the best guess. A file that cannot be read stops no other.
+    A number is refused if its confidence is below the threshold, or if something else is wrong; its reason
+    tells what, and its text is the best guess. A doubtful number refuses no other number of its page, and a
+    file that cannot be read stops no other.
     """
     options = PredictOptions(
         inputs=inputs or [], files_from=files_from, null=null, device=device, runtime=runtime,

@@ -180,7 +180,7 @@ def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
     confidence = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
     reason = (
         f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
-        if reading.status == "refused"
+        if reading.status in ("partial", "refused")
         else ""
     )
     text = answer + confidence + reason

@@ -1,8 +1,7 @@
-"""Stage 4 of the reading pipeline, decide: choose the status and the confidence of a page."""
+"""Stage 4 of the reading pipeline, decide: choose the status of each number and of the page."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,9 +25,6 @@ TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
 SECOND_CANDIDATE = 0.1
 
-# A fraction, or a day and a month.
-FRACTION = re.compile(r"\d{1,2}/\d{1,2}")
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -43,8 +39,9 @@ class Decision:
     error: PictureError | None = None
 
     def refused(self, reason: str) -> Decision:
-        """Return the same answer as a guess with the status `refused`."""
-        return replace(self, status="refused", reason=reason)
+        """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""
+        numbers = tuple(number.refused(reason) for number in self.numbers)
+        return replace(self, status="refused", reason=reason, numbers=numbers)
 
 
 BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
@@ -53,29 +50,55 @@ BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
 def decide_page(
     regions: Sequence[RegionResult], constraints: Constraints | None, min_confidence: float
 ) -> Decision:
-    """Decide on a page from its regions; an answer below the confidence `min_confidence` is refused."""
+    """Decide on a page: each number is read, or refused if its confidence is below `min_confidence`.
+
+    The page is read if all of its numbers are, `partial` if only some are, and refused if none is.
+    """
     if not any(region.numbers or region.has_ink for region in regions):
         return BLANK
     empty_confidence = _all_right([region for region in regions if not region.numbers])
     written = [region for region in regions if region.numbers]
     if not written:
         return _not_a_digit(empty_confidence)
+    if constraints is not None and constraints.is_single and len(written) > 1:
+        written = [_choose_one(written)]
     confidence = empty_confidence * _all_right(written)
     is_changed = any(region.is_changed for region in written)
-    if constraints is not None and constraints.is_single and len(written) > 1:
-        written, confidence, is_changed = _choose_one(written)
-    numbers = tuple(number for region in written for number in region.numbers)
-    answer = Decision("read", None, text_of(numbers), confidence, numbers, is_changed)
-    is_guess = len(written) > 1 and _all_right(written) ** (1 / len(written)) < GUESS_CONFIDENCE
-    if any(region.breaks_constraints for region in written) or (is_guess and is_changed):
-        return answer.refused("constraint")
-    if is_guess:
+    if constraints is None and _are_guesses(written):
         return _not_a_digit(NOT_A_DIGIT_CONFIDENCE)
-    if constraints is None and any(map(_is_fraction, written)):
+    if constraints is None and all(region.is_in_fraction for region in written):
         return _not_a_digit(confidence)
-    if any(region.runs_out for region in written):
-        return answer.refused("cut_off")
-    return answer if confidence >= min_confidence else answer.refused(_reason_for_doubt(written))
+    numbers = tuple(number for region in written for number in _decide_region(region, min_confidence))
+    status, reason = _page_status(numbers)
+    return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
+
+
+def _are_guesses(regions: Sequence[RegionResult]) -> bool:
+    """Return whether several regions are so uncertain that the page is a photograph or a text."""
+    return len(regions) > 1 and _all_right(regions) ** (1 / len(regions)) < GUESS_CONFIDENCE
+
+
+def _decide_region(region: RegionResult, min_confidence: float) -> list[Number]:
+    """Return the numbers of a region, each with its status and reason."""
+    if region.breaks_constraints:
+        return [number.refused("constraint") for number in region.numbers]
+    if region.is_in_fraction:
+        return [number.refused("not_a_digit") for number in region.numbers]
+    if region.runs_out:
+        return [number.refused("cut_off") for number in region.numbers]
+    return [
+        number if number.confidence >= min_confidence else number.refused(_reason_for_doubt(region, number))
+        for number in region.numbers
+    ]
+
+
+def _page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
+    """Return the status of a page, and the reason of its least certain refused number."""
+    refused = [number for number in numbers if number.status == "refused"]
+    if not refused:
+        return "read", None
+    status: Status = "refused" if len(refused) == len(numbers) else "partial"
+    return status, min(refused, key=lambda number: number.confidence).reason
 
 
 def decide_error(error: PictureError) -> Decision:
@@ -103,28 +126,29 @@ def _not_a_digit(confidence: float) -> Decision:
     return Decision("refused", "not_a_digit", "", confidence)
 
 
-def _is_fraction(region: RegionResult) -> bool:
-    return region.is_in_fraction or any(FRACTION.fullmatch(number.raw) for number in region.numbers)
+def _choose_one(regions: Sequence[RegionResult]) -> RegionResult:
+    """Return the likeliest region of a picture that holds a single number.
 
-
-def _choose_one(regions: Sequence[RegionResult]) -> tuple[list[RegionResult], float, bool]:
-    """Choose the likeliest region of a picture that holds a single number.
-
-    Returns the region, the probability that it is right and the only one, and whether it meets the
-    constraints.
+    The confidence of its number becomes the probability that it is right and the only one.
     """
     likeliest, *others = sorted(
         regions, key=lambda region: (not region.breaks_constraints, region.confidence), reverse=True
     )
-    confidence = likeliest.confidence * float(np.prod([1 - region.confidence for region in others]))
-    return [likeliest], confidence, not likeliest.breaks_constraints
+    alone = float(np.prod([1 - region.confidence for region in others]))
+    return replace(
+        likeliest,
+        numbers=tuple(replace(each, confidence=each.confidence * alone) for each in likeliest.numbers),
+        confidence=likeliest.confidence * alone,
+        is_changed=not likeliest.breaks_constraints,
+    )
 
 
-def _reason_for_doubt(regions: Sequence[RegionResult]) -> str:
-    """Return the reason code that tells why the least certain region is not more certain."""
-    worst = min(regions, key=lambda region: region.confidence)
-    if worst.is_cut_off:
+def _reason_for_doubt(region: RegionResult, number: Number) -> str:
+    """Return the reason code that tells why a number of a region is not more certain."""
+    if region.is_changed:
+        return "constraint"
+    if region.is_cut_off:
         return "cut_off"
-    together = worst.confidence + worst.rival_confidence
-    has_two = together >= TWO_CANDIDATES and worst.rival_confidence >= SECOND_CANDIDATE
-    return "two_candidates" if has_two else "low_confidence"
+    together = number.confidence + region.rival_confidence
+    has_two = together >= TWO_CANDIDATES and region.rival_confidence >= SECOND_CANDIDATE
+    return "two_candidates" if has_two and len(region.numbers) == 1 else "low_confidence"

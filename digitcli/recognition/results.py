@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -34,7 +34,7 @@ DECIMALS = 6
 # First characters of a cell that a spreadsheet takes for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
-Status = Literal["read", "refused", "blank", "error"]
+Status = Literal["read", "partial", "refused", "blank", "error"]
 TextFormat = Literal["json", "jsonl", "csv"]
 
 
@@ -65,6 +65,8 @@ class Number:
     raw: the text with its marks where a network reads them.
     alternatives: the next likely texts with their probabilities.
     line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0.
+    status: `read`, or `refused` if the digits are only the best guess.
+    reason: the reason code of a refused number.
     """
 
     digits: tuple[Digit, ...]
@@ -72,6 +74,12 @@ class Number:
     raw: str
     alternatives: tuple[tuple[str, float], ...] = ()
     line: np.ndarray | None = field(default=None, repr=False, compare=False)
+    status: Literal["read", "refused"] = "read"
+    reason: str | None = None
+
+    def refused(self, reason: str) -> Number:
+        """Return the same number as a guess with the status `refused`."""
+        return replace(self, status="refused", reason=reason)
 
     @property
     def text(self) -> str:
@@ -99,6 +107,8 @@ class Number:
         return {
             "text": self.text,
             "raw": self.raw,
+            "status": self.status,
+            "reason": self.reason,
             "confidence": _rounded(self.confidence),
             "box": list(self.box),
             "digits": digits,
@@ -112,10 +122,10 @@ class Reading:
 
     file: the name of the picture as it was given.
     page: the number of the page from 1 on, None for a picture with one page.
-    status: `read`, `refused` (the confidence is below the threshold, or something else is wrong; `text` is
-        the best guess), `blank` (nothing is written), or `error`.
-    reason: the reason code of every status but `read`.
-    text: the digits, numbers joined by one space; None for `error`.
+    status: `read` (every number is), `partial` (some numbers are read, others refused), `refused` (none is
+        read; `text` is the best guess), `blank` (nothing is written), or `error`.
+    reason: the reason code of every status but `read`; for `partial`, of the least certain refused number.
+    text: the digits, numbers joined by one space, with the best guess for refused ones; None for `error`.
     confidence: the probability that all of `text` is right.
     numbers: the numbers in reading order.
     model: the names and identities of the weights.

@@ -27,7 +27,7 @@ from tests.support.processes import Run
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
 RECORD += ["changed"]
-NUMBER = ["text", "raw", "confidence", "box", "digits", "alternatives"]
+NUMBER = ["text", "raw", "status", "reason", "confidence", "box", "digits", "alternatives"]
 DIGIT = ["digit", "confidence", "box", "alternatives"]
 ROW = ["file", "page", "status", "reason", "text", "raw", "confidence", "model"]
 BLANK = np.full((200, 200), 255, np.uint8)
@@ -179,7 +179,25 @@ def test_an_uncertain_answer_is_refused_with_the_best_guess(predict: Run) -> Non
     (record,) = records(done)
     assert (record["status"], record["text"]) == ("refused", "4") and done.returncode == 0
     assert record["reason"] in ("low_confidence", "two_candidates")
-    assert record["numbers"] == sure["numbers"]
+    (number,), (sure_number,) = record["numbers"], sure["numbers"]
+    assert (number["status"], number["reason"]) == (record["status"], record["reason"])
+    assert number == sure_number | {"status": "refused", "reason": record["reason"]}
+
+
+def test_a_doubtful_number_leaves_the_others_of_its_page_read(predict: Run) -> None:
+    put("4.png", "4")
+    digits, gap = [drawn(digit, 200) for digit in "24579"], np.full((200, 400), 255, np.uint8)
+    Path("two.png").write_bytes(encoded(np.hstack([*digits[:3], gap, *digits[3:]])))
+    (sure,) = records(predict("two.png", "--min-confidence", "0", "--format", "jsonl"))
+    first, second = (number["confidence"] for number in sure["numbers"])
+    between = str((first + second) / 2)
+    done = predict("two.png", "--min-confidence", between, "--format", "jsonl")
+    (record,) = records(done)
+    assert done.returncode == 0
+    assert record["status"] == "partial"
+    assert sorted(number["status"] for number in record["numbers"]) == ["read", "refused"]
+    assert record["text"] == sure["text"]
+    assert "1 of 2 numbers refused" in predict("two.png", "--min-confidence", between).stdout
     assert "refused: " in predict("4.png", "--min-confidence", "1").stdout
 
 

@@ -1,4 +1,4 @@
-"""A page is read, refused or blank by the results of its regions."""
+"""Each number of a page is read or refused, and the page is read, partial, refused or blank."""
 
 from __future__ import annotations
 
@@ -24,7 +24,21 @@ def test_a_page_is_as_certain_as_all_of_its_regions() -> None:
     decision = decide_page([result("12", 0.9), result("7", 0.8)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("read", None, "12 7")
     assert decision.confidence == pytest.approx(0.72)
-    assert decide_page([result("12", 0.9), result("7", 0.8)], None, 0.8).status == "refused"
+
+
+def test_a_doubtful_number_is_refused_alone() -> None:
+    decision = decide_page([result("12", 0.99), result("7", 0.7), result("5", 0.6)], None, 0.8)
+    assert [number.status for number in decision.numbers] == ["read", "refused", "refused"]
+    assert (decision.status, decision.reason, decision.text) == ("partial", "low_confidence", "12 7 5")
+    assert decide_page([result("12", 0.99), result("7", 0.98)], None, 0.98).status == "read"
+    assert decide_page([result("12", 0.99), result("7", 0.98)], None, 0.995).status == "refused"
+
+
+def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> None:
+    cut = dataclasses.replace(result("1", 0.6), is_cut_off=True)
+    decision = decide_page([result("12", 0.99), cut, result("7", 0.7)], None, 0.8)
+    assert (decision.status, decision.reason) == ("partial", "cut_off")
+    assert [number.reason for number in decision.numbers] == [None, "cut_off", "low_confidence"]
 
 
 def test_a_page_without_ink_is_blank() -> None:
@@ -48,16 +62,17 @@ def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
     assert decide_page([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
 
 
-@pytest.mark.parametrize(("raw", "status"), [("3/4", "refused"), ("15/16", "refused"), ("120/00", "read")])
-def test_a_fraction_is_no_number(raw: str, status: str) -> None:
-    region = result(raw.replace("/", ""), 0.99, raw)
-    assert decide_page([region], None, 0.5).status == status
-    assert decide_page([region], parse_constraints(length="2-5"), 0.5).status == "read"
+def test_a_slash_is_a_mark_of_the_number() -> None:
+    decision = decide_page([result("34", 0.99, "3/4")], None, 0.5)
+    assert (decision.status, decision.text, decision.numbers[0].raw) == ("read", "34", "3/4")
 
 
 def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
     regions = [dataclasses.replace(result(text, 0.99), is_in_fraction=True) for text in "34"]
     assert decide_page(regions, None, 0.5).reason == "not_a_digit"
+    decision = decide_page([*regions, result("12", 0.99)], None, 0.5)
+    assert [number.reason for number in decision.numbers] == ["not_a_digit", "not_a_digit", None]
+    assert decision.status == "partial"
 
 
 def test_broken_constraints_are_the_first_reason() -> None:

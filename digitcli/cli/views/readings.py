@@ -37,7 +37,7 @@ MAX_DRAWN = 24
 UPDATE_SECONDS = 0.2
 # Probability from which an alternative is shown.
 LEAST_SHOWN = 0.001
-STYLES = {"read": "bold green", "refused": "yellow", "blank": "dim", "error": "red"}
+STYLES = {"read": "bold green", "partial": "yellow", "refused": "yellow", "blank": "dim", "error": "red"}
 
 
 class ReadingView:
@@ -116,7 +116,13 @@ class ReadingView:
     def summary(self) -> str:
         """Return the number of pictures of each status and the speed, as one line."""
         total, seconds = sum(self.counts.values()), time.monotonic() - self._started
-        words = {"read": "read", "refused": "refused", "blank": "blank", "error": "failed"}
+        words = {
+            "read": "read",
+            "partial": "read in part",
+            "refused": "refused",
+            "blank": "blank",
+            "error": "failed",
+        }
         parts = ", ".join(
             f"{self.counts[status]:,} {word}" for status, word in words.items() if self.counts[status]
         )
@@ -143,12 +149,21 @@ def describe(reading: Reading) -> Text:
     page = "" if reading.page is None else f" page {reading.page}"
     text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "")
     confidence = "" if reading.confidence is None else percent(reading.confidence)
-    why = (reading.reason or "").replace("_", " ") if reading.status in ("refused", "error") else ""
-    note = f"refused: {why}" if reading.status == "refused" else why
+    note = ""
+    if reading.reason is not None and reading.status != "blank":
+        note = describe_refusal(reading) + reading.reason.replace("_", " ")
     if reading.changed:
         note = f"{note}, changed by the constraints".removeprefix(", ")
     row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
+
+
+def describe_refusal(reading: Reading) -> str:
+    """Return how much of a page is refused, as the beginning of a note."""
+    if reading.status == "partial":
+        count = sum(number.status == "refused" for number in reading.numbers)
+        return f"{count:,} of {len(reading.numbers):,} numbers refused: "
+    return "refused: " if reading.status == "refused" else ""
 
 
 def percent(probability: float) -> str:
