@@ -1,14 +1,15 @@
-"""Read pen strokes of digits in the UNIPEN format; they have the hatted 1s and crossed 7s that MNIST lacks.
+"""Pen strokes of digits; they have the hatted 1s and crossed 7s that MNIST lacks.
 
-Source: E. Alpaydin and F. Alimoglu, "Pen-Based Recognition of Handwritten Digits", UCI Machine Learning
-Repository, 1998, CC BY 4.0. The data is not part of the package: download `pendigits-orig.tra` and
-`pendigits-orig.tes` from https://archive.ics.uci.edu/dataset/81. The files are read plain or compressed with
-gzip, bzip2 or xz.
+The package contains strokes by 138 writers; `digitcli/data/handwriting/LICENSE` names their sources. Further
+strokes are read from files in the UNIPEN format, plain or compressed with gzip, bzip2 or xz.
 """
 
 from __future__ import annotations
 
+import io
+import lzma
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ REMEDY = (
     "(.gz, .bz2, .xz; decompress .Z with gzip -d), or a folder with it and pendigits-orig.tes, from "
     "https://archive.ics.uci.edu/dataset/81"
 )
+EMBEDDED = Path(str(files("digitcli.data"))) / "handwriting"
+STROKE_SCALE = 1000  # steps of the embedded strokes for each height of a digit
 MAX_BYTES = 2**28  # after decompression; the published files have 6 MB
 SEGMENT = re.compile(r"^\.SEGMENT\b", re.MULTILINE)
 MAX_COORDINATE = 10**6  # the published tablet has 500 steps on each side
@@ -29,6 +32,20 @@ MAX_COORDINATE = 10**6  # the published tablet has 500 steps on each side
 Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right, y downwards, in heights of the digit
 DigitStrokes = list[Stroke]  # one digit, whose upper left corner is at 0, 0
 WriterStrokes = dict[int, list[DigitStrokes]]  # all samples of each digit by one writer
+
+
+def load_writers() -> list[WriterStrokes]:
+    """Return the embedded strokes: every writer who wrote all ten digits."""
+    archive = np.load(io.BytesIO(lzma.decompress((EMBEDDED / "strokes.npz.xz").read_bytes())))
+    points = np.cumsum(archive["differences"], axis=1, dtype=np.int16).T / np.float32(STROKE_SCALE)
+    all_strokes = np.split(points.astype(np.float32), np.cumsum(archive["lengths"].astype(np.int64))[:-1])
+    ends = np.cumsum(archive["strokes"].astype(np.int64)).tolist()
+    writers: list[WriterStrokes] = [{} for _ in range(int(archive["writers"].max()) + 1)]
+    for writer, digit, start, end in zip(
+        archive["writers"].tolist(), archive["labels"].tolist(), [0, *ends], ends, strict=False
+    ):
+        writers[writer].setdefault(digit, []).append(all_strokes[start:end])
+    return writers
 
 
 def read_strokes(path: Path) -> list[WriterStrokes]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from digitcli.errors import InputError
-from digitcli.synthesis.strokes import read_strokes
+from digitcli.synthesis.strokes import load_writers, read_strokes
 from tests.support.strokes import unipen
 
 
@@ -90,3 +90,14 @@ def test_damaged_files_and_other_formats_are_refused(tmp_path: Path, name: str) 
 def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError):
         read_strokes(tmp_path / name)
+
+
+def test_the_package_contains_the_strokes_of_138_writers() -> None:
+    writers = load_writers()
+    assert len(writers) == 138
+    assert all(sorted(writer) == list(range(10)) for writer in writers)
+    samples = [sample for writer in writers for digit in writer.values() for sample in digit]
+    assert len(samples) == 25_668
+    points = np.concatenate([stroke for sample in samples[::50] for stroke in sample])
+    assert points.min() >= 0
+    assert points[:, 1].max() <= 1.001

@@ -1,0 +1,102 @@
+"""Embed pen strokes and fonts in the package: `python scripts/embed_handwriting.py STROKES`.
+
+    python scripts/embed_handwriting.py ../shared/data/strokes
+
+STROKES is a folder of files in the UNIPEN format, see `digitcli.synthesis.strokes`. The script writes them as
+`digitcli/data/handwriting/strokes.npz.xz`. It downloads fonts under the OFL or the Apache licence, which
+Fontsource publishes in the npm registry, with `npm pack` to `digitcli/data/handwriting/fonts`, and writes the
+first line of their licences to `FONTS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import lzma
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from digitcli.atomic_write import write_whole
+from digitcli.synthesis.strokes import EMBEDDED, STROKE_SCALE, WriterStrokes, read_strokes
+
+HANDWRITTEN = (
+    "amatic-sc annie-use-your-telescope architects-daughter bad-script calligraffitti caveat "
+    "cedarville-cursive chilanka coming-soon covered-by-your-grace crafty-girls dawning-of-a-new-day "
+    "dekko delius fuggles fuzzy-bubbles gaegu gamja-flower give-you-glory gloria-hallelujah gochi-hand "
+    "grechen-fuemen handlee herr-von-muellerhoff hi-melody homemade-apple indie-flower just-another- "
+    "hand kalam kristi la-belle-aurore licorice loved-by-the-king mali mansalva marck-script mr-bedfort "
+    "mr-dafoe nanum-brush-script nanum-pen-script neucha nothing-you-could-do over-the-rainbow pangolin "
+    "patrick-hand permanent-marker puppies-play reenie-beanie rock-salt ruthie schoolbell sedgwick-ave "
+    "sedgwick-ave-display shadows-into-light shadows-into-light-two short-stack solitreo sue-ellen- "
+    "francisco swanky-and-moo-moo the-girl-next-door vibur waiting-for-the-sunrise whisper yomogi "
+    "zeyada"
+)
+PRINTED = (
+    "arimo cousine inconsolata lato merriweather noto-serif open-sans roboto roboto-condensed share- "
+    "tech-mono source-serif-4 tinos vt323"
+)
+VERSION = "5.3.0"  # of the packages of Fontsource
+
+
+def main() -> None:
+    """Write the strokes and the fonts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("strokes", type=Path)
+    folder: Path = parser.parse_args().strokes
+    write_whole(EMBEDDED / "strokes.npz.xz", pack_strokes(read_strokes(folder)))
+    notices = []
+    for kind, names in (("hand", HANDWRITTEN.split()), ("print", PRINTED.split())):
+        for name in names:
+            font, notice = download_font(name)
+            write_whole(EMBEDDED / "fonts" / f"{kind}-{name}.woff", font)
+            notices.append(f"{kind}-{name}.woff: {notice}")
+    write_whole(EMBEDDED / "fonts" / "FONTS", "\n".join([*notices, ""]).encode())
+    print(f"{len(notices)} fonts")
+
+
+def pack_strokes(writers: list[WriterStrokes]) -> bytes:
+    """Return strokes as a compressed archive of arrays, see `strokes.load_writers`."""
+    points, lengths, strokes, labels, numbers = [], [], [], [], []
+    for number, writer in enumerate(writers):
+        for digit, samples in sorted(writer.items()):
+            for sample in samples:
+                labels.append(digit)
+                numbers.append(number)
+                strokes.append(len(sample))
+                lengths += [len(stroke) for stroke in sample]
+                points += [np.round(stroke * STROKE_SCALE).astype(np.int16) for stroke in sample]
+    stream = io.BytesIO()
+    differences = np.diff(np.concatenate(points), axis=0, prepend=0).astype(np.int16)
+    np.savez(
+        stream,
+        differences=differences.T.copy(),
+        lengths=np.array(lengths, np.uint16),
+        strokes=np.array(strokes, np.uint8),
+        labels=np.array(labels, np.uint8),
+        writers=np.array(numbers, np.uint8),
+    )
+    return lzma.compress(stream.getvalue(), preset=9)
+
+
+def download_font(name: str) -> tuple[bytes, str]:
+    """Download the Latin characters of a font in its regular weight, and the first line of its licence."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", "--silent", f"@fontsource/{name}@{VERSION}"]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+        content = (Path(folder) / done.stdout.split()[-1]).read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        font = archive.extractfile(f"package/files/{name}-latin-400-normal.woff")
+        licence = archive.extractfile("package/LICENSE")
+        assert font is not None
+        assert licence is not None
+        return font.read(), licence.read().decode().strip().splitlines()[0].strip()[:160]
+
+
+if __name__ == "__main__":
+    main()
