@@ -177,10 +177,116 @@ def _slash(random: np.random.Generator) -> _Lines:
     return [[(0, random.uniform(0.9, 1.2)), (random.uniform(0.3, 0.7), top)]]
 
 
+def _colon(random: np.random.Generator) -> _Lines:
+    gap = random.uniform(0.3, 0.6)
+    return [
+        [(0, y), (0.02 + abs(random.normal(0, 0.02)), y + random.normal(0, 0.02))] for y in (0.95 - gap, 0.95)
+    ]
+
+
+def _plus(random: np.random.Generator) -> _Lines:
+    size, y = random.uniform(0.4, 0.8), random.uniform(0.45, 0.65)
+    tilt, lean = random.normal(0, 0.05, 2)
+    x = size * random.uniform(0.4, 0.6)
+    return [[(0, y - tilt), (size, y + tilt)], [(x + lean, y - size / 2), (x - lean, y + size / 2)]]
+
+
+def _cross(random: np.random.Generator) -> _Lines:
+    size, y = random.uniform(0.35, 0.7), random.uniform(0.5, 0.7)
+    half = size / 2
+    a, b, c, d = random.normal(0, 0.05, 4)
+    return [[(0, y - half + a), (size, y + half + b)], [(size, y - half + c), (0, y + half + d)]]
+
+
+def _star(random: np.random.Generator) -> _Lines:
+    size, y = random.uniform(0.3, 0.6), random.uniform(0.35, 0.6)
+    half, count = size / 2, int(random.integers(3, 5))
+    angles = (np.arange(count) + random.uniform(0, 1)) * np.pi / count + random.normal(0, 0.08, count)
+    directions = [(half * float(np.cos(angle)), half * float(np.sin(angle))) for angle in angles]
+    return [[(half - x, y - rise), (half + x, y + rise)] for x, rise in directions]
+
+
+def _percent(random: np.random.Generator) -> _Lines:
+    width = random.uniform(0.5, 0.9)
+    radius = random.uniform(0.1, 0.17)
+    rings = [_ring(x, y, radius) for x, y in ((radius, 0.2), (width - radius, 0.82))]
+    return [rings[0], [(0.05 * width, 1.02), (0.95 * width, random.uniform(-0.02, 0.08))], rings[1]]
+
+
+def _ring(x: float, y: float, radius: float) -> list[tuple[float, float]]:
+    angles = np.linspace(0, 2 * np.pi, 10)
+    return [(x + radius * float(np.cos(angle)), y + radius * float(np.sin(angle))) for angle in angles]
+
+
+def _parenthesis(bend: float) -> Callable[[np.random.Generator], _Lines]:
+    def draw(random: np.random.Generator) -> _Lines:
+        depth, overhang = bend * random.uniform(0.1, 0.25), random.uniform(0, 0.2)
+        ys = np.linspace(-overhang, 1 + overhang, 8)
+        return [
+            [(0.15 + depth * (0.5 - 2 * float((y - 0.5) ** 2) / (0.5 + overhang) ** 2), float(y)) for y in ys]
+        ]
+
+    return draw
+
+
+def _bracket(side: float) -> Callable[[np.random.Generator], _Lines]:
+    def draw(random: np.random.Generator) -> _Lines:
+        depth, overhang = random.uniform(0.1, 0.22), random.uniform(0, 0.15)
+        near, far = (0.0, depth) if side < 0 else (depth, 0.0)
+        return [[(far, -overhang), (near, -overhang), (near, 1 + overhang), (far, 1 + overhang)]]
+
+    return draw
+
+
+def _hash(random: np.random.Generator) -> _Lines:
+    width, lean = random.uniform(0.5, 0.8), random.uniform(0, 0.2)
+    bars = [[(0.0, y), (width, y + random.normal(0, 0.04))] for y in (0.35, 0.65)]
+    return bars + [[(x + lean, 0.1), (x, random.uniform(0.85, 1))] for x in (0.25 * width, 0.65 * width)]
+
+
+def _dollar(random: np.random.Generator) -> _Lines:
+    body = [(0.46, 0.16), (0.24, 0.04), (0.06, 0.26), (0.26, 0.48), (0.5, 0.7), (0.28, 0.96), (0.02, 0.84)]
+    x = 0.26 + random.normal(0, 0.03)
+    return [body, [(x + 0.03, random.uniform(-0.15, 0)), (x - 0.03, random.uniform(1, 1.15))]]
+
+
+def _euro(random: np.random.Generator) -> _Lines:
+    angles = np.linspace(-0.8, -2 * np.pi + 0.8, 12)
+    body = [(0.38 + 0.3 * float(np.cos(angle)), 0.5 + 0.48 * float(np.sin(angle))) for angle in angles]
+    return [body, *[[(0.0, y), (0.45, y + random.normal(0, 0.02))] for y in (0.42, 0.6)]]
+
+
+def _pound(random: np.random.Generator) -> _Lines:
+    stem = [
+        (0.5, 0.15),
+        (0.36, 0.02),
+        (0.22, 0.12),
+        (0.22, 0.6),
+        (0.18, 0.86),
+        (0.04, 0.98),
+        (0.2, 0.94),
+        (0.55, 0.98),
+    ]
+    return [stem, [(0.04, 0.5), (0.42, 0.5 + random.normal(0, 0.03))]]
+
+
 MARKS: dict[str, Callable[[np.random.Generator], _Lines]] = {
     ".": _point,
     ",": _comma,
     "-": _dash,
     "=": _double_dash,
     "/": _slash,
+    ":": _colon,
+    "+": _plus,
+    "×": _cross,
+    "*": _star,
+    "%": _percent,
+    "(": _parenthesis(-1),
+    ")": _parenthesis(1),
+    "[": _bracket(-1),
+    "]": _bracket(1),
+    "#": _hash,
+    "$": _dollar,
+    "€": _euro,
+    "£": _pound,
 }

@@ -13,7 +13,8 @@ from digitcli.synthesis.glyphs import INK_LEVEL, Glyph, Mask, Points, draw_strok
 from digitcli.synthesis.writer_style import CANVAS_PX, Writer
 
 _NO_INK = 10**6  # a column beyond any picture; it marks rows without ink
-_ROWS_ABOVE = 8 * CANVAS_PX  # rows above the line whose ink is tracked, and as many below
+_ROWS_ABOVE = 8 * CANVAS_PX  # least number of rows above the line whose ink is tracked, and as many below
+_HEIGHTS_ABOVE = 4  # the same in heights of a digit
 _MAX_JOIN = 0.9  # heights of a digit; over longer distances, the pen is lifted
 _JOIN_WIDTH = 0.8  # share of the pen's width; the pen moves faster between characters
 _VERTICAL_REACH = 0.08  # heights of a digit; ink this far above or below still keeps a character away
@@ -115,7 +116,8 @@ class _Row:
         self._writer = writer
         self._style = writer.style
         self._drift = random.normal(0, 0.03 * writer.style.jitter)  # pixels down for each pixel to the right
-        self._right_edge = np.full(2 * _ROWS_ABOVE, -_NO_INK)
+        self._rows_above = max(_ROWS_ABOVE, int(_HEIGHTS_ABOVE * writer.style.height_px))
+        self._right_edge = np.full(2 * self._rows_above, -_NO_INK)
         self._end = 0
         self._pen_position: Points | None = None  # where the last stroke ended
 
@@ -123,12 +125,12 @@ class _Row:
         """Write a character after the previous one, which is a blank for the first."""
         glyph = self._writer.write(character)
         y = round(glyph.corner[1] + self._sample_drop(character))
-        y = min(max(y, -_ROWS_ABOVE // 2), _ROWS_ABOVE // 2)
+        y = min(max(y, -self._rows_above // 2), self._rows_above // 2)
         left, right = ink_profile(glyph.mask)
         gap_px = self._sample_gap(previous, character) * self._style.height_px
         x = self._find_column(left, y, gap_px) if self.glyphs else 0
         self.glyphs.append(PlacedGlyph(glyph.mask, x, y))
-        rows = self._right_edge[_ROWS_ABOVE + y :][: len(right)]
+        rows = self._right_edge[self._rows_above + y :][: len(right)]
         np.maximum(rows, x + right, out=rows)
         style = self._style
         join_share = style.zero_joins if previous == character == "0" else style.joins
@@ -160,7 +162,7 @@ class _Row:
         """Return the column at which a character with this left profile keeps its gap at the nearest row."""
         height_px = self._style.height_px
         reach = max(1, int(_VERTICAL_REACH * height_px))
-        edge = self._right_edge[_ROWS_ABOVE + y - reach :][: len(left) + 2 * reach].astype(np.float32)
+        edge = self._right_edge[self._rows_above + y - reach :][: len(left) + 2 * reach].astype(np.float32)
         window = np.ones((2 * reach + 1, 1), np.uint8)
         nearby_edge = cv2.dilate(edge.reshape(-1, 1), window).ravel()[reach:-reach]
         nearest = float(np.max(nearby_edge - left))

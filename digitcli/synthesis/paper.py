@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from digitcli.imaging.normalization import LINE_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.page import Layers
 from digitcli.synthesis.writer_style import CANVAS_PX
 
 MIN_WIDTH_PX = 8  # of a line; the networks need two columns
@@ -36,6 +37,137 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
     light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
     light *= 1 - np.float32(dark) * strokes
     return _take_photograph(random, light)
+
+
+def photograph_page(random: np.random.Generator, layers: Layers, digit_px: float) -> Mask:
+    """Return a grey picture (H, W) of a page, dark on light or light on dark.
+
+    `digit_px` is the height of a digit, to which blur and grain are relative.
+    """
+    shape = layers.writing.shape
+    strokes, marks = layers.writing / np.float32(255), layers.rules / np.float32(255)
+    if random.random() < 0.25:  # a pencil, or a pen that runs dry
+        strokes *= np.clip(1 - random.uniform(0.1, 0.45) * np.abs(_cut_noise(random, shape, 1)), 0, 1)
+    dark = random.uniform(0.35, 0.97) if random.random() < 0.8 else random.uniform(0.12, 0.4)
+    light = _light_of_page(random, shape, dark, digit_px)
+    if random.random() < 0.06:  # the writing on the other side shows through
+        mirrored = _blur(np.ascontiguousarray(strokes[:, ::-1], np.float32), 0.08 * digit_px)
+        light *= 1 - np.float32(random.uniform(0.05, 0.3) * dark) * mirrored
+    light *= 1 - np.float32(min(0.97, 0.95 * dark * random.uniform(0.2, 1.2))) * marks
+    light *= 1 - np.float32(dark) * strokes
+    if layers.reversed.any():
+        light = np.where(layers.reversed > 127, _reverse(random, light), light)
+    if random.random() < 0.12:  # a blackboard or a display
+        light = _reverse(random, light)
+    if not layers.sheet.all():
+        light = np.where(layers.sheet > 127, light, _surface(random, shape, digit_px))
+    return _expose(random, light, digit_px)
+
+
+def _reverse(random: np.random.Generator, light: Light) -> Light:
+    """Return light ink on dark paper."""
+    return np.float32(random.uniform(0.85, 1)) - np.float32(random.uniform(0.6, 0.95)) * light
+
+
+def _surface(random: np.random.Generator, shape: tuple[int, ...], digit_px: float) -> Light:
+    """Return a surface: a table, cloth, a hand or things, as smooth and rough shapes of any tone."""
+    height, width = shape
+    light = np.full((height, width), random.uniform(0.05, 0.9), np.float32)
+    for _ in range(int(random.integers(0, 6))):
+        centre, sides = random.uniform([0, 0], [width, height]), random.uniform(1, 12, 2) * digit_px
+        angles = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(3, 20))))
+        outline = centre + sides * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        cv2.fillPoly(light, [np.round(outline).astype(np.int32)], random.uniform(0.05, 0.95))
+    if random.random() < 0.5:
+        light = _blur(light, random.uniform(0.3, 0.3 * digit_px))
+    side = int(random.integers(4, 64))
+    grain = random.standard_normal((side, max(2, int(side * random.uniform(0.1, 2))))).astype(np.float32)
+    texture = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(light * (1 + np.float32(random.uniform(0, 0.2)) * texture), 0, 1).astype(np.float32)
+
+
+def _light_of_page(
+    random: np.random.Generator, shape: tuple[int, int], dark: float, digit_px: float
+) -> Light:
+    """Return the paper of a page: tone, print, ruling, texture, shade, and edges of shadows."""
+    height, width = shape
+    light = np.full(shape, random.uniform(0.4, 1), np.float32)
+    if random.random() < 0.2:
+        reduced = max(8, round(height * 12 / digit_px)), max(8, round(width * 12 / digit_px))
+        pattern = security_pattern(random, reduced) * np.float32(random.uniform(0.03, 0.5) * dark)
+        light *= 1 - cv2.resize(pattern, (width, height), interpolation=cv2.INTER_LINEAR)
+    if random.random() < 0.25:
+        light *= 1 - np.float32(random.uniform(0.05, 0.6) * dark) * _ruled_paper(random, shape, digit_px)
+    if random.random() < 0.5:
+        blotches = random.standard_normal((int(random.integers(2, 12)), int(random.integers(2, 12)))).astype(
+            np.float32
+        )
+        light *= 1 + np.float32(0.1 * random.random() ** 2 + 0.005) * cv2.resize(
+            blotches, (width, height), interpolation=cv2.INTER_CUBIC
+        )
+    if random.random() < 0.35:
+        x = np.linspace(-0.5, 0.5, width, dtype=np.float32) * np.float32(random.normal(0, 0.4))
+        y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.float32(random.normal(0, 0.4))
+        light *= np.maximum(1 + x + y, 0.15)
+    if random.random() < 0.15:
+        light *= _shadow(random, shape)
+    if random.random() < 0.06:
+        light *= _fold(random, shape)
+    return light
+
+
+def _fold(random: np.random.Generator, shape: tuple[int, int]) -> Light:
+    """Return the light on paper that was folded along a line: two tones and a thin edge."""
+    height, width = shape
+    tones = np.full(shape, random.uniform(0.8, 1), np.float32)
+    ends = random.uniform([0, 0], [width, height], (2, 2))
+    direction = ends[1] - ends[0]
+    y, x = np.indices(shape, np.float32, sparse=True)
+    side = (x - ends[0, 0]) * direction[1] - (y - ends[0, 1]) * direction[0]
+    distance = side / max(float(np.hypot(*direction)), 1.0)
+    tones = np.where(distance > 0, tones, 1).astype(np.float32)
+    return np.asarray(
+        tones * (1 - np.float32(random.uniform(-0.2, 0.4)) * np.exp(-((distance / 1.5) ** 2))), np.float32
+    )
+
+
+def _ruled_paper(random: np.random.Generator, shape: tuple[int, int], digit_px: float) -> Light:
+    """Return the lines of ruled or squared paper, 1 on 0."""
+    height, width = shape
+    step, line_px = random.uniform(0.35, 2.2) * digit_px, max(1, round(random.uniform(0.02, 0.08) * digit_px))
+    lines = np.zeros(shape, np.uint8)
+    lean = random.normal(0, 0.01)
+    for y in np.arange(random.uniform(0, step), height, step):
+        cv2.line(lines, (0, int(y)), (width, int(y + lean * width)), 255, line_px, cv2.LINE_AA)
+    if random.random() < 0.6:
+        for x in np.arange(random.uniform(0, step), width, step):
+            cv2.line(lines, (int(x), 0), (int(x - lean * height), height), 255, line_px, cv2.LINE_AA)
+    return np.asarray(lines / np.float32(255), np.float32)
+
+
+def _shadow(random: np.random.Generator, shape: tuple[int, int]) -> Light:
+    """Return the light under the shadow of something with a straight, sharp or soft edge."""
+    height, width = shape
+    side = np.full(shape, 1, np.float32)
+    points = random.uniform([-0.5 * width, -0.5 * height], [1.5 * width, 1.5 * height], (3, 2))
+    cv2.fillPoly(side, [np.round(points).astype(np.int32)], random.uniform(0.3, 0.9))
+    return _blur(side, random.uniform(0.5, 0.08 * max(shape)))
+
+
+def _expose(random: np.random.Generator, light: Light, digit_px: float) -> Mask:
+    """Turn light (H, W) into a picture: uint8, blurred, grainy, compressed."""
+    if random.random() < 0.5:
+        light = _blur(light, random.uniform(0.2, 0.05 * digit_px + 0.4))
+    if random.random() < 0.6:
+        grain = int(random.integers(0, len(_GRAINS_PX)))
+        light = light + np.float32(0.045 * random.random() ** 2) * _cut_noise(random, light.shape, grain)
+    grey = np.clip(light * 255, 0, 255).astype(np.uint8)
+    if random.random() < 0.45:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(20, 95))]
+        grey = np.asarray(
+            cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE), np.uint8
+        )
+    return grey
 
 
 def security_pattern(random: np.random.Generator, shape: tuple[int, int]) -> Light:
@@ -130,8 +262,8 @@ def _cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) 
     """Return a random window (H, W) of prepared noise, which is faster than new noise."""
     height, width = shape
     pool = _prepare_noise()[grain]
-    if width >= pool.shape[1]:
-        pool = np.tile(pool, (1, width // pool.shape[1] + 1))
+    if width >= pool.shape[1] or height >= pool.shape[0]:
+        pool = np.tile(pool, (height // pool.shape[0] + 1, width // pool.shape[1] + 1))
     y = int(random.integers(0, pool.shape[0] - height))
     x = int(random.integers(0, pool.shape[1] - width))
     return pool[y : y + height, x : x + width]

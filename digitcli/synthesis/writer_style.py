@@ -6,6 +6,7 @@ redrawn with the same pen.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -147,6 +148,13 @@ class Writer:
         self._random = random
         self._last_sample: dict[int, int] = {}  # digit -> index of the sample that was written last
         self._forms = [sample_form(random, style.forms) for _ in range(10)]
+
+    def at_height(self, height_px: float) -> Writer:
+        """Return the same writer, who writes digits of another height."""
+        writer = copy.copy(self)
+        writer.style = dataclasses.replace(self.style, height_px=height_px)
+        writer.pen_px = self.style.pen * height_px
+        return writer
 
     def write(self, character: str) -> Glyph:
         """Return the ink of a digit or a mark; its origin is the top left of a digit of full height."""

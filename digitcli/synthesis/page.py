@@ -1,0 +1,151 @@
+"""A flat page while it is composed: its layers of ink, and the labels of what is written where."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.imaging.strips import LineBox
+from digitcli.synthesis.glyphs import Mask, draw_strokes
+from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
+from digitcli.synthesis.stamps import Stamp
+
+Corners = npt.NDArray[np.float32]
+
+
+class Kind(enum.Enum):
+    """What a piece of writing is."""
+
+    NUMBER = "number"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A piece of writing on a page.
+
+    kind: a number, or other writing.
+    text: its characters of `texts.ALPHABET`; empty for other writing, and for a number too large to be read.
+    corners: float32 (n, 4, 2), for each character but spaces its corners clockwise from the upper left one.
+    """
+
+    kind: Kind
+    text: str
+    corners: Corners
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a page, uint8 (H, W).
+
+    writing: the ink of characters; 255 is full ink.
+    rules: the ink of everything else, for example lines, frames and ticks.
+    reversed: 255 where light and dark are exchanged.
+    sheet: 255 on the paper, and 0 on the surface on which it lies.
+    """
+
+    writing: Mask
+    rules: Mask
+    reversed: Mask
+    sheet: Mask
+
+    def warped(self, view: npt.NDArray[np.floating]) -> Layers:
+        """Return the layers after a perspective transformation (3, 3)."""
+        size = self.writing.shape[::-1]
+        layers = (self.writing, self.rules, self.reversed, self.sheet)
+        return Layers(*(np.asarray(cv2.warpPerspective(layer, view, size), np.uint8) for layer in layers))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A flat page, on which stamps and lines are put, and the labels of what is written on it."""
+
+    layers: Layers
+    labels: list[Label] = field(default_factory=list)
+
+    @classmethod
+    def blank(cls, height: int, width: int) -> Page:
+        """Return an empty page of a height and a width in pixels."""
+        writing, rules, reversed_ = (np.zeros((height, width), np.uint8) for _ in range(3))
+        return cls(Layers(writing, rules, reversed_, np.full((height, width), 255, np.uint8)))
+
+    @property
+    def height(self) -> int:
+        """The height in pixels."""
+        return int(self.layers.writing.shape[0])
+
+    @property
+    def width(self) -> int:
+        """The width in pixels."""
+        return int(self.layers.writing.shape[1])
+
+    def put(self, stamp: Stamp, x: float, y: float, kind: Kind, text: str = "", degrees: float = 0.0) -> None:
+        """Put a stamp with its upper left corner at x, y, turned counter-clockwise about its centre."""
+        mask, matrix = stamp.mask, np.array([[1, 0, x], [0, 1, y]], np.float32)
+        if degrees:
+            mask, matrix = _turn(stamp.mask, degrees)
+            matrix[:, 2] += x, y
+            x, y = x + (stamp.width - mask.shape[1]) / 2, y + (stamp.height - mask.shape[0]) / 2
+        draw_glyph(self.layers.writing, PlacedGlyph(mask, round(x), round(y)))
+        self.labels.append(Label(kind, text, transform(_corners_of(stamp.boxes), matrix)))
+
+    def line(self, points: npt.ArrayLike, width_px: float, level: float) -> None:
+        """Draw a line through points (P, 2) in the layer of rules."""
+        draw_strokes(self.layers.rules, [np.asarray(points, np.float32)], width_px, int(level))
+
+    def frame(self, box: tuple[float, float, float, float], width_px: float, level: float) -> None:
+        """Draw a frame with the corners x0, y0 and x1, y1."""
+        x0, y0, x1, y1 = box
+        self.line([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], width_px, level)
+
+
+def transform(corners: Corners, matrix: npt.NDArray[np.floating]) -> Corners:
+    """Return corners (n, 4, 2) after an affine (2, 3) or a perspective (3, 3) transformation."""
+    if not len(corners):
+        return corners
+    if len(matrix) == 2:
+        return np.asarray(corners @ matrix[:, :2].T + matrix[:, 2], np.float32)
+    moved = cv2.perspectiveTransform(corners.reshape(-1, 1, 2).astype(np.float32), matrix)
+    return np.asarray(moved.reshape(-1, 4, 2), np.float32)
+
+
+def line_box(label: Label) -> LineBox:
+    """Return the box of a label; the height of a number is that of its digits."""
+    corners = label.corners
+    top_left, top_right = corners[0, 0], corners[-1, 1]
+    bottom_left, bottom_right = corners[0, 3], corners[-1, 2]
+    direction = top_right + bottom_right - top_left - bottom_left
+    if len(corners) > 1:
+        direction = corners[-1].mean(axis=0) - corners[0].mean(axis=0)
+        edges = (corners[:, 1] - corners[:, 0]).sum(axis=0)
+        if len(corners) < 4:  # the centres of few characters depend on their heights
+            direction = edges
+    angle = float(np.arctan2(direction[1], direction[0]))
+    along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    characters = [character for character in label.text if character != " "]
+    is_digit = np.array([character.isdecimal() for character in characters] or [True] * len(corners))
+    tall = corners[is_digit] if is_digit.any() else corners
+    u, v = corners @ along, tall @ across
+    middle_u, middle_v = (u.min() + u.max()) / 2, (v.min() + v.max()) / 2
+    centre = along * middle_u + across * middle_v
+    return LineBox(float(centre[0]), float(centre[1]), float(np.ptp(u)), float(np.ptp(v)), angle)
+
+
+def _corners_of(boxes: npt.NDArray[np.float32]) -> Corners:
+    x0, y0, x1, y1 = boxes.reshape(-1, 4).T
+    return np.stack([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]).transpose(2, 0, 1).astype(np.float32)
+
+
+def _turn(mask: Mask, degrees: float) -> tuple[Mask, npt.NDArray[np.float32]]:
+    """Turn a mask about its centre; return also the matrix (2, 3) from pixels before to pixels after."""
+    height, width = mask.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+    on_paper = matrix.astype(np.float32).copy()
+    cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
+    size = int(height * sine + width * cosine) + 1, int(height * cosine + width * sine) + 1
+    matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    return np.asarray(cv2.warpAffine(mask, matrix, size), np.uint8), on_paper

@@ -1,0 +1,393 @@
+"""Fill a page as people do: free numbers, tables, forms, text, sums, one number alone, or nothing to read.
+
+All sizes and shares were chosen by hand, wide enough that real pages lie inside. No real page was used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
+from digitcli.synthesis.page import Kind, Page
+from digitcli.synthesis.page_marks import (
+    Desk,
+    decorate,
+    draw_curve,
+    draw_rubber_stamp,
+    draw_shape,
+    draw_table_lines,
+    draw_tick,
+    rule_width,
+)
+from digitcli.synthesis.stamps import Scribe, Stamp
+from digitcli.synthesis.texts import DIGITS, LOWER, OTHER, UPPER, sample_integer, sample_number, sample_word
+
+# Heights of a digit between two numbers in a line, above which they are numbers of their own.
+NUMBER_GAP = 0.9
+# Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
+LARGEST_DIGIT_PX = 320
+
+
+def fill_with_free_numbers(desk: Desk) -> None:
+    """Put lines of one to three numbers anywhere, each line with an angle of its own on some pages."""
+    free = _FreePlaces(desk.page)
+    tilt = desk.uniform(0, 14) if desk.chance(0.3) else 0.0
+    words = desk.label_scribe()
+    for _ in range(int(desk.random.integers(1, 14))):
+        if desk.chance(0.2):
+            text = sample_word(desk.random)
+            stamp = words.word(desk.random, text, desk.height_px * desk.uniform(0.7, 1.1))
+            _put_freely(desk, free, stamp, Kind.OTHER, "", float(desk.random.normal(0, tilt)))
+            continue
+        text, stamp = _line_of_numbers(desk)
+        place = _put_freely(desk, free, stamp, Kind.NUMBER, text, float(desk.random.normal(0, tilt)))
+        if place and desk.chance(0.25):
+            decorate(desk, place)
+
+
+def fill_with_table(desk: Desk) -> None:
+    """Draw a table of numbers with row labels, column heads, empty cells, dashes and ticks."""
+    height = desk.height_px
+    single = desk.chance(0.3)  # digits in cells of their own
+    longest = 1 if single else int(desk.random.integers(2, 7))
+    row_px = height * desk.uniform(1.15, 2.6)
+    column_px = height * (
+        desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
+    )
+    left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
+    has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
+    label_px = height * desk.uniform(2, 6) if has_labels else 0.0
+    columns = max(
+        1, min(int((desk.page.width - left - label_px) / column_px), int(desk.random.integers(1, 14)))
+    )
+    rows = max(1, min(int((desk.page.height - top) / row_px), int(desk.random.integers(1, 18))))
+    xs = left + label_px + column_px * np.arange(columns + 1)
+    ys = top + row_px * np.arange(rows + 1)
+    draw_table_lines(desk, np.concatenate([[left], xs]) if has_labels else xs, ys)
+    words, filled = desk.label_scribe(), desk.uniform(0.5, 1)
+    kind = desk.random.random()
+    for row in range(rows):
+        if has_labels and not (row == 0 and has_heads):
+            cell = (left, ys[row], xs[0], ys[row + 1])
+            if desk.chance(0.3):
+                _put_in_cell(desk, desk.number(f"{row + 1}"), cell, Kind.NUMBER, f"{row + 1}", 0.1)
+            else:
+                _put_word_in_cell(desk, words, cell)
+        for column in range(columns):
+            cell = (xs[column], ys[row], xs[column + 1], ys[row + 1])
+            if row == 0 and has_heads:
+                _put_word_in_cell(desk, words, cell)
+            elif desk.chance(filled):
+                text = _cell_text(desk, kind, longest)
+                _put_in_cell(desk, desk.number(text), cell, Kind.NUMBER, text, desk.uniform(0, 1))
+            elif desk.chance(0.3):
+                draw_tick(desk, (cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)
+
+
+def fill_with_form(desk: Desk) -> None:
+    """Write fields one below the other: a printed name, then a comb, a frame, a line or nothing."""
+    y, height = desk.uniform(-0.3, 1.5) * desk.height_px, desk.height_px
+    words = desk.room.printer(desk.random)
+    while y < desk.page.height:
+        x = desk.uniform(0, 1.5) * height
+        while x < desk.page.width:
+            if desk.chance(0.75):
+                for _ in range(int(desk.random.integers(1, 3))):
+                    stamp = words.word(
+                        desk.random, sample_word(desk.random), height * desk.uniform(0.35, 0.8)
+                    )
+                    desk.page.put(stamp, x, y + height - stamp.height, Kind.OTHER)
+                    x += stamp.width + 0.3 * height
+            x = _field(desk, x, y) + desk.uniform(0.8, 3) * height
+        y += height * desk.uniform(1.6, 3)
+
+
+def fill_with_text(desk: Desk) -> None:
+    """Write lines of words, on most pages with numbers among them."""
+    scribe = desk.label_scribe()
+    share = 0.0 if desk.chance(0.35) else desk.uniform(0.05, 0.4)
+    same_scribe = desk.chance(0.6)
+    y, step = desk.uniform(-0.5, 1) * desk.height_px, desk.uniform(1.4, 2.4) * desk.height_px
+    while y < desk.page.height:
+        x = desk.uniform(-1, 2) * desk.height_px
+        while x < desk.page.width and not desk.chance(0.04):
+            if desk.chance(share):
+                text, kind = sample_number(desk.random), Kind.NUMBER
+                writer = scribe if same_scribe else desk.scribe
+                stamp = writer.number(desk.random, text, desk.height_px)
+            else:
+                text, kind = "", Kind.OTHER
+                stamp = scribe.word(desk.random, sample_word(desk.random), desk.height_px)
+            desk.page.put(
+                stamp,
+                x,
+                y + desk.height_px - stamp.height / 2 + desk.random.normal(0, 0.04 * desk.height_px),
+                kind,
+                text,
+            )
+            x += (
+                stamp.width
+                + desk.uniform(0.35, 0.9) * desk.height_px
+                + (0.6 * desk.height_px if kind is Kind.NUMBER else 0)
+            )
+        y += step
+
+
+def fill_with_sums(desk: Desk) -> None:
+    """Write columns of numbers to add with a line below, or expressions one below the other."""
+    height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
+    while x < desk.page.width:
+        y, widest = desk.uniform(0, 1) * height, height
+        while y < desk.page.height:
+            right = x + height * desk.uniform(2, 5)
+            for index in range(int(desk.random.integers(2, 5))):
+                text = sample_integer(desk.random, 1, 5) if desk.chance(0.7) else sample_number(desk.random)
+                if index and desk.chance(0.2):
+                    text = str(desk.random.choice(list("+-×"))) + text
+                stamp = desk.number(text)
+                desk.page.put(stamp, right - stamp.width, y, Kind.NUMBER, text)
+                widest = max(widest, stamp.width)
+                y += height * desk.uniform(1.15, 1.7)
+            if desk.chance(0.7):
+                for _ in range(int(desk.random.integers(1, 3))):
+                    slope = desk.random.normal(0, 0.05) * height
+                    desk.page.line(
+                        [(right - widest * 1.1, y), (right + 0.2 * height, y + slope)], rule_width(desk), 255
+                    )
+                    y += 0.25 * height
+            y += height * desk.uniform(0.3, 1.2)
+        x += widest + height * desk.uniform(2, 5)
+
+
+def fill_with_one_number(desk: Desk) -> None:
+    """Write one number, or a single digit, as large as the page."""
+    text = str(desk.random.choice(list(DIGITS))) if desk.chance(0.45) else sample_number(desk.random)
+    stamp = desk.number(text)
+    margin = desk.uniform(0.9, 1) if desk.chance(0.5) else desk.uniform(0.35, 0.9)
+    scale = margin * min(desk.page.height / stamp.height, desk.page.width / stamp.width)
+    height_px = min(desk.height_px * scale, LARGEST_DIGIT_PX)
+    stamp = desk.scribe.number(desk.random, text, height_px)
+    spare_x, spare_y = desk.page.width - stamp.width, desk.page.height - stamp.height
+    x, y = (desk.uniform(0, max(1, spare)) if spare > 0 else spare / 2 for spare in (spare_x, spare_y))
+    degrees = float(desk.random.normal(0, 5)) if desk.chance(0.3) else 0.0
+    desk.page.put(stamp, x, y, Kind.NUMBER, text, degrees)
+    if desk.chance(0.3):
+        decorate(desk, (x, y, x + stamp.width, y + stamp.height))
+
+
+def fill_with_nothing(desk: Desk) -> None:
+    """Draw what is no number: words, ticks, scribbles, shapes, frames, or digits too large for the page."""
+    height = desk.height_px
+    kinds = desk.random.random(6) < 0.4
+    if kinds[0]:
+        words, free = desk.label_scribe(), _FreePlaces(desk.page)
+        for _ in range(int(desk.random.integers(1, 10))):
+            stamp = words.word(desk.random, sample_word(desk.random), height * desk.uniform(0.6, 1.5))
+            _put_freely(desk, free, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
+    for _ in range(int(desk.random.integers(1, 6)) if kinds[1] else 0):
+        draw_tick(desk, desk.uniform(0, desk.page.width), desk.uniform(0, desk.page.height))
+    for _ in range(int(desk.random.integers(1, 8)) if kinds[2] else 0):
+        draw_curve(desk)
+    for _ in range(int(desk.random.integers(1, 5)) if kinds[3] else 0):
+        draw_shape(desk)
+    if kinds[3] and desk.chance(0.3):
+        draw_rubber_stamp(desk)
+    if kinds[4]:
+        draw_table_lines(
+            desk,
+            *(
+                np.sort(desk.random.uniform(0, side, int(desk.random.integers(2, 9))))
+                for side in (desk.page.width, desk.page.height)
+            ),
+        )
+    if desk.chance(0.3) and not desk.page.labels:  # a photograph of things, without paper
+        desk.page.layers.sheet[:] = 0
+    if kinds[5] and desk.chance(0.5):
+        large = min(desk.uniform(1.5, 3) * min(desk.page.height, desk.page.width), 400)
+        stamp = desk.scribe.number(desk.random, str(desk.random.choice(list(DIGITS))), large)
+        x = (
+            desk.uniform(-0.8, 0.2) * stamp.width
+            if stamp.width < desk.page.width
+            else desk.uniform(desk.page.width - stamp.width, 0)
+        )
+        desk.page.put(stamp, x, desk.uniform(desk.page.height - stamp.height, 0), Kind.NUMBER, "")
+
+
+# The shares of the layouts on large squares, and on small ones.
+LAYOUTS: tuple[tuple[float, float, Callable[[Desk], None]], ...] = (
+    (0.20, 0.12, fill_with_free_numbers),
+    (0.26, 0.14, fill_with_table),
+    (0.14, 0.06, fill_with_form),
+    (0.12, 0.06, fill_with_text),
+    (0.08, 0.02, fill_with_sums),
+    (0.06, 0.46, fill_with_one_number),
+    (0.14, 0.14, fill_with_nothing),
+)
+
+
+class _FreePlaces:
+    """The places of a page that are still free."""
+
+    def __init__(self, page: Page) -> None:
+        self._taken = np.zeros((page.height // 4 + 1, page.width // 4 + 1), bool)
+
+    def take(self, x: float, y: float, width: float, height: float) -> bool:
+        """Take a place, unless a part of it is taken."""
+        rows = slice(max(0, int(y) // 4), max(0, int(y + height) // 4 + 1))
+        columns = slice(max(0, int(x) // 4), max(0, int(x + width) // 4 + 1))
+        if self._taken[rows, columns].any():
+            return False
+        self._taken[rows, columns] = True
+        return True
+
+
+def _put_freely(
+    desk: Desk, free: _FreePlaces, stamp: Stamp, kind: Kind, text: str, degrees: float
+) -> tuple[float, float, float, float] | None:
+    """Put a stamp at a free place, and return its box; None if there was no free place."""
+    grown = abs(np.sin(np.radians(degrees))) * stamp.width / 2
+    for _ in range(6):
+        x = desk.uniform(-0.05, 1) * max(desk.page.width - 0.9 * stamp.width, 1)
+        y = desk.uniform(-0.02, 1) * max(desk.page.height - 0.9 * stamp.height, 1)
+        margin = 0.35 * desk.height_px
+        if free.take(
+            x - margin, y - grown - margin / 2, stamp.width + 2 * margin, stamp.height + 2 * grown + margin
+        ):
+            desk.page.put(stamp, x, y, kind, text, degrees)
+            return x, y, x + stamp.width, y + stamp.height
+    return None
+
+
+def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
+    """Write one number, or two that stand so near that they are one line with a space."""
+    first = sample_number(desk.random)
+    if desk.chance(0.08):
+        return _with_unit(desk, first)
+    if not desk.chance(0.15):
+        return first, desk.number(first)
+    second = sample_integer(desk.random, 1, 4)
+    return f"{first} {second}", _side_by_side(
+        [desk.number(first), desk.number(second)], desk.uniform(0.45, NUMBER_GAP) * desk.height_px
+    )
+
+
+def _with_unit(desk: Desk, text: str) -> tuple[str, Stamp]:
+    """Write a number and letters that nearly touch it, for example a unit or a currency."""
+    scribe = desk.scribe if desk.chance(0.7) else desk.label_scribe()
+    letters = "".join(desk.random.choice(list(LOWER + UPPER), int(desk.random.integers(1, 4))))
+    word = scribe.word(desk.random, letters, desk.height_px * desk.uniform(0.7, 1.05))
+    gap_px = desk.uniform(0.05, 0.45) * desk.height_px
+    number = desk.number(text)
+    if desk.chance(0.5):
+        return f"{OTHER}{text}", _side_by_side([word, number], gap_px)
+    return f"{text}{OTHER}", _side_by_side([number, word], gap_px)
+
+
+def _side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
+    height = max(stamp.height for stamp in stamps)
+    width = sum(stamp.width for stamp in stamps) + round(gap_px) * (len(stamps) - 1)
+    mask, boxes, x = np.zeros((height, width), np.uint8), [], 0
+    for stamp in stamps:
+        y = (height - stamp.height) // 2
+        mask[y : y + stamp.height, x : x + stamp.width] = stamp.mask
+        boxes.append(stamp.boxes + np.array([x, y, x, y], np.float32))
+        x += stamp.width + round(gap_px)
+    return Stamp(mask, np.concatenate(boxes))
+
+
+def _cell_text(desk: Desk, kind: float, longest: int) -> str:
+    if longest == 1:
+        return str(desk.random.choice(list(DIGITS)))
+    if kind < 0.6:
+        return sample_integer(desk.random, 1, longest)
+    if kind < 0.8:
+        return sample_integer(desk.random, 1, max(1, longest - 2)) + "." + sample_integer(desk.random, 1, 2)
+    text = sample_number(desk.random)
+    return text if len(text) <= longest + 2 else sample_integer(desk.random, 1, longest)
+
+
+def _put_in_cell(
+    desk: Desk, stamp: Stamp, cell: Sequence[float], kind: Kind, text: str, align: float
+) -> None:
+    x0, y0, x1, y1 = cell
+    spare_x, spare_y = x1 - x0 - stamp.width, y1 - y0 - stamp.height
+    if spare_x < -0.4 * desk.height_px:
+        return
+    jitter_x, jitter_y = desk.random.normal(0, 0.12, 2) * desk.height_px
+    desk.page.put(
+        stamp, x0 + align * spare_x + jitter_x, y0 + spare_y * desk.uniform(0.3, 0.7) + jitter_y, kind, text
+    )
+
+
+def _put_word_in_cell(desk: Desk, words: Scribe, cell: Sequence[float]) -> None:
+    stamp = words.word(desk.random, sample_word(desk.random), desk.height_px * desk.uniform(0.5, 0.9))
+    _put_in_cell(desk, stamp, cell, Kind.OTHER, "", desk.uniform(0, 0.6))
+
+
+def _field(desk: Desk, x: float, y: float) -> float:
+    """Write a field at x, y, and return its right end."""
+    kind, height = desk.random.random(), desk.height_px
+    if kind < 0.45:
+        return _comb(desk, x, y)
+    text = sample_number(desk.random)
+    stamp = desk.number(text)
+    width = max(stamp.width + 0.4 * height, desk.uniform(2, 8) * height)
+    if kind < 0.7:
+        box = (x, y - desk.uniform(0.1, 0.4) * height, x + width, y + height * desk.uniform(1.1, 1.5))
+        desk.page.frame(box, rule_width(desk), desk.uniform(80, 255))
+    elif kind < 0.9:
+        bottom = y + height * desk.uniform(0.95, 1.2)
+        desk.page.line([(x, bottom), (x + width, bottom)], rule_width(desk), desk.uniform(80, 255))
+    if desk.chance(0.85):
+        desk.page.put(
+            stamp, x + desk.uniform(0.1, 0.4) * height, y + (height - stamp.height) / 2, Kind.NUMBER, text
+        )
+    return x + width
+
+
+def _comb(desk: Desk, x: float, y: float) -> float:
+    """Write a number into a row of equal boxes, one digit in each, and return its right end."""
+    height = desk.height_px
+    cells, pitch = int(desk.random.integers(2, 11)), height * desk.uniform(0.75, 1.6)
+    space = 0.0 if desk.chance(0.75) else desk.uniform(0.05, 0.3) * height
+    top, bottom = y - desk.uniform(0.05, 0.4) * height, y + height * (1 + desk.uniform(0.05, 0.4))
+    width_px, level, kind = rule_width(desk), desk.uniform(60, 255), desk.random.random()
+    for index in range(cells):
+        left, right = x + index * (pitch + space), x + index * (pitch + space) + pitch
+        if kind < 0.8:
+            desk.page.frame((left, top, right, bottom), width_px, level)
+        else:  # a comb without tops
+            desk.page.line(
+                [(left, (top + bottom) / 2), (left, bottom), (right, bottom), (right, (top + bottom) / 2)],
+                width_px,
+                level,
+            )
+    filled = cells if desk.chance(0.6) else int(desk.random.integers(0, cells + 1))
+    start = cells - filled if desk.chance(0.3) else 0
+    _write_into_comb(
+        desk,
+        sample_integer(desk.random, filled, filled) if filled else "",
+        x + start * (pitch + space),
+        y,
+        pitch + space,
+        pitch,
+    )
+    return x + cells * (pitch + space)
+
+
+def _write_into_comb(desk: Desk, text: str, x: float, y: float, step: float, pitch: float) -> None:
+    if not text:
+        return
+    stamps = [desk.number(digit) for digit in text]
+    corner = np.array([[x - desk.height_px, y - desk.height_px]])
+    size = np.array([step * len(text), desk.height_px]) + 3 * desk.height_px
+    mask, boxes = np.zeros((int(size[1]), int(size[0])), np.uint8), []
+    for index, stamp in enumerate(stamps):
+        left = x + index * step + (pitch - stamp.width) / 2 + desk.random.normal(0, 0.06) * desk.height_px
+        top = y + (desk.height_px - stamp.height) / 2 + desk.random.normal(0, 0.06) * desk.height_px
+        shift = np.round(np.array([left, top]) - corner[0]).astype(int)
+        draw_glyph(mask, PlacedGlyph(stamp.mask, int(shift[0]), int(shift[1])))
+        boxes.append(stamp.boxes + np.array([*shift, *shift], np.float32))
+    desk.page.put(Stamp(mask, np.concatenate(boxes)), corner[0, 0], corner[0, 1], Kind.NUMBER, text)

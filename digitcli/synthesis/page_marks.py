@@ -1,0 +1,167 @@
+"""Draw the marks of pages that are no writing: rules, frames, circles, ticks, stamps, scribbles and shapes.
+
+All sizes and shares were chosen by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.synthesis.page import Kind, Page
+from digitcli.synthesis.stamps import Scribe, Stamp, WritingRoom
+from digitcli.synthesis.texts import sample_word
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a layout works with: a page, those who write on it, and the height of a digit in pixels."""
+
+    random: np.random.Generator
+    page: Page
+    room: WritingRoom
+    scribe: Scribe
+    height_px: float
+
+    def chance(self, share: float) -> bool:
+        """Return True in this share of the calls."""
+        return bool(self.random.random() < share)
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a number between two others."""
+        return float(self.random.uniform(min(low, high), max(low, high)))
+
+    def number(self, text: str) -> Stamp:
+        """Write a number, sometimes by another scribe."""
+        return self.scribe.number(self.random, text, self.height_px * self.uniform(0.92, 1.08))
+
+    def label_scribe(self) -> Scribe:
+        """Return who writes the words: mostly a printer or a penman, for pens have few letters."""
+        kind = self.random.random()
+        if kind < 0.45:
+            return self.room.printer(self.random)
+        return self.room.penman(self.random) if kind < 0.8 else self.scribe
+
+
+def draw_table_lines(desk: Desk, xs: npt.NDArray[np.floating], ys: npt.NDArray[np.floating]) -> None:
+    """Draw all lines of a table, only the horizontal or the vertical ones, or none."""
+    kind, width_px, level = desk.random.random(), rule_width(desk), desk.uniform(60, 255)
+    if kind < 0.75:
+        for y in ys:
+            desk.page.line([(xs[0], y), (xs[-1], y + desk.random.normal(0, 0.5))], width_px, level)
+    if kind < 0.6 or 0.75 < kind < 0.8:
+        for x in xs:
+            desk.page.line([(x, ys[0]), (x + desk.random.normal(0, 0.5), ys[-1])], width_px, level)
+
+
+def rule_width(desk: Desk) -> float:
+    """Return the width of a ruled line in pixels."""
+    return max(1.0, desk.height_px * float(np.exp(desk.uniform(np.log(0.02), np.log(0.12)))))
+
+
+def decorate(desk: Desk, box: tuple[float, float, float, float]) -> None:
+    """Underline, frame, circle or cross a number, or show it light on dark."""
+    x0, y0, x1, y1 = box
+    kind, height, pen = desk.random.random(), y1 - y0, rule_width(desk)
+    level = desk.uniform(100, 255)
+    if kind < 0.12:
+        margin = desk.uniform(0.1, 0.5) * height
+        corners = np.array([(x0 - margin, y0 - margin / 2), (x1 + margin, y1 + margin / 2)])
+        cv2.rectangle(
+            desk.page.layers.reversed,
+            corners[0].astype(int).tolist(),
+            corners[1].astype(int).tolist(),
+            255,
+            -1,
+        )
+    elif kind < 0.4:
+        y = y1 + desk.uniform(-0.02, 0.25) * height
+        desk.page.line(
+            [
+                (x0 - desk.uniform(-0.2, 0.4) * height, y),
+                (x1 + desk.uniform(-0.2, 0.4) * height, y + desk.random.normal(0, 0.06) * height),
+            ],
+            pen,
+            level,
+        )
+    elif kind < 0.65:
+        margin = desk.uniform(0.05, 0.4) * height
+        desk.page.frame((x0 - margin, y0 - margin, x1 + margin, y1 + margin), pen, level)
+    elif kind < 0.9:
+        angles = np.linspace(0, desk.uniform(5.8, 7.5), 40) + desk.uniform(0, 6)
+        radii = np.array([(x1 - x0) / 2 + desk.uniform(0.1, 0.5) * height, height * desk.uniform(0.6, 0.95)])
+        desk.page.line(
+            np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+            + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1),
+            pen,
+            level,
+        )
+    else:
+        desk.page.line(
+            [(x0 - 0.1 * height, desk.uniform(y0, y1)), (x1 + 0.1 * height, desk.uniform(y0, y1))],
+            pen * 0.6,
+            level * 0.6,
+        )
+
+
+def draw_tick(desk: Desk, x: float, y: float) -> None:
+    """Draw a tick, a cross or a dash."""
+    size, kind, pen = (
+        desk.height_px * desk.uniform(0.3, 0.9),
+        desk.random.random(),
+        max(1.0, desk.height_px * desk.uniform(0.03, 0.15)),
+    )
+    if kind < 0.35:
+        desk.page.line(
+            [(x - size / 2, y), (x - size / 6, y + size / 3), (x + size / 2, y - size / 2)], pen, 255
+        )
+    elif kind < 0.6:
+        desk.page.line([(x - size / 2, y - size / 2), (x + size / 2, y + size / 2)], pen, 255)
+        desk.page.line([(x + size / 2, y - size / 2), (x - size / 2, y + size / 2)], pen, 255)
+    else:
+        desk.page.line([(x - size / 2, y), (x + size / 2, y + desk.random.normal(0, 0.1) * size)], pen, 255)
+
+
+def draw_rubber_stamp(desk: Desk) -> None:
+    """Draw a round or square stamp: a pale double frame around a turned word."""
+    size, centre = (
+        desk.uniform(2, 6) * desk.height_px,
+        desk.random.uniform([0, 0], [desk.page.width, desk.page.height]),
+    )
+    level, angle, ratio = desk.uniform(60, 200), desk.uniform(-0.5, 0.5), desk.uniform(0.4, 1)
+    corners = np.linspace(0, 2 * np.pi, 40 if desk.chance(0.5) else 5) + angle
+    for radius in (size, 0.85 * size):
+        outline = centre + radius * np.stack([np.cos(corners), ratio * np.sin(corners)], axis=1)
+        desk.page.line(outline, rule_width(desk), level)
+    word = desk.room.printer(desk.random).word(desk.random, sample_word(desk.random).upper(), 0.3 * size)
+    x, y = centre - np.array([word.width, word.height]) / 2
+    desk.page.put(word, x, y, Kind.OTHER, "", float(np.degrees(-angle)))
+
+
+def draw_curve(desk: Desk) -> None:
+    """Draw a scribble, an arrow or a signature: a random walk of a pen."""
+    steps = int(desk.random.integers(3, 25))
+    start = desk.random.uniform([0, 0], [desk.page.width, desk.page.height])
+    path = start + np.cumsum(desk.random.normal(0, desk.uniform(0.2, 1) * desk.height_px, (steps, 2)), axis=0)
+    smooth = np.stack(
+        [np.interp(np.linspace(0, steps - 1, 4 * steps), np.arange(steps), path[:, axis]) for axis in (0, 1)],
+        axis=1,
+    )
+    kernel = np.ones(5) / 5
+    smooth = np.stack([np.convolve(smooth[:, axis], kernel, "valid") for axis in (0, 1)], axis=1)
+    desk.page.line(smooth, max(1.0, desk.height_px * desk.uniform(0.03, 0.2)), desk.uniform(120, 255))
+
+
+def draw_shape(desk: Desk) -> None:
+    """Draw a filled polygon or ellipse, sharp or blurred, as photographs show things."""
+    centre = desk.random.uniform([0, 0], [desk.page.width, desk.page.height])
+    radii = desk.random.uniform(0.5, 5, 2) * desk.height_px
+    angles = np.sort(desk.random.uniform(0, 2 * np.pi, int(desk.random.integers(3, 14))))
+    outline = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    layer = desk.page.layers.rules
+    cv2.fillPoly(layer, [np.round(outline).astype(np.int32)], int(desk.uniform(30, 256)), cv2.LINE_AA)
+    if desk.chance(0.3):
+        layer[:] = cv2.GaussianBlur(layer, (0, 0), desk.uniform(0.5, 0.3 * desk.height_px))

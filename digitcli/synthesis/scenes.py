@@ -1,0 +1,140 @@
+"""Compose scenes: pictures of pages and of single numbers, with labels that say what is written where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.page import Label, Layers, Page, transform
+from digitcli.synthesis.page_layouts import LAYOUTS
+from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.paper import photograph_page
+from digitcli.synthesis.stamps import WritingRoom
+
+# All values were chosen by hand.
+HEIGHTS_PX = (10.0, 80.0)  # range of the height of a digit in a scene
+FINENESS = {
+    1: 0.45,
+    2: 0.3,
+    3: 0.15,
+    4: 0.1,
+}  # times finer a scene is drawn than the finder sees it: share of scenes
+LEVEL_SHARE = 0.5  # of the pages are neither turned nor in perspective
+STEEP_SHARE = 0.3  # of the others are turned by any angle up to the steepest
+STEEPEST_DEGREES = 30.0
+TURN_DEGREES = 9.0  # standard deviation of the other turns
+PERSPECTIVE_SHARE = 0.5  # of the turned pages are in perspective
+PERSPECTIVE = 0.06  # standard deviation by which a corner of such a page moves, in sides of the page
+SURFACE_SHARE = 0.5  # of the turned pages end where something else begins
+MOSAIC_SHARE = 0.4  # of the squares are mosaics of small pictures
+SMALL_SIDES_PX = (24, 140)  # range of the sides of small pictures
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A grey picture, uint8 (H, W), and the labels of what is written on it, in its pixels."""
+
+    picture: Mask
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class PlacedScene:
+    """A scene and its place in a square, in pixels; the scene may be several times finer than the square."""
+
+    scene: Scene
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class SceneComposer:
+    """Composes random scenes; a generator in the same state gives the same scene."""
+
+    def __init__(self, room: WritingRoom) -> None:
+        self._room = room
+
+    def page(
+        self,
+        random: np.random.Generator,
+        height: int,
+        width: int,
+        *,
+        small: bool = False,
+        digit_px: float | None = None,
+    ) -> Scene:
+        """Compose a page of a size in pixels; digits are `digit_px` high, or of a random height."""
+        page = Page.blank(height, width)
+        low, high = np.log(HEIGHTS_PX[0]), np.log(min(HEIGHTS_PX[1], 0.8 * min(height, width)))
+        digit_px = digit_px or float(np.exp(random.uniform(low, max(low, high))))
+        desk = Desk(random, page, self._room, self._room.scribe(random), digit_px)
+        shares = np.array([layout[1 if small else 0] for layout in LAYOUTS])
+        LAYOUTS[int(random.choice(len(LAYOUTS), p=shares / shares.sum()))][2](desk)
+        layers, labels = _change_view(random, page)
+        return Scene(photograph_page(random, layers, digit_px), labels)
+
+    def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
+        """Compose scenes that fill a square together.
+
+        Scenes are up to four times finer than the square. A mosaic holds pictures as small as a single digit.
+        """
+        if random.random() >= MOSAIC_SHARE:
+            fineness = int(random.choice(list(FINENESS), p=list(FINENESS.values())))
+            low, high = np.log(HEIGHTS_PX)
+            digit_px = fineness * float(np.exp(random.uniform(low, high)))
+            scene = self.page(random, side * fineness, side * fineness, digit_px=digit_px)
+            return [PlacedScene(scene, 0, 0, side, side)]
+        return [
+            PlacedScene(self._small_picture(random, height, width), x, y, width, height)
+            for x, y, width, height in _tile(random, side)
+        ]
+
+    def _small_picture(self, random: np.random.Generator, height: int, width: int) -> Scene:
+        fineness = int(random.choice([1, 1, 2, 3]))
+        return self.page(
+            random,
+            height * fineness,
+            width * fineness,
+            small=True,
+            digit_px=None if fineness == 1 else fineness * 14.0,
+        )
+
+
+def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, int]]:
+    """Return rows of tiles x, y, width, height that fill a square."""
+    tiles, y = [], 0
+    while y < side:
+        height = min(int(random.integers(*SMALL_SIDES_PX)), side - y)
+        height = side - y if side - y - height < SMALL_SIDES_PX[0] else height
+        x = 0
+        while x < side:
+            width = min(int(height * np.exp(random.uniform(-0.5, 1.5))) + 8, side - x)
+            width = side - x if side - x - width < SMALL_SIDES_PX[0] else width
+            tiles.append((x, y, width, height))
+            x += width
+        y += height
+    return tiles
+
+
+def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple[Label, ...]]:
+    """Turn half of the pages, and show some in perspective; of these, some end inside the picture."""
+    if random.random() < LEVEL_SHARE:
+        return page.layers, tuple(page.labels)
+    is_steep = random.random() < STEEP_SHARE
+    degrees = random.uniform(-1, 1) * STEEPEST_DEGREES if is_steep else random.normal(0, TURN_DEGREES)
+    width, height = page.width, page.height
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    moved = corners @ turn[:, :2].T + turn[:, 2]
+    if random.random() < PERSPECTIVE_SHARE:
+        moved = moved + random.normal(0, PERSPECTIVE, (4, 2)) * min(width, height)
+    view = np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
+    layers = page.layers.warped(view)
+    if random.random() >= SURFACE_SHARE:
+        layers = replace(layers, sheet=page.layers.sheet)
+    labels = [replace(label, corners=transform(label.corners, view)) for label in page.labels]
+    return layers, tuple(labels)

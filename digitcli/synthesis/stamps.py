@@ -1,0 +1,247 @@
+"""Write numbers and words as stamps: pieces of ink that a page composer puts where it likes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from digitcli.data.dataset import Digits
+from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer, write_shape
+from digitcli.synthesis.glyphs import Mask, draw_strokes
+from digitcli.synthesis.layout import write_text
+from digitcli.synthesis.letters import LETTERS
+from digitcli.synthesis.strokes import EMBEDDED, WriterStrokes
+from digitcli.synthesis.writer_style import Writer, sample_printed_style, sample_style
+
+# Shares of the scribes, chosen by hand for variety.
+PRINTED_SHARE = 0.2  # of the scribes print in a font
+FONT_SHARE = 0.12  # of the others write in a font that imitates handwriting
+DISPLAY_SHARE = 0.03  # of the others show seven segments
+IMAGES_SHARE = 0.3  # of the rest write with images
+TABLET_SHARE = 0.7  # of the rest write with strokes of a person, if there are any
+PEN_WIDTH = (0.02, 0.24)  # range of the width of a pen, in heights of a digit
+LETTER_GAP = (0.02, 0.2)  # range of the gap between written letters, in heights
+FONT_STEP = 1.2  # ratio of the sizes in which fonts are loaded; sizes between are scaled
+SMALLEST_FONT_PX = 8
+LARGEST_FONT_PX = 160
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A piece of writing.
+
+    mask: uint8 (H, W), 255 on 0.
+    boxes: float32 (n, 4), x0 y0 x1 y1 of its characters other than spaces, in pixels; a word has one.
+    """
+
+    mask: Mask
+    boxes: npt.NDArray[np.float32]
+
+    @property
+    def height(self) -> int:
+        """The height of the mask in pixels."""
+        return int(self.mask.shape[0])
+
+    @property
+    def width(self) -> int:
+        """The width of the mask in pixels."""
+        return int(self.mask.shape[1])
+
+
+class Scribe(Protocol):
+    """A person or a machine that writes in one style."""
+
+    def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
+        """Write digits and marks; `height_px` is the height of a digit."""
+
+    def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
+        """Write letters; `height_px` is the height of a capital."""
+
+
+@dataclass(frozen=True)
+class PenScribe:
+    """A `Scribe` with a pen; its letters are strokes too, chosen at random whatever the text."""
+
+    writer: Writer
+
+    def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
+        """Write digits and marks with the pen."""
+        writing = write_text(random, self.writer.at_height(height_px), text)
+        mask = np.zeros((writing.bottom - writing.top + 2, writing.right - writing.left + 3), np.uint8)
+        boxes = writing.draw(mask, 1 - writing.left, 1 - writing.top)
+        return Stamp(mask, boxes)
+
+    def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
+        """Write as many letters as the text has."""
+        width, gap = random.uniform(0.8, 1.3), random.uniform(*LETTER_GAP)
+        strokes, x = [], 0.0
+        for name in random.choice(list(LETTERS), len(text)):
+            letter = write_shape(random, LETTERS[str(name)])
+            slanted = [s * [width, 1] - [[self.writer.style.slant, 0]] * s[:, 1:] for s in letter]
+            x -= min(float(s[:, 0].min()) for s in slanted)
+            strokes += [s + [x, 0] for s in slanted]
+            x = max(float(s[:, 0].max()) for s in strokes) + gap
+        return _stamp_of_strokes([s * height_px for s in strokes], self.writer.at_height(height_px).pen_px)
+
+
+@dataclass(frozen=True)
+class FontScribe:
+    """A `Scribe` that prints in a font; `growth` thickens its strokes, in heights of a digit."""
+
+    font: bytes
+    spacing: float
+    growth: float = 0.0
+
+    def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
+        """Print digits and marks, each with its box."""
+        return self._print(list(text), height_px)
+
+    def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
+        """Print letters as one piece."""
+        return self._print([text], height_px)
+
+    def _print(self, pieces: Sequence[str], height_px: float) -> Stamp:
+        font, scale = _font_of(self.font, height_px)
+        spacing = self.spacing * height_px / scale
+        ends = np.cumsum([0.0, *(font.getlength(piece) + spacing for piece in pieces)])
+        pad = 4
+        bounds = [font.getbbox(piece) for piece in pieces]
+        top = int(min(bound[1] for bound in bounds)) - pad
+        bottom = int(max(bound[3] for bound in bounds)) + pad
+        left = int(min(bound[0] + end for bound, end in zip(bounds, ends, strict=False))) - pad
+        right = int(max(bound[2] + end for bound, end in zip(bounds, ends, strict=False))) + pad + 1
+        image = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+        draw = ImageDraw.Draw(image)
+        for piece, end in zip(pieces, ends, strict=False):
+            draw.text((end - left, -top), piece, 255, font)
+        boxes = np.array(
+            [
+                (bound[0] + end - left, bound[1] - top, bound[2] + end - left, bound[3] - top)
+                for bound, end in zip(bounds, ends, strict=False)
+            ],
+            np.float32,
+        )
+        mask = np.asarray(image, np.uint8)
+        size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
+        mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.uint8)
+        width = round(self.growth * height_px)
+        if width > 1:
+            mask = np.asarray(
+                cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))), np.uint8
+            )
+        return Stamp(mask, boxes * np.float32(scale))
+
+
+@dataclass(frozen=True)
+class Fonts:
+    """The bytes of fonts that imitate handwriting, and of those that print."""
+
+    handwritten: tuple[bytes, ...]
+    printed: tuple[bytes, ...]
+
+    def split(self, *, held_out: bool) -> Fonts:
+        """Return the fonts to train with, or one third that is held out."""
+        parts = ((self.handwritten, 3), (self.printed, 3))
+        chosen = (
+            tuple(f for i, f in enumerate(fonts) if (i % step == step - 1) == held_out)
+            for fonts, step in parts
+        )
+        return Fonts(*chosen)
+
+
+class WritingRoom:
+    """All hands and fonts that write scenes.
+
+    Args:
+        digits: images of digits, for example the training part of MNIST.
+        writers: strokes of people.
+        fonts: fonts for words and printed numbers.
+    """
+
+    def __init__(self, digits: Digits, writers: Sequence[WriterStrokes], fonts: Fonts) -> None:
+        has_ink = digits.images.any(axis=(1, 2))
+        self._images = tuple(digits.images[has_ink & (digits.labels == digit)] for digit in range(10))
+        self._writers = writers
+        self._fonts = fonts
+
+    def scribe(self, random: np.random.Generator) -> Scribe:
+        """Return a random scribe of numbers."""
+        if random.random() < PRINTED_SHARE:
+            return self.printer(random)
+        kind = random.random()
+        if kind < FONT_SHARE:
+            return self.penman(random)
+        style = sample_style(random)
+        pen = float(np.exp(random.uniform(*np.log(PEN_WIDTH)))) if random.random() < 0.5 else style.pen
+        style = dataclasses.replace(style, pen=pen)
+        if kind < FONT_SHARE + DISPLAY_SHARE:
+            return PenScribe(
+                Writer(sample_printed_style(random), self._images, seven_segment_writer(), random)
+            )
+        return PenScribe(Writer(style, self._images, self._strokes(random), random))
+
+    def printer(self, random: np.random.Generator) -> FontScribe:
+        """Return a printer in a random font."""
+        font = self._fonts.printed[int(random.integers(len(self._fonts.printed)))]
+        growth = random.uniform(0.03, 0.1) if random.random() < 0.3 else 0.0
+        return FontScribe(font, spacing=max(0.0, random.normal(0, 0.04)), growth=growth)
+
+    def penman(self, random: np.random.Generator) -> FontScribe:
+        """Return someone who writes in a font that imitates handwriting."""
+        font = self._fonts.handwritten[int(random.integers(len(self._fonts.handwritten)))]
+        growth = random.uniform(0.02, 0.14) if random.random() < 0.5 else 0.0
+        return FontScribe(font, spacing=0.0, growth=growth)
+
+    def _strokes(self, random: np.random.Generator) -> WriterStrokes | None:
+        if random.random() < IMAGES_SHARE:
+            return None
+        if self._writers and random.random() < TABLET_SHARE:
+            return self._writers[int(random.integers(len(self._writers)))]
+        return invent_writer(random, range(10))
+
+
+def load_fonts() -> Fonts:
+    """Return the embedded fonts."""
+    files = sorted((EMBEDDED / "fonts").glob("*.woff"))
+    handwritten, printed = (
+        tuple(file.read_bytes() for file in files if file.name.startswith(kind))
+        for kind in ("hand-", "print-")
+    )
+    return Fonts(handwritten, printed)
+
+
+def _stamp_of_strokes(strokes: Sequence[npt.NDArray[np.floating]], pen_px: float) -> Stamp:
+    points = np.concatenate(strokes)
+    margin = pen_px / 2 + 1
+    low, high = points.min(axis=0), points.max(axis=0)
+    width, height = (np.ceil(high - low) + 2 * margin).astype(int)
+    mask = np.zeros((int(height) + 1, int(width) + 1), np.uint8)
+    draw_strokes(mask, [stroke - low + margin for stroke in strokes], pen_px)
+    return Stamp(mask, np.array([[margin, margin, width - margin, height - margin]], np.float32))
+
+
+def _font_of(content: bytes, height_px: float) -> tuple[ImageFont.FreeTypeFont, float]:
+    """Return a font, and the factor that scales its digits to a height."""
+    steps = np.log(np.clip(height_px, SMALLEST_FONT_PX, LARGEST_FONT_PX) / SMALLEST_FONT_PX) / np.log(
+        FONT_STEP
+    )
+    font, digit_px = _load_font(content, int(np.ceil(steps)))
+    return font, height_px / digit_px
+
+
+@functools.lru_cache(maxsize=4096)
+def _load_font(content: bytes, step: int) -> tuple[ImageFont.FreeTypeFont, float]:
+    """Return a font in a size, and the height of its digits in pixels."""
+    size = SMALLEST_FONT_PX * FONT_STEP**step * 1.4  # a digit is about 0.7 of the size of a font
+    font = ImageFont.truetype(io.BytesIO(content), max(6, round(size)))
+    _, top, _, bottom = font.getbbox("0")
+    return font, max(1.0, bottom - top)

@@ -1,0 +1,153 @@
+"""Cut strips out of scenes, to train a line reader on what the page finder will show it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.imaging.strips import LineBox, cut_strip
+from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.page import Corners, Kind, Label, line_box
+from digitcli.synthesis.scenes import Scene
+from digitcli.synthesis.texts import OTHER
+
+# How much boxes differ from the right ones, which is more than those of a finder do. Chosen by hand.
+MARGINS = (0.1, 0.5)  # range of the margin above and below, in heights
+SHIFT = 0.05  # standard deviation of the centre, in heights
+END_SHIFT = 0.12  # standard deviation of each end, in heights
+HEIGHT_SPREAD = 0.1  # standard deviation of the logarithm of the height
+ANGLE_SPREAD = 0.03  # standard deviation of the angle, in radians
+# What a scene gives.
+STRIPS_OF_SCENE = 12  # at most, of its numbers
+OTHER_SHARE = 0.35  # of the words give a strip
+LARGEST_CUT = 0.12  # share of a line outside of the picture, above which it gives no strip
+LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
+
+
+@dataclass(frozen=True)
+class LabelledStrip:
+    """A strip and what is written on it.
+
+    image: uint8 (3, 40, W), see `cut_strip`.
+    text: characters of `texts.ALPHABET`; empty if nothing is written.
+    boxes: float32 (n, 4), x0 y0 x1 y1 of its characters other than spaces, in pixels of the strip.
+    """
+
+    image: Mask
+    text: str
+    boxes: npt.NDArray[np.float32]
+
+    @property
+    def digits(self) -> str:
+        """The text without anything but digits."""
+        return "".join(character for character in self.text if character.isdecimal())
+
+
+def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
+    """Cut out the numbers of a scene, some words, and places without a whole character."""
+    height, width = scene.picture.shape
+    numbers = [label for label in scene.labels if label.kind is Kind.NUMBER and label.text]
+    others = [label for label in scene.labels if label.kind is Kind.OTHER and random.random() < OTHER_SHARE]
+    strips = []
+    for index in random.permutation(len(numbers))[:STRIPS_OF_SCENE]:
+        strips += _strip_of(random, scene, numbers[index], numbers[index].text)
+    for label in others[: STRIPS_OF_SCENE // 3]:
+        strips += _strip_of(random, scene, label, OTHER)
+    if random.random() < 0.5 or not strips:
+        strips += _strip_of_nothing(random, scene)
+    if numbers and random.random() < 0.15:
+        strips += _strip_of_a_piece(random, scene, numbers[int(random.integers(len(numbers)))])
+    return strips
+
+
+def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:
+    box = line_box(label)
+    size = scene.picture.shape[::-1]
+    if box.height < LEAST_HEIGHT_PX or box.share_outside(size) > LARGEST_CUT:
+        return []
+    if text != OTHER and _share_of_digits_outside(label, size) > LARGEST_CUT:
+        return []
+    return [_cut(random, scene, _jittered(random, box), text, label.corners)]
+
+
+def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
+    """Cut out a place that no label touches."""
+    height, width = scene.picture.shape
+    for _ in range(4):
+        size = float(
+            np.exp(
+                random.uniform(np.log(LEAST_HEIGHT_PX), np.log(0.8 * min(height, width) + LEAST_HEIGHT_PX))
+            )
+        )
+        box = LineBox(
+            random.uniform(0, width),
+            random.uniform(0, height),
+            size * random.uniform(0.3, 4),
+            size,
+            random.normal(0, 0.1),
+        )
+        around = box.corners(box.length + size, box.height * 1.6)
+        low, high = around.min(axis=0), around.max(axis=0)
+        if all(_is_apart(label.corners, low, high) for label in scene.labels):
+            return [_cut(random, scene, box, "", np.zeros((0, 4, 2), np.float32))]
+    return []
+
+
+def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -> list[LabelledStrip]:
+    """Cut out a loop or a stroke of a large digit, which is nothing to read."""
+    corners = label.corners[int(random.integers(len(label.corners)))]
+    centre = corners.min(axis=0) + random.uniform(0.1, 0.9, 2) * np.ptp(corners, axis=0)
+    height = float(np.ptp(corners[:, 1])) * random.uniform(0.2, 0.45)
+    if height < LEAST_HEIGHT_PX:
+        return []
+    box = LineBox(
+        float(centre[0]), float(centre[1]), height * random.uniform(0.5, 1.5), height, random.normal(0, 0.1)
+    )
+    return [_cut(random, scene, box, "", np.zeros((0, 4, 2), np.float32))]
+
+
+def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]) -> bool:
+    flat = corners.reshape(-1, 2)
+    return not len(flat) or bool((flat.min(axis=0) > high).any() or (flat.max(axis=0) < low).any())
+
+
+def _share_of_digits_outside(label: Label, size: tuple[int, ...]) -> float:
+    """Return the largest share of a character that lies outside of the picture."""
+    low, high = label.corners.min(axis=1), label.corners.max(axis=1)  # n, 2
+    seen = np.clip(high, 0, size) - np.clip(low, 0, size)
+    return float(1 - (seen.prod(axis=1) / np.maximum((high - low).prod(axis=1), 1e-3)).min())
+
+
+def _jittered(random: np.random.Generator, box: LineBox) -> LineBox:
+    along, across = (
+        np.array([np.cos(box.angle), np.sin(box.angle)]),
+        np.array([-np.sin(box.angle), np.cos(box.angle)]),
+    )
+    start, end = random.normal(0, END_SHIFT, 2) * box.height
+    centre = (
+        np.array([box.x, box.y]) + along * (start + end) / 2 + across * random.normal(0, SHIFT) * box.height
+    )
+    return dataclasses.replace(
+        box,
+        x=float(centre[0]),
+        y=float(centre[1]),
+        length=max(box.length + end - start, 0.15 * box.height),
+        height=box.height * float(np.exp(random.normal(0, HEIGHT_SPREAD))),
+        angle=box.angle + float(random.normal(0, ANGLE_SPREAD)),
+    )
+
+
+def _cut(
+    random: np.random.Generator, scene: Scene, box: LineBox, text: str, corners: Corners
+) -> LabelledStrip:
+    strip = cut_strip(scene.picture, box, random.uniform(*MARGINS))
+    inverse = np.linalg.inv(strip.to_picture[:, :2])
+    placed = (corners - strip.to_picture[:, 2].astype(np.float32)) @ inverse.T.astype(np.float32)
+    boxes = (
+        np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1) if len(placed) else np.zeros((0, 4))
+    )
+    limits = np.tile(np.array(strip.image.shape[:0:-1], np.float32), 2)
+    return LabelledStrip(strip.image, text, np.clip(boxes, 0, limits).astype(np.float32))

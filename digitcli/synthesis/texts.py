@@ -1,0 +1,156 @@
+"""Sample the texts that people write: amounts, dates, times, decimals, sums, codes and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+DIGITS = "0123456789"
+MARKS = ".,-/:+×*=%()[]#$€£"
+OTHER = "□"  # stands for letters, however many
+ALPHABET = DIGITS + MARKS + " " + OTHER
+ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "--", "/-", "//", ",")  # keep others from adding digits
+CURRENCIES = "$€£"
+# Letters of words in Latin script, by their frequency in English, and capitals and accented letters.
+LOWER = (
+    "eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnssssssrrrrrrhhhhhhddddlllluuuccmmffyywwggppbbvkxjqz"
+)
+UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ACCENTED = "äöüéèàçñåøßõ"
+
+
+def sample_number(random: np.random.Generator) -> str:
+    """Return a random number with the marks that people write in it, without spaces."""
+    shares = np.array([share for share, _ in NUMBERS])
+    return NUMBERS[int(random.choice(len(NUMBERS), p=shares / shares.sum()))][1](random)
+
+
+def sample_integer(random: np.random.Generator, shortest: int, longest: int) -> str:
+    """Return random digits; half of the numbers with several digits begin without zero and end in zeros."""
+    length = int(random.integers(shortest, longest + 1))
+    digits = "".join(random.choice(list(DIGITS), length))
+    if length > 1 and random.random() < 0.5:
+        zeros = int(random.integers(0, length))
+        digits = str(random.integers(1, 10)) + digits[1 : length - zeros] + "0" * zeros
+    return digits[:length]
+
+
+def sample_word(random: np.random.Generator) -> str:
+    """Return random letters like a word, a name or an abbreviation."""
+    length = int(
+        random.choice([1, 2, 3, 4, 5, 6, 7, 8, 10], p=[0.07, 0.1, 0.14, 0.16, 0.15, 0.13, 0.1, 0.09, 0.06])
+    )
+    letters = random.choice(list(LOWER), length)
+    kind = random.random()
+    if kind < 0.12:
+        letters = random.choice(list(UPPER), length)
+    elif kind < 0.4:
+        letters[0] = random.choice(list(UPPER))
+    if random.random() < 0.1:
+        letters[int(random.integers(length))] = random.choice(list(ACCENTED))
+    end = str(random.choice(list(".,:;!?)"))) if random.random() < 0.12 else ""
+    return "".join(letters) + end
+
+
+def _mark_of_exam(random: np.random.Generator) -> str:
+    return sample_integer(random, 1, 3)
+
+
+def _integer(random: np.random.Generator) -> str:
+    return sample_integer(random, 3, 9)
+
+
+def _amount(random: np.random.Generator) -> str:
+    digits = sample_integer(random, 1, 8)
+    if len(digits) > 3 and random.random() < 0.6:
+        separator = str(random.choice([".", ","]))
+        first = len(digits) % 3 or 3
+        digits = separator.join([digits[:first], *(digits[i : i + 3] for i in range(first, len(digits), 3))])
+    if random.random() < 0.4:
+        digits += str(random.choice([".", ","])) + sample_integer(random, 2, 2)
+    elif random.random() < 0.5:
+        digits += str(random.choice(ENDINGS))
+    if random.random() < 0.15:
+        currency = str(random.choice(list(CURRENCIES)))
+        digits = currency + digits if random.random() < 0.6 else digits + currency
+    return digits
+
+
+def _decimal(random: np.random.Generator) -> str:
+    whole = "" if random.random() < 0.05 else "0" if random.random() < 0.4 else sample_integer(random, 1, 4)
+    point = "." if random.random() < 0.7 else ","
+    sign = "-" if random.random() < 0.08 else ""
+    return sign + whole + point + sample_integer(random, 1, 4)
+
+
+def _date(random: np.random.Generator) -> str:
+    day, month, year = random.integers(1, 32), random.integers(1, 13), random.integers(1900, 2100)
+    separator = str(random.choice(list("/-."), p=[0.5, 0.25, 0.25]))
+    width = 2 if random.random() < 0.6 else 1
+    parts = [f"{day:0{width}}", f"{month:0{width}}"]
+    if random.random() < 0.3:
+        parts.reverse()
+    kind = random.random()
+    if kind < 0.45:
+        parts.append(str(year))
+    elif kind < 0.85:
+        parts.append(f"{year % 100:02}")
+    if kind < 0.1:
+        parts.reverse()
+    return separator.join(parts)
+
+
+def _time(random: np.random.Generator) -> str:
+    text = f"{random.integers(0, 24)}:{random.integers(0, 60):02}"
+    return text + f":{random.integers(0, 60):02}" if random.random() < 0.2 else text
+
+
+def _fraction(random: np.random.Generator) -> str:
+    return sample_integer(random, 1, 3) + "/" + sample_integer(random, 1, 3)
+
+
+def _sum(random: np.random.Generator) -> str:
+    text = sample_integer(random, 1, 3)
+    for _ in range(int(random.integers(1, 4))):
+        text += str(random.choice(list("+-×*/:"))) + sample_integer(random, 1, 3)
+    if random.random() < 0.5:
+        text += "=" + (sample_integer(random, 1, 4) if random.random() < 0.7 else "")
+    return text
+
+
+def _code(random: np.random.Generator) -> str:
+    groups = [sample_integer(random, 1, 5) for _ in range(int(random.integers(2, 5)))]
+    text = "-".join(groups)
+    return f"({groups[0]}){'-'.join(groups[1:])}" if random.random() < 0.25 else text
+
+
+def _with_sign(random: np.random.Generator) -> str:
+    digits = sample_integer(random, 1, 4)
+    kind = random.random()
+    if kind < 0.3:
+        return digits + "%"
+    if kind < 0.5:
+        return "#" + digits
+    if kind < 0.65:
+        return f"({digits})"
+    if kind < 0.75:
+        return f"[{digits}]"
+    if kind < 0.85:
+        return f"{digits})" if random.random() < 0.5 else f"{digits}."
+    return str(random.choice(list("+-="))) + digits
+
+
+# The shares were chosen by hand, for variety; they are of no country and no form.
+NUMBERS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
+    (0.28, _mark_of_exam),
+    (0.18, _integer),
+    (0.16, _amount),
+    (0.10, _decimal),
+    (0.08, _date),
+    (0.03, _time),
+    (0.03, _fraction),
+    (0.05, _sum),
+    (0.05, _code),
+    (0.04, _with_sign),
+)

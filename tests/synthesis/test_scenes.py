@@ -1,0 +1,84 @@
+"""Scenes, and the strips that are cut out of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist
+from digitcli.synthesis.page import Kind, Page, line_box
+from digitcli.synthesis.page_layouts import LAYOUTS
+from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.strips import strips_of
+from digitcli.synthesis.strokes import load_writers
+from digitcli.synthesis.texts import ALPHABET, OTHER
+
+
+@pytest.fixture(scope="module")
+def room() -> WritingRoom:
+    return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split(held_out=False))
+
+
+def test_the_same_generator_gives_the_same_scene(room: WritingRoom) -> None:
+    first, again = (SceneComposer(room).page(np.random.default_rng(3), 200, 300) for _ in range(2))
+    assert np.array_equal(first.picture, again.picture)
+    assert [label.text for label in first.labels] == [label.text for label in again.labels]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout[2].__name__)
+def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, layout) -> None:
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        page = Page.blank(300, 400)
+        layout[2](Desk(random, page, room, room.scribe(random), 30.0))
+        for label in page.labels:
+            if label.kind is Kind.NUMBER and label.text:
+                assert len(label.corners) == len(label.text.replace(" ", ""))
+                assert set(label.text) <= set(ALPHABET)
+            box = line_box(label)
+            x, y = round(box.x), round(box.y)
+            reach = round(box.height / 2) + 2
+            window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
+            if window.size > 100 and label.text:
+                assert window.any()
+
+
+def test_a_square_is_filled_by_scenes_without_gaps(room: WritingRoom) -> None:
+    composer = SceneComposer(room)
+    for seed in range(6):
+        placed = composer.square(np.random.default_rng(seed), 256)
+        covered = np.zeros((256, 256), int)
+        for each in placed:
+            covered[each.y : each.y + each.height, each.x : each.x + each.width] += 1
+            assert each.scene.picture.shape[0] % each.height == 0
+        assert (covered == 1).all()
+
+
+def test_held_out_fonts_are_not_among_the_others() -> None:
+    fonts = load_fonts()
+    train, held_out = fonts.split(held_out=False), fonts.split(held_out=True)
+    assert not set(train.handwritten) & set(held_out.handwritten)
+    assert len(train.handwritten) + len(held_out.handwritten) == len(fonts.handwritten)
+    assert len(train.printed) + len(held_out.printed) == len(fonts.printed)
+
+
+def test_strips_show_numbers_other_writing_and_nothing(room: WritingRoom) -> None:
+    composer, random = SceneComposer(room), np.random.default_rng(0)
+    strips = [
+        strip
+        for _ in range(20)
+        for placed in composer.square(random, 256)
+        for strip in strips_of(random, placed.scene)
+    ]
+    texts = [strip.text for strip in strips]
+    assert "" in texts
+    assert OTHER in texts
+    assert sum(any(character.isdecimal() for character in text) for text in texts) > len(texts) / 3
+    for strip in strips:
+        assert strip.image.shape[:2] == (3, 40)
+        assert len(strip.boxes) == len(strip.text.replace(" ", ""))
+        assert (strip.boxes[:, 2:] >= strip.boxes[:, :2]).all()
+        assert (strip.boxes[:, 2] <= strip.image.shape[2]).all()

@@ -1,0 +1,35 @@
+"""Texts of numbers and words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from digitcli.synthesis.glyphs import MARKS as DRAWN_MARKS
+from digitcli.synthesis.texts import ALPHABET, DIGITS, MARKS, sample_integer, sample_number, sample_word
+
+
+def test_numbers_use_every_mark_that_can_be_drawn_and_no_other() -> None:
+    random = np.random.default_rng(0)
+    characters = {character for _ in range(4000) for character in sample_number(random)}
+    assert characters == set(DIGITS + MARKS)
+    assert set(MARKS) == set(DRAWN_MARKS)
+    assert len(set(ALPHABET)) == len(ALPHABET)
+
+
+def test_every_number_has_a_digit_and_no_space() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(2000):
+        text = sample_number(random)
+        assert any(character in DIGITS for character in text)
+        assert " " not in text
+
+
+def test_an_integer_has_as_many_digits_as_asked_for() -> None:
+    random = np.random.default_rng(2)
+    lengths = {len(sample_integer(random, 2, 5)) for _ in range(200)}
+    assert lengths == {2, 3, 4, 5}
+
+
+def test_words_have_no_digits() -> None:
+    random = np.random.default_rng(3)
+    assert not any(character in DIGITS for _ in range(500) for character in sample_word(random))
