@@ -6,13 +6,17 @@ from torch import Tensor, nn
 
 from digitcli.architectures.layers import Residual
 
+# Digits, marks, the space between two numbers, and a character that stands for all others.
+STRIP_ALPHABET = "0123456789.,-/:+×*=%()[]#$€£ □"
+STRIP_PAPER = 128 / 255  # the value of paper in a strip
+
 
 def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
     """Build a line reader: convolutions reduce a height of 40 pixels to one, then blocks mix along the line.
 
     Graves, Fernández, Gomez & Schmidhuber, "Connectionist temporal classification: labelling unsegmented
     sequence data with recurrent neural networks", 2006; Shi, Bai & Yao, "An end-to-end trainable neural
-    network for image-based sequence recognition", 2015. Differences: residual blocks (He et al., 2016)
+    network for image-based sequence recognition", 2015. What differs here: residual blocks (He et al., 2016)
     replace plain convolutions, and depthwise convolutions with pointwise layers (Liu et al., "A ConvNet for
     the 2020s", 2022) replace recurrent layers. A second head predicts the box of the character at each
     column.
@@ -20,14 +24,27 @@ def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
     return Reader(alphabet, dropout)
 
 
-class Reader(nn.Module):
-    """A network from lines (N, 1, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC."""
+def strip_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
+    """Build a wider `reader` for strips: raw pixels of a line, in three channels, with their surroundings.
 
-    def __init__(self, alphabet: str, dropout: float) -> None:
+    See `reader` for Graves et al., 2006, and Shi, Bai & Yao, 2015. The channels are the mean, the darkest and
+    the lightest value of each pixel, so that thin ink survives. Paper is 128, and ink is darker or lighter.
+    """
+    return Reader(alphabet, dropout, channels=3, width=256, mixers=4)
+
+
+class Reader(nn.Module):
+    """A network from lines (N, C, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC."""
+
+    def __init__(
+        self, alphabet: str, dropout: float, channels: int = 1, width: int = 192, mixers: int = 3
+    ) -> None:
         super().__init__()
+        self.channels = channels
+        self.paper = 0.0 if channels == 1 else STRIP_PAPER
         self.trunk = nn.Sequential(
-            nn.PixelUnshuffle(2),  # N, 4, 20, W/2
-            _convolution(4, 32, 3),
+            nn.PixelUnshuffle(2),  # N, 4 C, 20, W/2
+            _convolution(4 * channels, 32, 3),
             nn.ReLU(),
             Residual(_two_convolutions(32)),
             nn.ReLU(),
@@ -41,21 +58,21 @@ class Reader(nn.Module):
             nn.ReLU(),
             Residual(_two_convolutions(128)),
             nn.ReLU(),
-            nn.Conv2d(128, 192, (5, 1), bias=False),  # N, 192, 1, W/4
-            nn.BatchNorm2d(192),
+            nn.Conv2d(128, width, (5, 1), bias=False),  # N, width, 1, W/4
+            nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Dropout(dropout),
-            *(Residual(_mixer(192)) for _ in range(3)),
-            nn.BatchNorm2d(192),
+            *(Residual(_mixer(width)) for _ in range(mixers)),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Dropout(dropout),
         )
-        self.classes = nn.Conv2d(192, len(alphabet) + 1, 1)
-        self.distances = nn.Conv2d(192, 4, 1)
+        self.classes = nn.Conv2d(width, len(alphabet) + 1, 1)
+        self.distances = nn.Conv2d(width, 4, 1)
 
     def forward(self, lines: Tensor) -> Tensor:
         """Return logits (N, W / 4, A + 1)."""
-        return _to_columns(self.classes(self.trunk(lines)))
+        return _to_columns(self.classes(self.trunk(self._centred(lines))))
 
     def locate(self, lines: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits, and the box of the character at each column, (N, W / 4, 4).
@@ -63,8 +80,12 @@ class Reader(nn.Module):
         A box is the distance from the middle of the column to the left and to the right edge, then the first
         and the last row, all in units of 20 pixels.
         """
-        features = self.trunk(lines)
+        features = self.trunk(self._centred(lines))
         return _to_columns(self.classes(features)), _to_columns(self.distances(features))
+
+    def _centred(self, lines: Tensor) -> Tensor:
+        """Return lines in which paper is 0."""
+        return lines - self.paper if self.paper else lines
 
 
 def _to_columns(maps: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 from digitcli.errors import UsageError
 from digitcli.settings import check_settings, option_name, setting, settings_of
 
-Loss = Literal["cross_entropy", "squared_error", "margin", "ctc"]
+Loss = Literal["cross_entropy", "squared_error", "margin", "ctc", "text_regions"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 Initialization = Literal["default", "glorot", "he", "lecun", "orthogonal"]
@@ -337,6 +337,37 @@ RECIPES = {
         normalization="batch",
         ema_decay=0.999,
         max_grad_norm=2.0,
+        dtype="auto",
+    ),
+    "strip_reader": Recipe(
+        epochs=40,
+        batch_size=32,
+        optimizer="muon",
+        lr=3e-3,
+        weight_decay=0.02,
+        warmup=0.02,
+        loss="ctc",
+        dropout=0.1,
+        stochastic_depth=0.0,
+        normalization="batch",
+        ema_decay=0.999,
+        max_grad_norm=2.0,
+        dtype="auto",
+    ),
+    "finder": Recipe(
+        epochs=24,
+        batch_size=8,
+        optimizer="adamw",
+        lr=2.5e-3,
+        beta1=0.9,
+        beta2=0.99,
+        weight_decay=1e-3,
+        warmup=0.01,
+        loss="text_regions",
+        stochastic_depth=0.0,
+        normalization="batch",
+        ema_decay=0.998,
+        max_grad_norm=5.0,
         dtype="auto",
     ),
 }

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-Task = Literal["digit", "line"]
+Task = Literal["digit", "line", "page"]
 TORCHVISION = "torchvision/"  # the prefix of the names of torchvision's classifiers
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",
+    "digitcli.architectures.page": "page",
 }
 PLUGIN_REMEDY = "Reinstall or remove the package that provides it."
 
@@ -105,6 +106,8 @@ ARCHITECTURES = (
     _own("micro", "compact", "Chollet 2017"),
     _own("hog", "hog", "Dalal & Triggs 2005"),
     _own("reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
+    _own("strip_reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
+    _own("finder", "finder", "Ronneberger, Fischer & Brox 2015; Lin et al. 2017", task="page"),
 )
 
 

@@ -14,7 +14,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 WHOLE = "_Whole.network"  # the name of the network in PyTorch's counter
-INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200)}  # by task
+INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200), "page": (1, 4, 256, 256)}  # by task
+
+
+def input_shape(network: nn.Module, task: str) -> tuple[int, ...]:
+    """Return the shape of an input: that of the task, with as many channels as the network takes."""
+    number, channels, height, width = INPUT_SHAPE[task]
+    return number, getattr(network, "channels", channels), height, width
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def summarize(network: nn.Module, task: str = "digit") -> Summary:
     counter = FlopCounterMode(display=False)
     try:
         with torch.inference_mode(), _attention_as_products(), counter:
-            _Whole(network.eval())(torch.zeros(INPUT_SHAPE[task]))
+            _Whole(network.eval())(torch.zeros(input_shape(network, task)))
     finally:
         network.train(was_training)
         for handle in handles:

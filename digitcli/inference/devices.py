@@ -121,6 +121,9 @@ def agrees_with_cpu(network: nn.Module, device: torch.device, task: str = "digit
     images = torch.from_numpy(load_mnist_test().images[:8]).unsqueeze(1) / 255  # 8, 1, 28, 28
     if task == "line":
         images = torch.nn.functional.pad(images, (0, 0, 6, 6))  # 8, 1, 40, 28
+    if task == "page":
+        images = torch.nn.functional.pad(images, (2, 2, 2, 2)).expand(-1, 4, -1, -1)  # 8, 4, 32, 32
+    images = images.expand(-1, getattr(network, "channels", images.shape[1]), -1, -1)
     with torch.inference_mode():
         cpu_logits = copy.deepcopy(network).eval().cpu()(images)
         try:

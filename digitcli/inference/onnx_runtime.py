@@ -49,8 +49,9 @@ class OnnxRuntime:
 
 
 def as_batch(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Convert images (N, H, W), uint8, into the input of a graph: (N, 1, H, W) from 0 to 1."""
-    return images[:, None].astype(np.float32) / np.float32(255)
+    """Convert images (N, H, W) or (N, C, H, W), uint8, into the input of a graph, from 0 to 1."""
+    images = images[:, None] if images.ndim == 3 else images
+    return images.astype(np.float32) / np.float32(255)
 
 
 def import_onnxruntime() -> None:

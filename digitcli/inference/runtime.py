@@ -18,6 +18,7 @@ RuntimeName = Literal["auto", "torch", "onnxruntime"]
 
 DIGIT_BATCH_SIZE = 512  # images that are computed together
 LINE_BATCH_SIZE = 32  # line crops that are computed together; each is several times as large as a digit
+STRIP_PAPER = 128  # the level of the paper in a strip
 WIDTH_STEP_PX = 32  # line crops are padded to a multiple of this width, so that a batch has one shape
 
 
@@ -33,7 +34,7 @@ class Runtime(Protocol):
         """The device that computes, e.g. `cpu` or `cuda:0`."""
 
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
-        """Compute the outputs for images (N, H, W), uint8 with ink 255.
+        """Compute the outputs for images (N, H, W), uint8 with ink 255, or (N, C, H, W) of several channels.
 
         A digit network gives logits (N, 10). A line network gives logits (N, T, A + 1), and distances
         (N, T, 4) if it predicts them, see `LineOutput`.
@@ -59,7 +60,9 @@ class LineOutput:
 def run_lines(
     runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], batch_size: int = LINE_BATCH_SIZE
 ) -> list[LineOutput]:
-    """Run a line network on line crops (40, W), uint8 with ink 255, each of a width of its own.
+    """Run a line network on line crops, each of a width of its own.
+
+    A crop is uint8 (40, W) with ink 255, or a strip, uint8 (3, 40, W) with paper 128.
 
     Each crop is padded to a width that depends on its own width only, so that the other crops of a batch do
     not change its output.
@@ -67,7 +70,7 @@ def run_lines(
     outputs: dict[int, LineOutput] = {}
     indices_by_width: dict[int, list[int]] = {}
     for index, crop in enumerate(line_crops):
-        padded_width = -(-crop.shape[1] // WIDTH_STEP_PX) * WIDTH_STEP_PX
+        padded_width = -(-crop.shape[-1] // WIDTH_STEP_PX) * WIDTH_STEP_PX
         indices_by_width.setdefault(padded_width, []).append(index)
     for width, indices in indices_by_width.items():
         for start in range(0, len(indices), batch_size):
@@ -80,13 +83,14 @@ def run_lines(
 
 def _run_batch(runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], width: int) -> list[LineOutput]:
     """Run crops that are padded to one width, and cut the columns of the padding off."""
-    images = np.zeros((len(line_crops), line_crops[0].shape[0], width), np.uint8)
+    *height, _ = line_crops[0].shape
+    images = np.full((len(line_crops), *height, width), 0 if len(height) == 1 else STRIP_PAPER, np.uint8)
     for image, crop in zip(images, line_crops, strict=True):
-        image[:, : crop.shape[1]] = crop
+        image[..., : crop.shape[-1]] = crop
     logits, *distances = runtime.run(images)
     outputs = []
     for row, crop in enumerate(line_crops):
-        columns = -(-crop.shape[1] * logits.shape[1] // width)
+        columns = -(-crop.shape[-1] * logits.shape[1] // width)
         outputs.append(LineOutput(logits[row, :columns], distances[0][row, :columns] if distances else None))
     return outputs
 

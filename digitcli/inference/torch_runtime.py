@@ -182,5 +182,6 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Convert images (N, H, W), uint8, into the input of a network: (N, 1, H, W), float32 in [0, 1]."""
-    return images.unsqueeze(1).float().div_(255).contiguous(memory_format=torch.channels_last)
+    """Convert images (N, H, W) or (N, C, H, W), uint8, into the input of a network, float32 in [0, 1]."""
+    images = images.unsqueeze(1) if images.ndim == 3 else images
+    return images.float().div_(255).contiguous(memory_format=torch.channels_last)

@@ -193,12 +193,12 @@ def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
     Raises:
         UsageError: the architecture or the dataset cannot use one of them.
     """
-    reads_lines = find_architecture(config.arch).task == "line"
-    if reads_lines and recipe.synthetic:
-        cause = f"Architecture '{config.arch}' reads lines, but synthetic characters are single digits."
+    task = find_architecture(config.arch).task
+    if task != "digit" and recipe.synthetic:
+        cause = f"The task of '{config.arch}' is {task}s, but synthetic characters are single digits."
         raise UsageError(cause, "Leave --synthetic out.")
-    if config.strokes is not None and not reads_lines:
-        raise UsageError(f"Architecture '{config.arch}' reads digits, not lines.", "Leave --strokes out.")
+    if config.strokes is not None and task != "line":
+        raise UsageError(f"The task of '{config.arch}' is {task}s, not lines.", "Leave --strokes out.")
     if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:
         cause = f"The dataset {config.data} has no digits, but synthetic characters are digits and letters."
         raise UsageError(cause, "Leave --synthetic out.")

@@ -11,12 +11,16 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.dataset import Dataset, Failure, split
+from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
+from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.strips import LabelledStrip, strips_of
 from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes
+from digitcli.synthesis.texts import ALPHABET as STRIP_ALPHABET
+from digitcli.training.scene_source import handwriting_digest, scene_composer
 from digitcli.training.task import derive_seed
 
 # The number of composed lines that count as an epoch. Chosen by hand: composed lines have no natural epoch.
@@ -29,6 +33,12 @@ POOL_BATCHES = 16
 # standard error of an exact match of 98 % smaller than 0.2 percentage points.
 VALIDATION_LINES = 1_000
 TEST_LINES = 5_000
+
+# The side of the squares of scenes out of which strips are cut, in pixels.
+SCENE_SIDE_PX = 256
+
+# The level of paper in a strip.
+STRIP_PAPER = 128
 
 # The width, in pixels, above which a line is not trained on: longer lines show the network the same short
 # stretches again.
@@ -52,7 +62,7 @@ _TEST_SEED = (0, 2)
 class LineBatch:
     """B lines with their targets, padded to a width of T columns of 4 pixels.
 
-    images: The lines, uint8 (B, 1, 40, 4 T).
+    images: The lines, uint8 (B, C, 40, 4 T).
     characters: The characters of all lines in a row, int64.
     lengths: The number of characters of each line, int64 (B,).
     nearest: The character whose centre lies in a column, or the blank, int64 (B, T).
@@ -75,10 +85,32 @@ class LinePools(Protocol):
         """Return a pool of `POOL_BATCHES` batches."""
 
 
+class AnyLine(Protocol):
+    """A line with its label.
+
+    image: uint8 (40, W), or (C, 40, W) for a network with C channels.
+    text: The characters that stand on it.
+    boxes: float32 (n, 4), x0, y0, x1, y1 of its characters other than spaces.
+    """
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
+
+    @property
+    def boxes(self) -> npt.NDArray[np.float32]: ...  # noqa: D102
+
+    @property
+    def digits(self) -> str: ...  # noqa: D102
+
+
 class LineSource(Protocol):
     """Lines to train, validate and test on.
 
     name: The name of the dataset.
+    alphabet: The characters of the texts.
     digest: A hash of the dataset and of the strokes.
     failures: The files of the dataset that could not be read.
     sizes: The number of lines by split: train (an epoch), validation and test.
@@ -86,6 +118,7 @@ class LineSource(Protocol):
     """
 
     name: str
+    alphabet: str
     digest: str
     failures: tuple[Failure, ...]
     sizes: dict[str, int]
@@ -94,10 +127,10 @@ class LineSource(Protocol):
     def pools(self, batch_size: int) -> LinePools:
         """Return the training lines in pools of batches."""
 
-    def validation(self) -> list[Line]:
+    def validation(self) -> Sequence[AnyLine]:
         """Return the validation lines."""
 
-    def test(self) -> list[Line]:
+    def test(self) -> Sequence[AnyLine]:
         """Return the test lines."""
 
 
@@ -148,6 +181,7 @@ class ComposedLines:
     """
 
     composes = True
+    alphabet = ALPHABET
 
     def __init__(self, dataset: Dataset, strokes: str | None, seed: int) -> None:
         self.name, self.failures = dataset.name, dataset.failures
@@ -176,6 +210,53 @@ class ComposedLines:
         return compose(LineSynthesizer(self._splits.test, self._held_out), random, TEST_LINES)
 
 
+class ComposedStrips:
+    """A `LineSource` that cuts strips out of composed scenes, as the page finder will show them.
+
+    The validation and test strips use the digits of these splits, and held-out writers and fonts.
+    """
+
+    composes = True
+    alphabet = STRIP_ALPHABET
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.name, self.failures = dataset.name, dataset.failures
+        self.digest = handwriting_digest(dataset)
+        self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
+        self._splits, self._seed = split(dataset), seed
+
+    def pools(self, batch_size: int) -> LinePools:
+        """Return pools of strips of scenes with the training digits."""
+        return StripPools(scene_composer(self._splits.train, held_out=False), batch_size, self._seed)
+
+    def validation(self) -> list[LabelledStrip]:
+        """Cut strips out of scenes with the validation digits."""
+        return self._held_out(self._splits.validation, _VALIDATION_SEED, VALIDATION_LINES)
+
+    def test(self) -> list[LabelledStrip]:
+        """Cut strips out of scenes with the test digits."""
+        return self._held_out(self._splits.test, _TEST_SEED, TEST_LINES)
+
+    def _held_out(self, digits: Digits, part: tuple[int, ...], count: int) -> list[LabelledStrip]:
+        random = np.random.default_rng(derive_seed(self._seed, *part))
+        return compose_strips(scene_composer(digits, held_out=True), random, count)
+
+
+@dataclass(frozen=True)
+class StripPools:
+    """`LinePools` of strips of newly composed scenes."""
+
+    composer: SceneComposer
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, number: int) -> list[LineBatch]:
+        """Compose the strips of a pool; the strips of a batch have similar widths."""
+        random = np.random.default_rng(derive_seed(self.seed, number))
+        strips = compose_strips(self.composer, random, POOL_BATCHES * self.batch_size)
+        return as_batches(strips, self.batch_size, random, STRIP_ALPHABET)
+
+
 class StoredLines:
     """A `LineSource` of the lines in a folder; a part of them is held out.
 
@@ -184,6 +265,7 @@ class StoredLines:
     """
 
     composes = False
+    alphabet = ALPHABET
     failures: tuple[Failure, ...] = ()
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -217,40 +299,62 @@ def compose(synthesizer: LineSynthesizer, random: np.random.Generator, count: in
     lines: list[Line] = []
     while len(lines) < count:
         line = synthesizer.synthesize_line(random)
-        if count_ctc_columns(line.text) * COLUMN_PX <= line.image.shape[1] <= LONGEST_PX:
+        if _is_trainable(line):
             lines.append(line)
     return lines
 
 
-def as_batches(lines: list[Line], size: int, random: np.random.Generator) -> list[LineBatch]:
+def compose_strips(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
+    """Cut `count` strips that are at most `LONGEST_PX` wide out of scenes."""
+    strips: list[LabelledStrip] = []
+    while len(strips) < count:
+        for placed in composer.square(random, SCENE_SIDE_PX):
+            strips += [strip for strip in strips_of(random, placed.scene) if _is_trainable(strip)]
+    return strips[:count]
+
+
+def _is_trainable(line: AnyLine) -> bool:
+    """Tell whether a line is not too wide, and has enough columns for CTC."""
+    return bool(count_ctc_columns(line.text) * COLUMN_PX <= line.image.shape[-1] <= LONGEST_PX)
+
+
+def as_batches(
+    lines: Sequence[AnyLine], size: int, random: np.random.Generator, alphabet: str = ALPHABET
+) -> list[LineBatch]:
     """Return batches of lines of similar width, in a random order."""
-    lines = sorted(lines, key=lambda line: line.image.shape[1])
+    lines = sorted(lines, key=lambda line: line.image.shape[-1])
     starts = size * random.permutation(len(lines) // size)
-    return [as_batch(lines[start : start + size], random) for start in starts]
+    return [as_batch(lines[start : start + size], random, alphabet) for start in starts]
 
 
-def as_batch(lines: Sequence[Line], random: np.random.Generator) -> LineBatch:
+def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: str = ALPHABET) -> LineBatch:
     """Pad lines to one width and compute their targets."""
-    columns = -(-max(line.image.shape[1] for line in lines) // COLUMN_PX // 2) * 2
-    height = lines[0].image.shape[0]
+    columns = -(-max(line.image.shape[-1] for line in lines) // COLUMN_PX // 2) * 2
+    *channels, height, _ = lines[0].image.shape
     batch = LineBatch(
-        images=np.zeros((len(lines), 1, height, columns * COLUMN_PX), np.uint8),
-        characters=np.array([ALPHABET.index(c) for line in lines for c in line.text], np.int64),
+        images=np.full(
+            (len(lines), *(channels or [1]), height, columns * COLUMN_PX),
+            STRIP_PAPER if channels else 0,
+            np.uint8,
+        ),
+        characters=np.array([alphabet.index(c) for line in lines for c in line.text], np.int64),
         lengths=np.array([len(line.text) for line in lines], np.int64),
-        nearest=np.full((len(lines), columns), len(ALPHABET)),
+        nearest=np.full((len(lines), columns), len(alphabet)),
         boxes=np.zeros((len(lines), columns, 4), np.float32),
         boxed=np.zeros((len(lines), columns), bool),
     )
     for row, line in enumerate(lines):
-        width = line.image.shape[1]
+        width = line.image.shape[-1]
         margin = columns * COLUMN_PX - width
         start = int(random.integers(0, margin + 1)) if random.random() < SHIFTED_SHARE else 0
-        batch.images[row, 0, :, start : start + width] = line.image
+        batch.images[row, :, :, start : start + width] = line.image
         if not line.text:
             continue
         x0, y0, x1, y1 = line.boxes.T
         centres = np.clip(((x0 + x1) / 2 + start) // COLUMN_PX, 0, columns - 1).astype(np.int64)
-        batch.nearest[row, centres] = [ALPHABET.index(character) for character in line.text]
+        batch.nearest[row, centres] = [
+            alphabet.index(character) for character in line.text if character != " "
+        ]
         distances = np.abs(np.arange(columns)[:, None] - centres)  # columns, characters
         near = np.flatnonzero(distances.min(axis=1) <= NEAR_COLUMNS)
         owner = distances[near].argmin(axis=1)

@@ -18,9 +18,9 @@ from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.torch_runtime import infer_lines
-from digitcli.synthesis.lines import ALPHABET, Line
+from digitcli.synthesis.lines import ALPHABET
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.line_sources import POOL_BATCHES, LineBatch, LineSource
+from digitcli.training.line_sources import POOL_BATCHES, AnyLine, LineBatch, LineSource
 from digitcli.training.task import FinalMetrics
 from digitcli.worker_process import set_up_worker
 
@@ -53,7 +53,7 @@ class LineTask:
         self.sources: dict[str, str] = {}
         self.batch_size = min(recipe.batch_size, source.sizes["train"])
         self.steps = source.sizes["train"] // self.batch_size
-        self.header: dict[str, Any] = {"alphabet": ALPHABET}
+        self.header: dict[str, Any] = {"alphabet": source.alphabet}
         self._workers = workers if source.composes else 0
         self._pools: Iterator[list[LineBatch]] = iter(())
         self._pool_number, self._pool = -1, list[LineBatch]()
@@ -66,7 +66,7 @@ class LineTask:
             if number != self._pool_number + 1 or self._pool_number < 0:
                 self._pools = iter(self._loader(first=number))
             self._pool_number, self._pool = number, next(self._pools)
-        return line_loss(network, self._pool[index], self._device, progress)
+        return line_loss(network, self._pool[index], self._device, progress, self._source.alphabet)
 
     def _loader(self, first: int) -> DataLoader[list[LineBatch]]:
         """Load pools from number `first` on; each process loads every `processes.size`-th pool."""
@@ -84,47 +84,50 @@ class LineTask:
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the negative log-likelihood and the exact match of the validation lines' digits."""
-        lines = self._validation_lines
+        lines, alphabet = self._validation_lines, self._source.alphabet
         logits, texts = line_logits(network, lines), [line.digits for line in lines]
-        return float(line_nll(logits, texts, ALPHABET).mean()), exact_match(logits, texts, ALPHABET)
+        return float(line_nll(logits, texts, alphabet).mean()), exact_match(logits, texts, alphabet)
 
     def validate_batch(self, network: nn.Module) -> float:
         """Return the exact match on one batch of the validation lines."""
         lines = self._validation_lines[: self.batch_size]
-        return exact_match(line_logits(network, lines), [line.digits for line in lines], ALPHABET)
+        texts = [line.digits for line in lines]
+        return exact_match(line_logits(network, lines), texts, self._source.alphabet)
 
     def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation lines, then use the test lines, once."""
-        lines = self._validation_lines
+        lines, alphabet = self._validation_lines, self._source.alphabet
         logits, texts = line_logits(network, lines), [line.digits for line in lines]
-        validation_accuracy = exact_match(logits, texts, ALPHABET)
+        validation_accuracy = exact_match(logits, texts, alphabet)
         temperature = minimize_over_temperature(
-            lambda value: float(line_nll(logits, texts, ALPHABET, value).mean()),
+            lambda value: float(line_nll(logits, texts, alphabet, value).mean()),
             all_correct=validation_accuracy == 1,
         )
         test_lines = self._source.test()
         test_logits, test_texts = line_logits(network, test_lines), [line.digits for line in test_lines]
-        pairs = zip(read_digits(test_logits, ALPHABET), test_texts, strict=True)
+        pairs = zip(read_digits(test_logits, alphabet), test_texts, strict=True)
         return FinalMetrics(
             validation_accuracy=validation_accuracy,
             temperature=temperature,
-            test_accuracy=exact_match(test_logits, test_texts, ALPHABET),
-            test_nll=float(line_nll(test_logits, test_texts, ALPHABET, temperature).mean()),
-            test_ece=line_ece(test_logits, test_texts, ALPHABET, temperature),
+            test_accuracy=exact_match(test_logits, test_texts, alphabet),
+            test_nll=float(line_nll(test_logits, test_texts, alphabet, temperature).mean()),
+            test_ece=line_ece(test_logits, test_texts, alphabet, temperature),
             misread=tuple(index for index, (digits, text) in enumerate(pairs) if digits != text),
         )
 
     @functools.cached_property
-    def _validation_lines(self) -> list[Line]:
+    def _validation_lines(self) -> Sequence[AnyLine]:
         return self._source.validation()
 
 
-def line_logits(network: nn.Module, lines: Sequence[Line]) -> list[npt.NDArray[np.float32]]:
+def line_logits(network: nn.Module, lines: Sequence[AnyLine]) -> list[npt.NDArray[np.float32]]:
     """Return the logits (T, A + 1) of each line."""
     return [output.logits for output in infer_lines(network, [line.image for line in lines])]
 
 
-def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, progress: float) -> Tensor:
+def line_loss(
+    network: nn.Module, batch: LineBatch, device: torch.device, progress: float, alphabet: str = ALPHABET
+) -> Tensor:
     """Return the loss of a batch of lines: CTC, the boxes of the characters, and at first their columns.
 
     CTC alone takes long to find where characters are, so the first `GUIDED_SHARE` of the run (`progress`
@@ -143,7 +146,7 @@ def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, progre
         torch.from_numpy(batch.characters).to(ctc_device),
         torch.full_like(lengths, logits.shape[1]),
         lengths,
-        blank=len(ALPHABET),
+        blank=len(alphabet),
         reduction="sum",
         zero_infinity=True,
     )
@@ -152,7 +155,7 @@ def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, progre
     guidance = max(0.0, 1 - progress / GUIDED_SHARE)
     if guidance == 0:
         return ctc / 4 + 2 * box_loss
-    weights = torch.ones(len(ALPHABET) + 1, device=device)
+    weights = torch.ones(len(alphabet) + 1, device=device)
     weights[-1] = BLANK_WEIGHT
     nearest = torch.from_numpy(batch.nearest).to(device)
     column_loss = F.cross_entropy(logits.flatten(0, 1), nearest.flatten(), weight=weights)

@@ -32,7 +32,7 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.line_sources import ComposedLines, StoredLines
+from digitcli.training.line_sources import ComposedLines, ComposedStrips, StoredLines
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.muon import check_muon
 from digitcli.training.network import (
@@ -48,6 +48,7 @@ from digitcli.training.optimization import (
     create_optimizer,
     step_on,
 )
+from digitcli.training.page_task import PageTask
 from digitcli.training.resume import restore_state, run_recipe
 from digitcli.training.run_folder import Saved, library_versions
 from digitcli.training.state import TrainingState
@@ -65,6 +66,9 @@ STORED_METRICS = (
     "epochs",
     "train_seconds",
 )
+
+# The losses of tasks that have only one.
+LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
 
 StopSignal = Callable[[], int | None]
 
@@ -196,10 +200,14 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
     task = find_architecture(config.arch).task
     check_data_settings(config, recipe)
     check_cuda_graphs(config, recipe, device, task, processes)
-    if task == "line" and recipe.augment:
-        cause = f"--augment is for single digits, but '{config.arch}' reads lines."
+    if task != "digit" and recipe.augment:
+        cause = f"--augment is for single digits, but the task of '{config.arch}' is {task}s."
         raise UsageError(cause, "Leave --augment out.")
-    if (recipe.loss == "ctc") != (task == "line"):
+    if (
+        LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss
+        or recipe.loss in LOSS_OF_TASK.values()
+        and task == "digit"
+    ):
         raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
 
 
@@ -238,6 +246,12 @@ def _load_task(
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
         return DigitTask(config, recipe, load_dataset(config.data), device, processes)
     workers = 0 if is_dry_run else max(1, WORKERS // processes.size)
+    if find_architecture(config.arch).task == "page":
+        return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
+    if config.arch == "strip_reader":
+        return LineTask(
+            ComposedStrips(load_dataset(config.data), config.seed), recipe, device, workers, processes
+        )
     path = find_dataset(config.data)
     if path is None or not is_line_folder(path):
         lines = ComposedLines(load_dataset(config.data), config.strokes, config.seed)

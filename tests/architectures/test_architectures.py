@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import ARCHITECTURES, create_model, find_architecture, resolve_recipe
-from digitcli.architectures.summary import INPUT_SHAPE, summarize
+from digitcli.architectures.summary import input_shape, summarize
 from digitcli.inference.torch_runtime import infer_lines
 
 NAMES = [row.name for row in ARCHITECTURES]
@@ -28,7 +28,7 @@ def test_gives_ten_finite_logits_an_image(name: str) -> None:
 def test_every_parameter_learns(name: str) -> None:
     torch.manual_seed(0)
     network = create_model(name)
-    images = torch.rand(8, *INPUT_SHAPE[find_architecture(name).task][1:])
+    images = torch.rand(8, *input_shape(network, find_architecture(name).task)[1:])
     outputs = network.locate(images) if hasattr(network, "locate") else (network(images),)
     sum(output.logsumexp(-1).sum() for output in outputs).backward()
     for parameter_name, parameter in network.named_parameters():
@@ -60,21 +60,23 @@ def test_overfits_a_few_digits(name: str) -> None:
 @pytest.mark.parametrize("name", LINE_NAMES)
 def test_lines_of_any_width_give_columns_of_finite_logits(name: str) -> None:
     network = create_model(name).eval()
+    classes = network.classes.out_channels
     for width in (8, 200, 404):
-        logits, distances = network.locate(torch.rand(2, 1, 40, width))
-        assert logits.shape == (2, width // 4, 16) and distances.shape == (2, width // 4, 4)
+        logits, distances = network.locate(torch.rand(2, network.channels, 40, width))
+        assert logits.shape == (2, width // 4, classes) and distances.shape == (2, width // 4, 4)
         assert logits.isfinite().all() and distances.isfinite().all()
-        assert network(torch.zeros(1, 1, 40, width)).shape == (1, width // 4, 16)
+        assert network(torch.zeros(1, network.channels, 40, width)).shape == (1, width // 4, classes)
 
 
 @pytest.mark.parametrize("name", LINE_NAMES)
 def test_one_line_is_answered_as_in_company(name: str) -> None:
     network = create_model(name).eval()
     random = np.random.default_rng(0)
-    lines = [random.integers(0, 255, (40, width), np.uint8) for width in (90, 93, 200, 40)]
+    shape = (40,) if network.channels == 1 else (network.channels, 40)
+    lines = [random.integers(0, 255, (*shape, width), np.uint8) for width in (90, 93, 200, 40)]
     for line, together in zip(lines, infer_lines(network, lines), strict=True):
         (alone,) = infer_lines(network, [line])
-        assert together.logits.shape == (-(-line.shape[1] // 4), 16)
+        assert together.logits.shape == (-(-line.shape[-1] // 4), network.classes.out_channels)
         np.testing.assert_allclose(together.logits, alone.logits, rtol=1e-4, atol=1e-4)
 
 

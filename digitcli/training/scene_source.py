@@ -1,0 +1,30 @@
+"""Where composed scenes come from: digits of a dataset, and the embedded writers and fonts."""
+
+from __future__ import annotations
+
+import hashlib
+
+from digitcli.data.dataset import Dataset, Digits
+from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.strokes import EMBEDDED, load_writers
+
+# One of this many writers of the strokes is held out from training.
+HELD_OUT_WRITERS = 10
+
+
+def scene_composer(digits: Digits, *, held_out: bool) -> SceneComposer:
+    """Return a composer with digits, and with the writers and fonts to train on, or the held-out ones."""
+    writers = [
+        writer
+        for index, writer in enumerate(load_writers())
+        if (index % HELD_OUT_WRITERS == HELD_OUT_WRITERS - 1) == held_out
+    ]
+    return SceneComposer(WritingRoom(digits, writers, load_fonts().split(held_out=held_out)))
+
+
+def handwriting_digest(dataset: Dataset) -> str:
+    """Return a hash of the digits, the strokes and the fonts."""
+    files = sorted(file for file in EMBEDDED.rglob("*") if file.suffix in (".xz", ".woff"))
+    content = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(dataset.digest.encode() + content).hexdigest()

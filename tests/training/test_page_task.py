@@ -1,0 +1,121 @@
+"""Training the page finder: its targets, its loss and its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.errors import Interrupted, UsageError
+from digitcli.inference.checkpoint import read_checkpoint, read_header
+from digitcli.recognition.finding import decode_maps
+from digitcli.synthesis.page import Kind, Label, line_box
+from digitcli.training import page_task
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.page_loss import core_counts, page_loss
+from digitcli.training.page_targets import draw_targets
+from digitcli.training.trainer import resume, train
+
+
+def _label(x: float, y: float, text: str, height: float, slope: float, kind: Kind = Kind.NUMBER) -> Label:
+    """Return a label of characters side by side, each 0.7 heights wide, on a sloping line."""
+    along = np.array([np.cos(slope), np.sin(slope)])
+    across = np.array([-np.sin(slope), np.cos(slope)])
+    corners = []
+    for index in range(len(text)):
+        start = np.array([x, y]) + along * 0.75 * height * index
+        end = start + along * 0.7 * height
+        corners.append([start, end, end + across * height, start + across * height])
+    return Label(kind, text if kind is Kind.NUMBER else "", np.array(corners, np.float32))
+
+
+def _as_outputs(targets: np.ndarray) -> np.ndarray:
+    """Return the maps of a network that knows the targets."""
+    return np.concatenate([np.where(targets[:2] > 0, 8.0, -8.0), targets[2:5]]).astype(np.float32)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.4, -0.3])
+@pytest.mark.parametrize("height", [14.0, 28.0, 60.0])
+def test_the_boxes_of_lines_are_decoded_from_their_targets(height: float, slope: float) -> None:
+    label = _label(90, 120, "1234", height, slope)
+    box = line_box(label)
+    maps = draw_targets([label], 1.0, 384, 384)
+    (line,) = decode_maps(_as_outputs(maps), 1.0, 1.0)
+    assert line.box.height == pytest.approx(height, rel=0.02)
+    assert line.box.angle == pytest.approx(slope, abs=0.02)
+    assert (line.box.x, line.box.y) == pytest.approx((box.x, box.y), abs=3)
+    assert line.box.length == pytest.approx(box.length, abs=8)
+    assert line.score > 0.99
+    assert line.other_score < 0.01
+
+
+def test_numbers_that_stand_apart_have_separate_cores() -> None:
+    labels = [_label(20, 40, "12", 24, 0), _label(80, 40, "34", 24, 0), _label(20, 90, "56", 24, 0)]
+    assert len(decode_maps(_as_outputs(draw_targets(labels, 1.0, 160, 160)), 1.0, 1.0)) == 3
+
+
+def test_other_writing_is_no_number() -> None:
+    maps = draw_targets([_label(20, 40, "word", 24, 0, Kind.OTHER)], 1.0, 128, 128)
+    assert maps[1].any()
+    assert not decode_maps(_as_outputs(maps), 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "label", [_label(20, 20, "7", 6, 0), _label(10, 10, "7", 100, 0), _label(100, 40, "1234", 30, 0)]
+)
+def test_nothing_is_learned_of_lines_that_are_too_small_too_large_or_cut(label: Label) -> None:
+    maps = draw_targets([label], 1.0, 128, 128)
+    assert not maps[:2].any()
+    assert (maps[5:] == 0).any()
+
+
+def test_a_right_answer_has_a_small_loss_and_counts_fully() -> None:
+    targets = draw_targets([_label(40, 40, "123", 24, 0)], 1.0, 128, 128)[None]
+    right = torch.from_numpy(_as_outputs(targets[0])[None])
+    wrong = -right
+    assert page_loss(right, torch.from_numpy(targets)) < 0.2 < page_loss(wrong, torch.from_numpy(targets))
+    assert core_counts(right, torch.from_numpy(targets)).f_measure == 1
+    assert core_counts(wrong, torch.from_numpy(targets)).f_measure == 0
+
+
+def test_a_picture_without_writing_has_a_finite_loss() -> None:
+    targets = torch.from_numpy(draw_targets([], 1.0, 64, 64)[None])
+    loss = page_loss(torch.zeros(1, 5, 16, 16), targets)
+    assert torch.isfinite(loss)
+
+
+@pytest.fixture
+def few_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "EPOCH_SQUARES": 4,
+        "VALIDATION_SQUARES": 2,
+        "TEST_SQUARES": 2,
+        "POOL_SQUARES": 2,
+    }.items():
+        monkeypatch.setattr(page_task, name, value)
+    monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)
+
+
+def test_a_finder_is_trained_and_resumed_bit_for_bit(few_squares: None, tmp_path: Path) -> None:
+    recipe = {"epochs": 2, "batch_size": 2, "dtype": "float32"}
+    config = TrainConfig(arch="finder", recipe=recipe, device="cpu")
+    whole = train(config, out=tmp_path / "whole")
+    assert whole.checkpoint is not None
+    header = read_header(Path(whole.checkpoint))
+    assert header.task == "page"
+    assert 0 <= header.metrics["test_accuracy"] <= 1
+    steps = iter([None] * 2 + [2] * 100)
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "parts", stop_signal=lambda: next(steps))
+    parts = resume(tmp_path / "parts", {})
+    assert parts.checkpoint is not None
+    _, ours = read_checkpoint(Path(whole.checkpoint))
+    _, theirs = read_checkpoint(Path(parts.checkpoint))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_options_for_digits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="page"):
+        train(TrainConfig(arch="finder", recipe={"augment": True}, device="cpu"), out=tmp_path / "run")
