@@ -126,6 +126,25 @@ class LineRecognizer:
         return outputs
 
 
+class PageFinder:
+    """A trained model that finds lines on pages. Its attributes are those of `DigitClassifier`."""
+
+    def __init__(self, model: ResolvedModel, runtime: Runtime) -> None:
+        self.name, self.header = model.id, model.header
+        self.device, self.runtime = runtime.device, runtime.name
+        self._runtime = runtime
+
+    def maps(self, page: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the maps (5, H / 4, W / 4) of a page, uint8 (4, H, W), see `architectures.finder`.
+
+        Raises:
+            ModelError: the weights are such that an output is not finite.
+        """
+        maps = np.asarray(self._runtime.run(page[None])[0][0], np.float32)
+        _check_finite(self.name, maps)
+        return maps
+
+
 def _check_finite(name: str, *arrays: npt.NDArray[np.float32] | None) -> None:
     if not all(np.isfinite(array).all() for array in arrays if array is not None):
         raise ModelError(f"The answers of {name} are not finite numbers.", REPLACE_REMEDY)
@@ -156,9 +175,8 @@ def load_classifier(
     resolved = resolve_models(models)
     for model in resolved:
         if model.header.task != "digit":
-            raise ModelError(
-                f"{model.name} reads lines, not single digits.", "Name a model of the task digit."
-            )
+            cause = f"The task of {model.name} is {model.header.task}s, not single digits."
+            raise ModelError(cause, "Name a model of the task digit.")
     return DigitClassifier(resolved, _open_runtimes(resolved, device, runtime, threads), batch_size)
 
 
@@ -179,9 +197,27 @@ def load_line_recognizer(
     _check_batch_size(batch_size)
     resolved = resolve_model(model)
     if resolved.header.task != "line":
-        raise ModelError(f"{resolved.name} reads single digits, not lines.", "Name a model of the task line.")
+        cause = f"The task of {resolved.name} is {resolved.header.task}s, not lines."
+        raise ModelError(cause, "Name a model of the task line.")
     (opened,) = _open_runtimes((resolved,), device, runtime, threads)
     return LineRecognizer(resolved, opened, batch_size)
+
+
+def load_page_finder(
+    model: ModelLike, device: str = "auto", runtime: RuntimeName = "auto", threads: int = 0
+) -> PageFinder:
+    """Load a model that finds lines on pages onto a device, see `load_classifier`.
+
+    Raises:
+        UsageError, EnvironmentFault: see `load_classifier`.
+        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it reads
+            digits or lines.
+    """
+    resolved = resolve_model(model)
+    if resolved.header.task != "page":
+        raise ModelError(f"{resolved.name} does not find lines on pages.", "Name a model of the task page.")
+    (opened,) = _open_runtimes((resolved,), device, runtime, threads)
+    return PageFinder(resolved, opened)
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from digitcli.imaging.finder_input import NEUTRAL, Grey, finder_input
 from digitcli.imaging.strips import LineBox
+from digitcli.recognition.grouping import group_lines
 
 Maps = npt.NDArray[np.float32]  # (5, H / 4, W / 4), see `architectures.finder`
 RunFinder = Callable[[Grey], Maps]  # from an input (4, H, W) to maps
@@ -56,6 +57,16 @@ def find_lines(grey: Grey, run_finder: RunFinder) -> list[FoundLine]:
         page = _pad(finder_input(grey, height, width))
         lines += decode_maps(run_finder(page), grey.shape[1] / width, grey.shape[0] / height)
     return suppress(lines)
+
+
+def reading_order(lines: Sequence[FoundLine]) -> list[list[FoundLine]]:
+    """Return the rows of a page from top to bottom, and the lines of each row from left to right."""
+    if not lines:
+        return []
+    corners = [line.box.corners(line.box.length, line.box.height) for line in lines]
+    low, high = (np.array([reduce(each, axis=0) for each in corners]) for reduce in (np.min, np.max))
+    rows = group_lines(np.concatenate([low, high - low], axis=1))
+    return [[lines[index] for index in row] for row in rows]
 
 
 def levels_of(height: int, width: int) -> list[int]:

@@ -26,8 +26,9 @@ from digitcli.errors import PictureError
 from digitcli.imaging import open_pages
 from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
+from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_found_lines, crop_numbers
 from digitcli.recognition.decision import Decision, decide_error, decide_faint_page, decide_page
+from digitcli.recognition.finding import find_lines, reading_order
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
 from digitcli.recognition.recognize import RecognitionModels, RegionEvidence, recognize_page, run_networks
 from digitcli.recognition.results import Reading
@@ -110,19 +111,30 @@ def find_and_crop(
 ) -> Iterator[PreparedPage]:
     """Open a picture, and find and crop the numbers of each page; a page that fails holds its error."""
     name = _name_of(picture)
-    with_lines = bool(models.line_models)
     for number, grey in _open(picture):
         if isinstance(grey, PictureError):
             yield PreparedPage(name, number, error=grey)
             continue
         try:
-            layout = find_numbers(grey, with_lines)  # stage 1: find
-            regions = crop_numbers(layout, with_lines)  # stage 2: crop
+            page = _find_and_crop(name, number, grey, models)
         except Exception as fault:
             yield PreparedPage(name, number, error=_failure(name, fault))
             continue
-        page = PreparedPage(name, number, regions, layout.is_faint)
-        yield replace(page, picture=grey, ink=layout.ink) if options.keep_pictures else page
+        yield page if options.keep_pictures else replace(page, picture=None, ink=None)
+
+
+def _find_and_crop(
+    name: str, number: int | None, grey: np.ndarray, models: RecognitionModels
+) -> PreparedPage:
+    if models.finder is not None:
+        levels = np.clip(255 * grey + 0.5, 0, 255).astype(np.uint8)
+        rows = reading_order(find_lines(levels, models.finder.maps))  # stage 1: find
+        regions = crop_found_lines(levels, list(itertools.chain(*rows)))  # stage 2: crop
+        return PreparedPage(name, number, regions, picture=grey, ink=1 - grey)
+    with_lines = bool(models.line_models)
+    layout = find_numbers(grey, with_lines)  # stage 1: find
+    regions = crop_numbers(layout, with_lines)  # stage 2: crop
+    return PreparedPage(name, number, regions, layout.is_faint, picture=grey, ink=layout.ink)
 
 
 def recognize_and_decide(

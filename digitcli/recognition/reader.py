@@ -13,7 +13,7 @@ from PIL import Image
 from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
-from digitcli.inference.predictor import load_classifier, load_line_recognizer
+from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.pipeline import (
@@ -34,6 +34,8 @@ from digitcli.recognition.results import (
 )
 from digitcli.recognition.sources import Source
 
+# The architecture that reads what a page finder found.
+STRIP_READER = "strip_reader"
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
@@ -155,18 +157,40 @@ class Reader:
 def _load_models(
     models: Sequence[ResolvedModel], device: str, runtime: RuntimeName, batch_size: int, threads: int
 ) -> RecognitionModels:
+    _check_tasks(models)
     line_models = [
         load_line_recognizer(model, device, runtime=runtime, threads=threads)
         for model in models
         if model.header.task == "line"
     ]
-    digit_models = [model for model in models if model.header.task != "line"]
+    finders = [model for model in models if model.header.task == "page"]
+    finder = load_page_finder(finders[0], device, runtime, threads) if finders else None
+    digit_models = [model for model in models if model.header.task == "digit"]
     classifier = None
     if digit_models:
         classifier = load_classifier(
             *digit_models, device=device, batch_size=batch_size, runtime=runtime, threads=threads
         )
-    return RecognitionModels(tuple(line_models), classifier)
+    return RecognitionModels(tuple(line_models), classifier, finder)
+
+
+def _check_tasks(models: Sequence[ResolvedModel]) -> None:
+    """Check that a page finder and networks that read strips are named together, and nothing else.
+
+    Raises:
+        UsageError: they are not.
+    """
+    finders = [model for model in models if model.header.task == "page"]
+    readers = [model for model in models if model.header.architecture == STRIP_READER]
+    if not finders and not readers:
+        return
+    if not finders:
+        raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
+    if not readers:
+        raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
+    if len(finders) > 1 or len(finders) + len(readers) < len(models):
+        cause = "These models do not read pages together."
+        raise UsageError(cause, f"Name one page finder, and only models of the architecture {STRIP_READER}.")
 
 
 def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:

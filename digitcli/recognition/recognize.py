@@ -14,7 +14,7 @@ from digitcli.imaging.components import Box
 from digitcli.imaging.grayscale import median
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
-from digitcli.inference.predictor import DigitClassifier, LineRecognizer
+from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, LineCrop, RegionCrops
 from digitcli.recognition.grouping import wide_gaps
@@ -28,6 +28,10 @@ from digitcli.recognition.hypotheses import (
     probability_of_no_digit,
 )
 from digitcli.recognition.results import Digit, Number
+from digitcli.synthesis.texts import OTHER
+
+# The marks that separate the numbers of a line.
+SEPARATORS = frozenset(" +×*=")
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 
@@ -45,21 +49,26 @@ class RecognitionModels:
 
     line_models: networks that read line crops.
     classifier: the mean of the networks that read digit crops, or None.
+    finder: the network that finds lines for networks that read strips, or None.
     """
 
     line_models: tuple[LineRecognizer, ...]
     classifier: DigitClassifier | None
+    finder: PageFinder | None = None
 
     @property
     def name(self) -> str:
         """The names and identities of all weights: `reader@1a2b3c4d+digit_or_none@5e6f7a8b`."""
-        classifiers = [self.classifier.name] if self.classifier else []
-        return "+".join([*(model.name for model in self.line_models), *classifiers])
+        return "+".join(model.name for model in self._all)
 
     @property
     def devices(self) -> set[str]:
         """The devices on which the networks compute."""
-        return {model.device for model in (*self.line_models, self.classifier) if model is not None}
+        return {model.device for model in self._all}
+
+    @property
+    def _all(self) -> list[LineRecognizer | DigitClassifier | PageFinder]:
+        return [model for model in (self.finder, *self.line_models, self.classifier) if model is not None]
 
     @property
     def can_reject(self) -> bool:
@@ -166,7 +175,8 @@ def recognize_region(
     hypotheses, shared = find_hypotheses(lines, digits, ANY_DIGITS, doubt=doubt)
     text = likeliest_text(hypotheses, empty_threshold)
     if not text:
-        has_ink = bool(evidence.crops.region.components)
+        region = evidence.crops.region
+        has_ink = bool(region.components) or region.found is not None
         return RegionResult((), hypotheses.get("", 0.0), has_ink=has_ink)
     result = _result(evidence, hypotheses, text, top_k, may_split=True, free=constraints is None)
     if constraints is None:
@@ -195,7 +205,11 @@ def _result(
     else:
         shares = [digit_shares(hypotheses, text, place) for place in range(len(text))]
     number = _number(evidence, hypotheses, text, shares, top_k)
-    numbers = _split(number) if region.is_whole_picture and may_split else [number]
+    numbers = [number]
+    if may_split and region.is_whole_picture:
+        numbers = _split(number)
+    elif may_split and region.found is not None:
+        numbers = _split_at_separators(number)
     return RegionResult(
         tuple(numbers),
         number.confidence,
@@ -229,8 +243,14 @@ def _number(
         confidence=min(1.0, hypotheses[text]),
         raw=_text_with_marks(evidence.lines, text),
         alternatives=tuple((rival, hypotheses[rival]) for rival in rivals[: top_k - 1]),
-        line=crops.lines[0].image if crops.lines else None,
+        line=_shown_line(crops.lines[0]) if crops.lines else None,
     )
+
+
+def _shown_line(crop: LineCrop) -> np.ndarray:
+    """Return a crop as a person sees it, uint8 (40, W): of a strip the mean of the pixels."""
+    image = crop.image if crop.image.ndim == 2 else crop.image[0]
+    return np.asarray(image)
 
 
 def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
@@ -238,7 +258,7 @@ def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
     for evidence in lines:
         raw = best_path(evidence.with_marks, evidence.alphabet)
         if "".join(character for character in raw if character.isdecimal()) == text:
-            return raw
+            return raw.replace(OTHER, "").strip()
     return text
 
 
@@ -288,6 +308,16 @@ def _split(number: Number) -> list[Number]:
     return [_part(number, start, end) for start, end in itertools.pairwise(cuts)]
 
 
+def _split_at_separators(number: Number) -> list[Number]:
+    """Split a line into numbers where the network read a space or an operator between digits."""
+    places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
+    between = [number.raw[left + 1 : right] for left, right in itertools.pairwise(places)]
+    cuts = [0, *(i + 1 for i, marks in enumerate(between) if set(marks) & SEPARATORS), len(number.digits)]
+    if len(cuts) == 2 or len(places) != len(number.digits):
+        return [number]
+    return [_part(number, start, end) for start, end in itertools.pairwise(cuts)]
+
+
 def _part(number: Number, start: int, end: int) -> Number:
     """Return the digits from `start` to before `end` and the marks that follow them as a number."""
     digits = number.digits[start:end]
@@ -297,6 +327,6 @@ def _part(number: Number, start: int, end: int) -> Number:
         number,
         digits=digits,
         confidence=max(number.confidence, math.prod(digit.confidence for digit in digits)),
-        raw=number.raw[first:last],
+        raw=number.raw[first:last].strip(),
         alternatives=(),
     )
