@@ -49,7 +49,7 @@ def shrink(grey: Grey, height: int, width: int) -> tuple[Grey, Grey, Grey]:
         darkest = np.asarray(cv2.erode(darkest, window), np.uint8)
         lightest = np.asarray(cv2.dilate(lightest, window), np.uint8)
     size = width, height
-    nearest = cv2.INTER_NEAREST if factor > 1 else cv2.INTER_LINEAR
+    nearest = cv2.INTER_NEAREST_EXACT if factor > 1 else cv2.INTER_LINEAR
     return (
         np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_AREA if factor > 1 else nearest), np.uint8),
         np.asarray(cv2.resize(darkest, size, interpolation=nearest), np.uint8),

@@ -209,6 +209,7 @@ class WritingRoom:
         return invent_writer(random, range(10))
 
 
+@functools.cache
 def load_fonts() -> Fonts:
     """Return the embedded fonts."""
     files = sorted((EMBEDDED / "fonts").glob("*.woff"))

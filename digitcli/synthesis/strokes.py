@@ -6,6 +6,7 @@ strokes are read from files in the UNIPEN format, plain or compressed with gzip,
 
 from __future__ import annotations
 
+import functools
 import io
 import lzma
 import re
@@ -34,7 +35,8 @@ DigitStrokes = list[Stroke]  # one digit, whose upper left corner is at 0, 0
 WriterStrokes = dict[int, list[DigitStrokes]]  # all samples of each digit by one writer
 
 
-def load_writers() -> list[WriterStrokes]:
+@functools.cache
+def load_writers() -> tuple[WriterStrokes, ...]:
     """Return the embedded strokes: every writer who wrote all ten digits."""
     archive = np.load(io.BytesIO(lzma.decompress((EMBEDDED / "strokes.npz.xz").read_bytes())))
     points = np.cumsum(archive["differences"], axis=1, dtype=np.int16).T / np.float32(STROKE_SCALE)
@@ -45,7 +47,7 @@ def load_writers() -> list[WriterStrokes]:
         archive["writers"].tolist(), archive["labels"].tolist(), [0, *ends], ends, strict=False
     ):
         writers[writer].setdefault(digit, []).append(all_strokes[start:end])
-    return writers
+    return tuple(writers)
 
 
 def read_strokes(path: Path) -> list[WriterStrokes]:
