@@ -30,7 +30,10 @@ PERSPECTIVE_SHARE = 0.5  # of the turned pages are in perspective
 PERSPECTIVE = 0.06  # standard deviation by which a corner of such a page moves, in sides of the page
 SURFACE_SHARE = 0.5  # of the turned pages end where something else begins
 MOSAIC_SHARE = 0.4  # of the squares are mosaics of small pictures
-SMALL_SIDES_PX = (24, 140)  # range of the sides of small pictures
+SMALL_PICTURES_SHARE = 0.5  # of the single pictures are small
+SMALL_SIDES_PX = (24, 140)  # range of the height of small pictures
+SMALL_FINENESS = (1, 1, 2, 3)  # times finer a small picture is drawn, each with the same probability
+SMALL_DIGIT_PX = 14.0  # height of a digit in small pictures that are drawn finer
 
 
 @dataclass(frozen=True)
@@ -77,31 +80,31 @@ class SceneComposer:
         layers, labels = _change_view(random, page)
         return Scene(photograph_page(random, layers, digit_px), labels)
 
-    def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
-        """Compose scenes that fill a square together.
+    def picture(self, random: np.random.Generator, side: int) -> Scene:
+        """Compose a page as large as a square, up to four times finer, or a small picture."""
+        if random.random() >= SMALL_PICTURES_SHARE:
+            return self._large_picture(random, side)
+        height = int(random.integers(*SMALL_SIDES_PX))
+        return self._small_picture(random, height, _sample_width(random, height))
 
-        Scenes are up to four times finer than the square. A mosaic holds pictures as small as a single digit.
-        """
+    def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
+        """Compose scenes that fill a square together: one page, or a mosaic of small pictures."""
         if random.random() >= MOSAIC_SHARE:
-            fineness = int(random.choice(list(FINENESS), p=list(FINENESS.values())))
-            low, high = np.log(HEIGHTS_PX)
-            digit_px = fineness * float(np.exp(random.uniform(low, high)))
-            scene = self.page(random, side * fineness, side * fineness, digit_px=digit_px)
-            return [PlacedScene(scene, 0, 0, side, side)]
+            return [PlacedScene(self._large_picture(random, side), 0, 0, side, side)]
         return [
             PlacedScene(self._small_picture(random, height, width), x, y, width, height)
             for x, y, width, height in _tile(random, side)
         ]
 
+    def _large_picture(self, random: np.random.Generator, side: int) -> Scene:
+        fineness = int(random.choice(list(FINENESS), p=list(FINENESS.values())))
+        digit_px = fineness * float(np.exp(random.uniform(*np.log(HEIGHTS_PX))))
+        return self.page(random, side * fineness, side * fineness, digit_px=digit_px)
+
     def _small_picture(self, random: np.random.Generator, height: int, width: int) -> Scene:
-        fineness = int(random.choice([1, 1, 2, 3]))
-        return self.page(
-            random,
-            height * fineness,
-            width * fineness,
-            small=True,
-            digit_px=None if fineness == 1 else fineness * 14.0,
-        )
+        fineness = int(random.choice(SMALL_FINENESS))
+        digit_px = None if fineness == 1 else fineness * SMALL_DIGIT_PX
+        return self.page(random, height * fineness, width * fineness, small=True, digit_px=digit_px)
 
 
 def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, int]]:
@@ -112,12 +115,17 @@ def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, i
         height = side - y if side - y - height < SMALL_SIDES_PX[0] else height
         x = 0
         while x < side:
-            width = min(int(height * np.exp(random.uniform(-0.5, 1.5))) + 8, side - x)
+            width = min(_sample_width(random, height), side - x)
             width = side - x if side - x - width < SMALL_SIDES_PX[0] else width
             tiles.append((x, y, width, height))
             x += width
         y += height
     return tiles
+
+
+def _sample_width(random: np.random.Generator, height: int) -> int:
+    """Return the width of a small picture: it is upright, square, or as wide as a line."""
+    return int(height * np.exp(random.uniform(-0.5, 1.5))) + 8
 
 
 def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple[Label, ...]]:

@@ -23,6 +23,8 @@ ANGLE_SPREAD = 0.03  # standard deviation of the angle, in radians
 # What a scene gives.
 STRIPS_OF_SCENE = 12  # at most, of its numbers
 OTHER_SHARE = 0.35  # of the words give a strip
+NOTHING_SHARE = 0.35  # of the scenes give a strip without writing
+PIECE_SHARE = 0.15  # of the scenes with numbers give a piece of a digit
 LARGEST_CUT = 0.12  # share of a line outside of the picture, above which it gives no strip
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
 
@@ -56,9 +58,9 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
         strips += _strip_of(random, scene, numbers[index], numbers[index].text)
     for label in others[: STRIPS_OF_SCENE // 3]:
         strips += _strip_of(random, scene, label, OTHER)
-    if random.random() < 0.5 or not strips:
+    if random.random() < NOTHING_SHARE:
         strips += _strip_of_nothing(random, scene)
-    if numbers and random.random() < 0.15:
+    if numbers and random.random() < PIECE_SHARE:
         strips += _strip_of_a_piece(random, scene, numbers[int(random.integers(len(numbers)))])
     return strips
 

@@ -37,6 +37,12 @@ TEST_LINES = 5_000
 # The side of the squares of scenes out of which strips are cut, in pixels.
 SCENE_SIDE_PX = 256
 
+# How often a strip is used: it takes as long to compose as to train on.
+STRIP_USES = 2
+
+# The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
+BUCKET_PX = 40
+
 # The level of paper in a strip.
 STRIP_PAPER = 128
 
@@ -253,8 +259,15 @@ class StripPools:
     def __getitem__(self, number: int) -> list[LineBatch]:
         """Compose the strips of a pool; the strips of a batch have similar widths."""
         random = np.random.default_rng(derive_seed(self.seed, number))
-        strips = compose_strips(self.composer, random, POOL_BATCHES * self.batch_size)
-        return as_batches(strips, self.batch_size, random, STRIP_ALPHABET)
+        strips = compose_strips(self.composer, random, POOL_BATCHES * self.batch_size // STRIP_USES)
+        orders = [random.permutation(len(strips)) for _ in range(STRIP_USES)]
+        return [
+            batch
+            for order in orders
+            for batch in as_batches(
+                [strips[i] for i in order], self.batch_size, random, STRIP_ALPHABET, BUCKET_PX
+            )
+        ]
 
 
 class StoredLines:
@@ -308,8 +321,8 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
     """Cut `count` strips that are at most `LONGEST_PX` wide out of scenes."""
     strips: list[LabelledStrip] = []
     while len(strips) < count:
-        for placed in composer.square(random, SCENE_SIDE_PX):
-            strips += [strip for strip in strips_of(random, placed.scene) if _is_trainable(strip)]
+        scene = composer.picture(random, SCENE_SIDE_PX)
+        strips += [strip for strip in strips_of(random, scene) if _is_trainable(strip)]
     return strips[:count]
 
 
@@ -319,10 +332,17 @@ def _is_trainable(line: AnyLine) -> bool:
 
 
 def as_batches(
-    lines: Sequence[AnyLine], size: int, random: np.random.Generator, alphabet: str = ALPHABET
+    lines: Sequence[AnyLine],
+    size: int,
+    random: np.random.Generator,
+    alphabet: str = ALPHABET,
+    bucket_px: int = 1,
 ) -> list[LineBatch]:
-    """Return batches of lines of similar width, in a random order."""
-    lines = sorted(lines, key=lambda line: line.image.shape[-1])
+    """Return batches of lines of similar width, in a random order.
+
+    Widths in the same bucket of `bucket_px` count as equal, and their lines keep their order.
+    """
+    lines = sorted(lines, key=lambda line: line.image.shape[-1] // bucket_px)
     starts = size * random.permutation(len(lines) // size)
     return [as_batch(lines[start : start + size], random, alphabet) for start in starts]
 
