@@ -16,12 +16,7 @@ from digitcli.synthesis.stamps import WritingRoom
 
 # All values were chosen by hand.
 HEIGHTS_PX = (10.0, 80.0)  # range of the height of a digit in a scene
-FINENESS = {
-    1: 0.45,
-    2: 0.3,
-    3: 0.15,
-    4: 0.1,
-}  # times finer a scene is drawn than the finder sees it: share of scenes
+FINENESS = {1: 0.45, 2: 0.3, 3: 0.15, 4: 0.1}  # times finer than the finder sees it: share of scenes
 LEVEL_SHARE = 0.5  # of the pages are neither turned nor in perspective
 STEEP_SHARE = 0.3  # of the others are turned by any angle up to the steepest
 STEEPEST_DEGREES = 30.0

@@ -50,7 +50,6 @@ class LabelledStrip:
 
 def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     """Cut out the numbers of a scene, some words, and places without a whole character."""
-    height, width = scene.picture.shape
     numbers = [label for label in scene.labels if label.kind is Kind.NUMBER and label.text]
     others = [label for label in scene.labels if label.kind is Kind.OTHER and random.random() < OTHER_SHARE]
     strips = []
