@@ -245,7 +245,7 @@ def _load_task(
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
         return DigitTask(config, recipe, load_dataset(config.data), device, processes)
-    workers = 0 if is_dry_run else max(1, WORKERS // processes.size)
+    workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
     if config.arch == "strip_reader":

@@ -93,6 +93,7 @@ def few_squares(monkeypatch: pytest.MonkeyPatch) -> None:
         "VALIDATION_SQUARES": 2,
         "TEST_SQUARES": 2,
         "POOL_SQUARES": 2,
+        "SIDE_PX": 64,
     }.items():
         monkeypatch.setattr(page_task, name, value)
     monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)
