@@ -56,7 +56,7 @@ def test_a_table_in_a_pipe_is_plain_text(digitcli_process: Run, few_digits: Path
 
 
 def test_on_a_terminal_there_is_a_live_view(few_digits: Path, tmp_path: Path) -> None:
-    arguments = ["train", "-a", "cnn", "--data", str(few_digits), "-e", "2", "-b", "16"]
+    arguments = ["train", "-a", "cnn", "--data", str(few_digits), "-e", "1", "-b", "16"]
     code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": ""})
     assert code == 0, shown
     assert "left" in shown and "images/s" in shown

@@ -34,7 +34,7 @@ from tests.support.training import assert_same_run, stop_after, train_config
     ("arch", "stops"),
     [
         *(("mlp", stops) for stops in [(1,), (6,), (12,)]),
-        *((arch, (4, 5)) for arch in ("cnn", "resnet", "sigmoid_mlp")),
+        *((arch, (4, 5)) for arch in ("lenet5", "resnet", "sigmoid_mlp")),
     ],
     ids=str,
 )
