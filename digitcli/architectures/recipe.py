@@ -253,6 +253,22 @@ TOKENS = Recipe(
     dtype="auto",
 )
 
+LINES = Recipe(
+    epochs=40,
+    batch_size=32,
+    optimizer="muon",
+    lr=3e-3,
+    weight_decay=0.02,
+    warmup=0.02,
+    loss="ctc",
+    dropout=0.1,
+    stochastic_depth=0.0,
+    normalization="batch",
+    ema_decay=0.999,
+    max_grad_norm=2.0,
+    dtype="auto",
+)
+
 RECIPES = {
     "softmax": Recipe(epochs=20, lr=1e-3),
     "sigmoid_mlp": Recipe(
@@ -324,36 +340,8 @@ RECIPES = {
     "tiny": replace(CONVOLUTIONS, epochs=40, lr=0.01),
     "micro": Recipe(epochs=40, lr=0.02, normalization="batch", ema_decay=0.999, dtype="auto"),
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
-    "reader": Recipe(
-        epochs=40,
-        batch_size=32,
-        optimizer="muon",
-        lr=3e-3,
-        weight_decay=0.02,
-        warmup=0.02,
-        loss="ctc",
-        dropout=0.1,
-        stochastic_depth=0.0,
-        normalization="batch",
-        ema_decay=0.999,
-        max_grad_norm=2.0,
-        dtype="auto",
-    ),
-    "strip_reader": Recipe(
-        epochs=40,
-        batch_size=32,
-        optimizer="muon",
-        lr=3e-3,
-        weight_decay=0.02,
-        warmup=0.02,
-        loss="ctc",
-        dropout=0.1,
-        stochastic_depth=0.0,
-        normalization="batch",
-        ema_decay=0.999,
-        max_grad_norm=2.0,
-        dtype="auto",
-    ),
+    "reader": LINES,
+    "strip_reader": LINES,
     "finder": Recipe(
         epochs=24,
         batch_size=8,

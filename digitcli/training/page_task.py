@@ -31,8 +31,8 @@ EPOCH_SQUARES = 8_000
 # The numbers of squares to validate and to test on.
 VALIDATION_SQUARES = 96
 TEST_SQUARES = 400
-# Squares of a pool, and how often each is used: a square takes as long to compose as to train on twice.
-POOL_SQUARES = 32
+# Batches of a pool, and how often each is used: a square takes as long to compose as to train on twice.
+POOL_BATCHES = 8
 USES = 2
 _VALIDATION_SEED = (0, 1)
 _TEST_SEED = (0, 2)
@@ -62,8 +62,8 @@ class SquarePools:
     def __getitem__(self, number: int) -> list[Squares]:
         """Compose the squares of a pool, and return batches in which each of them occurs `USES` times."""
         random = np.random.default_rng(derive_seed(self.seed, number))
-        squares = compose_squares(self.composer, random, POOL_SQUARES)
-        order = np.concatenate([random.permutation(POOL_SQUARES) for _ in range(USES)])
+        squares = compose_squares(self.composer, random, POOL_BATCHES * self.batch_size // USES)
+        order = np.concatenate([random.permutation(len(squares.inputs)) for _ in range(USES)])
         return [
             Squares(squares.inputs[chosen], squares.targets[chosen])
             for chosen in order.reshape(-1, self.batch_size)
@@ -89,7 +89,7 @@ class PageTask:
         self.sizes = {"train": EPOCH_SQUARES, "validation": VALIDATION_SQUARES, "test": TEST_SQUARES}
         self.sources: dict[str, str] = {}
         self.header: dict[str, Any] = {}
-        self.batch_size = recipe.batch_size
+        self.batch_size = min(recipe.batch_size, EPOCH_SQUARES)
         self.steps = EPOCH_SQUARES // self.batch_size
         self.train_hashes = None  # squares are generated, and no evaluation can contain the same ones
         self._splits, self._seed, self._device, self._processes = split(dataset), seed, device, processes
@@ -99,7 +99,7 @@ class PageTask:
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the loss of this process's part of the batch."""
-        number, index = divmod(epoch * self.steps + step, POOL_SQUARES * USES // self._share)
+        number, index = divmod(epoch * self.steps + step, POOL_BATCHES)
         if number != self._pool_number:
             if number != self._pool_number + 1 or self._pool_number < 0:
                 self._pools = iter(self._loader(first=number))

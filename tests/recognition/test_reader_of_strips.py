@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "EPOCH_SQUARES": 2,
             "VALIDATION_SQUARES": 2,
             "TEST_SQUARES": 2,
-            "POOL_SQUARES": 2,
+            "POOL_BATCHES": 2,
             "SIDE_PX": 64,
         },
         line_sources: {

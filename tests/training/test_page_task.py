@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist
 from digitcli.errors import Interrupted, UsageError
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.recognition.finding import decode_maps
@@ -16,6 +18,7 @@ from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.page_loss import core_counts, page_loss
 from digitcli.training.page_targets import draw_targets
+from digitcli.training.scene_source import scene_composer
 from digitcli.training.trainer import resume, train
 
 
@@ -92,7 +95,7 @@ def few_squares(monkeypatch: pytest.MonkeyPatch) -> None:
         "EPOCH_SQUARES": 4,
         "VALIDATION_SQUARES": 2,
         "TEST_SQUARES": 2,
-        "POOL_SQUARES": 2,
+        "POOL_BATCHES": 2,
         "SIDE_PX": 64,
     }.items():
         monkeypatch.setattr(page_task, name, value)
@@ -115,6 +118,14 @@ def test_a_finder_is_trained_and_resumed_bit_for_bit(few_squares: None, tmp_path
     _, ours = read_checkpoint(Path(whole.checkpoint))
     _, theirs = read_checkpoint(Path(parts.checkpoint))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 8, 10])
+def test_a_pool_has_batches_of_any_size(few_squares: None, batch_size: int) -> None:
+    pool = page_task.SquarePools(scene_composer(split(load_mnist()).test, held_out=True), batch_size, seed=0)[
+        0
+    ]
+    assert [len(batch.inputs) for batch in pool] == [batch_size, batch_size]
 
 
 def test_options_for_digits_are_refused(tmp_path: Path) -> None:
