@@ -16,6 +16,9 @@ from digitcli.synthesis.stamps import Stamp
 
 Corners = npt.NDArray[np.float32]
 
+# Share of the smaller of two upright boxes that may overlap, as tails and loops do. Chosen by hand.
+LARGEST_OVERLAP = 0.1
+
 
 class Kind(enum.Enum):
     """What a piece of writing is."""
@@ -66,6 +69,7 @@ class Page:
 
     layers: Layers
     labels: list[Label] = field(default_factory=list)
+    _taken: list[npt.NDArray[np.float32]] = field(default_factory=list)  # x0, y0, x1, y1 of each label
 
     @classmethod
     def blank(cls, height: int, width: int) -> Page:
@@ -83,15 +87,36 @@ class Page:
         """The width in pixels."""
         return int(self.layers.writing.shape[1])
 
-    def put(self, stamp: Stamp, x: float, y: float, kind: Kind, text: str = "", degrees: float = 0.0) -> None:
-        """Put a stamp with its upper left corner at x, y, turned counter-clockwise about its centre."""
+    def put(self, stamp: Stamp, x: float, y: float, kind: Kind, text: str = "", degrees: float = 0.0) -> bool:
+        """Put a stamp with its upper left corner at x, y, turned counter-clockwise about its centre.
+
+        Returns:
+            False if other writing stands there already; the page stays as it was.
+        """
         mask, matrix = stamp.mask, np.array([[1, 0, x], [0, 1, y]], np.float32)
         if degrees:
             mask, matrix = _turn(stamp.mask, degrees)
             matrix[:, 2] += x, y
             x, y = x + (stamp.width - mask.shape[1]) / 2, y + (stamp.height - mask.shape[0]) / 2
+        corners = transform(_corners_of(stamp.boxes), matrix)
+        if len(corners):
+            points = corners.reshape(-1, 2)
+            box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+            if not self.is_free(box, LARGEST_OVERLAP):
+                return False
+            self._taken.append(box)
         draw_glyph(self.layers.writing, PlacedGlyph(mask, round(x), round(y)))
-        self.labels.append(Label(kind, text, transform(_corners_of(stamp.boxes), matrix)))
+        self.labels.append(Label(kind, text, corners))
+        return True
+
+    def is_free(self, box: npt.ArrayLike, overlap: float = 0.0) -> bool:
+        """Tell whether a box x0, y0, x1, y1 and each label share at most `overlap` of the smaller of both."""
+        if not self._taken:
+            return True
+        taken, wanted = np.array(self._taken), np.asarray(box, np.float32)
+        sides = np.minimum(taken[:, 2:], wanted[2:]) - np.maximum(taken[:, :2], wanted[:2])
+        smaller = np.minimum((taken[:, 2:] - taken[:, :2]).prod(axis=1), (wanted[2:] - wanted[:2]).prod())
+        return bool((sides.clip(0).prod(axis=1) <= overlap * smaller).all())
 
     def line(self, points: npt.ArrayLike, width_px: float, level: float) -> None:
         """Draw a line through points (P, 2) in the layer of rules."""

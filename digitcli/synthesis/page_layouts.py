@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
-from digitcli.synthesis.page import Kind, Page
+from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import (
     Desk,
     decorate,
@@ -26,23 +26,24 @@ from digitcli.synthesis.texts import DIGITS, LOWER, OTHER, UPPER, sample_integer
 
 # Heights of a digit between two numbers in a line, above which they are numbers of their own.
 NUMBER_GAP = 0.9
+# Heights of a digit that columns without lines between them stand further apart.
+UNRULED_GAP = 0.8
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
 LARGEST_DIGIT_PX = 320
 
 
 def fill_with_free_numbers(desk: Desk) -> None:
     """Put lines of one to three numbers anywhere, each line with an angle of its own on some pages."""
-    free = _FreePlaces(desk.page)
     tilt = desk.uniform(0, 14) if desk.chance(0.3) else 0.0
     words = desk.label_scribe()
     for _ in range(int(desk.random.integers(1, 14))):
         if desk.chance(0.2):
             text = sample_word(desk.random)
             stamp = words.word(desk.random, text, desk.height_px * desk.uniform(0.7, 1.1))
-            _put_freely(desk, free, stamp, Kind.OTHER, "", float(desk.random.normal(0, tilt)))
+            _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, tilt)))
             continue
         text, stamp = _line_of_numbers(desk)
-        place = _put_freely(desk, free, stamp, Kind.NUMBER, text, float(desk.random.normal(0, tilt)))
+        place = _put_freely(desk, stamp, Kind.NUMBER, text, float(desk.random.normal(0, tilt)))
         if place and desk.chance(0.25):
             decorate(desk, place)
 
@@ -52,10 +53,13 @@ def fill_with_table(desk: Desk) -> None:
     height = desk.height_px
     single = desk.chance(0.3)  # digits in cells of their own
     longest = 1 if single else int(desk.random.integers(2, 7))
+    has_row_lines, has_column_lines = desk.chance(0.75), desk.chance(0.65)
     row_px = height * desk.uniform(1.15, 2.6)
     column_px = height * (
         desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
     )
+    if not has_column_lines:  # only space separates the columns
+        column_px += height * UNRULED_GAP
     left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
     has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
     label_px = height * desk.uniform(2, 6) if has_labels else 0.0
@@ -65,7 +69,8 @@ def fill_with_table(desk: Desk) -> None:
     rows = max(1, min(int((desk.page.height - top) / row_px), int(desk.random.integers(1, 18))))
     xs = left + label_px + column_px * np.arange(columns + 1)
     ys = top + row_px * np.arange(rows + 1)
-    draw_table_lines(desk, np.concatenate([[left], xs]) if has_labels else xs, ys)
+    lines_x = np.concatenate([[left], xs]) if has_labels else xs
+    draw_table_lines(desk, lines_x, ys, rows=has_row_lines, columns=has_column_lines)
     words, filled = desk.label_scribe(), desk.uniform(0.5, 1)
     kind = desk.random.random()
     for row in range(rows):
@@ -182,10 +187,10 @@ def fill_with_nothing(desk: Desk) -> None:
     height = desk.height_px
     kinds = desk.random.random(6) < 0.4
     if kinds[0]:
-        words, free = desk.label_scribe(), _FreePlaces(desk.page)
+        words = desk.label_scribe()
         for _ in range(int(desk.random.integers(1, 10))):
             stamp = words.word(desk.random, sample_word(desk.random), height * desk.uniform(0.6, 1.5))
-            _put_freely(desk, free, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
+            _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
     for _ in range(int(desk.random.integers(1, 6)) if kinds[1] else 0):
         draw_tick(desk, desk.uniform(0, desk.page.width), desk.uniform(0, desk.page.height))
     for _ in range(int(desk.random.integers(1, 8)) if kinds[2] else 0):
@@ -201,6 +206,8 @@ def fill_with_nothing(desk: Desk) -> None:
                 np.sort(desk.random.uniform(0, side, int(desk.random.integers(2, 9))))
                 for side in (desk.page.width, desk.page.height)
             ),
+            rows=desk.chance(0.75),
+            columns=desk.chance(0.65),
         )
     if desk.chance(0.3) and not desk.page.labels:  # a photograph of things, without paper
         desk.page.layers.sheet[:] = 0
@@ -227,36 +234,19 @@ LAYOUTS: tuple[tuple[float, float, Callable[[Desk], None]], ...] = (
 )
 
 
-class _FreePlaces:
-    """The places of a page that are still free."""
-
-    def __init__(self, page: Page) -> None:
-        self._taken = np.zeros((page.height // 4 + 1, page.width // 4 + 1), bool)
-
-    def take(self, x: float, y: float, width: float, height: float) -> bool:
-        """Take a place, unless a part of it is taken."""
-        rows = slice(max(0, int(y) // 4), max(0, int(y + height) // 4 + 1))
-        columns = slice(max(0, int(x) // 4), max(0, int(x + width) // 4 + 1))
-        if self._taken[rows, columns].any():
-            return False
-        self._taken[rows, columns] = True
-        return True
-
-
 def _put_freely(
-    desk: Desk, free: _FreePlaces, stamp: Stamp, kind: Kind, text: str, degrees: float
+    desk: Desk, stamp: Stamp, kind: Kind, text: str, degrees: float
 ) -> tuple[float, float, float, float] | None:
     """Put a stamp at a free place, and return its box; None if there was no free place."""
-    grown = abs(np.sin(np.radians(degrees))) * stamp.width / 2
+    page, grown = desk.page, abs(np.sin(np.radians(degrees))) * stamp.width / 2
+    across, along = 0.35 * desk.height_px, 0.175 * desk.height_px + grown
     for _ in range(6):
-        x = desk.uniform(-0.05, 1) * max(desk.page.width - 0.9 * stamp.width, 1)
-        y = desk.uniform(-0.02, 1) * max(desk.page.height - 0.9 * stamp.height, 1)
-        margin = 0.35 * desk.height_px
-        if free.take(
-            x - margin, y - grown - margin / 2, stamp.width + 2 * margin, stamp.height + 2 * grown + margin
-        ):
-            desk.page.put(stamp, x, y, kind, text, degrees)
-            return x, y, x + stamp.width, y + stamp.height
+        x = desk.uniform(-0.05, 1) * max(page.width - 0.9 * stamp.width, 1)
+        y = desk.uniform(-0.02, 1) * max(page.height - 0.9 * stamp.height, 1)
+        right, bottom = x + stamp.width, y + stamp.height
+        is_free = page.is_free((x - across, y - along, right + across, bottom + along))
+        if is_free and page.put(stamp, x, y, kind, text, degrees):
+            return x, y, right, bottom
     return None
 
 

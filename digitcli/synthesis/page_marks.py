@@ -46,15 +46,15 @@ class Desk:
         return self.room.penman(self.random) if kind < 0.8 else self.scribe
 
 
-def draw_table_lines(desk: Desk, xs: npt.NDArray[np.floating], ys: npt.NDArray[np.floating]) -> None:
-    """Draw all lines of a table, only the horizontal or the vertical ones, or none."""
-    kind, width_px, level = desk.random.random(), rule_width(desk), desk.uniform(60, 255)
-    if kind < 0.75:
-        for y in ys:
-            desk.page.line([(xs[0], y), (xs[-1], y + desk.random.normal(0, 0.5))], width_px, level)
-    if kind < 0.6 or 0.75 < kind < 0.8:
-        for x in xs:
-            desk.page.line([(x, ys[0]), (x + desk.random.normal(0, 0.5), ys[-1])], width_px, level)
+def draw_table_lines(
+    desk: Desk, xs: npt.NDArray[np.floating], ys: npt.NDArray[np.floating], *, rows: bool, columns: bool
+) -> None:
+    """Draw the lines between the rows of a table, between its columns, both or none."""
+    width_px, level = rule_width(desk), desk.uniform(60, 255)
+    for y in ys if rows else ():
+        desk.page.line([(xs[0], y), (xs[-1], y + desk.random.normal(0, 0.5))], width_px, level)
+    for x in xs if columns else ():
+        desk.page.line([(x, ys[0]), (x + desk.random.normal(0, 0.5), ys[-1])], width_px, level)
 
 
 def rule_width(desk: Desk) -> float:

@@ -14,6 +14,9 @@ STRIDE_PX = 4  # of the maps
 MAPS = 7
 REFERENCE_PX = 28.0  # the height whose logarithm is 0
 HEIGHT_LIMITS_PX = (11.0, 70.0)  # heights of lines that a level of the image pyramid is responsible for
+# Lower and higher lines are background, so that a level neither joins rows that a finer level separates nor
+# takes a loop for a digit. Nothing is learned of lines between these limits and those above.
+BACKGROUND_PX = (7.0, 110.0)
 LARGEST_CUT = 0.3  # share of a line outside of the picture, above which nothing is learned of it
 CORE = 0.52  # share of the height of a line that belongs to its core
 SHORTENED = 0.18  # heights by which the core is shorter than the line at each end
@@ -38,6 +41,8 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
         if not len(label.corners):
             continue
         box = line_box(Label(label.kind, label.text, label.corners * np.float32(scale)))
+        if not BACKGROUND_PX[0] <= box.height <= BACKGROUND_PX[1]:
+            continue
         map_index = 0 if label.kind is Kind.NUMBER else 1
         whole = _mask(box.corners(box.length + 2, box.height + 2), rows, columns)
         is_known = HEIGHT_LIMITS_PX[0] <= box.height <= HEIGHT_LIMITS_PX[1] and (

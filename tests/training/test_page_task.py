@@ -66,12 +66,19 @@ def test_other_writing_is_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "label", [_label(20, 20, "7", 6, 0), _label(10, 10, "7", 100, 0), _label(100, 40, "1234", 30, 0)]
+    "label", [_label(20, 20, "7", 9, 0), _label(10, 10, "7", 100, 0), _label(100, 40, "1234", 30, 0)]
 )
 def test_nothing_is_learned_of_lines_that_are_too_small_too_large_or_cut(label: Label) -> None:
     maps = draw_targets([label], 1.0, 128, 128)
     assert not maps[:2].any()
     assert (maps[5:] == 0).any()
+
+
+@pytest.mark.parametrize("height", [5, 120])
+def test_lines_for_other_levels_of_the_pyramid_are_background(height: float) -> None:
+    maps = draw_targets([_label(2, 2, "7", height, 0)], 1.0, 128, 128)
+    assert not maps[:2].any()
+    assert (maps[5:] == 1).all()
 
 
 def test_a_right_answer_has_a_small_loss_and_counts_fully() -> None:
