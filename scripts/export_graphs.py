@@ -21,8 +21,12 @@ from digitcli.inference.model_resolution import resolve_models, shipped_models
 from digitcli.inference.torch_runtime import open_network
 
 PREFIX = "network."
-BATCH_SIZE = 3  # of the example input; the graph accepts any
-LINE_WIDTH_PX = 200  # of the example input; the graph accepts any multiple of 4
+# The sizes of the example inputs, and the names of those that the graph accepts in any length.
+SIZES = {
+    "digit": ((3, 1, 28, 28), {0: "N"}),
+    "line": ((3, 1, 40, 200), {0: "N", 3: "W"}),  # W is a multiple of 4
+    "page": ((3, 4, 64, 96), {0: "N", 2: "H", 3: "W"}),  # H and W are multiples of 32
+}
 
 
 class AllOutputs(nn.Module):
@@ -50,17 +54,17 @@ def main() -> None:
 
 
 def export_graph(network: nn.Module, task: str) -> onnx.ModelProto:
-    """Return the graph of a network for batches of any size, and for lines of any multiple of 4 pixels."""
-    line = task == "line"
-    images = torch.rand(BATCH_SIZE, 1, 40, LINE_WIDTH_PX) if line else torch.rand(BATCH_SIZE, 1, 28, 28)
+    """Return the graph of a network for batches of any size, lines of any width and pages of any size."""
+    size, dynamic = SIZES[task]
+    channels = getattr(network, "channels", size[1])
     program = torch.onnx.export(
         AllOutputs(network).eval(),
-        (images,),
+        (torch.rand(size[0], channels, *size[2:]),),
         dynamo=True,
         optimize=False,  # optimization would merge tensors and lose their names
         verbose=False,
         input_names=["images"],
-        dynamic_shapes=({0: "N", 3: "W"} if line else {0: "N"},),
+        dynamic_shapes=(dynamic,),
     )
     assert program is not None
     model = program.model_proto
