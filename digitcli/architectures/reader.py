@@ -33,32 +33,48 @@ def strip_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
     return Reader(alphabet, dropout, channels=3, width=256, mixers=4)
 
 
+def picture_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
+    """Build a small `strip_reader` for whole pictures that hold one number, the first stage of a cascade.
+
+    See `reader` for Graves et al., 2006, and Shi, Bai & Yao, 2015; Viola & Jones, "Rapid object detection
+    using a boosted cascade of simple features", 2001, for cascades. Whatever is not one number is read as
+    another character, and left to the networks that follow.
+    """
+    return Reader(alphabet, dropout, channels=3, stem=16, width=96, mixers=1)
+
+
 class Reader(nn.Module):
     """A network from lines (N, C, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC."""
 
     def __init__(
-        self, alphabet: str, dropout: float, channels: int = 1, width: int = 192, mixers: int = 3
+        self,
+        alphabet: str,
+        dropout: float,
+        channels: int = 1,
+        stem: int = 32,
+        width: int = 192,
+        mixers: int = 3,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.paper = 0.0 if channels == 1 else STRIP_PAPER
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(2),  # N, 4 C, 20, W/2
-            _convolution(4 * channels, 32, 3),
+            _convolution(4 * channels, stem, 3),
             nn.ReLU(),
-            Residual(_two_convolutions(32)),
+            Residual(_two_convolutions(stem)),
             nn.ReLU(),
-            _convolution(32, 64, 3, stride=2),  # N, 64, 10, W/4
+            _convolution(stem, 2 * stem, 3, stride=2),  # N, 2 S, 10, W/4
             nn.ReLU(),
-            Residual(_two_convolutions(64)),
+            Residual(_two_convolutions(2 * stem)),
             nn.ReLU(),
-            Residual(_two_convolutions(64)),
+            Residual(_two_convolutions(2 * stem)),
             nn.ReLU(),
-            _convolution(64, 128, 3, stride=(2, 1)),  # N, 128, 5, W/4
+            _convolution(2 * stem, 4 * stem, 3, stride=(2, 1)),  # N, 4 S, 5, W/4
             nn.ReLU(),
-            Residual(_two_convolutions(128)),
+            Residual(_two_convolutions(4 * stem)),
             nn.ReLU(),
-            nn.Conv2d(128, width, (5, 1), bias=False),  # N, width, 1, W/4
+            nn.Conv2d(4 * stem, width, (5, 1), bias=False),  # N, width, 1, W/4
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Dropout(dropout),

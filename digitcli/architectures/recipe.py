@@ -342,6 +342,7 @@ RECIPES = {
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
     "reader": LINES,
     "strip_reader": LINES,
+    "picture_reader": replace(LINES, epochs=20, batch_size=64, dropout=0.0),
     "finder": Recipe(
         epochs=24,
         batch_size=8,

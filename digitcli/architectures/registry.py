@@ -107,6 +107,7 @@ ARCHITECTURES = (
     _own("hog", "hog", "Dalal & Triggs 2005"),
     _own("reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
     _own("strip_reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
+    _own("picture_reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
     _own("finder", "finder", "Ronneberger, Fischer & Brox 2015; Lin et al. 2017", task="page"),
 )
 

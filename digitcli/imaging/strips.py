@@ -80,6 +80,13 @@ def cut_strip(grey: Grey, box: LineBox, margin: float) -> Strip:
     return Strip(_normalize(np.stack(channels)), to_picture)
 
 
+def cut_whole(grey: Grey) -> Strip:
+    """Return a whole picture as a strip."""
+    height, width = grey.shape
+    length = width - 2 * END_SPACE * height
+    return cut_strip(grey, LineBox(width / 2, height / 2, length, height, 0.0), 0.0)
+
+
 def _normalize(channels: Grey) -> Grey:
     """Shift the paper to 128, and scale so that the strongest ink is 127 from it, be it dark or light."""
     paper = float(np.median(channels[0]))

@@ -79,6 +79,10 @@ class SceneComposer:
         """Compose a page as large as a square, up to four times finer, or a small picture."""
         if random.random() >= SMALL_PICTURES_SHARE:
             return self._large_picture(random, side)
+        return self.small_picture(random)
+
+    def small_picture(self, random: np.random.Generator) -> Scene:
+        """Compose a small picture, up to three times finer."""
         height = int(random.integers(*SMALL_SIDES_PX))
         return self._small_picture(random, height, _sample_width(random, height))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.strips import LineBox, cut_strip
+from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox, Strip, cut_strip, cut_whole
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import Corners, Kind, Label, line_box
 from digitcli.synthesis.scenes import Scene
@@ -27,6 +27,7 @@ NOTHING_SHARE = 0.35  # of the scenes give a strip without writing
 PIECE_SHARE = 0.15  # of the scenes with numbers give a piece of a digit
 LARGEST_CUT = 0.12  # share of a line outside of the picture, above which it gives no strip
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
+NO_CORNERS: Corners = np.zeros((0, 4, 2), np.float32)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,26 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     return strips
 
 
+def strip_of_picture(scene: Scene) -> LabelledStrip:
+    """Return a whole scene as a strip; its text is `OTHER` if it shows anything but one whole number."""
+    strip = cut_whole(scene.picture)
+    if not scene.labels:
+        return _labelled(strip, "", NO_CORNERS)
+    label, *others = scene.labels
+    height, width = scene.picture.shape
+    is_one_number = (
+        not others
+        and label.kind is Kind.NUMBER
+        and label.text
+        and line_box(label).height * STRIP_HEIGHT_PX >= LEAST_HEIGHT_PX * height
+        and _share_of_digits_outside(label, (width, height)) <= LARGEST_CUT
+    )
+    if is_one_number:
+        return _labelled(strip, label.text, label.corners)
+    edges: Corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)
+    return _labelled(strip, OTHER, edges)
+
+
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:
     box = line_box(label)
     size = scene.picture.shape[::-1]
@@ -93,7 +114,7 @@ def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[Labelle
         around = box.corners(box.length + size, box.height * 1.6)
         low, high = around.min(axis=0), around.max(axis=0)
         if all(_is_apart(label.corners, low, high) for label in scene.labels):
-            return [_cut(random, scene, box, "", np.zeros((0, 4, 2), np.float32))]
+            return [_cut(random, scene, box, "", NO_CORNERS)]
     return []
 
 
@@ -107,7 +128,7 @@ def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -
     box = LineBox(
         float(centre[0]), float(centre[1]), height * random.uniform(0.5, 1.5), height, random.normal(0, 0.1)
     )
-    return [_cut(random, scene, box, "", np.zeros((0, 4, 2), np.float32))]
+    return [_cut(random, scene, box, "", NO_CORNERS)]
 
 
 def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]) -> bool:
@@ -144,7 +165,10 @@ def _jittered(random: np.random.Generator, box: LineBox) -> LineBox:
 def _cut(
     random: np.random.Generator, scene: Scene, box: LineBox, text: str, corners: Corners
 ) -> LabelledStrip:
-    strip = cut_strip(scene.picture, box, random.uniform(*MARGINS))
+    return _labelled(cut_strip(scene.picture, box, random.uniform(*MARGINS)), text, corners)
+
+
+def _labelled(strip: Strip, text: str, corners: Corners) -> LabelledStrip:
     inverse = np.linalg.inv(strip.to_picture[:, :2])
     placed = (corners - strip.to_picture[:, 2].astype(np.float32)) @ inverse.T.astype(np.float32)
     boxes = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
-from digitcli.synthesis.strips import LabelledStrip, strips_of
+from digitcli.synthesis.strips import LabelledStrip, strip_of_picture, strips_of
 from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes
 from digitcli.synthesis.texts import ALPHABET as STRIP_ALPHABET
 from digitcli.training.scene_source import handwriting_digest, scene_composer
@@ -33,6 +33,9 @@ POOL_BATCHES = 16
 # standard error of an exact match of 98 % smaller than 0.2 percentage points.
 VALIDATION_LINES = 1_000
 TEST_LINES = 5_000
+
+# Composes a number of strips, with writing by a composer.
+ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[LabelledStrip]]
 
 # The side of the squares of scenes out of which strips are cut, in pixels.
 SCENE_SIDE_PX = 256
@@ -217,7 +220,7 @@ class ComposedLines:
 
 
 class ComposedStrips:
-    """A `LineSource` that cuts strips out of composed scenes, as the page finder will show them.
+    """A `LineSource` of strips of composed scenes, which one of `STRIP_COMPOSERS` cuts out.
 
     The validation and test strips use the digits of these splits, and held-out writers and fonts.
     """
@@ -225,15 +228,17 @@ class ComposedStrips:
     composes = True
     alphabet = STRIP_ALPHABET
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+    def __init__(self, dataset: Dataset, seed: int, compose: ComposeStrips) -> None:
         self.name, self.failures = dataset.name, dataset.failures
         self.digest = handwriting_digest(dataset)
+        self._compose = compose
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
 
     def pools(self, batch_size: int) -> LinePools:
         """Return pools of strips of scenes with the training digits."""
-        return StripPools(scene_composer(self._splits.train, held_out=False), batch_size, self._seed)
+        composer = scene_composer(self._splits.train, held_out=False)
+        return StripPools(composer, batch_size, self._seed, self._compose)
 
     def validation(self) -> list[LabelledStrip]:
         """Cut strips out of scenes with the validation digits."""
@@ -245,7 +250,7 @@ class ComposedStrips:
 
     def _held_out(self, digits: Digits, part: tuple[int, ...], count: int) -> list[LabelledStrip]:
         random = np.random.default_rng(derive_seed(self._seed, *part))
-        return compose_strips(scene_composer(digits, held_out=True), random, count)
+        return self._compose(scene_composer(digits, held_out=True), random, count)
 
 
 @dataclass(frozen=True)
@@ -255,11 +260,12 @@ class StripPools:
     composer: SceneComposer
     batch_size: int
     seed: int
+    compose: ComposeStrips
 
     def __getitem__(self, number: int) -> list[LineBatch]:
         """Compose the strips of a pool; the strips of a batch have similar widths."""
         random = np.random.default_rng(derive_seed(self.seed, number))
-        strips = compose_strips(self.composer, random, POOL_BATCHES * self.batch_size // STRIP_USES)
+        strips = self.compose(self.composer, random, POOL_BATCHES * self.batch_size // STRIP_USES)
         orders = [random.permutation(len(strips)) for _ in range(STRIP_USES)]
         return [
             batch
@@ -324,6 +330,22 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
         scene = composer.picture(random, SCENE_SIDE_PX)
         strips += [strip for strip in strips_of(random, scene) if _is_trainable(strip)]
     return strips[:count]
+
+
+def compose_pictures(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
+    """Return `count` small pictures as strips that are at most `LONGEST_PX` wide."""
+    strips: list[LabelledStrip] = []
+    while len(strips) < count:
+        strip = strip_of_picture(composer.small_picture(random))
+        strips += [strip] if _is_trainable(strip) else []
+    return strips
+
+
+# How the strips for an architecture are composed.
+STRIP_COMPOSERS: dict[str, ComposeStrips] = {
+    "strip_reader": compose_strips,
+    "picture_reader": compose_pictures,
+}
 
 
 def _is_trainable(line: AnyLine) -> bool:

@@ -32,7 +32,7 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.line_sources import ComposedLines, ComposedStrips, StoredLines
+from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, StoredLines
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.muon import check_muon
 from digitcli.training.network import (
@@ -248,10 +248,9 @@ def _load_task(
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
-    if config.arch == "strip_reader":
-        return LineTask(
-            ComposedStrips(load_dataset(config.data), config.seed), recipe, device, workers, processes
-        )
+    if config.arch in STRIP_COMPOSERS:
+        strips = ComposedStrips(load_dataset(config.data), config.seed, STRIP_COMPOSERS[config.arch])
+        return LineTask(strips, recipe, device, workers, processes)
     path = find_dataset(config.data)
     if path is None or not is_line_folder(path):
         lines = ComposedLines(load_dataset(config.data), config.strokes, config.seed)

@@ -12,7 +12,7 @@ from digitcli.synthesis.page_layouts import LAYOUTS
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
-from digitcli.synthesis.strips import strips_of
+from digitcli.synthesis.strips import strip_of_picture, strips_of
 from digitcli.synthesis.strokes import load_writers
 from digitcli.synthesis.texts import ALPHABET, OTHER
 
@@ -82,3 +82,18 @@ def test_strips_show_numbers_other_writing_and_nothing(room: WritingRoom) -> Non
         assert len(strip.boxes) == len(strip.text.replace(" ", ""))
         assert (strip.boxes[:, 2:] >= strip.boxes[:, :2]).all()
         assert (strip.boxes[:, 2] <= strip.image.shape[2]).all()
+
+
+def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(room: WritingRoom) -> None:
+    composer, random = SceneComposer(room), np.random.default_rng(5)
+    texts = set()
+    for _ in range(40):
+        scene = composer.small_picture(random)
+        strip = strip_of_picture(scene)
+        height, width = scene.picture.shape
+        assert strip.image.shape[2] == pytest.approx(40 * width / height, abs=4)
+        assert len(strip.boxes) == len(strip.text.replace(" ", ""))
+        if strip.text not in ("", OTHER):
+            assert [label.text for label in scene.labels] == [strip.text]
+        texts.add(strip.text)
+    assert {"", OTHER} < texts
