@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import (
@@ -26,6 +27,8 @@ from digitcli.synthesis.texts import DIGITS, LOWER, OTHER, UPPER, sample_integer
 
 # Heights of a digit between two numbers in a line, above which they are numbers of their own.
 NUMBER_GAP = 0.9
+# Share of free numbers that are fractions with a bar.
+FRACTION_SHARE = 0.04
 # Heights of a digit that columns without lines between them stand further apart.
 UNRULED_GAP = 0.8
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
@@ -43,6 +46,9 @@ def fill_with_free_numbers(desk: Desk) -> None:
             _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, tilt)))
             continue
         text, stamp = _line_of_numbers(desk)
+        if desk.chance(FRACTION_SHARE):
+            _put_freely(desk, _fraction(desk), Kind.OTHER, "", float(desk.random.normal(0, tilt)))
+            continue
         place = _put_freely(desk, stamp, Kind.NUMBER, text, float(desk.random.normal(0, tilt)))
         if place and desk.chance(0.25):
             decorate(desk, place)
@@ -261,6 +267,20 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
     return f"{first} {second}", _side_by_side(
         [desk.number(first), desk.number(second)], desk.uniform(0.45, NUMBER_GAP) * desk.height_px
     )
+
+
+def _fraction(desk: Desk) -> Stamp:
+    """Write a fraction with a bar, which is other writing: it is not the number that its digits give."""
+    upper, lower = (desk.number(sample_integer(desk.random, 1, 2)) for _ in range(2))
+    gap, pen = desk.uniform(0.15, 0.4) * desk.height_px, desk.uniform(0.05, 0.12) * desk.height_px
+    width, bar = max(upper.width, lower.width) + round(2 * gap), upper.height + gap / 2
+    mask = np.zeros((round(upper.height + gap + lower.height), width), np.uint8)
+    for stamp, y in ((upper, 0), (lower, len(mask) - lower.height)):
+        x = (width - stamp.width) // 2
+        mask[y : y + stamp.height, x : x + stamp.width] |= stamp.mask
+    slope = float(desk.random.normal(0, 0.05)) * width
+    draw_strokes(mask, [np.array([(1, bar), (width - 2, bar + slope)], np.float32)], max(1.0, pen))
+    return Stamp(mask, np.array([[0, 0, width, len(mask)]], np.float32))
 
 
 def _with_unit(desk: Desk, text: str) -> tuple[str, Stamp]:

@@ -12,7 +12,7 @@ from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox, Strip, cut_strip, 
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import Corners, Kind, Label, line_box
 from digitcli.synthesis.scenes import Scene
-from digitcli.synthesis.texts import OTHER
+from digitcli.synthesis.texts import DIGITS, OTHER
 
 # How much boxes differ from the right ones, which is more than those of a finder do. Chosen by hand.
 MARGINS = (0.1, 0.5)  # range of the margin above and below, in heights
@@ -25,7 +25,9 @@ STRIPS_OF_SCENE = 12  # at most, of its numbers
 OTHER_SHARE = 0.35  # of the words give a strip
 NOTHING_SHARE = 0.35  # of the scenes give a strip without writing
 PIECE_SHARE = 0.15  # of the scenes with numbers give a piece of a digit
-LARGEST_CUT = 0.12  # share of a line outside of the picture, above which it gives no strip
+LARGEST_CUT = 0.12  # share of a character outside of the picture that does not matter
+UNREADABLE_CUT = 0.35  # the share above which a person cannot read it; between both it gives no strip
+INVISIBLE_CUT = 0.9  # the share above which nothing is seen of it
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
 NO_CORNERS: Corners = np.zeros((0, 4, 2), np.float32)
 
@@ -77,7 +79,7 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
         and label.kind is Kind.NUMBER
         and label.text
         and line_box(label).height * STRIP_HEIGHT_PX >= LEAST_HEIGHT_PX * height
-        and _share_of_digits_outside(label, (width, height)) <= LARGEST_CUT
+        and _shares_outside(label.corners, (width, height)).max() <= LARGEST_CUT
     )
     if is_one_number:
         return _labelled(strip, label.text, label.corners)
@@ -86,13 +88,33 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
 
 
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:
+    """Cut out a line, unless it is too small, or cut off so that its text is in doubt."""
     box = line_box(label)
+    if box.height < LEAST_HEIGHT_PX:
+        return []
     size = scene.picture.shape[::-1]
-    if box.height < LEAST_HEIGHT_PX or box.share_outside(size) > LARGEST_CUT:
+    if text == OTHER:
+        is_whole = box.share_outside(size) <= LARGEST_CUT
+        return [_cut(random, scene, _jittered(random, box), text, label.corners)] if is_whole else []
+    outside = _shares_outside(label.corners, size)
+    if ((outside > LARGEST_CUT) & (outside < UNREADABLE_CUT)).any():
         return []
-    if text != OTHER and _share_of_digits_outside(label, size) > LARGEST_CUT:
+    corners, seen = label.corners[outside < INVISIBLE_CUT], _seen_text(text, outside)
+    if not set(seen) & set(DIGITS):
         return []
-    return [_cut(random, scene, _jittered(random, box), text, label.corners)]
+    box = line_box(Label(label.kind, seen, corners))
+    return [_cut(random, scene, _jittered(random, box), seen, corners)]
+
+
+def _seen_text(text: str, outside: npt.NDArray[np.floating]) -> str:
+    """Return the text with `OTHER` for characters that are cut off, and without those that are not seen."""
+    shares = iter(outside.tolist())
+    seen = []
+    for character in text:
+        share = 0.0 if character == " " else next(shares)
+        if share < INVISIBLE_CUT:
+            seen.append(character if share < UNREADABLE_CUT else OTHER)
+    return "".join(seen).strip()
 
 
 def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
@@ -136,11 +158,11 @@ def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[
     return not len(flat) or bool((flat.min(axis=0) > high).any() or (flat.max(axis=0) < low).any())
 
 
-def _share_of_digits_outside(label: Label, size: tuple[int, ...]) -> float:
-    """Return the largest share of a character that lies outside of the picture."""
-    low, high = label.corners.min(axis=1), label.corners.max(axis=1)  # n, 2
+def _shares_outside(corners: Corners, size: tuple[int, ...]) -> npt.NDArray[np.floating]:
+    """Return the share (n,) of each character that lies outside of the picture."""
+    low, high = corners.min(axis=1), corners.max(axis=1)  # n, 2
     seen = np.clip(high, 0, size) - np.clip(low, 0, size)
-    return float(1 - (seen.prod(axis=1) / np.maximum((high - low).prod(axis=1), 1e-3)).min())
+    return np.asarray(1 - seen.prod(axis=1) / np.maximum((high - low).prod(axis=1), 1e-3))
 
 
 def _jittered(random: np.random.Generator, box: LineBox) -> LineBox:

@@ -7,10 +7,10 @@ import pytest
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.synthesis.page import Kind, Page, line_box
+from digitcli.synthesis.page import Kind, Label, Page, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS
 from digitcli.synthesis.page_marks import Desk
-from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strips import strip_of_picture, strips_of
 from digitcli.synthesis.strokes import load_writers
@@ -97,3 +97,20 @@ def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(room: WritingR
             assert [label.text for label in scene.labels] == [strip.text]
         texts.add(strip.text)
     assert {"", OTHER} < texts
+
+
+def test_a_digit_that_the_picture_cuts_off_is_another_character() -> None:
+    def corners(*lefts: float) -> np.ndarray:
+        return np.array([[[x, 5], [x + 20, 5], [x + 20, 35], [x, 35]] for x in lefts], np.float32)
+
+    def texts(*lefts: float) -> list[str]:
+        label = Label(Kind.NUMBER, "123"[: len(lefts)], corners(*lefts))
+        scene = Scene(np.full((40, 100), 200, np.uint8), (label,))
+        strips = strips_of(np.random.default_rng(0), scene)
+        return [strip.text for strip in strips if strip.text and strip.text != OTHER]
+
+    assert texts(10, 40, 70) == ["123"]
+    assert texts(30, 60, 90) == [f"12{OTHER}"]
+    assert texts(40, 70, 99) == ["12"]
+    assert texts(-10, 30) == [f"{OTHER}2"]
+    assert texts(30, 60, 85) == []
