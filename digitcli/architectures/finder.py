@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from digitcli.architectures.layers import Residual
 
 CHANNELS_IN = 4  # see `imaging.finder_input`
-MAPS = 5  # number, other writing, height, offset, slope
+MAPS = 6  # number, other writing, height, offset, slope, small writing
 
 
 def finder(widths: Sequence[int] = (16, 32, 64, 96, 128), pyramid: int = 32) -> Finder:
@@ -18,13 +18,14 @@ def finder(widths: Sequence[int] = (16, 32, 64, 96, 128), pyramid: int = 32) -> 
 
     Ronneberger, Fischer & Brox, "U-Net: convolutional networks for biomedical image segmentation", 2015; Lin
     et al., "Feature pyramid networks for object detection", 2017. The network learns shrunk text regions as
-    in Liao et al., "Real-time scene text detection with differentiable binarization", 2020.
+    in Liao et al., "Real-time scene text detection with differentiable binarization", 2020, and where a finer
+    scale has to be searched as in Najibi, Singh & Davis, "AutoFocus: efficient multi-scale inference", 2019.
     """
     return Finder(widths, pyramid)
 
 
 class Finder(nn.Module):
-    """A network from pages (N, 4, H, W), H and W multiples of 32, to maps (N, 5, H / 4, W / 4)."""
+    """A network from pages (N, 4, H, W), H and W multiples of 32, to maps (N, 6, H / 4, W / 4)."""
 
     def __init__(self, widths: Sequence[int], pyramid: int) -> None:
         super().__init__()
@@ -41,7 +42,9 @@ class Finder(nn.Module):
         self.head = nn.Sequential(_convolution(pyramid, pyramid), nn.Conv2d(pyramid, MAPS, 1))
 
     def forward(self, pages: Tensor) -> Tensor:
-        """Return maps: logits of number and of other writing, log2 of the height, offset and slope."""
+        """Return maps: the logits of number and of other writing, log2 of the height, the offset, the slope,
+        and the logit of writing that is too small to be found at this scale.
+        """
         features, levels = self.stem(pages), []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
             features = stage(features)

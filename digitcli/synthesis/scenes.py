@@ -16,6 +16,8 @@ from digitcli.synthesis.stamps import WritingRoom
 
 # All values were chosen by hand.
 HEIGHTS_PX = (10.0, 80.0)  # range of the height of a digit in a scene
+TINY_SHARE = 0.12  # of the scenes have digits of a height that is searched at a finer scale
+TINY_PX = (3.5, 10.0)  # range of this height
 FINENESS = {1: 0.45, 2: 0.3, 3: 0.15, 4: 0.1}  # times finer than the finder sees it: share of scenes
 LEVEL_SHARE = 0.5  # of the pages are neither turned nor in perspective
 STEEP_SHARE = 0.3  # of the others are turned by any angle up to the steepest
@@ -97,7 +99,8 @@ class SceneComposer:
 
     def _large_picture(self, random: np.random.Generator, side: int) -> Scene:
         fineness = int(random.choice(list(FINENESS), p=list(FINENESS.values())))
-        digit_px = fineness * float(np.exp(random.uniform(*np.log(HEIGHTS_PX))))
+        heights_px = TINY_PX if random.random() < TINY_SHARE else HEIGHTS_PX
+        digit_px = fineness * float(np.exp(random.uniform(*np.log(heights_px))))
         return self.page(random, side * fineness, side * fineness, digit_px=digit_px)
 
     def _small_picture(self, random: np.random.Generator, height: int, width: int) -> Scene:

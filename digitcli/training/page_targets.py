@@ -11,12 +11,16 @@ import numpy.typing as npt
 from digitcli.synthesis.page import Kind, Label, line_box
 
 STRIDE_PX = 4  # of the maps
-MAPS = 7
+SMALL, WEIGHTS = 5, 6  # the map of small writing, and the first of the weights
+MAPS = 9
 REFERENCE_PX = 28.0  # the height whose logarithm is 0
 HEIGHT_LIMITS_PX = (11.0, 70.0)  # heights of lines that a level of the image pyramid is responsible for
 # Lower and higher lines are background, so that a level neither joins rows that a finer level separates nor
 # takes a loop for a digit. Nothing is learned of lines between these limits and those above.
 BACKGROUND_PX = (7.0, 110.0)
+# Heights of writing that is searched at a finer scale.
+SMALL_PX = (2.0, 11.0)
+SMALL_OPEN_PX = 16.0  # lower writing may be searched at a finer scale or not
 LARGEST_CUT = 0.3  # share of a line outside of the picture, above which nothing is learned of it
 CORE = 0.52  # share of the height of a line that belongs to its core
 SHORTENED = 0.18  # heights by which the core is shorter than the line at each end
@@ -27,29 +31,33 @@ _Maps = npt.NDArray[np.float32]
 
 
 def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int) -> _Maps:
-    """Return maps (7, height / 4, width / 4) of labels whose pixels are multiplied by `scale`.
+    """Return maps (9, height / 4, width / 4) of labels whose pixels are multiplied by `scale`.
 
     The maps are the cores of numbers and of other writing, log2 of the height over 28 pixels, the distance to
-    the axis of the line in heights, the sine of its angle, and the weights of the loss of the two cores.
+    the axis of the line in heights, the sine of its angle, small writing, and the weights of the loss of both
+    cores and of small writing.
     """
     rows, columns = height // STRIDE_PX, width // STRIDE_PX
     maps = np.zeros((MAPS, rows, columns), np.float32)
-    maps[5:] = 1
+    maps[WEIGHTS:] = 1
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
     x, y = (x + 0.5) * STRIDE_PX, (y + 0.5) * STRIDE_PX
     for label in labels:
         if not len(label.corners):
             continue
         box = line_box(Label(label.kind, label.text, label.corners * np.float32(scale)))
+        whole = _mask(box.corners(box.length + 2, box.height + 2), rows, columns)
+        if box.height < SMALL_OPEN_PX:
+            is_small = SMALL_PX[0] <= box.height < SMALL_PX[1]
+            maps[SMALL if is_small else WEIGHTS + 2, whole] = float(is_small)
         if not BACKGROUND_PX[0] <= box.height <= BACKGROUND_PX[1]:
             continue
         map_index = 0 if label.kind is Kind.NUMBER else 1
-        whole = _mask(box.corners(box.length + 2, box.height + 2), rows, columns)
         is_known = HEIGHT_LIMITS_PX[0] <= box.height <= HEIGHT_LIMITS_PX[1] and (
             label.text or label.kind is Kind.OTHER
         )
         if not is_known or box.share_outside((width, height)) > LARGEST_CUT:
-            maps[5:, whole] = 0
+            maps[WEIGHTS : WEIGHTS + 2, whole] = 0
             continue
         core_length = max(box.length - 2 * SHORTENED * box.height, min(LEAST_CORE_PX, box.height / 2))
         core = _mask(box.corners(core_length, max(CORE * box.height, LEAST_CORE_PX)), rows, columns)
@@ -58,7 +66,8 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
             for value, limit in ((box.y, rows), (box.x, columns))
         )
         core[row, column] = True
-        maps[5 + map_index, whole & ~core] = np.minimum(maps[5 + map_index, whole & ~core], BORDER_WEIGHT)
+        border = whole & ~core
+        maps[WEIGHTS + map_index, border] = np.minimum(maps[WEIGHTS + map_index, border], BORDER_WEIGHT)
         maps[map_index, core] = 1
         maps[2, core] = np.log2(box.height / REFERENCE_PX)
         across = (y - box.y) * np.cos(box.angle) - (x - box.x) * np.sin(box.angle)

@@ -40,7 +40,7 @@ _TEST_SEED = (0, 2)
 
 @dataclass(frozen=True)
 class Squares:
-    """Training squares: inputs, uint8 (N, 4, 256, 256), and targets, float32 (N, 7, 64, 64)."""
+    """Training squares: inputs, uint8 (N, 4, 256, 256), and targets, float32 (N, 9, 64, 64)."""
 
     inputs: npt.NDArray[np.uint8]
     targets: npt.NDArray[np.float32]

@@ -59,7 +59,7 @@ def test_boxes_are_in_pixels_of_the_page_whatever_the_level() -> None:
 
     def run(level: np.ndarray) -> np.ndarray:
         cells = level[3].reshape(level.shape[1] // 4, 4, level.shape[2] // 4, 4).mean(axis=(1, 3))
-        maps = np.zeros((5, *cells.shape), np.float32)
+        maps = np.zeros((6, *cells.shape), np.float32)
         maps[0] = np.where(cells < 100, 8.0, NOTHING)
         maps[1] = NOTHING
         return maps
@@ -74,7 +74,7 @@ def test_inputs_are_padded_to_whole_cells_of_the_deepest_stage() -> None:
 
     def run(level: np.ndarray) -> np.ndarray:
         shapes.append(level.shape)
-        return np.full((5, level.shape[1] // 4, level.shape[2] // 4), NOTHING, np.float32)
+        return np.full((6, level.shape[1] // 4, level.shape[2] // 4), NOTHING, np.float32)
 
     assert find_lines(np.full((50, 130), 200, np.uint8), run) == []
     assert all(channels == 4 and not height % 32 and not width % 32 for channels, height, width in shapes)

@@ -17,7 +17,7 @@ from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.page_loss import core_counts, page_loss
-from digitcli.training.page_targets import draw_targets
+from digitcli.training.page_targets import SMALL, WEIGHTS, draw_targets
 from digitcli.training.scene_source import scene_composer
 from digitcli.training.trainer import resume, train
 
@@ -36,7 +36,8 @@ def _label(x: float, y: float, text: str, height: float, slope: float, kind: Kin
 
 def _as_outputs(targets: np.ndarray) -> np.ndarray:
     """Return the maps of a network that knows the targets."""
-    return np.concatenate([np.where(targets[:2] > 0, 8.0, -8.0), targets[2:5]]).astype(np.float32)
+    cores, small = (np.where(targets[part] > 0, 12.0, -12.0) for part in (slice(2), [SMALL]))
+    return np.concatenate([cores, targets[2:5], small]).astype(np.float32)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.4, -0.3])
@@ -71,14 +72,25 @@ def test_other_writing_is_no_number() -> None:
 def test_nothing_is_learned_of_lines_that_are_too_small_too_large_or_cut(label: Label) -> None:
     maps = draw_targets([label], 1.0, 128, 128)
     assert not maps[:2].any()
-    assert (maps[5:] == 0).any()
+    assert (maps[WEIGHTS : WEIGHTS + 2] == 0).any()
 
 
 @pytest.mark.parametrize("height", [5, 120])
 def test_lines_for_other_levels_of_the_pyramid_are_background(height: float) -> None:
     maps = draw_targets([_label(2, 2, "7", height, 0)], 1.0, 128, 128)
     assert not maps[:2].any()
-    assert (maps[5:] == 1).all()
+    assert (maps[WEIGHTS : WEIGHTS + 2] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "is_small", "is_open"), [(5, True, False), (13, False, True), (20, False, False)]
+)
+def test_writing_that_a_finer_scale_shows_better_is_small(
+    height: float, is_small: bool, is_open: bool
+) -> None:
+    maps = draw_targets([_label(20, 40, "1234", height, 0)], 1.0, 128, 128)
+    assert maps[SMALL].any() == is_small
+    assert (maps[WEIGHTS + 2] == 0).any() == is_open
 
 
 def test_a_right_answer_has_a_small_loss_and_counts_fully() -> None:
@@ -92,7 +104,7 @@ def test_a_right_answer_has_a_small_loss_and_counts_fully() -> None:
 
 def test_a_picture_without_writing_has_a_finite_loss() -> None:
     targets = torch.from_numpy(draw_targets([], 1.0, 64, 64)[None])
-    loss = page_loss(torch.zeros(1, 5, 16, 16), targets)
+    loss = page_loss(torch.zeros(1, 6, 16, 16), targets)
     assert torch.isfinite(loss)
 
 
