@@ -33,6 +33,7 @@ LETTER_GAP = (0.02, 0.2)  # range of the gap between written letters, in heights
 FONT_STEP = 1.2  # ratio of the sizes in which fonts are loaded; sizes between are scaled
 SMALLEST_FONT_PX = 8
 LARGEST_FONT_PX = 160
+LEAST_DRAWN_PX = 9.0  # smaller digits are drawn at this height and shrunk, so that they have ink
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ class PenScribe:
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write digits and marks with the pen."""
-        writing = write_text(random, self.writer.at_height(height_px), text)
+        drawn_px = max(height_px, LEAST_DRAWN_PX)
+        writing = write_text(random, self.writer.at_height(drawn_px), text)
         mask = np.zeros((writing.bottom - writing.top + 2, writing.right - writing.left + 3), np.uint8)
         boxes = writing.draw(mask, 1 - writing.left, 1 - writing.top)
-        return Stamp(mask, boxes)
+        return _shrunk(Stamp(mask, boxes), height_px / drawn_px)
 
     def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write as many letters as the text has."""
@@ -131,14 +133,12 @@ class FontScribe:
             np.float32,
         )
         mask = np.asarray(image, np.uint8)
-        size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
-        mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.uint8)
+        stamp = _shrunk(Stamp(mask, boxes), scale)
         width = round(self.growth * height_px)
         if width > 1:
-            mask = np.asarray(
-                cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))), np.uint8
-            )
-        return Stamp(mask, boxes * np.float32(scale))
+            brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+            stamp = Stamp(np.asarray(cv2.dilate(stamp.mask, brush), np.uint8), stamp.boxes)
+        return stamp
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,15 @@ def load_fonts() -> Fonts:
         for kind in ("hand-", "print-")
     )
     return Fonts(handwritten, printed)
+
+
+def _shrunk(stamp: Stamp, scale: float) -> Stamp:
+    """Return a stamp whose sides are multiplied by `scale`."""
+    if scale == 1:
+        return stamp
+    size = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
+    mask = np.asarray(cv2.resize(stamp.mask, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return Stamp(mask, stamp.boxes * np.float32(scale))
 
 
 def _stamp_of_strokes(strokes: Sequence[npt.NDArray[np.floating]], pen_px: float) -> Stamp:
