@@ -32,7 +32,7 @@ class PlacedGlyph:
 
     def box(self) -> tuple[int, int, int, int]:
         """Return the box around its ink: x0, y0, x1, y1."""
-        x, y, width, height = cv2.boundingRect((self.mask > INK_LEVEL).astype(np.uint8))
+        x, y, width, height = cv2.boundingRect(_ink(self.mask).astype(np.uint8))
         return self.x + x, self.y + y, self.x + x + width, self.y + y + height
 
 
@@ -89,9 +89,14 @@ def draw_glyph(canvas: Mask, glyph: PlacedGlyph) -> None:
         np.maximum(canvas[y0:y1, x0:x1], visible, out=canvas[y0:y1, x0:x1])
 
 
+def _ink(mask: Mask) -> npt.NDArray[np.bool_]:
+    """Return which pixels of a mask are ink: in a mask that is pale everywhere, all that is not paper."""
+    return mask > (INK_LEVEL if mask.max(initial=0) > INK_LEVEL else 0)
+
+
 def ink_profile(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the first and the last column with ink in each row of a mask (H, W)."""
-    ink = mask > INK_LEVEL
+    ink = _ink(mask)
     has_ink = ink.any(axis=1)
     left = np.where(has_ink, ink.argmax(axis=1), _NO_INK)
     right = np.where(has_ink, mask.shape[1] - 1 - ink[:, ::-1].argmax(axis=1), -_NO_INK)

@@ -62,3 +62,11 @@ def test_the_pen_sets_the_stroke_width_of_strokes_and_of_images(from_mnist: Line
     assert thick > 3 * thin
     thin, thick = (int((glyph_of_image(seven, shape, 60, pen_px).mask > 100).sum()) for pen_px in (4, 10))
     assert thick > 1.3 * thin
+
+
+def test_a_pale_glyph_has_ink() -> None:
+    mask = np.zeros((9, 12), np.uint8)
+    mask[2:7, 4:6] = 60
+    left, right = ink_profile(mask)
+    assert (left[2:7] == 4).all() and (right[2:7] == 5).all()
+    assert PlacedGlyph(mask, 10, 20).box() == (14, 22, 16, 27)
