@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 SURROUNDINGS_PX = 16.0  # standard deviation of the Gaussian window of the local mean and deviation
+SHRINK = 4  # sides of the pixels in which the surroundings are blurred
 LEAST_DEVIATION = 3.0  # grey levels of 255; a smaller deviation is noise (chosen by hand)
 NEUTRAL = 128  # the level of the local mean
 CLIP = 6.0  # the largest distance from the local mean, in standard deviations
@@ -26,8 +27,14 @@ def finder_input(grey: Grey, height: int, width: int) -> Grey:
     local_mean, local_square = _blur(level), _blur(level * level)
     deviation = np.sqrt(np.maximum(local_square - local_mean * local_mean, LEAST_DEVIATION**2))
     scale = np.float32(127 / CLIP) / deviation
-    normalized = [(channel - local_mean) * scale + NEUTRAL for channel in (level, darkest, lightest)]
-    return np.concatenate([np.clip(np.rint(normalized), 1, 255).astype(np.uint8), mean[None]])
+    page = np.empty((4, height, width), np.uint8)
+    for channel, values in zip(page, (mean, darkest, lightest), strict=False):
+        distance = cv2.subtract(values, local_mean, dtype=cv2.CV_32F)
+        cv2.multiply(distance, scale, dst=distance)
+        cv2.add(distance, np.array([float(NEUTRAL)]), dst=channel, dtype=cv2.CV_8U)  # rounds and clips
+    np.maximum(page[:3], 1, out=page[:3])
+    page[3] = mean
+    return page
 
 
 def shrink(grey: Grey, height: int, width: int) -> tuple[Grey, Grey, Grey]:
@@ -58,8 +65,13 @@ def shrink(grey: Grey, height: int, width: int) -> tuple[Grey, Grey, Grey]:
 
 
 def _blur(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    blurred = cv2.GaussianBlur(level, (0, 0), SURROUNDINGS_PX, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(blurred, np.float32)
+    """Blur by `SURROUNDINGS_PX` in a quarter of the resolution, which changes no level by more than one."""
+    size = level.shape[1], level.shape[0]
+    small_size = -(-size[0] // SHRINK), -(-size[1] // SHRINK)
+    small = cv2.resize(level, small_size, interpolation=cv2.INTER_AREA)
+    sigma = SURROUNDINGS_PX / SHRINK
+    blurred = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _halve(channel: Grey, reduce: np.ufunc) -> Grey:

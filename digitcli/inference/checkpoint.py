@@ -43,7 +43,7 @@ class Header:
 
     architecture: the name of the architecture in the registry.
     arguments: the arguments that its constructor takes.
-    task: `digit` or `line`.
+    task: `digit`, `line` or `page`.
     alphabet: the characters that a line model reads.
     recipe: the settings of the training.
     seed: the seed of the training.
@@ -52,6 +52,8 @@ class Header:
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
     risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
+    acceptance: the weights that turn the answers about a number into its confidence, see
+        `recognition.pages.acceptance`.
     versions: the versions of the libraries that wrote the file.
     training: the progress of the training, in resume files only.
     format_version: the version of the file format.
@@ -68,6 +70,7 @@ class Header:
     temperature: float = 1.0
     refusal_threshold: float | None = None
     risk: dict[str, float] = field(default_factory=dict)
+    acceptance: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION

@@ -46,10 +46,20 @@ def digit_columns(logits: npt.NDArray[np.float32], alphabet: str, temperature: f
 
 def best_path(columns: Columns, alphabet: str = DIGITS) -> str:
     """Return the string of the most probable class of each column."""
+    return "".join(character for character, _, _ in best_path_places(columns, alphabet))
+
+
+def best_path_places(columns: Columns, alphabet: str = DIGITS) -> list[tuple[str, int, int]]:
+    """Return the characters of the best path, each with its first column and the one after its last."""
     blank = len(alphabet)
     best = columns.argmax(axis=-1)
-    starts = np.append(True, best[1:] != best[:-1]) & (best != blank)
-    return "".join(alphabet[index] for index in best[starts])
+    starts = np.flatnonzero(np.append(True, best[1:] != best[:-1]))
+    ends = np.append(starts[1:], len(best))
+    return [
+        (alphabet[best[start]], int(start), int(end))
+        for start, end in zip(starts, ends, strict=True)
+        if best[start] != blank
+    ]
 
 
 class Grammar(Protocol):

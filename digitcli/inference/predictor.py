@@ -6,6 +6,9 @@ devices, and models that have no graph for ONNX Runtime. PyTorch is loaded only 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -26,12 +29,16 @@ from digitcli.inference.onnx_runtime import import_onnxruntime, open_onnx_runtim
 from digitcli.inference.runtime import (
     DIGIT_BATCH_SIZE,
     LINE_BATCH_SIZE,
+    LazyRuntime,
     LineOutput,
     Runtime,
     RuntimeName,
     average_probabilities,
     run_lines,
 )
+
+# Pixels of an input from which threads wait for each other, so that not all need memory at once.
+LARGE_PAGE_PIXELS = 1_000_000
 
 
 class DigitClassifier:
@@ -99,7 +106,7 @@ class DigitClassifier:
 
 
 class LineRecognizer:
-    """A trained model that recognizes line crops. Its attributes are those of `DigitClassifier`."""
+    """A trained model that reads strips. Its attributes are those of `DigitClassifier`."""
 
     def __init__(self, model: ResolvedModel, runtime: Runtime, batch_size: int = LINE_BATCH_SIZE) -> None:
         self.name, self.header = model.id, model.header
@@ -107,15 +114,15 @@ class LineRecognizer:
         self.batch_size = batch_size
         self._runtime = runtime
 
-    def outputs(self, line_crops: Sequence[npt.NDArray[np.uint8]]) -> list[LineOutput]:
-        """Return the output for each line crop (40, W), uint8 with ink 255, before calibration.
+    def outputs(self, strips: Sequence[npt.NDArray[np.uint8]]) -> list[LineOutput]:
+        """Return the output for each strip, uint8 (40, W) or (3, 40, W), before calibration.
 
         Raises:
             ModelError: the weights are such that an output is not finite.
         """
         while True:
             try:
-                outputs = run_lines(self._runtime, line_crops, self.batch_size)
+                outputs = run_lines(self._runtime, strips, self.batch_size)
                 break
             except (RuntimeError, MemoryError) as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):
@@ -133,14 +140,16 @@ class PageFinder:
         self.name, self.header = model.id, model.header
         self.device, self.runtime = runtime.device, runtime.name
         self._runtime = runtime
+        self._large_pages = threading.Lock()  # each takes much memory, and all cores compute one page
 
     def maps(self, page: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return the maps (5, H / 4, W / 4) of a page, uint8 (4, H, W), see `architectures.finder`.
+        """Return the maps (6, H / 4, W / 4) of a page, uint8 (4, H, W), see `page_format`.
 
         Raises:
             ModelError: the weights are such that an output is not finite.
         """
-        maps = np.asarray(self._runtime.run(page[None])[0][0], np.float32)
+        with self._large_pages if page[0].size > LARGE_PAGE_PIXELS else contextlib.nullcontext():
+            maps = np.asarray(self._runtime.run(page[None])[0][0], np.float32)
         _check_finite(self.name, maps)
         return maps
 
@@ -186,8 +195,12 @@ def load_line_recognizer(
     batch_size: int = LINE_BATCH_SIZE,
     runtime: RuntimeName = "auto",
     threads: int = 0,
+    *,
+    at_first_use: bool = False,
 ) -> LineRecognizer:
     """Load a line model onto a device, see `load_classifier`.
+
+    With `at_first_use`, ONNX Runtime loads the weights only when the model reads for the first time.
 
     Raises:
         UsageError, EnvironmentFault: see `load_classifier`.
@@ -199,14 +212,19 @@ def load_line_recognizer(
     if resolved.header.task != "line":
         cause = f"The task of {resolved.name} is {resolved.header.task}s, not lines."
         raise ModelError(cause, "Name a model of the task line.")
-    (opened,) = _open_runtimes((resolved,), device, runtime, threads)
+    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
     return LineRecognizer(resolved, opened, batch_size)
 
 
 def load_page_finder(
-    model: ModelLike, device: str = "auto", runtime: RuntimeName = "auto", threads: int = 0
+    model: ModelLike,
+    device: str = "auto",
+    runtime: RuntimeName = "auto",
+    threads: int = 0,
+    *,
+    at_first_use: bool = False,
 ) -> PageFinder:
-    """Load a model that finds lines on pages onto a device, see `load_classifier`.
+    """Load a model that finds lines on pages onto a device, see `load_line_recognizer`.
 
     Raises:
         UsageError, EnvironmentFault: see `load_classifier`.
@@ -216,7 +234,7 @@ def load_page_finder(
     resolved = resolve_model(model)
     if resolved.header.task != "page":
         raise ModelError(f"{resolved.name} does not find lines on pages.", "Name a model of the task page.")
-    (opened,) = _open_runtimes((resolved,), device, runtime, threads)
+    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
     return PageFinder(resolved, opened)
 
 
@@ -226,10 +244,20 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def _open_runtimes(
-    models: Sequence[ResolvedModel], device: str, runtime: RuntimeName, threads: int
+    models: Sequence[ResolvedModel],
+    device: str,
+    runtime: RuntimeName,
+    threads: int,
+    *,
+    at_first_use: bool = False,
 ) -> list[Runtime]:
     """Open all models with the same library."""
     if choose_runtime(models, device, runtime) == "onnxruntime":
+        if at_first_use:
+            return [
+                LazyRuntime(functools.partial(open_onnx_runtime, model, threads), "onnxruntime", "cpu")
+                for model in models
+            ]
         return [open_onnx_runtime(model, threads) for model in models]
     from digitcli.inference.torch_runtime import open_torch_runtime
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -42,6 +43,27 @@ class Runtime(Protocol):
         Raises:
             RuntimeError, MemoryError: there is not enough memory.
         """
+
+
+class LazyRuntime:
+    """A `Runtime` that is opened when it computes for the first time, which many runs never need."""
+
+    def __init__(self, open_runtime: Callable[[], Runtime], name: str, device: str) -> None:
+        self.name, self.device = name, device
+        self._open_runtime = open_runtime
+        self._runtime: Runtime | None = None
+        self._lock = threading.Lock()
+
+    def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
+        """Compute the outputs, see `Runtime.run`.
+
+        Raises:
+            ModelError: the model is damaged.
+        """
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = self._open_runtime()
+        return self._runtime.run(images)
 
 
 @dataclass(frozen=True)

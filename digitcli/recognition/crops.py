@@ -20,11 +20,8 @@ import numpy as np
 
 from digitcli.imaging.binarization import is_ink_light
 from digitcli.imaging.components import Box
-from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.grayscale import median
 from digitcli.imaging.normalization import LINE_HEIGHT_PX, line_ink, normalize_digit
-from digitcli.imaging.strips import cut_strip
-from digitcli.recognition.finding import FoundLine
 from digitcli.recognition.segmentation import PageLayout, Region
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
@@ -63,11 +60,13 @@ class LineCrop:
     image: uint8 (40, W), ink 255 on paper 0; or a strip, uint8 (3, 40, W), see `imaging.strips`.
     to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
     page_size: width and height of the page in pixels.
+    is_faint: whether the ink of a strip hardly differs from the paper.
     """
 
     image: np.ndarray
     to_page: np.ndarray
     page_size: tuple[int, int]
+    is_faint: bool = False
 
     def box_on_page(self, x0: float, y0: float, x1: float, y1: float) -> Box:
         """Return the upright box on the page, x, y, width, height, around a box of the crop."""
@@ -106,18 +105,6 @@ def crop_numbers(layout: PageLayout, with_lines: bool = False) -> tuple[RegionCr
         )
         for region in layout.regions
     )
-
-
-def crop_found_lines(grey: Grey, lines: Sequence[FoundLine]) -> tuple[RegionCrops, ...]:
-    """Cut two strips of each line out of a page, uint8 (H, W), for a network that reads strips."""
-    size = grey.shape[1], grey.shape[0]
-    no_digits = np.zeros((0, len(DIGIT_SIZES_PX), 28, 28), np.uint8)
-    regions = []
-    for line in lines:
-        strips = [cut_strip(grey, line.box, margin) for margin in LINE_MARGINS]
-        crops = tuple(LineCrop(strip.image, strip.to_picture, size) for strip in strips)
-        regions.append(RegionCrops(Region((), found=line), crops, no_digits))
-    return tuple(regions)
 
 
 def _without_ink(region: Region) -> Region:

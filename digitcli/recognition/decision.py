@@ -20,6 +20,8 @@ FAINT_CONFIDENCE = 0.5
 GUESS_CONFIDENCE = 0.5
 # Confidence of the answer that a page of several guesses shows no number: it may show one.
 NOT_A_DIGIT_CONFIDENCE = 0.5
+# Confidence of a single number from which networks that read whole pages are not asked (chosen by hand).
+EASY = 0.9
 # Probability of the two likeliest texts together, from which the reason is two_candidates (chosen by hand).
 TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
@@ -37,6 +39,12 @@ class Decision:
     numbers: tuple[Number, ...] = ()
     is_changed: bool = False
     error: PictureError | None = None
+
+    @property
+    def is_easy(self) -> bool:
+        """Whether one number, and no other, was read for certain."""
+        is_sure = self.confidence is not None and self.confidence >= EASY
+        return self.status == "read" and len(self.numbers) == 1 and is_sure
 
     def refused(self, reason: str) -> Decision:
         """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""
@@ -69,7 +77,7 @@ def decide_page(
     if constraints is None and all(region.is_in_fraction for region in written):
         return _not_a_digit(confidence)
     numbers = tuple(number for region in written for number in _decide_region(region, min_confidence))
-    status, reason = _page_status(numbers)
+    status, reason = page_status(numbers)
     return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
 
 
@@ -92,13 +100,26 @@ def _decide_region(region: RegionResult, min_confidence: float) -> list[Number]:
     ]
 
 
-def _page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
+def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
     """Return the status of a page, and the reason of its least certain refused number."""
     refused = [number for number in numbers if number.status == "refused"]
     if not refused:
         return "read", None
     status: Status = "refused" if len(refused) == len(numbers) else "partial"
     return status, min(refused, key=lambda number: number.confidence).reason
+
+
+def choose(by_ink: Decision, whole: Decision) -> Decision:
+    """Choose between the regions of the ink on a page, and networks that read the whole page.
+
+    The latter find several numbers better. Where both read one number, the surer counts.
+    """
+    if len(by_ink.numbers) > 1:
+        return whole
+    if whole.status not in ("read", "partial"):
+        return by_ink
+    is_same_kind = len(by_ink.numbers) == len(whole.numbers) == 1
+    return by_ink if is_same_kind and (by_ink.confidence or 0) > (whole.confidence or 0) else whole
 
 
 def decide_error(error: PictureError) -> Decision:

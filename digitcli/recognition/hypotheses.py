@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +16,17 @@ from digitcli.inference.ctc import (
     MIN_PROBABILITY,
     Grammar,
     beam_search,
+    best_path_places,
     digit_columns,
     log_softmax,
 )
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import LineCrop
+from digitcli.strip_format import OTHER
+
+# The characters that separate the numbers of a strip.
+SEPARATORS = frozenset(" +×*=" + OTHER)
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 
@@ -52,6 +59,7 @@ class LineEvidence:
     alphabet: the characters of the network.
     distances: the distances from each column to the sides of its character, (T, 4); None if the network does
         not predict them.
+    first_column: the column of the crop at which this part of it begins.
     """
 
     crop: LineCrop
@@ -59,6 +67,7 @@ class LineEvidence:
     with_marks: np.ndarray
     alphabet: str
     distances: np.ndarray | None
+    first_column: int = 0
 
     @classmethod
     def of(cls, crop: LineCrop, answer: LineOutput, alphabet: str, temperature: float) -> LineEvidence:
@@ -70,6 +79,28 @@ class LineEvidence:
             alphabet,
             answer.distances,
         )
+
+    def parts(self) -> list[LineEvidence]:
+        """Split the strip into numbers, after the last space or operator between two digits.
+
+        A sign or a currency before a number is a part of it: `12 -5` holds `12` and `-5`.
+        """
+        places = best_path_places(self.with_marks, self.alphabet)
+        digits = [index for index, (character, _, _) in enumerate(places) if character.isdecimal()]
+        bounds = [0]
+        for left, right in itertools.pairwise(digits):
+            ends = [end for character, _, end in places[left + 1 : right] if character in SEPARATORS]
+            bounds += ends[-1:]
+        return [
+            dataclasses.replace(
+                self,
+                columns=self.columns[start:end],
+                with_marks=self.with_marks[start:end],
+                distances=None if self.distances is None else self.distances[start:end],
+                first_column=self.first_column + start,
+            )
+            for start, end in itertools.pairwise([*bounds, len(self.columns)])
+        ]
 
 
 def find_hypotheses(

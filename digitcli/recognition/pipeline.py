@@ -6,7 +6,9 @@
     3. recognize   recognize.py      RegionResult: the numbers of a region and their confidence
     4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
-Threads find and crop. The networks take the regions of several pages together.
+A page on which these stages do not read a single number for certain is read again by networks that learned to
+find numbers (`pages/page_reader.py`). Threads find and crop. The networks take the regions of several pages
+together.
 """
 
 from __future__ import annotations
@@ -22,15 +24,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digitcli.errors import PictureError
+from digitcli.errors import ModelError, PictureError
 from digitcli.imaging import open_pages
 from digitcli.imaging.opening import grey_from_array, grey_from_image
+from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_found_lines, crop_numbers
-from digitcli.recognition.decision import Decision, decide_error, decide_faint_page, decide_page
-from digitcli.recognition.finding import find_lines, reading_order
+from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
+from digitcli.recognition.decision import Decision, choose, decide_error, decide_faint_page, decide_page
+from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
-from digitcli.recognition.recognize import RecognitionModels, RegionEvidence, recognize_page, run_networks
+from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.recognize import RegionEvidence, recognize_page, run_networks
 from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers
 from digitcli.recognition.sources import Source
@@ -66,6 +70,7 @@ class PreparedPage:
     is_faint: whether only faint marks were found.
     error: the error of a page that could not be opened or searched.
     picture, ink: as in `Reading`, where pictures are kept.
+    levels: the page, uint8 (H, W), for networks that read whole pages.
     """
 
     file: str
@@ -75,6 +80,7 @@ class PreparedPage:
     error: PictureError | None = None
     picture: np.ndarray | None = None
     ink: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
 
 def run_pipeline(
@@ -126,15 +132,13 @@ def find_and_crop(
 def _find_and_crop(
     name: str, number: int | None, grey: np.ndarray, models: RecognitionModels
 ) -> PreparedPage:
-    if models.finder is not None:
-        levels = np.clip(255 * grey + 0.5, 0, 255).astype(np.uint8)
-        rows = reading_order(find_lines(levels, models.finder.maps))  # stage 1: find
-        regions = crop_found_lines(levels, list(itertools.chain(*rows)))  # stage 2: crop
-        return PreparedPage(name, number, regions, picture=grey, ink=1 - grey)
+    levels = as_levels(grey) if models.page_reader else None
+    if not models.read_regions:
+        return PreparedPage(name, number, picture=grey, levels=levels)
     with_lines = bool(models.line_models)
     layout = find_numbers(grey, with_lines)  # stage 1: find
     regions = crop_numbers(layout, with_lines)  # stage 2: crop
-    return PreparedPage(name, number, regions, layout.is_faint, picture=grey, ink=layout.ink)
+    return PreparedPage(name, number, regions, layout.is_faint, picture=grey, ink=layout.ink, levels=levels)
 
 
 def recognize_and_decide(
@@ -164,12 +168,29 @@ def _decide(
     if page.error is not None:
         return decide_error(page.error)
     try:
-        results = recognize_page(evidence, options.constraints, options.top_k)
-        decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4: decide
-        if page.is_faint:
-            decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
+        decision = _decide_regions(page, evidence, models, options) if models.read_regions else None
+        if models.page_reader is None or page.levels is None or (decision and decision.is_easy):
+            assert decision is not None
+            return decision
+        whole = models.page_reader.read(page.levels, options.constraints, options.top_k)
+    except ModelError:
+        raise
     except Exception as fault:
         return decide_error(_failure(page.file, fault))
+    return whole if decision is None else choose(decision, whole)
+
+
+def _decide_regions(
+    page: PreparedPage,
+    evidence: Sequence[RegionEvidence],
+    models: RecognitionModels,
+    options: PipelineOptions,
+) -> Decision:
+    """Decide on a page by the regions of its ink."""
+    results = recognize_page(evidence, options.constraints, options.top_k)
+    decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4: decide
+    if page.is_faint:
+        decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
     return decision
 
 
@@ -177,7 +198,8 @@ def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
     """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
     components = sum(len(crops.region.components) for page in pages for crops in page.regions)
     digit_crops = len(DIGIT_SIZES_PX) * components
-    kept_pixels = sum(page.picture.size for page in pages if page.picture is not None)
+    pictures = [picture for page in pages for picture in (page.picture, page.levels) if picture is not None]
+    kept_pixels = sum(picture.size for picture in pictures)
     return len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
 
 
@@ -262,7 +284,7 @@ def _grey_of(content: object) -> np.ndarray:
 
 def _failure(name: str, fault: Exception) -> PictureError:
     """Return the error of a page at which the program failed, so that no other page is lost."""
-    if isinstance(fault, MemoryError):
+    if is_out_of_memory(fault):
         return PictureError("too_large", f"There is not enough memory for '{name}'.", "Make it smaller.")
     cause = f"Internal error in '{name}', {type(fault).__name__}: {fault}."
     return PictureError("internal", cause, "This is a bug; please report it with the picture.")

@@ -16,6 +16,8 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.models import RecognitionModels
+from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.pipeline import (
     Picture,
     PipelineOptions,
@@ -23,7 +25,6 @@ from digitcli.recognition.pipeline import (
     recognize_and_decide,
     run_pipeline,
 )
-from digitcli.recognition.recognize import RecognitionModels
 from digitcli.recognition.results import (
     BATCH_SIZE,
     DEFAULT_MODELS,
@@ -90,10 +91,12 @@ class Reader:
     ) -> None:
         check_ranges(min_confidence, max_error, top_k)
         resolved = resolve_models(models or DEFAULT_MODELS)
-        self.models = _load_models(resolved, device, runtime, batch_size, threads)
-        self.name = self.models.name
-        threshold, self.is_calibrated = _confidence_threshold(resolved, max_error)
+        threshold, self.is_calibrated = _confidence_threshold(resolved, max_error, DEFAULT_MODELS[:2])
+        page_threshold, _ = _confidence_threshold(resolved, max_error, DEFAULT_MODELS[2:])
         self.min_confidence = threshold if min_confidence is None else min_confidence
+        self.page_min_confidence = page_threshold if min_confidence is None else min_confidence
+        self.models = _load_models(resolved, device, runtime, batch_size, threads, self.page_min_confidence)
+        self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
         self._options = PipelineOptions(
             batch_size, jobs, self.min_confidence, constraints, top_k, keep_pictures
@@ -106,7 +109,8 @@ class Reader:
             batch_size=batch_size,
             jobs=1,
             threads=1,
-            min_confidence=self.min_confidence,
+            min_confidence=min_confidence,
+            max_error=max_error,
             constraints=constraints,
             top_k=top_k,
         )
@@ -155,52 +159,66 @@ class Reader:
 
 
 def _load_models(
-    models: Sequence[ResolvedModel], device: str, runtime: RuntimeName, batch_size: int, threads: int
+    models: Sequence[ResolvedModel],
+    device: str,
+    runtime: RuntimeName,
+    batch_size: int,
+    threads: int,
+    page_min_confidence: float,
 ) -> RecognitionModels:
     _check_tasks(models)
+    finders = [model for model in models if model.header.task == "page"]
+    strip_readers = [model for model in models if model.header.architecture == STRIP_READER]
     line_models = [
         load_line_recognizer(model, device, runtime=runtime, threads=threads)
         for model in models
-        if model.header.task == "line"
+        if model.header.task == "line" and model not in strip_readers
     ]
-    finders = [model for model in models if model.header.task == "page"]
-    finder = load_page_finder(finders[0], device, runtime, threads) if finders else None
     digit_models = [model for model in models if model.header.task == "digit"]
-    classifier = None
+    classifier = page_reader = None
     if digit_models:
         classifier = load_classifier(
             *digit_models, device=device, batch_size=batch_size, runtime=runtime, threads=threads
         )
-    return RecognitionModels(tuple(line_models), classifier, finder)
+    if finders:
+        page_reader = PageReader(
+            load_page_finder(finders[0], device, runtime, threads, at_first_use=True),
+            tuple(
+                load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
+                for model in strip_readers
+            ),
+            page_min_confidence,
+        )
+    return RecognitionModels(tuple(line_models), classifier, page_reader)
 
 
 def _check_tasks(models: Sequence[ResolvedModel]) -> None:
-    """Check that a page finder and networks that read strips are named together, and nothing else.
+    """Check that one page finder is named together with networks that read strips.
 
     Raises:
         UsageError: they are not.
     """
     finders = [model for model in models if model.header.task == "page"]
     readers = [model for model in models if model.header.architecture == STRIP_READER]
-    if not finders and not readers:
-        return
-    if not finders:
+    if readers and not finders:
         raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
-    if not readers:
+    if finders and not readers:
         raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
-    if len(finders) > 1 or len(finders) + len(readers) < len(models):
-        cause = "These models do not read pages together."
-        raise UsageError(cause, f"Name one page finder, and only models of the architecture {STRIP_READER}.")
+    if len(finders) > 1:
+        raise UsageError("Several page finders are named.", "Name one.")
 
 
-def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
+def _confidence_threshold(
+    models: Sequence[ResolvedModel], max_error: float | None, measured_together: Sequence[str]
+) -> tuple[float, bool]:
     """Return the least confidence of an answer that is not refused, and whether the errors were measured.
 
-    The errors of the default models were measured together, and the line model keeps the measurement.
+    The errors of default models were measured together, and the line model keeps the measurement.
     """
+    together = [model for model in models if model.name in measured_together]
     risk = {}
     if {model.name for model in models} == set(DEFAULT_MODELS):
-        risk = next(model.header.risk for model in models if model.header.task == "line")
+        risk = next(model.header.risk for model in together if model.header.task == "line")
     if max_error is not None:
         return threshold_for_error(max_error, risk), bool(risk)
     thresholds = [model.header.refusal_threshold for model in models]

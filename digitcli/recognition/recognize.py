@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from digitcli.imaging.components import Box
 from digitcli.imaging.grayscale import median
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
-from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, LineCrop, RegionCrops
 from digitcli.recognition.grouping import wide_gaps
@@ -30,8 +30,8 @@ from digitcli.recognition.hypotheses import (
 from digitcli.recognition.results import Digit, Number
 from digitcli.synthesis.texts import OTHER
 
-# The marks that separate the numbers of a line.
-SEPARATORS = frozenset(" +×*=")
+if TYPE_CHECKING:  # that module loads this one
+    from digitcli.recognition.models import RecognitionModels
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 
@@ -41,39 +41,6 @@ LEAST_LIKELY = 1e-6
 EMPTY_ALONE = 0.9
 # The same for one of several regions.
 EMPTY_AMONG_OTHERS = 0.5
-
-
-@dataclass(frozen=True)
-class RecognitionModels:
-    """The networks of a reader.
-
-    line_models: networks that read line crops.
-    classifier: the mean of the networks that read digit crops, or None.
-    finder: the network that finds lines for networks that read strips, or None.
-    """
-
-    line_models: tuple[LineRecognizer, ...]
-    classifier: DigitClassifier | None
-    finder: PageFinder | None = None
-
-    @property
-    def name(self) -> str:
-        """The names and identities of all weights: `reader@1a2b3c4d+digit_or_none@5e6f7a8b`."""
-        return "+".join(model.name for model in self._all)
-
-    @property
-    def devices(self) -> set[str]:
-        """The devices on which the networks compute."""
-        return {model.device for model in self._all}
-
-    @property
-    def _all(self) -> list[LineRecognizer | DigitClassifier | PageFinder]:
-        return [model for model in (self.finder, *self.line_models, self.classifier) if model is not None]
-
-    @property
-    def can_reject(self) -> bool:
-        """Whether the digit networks were trained to reject pictures that show no digit."""
-        return self.classifier is not None and self.classifier.can_reject
 
 
 @dataclass(frozen=True)
@@ -176,7 +143,7 @@ def recognize_region(
     text = likeliest_text(hypotheses, empty_threshold)
     if not text:
         region = evidence.crops.region
-        has_ink = bool(region.components) or region.found is not None
+        has_ink = bool(region.components)
         return RegionResult((), hypotheses.get("", 0.0), has_ink=has_ink)
     result = _result(evidence, hypotheses, text, top_k, may_split=True, free=constraints is None)
     if constraints is None:
@@ -208,8 +175,6 @@ def _result(
     numbers = [number]
     if may_split and region.is_whole_picture:
         numbers = _split(number)
-    elif may_split and region.found is not None:
-        numbers = _split_at_separators(number)
     return RegionResult(
         tuple(numbers),
         number.confidence,
@@ -241,19 +206,13 @@ def _number(
     return Number(
         tuple(digits),
         confidence=min(1.0, hypotheses[text]),
-        raw=_text_with_marks(evidence.lines, text),
+        raw=text_with_marks(evidence.lines, text),
         alternatives=tuple((rival, hypotheses[rival]) for rival in rivals[: top_k - 1]),
-        line=_shown_line(crops.lines[0]) if crops.lines else None,
+        line=crops.lines[0].image if crops.lines else None,
     )
 
 
-def _shown_line(crop: LineCrop) -> np.ndarray:
-    """Return a crop as a person sees it, uint8 (40, W): of a strip the mean of the pixels."""
-    image = crop.image if crop.image.ndim == 2 else crop.image[0]
-    return np.asarray(image)
-
-
-def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
+def text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
     """Return the text with its marks, from the first crop that shows its digits; else the digits alone."""
     for evidence in lines:
         raw = best_path(evidence.with_marks, evidence.alphabet)
@@ -273,11 +232,11 @@ def _boxes(evidence: RegionEvidence, text: str) -> list[Box]:
     for line in evidence.lines:
         columns = align(line.columns, text)
         if line.distances is not None and len(columns) == len(text):
-            return [_box_at(line.crop, line.distances[column], column) for column in columns]
+            return [box_at(line.crop, line.distances[column], column) for column in columns]
     return [_box_around(evidence.crops)] * len(text)
 
 
-def _box_at(crop: LineCrop, distances: np.ndarray, column: int) -> Box:
+def box_at(crop: LineCrop, distances: np.ndarray, column: int) -> Box:
     """Return the box on the page of the character at a column, from its distances to the four sides."""
     to_left, to_right, top, bottom = (distances * BOX_SCALE_PX).tolist()
     x = (column + 0.5) * COLUMN_PX
@@ -304,16 +263,6 @@ def _split(number: Number) -> list[Number]:
     places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
     cuts = [0, *(np.flatnonzero(wide & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
     if len(cuts) == 2:
-        return [number]
-    return [_part(number, start, end) for start, end in itertools.pairwise(cuts)]
-
-
-def _split_at_separators(number: Number) -> list[Number]:
-    """Split a line into numbers where the network read a space or an operator between digits."""
-    places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
-    between = [number.raw[left + 1 : right] for left, right in itertools.pairwise(places)]
-    cuts = [0, *(i + 1 for i, marks in enumerate(between) if set(marks) & SEPARATORS), len(number.digits)]
-    if len(cuts) == 2 or len(places) != len(number.digits):
         return [number]
     return [_part(number, start, end) for start, end in itertools.pairwise(cuts)]
 

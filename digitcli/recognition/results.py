@@ -25,8 +25,8 @@ MIN_CONFIDENCE = 0.5
 TOP_K = 2
 # Digit crops that a network takes at once (chosen by hand).
 BATCH_SIZE = 256
-# A network for lines, and one for digits that stand alone.
-DEFAULT_MODELS = ("reader", "digit_or_none")
+# Networks for one line and for digits that stand alone, and networks that find and read the lines of a page.
+DEFAULT_MODELS = ("reader", "digit_or_none", "finder", "page_reader")
 # Columns of CSV.
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 # Decimals of probabilities in records.
@@ -64,7 +64,8 @@ class Number:
     confidence: the probability that all of them are right.
     raw: the text with its marks where a network reads them.
     alternatives: the next likely texts with their probabilities.
-    line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0.
+    row: the number of its row on the page, from 0 on; None where a page finder did not find it.
+    line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0; or the mean of a strip.
     status: `read`, or `refused` if the digits are only the best guess.
     reason: the reason code of a refused number.
     """
@@ -73,6 +74,7 @@ class Number:
     confidence: float
     raw: str
     alternatives: tuple[tuple[str, float], ...] = ()
+    row: int | None = None
     line: np.ndarray | None = field(default=None, repr=False, compare=False)
     status: Literal["read", "refused"] = "read"
     reason: str | None = None
@@ -110,6 +112,7 @@ class Number:
             "status": self.status,
             "reason": self.reason,
             "confidence": _rounded(self.confidence),
+            "row": self.row,
             "box": list(self.box),
             "digits": digits,
             "alternatives": _pairs(self.alternatives),

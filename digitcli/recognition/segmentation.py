@@ -13,7 +13,6 @@ import numpy as np
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
 from digitcli.imaging.components import Box, ConnectedComponents
 from digitcli.imaging.grayscale import median
-from digitcli.recognition.finding import FoundLine
 from digitcli.recognition.grouping import find_fractions, group_lines, split_at_gaps
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
@@ -65,14 +64,12 @@ class Region:
     is_whole_picture: whether the region is the whole picture, which is one line and may hold several numbers.
     is_in_fraction: whether a fraction bar lies between this number and another one.
     runs_out: whether a further digit of the number lies at the edge of the picture, where it may be cut off.
-    found: the line that a page finder found, which has no components; it may hold several numbers.
     """
 
     components: tuple[Component, ...]
     is_whole_picture: bool = False
     is_in_fraction: bool = False
     runs_out: bool = False
-    found: FoundLine | None = None
 
 
 @dataclass(frozen=True)

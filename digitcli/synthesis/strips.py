@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox, Strip, cut_strip, cut_whole
+from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
+from digitcli.strip_format import STRIP_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import Corners, Kind, Label, line_box
 from digitcli.synthesis.scenes import Scene

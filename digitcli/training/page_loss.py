@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from digitcli.training.page_targets import SMALL, WEIGHTS
+from digitcli.page_format import HEIGHT, NUMBER, OTHER, SLOPE, SMALL
+from digitcli.training.page_targets import WEIGHTS
 
 HARD_NEGATIVES = 3  # negative cells that count for each positive one: those with the largest losses
 LEAST_NEGATIVES = 256  # that count in a batch without positive cells, for each of its pictures
@@ -19,13 +20,14 @@ GEOMETRY_WEIGHT = 2.0
 
 def page_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of maps (N, 6, H, W) for targets (N, 9, H, W), see `draw_targets`."""
-    number = _core_loss(outputs[:, 0], targets[:, 0], targets[:, WEIGHTS])
-    other = _core_loss(outputs[:, 1], targets[:, 1], targets[:, WEIGHTS + 1])
+    number = _core_loss(outputs[:, NUMBER], targets[:, NUMBER], targets[:, WEIGHTS])
+    other = _core_loss(outputs[:, OTHER], targets[:, OTHER], targets[:, WEIGHTS + 1])
     small = _core_loss(outputs[:, SMALL], targets[:, SMALL], targets[:, WEIGHTS + 2])
-    core = ((targets[:, 0] + targets[:, 1]) > 0) & (targets[:, WEIGHTS] > 0)
+    core = ((targets[:, NUMBER] + targets[:, OTHER]) > 0) & (targets[:, WEIGHTS] > 0)
     geometry = outputs.new_zeros(())
     if core.any():
-        predicted, wanted = outputs[:, 2:5].movedim(1, -1)[core], targets[:, 2:5].movedim(1, -1)[core]
+        geometry_maps = slice(HEIGHT, SLOPE + 1)
+        predicted, wanted = (each[:, geometry_maps].movedim(1, -1)[core] for each in (outputs, targets))
         geometry = F.smooth_l1_loss(predicted, wanted, beta=0.1)
     return number + OTHER_WEIGHT * other + SMALL_WEIGHT * small + GEOMETRY_WEIGHT * geometry
 
@@ -65,5 +67,5 @@ class CoreCounts:
 def core_counts(outputs: Tensor, targets: Tensor) -> CoreCounts:
     """Count the cells of the cores of numbers, where the weight of the loss is 1."""
     is_counted = targets[:, WEIGHTS] == 1
-    found, wanted = (outputs[:, 0] > 0) & is_counted, (targets[:, 0] > 0) & is_counted
+    found, wanted = (outputs[:, NUMBER] > 0) & is_counted, (targets[:, NUMBER] > 0) & is_counted
     return CoreCounts(int((found & wanted).sum()), int(found.sum()), int(wanted.sum()))

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
 from digitcli.synthesis.page import Kind, Label, line_box
 
-STRIDE_PX = 4  # of the maps
-SMALL, WEIGHTS = 5, 6  # the map of small writing, and the first of the weights
-MAPS = 9
-REFERENCE_PX = 28.0  # the height whose logarithm is 0
+# The targets are the maps of `page_format` and after them the weights of the loss.
+WEIGHTS, MAPS = SMALL + 1, SMALL + 4
 HEIGHT_LIMITS_PX = (11.0, 70.0)  # heights of lines that a level of the image pyramid is responsible for
 # Lower and higher lines are background, so that a level neither joins rows that a finer level separates nor
 # takes a loop for a digit. Nothing is learned of lines between these limits and those above.
@@ -23,7 +22,6 @@ SMALL_PX = (2.0, 11.0)
 SMALL_OPEN_PX = 16.0  # lower writing may be searched at a finer scale or not
 LARGEST_CUT = 0.3  # share of a line outside of the picture, above which nothing is learned of it
 CORE = 0.52  # share of the height of a line that belongs to its core
-SHORTENED = 0.18  # heights by which the core is shorter than the line at each end
 LEAST_CORE_PX = 5.0  # of the length and the height of a core, so that narrow digits have one
 BORDER_WEIGHT = 0.5  # of the loss in the rest of the box of a line
 
@@ -52,7 +50,7 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
             maps[SMALL if is_small else WEIGHTS + 2, whole] = float(is_small)
         if not BACKGROUND_PX[0] <= box.height <= BACKGROUND_PX[1]:
             continue
-        map_index = 0 if label.kind is Kind.NUMBER else 1
+        map_index = NUMBER if label.kind is Kind.NUMBER else OTHER
         is_known = HEIGHT_LIMITS_PX[0] <= box.height <= HEIGHT_LIMITS_PX[1] and (
             label.text or label.kind is Kind.OTHER
         )
@@ -69,10 +67,10 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
         border = whole & ~core
         maps[WEIGHTS + map_index, border] = np.minimum(maps[WEIGHTS + map_index, border], BORDER_WEIGHT)
         maps[map_index, core] = 1
-        maps[2, core] = np.log2(box.height / REFERENCE_PX)
+        maps[HEIGHT, core] = np.log2(box.height / REFERENCE_PX)
         across = (y - box.y) * np.cos(box.angle) - (x - box.x) * np.sin(box.angle)
-        maps[3, core] = across[core] / box.height
-        maps[4, core] = np.sin(box.angle)
+        maps[AXIS, core] = across[core] / box.height
+        maps[SLOPE, core] = np.sin(box.angle)
     return maps
 
 

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.dataset import Dataset, split
 from digitcli.imaging.finder_input import NEUTRAL, finder_input
+from digitcli.page_format import STRIDE_PX
 from digitcli.synthesis.scenes import PlacedScene, SceneComposer
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.page_loss import CoreCounts, core_counts, page_loss
-from digitcli.training.page_targets import MAPS, STRIDE_PX, draw_targets
+from digitcli.training.page_targets import MAPS, WEIGHTS, draw_targets
 from digitcli.training.scene_source import handwriting_digest, scene_composer
 from digitcli.training.task import FinalMetrics, derive_seed
 from digitcli.worker_process import set_up_worker
@@ -177,7 +178,7 @@ def compose_squares(composer: SceneComposer, random: np.random.Generator, count:
         np.full((count, 4, SIDE_PX, SIDE_PX), NEUTRAL, np.uint8),
         np.zeros((count, MAPS, SIDE_PX // STRIDE_PX, SIDE_PX // STRIDE_PX), np.float32),
     )
-    squares.targets[:, -2:] = 1
+    squares.targets[:, WEIGHTS:] = 1
     for page, maps in zip(squares.inputs, squares.targets, strict=True):
         for placed in composer.square(random, SIDE_PX):
             _place(page, maps, placed)

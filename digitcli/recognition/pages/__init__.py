@@ -1,0 +1,1 @@
+"""Read pages by networks that find lines of numbers and read strips of raw pixels."""

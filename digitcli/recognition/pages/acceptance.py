@@ -1,0 +1,59 @@
+"""How sure it is that a number is right: a logistic function of what both networks say about it.
+
+Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods",
+1999. `scripts/calibrate.py` fits the weights on composed pages, and the checkpoint of the reader holds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from digitcli.recognition.pages.crops import RegionCrops
+
+# The logarithm of the odds is limited to this, so that no probability is 0 or 1.
+LARGEST_LOG_ODDS = 12.0
+FEATURES = ("reading", "nothing", "finder", "other", "height", "gap", "digits", "bias")
+
+
+def features(probability: float, nothing: float, digits: int, crops: RegionCrops) -> dict[str, float]:
+    """Return the values that the weights multiply, for a text with a probability.
+
+
+    reading: the log-odds of the text, by the reader.
+    nothing: the log-odds that no digit stands there, by the reader.
+    finder: the log-odds that a number stands there, by the page finder.
+    other: the log-odds that other writing stands there, by the page finder.
+    height: the binary logarithm of the height of the line, in heights of the surest line of the page.
+    gap: the gap to the next line of its row, in heights: a number may continue there.
+    digits: the logarithm of the number of digits.
+    bias: 1.
+    """
+    line = crops.line
+    return {
+        "reading": _log_odds(probability),
+        "nothing": _log_odds(nothing),
+        "finder": _log_odds(line.score),
+        "other": _log_odds(line.other_score),
+        "height": math.log2(crops.relative_height),
+        "gap": crops.gap,
+        "digits": math.log(digits),
+        "bias": 1.0,
+    }
+
+
+def probability_right(
+    probability: float, nothing: float, digits: int, crops: RegionCrops, weights: Mapping[str, float]
+) -> float:
+    """Return the probability that a number is right; without weights, that of its text."""
+    if not weights:
+        return probability
+    values = features(probability, nothing, digits, crops)
+    total = sum(weight * values[name] for name, weight in weights.items())
+    return 1 / (1 + math.exp(-max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, total))))
+
+
+def _log_odds(probability: float) -> float:
+    if probability <= 0 or probability >= 1:
+        return math.copysign(LARGEST_LOG_ODDS, probability - 0.5)
+    return max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, math.log(probability / (1 - probability))))
