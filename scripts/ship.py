@@ -1,28 +1,34 @@
 """Copy the model of a run to the shipped models: `python scripts/ship.py runs/cnn-1 cnn`.
 
 The script writes models/cnn.safetensors. It stores as many tensors as possible in half precision, the largest
-first, as long as no answer changes to the 70,000 digits of MNIST, or to 2,000 synthetic lines. A new network
-also needs a new graph: `python scripts/export_graphs.py`.
+first, as long as no answer changes to the 70,000 digits of MNIST, to 2,000 composed lines, or the number of
+lines found on 200 composed pages. A new network also needs a new graph: `python scripts/export_graphs.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
 from pathlib import Path
 
 import numpy as np
 
+from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.evaluate_lines import evaluate_lines
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.torch_runtime import infer, load_model
+from digitcli.recognition.finding import find_lines
+from digitcli.synthesis.scenes import scene_composer
 
+PAGES, PAGE = 200, (300, 400)  # composed pages, and their size in pixels
 MODELS = Path(__file__).parent.parent / "models"
 
 
 def main() -> None:
-    """Write the file with fewer and fewer tensors in half precision until it answers as the run does."""
+    """Write the file with as many tensors in half precision as leave its answers alone."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,23 +42,36 @@ def main() -> None:
     expected = predict(source)
     floats = [name for name in tensors if tensors[name].is_floating_point()]
     by_size = sorted(floats, key=lambda name: -tensors[name].numel())
-    for count in range(len(by_size), -1, -1):
+
+    def write(count: int) -> None:
         half_precision = by_size[:count]
-        stored = {
-            name: tensor.half() if name in half_precision else tensor for name, tensor in tensors.items()
-        }
-        write_checkpoint(target, header, stored)
+        write_checkpoint(
+            target,
+            header,
+            {name: tensor.half() if name in half_precision else tensor for name, tensor in tensors.items()},
+        )
+
+    def changes_answers(count: int) -> bool:
+        write(count)
         changed = sum(new != old for new, old in zip(predict(target), expected, strict=True))
         print(f"{count} of {len(by_size)} tensors in half precision change {changed} answers", flush=True)
-        if not changed:
-            break
+        return changed > 0
+
+    if changes_answers(len(by_size)):
+        write(bisect.bisect_left(range(1, len(by_size)), True, key=changes_answers))
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 
 def predict(path: Path) -> list[str]:
-    """Return the answers of a model to every digit of MNIST, or to synthetic lines."""
-    if read_header(path).task == "line":
+    """Return the answers of a model to every digit of MNIST, or to composed lines or pages."""
+    task = read_header(path).task
+    if task == "line":
         return evaluate_lines(path, runtime="torch").predicted
+    if task == "page":
+        finder = load_page_finder(path, "cpu", "torch")
+        composer = scene_composer(split(load_mnist()).validation, held_out=True)
+        pages = [composer.page(np.random.default_rng(number), *PAGE).picture for number in range(PAGES)]
+        return [str(len(find_lines(page, finder.maps).lines)) for page in pages]
     mnist = load_mnist()
     assert mnist.test is not None
     images = np.concatenate([mnist.train.images, mnist.test.images])

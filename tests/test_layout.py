@@ -29,6 +29,7 @@ LAYERS = [
     {"architectures", "data"},
     {"imaging"},
     {"settings", "events", "atomic_write", "json_records", "worker_process", "charts"},
+    {"page_format", "strip_format"},
     {"errors"},
 ]
 HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}

@@ -31,8 +31,16 @@ INTRODUCTION = """# Shipped models
 Each model is a safetensors file with a JSON header that can rebuild it, and with a SHA-256 of its content
 (`digitcli models cnn` shows them). The models are installed with the package: `load_model("cnn")` in Python.
 Tensors are stored in half precision, the largest first, as long as that changes no answer to the 70,000
-digits of MNIST or to 2,000 composed lines (`scripts/ship.py` checks it). They compute in float32.
+digits of MNIST, to 2,000 composed lines or to 200 composed pages (`scripts/ship.py` checks it). They compute
+in float32.
 """
+# By task: what the multiplications are counted for, and what a model is trained on.
+INPUTS = {"digit": "an image", "line": "a line of 200 x 40 pixels", "page": "a page of 256 x 256 pixels"}
+UNITS = {
+    "digit": "digits",
+    "line": "composed lines an epoch, with digits",
+    "page": "composed squares of pages an epoch, with digits",
+}
 
 
 def model_cards(
@@ -68,11 +76,10 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
     assert model is not None
     header = model.header
     summary = summarize(network, header.task)
-    measured = _line_rows(header) if header.task == "line" else _digit_rows(name, data)
-    unit = "a line of 200 x 40 pixels" if header.task == "line" else "an image"
+    measured = _digit_rows(name, data) if header.task == "digit" else ROWS[header.task](header)
     rows = {
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
-        "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {unit}",
+        "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
         "size": f"{path.stat().st_size / 1e6:.1f} MB",
         "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
         "trained on": _training_data(header),
@@ -96,10 +103,9 @@ def _rounded(macs: int) -> str:
 
 def _training_data(header: Header) -> str:
     dataset = header.dataset
-    unit = "lines an epoch" if header.task == "line" else "digits"
     synthetic = f" and {dataset['synthetic']:,} synthetic characters" if "synthetic" in dataset else ""
     return (
-        f"{dataset['train']:,} {unit} of {dataset['name']}{synthetic}; "
+        f"{dataset['train']:,} {UNITS[header.task]} of {dataset['name']}{synthetic}; "
         f"{dataset['validation']:,} more to choose settings and to fit the temperature"
     )
 
@@ -142,13 +148,24 @@ def _overlap(overlap: int | None) -> str:
 
 
 def _line_rows(header: Header) -> dict[str, str]:
-    """Return the metrics of the end of training; new lines cannot be composed without the strokes."""
+    """Return the metrics of the end of training, on lines that were composed for the test."""
     exact, ece, nll = (header.metrics[name] for name in ("test_accuracy", "test_ece", "test_nll"))
     return {
         "exact match on new lines": f"{_percent(exact)} (all digits of a line correct) of "
         f"{header.dataset['test']:,} lines",
         "calibration": f"ECE {ece:.3f}, NLL {nll:.3f} a line at temperature {header.temperature:.2f}",
     }
+
+
+def _page_rows(header: Header) -> dict[str, str]:
+    """Return the metrics of the end of training, on squares of pages that were composed for the test."""
+    return {
+        "F-measure on new pages": f"{_percent(header.metrics['test_accuracy'])} "
+        f"(cells of the cores of numbers) in {header.dataset['test']:,} squares",
+    }
+
+
+ROWS = {"line": _line_rows, "page": _page_rows}
 
 
 def _percent(share: float) -> str:

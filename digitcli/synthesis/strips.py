@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,10 @@ STRIPS_OF_SCENE = 12  # at most, of its numbers
 OTHER_SHARE = 0.35  # of the words give a strip
 NOTHING_SHARE = 0.35  # of the scenes give a strip without writing
 PIECE_SHARE = 0.15  # of the scenes with numbers give a piece of a digit
+JOINED_SHARE = 0.6  # of the numbers with a neighbour are shown together with it
+LARGEST_GAP = 3.0  # between neighbours, in heights
+LARGEST_STEP = 0.4  # by which a neighbour stands higher or lower, in heights
+LARGEST_RATIO = 1.3  # of the heights of neighbours
 LARGEST_CUT = 0.12  # share of a character outside of the picture that does not matter
 UNREADABLE_CUT = 0.35  # the share above which a person cannot read it; between both it gives no strip
 INVISIBLE_CUT = 0.9  # the share above which nothing is seen of it
@@ -58,7 +63,10 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     others = [label for label in scene.labels if label.kind is Kind.OTHER and random.random() < OTHER_SHARE]
     strips = []
     for index in random.permutation(len(numbers))[:STRIPS_OF_SCENE]:
-        strips += _strip_of(random, scene, numbers[index], numbers[index].text)
+        label = numbers[index]
+        if random.random() < JOINED_SHARE:
+            label = _with_neighbour(label, scene.labels)
+        strips += _strip_of(random, scene, label, label.text)
     for label in others[: STRIPS_OF_SCENE // 3]:
         strips += _strip_of(random, scene, label, OTHER)
     if random.random() < NOTHING_SHARE:
@@ -86,6 +94,32 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
         return _labelled(strip, label.text, label.corners)
     edges: Corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)
     return _labelled(strip, OTHER, edges)
+
+
+def _with_neighbour(label: Label, labels: Sequence[Label]) -> Label:
+    """Return a number together with the next one on its right, if a page finder may join both."""
+    gaps = {index: _gap(label, other) for index, other in enumerate(labels) if other is not label}
+    nearest = min(gaps, key=lambda index: gaps[index], default=None)
+    if nearest is None or gaps[nearest] > LARGEST_GAP or not labels[nearest].text:
+        return label
+    corners = np.concatenate([label.corners, labels[nearest].corners])
+    return Label(label.kind, f"{label.text} {labels[nearest].text}", corners)
+
+
+def _gap(label: Label, other: Label) -> float:
+    """Return the gap to a label on the right, in heights; infinite if it does not stand on the same line."""
+    if not len(other.corners):
+        return np.inf
+    box, other_box = line_box(label), line_box(other)
+    lower, higher = sorted((box.height, other_box.height))
+    if lower <= 0 or higher > LARGEST_RATIO * lower:
+        return np.inf
+    way = np.array([other_box.x - box.x, other_box.y - box.y])
+    along = float(way @ [np.cos(box.angle), np.sin(box.angle)])
+    across = float(way @ [-np.sin(box.angle), np.cos(box.angle)])
+    gap = along - (box.length + other_box.length) / 2
+    is_on_line = abs(across) <= LARGEST_STEP * box.height and gap > -LARGEST_STEP * box.height
+    return gap / box.height if is_on_line and along > 0 else np.inf
 
 
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:

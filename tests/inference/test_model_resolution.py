@@ -28,7 +28,7 @@ def test_a_shipped_name_stands_for_its_checkpoint_and_its_graph() -> None:
 def test_every_shipped_model_has_a_graph_without_weights() -> None:
     for model in resolve_models(shipped_models()):
         assert model.graph_path is not None
-        assert model.graph_path.stat().st_size < 0.02 * model.path.stat().st_size
+        assert model.graph_path.stat().st_size < 0.03 * model.path.stat().st_size
 
 
 def test_shipped_models_fit_the_size_limit() -> None:
@@ -114,8 +114,10 @@ def test_predict_resolves_each_name_once_and_opens_each_model_file_at_most_twice
     finally:
         counting = False
     assert "5" in capfd.readouterr().out
-    assert len(resolved) == 2 and set(resolved.values()) == {1}
+    assert len(resolved) == (2 if models else 4) and set(resolved.values()) == {1}
     checkpoints = {name: count for name, count in opened.items() if name.endswith(".safetensors")}
     graphs = {name: count for name, count in opened.items() if name.endswith(".onnx")}
-    assert len(checkpoints) == len(graphs) == 2
-    assert set(checkpoints.values()) == {2} and set(graphs.values()) == {1}
+    loaded = {name.replace("safetensors", "onnx") for name, opens in checkpoints.items() if opens == 2}
+    assert len(checkpoints) == len(resolved) and max(checkpoints.values()) == 2
+    assert graphs == dict.fromkeys(loaded, 1)
+    assert len(loaded) == 2  # an easy picture does not need the networks for pages

@@ -12,7 +12,7 @@ from digitcli.errors import EnvironmentFault, ModelError
 from digitcli.inference import model_resolution
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.onnx_runtime import open_onnx_runtime
-from digitcli.inference.predictor import load_classifier, load_line_recognizer
+from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.synthesis.lines import LineSynthesizer
 from tests.support.models import saved
 
@@ -21,11 +21,21 @@ RUNTIMES = ("onnxruntime", "torch")
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> None:
-    if resolve_model(name).header.task == "line":
+    header = resolve_model(name).header
+    random = np.random.default_rng(0)
+    if header.task == "page":
+        page = random.integers(0, 256, (4, 64, 96), np.uint8)
+        maps = [load_page_finder(name, "cpu", runtime).maps(page) for runtime in RUNTIMES]
+        np.testing.assert_allclose(*maps, atol=1e-4)
+        return
+    if header.task == "line":
         lines = [
             LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)).image for seed in range(40)
         ]
         lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
+        if header.architecture == "strip_reader":
+            widths = 1, 4, 8, 33, 80, 88, 88, 200, 400
+            lines = [random.integers(0, 256, (3, 40, width), np.uint8) for width in widths]
         answers = [load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines) for runtime in RUNTIMES]
         for ours, theirs in zip(*answers, strict=True):
             np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)

@@ -17,6 +17,10 @@ from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.training.line_sources import compose_strips
+from digitcli.training.page_loss import core_counts
+from digitcli.training.page_task import compose_squares
+from digitcli.training.scene_source import scene_composer
 from tests.support.models import saved
 
 
@@ -24,6 +28,20 @@ from tests.support.models import saved
 def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> None:
     model = resolve_model(name)
     network, header = open_network(model), model.header
+    random, composer = np.random.default_rng(0), scene_composer(digits, held_out=True)
+    if header.task == "page":
+        squares = compose_squares(composer, random, 16)
+        with torch.inference_mode():
+            maps = network(torch.from_numpy(squares.inputs).float() / 255)
+        f_measure = core_counts(maps, torch.from_numpy(squares.targets)).f_measure
+        assert f_measure >= header.metrics["test_accuracy"] - 0.1
+        return
+    if header.architecture == "strip_reader":
+        strips = compose_strips(composer, random, 200)
+        answers = [answer.logits for answer in infer_lines(network, [strip.image for strip in strips])]
+        match = exact_match(answers, [strip.digits for strip in strips], header.alphabet)
+        assert match >= header.metrics["test_accuracy"] - 0.1
+        return
     if header.task == "line":
         lines = [LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)) for seed in range(300)]
         answers = [answer.logits for answer in infer_lines(network, [line.image for line in lines])]

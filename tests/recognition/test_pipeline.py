@@ -13,6 +13,7 @@ from digitcli.errors import ModelError
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition import pipeline
 from digitcli.recognition.crops import DIGIT_SIZES_PX
+from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pipeline import (
     PipelineOptions,
     PreparedPage,
@@ -20,7 +21,7 @@ from digitcli.recognition.pipeline import (
     recognize_and_decide,
     run_pipeline,
 )
-from digitcli.recognition.recognize import RecognitionModels, RegionEvidence
+from digitcli.recognition.recognize import RegionEvidence
 from digitcli.recognition.sources import Source
 from tests.support.pictures import drawn, encoded, written
 

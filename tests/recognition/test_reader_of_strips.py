@@ -10,7 +10,7 @@ import pytest
 from digitcli.errors import UsageError
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition.finding import FoundLine
+from digitcli.recognition.pages.finding import Findings, FoundLine
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.texts import ALPHABET
 from digitcli.training import line_sources, page_task
@@ -56,10 +56,13 @@ def test_numbers_are_read_where_they_are_found(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [FoundLine(LineBox(300, y, 120, 40, 0.0), 0.99, 0.0, 30) for y in (260, 60)]
-    monkeypatch.setattr("digitcli.recognition.pipeline.find_lines", lambda grey, maps: lines)
-    reader = Reader(runs["finder"], runs["strip_reader"], device="cpu")
     monkeypatch.setattr(
-        reader.models.line_models[0], "outputs", lambda crops: [_answer(crop) for crop in crops]
+        "digitcli.recognition.pages.page_reader.find_lines", lambda grey, maps: Findings(tuple(lines), 0.0)
+    )
+    reader = Reader(runs["finder"], runs["strip_reader"], device="cpu")
+    assert reader.models.page_reader is not None
+    monkeypatch.setattr(
+        reader.models.page_reader.line_models[0], "outputs", lambda crops: [_answer(crop) for crop in crops]
     )
     page = np.full((400, 600), 230, np.uint8)
     page[50:70, 280:320] = 20  # the upper line is dark, and the answer to it "17.5"
@@ -85,7 +88,9 @@ def _answer(crop: np.ndarray) -> LineOutput:
 def test_a_page_on_which_nothing_is_found_is_blank(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("digitcli.recognition.pipeline.find_lines", lambda grey, maps: [])
+    monkeypatch.setattr(
+        "digitcli.recognition.pages.page_reader.find_lines", lambda grey, maps: Findings((), 0.0)
+    )
     reader = Reader(runs["finder"], runs["strip_reader"], device="cpu")
     assert reader.read(np.full((40, 60), 200, np.uint8)).status == "blank"
 
@@ -104,8 +109,7 @@ def test_untrained_networks_answer_any_page(runs: dict[str, Path]) -> None:
     [
         (["finder"], "only finds lines"),
         (["strip_reader"], "page finder"),
-        (["finder", "finder", "strip_reader"], "do not read pages together"),
-        (["finder", "strip_reader", "cnn"], "do not read pages together"),
+        (["finder", "finder", "strip_reader"], "Several page finders"),
         (["finder", "reader"], "only finds lines"),
     ],
 )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from digitcli.imaging.strips import LineBox
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.crops import LineCrop, RegionCrops
-from digitcli.recognition.finding import FoundLine
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.recognize import RegionEvidence, RegionResult, recognize_region
 from digitcli.recognition.segmentation import Component, Region
-from digitcli.synthesis.texts import ALPHABET as STRIP_ALPHABET
 
 ALPHABET = "0123456789.,-=/"
 GAP = 9  # columns from one character to the next
@@ -60,35 +57,6 @@ def test_a_line_is_read_with_its_marks() -> None:
     assert (number.text, number.raw) == ("150", "1.50-")
     assert result.confidence == pytest.approx(0.99**3, abs=0.01)
     assert not result.is_changed and not result.breaks_constraints
-
-
-@pytest.mark.parametrize(
-    ("written", "texts", "raws"),
-    [
-        ("12 345", ["12", "345"], ["12", "345"]),
-        ("5/6+8×7=98", ["56", "8", "7", "98"], ["5/6+", "8×", "7=", "98"]),
-        ("11/22/2019", ["11222019"], ["11/22/2019"]),
-        ("-0.001", ["0001"], ["-0.001"]),
-        ("□500,-", ["500"], ["500,-"]),
-        ("$17.20", ["1720"], ["$17.20"]),
-    ],
-)
-def test_a_found_line_is_split_at_spaces_and_operators(
-    written: str, texts: list[str], raws: list[str]
-) -> None:
-    line = evidence(*({character: 0.999} for character in written), alphabet=STRIP_ALPHABET)
-    found = FoundLine(LineBox(100, 50, 180, 40, 0.0), 0.99, 0.0, 30)
-    result = read(line, place=Region((), found=found))
-    assert [number.text for number in result.numbers] == texts
-    assert [number.raw for number in result.numbers] == raws
-    assert all(number.confidence > 0.98 for number in result.numbers)
-
-
-def test_a_found_line_without_digits_has_no_numbers_but_ink() -> None:
-    found = FoundLine(LineBox(100, 50, 180, 40, 0.0), 0.99, 0.0, 30)
-    result = read(evidence({"□": 0.99}, alphabet=STRIP_ALPHABET), place=Region((), found=found))
-    assert not result.numbers
-    assert result.has_ink
 
 
 def test_boxes_are_on_the_page() -> None:

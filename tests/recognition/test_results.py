@@ -28,7 +28,7 @@ from tests.support.processes import modules_loaded_by
 
 RECORD = {"schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"}
 RECORD |= {"changed"}
-NUMBER = {"text", "raw", "status", "reason", "confidence", "box", "digits", "alternatives"}
+NUMBER = {"text", "raw", "status", "reason", "confidence", "row", "box", "digits", "alternatives"}
 DIGIT = {"digit", "confidence", "box", "alternatives"}
 
 ONE = Digit("1", 0.9, (40, 10, 8, 30), (("7", 0.08), ("4", 0.02)))

@@ -12,12 +12,13 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import Interrupted, UsageError
 from digitcli.inference.checkpoint import read_checkpoint, read_header
-from digitcli.recognition.finding import decode_maps
+from digitcli.page_format import SMALL
+from digitcli.recognition.pages.finding import decode_maps
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.page_loss import core_counts, page_loss
-from digitcli.training.page_targets import SMALL, WEIGHTS, draw_targets
+from digitcli.training.page_targets import WEIGHTS, draw_targets
 from digitcli.training.scene_source import scene_composer
 from digitcli.training.trainer import resume, train
 

@@ -1,0 +1,205 @@
+"""The page finder's pyramid, and the lines in its maps: their boxes, their choice and their order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from digitcli.imaging.strips import LineBox
+from digitcli.recognition.pages.finding import (
+    FINEST_PIXELS,
+    LARGEST_SCALE,
+    FoundLine,
+    decode_maps,
+    find_lines,
+    reading_order,
+    scales_of,
+    suppress,
+)
+from tests.support.networks import OTHER_WRITING, FakeFinder, page_of_bars
+
+NOTHING = -8.0
+
+
+def _line(
+    x: float,
+    y: float,
+    length: float,
+    height: float,
+    score: float = 0.9,
+    level: float = 30,
+    angle: float = 0.0,
+) -> FoundLine:
+    return FoundLine(LineBox(x, y, length, height, angle), score, 0.0, level)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (28, 28), (100, 300), (3000, 4000), (100, 30_000), (20_000, 15_000)]
+)
+def test_levels_grow_to_the_size_of_the_page_and_no_further_than_the_finest(height: int, width: int) -> None:
+    scales = scales_of(height, width)
+    assert scales == sorted(set(scales))
+    assert scales[-1] <= LARGEST_SCALE
+    assert scales[-1] ** 2 * height * width <= FINEST_PIXELS + 1
+    assert scales[-1] == LARGEST_SCALE or scales[-1] ** 2 * height * width >= FINEST_PIXELS - 1
+
+
+def maps_of(core: np.ndarray, height_px: float = 28.0, slope: float = 0.0, offset: float = 0.0) -> np.ndarray:
+    """Return maps in which the cells of a core, bool (H, W), have these values."""
+    maps = np.zeros((6, *core.shape), np.float32)
+    maps[0] = np.where(core, 4.0, NOTHING)
+    maps[1] = maps[5] = NOTHING
+    maps[2], maps[3], maps[4] = math.log2(height_px / 28), offset, slope
+    return maps
+
+
+def core_at(rows: slice, columns: slice) -> np.ndarray:
+    core = np.zeros((20, 40), bool)
+    core[rows, columns] = True
+    return core
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 60_000), (1, 10_000_000), (64_000_000, 1), (2, 2)])
+def test_a_picture_of_any_shape_takes_little_memory(height: int, width: int) -> None:
+    scale = scales_of(height, width)[-1]
+    assert max(8, height * scale) * max(8, width * scale) <= 4_000_000
+
+
+def test_a_core_is_a_line_of_the_predicted_height_around_it() -> None:
+    (line,) = decode_maps(maps_of(core_at(slice(9, 11), slice(10, 20)), height_px=30), 2.0, 2.0)
+    assert (line.box.x, line.box.y) == pytest.approx((15 * 4 * 2, 10 * 4 * 2))
+    assert line.box.height == pytest.approx(2 * 30) and line.level_px == pytest.approx(30)
+    assert line.box.length == pytest.approx(2 * (38 + 2 * 0.18 * 30), abs=1)
+    assert line.score == pytest.approx(0.982, abs=0.001) and line.other_score < 0.01
+
+
+def test_the_offset_moves_the_line_away_from_its_core() -> None:
+    (line,) = decode_maps(maps_of(core_at(slice(9, 11), slice(10, 20)), 30, offset=0.1), 1.0, 1.0)
+    assert line.box.y == pytest.approx(10 * 4 - 3)
+
+
+def test_the_slope_turns_the_line() -> None:
+    core = np.zeros((20, 40), bool)
+    for column in range(10, 30):
+        core[5 + column // 4, column] = True
+    (line,) = decode_maps(maps_of(core, slope=0.24), 1.0, 1.0)
+    assert line.box.angle == pytest.approx(math.asin(0.24))
+
+
+def test_cores_of_doubtful_cells_alone_are_no_lines() -> None:
+    maps = maps_of(core_at(slice(9, 11), slice(10, 20)))
+    maps[0] = np.where(maps[0] > 0, -0.4, maps[0])  # a probability of 0.4
+    assert decode_maps(maps, 1.0, 1.0) == []
+    maps[0, 9, 12] = 0.1
+    assert len(decode_maps(maps, 1.0, 1.0)) == 1
+
+
+def test_the_surer_of_two_overlapping_lines_is_kept() -> None:
+    whole, part, apart = (
+        _line(100, 50, 120, 30, 0.95),
+        _line(70, 50, 30, 30, 0.8),
+        _line(300, 50, 60, 30, 0.6),
+    )
+    assert suppress([part, apart, whole]) == [whole, apart]
+
+
+def test_a_line_of_a_trusted_height_wins_over_the_same_line_on_another_level() -> None:
+    right, small = _line(100, 50, 120, 30, 0.9, level=30), _line(100, 50, 110, 28, 0.95, level=11)
+    assert suppress([small, right]) == [right]
+
+
+def test_of_many_lines_none_overlaps_another() -> None:
+    random = np.random.default_rng(0)
+    lines = [
+        _line(*random.uniform(0, 400, 2), 40, 20, random.random(), angle=random.normal(0, 0.3))
+        for _ in range(150)
+    ]
+    kept = suppress(lines)
+    assert 0 < len(kept) < 150
+    assert suppress(kept) == kept and suppress([]) == []
+
+
+def test_neighbouring_rows_that_touch_are_both_kept() -> None:
+    rows = [_line(100, 50, 120, 30), _line(100, 78, 120, 30)]
+    assert sorted(suppress(rows), key=lambda line: line.box.y) == rows
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, -0.3])
+def test_lines_are_read_row_by_row_from_left_to_right(angle: float) -> None:
+    table = [
+        _line(
+            x * math.cos(angle) - y * math.sin(angle),
+            x * math.sin(angle) + y * math.cos(angle),
+            40,
+            20,
+            angle=angle,
+        )
+        for y in (30, 70, 110)
+        for x in (50, 150, 250)
+    ]
+    shuffled = [table[index] for index in np.random.default_rng(0).permutation(9)]
+    assert reading_order(shuffled) == [table[:3], table[3:6], table[6:]]
+
+
+def test_a_page_without_lines_has_no_rows() -> None:
+    assert reading_order([]) == []
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_boxes_are_in_pixels_of_the_page_whatever_the_level(scale: int) -> None:
+    page = np.kron(page_of_bars((60, 50, 70, 20)), np.ones((scale, scale), np.uint8))
+    findings = find_lines(page, FakeFinder().maps)
+    (line,) = findings.lines
+    assert (line.box.x, line.box.y) == pytest.approx((95 * scale, 60 * scale), abs=5 * scale)
+    assert line.box.height == pytest.approx(20 * scale, abs=6 * scale)
+    assert findings.other < 0.01
+
+
+def test_other_writing_is_told_apart() -> None:
+    findings = find_lines(page_of_bars((60, 50, 70, 20), level=OTHER_WRITING), FakeFinder().maps)
+    assert findings.lines == () and findings.other > 0.99
+
+
+@pytest.mark.parametrize("shape", [(50, 130), (1, 300), (300, 1), (1, 1)])
+def test_inputs_are_padded_to_whole_cells_of_the_deepest_stage(shape: tuple[int, int]) -> None:
+    shapes = []
+
+    def run(level: np.ndarray) -> np.ndarray:
+        shapes.append(level.shape)
+        return np.full((6, level.shape[1] // 4, level.shape[2] // 4), NOTHING, np.float32)
+
+    findings = find_lines(np.full(shape, 200, np.uint8), run)
+    assert findings.lines == () and findings.other < 0.01
+    assert all(channels == 4 and not height % 32 and not width % 32 for channels, height, width in shapes)
+
+
+def sides_searched(page: np.ndarray) -> list[int]:
+    """Return the longer side of each input that is searched."""
+    sides = []
+
+    def run(level: np.ndarray) -> np.ndarray:
+        sides.append(max(level.shape))
+        return FakeFinder().maps(level)
+
+    find_lines(page, run)
+    return sides
+
+
+def test_fine_levels_are_searched_around_small_writing_only() -> None:
+    coarse = len(sides_searched(page_of_bars(shape=(900, 1200))))
+    large = sides_searched(page_of_bars((300, 300, 400, 200), shape=(900, 1200)))
+    small = sides_searched(page_of_bars((300, 300, 120, 40), shape=(900, 1200)))
+    assert len(large) == coarse and max(large) < 400
+    assert len(small) == coarse + 2 and max(small) < 500
+
+
+def test_a_line_that_a_fine_level_finds_lies_where_it_is_on_the_page() -> None:
+    page = page_of_bars((800, 600, 180, 40), (1000, 300, 120, 40), shape=(900, 1200))
+    lines = sorted(find_lines(page, FakeFinder().maps).lines, key=lambda line: line.box.y)
+    assert [(line.box.x, line.box.y) for line in lines] == [
+        pytest.approx((1060, 320), abs=5),
+        pytest.approx((890, 620), abs=5),
+    ]
+    assert all(line.box.height == pytest.approx(40, abs=8) for line in lines)

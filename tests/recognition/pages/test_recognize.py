@@ -1,0 +1,280 @@
+"""The answers of networks become numbers: their texts, boxes, confidences, and the effect of constraints."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+import pytest
+
+from digitcli.imaging.strips import LineBox
+from digitcli.inference.predictor import LineRecognizer
+from digitcli.recognition.constraints import parse_constraints
+from digitcli.recognition.crops import LineCrop
+from digitcli.recognition.hypotheses import LineEvidence
+from digitcli.recognition.pages.crops import RegionCrops
+from digitcli.recognition.pages.finding import FoundLine
+from digitcli.recognition.pages.recognize import (
+    NumberResult,
+    RegionEvidence,
+    recognize_region,
+    run_networks,
+)
+from digitcli.recognition.results import Number
+from tests.support.networks import ALPHABET, COLUMNS_OF_A_PLACE, FakeReader, line_output
+
+CROP = LineCrop(np.zeros((3, 40, 200), np.uint8), np.array([[2.0, 0, 10], [0, 2.0, 20]]), (900, 200))
+LINE = FoundLine(LineBox(210, 60, 380, 60, 0.0), 0.99, 0.0, 30)
+
+
+def evidence(*places: dict[str, float]) -> LineEvidence:
+    """Return the answer to a strip whose places show characters with these probabilities."""
+    return LineEvidence.of(CROP, line_output(*places), ALPHABET, 1.0)
+
+
+def spelt(text: str, likely: float = 0.999) -> LineEvidence:
+    """Return the answer to a strip that shows a text."""
+    return evidence(*({character: likely} for character in text))
+
+
+def read(
+    *lines: LineEvidence, box: LineBox | None = None, top_k: int = 3, **constraints: str | bool
+) -> list[NumberResult]:
+    """Recognize a line with these answers to its strips."""
+    found = FoundLine(box or LineBox(210, 60, 380, 60, 0.0), 0.99, 0.0, 30)
+    crops = RegionCrops(4, found, 1.0, 1.0, tuple(line.crop for line in lines))
+    answers = RegionEvidence(crops, lines)
+    return recognize_region(answers, parse_constraints(**constraints), top_k)  # type: ignore[arg-type]
+
+
+def numbers_of(results: list[NumberResult]) -> list[Number]:
+    return [result.number for result in results if result.number is not None]
+
+
+def texts_of(results: list[NumberResult]) -> list[str]:
+    return [number.text for number in numbers_of(results)]
+
+
+def only(results: list[NumberResult]) -> NumberResult:
+    """Return the only result."""
+    (result,) = results
+    return result
+
+
+def text_of(result: NumberResult) -> str | None:
+    return result.number and result.number.text
+
+
+def test_a_line_is_read_with_its_marks() -> None:
+    result = only(read(spelt("1.50-", 0.99)))
+    number = result.number
+    assert number is not None
+    assert (number.text, number.raw, number.row) == ("150", "1.50-", 4)
+    assert result.confidence == number.confidence == pytest.approx(0.99**3, abs=0.01)
+    assert not result.is_changed and not result.breaks_constraints and not result.is_cut_off
+    assert number.line is not None and number.line.shape == (40, 4 * 5 * COLUMNS_OF_A_PLACE)
+
+
+@pytest.mark.parametrize(
+    ("written", "texts", "raws"),
+    [
+        ("12 345", ["12", "345"], ["12", "345"]),
+        ("5/6+8×7=98", ["56", "8", "7", "98"], ["5/6+", "8×", "7=", "98"]),
+        ("3 + 4", ["3", "4"], ["3 +", "4"]),
+        ("+5 -7", ["5", "7"], ["+5", "-7"]),
+        ("$5 $7.-", ["5", "7"], ["$5", "$7.-"]),
+        ("11/22/2019", ["11222019"], ["11/22/2019"]),
+        ("-0.001", ["0001"], ["-0.001"]),
+        ("□500,-", ["500"], ["500,-"]),
+        ("= 17 □", ["17"], ["= 17"]),
+        ("1□5", ["1", "5"], ["1", "5"]),
+    ],
+)
+def test_a_line_is_split_at_spaces_and_operators(written: str, texts: list[str], raws: list[str]) -> None:
+    results = read(spelt(written))
+    assert texts_of(results) == texts
+    assert [number.raw for number in numbers_of(results)] == raws
+    assert all(result.confidence > 0.98 for result in results)
+
+
+@pytest.mark.parametrize(
+    ("written", "x", "runs_out"),
+    [("□42", 180, True), ("42□", 180, False), ("42□", 720, True), ("42", 720, False), ("□42", 210, False)],
+)
+def test_a_line_runs_out_where_the_edge_of_the_page_cuts_a_character(
+    written: str, x: float, runs_out: bool
+) -> None:
+    assert only(read(spelt(written), box=LineBox(x, 60, 340, 60, 0.0))).runs_out is runs_out
+
+
+def test_the_numbers_of_a_line_are_as_certain_as_their_own_digits() -> None:
+    first, second = numbers_of(read(evidence({"1": 0.99}, {" ": 0.99}, {"3": 0.7, "8": 0.3})))
+    assert first.confidence == pytest.approx(0.99, abs=0.01)
+    assert second.confidence == pytest.approx(0.7, abs=0.01)
+    assert second.digits[0].alternatives == (("8", pytest.approx(0.3, abs=0.01)),)
+
+
+@pytest.mark.parametrize("written", ["□", "-", ""])
+def test_a_line_without_digits_has_no_numbers(written: str) -> None:
+    result = only(read(spelt(written, 0.99)))
+    assert result.number is None and result.confidence > 0.9
+
+
+def test_the_strip_that_shows_the_text_gives_the_marks() -> None:
+    (number,) = numbers_of(read(spelt("15", 0.6), spelt("1.6", 0.9)))
+    assert (number.text, number.raw) == ("16", "1.6")
+
+
+def test_a_text_that_no_strip_shows_has_no_marks() -> None:
+    line = evidence({"1": 0.6, "7": 0.4}, {".": 0.99}, {"5": 0.99})
+    (number,) = numbers_of(read(line, values="75"))
+    assert (number.text, number.raw) == ("75", "75")
+
+
+def test_boxes_are_on_the_page() -> None:
+    (number,) = numbers_of(read(spelt("15")))
+    first, second = (digit.box for digit in number.digits)
+    middle = 4.5 * 4 * 2 + 10  # columns of 4 pixels, twice as large on the page, which begins at 10
+    assert first == (round(middle - 24), 20 + 8, 48, 64)
+    assert second[0] - first[0] == 2 * 4 * COLUMNS_OF_A_PLACE
+
+
+def test_a_network_without_distances_boxes_the_whole_strip() -> None:
+    output = line_output({"1": 0.99}, {"5": 0.99})
+    line = LineEvidence(CROP, spelt("15").columns, output.logits, ALPHABET, None)
+    (number,) = numbers_of(read(line))
+    assert [digit.box for digit in number.digits] == [(10, 20, 400, 80)] * 2
+
+
+@pytest.mark.parametrize(
+    ("box", "is_cut_off"), [((210, 60), False), ((18, 60), False), ((0, 60), True), ((210, 199), True)]
+)
+def test_a_line_that_reaches_beyond_the_page_is_cut_off(box: tuple[int, int], is_cut_off: bool) -> None:
+    assert only(read(spelt("15"), box=LineBox(*box, 40, 60, 0.0))).is_cut_off == is_cut_off
+
+
+def test_alternatives_are_the_next_likely_digits_and_texts() -> None:
+    (number,) = numbers_of(read(evidence({"1": 0.7, "7": 0.3}, {"5": 0.8, "6": 0.2})))
+    assert number.text == "15"
+    assert [text for text, _ in number.alternatives] == ["75", "16"]
+    first, second = number.digits
+    assert first.confidence == pytest.approx(0.7, abs=0.01) and first.alternatives[0][0] == "7"
+    assert second.alternatives[0] == ("6", pytest.approx(0.2, abs=0.01))
+
+
+def test_strips_are_averaged() -> None:
+    result = only(read(evidence({"1": 0.9, "7": 0.1}), evidence({"1": 0.3, "7": 0.7})))
+    assert text_of(result) == "1" and result.confidence == pytest.approx(0.6, abs=0.01)
+    assert result.rival_confidence == pytest.approx(0.4, abs=0.01)
+
+
+def test_nothing_is_read_where_nothing_is_likelier() -> None:
+    result = only(read(evidence({"1": 0.1}), evidence({"1": 0.2})))
+    assert result.number is None and result.confidence == pytest.approx(0.85, abs=0.02)
+
+
+@pytest.mark.parametrize(("bias", "texts"), [(0.0, ["12", "5"]), (-3.0, ["12", "5"]), (-20.0, [])])
+def test_a_line_that_is_hardly_a_number_is_not_read(bias: float, texts: list[str]) -> None:
+    line = spelt("12 5", 0.99)
+    crops = RegionCrops(0, LINE, 1.0, 1.0, (CROP,))
+    answers = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, "bias": bias})
+    results = recognize_region(answers, None, 2)
+    assert texts_of(results) == texts
+    for text, result in zip(texts, results, strict=False):
+        probability = 0.99 ** len(text)
+        odds = probability / (1 - probability) * math.exp(bias)
+        assert result.confidence == pytest.approx(odds / (1 + odds), abs=0.02)
+    assert texts or all(result.confidence > 0.98 for result in results)
+
+
+def test_an_uncertain_digit_is_read_rather_than_nothing() -> None:
+    result = only(read(evidence({"1": 0.3, "7": 0.25})))
+    assert text_of(result) == "1" and result.confidence == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_text_that_meets_the_constraints_is_read_where_it_is_likely() -> None:
+    line = evidence({"1": 0.6, "7": 0.4}, {"8": 0.9, "9": 0.1})
+    free, luhn = only(read(line)), only(read(line, check_digit="luhn"))
+    assert text_of(free) == text_of(luhn) == "18" and not luhn.is_changed
+    ranged = only(read(line, values="70-99"))
+    assert text_of(ranged) == "78" and ranged.is_changed and not ranged.breaks_constraints
+    assert ranged.confidence == pytest.approx(0.36 / (0.4 + 0.05 * 0.6), abs=0.01)
+
+
+def test_constraints_that_no_likely_text_meets_are_broken() -> None:
+    result = only(read(spelt("18", 0.99), length="5"))
+    assert result.breaks_constraints and not result.is_changed and text_of(result) == "18"
+
+
+def test_constraints_make_no_number_of_nothing() -> None:
+    assert texts_of(read(spelt(""), length="1")) == []
+
+
+def test_constraints_make_no_unlikely_text_certain() -> None:
+    result = only(read(evidence({"1": 0.98, "7": 0.01}), values="7"))
+    assert text_of(result) == "7" and result.is_changed and result.confidence < 0.3
+
+
+def test_constraints_hold_for_each_number_of_a_line() -> None:
+    line = spelt("12 34", 0.99)
+    assert texts_of(read(line, length="2")) == ["12", "34"]
+    joined = only(read(line, length="4"))
+    assert text_of(joined) == "1234" and joined.is_changed
+
+
+def test_one_number_of_a_line_breaks_the_constraints_alone() -> None:
+    first, second = read(spelt("12 345", 0.99), length="2")
+    assert (text_of(first), first.breaks_constraints, first.is_changed) == ("12", False, False)
+    assert second.breaks_constraints or second.is_changed
+
+
+def test_an_operator_separates_two_numbers_under_constraints_too() -> None:
+    results = read(spelt("12+34", 0.99), length="4")
+    assert texts_of(results) == ["12", "34"] and all(result.breaks_constraints for result in results)
+
+
+def test_a_doubtful_number_does_not_make_others_of_its_line_doubtful() -> None:
+    results = read(evidence(*({character: 0.9} for character in "1 2 3 4 5 6")))
+    assert [result.confidence for result in results] == pytest.approx([0.9] * 6, abs=0.01)
+
+
+def test_a_line_that_is_too_long_to_be_shown_whole_is_refused() -> None:
+    assert only(read(spelt("12"), box=LineBox(450, 60, 6100, 60, 0.0))).runs_out
+
+
+def test_only_the_number_at_the_edge_of_the_page_runs_out() -> None:
+    first, second = read(spelt("12 34□"), box=LineBox(720, 60, 340, 60, 0.0))
+    assert not first.runs_out and second.runs_out
+
+
+def test_two_numbers_do_not_meet_the_constraint_of_a_single_digit() -> None:
+    line = spelt("1 5", 0.99)
+    assert texts_of(read(line, length="1")) == ["1", "5"]
+    assert texts_of(read(line, single_digit=True)) == ["1", "5"]  # the page chooses one of them
+
+
+def test_every_region_gets_the_answers_of_every_reader_to_its_own_strips() -> None:
+    first, second = FakeReader("12", "3"), FakeReader("45", "6")
+    regions = [RegionCrops(0, LINE, 1.0, 1.0, (CROP, CROP)) for _ in range(2)]
+    answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {})
+    assert [len(each.lines) for each in answers] == [4, 4]
+    assert [each.raw for each in answers] == ["12", "3"]
+    (shares,) = numbers_of(recognize_region(answers[1], None, 2))
+    assert shares.text in ("3", "6") and shares.confidence == pytest.approx(0.5, abs=0.01)
+    assert first.calls == second.calls == [2, 2]
+
+
+def test_the_second_strip_of_a_line_is_read_only_if_the_first_leaves_a_doubt() -> None:
+    regions = [RegionCrops(0, LINE, 1.0, 1.0, (CROP, CROP)) for _ in range(2)]
+    for likely, calls in ((0.999, [2]), (0.9, [2, 2])):
+        reader = FakeReader("1", "2", likely=likely)
+        answers = run_networks(regions, cast(list[LineRecognizer], [reader]), {})
+        assert reader.calls == calls
+        assert [len(each.lines) for each in answers] == [len(calls)] * 2
+
+
+def test_no_regions_run_no_network() -> None:
+    reader = FakeReader("1")
+    assert run_networks([], cast(list[LineRecognizer], [reader]), {}) == []
+    assert reader.calls == []
