@@ -1,11 +1,11 @@
 """Fit the confidence of the reader of pages, and measure how reliable it is, on composed pages.
 
-    python scripts/calibrate.py [--models runs/finder-1 runs/reader-1 runs/picture_reader-1]
+    python scripts/calibrate_pages.py [--models runs/finder-1 runs/strip_reader-1]
 
 The pages are written by the people and in the fonts that training holds out, with MNIST's validation digits.
-The script fits the weights of `recognition.acceptance` for the reader of whole pictures on small pictures,
-and for the page finder and the reader on every second page. On the other pages it measures which confidence
-keeps the share of wrong answers below which limit. It writes the weights and limits into the checkpoints.
+The script fits the weights of `recognition.pages.acceptance` on every second page. On the others it measures
+which confidence keeps the share of wrong answers below which limit. It writes the weights and the limits into
+the checkpoint of the reader of strips.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,22 +29,16 @@ from digitcli.imaging.strips import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_models
-from digitcli.inference.predictor import LineRecognizer
-from digitcli.recognition.acceptance import FEATURES, features
-from digitcli.recognition.crops import crop_lines
-from digitcli.recognition.finding import find_lines, reading_order
-from digitcli.recognition.hypotheses import SEPARATORS, likeliest_text
-from digitcli.recognition.reader import Reader, is_line_reader
-from digitcli.recognition.recognize import (
-    RecognitionModels,
-    RegionEvidence,
-    read_easy_picture,
-    recognize_region,
-    run_networks,
-)
-from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.recognition.hypotheses import SEPARATORS
+from digitcli.recognition.pages.acceptance import FEATURES, features
+from digitcli.recognition.pages.crops import crop_lines
+from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.pages.recognize import recognize_region, run_networks
+from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind, Label, line_box
-from digitcli.synthesis.scenes import Scene, SceneComposer, scene_composer
+from digitcli.synthesis.scenes import Scene, SceneComposer
+from digitcli.training.scene_source import scene_composer
 
 SEED = 4711
 SIDES_PX = (200, 1400)  # of the large pages; a third of the pages are small
@@ -53,7 +46,6 @@ LARGEST_CUT = 0.1  # share outside of the page, above which a number is neither 
 LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
 WEIGHT_DECAY = 1e-3
 READING_ALONE = {"reading": 1.0}
-LEAST_PROBABILITY = 0.05  # of a text in a whole picture; less likely ones tell nothing of easy pictures
 
 
 @dataclass(frozen=True)
@@ -61,77 +53,40 @@ class Answer:
     """A number that was read.
 
     features: the values that the weights of the confidence multiply.
-    is_easy: whether the reader of whole pictures has answered.
     is_right: whether the number stands there.
     """
 
     features: list[float]
-    is_easy: bool
     is_right: bool
 
 
 def main() -> None:
-    """Read the pages, print the measurements and write them into the checkpoints."""
+    """Read the pages, print the measurements and write them into the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=DEFAULT_MODELS)
-    parser.add_argument("--pages", type=int, default=1200)
-    parser.add_argument("--pictures", type=int, default=6000)
+    parser.add_argument("--models", nargs="+", default=["finder", "page_reader"])
+    parser.add_argument("--pages", type=int, default=700)
     arguments = parser.parse_args()
-    models = Reader(*arguments.models, device="cpu").models
+    page_reader = Reader(*arguments.models, device="cpu").models.page_reader
+    assert page_reader is not None
     composer = scene_composer(split(load_mnist()).validation, held_out=True)
-    weights_of_pictures = torch.zeros(len(FEATURES), dtype=torch.float64)
-    if models.picture_reader is not None:
-        weights_of_pictures = _fit_pictures(composer, models.picture_reader, arguments.pictures)
-    pages = [list(_answers(composer, number, models)) for number in range(arguments.pages)]
+    pages = [list(_answers(composer, number, page_reader)) for number in range(arguments.pages)]
     fitted, measured = (list(itertools.chain(*pages[first::2])) for first in (0, 1))
-    weights = fit([answer for answer in fitted if not answer.is_easy])
+    weights = fit(fitted)
+    acceptance = dict(zip(FEATURES, weights.tolist(), strict=True))
+    print({name: round(weight, 3) for name, weight in acceptance.items()})
+    values = torch.tensor([answer.features for answer in measured], dtype=torch.float64)
     is_right = torch.tensor([answer.is_right for answer in measured])
-    share = sum(answer.is_easy for answer in measured) / len(measured)
-    print(f"{len(measured)} numbers, {share:.1%} easy, {is_right.double().mean():.2%} right, by the reader:")
-    _report(torch.tensor([answer.features[0] for answer in measured]).sigmoid(), is_right)
-    confidences = [
-        _confidence(answer, weights_of_pictures if answer.is_easy else weights) for answer in measured
-    ]
+    print(f"{len(measured)} numbers, {is_right.double().mean():.2%} right, by the reader alone:")
+    _report(values[:, 0].sigmoid(), is_right)
     print("by all features:")
-    table = _report(torch.tensor(confidences), is_right)
+    confidences = (values @ weights).sigmoid()
+    table = _report(confidences, is_right)
     for limit in (0.02, 0.05, 0.1, 0.2, 0.5):
-        below = torch.tensor(confidences) < limit
+        below = confidences < limit
         print(f"  below {limit:.0%}: {(below & is_right).sum()} right and {(below & ~is_right).sum()} wrong")
-    for model in resolve_models(arguments.models):
-        if is_line_reader(model):
-            _store(model.path, weights, table)
-        elif model.header.task == "line":
-            _store(model.path, weights_of_pictures, {})
-
-
-def _fit_pictures(composer: SceneComposer, model: LineRecognizer, count: int) -> Tensor:
-    """Return the weights for the reader of whole pictures, which uses them from now on."""
-    model.header = dataclasses.replace(model.header, acceptance={})
-    answers: list[Answer] = []
-    for number in range(count):
-        scene = composer.small_picture(np.random.default_rng([SEED, number, 1]))
-        easy = read_easy_picture(scene.picture, model, certain=LEAST_PROBABILITY)
-        answers += _answers_to_whole(easy, scene) if easy else []
-    weights = fit(answers)
-    is_right = torch.tensor([answer.is_right for answer in answers])
-    print(f"{len(answers)} of {count} small pictures, {is_right.double().mean():.2%} right, read as a whole:")
-    _report(torch.tensor([_confidence(answer, weights) for answer in answers]), is_right)
-    model.header = dataclasses.replace(model.header, acceptance=_by_name(weights))
-    return weights
-
-
-def _by_name(weights: Tensor) -> dict[str, float]:
-    return dict(zip(FEATURES, weights.tolist(), strict=True))
-
-
-def _confidence(answer: Answer, weights: Tensor) -> float:
-    return float((torch.tensor(answer.features, dtype=torch.float64) @ weights).sigmoid())
-
-
-def _store(path: Path, weights: Tensor, table: dict[str, float]) -> None:
-    print({name: round(weight, 3) for name, weight in _by_name(weights).items()})
+    path = next(model.path for model in resolve_models(arguments.models) if model.header.task == "line")
     header, tensors = read_checkpoint(path)
-    write_checkpoint(path, dataclasses.replace(header, risk=table, acceptance=_by_name(weights)), tensors)
+    write_checkpoint(path, dataclasses.replace(header, risk=table, acceptance=acceptance), tensors)
 
 
 def fit(answers: Sequence[Answer]) -> Tensor:
@@ -152,37 +107,20 @@ def fit(answers: Sequence[Answer]) -> Tensor:
     return weights.detach()
 
 
-def _answers(composer: SceneComposer, number: int, models: RecognitionModels) -> Iterator[Answer]:
+def _answers(composer: SceneComposer, number: int, page_reader: PageReader) -> Iterator[Answer]:
     """Yield the numbers that are read on a page, except those of which it is unclear what is right."""
-    assert models.finder is not None
     scene = _compose(composer, np.random.default_rng([SEED, number]))
-    easy = models.picture_reader and read_easy_picture(scene.picture, models.picture_reader)
-    if easy:
-        yield from _answers_to_whole(easy, scene)
-        return
-    regions = crop_lines(scene.picture, reading_order(find_lines(scene.picture, models.finder.maps).lines))
-    for region, evidence in zip(regions, run_networks(regions, models), strict=True):
-        assert region.line is not None
-        yield from _answers_of(evidence, _expected(region.line.box, scene))
-
-
-def _answers_of(evidence: RegionEvidence, expected: set[str] | None) -> Iterator[Answer]:
-    crops = evidence.crops
-    for part in [] if expected is None else evidence.parts():
-        nothing = part.hypotheses(ANY_DIGITS).get("", 0.0)
-        (result,) = recognize_region(dataclasses.replace(part, acceptance=READING_ALONE), None, 1)
-        if result.number is not None:
-            text, probability = result.number.text, result.confidence
-            values = features(probability, nothing, len(text), crops)
-            yield Answer(list(values.values()), crops.line is None, text in (expected or ()))
-
-
-def _answers_to_whole(evidence: RegionEvidence, scene: Scene) -> list[Answer]:
-    """Return the numbers that a whole picture was read as; all are wrong if one is missing."""
-    height, width = scene.picture.shape
-    expected = _expected(LineBox(width / 2, height / 2, width, height, 0.0), scene)
-    texts = {likeliest_text(part.hypotheses(ANY_DIGITS), 1.0) for part in evidence.parts()}
-    return list(_answers_of(evidence, set() if expected and expected != texts else expected))
+    lines = find_lines(scene.picture, page_reader.finder.maps).lines
+    regions = crop_lines(scene.picture, reading_order(lines))
+    for evidence in run_networks(regions, page_reader.line_models, READING_ALONE):
+        expected = _expected(evidence.crops.line.box, scene)
+        for part in [] if expected is None else evidence.parts():
+            nothing = part.hypotheses(ANY_DIGITS).get("", 0.0)
+            (result,) = recognize_region(part, None, 1)
+            if result.number is not None:
+                text, probability = result.number.text, result.confidence
+                values = features(probability, nothing, len(text), evidence.crops)
+                yield Answer(list(values.values()), text in (expected or ()))
 
 
 def _compose(composer: SceneComposer, random: np.random.Generator) -> Scene:

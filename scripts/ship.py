@@ -16,13 +16,16 @@ import numpy as np
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.evaluate_lines import evaluate_lines
+from digitcli.evaluation.metrics import read_digits
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_page_finder
-from digitcli.inference.torch_runtime import infer, load_model
-from digitcli.recognition.finding import find_lines
-from digitcli.synthesis.scenes import scene_composer
+from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
+from digitcli.recognition.pages.finding import find_lines
+from digitcli.training.line_sources import STRIP_COMPOSERS
+from digitcli.training.scene_source import scene_composer
 
+STRIPS = 2_000  # composed strips
 PAGES, PAGE = 200, (300, 400)  # composed pages, and their size in pixels
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -64,7 +67,14 @@ def main() -> None:
 
 def predict(path: Path) -> list[str]:
     """Return the answers of a model to every digit of MNIST, or to composed lines or pages."""
-    task = read_header(path).task
+    header = read_header(path)
+    task, architecture = header.task, header.architecture
+    if architecture in STRIP_COMPOSERS:
+        composer = scene_composer(split(load_mnist()).validation, held_out=True)
+        strips = STRIP_COMPOSERS[architecture](composer, np.random.default_rng(0), STRIPS)
+        network = open_network(resolve_model(path))
+        answers = infer_lines(network, [strip.image for strip in strips])
+        return read_digits([answer.logits for answer in answers], header.alphabet)
     if task == "line":
         return evaluate_lines(path, runtime="torch").predicted
     if task == "page":
