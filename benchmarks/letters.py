@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument("fonts", type=Path, help="the folder with the fonts")
     parser.add_argument("--model", "-m", action="append", default=[], help="as in digitcli predict")
     parser.add_argument(
-        "--confidence", type=float, action="append", help="a confidence threshold (default: 0.5 and 0.879)"
+        "--confidence",
+        type=float,
+        action="append",
+        help="a confidence threshold (default: 0.5 and that of --max-error 0.01)",
     )
     arguments = parser.parse_args()
 
@@ -40,7 +43,8 @@ def main() -> None:
     correct = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])
     confidences = np.array([(reading.confidence or 0) if reading.text else 0 for reading in readings])
     print(f"{len(files)} fonts, {(~is_digit).sum()} letters, {is_digit.sum()} digits")
-    for confidence in arguments.confidence or (0.5, 0.879):
+    strict = Reader(*arguments.model, max_error=0.01).min_confidence
+    for confidence in arguments.confidence or (0.5, strict):
         answered = confidences >= confidence
         print(
             f"threshold {confidence}: {answered[~is_digit].mean():.1%} of the letters answered, "

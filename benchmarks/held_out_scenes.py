@@ -1,0 +1,160 @@
+"""Measure reading on kinds of pages that are kept out of training: `python benchmarks/held_out_scenes.py`.
+
+Four generators draw till receipts, meters, letters and exams. Their layouts, paper, light and camera share
+no code with `digitcli/synthesis`; only the writers and fonts come from there, and they are held out too. For
+each generator the columns are the numbers to read, the share that a reader offers with the right digits, the
+share that it answers rightly, and the share of its answers that are right. A number counts where its box has
+an intersection over union (IoU) of at least 0.3 with the label. Numbers that a person may read in two ways
+count neither as right nor as wrong. `--single` reads pictures of one number, half of them of a single digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from held_out.handwritten import exam, letter
+from held_out.printed import meter, receipt
+from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, digits_box, held_out_room, overlap
+from held_out.texts import clock, date, price
+
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Reading
+from digitcli.synthesis.page import Kind
+from digitcli.synthesis.texts import sample_integer
+
+MIN_IOU = 0.3  # of the boxes of a number and of its label
+WORLDS: dict[str, Callable[[np.random.Generator, HeldOutRoom, str | None], HeldOutScene]] = {
+    "receipt": receipt,
+    "meter": meter,
+    "letter": letter,
+    "exam": exam,
+}
+
+
+def score_page(scene: HeldOutScene, reading: Reading) -> npt.NDArray[np.int64]:
+    """Return the numbers, those offered rightly, those answered rightly, and the answers that count."""
+    open_labels = [label for label in scene.labels if label.kind is Kind.NUMBER]
+    counts = np.array([len(open_labels), 0, 0, 0])
+    for number in reading.numbers:
+        x, y, width, height = number.box
+        box, is_answer = (x, y, x + width, y + height), number.status == "read"
+        for index, label in enumerate(open_labels):
+            if re.sub(r"\D", "", label.text) == number.text and overlap(box, digits_box(label))[0] >= MIN_IOU:
+                del open_labels[index]
+                counts += [0, 1, is_answer, is_answer]
+                break
+        else:
+            counts[3] += is_answer and not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored)
+    return counts
+
+
+def measure_pages(reader: Reader, room: HeldOutRoom, pages: int, seed: int, folder: Path | None) -> None:
+    """Read pages of every generator and print a row for each."""
+    print(f"{'generator':10} {'numbers':>8} {'offered':>8} {'recall':>8} {'precision':>10}")
+    shares, saved = [], {}
+    for index, (name, world) in enumerate(WORLDS.items()):
+        total = np.zeros(4, np.int64)
+        for page in range(pages):
+            scene = world(np.random.default_rng([seed, index, page]), room, None)
+            total += score_page(scene, reader.read(scene.picture))
+            if folder:
+                saved[f"{name}-{page:03}.png"] = scene
+        shares.append([total[1] / total[0], total[2] / total[0], total[2] / max(total[3], 1)])
+        print(
+            f"{name:10} {total[0]:8} {shares[-1][0]:8.1%} {shares[-1][1]:8.1%} {shares[-1][2]:10.1%}",
+            flush=True,
+        )
+    print(f"{'mean':10} {'':8} " + "{:8.1%} {:8.1%} {:10.1%}".format(*np.mean(shares, axis=0)))
+    if folder:
+        save(saved, folder)
+
+
+def measure_single_numbers(
+    reader: Reader, room: HeldOutRoom, pictures: int, seed: int, folder: Path | None
+) -> None:
+    """Read small pictures of one number of every generator and print a row for each."""
+    print(f"{'generator':10} {'pictures':>8} {'right':>8} {'wrong':>8} {'refused':>8}")
+    rows, saved = [], {}
+    for index, (name, world) in enumerate(WORLDS.items()):
+        counts = {"right": 0, "wrong": 0, "refused": 0}
+        for picture in range(pictures):
+            scene = single_number(world, np.random.default_rng([seed, index, picture, 1]), room)
+            (label,) = (label for label in scene.labels if label.text)
+            reading = reader.read(scene.picture)
+            is_right = re.sub(r"\D", "", reading.text or "") == re.sub(r"\D", "", label.text)
+            is_answer = reading.status in ("read", "partial")
+            counts[("right" if is_right else "wrong") if is_answer else "refused"] += 1
+            if folder:
+                saved[f"single-{name}-{picture:03}.png"] = scene
+        rows.append([count / pictures for count in counts.values()])
+        print(f"{name:10} {pictures:8} " + " ".join(f"{share:8.1%}" for share in rows[-1]), flush=True)
+    print(f"{'mean':10} {'':8} " + " ".join(f"{share:8.1%}" for share in np.mean(rows, axis=0)))
+    if folder:
+        save(saved, folder)
+
+
+def single_number(
+    world: Callable[[np.random.Generator, HeldOutRoom, str | None], HeldOutScene],
+    random: np.random.Generator,
+    room: HeldOutRoom,
+) -> HeldOutScene:
+    """Return a small picture of one number that a person can read; half of the numbers are single digits."""
+    while True:
+        text = sample_integer(random, 1, 1) if random.random() < 0.5 else sample_integer(random, 2, 7)
+        if random.random() < 0.3 and len(text) > 1 and world is not meter:
+            text = str(random.choice([price(random), date(random, "."), clock(random)]))
+        scene = world(random, room, text)
+        if [label.text for label in scene.labels] == [text]:
+            return scene
+
+
+def save(scenes: dict[str, HeldOutScene], folder: Path) -> None:
+    """Save pictures and `labels.json`: for each picture texts and boxes x0, y0, x1, y1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = {}
+    for name, scene in scenes.items():
+        cv2.imwrite(str(folder / name), scene.picture)
+        numbers = [{"text": label.text, "box": digits_box(label)} for label in scene.labels if label.text]
+        other = [bounds(label.corners) for label in scene.labels if not label.text]
+        records[name] = {"numbers": numbers, "other": other, "ignored": scene.ignored}
+    (folder / "labels.json").write_text(json.dumps(records, indent=1))
+
+
+def main() -> None:
+    """Read the pages of every generator, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="the models that read (default: the default models)",
+    )
+    parser.add_argument("--pages", type=int, default=40, help="pages of each generator (default: 40)")
+    parser.add_argument("--seed", type=int, default=1, help="the random seed (default: 1)")
+    parser.add_argument("--single", action="store_true", help="read pictures of one number instead of pages")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the pictures and labels.json here")
+    arguments = parser.parse_args()
+    measure = measure_single_numbers if arguments.single else measure_pages
+    measure(
+        Reader(*arguments.model),
+        held_out_room(split(load_mnist()).test),
+        arguments.pages,
+        arguments.seed,
+        arguments.save,
+    )
+
+
+if __name__ == "__main__":
+    main()
