@@ -43,7 +43,7 @@ Model = Annotated[
     list[str] | None,
     Option("--model", "-m", metavar="MODEL", autocompletion=complete_shipped, rich_help_panel=MODELS,
            help="Read with this shipped model, checkpoint file or run folder; repeat the option to average "
-           f"models (default: {' and '.join(DEFAULT_MODELS)}); a digit model alone, for example cnn, reads "
+           f"models (default: {', '.join(DEFAULT_MODELS)}); a digit model alone, for example cnn, reads "
            "only digits that stand apart."),
 ]  # fmt: skip
 Device = Annotated[str | None, device_option(MODELS)]
