@@ -112,14 +112,12 @@ def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
 def choose(by_ink: Decision, whole: Decision) -> Decision:
     """Choose between the regions of the ink on a page, and networks that read the whole page.
 
-    The latter find several numbers better. Where both read one number, the surer counts.
+    The latter find several numbers better. Where both find as many numbers, the surer counts.
     """
-    if len(by_ink.numbers) > 1:
-        return whole
-    if whole.status not in ("read", "partial"):
-        return by_ink
-    is_same_kind = len(by_ink.numbers) == len(whole.numbers) == 1
-    return by_ink if is_same_kind and (by_ink.confidence or 0) > (whole.confidence or 0) else whole
+    if by_ink.numbers and len(by_ink.numbers) == len(whole.numbers):
+        return by_ink if (by_ink.confidence or 0) > (whole.confidence or 0) else whole
+    is_read = whole.status in ("read", "partial")
+    return whole if is_read or len(by_ink.numbers) > 1 else by_ink
 
 
 def decide_error(error: PictureError) -> Decision:

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.decision import BLANK, decide_faint_page, decide_page
+from digitcli.recognition.decision import BLANK, Decision, choose, decide_faint_page, decide_page
 from digitcli.recognition.recognize import RegionResult
-from digitcli.recognition.results import Digit, Number
+from digitcli.recognition.results import Digit, Number, Status
 
 SINGLE = parse_constraints(single_digit=True)
 
@@ -114,3 +114,37 @@ def test_faint_marks_are_blank_or_need_a_person() -> None:
     assert decide_faint_page(likely, can_reject=True).reason == "too_faint"
     assert decide_faint_page(likely, can_reject=False) == BLANK
     assert decide_faint_page(decide_page([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
+
+
+@pytest.mark.parametrize(
+    ("by_ink", "whole", "expected"),
+    [
+        (["12"], ["12"], "by_ink"),
+        (["12", "3"], ["12", "5"], "by_ink"),
+        (["12", "3"], ["123"], "whole"),
+        (["12"], ["1", "2"], "whole"),
+        ([], ["7"], "whole"),
+        (["7"], [], "by_ink"),
+        ([], [], "by_ink"),
+    ],
+)
+def test_networks_for_pages_count_unless_both_find_as_many_numbers(
+    by_ink: list[str], whole: list[str], expected: str
+) -> None:
+    ink, page = (decision_of(texts, confidence) for texts, confidence in ((by_ink, 0.8), (whole, 0.7)))
+    assert choose(ink, page) is (ink if expected == "by_ink" else page)
+
+
+@pytest.mark.parametrize(
+    ("texts", "confidence", "is_easy"),
+    [(["12"], 0.95, True), (["12"], 0.8, False), (["1", "2"], 0.95, False), ([], 0.95, False)],
+)
+def test_a_single_certain_number_is_easy(texts: list[str], confidence: float, is_easy: bool) -> None:
+    assert decision_of(texts, confidence).is_easy == is_easy
+
+
+def decision_of(texts: list[str], confidence: float) -> Decision:
+    """Return the answer that these numbers were read, or that the page is blank."""
+    numbers = tuple(Number((), confidence, text) for text in texts)
+    status: Status = "read" if texts else "blank"
+    return Decision(status, None, " ".join(texts), confidence, numbers)
