@@ -22,6 +22,10 @@ GUESS_CONFIDENCE = 0.5
 NOT_A_DIGIT_CONFIDENCE = 0.5
 # Confidence of a single number from which networks that read whole pages are not asked (chosen by hand).
 EASY = 0.9
+# Confidence from which a number on a whole page counts against the regions of its ink: it is likelier right.
+LIKELY = 0.5
+# Reasons for a refusal that do not lower the confidence.
+FIRM_REASONS = ("constraint", "cut_off")
 # Probability of the two likeliest texts together, from which the reason is two_candidates (chosen by hand).
 TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
@@ -30,7 +34,10 @@ SECOND_CANDIDATE = 0.1
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer of a page, see `Reading` for its fields."""
+    """The answer of a page, see `Reading` for its fields.
+
+    is_fraction: whether the page shows nothing but a stacked fraction.
+    """
 
     status: Status
     reason: str | None
@@ -39,6 +46,7 @@ class Decision:
     numbers: tuple[Number, ...] = ()
     is_changed: bool = False
     error: PictureError | None = None
+    is_fraction: bool = False
 
     @property
     def is_easy(self) -> bool:
@@ -75,7 +83,7 @@ def decide_page(
     if constraints is None and _are_guesses(written):
         return _not_a_digit(NOT_A_DIGIT_CONFIDENCE)
     if constraints is None and all(region.is_in_fraction for region in written):
-        return _not_a_digit(confidence)
+        return replace(_not_a_digit(confidence), is_fraction=True)
     numbers = tuple(number for region in written for number in _decide_region(region, min_confidence))
     status, reason = page_status(numbers)
     return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
@@ -112,12 +120,21 @@ def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
 def choose(by_ink: Decision, whole: Decision) -> Decision:
     """Choose between the regions of the ink on a page, and networks that read the whole page.
 
-    The latter find several numbers better. Where both find as many numbers, the surer counts.
+    The latter find several numbers better. Where both find as many numbers, the surer counts. The choice does
+    not depend on the threshold below which a number is refused.
     """
-    if by_ink.numbers and len(by_ink.numbers) == len(whole.numbers):
-        return by_ink if (by_ink.confidence or 0) > (whole.confidence or 0) else whole
-    is_read = whole.status in ("read", "partial")
-    return whole if is_read or len(by_ink.numbers) > 1 else by_ink
+    if by_ink.is_fraction or not whole.numbers:
+        return by_ink
+    if len(by_ink.numbers) != len(whole.numbers):
+        return whole if any(map(_is_likely, whole.numbers)) else by_ink
+    is_doubtful = [decision.reason in FIRM_REASONS for decision in (by_ink, whole)]
+    if is_doubtful[0] != is_doubtful[1]:
+        return whole if is_doubtful[0] else by_ink
+    return by_ink if (by_ink.confidence or 0) > (whole.confidence or 0) else whole
+
+
+def _is_likely(number: Number) -> bool:
+    return number.confidence >= LIKELY and number.reason not in FIRM_REASONS
 
 
 def decide_error(error: PictureError) -> Decision:

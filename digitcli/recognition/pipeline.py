@@ -7,8 +7,8 @@
     4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
 A page on which these stages do not read a single number for certain is read again by networks that learned to
-find numbers (`pages/page_reader.py`). Threads find and crop. The networks take the regions of several pages
-together.
+find numbers (`pages/page_reader.py`), one page at a time. Threads find and crop. The other networks take the
+regions of several pages together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digitcli.errors import ModelError, PictureError
+from digitcli.errors import DigitcliError, PictureError
 from digitcli.imaging import open_pages
 from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.inference.devices import is_out_of_memory
@@ -134,7 +134,7 @@ def _find_and_crop(
 ) -> PreparedPage:
     levels = as_levels(grey) if models.page_reader else None
     if not models.read_regions:
-        return PreparedPage(name, number, picture=grey, levels=levels)
+        return PreparedPage(name, number, picture=grey, ink=1 - grey, levels=levels)
     with_lines = bool(models.line_models)
     layout = find_numbers(grey, with_lines)  # stage 1: find
     regions = crop_numbers(layout, with_lines)  # stage 2: crop
@@ -172,10 +172,15 @@ def _decide(
         if models.page_reader is None or page.levels is None or (decision and decision.is_easy):
             assert decision is not None
             return decision
+    except Exception as fault:
+        return decide_error(_failure(page.file, fault))
+    try:
         whole = models.page_reader.read(page.levels, options.constraints, options.top_k)
-    except ModelError:
+    except DigitcliError:
         raise
     except Exception as fault:
+        if decision is not None and is_out_of_memory(fault):
+            return decision
         return decide_error(_failure(page.file, fault))
     return whole if decision is None else choose(decision, whole)
 

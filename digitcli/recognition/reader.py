@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -91,8 +91,10 @@ class Reader:
     ) -> None:
         check_ranges(min_confidence, max_error, top_k)
         resolved = resolve_models(models or DEFAULT_MODELS)
-        threshold, self.is_calibrated = _confidence_threshold(resolved, max_error, DEFAULT_MODELS[:2])
-        page_threshold, _ = _confidence_threshold(resolved, max_error, DEFAULT_MODELS[2:])
+        threshold, self.is_calibrated = _confidence_threshold(resolved, max_error)
+        page_threshold, is_page_calibrated = _page_threshold(resolved, max_error)
+        if all(model.header.task == "page" or _reads_strips(model) for model in resolved):
+            self.is_calibrated = is_page_calibrated
         self.min_confidence = threshold if min_confidence is None else min_confidence
         self.page_min_confidence = page_threshold if min_confidence is None else min_confidence
         self.models = _load_models(resolved, device, runtime, batch_size, threads, self.page_min_confidence)
@@ -168,7 +170,7 @@ def _load_models(
 ) -> RecognitionModels:
     _check_tasks(models)
     finders = [model for model in models if model.header.task == "page"]
-    strip_readers = [model for model in models if model.header.architecture == STRIP_READER]
+    strip_readers = [model for model in models if _reads_strips(model)]
     line_models = [
         load_line_recognizer(model, device, runtime=runtime, threads=threads)
         for model in models
@@ -199,7 +201,7 @@ def _check_tasks(models: Sequence[ResolvedModel]) -> None:
         UsageError: they are not.
     """
     finders = [model for model in models if model.header.task == "page"]
-    readers = [model for model in models if model.header.architecture == STRIP_READER]
+    readers = [model for model in models if _reads_strips(model)]
     if readers and not finders:
         raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
     if finders and not readers:
@@ -208,17 +210,30 @@ def _check_tasks(models: Sequence[ResolvedModel]) -> None:
         raise UsageError("Several page finders are named.", "Name one.")
 
 
-def _confidence_threshold(
-    models: Sequence[ResolvedModel], max_error: float | None, measured_together: Sequence[str]
-) -> tuple[float, bool]:
+def _reads_strips(model: ResolvedModel) -> bool:
+    return model.header.architecture == STRIP_READER
+
+
+def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
     """Return the least confidence of an answer that is not refused, and whether the errors were measured.
 
-    The errors of default models were measured together, and the line model keeps the measurement.
+    The errors of the default models for one line were measured together, and the line model keeps them.
     """
-    together = [model for model in models if model.name in measured_together]
     risk = {}
     if {model.name for model in models} == set(DEFAULT_MODELS):
-        risk = next(model.header.risk for model in together if model.header.task == "line")
+        risk = next(model.header.risk for model in models if model.name == DEFAULT_MODELS[0])
+    return _threshold(models, max_error, risk)
+
+
+def _page_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
+    """Return the same for numbers on pages; a reader of strips keeps the errors with its page finder."""
+    readers = [model for model in models if _reads_strips(model)]
+    return _threshold(models, max_error, readers[0].header.risk if len(readers) == 1 else {})
+
+
+def _threshold(
+    models: Sequence[ResolvedModel], max_error: float | None, risk: Mapping[str, float]
+) -> tuple[float, bool]:
     if max_error is not None:
         return threshold_for_error(max_error, risk), bool(risk)
     thresholds = [model.header.refusal_threshold for model in models]

@@ -135,6 +135,23 @@ def test_networks_for_pages_count_unless_both_find_as_many_numbers(
     assert choose(ink, page) is (ink if expected == "by_ink" else page)
 
 
+def test_networks_for_pages_do_not_count_where_their_numbers_are_unlikely() -> None:
+    blank, guess = decision_of([], 0.9), decision_of(["7"], 0.3)
+    assert choose(blank, guess) is blank
+    assert choose(decision_of(["12", "13"], 0.98), decision_of([], 0.9)).text == "12 13"
+
+
+@pytest.mark.parametrize("reason", ["constraint", "cut_off"])
+def test_a_refusal_for_another_reason_than_doubt_counts_less(reason: str) -> None:
+    sure, read = decision_of(["12"], 0.95).refused(reason), decision_of(["12"], 0.7)
+    assert choose(sure, read) is choose(read, sure) is read
+
+
+def test_a_stacked_fraction_stays_refused() -> None:
+    fraction = dataclasses.replace(decision_of([], 0.9), is_fraction=True)
+    assert choose(fraction, decision_of(["3", "4"], 0.95)) is fraction
+
+
 @pytest.mark.parametrize(
     ("texts", "confidence", "is_easy"),
     [(["12"], 0.95, True), (["12"], 0.8, False), (["1", "2"], 0.95, False), ([], 0.95, False)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import cast
 
@@ -14,6 +15,7 @@ from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition import pipeline
 from digitcli.recognition.crops import DIGIT_SIZES_PX
 from digitcli.recognition.models import RecognitionModels
+from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.pipeline import (
     PipelineOptions,
     PreparedPage,
@@ -23,6 +25,7 @@ from digitcli.recognition.pipeline import (
 )
 from digitcli.recognition.recognize import RegionEvidence
 from digitcli.recognition.sources import Source
+from tests.support.networks import FakeReader, page_models, page_of_bars
 from tests.support.pictures import drawn, encoded, written
 
 OPTIONS = PipelineOptions(
@@ -179,3 +182,27 @@ def test_a_batch_ends_at_the_batch_size(models: RecognitionModels, network: Coun
     options = PipelineOptions(2 * len(DIGIT_SIZES_PX), 2, 0.5, None, 2, keep_pictures=False)
     assert len(list(run_pipeline([drawn("7")] * 5, models, options))) == 5
     assert network.calls == [2 * len(DIGIT_SIZES_PX)] * 2 + [len(DIGIT_SIZES_PX)]
+
+
+def test_a_lack_of_memory_for_the_page_leaves_the_answer_of_its_regions(
+    models: RecognitionModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    page, _ = written("2457", stroke_px=12)
+    both = dataclasses.replace(models, page_reader=page_models(FakeReader("1")).page_reader)
+    monkeypatch.setattr(PageReader, "read", fail)
+    alone, with_pages = (next(run_pipeline([page], each, OPTIONS)) for each in (models, both))
+    assert (with_pages.status, with_pages.text) == (alone.status, alone.text)
+    only_pages = page_models(FakeReader("1"))
+    assert next(run_pipeline([page], only_pages, OPTIONS)).reason == "too_large"
+
+
+def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> None:
+    page = page_of_bars((100, 100, 200, 60), (400, 100, 200, 60), (100, 300, 200, 60), shape=(500, 800))
+    options = dataclasses.replace(OPTIONS, keep_pictures=True)
+    (reading,) = run_pipeline([page], page_models(FakeReader("1", "23", "4")), options)
+    assert (reading.status, reading.text) == ("read", "1 23 4")
+    assert [number.row for number in reading.numbers] == [0, 0, 1]
+    assert reading.picture is not None and reading.ink is not None

@@ -1,7 +1,8 @@
 """How sure it is that a number is right: a logistic function of what both networks say about it.
 
 Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods",
-1999. `scripts/calibrate.py` fits the weights on composed pages, and the checkpoint of the reader holds them.
+1999. `scripts/calibrate_pages.py` fits the weights on composed pages, and the checkpoint of the reader holds
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ FEATURES = ("reading", "nothing", "finder", "other", "height", "gap", "digits", 
 
 def features(probability: float, nothing: float, digits: int, crops: RegionCrops) -> dict[str, float]:
     """Return the values that the weights multiply, for a text with a probability.
-
 
     reading: the log-odds of the text, by the reader.
     nothing: the log-odds that no digit stands there, by the reader.

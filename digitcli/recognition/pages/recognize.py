@@ -57,7 +57,7 @@ class RegionEvidence:
 
     crops: the region and its crops.
     lines: the answers of each line network to each strip.
-    acceptance: the weights of the confidence, see `recognition.acceptance`.
+    acceptance: the weights of the confidence, see `recognition.pages.acceptance`.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
     """
 
@@ -208,10 +208,23 @@ def _recognize(evidence: RegionEvidence, constraints: Constraints | None, top_k:
     if not text:
         return NumberResult(None, nothing, is_other=OTHER in evidence.raw)
     result = _result(evidence, hypotheses, text, nothing, top_k)
+    if constraints is not None:
+        result = _constrained(evidence, constraints, hypotheses, result, top_k)
     if evidence.acceptance and result.confidence < LEAST_CONFIDENCE:
         return NumberResult(None, 1 - result.confidence, is_other=OTHER in evidence.raw)
-    if constraints is None:
-        return result
+    return result
+
+
+def _constrained(
+    evidence: RegionEvidence,
+    constraints: Constraints,
+    hypotheses: Hypotheses,
+    result: NumberResult,
+    top_k: int,
+) -> NumberResult:
+    """Return the likeliest text that meets the constraints, given the result without them."""
+    assert result.number is not None
+    nothing, text = hypotheses.get("", 0.0), result.number.text
     is_changed = not constraints.accepts(text)
     if is_changed:
         hypotheses = evidence.hypotheses(constraints)
@@ -239,7 +252,7 @@ def _result(
     return NumberResult(
         _number(evidence, hypotheses, text, confidence, rivals, top_k),
         confidence,
-        max((rival_confidence for _, rival_confidence in rivals), default=0.0),
+        max((share for rival, share in rivals if rival), default=0.0),
         is_cut_off=_is_cut_off(evidence.crops),
         runs_out=_runs_out(evidence),
         is_faint=any(strip.is_faint for strip in evidence.crops.strips),
