@@ -5,7 +5,6 @@ Every value is part of how the line networks were trained; another value needs a
 
 from __future__ import annotations
 
-STRIP_CHANNELS = 3  # the mean, the darkest and the lightest value of the pixels
 STRIP_HEIGHT_PX = 40
 STRIP_PAPER = 128  # the level of the paper; ink is darker or lighter
 COLUMN_PX = 4  # pixels of a strip for each column of the network's output

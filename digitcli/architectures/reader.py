@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from digitcli.architectures.layers import Residual
+from digitcli.strip_format import ALPHABET, STRIP_PAPER
 
 # Digits, marks, the space between two numbers, and a character that stands for all others.
-STRIP_ALPHABET = "0123456789.,-/:+×*=%()[]#$€£ □"
-STRIP_PAPER = 128 / 255  # the value of paper in a strip
+STRIP_ALPHABET = ALPHABET
 
 
 def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
@@ -57,7 +57,7 @@ class Reader(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.paper = 0.0 if channels == 1 else STRIP_PAPER
+        self.paper = 0.0 if channels == 1 else STRIP_PAPER / 255
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(2),  # N, 4 C, 20, W/2
             _convolution(4 * channels, stem, 3),

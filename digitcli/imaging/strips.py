@@ -79,19 +79,6 @@ def cut_strip(grey: Grey, box: LineBox, margin: float) -> Strip:
     return _normalize(np.stack(shrink(crop, STRIP_HEIGHT_PX, width)), to_picture)
 
 
-def cut_level(grey: Grey, box: LineBox, margin: float) -> tuple[Grey, npt.NDArray[np.float64]]:
-    """Cut out what `cut_strip` shows as a level picture (H, W) with pixels as large as before.
-
-    Returns:
-        The picture, and the matrix (2, 3) from its pixels to those of `grey`. `cut_whole` makes a strip of
-        the picture that is about the one that `cut_strip` gives.
-    """
-    scale, columns = _size_of_strip(box, margin)
-    width, height = round(columns * scale), round(STRIP_HEIGHT_PX * scale)
-    to_picture = _to_picture(box, 1.0, width, height)
-    return _resample(grey, to_picture, width, height), to_picture
-
-
 def cut_whole(grey: Grey) -> Strip:
     """Return a whole picture as a strip."""
     height, width = grey.shape

@@ -15,11 +15,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.strip_format import STRIP_PAPER
+
 RuntimeName = Literal["auto", "torch", "onnxruntime"]
 
 DIGIT_BATCH_SIZE = 512  # images that are computed together
 LINE_BATCH_SIZE = 32  # line crops that are computed together; each is several times as large as a digit
-STRIP_PAPER = 128  # the level of the paper in a strip
 WIDTH_STEP_PX = 32  # line crops are padded to a multiple of this width, so that a batch has one shape
 
 

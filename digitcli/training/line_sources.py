@@ -14,6 +14,7 @@ import numpy.typing as npt
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
+from digitcli.strip_format import STRIP_PAPER
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
@@ -45,9 +46,6 @@ STRIP_USES = 2
 
 # The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
 BUCKET_PX = 40
-
-# The level of paper in a strip.
-STRIP_PAPER = 128
 
 # The width, in pixels, above which a line is not trained on: longer lines show the network the same short
 # stretches again.
