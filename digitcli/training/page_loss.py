@@ -65,7 +65,7 @@ class CoreCounts:
 
 
 def core_counts(outputs: Tensor, targets: Tensor) -> CoreCounts:
-    """Count the cells of the cores of numbers, where the weight of the loss is 1."""
-    is_counted = targets[:, WEIGHTS] == 1
+    """Count the cells of the cores of numbers, where the weight of the loss is not reduced."""
+    is_counted = targets[:, WEIGHTS] >= 1
     found, wanted = (outputs[:, NUMBER] > 0) & is_counted, (targets[:, NUMBER] > 0) & is_counted
     return CoreCounts(int((found & wanted).sum()), int(found.sum()), int(wanted.sum()))

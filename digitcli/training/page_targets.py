@@ -24,6 +24,12 @@ LARGEST_CUT = 0.3  # share of a line outside of the picture, above which nothing
 CORE = 0.52  # share of the height of a line that belongs to its core
 LEAST_CORE_PX = 5.0  # of the length and the height of a core, so that narrow digits have one
 BORDER_WEIGHT = 0.5  # of the loss in the rest of the box of a line
+# Between two numbers the weight of the loss grows by up to GAP_WEIGHT, with a standard deviation of GAP_CELLS
+# of the sum of the distances to both. Chosen by hand, so that a gap of four cells weighs more than paper.
+GAP_WEIGHT, GAP_CELLS = 5.0, 3.0
+# A core of fewer cells weighs as much as one of BALANCED_CELLS, but a cell at most LARGEST_WEIGHT. Chosen by
+# hand: a lone 1 has five cells.
+BALANCED_CELLS, LARGEST_WEIGHT = 12, 3.0
 
 _Maps = npt.NDArray[np.float32]
 
@@ -33,11 +39,13 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
 
     The maps are the cores of numbers and of other writing, log2 of the height over 28 pixels, the distance to
     the axis of the line in heights, the sine of its angle, small writing, and the weights of the loss of both
-    cores and of small writing.
+    cores and of small writing. The loss weighs more in small cores (Deng et al., "PixelLink", 2018) and
+    between neighbouring numbers (Ronneberger, Fischer & Brox, "U-Net", 2015).
     """
     rows, columns = height // STRIDE_PX, width // STRIDE_PX
     maps = np.zeros((MAPS, rows, columns), np.float32)
     maps[WEIGHTS:] = 1
+    cores: list[npt.NDArray[np.bool_]] = []
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
     x, y = (x + 0.5) * STRIDE_PX, (y + 0.5) * STRIDE_PX
     for label in labels:
@@ -67,11 +75,27 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
         border = whole & ~core
         maps[WEIGHTS + map_index, border] = np.minimum(maps[WEIGHTS + map_index, border], BORDER_WEIGHT)
         maps[map_index, core] = 1
+        if label.kind is Kind.NUMBER:
+            cores.append(core)
         maps[HEIGHT, core] = np.log2(box.height / REFERENCE_PX)
         across = (y - box.y) * np.cos(box.angle) - (x - box.x) * np.sin(box.angle)
         maps[AXIS, core] = across[core] / box.height
         maps[SLOPE, core] = np.sin(box.angle)
+    _weigh_numbers(maps, cores)
     return maps
+
+
+def _weigh_numbers(maps: _Maps, cores: Sequence[npt.NDArray[np.bool_]]) -> None:
+    """Raise the weights of the loss in small cores of numbers, and between two cores."""
+    weights = maps[WEIGHTS + NUMBER]
+    nearest = second = np.full(weights.shape, np.inf, np.float32)  # distances to the cores
+    for core in cores:
+        distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+        second = np.minimum(second, np.maximum(nearest, distance))
+        nearest = np.minimum(nearest, distance)
+        weights[core] *= np.clip(BALANCED_CELLS / core.sum(), 1, LARGEST_WEIGHT)
+    is_gap = maps[NUMBER] == 0
+    weights[is_gap] += GAP_WEIGHT * np.exp(-((nearest + second)[is_gap] ** 2) / (2 * GAP_CELLS**2))
 
 
 def _mask(corners: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.bool_]:

@@ -61,6 +61,23 @@ def test_numbers_that_stand_apart_have_separate_cores() -> None:
     assert len(decode_maps(_as_outputs(draw_targets(labels, 1.0, 160, 160)), 1.0, 1.0)) == 3
 
 
+def test_a_narrow_gap_between_numbers_weighs_more_than_paper() -> None:
+    pair = [_label(20, 40, "12", 24, 0), _label(64, 40, "34", 24, 0)]
+    weights = draw_targets(pair, 1.0, 128, 128)[WEIGHTS]
+    gap, paper = weights[13, 14], weights[28, 14]  # rows and columns of 4 pixels
+    assert gap > 1.5
+    assert paper == pytest.approx(1, abs=0.01)
+    assert draw_targets(pair[:1], 1.0, 128, 128)[WEIGHTS].max() == 1
+
+
+def test_a_lone_stroke_weighs_as_much_as_a_larger_digit() -> None:
+    stroke = Label(Kind.NUMBER, "1", np.array([[[60, 40], [63, 40], [63, 53], [60, 53]]], np.float32))
+    maps = draw_targets([stroke], 1.0, 128, 128)
+    core = maps[0] > 0
+    assert core.sum() == 9
+    assert maps[WEIGHTS, core].sum() == pytest.approx(12)
+
+
 def test_other_writing_is_no_number() -> None:
     maps = draw_targets([_label(20, 40, "word", 24, 0, Kind.OTHER)], 1.0, 128, 128)
     assert maps[1].any()
