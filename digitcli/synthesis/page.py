@@ -98,7 +98,7 @@ class Page:
             mask, matrix = _turn(stamp.mask, degrees)
             matrix[:, 2] += x, y
             x, y = x + (stamp.width - mask.shape[1]) / 2, y + (stamp.height - mask.shape[0]) / 2
-        corners = transform(_corners_of(stamp.boxes), matrix)
+        corners = transform(corners_of(stamp.boxes), matrix)
         if len(corners):
             points = corners.reshape(-1, 2)
             box = np.concatenate([points.min(axis=0), points.max(axis=0)])
@@ -160,7 +160,8 @@ def line_box(label: Label) -> LineBox:
     return LineBox(float(centre[0]), float(centre[1]), float(np.ptp(u)), float(np.ptp(v)), angle)
 
 
-def _corners_of(boxes: npt.NDArray[np.float32]) -> Corners:
+def corners_of(boxes: npt.NDArray[np.float32]) -> Corners:
+    """Return the corners (n, 4, 2) of boxes (n, 4), x0 y0 x1 y1, clockwise from the upper left one."""
     x0, y0, x1, y1 = boxes.reshape(-1, 4).T
     return np.stack([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]).transpose(2, 0, 1).astype(np.float32)
 

@@ -57,7 +57,7 @@ def fill_with_free_numbers(desk: Desk) -> None:
 def fill_with_table(desk: Desk) -> None:
     """Draw a table of numbers with row labels, column heads, empty cells, dashes and ticks."""
     height = desk.height_px
-    single = desk.chance(0.3)  # digits in cells of their own
+    single = desk.chance(0.35)  # digits in cells of their own
     longest = 1 if single else int(desk.random.integers(2, 7))
     has_row_lines, has_column_lines = desk.chance(0.75), desk.chance(0.65)
     row_px = height * desk.uniform(1.15, 2.6)
@@ -73,6 +73,9 @@ def fill_with_table(desk: Desk) -> None:
         1, min(int((desk.page.width - left - label_px) / column_px), int(desk.random.integers(1, 14)))
     )
     rows = max(1, min(int((desk.page.height - top) / row_px), int(desk.random.integers(1, 18))))
+    if single and rows == 1:  # a single row of equal boxes is one number
+        _comb(desk, max(left, 0.1 * height), max(top, 0.4 * height))
+        return
     xs = left + label_px + column_px * np.arange(columns + 1)
     ys = top + row_px * np.arange(rows + 1)
     lines_x = np.concatenate([[left], xs]) if has_labels else xs
@@ -174,7 +177,7 @@ def fill_with_sums(desk: Desk) -> None:
 
 def fill_with_one_number(desk: Desk) -> None:
     """Write one number, or a single digit, as large as the page."""
-    text = str(desk.random.choice(list(DIGITS))) if desk.chance(0.45) else sample_number(desk.random)
+    text = _digit(desk) if desk.chance(0.45) else sample_number(desk.random)
     stamp = desk.number(text)
     margin = desk.uniform(0.9, 1) if desk.chance(0.5) else desk.uniform(0.35, 0.9)
     scale = margin * min(desk.page.height / stamp.height, desk.page.width / stamp.width)
@@ -307,9 +310,14 @@ def _side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
     return Stamp(mask, np.concatenate(boxes))
 
 
+def _digit(desk: Desk) -> str:
+    """Return a digit; a 1 is twice as frequent, because it is hard to tell from other strokes."""
+    return str(desk.random.choice(list(DIGITS + "1")))
+
+
 def _cell_text(desk: Desk, kind: float, longest: int) -> str:
     if longest == 1:
-        return str(desk.random.choice(list(DIGITS)))
+        return _digit(desk)
     if kind < 0.6:
         return sample_integer(desk.random, 1, longest)
     if kind < 0.8:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.page import Label, Layers, Page, transform
+from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of, transform
 from digitcli.synthesis.page_layouts import LAYOUTS
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.paper import photograph_page
@@ -31,6 +32,7 @@ SMALL_PICTURES_SHARE = 0.5  # of the single pictures are small
 SMALL_SIDES_PX = (24, 140)  # range of the height of small pictures
 SMALL_FINENESS = (1, 1, 2, 3)  # times finer a small picture is drawn, each with the same probability
 SMALL_DIGIT_PX = 14.0  # height of a digit in small pictures that are drawn finer
+REVERSED_SHARE = 0.1  # of the lines are light on dark
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class PlacedScene:
 class SceneComposer:
     """Composes random scenes; a generator in the same state gives the same scene."""
 
-    def __init__(self, room: WritingRoom) -> None:
+    def __init__(self, room: WritingRoom, lines: LineSynthesizer) -> None:
         self._room = room
+        self._lines = lines
 
     def page(
         self,
@@ -87,6 +90,13 @@ class SceneComposer:
         """Compose a small picture, up to three times finer."""
         height = int(random.integers(*SMALL_SIDES_PX))
         return self._small_picture(random, height, _sample_width(random, height))
+
+    def line(self, random: np.random.Generator) -> Scene:
+        """Compose a strip of paper with one line, most often an amount, or with nothing to read."""
+        picture, text, boxes = self._lines.synthesize_photograph(random)
+        if random.random() < REVERSED_SHARE:
+            picture = 255 - picture
+        return Scene(picture, (Label(Kind.NUMBER, text, corners_of(boxes)),) if text else ())
 
     def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
         """Compose scenes that fill a square together: one page, or a mosaic of small pictures."""

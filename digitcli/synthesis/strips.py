@@ -27,7 +27,7 @@ STRIPS_OF_SCENE = 12  # at most, of its numbers
 OTHER_SHARE = 0.35  # of the words give a strip
 NOTHING_SHARE = 0.35  # of the scenes give a strip without writing
 PIECE_SHARE = 0.15  # of the scenes with numbers give a piece of a digit
-JOINED_SHARE = 0.6  # of the numbers with a neighbour are shown together with it
+JOINED_SHARE = 0.5  # of the numbers with a neighbour are shown together with it, and so on along the line
 LARGEST_GAP = 3.0  # between neighbours, in heights
 LARGEST_STEP = 0.4  # by which a neighbour stands higher or lower, in heights
 LARGEST_RATIO = 1.3  # of the heights of neighbours
@@ -61,11 +61,10 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     """Cut out the numbers of a scene, some words, and places without a whole character."""
     numbers = [label for label in scene.labels if label.kind is Kind.NUMBER and label.text]
     others = [label for label in scene.labels if label.kind is Kind.OTHER and random.random() < OTHER_SHARE]
+    boxes = _Boxes.of(scene.labels)
     strips = []
     for index in random.permutation(len(numbers))[:STRIPS_OF_SCENE]:
-        label = numbers[index]
-        if random.random() < JOINED_SHARE:
-            label = _with_neighbour(label, scene.labels)
+        label = _with_neighbours(random, numbers[index], boxes)
         strips += _strip_of(random, scene, label, label.text)
     for label in others[: STRIPS_OF_SCENE // 3]:
         strips += _strip_of(random, scene, label, OTHER)
@@ -96,30 +95,50 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
     return _labelled(strip, OTHER, edges)
 
 
-def _with_neighbour(label: Label, labels: Sequence[Label]) -> Label:
-    """Return a number together with the next one on its right, if a page finder may join both."""
-    gaps = {index: _gap(label, other) for index, other in enumerate(labels) if other is not label}
-    nearest = min(gaps, key=lambda index: gaps[index], default=None)
-    if nearest is None or gaps[nearest] > LARGEST_GAP or not labels[nearest].text:
-        return label
-    corners = np.concatenate([label.corners, labels[nearest].corners])
-    return Label(label.kind, f"{label.text} {labels[nearest].text}", corners)
+@dataclass(frozen=True)
+class _Boxes:
+    """The labels of a scene that have a box, and of each the centre x y, length, height and angle (n, 5)."""
+
+    labels: Sequence[Label]
+    values: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, labels: Sequence[Label]) -> _Boxes:
+        labels = [label for label in labels if len(label.corners)]
+        boxes = [line_box(label) for label in labels]
+        values = [(box.x, box.y, box.length, box.height, box.angle) for box in boxes]
+        return cls(labels, np.array(values, np.float64).reshape(-1, 5))
+
+    def next_on_line(self, index: int) -> int | None:
+        """Return the label that follows on the right if a page finder may join both, or None."""
+        x, y, length, height, angle = self.values[index]
+        away_x, away_y = self.values[:, 0] - x, self.values[:, 1] - y
+        along = away_x * np.cos(angle) + away_y * np.sin(angle)
+        across = away_y * np.cos(angle) - away_x * np.sin(angle)
+        gap = along - (self.values[:, 2] + length) / 2
+        reach = (self.values[:, 3] + height) / 2
+        is_beside = (along > 0) & (np.abs(across) < reach) & (gap > -reach)
+        if not is_beside.any():
+            return None
+        nearest = int(np.where(is_beside, gap, np.inf).argmin())
+        lower, higher = sorted((height, self.values[nearest, 3]))
+        is_near = -LARGEST_STEP * height < gap[nearest] <= LARGEST_GAP * height
+        is_level = abs(across[nearest]) <= LARGEST_STEP * height and higher <= LARGEST_RATIO * lower
+        return nearest if is_near and is_level else None
 
 
-def _gap(label: Label, other: Label) -> float:
-    """Return the gap to a label on the right, in heights; infinite if it does not stand on the same line."""
-    if not len(other.corners):
-        return np.inf
-    box, other_box = line_box(label), line_box(other)
-    lower, higher = sorted((box.height, other_box.height))
-    if lower <= 0 or higher > LARGEST_RATIO * lower:
-        return np.inf
-    way = np.array([other_box.x - box.x, other_box.y - box.y])
-    along = float(way @ [np.cos(box.angle), np.sin(box.angle)])
-    across = float(way @ [-np.sin(box.angle), np.cos(box.angle)])
-    gap = along - (box.length + other_box.length) / 2
-    is_on_line = abs(across) <= LARGEST_STEP * box.height and gap > -LARGEST_STEP * box.height
-    return gap / box.height if is_on_line and along > 0 else np.inf
+def _with_neighbours(random: np.random.Generator, label: Label, boxes: _Boxes) -> Label:
+    """Return a number alone or together with those that follow on its right, in one text with spaces."""
+    index = next(i for i, other in enumerate(boxes.labels) if other is label)
+    texts, corners = [label.text], [label.corners]
+    while random.random() < JOINED_SHARE:
+        following = boxes.next_on_line(index)
+        if following is None or not boxes.labels[following].text:
+            break
+        index = following
+        texts.append(boxes.labels[index].text)
+        corners.append(boxes.labels[index].corners)
+    return Label(label.kind, " ".join(texts), np.concatenate(corners))
 
 
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from digitcli.data.dataset import Dataset, Digits
+from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strokes import EMBEDDED, load_writers
@@ -20,7 +21,8 @@ def scene_composer(digits: Digits, *, held_out: bool) -> SceneComposer:
         for index, writer in enumerate(load_writers())
         if (index % HELD_OUT_WRITERS == HELD_OUT_WRITERS - 1) == held_out
     ]
-    return SceneComposer(WritingRoom(digits, writers, load_fonts().split(held_out=held_out)))
+    room = WritingRoom(digits, writers, load_fonts().split(held_out=held_out))
+    return SceneComposer(room, LineSynthesizer(digits, writers))
 
 
 def handwriting_digest(dataset: Dataset) -> str:

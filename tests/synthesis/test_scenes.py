@@ -7,8 +7,9 @@ import pytest
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
+from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Page, line_box
-from digitcli.synthesis.page_layouts import LAYOUTS
+from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
@@ -22,8 +23,13 @@ def room() -> WritingRoom:
     return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split(held_out=False))
 
 
-def test_the_same_generator_gives_the_same_scene(room: WritingRoom) -> None:
-    first, again = (SceneComposer(room).page(np.random.default_rng(3), 200, 300) for _ in range(2))
+@pytest.fixture(scope="module")
+def composer(room: WritingRoom) -> SceneComposer:
+    return SceneComposer(room, LineSynthesizer(split(load_mnist()).train, load_writers()))
+
+
+def test_the_same_generator_gives_the_same_scene(composer: SceneComposer) -> None:
+    first, again = (composer.page(np.random.default_rng(3), 200, 300) for _ in range(2))
     assert np.array_equal(first.picture, again.picture)
     assert [label.text for label in first.labels] == [label.text for label in again.labels]
 
@@ -42,12 +48,11 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
             x, y = round(box.x), round(box.y)
             reach = round(box.height / 2) + 2
             window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
-            if window.size > 100 and label.text:
+            if label.text and 0 <= x < page.width and 0 <= y < page.height:
                 assert window.any()
 
 
-def test_a_square_is_filled_by_scenes_without_gaps(room: WritingRoom) -> None:
-    composer = SceneComposer(room)
+def test_a_square_is_filled_by_scenes_without_gaps(composer: SceneComposer) -> None:
     for seed in range(6):
         placed = composer.square(np.random.default_rng(seed), 256)
         covered = np.zeros((256, 256), int)
@@ -55,6 +60,25 @@ def test_a_square_is_filled_by_scenes_without_gaps(room: WritingRoom) -> None:
             covered[each.y : each.y + each.height, each.x : each.x + each.width] += 1
             assert each.scene.picture.shape[0] % each.height == 0
         assert (covered == 1).all()
+
+
+def test_a_line_is_a_scene_of_one_number_or_of_nothing(composer: SceneComposer) -> None:
+    random = np.random.default_rng(2)
+    scenes = [composer.line(random) for _ in range(40)]
+    assert {len(scene.labels) for scene in scenes} == {0, 1}
+    for scene in scenes:
+        assert scene.picture.shape[0] == 40
+        for label in scene.labels:
+            assert len(label.corners) == len(label.text)
+
+
+def test_a_single_row_of_boxes_is_one_number(room: WritingRoom) -> None:
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        page = Page.blank(70, 300)  # too low for a second row
+        fill_with_table(Desk(random, page, room, room.scribe(random), 40.0))
+        texts = [label.text for label in page.labels if label.kind is Kind.NUMBER]
+        assert len(texts) < 3 or max(map(len, texts)) > 1
 
 
 def test_held_out_fonts_are_not_among_the_others() -> None:
@@ -65,8 +89,8 @@ def test_held_out_fonts_are_not_among_the_others() -> None:
     assert len(train.printed) + len(held_out.printed) == len(fonts.printed)
 
 
-def test_strips_show_numbers_other_writing_and_nothing(room: WritingRoom) -> None:
-    composer, random = SceneComposer(room), np.random.default_rng(0)
+def test_strips_show_numbers_other_writing_and_nothing(composer: SceneComposer) -> None:
+    random = np.random.default_rng(0)
     strips = [
         strip
         for _ in range(20)
@@ -84,8 +108,8 @@ def test_strips_show_numbers_other_writing_and_nothing(room: WritingRoom) -> Non
         assert (strip.boxes[:, 2] <= strip.image.shape[2]).all()
 
 
-def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(room: WritingRoom) -> None:
-    composer, random = SceneComposer(room), np.random.default_rng(5)
+def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(composer: SceneComposer) -> None:
+    random = np.random.default_rng(5)
     texts = set()
     for _ in range(40):
         scene = composer.small_picture(random)
@@ -97,6 +121,21 @@ def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(room: WritingR
             assert [label.text for label in scene.labels] == [strip.text]
         texts.add(strip.text)
     assert {"", OTHER} < texts
+
+
+def test_a_strip_shows_neighbours_up_to_one_that_stands_elsewhere() -> None:
+    def label(text: str, x: int, height: int = 30) -> Label:
+        corner = [[x, 40 - height], [x + 20, 40 - height], [x + 20, 40], [x, 40]]
+        return Label(Kind.NUMBER, text, np.array([corner], np.float32))
+
+    def texts(*labels: Label) -> set[str]:
+        scene = Scene(np.full((60, 300), 200, np.uint8), labels)
+        return {strip.text for seed in range(40) for strip in strips_of(np.random.default_rng(seed), scene)}
+
+    assert {"1", "1 2", "1 2 3", "2 3"} < texts(label("1", 20), label("2", 60), label("3", 100))
+    with_small_digit = texts(label("1", 20), label("2", 60, 15), label("3", 100))
+    assert {"1", "2", "3"} < with_small_digit
+    assert not {"1 3", "1 2"} & with_small_digit
 
 
 def test_a_digit_that_the_picture_cuts_off_is_another_character() -> None:
