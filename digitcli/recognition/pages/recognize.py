@@ -242,15 +242,15 @@ def _result(
     """Return a text as the answer about a region; `nothing` is the probability that no digit stands there."""
     probability = min(1.0, hypotheses[text])
     confidence = evidence.confidence(probability, nothing, len(text))
-    # Doubt that a number stands there at all lowers the probabilities of the other texts as well.
-    share = min(1.0, confidence / max(probability, 1e-12))
+    # Doubt that a number stands there at all lowers the probabilities of digits and of other texts as well.
+    certainty = min(1.0, confidence / max(probability, 1e-12))
     rivals = [
-        (rival, share * hypotheses[rival])
+        (rival, certainty * hypotheses[rival])
         for rival in sorted(hypotheses, key=lambda rival: -hypotheses[rival])
         if rival != text
     ]
     return NumberResult(
-        _number(evidence, hypotheses, text, confidence, rivals, top_k),
+        _number(evidence, hypotheses, text, confidence, certainty, rivals, top_k),
         confidence,
         max((share for rival, share in rivals if rival), default=0.0),
         is_cut_off=_is_cut_off(evidence.crops),
@@ -286,6 +286,7 @@ def _number(
     hypotheses: Hypotheses,
     text: str,
     confidence: float,
+    certainty: float,
     rivals: Sequence[tuple[str, float]],
     top_k: int,
 ) -> Number:
@@ -293,9 +294,9 @@ def _number(
     crops = evidence.crops
     digits = []
     for place, (digit, box) in enumerate(zip(text, _boxes(evidence, text), strict=True)):
-        share = digit_shares(hypotheses, text, place)
-        others = sorted((pair for pair in share.items() if pair[0] != digit), key=lambda pair: -pair[1])
-        digits.append(Digit(digit, min(1.0, share[digit]), box, tuple(others[: top_k - 1])))
+        shares = {each: certainty * share for each, share in digit_shares(hypotheses, text, place).items()}
+        others = sorted((pair for pair in shares.items() if pair[0] != digit), key=lambda pair: -pair[1])
+        digits.append(Digit(digit, min(1.0, shares[digit]), box, tuple(others[: top_k - 1])))
     written = tuple(rival for rival in rivals if rival[0])
     return Number(
         tuple(digits),

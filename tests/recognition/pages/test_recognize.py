@@ -185,6 +185,8 @@ def test_a_line_that_is_hardly_a_number_is_not_read(bias: float, texts: list[str
         probability = 0.99 ** len(text)
         odds = probability / (1 - probability) * math.exp(bias)
         assert result.confidence == pytest.approx(odds / (1 + odds), abs=0.02)
+        digits = [digit.confidence for digit in result.number.digits]
+        assert digits == pytest.approx([result.confidence / probability * 0.99] * len(text), abs=0.02)
     assert texts or all(result.confidence > 0.98 for result in results)
 
 
