@@ -19,6 +19,7 @@ from digitcli.synthesis.writer_style import CANVAS_PX
 MIN_WIDTH_PX = 8  # of a line; the networks need two columns
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # standard deviations of the blurs of the prepared noise
 _NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut; wider than most lines
+SCREEN_SHARE = 0.08  # of the pictures are drawn on a screen, as with a mouse or a stylus; chosen by hand
 
 Light = npt.NDArray[np.float32]
 
@@ -45,7 +46,9 @@ def photograph_page(random: np.random.Generator, layers: Layers, digit_px: float
     `digit_px` is the height of a digit, to which blur and grain are relative.
     """
     shape = layers.writing.shape
-    strokes, marks = layers.writing / np.float32(255), layers.rules / np.float32(255)
+    strokes, marks = (np.asarray(ink / np.float32(255), np.float32) for ink in (layers.writing, layers.rules))
+    if random.random() < SCREEN_SHARE:
+        return _drawing_on_screen(random, strokes, marks)
     if random.random() < 0.25:  # a pencil, or a pen that runs dry
         strokes *= np.clip(1 - random.uniform(0.1, 0.45) * np.abs(_cut_noise(random, shape, 1)), 0, 1)
     dark = random.uniform(0.35, 0.97) if random.random() < 0.8 else random.uniform(0.12, 0.4)
@@ -62,6 +65,14 @@ def photograph_page(random: np.random.Generator, layers: Layers, digit_px: float
     if not layers.sheet.all():
         light = np.where(layers.sheet > 127, light, _surface(random, shape, digit_px))
     return _expose(random, light, digit_px)
+
+
+def _drawing_on_screen(random: np.random.Generator, strokes: Light, marks: Light) -> Mask:
+    """Return plain ink on plain ground, dark on light or light on dark, which no camera has seen."""
+    covered = np.maximum(strokes, np.float32(random.uniform(0.2, 1)) * marks)
+    dark_on_light = 1 - np.float32(random.uniform(0.7, 1)) * covered
+    light = dark_on_light if random.random() < 0.5 else 1 - dark_on_light
+    return np.asarray(255 * light + 0.5, np.uint8)
 
 
 def _reverse(random: np.random.Generator, light: Light) -> Light:

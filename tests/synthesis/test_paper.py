@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.normalization import line_ink
+from digitcli.synthesis import paper
+from digitcli.synthesis.page import Layers
 from digitcli.synthesis.paper import photograph, security_pattern
 
 
@@ -49,3 +51,18 @@ def test_normalization_makes_ink_white_and_paper_black(paper: int, pen: int) -> 
 
 def test_blank_paper_stays_black() -> None:
     assert line_ink(np.full((40, 90), 200, np.uint8)).max() == 0
+
+
+def test_some_pictures_are_drawn_on_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "SCREEN_SHARE", 1.0)
+    writing = np.zeros((40, 60), np.uint8)
+    writing[10:30, 20:40] = 255
+    blank = np.zeros_like(writing)
+    layers = Layers(writing, blank, blank, blank + 255)
+    grounds = set()
+    for seed in range(20):
+        picture = paper.photograph_page(np.random.default_rng(seed), layers, 20.0)
+        assert len(np.unique(picture)) == 2
+        assert abs(int(picture[20, 30]) - int(picture[0, 0])) > 150
+        grounds.add(int(picture[0, 0]))
+    assert grounds == {0, 255}
