@@ -29,8 +29,10 @@ from digitcli.synthesis.texts import DIGITS, LOWER, OTHER, UPPER, sample_integer
 NUMBER_GAP = 0.9
 # Share of free numbers that are fractions with a bar.
 FRACTION_SHARE = 0.04
-# Heights of a digit that columns without lines between them stand further apart.
-UNRULED_GAP = 0.8
+# Heights of a digit between two cells without a line between them: a wider gap than between digits.
+UNRULED_GAP = 1.2
+# Heights of a digit by which a number may be wider than its cell.
+LARGEST_OVERFLOW = 0.15
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
 LARGEST_DIGIT_PX = 320
 
@@ -64,8 +66,8 @@ def fill_with_table(desk: Desk) -> None:
     column_px = height * (
         desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
     )
-    if not has_column_lines:  # only space separates the columns
-        column_px += height * UNRULED_GAP
+    gap_px = 0.0 if has_column_lines else height * UNRULED_GAP
+    column_px += gap_px
     left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
     has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
     label_px = height * desk.uniform(2, 6) if has_labels else 0.0
@@ -90,7 +92,7 @@ def fill_with_table(desk: Desk) -> None:
             else:
                 _put_word_in_cell(desk, words, cell)
         for column in range(columns):
-            cell = (xs[column], ys[row], xs[column + 1], ys[row + 1])
+            cell = (xs[column], ys[row], xs[column + 1] - gap_px, ys[row + 1])
             if row == 0 and has_heads:
                 _put_word_in_cell(desk, words, cell)
             elif desk.chance(filled):
@@ -331,7 +333,7 @@ def _put_in_cell(
 ) -> None:
     x0, y0, x1, y1 = cell
     spare_x, spare_y = x1 - x0 - stamp.width, y1 - y0 - stamp.height
-    if spare_x < -0.4 * desk.height_px:
+    if spare_x < -LARGEST_OVERFLOW * desk.height_px:
         return
     jitter_x, jitter_y = desk.random.normal(0, 0.12, 2) * desk.height_px
     desk.page.put(
