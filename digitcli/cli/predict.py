@@ -57,8 +57,8 @@ BatchSize = Annotated[
 Jobs = Annotated[
     int | None,
     Option("--jobs", "-j", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Read this many pictures at once (default: the number of CPU cores, at most "
-           f"{MAX_PROCESSES})."),
+           help="Read this many pictures at once, if there are more than 128 (default: the number of CPU cores, "
+           f"at most {MAX_PROCESSES}); with --annotate or --show-steps, one."),
 ]  # fmt: skip
 MinConfidence = Annotated[
     float | None,
@@ -127,12 +127,13 @@ Annotate = Annotated[
     Path | None,
     Option(metavar="DIR", rich_help_panel=OUTPUT,
            help="Write a copy of each picture into this folder, with a box and the answer at each digit: "
-           "green from a confidence of 0.95 on, orange from 0.5 on, else red."),
+           "green from a confidence of 0.95 on, orange from 0.5 on, red below and for refused numbers."),
 ]  # fmt: skip
 ShowSteps = Annotated[
     bool,
     Option("--show-steps", rich_help_panel=OUTPUT,
-           help="Show the steps from a picture to what the networks see; with --annotate as a picture too."),
+           help="Show the steps from a picture to what the networks see; with --annotate also as a picture, "
+           "FILE.steps.png."),
 ]  # fmt: skip
 
 

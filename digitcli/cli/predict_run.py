@@ -234,5 +234,5 @@ def _raise_failures(view: ReadingView) -> None:
     if failed == total and not view.read_before:
         raise InputError(f"None of the {total} pictures could be read.", "Each failure is explained above.")
     if failed:
-        cause = f"{failed} of {total} pictures could not be read; the others were."
+        cause = f"{failed} of {total} pictures could not be read."
         raise PartialInputError(cause, "Each failure is explained above.")

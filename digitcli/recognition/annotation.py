@@ -103,13 +103,15 @@ class Annotator:
 def annotate(reading: Reading) -> bytes:
     """Return a PNG of the upright picture with a box and a label at each digit, and the answer below.
 
-    The colour of a box tells the confidence of its digit: see `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`.
+    The digits of a refused number are red. The colour of others tells the confidence of the digit: see
+    `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
     draw = ImageDraw.Draw(image)
-    for digit in reading.digits:
-        _draw_digit(draw, digit, scale)
+    for number in reading.numbers:
+        for digit in number.digits:
+            _draw_digit(draw, digit, scale, RED if number.status == "refused" else _colour(digit.confidence))
     image = _with_banner(image, reading)
     stream = io.BytesIO()
     image.save(stream, "PNG")
@@ -161,9 +163,8 @@ def _canvas(picture: np.ndarray) -> tuple[Image.Image, float]:
     return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
 
 
-def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float) -> None:
+def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: tuple[int, int, int]) -> None:
     x, y, width, height = (side * scale for side in digit.box)
-    colour = _colour(digit.confidence)
     draw.rectangle((x - 2, y - 2, x + width + 1, y + height + 1), outline=colour, width=2)
     font = ImageFont.load_default(max(14, min(32, height / 3)))
     left, _, right, bottom = draw.textbbox((0, 0), digit.digit, font)

@@ -9,6 +9,7 @@ import numpy as np
 
 from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.grouping import group_lines
 from digitcli.recognition.recognize import RegionResult
 from digitcli.recognition.results import Number, Status, text_of
 
@@ -84,9 +85,16 @@ def decide_page(
         return _not_a_digit(NOT_A_DIGIT_CONFIDENCE)
     if constraints is None and all(region.is_in_fraction for region in written):
         return replace(_not_a_digit(confidence), is_fraction=True)
-    numbers = tuple(number for region in written for number in _decide_region(region, min_confidence))
+    numbers = _with_rows([number for region in written for number in _decide_region(region, min_confidence)])
     status, reason = page_status(numbers)
     return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
+
+
+def _with_rows(numbers: Sequence[Number]) -> tuple[Number, ...]:
+    """Return numbers that know their row on the page."""
+    rows = group_lines(np.array([number.box for number in numbers]))
+    row_of = {index: row for row, indices in enumerate(rows) for index in indices}
+    return tuple(replace(number, row=row_of[index]) for index, number in enumerate(numbers))
 
 
 def _are_guesses(regions: Sequence[RegionResult]) -> bool:

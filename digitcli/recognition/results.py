@@ -64,7 +64,7 @@ class Number:
     confidence: the probability that all of them are right.
     raw: the text with its marks where a network reads them.
     alternatives: the next likely texts with their probabilities.
-    row: the number of its row on the page, from 0 on; None where a page finder did not find it.
+    row: the number of its row on the page, from 0 on.
     line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0; or the mean of a strip.
     status: `read`, or `refused` if the digits are only the best guess.
     reason: the reason code of a refused number.

@@ -63,6 +63,12 @@ def test_the_colour_of_a_box_shows_the_confidence_of_its_digit(
     assert image.getpixel((100, 100)) == (255, 255, 255)
 
 
+def test_the_digits_of_a_refused_number_are_red() -> None:
+    sure = reading(confidence=0.99)
+    refused = dataclasses.replace(sure, numbers=(sure.numbers[0].refused("low_confidence"),))
+    assert image_of(annotate(refused)).getpixel((198, 200)) == RED
+
+
 def test_the_name_of_a_digit_stands_above_its_box_or_below_where_there_is_no_room() -> None:
     above = np.asarray(image_of(annotate(reading())))
     assert (above[125:146, 198:204] == GREEN).all(axis=-1).any()

@@ -165,3 +165,12 @@ def decision_of(texts: list[str], confidence: float) -> Decision:
     numbers = tuple(Number((), confidence, text) for text in texts)
     status: Status = "read" if texts else "blank"
     return Decision(status, None, " ".join(texts), confidence, numbers)
+
+
+def test_numbers_know_their_row() -> None:
+    def at(x: int, y: int) -> RegionResult:
+        number = Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7")
+        return RegionResult((number,), 0.9)
+
+    decision = decide_page([at(10, 10), at(90, 14), at(12, 80)], None, 0.5)
+    assert [number.row for number in decision.numbers] == [0, 0, 1]

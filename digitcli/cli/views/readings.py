@@ -126,7 +126,8 @@ class ReadingView:
         parts = ", ".join(
             f"{self.counts[status]:,} {word}" for status, word in words.items() if self.counts[status]
         )
-        return f"{total:,} pictures in {console.duration(seconds)}: {parts} ({total / seconds:,.0f} a second)"
+        rate = f"{total / seconds:,.0f} a second" if total > seconds else f"{seconds / total:.1f} s each"
+        return f"{total:,} pictures in {console.duration(seconds)}: {parts} ({rate})"
 
     def _left(self) -> str:
         if self._all_files <= self._files:
