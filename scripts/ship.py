@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.recognition.pages.finding import find_lines
+from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training.line_sources import STRIP_COMPOSERS
 from digitcli.training.scene_source import scene_composer
 
@@ -70,22 +73,32 @@ def predict(path: Path) -> list[str]:
     header = read_header(path)
     task, architecture = header.task, header.architecture
     if architecture in STRIP_COMPOSERS:
-        composer = scene_composer(split(load_mnist()).validation, held_out=True)
-        strips = STRIP_COMPOSERS[architecture](composer, np.random.default_rng(0), STRIPS)
         network = open_network(resolve_model(path))
-        answers = infer_lines(network, [strip.image for strip in strips])
+        answers = infer_lines(network, [strip.image for strip in strips_for(architecture)])
         return read_digits([answer.logits for answer in answers], header.alphabet)
     if task == "line":
         return evaluate_lines(path, runtime="torch").predicted
     if task == "page":
         finder = load_page_finder(path, "cpu", "torch")
-        composer = scene_composer(split(load_mnist()).validation, held_out=True)
-        pages = [composer.page(np.random.default_rng(number), *PAGE).picture for number in range(PAGES)]
-        return [str(len(find_lines(page, finder.maps).lines)) for page in pages]
+        return [str(len(find_lines(page, finder.maps).lines)) for page in pages()]
     mnist = load_mnist()
     assert mnist.test is not None
     images = np.concatenate([mnist.train.images, mnist.test.images])
     return [str(digit) for digit in infer(load_model(path), images).argmax(-1).tolist()]
+
+
+@functools.cache
+def strips_for(architecture: str) -> list[LabelledStrip]:
+    """Compose strips for an architecture, by held-out writers."""
+    composer = scene_composer(split(load_mnist()).validation, held_out=True)
+    return STRIP_COMPOSERS[architecture](composer, np.random.default_rng(0), STRIPS)
+
+
+@functools.cache
+def pages() -> list[Mask]:
+    """Compose pages by held-out writers."""
+    composer = scene_composer(split(load_mnist()).validation, held_out=True)
+    return [composer.page(np.random.default_rng(number), *PAGE).picture for number in range(PAGES)]
 
 
 if __name__ == "__main__":

@@ -341,10 +341,10 @@ RECIPES = {
     "micro": Recipe(epochs=40, lr=0.02, normalization="batch", ema_decay=0.999, dtype="auto"),
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
     "reader": LINES,
-    "strip_reader": replace(LINES, epochs=20),
+    "strip_reader": replace(LINES, epochs=29),
     "picture_reader": replace(LINES, epochs=20, batch_size=64, dropout=0.0),
     "finder": Recipe(
-        epochs=8,
+        epochs=17,
         batch_size=8,
         optimizer="adamw",
         lr=2.5e-3,

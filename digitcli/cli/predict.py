@@ -57,8 +57,8 @@ BatchSize = Annotated[
 Jobs = Annotated[
     int | None,
     Option("--jobs", "-j", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Read this many pictures at once, if there are more than 128 (default: the number of CPU cores, "
-           f"at most {MAX_PROCESSES}); with --annotate or --show-steps, one."),
+           help="Read this many pictures at once, if there are more than 128 (default: the number of CPU "
+           f"cores, at most {MAX_PROCESSES}); with --annotate or --show-steps, one."),
 ]  # fmt: skip
 MinConfidence = Annotated[
     float | None,
