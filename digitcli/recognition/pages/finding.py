@@ -27,8 +27,10 @@ FINEST_PIXELS, LARGEST_SCALE = 3_600_000, 2.6
 LARGEST_INPUT = 2 * FINEST_PIXELS  # pixels with the frame, which is most of a picture one pixel high
 COARSEST_PX = 20  # the least longer side of a level, on which a digit may fill the picture
 LEVEL_STEP = 2.5  # a level finds lines from 11 to 70 pixels high, so that two levels find most lines
-# Levels with fewer pixels are always searched, unless they enlarge the page by more than a tenth.
-ALWAYS_PIXELS, ALWAYS_SCALE = 60_000, 1.1
+# Levels with fewer pixels are always searched, unless they enlarge the page by more than a tenth. The third
+# finest level of a large page has 92,000 pixels. Without it small writing was overlooked: of 2,502 numbers on
+# 26 composed pages of 0.5 to 12 megapixels 45 % were found, with it 85 %, as many as on all levels.
+ALWAYS_PIXELS, ALWAYS_SCALE = 100_000, 1.1
 SMALL_THRESHOLD = 0.3  # probability of small writing, from which a finer level is searched
 FINER_BELOW_PX = 20.0  # height of lines on a level, below which a finer level reads them better
 MARGIN_CELLS = 8  # around small writing, so that the finer level sees its surroundings

@@ -190,9 +190,13 @@ def sides_searched(page: np.ndarray) -> list[int]:
 def test_fine_levels_are_searched_around_small_writing_only() -> None:
     coarse = len(sides_searched(page_of_bars(shape=(900, 1200))))
     large = sides_searched(page_of_bars((300, 300, 400, 200), shape=(900, 1200)))
-    small = sides_searched(page_of_bars((300, 300, 120, 40), shape=(900, 1200)))
+    small = sides_searched(page_of_bars((300, 300, 60, 20), shape=(900, 1200)))
     assert len(large) == coarse and max(large) < 400
     assert len(small) == coarse + 2 and max(small) < 500
+
+
+def test_of_a_large_page_the_third_finest_level_is_searched_whole() -> None:
+    assert max(sides_searched(page_of_bars(shape=(3000, 4000)))) > 4000 * scales_of(3000, 4000)[-3]
 
 
 def test_a_line_that_a_fine_level_finds_lies_where_it_is_on_the_page() -> None:
