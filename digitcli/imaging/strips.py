@@ -46,9 +46,10 @@ class LineBox:
 
     def share_outside(self, size: tuple[int, ...]) -> float:
         """Return the share of the box that lies outside of a picture of a width and a height."""
-        corners = self.corners(self.length, self.height)
-        inside = np.clip(corners, 0, size).astype(np.float32)
-        return float(1 - cv2.contourArea(inside) / max(cv2.contourArea(corners), 1e-6))
+        width, height = size[:2]
+        picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+        inside, _ = cv2.intersectConvexConvex(self.corners(self.length, self.height), picture)
+        return 1 - float(inside) / max(self.length * self.height, 1e-6)
 
 
 @dataclass(frozen=True)

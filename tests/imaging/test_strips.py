@@ -54,3 +54,7 @@ def test_the_share_of_a_box_outside_of_the_picture_is_measured() -> None:
     assert LineBox(50, 50, 20, 10, 0).share_outside((100, 100)) == pytest.approx(0)
     assert LineBox(0, 50, 20, 10, 0).share_outside((100, 100)) == pytest.approx(0.5)
     assert LineBox(-50, 50, 20, 10, 0).share_outside((100, 100)) == pytest.approx(1)
+    assert LineBox(50, 0, 20, 10, np.pi / 2).share_outside((100, 100)) == pytest.approx(0.5)
+    # A square on its corner, whose centre lies on an edge.
+    assert LineBox(0, 50, 20, 20, np.pi / 4).share_outside((100, 100)) == pytest.approx(0.5)
+    assert LineBox(0, 0, 20, 20, np.pi / 4).share_outside((100, 100)) == pytest.approx(0.75)
