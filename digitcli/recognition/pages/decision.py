@@ -35,7 +35,8 @@ def decide_page(
     """
     written = [result for result in results if result.number is not None]
     if not written and any(result.is_other for result in results):
-        return Decision("refused", "not_a_digit", "", _all_right(results))
+        surest = max(result.confidence for result in results if result.is_other)
+        return Decision("refused", "not_a_digit", "", max(other_writing, surest))
     if not written and other_writing >= OTHER_WRITING:
         return Decision("refused", "not_a_digit", "", other_writing)
     if not written:

@@ -92,7 +92,7 @@ def test_other_writing_is_not_a_digit() -> None:
 def test_other_writing_where_a_number_might_stand_is_not_a_digit() -> None:
     decision = decide(OTHER, NOTHING)
     assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
-    assert decision.confidence == pytest.approx(0.95**2)
+    assert decision.confidence == pytest.approx(0.95)
     assert decision.numbers == ()
 
 
