@@ -96,8 +96,9 @@ def coverage(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> list[Cover
 def risk_table(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, float]:
     """Return for each of `ERRORS` the lowest threshold above which no larger fraction is wrong.
 
-    An error that no threshold reaches is left out. This is the inverse of the risk-coverage curve of El-Yaniv
-    & Wiener, "On the foundations of noise-free selective classification", 2010.
+    An error that no threshold reaches is left out. So is one for which there are too few answers: one of them
+    could be wrong at least. This is the inverse of the risk-coverage curve of El-Yaniv & Wiener, "On the
+    foundations of noise-free selective classification", 2010.
     """
     order = sorted(zip(confidences, is_correct, strict=True), reverse=True)
     table: dict[str, float] = {}
@@ -106,9 +107,9 @@ def risk_table(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict
         wrong += not correct
         is_tied = count < len(order) and order[count][0] == confidence
         for error in () if is_tied else ERRORS:
-            if wrong <= error * count:
+            if wrong <= error * count >= 1:
                 table[str(error)] = confidence
-    return table
+    return {str(error): table[str(error)] for error in ERRORS if str(error) in table}
 
 
 def threshold_for_error(max_error: float, risk: Mapping[str, float]) -> float:
