@@ -1,0 +1,125 @@
+"""Measure reading of a table on 12 megapixels: `python benchmarks/large_table.py`.
+
+The table has 30 rows and 6 columns, and a number of 1 to 3 of MNIST's test digits in each cell; without and
+with printed names in front of the rows. A number counts as right if the cell has a number with the same
+digits. Of several repetitions, the time is the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.data.mnist import load_mnist
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Number
+
+HEIGHT_PX, WIDTH_PX = 4000, 3000
+ROWS, COLUMNS, ROW_PX, TOP_PX = 30, 6, 120, 200
+DIGIT_SCALE = 2.8  # of the 28x28 images, whose digits are 20 pixels high
+NAMES = (
+    "Anna Meier",
+    "Ben Okoro",
+    "Carla Diaz",
+    "Deng Wei",
+    "Emil Novak",
+    "Fatma Kaya",
+    "Gita Rao",
+    "Hans Muller",
+)
+
+Grey = npt.NDArray[np.uint8]
+Cell = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+
+def draw_table(*, has_names: bool, seed: int) -> tuple[Grey, dict[Cell, str]]:
+    """Return a page with a table, and the text of each cell."""
+    random, test = np.random.default_rng(seed), load_mnist().test
+    paper = 235 + random.normal(0, 4, (HEIGHT_PX, WIDTH_PX))
+    page: Grey = np.asarray(np.clip(paper, 0, 255), np.uint8)
+    left = 700 if has_names else 200
+    column_px = (WIDTH_PX - 200 - left) // COLUMNS
+    right, bottom = left + COLUMNS * column_px, TOP_PX + ROWS * ROW_PX
+    for y in range(TOP_PX, bottom + 1, ROW_PX):
+        cv2.line(page, (200, y), (right, y), 90, 3)
+    for x in range(left, right + 1, column_px):
+        cv2.line(page, (x, TOP_PX), (x, bottom), 90, 3)
+    cells = {}
+    for row in range(ROWS):
+        top = TOP_PX + row * ROW_PX
+        if has_names:
+            name = NAMES[row % len(NAMES)]
+            cv2.putText(page, name, (220, top + 80), cv2.FONT_HERSHEY_SIMPLEX, 1.9, 60, 4, cv2.LINE_AA)
+        for column in range(COLUMNS):
+            x = left + column * column_px
+            indices = random.integers(len(test.images), size=int(random.integers(1, 4)))
+            start = x + 30 + int(random.integers(60)), top + 20 + int(random.integers(15))
+            _write(page, [test.images[index] for index in indices], start, random)
+            cells[x, top, x + column_px, top + ROW_PX] = "".join(str(test.labels[index]) for index in indices)
+    return page, cells
+
+
+def _write(page: Grey, digits: list[Grey], start: tuple[int, int], random: np.random.Generator) -> None:
+    x, y = start
+    for digit in digits:
+        inked = np.flatnonzero(digit.max(axis=0) > 50)
+        ink = digit[:, inked[0] : inked[-1] + 1].astype(np.float32)
+        ink = cv2.resize(ink, None, fx=DIGIT_SCALE, fy=DIGIT_SCALE, interpolation=cv2.INTER_CUBIC).clip(
+            0, 255
+        )
+        height, width = ink.shape
+        place = page[y : y + height, x : x + width]
+        place[:] = place * (1 - 0.72 * ink / 255)
+        x += width + int(random.integers(2, 10))
+
+
+def count_right(numbers: tuple[Number, ...], cells: dict[Cell, str]) -> int:
+    """Return the number of cells that have a number with the right digits, by the centre of its box."""
+    right = 0
+    for (left, top, end, bottom), text in cells.items():
+        right += any(
+            number.text == text
+            and left <= number.box[0] + number.box[2] / 2 < end
+            and top <= number.box[1] + number.box[3] / 2 < bottom
+            for number in numbers
+        )
+    return right
+
+
+def main() -> None:
+    """Read both tables, and print how many numbers are right, the time and the peak memory."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of the time (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the pages here")
+    arguments = parser.parse_args()
+    reader = Reader(device="cpu")
+    for has_names in (False, True):
+        page, cells = draw_table(has_names=has_names, seed=arguments.seed)
+        seconds = []
+        for _ in range(arguments.repeats):
+            start = time.perf_counter()
+            reading = reader.read(page)
+            seconds.append(time.perf_counter() - start)
+        memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            f"names {'yes' if has_names else 'no':3}  numbers {len(cells)}  found {len(reading.numbers)}"
+            f"  right {count_right(reading.numbers, cells)}"
+            f"  {statistics.median(seconds):.2f} s  peak {memory_mb:.0f} MB"
+        )
+        if arguments.save:
+            arguments.save.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(arguments.save / f"table-{'names' if has_names else 'plain'}.png"), page)
+
+
+if __name__ == "__main__":
+    main()
