@@ -77,7 +77,7 @@ def test_answers_of_equal_confidence_share_a_threshold() -> None:
     assert risk_table([0.9] * 10 + [0.8] * 10, [True] * 20) == {"0.05": 0.8, "0.1": 0.8}
 
 
-def test_an_error_needs_as_many_answers_that_one_of_them_may_be_wrong() -> None:
+def test_an_error_needs_so_many_answers_that_one_of_them_may_be_wrong() -> None:
     assert risk_table([0.9] * 199, [True] * 199) == {"0.01": 0.9, "0.02": 0.9, "0.05": 0.9, "0.1": 0.9}
 
 
