@@ -96,9 +96,9 @@ def coverage(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> list[Cover
 def risk_table(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, float]:
     """Return for each of `ERRORS` the lowest threshold above which no larger fraction is wrong.
 
-    An error that no threshold reaches is left out. So is an error for which there are so few answers that not
-    even one of them may be wrong. This is the inverse of the risk-coverage curve of El-Yaniv & Wiener, "On the
-    foundations of noise-free selective classification", 2010.
+    An error that no threshold reaches is left out. So is an error for which there are so few answers that
+    not even one of them may be wrong. This is the inverse of the risk-coverage curve of El-Yaniv & Wiener,
+    "On the foundations of noise-free selective classification", 2010.
     """
     order = sorted(zip(confidences, is_correct, strict=True), reverse=True)
     table: dict[str, float] = {}
