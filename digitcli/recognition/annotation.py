@@ -40,6 +40,7 @@ PAPER = (255, 255, 255)
 TEXT_PX = 20
 # Height in pixels of the banner below a picture, which holds one line of text.
 BANNER_PX = 34
+BANNER_CHARACTERS = 60  # of the answer; a table of 180 numbers would make a very wide picture
 # Height in pixels of the title and the margin of a step.
 STEP_MARGIN_PX = 44
 
@@ -178,6 +179,8 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: t
 def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
     font = ImageFont.load_default(TEXT_PX)
     answer = reading.text or ("nothing written" if reading.status == "blank" else "no digits")
+    if len(answer) > BANNER_CHARACTERS:
+        answer = answer[:BANNER_CHARACTERS] + " ..."
     confidence = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
     reason = (
         f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"

@@ -112,6 +112,13 @@ def test_only_blank_pages_are_called_blank() -> None:
     assert (first[:, words] != second[:, words]).any()
 
 
+def test_a_long_answer_does_not_widen_the_picture() -> None:
+    widths = [
+        image_of(annotate(dataclasses.replace(reading(), text=" ".join(["12"] * n)))).width for n in (30, 300)
+    ]
+    assert widths[0] == widths[1] < 1000
+
+
 def test_pictures_are_named_after_their_files(tmp_path: Path) -> None:
     names = written_names(
         tmp_path / "out",
