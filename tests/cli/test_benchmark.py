@@ -109,9 +109,9 @@ def test_no_name_and_no_number_is_cut_in_a_narrow_terminal(width: int, trained: 
 
 
 def test_columns_that_do_not_fit_are_named(digitcli_process: Run) -> None:
-    done = digitcli_process("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "60"})
+    done = digitcli_process("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "50"})
     assert done.returncode == 0, done.stderr
-    assert "MACs, params" in done.stderr and "--format csv" in done.stderr
+    assert "do not fit: MACs, params" in done.stderr and "--format csv" in done.stderr
     assert re.search(r"^softmax +1 ", done.stdout, re.MULTILINE) and "MACs" not in done.stdout
 
 
