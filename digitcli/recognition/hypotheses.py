@@ -195,6 +195,19 @@ def given_constraints(hypotheses: Hypotheses, constraints: Constraints) -> Hypot
     return {text: share / (total + CONSTRAINT_DOUBT * (1 - total)) for text, share in accepted.items()}
 
 
+def recalibrated(hypotheses: Hypotheses, text: str, confidence: float) -> Hypotheses:
+    """Return the hypotheses with another probability of a text, so that they still add up to 1 at most.
+
+    Where the text becomes likelier, the others share what it leaves. Where it becomes less likely, the doubt
+    is whether a number stands there at all, and the others become less likely with it.
+    """
+    before = hypotheses[text]
+    if confidence < before:
+        return {each: share * confidence / before for each, share in hypotheses.items()}
+    left = (1 - confidence) / max(1 - before, LEAST_PROBABILITY)
+    return {each: share * min(1.0, left) for each, share in hypotheses.items()} | {text: confidence}
+
+
 def digit_shares(hypotheses: Hypotheses, text: str, place: int) -> dict[str, float]:
     """Return the probability of each digit at a place, over the hypotheses that are as long as `text`."""
     shares: dict[str, float] = {}

@@ -17,6 +17,7 @@ from digitcli.recognition.hypotheses import (
     given_constraints,
     likeliest_text,
     probability_of_no_digit,
+    recalibrated,
 )
 
 CROP = LineCrop(np.zeros((40, 100), np.uint8), np.eye(3)[:2], (100, 40))
@@ -76,3 +77,15 @@ def test_only_texts_of_the_same_length_share_a_place() -> None:
     hypotheses = {"12": 0.5, "72": 0.2, "1": 0.2, "": 0.1}
     assert digit_shares(hypotheses, "12", 0) == {"1": 0.5, "7": 0.2}
     assert digit_shares(hypotheses, "12", 1) == {"2": pytest.approx(0.7)}
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.1, 0.4, 0.9, 1.0])
+def test_texts_with_another_confidence_of_the_best_add_up_to_1_at_most(confidence: float) -> None:
+    changed = recalibrated({"12": 0.4, "72": 0.3, "1": 0.2, "": 0.1}, "12", confidence)
+    assert changed["12"] == pytest.approx(confidence) and sum(changed.values()) <= 1 + 1e-9
+    assert changed["72"] == pytest.approx(0.3 * min(confidence / 0.4, (1 - confidence) / 0.6))
+
+
+def test_a_text_that_was_certain_leaves_nothing_to_others() -> None:
+    assert recalibrated({"7": 1.0}, "7", 0.9) == {"7": 0.9}
+    assert recalibrated({"7": 1.0}, "7", 1.0) == {"7": 1.0}

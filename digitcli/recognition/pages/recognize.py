@@ -22,6 +22,7 @@ from digitcli.recognition.hypotheses import (
     digit_shares,
     given_constraints,
     likeliest_text,
+    recalibrated,
 )
 from digitcli.recognition.pages.acceptance import probability_right
 from digitcli.recognition.pages.crops import MAX_LENGTH, RegionCrops
@@ -240,19 +241,15 @@ def _result(
     evidence: RegionEvidence, hypotheses: Hypotheses, text: str, nothing: float, top_k: int
 ) -> NumberResult:
     """Return a text as the answer about a region; `nothing` is the probability that no digit stands there."""
-    probability = min(1.0, hypotheses[text])
-    confidence = evidence.confidence(probability, nothing, len(text))
-    # Doubt that a number stands there at all lowers the probabilities of digits and of other texts as well.
-    certainty = min(1.0, confidence / max(probability, 1e-12))
-    rivals = [
-        (rival, certainty * hypotheses[rival])
-        for rival in sorted(hypotheses, key=lambda rival: -hypotheses[rival])
-        if rival != text
-    ]
+    confidence = evidence.confidence(min(1.0, hypotheses[text]), nothing, len(text))
+    hypotheses = recalibrated(hypotheses, text, confidence)
+    rivals = sorted(
+        (pair for pair in hypotheses.items() if pair[0] not in ("", text)), key=lambda pair: -pair[1]
+    )
     return NumberResult(
-        _number(evidence, hypotheses, text, confidence, certainty, rivals, top_k),
+        _number(evidence, hypotheses, text, confidence, rivals[: top_k - 1], top_k),
         confidence,
-        max((share for rival, share in rivals if rival), default=0.0),
+        max((share for _, share in rivals), default=0.0),
         is_cut_off=_is_cut_off(evidence.crops),
         runs_out=_runs_out(evidence),
         is_faint=any(strip.is_faint for strip in evidence.crops.strips),
@@ -286,24 +283,22 @@ def _number(
     hypotheses: Hypotheses,
     text: str,
     confidence: float,
-    certainty: float,
-    rivals: Sequence[tuple[str, float]],
+    alternatives: Sequence[tuple[str, float]],
     top_k: int,
 ) -> Number:
     """Return a text as a number."""
     crops = evidence.crops
     digits = []
     for place, (digit, box) in enumerate(zip(text, _boxes(evidence, text), strict=True)):
-        shares = {each: certainty * share for each, share in digit_shares(hypotheses, text, place).items()}
+        shares = digit_shares(hypotheses, text, place)
         others = sorted((pair for pair in shares.items() if pair[0] != digit), key=lambda pair: -pair[1])
         digits.append(Digit(digit, min(1.0, shares[digit]), box, tuple(others[: top_k - 1])))
-    written = tuple(rival for rival in rivals if rival[0])
     return Number(
         tuple(digits),
         confidence=confidence,
         raw=text_with_marks(evidence.lines, text),
         row=crops.row,
-        alternatives=written[: top_k - 1],
+        alternatives=tuple(alternatives),
         line=_picture_of(evidence),
     )
 

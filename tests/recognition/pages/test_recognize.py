@@ -174,6 +174,17 @@ def test_nothing_is_read_where_nothing_is_likelier() -> None:
     assert result.number is None and result.confidence == pytest.approx(0.85, abs=0.02)
 
 
+@pytest.mark.parametrize("bias", [-1.0, 0.0, 3.0])
+def test_a_number_is_never_surer_than_its_digits_nor_than_what_its_alternatives_leave(bias: float) -> None:
+    line = evidence({"1": 0.6, "7": 0.4}, {"5": 0.7, "6": 0.3})
+    crops = RegionCrops(0, LINE, 1.0, 1.0, (CROP,))
+    answers = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, "bias": bias})
+    (result,) = recognize_region(answers, None, 5)
+    assert result.number is not None and result.number.text == "15"
+    assert all(digit.confidence >= result.confidence for digit in result.number.digits)
+    assert result.confidence + sum(share for _, share in result.number.alternatives) <= 1 + 1e-9
+
+
 @pytest.mark.parametrize(("bias", "texts"), [(0.0, ["12", "5"]), (-3.0, ["12", "5"]), (-20.0, [])])
 def test_a_line_that_is_hardly_a_number_is_not_read(bias: float, texts: list[str]) -> None:
     line = spelt("12 5", 0.99)
