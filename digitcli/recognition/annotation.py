@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
-from digitcli.recognition.results import Digit, Reading
+from digitcli.recognition.results import Digit, Number, Reading
 
 # Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
 NAME_BYTES = 180
@@ -24,6 +24,8 @@ LARGEST_SIDE_PX = 1600
 SMALLEST_SIDE_PX = 480
 # Greatest number of lines, and of digits, in the picture of the steps; more would not fit a screen.
 MAX_DRAWN = 12
+# Distance in pixels of the frame of a number from the boxes of its digits.
+FRAME_PX = 5
 # Times that the picture of the steps enlarges a crop.
 CROP_SCALE = 3
 # Confidence of a digit from which its box is green (chosen by hand).
@@ -104,15 +106,19 @@ class Annotator:
 def annotate(reading: Reading) -> bytes:
     """Return a PNG of the upright picture with a box and a label at each digit, and the answer below.
 
-    The digits of a refused number are red. The colour of others tells the confidence of the digit: see
+    Where there are several numbers, a frame around each shows which digits belong together. The digits of a
+    refused number are red. The colour of others tells the confidence of the digit: see
     `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
     draw = ImageDraw.Draw(image)
     for number in reading.numbers:
+        is_refused = number.status == "refused"
         for digit in number.digits:
-            _draw_digit(draw, digit, scale, RED if number.status == "refused" else _colour(digit.confidence))
+            _draw_digit(draw, digit, scale, RED if is_refused else _colour(digit.confidence))
+        if len(reading.numbers) > 1 and number.digits:
+            draw.rectangle(_frame(number, scale), outline=RED if is_refused else _colour(number.confidence))
     image = _with_banner(image, reading)
     stream = io.BytesIO()
     image.save(stream, "PNG")
@@ -125,16 +131,19 @@ def draw_steps(reading: Reading) -> bytes:
     picture, _ = _canvas(reading.picture)
     ink, _ = _canvas(reading.ink)
     steps = [("the picture, upright and grey", picture), ("the ink that was found", ink)]
-    steps += [
-        (f"{number.raw}  {100 * number.confidence:.1f} %", _enlarged(number.line))
-        for number in reading.numbers[:MAX_DRAWN]
-        if number.line is not None
-    ]
-    steps += [
-        (f"{digit.digit}  {100 * digit.confidence:.1f} %", _enlarged(digit.image))
-        for digit in reading.digits[:MAX_DRAWN]
+    numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]
+    digits = [
+        (f"{digit.digit}  {100 * digit.confidence:.1f} %", digit.image)
+        for digit in reading.digits
         if digit.image is not None
     ]
+    crops = numbers or digits
+    steps += [(title, _enlarged(pixels)) for title, pixels in crops[:MAX_DRAWN]]
+    nothing = Image.new("RGB", (1, 1), PAPER)
+    if len(crops) > MAX_DRAWN:
+        steps.append((f"... and {len(crops) - MAX_DRAWN} more", nothing))
+    if not reading.numbers:
+        steps.append((_answer(reading), nothing))
     font = ImageFont.load_default(TEXT_PX)
     width = max(*(image.width for _, image in steps), *(round(font.getlength(text)) for text, _ in steps))
     height = sum(image.height + STEP_MARGIN_PX for _, image in steps) + 10
@@ -176,18 +185,30 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: t
     draw.text((x + 2, place + 1), digit.digit, PAPER, font)
 
 
-def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
-    font = ImageFont.load_default(TEXT_PX)
-    answer = reading.text or ("nothing written" if reading.status == "blank" else "no digits")
+def _frame(number: Number, scale: float) -> tuple[float, float, float, float]:
+    """Return the corners of a frame around a number, outside of the boxes of its digits."""
+    x, y, width, height = (side * scale for side in number.box)
+    return x - FRAME_PX, y - FRAME_PX, x + width + FRAME_PX, y + height + FRAME_PX
+
+
+def _title_of(number: Number) -> str:
+    refusal = "" if number.reason is None else f"  refused: {number.reason.replace('_', ' ')}"
+    return f"{number.raw}  {100 * number.confidence:.1f} %{refusal}"
+
+
+def _answer(reading: Reading) -> str:
+    """Return the answer of a page in a line of text."""
+    answer = reading.text or ("nothing is written" if reading.status == "blank" else "no digits")
     if len(answer) > BANNER_CHARACTERS:
         answer = answer[:BANNER_CHARACTERS] + " ..."
     confidence = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
-    reason = (
-        f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
-        if reading.status in ("partial", "refused")
-        else ""
-    )
-    text = answer + confidence + reason
+    if reading.status not in ("partial", "refused"):
+        return answer + confidence
+    return f"{answer}{confidence}  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
+
+
+def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
+    font, text = ImageFont.load_default(TEXT_PX), _answer(reading)
     width = max(image.width, round(font.getlength(text)) + 20)
     page = Image.new("RGB", (width, image.height + BANNER_PX), BANNER)
     page.paste(image, (0, 0))

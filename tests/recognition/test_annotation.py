@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from digitcli.errors import OutputError
-from digitcli.recognition.annotation import Annotator, annotate
+from digitcli.recognition.annotation import FRAME_PX, MAX_DRAWN, Annotator, annotate, draw_steps
 from digitcli.recognition.results import Digit, Number, Reading, Status
 
 GREEN, ORANGE, RED = (0, 130, 60), (190, 110, 0), (200, 30, 30)
@@ -67,6 +67,17 @@ def test_the_digits_of_a_refused_number_are_red() -> None:
     sure = reading(confidence=0.99)
     refused = dataclasses.replace(sure, numbers=(sure.numbers[0].refused("low_confidence"),))
     assert image_of(annotate(refused)).getpixel((198, 200)) == RED
+
+
+def test_a_frame_shows_which_digits_are_one_of_several_numbers() -> None:
+    one = reading(box=(200, 150, 60, 100))
+    digits = one.numbers[0].digits + reading(box=(300, 150, 60, 100)).numbers[0].digits
+    other = reading(box=(20, 20, 9, 9)).numbers[0]
+    two = dataclasses.replace(one, numbers=(Number(digits, 0.7, "55"), other))
+    frame = (200 - FRAME_PX, 200), (360 + FRAME_PX, 200), (280, 150 - FRAME_PX), (280, 250 + FRAME_PX)
+    assert {image_of(annotate(two)).getpixel(point) for point in frame} == {ORANGE}
+    alone = dataclasses.replace(one, numbers=(Number(digits, 0.7, "55"),))
+    assert {image_of(annotate(alone)).getpixel(point) for point in frame} == {(255, 255, 255)}
 
 
 def test_the_name_of_a_digit_stands_above_its_box_or_below_where_there_is_no_room() -> None:
@@ -191,3 +202,19 @@ def test_a_file_in_the_place_of_the_folder_is_an_output_error(tmp_path: Path) ->
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputError, match="cannot be used"):
             list(Annotator(folder, force=True).write_all([reading("a.png")]))
+
+
+def test_the_steps_show_a_few_of_many_long_lines_and_say_so() -> None:
+    number = Number((), 0.9, "5", line=np.zeros((40, 4000), np.uint8))
+    drawn = dataclasses.replace(reading(), ink=np.zeros((400, 600), np.float32))
+    few, more, many = (
+        image_of(draw_steps(dataclasses.replace(drawn, numbers=(number,) * count))).size
+        for count in (MAX_DRAWN, MAX_DRAWN + 1, 5 * MAX_DRAWN)
+    )
+    assert few[0] == many[0] < 1700 and few[1] < more[1] == many[1] < few[1] + 60
+
+
+def test_the_steps_of_a_blank_page_say_so() -> None:
+    paper = np.ones((500, 500), np.float32)
+    blank = Reading("a.png", None, "blank", "blank", "", 0.93, (), "m", picture=paper, ink=paper)
+    assert (np.asarray(image_of(draw_steps(blank)))[-60:] < 100).any()
