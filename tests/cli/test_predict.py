@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -197,7 +198,10 @@ def test_a_doubtful_number_leaves_the_others_of_its_page_read(predict: Run) -> N
     assert record["status"] == "partial"
     assert sorted(number["status"] for number in record["numbers"]) == ["read", "refused"]
     assert record["text"] == sure["text"]
-    assert "1 of 2 numbers refused" in predict("two.png", "--min-confidence", between).stdout
+    shown = predict("two.png", "--min-confidence", between).stdout
+    assert "1 of 2 refused (?): " in shown
+    doubtful = (number for number in record["numbers"] if number["status"] == "refused")
+    assert re.findall(r"(\d+)\?", shown) == [number["text"] for number in doubtful]
     assert "refused: " in predict("4.png", "--min-confidence", "1").stdout
 
 

@@ -148,7 +148,9 @@ class ReadingView:
 def describe(reading: Reading) -> Text:
     """Return a reading as one line."""
     page = "" if reading.page is None else f" page {reading.page}"
-    text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "")
+    text = {"blank": "blank", "error": "error", "partial": _text_with_doubts(reading)}.get(
+        reading.status, reading.text or ""
+    )
     confidence = "" if reading.confidence is None else percent(reading.confidence)
     note = ""
     if reading.reason is not None and reading.status != "blank":
@@ -159,16 +161,23 @@ def describe(reading: Reading) -> Text:
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
 
 
+def _text_with_doubts(reading: Reading) -> str:
+    """Return the text of a page with a question mark after each refused number."""
+    return " ".join(number.text + ("?" if number.status == "refused" else "") for number in reading.numbers)
+
+
 def describe_refusal(reading: Reading) -> str:
     """Return how much of a page is refused, as the beginning of a note."""
     if reading.status == "partial":
         count = sum(number.status == "refused" for number in reading.numbers)
-        return f"{count:,} of {len(reading.numbers):,} numbers refused: "
+        return f"{count:,} of {len(reading.numbers):,} refused (?): "
     return "refused: " if reading.status == "refused" else ""
 
 
 def percent(probability: float) -> str:
-    """Return a probability as a percentage that never claims to be certain."""
+    """Return a probability as a percentage that never claims to be certain, nor impossible."""
+    if probability < 0.0005:
+        return "< 0.1 %"
     return "> 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
 
 
