@@ -106,9 +106,9 @@ class Annotator:
 def annotate(reading: Reading) -> bytes:
     """Return a PNG of the upright picture with a box and a label at each digit, and the answer below.
 
-    Where there are several numbers, a frame around each shows which digits belong together. The digits of a
-    refused number are red. The colour of others tells the confidence of the digit: see
-    `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`.
+    Where there are several numbers, a frame around each shows which digits belong together. The colour of a
+    box tells the confidence of its digit, and that of a frame the confidence of the number, see
+    `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`; those of a refused number are red.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
@@ -118,7 +118,8 @@ def annotate(reading: Reading) -> bytes:
         for digit in number.digits:
             _draw_digit(draw, digit, scale, RED if is_refused else _colour(digit.confidence))
         if len(reading.numbers) > 1 and number.digits:
-            draw.rectangle(_frame(number, scale), outline=RED if is_refused else _colour(number.confidence))
+            colour = RED if is_refused else _colour(number.confidence)
+            draw.rectangle(_frame(number, scale, image.size), outline=colour)
     image = _with_banner(image, reading)
     stream = io.BytesIO()
     image.save(stream, "PNG")
@@ -185,10 +186,12 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: t
     draw.text((x + 2, place + 1), digit.digit, PAPER, font)
 
 
-def _frame(number: Number, scale: float) -> tuple[float, float, float, float]:
-    """Return the corners of a frame around a number, outside of the boxes of its digits."""
+def _frame(number: Number, scale: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the corners of a frame around the boxes of a number's digits, within the picture."""
     x, y, width, height = (side * scale for side in number.box)
-    return x - FRAME_PX, y - FRAME_PX, x + width + FRAME_PX, y + height + FRAME_PX
+    right = min(x + width + FRAME_PX, size[0] - 1)
+    bottom = min(y + height + FRAME_PX, size[1] - 1)
+    return max(x - FRAME_PX, 0), max(y - FRAME_PX, 0), right, bottom
 
 
 def _title_of(number: Number) -> str:

@@ -198,14 +198,16 @@ def given_constraints(hypotheses: Hypotheses, constraints: Constraints) -> Hypot
 def recalibrated(hypotheses: Hypotheses, text: str, confidence: float) -> Hypotheses:
     """Return the hypotheses with another probability of a text, so that they still add up to 1 at most.
 
-    Where the text becomes likelier, the others share what it leaves. Where it becomes less likely, the doubt
-    is whether a number stands there at all, and the others become less likely with it.
+    Where the text becomes likelier, the others share what it leaves. Where it becomes less likely, they do so
+    as well, since what speaks against it (whether a number stands there, whether it is whole) speaks against
+    them too; the rest belongs to none of them.
     """
     before = hypotheses[text]
     if confidence < before:
-        return {each: share * confidence / before for each, share in hypotheses.items()}
-    left = (1 - confidence) / max(1 - before, LEAST_PROBABILITY)
-    return {each: share * min(1.0, left) for each, share in hypotheses.items()} | {text: confidence}
+        factor = confidence / before
+    else:
+        factor = min(1.0, (1 - confidence) / max(1 - before, LEAST_PROBABILITY))
+    return {each: factor * share for each, share in hypotheses.items()} | {text: confidence}
 
 
 def digit_shares(hypotheses: Hypotheses, text: str, place: int) -> dict[str, float]:

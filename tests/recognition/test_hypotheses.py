@@ -87,5 +87,6 @@ def test_texts_with_another_confidence_of_the_best_add_up_to_1_at_most(confidenc
 
 
 def test_a_text_that_was_certain_leaves_nothing_to_others() -> None:
-    assert recalibrated({"7": 1.0}, "7", 0.9) == {"7": 0.9}
-    assert recalibrated({"7": 1.0}, "7", 1.0) == {"7": 1.0}
+    certain = {"7": 1.0, "1": 1e-13}
+    assert recalibrated(certain, "7", 0.9) == {"7": 0.9, "1": pytest.approx(9e-14)}
+    assert sum(recalibrated(certain, "7", 1.0).values()) == 1.0

@@ -148,9 +148,11 @@ class ReadingView:
 def describe(reading: Reading) -> Text:
     """Return a reading as one line."""
     page = "" if reading.page is None else f" page {reading.page}"
-    text = {"blank": "blank", "error": "error", "partial": _text_with_doubts(reading)}.get(
-        reading.status, reading.text or ""
-    )
+    text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "")
+    if reading.status == "partial":
+        text = " ".join(
+            number.text + ("?" if number.status == "refused" else "") for number in reading.numbers
+        )
     confidence = "" if reading.confidence is None else percent(reading.confidence)
     note = ""
     if reading.reason is not None and reading.status != "blank":
@@ -159,11 +161,6 @@ def describe(reading: Reading) -> Text:
         note = f"{note}, changed by the constraints".removeprefix(", ")
     row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
-
-
-def _text_with_doubts(reading: Reading) -> str:
-    """Return the text of a page with a question mark after each refused number."""
-    return " ".join(number.text + ("?" if number.status == "refused" else "") for number in reading.numbers)
 
 
 def describe_refusal(reading: Reading) -> str:
