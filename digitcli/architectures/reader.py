@@ -40,7 +40,7 @@ def picture_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
     using a boosted cascade of simple features", 2001, for cascades. Whatever is not one number is read as
     another character, and left to the networks that follow.
     """
-    return Reader(alphabet, dropout, channels=3, stem=16, width=96, mixers=1)
+    return Reader(alphabet, dropout, channels=3, stem=24, width=128, mixers=2)
 
 
 class Reader(nn.Module):

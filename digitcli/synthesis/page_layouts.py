@@ -6,6 +6,7 @@ All sizes and shares were chosen by hand, wide enough that real pages lie inside
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,10 +32,15 @@ NUMBER_GAP = 0.9
 FRACTION_SHARE = 0.04
 # Heights of a digit between two cells without a line between them: a wider gap than between digits.
 UNRULED_GAP = 1.2
+# Range of the distance of two boxes of a comb, in heights of a digit.
+COMB_PITCH = (0.75, 1.6)
 # Heights of a digit by which a number may be wider than its cell.
 LARGEST_OVERFLOW = 0.15
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
 LARGEST_DIGIT_PX = 320
+# Letters that hardly anybody takes for a digit, and their share of the pictures of one character.
+CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
+LETTER_SHARE = 0.2
 
 
 def fill_with_free_numbers(desk: Desk) -> None:
@@ -193,6 +199,32 @@ def fill_with_one_number(desk: Desk) -> None:
         decorate(desk, (x, y, x + stamp.width, y + stamp.height))
 
 
+def fill_with_one_comb(desk: Desk) -> None:
+    """Write one number into a row of boxes that fills the page, as in a field cut out of a form."""
+    cells, pitch = int(desk.random.integers(2, 11)), desk.uniform(*COMB_PITCH)
+    width = desk.page.width * desk.uniform(0.7, 0.97)
+    height_px = min(width / (cells * pitch), desk.uniform(0.4, 0.8) * desk.page.height)
+    desk = replace(desk, height_px=height_px)
+    x = desk.uniform(0.1, 0.9) * (desk.page.width - cells * pitch * height_px)
+    y = desk.uniform(0.3, 0.7) * (desk.page.height - height_px)
+    _comb(desk, x, y, cells, pitch)
+
+
+def fill_with_one_character(desk: Desk) -> None:
+    """Write one digit, or sometimes one letter, that fills much of the page."""
+    is_letter = desk.chance(LETTER_SHARE)
+    text = str(desk.random.choice(list(CLEAR_LETTERS))) if is_letter else _digit(desk)
+    writer = desk.label_scribe() if is_letter else desk.scribe
+    height_px = desk.uniform(0.5, 0.98) * desk.page.height
+    stamp = (writer.word if is_letter else writer.number)(desk.random, text, height_px)
+    if stamp.width > desk.page.width or stamp.height > desk.page.height:
+        height_px *= 0.98 * min(desk.page.width / stamp.width, desk.page.height / stamp.height)
+        stamp = (writer.word if is_letter else writer.number)(desk.random, text, height_px)
+    spare_x, spare_y = desk.page.width - stamp.width, desk.page.height - stamp.height
+    x, y = (spare * np.clip(desk.random.normal(0.5, 0.15), 0, 1) for spare in (spare_x, spare_y))
+    desk.page.put(stamp, x, y, Kind.OTHER if is_letter else Kind.NUMBER, "" if is_letter else text)
+
+
 def fill_with_nothing(desk: Desk) -> None:
     """Draw what is no number: words, ticks, scribbles, shapes, frames, or digits too large for the page."""
     height = desk.height_px
@@ -240,7 +272,8 @@ LAYOUTS: tuple[tuple[float, float, Callable[[Desk], None]], ...] = (
     (0.14, 0.06, fill_with_form),
     (0.12, 0.06, fill_with_text),
     (0.08, 0.02, fill_with_sums),
-    (0.06, 0.46, fill_with_one_number),
+    (0.06, 0.40, fill_with_one_number),
+    (0.02, 0.06, fill_with_one_comb),
     (0.14, 0.14, fill_with_nothing),
 )
 
@@ -367,10 +400,14 @@ def _field(desk: Desk, x: float, y: float) -> float:
     return x + width
 
 
-def _comb(desk: Desk, x: float, y: float) -> float:
-    """Write a number into a row of equal boxes, one digit in each, and return its right end."""
+def _comb(desk: Desk, x: float, y: float, cells: int | None = None, pitch: float | None = None) -> float:
+    """Write a number into a row of equal boxes, one digit in each, and return its right end.
+
+    `pitch` is the distance of two boxes in heights of a digit.
+    """
     height = desk.height_px
-    cells, pitch = int(desk.random.integers(2, 11)), height * desk.uniform(0.75, 1.6)
+    cells = cells or int(desk.random.integers(2, 11))
+    pitch = height * (pitch or desk.uniform(*COMB_PITCH))
     space = 0.0 if desk.chance(0.75) else desk.uniform(0.05, 0.3) * height
     top, bottom = y - desk.uniform(0.05, 0.4) * height, y + height * (1 + desk.uniform(0.05, 0.4))
     width_px, level, kind = rule_width(desk), desk.uniform(60, 255), desk.random.random()

@@ -40,14 +40,17 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
     return _take_photograph(random, light)
 
 
-def photograph_page(random: np.random.Generator, layers: Layers, digit_px: float) -> Mask:
+def photograph_page(
+    random: np.random.Generator, layers: Layers, digit_px: float, screen_share: float | None = None
+) -> Mask:
     """Return a grey picture (H, W) of a page, dark on light or light on dark.
 
-    `digit_px` is the height of a digit, to which blur and grain are relative.
+    `digit_px` is the height of a digit, to which blur and grain are relative. `screen_share` of the pictures
+    are drawn on a screen, by default `SCREEN_SHARE`.
     """
     shape = layers.writing.shape
     strokes, marks = (np.asarray(ink / np.float32(255), np.float32) for ink in (layers.writing, layers.rules))
-    if random.random() < SCREEN_SHARE:
+    if random.random() < (SCREEN_SHARE if screen_share is None else screen_share):
         return _drawing_on_screen(random, strokes, marks)
     if random.random() < 0.25:  # a pencil, or a pen that runs dry
         strokes *= np.clip(1 - random.uniform(0.1, 0.45) * np.abs(_cut_noise(random, shape, 1)), 0, 1)

@@ -10,7 +10,7 @@ import numpy as np
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of, transform
-from digitcli.synthesis.page_layouts import LAYOUTS
+from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_one_character
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.paper import photograph_page
 from digitcli.synthesis.stamps import WritingRoom
@@ -33,6 +33,9 @@ SMALL_SIDES_PX = (24, 140)  # range of the height of small pictures
 SMALL_FINENESS = (1, 1, 2, 3)  # times finer a small picture is drawn, each with the same probability
 SMALL_DIGIT_PX = 14.0  # height of a digit in small pictures that are drawn finer
 REVERSED_SHARE = 0.1  # of the lines are light on dark
+CHARACTER_SIDES_PX = (16, 240)  # range of the height of a picture of one character
+CHARACTER_SQUARENESS = 0.15  # standard deviation of the logarithm of its width over its height
+CHARACTER_SCREEN_SHARE = 0.5  # of these pictures are drawn on a screen
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,16 @@ class SceneComposer:
         """Compose a small picture, up to three times finer."""
         height = int(random.integers(*SMALL_SIDES_PX))
         return self._small_picture(random, height, _sample_width(random, height))
+
+    def character(self, random: np.random.Generator) -> Scene:
+        """Compose a nearly square picture of one digit, or sometimes of one letter."""
+        height = round(float(np.exp(random.uniform(*np.log(CHARACTER_SIDES_PX)))))
+        width = round(height * float(np.exp(random.normal(0, CHARACTER_SQUARENESS))))
+        page = Page.blank(height, width)
+        digit_px = 0.7 * height
+        fill_with_one_character(Desk(random, page, self._room, self._room.scribe(random), digit_px))
+        picture = photograph_page(random, page.layers, digit_px, CHARACTER_SCREEN_SHARE)
+        return Scene(picture, tuple(page.labels))
 
     def line(self, random: np.random.Generator) -> Scene:
         """Compose a strip of paper with one line, most often an amount, or with nothing to read."""

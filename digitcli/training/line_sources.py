@@ -44,6 +44,9 @@ SCENE_SIDE_PX = 256
 # The share of the scenes that are one line, most often an amount: a third of the strips. Chosen by hand.
 LINES_SHARE = 0.5
 
+# The share of the small pictures that show one character. Chosen by hand.
+CHARACTER_SHARE = 0.3
+
 # How often a strip is used: it takes as long to compose as to train on.
 STRIP_USES = 2
 
@@ -338,7 +341,9 @@ def compose_pictures(composer: SceneComposer, random: np.random.Generator, count
     """Return `count` small pictures as strips that are at most `LONGEST_PX` wide."""
     strips: list[LabelledStrip] = []
     while len(strips) < count:
-        strip = strip_of_picture(composer.small_picture(random))
+        is_character = random.random() < CHARACTER_SHARE
+        scene = composer.character(random) if is_character else composer.small_picture(random)
+        strip = strip_of_picture(scene)
         strips += [strip] if _is_trainable(strip) else []
     return strips
 

@@ -72,6 +72,19 @@ def test_a_line_is_a_scene_of_one_number_or_of_nothing(composer: SceneComposer) 
             assert len(label.corners) == len(label.text)
 
 
+def test_a_picture_of_one_character_shows_a_digit_or_a_letter(composer: SceneComposer) -> None:
+    random = np.random.default_rng(4)
+    scenes = [composer.character(random) for _ in range(60)]
+    assert {scene.labels[0].kind for scene in scenes} == {Kind.NUMBER, Kind.OTHER}
+    for scene in scenes:
+        (label,) = scene.labels
+        height, width = scene.picture.shape
+        assert 0.5 < width / height < 2
+        assert label.text.isdecimal() == (label.kind is Kind.NUMBER)
+        assert len(label.text) <= 1
+        assert line_box(label).share_outside((width, height)) < 0.3
+
+
 def test_a_single_row_of_boxes_is_one_number(room: WritingRoom) -> None:
     for seed in range(25):
         random = np.random.default_rng(seed)
