@@ -342,9 +342,9 @@ RECIPES = {
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
     "reader": LINES,
     "strip_reader": replace(LINES, epochs=29),
-    "picture_reader": replace(LINES, epochs=30, batch_size=64, dropout=0.0),
+    "picture_reader": replace(LINES, epochs=45, batch_size=64, dropout=0.0),
     "finder": Recipe(
-        epochs=17,
+        epochs=25,
         batch_size=8,
         optimizer="adamw",
         lr=2.5e-3,

@@ -17,7 +17,14 @@ from digitcli.cli.predict_run import (
 )
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.constraints import CheckDigit, parse_constraints
-from digitcli.recognition.results import BATCH_SIZE, DEFAULT_MODELS, MIN_CONFIDENCE, TOP_K, format_of
+from digitcli.recognition.results import (
+    BATCH_SIZE,
+    DEFAULT_MODELS,
+    MIN_CONFIDENCE,
+    TOP_K,
+    Rotation,
+    format_of,
+)
 
 INPUT, MODELS, CERTAINTY, CONSTRAINTS, OUTPUT = (
     "Input", "Models and speed", "Refusing uncertain answers", "Constraints on every number", "Output",
@@ -51,7 +58,7 @@ Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]
 BatchSize = Annotated[
     int | None,
     Option("--batch-size", "-b", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Give a network this many crops of digits at once; each digit is seen at two sizes (default: "
+           help="Give digit models this many crops at once; each digit is seen at two sizes (default: "
            f"{BATCH_SIZE})."),
 ]  # fmt: skip
 Jobs = Annotated[
@@ -123,6 +130,12 @@ TopK = Annotated[
     Option(metavar="K", min=1, max=10, rich_help_panel=OUTPUT,
            help="Give this many candidates for each digit and number in JSON output, the best included."),
 ]  # fmt: skip
+Rotate = Annotated[
+    Rotation,
+    Option(metavar="DEGREES", rich_help_panel=INPUT,
+           help="Turn each page clockwise by 0, 90, 180 or 270 degrees before it is read; auto turns pages "
+           "that are much easier to read so, unless only digit models are named."),
+]  # fmt: skip
 Annotate = Annotated[
     Path | None,
     Option(metavar="DIR", rich_help_panel=OUTPUT,
@@ -141,6 +154,7 @@ def predict(
     inputs: Inputs = None,
     files_from: FilesFrom = None,
     null: Null = False,
+    rotate: Rotate = "auto",
     model: Model = None,
     device: Device = None,
     runtime: Runtime = None,
@@ -172,7 +186,7 @@ def predict(
     file that cannot be read stops no other.
     """
     options = PredictOptions(
-        inputs=inputs or [], files_from=files_from, null=null, device=device, runtime=runtime,
+        inputs=inputs or [], files_from=files_from, null=null, rotate=rotate, device=device, runtime=runtime,
         batch_size=batch_size, jobs=jobs, min_confidence=min_confidence, max_error=max_error,
         constraints=parse_constraints(length, pattern, range, check_digit, single_digit),
         form=format or (format_of(output) if output else "table"), output=output, resume=resume, force=force,

@@ -17,7 +17,7 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.results import BATCH_SIZE, check_ranges, format_readings
+from digitcli.recognition.results import BATCH_SIZE, Rotation, check_ranges, format_readings
 from digitcli.recognition.resume import ResultWriter, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -45,6 +45,7 @@ class PredictOptions:
     inputs: list[str]
     files_from: str | None
     null: bool
+    rotate: Rotation
     device: str | None
     runtime: RuntimeChoice | None
     batch_size: int | None
@@ -171,6 +172,7 @@ def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> 
         constraints=options.constraints,
         top_k=options.top_k,
         keep_pictures=options.show_steps or options.annotate is not None,
+        rotate=options.rotate,
     )
 
 

@@ -111,3 +111,8 @@ def quantile(values: np.ndarray, share: float) -> float:
 def median(values: np.ndarray) -> float:
     """Return the middle of the values, or the mean of the two in the middle."""
     return quantile(values, 0.5)
+
+
+def rotate(picture: np.ndarray, degrees: int) -> np.ndarray:
+    """Return a picture (H, W) turned clockwise by a multiple of 90 degrees."""
+    return np.ascontiguousarray(np.rot90(picture, -degrees // 90))

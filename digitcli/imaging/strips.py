@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.finder_input import Grey, shrink
+from digitcli.imaging.normalization import line_ink
 from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX, STRIP_PAPER
 
 LEAST_CONTRAST = 12.0  # grey levels of 255; strips with less contrast keep their low contrast
@@ -86,6 +87,16 @@ def cut_whole(grey: Grey) -> Strip:
     columns = max(2, round(width / height * STRIP_HEIGHT_PX / COLUMN_PX)) * COLUMN_PX
     to_picture = np.array([[width / columns, 0, 0], [0, height / STRIP_HEIGHT_PX, 0]])
     return _normalize(np.stack(shrink(grey, STRIP_HEIGHT_PX, columns)), to_picture)
+
+
+def strip_ink(strip: Grey) -> Grey:
+    """Return the ink, uint8 (40, W), 255 on 0, of a strip, for networks that were trained on ink.
+
+    Ink is what differs most from the paper: it is dark, or light on dark paper.
+    """
+    low, high = _quantiles(strip[0], (0.005, 0.995))
+    is_light = high - STRIP_PAPER > STRIP_PAPER - low
+    return line_ink(255 - strip[0] if is_light else strip[0])
 
 
 def _size_of_strip(box: LineBox, margin: float) -> tuple[float, int]:

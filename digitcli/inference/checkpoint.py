@@ -54,6 +54,7 @@ class Header:
     risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
     acceptance: the weights that turn the answers about a number into its confidence, see
         `recognition.pages.acceptance`.
+    presence: the weights that turn them into the probability that a number stands there.
     versions: the versions of the libraries that wrote the file.
     training: the progress of the training, in resume files only.
     format_version: the version of the file format.
@@ -71,6 +72,7 @@ class Header:
     refusal_threshold: float | None = None
     risk: dict[str, float] = field(default_factory=dict)
     acceptance: dict[str, float] = field(default_factory=dict)
+    presence: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION

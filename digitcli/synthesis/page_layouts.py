@@ -17,6 +17,7 @@ from digitcli.synthesis.page_marks import (
     Desk,
     decorate,
     draw_curve,
+    draw_edges_of_cell,
     draw_rubber_stamp,
     draw_shape,
     draw_table_lines,
@@ -33,7 +34,7 @@ FRACTION_SHARE = 0.04
 # Heights of a digit between two cells without a line between them: a wider gap than between digits.
 UNRULED_GAP = 1.2
 # Range of the distance of two boxes of a comb, in heights of a digit.
-COMB_PITCH = (0.75, 1.6)
+COMB_PITCH = (0.75, 2.2)
 # Heights of a digit by which a number may be wider than its cell.
 LARGEST_OVERFLOW = 0.15
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
@@ -41,6 +42,7 @@ LARGEST_DIGIT_PX = 320
 # Letters that hardly anybody takes for a digit, and their share of the pictures of one character.
 CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
 LETTER_SHARE = 0.2
+CELL_SHARE = 0.3  # of these pictures show parts of the frame of a cell
 
 
 def fill_with_free_numbers(desk: Desk) -> None:
@@ -223,6 +225,8 @@ def fill_with_one_character(desk: Desk) -> None:
     spare_x, spare_y = desk.page.width - stamp.width, desk.page.height - stamp.height
     x, y = (spare * np.clip(desk.random.normal(0.5, 0.15), 0, 1) for spare in (spare_x, spare_y))
     desk.page.put(stamp, x, y, Kind.OTHER if is_letter else Kind.NUMBER, "" if is_letter else text)
+    if desk.chance(CELL_SHARE):
+        draw_edges_of_cell(desk)
 
 
 def fill_with_nothing(desk: Desk) -> None:
@@ -265,8 +269,10 @@ def fill_with_nothing(desk: Desk) -> None:
         desk.page.put(stamp, x, desk.uniform(desk.page.height - stamp.height, 0), Kind.NUMBER, "")
 
 
+# Fills a page.
+Layout = Callable[[Desk], None]
 # The shares of the layouts on large squares, and on small ones.
-LAYOUTS: tuple[tuple[float, float, Callable[[Desk], None]], ...] = (
+LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.20, 0.12, fill_with_free_numbers),
     (0.26, 0.14, fill_with_table),
     (0.14, 0.06, fill_with_form),

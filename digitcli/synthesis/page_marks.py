@@ -57,6 +57,18 @@ def draw_table_lines(
         desk.page.line([(x, ys[0]), (x + desk.random.normal(0, 0.5), ys[-1])], width_px, level)
 
 
+def draw_edges_of_cell(desk: Desk) -> None:
+    """Draw what a picture that was cut out of a form shows of the frame of its cell."""
+    width, height = desk.page.width, desk.page.height
+    pen, level = rule_width(desk), desk.uniform(60, 255)
+    for side in np.flatnonzero(desk.random.random(4) < 0.5):
+        ends = desk.uniform(-0.02, 0.1) + desk.random.normal(0, 0.02, 2)
+        along = np.array([-0.1, 1.1])
+        x, y = (along, ends) if side < 2 else (ends, along)
+        points = np.stack([1 - x if side % 2 else x, 1 - y if side % 2 else y], axis=1)
+        desk.page.line(points * [width, height], pen, level)
+
+
 def rule_width(desk: Desk) -> float:
     """Return the width of a ruled line in pixels."""
     return max(1.0, desk.height_px * float(np.exp(desk.uniform(np.log(0.02), np.log(0.12)))))

@@ -41,12 +41,16 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
 
 
 def photograph_page(
-    random: np.random.Generator, layers: Layers, digit_px: float, screen_share: float | None = None
+    random: np.random.Generator,
+    layers: Layers,
+    digit_px: float,
+    screen_share: float | None = None,
+    dark: float | None = None,
 ) -> Mask:
     """Return a grey picture (H, W) of a page, dark on light or light on dark.
 
     `digit_px` is the height of a digit, to which blur and grain are relative. `screen_share` of the pictures
-    are drawn on a screen, by default `SCREEN_SHARE`.
+    are drawn on a screen, by default `SCREEN_SHARE`. `dark` is the darkness of the ink, by default random.
     """
     shape = layers.writing.shape
     strokes, marks = (np.asarray(ink / np.float32(255), np.float32) for ink in (layers.writing, layers.rules))
@@ -54,7 +58,8 @@ def photograph_page(
         return _drawing_on_screen(random, strokes, marks)
     if random.random() < 0.25:  # a pencil, or a pen that runs dry
         strokes *= np.clip(1 - random.uniform(0.1, 0.45) * np.abs(_cut_noise(random, shape, 1)), 0, 1)
-    dark = random.uniform(0.35, 0.97) if random.random() < 0.8 else random.uniform(0.12, 0.4)
+    if dark is None:
+        dark = random.uniform(0.35, 0.97) if random.random() < 0.8 else random.uniform(0.12, 0.4)
     light = _light_of_page(random, shape, dark, digit_px)
     if random.random() < 0.06:  # the writing on the other side shows through
         mirrored = _blur(np.ascontiguousarray(strokes[:, ::-1], np.float32), 0.08 * digit_px)

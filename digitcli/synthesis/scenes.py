@@ -10,7 +10,7 @@ import numpy as np
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of, transform
-from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_one_character
+from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_one_character
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.paper import photograph_page
 from digitcli.synthesis.stamps import WritingRoom
@@ -33,9 +33,11 @@ SMALL_SIDES_PX = (24, 140)  # range of the height of small pictures
 SMALL_FINENESS = (1, 1, 2, 3)  # times finer a small picture is drawn, each with the same probability
 SMALL_DIGIT_PX = 14.0  # height of a digit in small pictures that are drawn finer
 REVERSED_SHARE = 0.1  # of the lines are light on dark
-CHARACTER_SIDES_PX = (16, 240)  # range of the height of a picture of one character
+CHARACTER_SIDES_PX = (16, 480)  # range of the height of a picture of one character
 CHARACTER_SQUARENESS = 0.15  # standard deviation of the logarithm of its width over its height
-CHARACTER_SCREEN_SHARE = 0.5  # of these pictures are drawn on a screen
+CHARACTER_SCREEN_SHARE = 0.35  # of these pictures are drawn on a screen
+FAINT_SHARE = 0.25  # of the others have ink that is hardly darker than the paper
+FAINT_INK = (0.06, 0.25)  # range of its darkness
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,17 @@ class SceneComposer:
         *,
         small: bool = False,
         digit_px: float | None = None,
+        layout: Layout | None = None,
     ) -> Scene:
-        """Compose a page of a size in pixels; digits are `digit_px` high, or of a random height."""
+        """Compose a page of a size in pixels, by default with a random layout.
+
+        Digits are `digit_px` high, by default of a random height.
+        """
         page = Page.blank(height, width)
         low, high = np.log(HEIGHTS_PX[0]), np.log(min(HEIGHTS_PX[1], 0.8 * min(height, width)))
         digit_px = digit_px or float(np.exp(random.uniform(low, max(low, high))))
         desk = Desk(random, page, self._room, self._room.scribe(random), digit_px)
-        shares = np.array([layout[1 if small else 0] for layout in LAYOUTS])
-        LAYOUTS[int(random.choice(len(LAYOUTS), p=shares / shares.sum()))][2](desk)
+        (layout or _sample_layout(random, small))(desk)
         layers, labels = _change_view(random, page)
         return Scene(photograph_page(random, layers, digit_px), labels)
 
@@ -101,7 +106,8 @@ class SceneComposer:
         page = Page.blank(height, width)
         digit_px = 0.7 * height
         fill_with_one_character(Desk(random, page, self._room, self._room.scribe(random), digit_px))
-        picture = photograph_page(random, page.layers, digit_px, CHARACTER_SCREEN_SHARE)
+        dark = random.uniform(*FAINT_INK) if random.random() < FAINT_SHARE else None
+        picture = photograph_page(random, page.layers, digit_px, CHARACTER_SCREEN_SHARE, dark)
         return Scene(picture, tuple(page.labels))
 
     def line(self, random: np.random.Generator) -> Scene:
@@ -130,6 +136,11 @@ class SceneComposer:
         fineness = int(random.choice(SMALL_FINENESS))
         digit_px = None if fineness == 1 else fineness * SMALL_DIGIT_PX
         return self.page(random, height * fineness, width * fineness, small=True, digit_px=digit_px)
+
+
+def _sample_layout(random: np.random.Generator, small: bool) -> Layout:
+    shares = np.array([layout[1 if small else 0] for layout in LAYOUTS])
+    return LAYOUTS[int(random.choice(len(LAYOUTS), p=shares / shares.sum()))][2]
 
 
 def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, int]]:

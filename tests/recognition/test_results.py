@@ -27,7 +27,7 @@ from digitcli.recognition.results import (
 from tests.support.processes import modules_loaded_by
 
 RECORD = {"schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"}
-RECORD |= {"changed"}
+RECORD |= {"changed", "rotation"}
 NUMBER = {"text", "raw", "status", "reason", "confidence", "row", "box", "digits", "alternatives"}
 DIGIT = {"digit", "confidence", "box", "alternatives"}
 
@@ -70,7 +70,7 @@ def test_a_record_has_exactly_the_keys_of_the_design() -> None:
     assert record.keys() == RECORD
     assert all(number.keys() == NUMBER for number in record["numbers"])
     assert all(digit.keys() == DIGIT for number in record["numbers"] for digit in number["digits"])
-    assert set(FIELDS) == RECORD - {"schema", "numbers", "changed"}
+    assert set(FIELDS) == RECORD - {"schema", "numbers", "changed", "rotation"}
     assert FIELDS == ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 
 
@@ -101,6 +101,7 @@ def test_a_record_of_an_error_has_no_text() -> None:
         "numbers": [],
         "model": "cnn@1a2b3c4d",
         "changed": False,
+        "rotation": 0,
     }
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.strip_format import ALPHABET
 
@@ -48,7 +47,7 @@ class FakeReader:
 
     device = "cpu"
 
-    def __init__(self, *texts: str, name: str = "reader", likely: float = LIKELY, strips: int = 1):
+    def __init__(self, *texts: str, name: str = "strip_reader", likely: float = LIKELY, strips: int = 1):
         self.name, self.header = name, Header(architecture=name, task="line", alphabet=ALPHABET)
         self.strips, self.calls = strips, list[int]()
         self._outputs = [line_output(*({character: likely} for character in text)) for text in texts]
@@ -89,8 +88,8 @@ def page_of_bars(
     return page
 
 
-def page_models(*readers: FakeReader, min_confidence: float = 0.5) -> RecognitionModels:
-    """Return the networks of a pipeline that finds bars on whole pages and reads them."""
+def page_reader(*readers: FakeReader, min_confidence: float = 0.5) -> PageReader:
+    """Return networks that find bars on whole pages and read them."""
     line_models = cast(tuple[LineRecognizer, ...], readers)
     finder = cast(PageFinder, FakeFinder())
-    return RecognitionModels((), None, PageReader(finder, line_models, min_confidence))
+    return PageReader(finder, line_models, min_confidence)

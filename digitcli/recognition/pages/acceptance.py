@@ -1,8 +1,7 @@
-"""How sure it is that a number is right: a logistic function of what both networks say about it.
+"""How sure it is that a number is right, and that one stands there: logistic functions of what networks say.
 
 Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods",
-1999. `scripts/calibrate_pages.py` fits the weights on composed pages, and the checkpoint of the reader holds
-them.
+1999. `scripts/calibrate.py` fits the weights on composed pages, and the checkpoint of the reader holds them.
 """
 
 from __future__ import annotations
@@ -14,19 +13,28 @@ from digitcli.recognition.pages.crops import RegionCrops
 
 # The logarithm of the odds is limited to this, so that no probability is 0 or 1.
 LARGEST_LOG_ODDS = 12.0
-FEATURES = ("reading", "nothing", "finder", "other", "height", "gap", "digits", "bias")
+# Heights of a line for each of its digits: the median of composed numbers that were read correctly.
+TYPICAL_PITCH = 0.89
+FEATURES = ("reading", "nothing", "finder", "other", "height", "alone", "digits", "pitch", "bias")
 
 
-def features(probability: float, nothing: float, digits: int, crops: RegionCrops) -> dict[str, float]:
+def features(
+    probability: float, nothing: float, digits: int, crops: RegionCrops, length: float
+) -> dict[str, float]:
     """Return the values that the weights multiply, for a text with a probability.
+
+    `length` is that of the number, in heights of its line.
+
 
     reading: the log-odds of the text, by the reader.
     nothing: the log-odds that no digit stands there, by the reader.
     finder: the log-odds that a number stands there, by the page finder.
     other: the log-odds that other writing stands there, by the page finder.
     height: the binary logarithm of the height of the line, in heights of the surest line of the page.
-    gap: the gap to the next line of its row, in heights: a number may continue there.
+    alone: 1 if no other line was found on the page, else 0.
     digits: the logarithm of the number of digits.
+    pitch: how far the length for each digit is from the typical one, as a logarithm: a digit may be missing,
+        or other writing may belong to the line.
     bias: 1.
     """
     line = crops.line
@@ -36,19 +44,15 @@ def features(probability: float, nothing: float, digits: int, crops: RegionCrops
         "finder": _log_odds(line.score),
         "other": _log_odds(line.other_score),
         "height": math.log2(crops.relative_height),
-        "gap": crops.gap,
+        "alone": float(crops.is_alone),
         "digits": math.log(digits),
+        "pitch": abs(math.log(length / digits / TYPICAL_PITCH)),
         "bias": 1.0,
     }
 
 
-def probability_right(
-    probability: float, nothing: float, digits: int, crops: RegionCrops, weights: Mapping[str, float]
-) -> float:
-    """Return the probability that a number is right; without weights, that of its text."""
-    if not weights:
-        return probability
-    values = features(probability, nothing, digits, crops)
+def logistic(values: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """Return the probability that weights give to features."""
     total = sum(weight * values[name] for name, weight in weights.items())
     return 1 / (1 + math.exp(-max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, total))))
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from digitcli.imaging.components import Box
 from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
-from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.pages.finding import FoundLine
+from digitcli.strip_format import STRIP_HEIGHT_PX
 
 # Margin above and below the line in its first and in its second strip, in heights of the line. The reader was
 # trained on margins from 0.1 to 0.5.
@@ -29,37 +30,70 @@ MAX_LENGTH = 100.0
 
 
 @dataclass(frozen=True)
+class LineCrop:
+    """The input of a line network: the strip of one line, and its place on the page.
+
+    image: uint8 (3, 40, W), see `imaging.strips`.
+    to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
+    page_size: width and height of the page in pixels.
+    is_faint: whether the ink of a strip hardly differs from the paper.
+    """
+
+    image: np.ndarray
+    to_page: np.ndarray
+    page_size: tuple[int, int]
+    is_faint: bool = False
+
+    def box_on_page(self, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """Return the upright box on the page, x, y, width, height, around a box of the crop."""
+        corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_page.T
+        corners = np.clip(corners, 0, self.page_size)
+        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        left, top = min(left, self.page_size[0] - 1), min(top, self.page_size[1] - 1)
+        return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
+
+
+@dataclass(frozen=True)
 class RegionCrops:
     """A line on the page and its strips.
 
     row: the number of its row on the page, from 0 on.
     line: the line that the page finder found.
     relative_height: the height of the line, in heights of the surest line of the page.
-    gap: the gap to the next line of its row, from 0 to 1 heights.
+    is_alone: whether no other line was found on the page.
     strips: the strips of the line.
     """
 
     row: int
     line: FoundLine
     relative_height: float
-    gap: float
+    is_alone: bool
     strips: tuple[LineCrop, ...]
 
 
 def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionCrops, ...]:
     """Cut two strips of each line out of a page, uint8 (H, W); a page that a line fills is a third strip."""
     surest = max((line for lines in rows for line in lines), key=lambda line: line.score, default=None)
+    is_alone = sum(map(len, rows)) == 1
     return tuple(
         RegionCrops(
             row,
             line,
             line.box.height / surest.box.height if surest else 1.0,
-            min((_gap(line.box, other.box) for other in lines if other is not line), default=1.0),
-            _strips(grey, line.box, is_alone=len(rows) == len(lines) == 1),
+            is_alone,
+            _strips(grey, line.box, is_alone=is_alone),
         )
         for row, lines in enumerate(rows)
         for line in lines
     )
+
+
+def crop_picture(grey: Grey) -> RegionCrops:
+    """Return a whole page, uint8 (H, W), as one line with one strip."""
+    height, width = grey.shape
+    box = LineBox(width / 2, height / 2, width, height, 0.0)
+    strips = (_line_crop(grey, cut_whole(grey)),) if width <= MAX_LENGTH * height else ()
+    return RegionCrops(0, FoundLine(box, 1.0, 0.0, float(STRIP_HEIGHT_PX)), 1.0, True, strips)
 
 
 def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> tuple[LineCrop, ...]:
@@ -67,12 +101,6 @@ def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> tuple[LineCrop, ...]
     height, width = grey.shape
     fills_picture = is_alone and box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height
     return (*strips, _line_crop(grey, cut_whole(grey))) if fills_picture else strips
-
-
-def _gap(box: LineBox, other: LineBox) -> float:
-    """Return the gap between two lines of a row, in heights of the first, from 0 to 1."""
-    distance = np.hypot(other.x - box.x, other.y - box.y)
-    return float(np.clip((distance - (box.length + other.length) / 2) / box.height, 0, 1))
 
 
 def _shortened(box: LineBox) -> LineBox:

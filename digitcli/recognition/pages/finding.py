@@ -1,4 +1,4 @@
-"""Stage 1, find: run the page finder on an image pyramid, and turn its maps into boxes of lines."""
+"""Run the page finder on an image pyramid, and turn its maps into boxes of lines."""
 
 from __future__ import annotations
 

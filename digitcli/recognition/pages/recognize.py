@@ -11,32 +11,35 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.components import Box
+from digitcli.imaging.strips import END_SPACE, strip_ink
 from digitcli.inference.ctc import ANY_DIGITS, MIN_PROBABILITY, Grammar, align, beam_search, best_path
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import LineCrop
+from digitcli.recognition.decision import NumberResult
 from digitcli.recognition.hypotheses import (
-    SEPARATORS,
+    LEAST_LIKELY,
     Hypotheses,
-    LineEvidence,
     digit_shares,
     given_constraints,
     likeliest_text,
     recalibrated,
 )
-from digitcli.recognition.pages.acceptance import probability_right
-from digitcli.recognition.pages.crops import MAX_LENGTH, RegionCrops
-from digitcli.recognition.recognize import box_at, text_with_marks
+from digitcli.recognition.pages.acceptance import features, logistic
+from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, LineCrop, RegionCrops
+from digitcli.recognition.pages.evidence import SEPARATORS, LineEvidence
 from digitcli.recognition.results import Digit, Number
-from digitcli.strip_format import COLUMN_PX, OTHER
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, OTHER, STRIP_HEIGHT_PX
 
+# The architecture that reads the ink of strips; the others read strips as they are.
+INK_READER = "reader"
 # Probability that no digit is written, above which a region has no number: a blank is likelier.
 EMPTY = 0.5
 # The same where the weights of the confidence are known: they count it, and what the page finder says.
 EMPTY_BEFORE_WEIGHTS = 0.98
-# Confidence below which a line is no number but other writing, where the weights of the confidence are known.
-# Of the numbers below it on composed pages, 9 were right and 489 wrong.
-LEAST_CONFIDENCE = 0.1
+# Least length of a part of a line, in heights of the line.
+LEAST_LENGTH = 0.1
+# Probability that a number stands at a place, below which what is read there is no number.
+LEAST_PRESENCE = 0.5
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
@@ -48,8 +51,6 @@ EDGE_REACH = 0.3
 # takes half of the time of 1e-4; no text of 120 composed strips changed, and probabilities by 0.0003 in the
 # mean.
 MIN_PROBABILITY_ANY_TEXT = 1e-3
-# Least probability of all texts that meet the constraints; with less, the number on the page breaks them.
-LEAST_LIKELY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,26 @@ class RegionEvidence:
 
     crops: the region and its crops.
     lines: the answers of each line network to each strip.
-    acceptance: the weights of the confidence, see `recognition.pages.acceptance`.
+    acceptance, presence: the weights of the confidence, and those of the probability that a number stands
+        there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
     """
 
     crops: RegionCrops
     lines: tuple[LineEvidence, ...]
     acceptance: Mapping[str, float] = field(default_factory=dict)
+    presence: Mapping[str, float] = field(default_factory=dict)
     is_first: bool = True
     is_last: bool = True
 
     def parts(self) -> list[RegionEvidence]:
-        """Split a line into its numbers by the first strip; others count where they show as many."""
-        parts = [line.parts() for line in self.lines]
+        """Split a line into its numbers by the first network and strip.
+
+        The answers of others to the same strip are split at the same columns, those to other strips by
+        themselves; they count where they show as many numbers.
+        """
+        first = self.lines[0]
+        parts = [line.split((first if line.crop is first.crop else line).bounds()) for line in self.lines]
         count = len(parts[0])
         return [
             dataclasses.replace(
@@ -88,7 +96,29 @@ class RegionEvidence:
 
     def confidence(self, probability: float, nothing: float, digits: int) -> float:
         """Return the probability that a number is right, given that of its text and that of no digit."""
-        return probability_right(probability, nothing, digits, self.crops, self.acceptance)
+        if not self.acceptance:
+            return probability
+        return logistic(self.features(probability, nothing, digits), self.acceptance)
+
+    def probability_of_number(self, probability: float, nothing: float, digits: int) -> float:
+        """Return the probability that a number stands there, given that of its text and that of no digit."""
+        if not self.presence:
+            return 1.0
+        return logistic(self.features(probability, nothing, digits), self.presence)
+
+    def features(self, probability: float, nothing: float, digits: int) -> dict[str, float]:
+        """Return what the weights multiply, see `recognition.pages.acceptance`."""
+        return features(probability, nothing, digits, self.crops, self._length)
+
+    @property
+    def _length(self) -> float:
+        """The length of the number, in heights of the line."""
+        box = self.crops.line.box
+        if self.is_first and self.is_last:
+            return box.length / box.height
+        end_spaces = END_SPACE * (self.is_first + self.is_last)
+        columns = len(self.lines[0].columns)
+        return max(columns * COLUMN_PX / STRIP_HEIGHT_PX * (1 + 2 * MARGINS[0]) - end_spaces, LEAST_LENGTH)
 
     @property
     def raw(self) -> str:
@@ -96,34 +126,11 @@ class RegionEvidence:
         return best_path(self.lines[0].with_marks, self.lines[0].alphabet)
 
 
-@dataclass(frozen=True)
-class NumberResult:
-    """The answer about a place where a number may stand.
-
-    number: the number; None if the networks read nothing.
-    confidence: the probability that the answer is right.
-    rival_confidence: the probability of the second likeliest text.
-    is_cut_off: whether the region touches the edge of the page, where a part of it may be missing.
-    runs_out: whether its last character at the edge of the page cannot be read, because it is cut off.
-    is_faint: whether its ink hardly differs from the paper.
-    is_changed: whether the constraints changed the text.
-    breaks_constraints: whether no likely text meets the constraints.
-    is_other: whether other writing stands there.
-    """
-
-    number: Number | None
-    confidence: float
-    rival_confidence: float = 0.0
-    is_cut_off: bool = False
-    runs_out: bool = False
-    is_faint: bool = False
-    is_changed: bool = False
-    breaks_constraints: bool = False
-    is_other: bool = False
-
-
 def run_networks(
-    regions: Sequence[RegionCrops], models: Sequence[LineRecognizer], acceptance: Mapping[str, float]
+    regions: Sequence[RegionCrops],
+    models: Sequence[LineRecognizer],
+    acceptance: Mapping[str, float],
+    presence: Mapping[str, float],
 ) -> list[RegionEvidence]:
     """Read the first strip of each line, and further ones where those before leave a doubt."""
     evidence: list[list[LineEvidence]] = [[] for _ in regions]
@@ -138,7 +145,7 @@ def run_networks(
             for index, answer in zip(doubtful, answers, strict=True):
                 evidence[index].append(answer)
     return [
-        RegionEvidence(crops, tuple(lines), acceptance)
+        RegionEvidence(crops, tuple(lines), acceptance, presence)
         for crops, lines in zip(regions, evidence, strict=True)
     ]
 
@@ -161,7 +168,8 @@ def _is_certain(lines: Sequence[LineEvidence]) -> bool:
 def _read_strips(crops: Sequence[LineCrop], model: LineRecognizer) -> list[LineEvidence]:
     """Run a line network on strips."""
     alphabet, temperature = model.header.alphabet, model.header.temperature
-    answers = model.outputs([crop.image for crop in crops])
+    is_of_ink = model.header.architecture == INK_READER
+    answers = model.outputs([strip_ink(crop.image) if is_of_ink else crop.image for crop in crops])
     return [
         LineEvidence.of(crop, answer, alphabet, temperature)
         for crop, answer in zip(crops, answers, strict=True)
@@ -208,12 +216,11 @@ def _recognize(evidence: RegionEvidence, constraints: Constraints | None, top_k:
     text = likeliest_text(hypotheses, EMPTY_BEFORE_WEIGHTS if evidence.acceptance else EMPTY)
     if not text:
         return NumberResult(None, nothing, is_other=OTHER in evidence.raw)
+    is_there = evidence.probability_of_number(min(1.0, hypotheses[text]), nothing, len(text))
+    if is_there < LEAST_PRESENCE:
+        return NumberResult(None, 1 - is_there, is_other=OTHER in evidence.raw)
     result = _result(evidence, hypotheses, text, nothing, top_k)
-    if constraints is not None:
-        result = _constrained(evidence, constraints, hypotheses, result, top_k)
-    if evidence.acceptance and result.confidence < LEAST_CONFIDENCE:
-        return NumberResult(None, 1 - result.confidence, is_other=OTHER in evidence.raw)
-    return result
+    return result if constraints is None else _constrained(evidence, constraints, hypotheses, result, top_k)
 
 
 def _constrained(
@@ -296,7 +303,7 @@ def _number(
     return Number(
         tuple(digits),
         confidence=confidence,
-        raw=text_with_marks(evidence.lines, text),
+        raw=_text_with_marks(evidence.lines, text),
         row=crops.row,
         alternatives=tuple(alternatives),
         line=_picture_of(evidence),
@@ -311,13 +318,29 @@ def _picture_of(evidence: RegionEvidence) -> npt.NDArray[np.uint8]:
 
 
 def _boxes(evidence: RegionEvidence, text: str) -> list[Box]:
-    """Return the box of each digit: the box of its component, or the one that a line network predicts."""
+    """Return the box of each digit, which a line network predicts; else the box of the whole strip."""
     crops = evidence.crops
     for line in evidence.lines:
         columns = align(line.columns, text)
         if line.distances is not None and len(columns) == len(text):
             return [
-                box_at(line.crop, line.distances[column], line.first_column + column) for column in columns
+                _box_at(line.crop, line.distances[column], line.first_column + column) for column in columns
             ]
     strip = crops.strips[0]
     return [strip.box_on_page(0, 0, strip.image.shape[2], strip.image.shape[1])] * len(text)
+
+
+def _box_at(crop: LineCrop, distances: np.ndarray, column: int) -> Box:
+    """Return the box on the page of the character at a column, from its distances to the four sides."""
+    to_left, to_right, top, bottom = (distances * BOX_SCALE_PX).tolist()
+    x = (column + 0.5) * COLUMN_PX
+    return crop.box_on_page(x - max(to_left, 1), top, x + max(to_right, 1), max(bottom, top + 1))
+
+
+def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
+    """Return the text with its marks, from the first crop that shows its digits; else the digits alone."""
+    for evidence in lines:
+        raw = best_path(evidence.with_marks, evidence.alphabet)
+        if "".join(character for character in raw if character.isdecimal()) == text:
+            return raw.replace(OTHER, "").strip()
+    return text

@@ -1,4 +1,4 @@
-"""Strips and digit crops show their line or digit, and points of a strip lead back to the page."""
+"""Strips show their line, and points of a strip lead back to the page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox
-from digitcli.recognition.crops import LineCrop
-from digitcli.recognition.pages.crops import MAX_LENGTH, crop_lines
+from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines, crop_picture
 from digitcli.recognition.pages.finding import FoundLine
 from tests.support.networks import page_of_bars
 from tests.support.pictures import written
@@ -65,16 +64,25 @@ def test_the_lines_of_all_rows_are_cropped_in_reading_order() -> None:
     crops = crop_lines(page_of_bars(), rows)
     assert [each.row for each in crops] == [0, 0, 1]
     assert [each.line for each in crops] == [*rows[0], *rows[1]]
-    assert [each.gap for each in crops] == [1, 1, 1]
+    assert [each.is_alone for each in crops] == [False] * 3
     assert [each.relative_height for each in crops] == [1, 1, 1]
 
 
-def test_a_line_knows_its_gap_to_the_next_and_its_height_beside_the_surest() -> None:
+def test_a_line_knows_its_height_beside_the_surest() -> None:
     surest = FoundLine(LineBox(50, 30, 60, 20, 0.0), 0.99, 0.0, 30)
-    near, far = crop_lines(page_of_bars(), [[surest, found(115, 30, 60, 20)]]), found(150, 80, 40, 10)
-    assert [each.gap for each in near] == pytest.approx([0.25, 0.25])
-    (_, small) = crop_lines(page_of_bars(), [[surest], [far]])
-    assert (small.gap, small.relative_height) == (1.0, 0.5)
+    (_, small) = crop_lines(page_of_bars(), [[surest], [found(150, 80, 40, 10)]])
+    assert small.relative_height == 0.5
+    (alone,) = crop_lines(page_of_bars(), [[surest]])
+    assert alone.is_alone and alone.relative_height == 1
+
+
+def test_a_page_is_a_line_of_its_own() -> None:
+    page, line = written_line()
+    crops = crop_picture(page)
+    (strip,) = crops.strips
+    x, y, width, height = strip.box_on_page(*inked(strip))
+    assert (x + width / 2, y + height / 2) == pytest.approx((line.box.x, line.box.y), abs=4)
+    assert crop_picture(page[:1].repeat(200, axis=1)).strips == ()
 
 
 def test_a_line_without_end_takes_little_memory() -> None:

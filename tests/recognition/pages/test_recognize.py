@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import cast
 
@@ -11,12 +12,11 @@ import pytest
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.crops import LineCrop
-from digitcli.recognition.hypotheses import LineEvidence
-from digitcli.recognition.pages.crops import RegionCrops
+from digitcli.recognition.decision import NumberResult
+from digitcli.recognition.pages.crops import LineCrop, RegionCrops
+from digitcli.recognition.pages.evidence import LineEvidence
 from digitcli.recognition.pages.finding import FoundLine
 from digitcli.recognition.pages.recognize import (
-    NumberResult,
     RegionEvidence,
     recognize_region,
     run_networks,
@@ -43,7 +43,7 @@ def read(
 ) -> list[NumberResult]:
     """Recognize a line with these answers to its strips."""
     found = FoundLine(box or LineBox(210, 60, 380, 60, 0.0), 0.99, 0.0, 30)
-    crops = RegionCrops(4, found, 1.0, 1.0, tuple(line.crop for line in lines))
+    crops = RegionCrops(4, found, 1.0, True, tuple(line.crop for line in lines))
     answers = RegionEvidence(crops, lines)
     return recognize_region(answers, parse_constraints(**constraints), top_k)  # type: ignore[arg-type]
 
@@ -122,7 +122,8 @@ def test_a_line_without_digits_has_no_numbers(written: str) -> None:
 
 
 def test_the_strip_that_shows_the_text_gives_the_marks() -> None:
-    (number,) = numbers_of(read(spelt("15", 0.6), spelt("1.6", 0.9)))
+    second = dataclasses.replace(spelt("1.6", 0.9), crop=dataclasses.replace(CROP))
+    (number,) = numbers_of(read(spelt("15", 0.6), second))
     assert (number.text, number.raw) == ("16", "1.6")
 
 
@@ -177,7 +178,7 @@ def test_nothing_is_read_where_nothing_is_likelier() -> None:
 @pytest.mark.parametrize("bias", [-1.0, 0.0, 3.0])
 def test_a_number_is_never_surer_than_its_digits_nor_than_what_its_alternatives_leave(bias: float) -> None:
     line = evidence({"1": 0.6, "7": 0.4}, {"5": 0.7, "6": 0.3})
-    crops = RegionCrops(0, LINE, 1.0, 1.0, (CROP,))
+    crops = RegionCrops(0, LINE, 1.0, True, (CROP,))
     answers = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, "bias": bias})
     (result,) = recognize_region(answers, None, 5)
     assert result.number is not None and result.number.text == "15"
@@ -185,20 +186,26 @@ def test_a_number_is_never_surer_than_its_digits_nor_than_what_its_alternatives_
     assert result.confidence + sum(share for _, share in result.number.alternatives) <= 1 + 1e-9
 
 
-@pytest.mark.parametrize(("bias", "texts"), [(0.0, ["12", "5"]), (-3.0, ["12", "5"]), (-20.0, [])])
-def test_a_line_that_is_hardly_a_number_is_not_read(bias: float, texts: list[str]) -> None:
-    line = spelt("12 5", 0.99)
-    crops = RegionCrops(0, LINE, 1.0, 1.0, (CROP,))
-    answers = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, "bias": bias})
-    results = recognize_region(answers, None, 2)
-    assert texts_of(results) == texts
-    for text, result in zip(texts, results, strict=False):
+@pytest.mark.parametrize("bias", [0.0, -1.0])
+def test_the_confidence_of_a_number_comes_from_its_weights(bias: float) -> None:
+    crops = RegionCrops(0, LINE, 1.0, True, (CROP,))
+    answers = RegionEvidence(crops, (spelt("12 5", 0.99),), acceptance={"reading": 1.0, "bias": bias})
+    for text, result in zip(["12", "5"], recognize_region(answers, None, 2), strict=True):
+        assert result.number is not None and result.number.text == text
         probability = 0.99 ** len(text)
         odds = probability / (1 - probability) * math.exp(bias)
         assert result.confidence == pytest.approx(odds / (1 + odds), abs=0.02)
         digits = [digit.confidence for digit in result.number.digits]
         assert digits == pytest.approx([result.confidence / probability * 0.99] * len(text), abs=0.02)
-    assert texts or all(result.confidence > 0.98 for result in results)
+
+
+@pytest.mark.parametrize(("bias", "texts"), [(0.5, ["12", "5"]), (-0.5, [])])
+def test_a_place_where_hardly_a_number_stands_is_not_read(bias: float, texts: list[str]) -> None:
+    crops = RegionCrops(0, LINE, 1.0, True, (CROP,))
+    answers = RegionEvidence(crops, (spelt("12 5", 0.99),), presence={"bias": bias})
+    results = recognize_region(answers, None, 2)
+    assert texts_of(results) == texts
+    assert texts or [result.confidence for result in results] == pytest.approx([0.62] * 2, abs=0.01)
 
 
 def test_an_uncertain_digit_is_read_rather_than_nothing() -> None:
@@ -269,8 +276,8 @@ def test_two_numbers_do_not_meet_the_constraint_of_a_single_digit() -> None:
 
 def test_every_region_gets_the_answers_of_every_reader_to_its_own_strips() -> None:
     first, second = FakeReader("12", "3"), FakeReader("45", "6")
-    regions = [RegionCrops(0, LINE, 1.0, 1.0, (CROP, CROP)) for _ in range(2)]
-    answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {})
+    regions = [RegionCrops(0, LINE, 1.0, True, (CROP, CROP)) for _ in range(2)]
+    answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {}, {})
     assert [len(each.lines) for each in answers] == [4, 4]
     assert [each.raw for each in answers] == ["12", "3"]
     (shares,) = numbers_of(recognize_region(answers[1], None, 2))
@@ -279,15 +286,50 @@ def test_every_region_gets_the_answers_of_every_reader_to_its_own_strips() -> No
 
 
 def test_the_second_strip_of_a_line_is_read_only_if_the_first_leaves_a_doubt() -> None:
-    regions = [RegionCrops(0, LINE, 1.0, 1.0, (CROP, CROP)) for _ in range(2)]
+    regions = [RegionCrops(0, LINE, 1.0, True, (CROP, CROP)) for _ in range(2)]
     for likely, calls in ((0.999, [2]), (0.9, [2, 2])):
         reader = FakeReader("1", "2", likely=likely)
-        answers = run_networks(regions, cast(list[LineRecognizer], [reader]), {})
+        answers = run_networks(regions, cast(list[LineRecognizer], [reader]), {}, {})
         assert reader.calls == calls
         assert [len(each.lines) for each in answers] == [len(calls)] * 2
 
 
+def test_a_reader_of_ink_gets_the_ink_of_strips() -> None:
+    light_on_dark = np.full((3, 40, 80), 128, np.uint8)
+    light_on_dark[:, 10:30, 38:42] = 250
+    regions = [
+        RegionCrops(0, LINE, 1.0, True, (LineCrop(image, CROP.to_page, CROP.page_size),))
+        for image in (light_on_dark, 255 - light_on_dark)
+    ]
+    seen: list[np.ndarray] = []
+    reader = FakeReader("1", name="reader")
+    outputs = reader.outputs
+    reader.outputs = lambda crops: (seen.extend(crops), outputs(crops))[1]  # type: ignore[method-assign]
+    run_networks(regions, cast(list[LineRecognizer], [reader]), {}, {})
+    for ink in seen:
+        assert ink.shape == (40, 80) and ink.dtype == np.uint8
+        assert ink[12:28, 39:41].min() > 200 and ink[:, :20].max() < 40
+
+
+def test_networks_without_spaces_are_split_where_the_first_one_finds_them() -> None:
+    first, second = spelt("12 34", 0.99), spelt("12 34", 0.99)
+    blank = second.with_marks.copy()
+    blank[:, ALPHABET.index(" ")] = -20.0
+    without_space = dataclasses.replace(second, with_marks=blank)
+    crops = RegionCrops(0, LINE, 1.0, True, (CROP,))
+    parts = RegionEvidence(crops, (first, without_space)).parts()
+    assert [len(part.lines) for part in parts] == [2, 2]
+    assert [part.raw for part in parts] == ["12 ", "34"]
+
+
+def test_the_parts_of_a_line_have_their_own_length() -> None:
+    crops = RegionCrops(0, LINE, 1.0, True, (CROP,))
+    whole = RegionEvidence(crops, (spelt("1234"),)).features(0.9, 0.0, 4)
+    parts = [part.features(0.9, 0.0, 2) for part in RegionEvidence(crops, (spelt("12 34"),)).parts()]
+    assert all(part["pitch"] < 1 for part in [whole, *parts])
+
+
 def test_no_regions_run_no_network() -> None:
     reader = FakeReader("1")
-    assert run_networks([], cast(list[LineRecognizer], [reader]), {}) == []
+    assert run_networks([], cast(list[LineRecognizer], [reader]), {}, {}) == []
     assert reader.calls == []
