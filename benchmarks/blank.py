@@ -2,8 +2,8 @@
 
 Half of the pages are blank: paper with texture, noise and uneven light, and on every fourth the edge of a
 shadow. On the other half a digit of MNIST's validation part is written, with any contrast from none to black.
-Half of all pages are JPEG files. The share of written pages among those that `--model cnn` calls blank is the
-constant `UNSEEN_WRITING` in digitcli/recognition/digits.
+Half of all pages are JPEG files. The share of blank pages among those that are called blank is the constant
+`BLANK_CONFIDENCE` in digitcli/recognition.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ def main() -> None:
     )
     parser.add_argument("--pages", type=int, default=400, help="the number of pages (default: 400)")
     parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
-    parser.add_argument("--model", "-m", action="append", default=[], help="as in digitcli predict")
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
     validation = split(load_mnist()).validation
-    reader = Reader(*arguments.model)
+    reader = Reader()
     answers_by_kind: dict[str, Counter[str]] = {}
     for number in range(arguments.pages):
         page, kind, label = paper(random), "nothing written", None

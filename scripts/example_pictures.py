@@ -89,7 +89,7 @@ def main() -> None:
 
     sheet = Sheet(12, 900, 640, (235, 235, 228))
     sheet.draw_ruled_lines(60, (190, 205, 225), squared=True)
-    for row, text in enumerate(("8052", "314 159", "60225")):
+    for row, text in enumerate(("8052", "314 159", "27182")):
         sheet.write_number(text, 120, 110 + 160 * row, 90, BLACK)
     sheet.photograph(0.25).save(PICTURES / "page.jpg", quality=88)
 
@@ -99,8 +99,8 @@ def main() -> None:
 
     sheet = Sheet(14, 760, 220, (250, 250, 247))
     for cell in range(5):
-        cv2.rectangle(sheet.pixels, (80 + 96 * cell, 60), (176 + 96 * cell, 160), (120, 120, 125), 2)
-        sheet.write((8, 3, 0, 5, 9)[cell], 103 + 96 * cell, 75, 70, BLACK)
+        cv2.rectangle(sheet.pixels, (80 + 120 * cell, 50), (200 + 120 * cell, 170), (120, 120, 125), 2)
+        sheet.write((8, 3, 0, 5, 9)[cell], 115 + 120 * cell, 75, 70, BLACK)
     sheet.photograph(0.05, 2).convert("L").save(PICTURES / "form.png")
 
     Sheet(15, 640, 480, (210, 207, 200)).photograph(0.4).save(PICTURES / "blank.jpg", quality=88)

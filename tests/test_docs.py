@@ -179,7 +179,7 @@ def test_example_pictures_are_read_correctly() -> None:
 
 
 def test_the_thresholds_of_max_error_are_those_of_the_reader() -> None:
-    risk = resolve_model("page_reader").header.risk
+    risk = resolve_model("reader").header.risk
     errors, thresholds = (
         [cell.strip() for cell in line.split("|")[2:-1]]
         for line in section((ROOT / "docs" / "reading.md").read_text(), "Confidence and refusal")

@@ -58,7 +58,7 @@ Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]
 BatchSize = Annotated[
     int | None,
     Option("--batch-size", "-b", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Give digit models this many crops at once; each digit is seen at two sizes (default: "
+           help="Give a network this many crops of digits at once; each digit is seen at two sizes (default: "
            f"{BATCH_SIZE})."),
 ]  # fmt: skip
 Jobs = Annotated[
@@ -134,7 +134,7 @@ Rotate = Annotated[
     Rotation,
     Option(metavar="DEGREES", rich_help_panel=INPUT,
            help="Turn each page clockwise by 0, 90, 180 or 270 degrees before it is read; auto turns pages "
-           "that are much easier to read so, unless only digit models are named."),
+           "that are much easier to read so, where a page finder reads them."),
 ]  # fmt: skip
 Annotate = Annotated[
     Path | None,

@@ -27,6 +27,7 @@ _DARKEST_PAPER = 0.4  # of white; in deeper shadow, noise would become ink
 
 # Ink and noise.
 _MIN_CONTRAST = 0.06  # darkness; fainter marks are taken for paper
+_FAINTEST_DARKNESS = 0.02  # fainter marks are not visible to people either
 _NOISE_SIGMAS = 4.0  # a mark must exceed the paper's noise by this many standard deviations
 _CERTAIN_SIGMAS = 12.0  # from here on, a mark of any size is ink
 _MIN_MARK_EXTENT = 0.15  # of the picture's longer side; a mark below `_CERTAIN_SIGMAS` must be this long
@@ -77,6 +78,30 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
         darkness = (paper - grey) / np.maximum(paper, _DARKEST_PAPER)
     ink: np.ndarray = np.clip((darkness - low) / (high - low), 0, 1) * strokes
     return ink
+
+
+def enhance_faint_marks(grey: np.ndarray) -> np.ndarray | None:
+    """Return a picture (H, W) in which marks that are too faint for `find_ink` are black on white.
+
+    None if there are no such marks. Stains, show-through and the paper's texture are enhanced as well as
+    pencil; the caller has to tell them apart. No slope of the light is fitted, because faint marks would
+    become a part of it.
+    """
+    small = limit_size(grey, _WORK_SIDE_PX)
+    paper = _remove_strokes(limit_size(small, _LIGHT_SIDE_PX))
+    paper = cv2.resize(paper, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    darkness = (paper - small) / np.maximum(paper, _DARKEST_PAPER)
+    smooth = cv2.GaussianBlur(darkness, (0, 0), max(small.shape) / _WORK_SIDE_PX)
+    levels = _measure_ink(_crop_border(smooth, _BORDER_PART), _FAINTEST_DARKNESS)
+    if levels is None:
+        return None
+    low, edge, full, _ = levels
+    noise = _measure_noise(_crop_border(darkness, _BORDER_PART))[1]
+    ruled_lines = find_ruled_lines(darkness, (darkness > edge).astype(np.uint8), noise)
+    ruled_lines = cv2.dilate(ruled_lines, np.ones((3, 3), np.uint8))
+    enhanced = 1 - np.clip((smooth - low) / (full - low), 0, 1) * (1 - ruled_lines)
+    picture: np.ndarray = cv2.resize(enhanced, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return picture
 
 
 def limit_size(grey: np.ndarray, side_px: int) -> np.ndarray:

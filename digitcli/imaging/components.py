@@ -19,6 +19,7 @@ _MIN_HEIGHT = 0.45  # share of the reference's height
 _MAX_HEIGHT = 2.2  # share of the reference's height
 _MIN_SHADE = 0.5  # share of the reference's mean ink
 _MIN_STROKE = 0.25  # share of the reference's stroke width
+_MAX_EDGE_STROKE = 2.0  # the same for a digit at the edge of the picture; thicker components are shadows
 _MIN_SLIM_STROKE = 0.4  # the least stroke width of a slim component, which may be a remnant of a ruled line
 _SLIM = 0.25  # width as a share of the height, below which a component is slim
 
@@ -146,6 +147,20 @@ class ConnectedComponents:
         for component in np.flatnonzero(has_stroke & ~is_alike):
             self._add_part(int(component), groups, boxes)
         return groups
+
+    def digits_at_edge(self, digits: list[list[int]]) -> list[Box]:
+        """Return the boxes of components at an edge that are like these digits.
+
+        The result is empty if one of the digits itself touches an edge.
+        """
+        reference = np.array([group[0] for group in digits])
+        if self.touches_edge[reference].any():
+            return []
+        _, is_alike = self._compare(reference, self.usable | self.border)
+        is_alike &= self.touches_edge | self.border
+        is_alike &= self.width >= _SLIM * self.height  # a slimmer one may be the side of a frame
+        is_alike &= self.stroke < _MAX_EDGE_STROKE * median(self.stroke[reference])
+        return [self.box([int(component)]) for component in np.flatnonzero(is_alike)]
 
     def box(self, group: list[int]) -> Box:
         """Return the bounding box of a group: x, y, width, height."""

@@ -102,17 +102,19 @@ BOX_SCALE_PX = 20.0  # pixels; the unit of the distances that a network predicts
 DARKEST_PAPER = 0.2  # share of the light; a line without anything darker counts as blank paper
 
 
-def line_ink(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the ink, 255 on 0, of grey pixels, uint8 (H, W), with dark writing on light paper.
+def line_ink(
+    grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32], faintest: float = DARKEST_PAPER
+) -> npt.NDArray[np.uint8]:
+    """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
 
     The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
     is its darkness, as a share of the light, divided by full darkness. Full darkness is the darkness that
-    only a hundredth of all pixels exceed, or `DARKEST_PAPER` if that is larger.
+    only a hundredth of all pixels exceed, or `faintest` if that is larger.
     """
     pixels = grey.astype(np.float32)
     side = max(3, grey.shape[0] // 2) | 1
     brightest = cv2.dilate(cv2.blur(pixels, (3, 3)), np.ones((side, side), np.uint8))
     light = cv2.blur(brightest, (4 * side + 1, 4 * side + 1))
     darkness = 1 - pixels / np.maximum(light, 8)
-    full = max(quantile(darkness, 0.99), DARKEST_PAPER)
+    full = max(quantile(darkness, 0.99), faintest)
     return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)

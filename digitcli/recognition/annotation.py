@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -112,7 +112,14 @@ def annotate(reading: Reading) -> bytes:
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
-    _draw_numbers(ImageDraw.Draw(image), reading.numbers, scale, image.size)
+    draw = ImageDraw.Draw(image)
+    for number in reading.numbers:
+        is_refused = number.status == "refused"
+        for digit in number.digits:
+            _draw_digit(draw, digit, scale, RED if is_refused else _colour(digit.confidence))
+        if len(reading.numbers) > 1 and number.digits:
+            colour = RED if is_refused else _colour(number.confidence)
+            draw.rectangle(_frame(number, scale, image.size), outline=colour)
     image = _with_banner(image, reading)
     stream = io.BytesIO()
     image.save(stream, "PNG")
@@ -120,19 +127,11 @@ def annotate(reading: Reading) -> bytes:
 
 
 def draw_steps(reading: Reading) -> bytes:
-    """Return a PNG of the steps from top to bottom: the picture, its ink, its lines and its digits.
-
-    Where networks find the lines of a page, there is no ink, and the boxes of the digits are drawn instead.
-    """
-    assert reading.picture is not None, "the reader does not keep pictures"
-    picture, scale = _canvas(reading.picture)
-    steps = [("the picture, upright and grey", picture)]
-    if reading.ink is not None:
-        steps.append(("the ink that was found", _canvas(reading.ink)[0]))
-    elif reading.numbers:
-        found = picture.copy()
-        _draw_numbers(ImageDraw.Draw(found), reading.numbers, scale, found.size)
-        steps.append(("the digits that were found", found))
+    """Return a PNG of the steps from top to bottom: the picture, its ink, its lines and its digits."""
+    assert reading.picture is not None and reading.ink is not None, "the reader does not keep pictures"
+    picture, _ = _canvas(reading.picture)
+    ink, _ = _canvas(reading.ink)
+    steps = [("the picture, upright and grey", picture), ("the ink that was found", ink)]
     numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]
     digits = [
         (f"{digit.digit}  {100 * digit.confidence:.1f} %", digit.image)
@@ -173,18 +172,6 @@ def _canvas(picture: np.ndarray) -> tuple[Image.Image, float]:
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     grey = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
-
-
-def _draw_numbers(
-    draw: ImageDraw.ImageDraw, numbers: Sequence[Number], scale: float, size: tuple[int, int]
-) -> None:
-    for number in numbers:
-        is_refused = number.status == "refused"
-        for digit in number.digits:
-            _draw_digit(draw, digit, scale, RED if is_refused else _colour(digit.confidence))
-        if len(numbers) > 1 and number.digits:
-            colour = RED if is_refused else _colour(number.confidence)
-            draw.rectangle(_frame(number, scale, size), outline=colour)
 
 
 def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: tuple[int, int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Decide: choose the status of each number and of the page."""
+"""Stage 4 of the reading pipeline, decide: choose the status of each number and of the page."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import numpy as np
 
 from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.grouping import group_lines
+from digitcli.recognition.recognize import RegionResult
 from digitcli.recognition.results import Number, Status, text_of
 
-# Probability of other writing from which a page without numbers is not blank: it is likelier than not.
-OTHER_WRITING = 0.5
+# Probability that a page without ink is blank; measured by benchmarks/blank.py.
+BLANK_CONFIDENCE = 0.9
+# Least confidence of faint marks that count as digits: they are more likely digits than not.
+FAINT_CONFIDENCE = 0.5
+# Geometric mean of the confidences below which several numbers are a photograph or a text (chosen by hand).
+GUESS_CONFIDENCE = 0.5
+# Confidence of the answer that a page of several guesses shows no number: it may show one.
+NOT_A_DIGIT_CONFIDENCE = 0.5
+# Confidence of a single number from which networks that read whole pages are not asked (chosen by hand).
+EASY = 0.9
+# Confidence from which a number on a whole page counts against the regions of its ink: it is likelier right.
+LIKELY = 0.5
+# Reasons for a refusal that do not lower the confidence.
+FIRM_REASONS = ("constraint", "cut_off")
 # Probability of the two likeliest texts together, from which the reason is two_candidates (chosen by hand).
 TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
@@ -20,34 +34,12 @@ SECOND_CANDIDATE = 0.1
 
 
 @dataclass(frozen=True)
-class NumberResult:
-    """The answer about a place where a number may stand.
-
-    number: the number; None if the networks read nothing.
-    confidence: the probability that the answer is right.
-    rival_confidence: the probability of the second likeliest text.
-    is_cut_off: whether the place touches the edge of the page, where a part of it may be missing.
-    runs_out: whether its last character at the edge of the page cannot be read, because it is cut off.
-    is_faint: whether its ink hardly differs from the paper.
-    is_changed: whether the constraints changed the text.
-    breaks_constraints: whether no likely text meets the constraints.
-    is_other: whether other writing stands there.
-    """
-
-    number: Number | None
-    confidence: float
-    rival_confidence: float = 0.0
-    is_cut_off: bool = False
-    runs_out: bool = False
-    is_faint: bool = False
-    is_changed: bool = False
-    breaks_constraints: bool = False
-    is_other: bool = False
-
-
-@dataclass(frozen=True)
 class Decision:
-    """The answer of a page, see `Reading` for its fields."""
+    """The answer of a page, see `Reading` for its fields.
+
+    is_fraction: whether the page shows nothing but a stacked fraction.
+    rotation: the degrees by which the page was turned clockwise.
+    """
 
     status: Status
     reason: str | None
@@ -56,85 +48,74 @@ class Decision:
     numbers: tuple[Number, ...] = ()
     is_changed: bool = False
     error: PictureError | None = None
+    is_fraction: bool = False
     rotation: int = 0
+
+    @property
+    def is_easy(self) -> bool:
+        """Whether one number, and no other, was read for certain."""
+        is_sure = self.confidence is not None and self.confidence >= EASY
+        return self.status == "read" and len(self.numbers) == 1 and is_sure
+
+    def refused(self, reason: str) -> Decision:
+        """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""
+        numbers = tuple(number.refused(reason) for number in self.numbers)
+        return replace(self, status="refused", reason=reason, numbers=numbers)
+
+
+BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
 
 
 def decide_page(
-    results: Sequence[NumberResult],
-    other_writing: float,
-    constraints: Constraints | None,
-    min_confidence: float,
+    regions: Sequence[RegionResult], constraints: Constraints | None, min_confidence: float
 ) -> Decision:
     """Decide on a page: each number is read, or refused if its confidence is below `min_confidence`.
 
-    The page is read if all of its numbers are, `partial` if only some are, and refused if none is. A page
-    without numbers is refused if something else is written on it: where a number might stand, or by
-    `other_writing`, the probability of writing elsewhere. It is blank if that is likelier.
+    The page is read if all of its numbers are, `partial` if only some are, and refused if none is.
     """
-    written = [result for result in results if result.number is not None]
-    if not written and any(result.is_other for result in results):
-        surest = max(result.confidence for result in results if result.is_other)
-        return Decision("refused", "not_a_digit", "", max(other_writing, surest))
-    if not written and other_writing >= OTHER_WRITING:
-        return Decision("refused", "not_a_digit", "", other_writing)
+    if not any(region.numbers or region.has_ink for region in regions):
+        return BLANK
+    empty_confidence = _all_right([region for region in regions if not region.numbers])
+    written = [region for region in regions if region.numbers]
     if not written:
-        empty = (1 - other_writing) * _all_right(results)
-        if empty < 1 - OTHER_WRITING:
-            return Decision("refused", "not_a_digit", "", 1 - empty)
-        return Decision("blank", "blank", "", empty)
+        return _not_a_digit(empty_confidence)
     if constraints is not None and constraints.is_single and len(written) > 1:
         written = [_choose_one(written)]
-    numbers = tuple(_decide_number(result, min_confidence) for result in written)
+    confidence = empty_confidence * _all_right(written)
+    is_changed = any(region.is_changed for region in written)
+    if constraints is None and _are_guesses(written):
+        return _not_a_digit(NOT_A_DIGIT_CONFIDENCE)
+    if constraints is None and all(region.is_in_fraction for region in written):
+        return replace(_not_a_digit(confidence), is_fraction=True)
+    numbers = _with_rows([number for region in written for number in _decide_region(region, min_confidence)])
     status, reason = page_status(numbers)
-    is_changed = any(result.is_changed for result in written)
-    return Decision(status, reason, text_of(numbers), _all_right(written), numbers, is_changed)
+    return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
 
 
-def _decide_number(result: NumberResult, min_confidence: float) -> Number:
-    """Return a number with its status and reason."""
-    assert result.number is not None
-    if result.breaks_constraints:
-        return result.number.refused("constraint")
-    if result.runs_out:
-        return result.number.refused("cut_off")
-    is_sure = result.confidence >= min_confidence
-    return result.number if is_sure else result.number.refused(_reason_for_doubt(result))
+def _with_rows(numbers: Sequence[Number]) -> tuple[Number, ...]:
+    """Return numbers that know their row on the page."""
+    rows = group_lines(np.array([number.box for number in numbers]))
+    row_of = {index: row for row, indices in enumerate(rows) for index in indices}
+    return tuple(replace(number, row=row_of[index]) for index, number in enumerate(numbers))
 
 
-def _all_right(results: Sequence[NumberResult]) -> float:
-    """Return the probability that all numbers are right."""
-    return float(np.prod([result.confidence for result in results]))
+def _are_guesses(regions: Sequence[RegionResult]) -> bool:
+    """Return whether several regions are so uncertain that the page is a photograph or a text."""
+    return len(regions) > 1 and _all_right(regions) ** (1 / len(regions)) < GUESS_CONFIDENCE
 
 
-def _choose_one(results: Sequence[NumberResult]) -> NumberResult:
-    """Return the likeliest number of a picture that holds a single one.
-
-    Its confidence becomes the probability that it is right and the only one.
-    """
-    likeliest, *others = sorted(
-        results, key=lambda result: (not result.breaks_constraints, result.confidence), reverse=True
-    )
-    assert likeliest.number is not None
-    confidence = likeliest.confidence * float(np.prod([1 - result.confidence for result in others]))
-    return replace(
-        likeliest,
-        number=replace(likeliest.number, confidence=confidence),
-        confidence=confidence,
-        is_changed=not likeliest.breaks_constraints,
-    )
-
-
-def _reason_for_doubt(result: NumberResult) -> str:
-    """Return the reason code that tells why a number is not more certain."""
-    if result.is_changed:
-        return "constraint"
-    if result.is_cut_off:
-        return "cut_off"
-    if result.is_faint:
-        return "too_faint"
-    together = result.confidence + result.rival_confidence
-    has_two = together >= TWO_CANDIDATES and result.rival_confidence >= SECOND_CANDIDATE
-    return "two_candidates" if has_two else "low_confidence"
+def _decide_region(region: RegionResult, min_confidence: float) -> list[Number]:
+    """Return the numbers of a region, each with its status and reason."""
+    if region.breaks_constraints:
+        return [number.refused("constraint") for number in region.numbers]
+    if region.is_in_fraction:
+        return [number.refused("not_a_digit") for number in region.numbers]
+    if region.runs_out:
+        return [number.refused("cut_off") for number in region.numbers]
+    return [
+        number if number.confidence >= min_confidence else number.refused(_reason_for_doubt(region, number))
+        for number in region.numbers
+    ]
 
 
 def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
@@ -146,6 +127,74 @@ def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
     return status, min(refused, key=lambda number: number.confidence).reason
 
 
+def choose(by_ink: Decision, whole: Decision) -> Decision:
+    """Choose between the regions of the ink on a page, and networks that read the whole page.
+
+    The latter find several numbers better. Where both find as many numbers, the surer counts. The choice does
+    not depend on the threshold below which a number is refused.
+    """
+    if by_ink.is_fraction or not whole.numbers:
+        return by_ink
+    if len(by_ink.numbers) != len(whole.numbers):
+        return whole if any(map(_is_likely, whole.numbers)) else by_ink
+    is_doubtful = [decision.reason in FIRM_REASONS for decision in (by_ink, whole)]
+    if is_doubtful[0] != is_doubtful[1]:
+        return whole if is_doubtful[0] else by_ink
+    return by_ink if (by_ink.confidence or 0) > (whole.confidence or 0) else whole
+
+
+def _is_likely(number: Number) -> bool:
+    return number.confidence >= LIKELY and number.reason not in FIRM_REASONS
+
+
 def decide_error(error: PictureError) -> Decision:
     """Return the answer of a page that could not be read."""
     return Decision("error", error.reason, None, None, error=error)
+
+
+def decide_faint_page(decision: Decision, can_reject: bool) -> Decision:
+    """Decide on a page with only faint marks: refuse it, so that a person looks at it, or call it blank.
+
+    Digits count only if `can_reject` is true, which says that the networks can reject what is not a digit.
+    """
+    confidence = decision.confidence
+    if can_reject and decision.numbers and confidence is not None and confidence >= FAINT_CONFIDENCE:
+        return decision.refused("too_faint")
+    return BLANK
+
+
+def _all_right(regions: Sequence[RegionResult]) -> float:
+    """Return the probability that all regions are right."""
+    return float(np.prod([region.confidence for region in regions]))
+
+
+def _not_a_digit(confidence: float) -> Decision:
+    return Decision("refused", "not_a_digit", "", confidence)
+
+
+def _choose_one(regions: Sequence[RegionResult]) -> RegionResult:
+    """Return the likeliest region of a picture that holds a single number.
+
+    The confidence of its number becomes the probability that it is right and the only one.
+    """
+    likeliest, *others = sorted(
+        regions, key=lambda region: (not region.breaks_constraints, region.confidence), reverse=True
+    )
+    alone = float(np.prod([1 - region.confidence for region in others]))
+    return replace(
+        likeliest,
+        numbers=tuple(replace(each, confidence=each.confidence * alone) for each in likeliest.numbers),
+        confidence=likeliest.confidence * alone,
+        is_changed=not likeliest.breaks_constraints,
+    )
+
+
+def _reason_for_doubt(region: RegionResult, number: Number) -> str:
+    """Return the reason code that tells why a number of a region is not more certain."""
+    if region.is_changed:
+        return "constraint"
+    if region.is_cut_off:
+        return "cut_off"
+    together = number.confidence + region.rival_confidence
+    has_two = together >= TWO_CANDIDATES and region.rival_confidence >= SECOND_CANDIDATE
+    return "two_candidates" if has_two and len(region.numbers) == 1 else "low_confidence"

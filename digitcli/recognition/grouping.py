@@ -1,4 +1,4 @@
-"""Group boxes on a page into lines, and lines of digits into numbers.
+"""Group the boxes of digits on a page: into lines, lines into numbers, numbers into fractions.
 
 Boxes are arrays (N, 4) of x, y, width, height. A line or a number is a list of indices of boxes.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from digitcli.imaging.components import ConnectedComponents
 from digitcli.imaging.grayscale import median
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
@@ -24,6 +25,16 @@ WIDEST_GAP = 4.0
 # Least width in digit heights that every digit counts as: the paper beside a slim 1 is no gap between
 # numbers.
 LEAST_WIDTH = 0.5
+# A fraction bar is at least this many times as wide as high.
+BAR_ASPECT = 2.5
+# A fraction bar is at least this long, in widths of the wider number.
+SHORTEST_BAR = 0.6
+# A fraction bar is at most this long, in widths of the wider number; a longer one is a rule or an edge.
+LONGEST_BAR = 3.0
+# Greatest gap between a number and the fraction bar, in heights of the number.
+BAR_GAP = 0.9
+# Greatest width of a number in a fraction, in heights of the number: it has at most two digits.
+WIDEST_IN_FRACTION = 2.2
 
 
 def group_lines(boxes: np.ndarray) -> list[list[int]]:
@@ -78,3 +89,42 @@ def wide_gaps(gaps: np.ndarray, height: float) -> np.ndarray:
         least = min(max(NUMBER_GAP * height, UNUSUAL_GAP * narrow), WIDEST_GAP * height)
     wide: np.ndarray = gaps > least
     return wide
+
+
+def find_fractions(
+    connected: ConnectedComponents, groups: list[list[int]], numbers: list[list[int]]
+) -> list[bool]:
+    """Tell which numbers stand above or below a fraction bar, with one other number on its other side.
+
+    `groups` are the connected components of each digit, `numbers` the digits of each number. With more than
+    two numbers in a column, the bar is the line below a sum.
+    """
+    bars = np.flatnonzero(connected.usable & (connected.width > BAR_ASPECT * connected.height)).tolist()
+    in_fraction = [False] * len(numbers)
+    if not bars or len(numbers) < 2:
+        return in_fraction
+    boxes = np.array([_box_without_bars(connected, groups, number, bars) for number in numbers])
+    x, y, width, height = boxes.T
+    for bar in bars:
+        left, top = connected.x[bar], connected.y[bar]
+        right, bottom = left + connected.width[bar], top + connected.height[bar]
+        shared_columns = np.minimum(x + width, right) - np.maximum(x, left)
+        column = np.flatnonzero(shared_columns > width / 2)
+        if len(column) != 2:
+            continue
+        upper, lower = column[np.argsort(y[column])]
+        fits = width[column] <= WIDEST_IN_FRACTION * height[column]
+        gaps = np.array([top - (y[upper] + height[upper]), y[lower] - bottom])
+        is_near = np.abs(gaps) <= BAR_GAP * height[[upper, lower]]
+        length = (right - left) / width[column].max()
+        if fits.all() and is_near.all() and SHORTEST_BAR <= length <= LONGEST_BAR:
+            in_fraction[upper] = in_fraction[lower] = True
+    return in_fraction
+
+
+def _box_without_bars(
+    connected: ConnectedComponents, groups: list[list[int]], number: list[int], bars: list[int]
+) -> tuple[int, ...]:
+    """Return the box around a number without a bar that was taken for a part of it."""
+    members = [component for index in number for component in groups[index]]
+    return connected.box([component for component in members if component not in bars] or members)

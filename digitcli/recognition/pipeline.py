@@ -1,24 +1,25 @@
-"""The reading pipeline, from pictures to readings.
+"""The reading pipeline: four stages from pictures to readings.
 
-    step           done by                         result
-    1. open        imaging/opening.py              a grey page, upright
-    2. prepare     `prepare` of the networks       what the first network of a page sees, in threads
-    3. see         `see` of the networks           the answers of the first network to several pages
-    4. decide      `decide` of the networks        the numbers of a page, their status and confidence
+    stage          module            result
+    1. find        segmentation.py   PageLayout: the regions of a page, one for each number
+    2. crop        crops.py          PreparedPage: the regions and their crops, the inputs of the networks
+    3. recognize   recognize.py      RegionResult: the numbers of a region and their confidence
+    4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
-With the default models the networks find and read whole pages (`pages/page_reader.py`). Classifiers of single
-digits read digits that stand apart (`digits/digit_reader.py`).
+A page on which these stages do not read a single number for certain is read again by networks that learned to
+find numbers (`pages/page_reader.py`), one page at a time. Threads find and crop. The other networks take the
+regions of several pages together.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -29,58 +30,32 @@ from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.decision import Decision, decide_error
+from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
+from digitcli.recognition.decision import Decision, choose, decide_error, decide_faint_page, decide_page
+from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
+from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.recognize import RegionEvidence, recognize_page, run_networks
 from digitcli.recognition.results import Reading
+from digitcli.recognition.segmentation import find_numbers
 from digitcli.recognition.sources import Source
 
 # Pages at most that go through the networks together (chosen by hand).
 PAGES_AT_ONCE = 32
-# Kept pixels at which their pages go through the networks: 64 MB of pictures (chosen by hand). The threads
+# Pixels of kept pictures at which their pages go through the networks: 64 MB (chosen by hand). The threads
 # keep up to jobs + 2 further pages.
 KEPT_PIXELS = 16_000_000
 
 Picture = str | Path | bytes | np.ndarray | Image.Image
 
 
-class Prepared(Protocol):
-    """A page as networks take it.
-
-    crops: the number of inputs of the first network.
-    pixels: the number of pixels that it keeps.
-    ink: the ink of the page, float32 (h, w) in [0, 1], where digits are found by it.
-    """
-
-    @property
-    def crops(self) -> int: ...  # noqa: D102
-
-    @property
-    def pixels(self) -> int: ...  # noqa: D102
-
-    @property
-    def ink(self) -> np.ndarray | None: ...  # noqa: D102
-
-
-class Networks(Protocol):
-    """What reads pages: a `PageReader` or a `DigitReader`; what they see is theirs alone."""
-
-    def prepare(self, grey: np.ndarray) -> Any:
-        """Return a `Prepared` of a grey page, float32 (H, W) in [0, 1]."""
-
-    def see(self, pages: Sequence[Any], constraints: Constraints | None, top_k: int) -> Sequence[Any]:
-        """Return the answers of the first network to several prepared pages."""
-
-    def decide(self, page: Any, seen: Any, constraints: Constraints | None, top_k: int) -> Decision:
-        """Return the answer of a page, given what the first network saw."""
-
-
 @dataclass(frozen=True)
 class PipelineOptions:
-    """The settings of the pipeline, see `Reader` for their meaning; `name` names the networks."""
+    """The settings of the pipeline, see `Reader` for their meaning."""
 
-    name: str
     batch_size: int
     jobs: int
+    min_confidence: float
     constraints: Constraints | None
     top_k: int
     keep_pictures: bool
@@ -88,27 +63,32 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True)
-class OpenedPage:
-    """A page before any network has seen it.
+class PreparedPage:
+    """A page whose numbers are found and cropped, before any network has seen it.
 
     file: the name of the picture.
     number: the number of the page from 1 on, None for a picture with one page.
-    prepared: the page as the networks take it; None for a page that could not be opened or prepared.
-    error: the error of such a page.
-    picture: the page, float32 (H, W) in [0, 1], where pictures are kept.
+    regions: the regions in reading order and their crops.
+    is_faint: whether only faint marks were found.
+    error: the error of a page that could not be opened or searched.
+    picture, ink: as in `Reading`, where pictures are kept.
+    levels: the page, uint8 (H, W), for networks that read whole pages.
     """
 
     file: str
     number: int | None
-    prepared: Prepared | None = None
+    regions: tuple[RegionCrops, ...] = ()
+    is_faint: bool = False
     error: PictureError | None = None
     picture: np.ndarray | None = None
+    ink: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
 
 def run_pipeline(
-    pictures: Iterable[Picture | Source], networks: Networks, options: PipelineOptions
+    pictures: Iterable[Picture | Source], models: RecognitionModels, options: PipelineOptions
 ) -> Generator[Reading]:
-    """Read pictures: open and prepare in threads, then see and decide, several pages together.
+    """Read pictures: find and crop in threads, then recognize and decide, several pages together.
 
     Yields one reading a page, in the order of the pictures, and takes pictures from `pictures` only as it
     needs them.
@@ -116,85 +96,126 @@ def run_pipeline(
     pool = ThreadPoolExecutor(options.jobs)
     is_closed = threading.Event()
 
-    def is_batch(pages: list[OpenedPage]) -> bool:
+    def is_batch(pages: list[PreparedPage]) -> bool:
         return is_closed.is_set() or _are_enough(pages, options.batch_size)
 
-    def is_prepared(pages: list[OpenedPage]) -> bool:
+    def is_prepared(pages: list[PreparedPage]) -> bool:
         return options.keep_pictures or is_batch(pages)  # many kept pictures would fill the memory
 
-    def batches_of(picture: Picture | Source) -> Iterator[list[OpenedPage]]:
-        return grouped_until(open_and_prepare(picture, networks, options), is_prepared)
+    def batches_of(picture: Picture | Source) -> Iterator[list[PreparedPage]]:
+        return grouped_until(find_and_crop(picture, models, options), is_prepared)
 
     try:
         pages = _pages_ahead(pool, map(batches_of, pictures), is_prepared, options.jobs + 1)
         for batch in grouped_until(pages, is_batch):
-            yield from see_and_decide(batch, networks, options)
+            yield from recognize_and_decide(batch, models, options)
     finally:
         is_closed.set()
         pool.shutdown(wait=False, cancel_futures=True)  # a picture that takes long must not delay the end
 
 
-def open_and_prepare(
-    picture: Picture | Source, networks: Networks, options: PipelineOptions
-) -> Iterator[OpenedPage]:
-    """Open a picture and prepare each of its pages; a page that fails holds its error."""
+def find_and_crop(
+    picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
+) -> Iterator[PreparedPage]:
+    """Open a picture, and find and crop the numbers of each page; a page that fails holds its error."""
     name = _name_of(picture)
     for number, grey in _open(picture):
         if isinstance(grey, PictureError):
-            yield OpenedPage(name, number, error=grey)
+            yield PreparedPage(name, number, error=grey)
             continue
         try:
-            grey = rotate(grey, options.rotation)
-            page = OpenedPage(name, number, networks.prepare(grey), picture=grey)
+            page = _find_and_crop(name, number, rotate(grey, options.rotation), models)
         except Exception as fault:
-            yield OpenedPage(name, number, error=_failure(name, fault))
+            yield PreparedPage(name, number, error=_failure(name, fault))
             continue
-        yield page if options.keep_pictures else replace(page, picture=None)
+        yield page if options.keep_pictures else replace(page, picture=None, ink=None)
 
 
-def see_and_decide(
-    pages: Sequence[OpenedPage], networks: Networks, options: PipelineOptions
-) -> Iterator[Reading]:
-    """Run the first network on all pages together, then decide on each page as it is asked for.
+def _find_and_crop(
+    name: str, number: int | None, grey: np.ndarray, models: RecognitionModels
+) -> PreparedPage:
+    levels = as_levels(grey) if models.page_reader else None
+    if not models.read_regions:
+        return PreparedPage(name, number, picture=grey, ink=1 - grey, levels=levels)
+    with_lines = bool(models.line_models)
+    layout = find_numbers(grey, with_lines)  # stage 1: find
+    regions = crop_numbers(layout, with_lines)  # stage 2: crop
+    return PreparedPage(name, number, regions, layout.is_faint, picture=grey, ink=layout.ink, levels=levels)
+
+
+def recognize_and_decide(
+    pages: Sequence[PreparedPage], models: RecognitionModels, options: PipelineOptions
+) -> list[Reading]:
+    """Run the networks on the regions of all pages together, then find the numbers of each page and decide.
 
     Raises:
         ModelError: a network answers with values that are not finite.
     """
-    prepared = [page.prepared for page in pages if page.prepared is not None]
-    seen = iter(networks.see(prepared, options.constraints, options.top_k))
+    # stage 3: recognize
+    evidence = iter(run_networks([region for page in pages for region in page.regions], models))
+    readings = []
     for page in pages:
-        if page.prepared is None:
-            assert page.error is not None
-            decision = decide_error(page.error)
-        else:
-            decision = _decide(page, next(seen), networks, options)
-        yield _reading(page, decision, options)
+        page_evidence = list(itertools.islice(evidence, len(page.regions)))
+        readings.append(_reading(page, _decide(page, page_evidence, models, options), models.name, options))
+    return readings
 
 
-def _decide(page: OpenedPage, seen: Any, networks: Networks, options: PipelineOptions) -> Decision:
+def _decide(
+    page: PreparedPage,
+    evidence: Sequence[RegionEvidence],
+    models: RecognitionModels,
+    options: PipelineOptions,
+) -> Decision:
+    """Finish stage 3 for one page, and decide on the page."""
+    if page.error is not None:
+        return decide_error(page.error)
     try:
-        return networks.decide(page.prepared, seen, options.constraints, options.top_k)
+        decision = _decide_regions(page, evidence, models, options) if models.read_regions else None
+        if models.page_reader is None or page.levels is None or (decision and decision.is_easy):
+            assert decision is not None
+            return decision
+    except Exception as fault:
+        return decide_error(_failure(page.file, fault))
+    try:
+        whole = models.page_reader.read(page.levels, options.constraints, options.top_k)
     except DigitcliError:
         raise
     except Exception as fault:
+        if decision is not None and is_out_of_memory(fault):
+            return decision
         return decide_error(_failure(page.file, fault))
+    return whole if decision is None else choose(decision, whole)
 
 
-def _are_enough(pages: list[OpenedPage], batch_size: int) -> bool:
+def _decide_regions(
+    page: PreparedPage,
+    evidence: Sequence[RegionEvidence],
+    models: RecognitionModels,
+    options: PipelineOptions,
+) -> Decision:
+    """Decide on a page by the regions of its ink."""
+    results = recognize_page(evidence, options.constraints, options.top_k)
+    decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4: decide
+    if page.is_faint:
+        decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
+    return decision
+
+
+def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
     """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
-    prepared = [page.prepared for page in pages if page.prepared is not None]
-    kept_pixels = sum(page.picture.size for page in pages if page.picture is not None)
-    kept_pixels += sum(page.pixels for page in prepared)
-    crops = sum(page.crops for page in prepared)
-    return len(pages) >= PAGES_AT_ONCE or crops >= batch_size or kept_pixels >= KEPT_PIXELS
+    components = sum(len(crops.region.components) for page in pages for crops in page.regions)
+    digit_crops = len(DIGIT_SIZES_PX) * components
+    pictures = [picture for page in pages for picture in (page.picture, page.levels) if picture is not None]
+    kept_pixels = sum(picture.size for picture in pictures)
+    return len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
 
 
 def _pages_ahead(
     pool: ThreadPoolExecutor,
-    pictures: Iterable[Iterator[list[OpenedPage]]],
-    is_prepared: Callable[[list[OpenedPage]], bool],
+    pictures: Iterable[Iterator[list[PreparedPage]]],
+    is_prepared: Callable[[list[PreparedPage]], bool],
     limit: int,
-) -> Iterator[OpenedPage]:
+) -> Iterator[PreparedPage]:
     """Yield the pages of pictures in order, while threads prepare at most `limit` pictures that follow.
 
     A picture is an iterator of batches of its pages. Its first batch is prepared ahead, and each further one
@@ -202,11 +223,11 @@ def _pages_ahead(
     the memory. `is_prepared` says whether a batch is full, so that another may follow it.
     """
 
-    def prepare_next(batches: Iterator[list[OpenedPage]]) -> Future[list[OpenedPage]]:
+    def prepare_next(batches: Iterator[list[PreparedPage]]) -> Future[list[PreparedPage]]:
         try:
             return pool.submit(next, batches, [])
         except RuntimeError as error:  # the system starts no further thread; the pages before come first
-            failed: Future[list[OpenedPage]] = Future()
+            failed: Future[list[PreparedPage]] = Future()
             failed.set_exception(error)
             return failed
 
@@ -218,8 +239,10 @@ def _pages_ahead(
             batch = following.result() if following else []
 
 
-def _reading(page: OpenedPage, decision: Decision, options: PipelineOptions) -> Reading:
-    ink = page.prepared.ink if page.prepared is not None and options.keep_pictures else None
+def _reading(page: PreparedPage, decision: Decision, model: str, options: PipelineOptions) -> Reading:
+    picture, ink = (
+        None if each is None else rotate(each, decision.rotation) for each in (page.picture, page.ink)
+    )
     return Reading(
         file=page.file,
         page=page.number,
@@ -228,9 +251,9 @@ def _reading(page: OpenedPage, decision: Decision, options: PipelineOptions) -> 
         text=decision.text,
         confidence=decision.confidence,
         numbers=decision.numbers,
-        model=options.name,
+        model=model,
         error=decision.error,
-        picture=None if page.picture is None else rotate(page.picture, decision.rotation),
+        picture=picture,
         ink=ink,
         changed=decision.is_changed,
         rotation=(options.rotation + decision.rotation) % 360,

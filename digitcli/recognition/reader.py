@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -18,14 +17,14 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.digits.digit_reader import DigitReader
+from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.pipeline import (
     Picture,
     PipelineOptions,
-    open_and_prepare,
+    find_and_crop,
+    recognize_and_decide,
     run_pipeline,
-    see_and_decide,
 )
 from digitcli.recognition.results import (
     BATCH_SIZE,
@@ -38,8 +37,8 @@ from digitcli.recognition.results import (
 )
 from digitcli.recognition.sources import Source
 
-# The architecture that reads whole pictures before a page finder is asked.
-PICTURE_READER = "picture_reader"
+# The architecture that reads what a page finder found.
+STRIP_READER = "strip_reader"
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
@@ -59,7 +58,7 @@ class Reader:
         apart. Several are averaged.
     device: the device that computes; `auto` is the fastest one.
     runtime: the library that runs the networks, see `inference.predictor`.
-    batch_size: digit crops that a classifier takes at once, and pages at most that are in memory.
+    batch_size: digit crops that a network takes at once.
     jobs: pictures that are opened at once.
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
@@ -69,7 +68,7 @@ class Reader:
         `max_error` if the errors of the models were not measured (`is_calibrated`).
     constraints: the constraints on every number, see `parse_constraints`.
     top_k: candidates for each digit and number, the best included.
-    keep_pictures: whether a reading carries its picture, and its ink where digits are found by it.
+    keep_pictures: whether a reading carries its picture and its ink.
     rotate: the degrees, 0, 90, 180 or 270, by which every page is turned clockwise before it is read; or
         `auto`, which turns a page if it is hard to read and is much easier to read when it is turned.
 
@@ -98,27 +97,25 @@ class Reader:
         check_ranges(min_confidence, max_error, top_k)
         if str(rotate) not in get_args(Rotation):
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
-        resolved = choose_models(models)
+        resolved = resolve_models(models or DEFAULT_MODELS)
         threshold, self.is_calibrated = _confidence_threshold(resolved, max_error)
+        page_threshold, is_page_calibrated = _page_threshold(resolved, max_error)
+        if all(model.header.task == "page" or _reads_strips(model) for model in resolved):
+            self.is_calibrated = is_page_calibrated
         self.min_confidence = threshold if min_confidence is None else min_confidence
+        self.page_min_confidence = page_threshold if min_confidence is None else min_confidence
         self.models = _load_models(
-            resolved, device, runtime, batch_size, threads, self.min_confidence, rotate == "auto"
+            resolved, device, runtime, batch_size, threads, self.page_min_confidence, rotate == "auto"
         )
-        self.name = "+".join(model.name for model in self.models.models)
-        is_on_cpu = all(model.device == "cpu" for model in self.models.models)
-        self.processes = processes if is_on_cpu and not keep_pictures else 1
+        self.name = self.models.name
+        self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
+        degrees = 0 if rotate == "auto" else int(rotate)
         self._options = PipelineOptions(
-            self.name,
-            batch_size,
-            jobs,
-            constraints,
-            top_k,
-            keep_pictures,
-            rotation=0 if rotate == "auto" else int(rotate),
+            batch_size, jobs, self.min_confidence, constraints, top_k, keep_pictures, degrees
         )
         self._create_worker = functools.partial(
             Reader,
-            *resolved.all,
+            *resolved,
             device="cpu",
             runtime=runtime,
             batch_size=batch_size,
@@ -139,8 +136,8 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        first_page = next(open_and_prepare(picture, self.models, self._options))
-        reading = next(see_and_decide([first_page], self.models, self._options))
+        first_page = next(find_and_crop(picture, self.models, self._options))
+        (reading,) = recognize_and_decide([first_page], self.models, self._options)
         if reading.error is not None:
             raise reading.error
         return reading
@@ -174,98 +171,88 @@ class Reader:
             yield from read_in_processes(pictures_left, self.processes, self._create_worker, self._read_here)
 
 
-@dataclass(frozen=True)
-class ModelsByUse:
-    """Models by what they do: read a picture at first sight, find lines, read lines, or classify digits."""
-
-    pictures: tuple[ResolvedModel, ...]
-    finders: tuple[ResolvedModel, ...]
-    lines: tuple[ResolvedModel, ...]
-    digits: tuple[ResolvedModel, ...]
-
-    @classmethod
-    def of(cls, models: Sequence[ResolvedModel]) -> ModelsByUse:
-        """Sort models by their tasks, and the readers of lines by what they see."""
-        line_models = [model for model in models if model.header.task == "line"]
-        line_models.sort(key=lambda model: " " not in model.header.alphabet)  # the first one finds the spaces
-        return cls(
-            tuple(model for model in line_models if model.header.architecture == PICTURE_READER),
-            tuple(model for model in models if model.header.task == "page"),
-            tuple(model for model in line_models if model.header.architecture != PICTURE_READER),
-            tuple(model for model in models if model.header.task == "digit"),
-        )
-
-    @property
-    def all(self) -> tuple[ResolvedModel, ...]:
-        """All models, in the order in which they are used."""
-        return (*self.pictures, *self.finders, *self.lines, *self.digits)
-
-
-def choose_models(models: Sequence[ModelLike]) -> ModelsByUse:
-    """Resolve the models that are named; the default ones do what none of these does.
-
-    Raises:
-        UsageError: the models cannot read together.
-        ModelError: a model does not exist or is damaged.
-    """
-    named = ModelsByUse.of(resolve_models(models or DEFAULT_MODELS))
-    if len(named.finders) > 1:
-        raise UsageError("Several page finders are named.", "Name one.")
-    if not named.digits:
-        default = ModelsByUse.of(resolve_models(DEFAULT_MODELS)) if models else named
-        return ModelsByUse(
-            named.pictures or default.pictures,
-            named.finders or default.finders,
-            named.lines or default.lines,
-            (),
-        )
-    others = named.all[: -len(named.digits)]
-    if others:
-        cause = f"{named.digits[0].name} reads digits that stand apart, and {others[0].name} whole pages."
-        raise UsageError(cause, "Name models of one kind.")
-    return named
-
-
 def _load_models(
-    models: ModelsByUse,
+    models: Sequence[ResolvedModel],
     device: str,
     runtime: RuntimeName,
     batch_size: int,
     threads: int,
-    min_confidence: float,
+    page_min_confidence: float,
     finds_rotation: bool,
-) -> PageReader | DigitReader:
-    if models.digits:
+) -> RecognitionModels:
+    _check_tasks(models)
+    finders = [model for model in models if model.header.task == "page"]
+    strip_readers = [model for model in models if _reads_strips(model)]
+    line_models = [
+        load_line_recognizer(model, device, runtime=runtime, threads=threads)
+        for model in models
+        if model.header.task == "line" and model not in strip_readers
+    ]
+    digit_models = [model for model in models if model.header.task == "digit"]
+    classifier = page_reader = None
+    if digit_models:
         classifier = load_classifier(
-            *models.digits, device=device, batch_size=batch_size, runtime=runtime, threads=threads
+            *digit_models, device=device, batch_size=batch_size, runtime=runtime, threads=threads
         )
-        return DigitReader(classifier, min_confidence)
-    load_reader = functools.partial(load_line_recognizer, device=device, runtime=runtime, threads=threads)
-    fitted = next((model.header for model in models.lines if model.header.acceptance), None)
-    return PageReader(
-        load_page_finder(models.finders[0], device, runtime, threads, at_first_use=True),
-        tuple(load_reader(model, at_first_use=True) for model in models.lines),
-        min_confidence,
-        tuple(map(load_reader, models.pictures)),
-        fitted.acceptance if fitted else {},
-        fitted.presence if fitted else {},
-        finds_rotation,
-    )
+    if finders:
+        fitted = next((model.header for model in strip_readers if model.header.acceptance), None)
+        page_reader = PageReader(
+            load_page_finder(finders[0], device, runtime, threads, at_first_use=True),
+            tuple(
+                load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
+                for model in strip_readers
+            )
+            + tuple(line_models),
+            page_min_confidence,
+            fitted.acceptance if fitted else {},
+            fitted.presence if fitted else {},
+            finds_rotation,
+        )
+    return RecognitionModels(tuple(line_models), classifier, page_reader)
 
 
-def _are_default(models: ModelsByUse) -> bool:
-    return {model.name for model in models.all} == set(DEFAULT_MODELS)
+def _check_tasks(models: Sequence[ResolvedModel]) -> None:
+    """Check that one page finder is named together with networks that read strips.
+
+    Raises:
+        UsageError: they are not.
+    """
+    finders = [model for model in models if model.header.task == "page"]
+    readers = [model for model in models if _reads_strips(model)]
+    if readers and not finders:
+        raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
+    if finders and not readers:
+        raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
+    if len(finders) > 1:
+        raise UsageError("Several page finders are named.", "Name one.")
 
 
-def _confidence_threshold(models: ModelsByUse, max_error: float | None) -> tuple[float, bool]:
+def _reads_strips(model: ResolvedModel) -> bool:
+    return model.header.architecture == STRIP_READER
+
+
+def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
     """Return the least confidence of an answer that is not refused, and whether the errors were measured.
 
-    The errors of the default models were measured together.
+    The errors of the default models for one line were measured together, and the line model keeps them.
     """
-    risk = next((model.header.risk for model in models.lines if model.header.acceptance), {})
-    risk = risk if _are_default(models) else {}
+    risk = {}
+    if {model.name for model in models} == set(DEFAULT_MODELS):
+        risk = next(model.header.risk for model in models if model.name == DEFAULT_MODELS[0])
+    return _threshold(models, max_error, risk)
+
+
+def _page_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
+    """Return the same for numbers on pages; a reader of strips keeps the errors with its page finder."""
+    readers = [model for model in models if _reads_strips(model)]
+    return _threshold(models, max_error, readers[0].header.risk if len(readers) == 1 else {})
+
+
+def _threshold(
+    models: Sequence[ResolvedModel], max_error: float | None, risk: Mapping[str, float]
+) -> tuple[float, bool]:
     if max_error is not None:
         return threshold_for_error(max_error, risk), bool(risk)
-    thresholds = [model.header.refusal_threshold for model in models.all]
+    thresholds = [model.header.refusal_threshold for model in models]
     known = [threshold for threshold in thresholds if threshold is not None]
     return max(known, default=MIN_CONFIDENCE), bool(risk)

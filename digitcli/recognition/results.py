@@ -25,8 +25,8 @@ MIN_CONFIDENCE = 0.5
 TOP_K = 2
 # Digit crops that a network takes at once (chosen by hand).
 BATCH_SIZE = 256
-# The networks that read one digit at first sight, find the lines of a page, and read them (two).
-DEFAULT_MODELS = ("picture_reader", "finder", "page_reader", "reader")
+# Networks for one line and for digits that stand alone, and networks that find and read the lines of a page.
+DEFAULT_MODELS = ("reader", "digit_or_none", "finder", "page_reader")
 # Columns of CSV.
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 # Decimals of probabilities in records.
@@ -66,7 +66,7 @@ class Number:
     raw: the text with its marks where a network reads them.
     alternatives: the next likely texts with their probabilities.
     row: the number of its row on the page, from 0 on.
-    line: the strip of the line that the line networks saw, uint8 (40, W).
+    line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0; or the mean of a strip.
     status: `read`, or `refused` if the digits are only the best guess.
     reason: the reason code of a refused number.
     """
@@ -135,7 +135,7 @@ class Reading:
     model: the names and identities of the weights.
     error: the error of a picture that could not be read.
     picture: the upright picture, float32 (H, W) in [0, 1]; only where the reader keeps pictures.
-    ink: its ink, float32 (h, w) in [0, 1]; only where the reader keeps pictures and finds digits by it.
+    ink: its ink, float32 (h, w) in [0, 1]; only where the reader keeps pictures.
     changed: whether the constraints changed the text.
     rotation: the degrees by which the page was turned clockwise before it was read; boxes are in pixels of
         the turned page.

@@ -2,153 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 
 import pytest
 
-from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import Decision, NumberResult, decide_page
-from digitcli.recognition.results import Digit, Number
+from digitcli.recognition.constraints import parse_constraints
+from digitcli.recognition.decision import BLANK, Decision, choose, decide_faint_page, decide_page
+from digitcli.recognition.recognize import RegionResult
+from digitcli.recognition.results import Digit, Number, Status
 
 SINGLE = parse_constraints(single_digit=True)
-NOTHING = NumberResult(None, 0.95)
-OTHER = NumberResult(None, 0.95, is_other=True)
 
 
-def result(text: str, confidence: float = 0.99, **fields: object) -> NumberResult:
-    """Return the answer that a place shows this number."""
+def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool = False) -> RegionResult:
     digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
-    return NumberResult(Number(digits, confidence, text), confidence, **fields)  # type: ignore[arg-type]
+    numbers = (Number(digits, confidence, raw or text),)
+    return RegionResult(numbers, confidence, breaks_constraints=breaks_constraints)
 
 
-def decide(
-    *results: NumberResult,
-    constraints: Constraints | None = None,
-    min_confidence: float = 0.5,
-    other_writing: float = 0.02,
-) -> Decision:
-    return decide_page(results, other_writing, constraints, min_confidence)
-
-
-def statuses(decision: Decision) -> list[str]:
-    return [number.status for number in decision.numbers]
-
-
-def reasons(decision: Decision) -> Sequence[str | None]:
-    return [number.reason for number in decision.numbers]
-
-
-def test_a_page_is_as_certain_as_all_of_its_numbers() -> None:
-    decision = decide(result("12", confidence=0.9), result("7", confidence=0.8))
+def test_a_page_is_as_certain_as_all_of_its_regions() -> None:
+    decision = decide_page([result("12", 0.9), result("7", 0.8)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("read", None, "12 7")
     assert decision.confidence == pytest.approx(0.72)
 
 
-def test_places_without_numbers_do_not_matter_beside_numbers() -> None:
-    decision = decide(NOTHING, result("7", confidence=0.8), other_writing=0.99)
-    assert (decision.status, decision.text) == ("read", "7")
-    assert decision.confidence == pytest.approx(0.8)
-
-
 def test_a_doubtful_number_is_refused_alone() -> None:
-    sure, doubtful, guess = (
-        result(text, confidence=share) for text, share in (("12", 0.99), ("7", 0.7), ("5", 0.6))
-    )
-    decision = decide(sure, doubtful, guess, min_confidence=0.8)
-    assert statuses(decision) == ["read", "refused", "refused"]
+    decision = decide_page([result("12", 0.99), result("7", 0.7), result("5", 0.6)], None, 0.8)
+    assert [number.status for number in decision.numbers] == ["read", "refused", "refused"]
     assert (decision.status, decision.reason, decision.text) == ("partial", "low_confidence", "12 7 5")
-
-
-@pytest.mark.parametrize(
-    ("min_confidence", "status"), [(0.98, "read"), (0.985, "partial"), (0.995, "refused")]
-)
-def test_a_page_is_refused_if_none_of_its_numbers_is_read(min_confidence: float, status: str) -> None:
-    numbers = result("12"), result("7", confidence=0.98)
-    assert decide(*numbers, min_confidence=min_confidence).status == status
+    assert decide_page([result("12", 0.99), result("7", 0.98)], None, 0.98).status == "read"
+    assert decide_page([result("12", 0.99), result("7", 0.98)], None, 0.995).status == "refused"
 
 
 def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> None:
-    cut = result("1", confidence=0.6, is_cut_off=True)
-    decision = decide(result("12"), cut, result("7", confidence=0.7), min_confidence=0.8)
+    cut = dataclasses.replace(result("1", 0.6), is_cut_off=True)
+    decision = decide_page([result("12", 0.99), cut, result("7", 0.7)], None, 0.8)
     assert (decision.status, decision.reason) == ("partial", "cut_off")
-    assert reasons(decision) == [None, "cut_off", "low_confidence"]
+    assert [number.reason for number in decision.numbers] == [None, "cut_off", "low_confidence"]
 
 
-def test_a_page_on_which_nothing_is_found_is_blank() -> None:
-    decision = decide(other_writing=0.1)
-    assert (decision.status, decision.reason, decision.text) == ("blank", "blank", "")
-    assert decision.confidence == pytest.approx(0.9)
-    assert decision.numbers == ()
+def test_a_page_without_ink_is_blank() -> None:
+    assert decide_page([], None, 0.5) == BLANK
+    assert decide_page([RegionResult((), 0.99, has_ink=False)], None, 0.5) == BLANK
 
 
-def test_other_writing_is_not_a_digit() -> None:
-    decision = decide(other_writing=0.8)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
-    assert decision.confidence == pytest.approx(0.8)
-
-
-def test_other_writing_where_a_number_might_stand_is_not_a_digit() -> None:
-    decision = decide(OTHER, NOTHING)
+def test_ink_without_numbers_is_not_a_digit() -> None:
+    decision = decide_page([RegionResult((), 0.95)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
     assert decision.confidence == pytest.approx(0.95)
-    assert decision.numbers == ()
-
-
-def test_a_false_alarm_of_the_finder_leaves_a_page_blank() -> None:
-    assert decide(NOTHING).status == "blank"
 
 
 def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
-    decision = decide(result("1", confidence=0.3), result("7", confidence=0.98), constraints=SINGLE)
+    several = [result("1", 0.3), result("7", 0.98), result("12", 0.99, breaks_constraints=True)]
+    decision = decide_page(several, SINGLE, 0.5)
+    assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
+    decision = decide_page([result("1", 0.3), result("7", 0.98)], SINGLE, 0.5)
     assert (decision.text, decision.status, decision.is_changed) == ("7", "read", True)
     assert decision.confidence == pytest.approx(0.98 * 0.7)
-    assert decision.numbers[0].confidence == pytest.approx(0.98 * 0.7)
+    assert decide_page([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
 
 
-def test_two_likely_digits_are_not_a_single_one() -> None:
-    decision = decide(result("4", confidence=0.97), result("7", confidence=0.98), constraints=SINGLE)
-    assert (decision.status, decision.text) == ("refused", "7")
+def test_a_slash_is_a_mark_of_the_number() -> None:
+    decision = decide_page([result("34", 0.99, "3/4")], None, 0.5)
+    assert (decision.status, decision.text, decision.numbers[0].raw) == ("read", "34", "3/4")
 
 
-def test_a_digit_that_meets_the_constraint_is_chosen_before_a_likelier_number_that_does_not() -> None:
-    broken = result("12", breaks_constraints=True)
-    decision = decide(result("1", confidence=0.3), result("7", confidence=0.98), broken, constraints=SINGLE)
-    assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
+def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
+    regions = [dataclasses.replace(result(text, 0.99), is_in_fraction=True) for text in "34"]
+    assert decide_page(regions, None, 0.5).reason == "not_a_digit"
+    decision = decide_page([*regions, result("12", 0.99)], None, 0.5)
+    assert [number.reason for number in decision.numbers] == ["not_a_digit", "not_a_digit", None]
+    assert decision.status == "partial"
 
 
-def test_a_number_that_breaks_the_constraints_is_refused_however_certain_it_is() -> None:
-    decision = decide(
-        result("12", breaks_constraints=True), result("345"), constraints=parse_constraints("3")
-    )
-    assert (decision.status, decision.reason, decision.text) == ("partial", "constraint", "12 345")
-    assert reasons(decision) == ["constraint", None]
+def test_broken_constraints_are_the_first_reason() -> None:
+    regions = [result("12", 0.1, breaks_constraints=True), result("34", 0.1, breaks_constraints=True)]
+    decision = decide_page(regions, parse_constraints(length="3"), 0.5)
+    assert (decision.reason, decision.text) == ("constraint", "12 34")
 
 
-def test_a_doubtful_number_that_the_constraints_changed_is_refused_because_of_them() -> None:
-    decision = decide(result("802", confidence=0.1, is_changed=True), constraints=parse_constraints("3"))
-    assert (decision.status, decision.reason, decision.is_changed) == ("refused", "constraint", True)
+def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off() -> None:
+    decision = decide_page([dataclasses.replace(result("1234", 0.99), runs_out=True)], None, 0.0)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "cut_off", "1234")
+
+
+def test_guesses_that_the_constraints_changed_do_not_meet_them() -> None:
+    regions = [dataclasses.replace(result(text, 0.1), is_changed=True) for text in ("802", "314")]
+    decision = decide_page(regions, parse_constraints(length="3"), 0.5)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "constraint", "802 314")
+
+
+def test_several_guesses_are_a_photograph_or_a_text() -> None:
+    decision = decide_page([result("1", 0.3), result("7", 0.3)], None, 0.0)
+    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
 
 
 @pytest.mark.parametrize(
-    ("fields", "reason"),
+    ("region", "reason"),
     [
-        ({"is_cut_off": True}, "cut_off"),
-        ({"is_faint": True}, "too_faint"),
-        ({"rival_confidence": 0.42}, "two_candidates"),
-        ({"rival_confidence": 0.05}, "low_confidence"),
-        ({"rival_confidence": 0.42, "is_changed": True, "is_cut_off": True}, "constraint"),
+        (dataclasses.replace(result("1", 0.4), is_cut_off=True), "cut_off"),
+        (dataclasses.replace(result("1", 0.45), rival_confidence=0.42), "two_candidates"),
+        (dataclasses.replace(result("1", 0.45), rival_confidence=0.05), "low_confidence"),
     ],
 )
-def test_a_doubtful_number_has_the_reason_for_its_doubt(fields: dict[str, float], reason: str) -> None:
-    decision = decide(result("1", confidence=0.45, **fields), result("7"), min_confidence=0.9)
-    assert (decision.status, decision.reason) == ("partial", reason)
-    assert decide(result("1", confidence=0.95, **fields), min_confidence=0.9).status == "read"
+def test_the_least_certain_region_gives_the_reason(region: RegionResult, reason: str) -> None:
+    assert decide_page([region, result("7", 0.99)], None, 0.9).reason == reason
 
 
-def test_a_page_is_blank_if_no_place_may_show_a_number() -> None:
-    unlikely, likely = NumberResult(None, 0.9), NumberResult(None, 0.4)
-    blank = decide(unlikely, unlikely, other_writing=0.0)
-    assert blank.status == "blank" and blank.confidence == pytest.approx(0.81)
-    refused = decide(unlikely, likely, other_writing=0.0)
-    assert (refused.status, refused.reason) == ("refused", "not_a_digit")
-    assert refused.confidence == pytest.approx(0.64)
+def test_faint_marks_are_blank_or_need_a_person() -> None:
+    likely = decide_page([result("12", 0.6)], None, 0.5)
+    assert decide_faint_page(likely, can_reject=True).reason == "too_faint"
+    assert decide_faint_page(likely, can_reject=False) == BLANK
+    assert decide_faint_page(decide_page([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
+
+
+@pytest.mark.parametrize(
+    ("by_ink", "whole", "expected"),
+    [
+        (["12"], ["12"], "by_ink"),
+        (["12", "3"], ["12", "5"], "by_ink"),
+        (["12", "3"], ["123"], "whole"),
+        (["12"], ["1", "2"], "whole"),
+        ([], ["7"], "whole"),
+        (["7"], [], "by_ink"),
+        ([], [], "by_ink"),
+    ],
+)
+def test_networks_for_pages_count_unless_both_find_as_many_numbers(
+    by_ink: list[str], whole: list[str], expected: str
+) -> None:
+    ink, page = (decision_of(texts, confidence) for texts, confidence in ((by_ink, 0.8), (whole, 0.7)))
+    assert choose(ink, page) is (ink if expected == "by_ink" else page)
+
+
+def test_networks_for_pages_do_not_count_where_their_numbers_are_unlikely() -> None:
+    blank, guess = decision_of([], 0.9), decision_of(["7"], 0.3)
+    assert choose(blank, guess) is blank
+    assert choose(decision_of(["12", "13"], 0.98), decision_of([], 0.9)).text == "12 13"
+
+
+@pytest.mark.parametrize("reason", ["constraint", "cut_off"])
+def test_a_refusal_for_another_reason_than_doubt_counts_less(reason: str) -> None:
+    sure, read = decision_of(["12"], 0.95).refused(reason), decision_of(["12"], 0.7)
+    assert choose(sure, read) is choose(read, sure) is read
+
+
+def test_a_stacked_fraction_stays_refused() -> None:
+    fraction = dataclasses.replace(decision_of([], 0.9), is_fraction=True)
+    assert choose(fraction, decision_of(["3", "4"], 0.95)) is fraction
+
+
+@pytest.mark.parametrize(
+    ("texts", "confidence", "is_easy"),
+    [(["12"], 0.95, True), (["12"], 0.8, False), (["1", "2"], 0.95, False), ([], 0.95, False)],
+)
+def test_a_single_certain_number_is_easy(texts: list[str], confidence: float, is_easy: bool) -> None:
+    assert decision_of(texts, confidence).is_easy == is_easy
+
+
+def decision_of(texts: list[str], confidence: float) -> Decision:
+    """Return the answer that these numbers were read, or that the page is blank."""
+    numbers = tuple(Number((), confidence, text) for text in texts)
+    status: Status = "read" if texts else "blank"
+    return Decision(status, None, " ".join(texts), confidence, numbers)
+
+
+def test_numbers_know_their_row() -> None:
+    def at(x: int, y: int) -> RegionResult:
+        number = Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7")
+        return RegionResult((number,), 0.9)
+
+    decision = decide_page([at(10, 10), at(90, 14), at(12, 80)], None, 0.5)
+    assert [number.row for number in decision.numbers] == [0, 0, 1]

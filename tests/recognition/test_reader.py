@@ -16,13 +16,12 @@ from PIL import Image, ImageDraw, ImageFont
 from digitcli.errors import PictureError, UsageError
 from digitcli.imaging.normalization import normalize_digit
 from digitcli.recognition import pipeline
-from digitcli.recognition.digits import digit_reader
-from digitcli.recognition.digits.crops import DIGIT_SIZES_PX
-from digitcli.recognition.digits.digit_reader import UNSEEN_WRITING
-from digitcli.recognition.digits.segmentation import Component, PageLayout, Region, find_numbers
+from digitcli.recognition.crops import DIGIT_SIZES_PX
+from digitcli.recognition.decision import BLANK_CONFIDENCE
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
-from digitcli.recognition.results import DEFAULT_MODELS, Reading
+from digitcli.recognition.results import Reading
+from digitcli.recognition.segmentation import Component, PageLayout, Region, find_numbers
 from digitcli.recognition.sources import Source
 from tests.support.models import saved
 from tests.support.pictures import drawn, encoded, grey_of, written
@@ -311,7 +310,36 @@ def test_an_unsure_digit_that_runs_out_of_the_picture_is_cut_off(sure: Callable[
 def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
     reading = softmax().read(np.full((90, 90), 255, np.uint8))
     assert (reading.status, reading.reason, reading.text) == ("blank", "blank", "")
-    assert reading.confidence == 1 - UNSEEN_WRITING
+    assert reading.confidence == BLANK_CONFIDENCE
+
+
+def faint(paper: np.ndarray, levels: int = 10) -> np.ndarray:
+    """Return a picture whose ink is this many of 255 levels darker than its paper."""
+    return (230 - levels * (255.0 - paper) / 255).astype(np.uint8)
+
+
+def test_a_number_too_faint_to_be_sure_of_is_refused_with_a_guess() -> None:
+    reading = Reader(device="cpu").read(faint(PAPER))
+    assert (reading.status, reading.reason, reading.text) == ("refused", "too_faint", "3058")
+    assert np.abs(np.array([digit.box for digit in reading.digits]) - BOXES).max() <= 3
+    assert reading.confidence > 0.5
+
+
+@pytest.mark.parametrize(
+    ("confidence", "can_reject", "reason"),
+    [(0.4, True, "blank"), (0.6, True, "too_faint"), (0.6, False, "blank")],
+)
+@pytest.mark.parametrize("min_confidence", [0.0, 0.99])
+def test_faint_marks_are_digits_if_a_network_that_can_reject_reads_them(
+    sure: Callable[..., Reader], confidence: float, can_reject: bool, reason: str, min_confidence: float
+) -> None:
+    reader = sure(likely(d3=confidence, d5=0.3), min_confidence=min_confidence)
+    assert reader.models.classifier is not None
+    reader.models.classifier.can_reject = can_reject
+    reading = reader.read(faint(drawn("3")))
+    assert reading.reason == reason
+    if reason == "blank":
+        assert (reading.text, reading.confidence, reading.numbers) == ("", BLANK_CONFIDENCE, ())
 
 
 @pytest.mark.parametrize(
@@ -320,12 +348,12 @@ def test_blank_paper_is_an_answer(softmax: Callable[..., Reader]) -> None:
 def test_a_fault_in_one_picture_loses_no_other(
     softmax: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch, fault: Exception, reason: str
 ) -> None:
-    def find(grey: np.ndarray) -> PageLayout:
+    def find(grey: np.ndarray, with_lines: bool) -> PageLayout:
         if grey.shape[0] == 77:
             raise fault
-        return find_numbers(grey)
+        return find_numbers(grey, with_lines)
 
-    monkeypatch.setattr(digit_reader, "find_numbers", find)
+    monkeypatch.setattr(pipeline, "find_numbers", find)
     pictures = [Source(str(side), encoded(drawn("3", side))) for side in (60, 77, 61, 77, 62)]
     readings = list(softmax(min_confidence=0.0).read_all(pictures))
     assert [reading.status for reading in readings] == ["read", "error", "read", "error", "read"]
@@ -363,8 +391,8 @@ def test_a_digit_keeps_the_image_that_the_network_saw(
 ) -> None:
     ink = np.zeros((4, 3), np.float32)
     ink[1:, 1] = 1
-    layout = PageLayout((Region(0, (Component((1, 2, 3, 4), False, ink),)),), grey_of(PAPER))
-    monkeypatch.setattr(digit_reader, "find_numbers", lambda grey: layout)
+    layout = PageLayout((Region((Component((1, 2, 3, 4), False, ink),)),), grey_of(PAPER), grey_of(PAPER))
+    monkeypatch.setattr(pipeline, "find_numbers", lambda grey, with_lines: layout)
     (digit,) = softmax().read(PAPER).digits
     assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, normalize_digit(ink))
 
@@ -481,9 +509,9 @@ def test_several_threads_read_as_one(shipped: Reader) -> None:
         assert [reading.text for reading in pool.map(shipped.read, papers)] == expected
 
 
-def test_the_default_models_read_touching_and_lone_digits() -> None:
+def test_lines_and_digits_are_read_together() -> None:
     reader = Reader(device="cpu")
-    assert [name.split("@")[0] for name in reader.name.split("+")] == list(DEFAULT_MODELS)
+    assert reader.name.startswith("reader@") and "+digit_or_none@" in reader.name
     strip, _ = written("3058", gap=0.1)
     for text, paper in (("3058", PAPER), ("3058", strip), ("7", drawn("7"))):
         reading = reader.read(paper)
@@ -491,32 +519,15 @@ def test_the_default_models_read_touching_and_lone_digits() -> None:
         assert all(number.line is not None for number in reading.numbers)
 
 
-def test_the_order_of_the_models_changes_no_answer() -> None:
-    first, second = (Reader(*names, device="cpu") for names in (DEFAULT_MODELS, DEFAULT_MODELS[::-1]))
-    assert first.name == second.name
-
-
-@pytest.mark.parametrize("degrees", [90, "90"])
-def test_a_rotation_is_a_number_or_a_text(degrees: object) -> None:
-    turned = np.rot90(PAPER)
-    assert Reader("cnn", device="cpu", rotate=degrees).read(turned).text == "3058"  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="rotation '45'"):
-        Reader("cnn", rotate=45)
-
-
-@pytest.mark.parametrize("name", DEFAULT_MODELS)
-def test_a_named_model_replaces_the_default_ones_of_its_use(name: str) -> None:
-    names = [part.split("@")[0] for part in Reader(name, device="cpu").name.split("+")]
-    others = {"page_reader": ["reader"], "reader": ["page_reader"]}.get(name, [])
-    assert names == [each for each in DEFAULT_MODELS if each not in others]
-
-
-def test_a_star_is_no_number() -> None:
+def test_a_star_is_refused_without_a_guess() -> None:
+    reader = Reader(device="cpu")
     star = np.full((120, 200), 255, np.uint8)
     for angle in np.linspace(0, np.pi, 9):
         x, y = 45 * np.cos(angle), 45 * np.sin(angle)
         cv2.line(star, (int(100 - x), int(60 - y)), (int(100 + x), int(60 + y)), 0, 2)
-    assert Reader(device="cpu").read(star).status in ("refused", "blank")
+    reading = reader.read(star)
+    assert (reading.status, reading.reason, reading.text) == ("refused", "not_a_digit", "")
+    assert reading.numbers == () and reading.confidence is not None and reading.confidence > 0.5
 
 
 def printed(text: str) -> np.ndarray:
@@ -531,6 +542,15 @@ def test_lone_letters_are_refused_and_lone_digits_read() -> None:
     digits = [reader.read(printed(text)) for text in "0123456789"]
     assert [reading.text for reading in digits if reading.status == "read"] == list("0123456789")
     assert all(reader.read(printed(text)).status == "refused" for text in "AEFHKMNRWXk")
+
+
+@pytest.mark.parametrize("degrees", [90, "90"])
+def test_a_rotation_is_a_number_or_a_text(degrees: object) -> None:
+    turned = np.rot90(PAPER)
+    reading = Reader("cnn", device="cpu", rotate=degrees).read(turned)  # type: ignore[arg-type]
+    assert (reading.text, reading.rotation) == ("3058", 90)
+    with pytest.raises(UsageError, match="rotation '45'"):
+        Reader("cnn", rotate=45)
 
 
 @pytest.mark.parametrize("keep", [False, True])

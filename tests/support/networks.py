@@ -11,6 +11,7 @@ import numpy as np
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
+from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.strip_format import ALPHABET
 
@@ -88,8 +89,8 @@ def page_of_bars(
     return page
 
 
-def page_reader(*readers: FakeReader, min_confidence: float = 0.5) -> PageReader:
-    """Return networks that find bars on whole pages and read them."""
+def page_models(*readers: FakeReader, min_confidence: float = 0.5) -> RecognitionModels:
+    """Return the networks of a pipeline that finds bars on whole pages and reads them."""
     line_models = cast(tuple[LineRecognizer, ...], readers)
     finder = cast(PageFinder, FakeFinder())
-    return PageReader(finder, line_models, min_confidence)
+    return RecognitionModels((), None, PageReader(finder, line_models, min_confidence))

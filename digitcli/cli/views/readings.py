@@ -200,7 +200,7 @@ def draw_numbers(numbers: Sequence[Number]) -> Columns:
 
 def _is_separate(number: Number) -> bool:
     """Tell whether a digit network saw every digit by itself."""
-    return number.line is None
+    return number.line is None or all(digit.image is not None for digit in number.digits)
 
 
 def _line(number: Number) -> Group:
@@ -221,16 +221,15 @@ def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, 
 
 
 def draw_steps(reading: Reading) -> Group:
-    """Draw the steps of one picture: the upright grey picture, the boxes of its digits, and its crops."""
-    assert reading.picture is not None
+    """Draw the steps of one picture: the upright grey picture, its ink with boxes, and its crops."""
+    assert reading.picture is not None and reading.ink is not None
     height, width = reading.picture.shape
     first = f"1  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
-    what = "its negative" if reading.ink is None else "its ink without light and ruled lines"
-    second = f"2  {what}, and the boxes of the digits"
+    second = "2  the ink without light and ruled lines, and the boxes of the digits"
     first_steps = Columns(
         [
             Group(Text(first), _fitted(_bytes(reading.picture))),
-            Group(Text(second), _fitted(_with_boxes(reading))),
+            Group(Text(second), _fitted(_boxed_ink(reading))),
         ],
         padding=(0, 2),
     )
@@ -244,7 +243,7 @@ def draw_steps(reading: Reading) -> Group:
         parts += [Columns(lines, padding=(0, 2, 1, 0))]
     digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
     if digits:
-        parts += [Text("3  each digit as the digit network sees it, 28 x 28 pixels")]
+        parts += [Text(f"{4 if lines else 3}  each digit as the digit network sees it, 28 x 28 pixels")]
         parts += [Columns(digits, padding=(0, 2, 1, 0))]
     return Group(*parts)
 
@@ -268,14 +267,13 @@ def _fitted(pixels: np.ndarray) -> Picture:
     return Picture(pixels, columns)
 
 
-def _with_boxes(reading: Reading) -> np.ndarray:
-    """Return the ink, or the negative, with a grey box around each digit: uint8, twice as large as drawn."""
-    assert reading.picture is not None
-    ink = 1 - reading.picture if reading.ink is None else reading.ink
+def _boxed_ink(reading: Reading) -> np.ndarray:
+    """Return the ink, white on black, with a grey box around each digit: uint8, twice as large as drawn."""
+    assert reading.ink is not None and reading.picture is not None
     height, width = reading.picture.shape
     scale = min(2 * STEP_COLUMNS / width, 4 * STEP_ROWS / height)
     size = (max(2, round(width * scale)), max(2, round(height * scale)))
-    boxed = cv2.resize(_bytes(ink), size, interpolation=cv2.INTER_AREA)
+    boxed = cv2.resize(_bytes(reading.ink), size, interpolation=cv2.INTER_AREA)
     for digit in reading.digits:
         x, y, box_width, box_height = (round(side * scale) for side in digit.box)
         cv2.rectangle(boxed, (x - 2, y - 2), (x + box_width + 1, y + box_height + 1), 110, 1)

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from digitcli.imaging.components import Box
 from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
+from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.pages.finding import FoundLine
-from digitcli.strip_format import STRIP_HEIGHT_PX
 
 # Margin above and below the line in its first and in its second strip, in heights of the line. The reader was
 # trained on margins from 0.1 to 0.5.
@@ -27,30 +24,6 @@ LEAST_SHARE = 0.5
 # Greatest length of a strip in heights of its line. It bounds the memory that a line reader takes; a longer
 # line is refused.
 MAX_LENGTH = 100.0
-
-
-@dataclass(frozen=True)
-class LineCrop:
-    """The input of a line network: the strip of one line, and its place on the page.
-
-    image: uint8 (3, 40, W), see `imaging.strips`.
-    to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
-    page_size: width and height of the page in pixels.
-    is_faint: whether the ink of a strip hardly differs from the paper.
-    """
-
-    image: np.ndarray
-    to_page: np.ndarray
-    page_size: tuple[int, int]
-    is_faint: bool = False
-
-    def box_on_page(self, x0: float, y0: float, x1: float, y1: float) -> Box:
-        """Return the upright box on the page, x, y, width, height, around a box of the crop."""
-        corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_page.T
-        corners = np.clip(corners, 0, self.page_size)
-        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-        left, top = min(left, self.page_size[0] - 1), min(top, self.page_size[1] - 1)
-        return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
 
 
 @dataclass(frozen=True)
@@ -86,14 +59,6 @@ def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionC
         for row, lines in enumerate(rows)
         for line in lines
     )
-
-
-def crop_picture(grey: Grey) -> RegionCrops:
-    """Return a whole page, uint8 (H, W), as one line with one strip."""
-    height, width = grey.shape
-    box = LineBox(width / 2, height / 2, width, height, 0.0)
-    strips = (_line_crop(grey, cut_whole(grey)),) if width <= MAX_LENGTH * height else ()
-    return RegionCrops(0, FoundLine(box, 1.0, 0.0, float(STRIP_HEIGHT_PX)), 1.0, True, strips)
 
 
 def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> tuple[LineCrop, ...]:

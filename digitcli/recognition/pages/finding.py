@@ -1,4 +1,4 @@
-"""Run the page finder on an image pyramid, and turn its maps into boxes of lines."""
+"""Stage 1, find: run the page finder on an image pyramid, and turn its maps into boxes of lines."""
 
 from __future__ import annotations
 

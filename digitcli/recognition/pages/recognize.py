@@ -12,23 +12,24 @@ import numpy.typing as npt
 
 from digitcli.imaging.components import Box
 from digitcli.imaging.strips import END_SPACE, strip_ink
-from digitcli.inference.ctc import ANY_DIGITS, MIN_PROBABILITY, Grammar, align, beam_search, best_path
+from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search, best_path
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.decision import NumberResult
+from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.hypotheses import (
-    LEAST_LIKELY,
+    SEPARATORS,
     Hypotheses,
+    LineEvidence,
     digit_shares,
     given_constraints,
     likeliest_text,
     recalibrated,
 )
 from digitcli.recognition.pages.acceptance import features, logistic
-from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, LineCrop, RegionCrops
-from digitcli.recognition.pages.evidence import SEPARATORS, LineEvidence
+from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, RegionCrops
+from digitcli.recognition.recognize import LEAST_LIKELY, box_at, text_with_marks
 from digitcli.recognition.results import Digit, Number
-from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, OTHER, STRIP_HEIGHT_PX
+from digitcli.strip_format import COLUMN_PX, OTHER, STRIP_HEIGHT_PX
 
 # The architecture that reads the ink of strips; the others read strips as they are.
 INK_READER = "reader"
@@ -47,10 +48,6 @@ LARGEST_CUT = 0.1
 CERTAIN = 0.995
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
-# Probability from which the beam search tries a digit where every text is allowed. With 1e-3, the search
-# takes half of the time of 1e-4; no text of 120 composed strips changed, and probabilities by 0.0003 in the
-# mean.
-MIN_PROBABILITY_ANY_TEXT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -126,6 +123,32 @@ class RegionEvidence:
         return best_path(self.lines[0].with_marks, self.lines[0].alphabet)
 
 
+@dataclass(frozen=True)
+class NumberResult:
+    """The answer about a place where a number may stand.
+
+    number: the number; None if the networks read nothing.
+    confidence: the probability that the answer is right.
+    rival_confidence: the probability of the second likeliest text.
+    is_cut_off: whether the region touches the edge of the page, where a part of it may be missing.
+    runs_out: whether its last character at the edge of the page cannot be read, because it is cut off.
+    is_faint: whether its ink hardly differs from the paper.
+    is_changed: whether the constraints changed the text.
+    breaks_constraints: whether no likely text meets the constraints.
+    is_other: whether other writing stands there.
+    """
+
+    number: Number | None
+    confidence: float
+    rival_confidence: float = 0.0
+    is_cut_off: bool = False
+    runs_out: bool = False
+    is_faint: bool = False
+    is_changed: bool = False
+    breaks_constraints: bool = False
+    is_other: bool = False
+
+
 def run_networks(
     regions: Sequence[RegionCrops],
     models: Sequence[LineRecognizer],
@@ -153,9 +176,10 @@ def run_networks(
 def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypotheses:
     """Return the likeliest texts that a grammar allows: the mean over all strips and networks."""
     hypotheses: Hypotheses = {}
-    min_probability = MIN_PROBABILITY_ANY_TEXT if grammar is ANY_DIGITS else MIN_PROBABILITY
     for evidence in lines:
-        for text, log_probability in beam_search(evidence.columns, grammar, min_probability=min_probability):
+        is_free = grammar is ANY_DIGITS
+        texts = evidence.likely_texts if is_free else beam_search(evidence.columns, grammar)
+        for text, log_probability in texts:
             hypotheses[text] = hypotheses.get(text, 0.0) + math.exp(log_probability) / len(lines)
     return hypotheses
 
@@ -303,7 +327,7 @@ def _number(
     return Number(
         tuple(digits),
         confidence=confidence,
-        raw=_text_with_marks(evidence.lines, text),
+        raw=text_with_marks(evidence.lines, text),
         row=crops.row,
         alternatives=tuple(alternatives),
         line=_picture_of(evidence),
@@ -324,23 +348,7 @@ def _boxes(evidence: RegionEvidence, text: str) -> list[Box]:
         columns = align(line.columns, text)
         if line.distances is not None and len(columns) == len(text):
             return [
-                _box_at(line.crop, line.distances[column], line.first_column + column) for column in columns
+                box_at(line.crop, line.distances[column], line.first_column + column) for column in columns
             ]
     strip = crops.strips[0]
     return [strip.box_on_page(0, 0, strip.image.shape[2], strip.image.shape[1])] * len(text)
-
-
-def _box_at(crop: LineCrop, distances: np.ndarray, column: int) -> Box:
-    """Return the box on the page of the character at a column, from its distances to the four sides."""
-    to_left, to_right, top, bottom = (distances * BOX_SCALE_PX).tolist()
-    x = (column + 0.5) * COLUMN_PX
-    return crop.box_on_page(x - max(to_left, 1), top, x + max(to_right, 1), max(bottom, top + 1))
-
-
-def _text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
-    """Return the text with its marks, from the first crop that shows its digits; else the digits alone."""
-    for evidence in lines:
-        raw = best_path(evidence.with_marks, evidence.alphabet)
-        if "".join(character for character in raw if character.isdecimal()) == text:
-            return raw.replace(OTHER, "").strip()
-    return text

@@ -1,4 +1,4 @@
-"""Strips show their line, and points of a strip lead back to the page."""
+"""Strips and digit crops show their line or digit, and points of a strip lead back to the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox
-from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines, crop_picture
+from digitcli.recognition.crops import LineCrop
+from digitcli.recognition.pages.crops import MAX_LENGTH, crop_lines
 from digitcli.recognition.pages.finding import FoundLine
 from tests.support.networks import page_of_bars
 from tests.support.pictures import written
@@ -74,15 +75,6 @@ def test_a_line_knows_its_height_beside_the_surest() -> None:
     assert small.relative_height == 0.5
     (alone,) = crop_lines(page_of_bars(), [[surest]])
     assert alone.is_alone and alone.relative_height == 1
-
-
-def test_a_page_is_a_line_of_its_own() -> None:
-    page, line = written_line()
-    crops = crop_picture(page)
-    (strip,) = crops.strips
-    x, y, width, height = strip.box_on_page(*inked(strip))
-    assert (x + width / 2, y + height / 2) == pytest.approx((line.box.x, line.box.y), abs=4)
-    assert crop_picture(page[:1].repeat(200, axis=1)).strips == ()
 
 
 def test_a_line_without_end_takes_little_memory() -> None:

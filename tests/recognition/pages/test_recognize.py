@@ -12,11 +12,12 @@ import pytest
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.decision import NumberResult
-from digitcli.recognition.pages.crops import LineCrop, RegionCrops
-from digitcli.recognition.pages.evidence import LineEvidence
+from digitcli.recognition.crops import LineCrop
+from digitcli.recognition.hypotheses import LineEvidence
+from digitcli.recognition.pages.crops import RegionCrops
 from digitcli.recognition.pages.finding import FoundLine
 from digitcli.recognition.pages.recognize import (
+    NumberResult,
     RegionEvidence,
     recognize_region,
     run_networks,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from digitcli.imaging import digit_from_grey
-from digitcli.recognition.digits.crops import crop_numbers
-from digitcli.recognition.digits.segmentation import Component, PageLayout, find_numbers
+from digitcli.recognition.crops import crop_numbers
+from digitcli.recognition.segmentation import Component, PageLayout, find_numbers
 from tests.support.pictures import cut_tight, distance, drawn, grey_of, written
 
 Box = tuple[int, int, int, int]
@@ -26,7 +26,7 @@ def components_of(layout: PageLayout) -> list[Component]:
 
 def digit_crops_of(layout: PageLayout) -> np.ndarray:
     """Return the two crops of each digit, (N, 2, 28, 28)."""
-    return np.concatenate([crops.images for crops in crop_numbers(layout)])
+    return np.concatenate([crops.digits for crops in crop_numbers(layout)])
 
 
 def boxes_of(paper: np.ndarray) -> list[Box]:
@@ -96,6 +96,15 @@ def test_lines_are_read_from_top_to_bottom(slope: float) -> None:
     assert near(boxes_of(paper), boxes)
 
 
+@pytest.mark.parametrize("digits", ["00", "44", "87"])
+def test_digits_above_each_other_in_a_low_picture_are_two_lines(digits: str) -> None:
+    paper, _ = stacked(*(written(digit, 50, stroke_px=5, margin_px=10) for digit in digits))
+    strip = np.pad(paper, ((0, 0), (100, 100)), constant_values=255)
+    assert strip.shape[0] <= 160
+    regions = find_numbers(grey_of(strip), with_lines=True).regions
+    assert [len(region.components) for region in regions] == [1, 1]
+
+
 def test_a_line_that_falls_below_the_start_of_the_next_stays_one_line() -> None:
     paper, boxes = written("0123456789", gap=0.5, slope=0.13)
     assert boxes[-1][1] > boxes[0][1] + boxes[0][3]
@@ -140,6 +149,16 @@ def test_even_wide_spacing_is_one_number() -> None:
 def test_blank_paper_holds_no_numbers(level: int) -> None:
     layout = layout_of(np.full((200, 300), level, np.uint8))
     assert layout.regions == () and layout.ink.max() == 0
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_marks_too_faint_to_be_ink_are_found_and_called_faint(scale: int) -> None:
+    paper, boxes = written("46", 100 * scale, stroke_px=10 * scale)
+    assert not layout_of(paper).is_faint
+    noise = np.random.default_rng(0).normal(0, 1.5, paper.shape)
+    layout = layout_of((230 + noise - 10 * (255.0 - paper) / 255).round().astype(np.uint8))
+    assert layout.is_faint
+    assert near([component.box for component in components_of(layout)], boxes, 3 * scale)
 
 
 def test_noise_holds_no_numbers() -> None:
@@ -205,6 +224,29 @@ def test_ink_that_runs_out_of_the_picture_is_cut_off() -> None:
     (component,) = components_of(layout_of(drawn("3")[:, 45:]))
     assert component.is_cut_off
     assert not any(component.is_cut_off for component in components_of(layout_of(cut)))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("share", [0.95, 0.6])
+def test_a_number_whose_last_digit_is_at_the_edge_runs_out(side: int, share: float) -> None:
+    paper, boxes = written("52348" if side > 0 else "82345", gap=0.3)
+    x, _, width, _ = boxes[-1] if side > 0 else boxes[0]
+    cut = paper[:, : x + round(share * width)] if side > 0 else paper[:, x + round((1 - share) * width) :]
+    (region,) = layout_of(cut).regions
+    assert region.runs_out and len(region.components) == 4
+    (whole,) = layout_of(paper).regions
+    assert not whole.runs_out and len(whole.components) == 5
+
+
+def test_frames_and_shadows_at_the_edge_make_no_number_run_out() -> None:
+    paper, _ = written("5234", gap=0.3)
+    framed, shaded, below = paper.copy(), paper.copy(), np.pad(paper, ((0, 90), (0, 0)), constant_values=255)
+    framed[40:180, -4:] = 0
+    shaded[:, -30:] = 60
+    below[-80:, 100:160] = cut_tight("8", 120)[:80, :60]
+    for page in (framed, shaded, below):
+        assert not layout_of(page).regions[0].runs_out
+        assert len(layout_of(page).regions[0].components) == 4
 
 
 def _specked(paper: np.ndarray) -> None:
@@ -322,4 +364,4 @@ def test_pictures_of_any_shape_can_be_searched(shape: tuple[int, int]) -> None:
             assert min(x, y) >= 0 and min(width, height) >= 1
             assert x + width <= shape[1] and y + height <= shape[0]
         for crops in crop_numbers(layout):
-            assert crops.images.shape == (len(crops.boxes), 2, 28, 28)
+            assert crops.digits.shape == (len(crops.region.components), 2, 28, 28)

@@ -1,1 +1,0 @@
-"""Read digits that stand apart: connected components of ink, for classifiers of single digits."""

@@ -1,0 +1,224 @@
+"""Fit the confidence of the networks that read pages, and measure how reliable it is.
+
+    python scripts/calibrate_pages.py
+
+The weights of `recognition.pages.acceptance` are fitted on composed pages, written by the people and in the
+fonts that training holds out, with MNIST's validation digits. Which confidence keeps the share of wrong
+answers below which limit is measured on pages and pictures that share no layout with those of training (the
+generators of `benchmarks/held_out_scenes.py`, with other seeds and digits), and on composed lines.
+The script writes the weights and the limits into the checkpoint of `page_reader`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist
+from digitcli.evaluation.calibration import risk_table
+from digitcli.evaluation.metrics import calibration_error
+from digitcli.imaging.strips import LineBox
+from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
+from digitcli.inference.ctc import ANY_DIGITS
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.recognition.hypotheses import SEPARATORS
+from digitcli.recognition.pages.acceptance import FEATURES
+from digitcli.recognition.pages.crops import crop_lines
+from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.pages.recognize import recognize_region, run_networks
+from digitcli.recognition.reader import Reader
+from digitcli.synthesis.page import Kind, Label, line_box
+from digitcli.synthesis.page_layouts import fill_with_nothing
+from digitcli.synthesis.scenes import Scene, SceneComposer
+from digitcli.training.scene_source import scene_composer
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from held_out.sheet import HeldOutRoom, HeldOutScene, digits_box, held_out_room, overlap
+from held_out_scenes import MIN_IOU, WORLDS, single_number
+
+SEED = 4711
+SIDES_PX = (200, 1400)  # of the large pages; a third of the pages are small
+LINES_SHARE = 0.2  # of the pages are one line, most often an amount
+NOTHING_SHARE = 0.4  # of the large pages show no number: without them the presence is overrated
+LARGEST_CUT = 0.1  # share outside of the page, above which a number is neither right nor wrong
+LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
+WEIGHT_DECAY = 1e-3
+READING_ALONE = {"reading": 1.0}  # the weights with which the probability of the text is the confidence
+MODEL = "page_reader"  # whose checkpoint holds the weights and the limits
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place where the networks read a number.
+
+    features: the values that the weights multiply.
+    is_right: whether this number stands there.
+    is_number: whether a number stands there.
+    """
+
+    features: list[float]
+    is_right: bool
+    is_number: bool
+
+
+def main() -> None:
+    """Fit the weights, measure the limits, print both and write them into the checkpoint."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pages", type=int, default=400, help="composed pages to fit on (default: 400)")
+    parser.add_argument("--held-out-pages", type=int, default=30, help="of each generator (default: 30)")
+    parser.add_argument("--held-out-pictures", type=int, default=200, help="of each (default: 200)")
+    parser.add_argument("--lines", type=int, default=800, help="composed lines (default: 800)")
+    arguments = parser.parse_args()
+    page_reader = Reader(device="cpu").models.page_reader
+    assert page_reader is not None
+    validation = split(load_mnist()).validation
+    composer = scene_composer(validation, held_out=True)
+    places = [
+        place for number in range(arguments.pages) for place in places_of(composer, number, page_reader)
+    ]
+    acceptance = fit(places, [place.is_right for place in places])
+    presence = fit(places, [place.is_number for place in places])
+    print(f"{len(places)} places, {np.mean([place.is_number for place in places]):.1%} with a number")
+    for name, weights in (("acceptance", acceptance), ("presence", presence)):
+        print(name, {feature: round(weight, 3) for feature, weight in weights.items()})
+    page_reader = dataclasses.replace(
+        page_reader, acceptance=acceptance, presence=presence, min_confidence=0.0
+    )
+    room = held_out_room(validation)
+    answers = [
+        *held_out_answers(page_reader, room, arguments.held_out_pages, arguments.held_out_pictures),
+        *(answer for n in range(arguments.lines) for answer in line_answers(composer, n, page_reader)),
+    ]
+    risk = _report(answers)
+    path = resolve_model(MODEL).path
+    header, tensors = read_checkpoint(path)
+    header = dataclasses.replace(header, risk=risk, acceptance=acceptance, presence=presence)
+    write_checkpoint(path, header, tensors)
+
+
+def fit(places: Sequence[Place], labels: Sequence[bool]) -> dict[str, float]:
+    """Return the weights of a logistic regression of labels on the features of places."""
+    values = torch.tensor([place.features for place in places], dtype=torch.float64)  # N, F
+    targets = torch.tensor(labels, dtype=values.dtype)
+    weights = torch.zeros(values.shape[1], dtype=values.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(values @ weights, targets)
+        loss = loss + WEIGHT_DECAY * weights.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return dict(zip(FEATURES, weights.detach().tolist(), strict=True))
+
+
+def places_of(composer: SceneComposer, number: int, page_reader: PageReader) -> Iterator[Place]:
+    """Yield the places of a page where a number is read, unless it is unclear what is right."""
+    scene = _compose(composer, np.random.default_rng([SEED, number]))
+    lines = find_lines(scene.picture, page_reader.finder.maps).lines
+    regions = crop_lines(scene.picture, reading_order(lines))
+    for evidence in run_networks(regions, page_reader.line_models, READING_ALONE, {}):
+        expected = _expected(evidence.crops.line.box, scene)
+        for part in [] if expected is None else evidence.parts():
+            nothing = part.hypotheses(ANY_DIGITS).get("", 0.0)
+            (result,) = recognize_region(part, None, 1)
+            if result.number is not None:
+                text, probability = result.number.text, result.confidence
+                values = part.features(probability, nothing, len(text))
+                yield Place(list(values.values()), text in (expected or ()), bool(expected))
+
+
+def _compose(composer: SceneComposer, random: np.random.Generator) -> Scene:
+    kind = random.random()
+    if kind < LINES_SHARE:
+        return composer.line(random)
+    if kind < LINES_SHARE + (1 - LINES_SHARE) / 3:
+        return composer.small_picture(random)
+    height, width = (round(float(np.exp(random.uniform(*np.log(SIDES_PX))))) for _ in range(2))
+    layout = fill_with_nothing if random.random() < NOTHING_SHARE else None
+    return composer.page(random, height, width, layout=layout)
+
+
+def _expected(box: LineBox, scene: Scene) -> set[str] | None:
+    """Return the digits of the numbers that stand in a box; None if one of them is cut off."""
+    size = scene.picture.shape[::-1]
+    numbers = [
+        label
+        for label in scene.labels
+        if label.kind is Kind.NUMBER and box.overlap(line_box(label)) > LEAST_OVERLAP
+    ]
+    if any(not label.text or line_box(label).share_outside(size) > LARGEST_CUT for label in numbers):
+        return None
+    return {digits for label in numbers for digits in _digits_of(label)}
+
+
+def _digits_of(label: Label) -> list[str]:
+    """Return the digits of each number of a label, which may hold several."""
+    numbers = "".join(" " if character in SEPARATORS else character for character in label.text).split()
+    return [re.sub(r"\D", "", number) for number in numbers]
+
+
+Answers = Iterator[tuple[float, bool]]  # the confidence of a number, and whether it is right
+
+
+def held_out_answers(page_reader: PageReader, room: HeldOutRoom, pages: int, pictures: int) -> Answers:
+    """Yield the numbers that are read on pages and on pictures of one number of every generator."""
+    for index, world in enumerate(WORLDS.values()):
+        for number in range(pages):
+            scene = world(np.random.default_rng([SEED, index, number]), room, None)
+            yield from _answers_to(scene, page_reader)
+        for number in range(pictures):
+            scene = single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
+            yield from _answers_to(scene, page_reader)
+
+
+def _answers_to(scene: HeldOutScene, page_reader: PageReader) -> Answers:
+    labels = [label for label in scene.labels if label.kind is Kind.NUMBER]
+    for number in page_reader.read(scene.picture, None, 1).numbers:
+        x, y, width, height = number.box
+        box = x, y, x + width, y + height
+        is_right = any(
+            re.sub(r"\D", "", label.text) == number.text and overlap(box, digits_box(label))[0] >= MIN_IOU
+            for label in labels
+        )
+        if is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored):
+            yield number.confidence, is_right
+
+
+def line_answers(composer: SceneComposer, number: int, page_reader: PageReader) -> Answers:
+    """Yield what is read in a composed line of one number, or of nothing."""
+    scene = composer.line(np.random.default_rng([SEED, number, 2]))
+    expected = {digits for label in scene.labels for digits in _digits_of(label)}
+    for answer in page_reader.read(scene.picture, None, 1).numbers:
+        yield answer.confidence, answer.text in expected
+
+
+def _report(answers: Sequence[tuple[float, bool]]) -> dict[str, float]:
+    confidences, is_right = (torch.tensor(values) for values in zip(*answers, strict=True))
+    print(f"{len(answers)} numbers, {is_right.double().mean():.1%} right")
+    print(f"expected calibration error {calibration_error(confidences, is_right):.4f}")
+    table = risk_table(confidences.tolist(), is_right.tolist())
+    for error, threshold in table.items():
+        share = (confidences >= threshold).double().mean()
+        print(f"at most {float(error):.1%} wrong: confidence {threshold:.4f}, {share:.1%} answered")
+    return table
+
+
+if __name__ == "__main__":
+    main()
