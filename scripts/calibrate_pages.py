@@ -79,11 +79,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pages", type=int, default=400, help="composed pages to fit on (default: 400)")
-    parser.add_argument("--held-out-pages", type=int, default=30, help="of each generator (default: 30)")
-    parser.add_argument("--held-out-pictures", type=int, default=200, help="of each (default: 200)")
+    parser.add_argument("--held-out-pages", type=int, default=20, help="of each generator (default: 20)")
+    parser.add_argument("--held-out-pictures", type=int, default=100, help="of each (default: 100)")
     parser.add_argument("--lines", type=int, default=800, help="composed lines (default: 800)")
     arguments = parser.parse_args()
-    page_reader = Reader(device="cpu").models.page_reader
+    page_reader = Reader(device="cpu", rotate="0").models.page_reader
     assert page_reader is not None
     validation = split(load_mnist()).validation
     composer = scene_composer(validation, held_out=True)

@@ -1,7 +1,8 @@
 """How sure it is that a number is right, and that one stands there: logistic functions of what networks say.
 
 Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods",
-1999. `scripts/calibrate.py` fits the weights on composed pages, and the checkpoint of the reader holds them.
+1999. `scripts/calibrate_pages.py` fits the weights on composed pages, and the checkpoint of `page_reader`
+holds them.
 """
 
 from __future__ import annotations
