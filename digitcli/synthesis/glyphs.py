@@ -173,8 +173,9 @@ def _double_dash(random: np.random.Generator) -> _Lines:
 
 
 def _slash(random: np.random.Generator) -> _Lines:
-    top = random.uniform(-0.15, 0.2)
-    return [[(0, random.uniform(0.9, 1.2)), (random.uniform(0.3, 0.7), top)]]
+    """Return a stroke that is most often taller than a digit, which tells it from a slanted 1."""
+    top, foot = random.uniform(-0.35, 0.1), random.uniform(0.95, 1.3)
+    return [[(0, foot), (random.uniform(0.3, 0.7), top)]]
 
 
 def _colon(random: np.random.Generator) -> _Lines:

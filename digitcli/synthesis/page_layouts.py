@@ -279,7 +279,7 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.12, 0.06, fill_with_text),
     (0.08, 0.02, fill_with_sums),
     (0.06, 0.40, fill_with_one_number),
-    (0.02, 0.06, fill_with_one_comb),
+    (0.04, 0.10, fill_with_one_comb),
     (0.14, 0.14, fill_with_nothing),
 )
 

@@ -28,6 +28,8 @@ PERSPECTIVE_SHARE = 0.5  # of the turned pages are in perspective
 PERSPECTIVE = 0.06  # standard deviation by which a corner of such a page moves, in sides of the page
 SURFACE_SHARE = 0.5  # of the turned pages end where something else begins
 MOSAIC_SHARE = 0.4  # of the squares are mosaics of small pictures
+LINE_TILES = 0.15  # of these pictures show one line
+CHARACTER_TILES = 0.1  # of these pictures show one character
 SMALL_PICTURES_SHARE = 0.5  # of the single pictures are small
 SMALL_SIDES_PX = (24, 140)  # range of the height of small pictures
 SMALL_FINENESS = (1, 1, 2, 3)  # times finer a small picture is drawn, each with the same probability
@@ -121,10 +123,19 @@ class SceneComposer:
         """Compose scenes that fill a square together: one page, or a mosaic of small pictures."""
         if random.random() >= MOSAIC_SHARE:
             return [PlacedScene(self._large_picture(random, side), 0, 0, side, side)]
-        return [
-            PlacedScene(self._small_picture(random, height, width), x, y, width, height)
-            for x, y, width, height in _tile(random, side)
-        ]
+        return [self._tile_picture(random, *tile) for tile in _tile(random, side)]
+
+    def _tile_picture(
+        self, random: np.random.Generator, x: int, y: int, width: int, height: int
+    ) -> PlacedScene:
+        """Compose a picture of a mosaic; one line or one character may leave a part of its tile empty."""
+        kind = random.random()
+        if kind >= LINE_TILES + CHARACTER_TILES:
+            return PlacedScene(self._small_picture(random, height, width), x, y, width, height)
+        scene = self.line(random) if kind < LINE_TILES else self.character(random)
+        rows, columns = scene.picture.shape
+        scale = min(width / columns, height / rows)
+        return PlacedScene(scene, x, y, round(scale * columns), round(scale * rows))
 
     def _large_picture(self, random: np.random.Generator, side: int) -> Scene:
         fineness = int(random.choice(list(FINENESS), p=list(FINENESS.values())))
