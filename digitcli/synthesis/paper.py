@@ -17,6 +17,7 @@ from digitcli.synthesis.page import Layers
 from digitcli.synthesis.writer_style import CANVAS_PX
 
 MIN_WIDTH_PX = 8  # of a line; the networks need two columns
+FINE_SIGMA_PX = 3.0  # the wider blurs are computed on fewer pixels, at a third of this precision or better
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # standard deviations of the blurs of the prepared noise
 _NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut; wider than most lines
 SCREEN_SHARE = 0.08  # of the pictures are drawn on a screen, as with a mouse or a stylus; chosen by hand
@@ -297,4 +298,14 @@ def _prepare_noise() -> list[Light]:
 
 
 def _blur(light: Light, sigma_px: float) -> Light:
-    return np.asarray(cv2.GaussianBlur(light, (0, 0), sigma_px), np.float32) if sigma_px else light
+    """Return light (H, W) after a Gaussian blur; a wide one is computed on fewer pixels."""
+    if not sigma_px:
+        return light
+    height, width = light.shape
+    step = min(int(sigma_px / FINE_SIGMA_PX), height, width)
+    if step <= 1:
+        return np.asarray(cv2.GaussianBlur(light, (0, 0), sigma_px), np.float32)
+    fewer = -(-width // step), -(-height // step)
+    small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(small, (0, 0), sigma_px / step)
+    return np.asarray(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

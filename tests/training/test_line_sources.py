@@ -26,9 +26,9 @@ def test_pools_of_stored_lines_contain_every_line_once_an_epoch(line_folder: Pat
     lines = read_lines(line_folder)
     pools = StoredPools(lines, batch_size=3, seed=0)
     texts = [batch.lengths.tolist() for number in range(5) for batch in pools[number]]
-    epochs = np.array(texts).reshape(-1)  # 480 lines: eight epochs of 60
-    assert len(epochs) == 5 * POOL_BATCHES * 3
-    assert sorted(epochs.tolist()) == sorted(8 * [len(line.text) for line in lines])
+    epochs = np.array(texts).reshape(-1)
+    assert len(epochs) == 5 * POOL_BATCHES * 3 == 32 * len(lines)  # 1,920 lines: 32 epochs of 60
+    assert sorted(epochs.tolist()) == sorted(32 * [len(line.text) for line in lines])
 
 
 def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits) -> None:
