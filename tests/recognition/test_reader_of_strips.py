@@ -29,14 +29,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "EPOCH_SQUARES": 2,
             "VALIDATION_SQUARES": 2,
             "TEST_SQUARES": 2,
-            "POOL_BATCHES": 2,
+            "POOL_BATCHES": 4,
             "SIDE_PX": 64,
         },
         line_sources: {
             "EPOCH_LINES": 2,
             "VALIDATION_LINES": 2,
             "TEST_LINES": 2,
-            "POOL_BATCHES": 2,
+            "POOL_BATCHES": 4,
             "SCENE_SIDE_PX": 128,
         },
     }
@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for module, values in sizes.items():
             for name, value in values.items():
                 patch.setattr(module, name, value)
-        patch.setattr("digitcli.training.line_task.POOL_BATCHES", 2)
+        patch.setattr("digitcli.training.line_task.POOL_BATCHES", 4)
         patch.setattr("digitcli.training.setup.WORKERS", 0)
         recipe = {"epochs": 1, "batch_size": 2, "dtype": "float32"}
         for name in ("finder", "strip_reader"):

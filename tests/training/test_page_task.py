@@ -132,7 +132,7 @@ def few_squares(monkeypatch: pytest.MonkeyPatch) -> None:
         "EPOCH_SQUARES": 4,
         "VALIDATION_SQUARES": 2,
         "TEST_SQUARES": 2,
-        "POOL_BATCHES": 2,
+        "POOL_BATCHES": 4,
         "SIDE_PX": 64,
     }.items():
         monkeypatch.setattr(page_task, name, value)
@@ -162,7 +162,7 @@ def test_a_pool_has_batches_of_any_size(few_squares: None, batch_size: int) -> N
     pool = page_task.SquarePools(scene_composer(split(load_mnist()).test, held_out=True), batch_size, seed=0)[
         0
     ]
-    assert [len(batch.inputs) for batch in pool] == [batch_size, batch_size]
+    assert [len(batch.inputs) for batch in pool] == [batch_size] * 4
 
 
 def test_options_for_digits_are_refused(tmp_path: Path) -> None:
