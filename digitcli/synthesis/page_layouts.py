@@ -29,8 +29,10 @@ from digitcli.synthesis.texts import DIGITS, LOWER, OTHER, UPPER, sample_integer
 
 # Heights of a digit between two numbers in a line, above which they are numbers of their own.
 NUMBER_GAP = 0.9
-# Share of free numbers that are fractions with a bar.
-FRACTION_SHARE = 0.04
+# Share of free numbers that are fractions with a bar, and the height of a digit in one that is alone on its
+# page, in heights of the page.
+FRACTION_SHARE = 0.08
+FRACTION_DIGIT = (0.15, 0.38)
 # Heights of a digit between two cells without a line between them: a wider gap than between digits.
 UNRULED_GAP = 1.2
 # Range of the distance of two boxes of a comb, in heights of a digit.
@@ -212,6 +214,15 @@ def fill_with_one_comb(desk: Desk) -> None:
     _comb(desk, x, y, cells, pitch)
 
 
+def fill_with_one_fraction(desk: Desk) -> None:
+    """Write one fraction with a bar."""
+    largest_px = 0.3 * min(desk.page.width, LARGEST_DIGIT_PX)
+    height_px = min(desk.uniform(*FRACTION_DIGIT) * desk.page.height, largest_px)
+    stamp = _fraction(replace(desk, height_px=height_px))
+    spare_x, spare_y = desk.page.width - stamp.width, desk.page.height - stamp.height
+    desk.page.put(stamp, desk.uniform(0, max(1, spare_x)), desk.uniform(0, max(1, spare_y)), Kind.OTHER)
+
+
 def fill_with_one_character(desk: Desk) -> None:
     """Write one digit, or sometimes one letter, that fills much of the page."""
     is_letter = desk.chance(LETTER_SHARE)
@@ -280,6 +291,7 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.08, 0.02, fill_with_sums),
     (0.06, 0.40, fill_with_one_number),
     (0.04, 0.10, fill_with_one_comb),
+    (0.00, 0.04, fill_with_one_fraction),
     (0.14, 0.14, fill_with_nothing),
 )
 
