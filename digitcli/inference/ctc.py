@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +23,8 @@ BEAM_WIDTH = 12
 # Probability of a digit in a column from which a prefix is extended by it (chosen by hand: a constraint may
 # need an unlikely digit).
 MIN_PROBABILITY = 1e-5
+# Probability of the likeliest prefix below which all are multiplied, long before they are too small to tell.
+RESCALED_BELOW = 1e-100
 
 Columns = npt.NDArray[np.float32]  # log-probabilities (T, A + 1)
 
@@ -94,16 +95,8 @@ class AnyDigits:
 ANY_DIGITS = AnyDigits()
 
 
-@dataclass
-class _Beam:
-    """The log-probabilities of the alignments of a prefix that end with a blank, or with its last digit."""
-
-    blank: float = -math.inf
-    digit: float = -math.inf
-
-    @property
-    def total(self) -> float:
-        return add_logs(self.blank, self.digit)
+# The probabilities of the alignments of a prefix that end with a blank, and with its last digit.
+_Beam = tuple[float, float]
 
 
 def beam_search(
@@ -117,35 +110,52 @@ def beam_search(
     This is the prefix search of Graves et al., 2006, over columns (T, 11) of `digit_columns`. It keeps
     `width` prefixes of each group, and `MAX_BEAMS` in all.
     """
-    beams = {"": _Beam(blank=0.0)}
-    min_log = math.log(min_probability)
-    for column in columns.tolist():
-        digits = [index for index in range(10) if column[index] >= min_log]
+    beams: dict[str, _Beam] = {"": (1.0, 0.0)}
+    log_scale = 0.0  # to be added to the logarithms of the beams
+    for column in _merge_blanks(np.exp(columns, dtype=np.float64), min_probability).tolist():
+        digits = [index for index in range(10) if column[index] >= min_probability]
         beams = _extend(beams, column, digits, grammar)
         if len(beams) > width:
             beams = _prune(beams, width, grammar)
-    results = [(text, beam.total) for text, beam in beams.items() if grammar.accepts(text)]
+        largest = max((blank + digit for blank, digit in beams.values()), default=0.0)
+        if 0 < largest < RESCALED_BELOW:
+            beams = {text: (blank / largest, digit / largest) for text, (blank, digit) in beams.items()}
+            log_scale += math.log(largest)
+    results = [
+        (text, math.log(blank + digit) + log_scale)
+        for text, (blank, digit) in beams.items()
+        if blank + digit and grammar.accepts(text)
+    ]
     return sorted(results, key=lambda result: -result[1])
+
+
+def _merge_blanks(columns: npt.NDArray[np.float64], min_probability: float) -> npt.NDArray[np.float64]:
+    """Return probabilities (T, 11) in which neighbouring columns without a likely digit are one blank."""
+    is_blank = columns[:, :-1].max(axis=1) < min_probability
+    starts = np.flatnonzero(~(is_blank & np.append(False, is_blank[:-1])))
+    merged = np.where(is_blank[starts, None], 0.0, columns[starts])
+    merged[:, -1] = np.multiply.reduceat(columns[:, -1], starts)
+    return merged
 
 
 def _extend(
     beams: dict[str, _Beam], column: list[float], digits: list[int], grammar: Grammar
 ) -> dict[str, _Beam]:
     """Return the prefixes after one more column, which may add one of `digits`."""
-    extended: dict[str, _Beam] = {}
-    for text, beam in beams.items():
-        total = beam.total
-        same = extended.setdefault(text, _Beam())
-        same.blank = add_logs(same.blank, total + column[-1])
-        if text:
-            same.digit = add_logs(same.digit, beam.digit + column[int(text[-1])])
-        for index in digits:
-            start = beam.blank if text and DIGITS[index] == text[-1] else total
-            longer = text + DIGITS[index]
-            if start == -math.inf or (longer not in extended and not grammar.may_begin(longer)):
+    extended = {
+        text: ((blank + digit) * column[-1], digit * column[int(text[-1])] if text else 0.0)
+        for text, (blank, digit) in beams.items()
+    }
+    for index in digits:
+        character = DIGITS[index]
+        for text, (blank, digit) in beams.items():
+            start = blank if text[-1:] == character else blank + digit
+            longer = text + character
+            known = extended.get(longer)
+            if start == 0 or (known is None and not grammar.may_begin(longer)):
                 continue
-            grown = extended.setdefault(longer, _Beam())
-            grown.digit = add_logs(grown.digit, start + column[index])
+            before, ended = known or (0.0, 0.0)
+            extended[longer] = (before, ended + start * column[index])
     return extended
 
 
@@ -153,7 +163,7 @@ def _prune(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _
     """Keep the most probable prefixes of each group, and of all groups together."""
     counts: Counter[Hashable] = Counter()
     kept: dict[str, _Beam] = {}
-    for text, beam in sorted(beams.items(), key=lambda item: -item[1].total):
+    for text, beam in sorted(beams.items(), key=lambda item: -item[1][0] - item[1][1]):
         if len(kept) == MAX_BEAMS:
             break
         group = grammar.group(text)
@@ -161,13 +171,6 @@ def _prune(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _
         if counts[group] <= width:
             kept[text] = beam
     return kept
-
-
-def add_logs(first: float, second: float) -> float:
-    """Return the logarithm of the sum of two numbers whose logarithms are given."""
-    if first < second:
-        first, second = second, first
-    return first if second == -math.inf else first + math.log1p(math.exp(second - first))
 
 
 def log_probability(columns: Columns, text: str) -> float:

@@ -12,7 +12,6 @@ import torch
 from digitcli.inference.ctc import (
     DIGITS,
     AnyDigits,
-    add_logs,
     align,
     beam_search,
     best_path,
@@ -161,12 +160,6 @@ def test_alignment_names_the_surest_column_of_each_digit() -> None:
 
 def test_an_alignment_that_is_impossible_names_no_column_twice() -> None:
     assert len(set(align(written("5", gap=0), "55"))) < 2
-
-
-def test_logarithms_are_added() -> None:
-    assert add_logs(-math.inf, -math.inf) == -math.inf
-    assert add_logs(math.log(0.2), math.log(0.3)) == pytest.approx(math.log(0.5))
-    assert add_logs(-math.inf, 0.0) == 0.0 == add_logs(0.0, -math.inf)
 
 
 def test_many_groups_do_not_make_the_search_wide() -> None:
