@@ -7,8 +7,10 @@ where those before leave a doubt.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
@@ -34,14 +36,14 @@ class RegionCrops:
     line: the line that the page finder found.
     relative_height: the height of the line, in heights of the surest line of the page.
     is_alone: whether no other line was found on the page.
-    strips: the strips of the line.
+    strips: the strips of the line; each is cut out when it is asked for.
     """
 
     row: int
     line: FoundLine
     relative_height: float
     is_alone: bool
-    strips: tuple[LineCrop, ...]
+    strips: Sequence[LineCrop]
 
 
 def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionCrops, ...]:
@@ -61,11 +63,30 @@ def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionC
     )
 
 
-def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> tuple[LineCrop, ...]:
-    strips = tuple(_line_crop(grey, cut_strip(grey, _shortened(box), margin)) for margin in MARGINS)
+class _Strips(Sequence[LineCrop]):
+    """The strips of a line with several margins; None stands for the whole page."""
+
+    def __init__(self, grey: Grey, box: LineBox, margins: Sequence[float | None]) -> None:
+        self._grey, self._box, self._margins = grey, box, margins
+        self._cut = functools.cache(self._cut_once)
+
+    def __len__(self) -> int:
+        return len(self._margins)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._cut(range(len(self))[index])
+
+    def _cut_once(self, index: int) -> LineCrop:
+        margin = self._margins[index]
+        if margin is None:
+            return _line_crop(self._grey, cut_whole(self._grey))
+        return _line_crop(self._grey, cut_strip(self._grey, self._box, margin))
+
+
+def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> Sequence[LineCrop]:
     height, width = grey.shape
     fills_picture = is_alone and box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height
-    return (*strips, _line_crop(grey, cut_whole(grey))) if fills_picture else strips
+    return _Strips(grey, _shortened(box), (*MARGINS, None) if fills_picture else MARGINS)
 
 
 def _shortened(box: LineBox) -> LineBox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,18 +156,23 @@ def run_networks(
     acceptance: Mapping[str, float],
     presence: Mapping[str, float],
 ) -> list[RegionEvidence]:
-    """Read the first strip of each line, and further ones where those before leave a doubt."""
+    """Read the first strip of each line by the first network.
+
+    The others, and then the further strips, follow where those before leave a doubt.
+    """
     evidence: list[list[LineEvidence]] = [[] for _ in regions]
-    for strip in range(max((len(crops.strips) for crops in regions), default=0)):
+    most_strips = max((len(crops.strips) for crops in regions), default=0)
+    for strip, model in itertools.product(range(most_strips), models):
         doubtful = [
             index
             for index, crops in enumerate(regions)
             if len(crops.strips) > strip and not _is_certain(evidence[index])
         ]
-        for model in models if doubtful else ():
-            answers = _read_strips([regions[index].strips[strip] for index in doubtful], model)
-            for index, answer in zip(doubtful, answers, strict=True):
-                evidence[index].append(answer)
+        if not doubtful:
+            break
+        answers = _read_strips([regions[index].strips[strip] for index in doubtful], model)
+        for index, answer in zip(doubtful, answers, strict=True):
+            evidence[index].append(answer)
     return [
         RegionEvidence(crops, tuple(lines), acceptance, presence)
         for crops, lines in zip(regions, evidence, strict=True)
@@ -283,7 +289,7 @@ def _result(
         max((share for _, share in rivals), default=0.0),
         is_cut_off=_is_cut_off(evidence.crops),
         runs_out=_runs_out(evidence),
-        is_faint=any(strip.is_faint for strip in evidence.crops.strips),
+        is_faint=any(line.crop.is_faint for line in evidence.lines),
     )
 
 

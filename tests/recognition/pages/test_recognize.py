@@ -276,14 +276,22 @@ def test_two_numbers_do_not_meet_the_constraint_of_a_single_digit() -> None:
 
 
 def test_every_region_gets_the_answers_of_every_reader_to_its_own_strips() -> None:
-    first, second = FakeReader("12", "3"), FakeReader("45", "6")
+    first, second = FakeReader("12", "3", likely=0.9), FakeReader("45", "6", likely=0.9)
     regions = [RegionCrops(0, LINE, 1.0, True, (CROP, CROP)) for _ in range(2)]
     answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {}, {})
     assert [len(each.lines) for each in answers] == [4, 4]
     assert [each.raw for each in answers] == ["12", "3"]
     (shares,) = numbers_of(recognize_region(answers[1], None, 2))
-    assert shares.text in ("3", "6") and shares.confidence == pytest.approx(0.5, abs=0.01)
+    assert shares.text in ("3", "6") and shares.confidence == pytest.approx(0.45, abs=0.01)
     assert first.calls == second.calls == [2, 2]
+
+
+def test_a_line_that_one_network_reads_with_certainty_is_not_shown_to_the_next() -> None:
+    first, second = FakeReader("12", "3"), FakeReader("45", "6")
+    regions = [RegionCrops(0, LINE, 1.0, True, (CROP, CROP)) for _ in range(2)]
+    answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {}, {})
+    assert [each.raw for each in answers] == ["12", "3"] and [len(each.lines) for each in answers] == [1, 1]
+    assert (first.calls, second.calls) == ([2], [])
 
 
 def test_the_second_strip_of_a_line_is_read_only_if_the_first_leaves_a_doubt() -> None:
