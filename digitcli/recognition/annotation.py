@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
-from digitcli.recognition.results import Digit, Number, Reading
+from digitcli.recognition.results import Digit, Number, Reading, as_percentage
 
 # Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
 NAME_BYTES = 180
@@ -134,7 +134,7 @@ def draw_steps(reading: Reading) -> bytes:
     steps = [("the picture, upright and grey", picture), ("the ink that was found", ink)]
     numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]
     digits = [
-        (f"{digit.digit}  {100 * digit.confidence:.1f} %", digit.image)
+        (f"{digit.digit}  {as_percentage(digit.confidence)}", digit.image)
         for digit in reading.digits
         if digit.image is not None
     ]
@@ -196,7 +196,7 @@ def _frame(number: Number, scale: float, size: tuple[int, int]) -> tuple[float, 
 
 def _title_of(number: Number) -> str:
     refusal = "" if number.reason is None else f"  refused: {number.reason.replace('_', ' ')}"
-    return f"{number.raw}  {100 * number.confidence:.1f} %{refusal}"
+    return f"{number.raw}  {as_percentage(number.confidence)}{refusal}"
 
 
 def _answer(reading: Reading) -> str:
@@ -204,7 +204,7 @@ def _answer(reading: Reading) -> str:
     answer = reading.text or ("nothing is written" if reading.status == "blank" else "no digits")
     if len(answer) > BANNER_CHARACTERS:
         answer = answer[:BANNER_CHARACTERS] + " ..."
-    confidence = "" if reading.confidence is None else f"  {100 * reading.confidence:.1f} %"
+    confidence = "" if reading.confidence is None else f"  {as_percentage(reading.confidence)}"
     if reading.status not in ("partial", "refused"):
         return answer + confidence
     return f"{answer}{confidence}  {reading.status}: {(reading.reason or '').replace('_', ' ')}"

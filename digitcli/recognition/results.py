@@ -190,6 +190,13 @@ def text_of(numbers: Sequence[Number]) -> str:
     return " ".join(number.text for number in numbers)
 
 
+def as_percentage(probability: float) -> str:
+    """Return a probability as a percentage that never claims to be certain, nor impossible."""
+    if probability < 0.0005:
+        return "< 0.1 %"
+    return "> 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
+
+
 def _pairs(alternatives: Sequence[tuple[str, float]]) -> list[list[str | float]]:
     return [[text, _rounded(probability)] for text, probability in alternatives]
 

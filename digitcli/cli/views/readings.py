@@ -18,7 +18,7 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.views.terminal_image import Picture
 from digitcli.errors import PictureError
-from digitcli.recognition.results import Digit, Number, Reading
+from digitcli.recognition.results import Digit, Number, Reading, as_percentage
 
 # Columns of the terminal, chosen by hand so that a row fits into 80 columns.
 NAME_COLUMNS = 36
@@ -153,7 +153,7 @@ def describe(reading: Reading) -> Text:
         text = " ".join(
             number.text + ("?" if number.status == "refused" else "") for number in reading.numbers
         )
-    confidence = "" if reading.confidence is None else percent(reading.confidence)
+    confidence = "" if reading.confidence is None else as_percentage(reading.confidence)
     note = ""
     if reading.reason is not None and reading.status != "blank":
         note = describe_refusal(reading) + reading.reason.replace("_", " ")
@@ -169,13 +169,6 @@ def describe_refusal(reading: Reading) -> str:
         count = sum(number.status == "refused" for number in reading.numbers)
         return f"{count:,} of {len(reading.numbers):,} refused (?): "
     return "refused: " if reading.status == "refused" else ""
-
-
-def percent(probability: float) -> str:
-    """Return a probability as a percentage that never claims to be certain, nor impossible."""
-    if probability < 0.0005:
-        return "< 0.1 %"
-    return "> 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
 
 
 def _row(name: str, text: str, confidence: str, style: str) -> Text:
@@ -216,8 +209,9 @@ def _cell(digit: Digit) -> Group:
 
 def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, float]]) -> list[Text]:
     """Return the best candidate and the alternatives that are not negligible, a line each."""
-    rest = [Text(f"{text} {percent(share)}", "dim") for text, share in alternatives if share >= LEAST_SHOWN]
-    return [Text(f"{best} {percent(confidence)}", "bold"), *rest]
+    shown = [pair for pair in alternatives if pair[1] >= LEAST_SHOWN]
+    rest = [Text(f"{text} {as_percentage(share)}", "dim") for text, share in shown]
+    return [Text(f"{best} {as_percentage(confidence)}", "bold"), *rest]
 
 
 def draw_steps(reading: Reading) -> Group:
@@ -253,7 +247,7 @@ def _large_cell(digit: Digit) -> Group:
     grid = Table.grid(padding=(0, 1))
     for name, share in ((digit.digit, digit.confidence), *digit.alternatives):
         bar = ("█" if console.out.encoding.startswith("utf") else "#") * round(BAR_COLUMNS * share)
-        grid.add_row(f"[bold]{name}[/]", f"{bar:<{BAR_COLUMNS}}", percent(share))
+        grid.add_row(f"[bold]{name}[/]", f"{bar:<{BAR_COLUMNS}}", as_percentage(share))
     return Group(Picture(digit.image, LARGE_DIGIT_COLUMNS), grid)
 
 
