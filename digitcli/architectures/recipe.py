@@ -344,7 +344,7 @@ RECIPES = {
     "strip_reader": replace(LINES, epochs=29),
     "picture_reader": replace(LINES, epochs=45, batch_size=64, dropout=0.0),
     "finder": Recipe(
-        epochs=25,
+        epochs=37,
         batch_size=8,
         optimizer="adamw",
         lr=2.5e-3,
