@@ -1,13 +1,12 @@
 """Cut the lines that a page finder found out of a page, as strips for a line reader.
 
-A strip shows raw pixels of a line with its surroundings (`imaging.strips`). Every line is cut out twice, with
-different margins, and a page that a line fills is a third strip. The second and the third strip are read
-where those before leave a doubt.
+A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A line has two strips with
+different margins, and a page that it fills is a third one. They are cut out when they are asked for: the
+second and the third where those before leave a doubt.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,7 +46,7 @@ class RegionCrops:
 
 
 def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionCrops, ...]:
-    """Cut two strips of each line out of a page, uint8 (H, W); a page that a line fills is a third strip."""
+    """Return the lines of a page, uint8 (H, W), with their strips."""
     surest = max((line for lines in rows for line in lines), key=lambda line: line.score, default=None)
     is_alone = sum(map(len, rows)) == 1
     return tuple(
@@ -68,19 +67,17 @@ class _Strips(Sequence[LineCrop]):
 
     def __init__(self, grey: Grey, box: LineBox, margins: Sequence[float | None]) -> None:
         self._grey, self._box, self._margins = grey, box, margins
-        self._cut = functools.cache(self._cut_once)
+        self._crops: list[LineCrop | None] = [None] * len(margins)
 
     def __len__(self) -> int:
         return len(self._margins)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._cut(range(len(self))[index])
-
-    def _cut_once(self, index: int) -> LineCrop:
-        margin = self._margins[index]
-        if margin is None:
-            return _line_crop(self._grey, cut_whole(self._grey))
-        return _line_crop(self._grey, cut_strip(self._grey, self._box, margin))
+        if self._crops[index] is None:
+            margin = self._margins[index]
+            strip = cut_whole(self._grey) if margin is None else cut_strip(self._grey, self._box, margin)
+            self._crops[index] = _line_crop(self._grey, strip)
+        return self._crops[index]
 
 
 def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> Sequence[LineCrop]:
