@@ -107,8 +107,9 @@ def beam_search(
 ) -> list[tuple[str, float]]:
     """Return the most probable strings that a grammar allows with their log-probabilities, the best first.
 
-    This is the prefix search of Graves et al., 2006, over columns (T, 11) of `digit_columns`. It keeps
-    `width` prefixes of each group, and `MAX_BEAMS` in all.
+    This is the prefix search of Graves et al., 2006, over columns (T, 11) of `digit_columns`, where
+    neighbouring columns without a likely digit count as one blank. It keeps `width` prefixes of each group,
+    and `MAX_BEAMS` in all.
     """
     beams: dict[str, _Beam] = {"": (1.0, 0.0)}
     log_scale = 0.0  # to be added to the logarithms of the beams

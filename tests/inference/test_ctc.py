@@ -169,3 +169,22 @@ def test_many_groups_do_not_make_the_search_wide() -> None:
 
     columns = log_softmax(np.zeros((8, 11), np.float32))
     assert len(beam_search(columns, EachAlone())) == 300
+
+
+def test_a_long_line_of_doubt_is_searched_without_losing_its_texts() -> None:
+    quiet, doubtful = np.full((1, 11), 1e-9), np.full((1, 11), 0.01)
+    quiet[0, -1], doubtful[0, [5, -1]] = 1e-3, (0.02, 0.05)
+    columns = np.log(np.concatenate([quiet, doubtful] * 200)).astype(np.float32)
+    (text, value), *_ = beam_search(columns, min_probability=0.015)
+    assert math.isfinite(value) and value < math.log(1e-300)
+    assert value <= log_probability(columns, text) + 1e-3
+
+
+def test_neighbouring_blanks_count_as_one() -> None:
+    columns = written("55", gap=4)
+    (text, value), *_ = beam_search(columns, min_probability=0.05)
+    assert text == "55" and value == pytest.approx(log_probability(columns, "55"), abs=0.05)
+
+
+def test_no_columns_hold_no_digits() -> None:
+    assert beam_search(np.zeros((0, 11), np.float32)) == [("", 0.0)]
