@@ -129,7 +129,7 @@ def test_faint_marks_are_blank_or_need_a_person() -> None:
         ([], [], "by_ink"),
     ],
 )
-def test_networks_for_pages_count_unless_both_find_as_many_numbers_or_read_the_same(
+def test_networks_for_pages_count_for_other_numbers_and_for_another_single_number(
     by_ink: list[str], whole: list[str], expected: str
 ) -> None:
     ink, page = (decision_of(texts, confidence) for texts, confidence in ((by_ink, 0.8), (whole, 0.7)))
