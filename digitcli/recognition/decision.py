@@ -132,7 +132,8 @@ def choose(by_ink: Decision, whole: Decision) -> Decision:
 
     The latter find several numbers better, and read a single one better: in 98 pictures of one number in
     which both read different texts (composed ones, and kinds that training never sees), they were right in 85
-    and the former in 4. Otherwise the surer counts where both find as many numbers. The choice does not
+    and the former in 4. Otherwise the surer counts where both find as many numbers. An answer
+    that breaks the constraints or is cut off gives way first. The choice does not
     depend on the threshold below which a number is refused.
     """
     if by_ink.is_fraction or not whole.numbers:

@@ -17,7 +17,7 @@ from digitcli.synthesis.page import Layers
 from digitcli.synthesis.writer_style import CANVAS_PX
 
 MIN_WIDTH_PX = 8  # of a line; the networks need two columns
-FINE_SIGMA_PX = 3.0  # the wider blurs are computed on fewer pixels, at a third of this precision or better
+FINE_SIGMA_PX = 3.0  # least standard deviation, in its own pixels, of a blur that is computed on fewer pixels
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # standard deviations of the blurs of the prepared noise
 _NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut; wider than most lines
 SCREEN_SHARE = 0.08  # of the pictures are drawn on a screen, as with a mouse or a stylus; chosen by hand

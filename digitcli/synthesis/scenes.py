@@ -120,7 +120,7 @@ class SceneComposer:
         return Scene(picture, (Label(Kind.NUMBER, text, corners_of(boxes)),) if text else ())
 
     def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
-        """Compose scenes that fill a square together: one page, or a mosaic of small pictures."""
+        """Compose scenes that share a square: one page, or a mosaic of small pictures."""
         if random.random() >= MOSAIC_SHARE:
             return [PlacedScene(self._large_picture(random, side), 0, 0, side, side)]
         return [self._tile_picture(random, *tile) for tile in _tile(random, side)]

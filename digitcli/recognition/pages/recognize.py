@@ -45,7 +45,7 @@ LEAST_PRESENCE = 0.5
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
-# Probability of a text from which one strip of a line is enough.
+# Probability of a text from which no further network or strip is asked.
 CERTAIN = 0.995
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
@@ -56,7 +56,8 @@ class RegionEvidence:
     """The answers of the networks about a region.
 
     crops: the region and its crops.
-    lines: the answers of each line network to each strip.
+    lines: the answers so far, that of the first network to the first strip first; others only where those
+        before leave a doubt.
     acceptance, presence: the weights of the confidence, and those of the probability that a number stands
         there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
@@ -191,7 +192,7 @@ def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypothe
 
 
 def _is_certain(lines: Sequence[LineEvidence]) -> bool:
-    """Tell whether a text is so likely that another strip would not change it."""
+    """Tell whether a text is so likely that no further network or strip is asked."""
     return bool(lines) and max(_line_hypotheses(lines, ANY_DIGITS).values(), default=0.0) >= CERTAIN
 
 
