@@ -23,7 +23,7 @@ LAYERS = [
     {"comparison"},
     {"benchmarking"},
     {"training", "recognition"},
-    {"evaluation"},
+    {"evaluation", "interpretation"},
     {"inference"},
     {"synthesis"},
     {"architectures", "data"},

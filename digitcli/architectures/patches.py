@@ -130,12 +130,21 @@ class Attention(nn.Module):
         self.heads = heads
 
     def forward(self, patches: Tensor) -> Tensor:  # noqa: D102
-        parts = patches.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        queries, keys, values = parts  # N, heads, P, width / heads
+        _, _, values = self._split(patches)
         # with PyTorch's scaled_dot_product_attention a step in bfloat16 on a CPU takes 2.7 times as long
-        agreement = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
-        attended: Tensor = agreement.softmax(dim=-1) @ values
+        attended: Tensor = self.weights(patches) @ values
         return attended.transpose(1, 2).flatten(2)
+
+    def weights(self, patches: Tensor) -> Tensor:
+        """Return how much each patch attends to each, (N, heads, P, P); a row adds up to 1."""
+        queries, keys, _ = self._split(patches)
+        agreement: Tensor = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
+        return agreement.softmax(dim=-1)
+
+    def _split(self, patches: Tensor) -> tuple[Tensor, ...]:
+        """Return queries, keys and values, each (N, heads, P, width / heads)."""
+        queries, keys, values = patches.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return queries, keys, values
 
 
 class AcrossPatches(nn.Module):

@@ -37,6 +37,7 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "train": "Train an architecture by its recipe, and evaluate it once on the test set.",
     "evaluate": "Measure the accuracy and the calibration of models on labelled digits, and show their "
     "mistakes.",
+    "explain": "Show what in a picture made a model read it as one digit and not as another.",
     "compare": "Compare architectures and models over several seeds and tell real differences from chance.",
     "benchmark": "Measure the speed, memory and accuracy of models on this machine.",
     "models": "List every architecture and every shipped model, or show one of them layer by layer.",

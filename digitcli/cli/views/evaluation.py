@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.color import Color
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from digitcli.evaluation.ood import OodResult
     from digitcli.evaluation.robustness import Robustness
 
-PICTURE_COLUMNS = 28  # characters, the width of a digit in pixels
-GAP_COLUMNS = 2  # characters between two pictures
 CORRECT_SHADES = ((26, 44, 66), (120, 190, 255))  # blue, from a small share of a row to all of it
 WRONG_SHADES = ((66, 36, 28), (255, 140, 90))  # red, likewise
 COVERAGES = (0.99, 0.95)  # the rows of the coverage table that are shown
@@ -210,19 +208,18 @@ def _heat_cell(count: int, row_total: int, is_correct: bool, width: int) -> Text
 
 def _mistakes_grid(result: EvaluationResult) -> Table:
     """Draw the misread digits side by side, each above its answer and its label."""
-    pictures_per_row = max(1, (console.out.width + GAP_COLUMNS) // (PICTURE_COLUMNS + GAP_COLUMNS))
-    grid = Table.grid(padding=(0, GAP_COLUMNS, 0, 0))
-    pictures = list(_captioned_pictures(result))
-    for start in range(0, len(pictures), pictures_per_row):
-        if start:
-            grid.add_row()
-        grid.add_row(*pictures[start : start + pictures_per_row])
-    return grid
+    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid  # loads OpenCV
 
-
-def _captioned_pictures(result: EvaluationResult) -> Iterator[Group]:
-    from digitcli.cli.views.terminal_image import Picture  # loads OpenCV
-
-    for mistake in result.mistakes:
-        caption = f"{mistake.predicted}? it is {mistake.label}, {100 * mistake.confidence:.1f} %"
-        yield Group(Picture(result.digits.images[mistake.index], PICTURE_COLUMNS), Text(caption))
+    return picture_grid(
+        (
+            Group(
+                Picture(result.digits.images[mistake.index], PICTURE_COLUMNS),
+                Text(
+                    f"{mistake.predicted}? it is {mistake.label}, {100 * mistake.confidence:.1f} %, "
+                    f"#{mistake.index}"
+                ),
+            )
+            for mistake in result.mistakes
+        ),
+        console.out.width,
+    )

@@ -5,22 +5,25 @@ This module imports NumPy and OpenCV, so commands import it only when they have 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
+from rich.table import Table
 
 SHADES = " ░▒▓█"  # from dark to bright
+PICTURE_COLUMNS = 28  # characters, the width of a digit in pixels
+GAP_COLUMNS = 2  # characters between two pictures
 ASCII_SHADES = " .:-=+*#%@"  # for terminals without block characters
 
 
 class Picture:
-    """A grey picture (H, W), uint8, that is `columns` characters wide.
+    """A picture, uint8, grey (H, W) or in colours (H, W, 3), that is `columns` characters wide.
 
     Each character shows two pixels, one above the other, in two colours. In a terminal without colours, a
     character shows one pixel by its shade.
@@ -43,7 +46,7 @@ class Picture:
             yield from _draw_half_blocks(_resize(self.pixels, columns, 2 * rows))
         else:
             yield from _draw_shades(
-                _resize(self.pixels, columns, rows), SHADES if is_unicode else ASCII_SHADES
+                _resize(_brightness(self.pixels), columns, rows), SHADES if is_unicode else ASCII_SHADES
             )
 
 
@@ -55,15 +58,32 @@ def _resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 def _draw_half_blocks(pixels: np.ndarray) -> Iterator[Segment]:
     for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
         for above, below in zip(upper.tolist(), lower.tolist(), strict=True):
-            yield Segment("▀", Style(color=_grey(above), bgcolor=_grey(below)))
+            yield Segment("▀", Style(color=_colour(above), bgcolor=_colour(below)))
         yield Segment.line()
 
 
-def _grey(level: int) -> Color:
-    return Color.from_rgb(level, level, level)
+def _colour(level: int | list[int]) -> Color:
+    red, green, blue = (level, level, level) if isinstance(level, int) else level
+    return Color.from_rgb(red, green, blue)
+
+
+def _brightness(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.ndim == 2 else pixels.max(axis=2)
 
 
 def _draw_shades(pixels: np.ndarray, shades: str) -> Iterator[Segment]:
     for row in np.rint(pixels / 255 * (len(shades) - 1)).astype(int).tolist():
         yield Segment("".join(shades[level] for level in row))
         yield Segment.line()
+
+
+def picture_grid(captioned: Iterable[RenderableType], width: int) -> Table:
+    """Draw captioned pictures, each `PICTURE_COLUMNS` wide, side by side in as many rows as they need."""
+    per_row = max(1, (width + GAP_COLUMNS) // (PICTURE_COLUMNS + GAP_COLUMNS))
+    grid = Table.grid(padding=(0, GAP_COLUMNS, 0, 0))
+    pictures = list(captioned)
+    for start in range(0, len(pictures), per_row):
+        if start:
+            grid.add_row()
+        grid.add_row(*pictures[start : start + per_row])
+    return grid

@@ -1,0 +1,1 @@
+"""Why a network decides as it does: attributions, activations and nearest training digits."""

@@ -1,0 +1,164 @@
+"""What the layers of a network answer to an image, and attributions that are made of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from digitcli.architectures.patches import Attention
+from digitcli.errors import UsageError
+from digitcli.interpretation.attribution import Score
+
+# Least height and width of a map that shows where something is.
+LEAST_SIDE = 2
+
+
+@torch.no_grad()
+def activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return the output of every layer for images (N, C, H, W), by its name, in the order of computation."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                outputs[name] = output.clone()  # a layer that works in place would overwrite it
+
+        return hook
+
+    layers = [(name, layer) for name, layer in network.named_modules() if name]
+    with _hooks(*(layer.register_forward_hook(keep(name)) for name, layer in layers)):
+        network(images)
+    return outputs
+
+
+def feature_maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return the outputs of layers that are maps (N, C, H, W) with a height and a width, see `activations`.
+
+    A layer that only rescales the pixels, as normalization of the input does, has none.
+    """
+    return {
+        name: output
+        for name, output in activations(network, images).items()
+        if output.dim() == 4
+        and len(output) == len(images)
+        and min(output.shape[2:]) >= LEAST_SIDE
+        and output.shape != images.shape
+    }
+
+
+def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
+    """Return the name and the weights (N, H, W) of the first layer: what each of its units looks for.
+
+    Those of a fully connected layer that sees all pixels are as large as the image.
+
+    Raises:
+        UsageError: the first layer has no weights that are pictures.
+    """
+    for name, layer in network.named_modules():
+        weights = getattr(layer, "weight", None)
+        if isinstance(layer, nn.Conv2d) and weights is not None:
+            return name, weights.detach().mean(dim=1)  # of several channels, their mean
+        if isinstance(layer, nn.Linear) and layer.in_features == side_px**2:
+            return name, layer.weight.detach().unflatten(1, (side_px, side_px))
+        if weights is not None or list(layer.parameters(recurse=False)):
+            break
+    raise UsageError(
+        "The weights of the first layer of this network are no pictures.", "Choose another method."
+    )
+
+
+@torch.no_grad()
+def features(network: nn.Module, images: Tensor) -> Tensor:
+    """Return what the last layer sees of images, (N, F): similar digits are close to each other there."""
+    inputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            inputs.pop(name, None)  # the layer that is called last comes last
+            inputs[name] = given[0].clone()
+
+        return hook
+
+    layers = [(name, layer) for name, layer in network.named_modules() if not list(layer.children())]
+    with _hooks(*(layer.register_forward_pre_hook(keep(name)) for name, layer in layers)):
+        network(images)
+    return next(reversed(inputs.values())).flatten(1)
+
+
+def grad_cam(network: nn.Module, score: Score, images: Tensor, layer: str | None = None) -> Tensor:
+    """Return the maps of a layer, weighted by the mean gradient of the score: an attribution (N, 1, H, W).
+
+    Only what speaks for the answer is kept (the rectifier of the paper). Without `layer`, the last layer
+    counts whose output has a height and a width. Selvaraju et al., "Grad-CAM: visual explanations from deep
+    networks via gradient-based localization", 2017.
+
+    Raises:
+        UsageError: the network has no such layer.
+    """
+    maps = feature_maps(network, images[:1])
+    if not maps:
+        raise UsageError(
+            "This network has no feature maps: its layers do not keep the places of the image.",
+            "Choose another method, for example occlusion.",
+        )
+    name = layer or next(reversed(maps))
+    if name not in maps:
+        raise UsageError(f"There is no layer '{name}' with feature maps.", f"Give one of {', '.join(maps)}.")
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()  # a layer that works in place would overwrite it
+
+    images = images.detach().requires_grad_()
+    with torch.enable_grad(), _hooks(network.get_submodule(name).register_forward_hook(keep)):
+        (gradient,) = torch.autograd.grad(score(images).sum(), kept[:1])
+    weights = gradient.mean(dim=(2, 3), keepdim=True)  # N, C, 1, 1
+    attribution = F.relu((weights * kept[0]).sum(dim=1, keepdim=True)).detach()
+    return F.interpolate(attribution, images.shape[2:], mode="bilinear", align_corners=False)
+
+
+def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
+    """Return how much the answer attends to each patch through all layers: an attribution (N, 1, H, W).
+
+    The attention of the heads is averaged, half of each patch passes by every layer (the residual
+    connection), and the layers are multiplied. Abnar & Zuidema, "Quantifying attention flow in transformers",
+    2020. The mean over all patches takes the place of the class token.
+
+    Raises:
+        UsageError: the network has no attention.
+    """
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, Attention)
+        kept.append(module.weights(inputs[0]).mean(dim=1))  # N, P, P
+
+    layers = [layer for layer in network.modules() if isinstance(layer, Attention)]
+    if not layers:
+        raise UsageError("This network has no attention.", "Choose another method, or the architecture vit.")
+    with torch.no_grad(), _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
+        network(images)
+    identity = torch.eye(kept[0].shape[-1]).to(kept[0])
+    flow = identity.expand_as(kept[0])
+    for weights in kept:
+        flow = (weights + identity) / 2 @ flow
+    patches = flow.mean(dim=1)  # N, P
+    side = round(patches.shape[1] ** 0.5)
+    return F.interpolate(
+        patches.unflatten(1, (1, side, side)), images.shape[2:], mode="bilinear", align_corners=False
+    )
+
+
+@contextlib.contextmanager
+def _hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    """Remove hooks at the end."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

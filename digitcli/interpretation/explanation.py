@@ -1,0 +1,161 @@
+"""The explanation of one answer, and the methods by which it is made. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Method = Literal[
+    "integrated-gradients",
+    "saliency",
+    "smoothgrad",
+    "occlusion",
+    "attention",
+    "prototype",
+    "feature-maps",
+    "filters",
+]
+ChangeKind = Literal["counterfactual", "adversarial"]
+# Methods whose attributions have no sign: they tell how much a pixel matters, not for which digit it speaks.
+UNSIGNED = frozenset({"saliency", "smoothgrad", "attention"})
+# Methods of the panel that is shown without a choice.
+PANEL: tuple[Method, ...] = ("occlusion", "prototype")
+# Decimals of numbers in records.
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """How much each pixel speaks for a digit, float32 (28, 28), or for it and against another one.
+
+    score: what the values explain: the logit of `digit`, or its lead over that of `against`.
+    """
+
+    method: str
+    digit: int
+    against: int | None
+    score: float
+    values: npt.NDArray[np.float32]
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether negative values speak against the digit."""
+        return self.method not in UNSIGNED
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training digit that the network sees as similar.
+
+    distance: the Euclidean distance of what the last layer sees, where 1 is the mean distance of two training
+        digits.
+    """
+
+    index: int
+    label: int
+    distance: float
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An image that is read as another digit, close to the one that is explained.
+
+    kind: `counterfactual`, where ink is added and erased, or `adversarial`, where noise is added.
+    image: the changed image, uint8 (28, 28).
+    before, after: the probability of the other digit.
+    added, erased: the ink, in pixels of full ink.
+    largest: the largest change of a pixel, where 1 is full ink.
+    """
+
+    kind: ChangeKind
+    digit: int
+    image: npt.NDArray[np.uint8]
+    before: float
+    after: float
+    added: float
+    erased: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a layer answers to an image, or its weights: float32 (N, H, W), one map or filter each."""
+
+    name: str
+    kind: str
+    maps: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a model answers a digit.
+
+    image: what the network sees, uint8 (28, 28), ink 255 on paper 0.
+    probabilities: of the ten digits, from the calibrated logits.
+    layers: the feature maps, layer by layer, or the filters of the first layer.
+    optimal: an image for which the network is as sure as can be, where a class is explained and not an image.
+    """
+
+    file: str
+    model: str
+    image: npt.NDArray[np.uint8]
+    probabilities: tuple[float, ...]
+    attributions: tuple[Attribution, ...]
+    neighbours: tuple[Neighbour, ...] = ()
+    changes: tuple[Change, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    optimal: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def digit(self) -> int:
+        """The answer."""
+        return int(np.argmax(self.probabilities))
+
+    @property
+    def runner_up(self) -> int:
+        """The second likeliest digit."""
+        return int(np.argsort(self.probabilities)[-2])
+
+    def record(self) -> dict[str, Any]:
+        """Return the explanation as a record for JSON."""
+        return {
+            "file": self.file,
+            "model": self.model,
+            "digit": self.digit,
+            "probabilities": [round(probability, DECIMALS) for probability in self.probabilities],
+            "attributions": [
+                {
+                    "method": each.method,
+                    "digit": each.digit,
+                    "against": each.against,
+                    "score": round(each.score, DECIMALS),
+                    "values": np.round(each.values, DECIMALS).tolist(),
+                }
+                for each in self.attributions
+            ],
+            "neighbours": [
+                {"index": each.index, "label": each.label, "distance": round(each.distance, DECIMALS)}
+                for each in self.neighbours
+            ],
+            "changes": [
+                {
+                    "kind": each.kind,
+                    "digit": each.digit,
+                    "before": round(each.before, DECIMALS),
+                    "after": round(each.after, DECIMALS),
+                    "added": round(each.added, DECIMALS),
+                    "erased": round(each.erased, DECIMALS),
+                    "largest": round(each.largest, DECIMALS),
+                    "image": each.image.tolist(),
+                }
+                for each in self.changes
+            ],
+            "layers": [
+                {"name": each.name, "kind": each.kind, "shape": list(each.maps.shape)} for each in self.layers
+            ],
+            "optimal": None if self.optimal is None else self.optimal.tolist(),
+        }

@@ -1,0 +1,81 @@
+"""Activations, and the attributions that are made of them."""
+
+from __future__ import annotations
+
+import captum.attr
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from digitcli.architectures.registry import ARCHITECTURES, create_model
+from digitcli.errors import UsageError
+from digitcli.interpretation.activations import (
+    activations,
+    attention_rollout,
+    feature_maps,
+    features,
+    grad_cam,
+)
+from digitcli.interpretation.attribution import digit_score
+from tests.interpretation.test_attribution import DIGIT_ARCHITECTURES, TOLERANCE, network_of
+
+WITHOUT_MAPS = {"softmax", "sigmoid_mlp", "mlp", "lstm"}
+
+
+@pytest.mark.parametrize("name", sorted({*DIGIT_ARCHITECTURES} - WITHOUT_MAPS))
+def test_grad_cam_is_that_of_captum(name: str, images: Tensor, labels: Tensor) -> None:
+    network = network_of(name)
+    layer = next(reversed(feature_maps(network, images)))
+    captums = captum.attr.LayerGradCam(network, network.get_submodule(layer))
+    expected = captums.attribute(images, target=labels, relu_attributions=True)
+    assert isinstance(expected, Tensor)
+    expected = F.interpolate(expected, (28, 28), mode="bilinear", align_corners=False)
+    actual = grad_cam(network, digit_score(network, labels), images)
+    assert torch.allclose(actual, expected, atol=TOLERANCE)
+    assert actual.min() >= 0
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_MAPS))
+def test_a_network_without_feature_maps_has_no_grad_cam(name: str, images: Tensor, labels: Tensor) -> None:
+    network = network_of(name)
+    with pytest.raises(UsageError, match="no feature maps"):
+        grad_cam(network, digit_score(network, labels), images)
+
+
+def test_a_layer_that_works_in_place_does_not_change_what_the_layer_before_it_answered() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(1352, 10))
+    images = torch.rand(2, 1, 28, 28)
+    seen = activations(network, images)
+    assert torch.equal(seen["0"], network[0](images)) and (seen["0"] < 0).any()
+    attribution = grad_cam(network, digit_score(network, torch.tensor([0, 1])), images, layer="0")
+    assert attribution.shape == images.shape
+
+
+def test_an_unknown_layer_is_named_with_those_that_there_are(images: Tensor, labels: Tensor) -> None:
+    network = network_of("lenet5")
+    with pytest.raises(UsageError) as caught:
+        grad_cam(network, digit_score(network, labels), images, layer="stem")
+    assert "stem" in caught.value.cause and "1" in caught.value.remedy
+
+
+def test_attention_rollout_is_a_share_for_each_patch(images: Tensor) -> None:
+    attribution = attention_rollout(network_of("vit"), images)
+    assert attribution.shape == images.shape
+    assert torch.allclose(attribution.sum(dim=(1, 2, 3)), torch.full((3,), 16.0), atol=1e-4)  # 16 pixels each
+    with pytest.raises(UsageError, match="no attention"):
+        attention_rollout(network_of("cnn"), images)
+
+
+@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES if row.task == "digit"])
+def test_features_are_what_the_last_layer_sees(name: str, images: Tensor) -> None:
+    network = network_of(name)
+    seen = features(network, images)
+    assert seen.dim() == 2 and len(seen) == 3 and seen.isfinite().all()
+    assert torch.allclose(seen[:1], features(network, images[:1]), atol=1e-4)
+
+
+def test_the_features_of_cnn_give_its_logits(images: Tensor) -> None:
+    network = create_model("cnn").eval()
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    assert torch.allclose(last(features(network, images)), network(images), atol=1e-5)

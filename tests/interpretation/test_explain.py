@@ -1,0 +1,102 @@
+"""Explanations of shipped models, and the files that are drawn of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.data.dataset import Digits, split
+from digitcli.data.mnist import load_mnist
+from digitcli.errors import ModelError
+from digitcli.interpretation.drawing import pictures_of, save_explanations, title_of
+from digitcli.interpretation.explain import explain, explain_class
+from digitcli.interpretation.explanation import Explanation
+
+
+@pytest.fixture(scope="module")
+def seven(digits: Digits) -> Explanation:
+    (explanation,) = explain(
+        "fast",
+        [("seven", digits.images[0])],
+        ["occlusion", "integrated-gradients", "prototype", "feature-maps", "filters"],
+        changes=[("counterfactual", 1), ("adversarial", 1), ("counterfactual", 7)],
+    )
+    return explanation
+
+
+def test_an_explanation_holds_the_answer_and_what_speaks_for_it(seven: Explanation) -> None:
+    assert seven.digit == 7 and seven.runner_up != 7 and sum(seven.probabilities) == pytest.approx(1)
+    pairs = [(each.method, each.against) for each in seven.attributions]
+    methods = ["occlusion", "integrated-gradients"]
+    assert pairs == [(method, against) for method in methods for against in (None, seven.runner_up)]
+    assert all(each.values.shape == (28, 28) and each.digit == 7 for each in seven.attributions)
+    complete = seven.attributions[2]
+    assert complete.values.sum() > 0 and complete.score == pytest.approx(seven.attributions[0].score)
+
+
+def test_the_nearest_training_digits_are_sevens(seven: Explanation) -> None:
+    assert [each.label for each in seven.neighbours] == [7, 7, 7]
+    distances = [each.distance for each in seven.neighbours]
+    assert distances == sorted(distances) and 0 < distances[0] < distances[-1] < 1
+    training = split(load_mnist()).train
+    for each in seven.neighbours:
+        assert training.labels[each.index] == 7 and np.array_equal(training.images[each.index], each.image)
+
+
+def test_a_change_to_the_digit_itself_is_left_out(seven: Explanation) -> None:
+    drawn, noisy = seven.changes
+    assert (drawn.kind, noisy.kind) == ("counterfactual", "adversarial")
+    for change in (drawn, noisy):
+        assert change.digit == 1 and change.before < 0.5 < change.after + 0.4
+        difference = change.image.astype(float) - seven.image
+        assert change.added - change.erased == pytest.approx(difference.sum() / 255, abs=0.01)
+    assert drawn.largest > noisy.largest
+
+
+def test_layers_are_the_filters_and_then_the_maps_in_their_order(seven: Explanation) -> None:
+    first, *maps = seven.layers
+    assert first.kind == "filters" and first.maps.ndim == 3
+    sides = [layer.maps.shape[1] for layer in maps]
+    assert sides == sorted(sides, reverse=True) and len(maps) >= 4
+
+
+def test_a_record_is_json_with_all_values(seven: Explanation) -> None:
+    record = json.loads(json.dumps(seven.record()))
+    assert record["digit"] == 7 and record["model"].startswith("fast@")
+    assert np.shape(record["attributions"][0]["values"]) == (28, 28)
+    assert np.shape(record["changes"][0]["image"]) == (28, 28)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+def test_explanations_are_drawn_in_a_file(seven: Explanation, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"seven{suffix}"
+    save_explanations(target, [seven, seven])
+    if suffix == ".png":
+        with Image.open(target) as picture:
+            assert picture.width > 1000 and picture.height > 1000
+    else:
+        text = target.read_text()
+        assert text.count("<image ") == 2 * len(pictures_of(seven)) and title_of(seven) in text
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_class_is_explained_by_its_mean_and_by_an_input_that_is_surely_it() -> None:
+    explanation = explain_class("fast", 3)
+    assert explanation.digit == 3 and explanation.attributions[0].values.max() > 0
+    assert explanation.optimal is not None
+    (again,) = explain("fast", [("optimal", explanation.optimal)], [])
+    assert again.digit == 3 and again.probabilities[3] > 0.95
+    assert [picture.caption for picture in pictures_of(explanation)] == [
+        "mean",
+        "for 3: occlusion",
+        "optimal",
+    ]
+
+
+def test_lines_are_not_explained() -> None:
+    with pytest.raises(ModelError, match="lines, not single digits"):
+        next(explain("reader", []))
