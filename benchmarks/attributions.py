@@ -8,7 +8,8 @@ Each model explains test digits. Four questions for each method, beside those of
 - inversion: how fast does it fall when they are inverted? The mean over the first tenth of the pixels; the
   lower, the better.
 - randomized: the rank correlation with the attribution of the same network after the weights of its last
-  layer, and of all layers, were put in a random order. What stays high does not explain the network.
+  layer, and of all layers, were put in a random order. Only the size of the attributions counts, and only
+  on the ink. What stays high does not explain the network.
 """
 
 from __future__ import annotations
@@ -96,10 +97,19 @@ def row(network: nn.Module, images: Tensor, answers: Tensor, explain: Explain) -
     correlations = []
     for other in (changed[0], changed[-1]):
         try:
-            correlations.append(f"{rank_correlation(attribution, explain(other)).mean().item():11.2f}")
+            correlations.append(f"{correlation_on_ink(attribution, explain(other), images):11.2f}")
         except UsageError:
             correlations.append(f"{'-':>11}")
     return f"{''.join(means)[1:]}{''.join(correlations)}"
+
+
+def correlation_on_ink(first: Tensor, second: Tensor, images: Tensor) -> float:
+    """Return the mean rank correlation of the sizes of attributions (N, 1, H, W) where there is ink."""
+    correlations = [
+        rank_correlation(one.abs()[image > 0][None], other.abs()[image > 0][None])
+        for one, other, image in zip(first, second, images, strict=True)
+    ]
+    return float(torch.cat(correlations).mean())
 
 
 if __name__ == "__main__":

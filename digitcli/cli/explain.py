@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -13,16 +13,19 @@ from digitcli import console
 from digitcli.atomic_write import check_writable
 from digitcli.cli.options import DeviceOption, complete_shipped
 from digitcli.cli.signals import wait_with_signals
+from digitcli.data.files import PICTURE_SUFFIXES
 from digitcli.errors import InputError, PartialInputError, PictureError, UsageError, did_you_mean
 from digitcli.inference.devices import check_device_name
-from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.interpretation.explanation import PANEL, ChangeKind, Method
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-SUFFIXES = (".png", ".svg", ".html")
+    from digitcli.interpretation.explanation import Explanation
+
+SUFFIXES = (".png", ".svg", ".html", ".npz")
 TEST_DIGITS = 10_000
 
 ModelArgument = Annotated[
@@ -70,6 +73,13 @@ Methods = Annotated[
         autocompletion=lambda: list(get_args(Method)),
     ),
 ]
+LayerOption = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="With --method feature-maps, show every map of this layer, named as by digitcli models MODEL.",
+    ),
+]
 Against = Annotated[
     int | None,
     Option(
@@ -85,7 +95,7 @@ Counterfactual = Annotated[
         metavar="DIGIT",
         min=0,
         max=9,
-        help="Also show the smallest change of the ink after which the digit is read as this one: added ink "
+        help="Also show a small change of the ink after which the digit is read as this one: added ink "
         "in red, erased ink in blue.",
     ),
 ]
@@ -102,7 +112,10 @@ All = Annotated[
 ]
 Save = Annotated[
     Path | None,
-    Option(metavar="FILE", help="Also draw the explanations in a .png, .svg or .html file."),
+    Option(
+        metavar="FILE",
+        help="Also draw the explanations in a .png, .svg or .html file, or write all arrays to an .npz file.",
+    ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace the file of --save if it exists.")]
 Format = Annotated[
@@ -116,6 +129,7 @@ def explain(
     test_digit: TestDigit = None,
     classes: Class = None,
     method: Methods = None,
+    layer: LayerOption = None,
     against: Against = None,
     counterfactual: Counterfactual = None,
     adversarial: Adversarial = False,
@@ -132,39 +146,84 @@ def explain(
     if not pictures and not test_digit and not classes:
         remedy = "Name a picture of one digit, or give --test-digit N or --class DIGIT."
         raise UsageError("No picture is named.", remedy)
-    methods = tuple(_checked(name) for name in method or PANEL)
-    if adversarial and counterfactual is None:
-        raise UsageError("--adversarial needs a digit.", "Give --counterfactual DIGIT too.")
-    kinds: tuple[ChangeKind, ...] = ("counterfactual", "adversarial") if adversarial else ("counterfactual",)
-    changes = [] if counterfactual is None else [(kind, counterfactual) for kind in kinds]
+    if classes and (method or layer or search_all or (against, counterfactual) != (None, None)):
+        remedy = "Leave --method, --layer, --against, --counterfactual and --all out."
+        raise UsageError("--class has a method of its own.", remedy)
+    methods = _chosen_methods(method, layer, search_all)
+    changes = _chosen_changes(counterfactual, adversarial)
     if device is not None:
         check_device_name(device)
     if save is not None:
         _check_target(save, force)
-    resolved = resolve_model(model)
+    resolved = _resolve(model)
     with console.Busy("Loading the model"), wait_with_signals():
-        from digitcli.cli.views.explanation import draw_explanation
         from digitcli.interpretation import explain as interpretation
     errors: list[PictureError] = []
-    images = _images(pictures or [], test_digit or [], errors)
-    explanations = []
     of_images = interpretation.explain(
-        resolved, images, methods, against, changes=changes, device=device or "auto", search_all=search_all
+        resolved,
+        _images(pictures or [], test_digit or [], errors),
+        methods,
+        against,
+        changes=changes,
+        layer=layer,
+        device=device or "auto",
+        search_all=search_all,
     )
     of_classes = (
         interpretation.explain_class(resolved, digit, device=device or "auto") for digit in classes or ()
     )
-    for explanation in itertools.chain(of_images, of_classes):
-        explanations.append(explanation)
-        if format == "table":
-            console.show_table(draw_explanation(explanation))
-    if format == "json":
-        console.show_json([explanation.record() for explanation in explanations])
+    explanations = _shown(itertools.chain(of_images, of_classes), (against, counterfactual), format)
     if save is not None and explanations:
         from digitcli.interpretation.drawing import save_explanations
 
         save_explanations(save, explanations)
     _conclude(errors, len(explanations))
+
+
+def _chosen_methods(names: list[str] | None, layer: str | None, search_all: bool) -> tuple[Method, ...]:
+    """Return the methods, after a check of the options that belong to one of them."""
+    methods = tuple(_checked(name) for name in names or PANEL)
+    if layer is not None and "feature-maps" not in methods:
+        raise UsageError("--layer chooses feature maps.", "Give --method feature-maps too.")
+    if search_all and "prototype" not in methods:
+        raise UsageError("--all searches the nearest training digits.", "Give --method prototype too.")
+    return methods
+
+
+def _chosen_changes(counterfactual: int | None, adversarial: bool) -> list[tuple[ChangeKind, int]]:
+    if adversarial and counterfactual is None:
+        raise UsageError("--adversarial needs a digit.", "Give --counterfactual DIGIT too.")
+    kinds: tuple[ChangeKind, ...] = ("counterfactual", "adversarial") if adversarial else ("counterfactual",)
+    return [] if counterfactual is None else [(kind, counterfactual) for kind in kinds]
+
+
+def _resolve(model: str) -> ResolvedModel:
+    if Path(model).suffix.lower().lstrip(".") in PICTURE_SUFFIXES:
+        cause = f"{model} is a picture, not a model."
+        raise UsageError(cause, f"Give the model first, for example: digitcli explain cnn {model}")
+    return resolve_model(model)
+
+
+def _shown(
+    explanations: Iterator[Explanation], others: Sequence[int | None], format: console.Format
+) -> list[Explanation]:
+    """Show explanations one by one, or all as JSON, and return them."""
+    done: list[Explanation] = []
+    for explanation in explanations:
+        done.append(explanation)
+        if explanation.digit in others:
+            console.show_notice(f"{explanation.file} is read as {explanation.digit} already.")
+        for note in explanation.notes:
+            console.show_notice(f"{explanation.file}: {note}")
+        if format == "table":
+            from digitcli.cli.views.explanation import draw_explanation
+
+            console.show_table(draw_explanation(explanation))
+    if format == "json":
+        console.show_json([explanation.record() for explanation in done])
+    elif console.out.color_system is None and done:
+        console.show_notice("Without colours, red and blue look the same: --save draws them in a file.")
+    return done
 
 
 def _checked(method: str) -> Method:

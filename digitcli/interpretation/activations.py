@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import Permute  # type: ignore[import-untyped]
 
 from digitcli.architectures.patches import Attention
 from digitcli.errors import UsageError
 from digitcli.interpretation.attribution import Score
 
+# Layers of transformers whose outputs (N, H, W, C) are no maps.
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, Permute)
 # Least height and width of a map that shows where something is.
 LEAST_SIDE = 2
 
@@ -47,6 +50,7 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         and len(output) == len(images)
         and min(output.shape[2:]) >= LEAST_SIDE
         and output.shape != images.shape
+        and not isinstance(network.get_submodule(name), CHANNELS_LAST)
     }
 
 
@@ -58,10 +62,13 @@ def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
     Raises:
         UsageError: the first layer has no weights that are pictures.
     """
+    factor = 1
     for name, layer in network.named_modules():
         weights = getattr(layer, "weight", None)
+        if isinstance(layer, nn.PixelUnshuffle):
+            factor *= layer.downscale_factor
         if isinstance(layer, nn.Conv2d) and weights is not None:
-            return name, weights.detach().mean(dim=1)  # of several channels, their mean
+            return name, F.pixel_shuffle(weights.detach(), factor).mean(dim=1)  # the mean of three colours
         if isinstance(layer, nn.Linear) and layer.in_features == side_px**2:
             return name, layer.weight.detach().unflatten(1, (side_px, side_px))
         if weights is not None or list(layer.parameters(recurse=False)):
@@ -73,20 +80,17 @@ def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
 
 @torch.no_grad()
 def features(network: nn.Module, images: Tensor) -> Tensor:
-    """Return what the last layer sees of images, (N, F): similar digits are close to each other there."""
-    inputs: dict[str, Tensor] = {}
+    """Return the input of the last layer with weights, (N, F), where similar digits are close together."""
+    latest = [images]
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            inputs.pop(name, None)  # the layer that is called last comes last
-            inputs[name] = given[0].clone()
+    def keep(layer: nn.Module, inputs: tuple[object, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor):
+            latest[0] = inputs[0]
 
-        return hook
-
-    layers = [(name, layer) for name, layer in network.named_modules() if not list(layer.children())]
-    with _hooks(*(layer.register_forward_pre_hook(keep(name)) for name, layer in layers)):
+    layers = [layer for layer in network.modules() if next(layer.parameters(recurse=False), None) is not None]
+    with _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
         network(images)
-    return next(reversed(inputs.values())).flatten(1)
+    return latest[0].flatten(1)
 
 
 def grad_cam(network: nn.Module, score: Score, images: Tensor, layer: str | None = None) -> Tensor:
@@ -140,7 +144,10 @@ def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
 
     layers = [layer for layer in network.modules() if isinstance(layer, Attention)]
     if not layers:
-        raise UsageError("This network has no attention.", "Choose another method, or the architecture vit.")
+        raise UsageError(
+            "This network has no attention.",
+            "Choose another method, or train a network that has: digitcli train --arch vit.",
+        )
     with torch.no_grad(), _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
         network(images)
     identity = torch.eye(kept[0].shape[-1]).to(kept[0])

@@ -7,7 +7,8 @@ Each method maps images to attributions of the same shape. They are signed, exce
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -32,6 +33,14 @@ OCCLUSION_PX, OCCLUSION_STEP_PX = 4, 1
 BATCH_SIZE = 512
 
 
+@contextlib.contextmanager
+def backward_pass(network: nn.Module) -> Iterator[None]:
+    """Let gradients of a network in evaluation mode be computed: cuDNN refuses those of recurrent layers."""
+    is_recurrent = any(isinstance(layer, nn.RNNBase) for layer in network.modules())
+    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not is_recurrent):
+        yield
+
+
 def digit_score(network: nn.Module, digits: Tensor) -> Score:
     """Return the score of a digit for each image, int64 (N,): its logit. The images may be repeated."""
 
@@ -46,8 +55,7 @@ def digit_score(network: nn.Module, digits: Tensor) -> Score:
 def gradients(score: Score, images: Tensor) -> Tensor:
     """Return the gradient of the score with respect to each pixel."""
     images = images.detach().requires_grad_()
-    # cuDNN refuses the backward pass of recurrent layers in evaluation mode
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+    with torch.enable_grad():
         (result,) = torch.autograd.grad(score(images).sum(), images)
     return result
 
@@ -62,7 +70,7 @@ def saliency(score: Score, images: Tensor) -> Tensor:
 
 
 def smoothgrad(score: Score, images: Tensor, seed: int = 0) -> Tensor:
-    """Return the mean saliency of noisy copies of each image.
+    """Return the size of the mean gradient of noisy copies of each image.
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """
@@ -70,8 +78,12 @@ def smoothgrad(score: Score, images: Tensor, seed: int = 0) -> Tensor:
     total = torch.zeros_like(images)
     for _ in range(NOISY_COPIES):
         noise = NOISE * torch.randn(images.shape, generator=generator)
-        total += saliency(score, images + noise.to(images))
-    return total / NOISY_COPIES
+        total += gradients(score, images + noise.to(images))
+    return (total / NOISY_COPIES).abs()
+
+
+class IncompleteError(UsageError):
+    """Integrated gradients do not add up to what they explain."""
 
 
 def integrated_gradients(score: Score, images: Tensor) -> Tensor:
@@ -81,7 +93,7 @@ def integrated_gradients(score: Score, images: Tensor) -> Tensor:
     attribution for deep networks", 2017. The integral is computed by Gauss-Legendre quadrature.
 
     Raises:
-        UsageError: the shares do not add up, because gradients do not tell how the score of this network
+        IncompleteError: the shares do not add up, because gradients do not tell how the score of this network
             changes: it may see the same in pale and in dark ink, or hold back gradients.
     """
     with torch.no_grad():
@@ -91,7 +103,7 @@ def integrated_gradients(score: Score, images: Tensor) -> Tensor:
         missing = shares.sum(dim=(1, 2, 3)) - difference
         if (missing.abs() <= (COMPLETENESS * difference.abs()).clamp(min=LEAST_LOGITS)).all():
             return shares
-    raise UsageError(
+    raise IncompleteError(
         "Integrated gradients of this network do not add up to its score.", "Choose the method occlusion."
     )
 

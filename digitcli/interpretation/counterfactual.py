@@ -6,34 +6,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digitcli.errors import UsageError
-
 # Ink and paper are this far from 1 and 0, so that their logits are finite.
 EDGE = 0.02
 # Standard deviation in pixels by which a change is smoothed: about half the width of a stroke of MNIST.
 SMOOTHING_PX = 1.0
-# Steps of the optimization, its rate, and the price of a pixel of ink in logits.
-STEPS, RATE, PRICE = 250, 0.5, 0.02
-# Lead in logits that the other digit shall have, and that it must have, so that grey levels keep it.
-LEAD, LEAST_LEAD = 2.0, 0.1
-# Steps and rate of the optimization of an input, and the largest shift of it in each step.
-OPTIMAL_STEPS, OPTIMAL_RATE, LARGEST_SHIFT_PX = 150, 0.2, 2
-SIDE_PX = 28
+# Steps of the optimization, its rate, and the prices of a pixel of ink in logits: a lower one where the one
+# before finds no change.
+STEPS, RATE, PRICES = 250, 0.5, (0.02, 0.002)
+# Margin in logits by which the other digit shall win.
+MARGIN = 0.3
+# Steps and rate of the optimization of an input, the pixels of ink that doubling its margin is worth, and its
+# largest shift in each step.
+OPTIMAL_STEPS, OPTIMAL_RATE, OPTIMAL_GAIN, LARGEST_SHIFT_PX = 150, 0.2, 100.0, 2
 # Largest change of a pixel by noise, from the smallest to the largest that is tried; steps of the search.
 NOISE_LIMITS = tuple(0.3 * 1.15**-power for power in range(24, -1, -1))
 NOISE_STEPS = 40
 
 
-def counterfactual(network: nn.Module, image: Tensor, digit: int) -> Tensor:
-    """Return an image (1, 1, 28, 28) with little ink added or erased, which is read as `digit`.
+def counterfactual(network: nn.Module, image: Tensor, digit: int) -> Tensor | None:
+    """Return an image (1, 1, 28, 28) with little ink added or erased, which is read as `digit`; None if none
+    was found.
 
     Wachter, Mittelstadt & Russell, "Counterfactual explanations without opening the black box", 2017. So
     that the change looks drawn, it moves the edges of the ink: a smooth function is added to the logits of
     the ink, as in level-set methods (Osher & Sethian 1988).
-
-    Raises:
-        UsageError: no such image was found.
     """
+    for price in PRICES:
+        changed = _redrawn(network, image, digit, price)
+        if changed is not None:
+            return changed
+    return None
+
+
+def _redrawn(network: nn.Module, image: Tensor, digit: int, price: float) -> Tensor | None:
     kernel = _gaussian(SMOOTHING_PX).to(image)
     level = torch.log((image + EDGE) / (1 - image + EDGE))
     change = torch.zeros_like(image, requires_grad=True)
@@ -42,66 +47,71 @@ def counterfactual(network: nn.Module, image: Tensor, digit: int) -> Tensor:
     for _ in range(STEPS):
         smooth = F.conv2d(change, kernel, padding=kernel.shape[-1] // 2)
         changed = (image + (level + smooth).sigmoid() - level.sigmoid()).clamp(0, 1)
-        lead = _lead(network(changed), digit)
+        margin = _margin(network(changed), digit)
         ink = (changed - image).abs().sum()
-        if lead >= LEAST_LEAD and ink < least:
-            best, least = changed.detach(), float(ink.detach())
-        (change.grad,) = torch.autograd.grad(F.relu(LEAD - lead).sum() + PRICE * ink, change)
+        if ink < least and _wins(network, changed, digit):
+            best, least = _grey_levels(changed), float(ink.detach())
+        (change.grad,) = torch.autograd.grad(F.relu(MARGIN - margin).sum() + price * ink, change)
         optimizer.step()
-    if best is None:
-        raise UsageError(
-            f"No small change was found after which this digit is read as {digit}.", "Try another digit."
-        )
     return best
 
 
-def adversarial(network: nn.Module, image: Tensor, digit: int) -> Tensor:
-    """Return an image (1, 1, 28, 28) with the faintest noise that was found to make it read as `digit`.
+def adversarial(network: nn.Module, image: Tensor, digit: int) -> Tensor | None:
+    """Return an image (1, 1, 28, 28) with the faintest noise that was found to make it read as `digit`; None
+    if none was found.
 
     Projected gradient descent: Madry et al., "Towards deep learning models resistant to adversarial attacks",
     2018. No pixel changes by more than a limit, which grows until the network is deceived.
-
-    Raises:
-        UsageError: no such noise was found.
     """
     for limit in NOISE_LIMITS:
         changed = image.clone()
         for _ in range(NOISE_STEPS):
             changed.requires_grad_()
-            lead = _lead(network(changed), digit)
-            if lead >= LEAST_LEAD:
-                return changed.detach()
-            (gradient,) = torch.autograd.grad(lead.sum(), changed)
+            (gradient,) = torch.autograd.grad(_margin(network(changed), digit).sum(), changed)
             step = changed.detach() + 2.5 * limit / NOISE_STEPS * gradient.sign()
             changed = torch.clamp(step, image - limit, image + limit).clamp(0, 1)
-    raise UsageError(f"No noise was found that makes this digit read as {digit}.", "Try another digit.")
+            if _wins(network, changed, digit):
+                return _grey_levels(changed)
+    return None
 
 
-def optimal_input(network: nn.Module, digit: int, ink: float, seed: int = 0) -> Tensor:
-    """Return an image (1, 1, 28, 28) for which a network is as sure as can be of a digit.
+def optimal_input(network: nn.Module, mean: Tensor, digit: int, seed: int = 0) -> Tensor:
+    """Return an image (1, 1, 28, 28) that raises the margin of a digit (activation maximization).
 
-    It starts from even grey and has about `ink` pixels of ink. It is smooth, and shifted at random in every
-    step, so that it is not noise. Erhan, Bengio, Courville & Vincent, "Visualizing higher-layer features of a
-    deep network", 2009.
+    It starts from even grey with the ink of `mean` (1, 1, 28, 28). It is smooth, black and white rather than
+    grey, and shifted at random in every step, so that it is not noise. Erhan, Bengio, Courville & Vincent,
+    "Visualizing higher-layer features of a deep network", 2009.
     """
-    parameter = next(network.parameters())
-    kernel = _gaussian(SMOOTHING_PX).to(parameter)
-    level = torch.logit(torch.full((1, 1, SIDE_PX, SIDE_PX), ink / SIDE_PX**2)).to(parameter)
+    ink = mean.sum()
+    kernel = _gaussian(SMOOTHING_PX).to(mean)
+    level = torch.logit(mean.mean().expand(mean.shape))
     change = torch.zeros_like(level, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=OPTIMAL_RATE)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(OPTIMAL_STEPS):
         image = (level + F.conv2d(change, kernel, padding=kernel.shape[-1] // 2)).sigmoid()
         shift = torch.randint(-LARGEST_SHIFT_PX, LARGEST_SHIFT_PX + 1, (2,), generator=generator).tolist()
-        lead = _lead(network(image.roll(shift, (2, 3))), digit)
+        margin = _margin(network(image.roll(shift, (2, 3))), digit).sum()
+        gain = OPTIMAL_GAIN * margin / margin.detach().abs().clamp(min=1)  # whatever the size of the logits
         price = (image.sum() - ink).abs() + (image * (1 - image)).sum()
-        (change.grad,) = torch.autograd.grad(PRICE * price - lead.sum(), change)
+        (change.grad,) = torch.autograd.grad(price - gain, change)
         optimizer.step()
     return image.detach()
 
 
-def _lead(logits: Tensor, digit: int) -> Tensor:
-    """Return the lead (N,) of a digit over the likeliest other one, in logits (N, 10)."""
+@torch.no_grad()
+def _wins(network: nn.Module, image: Tensor, digit: int) -> bool:
+    """Tell whether an image is read as a digit when it is stored."""
+    return bool(_margin(network(_grey_levels(image)), digit) > 0)
+
+
+def _grey_levels(image: Tensor) -> Tensor:
+    """Return an image as it is stored, with 256 levels."""
+    return (255 * image.detach()).round() / 255
+
+
+def _margin(logits: Tensor, digit: int) -> Tensor:
+    """Return the margin (N,) of a digit over the likeliest other one, in logits (N, 10)."""
     others = torch.cat([logits[:, :digit], logits[:, digit + 1 :]], dim=1)
     return logits[:, digit] - others.amax(dim=1)
 

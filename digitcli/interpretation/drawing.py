@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -27,6 +27,11 @@ FULL_COLOUR = 99.5
 PER_ROW = 8
 SIDE_PX, GAP_PX, CAPTION_PX, FONT_PX = 168, 12, 20, 13
 ROW_PX = CAPTION_PX + SIDE_PX + GAP_PX
+# Methods whose names are too long for a caption.
+SHORT_NAMES = {"integrated-gradients": "integrated grad."}
+# Share that is too small to be told from none.
+LEAST_SHARE = 0.0001
+LEGEND = "Red speaks for the digit, or is added ink; blue speaks against it, or is erased ink."
 PAPER, TEXT = "#ffffff", "#222222"
 
 Rgb = npt.NDArray[np.uint8]  # H, W, 3
@@ -49,36 +54,41 @@ def pictures_of(explanation: Explanation) -> list[CaptionedPicture]:
         for each in explanation.attributions
     ]
     neighbours = [
-        CaptionedPicture(_grey(each.image), f"a {each.label}, distance {each.distance:.2f}")
+        CaptionedPicture(_grey(each.image), f"a {each.label}, #{each.index}: {each.distance:.2f}")
         for each in explanation.neighbours
     ]
     changes = [
         CaptionedPicture(_difference(explanation.image, each), _caption_of_change(each))
         for each in explanation.changes
     ]
-    layers = [
-        CaptionedPicture(_mosaic(each), f"{each.name} {each.kind} {'x'.join(map(str, each.maps.shape))}")
-        for each in explanation.layers
-    ]
+    layers = [picture for layer in explanation.layers for picture in _pictures_of_layer(layer, explanation)]
     optimal = [] if explanation.optimal is None else [CaptionedPicture(_grey(explanation.optimal), "optimal")]
     return [digit, *attributions, *optimal, *changes, *neighbours, *layers]
 
 
 def title_of(explanation: Explanation) -> str:
     """Return one line with the answer and the runner-up."""
+    answer, other = (
+        f"{digit} with {_percent(explanation.probabilities[digit])}"
+        for digit in (explanation.digit, explanation.runner_up)
+    )
+    name = "".join(character if character.isprintable() else "?" for character in explanation.file)
     if explanation.optimal is not None:
-        return f"{explanation.file}: the mean of the test digits, what speaks for it, and the optimal input"
-    answer, other = explanation.digit, explanation.runner_up
-    shares = (f"{100 * explanation.probabilities[digit]:.2f} %" for digit in (answer, other))
-    return f"{explanation.file}: {answer} with {next(shares)}, then {other} with {next(shares)}"
+        return f"{name}: the optimal input is read as {answer}"
+    return f"{name}: {answer}, then {other}"
+
+
+def _percent(share: float) -> str:
+    if share > 1 - LEAST_SHARE:
+        return f"over {100 - 100 * LEAST_SHARE:.2f} %"
+    return f"{100 * share:.2f} %" if share >= LEAST_SHARE else f"under {100 * LEAST_SHARE:.2f} %"
 
 
 def _caption(attribution: Attribution) -> str:
     if attribution.method == "attention":
         return "attention"
-    if attribution.against is None:
-        return f"for {attribution.digit}: {attribution.method}"
-    return f"for {attribution.digit}, not {attribution.against}"
+    against = "" if attribution.against is None else f", not {attribution.against}"
+    return f"{attribution.digit}{against}: {SHORT_NAMES.get(attribution.method, attribution.method)}"
 
 
 def _grey(image: npt.NDArray[np.uint8]) -> Rgb:
@@ -97,8 +107,8 @@ def _overlay(image: npt.NDArray[np.uint8], attribution: Attribution) -> Rgb:
 def _caption_of_change(change: Change) -> str:
     share = f"{100 * change.after:.0f} %"
     if change.kind == "counterfactual":
-        return f"drawn as a {change.digit}: {share}"
-    return f"noise to {change.largest:.2f}: {change.digit}, {share}"
+        return f"redrawn: {change.digit} with {share}"
+    return f"noise of {change.largest:.2f}: {change.digit}, {share}"
 
 
 def _difference(image: npt.NDArray[np.uint8], change: Change) -> Rgb:
@@ -107,6 +117,19 @@ def _difference(image: npt.NDArray[np.uint8], change: Change) -> Rgb:
     kept = 0.6 * np.minimum(before, after)
     pixels = kept + FOR * np.maximum(after - before, 0) + AGAINST * np.maximum(before - after, 0)
     return np.asarray(255 * np.clip(pixels, 0, 1), np.uint8)
+
+
+def _pictures_of_layer(layer: Layer, explanation: Explanation) -> list[CaptionedPicture]:
+    """Return a mosaic of the maps of a layer; a picture of each map if it is the only layer."""
+    shape = "x".join(map(str, layer.maps.shape))
+    if len(explanation.layers) > 1 or layer.kind == "filters":
+        return [CaptionedPicture(_mosaic(layer), f"{layer.name} {layer.kind} {shape}")]
+    return [
+        CaptionedPicture(
+            _mosaic(replace(layer, maps=layer.maps[index : index + 1])), f"{layer.name}: map {index}"
+        )
+        for index in range(len(layer.maps))
+    ]
 
 
 def _mosaic(layer: Layer) -> Rgb:
@@ -125,12 +148,12 @@ def _mosaic(layer: Layer) -> Rgb:
 
 
 def save_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
-    """Write explanations to a .png, .svg or .html file.
+    """Write explanations to a .png, .svg or .html file, or their arrays to an .npz file.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    draw = {".png": _png, ".svg": _svg, ".html": _html}[path.suffix.lower()]
+    draw = {".png": _png, ".svg": _svg, ".html": _html, ".npz": _npz}[path.suffix.lower()]
     write_whole(path, draw(explanations))
 
 
@@ -172,19 +195,32 @@ def _html(explanations: Sequence[Explanation]) -> bytes:
     return head.encode() + _svg(explanations) + b"</body></html>\n"
 
 
+def _npz(explanations: Sequence[Explanation]) -> bytes:
+    """Return all arrays, by the number of the explanation and their names, for example `0/occlusion/4`."""
+    buffer = io.BytesIO()
+    arrays = {
+        f"{number}/{name}": values
+        for number, explanation in enumerate(explanations)
+        for name, values in explanation.arrays().items()
+    }
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
 def _tops(explanations: Sequence[Explanation]) -> list[int]:
     """Return the y of each explanation, and the height of all."""
     tops = [GAP_PX]
     for explanation in explanations:
         rows = math.ceil(len(pictures_of(explanation)) / PER_ROW)
         tops.append(tops[-1] + CAPTION_PX + rows * ROW_PX + GAP_PX)
-    return tops
+    return [*tops[:-1], tops[-1] + CAPTION_PX]
 
 
 def _titles(explanations: Sequence[Explanation]) -> Iterator[tuple[int, int, str]]:
     """Yield the place, x and y, and the text of each title."""
     for top, explanation in zip(_tops(explanations), explanations, strict=False):
         yield GAP_PX, top, title_of(explanation)
+    yield GAP_PX, _tops(explanations)[-1] - CAPTION_PX, LEGEND
 
 
 def _placed(explanations: Sequence[Explanation]) -> Iterator[tuple[int, int, CaptionedPicture]]:

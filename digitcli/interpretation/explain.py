@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.registry import find_architecture
 from digitcli.data.mnist import load_mnist_test
-from digitcli.errors import ModelError
+from digitcli.errors import ModelError, UsageError
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, load_model
 from digitcli.interpretation.activations import attention_rollout, feature_maps, filters
 from digitcli.interpretation.attribution import (
+    IncompleteError,
     Score,
+    backward_pass,
     digit_score,
     integrated_gradients,
     occlusion,
@@ -52,6 +56,7 @@ def explain(
     against: int | None = None,
     *,
     changes: Sequence[tuple[ChangeKind, int]] = (),
+    layer: str | None = None,
     device: str = "auto",
     search_all: bool = False,
 ) -> Iterator[Explanation]:
@@ -61,6 +66,7 @@ def explain(
     images: the names of the images, and the images, uint8 (28, 28), ink 255 on paper 0.
     methods: what is computed, see `explanation.Method`.
     against: the digit with which the answer is compared; by default the runner-up.
+    layer: the only layer whose feature maps are wanted.
     changes: kinds of changes after which the image shall be read as another digit, and that digit.
     search_all: whether the nearest digits are searched among all training digits, not among 2,000.
 
@@ -71,13 +77,17 @@ def explain(
     """
     resolved = _resolve(model)
     network = load_model(resolved, device=device)
-    search = NeighbourSearch(network, resolved, search_all) if "prototype" in methods else None
+    search = None
     for name, image in images:
-        yield _explain(network, resolved, name, image, methods, against, changes, search)
+        if "prototype" in methods and search is None:
+            search = NeighbourSearch(network, search_all)
+        with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
+            explanation = _explain(network, resolved, name, image, methods, against, changes, search)
+        yield explanation if layer is None else _with_layer(explanation, layer)
 
 
 def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Explanation:
-    """Explain what a model believes a digit is: the mean over test digits, and an optimal input.
+    """Explain what a model believes a digit is: the mean over test digits, and activation maximization.
 
     The image of the explanation is the mean of the test digits of MNIST with this label, and the attribution
     is the mean of that of the first of them, by occlusion.
@@ -94,16 +104,16 @@ def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Expl
     score = digit_score(network, torch.full((len(batch),), digit))
     attribution = occlusion(score, batch, step_px=CLASS_STEP_PX).mean(dim=0, keepdim=True)
     with torch.no_grad():
-        value = float(score(batch).mean())
-    ink = float(images.float().sum(dim=(1, 2)).mean()) / 255
-    optimal = (255 * optimal_input(network, digit, ink)).round().to(torch.uint8)[0, 0].cpu().numpy()
+        value, baseline = (float(score(each).mean()) for each in (batch, torch.zeros_like(batch)))
+    with backward_pass(network):
+        optimal = optimal_input(network, as_input(mean[None].to(batch.device)), digit)
     return Explanation(
         f"class {digit}",
         resolved.id,
         mean.numpy(),
-        tuple(_probabilities(network, resolved, as_input(mean[None].to(batch.device))).tolist()),
-        (_attribution("occlusion", digit, None, value, attribution),),
-        optimal=optimal,
+        tuple(_probabilities(network, resolved, optimal).tolist()),
+        (Attribution("occlusion", digit, None, value, baseline, _array(attribution)),),
+        optimal=_levels(optimal),
     )
 
 
@@ -129,13 +139,22 @@ def _explain(
     probabilities = _probabilities(network, model, batch)
     digit, runner_up = probabilities.topk(2).indices.tolist()
     other = runner_up if against is None else against
-    attributions = []
+    notes: list[str] = []
+    attributions: list[Attribution] = []
     for method in methods:
         if method == "attention":
-            attributions.append(_attribution(method, digit, None, 0.0, attention_rollout(network, batch)))
+            values = _array(attention_rollout(network, batch))
+            attributions.append(Attribution(method, digit, None, None, None, values))
         elif method not in NO_ATTRIBUTION:
             for opponent in (None, other) if other != digit else (None,):
-                attributions.append(_by_score(network, batch, method, digit, opponent))
+                try:
+                    attributions.append(_by_score(network, batch, method, digit, opponent))
+                except IncompleteError as error:
+                    notes.append(f"{error.cause} {error.remedy}")
+    found = {pair: _changed(network, model, batch, *pair) for pair in changes if pair[1] != digit}
+    notes += [
+        f"No {kind} change to {wanted} was found." for (kind, wanted), each in found.items() if not each
+    ]
     return Explanation(
         name,
         model.id,
@@ -143,9 +162,18 @@ def _explain(
         tuple(probabilities.tolist()),
         tuple(attributions),
         search.nearest(image) if search else (),
-        tuple(_changed(network, model, batch, kind, other) for kind, other in changes if other != digit),
+        tuple(change for change in found.values() if change),
         tuple(_layers(network, batch, methods)),
+        tuple(dict.fromkeys(notes)),
     )
+
+
+def _with_layer(explanation: Explanation, name: str) -> Explanation:
+    """Return an explanation with the feature maps of one layer only."""
+    maps = {layer.name: layer for layer in explanation.layers if layer.kind != "filters"}
+    if name not in maps:
+        raise UsageError(f"There are no feature maps of a layer '{name}'.", f"Give one of {', '.join(maps)}.")
+    return replace(explanation, layers=(maps[name],))
 
 
 def _probabilities(network: nn.Module, model: ResolvedModel, batch: Tensor) -> Tensor:
@@ -154,17 +182,20 @@ def _probabilities(network: nn.Module, model: ResolvedModel, batch: Tensor) -> T
         return torch.as_tensor((network(batch) / model.header.temperature).softmax(dim=1)[0])
 
 
-def _changed(network: nn.Module, model: ResolvedModel, batch: Tensor, kind: ChangeKind, digit: int) -> Change:
-    """Return a change of an image after which it is read as another digit."""
-    find = {"counterfactual": counterfactual, "adversarial": adversarial}[kind]
-    levels = (255 * find(network, batch, digit)).round()
-    difference = levels / 255 - batch
+def _changed(
+    network: nn.Module, model: ResolvedModel, batch: Tensor, kind: ChangeKind, digit: int
+) -> Change | None:
+    """Return a change of an image after which it is read as another digit, or None if none was found."""
+    changed = {"counterfactual": counterfactual, "adversarial": adversarial}[kind](network, batch, digit)
+    if changed is None:
+        return None
+    difference = changed - batch
     return Change(
         kind,
         digit,
-        levels[0, 0].to(torch.uint8).cpu().numpy(),
+        _levels(changed),
         float(_probabilities(network, model, batch)[digit]),
-        float(_probabilities(network, model, levels / 255)[digit]),
+        float(_probabilities(network, model, changed)[digit]),
         float(difference.clamp(min=0).sum()),
         float((-difference).clamp(min=0).sum()),
         float(difference.abs().max()),
@@ -187,15 +218,21 @@ def _by_score(network: nn.Module, batch: Tensor, method: str, digit: int, agains
     """Return what speaks for a digit, or for it and against another one."""
     score = digit_score(network, torch.tensor([digit]))
     if against is not None:
-        score = _lead(score, digit_score(network, torch.tensor([against])))
+        score = _difference(score, digit_score(network, torch.tensor([against])))
     with torch.no_grad():
-        value = float(score(batch)[0])
-    return _attribution(method, digit, against, value, BY_SCORE[method](score, batch))
+        value, baseline = float(score(batch)[0]), float(score(torch.zeros_like(batch))[0])
+    return Attribution(method, digit, against, value, baseline, _array(BY_SCORE[method](score, batch)))
 
 
-def _lead(score: Score, other: Score) -> Score:
+def _difference(score: Score, other: Score) -> Score:
     return lambda images: score(images) - other(images)
 
 
-def _attribution(method: str, digit: int, against: int | None, score: float, values: Tensor) -> Attribution:
-    return Attribution(method, digit, against, score, values[0, 0].float().cpu().numpy())
+def _levels(image: Tensor) -> npt.NDArray[np.uint8]:
+    """Return one image (1, 1, 28, 28) as grey levels (28, 28)."""
+    return (255 * image[0, 0]).round().to(torch.uint8).cpu().numpy()
+
+
+def _array(values: Tensor) -> npt.NDArray[np.float32]:
+    """Return the attribution (28, 28) of one image (1, 1, 28, 28)."""
+    return values[0, 0].float().cpu().numpy()

@@ -32,12 +32,15 @@ class Attribution:
     """How much each pixel speaks for a digit, float32 (28, 28), or for it and against another one.
 
     score: what the values explain: the logit of `digit`, or its lead over that of `against`.
+    baseline: the same for empty paper; integrated gradients add up to `score` - `baseline`. Both are None for
+        attention, which explains no score.
     """
 
     method: str
     digit: int
     against: int | None
-    score: float
+    score: float | None
+    baseline: float | None
     values: npt.NDArray[np.float32]
 
     @property
@@ -50,8 +53,9 @@ class Attribution:
 class Neighbour:
     """A training digit that the network sees as similar.
 
-    distance: the Euclidean distance of what the last layer sees, where 1 is the mean distance of two training
-        digits.
+    index: its number among the 60,000 published training digits.
+    distance: the Euclidean distance of the inputs of the last layer, where 1 is the mean distance of two
+        training digits.
     """
 
     index: int
@@ -95,8 +99,9 @@ class Explanation:
     """Why a model answers a digit.
 
     image: what the network sees, uint8 (28, 28), ink 255 on paper 0.
-    probabilities: of the ten digits, from the calibrated logits.
+    probabilities: of the ten digits, from the calibrated logits; for a class, those of its optimal input.
     layers: the feature maps, layer by layer, or the filters of the first layer.
+    notes: what could not be computed, a sentence each.
     optimal: an image for which the network is as sure as can be, where a class is explained and not an image.
     """
 
@@ -108,6 +113,7 @@ class Explanation:
     neighbours: tuple[Neighbour, ...] = ()
     changes: tuple[Change, ...] = ()
     layers: tuple[Layer, ...] = ()
+    notes: tuple[str, ...] = ()
     optimal: npt.NDArray[np.uint8] | None = None
 
     @property
@@ -120,20 +126,36 @@ class Explanation:
         """The second likeliest digit."""
         return int(np.argsort(self.probabilities)[-2])
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all arrays by names such as `occlusion/4-9` and `feature-maps/1`."""
+        named: dict[str, npt.NDArray[Any]] = {"image": self.image}
+        for each in self.attributions:
+            name = f"{each.method}/{each.digit}"
+            named[name if each.against is None else f"{name}-{each.against}"] = each.values
+        named |= {f"{each.kind}/{each.digit}": each.image for each in self.changes}
+        named |= {f"prototype/{each.index}": each.image for each in self.neighbours}
+        for layer in self.layers:
+            named[f"{'filters' if layer.kind == 'filters' else 'feature-maps'}/{layer.name}"] = layer.maps
+        if self.optimal is not None:
+            named["optimal"] = self.optimal
+        return named
+
     def record(self) -> dict[str, Any]:
-        """Return the explanation as a record for JSON."""
+        """Return the explanation as a record for JSON; of layers only the shape, see `arrays`."""
         return {
             "file": self.file,
             "model": self.model,
             "digit": self.digit,
+            "runner_up": self.runner_up,
             "probabilities": [round(probability, DECIMALS) for probability in self.probabilities],
             "attributions": [
                 {
                     "method": each.method,
                     "digit": each.digit,
                     "against": each.against,
-                    "score": round(each.score, DECIMALS),
-                    "values": np.round(each.values, DECIMALS).tolist(),
+                    "score": None if each.score is None else round(each.score, DECIMALS),
+                    "baseline": None if each.baseline is None else round(each.baseline, DECIMALS),
+                    "values": np.round(each.values.astype(float), DECIMALS).tolist(),
                 }
                 for each in self.attributions
             ],
@@ -157,5 +179,6 @@ class Explanation:
             "layers": [
                 {"name": each.name, "kind": each.kind, "shape": list(each.maps.shape)} for each in self.layers
             ],
+            "notes": list(self.notes),
             "optimal": None if self.optimal is None else self.optimal.tolist(),
         }

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.interpretation.activations import features
 from digitcli.interpretation.attribution import BATCH_SIZE
@@ -21,14 +20,16 @@ NEIGHBOURS = 3
 
 
 class NeighbourSearch:
-    """A search of the digits of MNIST's training part by what the last layer of a network sees of them.
+    """A search of the digits of MNIST's training part by the inputs of the last layer of a network.
 
     Caruana et al., "Case-based explanation of non-case-based learning methods", 1999.
     """
 
-    def __init__(self, network: nn.Module, model: ResolvedModel, search_all: bool = False) -> None:
+    def __init__(self, network: nn.Module, search_all: bool = False) -> None:
         self._network = network
-        training = split(load_mnist()).train
+        mnist = load_mnist()
+        training = split(mnist).train
+        self._published = mnist.train.images
         self._digits = training if search_all else training.take(np.arange(SEARCHED))
         self._features = self._features_of(self._digits.images)
         self._scale = float((self._features - self._features.roll(1, dims=0)).norm(dim=1).mean())
@@ -39,7 +40,7 @@ class NeighbourSearch:
         nearest = distances.topk(count, largest=False).indices
         return tuple(
             Neighbour(
-                index,
+                int((self._published == self._digits.images[index]).all(axis=(1, 2)).argmax()),
                 int(self._digits.labels[index]),
                 float(distances[index]) / self._scale,
                 self._digits.images[index],
@@ -48,7 +49,7 @@ class NeighbourSearch:
         )
 
     def _features_of(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Return what the last layer sees of images, float32 (N, F) on the CPU."""
+        """Return the inputs of the last layer, float32 (N, F) on the CPU."""
         device = device_of(self._network)
         batches = torch.from_numpy(images.copy()).split(BATCH_SIZE)
         return torch.cat(

@@ -18,7 +18,8 @@ def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli_pr
     done = digitcli_process("explain", "fast", "4.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4.png: 4 with ")
-    for caption in ("read as 4", "for 4: occlusion", "for 4, not ", "a 4, distance 0."):
+    assert "--save" in done.stderr  # a pipe has no colours
+    for caption in ("read as 4", "4: occlusion", "4, not ", "a 4, #"):
         assert caption in done.stdout
 
 
@@ -59,6 +60,11 @@ def test_the_drawing_is_saved_and_never_replaced_without_force(digitcli: Run) ->
         (["fast", "4.png", "--adversarial"], 2, "--adversarial needs a digit"),
         (["fast", "4.png", "--save", "a.gif"], 2, "--save cannot write a.gif"),
         (["fast", "--test-digit", "10000"], 2, "--test-digit"),
+        (["fast", "4.png", "--layer", "1"], 2, "--layer chooses feature maps"),
+        (["fast", "4.png", "-m", "feature-maps", "--layer", "x"], 2, "no feature maps of a layer 'x'"),
+        (["fast", "4.png", "-m", "occlusion", "--all"], 2, "--all searches"),
+        (["fast", "--class", "3", "--against", "2"], 2, "--class has a method of its own"),
+        (["4.png", "fast"], 2, "4.png is a picture, not a model"),
         (["reader", "4.png"], 5, "lines, not single digits"),
         (["nothing", "4.png"], 5, "There is no model 'nothing'"),
     ],

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from digitcli.architectures.patches import Attention
 from digitcli.architectures.registry import ARCHITECTURES, create_model
 from digitcli.errors import UsageError
 from digitcli.interpretation.activations import (
@@ -15,6 +16,7 @@ from digitcli.interpretation.activations import (
     attention_rollout,
     feature_maps,
     features,
+    filters,
     grad_cam,
 )
 from digitcli.interpretation.attribution import digit_score
@@ -32,7 +34,7 @@ def test_grad_cam_is_that_of_captum(name: str, images: Tensor, labels: Tensor) -
     assert isinstance(expected, Tensor)
     expected = F.interpolate(expected, (28, 28), mode="bilinear", align_corners=False)
     actual = grad_cam(network, digit_score(network, labels), images)
-    assert torch.allclose(actual, expected, atol=TOLERANCE)
+    assert torch.allclose(actual, expected, atol=TOLERANCE * float(expected.detach().max()))
     assert actual.min() >= 0
 
 
@@ -63,6 +65,23 @@ def test_attention_rollout_is_a_share_for_each_patch(images: Tensor) -> None:
     attribution = attention_rollout(network_of("vit"), images)
     assert attribution.shape == images.shape
     assert torch.allclose(attribution.sum(dim=(1, 2, 3)), torch.full((3,), 16.0), atol=1e-4)  # 16 pixels each
+
+
+def test_attention_rollout_multiplies_the_layers_in_their_order() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Sequential(nn.Linear(8, 24), Attention(2)) for _ in range(2)]
+    network = nn.Sequential(nn.Unflatten(1, (4, 196)), nn.Linear(196, 8), *layers)  # four patches
+    images = torch.rand(1, 1, 28, 28)
+    patches = network[1](network[0](images.flatten(1)))
+    first = layers[0][1].weights(layers[0][0](patches)).mean(dim=1)
+    second = layers[1][1].weights(layers[1][0](layers[0](patches))).mean(dim=1)
+    expected = ((second + torch.eye(4)) / 2 @ ((first + torch.eye(4)) / 2)).mean(dim=1)
+    actual = attention_rollout(nn.Sequential(nn.Flatten(), network), images)
+    corners = actual[0, 0][[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.allclose(corners, expected[0], atol=1e-5)
+
+
+def test_a_network_without_attention_is_told_so(images: Tensor) -> None:
     with pytest.raises(UsageError, match="no attention"):
         attention_rollout(network_of("cnn"), images)
 
@@ -73,6 +92,15 @@ def test_features_are_what_the_last_layer_sees(name: str, images: Tensor) -> Non
     seen = features(network, images)
     assert seen.dim() == 2 and len(seen) == 3 and seen.isfinite().all()
     assert torch.allclose(seen[:1], features(network, images[:1]), atol=1e-4)
+
+
+def test_filters_behind_a_pixel_unshuffle_are_put_together_again() -> None:
+    whole = nn.Conv2d(1, 3, 6, stride=2, bias=False)
+    network = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4, 3, 3, bias=False))
+    network[1].weight.data = F.pixel_unshuffle(whole.weight.data, 2)
+    images = torch.rand(2, 1, 28, 28)
+    assert torch.allclose(network(images), whole(images), atol=1e-5)
+    assert torch.equal(filters(network)[1], whole.weight[:, 0])
 
 
 def test_the_features_of_cnn_give_its_logits(images: Tensor) -> None:

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import ARCHITECTURES, create_model
 from digitcli.errors import UsageError
+from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.attribution import (
+    NOISE,
+    NOISY_COPIES,
     digit_score,
     integrated_gradients,
     occlusion,
@@ -56,13 +59,14 @@ def test_occlusion_is_that_of_captum(name: str, side: int, step: int, images: Te
     assert torch.allclose(actual, expected, atol=TOLERANCE) and actual.abs().max() > TOLERANCE
 
 
-@pytest.mark.parametrize("name", sorted({*DIGIT_ARCHITECTURES} - INCOMPLETE))
+@pytest.mark.parametrize("name", ["cnn", "fast", "robust"])
 def test_integrated_gradients_add_up_to_the_score(name: str, images: Tensor, labels: Tensor) -> None:
-    score = digit_score(network_of(name), labels)
+    score = digit_score(load_model(name), labels)
     with torch.no_grad():
         difference = score(images) - score(torch.zeros_like(images))
+    assert difference.abs().min() > 2
     shares = integrated_gradients(score, images)
-    assert torch.allclose(shares.sum(dim=(1, 2, 3)), difference, rtol=0.01, atol=0.05)
+    assert torch.allclose(shares.sum(dim=(1, 2, 3)), difference, rtol=0.015, atol=0.05)
 
 
 @pytest.mark.parametrize("name", sorted(INCOMPLETE))
@@ -84,13 +88,13 @@ def test_an_explanation_leaves_the_network_alone(name: str, images: Tensor, labe
     assert not network.training and all(each.grad is None for each in network.parameters())
 
 
-def test_smoothgrad_is_the_same_each_time_and_close_to_saliency_for_a_linear_network(
-    images: Tensor, labels: Tensor
-) -> None:
-    score = digit_score(network_of("softmax"), labels)
+def test_smoothgrad_is_the_size_of_the_mean_gradient_under_noise(images: Tensor) -> None:
+    def score(batch: Tensor) -> Tensor:
+        return batch.square().sum(dim=(1, 2, 3)) / 2  # its gradient is the image, and noise cancels out
+
     first, second = smoothgrad(score, images), smoothgrad(score, images)
     assert torch.equal(first, second)
-    assert torch.allclose(first, saliency(score, images), atol=1e-5)
+    assert (first - images).abs().max() < 4.5 * NOISE / NOISY_COPIES**0.5
 
 
 def test_occlusion_tells_which_pixel_a_network_looks_at(images: Tensor) -> None:
