@@ -23,7 +23,7 @@ LAYERS = [
     {"comparison"},
     {"benchmarking"},
     {"training", "recognition"},
-    {"evaluation", "interpretation"},
+    {"evaluation", "interpretation", "diagnosis"},
     {"inference"},
     {"synthesis"},
     {"architectures", "data"},

@@ -1,0 +1,1 @@
+"""What is wrong, how one knows it, and what mends it."""

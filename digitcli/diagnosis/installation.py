@@ -1,0 +1,181 @@
+"""Examine the installation: versions, device, threads, shipped weights, plug-ins, folders."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from digitcli.architectures.registry import ARCHITECTURES, architectures
+from digitcli.diagnosis.findings import Diagnosis, Finding
+from digitcli.errors import DigitcliError
+from digitcli.inference.checkpoint import read_arrays
+from digitcli.inference.devices import choose_device, describe_device, usable_cores
+from digitcli.inference.model_resolution import shipped_models
+
+# Packages without which a part of the program does not work, and the modules that they bring.
+PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "onnxruntime": "onnxruntime",
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "safetensors": "safetensors",
+    "typer": "typer",
+    "rich": "rich",
+    "filelock": "filelock",
+    "platformdirs": "platformdirs",
+    "regex": "regex",
+}
+# The device file of the first graphics card by NVIDIA on Linux.
+NVIDIA_DEVICE = Path("/dev/nvidia0")
+# Free bytes below which a training may not be able to save its checkpoints.
+LEAST_FREE_BYTES = 500_000_000
+REINSTALL = "Install digitcli again."
+REINSTALL_COMMAND = "pip install --force-reinstall ."
+
+
+def examine_installation(folder: Path | None = None) -> Diagnosis:
+    """Return facts about the installation, and what is wrong with it.
+
+    folder: where runs would be written; by default the current folder.
+    """
+    folder = folder or Path()
+    findings = [
+        *package_faults(),
+        *damaged_weights(),
+        *broken_plugins(),
+        *device_faults(),
+        *too_many_threads(),
+        *folder_faults(folder),
+    ]
+    return Diagnosis("installation", facts(), tuple(findings))
+
+
+def facts() -> dict[str, str]:
+    """Return what a report of a problem should tell."""
+    packages = {name: _version(name) or "missing" for name in ("digitcli", *PACKAGES)}
+    weights = {
+        name: f"{path.stat().st_size:,} bytes" for name, path in shipped_models().items() if path.exists()
+    }
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": str(usable_cores()),
+        "device": _device(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+        **packages,
+        "shipped models": ", ".join(f"{name} ({size})" for name, size in weights.items()) or "none",
+    }
+
+
+def package_faults() -> Iterator[Finding]:
+    """Yield packages that are not installed or cannot be imported."""
+    for name, module in PACKAGES.items():
+        if _version(name) is None:
+            cause = f"{name} is not installed."
+            yield Finding("missing_package", "error", cause, "Install it.", f"pip install {name}")
+            continue
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a damaged package may raise anything
+            cause = f"{name} cannot be imported: {error}"
+            command = f"pip install --force-reinstall {name}"
+            yield Finding("broken_package", "error", cause, "Install it again.", command)
+
+
+def damaged_weights() -> Iterator[Finding]:
+    """Yield shipped models whose file differs from its digest or cannot be read, or that there are none."""
+    models = shipped_models()
+    if not models:
+        yield Finding(
+            "missing_weights", "error", "There are no shipped models.", REINSTALL, REINSTALL_COMMAND
+        )
+    for path in models.values():
+        try:
+            read_arrays(path)
+        except DigitcliError as error:
+            yield Finding("damaged_weights", "error", error.cause, REINSTALL, REINSTALL_COMMAND)
+
+
+def broken_plugins() -> Iterator[Finding]:
+    """Yield architectures of installed packages that cannot be imported, or that clash with another."""
+    try:
+        table = architectures()
+    except DigitcliError as error:
+        yield Finding("clashing_plugin", "error", error.cause, error.remedy)
+        return
+    for architecture in table.values():
+        if architecture not in ARCHITECTURES:
+            try:
+                architecture.load()
+            except DigitcliError as error:
+                remedy = f"Update or remove {architecture.family}."
+                yield Finding(
+                    "broken_plugin", "error", error.cause, remedy, f"pip uninstall {architecture.family}"
+                )
+
+
+def device_faults() -> Iterator[Finding]:
+    """Yield an accelerator that cannot be used, computes wrongly or lies idle."""
+    try:
+        chosen = choose_device()
+    except ImportError:
+        return  # torch itself is missing, which another rule tells
+    except DigitcliError as error:
+        remedy = error.remedy or "Compute on the CPU: --device cpu."
+        yield Finding("device_fault", "error", error.cause, remedy)
+        return
+    if chosen.type == "cpu" and NVIDIA_DEVICE.exists():
+        evidence = f"There is a graphics card by NVIDIA, and torch {_version('torch')} does not use it."
+        remedy = "Install a build of torch with CUDA, and a driver that is as new."
+        yield Finding("unused_gpu", "warning", evidence, remedy)
+
+
+def too_many_threads() -> Iterator[Finding]:
+    """Yield a setting that starts more threads than there are cores, which makes all of them slower."""
+    wanted, cores = os.environ.get("OMP_NUM_THREADS", ""), usable_cores()
+    if wanted.isdecimal() and int(wanted) > cores:
+        yield Finding(
+            "too_many_threads",
+            "warning",
+            f"OMP_NUM_THREADS is {wanted}, and this process may use {cores} cores.",
+            "Set it to the number of cores at most.",
+            f"export OMP_NUM_THREADS={cores}",
+        )
+
+
+def folder_faults(folder: Path) -> Iterator[Finding]:
+    """Yield a folder in which no run could be saved."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        evidence = f"{folder} cannot be written: {error.strerror or error}."
+        remedy = "Work in another folder, or give --out to train."
+        yield Finding("folder_not_writable", "warning", evidence, remedy)
+        return
+    if free < LEAST_FREE_BYTES:
+        evidence = f"{free:,} bytes are free in {folder}."
+        yield Finding("little_space", "warning", evidence, "Delete files, or give --out to train.")
+
+
+def _device() -> str:
+    try:
+        return describe_device(choose_device())
+    except (ImportError, DigitcliError):
+        return "none"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
