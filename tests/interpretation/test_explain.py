@@ -15,9 +15,11 @@ from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
+from digitcli.interpretation import attribution
 from digitcli.interpretation.drawing import LEGEND, pictures_of, save_explanations, title_of
 from digitcli.interpretation.explain import explain, explain_class
 from digitcli.interpretation.explanation import Explanation
+from tests.interpretation.test_attribution import QUICK
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +121,14 @@ def test_a_class_is_explained_by_its_mean_and_by_an_input_that_is_surely_it() ->
     ]
 
 
-def test_what_cannot_be_computed_is_noted_and_costs_nothing_else(digits: Digits, tmp_path: Path) -> None:
+def test_what_cannot_be_computed_is_noted_and_costs_nothing_else(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attribution, "QUADRATURES", QUICK)
     torch.manual_seed(0)
     header = Header(architecture="hog")
-    write_checkpoint(tmp_path / "hog.safetensors", header, create_model("hog").state_dict())
+    weights = {name: 10 * tensor for name, tensor in create_model("hog").state_dict().items()}
+    write_checkpoint(tmp_path / "hog.safetensors", header, weights)
     (explanation,) = explain(
         tmp_path / "hog.safetensors", [("seven", digits.images[0])], ["integrated-gradients", "occlusion"]
     )

@@ -43,8 +43,8 @@ def test_layers_are_randomized_from_the_last_to_the_first() -> None:
 
 
 def test_important_pixels_change_the_answer_first(digits: Digits) -> None:
-    images = torch.from_numpy(digits.images[:32].copy())[:, None].float() / 255
-    labels = torch.from_numpy(digits.labels[:32].copy())
+    images = torch.from_numpy(digits.images[:16].copy())[:, None].float() / 255
+    labels = torch.from_numpy(digits.labels[:16].copy())
     network = load_model("cnn")
 
     def probability(batch: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def test_important_pixels_change_the_answer_first(digits: Digits) -> None:
     for method in (integrated_gradients, occlusion):
         attribution = method(score, images)
         curve = deletion(probability, images, attribution)
-        assert curve.shape == (32, STEPS + 1) and curve[:, 0].min() > 0.5
+        assert curve.shape == (16, STEPS + 1) and curve[:, 0].min() > 0.5
         assert curve.mean() < deletion(probability, images, chance).mean() - 0.2
         assert (
             insertion(probability, images, attribution).mean() > insertion(probability, images, chance).mean()
