@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import Permute  # type: ignore[import-untyped]
 
 from digitcli.architectures.patches import Attention
 from digitcli.errors import UsageError
 from digitcli.interpretation.attribution import Score
 
 # Layers of transformers whose outputs (N, H, W, C) are no maps.
-CHANNELS_LAST = (nn.Linear, nn.LayerNorm, Permute)
+CHANNELS_LAST = {"Linear", "LayerNorm", "Permute"}
 # Least height and width of a map that shows where something is.
 LEAST_SIDE = 2
 
@@ -50,7 +49,7 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         and len(output) == len(images)
         and min(output.shape[2:]) >= LEAST_SIDE
         and output.shape != images.shape
-        and not isinstance(network.get_submodule(name), CHANNELS_LAST)
+        and type(network.get_submodule(name)).__name__ not in CHANNELS_LAST
     }
 
 

@@ -80,7 +80,7 @@ def explain(
     search = None
     for name, image in images:
         if "prototype" in methods and search is None:
-            search = NeighbourSearch(network, search_all)
+            search = NeighbourSearch(network, resolved, search_all)
         with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
             explanation = _explain(network, resolved, name, image, methods, against, changes, search)
         yield explanation if layer is None else _with_layer(explanation, layer)

@@ -2,56 +2,111 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from digitcli.atomic_write import write_whole
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
+from digitcli.data.torchvision_datasets import cache_folder
+from digitcli.errors import OutputError
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.interpretation.activations import features
 from digitcli.interpretation.attribution import BATCH_SIZE
 from digitcli.interpretation.explanation import Neighbour
 
-# Training digits that are searched: the first of the training part, whose order is random.
+# Training digits that are searched: the first of the training part.
 SEARCHED = 2_000
 NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class TrainingDigits:
+    """N training digits of MNIST, and what the last layer of a network sees of them.
+
+    images, labels: uint8 (N, 28, 28) and int64 (N,).
+    numbers: their numbers among the 60,000 published training digits.
+    features: float32 (N, F).
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+    features: npt.NDArray[np.float32]
 
 
 class NeighbourSearch:
     """A search of the digits of MNIST's training part by the inputs of the last layer of a network.
 
-    Caruana et al., "Case-based explanation of non-case-based learning methods", 1999.
+    The features of the first 2,000 are stored in the cache folder. Caruana et al., "Case-based explanation of
+    non-case-based learning methods", 1999.
     """
 
-    def __init__(self, network: nn.Module, search_all: bool = False) -> None:
+    def __init__(self, network: nn.Module, model: ResolvedModel, search_all: bool = False) -> None:
         self._network = network
-        mnist = load_mnist()
-        training = split(mnist).train
-        self._published = mnist.train.images
-        self._digits = training if search_all else training.take(np.arange(SEARCHED))
-        self._features = self._features_of(self._digits.images)
-        self._scale = float((self._features - self._features.roll(1, dims=0)).norm(dim=1).mean())
+        path = cache_folder() / "features" / f"{model.id.rpartition('@')[2]}.npz"
+        stored = None if search_all else _read(path)
+        self._digits = stored or _see_training_digits(network, None if search_all else SEARCHED)
+        if stored is None and not search_all:
+            _write(path, self._digits)
+        seen = self._digits.features
+        self._scale = float(np.linalg.norm(seen - np.roll(seen, 1, axis=0), axis=1).mean())
 
     def nearest(self, image: npt.NDArray[np.uint8], count: int = NEIGHBOURS) -> tuple[Neighbour, ...]:
         """Return the nearest digits of an image, uint8 (28, 28), the nearest first."""
-        distances = (self._features - self._features_of(image[None])).norm(dim=1)
-        nearest = distances.topk(count, largest=False).indices
+        digits = self._digits
+        distances = np.linalg.norm(digits.features - _features_of(self._network, image[None]), axis=1)
         return tuple(
             Neighbour(
-                int((self._published == self._digits.images[index]).all(axis=(1, 2)).argmax()),
-                int(self._digits.labels[index]),
+                int(digits.numbers[index]),
+                int(digits.labels[index]),
                 float(distances[index]) / self._scale,
-                self._digits.images[index],
+                digits.images[index],
             )
-            for index in nearest.tolist()
+            for index in np.argsort(distances, kind="stable")[:count]
         )
 
-    def _features_of(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Return the inputs of the last layer, float32 (N, F) on the CPU."""
-        device = device_of(self._network)
-        batches = torch.from_numpy(images.copy()).split(BATCH_SIZE)
-        return torch.cat(
-            [features(self._network, as_input(batch.to(device))).float().cpu() for batch in batches]
-        )
+
+def _see_training_digits(network: nn.Module, count: int | None) -> TrainingDigits:
+    """Show the first digits of the training part, or all for None, to a network."""
+    mnist = load_mnist()
+    training = split(mnist).train
+    digits = training.take(np.arange(len(training) if count is None else count))
+    place = {hashed: number for number, hashed in enumerate(mnist.train.hashes().tolist())}
+    numbers = np.array([place[hashed] for hashed in digits.hashes().tolist()])
+    return TrainingDigits(digits.images, digits.labels, numbers, _features_of(network, digits.images))
+
+
+def _features_of(network: nn.Module, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the inputs of the last layer, float32 (N, F)."""
+    device = device_of(network)
+    batches: tuple[Tensor, ...] = torch.from_numpy(images.copy()).split(BATCH_SIZE)
+    seen = [features(network, as_input(batch.to(device))).float().cpu() for batch in batches]
+    return np.asarray(torch.cat(seen).numpy())
+
+
+def _read(path: Path) -> TrainingDigits | None:
+    """Read stored features; None if there are none, or damaged ones."""
+    try:
+        with np.load(path) as arrays:
+            return TrainingDigits(**arrays)
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile):
+        return None
+
+
+def _write(path: Path, digits: TrainingDigits) -> None:
+    """Store features where that is possible: they only save time."""
+    content = io.BytesIO()
+    np.savez(content, **vars(digits))
+    with contextlib.suppress(OSError, OutputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.getvalue())

@@ -13,6 +13,11 @@ from tests.support.predictions import put
 from tests.support.processes import Run
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIGITCLI_CACHE", str(tmp_path / "cache"))
+
+
 def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli_process: Run) -> None:
     put("4.png", "4")
     done = digitcli_process("explain", "fast", "4.png")
