@@ -85,8 +85,6 @@ def _percent(share: float) -> str:
 
 
 def _caption(attribution: Attribution) -> str:
-    if attribution.method == "attention":
-        return "attention"
     against = "" if attribution.against is None else f", not {attribution.against}"
     return f"{attribution.digit}{against}: {SHORT_NAMES.get(attribution.method, attribution.method)}"
 

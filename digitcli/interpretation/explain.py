@@ -15,7 +15,7 @@ from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, load_model
-from digitcli.interpretation.activations import attention_rollout, feature_maps, filters
+from digitcli.interpretation.activations import feature_maps, filters
 from digitcli.interpretation.attribution import (
     IncompleteError,
     Score,
@@ -142,10 +142,7 @@ def _explain(
     notes: list[str] = []
     attributions: list[Attribution] = []
     for method in methods:
-        if method == "attention":
-            values = _array(attention_rollout(network, batch))
-            attributions.append(Attribution(method, digit, None, None, None, values))
-        elif method not in NO_ATTRIBUTION:
+        if method not in NO_ATTRIBUTION:
             for opponent in (None, other) if other != digit else (None,):
                 try:
                     attributions.append(_by_score(network, batch, method, digit, opponent))

@@ -13,14 +13,13 @@ Method = Literal[
     "saliency",
     "smoothgrad",
     "occlusion",
-    "attention",
     "prototype",
     "feature-maps",
     "filters",
 ]
 ChangeKind = Literal["counterfactual", "adversarial"]
 # Methods whose attributions have no sign: they tell how much a pixel matters, not for which digit it speaks.
-UNSIGNED = frozenset({"saliency", "smoothgrad", "attention"})
+UNSIGNED = frozenset({"saliency", "smoothgrad"})
 # Methods of the panel that is shown without a choice.
 PANEL: tuple[Method, ...] = ("occlusion", "prototype")
 # Decimals of numbers in records.
@@ -32,15 +31,14 @@ class Attribution:
     """How much each pixel speaks for a digit, float32 (28, 28), or for it and against another one.
 
     score: what the values explain: the logit of `digit`, or its lead over that of `against`.
-    baseline: the same for empty paper; integrated gradients add up to `score` - `baseline`. Both are None for
-        attention, which explains no score.
+    baseline: the same for empty paper; integrated gradients add up to `score` - `baseline`.
     """
 
     method: str
     digit: int
     against: int | None
-    score: float | None
-    baseline: float | None
+    score: float
+    baseline: float
     values: npt.NDArray[np.float32]
 
     @property
@@ -153,8 +151,8 @@ class Explanation:
                     "method": each.method,
                     "digit": each.digit,
                     "against": each.against,
-                    "score": None if each.score is None else round(each.score, DECIMALS),
-                    "baseline": None if each.baseline is None else round(each.baseline, DECIMALS),
+                    "score": round(each.score, DECIMALS),
+                    "baseline": round(each.baseline, DECIMALS),
                     "values": np.round(each.values.astype(float), DECIMALS).tolist(),
                 }
                 for each in self.attributions

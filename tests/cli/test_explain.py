@@ -61,7 +61,7 @@ def test_the_drawing_is_saved_and_never_replaced_without_force(digitcli: Run) ->
         (["fast", "none.png"], 3, "'none.png' does not exist"),
         (["fast", "none.png", "neither.png"], 3, "No picture could be read"),
         (["fast", "4.png", "-m", "shap"], 2, "There is no method 'shap'"),
-        (["fast", "4.png", "-m", "attention"], 2, "has no attention"),
+        (["fast", "4.png", "-m", "attention"], 2, "There is no method 'attention'"),
         (["fast", "4.png", "--adversarial"], 2, "--adversarial needs a digit"),
         (["fast", "4.png", "--save", "a.gif"], 2, "--save cannot write a.gif"),
         (["fast", "--test-digit", "10000"], 2, "--test-digit"),
