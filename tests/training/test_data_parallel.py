@@ -116,8 +116,9 @@ def test_a_process_that_dies_ends_the_others_with_exit_code_6(few_digits: Path, 
 def test_a_signal_to_any_process_stops_all_of_them_and_the_run_resumes(
     few_digits: Path, tmp_path: Path
 ) -> None:
-    """Use mlp, which has batch normalization and dropout."""
-    endless = ("--arch", "mlp", "--data", str(few_digits), "--epochs", "100000", "--out", "run")
+    """Use batch normalization and dropout."""
+    settings = ("--arch", "mlp", "--dropout", "0.3", "--data", str(few_digits))
+    endless = (*settings, "--epochs", "100000", "--out", "run")
     with train_in_two_processes(*endless, folder=tmp_path) as (first, second):
         read_until("epoch 1/", first.stderr)
         second.send_signal(signal.SIGTERM)
