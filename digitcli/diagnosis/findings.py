@@ -8,6 +8,11 @@ from typing import Any, Literal
 Severity = Literal["error", "warning"]
 
 
+def percent(fraction: float, decimals: int = 2) -> str:
+    """Return a fraction as a percentage for people."""
+    return f"{100 * fraction:.{decimals}f} %"
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something that is wrong.

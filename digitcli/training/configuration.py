@@ -74,6 +74,12 @@ class TrainConfig:
         "subfolders 0 to 9, or a .npz or .csv file; to read lines also a folder of digitcli synthesize.",
         unit="name|dir|file",
     )
+    corrections: str | None = setting(
+        None,
+        DATA,
+        "Correct labels of training digits by this CSV file, which digitcli doctor DATA -o writes.",
+        unit=PATH,
+    )
     strokes: str | None = setting(
         None,
         DATA,
@@ -155,12 +161,12 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 
 
 def resolve_paths(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with absolute paths of strokes and fonts.
+    """Return the configuration with absolute paths of corrections, strokes and fonts.
 
     Raises:
         InputError: a path does not exist.
     """
-    for name in ("strokes", "fonts"):
+    for name in ("corrections", "strokes", "fonts"):
         path = getattr(config, name)
         if path is not None and not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for long names)
             raise InputError(f"There is no file or folder {path}.", f"Give an existing path to --{name}.")
@@ -188,7 +194,7 @@ def check_config(config: TrainConfig) -> None:
 
 
 def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
-    """Check that strokes, fonts and synthetic characters fit the architecture and the dataset.
+    """Check that corrections, strokes, fonts and synthetic characters fit the architecture and the dataset.
 
     Raises:
         UsageError: the architecture or the dataset cannot use one of them.
@@ -197,6 +203,8 @@ def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
     if task != "digit" and recipe.synthetic:
         cause = f"The task of '{config.arch}' is {task}s, but synthetic characters are single digits."
         raise UsageError(cause, "Leave --synthetic out.")
+    if config.corrections is not None and task != "digit":
+        raise UsageError(f"The task of '{config.arch}' is {task}s, not digits.", "Leave --corrections out.")
     if config.strokes is not None and task != "line":
         raise UsageError(f"The task of '{config.arch}' is {task}s, not lines.", "Leave --strokes out.")
     if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:

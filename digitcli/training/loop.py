@@ -53,12 +53,15 @@ def train_epoch(setup: TrainingSetup, state: TrainingState, clock_zero: float) -
     _finish_epoch(setup, state, (state.step - steps_before) / (time.perf_counter() - began))
 
 
-def take_step(setup: TrainingSetup, state: TrainingState) -> Tensor:
-    """Take one step on the next batch, and return its loss without waiting for the device."""
+def take_step(setup: TrainingSetup, state: TrainingState, lr: float | None = None) -> Tensor:
+    """Take one step on the next batch, and return its loss without waiting for the device.
+
+    The learning rate is that of the schedule, unless `lr` is given.
+    """
     recipe, network, device = setup.recipe, state.network, setup.device
     seed_random(device, derive_seed(setup.config.seed, state.epoch, state.step))
     progress = setup.progress(state)
-    set_lr(state.optimizer, scheduled_lr(recipe, progress))
+    set_lr(state.optimizer, scheduled_lr(recipe, progress) if lr is None else lr)
     network.train()
     if setup.graphed_step is not None:
         loss = setup.graphed_step(state.epoch, state.step)

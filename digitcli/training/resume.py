@@ -19,7 +19,7 @@ from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
 
 # The settings that may change when a run is resumed; of its recipe, only the epochs may change.
-CHANGEABLE = ("data", "device", "time_seconds", "patience", "strokes", "fonts", "cuda_graphs")
+CHANGEABLE = ("data", "device", "time_seconds", "patience", "corrections", "strokes", "fonts", "cuda_graphs")
 
 
 def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
-from digitcli.data.dataset import describe_failures
+from digitcli.data.corrections import correct_labels
+from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
@@ -164,8 +165,11 @@ def prepare(
     on_event: OnEvent,
     stop_signal: StopSignal,
     processes: Processes = ONE_PROCESS,
+    dataset: Dataset | None = None,
 ) -> tuple[TrainingSetup, TrainingState]:
     """Do everything that precedes the first step, and report the start.
+
+    dataset: single digits in place of those that `config.data` names.
 
     Raises:
         UsageError: the settings contradict each other, or the data are not those of the saved state.
@@ -176,7 +180,10 @@ def prepare(
     check_run(config, recipe, device, processes.size)
     network = _build_seeded_network(config, recipe, saved)
     device = _trustworthy_device(device, network, config, on_event)
-    task = _load_task(config, recipe, device, folder, processes, on_event)
+    if dataset is None:
+        task = _load_task(config, recipe, device, folder, processes, on_event)
+    else:
+        task = DigitTask(config, recipe, dataset, device, processes)
     check_batch_size(config.arch, network, task.batch_size, processes.size)
     recipe = _resolve_dtype(recipe, device, processes, on_event)
     state = _create_state(network, device, config, recipe)
@@ -189,6 +196,16 @@ def prepare(
     )
     _report_start(setup, state)
     return setup, state
+
+
+def load_digits(config: TrainConfig) -> Dataset:
+    """Load the dataset of a run of single digits, with the corrections of its labels.
+
+    Raises:
+        The errors of `load_dataset` and `correct_labels`.
+    """
+    dataset = load_dataset(config.data)
+    return dataset if config.corrections is None else correct_labels(dataset, Path(config.corrections))
 
 
 def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, processes: int = 1) -> None:
@@ -244,7 +261,7 @@ def _load_task(
     if find_architecture(config.arch).task == "digit":
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        return DigitTask(config, recipe, load_dataset(config.data), device, processes)
+        return DigitTask(config, recipe, load_digits(config), device, processes)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)

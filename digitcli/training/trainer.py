@@ -101,7 +101,7 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
         The errors of `train`, except those of the run folder.
     """
     started = time.perf_counter()
-    with _separate_random_numbers(config):
+    with separate_random_numbers(config):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         take_step(setup, state)
         state.seconds = time.perf_counter() - started
@@ -117,7 +117,7 @@ def training_speed(config: TrainConfig, seconds: float, *, on_event: OnEvent = l
     Raises:
         The errors of `train`, except those of the run folder.
     """
-    with _separate_random_numbers(config):
+    with separate_random_numbers(config):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         speed = 0.0
         for duration in (seconds / 4, seconds):  # the first one is the warm-up
@@ -141,7 +141,7 @@ def _train(
 ) -> TrainResult:
     """Train to the end. A process without a folder takes every step, but neither writes nor tests."""
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
-    with _separate_random_numbers(config):
+    with separate_random_numbers(config):
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         if saved is None and folder is not None:
             run_folder.begin(folder, setup.describe())
@@ -159,7 +159,7 @@ def _train(
 
 
 @contextlib.contextmanager
-def _separate_random_numbers(config: TrainConfig) -> Iterator[None]:
+def separate_random_numbers(config: TrainConfig) -> Iterator[None]:
     """Restore the caller's random state at the end of the context."""
     device = choose_device(config.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

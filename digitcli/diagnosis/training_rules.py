@@ -1,0 +1,246 @@
+"""The rules that examine a run: its curves, its network, and short trainings with other settings."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.comparison.statistics import mcnemar
+from digitcli.data.dataset import Digits
+from digitcli.diagnosis.findings import Finding, percent
+from digitcli.diagnosis.layers import gradient_faults, inactive_units
+from digitcli.diagnosis.trials import range_test, start, train_briefly
+from digitcli.events import EpochDone
+from digitcli.inference.torch_runtime import as_input, device_of
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.optimization import autocast
+from digitcli.training.task import seed_random
+
+# Steps of a trial, and at most a third of those of the run, so that its success is a surprise.
+TRIAL_STEPS = 300
+# A trial is better than the run only if McNemar's test gives chance less than this.
+SIGNIFICANT = 0.001
+# The validation loss of the shipped recipes ends at most 1 % above its lowest value.
+OVERFITTED = 1.1
+# Batch normalization gets worse below this many images. Wu & He, "Group normalization", 2018, table 2.
+LEAST_FOR_BATCH_NORM = 8
+# A learning rate that differs less from the suggestion of the range test is not the cause of a failure.
+LR_FACTOR = 3.0
+# A loss in the first steps that is this many times the first one is a jump; in the shipped recipes it is 1.04
+# times at most.
+JUMP = 1.5
+REGULARIZATION = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "stochastic_depth": 0.0}
+
+
+@dataclass(frozen=True)
+class ExaminedRun:
+    """A run of single digits with everything that the rules look at.
+
+    config, recipe: its settings, and those of its recipe with every default filled in.
+    history: the figures of its epochs.
+    steps: the steps that it took.
+    network: the trained network.
+    training, validation: some of its training digits, and its validation digits.
+    training_is_correct, validation_is_correct: whether the network reads each of them correctly.
+    """
+
+    config: TrainConfig
+    recipe: Recipe
+    history: Sequence[EpochDone]
+    steps: int
+    network: nn.Module
+    training: Digits
+    validation: Digits
+    training_is_correct: npt.NDArray[np.bool_]
+    validation_is_correct: npt.NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy on the validation digits."""
+        return float(self.validation_is_correct.mean())
+
+    @functools.cached_property
+    def guessing(self) -> float:
+        """The accuracy on the validation digits if the answer is always the most frequent digit."""
+        return float(np.bincount(self.validation.labels).max() / len(self.validation))
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of a trial."""
+        return max(1, min(TRIAL_STEPS, self.steps // 3))
+
+    def is_beaten_by(self, is_correct: npt.NDArray[np.bool_]) -> bool:
+        """Return whether a network that reads these validation digits correctly is better than the run."""
+        gained = int((is_correct & ~self.validation_is_correct).sum())
+        lost = int((~is_correct & self.validation_is_correct).sum())
+        return gained > lost and mcnemar(lost, gained) < SIGNIFICANT
+
+
+def curve_faults(history: Sequence[EpochDone]) -> Iterator[Finding]:
+    """Yield overfitting, and epochs that were of no use."""
+    lowest = min(history, key=lambda row: row.validation_loss)
+    last = history[-1]
+    where = f"The validation loss was lowest after epoch {lowest.epoch} ({lowest.validation_loss:.4f})"
+    rest = len(history) - lowest.epoch
+    if last.validation_loss > OVERFITTED * lowest.validation_loss and last.train_loss < lowest.train_loss:
+        yield Finding(
+            "overfitting",
+            "warning",
+            f"{where} and ended at {last.validation_loss:.4f}, while the training loss fell from "
+            f"{lowest.train_loss:.4f} to {last.train_loss:.4f}.",
+            "Augment the digits (--augment), add dropout or weight decay, or stop early (--patience 3).",
+        )
+    elif len(history) >= 4 and rest > len(history) / 2:
+        yield Finding(
+            "too_many_epochs",
+            "warning",
+            f"{where}; the {rest} epochs after that brought nothing.",
+            f"Train for about {lowest.epoch} epochs, or stop early (--patience 3).",
+        )
+
+
+def not_learning(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield that a network answers no better than by guessing."""
+    deviation = math.sqrt(run.guessing * (1 - run.guessing) / len(run.validation))
+    if run.accuracy <= run.guessing + 3 * deviation:
+        loss = run.history[-1].train_loss
+        chance = f", and that of ten equal probabilities is {math.log(10):.3f}"
+        yield Finding(
+            "not_learning",
+            "error",
+            f"The network reads {percent(run.accuracy)} of the validation digits; always answering the most "
+            f"frequent digit reads {percent(run.guessing)}. The training loss is {loss:.3f}"
+            f"{chance if run.recipe.loss == 'cross_entropy' else ''}.",
+            "Mend the causes that are named here; check the labels with digitcli doctor on the data.",
+        )
+
+
+def network_faults(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield gradients that vanish or explode at the beginning, and inactive units at the end."""
+    setup, state = start(run.config)
+    state.network.train()
+    seed_random(setup.device, run.config.seed)
+    with autocast(setup.device, setup.recipe):
+        loss = setup.loss(0, 0, 0.0)
+    yield from gradient_faults(state.network, loss)
+    images = torch.from_numpy(run.training.images[:1000]).to(device_of(run.network))
+    yield from inactive_units(run.network, as_input(images))
+
+
+def small_batches(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield batches that are too small for batch normalization."""
+    normalizes = any(isinstance(layer, _BatchNorm) for layer in run.network.modules())
+    if normalizes and run.recipe.batch_size < LEAST_FOR_BATCH_NORM:
+        yield Finding(
+            "small_batches",
+            "warning",
+            f"The network normalizes over batches of {run.recipe.batch_size} digits, whose mean and variance "
+            "are noisy.",
+            f"Use batches of {LEAST_FOR_BATCH_NORM} or more, or group normalization.",
+            f"digitcli train --arch {run.config.arch} --normalization group",
+        )
+
+
+def number_of_epochs(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield a training that is shorter than the recipe's and ended before the network overfitted."""
+    usual = resolve_recipe(run.config.arch).epochs
+    training_error, validation_error = 1 - run.training_is_correct.mean(), 1 - run.accuracy
+    if 2 * len(run.history) <= usual and 2 * training_error > validation_error:
+        yield Finding(
+            "too_few_epochs",
+            "warning",
+            f"The run has {len(run.history)} epochs, the recipe {usual}. The network still misreads "
+            f"{percent(training_error)} of the training digits and {percent(validation_error)} of the "
+            "validation digits, so that it does not overfit.",
+            "Train for longer.",
+            f"digitcli train --arch {run.config.arch} --epochs {usual}",
+        )
+
+
+def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield a learning rate if a few steps with that of a range test are better than the whole run."""
+    suggestion, lr = range_test(run.config).suggestion, run.recipe.lr
+    if max(suggestion / lr, lr / suggestion) < LR_FACTOR:
+        return
+    trial = train_briefly(run.config, run.trial_steps, run.validation, lr=suggestion)
+    if run.is_beaten_by(trial.is_correct):
+        yield Finding(
+            "learning_rate_too_high" if lr > suggestion else "learning_rate_too_low",
+            "error",
+            f"With a learning rate of {suggestion:g}, which a range test suggests, the network reads "
+            f"{percent(trial.is_correct.mean())} of the validation digits after {run.trial_steps} steps; the "
+            f"run with {lr:g} reads {percent(run.accuracy)} after {run.steps:,}.",
+            "Change the learning rate.",
+            f"digitcli train --arch {run.config.arch} --lr {suggestion:g}",
+        )
+
+
+def warm_up(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield a missing warm-up if the loss jumps up in the first steps, and does not with a warm-up."""
+    if run.recipe.warmup > 0:
+        return
+    without, with_warmup = (
+        train_briefly(run.config, run.trial_steps, run.validation, warmup=warmup) for warmup in (0.0, 0.1)
+    )
+    jumps = [max(trial.losses, default=math.inf) / trial.losses[0] for trial in (without, with_warmup)]
+    if jumps[0] > JUMP > jumps[1]:
+        yield Finding(
+            "missing_warmup",
+            "warning",
+            f"Without a warm-up the training loss jumps to {jumps[0]:.1f} times its first value; with a "
+            f"warm-up over a tenth of the steps, to {jumps[1]:.1f} times.",
+            "Raise the learning rate slowly at the beginning.",
+            f"digitcli train --arch {run.config.arch} --warmup 0.1",
+        )
+
+
+def regularization(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield regularization if a few steps without it are better than the whole run."""
+    used = {name: off for name, off in REGULARIZATION.items() if getattr(run.recipe, name)}
+    if not used:
+        return
+    trial = train_briefly(run.config, run.trial_steps, run.validation, **used)
+    if not run.is_beaten_by(trial.is_correct):
+        return
+    for name, off in used.items():
+        alone = train_briefly(run.config, run.trial_steps, run.validation, **{name: off})
+        if run.is_beaten_by(alone.is_correct):
+            option = f"--{name.replace('_', '-')}"
+            yield Finding(
+                "too_much_regularization",
+                "error",
+                f"Without {option} the network reads {percent(alone.is_correct.mean())} of the validation "
+                f"digits after {run.trial_steps} steps; the run with {option} {getattr(run.recipe, name):g} "
+                f"reads {percent(run.accuracy)} after {run.steps:,}.",
+                f"Lower {option}.",
+                f"digitcli train --arch {run.config.arch} {option} 0",
+            )
+
+
+def underfitting(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield that a linear classifier, trained for a few steps, is better than the run."""
+    linear = TrainConfig(arch="softmax", data=run.config.data, device=run.config.device, recipe={"lr": 0.01})
+    trial = train_briefly(linear, TRIAL_STEPS, run.validation)
+    if run.is_beaten_by(trial.is_correct):
+        yield Finding(
+            "underfitting",
+            "error",
+            f"The network reads {percent(run.training_is_correct.mean())} of its training digits and "
+            f"{percent(run.accuracy)} of the validation digits; a linear classifier reads "
+            f"{percent(trial.is_correct.mean())} after {TRIAL_STEPS} steps.",
+            "Train for longer, with less regularization or another learning rate, or use a larger network.",
+        )
+
+
+# Underfitting and too few epochs are told only where none of these is found.
+CAUSES = (not_learning, network_faults, small_batches, learning_rate, warm_up, regularization)

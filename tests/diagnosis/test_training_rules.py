@@ -1,0 +1,133 @@
+"""Every rule finds the fault that is planted in a run, and is silent on a healthy run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.data.dataset import Digits, split
+from digitcli.data.loading import load_dataset
+from digitcli.diagnosis import training_rules
+from digitcli.diagnosis.findings import Finding
+from digitcli.diagnosis.training_rules import (
+    CAUSES,
+    ExaminedRun,
+    curve_faults,
+    number_of_epochs,
+    underfitting,
+)
+from digitcli.diagnosis.trials import start, train_briefly
+from digitcli.events import EpochDone
+from digitcli.training.configuration import TrainConfig
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def data(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,500 digits; of the training part, 107 are for validation."""
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(path, images=digits.images[:1500], labels=digits.labels[:1500])
+    return path
+
+
+def run_of(data: Path, arch: str = "mlp", epochs: int = 20, steps: int = STEPS, **recipe: Any) -> ExaminedRun:
+    """Train for `steps` steps, and return a run that claims to have taken three times as many."""
+    config = TrainConfig(arch=arch, data=str(data), device="cpu", recipe=recipe)
+    parts = split(load_dataset(str(data)))
+    trials = [train_briefly(config, steps, digits) for digits in (parts.train, parts.validation)]
+    history = [epoch(number, trials[0].losses[-1], 0.1) for number in range(1, epochs + 1)]
+    network = start(config)[1].network.eval()
+    return ExaminedRun(
+        config,
+        resolve_recipe(arch, **recipe),
+        history,
+        3 * steps,
+        network,
+        parts.train,
+        parts.validation,
+        trials[0].is_correct,
+        trials[1].is_correct,
+    )
+
+
+def epoch(number: int, train_loss: float, validation_loss: float) -> EpochDone:
+    return EpochDone(number, 1e-3, train_loss, validation_loss, 0.9, 1000.0, float(number))
+
+
+def rules(found: Iterator[Finding]) -> list[str]:
+    return [finding.rule for finding in found]
+
+
+@pytest.mark.parametrize(
+    "losses, expected",
+    [
+        ([(0.5, 0.4), (0.2, 0.2), (0.1, 0.15), (0.05, 0.12)], []),
+        ([(0.5, 0.4), (0.2, 0.2), (0.1, 0.25), (0.01, 0.3)], ["overfitting"]),
+        ([(0.5, 0.4), (0.2, 0.2), (0.2, 0.2), (0.2, 0.2), (0.2, 0.21)], ["too_many_epochs"]),
+        ([(0.5, 0.4)], []),
+        ([(0.5, 0.4), (0.2, 0.5), (0.6, 0.6)], []),  # it diverges, which is no overfitting
+    ],
+)
+def test_curves(losses: list[tuple[float, float]], expected: list[str]) -> None:
+    history = [epoch(number, *pair) for number, pair in enumerate(losses, start=1)]
+    assert rules(curve_faults(history)) == expected
+
+
+def test_a_healthy_run_has_no_findings(data: Path) -> None:
+    run = run_of(data)
+    assert [finding for rule in (*CAUSES, underfitting, number_of_epochs) for finding in rule(run)] == []
+
+
+@pytest.mark.parametrize(
+    "rule, recipe, expected",
+    [
+        (training_rules.not_learning, {"lr": 1e-7}, "not_learning"),
+        (training_rules.learning_rate, {"lr": 1e-7}, "learning_rate_too_low"),
+        (training_rules.learning_rate, {"lr": 10.0}, "learning_rate_too_high"),
+        (training_rules.regularization, {"dropout": 0.97}, "too_much_regularization"),
+        (underfitting, {"lr": 1e-7}, "underfitting"),
+        (training_rules.warm_up, {"arch": "lenet5", "warmup": 0.0, "lr": 0.1}, "missing_warmup"),
+    ],
+)
+def test_a_planted_fault_is_found(
+    data: Path, rule: Callable[[ExaminedRun], Iterator[Finding]], recipe: dict[str, Any], expected: str
+) -> None:
+    (finding,) = rule(run_of(data, **recipe))
+    assert finding.rule == expected
+    if finding.command:
+        assert finding.command.startswith("digitcli train --arch ")
+
+
+def test_regularization_names_the_setting_that_does_harm(data: Path) -> None:
+    (finding,) = training_rules.regularization(run_of(data, dropout=0.97, weight_decay=0.001))
+    assert "--dropout" in finding.evidence and "weight" not in finding.evidence
+
+
+def test_small_batches_matter_to_batch_normalization_only(data: Path) -> None:
+    assert rules(training_rules.small_batches(run_of(data, batch_size=4))) == ["small_batches"]
+    assert rules(training_rules.small_batches(run_of(data, arch="softmax", batch_size=4))) == []
+    assert rules(training_rules.small_batches(run_of(data, batch_size=8))) == []
+
+
+def test_few_epochs_are_found_unless_the_network_overfits(data: Path) -> None:
+    run = run_of(data, epochs=2)
+    assert rules(number_of_epochs(run)) == ["too_few_epochs"]
+    perfect = np.ones_like(run.training_is_correct)
+    assert rules(number_of_epochs(replace(run, training_is_correct=perfect))) == []
+
+
+def test_gradients_and_units_of_a_run_are_examined(data: Path) -> None:
+    run = run_of(data)
+    with torch.no_grad():
+        for name, parameter in run.network.named_parameters():
+            if name == "7.bias":
+                parameter -= 1000.0
+    assert rules(training_rules.network_faults(run)) == ["dead_units"]
