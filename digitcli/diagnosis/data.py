@@ -1,0 +1,219 @@
+"""Examine labelled digits: wrong labels, duplicates, imbalance, and digits that do not lie as MNIST's do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.comparison.statistics import mcnemar
+from digitcli.data.corrections import corrections_csv
+from digitcli.data.dataset import Dataset, Digits, describe_failures
+from digitcli.data.loading import load_dataset
+from digitcli.diagnosis.findings import Diagnosis, Finding, percent
+from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_of_sample_probabilities
+from digitcli.errors import UsageError
+from digitcli.events import OnEvent
+from digitcli.inference.predictor import load_classifier
+
+Part = Literal["train", "test"]
+Images = npt.NDArray[np.uint8]
+
+# The most frequent digit may be this many times as frequent as the rarest; in MNIST it is 1.2 times.
+IMBALANCE = 5.0
+# MNIST's digits have their centre of mass in the middle of the image and fill 20 of its 28 pixels, within
+# 0.5 and 0.3 pixels in the mean. The augmentation of the recipes shifts by two pixels and scales by a tenth.
+MIDDLE_PX, SHIFT_PX = 13.5, 2.0
+SIZE_PX, SIZE_TOLERANCE_PX = 20.0, 3.0
+# Digits that the shipped classifier reads in each orientation.
+ORIENTED = 1_000
+SIGNIFICANT = 0.001
+TURNS: dict[str, Callable[[Images], Images]] = {
+    "turned by 90 degrees": lambda images: np.rot90(images, 1, (1, 2)),
+    "upside down": lambda images: np.rot90(images, 2, (1, 2)),
+    "turned by 270 degrees": lambda images: np.rot90(images, 3, (1, 2)),
+    "mirrored": lambda images: images[:, :, ::-1],
+    "mirrored and upside down": lambda images: images[:, ::-1],
+    "transposed": lambda images: images.transpose(0, 2, 1),
+    "transposed and turned": lambda images: np.rot90(images.transpose(0, 2, 1), 2, (1, 2)),
+}
+# The classifier that knows the right way up.
+ORIENTATION_MODEL = "fast"
+
+
+@dataclass(frozen=True)
+class ExaminedData:
+    """What was found in a part of a dataset.
+
+    diagnosis: the facts and findings.
+    digits: the examined digits.
+    part: the part of the dataset.
+    doubtful: the doubtful labels, the most doubtful first.
+    """
+
+    diagnosis: Diagnosis
+    digits: Digits
+    part: Part
+    doubtful: tuple[DoubtfulLabel, ...]
+
+    def corrections(self) -> str:
+        """Return a file for `correct_labels` in which labels that are taken for errors are corrected."""
+        rows = (
+            (each.index, each.suggestion if each.is_error else each.label, *astuple(each)[1:4])
+            for each in self.doubtful
+        )
+        return corrections_csv(self.part, rows)
+
+
+def examine_data(
+    spec: str, part: Part = "train", device: str = "auto", on_event: OnEvent = lambda event: None
+) -> ExaminedData:
+    """Return facts about a dataset, what is wrong with it, and the doubtful labels of one of its parts.
+
+    spec: a name, a folder or a file, as `--data` of `digitcli train` takes it.
+
+    Raises:
+        UsageError: there is no such dataset, or it has no test part.
+        InputError: the data cannot be read, or there are too few digits.
+        The errors of `train`, except those of the run folder.
+    """
+    dataset = load_dataset(spec)
+    if part == "test" and dataset.test is None:
+        raise UsageError(f"{spec} has no test part.", "Leave --split out.")
+    of_train, of_test = out_of_sample_probabilities(dataset, device, on_event)
+    if part == "train" or dataset.test is None or of_test is None:
+        digits, probabilities = dataset.train, of_train
+    else:
+        digits, probabilities = dataset.test, of_test
+    doubtful = doubtful_labels(digits.labels, probabilities)
+    findings = [
+        *unreadable_files(dataset),
+        *duplicates(dataset),
+        *imbalance(digits),
+        *placement(digits),
+        *orientation(digits, device),
+        *label_errors(doubtful, digits),
+    ]
+    facts = {
+        "training digits": f"{len(dataset.train):,}",
+        "test digits": f"{len(dataset.test):,}" if dataset.test else "none",
+        "examined": f"{part}, {len(digits):,} digits",
+        "digits per label": ", ".join(f"{count:,}" for count in np.bincount(digits.labels, minlength=10)),
+        "doubtful labels": f"{len(doubtful):,}",
+    }
+    return ExaminedData(Diagnosis(f"dataset {spec}", facts, tuple(findings)), digits, part, tuple(doubtful))
+
+
+def unreadable_files(dataset: Dataset) -> Iterator[Finding]:
+    """Yield that some files cannot be used."""
+    if dataset.failures:
+        evidence = f"{len(dataset.failures):,} files cannot be used: {describe_failures(dataset.failures)}"
+        yield Finding("unreadable_files", "warning", evidence, "Repair or remove them.")
+
+
+def duplicates(dataset: Dataset) -> Iterator[Finding]:
+    """Yield test digits that are training digits too, and equal images with different labels."""
+    hashes = dataset.train.hashes()
+    order = np.argsort(hashes, kind="stable")
+    ordered, labels = hashes[order], dataset.train.labels[order]
+    contradictions = int(((ordered[1:] == ordered[:-1]) & (labels[1:] != labels[:-1])).sum())
+    if contradictions:
+        evidence = f"{contradictions:,} training images occur twice, with different labels."
+        yield Finding("contradictory_labels", "error", evidence, "Remove them or correct their labels.")
+    if dataset.test is not None:
+        shared = int(np.isin(dataset.test.hashes(), hashes).sum())
+        if shared:
+            yield Finding(
+                "test_digits_in_training",
+                "error",
+                f"{shared:,} of {len(dataset.test):,} test images are training images too.",
+                "Remove them from one of the parts: the test accuracy is too high otherwise.",
+            )
+
+
+def imbalance(digits: Digits) -> Iterator[Finding]:
+    """Yield digits that are missing or rare."""
+    counts = np.bincount(digits.labels, minlength=10)
+    rare, frequent = int(counts.argmin()), int(counts.argmax())
+    if counts[rare] * IMBALANCE < counts[frequent]:
+        yield Finding(
+            "class_imbalance",
+            "warning",
+            f"The digit {rare} occurs {counts[rare]:,} times, {frequent} occurs {counts[frequent]:,} times.",
+            f"Add pictures of the digit {rare}.",
+        )
+
+
+def placement(digits: Digits) -> Iterator[Finding]:
+    """Yield that digits do not lie in the middle, or are not as large as MNIST's."""
+    images = digits.images.astype(np.float32)
+    total = images.sum(axis=(1, 2)).clip(min=1)
+    pixels = np.arange(images.shape[1])
+    rows = (images.sum(axis=2) * pixels).sum(axis=1) / total
+    columns = (images.sum(axis=1) * pixels).sum(axis=1) / total
+    shift = np.hypot(rows - MIDDLE_PX, columns - MIDDLE_PX)
+    if np.median(shift) > SHIFT_PX:
+        yield Finding(
+            "shifted_digits",
+            "warning",
+            f"The centre of mass of the ink is {np.median(shift):.1f} pixels from the middle of the image in "
+            "half of the digits or more.",
+            "Give pictures of any size in place of 28 x 28 pixels: they are centred when they are loaded.",
+        )
+    has_ink = digits.images > 0
+    sides = np.maximum(_extent(has_ink.any(axis=2)), _extent(has_ink.any(axis=1)))
+    if abs(np.median(sides) - SIZE_PX) > SIZE_TOLERANCE_PX:
+        yield Finding(
+            "other_size",
+            "warning",
+            f"The longer side of the digits has {np.median(sides):g} pixels in the median, that of MNIST's "
+            f"{SIZE_PX:g}, so that models trained on the one read the other badly.",
+            "Give pictures of any size in place of 28 x 28 pixels: they are scaled when they are loaded.",
+        )
+
+
+def _extent(has_ink: Any) -> npt.NDArray[np.int64]:
+    """Return the distance from the first to the last true value in every row of an array (N, P)."""
+    first, last = has_ink.argmax(axis=1), has_ink.shape[1] - has_ink[:, ::-1].argmax(axis=1)
+    return np.where(has_ink.any(axis=1), last - first, 0)
+
+
+def orientation(digits: Digits, device: str = "auto") -> Iterator[Finding]:
+    """Yield that a shipped model reads the digits better when they are turned, mirrored or inverted."""
+    some = digits.take(np.linspace(0, len(digits) - 1, min(ORIENTED, len(digits))).astype(np.int64))
+    classifier = load_classifier(ORIENTATION_MODEL, device=device)
+
+    def is_correct(images: Images) -> npt.NDArray[np.bool_]:
+        logits = classifier.logits(np.ascontiguousarray(images))
+        return np.asarray(logits.argmax(axis=-1) == some.labels)
+
+    as_given = is_correct(some.images)
+    changed = {name: is_correct(turn(some.images)) for name, turn in TURNS.items()}
+    changed["inverted"] = is_correct(255 - some.images)
+    name, best = max(changed.items(), key=lambda item: int(item[1].sum()))
+    gained, lost = int((best & ~as_given).sum()), int((as_given & ~best).sum())
+    if gained > lost and mcnemar(lost, gained) < SIGNIFICANT:
+        yield Finding(
+            "inverted_digits" if name == "inverted" else "turned_digits",
+            "error",
+            f"The model {ORIENTATION_MODEL} reads {percent(as_given.mean(), 1)} of {len(some):,} digits as "
+            f"they are, and {percent(best.mean(), 1)} if they are {name}.",
+            "Correct the images, or the program that saved them.",
+        )
+
+
+def label_errors(doubtful: list[DoubtfulLabel], digits: Digits) -> Iterator[Finding]:
+    """Yield that confident learning finds wrong labels."""
+    errors = [label for label in doubtful if label.is_error]
+    if errors:
+        yield Finding(
+            "label_errors",
+            "warning",
+            f"{len(errors):,} of {len(digits):,} labels contradict networks that were not trained on these "
+            "digits and are sure of another digit.",
+            "Look at the most doubtful ones, write the right label into the file of -o, and train with it.",
+            "digitcli train --corrections corrections.csv",
+        )

@@ -1,0 +1,109 @@
+"""Every rule finds the fault that is planted in a dataset, and is silent on MNIST's digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.data.corrections import correct_labels
+from digitcli.data.dataset import Dataset, Digits, Failure
+from digitcli.data.loading import load_dataset
+from digitcli.diagnosis.data import (
+    duplicates,
+    examine_data,
+    imbalance,
+    orientation,
+    placement,
+    unreadable_files,
+)
+from digitcli.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def some(digits: Digits) -> Digits:
+    return digits.take(np.arange(500))
+
+
+def changed(digits: Digits, change: Callable[[np.ndarray], np.ndarray]) -> Digits:
+    return replace(digits, images=np.ascontiguousarray(change(digits.images)))
+
+
+def test_healthy_digits_have_no_findings(some: Digits) -> None:
+    dataset = Dataset("healthy", some, some.take(np.arange(0)))
+    found = [*unreadable_files(dataset), *duplicates(dataset), *imbalance(some), *placement(some)]
+    assert [*found, *orientation(some, "cpu")] == []
+
+
+@pytest.mark.parametrize(
+    "change, rule, word",
+    [
+        (lambda images: images.transpose(0, 2, 1), "turned_digits", "transposed"),
+        (lambda images: np.rot90(images, 1, (1, 2)), "turned_digits", "turned by 270 degrees"),
+        (lambda images: images[:, :, ::-1], "turned_digits", "mirrored"),
+        (lambda images: 255 - images, "inverted_digits", "inverted"),
+    ],
+)
+def test_digits_that_lie_otherwise_are_found(
+    some: Digits, change: Callable[[np.ndarray], np.ndarray], rule: str, word: str
+) -> None:
+    (finding,) = orientation(changed(some, change), "cpu")
+    assert finding.rule == rule and f"they are {word}." in finding.evidence
+
+
+def test_shifted_digits_are_found(some: Digits) -> None:
+    (finding,) = placement(changed(some, lambda images: np.roll(images, 4, axis=2)))
+    assert finding.rule == "shifted_digits"
+
+
+def test_digits_of_another_size_are_found(some: Digits) -> None:
+    small = np.zeros_like(some.images)
+    small[:, 7:21, 7:21] = some.images[:, ::2, ::2]
+    (finding,) = placement(replace(some, images=small))
+    assert finding.rule == "other_size" and "10 pixels" in finding.evidence
+
+
+def test_a_rare_and_a_missing_digit_are_found(some: Digits) -> None:
+    (rare,) = imbalance(some.take(np.flatnonzero((some.labels != 7) | (np.arange(500) < 30))))
+    assert rare.rule == "class_imbalance" and "The digit 7 occurs" in rare.evidence
+    (missing,) = imbalance(some.take(np.flatnonzero(some.labels != 7)))
+    assert "7 occurs 0 times" in missing.evidence
+
+
+def test_duplicates_are_found(some: Digits) -> None:
+    shared = some.take(np.arange(10))
+    (finding,) = duplicates(Dataset("shared", some, shared))
+    assert finding.rule == "test_digits_in_training" and finding.evidence.startswith("10 of 10 ")
+    twice = Digits(some.images[[0, 0, 1, 1]], np.array([1, 2, 3, 3]))
+    (finding,) = duplicates(Dataset("twice", twice))
+    assert finding.rule == "contradictory_labels" and finding.evidence.startswith("1 training image")
+
+
+def test_unreadable_files_are_counted(some: Digits) -> None:
+    dataset = Dataset("files", some, None, (Failure("a.png", "corrupt", "It is damaged."),))
+    (finding,) = unreadable_files(dataset)
+    assert finding.rule == "unreadable_files" and "a.png: It is damaged." in finding.evidence
+
+
+def test_wrong_labels_are_found_and_their_corrections_can_be_trained_with(
+    digits: Digits, tmp_path: Path
+) -> None:
+    labels = digits.labels[:900].copy()
+    wrong = np.arange(0, 900, 30)
+    labels[wrong] = (labels[wrong] + 1) % 10
+    np.savez(tmp_path / "wrong.npz", images=digits.images[:900], labels=labels)
+    data = examine_data(str(tmp_path / "wrong.npz"), device="cpu")
+    assert "label_errors" in [finding.rule for finding in data.diagnosis.findings]
+    (tmp_path / "corrections.csv").write_text(data.corrections())
+    corrected = correct_labels(load_dataset(str(tmp_path / "wrong.npz")), tmp_path / "corrections.csv")
+    before = int((labels != digits.labels[:900]).sum())
+    assert (corrected.train.labels != digits.labels[:900]).sum() < before
+    assert data.corrections().splitlines()[0] == "part,index,label,given,suggestion,probability"
+
+
+def test_a_dataset_without_a_test_part_has_none_to_examine(few_digits: Path) -> None:
+    with pytest.raises(UsageError, match="no test part"):
+        examine_data(str(few_digits), "test")
