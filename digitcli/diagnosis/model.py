@@ -1,0 +1,32 @@
+"""Examine a trained model: its file, and units that pass no gradient on."""
+
+from __future__ import annotations
+
+import torch
+
+from digitcli.data.mnist import load_mnist
+from digitcli.diagnosis.findings import Diagnosis, Finding
+from digitcli.diagnosis.layers import inactive_units
+from digitcli.inference.model_resolution import ModelLike, resolve_model
+from digitcli.inference.torch_runtime import as_input, load_model
+
+# Training digits of MNIST that are shown to a model of single digits.
+SHOWN = 1_000
+
+
+def examine_model(model: ModelLike) -> Diagnosis:
+    """Return facts about a model, and what is wrong with it; of models of lines and pages, only facts.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged or has weights that are no numbers.
+    """
+    resolved = resolve_model(model)
+    header = resolved.header
+    facts = {"architecture": header.architecture, "task": header.task, "identity": resolved.id}
+    facts |= {name: f"{value:g}" for name, value in header.metrics.items() if isinstance(value, int | float)}
+    network = load_model(resolved)
+    findings: tuple[Finding, ...] = ()
+    if header.task == "digit":
+        images = torch.from_numpy(load_mnist().train.images[:SHOWN].copy())
+        findings = tuple(inactive_units(network, as_input(images)))
+    return Diagnosis(f"model {resolved.name}", facts, findings)

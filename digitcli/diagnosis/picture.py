@@ -1,0 +1,197 @@
+"""Examine a picture that is read wrongly or with doubt: read it again after each of several corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.diagnosis.findings import Diagnosis, Finding, percent
+from digitcli.imaging.grayscale import quantile
+from digitcli.imaging.opening import open_picture
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Reading
+
+Grey = npt.NDArray[np.uint8]
+
+# A reading is doubtful below this confidence, and a correction has to reach it.
+CONFIDENT = 0.9
+# The networks scale digits to 20 of 28 pixels, or lines to 40; below half of that a digit is mostly guessed.
+LEAST_HEIGHT_PX = 14
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A change of a picture (H, W), grey, that mends one fault.
+
+    rule: the fault that the picture has if the changed one is read better.
+    change: what the change does, after "if the picture is".
+    remedy: what mends the fault.
+    apply: changes a picture.
+    options: options of `digitcli predict` that do the same.
+    """
+
+    rule: str
+    change: str
+    remedy: str
+    apply: Callable[[Grey], Grey]
+    options: str | None = None
+
+
+def _ink_is_dark(picture: Grey) -> bool:
+    """Return whether the ink is darker than the paper, which covers most of the picture."""
+    return float(np.median(picture)) > (quantile(picture, 0.01) + quantile(picture, 0.99)) / 2
+
+
+def _thicken(picture: Grey) -> Grey:
+    """Make strokes thicker by a two-hundredth of the longer side, two pixels at least."""
+    size = max(3, max(picture.shape) // 100 | 1)
+    change = cv2.erode if _ink_is_dark(picture) else cv2.dilate
+    return np.asarray(change(picture, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), np.uint8)
+
+
+def _flatten(picture: Grey) -> Grey:
+    """Divide by the paper around each pixel: closing removes dark ink from it, and opening light ink."""
+    side = max(15, min(picture.shape) // 6 | 1)
+    kind = cv2.MORPH_CLOSE if _ink_is_dark(picture) else cv2.MORPH_OPEN
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    paper = cv2.GaussianBlur(cv2.morphologyEx(picture, kind, kernel), (0, 0), side / 3)
+    return np.asarray(cv2.divide(picture, paper, scale=200), np.uint8)
+
+
+def _sharpen(picture: Grey) -> Grey:
+    """Add the difference from a blurred copy (unsharp masking) of a hundredth of the shorter side."""
+    blurred = cv2.GaussianBlur(picture, (0, 0), max(1.5, min(picture.shape) / 100))
+    return np.asarray(cv2.addWeighted(picture, 3.0, blurred, -2.0, 0), np.uint8)
+
+
+def _pad(picture: Grey) -> Grey:
+    """Add paper around the picture, half of its shorter side."""
+    width = min(picture.shape) // 2
+    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    return np.pad(picture, width, constant_values=int(np.median(edge)))
+
+
+def _enlarge(picture: Grey) -> Grey:
+    return np.asarray(cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _smooth(picture: Grey) -> Grey:
+    return np.asarray(cv2.fastNlMeansDenoising(picture, None, 20), np.uint8)
+
+
+def _turn(times: int) -> Callable[[Grey], Grey]:
+    return lambda picture: np.ascontiguousarray(np.rot90(picture, -times))
+
+
+CORRECTIONS = (
+    Correction("inverted", "inverted", "Scan it as dark ink on light paper.", lambda picture: 255 - picture),
+    *(
+        Correction(
+            "turned",
+            f"turned by {90 * times} degrees clockwise",
+            "Turn it, or say how it lies.",
+            _turn(times),
+            f"--rotate {90 * times}",
+        )
+        for times in (1, 2, 3)
+    ),
+    Correction(
+        "too_thin", "drawn with thicker strokes", "Write with a thicker pen, or scan finer.", _thicken
+    ),
+    Correction("too_small", "enlarged three times", "Scan or photograph it with more pixels.", _enlarge),
+    Correction("blurred", "sharpened", "Hold the camera still, and focus on the paper.", _sharpen),
+    Correction("noisy", "smoothed", "Give it more light, or scan it.", _smooth),
+    Correction("uneven_ground", "freed from its ground", "Avoid shadows and patterned paper.", _flatten),
+    Correction("cut_off", "surrounded by paper", "Leave a margin around the number.", _pad),
+)
+
+
+def examine_picture(path: Path, label: str | None = None, reader: Reader | None = None) -> Diagnosis:
+    """Return how a picture is read, and the corrections after which it is read better.
+
+    label: the digits that the picture shows, if they are known: then a correction is better if it leads to
+        them. Otherwise it is better if it makes a doubtful or refused answer confident.
+
+    Raises:
+        PictureError: the picture cannot be read.
+        The errors of `Reader`.
+    """
+    reader = reader or Reader()
+    picture = np.rint(255 * open_picture(path)).astype(np.uint8)
+    reading = reader.read(picture)
+    height, width = picture.shape
+    reason = f", {reading.reason}" if reading.reason else ""
+    facts = {
+        "size": f"{width} x {height} pixels",
+        "answer": f"{reading.text or 'none'} ({reading.status}{reason})",
+        "confidence": f"{percent(reading.confidence or 0, 1)}",
+    }
+    if not _is_doubtful(reading, label):
+        return Diagnosis(f"picture {path}", facts)
+    findings = (
+        *too_small(reading),
+        *cut_off(reading, picture),
+        *_effective_corrections(picture, reading, reader, path, label),
+    )
+    return Diagnosis(f"picture {path}", facts, findings or (_unexplained(reading, label),))
+
+
+def too_small(reading: Reading) -> Iterator[Finding]:
+    """Yield that the largest digit is so small that networks have to enlarge it."""
+    tallest = max((digit.box[3] for digit in reading.digits), default=LEAST_HEIGHT_PX)
+    if tallest < LEAST_HEIGHT_PX:
+        evidence = f"The tallest digit is {tallest} pixels high; {LEAST_HEIGHT_PX} or more are needed."
+        yield Finding("too_small", "warning", evidence, "Scan or photograph it with more pixels.")
+
+
+def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
+    """Yield that a digit touches the edge of the picture."""
+    height, width = picture.shape
+    for digit in reading.digits:
+        x, y, box_width, box_height = digit.box
+        if min(x, y) <= 0 or x + box_width >= width or y + box_height >= height:
+            evidence = f"The digit read as {digit.digit} touches the edge of the picture."
+            yield Finding("cut_off", "warning", evidence, "Leave a margin around the number.")
+            return
+
+
+def _is_doubtful(reading: Reading, label: str | None) -> bool:
+    if label is not None:
+        return reading.text != label
+    return reading.status != "read" or (reading.confidence or 0.0) < CONFIDENT
+
+
+def _effective_corrections(
+    picture: Grey, first: Reading, reader: Reader, path: Path, label: str | None
+) -> Iterator[Finding]:
+    """Yield the corrections after which the answer is not doubtful any more, the most certain first.
+
+    One that loses digits is none.
+    """
+    effective: list[tuple[float, Finding]] = []
+    for correction in CORRECTIONS:
+        reading = reader.read(correction.apply(picture))
+        if _is_doubtful(reading, label) or len(reading.text or "") < len(first.text or ""):
+            continue
+        confidence = reading.confidence or 0.0
+        answer = f"{reading.text} at {percent(confidence, 1)}"
+        evidence = f"If the picture is {correction.change}, it is read as {answer}."
+        command = f"digitcli predict {correction.options} {path}" if correction.options else None
+        finding = Finding(correction.rule, "warning", evidence, correction.remedy, command)
+        effective.append((confidence, finding))
+    yield from (finding for _, finding in sorted(effective, key=lambda pair: -pair[0]))
+
+
+def _unexplained(reading: Reading, label: str | None) -> Finding:
+    return Finding(
+        "unexplained",
+        "warning",
+        f"The picture is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
+        f"no known correction leads to {label or 'a confident answer'}.",
+        "Photograph it again: whole, sharp, evenly lit and large.",
+    )

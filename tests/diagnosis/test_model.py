@@ -1,0 +1,36 @@
+"""A model is examined by its weights and units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from digitcli.diagnosis.model import examine_model
+from digitcli.errors import ModelError
+from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import shipped_models
+
+
+def test_shipped_models_have_no_findings() -> None:
+    for name in ("fast", "digit_or_none", "finder"):
+        diagnosis = examine_model(name)
+        assert diagnosis.findings == () and diagnosis.facts["identity"].startswith(f"{name}@")
+
+
+def changed(tmp_path: Path, layer: str, value: float) -> Path:
+    header, tensors = read_checkpoint(shipped_models()["fast"])
+    tensors[layer] = torch.full_like(tensors[layer], value)
+    write_checkpoint(tmp_path / "changed.safetensors", header, tensors)
+    return tmp_path / "changed.safetensors"
+
+
+def test_dead_units_are_found(tmp_path: Path) -> None:
+    findings = examine_model(changed(tmp_path, "10.bias", -1000.0)).findings
+    assert [finding.rule for finding in findings] == ["dead_units"]
+
+
+def test_weights_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not finite"):
+        examine_model(changed(tmp_path, "10.bias", float("nan")))
