@@ -3,24 +3,124 @@
 from __future__ import annotations
 
 import shutil
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.console import Group, RenderableType
 from rich.text import Text
-from typer import Option
+from typer import Argument, Option
 
 from digitcli import console
+from digitcli.atomic_write import check_writable, write_whole
+from digitcli.cli.options import DeviceOption
 from digitcli.diagnosis.findings import Diagnosis
+from digitcli.diagnosis.subjects import Kind, kind_of
+from digitcli.errors import UsageError
+from digitcli.inference.devices import check_device_name
 
-Format = Annotated[console.Format, Option("--format", help="Print text for people, or JSON.")]
+if TYPE_CHECKING:
+    from digitcli.diagnosis.data import ExaminedData
+
+# Doubtful labels that are drawn.
+DRAWN = 30
 STYLES = {"error": "bold red", "warning": "yellow"}
 
+Subject = Annotated[
+    str | None,
+    Argument(
+        metavar="[RUN|COMPARISON|MODEL|PICTURE|DATA]",
+        help="Examine this run folder, file of compare --save, model, picture or dataset (default: the "
+        "installation).",
+        show_default=False,
+    ),
+]
+As = Annotated[
+    Kind | None,
+    Option("--as", help="Take the name for this (default: what it is)."),
+]
+LrRange = Annotated[
+    bool,
+    Option(
+        "--lr-range",
+        help="Of a run or an architecture, only find a learning rate: train for 100 steps while it rises.",
+    ),
+]
+Split = Annotated[Literal["train", "test"], Option(help="Of a dataset, examine the labels of this part.")]
+Label = Annotated[
+    str | None,
+    Option(metavar="DIGITS", help="Of a picture, say what it shows, to learn why it is read wrongly."),
+]
+Out = Annotated[
+    Path | None,
+    Option(
+        "--out",
+        "-o",
+        metavar="FILE.csv",
+        help="Of a dataset, write the doubtful labels with corrections to this file, for digitcli train "
+        "--corrections.",
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Overwrite the file of --out.")]
+Format = Annotated[console.Format, Option("--format", help="Print text for people, or JSON.")]
 
-def doctor(format: Format = "table") -> None:
-    """Examine the installation, and print a block that can be pasted into the report of a problem.
 
-    Example: digitcli doctor
+def doctor(
+    subject: Subject = None,
+    kind: As = None,
+    lr_range: LrRange = False,
+    split: Split = "train",
+    label: Label = None,
+    out: Out = None,
+    force: Force = False,
+    device: DeviceOption = None,
+    format: Format = "table",
+) -> None:
+    """Say what is wrong with a run, a comparison, a model, a picture, a dataset or the installation.
+
+    Every finding has the evidence and a remedy. Runs are examined by their curves, by what their network does
+    with digits, and by training it again for a few hundred steps with other settings; nothing in their folder
+    changes. The labels of a dataset are examined by networks that were trained on its other digits.
+
+    Examples:
+
+      digitcli doctor
+      digitcli doctor runs/cnn-1
+      digitcli doctor cnn --lr-range
+      digitcli doctor photo.jpg --label 42
+      digitcli doctor mnist --split test -o corrections.csv
     """
+    if subject is None and (kind or lr_range or label or out):
+        raise UsageError("Nothing is named that could be examined.", "Name a run, a picture or a dataset.")
+    if device is not None:
+        check_device_name(device)
+    if out is not None:
+        check_writable(out, force)
+    if subject is None:
+        return _show(_examine_installation(), format)
+    if lr_range:
+        return _show(_find_learning_rate(subject, device), format)
+    kind = kind or kind_of(subject)
+    _check_options(kind, split, label, out)
+    if kind == "data":
+        data = _examine_data(subject, split, device or "auto")
+        if out is not None:
+            write_whole(out, data.corrections().encode())
+        drawn = [] if format == "json" else [_draw_labels(data)]
+        return _show(data.diagnosis, format, *drawn)
+    with console.Busy("Examining"):
+        diagnosis = _examiner(kind, label, device or "auto")(subject)
+    _show(diagnosis, format)
+
+
+def _check_options(kind: Kind, split: str, label: str | None, out: Path | None) -> None:
+    if kind != "data" and (split != "train" or out):
+        raise UsageError("--split and --out are for datasets.", "Leave them out, or add --as data.")
+    if label is not None and (kind != "picture" or not label.isdecimal()):
+        raise UsageError("--label gives the digits of a picture.", "For example: --label 42")
+
+
+def _examine_installation() -> Diagnosis:
     with console.Busy("Examining the installation"):
         from digitcli.diagnosis.installation import examine_installation
 
@@ -28,10 +128,61 @@ def doctor(format: Format = "table") -> None:
     columns, rows = shutil.get_terminal_size()
     terminal = f"{columns} x {rows}, {console.out.encoding}, colours: {console.out.color_system or 'none'}"
     diagnosis.facts["terminal"] = terminal
+    return diagnosis
+
+
+def _examiner(kind: Kind, label: str | None, device: str) -> Callable[[str], Diagnosis]:
+    """Return the function of the library that examines one kind of thing; it loads torch."""
+    if kind == "run":
+        from digitcli.diagnosis.run import examine_run
+
+        return lambda subject: examine_run(Path(subject), device)
+    if kind == "comparison":
+        from digitcli.diagnosis.comparison import examine_comparison
+
+        return lambda subject: examine_comparison(Path(subject))
+    if kind == "picture":
+        from digitcli.diagnosis.picture import examine_picture
+
+        return lambda subject: examine_picture(Path(subject), label)
+    from digitcli.diagnosis.model import examine_model
+
+    return examine_model
+
+
+def _find_learning_rate(subject: str, device: str | None) -> Diagnosis:
+    with console.Busy("Training with a rising learning rate"):
+        from digitcli.diagnosis.run import find_learning_rate
+
+        return find_learning_rate(subject, device)
+
+
+def _examine_data(subject: str, split: Literal["train", "test"], device: str) -> ExaminedData:
+    with console.Busy("Training on parts of the digits"):
+        from digitcli.diagnosis.data import examine_data
+
+        return examine_data(subject, split, device)
+
+
+def _draw_labels(data: ExaminedData) -> RenderableType:
+    """Draw the most doubtful labels, each with its number, its label and the likeliest digit."""
+    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
+
+    cells = [
+        Group(
+            Picture(data.digits.images[each.index], PICTURE_COLUMNS),
+            Text(f"#{each.index} label {each.label}, rather {each.suggestion}"),
+        )
+        for each in data.doubtful[:DRAWN]
+    ]
+    return picture_grid(cells, console.out.width)
+
+
+def _show(diagnosis: Diagnosis, format: console.Format, *drawn: RenderableType) -> None:
     if format == "json":
         console.show_json(diagnosis.record())
     else:
-        console.show_table(draw(diagnosis))
+        console.show_table(Group(draw(diagnosis), *drawn))
 
 
 def draw(diagnosis: Diagnosis) -> Group:

@@ -1,0 +1,73 @@
+"""`digitcli doctor` examines what it is given, and refuses options that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.training import trainer
+from tests.support.processes import Run
+from tests.support.training import train_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_comparison_as_text_and_as_json(digitcli: Run) -> None:
+    file = str(ROOT / "benchmarks" / "dropout.json")
+    done = digitcli("doctor", file)
+    assert done.returncode == 0 and "warning: unhelpful_regularization" in done.stdout
+    record = json.loads(digitcli("doctor", file, "--format", "json").stdout)
+    assert record["subject"].startswith("comparison ") and len(record["findings"]) == 1
+    assert set(record["findings"][0]) == {"rule", "severity", "evidence", "remedy", "command"}
+
+
+def test_a_healthy_model(digitcli: Run) -> None:
+    done = digitcli("doctor", "fast")
+    assert done.returncode == 0 and "Nothing is wrong with the model fast." in done.stdout
+
+
+def test_a_run_and_a_learning_rate_for_it(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+    config = train_config(few_digits, "softmax", recipe={"lr": 1e-7, "epochs": 9, "batch_size": 16})
+    trainer.train(config, out=tmp_path / "run")
+    assert "error: learning_rate_too_low" in digitcli("doctor", "run").stdout
+    record = json.loads(digitcli("doctor", "run", "--lr-range", "--format", "json").stdout)
+    assert record["findings"] == [] and record["facts"]["learning rate of the run"] == "1e-07"
+
+
+def test_a_picture_with_its_label(digitcli: Run) -> None:
+    done = digitcli("doctor", str(ROOT / "image.png"), "--label", "4")
+    assert done.returncode == 0 and "Nothing is wrong with the picture" in done.stdout
+
+
+def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) -> None:
+    arrays = dict(np.load(few_digits))
+    arrays["labels"][:20] = (arrays["labels"][:20] + 5) % 10
+    np.savez("wrong.npz", **arrays)
+    done = digitcli("doctor", "wrong.npz", "-o", "corrections.csv")
+    assert done.returncode == 0 and "label_errors" in done.stdout and ", rather " in done.stdout
+    assert Path("corrections.csv").read_text().startswith("part,index,label,given,suggestion,probability\n")
+    assert digitcli("doctor", "wrong.npz", "-o", "corrections.csv").returncode == 7
+    trained = digitcli(
+        "train", "--data", "wrong.npz", "--corrections", "corrections.csv", "--dry-run", "-a", "softmax"
+    )
+    assert trained.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("no-such-thing",), "no-such-thing is no run folder"),
+        (("--label", "4"), "Nothing is named"),
+        (("fast", "--label", "4"), "--label gives the digits of a picture"),
+        (("fast", "--split", "test"), "--split and --out are for datasets"),
+        (("no_such_arch", "--lr-range"), "no_such_arch"),
+        (("photo.jpg", "--label", "4x"), "--label"),
+        (("fast", "--device", "tpu"), "tpu"),
+    ],
+)
+def test_what_does_not_fit_is_refused(digitcli: Run, arguments: tuple[str, ...], words: str) -> None:
+    done = digitcli("doctor", *arguments)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
