@@ -16,13 +16,19 @@ import numpy.typing as npt
 from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.comparison.runs import Conditions, build_network, define_model, evaluate_run
+from digitcli.comparison.runs import (
+    Conditions,
+    build_network,
+    check_saved_definition,
+    define_model,
+    evaluate_run,
+)
 from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
 from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError
+from digitcli.errors import DigitcliError, DivergedError, InputError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
@@ -31,6 +37,7 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal
 
 SIGNIFICANCE = 0.05  # the usual level
+LONGEST_LABELS = 3  # models are named in a conclusion
 CONTINUE = "Run the same command again to continue."
 
 
@@ -42,7 +49,7 @@ class ComparedModel:
     deviation: the standard deviation over the runs; None for a single run.
     low, high: the 95 % interval: of the mean over seeds (Student), or over images (Wilson) for a single run.
     train_seconds: the median over the runs; None for a model that was not trained here.
-    latency_ms: the median time that PyTorch takes for one image on this machine.
+    latency_ms: the median time that PyTorch takes for one image on this machine; None if not measured.
     behind: the accuracy of the best minus that of this model; None, like the next three, for the best itself.
     behind_low, behind_high: its 95 % interval over seeds (Welch); None unless both have runs that differ.
     p: McNemar's probability for a typical run of each model, corrected for all pairs of models (Holm).
@@ -56,7 +63,7 @@ class ComparedModel:
     low: float
     high: float
     train_seconds: float | None
-    latency_ms: float
+    latency_ms: float | None
     runs: tuple[ComparedRun, ...]
     definition: ModelDefinition
     behind: float | None = None
@@ -82,7 +89,7 @@ class Comparison:
     missed: the indices of the images that every run of every model misreads.
     diverged: the labels of models that are left out because a run of theirs diverged.
     unreadable: the number of files of the dataset that could not be read.
-    labels: the correct digits of the images.
+    labels: the correct digits of the images; None if only the saved runs are at hand.
     """
 
     data: str
@@ -95,7 +102,20 @@ class Comparison:
     missed: tuple[int, ...]
     diverged: tuple[str, ...]
     unreadable: int
-    labels: npt.NDArray[np.int64] = field(repr=False, compare=False)
+    labels: npt.NDArray[np.int64] | None = field(repr=False, compare=False)
+
+    def conclusion(self) -> str:
+        """Return a sentence that says which of several models is better, or why none is."""
+        if self.winner is None:
+            rivals = [model.label for model in self.models if model.may_equal_best]
+            return (
+                f"No winner: the difference between {self.best} and {listed(rivals, LONGEST_LABELS)} may be "
+                f"chance. A winner needs p below {SIGNIFICANCE} and, over several seeds, an interval that "
+                "excludes 0."
+            )
+        over_seeds = all(model.behind_low is not None for model in self.models if model.behind is not None)
+        caveat = "" if over_seeds else " on these images; other seeds may give another result"
+        return f"{self.winner} is better than the others by more than chance{caveat}."
 
     def record(self) -> dict[str, Any]:
         """Return the comparison for JSON, without the labels and the images that each run misreads."""
@@ -129,6 +149,12 @@ class RunEvaluated:
 
 
 OnEvent = Callable[[TrainingEvent | RunEvaluated], None]
+
+
+def listed(names: Sequence[str], longest: int) -> str:
+    """Return the first names of a list, and how many more there are."""
+    rest = len(names) - longest
+    return ", ".join(names[:longest]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def compare(
@@ -167,11 +193,46 @@ def compare(
     if len(diverged) == len(specifications):
         raise next(iter(diverged.values()))
     models = [
-        _summarize_model(label, definitions[label], tuple(runs[label]), conditions)
+        _summarize_model(label, definitions[label], tuple(runs[label]), len(conditions.digits), device)
         for label in runs
         if label not in diverged
     ]
-    return _compare_models(models, data, conditions, tuple(diverged))
+    return Comparison(
+        data=data,
+        digest=conditions.dataset.digest,
+        split=conditions.split,
+        images=len(conditions.digits),
+        diverged=tuple(diverged),
+        unreadable=len(conditions.dataset.failures),
+        labels=conditions.digits.labels,
+        **_compare_models(models),
+    )
+
+
+def compare_saved(saved: Sequence[SavedModel]) -> Comparison:
+    """Compare models of a saved comparison by their saved runs alone: no image is needed or measured.
+
+    Raises:
+        UsageError: there is no such architecture.
+        InputError: a model cannot be built, or the models were evaluated on different images.
+    """
+    first = saved[0]
+    for model in saved:
+        if (model.digest, model.split, model.images) != (first.digest, first.split, first.images):
+            cause = f"{first.label} and {model.label} were evaluated on different images."
+            raise InputError(cause, "Compare models that were evaluated on the same images.")
+        check_saved_definition(model.label, model.definition)
+    models = [_summarize_model(each.label, each.definition, each.runs, each.images) for each in saved]
+    return Comparison(
+        data=first.data,
+        digest=first.digest,
+        split=first.split,
+        images=first.images,
+        diverged=(),
+        unreadable=0,
+        labels=None,
+        **_compare_models(models),
+    )
 
 
 def _evaluate_all(
@@ -206,9 +267,14 @@ def _evaluate_all(
 
 
 def _summarize_model(
-    label: str, definition: ModelDefinition, runs: tuple[ComparedRun, ...], conditions: Conditions
+    label: str,
+    definition: ModelDefinition,
+    runs: tuple[ComparedRun, ...],
+    images: int,
+    device: str | None = None,
 ) -> ComparedModel:
-    network, images = build_network(definition), len(conditions.digits)
+    """Return the figures of a model; its latency is measured if a device is given."""
+    network = build_network(definition)
     summary = summarize(network)
     accuracies = [run.accuracy for run in runs]
     if len(runs) > 1:
@@ -225,32 +291,24 @@ def _summarize_model(
         low=max(0.0, low),
         high=min(1.0, high),
         train_seconds=statistics.median(times) if times else None,
-        latency_ms=quick_latency_ms(network, choose_device(conditions.device)),
+        latency_ms=None if device is None else quick_latency_ms(network, choose_device(device)),
         runs=runs,
         definition=definition,
     )
 
 
-def _compare_models(
-    models: Sequence[ComparedModel], data: str, conditions: Conditions, diverged: tuple[str, ...]
-) -> Comparison:
+def _compare_models(models: Sequence[ComparedModel]) -> dict[str, Any]:
+    """Return the fields of `Comparison` that follow from the models."""
     best = max(models, key=lambda model: model.accuracy)
     models = _add_differences(models, best)
     has_winner = len(models) > 1 and not any(model.may_equal_best for model in models)
     missed = set.intersection(*(set(run.misread) for model in models for run in model.runs))
-    return Comparison(
-        data=data,
-        digest=conditions.dataset.digest,
-        split=conditions.split,
-        images=len(conditions.digits),
-        models=tuple(models),
-        best=best.label,
-        winner=best.label if has_winner else None,
-        missed=tuple(sorted(missed)),
-        diverged=diverged,
-        unreadable=len(conditions.dataset.failures),
-        labels=conditions.digits.labels,
-    )
+    return {
+        "models": tuple(models),
+        "best": best.label,
+        "winner": best.label if has_winner else None,
+        "missed": tuple(sorted(missed)),
+    }
 
 
 def _add_differences(models: Sequence[ComparedModel], best: ComparedModel) -> list[ComparedModel]:
@@ -293,17 +351,17 @@ def _typical_p(first: ComparedModel, second: ComparedModel) -> float:
 
 
 def draw_comparison_chart(result: Comparison) -> str:
-    """Return the error against the parameters and against the milliseconds per image, as SVG.
+    """Return the error against the parameters and, if measured, the milliseconds per image, as SVG.
 
     The models are numbered from the smallest error on. A logarithmic axis has no zero, so a model without
     errors is drawn as if it had misread half an image.
     """
     models = sorted(result.models, key=lambda model: -model.accuracy)
     errors = [100 * max(1 - model.accuracy, 0.5 / result.images) for model in models]
-    costs = {
-        "parameters": [float(model.parameters) for model in models],
-        "milliseconds per image": [model.latency_ms for model in models],
-    }
+    costs = {"parameters": [float(model.parameters) for model in models]}
+    latencies_ms = [model.latency_ms for model in models if model.latency_ms is not None]
+    if len(latencies_ms) == len(models):
+        costs["milliseconds per image"] = latencies_ms
     panels = [
         Panel(
             f"{result.split} error in %",

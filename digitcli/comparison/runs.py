@@ -82,14 +82,24 @@ def _definition_of(specification: Specification) -> ModelDefinition:
     if specification.model is not None:
         return _define_from_header(specification.model.header)
     assert specification.saved is not None
-    definition, name = specification.saved.definition, f"{specification.label} in a saved comparison"
+    check_saved_definition(specification.label, specification.saved.definition)
+    return specification.saved.definition
+
+
+def check_saved_definition(label: str, definition: ModelDefinition) -> None:
+    """Check that a model of a saved comparison can be built.
+
+    Raises:
+        UsageError: there is no such architecture.
+        InputError: the architecture reads lines or does not take the arguments.
+    """
+    name = f"{label} in a saved comparison"
     if find_architecture(definition.architecture).task != "digit":
         raise InputError(f"{name} reads lines.", "Leave its file out.")
     try:
         build_network(definition)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be built: {error}.", "Leave its file out.") from error
-    return definition
 
 
 def _define_from_config(config: TrainConfig) -> ModelDefinition:

@@ -11,14 +11,13 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
-from digitcli.comparison.compare import SIGNIFICANCE, RunEvaluated
+from digitcli.comparison.compare import RunEvaluated, listed
 from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
     from digitcli.comparison.compare import ComparedModel, Comparison
 
 LONGEST_LIST = 20  # images are listed below the table
-LONGEST_LABELS = 3  # models are named in the sentence about the winner
 
 
 class ComparingView:
@@ -60,7 +59,7 @@ COLUMNS: dict[str, Callable[[ComparedModel], str]] = {
     "95 % interval": lambda model: _interval(model.low, model.high),
     "seeds": lambda model: str(len(model.runs)),
     "trained in": lambda model: "" if model.train_seconds is None else _seconds(model.train_seconds),
-    "ms": lambda model: f"{model.latency_ms:.2g}" if model.latency_ms < 10 else f"{model.latency_ms:.0f}",
+    "ms": lambda model: _milliseconds(model.latency_ms),
     "behind": lambda model: _points(model.behind),
     "its 95 % interval": lambda model: _interval(model.behind_low, model.behind_high),
     "p": lambda model: "" if model.p is None else f"{model.p:.2g}",
@@ -75,34 +74,13 @@ def draw_comparison(result: Comparison, width: int) -> tuple[Group, list[str]]:
     table, left_out = _table(result, width)
     parts: list[RenderableType] = [table, ""]
     if len(result.models) > 1:
-        parts.append(_conclusion(result))
+        parts.append(escape(console.printable(result.conclusion())))
+    assert result.labels is not None, "only a report is made without the images"
     missed = [f"{index} ({result.labels[index]})" for index in result.missed]
     sentence = f"No run reads {len(missed)} of the {result.images:,} {result.split} images correctly"
-    listed = ": " + _listed(missed, LONGEST_LIST) if missed else ""
-    parts.append(f"[dim]{sentence}{listed}.[/]")
+    images = ": " + listed(missed, LONGEST_LIST) if missed else ""
+    parts.append(f"[dim]{sentence}{images}.[/]")
     return Group(*parts), left_out
-
-
-def _conclusion(result: Comparison) -> str:
-    if result.winner is None:
-        rivals = [model.label for model in result.models if model.may_equal_best]
-        names = f"{_label(result.best)} and {_label(_listed(rivals, LONGEST_LABELS))}"
-        return (
-            f"No winner: the difference between {names} may be chance. "
-            f"A winner needs p below {SIGNIFICANCE} and, over several seeds, an interval that excludes 0."
-        )
-    over_seeds = all(model.behind_low is not None for model in result.models if model.behind is not None)
-    caveat = "" if over_seeds else " on these images; other seeds may give another result"
-    return f"[bold]{_label(result.winner)}[/] is better than the others by more than chance{caveat}."
-
-
-def _listed(names: list[str], longest: int) -> str:
-    rest = len(names) - longest
-    return ", ".join(names[:longest]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _label(text: str) -> str:
-    return escape(console.printable(text))
 
 
 def _points(fraction: float | None) -> str:
@@ -123,6 +101,12 @@ def _table(result: Comparison, width: int) -> tuple[Table, list[str]]:
     }
     labels = [model.label for model in models]
     return console.fitted_table("model", labels, columns, LEAST_IMPORTANT_FIRST, width)
+
+
+def _milliseconds(latency_ms: float | None) -> str:
+    if latency_ms is None:
+        return ""
+    return f"{latency_ms:.2g}" if latency_ms < 10 else f"{latency_ms:.0f}"
 
 
 def _seconds(seconds: float) -> str:
