@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from digitcli.comparison import compare as module
 from digitcli.comparison import runs
-from digitcli.comparison.compare import ComparedModel, RunEvaluated
-from digitcli.comparison.saved import ComparedRun
-from digitcli.errors import DivergedError, Interrupted, UsageError
+from digitcli.comparison.compare import (
+    ComparedModel,
+    Comparison,
+    RunEvaluated,
+    compare_saved,
+    draw_comparison_chart,
+)
+from digitcli.comparison.saved import ComparedRun, ModelDefinition
+from digitcli.errors import DivergedError, InputError, Interrupted, UsageError
 from digitcli.events import Notice, StepDone
 from tests.support.comparisons import compare_quickly, model_with
 
@@ -160,3 +168,25 @@ def test_a_difference_is_real_only_if_images_and_seeds_agree() -> None:
     assert model(-0.001, 0.01).may_equal_best and model(0.001, 0.2).may_equal_best
     assert not model(0.001, 0.01).may_equal_best and not model(None, 0.01).may_equal_best
     assert not model_with("the best", 0.9).may_equal_best
+
+
+def test_saved_runs_give_the_same_figures_without_the_images(compared: Comparison) -> None:
+    again = compare_saved(compared.to_saved())
+    assert again.labels is None and {model.latency_ms for model in again.models} == {None}
+    measured = {model.label: model.latency_ms for model in compared.models}
+    models = tuple(replace(model, latency_ms=measured[model.label]) for model in again.models)
+    assert replace(again, models=models) == compared
+    assert again.conclusion() == compared.conclusion()
+    assert "milliseconds" in draw_comparison_chart(compared)
+    assert "milliseconds" not in draw_comparison_chart(again)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"digest": ""}, {"split": "validation"}, {"definition": ModelDefinition("reader", {}, {})}],
+    ids=str,
+)
+def test_saved_runs_that_cannot_be_compared_are_refused(compared: Comparison, change: dict[str, Any]) -> None:
+    first, second, *_ = compared.to_saved()
+    with pytest.raises(InputError):
+        compare_saved([first, replace(second, **change)])
