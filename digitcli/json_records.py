@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Mapping
@@ -51,13 +52,18 @@ def parse_record(value: Any, kind: Any, key: str = "the record") -> Any:
 
 
 def _parse_dataclass(value: dict[str, Any], kind: Any, key: str) -> Any:
-    types, fields = get_type_hints(kind), {}
+    types, fields = _types_of(kind), {}
     for field in dataclasses.fields(kind):
         if field.name in value:
             fields[field.name] = parse_record(value[field.name], types[field.name], f"{key}.{field.name}")
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{key} has no '{field.name}'")
     return kind(**fields)
+
+
+@functools.cache
+def _types_of(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _is_instance(value: Any, kind: Any) -> bool:
