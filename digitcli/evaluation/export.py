@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from digitcli.charts import Panel, Series, draw_chart
 from digitcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin
     from digitcli.evaluation.evaluate import EvaluationResult
     from digitcli.evaluation.evaluate_lines import LineEvaluation
 
@@ -49,7 +51,8 @@ def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
     elif path.suffix.lower() == ".svg":
         if not isinstance(result, EvaluationResult):
             raise UsageError(f"Lines have no diagrams to save as {path}.", "Name a .json or a .csv file.")
-        write_whole(path, draw_calibration(result).encode())
+        chart = draw_calibration(result.model, result.reliability, result.coverage)
+        write_whole(path, chart.encode())
     else:
         content = _as_csv(result) if isinstance(result, EvaluationResult) else _lines_as_csv(result)
         write_whole(path, content)
@@ -83,14 +86,16 @@ def _as_csv(result: EvaluationResult) -> bytes:
     return content.getvalue()
 
 
-def draw_calibration(result: EvaluationResult) -> str:
+def draw_calibration(
+    model: str, reliability: Sequence[ReliabilityBin], coverage: Sequence[CoveragePoint]
+) -> str:
     """Return a reliability diagram, and the error of the most confident answers, as SVG."""
-    points = [(100 * row.confidence, 100 * row.accuracy) for row in result.reliability]
+    points = [(100 * row.confidence, 100 * row.accuracy) for row in reliability]
     lowest = min(min(point) for point in points)
     diagonal = [(lowest, lowest), (100.0, 100.0)]
-    errors = [(100 * row.coverage, 100 * (1 - row.accuracy)) for row in result.coverage]
+    errors = [(100 * row.coverage, 100 * (1 - row.accuracy)) for row in coverage]
     return draw_chart(
-        f"Calibration of {result.model}",
+        f"Calibration of {model}",
         [
             Panel(
                 "accuracy in %",

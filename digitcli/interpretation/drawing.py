@@ -179,11 +179,10 @@ def _svg(explanations: Sequence[Explanation]) -> bytes:
     for x, y, text in _titles(explanations):
         parts.append(f'<text x="{x}" y="{y + FONT_PX}">{escape(text)}</text>')
     for x, y, picture in _placed(explanations):
-        data = base64.b64encode(_encoded(Image.fromarray(picture.pixels))).decode()
         parts.append(f'<text x="{x}" y="{y + FONT_PX}">{escape(picture.caption)}</text>')
         parts.append(
             f'<image x="{x}" y="{y + CAPTION_PX}" width="{SIDE_PX}" height="{SIDE_PX}" '
-            f'href="data:image/png;base64,{data}"/>'
+            f'href="{data_url(picture.pixels)}"/>'
         )
     return "\n".join([*parts, "</svg>\n"]).encode()
 
@@ -232,6 +231,11 @@ def _placed(explanations: Sequence[Explanation]) -> Iterator[tuple[int, int, Cap
 def _size(explanations: Sequence[Explanation]) -> tuple[int, int]:
     columns = max(min(PER_ROW, len(pictures_of(explanation))) for explanation in explanations)
     return GAP_PX + columns * (SIDE_PX + GAP_PX), _tops(explanations)[-1]
+
+
+def data_url(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return a picture, uint8 (H, W) or (H, W, 3), as a URL that holds it as a PNG."""
+    return f"data:image/png;base64,{base64.b64encode(_encoded(Image.fromarray(pixels))).decode()}"
 
 
 def _encoded(image: Image.Image) -> bytes:

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -194,6 +195,26 @@ def repair_outputs(folder: Path, saved: Saved) -> None:
         model = None
     if model != dataclasses.replace(saved[0], training={}):
         write_outputs(folder, *saved)
+
+
+def read_metrics(folder: Path) -> list[EpochDone]:
+    """Read the figures of the epochs; an empty list if no epoch was completed.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = folder / METRICS_FILE
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        if not all(map(math.isfinite, itertools.chain.from_iterable(row.values() for row in rows))):
+            raise ValueError("a figure is not finite")
+        return [EpochDone(epoch=int(row.pop("epoch")), **row) for row in rows]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = f"The figures of the epochs in {path} are damaged: {error}."
+        raise ModelError(cause, "Remove the file, or train the model again.") from error
 
 
 def library_versions() -> dict[str, str]:

@@ -11,7 +11,14 @@ import pytest
 from digitcli.errors import Interrupted, ModelError, OutputError
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import RESUME_FILE
-from digitcli.training.run_folder import draw_curves, existing_run, new_run, read_config
+from digitcli.training.run_folder import (
+    METRICS_FILE,
+    draw_curves,
+    existing_run,
+    new_run,
+    read_config,
+    read_metrics,
+)
 
 
 def test_a_new_run_gets_the_number_after_the_highest(tmp_path: Path) -> None:
@@ -164,3 +171,19 @@ def test_curves_are_an_svg_of_every_epoch(epochs: int) -> None:
 
 def test_curves_of_a_perfect_run_are_drawn_too() -> None:
     assert "svg" in draw_curves("perfect", [EpochDone(1, 0.1, 0.0, 0.0, 1.0, 1.0, 1.0)])
+
+
+def test_the_figures_of_the_epochs_are_read(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    names = "epoch,lr,train_loss,validation_loss,validation_accuracy,images_per_second,seconds"
+    (tmp_path / METRICS_FILE).write_text(f"{names}\n1,0.01,2.5,2,0.75,100,1.5\n")
+    assert read_metrics(tmp_path) == [EpochDone(1, 0.01, 2.5, 2.0, 0.75, 100.0, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "content", ["epoch,lr\n1,1\n", "epoch\nx\n", "epoch,lr\n1\n", "epoch\nnan\n", "a\n1,2\n"]
+)
+def test_damaged_figures_of_the_epochs_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / METRICS_FILE).write_text(content)
+    with pytest.raises(ModelError, match=METRICS_FILE):
+        read_metrics(tmp_path)
