@@ -1,0 +1,93 @@
+"""Write the report of a run, an evaluation, a comparison or readings to one HTML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from digitcli.atomic_write import write_whole
+from digitcli.comparison.saved import SavedModel
+from digitcli.errors import InputError, did_you_mean
+from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
+from digitcli.events import OnEvent
+from digitcli.inference.model_resolution import resolve_model, shipped_models
+from digitcli.reporting.page import Kind, Page, render
+from digitcli.reporting.source import REMEDY, read_source
+
+MODEL_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    report: the HTML file.
+    size_bytes: its size.
+    """
+
+    report: str
+    kind: Kind
+    title: str
+    source: str
+    size_bytes: int
+
+
+def write_report(
+    source: str, path: Path, title: str | None = None, *, on_event: OnEvent = lambda event: None
+) -> Report:
+    """Write the report of a source to a file, and return what was written.
+
+    source: a run folder; a file that evaluate, compare or predict saved; or the name of a shipped model or a
+        checkpoint file, which is evaluated now on its default data.
+    title: the title of the page, by default the kind of the report and the name of the source.
+
+    Raises:
+        InputError: there is no such source, or it holds something else or is damaged.
+        ModelError: the run or the model is damaged or has not completed an epoch.
+        OutputError: the file cannot be written.
+    """
+    page = build_page(source, on_event)
+    if title is not None:
+        page = replace(page, title=title)
+    content = render(page).encode()
+    write_whole(path, content)
+    return Report(str(path), page.kind, page.title, source, len(content))
+
+
+def build_page(source: str, on_event: OnEvent) -> Page:
+    """Return the page of a source, see `write_report`."""
+    path = Path(source)
+    if source in shipped_models() or (path.suffix == MODEL_SUFFIX and path.is_file()):
+        from digitcli.reporting.evaluation import page_of_model
+
+        return page_of_model(resolve_model(source), on_event)
+    try:
+        exists = bool(source) and path.exists()  # an empty path is the current folder
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}.", "Name another file.") from error
+    if not exists:
+        cause = f"There is no file or folder '{source}', and no shipped model of this name."
+        raise InputError(cause, did_you_mean(source, shipped_models()))
+    if path.is_dir():
+        from digitcli.reporting.run import page_of_run  # loads torch
+
+        return page_of_run(path, on_event)
+    return _page_of_file(path, source)
+
+
+def _page_of_file(path: Path, source: str) -> Page:
+    read = read_source(path)
+    content = read.content
+    if isinstance(content, SavedEvaluation | SavedLineEvaluation):
+        from digitcli.reporting.evaluation import page_of_evaluation
+
+        return page_of_evaluation(content, source, read.digest)
+    if not content:
+        raise InputError(f"{source} holds no readings.", REMEDY)
+    if isinstance(content[0], SavedModel):
+        from digitcli.reporting.comparison import page_of_comparison  # loads torch
+
+        return page_of_comparison(content, source, read.digest)
+    from digitcli.reporting.readings import page_of_readings
+
+    return page_of_readings(content, source, read.digest)

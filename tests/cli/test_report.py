@@ -1,0 +1,52 @@
+"""`digitcli report` as a person or a program meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.predictions import put
+from tests.support.processes import Run
+
+
+@pytest.fixture
+def results(digitcli: Run) -> str:
+    put("five.png", "5")
+    assert digitcli("predict", "five.png", "-o", "results.jsonl").returncode == 0
+    return "results.jsonl"
+
+
+def test_what_predict_wrote_is_reported(digitcli: Run, results: str) -> None:
+    done = digitcli("report", results)
+    assert done.returncode == 0 and "report.html" in done.stdout, done.stderr
+    html = Path("report.html").read_text()
+    assert "five.png" in html and "data:image/jpeg" in html
+    again = digitcli("report", results)
+    assert again.returncode == 7 and "exists already" in again.stderr
+    done = digitcli("report", results, "--force", "--title", "Marks", "--format", "json")
+    size_bytes = Path("report.html").stat().st_size
+    assert json.loads(done.stdout) == {
+        "report": "report.html", "kind": "readings", "title": "Marks", "source": results,
+        "size_bytes": size_bytes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "cause"),
+    [
+        (["none.json"], 3, "There is no file or folder 'none.json'"),
+        (["damaged.json"], 3, "damaged.json cannot be reported"),
+        (["results.jsonl", "-o", "report.pdf"], 2, "Name a file that ends in .html"),
+        (["results.jsonl", "-o", "none/report.html"], 7, "cannot be written"),
+    ],
+)
+def test_mistakes_have_a_cause_and_an_exit_code(
+    digitcli: Run, arguments: list[str], code: int, cause: str
+) -> None:
+    Path("damaged.json").write_text('{"schema": 1, "models": 7}')
+    done = digitcli("report", *arguments)
+    assert done.returncode == code and cause in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert not Path("report.html").exists()

@@ -1,0 +1,94 @@
+"""The page in Chromium: silent, self-contained, legible; and the escaping of its texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digitcli.charts import Panel, Series, draw_chart
+from digitcli.reporting.page import chart_figure
+from digitcli.reporting.report import write_report
+from tests.reporting.conftest import HOSTILE, reading
+from tests.support.browser import CHROMIUM, browser
+
+# Return the texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, level AA), as painted.
+PALE_TEXTS = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const luminance = colours => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
+      level => level / 255 <= 0.04045 ? level / 255 / 12.92 : ((level / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const pale = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    if (!walker.currentNode.textContent.trim()) continue;
+    const parent = walker.currentNode.parentElement, backgrounds = [];
+    for (let e = parent; e; e = e.parentElement) backgrounds.unshift(getComputedStyle(e).backgroundColor);
+    const pair = [luminance(backgrounds), luminance([...backgrounds, getComputedStyle(parent).color])];
+    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (ratio < 4.5) pale.push([walker.currentNode.textContent, ratio]);
+  }
+  return pale;
+})()"""
+FACTS = """({
+  language: document.documentElement.lang,
+  headings: [...document.querySelectorAll("h1, h2, h3, h4")].map(heading => Number(heading.tagName[1])),
+  undescribed: [...document.images].filter(image => !image.alt).length,
+  broken: [...document.images].filter(image => !image.naturalWidth).length,
+  scripts: document.scripts.length,
+  width: document.documentElement.scrollWidth,
+})"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_every_kind_of_page_is_silent_self_contained_and_legible(
+    tmp_path: Path, run_folder: Path, evaluation: Path, comparison: Path, readings: Path
+) -> None:
+    with browser(tmp_path / "profile") as tab:
+        for source in (run_folder, evaluation, comparison, readings):
+            path = tmp_path / f"{source.stem}.html"
+            write_report(str(source), path)
+            tab.look(400, "light")
+            tab.open(path.as_uri())
+            facts = tab.evaluate(FACTS)
+            assert (facts["language"], facts["scripts"]) == ("en", 0)
+            assert (facts["undescribed"], facts["broken"]) == (0, 0)
+            assert facts["width"] <= 400, "the page scrolls sideways on a phone"
+            headings = facts["headings"]
+            assert headings.count(1) == 1 and headings[0] == 1
+            assert all(after <= before + 1 for before, after in zip(headings, headings[1:], strict=False))
+            light = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert tab.evaluate(PALE_TEXTS) == []
+            tab.look(1200, "dark")
+            assert tab.evaluate("getComputedStyle(document.body).backgroundColor") != light
+            assert tab.evaluate(PALE_TEXTS) == []
+            assert tab.complaints == []
+            assert tab.requests == [path.as_uri()]
+
+
+def test_hostile_texts_are_escaped_and_unprintable_characters_replaced(tmp_path: Path) -> None:
+    names = [
+        HOSTILE,
+        "</style><script>alert(2)</script>",
+        "a\0b\x1b[31m\u202egnp.exe",
+        "half \udcff",
+        "日本 a\u202fb",
+    ]
+    Path("readings.json").write_text(json.dumps([reading(name, "error", reason="corrupt") for name in names]))
+    write_report("readings.json", tmp_path / "report.html", title="<script>alert(3)</script>")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in html and "<img src=x" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+    assert not {"\0", "\x1b", "\u202e"} & set(html)
+    assert "日本 a\u202fb" in html and "half \N{REPLACEMENT CHARACTER}" in html
+
+
+def test_a_chart_is_a_picture_that_describes_itself() -> None:
+    chart = draw_chart("Losses", [Panel("loss", "epoch", [Series("training", [(1, 3.0), (2, 1.0)])])])
+    figure = chart_figure(chart)
+    assert figure.url.startswith("data:image/svg+xml;base64,")
+    assert figure.alt == "Losses. loss by epoch: training from 3 to 1."

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from digitcli.errors import InputError, ModelError, OutputError
+from digitcli.events import OnEvent
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.reporting.page import Page
+from digitcli.reporting.report import Report, build_page, write_report
+from tests.support.models import pointing_model
+
+
+def test_what_was_written_is_told(readings: Path) -> None:
+    written = write_report(str(readings), Path("r.html"), title="Marks")
+    size_bytes = Path("r.html").stat().st_size
+    assert written == Report("r.html", "readings", "Marks", str(readings), size_bytes)
+    html = Path("r.html").read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>") and "<title>Marks</title>" in html
+
+
+def test_a_shipped_model_and_a_checkpoint_are_evaluated(
+    evaluation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def page_of_model(model: ResolvedModel, on_event: OnEvent) -> Page:
+        asked.append(model.name)
+        return build_page(str(evaluation), on_event)
+
+    monkeypatch.setattr("digitcli.reporting.evaluation.page_of_model", page_of_model)
+    pointing_model(Path("pointing.safetensors"))
+    for name in ("fast", "pointing.safetensors"):
+        assert write_report(name, Path("r.html")).kind == "evaluation"
+    assert asked == ["fast", "pointing.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "cause"),
+    [
+        ("fasst", InputError, "no shipped model of this name"),
+        ("none.jsonl", InputError, "There is no file or folder"),
+        ("", InputError, "There is no file or folder"),
+        ("a\0b", InputError, "There is no file or folder"),
+        ("n" * 5000, InputError, "cannot be read"),
+        ("empty", ModelError, "holds no model.safetensors"),
+        ("list.json", InputError, "holds no readings"),
+        ("header.csv", InputError, "holds no readings"),
+        ("bad.safetensors", ModelError, "bad.safetensors"),
+    ],
+)
+def test_other_sources_are_refused(source: str, error: type[Exception], cause: str) -> None:
+    Path("empty").mkdir()
+    Path("list.json").write_text("[]")
+    Path("header.csv").write_text("file,page,status,reason,text,raw,confidence,model\n")
+    Path("bad.safetensors").write_text("nothing")
+    with pytest.raises(error, match=cause):
+        write_report(source, Path("r.html"))
+    assert not Path("r.html").exists()
+
+
+def test_a_report_that_cannot_be_written_is_an_error(readings: Path) -> None:
+    with pytest.raises(OutputError):
+        write_report(str(readings), Path("none/such.html"))
