@@ -47,7 +47,7 @@ def write_report(
         OutputError: the file cannot be written.
     """
     page = build_page(source, on_event)
-    if title is not None:
+    if title:
         page = replace(page, title=title)
     content = render(page).encode()
     write_whole(path, content)

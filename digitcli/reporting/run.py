@@ -86,11 +86,15 @@ def _interval(header: Header) -> tuple[float, float] | None:
 
 
 def _settings(recipe: Mapping[str, Any], changes: Any) -> list[SettingRow]:
-    helps = {declared.name: declared.help for declared in settings_of(Recipe)}
+    """Return the settings that have an effect; a recipe of another version may lack some or have more."""
+    declared = {each.name: each for each in settings_of(Recipe)}
+    requirements = {name: each.requires for name, each in declared.items() if each.requires is not None}
+    idle = {name for name, (other, values) in requirements.items() if recipe.get(other) not in values}
     changed = changes if isinstance(changes, dict) else {}
     return [
-        SettingRow(name, _in_words(value), helps.get(name, ""), name in changed)
+        SettingRow(name, _in_words(value), declared[name].help if name in declared else "", name in changed)
         for name, value in recipe.items()
+        if name not in idle
     ]
 
 

@@ -41,6 +41,7 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     assert len(environment["digest of the dataset"]) == 64 and "version of torch" in environment
     assert settings(page)["epochs"] == ("2", True)
     assert settings(page)["augment"] == ("off", False) and settings(page)["dropout"][0] == "none"
+    assert "affine" not in settings(page)  # it has no effect without augmentation
     assert len(page.values["epochs"]) == 2 and page.values["curves"] is not None
     low, high = page.values["interval"]
     assert low < page.values["header"].metrics["test_accuracy"] < high
