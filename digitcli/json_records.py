@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from digitcli.errors import InputError
 
 T = TypeVar("T")
+MAX_INTEGER = 2**63
 
 
 def read_json(path: Path, kind: type[T], description: str, remedy: str) -> T:
@@ -70,6 +71,8 @@ def _is_instance(value: Any, kind: Any) -> bool:
     if kind is float:  # JSON writes 1.0 as 1, and Python's JSON reads NaN and numbers that are no float
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and abs(value) <= sys.float_info.max
+    if kind is int:  # Python's JSON reads numbers of any length, with which nothing can be computed
+        return type(value) is int and abs(value) < MAX_INTEGER
     if kind in (dict, Mapping):
         return isinstance(value, dict)
     return type(value) is kind

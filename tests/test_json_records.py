@@ -48,6 +48,7 @@ def test_nested_records_are_read_with_their_defaults(tmp_path: Path) -> None:
         ({"wheels": [{"size": "large"}]}, "wheels[0].size"),
         ({"wheels": [{"size": 28, "spokes": True}]}, "wheels[0].spokes"),
         ({"wheels": [{"size": 28, "spokes": 1.5}]}, "wheels[0].spokes"),
+        ({"wheels": [{"size": 28, "spokes": 10**400}]}, "wheels[0].spokes"),
         ({"wheels": [{"size": 10**400}]}, "wheels[0].size"),
         ({"wheels": [{"size": float("nan")}]}, "wheels[0].size"),
         ({"wheels": [{}]}, "'size'"),

@@ -18,8 +18,8 @@ from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.reporting.mistakes import MAX_MISTAKES, find_digits, show_mistakes
 from digitcli.reporting.page import Page, chart_figure
 
-RUNS = "runs"  # where a run folder lies if nobody says otherwise
-WITHOUT_MODEL = "There are no explanations, since the model {name} is not at hand."
+RUNS = "runs"  # the folder of `run_folder.RUNS`, whose module loads torch
+WITHOUT_MODEL = "There are no explanations, since {name} is not at hand as a single model."
 
 
 def page_of_model(model: ResolvedModel, on_event: OnEvent) -> Page:

@@ -107,7 +107,11 @@ def _in_words(value: Any) -> str:
 def _environment(header: Header, description: RunDescription) -> dict[str, str]:
     """Return what a repetition of the run needs, by name; what is not known is left out."""
     dataset = header.dataset
-    sizes = [f"{dataset[part]:,} {part}" for part in ("train", "validation", "test") if part in dataset]
+    sizes = [
+        f"{dataset[part]:,} {part}"
+        for part in ("train", "validation", "test")
+        if isinstance(dataset.get(part), int)
+    ]
     seconds = header.metrics.get("train_seconds")
     facts = {
         "architecture": header.architecture,

@@ -207,8 +207,8 @@ def read_metrics(folder: Path) -> list[EpochDone]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        if not all(map(math.isfinite, itertools.chain.from_iterable(row.values() for row in rows))):
-            raise ValueError("a figure is not finite")
+        if not all(0 <= value < math.inf for row in rows for value in row.values()):
+            raise ValueError("a figure is negative or not finite")
         return [EpochDone(epoch=int(row.pop("epoch")), **row) for row in rows]
     except FileNotFoundError:
         return []

@@ -39,7 +39,7 @@ def test_without_the_model_there_are_pictures_and_without_the_digits_none(
     alone = Path(shutil.copy(evaluation, tmp_path / "evaluation.json"))
     page = page_of(alone)
     assert [len(each.figures) for each in page.values["mistakes"]] == [1, 1]
-    assert "the model pointing@" in page.values["note"]
+    assert "since pointing@" in page.values["note"]
     record = json.loads(evaluation.read_text())
     other = as_npz(tmp_path / "other.npz", pointing_digits([1] * 8, [1] * 8))
     for data, note in (

@@ -63,7 +63,7 @@ def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None
 def test_an_unfinished_run_says_so(copied: Path) -> None:
     (copied / CONFIG_FILE).unlink()
     (copied / METRICS_FILE).unlink()
-    change_model(copied, metrics={"validation_accuracy": 0.9}, recipe={})
+    change_model(copied, metrics={"validation_accuracy": 0.9}, recipe={}, dataset={"train": "many"})
     page = page_of_run(copied, ignore)
     assert (page.values["curves"], page.values["interval"], page.values["mistakes"]) == (None, None, [])
     assert "has not been finished" in render(page)

@@ -181,7 +181,8 @@ def test_the_figures_of_the_epochs_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["epoch,lr\n1,1\n", "epoch\nx\n", "epoch,lr\n1\n", "epoch\nnan\n", "a\n1,2\n"]
+    "content",
+    ["epoch,lr\n1,1\n", "epoch\nx\n", "epoch,lr\n1\n", "epoch\nnan\n", "epoch,lr\n1,-1\n", "a\n1,2\n"],
 )
 def test_damaged_figures_of_the_epochs_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / METRICS_FILE).write_text(content)
