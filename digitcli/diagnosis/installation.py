@@ -30,6 +30,7 @@ PACKAGES = {
     "typer": "typer",
     "rich": "rich",
     "filelock": "filelock",
+    "jinja2": "jinja2",
     "platformdirs": "platformdirs",
     "regex": "regex",
 }
