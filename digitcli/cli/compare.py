@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import DeviceOption, complete_architecture, complete_dataset
+from digitcli.cli.options import DeviceOption, complete_architecture, complete_dataset, tensorboard_option
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
@@ -72,6 +72,7 @@ SaveOption = Annotated[
         "and trains nothing for it.",
     ),
 ]
+TensorBoardOption = Annotated[Path | None, tensorboard_option()]
 ForceOption = Annotated[bool, Option("--force", help="Overwrite the files of --plot and --save.")]
 FormatOption = Annotated[
     Literal["table", "json", "csv"],
@@ -88,6 +89,7 @@ def compare(
     out: OutOption = OUT,
     plot: PlotOption = None,
     save: SaveOption = None,
+    tensorboard: TensorBoardOption = None,
     force: ForceOption = False,
     format: FormatOption = "table",
 ) -> None:
@@ -108,8 +110,9 @@ def compare(
     device = device or TrainConfig.device
     check_device_name(device)
     parsed = parse_specifications(specifications, data, device)
-    if seeds is not None and not any(each.config for each in parsed):
-        raise UsageError("--seeds needs an architecture to train.", "Name one, or leave --seeds out.")
+    for option, value in (("--seeds", seeds), ("--tensorboard", tensorboard)):
+        if value is not None and not any(each.config for each in parsed):
+            raise UsageError(f"{option} needs an architecture to train.", f"Name one, or leave {option} out.")
     _check_dataset(data)
     _check_files(plot, save, force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
@@ -121,7 +124,7 @@ def compare(
         view = ComparingView(bar, len(plan_runs(parsed, seeds)))
         result = comparing.compare(
             parsed, seeds=seeds, data=data, split=split, device=device, out=out,
-            on_event=view, stop_signal=stop_signal,
+            tensorboard=tensorboard, on_event=view, stop_signal=stop_signal,
         )  # fmt: skip
     try:
         if save is not None:

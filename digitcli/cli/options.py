@@ -43,6 +43,17 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]
 
 
+def tensorboard_option(panel: str | None = None) -> Any:
+    """Return the option --tensorboard, in this panel of the help."""
+    return Option(
+        "--tensorboard",
+        metavar="DIR",
+        help="Write curves, histograms and pictures for TensorBoard to a subfolder of this folder that has "
+        "the name of the run folder.",
+        rich_help_panel=panel,
+    )
+
+
 RuntimeChoice = Literal["auto", "torch", "onnxruntime"]
 
 

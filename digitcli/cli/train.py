@@ -13,7 +13,7 @@ from typer import Option, echo
 from digitcli import console
 from digitcli.architectures.recipe import AUGMENTATION, DATA, OPTIMIZATION, REGULARIZATION, Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.options import complete_architecture, complete_dataset, complete_device
+from digitcli.cli.options import complete_architecture, complete_dataset, complete_device, tensorboard_option
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView
 from digitcli.errors import PartialInputError, UsageError
@@ -76,6 +76,7 @@ PrintConfig = Annotated[
     bool,
     Option("--print-config", help="Print all settings as TOML and do not train.", rich_help_panel=OUTPUT),
 ]
+TensorBoard = Annotated[Path | None, tensorboard_option(OUTPUT)]
 Format = Annotated[
     console.Format,
     Option(help="Print the result as a table or as JSON.", rich_help_panel=OUTPUT),
@@ -132,6 +133,7 @@ def train(
     name: Name = None,
     resume: Resume = None,
     force: Force = False,
+    tensorboard: TensorBoard = None,
     dry_run: DryRun = False,
     config: Config = None,
     print_config: PrintConfig = False,
@@ -147,7 +149,7 @@ def train(
 
     Ctrl-C saves the run, and --resume continues it as if it had not stopped.
     """
-    _check_options(out, name, resume, force, dry_run or print_config)
+    _check_options(out, name, resume, force, tensorboard, dry_run or print_config)
     fields = config_fields((read_toml(config) if config else {}) | _given(settings))
     checked = _check_fields(fields, is_new=resume is None)
     if print_config:
@@ -159,11 +161,14 @@ def train(
             result = trainer.dry_run(checked, on_event=view)
         elif resume:
             changes = {field: getattr(checked, field) for field in fields}
-            result = trainer.resume(resume, changes, on_event=view, stop_signal=stop_signal)
+            result = trainer.resume(
+                resume, changes, tensorboard=tensorboard, on_event=view, stop_signal=stop_signal
+            )
         else:
             result = trainer.train(
-                checked, out=out, name=name, force=force, on_event=view, stop_signal=stop_signal
-            )
+                checked, out=out, name=name, force=force, tensorboard=tensorboard,
+                on_event=view, stop_signal=stop_signal,
+            )  # fmt: skip
     if rank_and_size()[0] == 0:  # the first of several processes prints for all
         _show_result(result, format)
 
@@ -179,7 +184,12 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_options(
-    out: Path | None, name: str | None, resume: Path | None, force: bool, writes_nothing: bool
+    out: Path | None,
+    name: str | None,
+    resume: Path | None,
+    force: bool,
+    tensorboard: Path | None,
+    writes_nothing: bool,
 ) -> None:
     if sum(option is not None for option in (out, name, resume)) > 1:
         raise UsageError("--out, --name and --resume each name the run folder.", "Give one of them.")
@@ -188,6 +198,9 @@ def _check_options(
     if resume and writes_nothing:
         cause = "--resume continues a run with its own settings."
         raise UsageError(cause, "Leave --dry-run and --print-config out.")
+    if tensorboard and writes_nothing:
+        cause = "--tensorboard writes a run, but --dry-run and --print-config write nothing."
+        raise UsageError(cause, "Leave --tensorboard out.")
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
 

@@ -35,6 +35,7 @@ from digitcli.events import Notice
 from digitcli.inference.devices import choose_device
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal
+from digitcli.training.tensorboard import check_installed
 
 SIGNIFICANCE = 0.05  # the usual level
 LONGEST_LABELS = 3  # models are named in a conclusion
@@ -165,6 +166,7 @@ def compare(
     split: EvaluationSplit = "test",
     device: str = TrainConfig.device,
     out: Path = OUT,
+    tensorboard: Path | None = None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> Comparison:
@@ -173,7 +175,8 @@ def compare(
     `specifications` are what `parse_specifications` returns for the same dataset and device. To choose among
     variants, evaluate on the validation digits and keep the test digits for the last comparison. A finished
     run in `out` is reused, an interrupted one is resumed, and a run that a saved comparison holds is not
-    trained. A model is left out when one of its runs diverges.
+    trained. A model is left out when one of its runs diverges. The curves of every run that is trained or
+    reused are written to a subfolder of `tensorboard`, see `train`.
 
     Raises:
         UsageError: `seeds` is below 1; an architecture cannot be trained with its settings; a run in `out` or
@@ -184,7 +187,9 @@ def compare(
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Give at least 1.")
-    conditions = Conditions(load_dataset(data), split, device, out)
+    if tensorboard is not None:
+        check_installed()
+    conditions = Conditions(load_dataset(data), split, device, out, tensorboard)
     if conditions.dataset.failures:
         on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
     definitions = {each.label: define_model(each, seeds, conditions) for each in specifications}

@@ -8,6 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from digitcli.training.muon import check_muon
 from digitcli.training.network import architecture_arguments, create_network
 from digitcli.training.setup import StopSignal, check_run
 from digitcli.training.state import TrainResult
+from digitcli.training.tensorboard import check_unused, folder_of_run
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
 PASSED_ON_RESUME = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
@@ -45,12 +47,14 @@ class Conditions:
     split: the part of them on which the models are evaluated.
     device: the name of the device that computes.
     out: the folder with the run folders.
+    tensorboard: the folder with the curves of the runs for TensorBoard, if they are wanted.
     """
 
     dataset: Dataset
     split: EvaluationSplit
     device: str
     out: Path
+    tensorboard: Path | None = None
 
     @functools.cached_property
     def digits(self) -> Digits:
@@ -140,7 +144,11 @@ def _check_folder(
     """Check that a run that exists in the folder was trained with the same recipe, digits and fonts."""
     folder = folder_of(specification, seed, conditions.out)
     with faults_of(folder):
-        if specification.config is None or not (folder / RESUME_FILE).exists():
+        if specification.config is None:
+            return
+        if not (folder / RESUME_FILE).exists():
+            if conditions.tensorboard is not None:
+                check_unused(folder_of_run(conditions.tensorboard, folder))
             return
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest
@@ -189,7 +197,9 @@ def evaluate_run(
     """
     if specification.config is not None and seed is not None:
         folder = folder_of(specification, seed, conditions.out)
-        result, reused = _train(specification.config, seed, folder, on_event, stop_signal)
+        result, reused = _train(
+            specification.config, seed, folder, conditions.tensorboard, on_event, stop_signal
+        )
         model, train_seconds = str(result.run), result.train_seconds
         misread = result.misread if conditions.split == "test" else None
     else:
@@ -206,12 +216,22 @@ def evaluate_run(
 
 
 def _train(
-    config: TrainConfig, seed: int, folder: Path, on_event: OnEvent, stop_signal: StopSignal
+    config: TrainConfig,
+    seed: int,
+    folder: Path,
+    tensorboard: Path | None,
+    on_event: OnEvent,
+    stop_signal: StopSignal,
 ) -> tuple[TrainResult, bool]:
     """Train or resume the run in a folder; return its result and whether it was finished already."""
+    options: dict[str, Any] = {
+        "tensorboard": tensorboard,
+        "on_event": on_event,
+        "stop_signal": stop_signal,
+    }
     if not (folder / RESUME_FILE).exists():
         config = replace(config, seed=seed)
-        return trainer.train(config, out=folder, on_event=on_event, stop_signal=stop_signal), False
+        return trainer.train(config, out=folder, **options), False
     finished = bool(read_header(folder / RESUME_FILE).training.get("result"))
     changes = {"seed": seed, **{name: getattr(config, name) for name in PASSED_ON_RESUME}}
-    return trainer.resume(folder, changes, on_event=on_event, stop_signal=stop_signal), finished
+    return trainer.resume(folder, changes, **options), finished

@@ -30,7 +30,11 @@ from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
 
 class DigitTask:
-    """A `TrainingTask` on a dataset of single digits."""
+    """A `TrainingTask` on a dataset of single digits.
+
+    validation: The validation digits.
+    validation_logits: The logits (N, 10) of the latest validation, float32 on the CPU; None before the first.
+    """
 
     unit = "digit"
 
@@ -43,6 +47,8 @@ class DigitTask:
         processes: Processes = ONE_PROCESS,
     ) -> None:
         self._splits = splits = split(dataset)
+        self.validation = splits.validation
+        self.validation_logits: Tensor | None = None
         self._config, self._recipe, self._processes = config, recipe, processes
         self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
         self.sizes = {
@@ -91,8 +97,8 @@ class DigitTask:
         A `seed` gives the network other random numbers than the augmentation has, so that every process has
         its own dropout while all processes augment by the same random numbers.
         """
-        images, labels = as_input(self._images[indices]), self._labels[indices]  # (B, 1, 28, 28), (B,)
-        images, weight = self._augment(images)
+        labels = self._labels[indices]  # (B,)
+        images, weight = self.augmented(indices)
         if seed is not None:
             seed_random(images.device, seed)
         loss, logits = loss_function(self._recipe), network(images)
@@ -100,10 +106,15 @@ class DigitTask:
             return loss(logits, labels)
         return weight * loss(logits, labels) + (1 - weight) * loss(logits, labels.roll(len(labels) // 2))
 
-    def _augment(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Augment the images; where the recipe mixes pairs, also return the weight of each pair's first."""
+    def augmented(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the digits at these indices as the network sees them, (B, 1, 28, 28).
+
+        Where the recipe mixes pairs, also return the weight of each pair's first. The random numbers are
+        those of PyTorch's global generator.
+        """
         recipe = self._recipe
-        images = augment(images, recipe, (self._processes.rank, self._processes.size))
+        share = self._processes.rank, self._processes.size
+        images = augment(as_input(self._images[indices]), recipe, share)
         return mixup(images, recipe.mixup) if recipe.augment and recipe.mixup else (images, None)
 
     def _permutation(self, epoch: int) -> Tensor:
@@ -116,14 +127,14 @@ class DigitTask:
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the training loss and the accuracy on the validation digits, without augmentation."""
-        logits = infer(network, self._splits.validation.images)
-        labels = torch.from_numpy(self._splits.validation.labels)
+        self.validation_logits = logits = infer(network, self.validation.images)
+        labels = torch.from_numpy(self.validation.labels)
         return float(loss_function(self._recipe)(logits, labels)), accuracy(logits, labels)
 
     def validate_batch(self, network: nn.Module) -> float:
         """Return the accuracy on one batch of the validation digits."""
-        logits = infer(network, self._splits.validation.images[: self._recipe.batch_size])
-        return accuracy(logits, torch.from_numpy(self._splits.validation.labels[: len(logits)]))
+        logits = infer(network, self.validation.images[: self._recipe.batch_size])
+        return accuracy(logits, torch.from_numpy(self.validation.labels[: len(logits)]))
 
     def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation digits, then use the test digits, once."""

@@ -38,7 +38,10 @@ def train_epoch(setup: TrainingSetup, state: TrainingState, clock_zero: float) -
         loss = take_step(setup, state)
         now = time.perf_counter()
         state.seconds = now - clock_zero
-        loss_sum += loss if setup.processes.size == 1 else _agree(setup, state, loss)
+        loss = loss if setup.processes.size == 1 else _agree(setup, state, loss)
+        loss_sum += loss
+        if setup.observer is not None:
+            setup.observer.step_taken(loss)
         if now - reported >= REPORT_SECONDS or state.step == steps:
             state.loss_sum = _finite(loss_sum, setup, state)
             _report(setup, state, (state.step - steps_before) / (now - began))
@@ -70,6 +73,8 @@ def take_step(setup: TrainingSetup, state: TrainingState, lr: float | None = Non
             with autocast(device, recipe):
                 loss = setup.loss(state.epoch, state.step, progress)
             loss.backward()
+        if setup.observer is not None:
+            setup.observer.gradients_ready()
         step_on(network, state.optimizer, recipe)
     state.step += 1
     state.steps_total += 1
@@ -172,9 +177,10 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
         state.loss_sum = _finite(loss_sum, setup, state)
         save_state(setup, state)
     cause = f"Stopped after {state.epoch} epochs and {state.step} steps."
-    remedy = f"Continue with: digitcli train --resume {_quoted(setup.folder)}" if setup.folder else ""
+    remedy = f"Continue with: digitcli train --resume {quoted(setup.folder)}" if setup.folder else ""
     raise Interrupted(signal, cause, remedy)
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """Return a path as the shell takes it."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))

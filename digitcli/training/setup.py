@@ -42,6 +42,7 @@ from digitcli.training.network import (
     count_parameters,
     create_network,
 )
+from digitcli.training.observer import Observer
 from digitcli.training.optimization import (
     autocast,
     choose_dtype,
@@ -89,6 +90,7 @@ class TrainingSetup:
     processes: The processes of the run.
     graphed_step: Takes a whole step by its epoch and step, and returns its loss; None if steps are not
         recorded as a CUDA graph.
+    observer: Watches the steps; None if nothing does.
     """
 
     config: TrainConfig
@@ -101,6 +103,7 @@ class TrainingSetup:
     loss: LossFunction
     processes: Processes = ONE_PROCESS
     graphed_step: Callable[[int, int], Tensor] | None = None
+    observer: Observer | None = None
 
     def progress(self, state: TrainingState) -> float:
         """Return the completed share of the run, from 0 to 1.

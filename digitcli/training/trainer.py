@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from digitcli.architectures.registry import find_architecture
 from digitcli.events import Notice, OnEvent
@@ -25,6 +26,14 @@ from digitcli.training.resume import merge_changes, read_result
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
+from digitcli.training.tensorboard import (
+    check_installed,
+    check_unused,
+    folder_of_run,
+    has_events,
+    observed,
+    write_finished_run,
+)
 
 
 def train(
@@ -33,41 +42,50 @@ def train(
     out: Path | None = None,
     name: str | None = None,
     force: bool = False,
+    tensorboard: Path | None = None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> TrainResult:
     """Train an architecture in a new run folder, and test it once.
 
-    The run folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>`. `stop_signal` is called after every step;
-    if it returns the number of a signal, the run saves its state and stops.
+    The run folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>`. The curves for TensorBoard are written to
+    a subfolder of `tensorboard` that is named as the run folder. `stop_signal` is called after every step; if
+    it returns the number of a signal, the run saves its state and stops.
 
     Raises:
         UsageError: there is no such architecture or dataset, or the settings contradict each other.
         InputError: the data cannot be read.
-        EnvironmentFault: the device is not there, or another process of the run has ended.
-        OutputError: the run folder exists, is in use or cannot be written, or the disk is full.
+        EnvironmentFault: the device or the package tensorboard is not there, or another process of the run
+            has ended.
+        OutputError: the run folder or its curves exist, are in use or cannot be written, or the disk is full.
         DivergedError: the loss is not finite. What was saved before stays as it was.
         Interrupted: `stop_signal` returned a number. `resume` continues the run.
     """
     find_architecture(config.arch)
+    if tensorboard is not None:
+        check_installed()
     with joined_processes(config.device) as processes:
         if not processes.is_first:
             return _train(config, None, None, lambda event: None, stop_signal, processes)
         with run_folder.new_run(config.arch, out, name, force) as folder:
-            return _train(config, folder, None, on_event, stop_signal, processes)
+            curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
+            if curves is not None and not force:
+                check_unused(curves)
+            return _train(config, folder, None, on_event, stop_signal, processes, curves)
 
 
 def resume(
     folder: Path,
     changes: Mapping[str, Any],
     *,
+    tensorboard: Path | None = None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> TrainResult:
     """Continue the run in a folder as if it had not been interrupted; start it if nothing was saved yet.
 
     `changes` are fields of `TrainConfig`: a resumed run may have more epochs, other devices, a time limit or
-    patience.
+    patience. The curves for TensorBoard continue in `tensorboard`, see `train`.
 
     Raises:
         UsageError: a change would make it another run, or the data are not those that it began with.
@@ -75,6 +93,9 @@ def resume(
         The errors of `train`.
     """
     rank, _ = rank_and_size()
+    if tensorboard is not None:
+        check_installed()
+    curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
     with contextlib.nullcontext() if rank else run_folder.existing_run(folder):
         saved = run_folder.read_state(folder)
         config = merge_changes(run_folder.read_config(folder, saved), saved, changes)
@@ -87,10 +108,12 @@ def resume(
             on_event(Notice(cause, routine=True))
             if not rank:
                 run_folder.repair_outputs(folder, saved)
+                if curves is not None and not has_events(curves):
+                    write_finished_run(curves, config, saved, result)
             return result
         with joined_processes(config.device) as processes:
             if processes.is_first:
-                return _train(config, folder, saved, on_event, stop_signal, processes)
+                return _train(config, folder, saved, on_event, stop_signal, processes, curves)
             return _train(config, None, saved, lambda event: None, stop_signal, processes)
 
 
@@ -138,13 +161,16 @@ def _train(
     on_event: OnEvent,
     stop_signal: StopSignal,
     processes: Processes,
+    curves: Path | None = None,
 ) -> TrainResult:
     """Train to the end. A process without a folder takes every step, but neither writes nor tests."""
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
-    with separate_random_numbers(config):
+    with separate_random_numbers(config), contextlib.ExitStack() as stack:
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         if saved is None and folder is not None:
             run_folder.begin(folder, setup.describe())
+        if curves is not None:
+            setup = stack.enter_context(observed(setup, state, curves))
         clock_zero = time.perf_counter() - state.seconds
         while state.step > 0 or not state.history or not setup.is_over(state):
             train_epoch(setup, state, clock_zero)
@@ -153,8 +179,11 @@ def _train(
         if folder is None:
             accuracy = state.chosen_epoch().validation_accuracy
             return _result(setup, state, started, {"validation_accuracy": accuracy})
-        state.result = _test(setup, state, started)
+        network = _model_of(state)
+        state.result = _test(setup, state, network, started)
         save_state(setup, state)
+        if setup.observer is not None:
+            setup.observer.run_done(network, state.result)
         return state.result
 
 
@@ -166,10 +195,15 @@ def separate_random_numbers(config: TrainConfig) -> Iterator[None]:
         yield
 
 
-def _test(setup: TrainingSetup, state: TrainingState, started: float) -> TrainResult:
-    """Test the weights that the model has. This uses the test examples, once."""
+def _model_of(state: TrainingState) -> nn.Module:
+    """Return a copy of the network with the weights that the model has."""
     network = copy.deepcopy(state.weights())
     network.load_state_dict(model_tensors(state.tensors()))
+    return network
+
+
+def _test(setup: TrainingSetup, state: TrainingState, network: nn.Module, started: float) -> TrainResult:
+    """Test the trained network. This uses the test examples, once."""
     return _result(setup, state, started, dataclasses.asdict(setup.task.test(network)))
 
 

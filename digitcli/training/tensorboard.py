@@ -1,0 +1,240 @@
+"""Write a run to a folder for TensorBoard while it is trained, without changing its weights.
+
+Abadi et al., "TensorFlow: large-scale machine learning on heterogeneous distributed systems", 2016.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from digitcli.architectures.registry import find_architecture
+from digitcli.atomic_write import faults_of
+from digitcli.errors import EnvironmentFault, OutputError
+from digitcli.events import EpochDone, Event, Notice, StepDone
+from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.training import tensorboard_summaries as summaries
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.digit_task import DigitTask
+from digitcli.training.loop import quoted
+from digitcli.training.resume import run_recipe
+from digitcli.training.run_folder import Saved
+from digitcli.training.setup import TrainingSetup
+from digitcli.training.state import TrainingState, TrainResult
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+# The least points of a curve in a long epoch. Of short steps, writing each would take as long as the step.
+POINTS_PER_EPOCH = 500
+# Events that wait for the thread which writes them: with PyTorch's 10 the training often waits for it.
+QUEUE = 1_000
+# Seconds after which events are on the disk, where TensorBoard finds them.
+FLUSH_SECONDS = 10
+EVENT_FILES = "events.out.tfevents.*"
+PROJECTOR_FILE = "projector_config.pbtxt"
+
+
+def check_installed() -> None:
+    """Check that the package tensorboard can be loaded.
+
+    Raises:
+        EnvironmentFault: it is missing or too old.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        cause = f"The package tensorboard cannot be loaded: {error}."
+        raise EnvironmentFault(cause, "Install it with: pip install 'digitcli[tensorboard]'") from error
+
+
+def folder_of_run(logs: Path, run: Path) -> Path:
+    """Return the folder for a run: TensorBoard lays the runs of `logs` over each other, by these names."""
+    return logs / run.resolve().name
+
+
+def check_unused(folder: Path) -> None:
+    """Check that a new run can write to a folder.
+
+    Raises:
+        OutputError: the folder has curves already, or cannot be read.
+    """
+    if has_events(folder):
+        raise OutputError(
+            f"{folder} contains curves that those of a new run would be mixed with.",
+            "Name another folder with --tensorboard, or remove this one; digitcli train --force replaces it.",
+        )
+
+
+def has_events(folder: Path) -> bool:
+    """Return whether a folder has curves.
+
+    Raises:
+        OutputError: the folder cannot be read.
+    """
+    with faults_of(folder):
+        return any(folder.glob(EVENT_FILES))
+
+
+def remove_events(folder: Path) -> None:
+    """Delete everything that was written for TensorBoard, and the folder if nothing else is in it.
+
+    Raises:
+        OutputError: a file cannot be deleted.
+    """
+    with faults_of(folder):
+        for file in (*folder.glob(EVENT_FILES), folder / PROJECTOR_FILE):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(folder / summaries.PROJECTOR_FOLDER / summaries.PROJECTOR_TAG, ignore_errors=True)
+    for path in (folder / summaries.PROJECTOR_FOLDER, folder):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+@contextlib.contextmanager
+def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterator[TrainingSetup]:
+    """Yield the setup of a run that is written to a folder within the context.
+
+    A new run replaces what is in the folder, a resumed run continues it. If nothing of the run was saved at
+    the end, its curves are deleted.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    observer = TensorBoard(folder, setup, state)
+
+    setup.on_event(Notice(f"TensorBoard shows the curves: tensorboard --logdir {quoted(folder.parent)}"))
+
+    def on_event(event: Event) -> None:
+        setup.on_event(event)
+        observer.on_event(event)
+
+    try:
+        observer.begin()
+        yield replace(setup, on_event=on_event, observer=observer)
+    finally:
+        observer.close()
+        if setup.folder is not None and not (setup.folder / RESUME_FILE).exists():
+            remove_events(folder)
+
+
+def write_finished_run(folder: Path, config: TrainConfig, saved: Saved, result: TrainResult) -> None:
+    """Write what is known of a run that was trained earlier: the figures of its epochs, settings and result.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with faults_of(folder), contextlib.closing(_open_writer(folder)) as writer:
+        for row in saved[0].training["history"]:
+            summaries.write_epoch(writer, EpochDone(**row))
+        summaries.write_settings(writer, config, run_recipe(config, saved), result)
+
+
+def _open_writer(folder: Path, purge_step: int | None = None) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=purge_step, max_queue=QUEUE, flush_secs=FLUSH_SECONDS)
+
+
+class TensorBoard:
+    """An `Observer` that writes curves, histograms, pictures, the graph and the settings.
+
+    The numbers of steps stay on the device until the progress is reported, when the training waits for the
+    device anyway.
+
+    Raises:
+        OutputError: the folder cannot be written. So do all methods but `gradients_ready` and `step_taken`.
+    """
+
+    def __init__(self, folder: Path, setup: TrainingSetup, state: TrainingState) -> None:
+        self._folder, self._setup, self._state = folder, setup, state
+        self._digits = setup.task if isinstance(setup.task, DigitTask) else None
+        self._steps_between_points = max(1, setup.task.steps // POINTS_PER_EPOCH)
+        self._points: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
+        if state.steps_total == 0:
+            remove_events(folder)
+        self._is_new = not has_events(folder)
+        with faults_of(folder):
+            self._writer = _open_writer(folder, None if self._is_new else state.steps_total + 1)
+
+    def begin(self) -> None:
+        """Write what is known before the first step, if the folder does not have it from an earlier part."""
+        if not self._is_new:
+            return
+        with faults_of(self._folder):
+            for done in self._state.history:
+                summaries.write_epoch(self._writer, done)
+            try:
+                task = find_architecture(self._setup.config.arch).task
+                summaries.write_graph(self._writer, self._state.network, task)
+            except RuntimeError as error:  # a network of a plug-in may do what the tracer cannot follow
+                reason = next(iter(str(error).splitlines()), "")
+                self._setup.on_event(Notice(f"TensorBoard gets no graph of this network: {reason}"))
+            if self._state.steps_total == 0:
+                self._write_histograms(epoch=0)
+
+    def gradients_ready(self) -> None:
+        """Keep the norm of all gradients."""
+        step = self._state.steps_total + 1
+        if step % self._steps_between_points == 0:
+            gradients = [each.grad for each in self._state.network.parameters() if each.grad is not None]
+            self._points["step/gradient_norm"].append((step, nn.utils.get_total_norm(gradients)))
+
+    def step_taken(self, loss: Tensor) -> None:
+        """Keep the loss and the learning rate."""
+        step = self._state.steps_total
+        if step % self._steps_between_points == 0:
+            lr = torch.as_tensor(self._state.optimizer.param_groups[0]["lr"])
+            self._points["step/loss"].append((step, loss))
+            self._points["step/lr"].append((step, lr.clone()))  # CUDA graphs change the rate in place
+
+    def on_event(self, event: Event) -> None:
+        """Write the kept numbers with the progress, and everything else at the end of an epoch."""
+        with faults_of(self._folder):
+            match event:
+                case StepDone():
+                    self._write_points()
+                case EpochDone():
+                    self._write_epoch(event)
+
+    def run_done(self, network: nn.Module, result: TrainResult) -> None:
+        """Write the features of validation digits, and the settings with the result."""
+        with faults_of(self._folder):
+            if self._digits is not None:
+                summaries.write_features(self._writer, network, self._digits)
+            summaries.write_settings(self._writer, self._setup.config, self._setup.recipe, result)
+
+    def close(self) -> None:
+        """Write the kept numbers, and close the file."""
+        with faults_of(self._folder), contextlib.closing(self._writer):
+            self._write_points()
+
+    def _write_epoch(self, done: EpochDone) -> None:
+        summaries.write_epoch(self._writer, done)
+        self._write_histograms(done.epoch)
+        if self._digits is not None:
+            summaries.write_inputs(self._writer, self._digits, self._setup.config.seed, done.epoch)
+            summaries.write_confusion(self._writer, self._digits, done.epoch)
+        self._writer.flush()
+
+    def _write_histograms(self, epoch: int) -> None:
+        network = self._state.weights()
+        summaries.write_weights(self._writer, network, epoch)
+        if self._digits is not None:
+            summaries.write_layers(self._writer, network, self._digits, self._setup.recipe, epoch)
+
+    def _write_points(self) -> None:
+        for tag, points in self._points.items():
+            if points:
+                values = torch.stack([value for _, value in points]).tolist()  # one transfer
+                for (step, _), value in zip(points, values, strict=True):
+                    self._writer.add_scalar(tag, value, step)
+                points.clear()
