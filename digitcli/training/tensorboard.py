@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
 # The least points of a curve in a long epoch. Of short steps, writing each would take as long as the step.
 POINTS_PER_EPOCH = 500
-# Events that wait for the thread which writes them: with PyTorch's 10 the training often waits for it.
-QUEUE = 1_000
-# Seconds after which events are on the disk, where TensorBoard finds them.
-FLUSH_SECONDS = 10
 EVENT_FILES = "events.out.tfevents.*"
 PROJECTOR_FILE = "projector_config.pbtxt"
 
@@ -109,19 +105,25 @@ def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterat
     Raises:
         OutputError: the folder cannot be written.
     """
-    observer = TensorBoard(folder, setup, state)
-
-    setup.on_event(Notice(f"TensorBoard shows the curves: tensorboard --logdir {quoted(folder.parent)}"))
-
-    def on_event(event: Event) -> None:
-        setup.on_event(event)
-        observer.on_event(event)
-
+    if state.steps_total == 0:
+        remove_events(folder)
+    is_new = not has_events(folder)
     try:
-        observer.begin()
-        yield replace(setup, on_event=on_event, observer=observer)
+        with summaries.opened_writer(folder, None if is_new else state.steps_total + 1) as writer:
+            observer = TensorBoard(folder, writer, setup, state)
+
+            def on_event(event: Event) -> None:
+                setup.on_event(event)
+                observer.on_event(event)
+
+            setup.on_event(Notice(f"See the curves with: tensorboard --logdir {quoted(folder.parent)}"))
+            if is_new:
+                observer.begin()
+            try:
+                yield replace(setup, on_event=on_event, observer=observer)
+            finally:
+                observer.write_points()
     finally:
-        observer.close()
         if setup.folder is not None and not (setup.folder / RESUME_FILE).exists():
             remove_events(folder)
 
@@ -132,16 +134,10 @@ def write_finished_run(folder: Path, config: TrainConfig, saved: Saved, result: 
     Raises:
         OutputError: the folder cannot be written.
     """
-    with faults_of(folder), contextlib.closing(_open_writer(folder)) as writer:
+    with summaries.opened_writer(folder) as writer, faults_of(folder):
         for row in saved[0].training["history"]:
             summaries.write_epoch(writer, EpochDone(**row))
         summaries.write_settings(writer, config, run_recipe(config, saved), result)
-
-
-def _open_writer(folder: Path, purge_step: int | None = None) -> SummaryWriter:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=purge_step, max_queue=QUEUE, flush_secs=FLUSH_SECONDS)
 
 
 class TensorBoard:
@@ -150,25 +146,19 @@ class TensorBoard:
     The numbers of steps stay on the device until the progress is reported, when the training waits for the
     device anyway.
 
-    Raises:
-        OutputError: the folder cannot be written. So do all methods but `gradients_ready` and `step_taken`.
+    The methods that write raise an `OutputError` if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, setup: TrainingSetup, state: TrainingState) -> None:
-        self._folder, self._setup, self._state = folder, setup, state
+    def __init__(
+        self, folder: Path, writer: SummaryWriter, setup: TrainingSetup, state: TrainingState
+    ) -> None:
+        self._folder, self._writer, self._setup, self._state = folder, writer, setup, state
         self._digits = setup.task if isinstance(setup.task, DigitTask) else None
         self._steps_between_points = max(1, setup.task.steps // POINTS_PER_EPOCH)
         self._points: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
-        if state.steps_total == 0:
-            remove_events(folder)
-        self._is_new = not has_events(folder)
-        with faults_of(folder):
-            self._writer = _open_writer(folder, None if self._is_new else state.steps_total + 1)
 
     def begin(self) -> None:
-        """Write what is known before the first step, if the folder does not have it from an earlier part."""
-        if not self._is_new:
-            return
+        """Write what is known before the first step that is observed."""
         with faults_of(self._folder):
             for done in self._state.history:
                 summaries.write_epoch(self._writer, done)
@@ -212,9 +202,9 @@ class TensorBoard:
                 summaries.write_features(self._writer, network, self._digits)
             summaries.write_settings(self._writer, self._setup.config, self._setup.recipe, result)
 
-    def close(self) -> None:
-        """Write the kept numbers, and close the file."""
-        with faults_of(self._folder), contextlib.closing(self._writer):
+    def write_points(self) -> None:
+        """Write the kept numbers."""
+        with faults_of(self._folder):
             self._write_points()
 
     def _write_epoch(self, done: EpochDone) -> None:

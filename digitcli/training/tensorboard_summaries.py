@@ -6,8 +6,10 @@ import contextlib
 import copy
 import dataclasses
 import io
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.summary import input_shape
+from digitcli.atomic_write import faults_of
 from digitcli.evaluation.metrics import confusion_counts
 from digitcli.events import EpochDone
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE
@@ -33,6 +36,10 @@ from digitcli.training.task import derive_seed, seed_random
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+# Events that wait for the thread which writes them: with PyTorch's 10 the training often waits for it.
+QUEUE = 1_000
+# Seconds after which events are on the disk, where TensorBoard finds them.
+FLUSH_SECONDS = 10
 # The validation digits of histograms of activations and gradients: enough to be smooth. Chosen by hand.
 HISTOGRAM_DIGITS = 64
 # The bins of a histogram. TensorBoard draws 30; the 1,500 of the writer make files several times as large.
@@ -49,6 +56,36 @@ PROJECTOR_FOLDER, PROJECTOR_TAG = "00000", "validation digits"
 CELL_PX, FONT_PX, SMALL_FONT_PX = 40, 14, 11
 # Colours of the right and the wrong answers in the confusion matrix.
 RIGHT, WRONG = np.array([0, 114, 178]), np.array([213, 94, 0])
+
+
+@contextlib.contextmanager
+def opened_writer(folder: Path, purge_step: int | None = None) -> Iterator[SummaryWriter]:
+    """Open a writer, which makes TensorBoard forget what the folder has from the step `purge_step` on.
+
+    The writer writes in a thread. An error there is raised by the next call, and is not printed besides.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    def show_error(error: threading.ExceptHookArgs) -> None:
+        if not type(error.thread).__module__.startswith("tensorboard."):
+            original(error)
+
+    original, threading.excepthook = threading.excepthook, show_error
+    try:
+        with faults_of(folder):
+            writer = SummaryWriter(
+                str(folder), purge_step=purge_step, max_queue=QUEUE, flush_secs=FLUSH_SECONDS
+            )
+        try:
+            yield writer
+        finally:
+            with faults_of(folder):
+                writer.close()
+    finally:
+        threading.excepthook = original
 
 
 def write_epoch(writer: SummaryWriter, done: EpochDone) -> None:
@@ -180,7 +217,7 @@ def write_features(writer: SummaryWriter, network: nn.Module, task: DigitTask) -
         vectors = [features(network, as_input(batch.to(device))) for batch in batches]
     answers = infer(network, images).argmax(dim=-1).tolist()
     writer.add_embedding(
-        torch.cat(vectors).double().cpu().round(decimals=FEATURE_DECIMALS),
+        torch.cat(vectors).cpu().double().round(decimals=FEATURE_DECIMALS),
         metadata=list(zip(digits.labels.tolist(), answers, strict=True)),
         metadata_header=["digit", "read as"],
         label_img=as_input(images),

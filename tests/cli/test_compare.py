@@ -56,6 +56,8 @@ def test_a_saved_comparison_is_shown_without_training(
     assert mnist.returncode == 2 and "--data" in mnist.stderr
     idle = digitcli("compare", "two.json", "--data", few_digits, "--seeds", "3")
     assert idle.returncode == 2 and "--seeds" in idle.stderr
+    untrained = digitcli("compare", "two.json", "--data", few_digits, "--tensorboard", "tb")
+    assert untrained.returncode == 2 and "--tensorboard needs an architecture" in untrained.stderr
     kept = digitcli("compare", *TWO, "--data", few_digits, "--save", "two.json")
     assert kept.returncode == 7 and "--force" in kept.stderr
     assert not (tmp_path / "none").exists()

@@ -87,6 +87,7 @@ def test_no_color_turns_colours_off(few_digits: Path, tmp_path: Path) -> None:
         (["--name", "a/b"], 2, "--out"),
         (["--out", "a", "--resume", "b"], 2, "Give one"),
         (["--resume", "b", "--dry-run"], 2, "--dry-run"),
+        (["--tensorboard", "tb", "--dry-run"], 2, "Leave --tensorboard out"),
         (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
         (["--out", "x" * 300], 7, "cannot be written"),
         (["--fonts", "x" * 300, "--synthetic", "1"], 3, "no file or folder"),

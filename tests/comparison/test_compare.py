@@ -19,9 +19,10 @@ from digitcli.comparison.compare import (
     draw_comparison_chart,
 )
 from digitcli.comparison.saved import ComparedRun, ModelDefinition
-from digitcli.errors import DivergedError, InputError, Interrupted, UsageError
+from digitcli.errors import DivergedError, InputError, Interrupted, OutputError, UsageError
 from digitcli.events import Notice, StepDone
 from tests.support.comparisons import compare_quickly, model_with
+from tests.support.event_files import curve, read_events
 
 
 def evaluated(events: list[object]) -> list[RunEvaluated]:
@@ -48,6 +49,26 @@ def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
     events.clear()
     compare_quickly(few_digits, tmp_path, seeds=3, on_event=events.append)
     assert [event.reused for event in evaluated(events)] == [True] * 4 + [False] * 2
+
+
+def test_curves_of_all_runs_lie_in_one_folder_by_the_names_of_the_run_folders(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    events: list[object] = []
+    out, logs = tmp_path / "out", tmp_path / "tb"
+    compare_quickly(few_digits, out, "softmax:epochs=1", seeds=1)
+    compare_quickly(few_digits, out, "softmax:epochs=1", tensorboard=logs, on_event=events.append)
+    assert {path.name for path in logs.iterdir()} == {path.name for path in out.iterdir()}
+    reused, trained = (read_events(logs / f"softmax_epochs=1-{seed}") for seed in (0, 1))
+    for run in (reused, trained):
+        assert list(curve(run, "epoch/validation_accuracy")) == [1]
+    assert "step/loss" in trained.Tags()["scalars"] and "step/loss" not in reused.Tags()["scalars"]
+    assert {event.message for event in events if isinstance(event, Notice) and not event.routine} == {
+        f"See the curves with: tensorboard --logdir {logs}"
+    }
+    with pytest.raises(OutputError, match="contains curves"):  # of other runs with the same names
+        compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", tensorboard=logs)
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> None:

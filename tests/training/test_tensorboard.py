@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 
 from digitcli.errors import DivergedError, EnvironmentFault, Interrupted, OutputError
@@ -20,6 +23,7 @@ from digitcli.training import tensorboard
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import prepare
 from digitcli.training.tensorboard import TensorBoard, check_installed
+from digitcli.training.tensorboard_summaries import opened_writer
 from digitcli.training.trainer import resume, train
 from tests.support.event_files import curve, read_events
 from tests.support.training import assert_same_run, stop_after, train_config
@@ -74,12 +78,13 @@ def test_the_curves_of_steps_agree_with_those_of_epochs(observed_run: Path, even
 def test_the_gradient_norm_is_that_of_all_gradients_before_clipping(few_digits: Path, tmp_path: Path) -> None:
     config = train_config(few_digits, "softmax", recipe={"max_grad_norm": 0.01})
     setup, state = prepare(config, None, None, lambda event: None, lambda: None)
-    observer = TensorBoard(tmp_path, setup, state)
     setup.loss(0, 0, 0.0).backward()
     squares = sum(float(weight.grad.square().sum()) for weight in state.network.parameters())  # type: ignore[union-attr]
-    observer.gradients_ready()
-    observer.step_taken(torch.tensor(1.0))
-    observer.close()
+    with opened_writer(tmp_path) as writer:
+        observer = TensorBoard(tmp_path, writer, setup, state)
+        observer.gradients_ready()
+        observer.step_taken(torch.tensor(1.0))
+        observer.write_points()
     assert curve(read_events(tmp_path), "step/gradient_norm") == {1: pytest.approx(squares**0.5, rel=1e-4)}
     assert squares**0.5 > 0.01
 
@@ -146,12 +151,13 @@ def test_nothing_is_read_from_the_device_in_a_step(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup, state = prepare(train_config(few_digits), None, None, lambda event: None, lambda: None)
-    observer = TensorBoard(tmp_path, setup, state)
     setup.loss(0, 0, 0.0).backward()
     for name in ("item", "tolist", "cpu", "numpy", "__float__", "__bool__", "__int__"):
         monkeypatch.setattr(Tensor, name, lambda *arguments: pytest.fail("a tensor is read"))
-    observer.gradients_ready()
-    observer.step_taken(torch.tensor(1.0))
+    with opened_writer(tmp_path) as writer:
+        observer = TensorBoard(tmp_path, writer, setup, state)
+        observer.gradients_ready()
+        observer.step_taken(torch.tensor(1.0))
 
 
 def test_a_long_epoch_has_fewer_points(
@@ -251,6 +257,19 @@ def test_a_folder_that_cannot_be_written_is_an_error(few_digits: Path, tmp_path:
     with pytest.raises(OutputError, match="cannot be written"):
         train(train_config(few_digits), out=tmp_path / "run", tensorboard=tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_an_error_and_no_traceback_of_the_thread_that_writes(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(writer: RecordWriter, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    hook = threading.excepthook
+    monkeypatch.setattr(RecordWriter, "write", full)
+    with pytest.raises(OutputError, match="No space left"):
+        train(train_config(few_digits, "softmax"), out=tmp_path / "run", tensorboard=tmp_path / "tb")
+    assert capfd.readouterr().err == "" and threading.excepthook is hook
 
 
 def test_a_network_that_cannot_be_traced_is_trained_without_a_graph(
