@@ -25,7 +25,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOREIGN_OPTIONS = {"--index-url", "--nproc-per-node", "--strict"}  # of pip, torchrun and mkdocs
+# of pip, tensorboard, torchrun and mkdocs
+FOREIGN_OPTIONS = {"--index-url", "--logdir", "--nproc-per-node", "--strict"}
 
 
 def page_name(path: object) -> str:
