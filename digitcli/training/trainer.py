@@ -163,7 +163,10 @@ def _train(
     processes: Processes,
     curves: Path | None = None,
 ) -> TrainResult:
-    """Train to the end. A process without a folder takes every step, but neither writes nor tests."""
+    """Train to the end. A process without a folder takes every step, but neither writes nor tests.
+
+    `curves` is the folder for what TensorBoard shows of the run, if it is wanted.
+    """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
     with separate_random_numbers(config), contextlib.ExitStack() as stack:
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)

@@ -108,6 +108,16 @@ def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_tensorboard_gets_a_subfolder_for_each_run(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+    command = ("train", "-a", "softmax", "--data", few_digits, "-e", "1", "--tensorboard", "my logs")
+    for name in ("softmax-1", "softmax-2"):
+        done = digitcli(*command)
+        assert done.returncode == 0 and "tensorboard --logdir 'my logs'" in done.stderr
+        assert list((tmp_path / "my logs" / name).glob("events.out.tfevents.*"))
+    again = digitcli("train", "--resume", "runs/softmax-1", "--tensorboard", "other")
+    assert again.returncode == 0 and (tmp_path / "other" / "softmax-1").is_dir()
+
+
 def test_settings_come_from_a_file_and_options_override_it(digitcli: Run, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('arch = "mlp"\nepochs = 7\nlr = 0.5\n')
     done = digitcli("train", "--config", "run.toml", "--lr", "0.25", "--print-config", "--format", "json")
