@@ -93,8 +93,7 @@ def run_lines(
     outputs: dict[int, LineOutput] = {}
     indices_by_width: dict[int, list[int]] = {}
     for index, crop in enumerate(line_crops):
-        padded_width = -(-crop.shape[-1] // WIDTH_STEP_PX) * WIDTH_STEP_PX
-        indices_by_width.setdefault(padded_width, []).append(index)
+        indices_by_width.setdefault(padded_width(crop), []).append(index)
     for width, indices in indices_by_width.items():
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
@@ -104,16 +103,36 @@ def run_lines(
     return [outputs[index] for index in range(len(line_crops))]
 
 
-def _run_batch(runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], width: int) -> list[LineOutput]:
-    """Run crops that are padded to one width, and cut the columns of the padding off."""
-    *height, _ = line_crops[0].shape
-    images = np.full((len(line_crops), *height, width), 0 if len(height) == 1 else STRIP_PAPER, np.uint8)
+def padded_width(line_crop: npt.NDArray[np.uint8]) -> int:
+    """Return the width in pixels to which a line crop is padded, see `run_lines`."""
+    return -(-int(line_crop.shape[-1]) // WIDTH_STEP_PX) * WIDTH_STEP_PX
+
+
+def paper_level(line_crop: npt.NDArray[np.uint8]) -> int:
+    """Return the grey level of the paper of a line crop: that of ink (40, W), or of a strip (3, 40, W)."""
+    return 0 if line_crop.ndim == 2 else STRIP_PAPER
+
+
+def pad_lines(line_crops: Sequence[npt.NDArray[np.uint8]], width: int) -> npt.NDArray[np.uint8]:
+    """Return line crops with paper on their right, uint8 (N, 40, width) or (N, 3, 40, width)."""
+    first = line_crops[0]
+    images = np.full((len(line_crops), *first.shape[:-1], width), paper_level(first), np.uint8)
     for image, crop in zip(images, line_crops, strict=True):
         image[..., : crop.shape[-1]] = crop
-    logits, *distances = runtime.run(images)
+    return images
+
+
+def count_columns(width: int, padded: int, columns: int) -> int:
+    """Return the number of columns of a line crop `width` pixels wide, of those of its padded copy."""
+    return -(-width * columns // padded)
+
+
+def _run_batch(runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], width: int) -> list[LineOutput]:
+    """Run crops that are padded to one width, and cut the columns of the padding off."""
+    logits, *distances = runtime.run(pad_lines(line_crops, width))
     outputs = []
     for row, crop in enumerate(line_crops):
-        columns = -(-crop.shape[-1] * logits.shape[1] // width)
+        columns = count_columns(crop.shape[-1], width, logits.shape[1])
         outputs.append(LineOutput(logits[row, :columns], distances[0][row, :columns] if distances else None))
     return outputs
 

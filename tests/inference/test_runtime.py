@@ -7,7 +7,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from digitcli.inference.runtime import average_probabilities, run_lines
+from digitcli.inference.runtime import (
+    average_probabilities,
+    count_columns,
+    pad_lines,
+    padded_width,
+    run_lines,
+)
 from tests.support.processes import modules_loaded_by
 
 COLUMN_PX = 4
@@ -83,3 +89,14 @@ def test_the_average_of_probabilities_is_the_same_in_numpy_and_torch(count: int)
 
 def test_importing_the_module_loads_no_torch() -> None:
     assert "torch" not in modules_loaded_by("import digitcli.inference.runtime")
+
+
+def test_lines_are_padded_by_paper_on_their_right() -> None:
+    ink, strip = np.full((40, 33), 255, np.uint8), np.full((3, 40, 33), 9, np.uint8)
+    assert padded_width(ink) == 64
+    assert pad_lines([ink], 64)[0, :, 33:].max() == 0
+    padded = pad_lines([strip, strip], 64)
+    assert (
+        padded.shape == (2, 3, 40, 64) and (padded[..., 33:] == 128).all() and (padded[..., :33] == 9).all()
+    )
+    assert count_columns(33, 64, 16) == 9
