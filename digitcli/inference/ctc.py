@@ -7,6 +7,7 @@ class.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Hashable
@@ -200,6 +201,17 @@ def align(columns: Columns, text: str) -> list[int]:
                 previous.append(scores[time - 1, state - 2])
             state -= int(np.argmax(previous))
     return [best_column[2 * index + 1] for index in range(len(text)) if 2 * index + 1 in best_column]
+
+
+def divide(columns: Columns, text: str) -> list[tuple[int, int]]:
+    """Return the columns that belong to each digit of a text: its first column and the one after its last.
+
+    `columns` are those of `digit_columns`. The digits are where `align` finds them. Two of them are divided
+    behind the column between them in which a blank is likeliest.
+    """
+    peaks = align(columns, text)
+    cuts = [left + int(columns[left:right, -1].argmax()) + 1 for left, right in itertools.pairwise(peaks)]
+    return list(itertools.pairwise([0, *cuts, len(columns)])) if peaks else []
 
 
 def _states(text: str) -> list[int]:

@@ -16,6 +16,7 @@ from digitcli.inference.ctc import (
     beam_search,
     best_path,
     digit_columns,
+    divide,
     log_probability,
     log_softmax,
 )
@@ -188,3 +189,24 @@ def test_neighbouring_blanks_count_as_one() -> None:
 
 def test_no_columns_hold_no_digits() -> None:
     assert beam_search(np.zeros((0, 11), np.float32)) == [("", 0.0)]
+
+
+def test_a_text_is_divided_behind_the_likeliest_blank_between_two_digits() -> None:
+    columns = written("447", gap=3)
+    columns[2, -1] += 0.1  # the middle one of the blanks between the first two digits
+    assert divide(columns, "447") == [(0, 3), (3, 6), (6, 12)]
+    assert divide(written("12", gap=0), "12") == [(0, 1), (1, 2)]
+
+
+def test_a_text_without_digits_has_no_parts() -> None:
+    assert divide(written("4"), "") == []
+
+
+@pytest.mark.parametrize("text", ["8", "8899", "10203"])
+def test_the_parts_of_a_text_are_read_as_its_digits(text: str) -> None:
+    columns = written(text, gap=2)
+    parts = divide(columns, text)
+    assert [first for first, _ in parts] == [0, *(end for _, end in parts[:-1])] and parts[-1][1] == len(
+        columns
+    )
+    assert "".join(best_path(columns[slice(*part)]) for part in parts) == text
