@@ -8,7 +8,7 @@ Each method maps images to attributions of the same shape. They are signed, exce
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from digitcli.errors import UsageError
 
 Score = Callable[[Tensor], Tensor]
+Quadratures = Sequence[tuple[int, int]]
 
 # Points of Gauss-Legendre quadrature along the path of integrated gradients, and the power by which they are
 # denser at empty paper: as in captum, and then for networks that normalize contrast, whose score changes
@@ -29,8 +30,9 @@ NOISY_COPIES, NOISE = 50, 0.15
 # Side of the square that occlusion covers and the distance between squares, in pixels: about the width of a
 # stroke of MNIST, of which each pixel is covered several times.
 OCCLUSION_PX, OCCLUSION_STEP_PX = 4, 1
-# Images that a network sees together.
+# Images of digits that a network sees together, and their pixels.
 BATCH_SIZE = 512
+BATCH_PIXELS = BATCH_SIZE * 28**2
 
 
 @contextlib.contextmanager
@@ -86,20 +88,23 @@ class IncompleteError(UsageError):
     """Integrated gradients do not add up to what they explain."""
 
 
-def integrated_gradients(score: Score, images: Tensor) -> Tensor:
+def integrated_gradients(
+    score: Score, images: Tensor, paper: float = 0.0, quadratures: Quadratures | None = None
+) -> Tensor:
     """Return each pixel's share of the difference between the score of the image and of empty paper.
 
-    The shares add up to that difference (completeness) within 1 %. Sundararajan, Taly & Yan, "Axiomatic
-    attribution for deep networks", 2017. The integral is computed by Gauss-Legendre quadrature.
+    `paper` is the value of its pixels. The shares add up to that difference (completeness) within 1 %.
+    Sundararajan, Taly & Yan, "Axiomatic attribution for deep networks", 2017. The integral is computed by
+    Gauss-Legendre quadrature, the first of `quadratures` for which they do.
 
     Raises:
         IncompleteError: the shares do not add up, because gradients do not tell how the score of this network
             changes: it may see the same in pale and in dark ink, or hold back gradients.
     """
     with torch.no_grad():
-        difference = score(images) - score(torch.zeros_like(images))
-    for points, power in QUADRATURES:
-        shares = images * _mean_gradients(score, images, points, power)
+        difference = score(images) - score(torch.full_like(images, paper))
+    for points, power in quadratures or QUADRATURES:
+        shares = (images - paper) * _mean_gradients(score, images, paper, points, power)
         missing = shares.sum(dim=(1, 2, 3)) - difference
         if (missing.abs() <= (COMPLETENESS * difference.abs()).clamp(min=LEAST_LOGITS)).all():
             return shares
@@ -108,14 +113,14 @@ def integrated_gradients(score: Score, images: Tensor) -> Tensor:
     )
 
 
-def _mean_gradients(score: Score, images: Tensor, points: int, power: int) -> Tensor:
+def _mean_gradients(score: Score, images: Tensor, paper: float, points: int, power: int) -> Tensor:
     """Return the mean gradient along the line from empty paper to each image."""
     nodes, weights = np.polynomial.legendre.leggauss(points)
     nodes = (nodes + 1) / 2
     weights = weights / 2 * power * nodes ** (power - 1)
     total = torch.zeros_like(images)
     for node, weight in zip(nodes**power, weights, strict=True):
-        total += float(weight) * gradients(score, float(node) * images)
+        total += float(weight) * gradients(score, paper + float(node) * (images - paper))
     return total
 
 
@@ -139,7 +144,7 @@ def occlusion(
     ]
     before = score(images)
     fall, covered = torch.zeros_like(images), images.new_zeros(1, 1, height, width)
-    at_once = max(1, BATCH_SIZE // len(images))
+    at_once = max(1, BATCH_PIXELS // (len(images) * height * width))
     for start in range(0, len(corners), at_once):
         squares = [np.s_[..., y : y + side_px, x : x + side_px] for y, x in corners[start : start + at_once]]
         copies = images.repeat(len(squares), 1, 1, 1).unflatten(0, (len(squares), len(images)))

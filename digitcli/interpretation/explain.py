@@ -12,41 +12,17 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import find_architecture
 from digitcli.data.mnist import load_mnist_test
-from digitcli.errors import ModelError, UsageError
+from digitcli.errors import ModelError
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, load_model
-from digitcli.interpretation.activations import feature_maps, filters
-from digitcli.interpretation.attribution import (
-    IncompleteError,
-    Score,
-    backward_pass,
-    digit_score,
-    integrated_gradients,
-    occlusion,
-    saliency,
-    smoothgrad,
-)
+from digitcli.interpretation.attribution import backward_pass, digit_score, occlusion
 from digitcli.interpretation.counterfactual import adversarial, counterfactual, optimal_input
-from digitcli.interpretation.explanation import (
-    PANEL,
-    Attribution,
-    Change,
-    ChangeKind,
-    Explanation,
-    Layer,
-    Method,
-)
+from digitcli.interpretation.explanation import PANEL, Attribution, Change, ChangeKind, Explanation, Method
+from digitcli.interpretation.methods import attributions_of, layers_of, one_map, only_layer
 from digitcli.interpretation.neighbours import NeighbourSearch
 
 # Test digits whose attributions are averaged for a class, and the distance of the squares that cover them.
 CLASS_IMAGES, CLASS_STEP_PX = 50, 2
-NO_ATTRIBUTION = {"prototype", "feature-maps", "filters"}
-BY_SCORE = {
-    "integrated-gradients": integrated_gradients,
-    "saliency": saliency,
-    "smoothgrad": smoothgrad,
-    "occlusion": occlusion,
-}
 
 
 def explain(
@@ -83,7 +59,7 @@ def explain(
             search = NeighbourSearch(network, resolved, search_all)
         with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
             explanation = _explain(network, resolved, name, image, methods, against, changes, search)
-        yield explanation if layer is None else _with_layer(explanation, layer)
+        yield replace(explanation, layers=only_layer(explanation.layers, layer))
 
 
 def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Explanation:
@@ -112,7 +88,7 @@ def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Expl
         resolved.id,
         mean.numpy(),
         tuple(_probabilities(network, resolved, optimal).tolist()),
-        (Attribution("occlusion", digit, None, value, baseline, _array(attribution)),),
+        (Attribution("occlusion", digit, None, value, baseline, one_map("occlusion", attribution)),),
         optimal=_levels(optimal),
     )
 
@@ -139,15 +115,7 @@ def _explain(
     probabilities = _probabilities(network, model, batch)
     digit, runner_up = probabilities.topk(2).indices.tolist()
     other = runner_up if against is None else against
-    notes: list[str] = []
-    attributions: list[Attribution] = []
-    for method in methods:
-        if method not in NO_ATTRIBUTION:
-            for opponent in (None, other) if other != digit else (None,):
-                try:
-                    attributions.append(_by_score(network, batch, method, digit, opponent))
-                except IncompleteError as error:
-                    notes.append(f"{error.cause} {error.remedy}")
+    attributions, notes = attributions_of(network, batch, methods, digit, other)
     found = {pair: _changed(network, model, batch, *pair) for pair in changes if pair[1] != digit}
     notes += [
         f"No {kind} change to {wanted} was found." for (kind, wanted), each in found.items() if not each
@@ -160,17 +128,9 @@ def _explain(
         tuple(attributions),
         search.nearest(image) if search else (),
         tuple(change for change in found.values() if change),
-        tuple(_layers(network, batch, methods)),
+        tuple(layers_of(network, batch, methods)),
         tuple(dict.fromkeys(notes)),
     )
-
-
-def _with_layer(explanation: Explanation, name: str) -> Explanation:
-    """Return an explanation with the feature maps of one layer only."""
-    maps = {layer.name: layer for layer in explanation.layers if layer.kind != "filters"}
-    if name not in maps:
-        raise UsageError(f"There are no feature maps of a layer '{name}'.", f"Give one of {', '.join(maps)}.")
-    return replace(explanation, layers=(maps[name],))
 
 
 def _probabilities(network: nn.Module, model: ResolvedModel, batch: Tensor) -> Tensor:
@@ -199,37 +159,6 @@ def _changed(
     )
 
 
-def _layers(network: nn.Module, batch: Tensor, methods: Sequence[Method]) -> Iterator[Layer]:
-    """Yield the feature maps of all layers without parts, and the filters of the first one."""
-    if "filters" in methods:
-        name, weights = filters(network)
-        yield Layer(name, "filters", weights.float().cpu().numpy())
-    if "feature-maps" in methods:
-        for name, maps in feature_maps(network, batch).items():
-            layer = network.get_submodule(name)
-            if not list(layer.children()):
-                yield Layer(name, type(layer).__name__, maps[0].float().cpu().numpy())
-
-
-def _by_score(network: nn.Module, batch: Tensor, method: str, digit: int, against: int | None) -> Attribution:
-    """Return what speaks for a digit, or for it and against another one."""
-    score = digit_score(network, torch.tensor([digit]))
-    if against is not None:
-        score = _difference(score, digit_score(network, torch.tensor([against])))
-    with torch.no_grad():
-        value, baseline = float(score(batch)[0]), float(score(torch.zeros_like(batch))[0])
-    return Attribution(method, digit, against, value, baseline, _array(BY_SCORE[method](score, batch)))
-
-
-def _difference(score: Score, other: Score) -> Score:
-    return lambda images: score(images) - other(images)
-
-
 def _levels(image: Tensor) -> npt.NDArray[np.uint8]:
     """Return one image (1, 1, 28, 28) as grey levels (28, 28)."""
     return (255 * image[0, 0]).round().to(torch.uint8).cpu().numpy()
-
-
-def _array(values: Tensor) -> npt.NDArray[np.float32]:
-    """Return the attribution (28, 28) of one image (1, 1, 28, 28)."""
-    return values[0, 0].float().cpu().numpy()

@@ -20,15 +20,16 @@ Method = Literal[
 ChangeKind = Literal["counterfactual", "adversarial"]
 # Methods whose attributions have no sign: they tell how much a pixel matters, not for which digit it speaks.
 UNSIGNED = frozenset({"saliency", "smoothgrad"})
-# Methods of the panel that is shown without a choice.
+# Methods of the panel that is shown without a choice: of a digit, and of a line.
 PANEL: tuple[Method, ...] = ("occlusion", "prototype")
+LINE_PANEL: tuple[Method, ...] = ("occlusion",)
 # Decimals of numbers in records.
 DECIMALS = 6
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each pixel speaks for a digit, float32 (28, 28), or for it and against another one.
+    """How much each pixel speaks for a digit, float32 (H, W), or for it and against another one.
 
     score: what the values explain: the logit of `digit`, or its lead over that of `against`.
     baseline: the same for empty paper; integrated gradients add up to `score` - `baseline`.
@@ -45,6 +46,23 @@ class Attribution:
     def is_signed(self) -> bool:
         """Whether negative values speak against the digit."""
         return self.method not in UNSIGNED
+
+    @property
+    def name(self) -> str:
+        """Its name among arrays, for example `occlusion/4-9`."""
+        name = f"{self.method}/{self.digit}"
+        return name if self.against is None else f"{name}-{self.against}"
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a record for JSON."""
+        return {
+            "method": self.method,
+            "digit": self.digit,
+            "against": self.against,
+            "score": round(self.score, DECIMALS),
+            "baseline": round(self.baseline, DECIMALS),
+            "values": np.round(self.values.astype(float), DECIMALS).tolist(),
+        }
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,15 @@ class Layer:
     kind: str
     maps: npt.NDArray[np.float32]
 
+    @property
+    def array_name(self) -> str:
+        """Its name among arrays, for example `feature-maps/4`."""
+        return f"{'filters' if self.kind == 'filters' else 'feature-maps'}/{self.name}"
+
+    def record(self) -> dict[str, Any]:
+        """Return its name, its kind and its shape as a record for JSON."""
+        return {"name": self.name, "kind": self.kind, "shape": list(self.maps.shape)}
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -127,13 +154,10 @@ class Explanation:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by names such as `occlusion/4-9` and `feature-maps/1`."""
         named: dict[str, npt.NDArray[Any]] = {"image": self.image}
-        for each in self.attributions:
-            name = f"{each.method}/{each.digit}"
-            named[name if each.against is None else f"{name}-{each.against}"] = each.values
+        named |= {each.name: each.values for each in self.attributions}
         named |= {f"{each.kind}/{each.digit}": each.image for each in self.changes}
         named |= {f"prototype/{each.index}": each.image for each in self.neighbours}
-        for layer in self.layers:
-            named[f"{'filters' if layer.kind == 'filters' else 'feature-maps'}/{layer.name}"] = layer.maps
+        named |= {layer.array_name: layer.maps for layer in self.layers}
         if self.optimal is not None:
             named["optimal"] = self.optimal
         return named
@@ -146,17 +170,7 @@ class Explanation:
             "digit": self.digit,
             "runner_up": self.runner_up,
             "probabilities": [round(probability, DECIMALS) for probability in self.probabilities],
-            "attributions": [
-                {
-                    "method": each.method,
-                    "digit": each.digit,
-                    "against": each.against,
-                    "score": round(each.score, DECIMALS),
-                    "baseline": round(each.baseline, DECIMALS),
-                    "values": np.round(each.values.astype(float), DECIMALS).tolist(),
-                }
-                for each in self.attributions
-            ],
+            "attributions": [each.record() for each in self.attributions],
             "neighbours": [
                 {"index": each.index, "label": each.label, "distance": round(each.distance, DECIMALS)}
                 for each in self.neighbours
@@ -174,9 +188,7 @@ class Explanation:
                 }
                 for each in self.changes
             ],
-            "layers": [
-                {"name": each.name, "kind": each.kind, "shape": list(each.maps.shape)} for each in self.layers
-            ],
+            "layers": [layer.record() for layer in self.layers],
             "notes": list(self.notes),
             "optimal": None if self.optimal is None else self.optimal.tolist(),
         }

@@ -57,8 +57,9 @@ def randomized(network: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Modu
 def deletion(probability: Score, images: Tensor, attributions: Tensor, paper: float = 0.0) -> Tensor:
     """Return the probability (N, STEPS + 1) of the answer while the most important pixels become paper.
 
-    The sooner it falls, the better. Petsiuk, Das & Saenko, "RISE: randomized input sampling for explanation
-    of black-box models", 2018.
+    The attributions are as the images, or (N, 1, H, W) for all channels of a pixel. The sooner it falls, the
+    better. Petsiuk, Das & Saenko, "RISE: randomized input sampling for explanation of black-box models",
+    2018.
     """
     return _curve(probability, images, attributions, lambda image, mask: torch.where(mask, paper, image))
 
@@ -88,7 +89,7 @@ def _curve(
     change: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     order = attributions.flatten(1).argsort(dim=1, descending=True, stable=True)
-    place = order.argsort(dim=1).view_as(images)  # 0 for the most important pixel
+    place = order.argsort(dim=1).view_as(attributions)  # 0 for the most important pixel
     pixels = order.shape[1]
     counts = torch.linspace(0, pixels, STEPS + 1).round()
     return torch.stack([probability(change(images, place < count)) for count in counts], dim=1)

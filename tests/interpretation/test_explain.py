@@ -136,6 +136,6 @@ def test_what_cannot_be_computed_is_noted_and_costs_nothing_else(
     assert len(explanation.notes) == 1 and "do not add up" in explanation.notes[0]
 
 
-def test_lines_are_not_explained() -> None:
+def test_lines_are_explained_elsewhere() -> None:
     with pytest.raises(ModelError, match="lines, not single digits"):
         next(explain("reader", []))
