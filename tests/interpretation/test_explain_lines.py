@@ -1,0 +1,156 @@
+"""Explanations of lines by shipped models: what speaks for a digit is where that digit stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from digitcli.architectures.registry import create_model
+from digitcli.data.dataset import Digits
+from digitcli.errors import ModelError, UsageError
+from digitcli.imaging.strips import cut_whole
+from digitcli.inference.checkpoint import Header, write_checkpoint
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import load_model
+from digitcli.interpretation import attribution, explain_lines
+from digitcli.interpretation.explain_lines import explain_lines as explain
+from digitcli.interpretation.explanation import Method
+from digitcli.interpretation.line_explanation import LineExplanation
+from digitcli.interpretation.place_reader import read_line
+from digitcli.strip_format import ALPHABET
+
+WIDTH_PX, GAP_PX = 24, 3  # of a digit, and of the paper beside it
+TEXT = "704"
+
+
+@pytest.fixture(scope="module")
+def line(digits: Digits) -> npt.NDArray[np.uint8]:
+    """The digits 7, 0 and 4 in a row, as `reader` sees them: uint8 (40, W), ink 255."""
+    cells = [np.pad(digits.images[index][:, 2:26], ((6, 6), (GAP_PX, GAP_PX))) for index in (0, 3, 4)]
+    return np.hstack(cells)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Take few steps: coarse squares, and so few points that integrated gradients add up within 6 %."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explain_lines, "OCCLUSION_STEP_PX", 8)
+        patch.setattr(explain_lines, "QUADRATURES", ((40, 1),))
+        patch.setattr(attribution, "COMPLETENESS", 0.06)
+        patch.setattr(attribution, "NOISY_COPIES", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def zero(line: npt.NDArray[np.uint8]) -> LineExplanation:
+    methods: list[Method] = ["occlusion", "integrated-gradients", "saliency", "feature-maps", "filters"]
+    (explanation,) = explain("reader", [("line", line)], methods, position=2)
+    return explanation
+
+
+def test_a_digit_of_a_line_is_explained_against_a_blank_and_another_digit(zero: LineExplanation) -> None:
+    assert (zero.text, zero.position, zero.digit) == (TEXT, 2, 0)
+    assert zero.confidence > 0.9 and zero.probability(0) > 0.9 and sum(zero.probabilities) == pytest.approx(1)
+    cell = WIDTH_PX + 2 * GAP_PX
+    assert zero.span[0] < 1.5 * cell < zero.span[1]
+    assert [each.against for each in zero.attributions] == 3 * [None, zero.other_digit]
+    assert all(each.values.shape == zero.image.shape for each in zero.attributions)
+
+
+def test_what_speaks_for_the_digit_is_where_it_stands(zero: LineExplanation) -> None:
+    cell = WIDTH_PX + 2 * GAP_PX
+    for each in zero.attributions:
+        by_cell = np.abs(each.values).reshape(40, 3, cell).sum(axis=(0, 2))
+        assert by_cell.argmax() == 1, each.name
+
+
+def test_integrated_gradients_add_up_to_the_lead_over_a_blank(zero: LineExplanation) -> None:
+    for each in zero.attributions[2:4]:
+        assert each.values.sum() == pytest.approx(each.score - each.baseline, rel=0.065, abs=0.1)
+    assert zero.attributions[2].score > 5 > -5 > zero.attributions[2].baseline
+
+
+def test_layers_of_a_line_network_are_shown(zero: LineExplanation) -> None:
+    first, *maps = zero.layers
+    assert first.kind == "filters" and {layer.maps.ndim for layer in maps} == {3} and len(maps) > 5
+
+
+def test_the_least_certain_digit_is_explained_by_default(line: npt.NDArray[np.uint8]) -> None:
+    faint = line.copy()
+    faint[24:, 60:] //= 3  # the stem of the last digit
+    (explanation,) = explain("reader", [("line", faint)], [])
+    every = [next(explain("reader", [("line", faint)], [], position=place)) for place in (1, 2, 3)]
+    certainties = [each.probability(each.digit) for each in every]
+    assert explanation.position == 1 + certainties.index(min(certainties)) == 3
+
+
+def test_covering_a_digit_lowers_its_own_score_most(line: npt.NDArray[np.uint8]) -> None:
+    read = read_line(load_model("reader"), resolve_model("reader").header, line)
+    cell = WIDTH_PX + 2 * GAP_PX
+    covered = read.batch.repeat(4, 1, 1, 1)
+    for place in range(3):
+        covered[place + 1, ..., place * cell : (place + 1) * cell] = 0
+    for place, (digit, (_, reader)) in enumerate(zip(read.text, read.places, strict=True)):
+        with torch.no_grad():
+            scores = reader(covered)[:, int(digit)]
+        assert int((scores[0] - scores[1:]).argmax()) == place
+
+
+def test_a_line_without_digits_has_no_attributions() -> None:
+    (explanation,) = explain("reader", [("blank", np.zeros((40, 80), np.uint8))])
+    assert (explanation.text, explanation.digit, explanation.attributions) == ("", None, ())
+
+
+@pytest.mark.parametrize("position", [0, 4, -1])
+def test_a_position_that_is_not_there_is_refused(line: npt.NDArray[np.uint8], position: int) -> None:
+    with pytest.raises(UsageError, match=f"read as 704, which has no digit {position}") as caught:
+        next(explain("reader", [("line", line)], position=position))
+    assert "from 1 to 3" in caught.value.remedy
+
+
+@pytest.mark.parametrize("model", ["cnn", "finder"])
+def test_models_of_other_tasks_are_refused(model: str) -> None:
+    with pytest.raises(ModelError, match=f"{model} does not read lines"):
+        next(explain(model, []))
+
+
+def test_a_strip_on_grey_paper_is_explained_by_its_ink(line: npt.NDArray[np.uint8]) -> None:
+    strip = cut_whole(255 - line[:, :60] // 2)
+    (explanation,) = explain(
+        "page_reader", [("strip", strip.image)], ["integrated-gradients", "occlusion"], position=1
+    )
+    assert explanation.text == TEXT[:2] and explanation.digit == 7
+    assert {each.values.shape for each in explanation.attributions} == {strip.image.shape[1:]}
+    shares = explanation.attributions[0]
+    assert shares.values.sum() == pytest.approx(shares.score - shares.baseline, rel=0.065)
+    corner = explanation.attributions[2].values[:8, -8:]  # paper covers paper
+    assert np.abs(corner).max() < 0.05 < explanation.attributions[2].values.max()
+
+
+@pytest.mark.parametrize("architecture", ["reader", "strip_reader", "picture_reader"])
+def test_every_architecture_of_lines_is_explained(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attribution, "COMPLETENESS", 10.0)  # of random weights
+    monkeypatch.setattr(explain_lines, "QUADRATURES", ((4, 1),))
+    torch.manual_seed(0)
+    alphabet = "0123456789.,-=/" if architecture == "reader" else ALPHABET
+    header = Header(architecture=architecture, task="line", alphabet=alphabet)
+    weights = create_model(architecture).state_dict()
+    weights["classes.bias"][7] = 9.0  # it reads a 7 everywhere
+    path = tmp_path / "line.safetensors"
+    write_checkpoint(path, header, weights)
+    shape = (40, 24) if architecture == "reader" else (3, 40, 24)
+    image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    methods: list[Method] = ["occlusion", "integrated-gradients", "saliency", "smoothgrad"]
+    (explanation,) = explain(path, [("noise", image)], methods, against=1)
+    assert explanation.text == "7" and explanation.notes == ()
+    assert [each.name for each in explanation.attributions[:2]] == ["occlusion/7", "occlusion/7-1"]
+    assert all(
+        each.values.shape == (40, 24) and np.isfinite(each.values).all() for each in explanation.attributions
+    )
