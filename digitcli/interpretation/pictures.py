@@ -1,0 +1,180 @@
+"""The pictures of explanations and their captions, for the terminal and for files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.interpretation.explanation import Attribution, Change, Layer
+from digitcli.interpretation.line_explanation import AnyExplanation, LineExplanation
+
+# Red speaks for the digit and blue against it, as in most drawings of attributions.
+FOR, AGAINST = np.array([1.0, 0.25, 0.2]), np.array([0.25, 0.55, 1.0])
+# Brightness of the ink below an attribution.
+INK = 0.3
+# Percentile of the absolute values that has full colour: single pixels must not make all others pale.
+FULL_COLOUR = 99.5
+# Sizes in a file, in pixels: the side of the picture of a digit, the pixels for each of a strip, and the
+# greatest width of a strip, which is that of eight digits in a row.
+SIDE_PX, STRIP_SCALE, WIDEST_PX = 168, 4, 1428
+# Height in pixels of the bar below a strip that marks the explained digit.
+BAR_PX = 2
+# Methods whose names are too long for a caption.
+SHORT_NAMES = {"integrated-gradients": "integrated grad."}
+# Share that is too small to be told from none.
+LEAST_SHARE = 0.0001
+
+Rgb = npt.NDArray[np.uint8]  # H, W, 3
+
+
+@dataclass(frozen=True)
+class CaptionedPicture:
+    """A picture, uint8 (H, W, 3), and one line that says what it shows.
+
+    size_px: its width and height in a file, in pixels.
+    """
+
+    pixels: Rgb
+    caption: str
+    size_px: tuple[int, int] = (SIDE_PX, SIDE_PX)
+
+
+def pictures_of(explanation: AnyExplanation) -> list[CaptionedPicture]:
+    """Return the pictures of an explanation: the digit or the line, its attributions, and the rest."""
+    if isinstance(explanation, LineExplanation):
+        return _pictures_of_line(explanation)
+    caption = f"read as {explanation.digit}" if explanation.optimal is None else "mean"
+    digit = CaptionedPicture(_grey(explanation.image), caption)
+    attributions = [
+        CaptionedPicture(_overlay(explanation.image, each), _caption(each))
+        for each in explanation.attributions
+    ]
+    neighbours = [
+        CaptionedPicture(_grey(each.image), f"a {each.label}, #{each.index}: {each.distance:.2f}")
+        for each in explanation.neighbours
+    ]
+    changes = [
+        CaptionedPicture(_difference(explanation.image, each), _caption_of_change(each))
+        for each in explanation.changes
+    ]
+    optimal = [] if explanation.optimal is None else [CaptionedPicture(_grey(explanation.optimal), "optimal")]
+    return [digit, *attributions, *optimal, *changes, *neighbours, *_pictures_of_layers(explanation.layers)]
+
+
+def _pictures_of_line(explanation: LineExplanation) -> list[CaptionedPicture]:
+    """Return the pictures of a line: a bar below it marks the explained digit."""
+    caption = "no digit is read"
+    if explanation.text:
+        caption = f"read as {explanation.text}; the bar marks digit {explanation.position}"
+    strips = [(_grey(explanation.picture), caption)]
+    strips += [(_overlay(explanation.ink, each), _caption(each)) for each in explanation.attributions]
+    bar = np.zeros((BAR_PX, explanation.image.shape[-1], 3), np.uint8)
+    bar[:, slice(*explanation.span)] = 255
+    pictures = [CaptionedPicture(np.concatenate([pixels, bar]), caption) for pixels, caption in strips]
+    pictures += _pictures_of_layers(explanation.layers)
+    return [replace(picture, size_px=_size_of_strip(picture.pixels)) for picture in pictures]
+
+
+def _size_of_strip(pixels: Rgb) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    scale = min(STRIP_SCALE, WIDEST_PX / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def title_of(explanation: AnyExplanation) -> str:
+    """Return one line with the answer and the runner-up."""
+    name = "".join(character if character.isprintable() else "?" for character in explanation.file)
+    if isinstance(explanation, LineExplanation):
+        return f"{name}: {_answer_of_line(explanation)}"
+    answer, other = (
+        f"{digit} with {_percent(explanation.probabilities[digit])}"
+        for digit in (explanation.digit, explanation.runner_up)
+    )
+    if explanation.optimal is not None:
+        return f"{name}: the optimal input is read as {answer}"
+    return f"{name}: {answer}, then {other}"
+
+
+def _answer_of_line(explanation: LineExplanation) -> str:
+    if explanation.digit is None:
+        return "no digit is read"
+    answer, other = (
+        f"{'blank' if digit is None else digit} with {_percent(explanation.probability(digit))}"
+        for digit in (explanation.digit, explanation.runner_up)
+    )
+    place = f"digit {explanation.position} of {len(explanation.text)}"
+    return f"{explanation.text} with {_percent(explanation.confidence)}; {place}: {answer}, then {other}"
+
+
+def _percent(share: float) -> str:
+    if share > 1 - LEAST_SHARE:
+        return f"over {100 - 100 * LEAST_SHARE:.2f} %"
+    return f"{100 * share:.2f} %" if share >= LEAST_SHARE else f"under {100 * LEAST_SHARE:.2f} %"
+
+
+def _caption(attribution: Attribution) -> str:
+    against = "" if attribution.against is None else f", not {attribution.against}"
+    return f"{attribution.digit}{against}: {SHORT_NAMES.get(attribution.method, attribution.method)}"
+
+
+def _grey(image: npt.NDArray[np.uint8]) -> Rgb:
+    return np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _overlay(image: npt.NDArray[np.uint8], attribution: Attribution) -> Rgb:
+    """Return the digit in dim grey, with the attribution in colours over it."""
+    values = attribution.values / (np.percentile(np.abs(attribution.values), FULL_COLOUR) or 1.0)
+    strength = np.clip(np.abs(values), 0, 1)[:, :, None]
+    colour = np.where(values[:, :, None] >= 0, FOR, AGAINST)
+    ink = INK * image[:, :, None] / 255
+    return np.asarray(255 * (ink * (1 - strength) + colour * strength), np.uint8)
+
+
+def _caption_of_change(change: Change) -> str:
+    share = f"{100 * change.after:.0f} %"
+    if change.kind == "counterfactual":
+        return f"redrawn: {change.digit} with {share}"
+    return f"noise of {change.largest:.2f}: {change.digit}, {share}"
+
+
+def _difference(image: npt.NDArray[np.uint8], change: Change) -> Rgb:
+    """Return a changed digit in grey, with added ink in red and erased ink in blue."""
+    before, after = image[:, :, None] / 255, change.image[:, :, None] / 255
+    kept = 0.6 * np.minimum(before, after)
+    pixels = kept + FOR * np.maximum(after - before, 0) + AGAINST * np.maximum(before - after, 0)
+    return np.asarray(255 * np.clip(pixels, 0, 1), np.uint8)
+
+
+def _pictures_of_layers(layers: Sequence[Layer]) -> list[CaptionedPicture]:
+    """Return a mosaic of the maps of each layer; a picture of each map if there is only one layer."""
+    if len(layers) == 1 and layers[0].kind != "filters":
+        return [
+            CaptionedPicture(
+                _mosaic(replace(layer, maps=layer.maps[index : index + 1])), f"{layer.name}: map {index}"
+            )
+            for layer in layers
+            for index in range(len(layer.maps))
+        ]
+    return [
+        CaptionedPicture(_mosaic(layer), f"{layer.name} {layer.kind} {'x'.join(map(str, layer.maps.shape))}")
+        for layer in layers
+    ]
+
+
+def _mosaic(layer: Layer) -> Rgb:
+    """Return all maps of a layer in a square mosaic: positive values in red, negative ones in blue."""
+    count, height, width = layer.maps.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    mosaic = np.zeros((rows * (height + 1), columns * (width + 1)))
+    for index, values in enumerate(layer.maps):
+        row, column = divmod(index, columns)
+        y, x = row * (height + 1), column * (width + 1)
+        mosaic[y : y + height, x : x + width] = values
+    mosaic = mosaic[:-1, :-1] / (np.percentile(np.abs(layer.maps), FULL_COLOUR) or 1.0)
+    strength = np.clip(np.abs(mosaic), 0, 1)[:, :, None]
+    return np.asarray(255 * strength * np.where(mosaic[:, :, None] >= 0, FOR, AGAINST), np.uint8)

@@ -1,0 +1,56 @@
+"""The pictures of explanations of lines: what they show, where, and how large."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from digitcli.interpretation.explanation import Attribution, Layer
+from digitcli.interpretation.line_explanation import LineExplanation
+from digitcli.interpretation.pictures import BAR_PX, STRIP_SCALE, WIDEST_PX, pictures_of, title_of
+from tests.support.explanations import line_explanation
+
+
+def attribution(against: int | None, values: np.ndarray) -> Attribution:
+    return Attribution("occlusion", 7, against, 1.0, 0.0, values.astype(np.float32))
+
+
+def test_a_line_is_drawn_with_its_attributions_and_a_bar_below_the_digit() -> None:
+    values = np.zeros((40, 80))
+    values[5, 45], values[6, 46] = 1, -1
+    explanation = line_explanation(
+        {7: 0.8, 1: 0.2}, blank=0.0, attributions=(attribution(None, values), attribution(1, values))
+    )
+    strip, *maps = pictures_of(explanation)
+    assert strip.caption == "read as 407; the bar marks digit 3"
+    assert [picture.caption for picture in maps] == ["7: occlusion", "7, not 1: occlusion"]
+    for picture in (strip, *maps):
+        assert picture.pixels.shape == (40 + BAR_PX, 80, 3)
+        bar = picture.pixels[40:]
+        assert (bar[:, 40:60] == 255).all() and not bar[:, :40].any() and not bar[:, 60:].any()
+        assert picture.size_px == (80 * STRIP_SCALE, (40 + BAR_PX) * STRIP_SCALE)
+    red, _, blue = maps[0].pixels[5, 45].tolist()
+    assert red > blue
+    red, _, blue = maps[0].pixels[6, 46].tolist()
+    assert blue > red
+
+
+def test_a_long_line_is_as_wide_as_the_page() -> None:
+    explanation = line_explanation({7: 1.0}, blank=0.0, image=np.zeros((40, 3000), np.uint8))
+    (strip,) = pictures_of(explanation)
+    assert strip.size_px[0] == WIDEST_PX and 15 < strip.size_px[1] < 25
+
+
+def test_layers_of_a_line_keep_their_shape() -> None:
+    layers = (Layer("trunk.2", "ReLU", np.ones((4, 10, 20), np.float32)),)
+    _, *maps = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
+    assert [picture.caption for picture in maps] == [f"trunk.2: map {index}" for index in range(4)]
+    assert all(picture.size_px == (80, 40) for picture in maps)
+
+
+def test_titles_name_the_number_the_digit_and_the_runner_up() -> None:
+    likely = line_explanation({7: 0.8, 1: 0.15}, blank=0.05, file="a\nb.png")
+    assert title_of(likely) == "a?b.png: 407 with 75.00 %; digit 3 of 3: 7 with 80.00 %, then 1 with 15.00 %"
+    assert title_of(line_explanation({7: 0.8}, blank=0.2)).endswith("then blank with 20.00 %")
+    empty = LineExplanation("a.png", "reader@0", np.zeros((40, 80), np.uint8), "", 0.9)
+    assert title_of(empty) == "a.png: no digit is read"
+    assert [picture.caption for picture in pictures_of(empty)] == ["no digit is read"]
