@@ -1,0 +1,66 @@
+"""What a line model sees of a picture: the lines that `predict` shows it first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from digitcli.errors import PictureError
+from digitcli.imaging.strips import cut_whole
+from digitcli.inference.predictor import PageFinder, load_page_finder
+from digitcli.recognition.crops import crop_numbers
+from digitcli.recognition.pages.crops import crop_lines
+from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.reader import STRIP_READER
+from digitcli.recognition.segmentation import find_numbers
+
+# The architecture that reads whole pictures.
+PICTURE_READER = "picture_reader"
+# The shipped model that finds the lines for strip readers.
+FINDER = "finder"
+
+CutLines = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def line_cutter(architecture: str, device: str = "auto") -> CutLines:
+    """Return a function from a picture, float32 (H, W) in [0, 1], to its lines as an architecture sees them.
+
+    A `strip_reader` sees strips, uint8 (3, 40, W), of the lines that the shipped page finder finds. A
+    `picture_reader` sees the whole picture as a strip. Other architectures see the ink of each line, uint8
+    (40, W). Of several crops of a line, this is the first. The lines are in reading order.
+
+    Raises:
+        ModelError, EnvironmentFault: the page finder cannot be loaded.
+    """
+    if architecture == STRIP_READER:
+        return partial(_cut_strips, finder=load_page_finder(FINDER, device))
+    return _cut_whole if architecture == PICTURE_READER else _cut_ink
+
+
+def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
+    """Return the longest line of a picture, in heights of the line.
+
+    Raises:
+        PictureError: there is no line.
+    """
+    if not lines:
+        raise PictureError("blank", f"No number was found in {name}.", "Name a picture of a number.")
+    return max(lines, key=lambda line: int(line.shape[-1]))
+
+
+def _cut_ink(grey: np.ndarray) -> list[np.ndarray]:
+    regions = crop_numbers(find_numbers(grey, with_lines=True), with_lines=True)
+    return [region.lines[0].image for region in regions]
+
+
+def _cut_strips(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
+    levels = as_levels(grey)
+    regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
+    return [region.strips[0].image for region in regions]
+
+
+def _cut_whole(grey: np.ndarray) -> list[np.ndarray]:
+    return [cut_whole(as_levels(grey)).image]

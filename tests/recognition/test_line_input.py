@@ -1,0 +1,50 @@
+"""Lines are cut out of pictures as `predict` does it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digitcli.errors import PictureError
+from digitcli.imaging.strips import cut_whole
+from digitcli.recognition.line_input import line_cutter, longest_line
+from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.reader import Reader
+from tests.support.pictures import grey_of, written
+
+
+@pytest.fixture(scope="module")
+def paper() -> np.ndarray:
+    return written("40713", 60)[0]
+
+
+def test_a_line_reader_sees_the_ink_that_predict_shows_it(paper: np.ndarray) -> None:
+    (line,) = line_cutter("reader")(grey_of(paper))
+    (number,) = Reader("reader", device="cpu").read(paper).numbers
+    assert number.line is not None and np.array_equal(line, number.line)
+
+
+def test_a_strip_reader_sees_the_strip_that_the_page_finder_finds(paper: np.ndarray) -> None:
+    (line,) = line_cutter("strip_reader", "cpu")(grey_of(paper))
+    (number,) = Reader("finder", "page_reader", device="cpu").read(paper).numbers
+    assert line.shape[:2] == (3, 40) and number.line is not None and np.array_equal(line[0], number.line)
+
+
+def test_a_picture_reader_sees_the_whole_picture(paper: np.ndarray) -> None:
+    (line,) = line_cutter("picture_reader")(grey_of(paper))
+    assert np.array_equal(line, cut_whole(as_levels(grey_of(paper))).image)
+
+
+def test_every_line_of_a_page_is_cut_out_and_the_longest_is_chosen(paper: np.ndarray) -> None:
+    short = written("27", 60)[0]
+    short = np.pad(short, ((0, 0), (0, paper.shape[1] - short.shape[1])), constant_values=255)
+    lines = line_cutter("reader")(grey_of(np.vstack([short, paper])))
+    assert len(lines) == 2 and lines[0].shape[1] < lines[1].shape[1]
+    assert longest_line(lines, "page.png") is lines[1]
+
+
+def test_a_picture_without_lines_is_blank() -> None:
+    assert line_cutter("reader")(np.ones((300, 300), np.float32)) == []
+    with pytest.raises(PictureError, match=r"No number was found in page.png") as caught:
+        longest_line([], "page.png")
+    assert caught.value.reason == "blank"
