@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated, cast, get_args
 
 from typer import Argument, Option
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
+from digitcli.cli.explain_run import ExplainOptions, run
 from digitcli.cli.options import DeviceOption, complete_shipped
-from digitcli.cli.signals import wait_with_signals
 from digitcli.data.files import PICTURE_SUFFIXES
-from digitcli.errors import InputError, PartialInputError, PictureError, UsageError, did_you_mean
+from digitcli.errors import UsageError, did_you_mean
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.interpretation.explanation import PANEL, ChangeKind, Method
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from digitcli.interpretation.explanation import Explanation
+from digitcli.interpretation.explanation import LINE_PANEL, PANEL, ChangeKind, Method
 
 SUFFIXES = (".png", ".svg", ".html", ".npz")
 TEST_DIGITS = 10_000
+# Why a model of lines cannot take an option.
+REFUSED_FOR_LINES = {
+    "--test-digit": "test digits of MNIST are no lines",
+    "--class": "it shows the mean of test digits of MNIST",
+    "--counterfactual": "it redraws the image of a single digit",
+    "--all": "it searches training digits, each of which stands alone",
+    "--method prototype": "it searches training digits, each of which stands alone",
+}
 
 ModelArgument = Annotated[
     str,
@@ -39,7 +39,11 @@ ModelArgument = Annotated[
 ]
 Pictures = Annotated[
     list[Path] | None,
-    Argument(metavar="PICTURE", help="Pictures of one digit each.", show_default=False),
+    Argument(
+        metavar="PICTURE",
+        help="Pictures of one digit each, or of one number each for a model of lines.",
+        show_default=False,
+    ),
 ]
 TestDigit = Annotated[
     list[int] | None,
@@ -69,7 +73,7 @@ Methods = Annotated[
         "-m",
         metavar="METHOD",
         help=f"Explain by this method: {', '.join(get_args(Method))}. May be given several times (default: "
-        f"{' and '.join(PANEL)}).",
+        f"{' and '.join(PANEL)}; with a model of lines, {' and '.join(LINE_PANEL)}).",
         autocompletion=lambda: list(get_args(Method)),
     ),
 ]
@@ -87,6 +91,15 @@ Against = Annotated[
         min=0,
         max=9,
         help="Show what speaks against this digit (default: the second likeliest).",
+    ),
+]
+Position = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        min=1,
+        help="With a model of lines, explain this digit of the number, counted from 1 (default: the least "
+        "certain).",
     ),
 ]
 Counterfactual = Annotated[
@@ -131,6 +144,7 @@ def explain(
     method: Methods = None,
     layer: LayerOption = None,
     against: Against = None,
+    position: Position = None,
     counterfactual: Counterfactual = None,
     adversarial: Adversarial = False,
     search_all: All = False,
@@ -156,28 +170,32 @@ def explain(
     if save is not None:
         _check_target(save, force)
     resolved = _resolve(model)
-    with console.Busy("Loading the model"), wait_with_signals():
-        from digitcli.interpretation import explain as interpretation
-    errors: list[PictureError] = []
-    of_images = interpretation.explain(
-        resolved,
-        _images(pictures or [], test_digit or [], errors),
-        methods,
-        against,
-        changes=changes,
-        layer=layer,
-        device=device or "auto",
-        search_all=search_all,
-    )
-    of_classes = (
-        interpretation.explain_class(resolved, digit, device=device or "auto") for digit in classes or ()
-    )
-    explanations = _shown(itertools.chain(of_images, of_classes), (against, counterfactual), format)
-    if save is not None and explanations:
-        from digitcli.interpretation.drawing import save_explanations
+    if resolved.header.task == "line":
+        given = {
+            "--test-digit": test_digit,
+            "--class": classes,
+            "--counterfactual": changes,
+            "--all": search_all,
+            "--method prototype": method and "prototype" in methods,
+        }
+        _refuse_for_lines(resolved, [option for option, value in given.items() if value])
+        methods = methods if method else LINE_PANEL
+    elif position is not None:
+        cause = f"--position chooses a digit of a line, and {resolved.name} does not read lines."
+        raise UsageError(cause, "Leave it out, or name a model of lines, for example reader.")
+    options = ExplainOptions(
+        pictures=pictures or [], test_digits=test_digit or [], classes=classes or [], methods=methods,
+        layer=layer, against=against, position=position, changes=changes, search_all=search_all,
+        device=device or "auto", save=save, format=format,
+    )  # fmt: skip
+    run(resolved, options)
 
-        save_explanations(save, explanations)
-    _conclude(errors, len(explanations))
+
+def _refuse_for_lines(model: ResolvedModel, given: list[str]) -> None:
+    if given:
+        cause = f"{model.name} reads lines, and {given[0]} needs a model of single digits: "
+        remedy = f"Leave {given[0]} out, or name a model of single digits, for example cnn."
+        raise UsageError(f"{cause}{REFUSED_FOR_LINES[given[0]]}.", remedy)
 
 
 def _chosen_methods(names: list[str] | None, layer: str | None, search_all: bool) -> tuple[Method, ...]:
@@ -204,28 +222,6 @@ def _resolve(model: str) -> ResolvedModel:
     return resolve_model(model)
 
 
-def _shown(
-    explanations: Iterator[Explanation], others: Sequence[int | None], format: console.Format
-) -> list[Explanation]:
-    """Show explanations one by one, or all as JSON, and return them."""
-    done: list[Explanation] = []
-    for explanation in explanations:
-        done.append(explanation)
-        if explanation.digit in others:
-            console.show_notice(f"{explanation.file} is read as {explanation.digit} already.")
-        for note in explanation.notes:
-            console.show_notice(f"{explanation.file}: {note}")
-        if format == "table":
-            from digitcli.cli.views.explanation import draw_explanation
-
-            console.show_table(draw_explanation(explanation))
-    if format == "json":
-        console.show_json([explanation.record() for explanation in done])
-    elif console.out.color_system is None and done:
-        console.show_notice("Without colours, red and blue look the same: --save draws them in a file.")
-    return done
-
-
 def _checked(method: str) -> Method:
     if method not in get_args(Method):
         cause = f"There is no method '{method}'."
@@ -237,39 +233,3 @@ def _check_target(save: Path, force: bool) -> None:
     if save.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--save cannot write {save}.", f"Name a file that ends with {', '.join(SUFFIXES)}.")
     check_writable(save, force)
-
-
-def _images(
-    pictures: list[Path], test_digits: list[int], errors: list[PictureError]
-) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """Yield the digits of pictures and test digits; a picture that cannot be read is named and left out."""
-    from digitcli.data.mnist import load_mnist_test
-    from digitcli.imaging import digit_from_picture
-
-    for path in pictures:
-        try:
-            digit = digit_from_picture(path)
-            if not digit.any():
-                raise PictureError("blank", f"Nothing is written in {path}.", "Name a picture of a digit.")
-        except PictureError as error:
-            if errors:
-                console.show_error(errors[-1])  # the last one is the end of the program
-            errors.append(error)
-        else:
-            yield str(path), digit
-    if test_digits:
-        digits = load_mnist_test()
-        for number in test_digits:
-            yield f"test digit {number}, a {digits.labels[number]}", digits.images[number]
-
-
-def _conclude(errors: list[PictureError], done: int) -> None:
-    if len(errors) == 1 and not done:
-        raise errors[0]
-    if errors:
-        console.show_error(errors[-1])
-    if errors and not done:
-        raise InputError("No picture could be read.", "Repair or replace the files that are named above.")
-    if errors:
-        cause = f"{console.counted(len(errors), 'picture')} could not be read; the others were explained."
-        raise PartialInputError(cause, "Repair or remove the files that are named above.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.pictures import encoded
+from tests.support.pictures import encoded, written
 from tests.support.predictions import put
 from tests.support.processes import Run
 
@@ -16,6 +16,14 @@ from tests.support.processes import Run
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DIGITCLI_CACHE", str(tmp_path / "cache"))
+
+
+def page_of(*lines: str) -> np.ndarray:
+    papers = [written(line, 60)[0] for line in lines]
+    width = max(paper.shape[1] for paper in papers)
+    return np.vstack(
+        [np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=255) for each in papers]
+    )
 
 
 def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli_process: Run) -> None:
@@ -54,6 +62,32 @@ def test_the_drawing_is_saved_and_never_replaced_without_force(digitcli: Run) ->
     assert digitcli(*run, "--force").returncode == 0
 
 
+def test_a_digit_of_a_line_is_drawn_and_saved(digitcli: Run) -> None:
+    Path("27.png").write_bytes(encoded(written("27", 60)[0]))
+    done = digitcli("explain", "reader", "27.png", "--position", "2", "--save", "27.svg")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("27.png: 27 with ") and "; digit 2 of 2: 7 with " in done.stdout
+    for caption in ("read as 27; the bar marks digit 2", "7: occlusion", "7, not "):
+        assert caption in done.stdout and caption in Path("27.svg").read_text()
+    assert "prototype" not in done.stdout
+
+
+def test_json_of_lines_has_every_value_and_a_bad_picture_costs_only_itself(digitcli: Run) -> None:
+    Path("page.png").write_bytes(encoded(page_of("27", "13")))
+    Path("blank.png").write_bytes(encoded(np.full((60, 240), 255, np.uint8)))
+    done = digitcli(
+        "explain", "reader", "none.png", "page.png", "blank.png", "-m", "saliency", "--against", "1",
+        "--format", "json",
+    )  # fmt: skip
+    assert done.returncode == 4 and "'none.png' does not exist" in done.stderr
+    assert "page.png has 2 lines; the longest is explained." in done.stderr
+    page, blank = json.loads(done.stdout)
+    assert page["text"] == "27" and len(page["probabilities"]) == 11
+    assert [each["against"] for each in page["attributions"]] == [None, 1]
+    assert np.shape(page["attributions"][0]["values"])[0] == 40
+    assert (blank["text"], blank["position"], blank["attributions"]) == ("", None, [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "cause"),
     [
@@ -70,7 +104,18 @@ def test_the_drawing_is_saved_and_never_replaced_without_force(digitcli: Run) ->
         (["fast", "4.png", "-m", "occlusion", "--all"], 2, "--all searches"),
         (["fast", "--class", "3", "--against", "2"], 2, "--class has a method of its own"),
         (["4.png", "fast"], 2, "4.png is a picture, not a model"),
-        (["reader", "4.png"], 5, "lines, not single digits"),
+        (["finder", "4.png"], 5, "pages, not single digits"),
+        (["fast", "4.png", "--position", "1"], 2, "fast does not read lines"),
+        (["reader", "4.png", "--position", "0"], 2, "--position"),
+        (["reader", "4.png", "--position", "2"], 2, "read as 4, which has no digit 2"),
+        (["reader", "4.png", "-m", "prototype"], 2, "--method prototype needs a model of single digits"),
+        (["reader", "4.png", "--counterfactual", "9", "--adversarial"], 2, "--counterfactual needs a model"),
+        (["reader", "--class", "3"], 2, "--class needs a model of single digits"),
+        (["reader", "--test-digit", "3"], 2, "--test-digit needs a model of single digits"),
+        (["reader", "4.png", "--all"], 2, "--all needs a model of single digits"),
+        (["reader", "4.png", "-m", "feature-maps", "--layer", "x"], 2, "no feature maps of a layer 'x'"),
+        (["reader", "none.png"], 3, "'none.png' does not exist"),
+        (["reader", "white.png"], 3, "No number was found in white.png"),
         (["nothing", "4.png"], 5, "There is no model 'nothing'"),
     ],
 )
@@ -78,6 +123,7 @@ def test_mistakes_have_a_cause_and_an_exit_code(
     digitcli: Run, arguments: list[str], code: int, cause: str
 ) -> None:
     put("4.png", "4")
+    Path("white.png").write_bytes(encoded(np.full((300, 300), 255, np.uint8)))
     done = digitcli("explain", *arguments)
     assert done.returncode == code and cause in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""
