@@ -64,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="+", help="shipped names, checkpoint files or run folders")
     parser.add_argument("--lines", type=int, default=300, help="composed lines (default: 300)")
-    parser.add_argument("--maps", type=int, default=10, help="lines of which maps are made (default: 10)")
+    parser.add_argument("--maps", type=int, default=30, help="lines of which maps are made (default: 30)")
     arguments = parser.parse_args()
     for name in arguments.models:
         model = resolve_model(name)
