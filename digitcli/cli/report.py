@@ -32,6 +32,13 @@ Title = Annotated[
     str | None,
     Option(metavar="TEXT", help="Give the report this title (default: its kind and the name of SOURCE)."),
 ]
+Findings = Annotated[
+    bool,
+    Option(
+        "--findings/--no-findings",
+        help="Examine a run as digitcli doctor does, which trains for some hundred steps.",
+    ),
+]
 Force = Annotated[bool, Option("--force", help="Replace the file of --output if it exists.")]
 Format = Annotated[console.Format, Option("--format", help="Print text for people, or JSON for programs.")]
 
@@ -40,6 +47,7 @@ def report(
     source: SourceArgument,
     output: Output = Path("report.html"),
     title: Title = None,
+    findings: Findings = True,
     force: Force = False,
     format: Format = "table",
 ) -> None:
@@ -59,7 +67,7 @@ def report(
     with console.Busy("Making the report"):
         with wait_with_signals():
             from digitcli.reporting.report import write_report
-        written = write_report(source, output, title, on_event=_show_notice)
+        written = write_report(source, output, title, with_findings=findings, on_event=_show_notice)
     if format == "json":
         console.show_json(written)
     else:

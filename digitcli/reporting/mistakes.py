@@ -13,7 +13,8 @@ from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import DigitcliError, InputError
 from digitcli.evaluation.splits import take_split
-from digitcli.interpretation.drawing import data_url, pictures_of
+from digitcli.interpretation.drawing import data_url
+from digitcli.interpretation.pictures import pictures_of
 from digitcli.reporting.page import Figure
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from digitcli.atomic_write import write_whole
 from digitcli.comparison.saved import SavedModel
-from digitcli.errors import InputError, did_you_mean
+from digitcli.diagnosis.findings import Diagnosis
+from digitcli.errors import DigitcliError, InputError, did_you_mean
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
-from digitcli.events import OnEvent
+from digitcli.events import Notice, OnEvent
+from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.reporting.page import Kind, Page, render
 from digitcli.reporting.source import REMEDY, read_source
@@ -33,20 +35,26 @@ class Report:
 
 
 def write_report(
-    source: str, path: Path, title: str | None = None, *, on_event: OnEvent = lambda event: None
+    source: str,
+    path: Path,
+    title: str | None = None,
+    *,
+    with_findings: bool = True,
+    on_event: OnEvent = lambda event: None,
 ) -> Report:
     """Write the report of a source to a file, and return what was written.
 
     source: a run folder; a file that evaluate, compare or predict saved; or the name of a shipped model or a
         checkpoint file, which is evaluated now on its default data.
     title: the title of the page, by default the kind of the report and the name of the source.
+    with_findings: whether a run is examined as by `digitcli doctor`, which trains for some hundred steps.
 
     Raises:
         InputError: there is no such source, or it holds something else or is damaged.
         ModelError: the run or the model is damaged or has not completed an epoch.
         OutputError: the file cannot be written.
     """
-    page = build_page(source, on_event)
+    page = build_page(source, on_event, with_findings)
     if title:
         page = replace(page, title=title)
     content = render(page).encode()
@@ -54,7 +62,7 @@ def write_report(
     return Report(str(path), page.kind, page.title, source, len(content))
 
 
-def build_page(source: str, on_event: OnEvent) -> Page:
+def build_page(source: str, on_event: OnEvent, with_findings: bool = True) -> Page:
     """Return the page of a source, see `write_report`."""
     path = Path(source)
     if source in shipped_models() or (path.suffix == MODEL_SUFFIX and path.is_file()):
@@ -71,8 +79,19 @@ def build_page(source: str, on_event: OnEvent) -> Page:
     if path.is_dir():
         from digitcli.reporting.run import page_of_run  # loads torch
 
-        return page_of_run(path, on_event)
+        return page_of_run(path, on_event, _examine(path, on_event) if with_findings else None)
     return _page_of_file(path, source)
+
+
+def _examine(folder: Path, on_event: OnEvent) -> Diagnosis | None:
+    """Return what is wrong with a run; None, with a notice, if its data are not there any more."""
+    from digitcli.diagnosis.run import examine_run
+
+    try:
+        return examine_run(folder) if (folder / RESUME_FILE).exists() else None
+    except DigitcliError as error:
+        on_event(Notice(f"The report has no findings: {error.cause}"))
+        return None
 
 
 def _page_of_file(path: Path, source: str) -> Page:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from digitcli.data.dataset import Digits
 from digitcli.errors import InputError, ModelError, OutputError
 from digitcli.events import OnEvent
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.reporting.page import Page
 from digitcli.reporting.report import Report, build_page, write_report
+from digitcli.training import trainer
 from tests.support.models import pointing_model
+from tests.support.training import train_config
 
 
 def test_what_was_written_is_told(readings: Path) -> None:
@@ -63,3 +67,18 @@ def test_other_sources_are_refused(source: str, error: type[Exception], cause: s
 def test_a_report_that_cannot_be_written_is_an_error(readings: Path) -> None:
     with pytest.raises(OutputError):
         write_report(str(readings), Path("none/such.html"))
+
+
+def test_a_run_is_examined_and_one_without_its_data_is_reported_without_findings(
+    digits: Digits, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "few.npz", images=digits.images[:400], labels=digits.labels[:400])
+    config = train_config(tmp_path / "few.npz", "softmax", recipe={"lr": 1e-7, "epochs": 2})
+    trainer.train(config, out=tmp_path / "run")
+    events: list[object] = []
+    page = build_page(str(tmp_path / "run"), events.append)
+    assert "not_learning" in [finding.rule for finding in page.values["diagnosis"].findings]
+    assert build_page(str(tmp_path / "run"), events.append, with_findings=False).values["diagnosis"] is None
+    (tmp_path / "few.npz").unlink()
+    assert build_page(str(tmp_path / "run"), events.append).values["diagnosis"] is None
+    assert "no findings" in str(events)
