@@ -171,11 +171,16 @@ def _draw_labels(data: ExaminedData) -> RenderableType:
     cells = [
         Group(
             Picture(data.digits.images[each.index], PICTURE_COLUMNS),
-            Text(f"#{each.index} label {each.label}, rather {each.suggestion}"),
+            Text(f"{_name(data.name_of(each), each.index)}\nlabel {each.label}, rather {each.suggestion}"),
         )
         for each in data.doubtful[:DRAWN]
     ]
     return picture_grid(cells, console.out.width)
+
+
+def _name(file: str, index: int) -> str:
+    """Return the number of a digit, and the end of the name of its file, as wide as a picture at most."""
+    return f"#{index} {console.printable(file)[-20:]}".rstrip()
 
 
 def _show(diagnosis: Diagnosis, format: console.Format, *drawn: RenderableType) -> None:

@@ -13,19 +13,20 @@ import numpy as np
 from digitcli.data.dataset import Dataset
 from digitcli.errors import InputError
 
-COLUMNS = ("part", "index", "label", "given", "suggestion", "probability")
+COLUMNS = ("part", "index", "label", "given", "suggestion", "probability", "file")
 REMEDY = "Make one with: digitcli doctor DATA -o corrections.csv"
 
 
-def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float]]) -> str:
-    """Return the file for rows of an index, a corrected and a given label, a suggestion and a probability.
+def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, str]]) -> str:
+    """Return the CSV of corrections of a part of a dataset.
 
-    The probability is that of the given label.
+    A row has an index, the corrected and the given label, a suggestion, the probability of the given label,
+    and the file of the digit, if it has one of its own.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((part, *row[:-1], f"{row[-1]:.6f}") for row in rows)
+    writer.writerows((part, *row[:4], f"{row[4]:.6f}", row[5]) for row in rows)
     return text.getvalue()
 
 

@@ -75,12 +75,15 @@ class Dataset:
     train: the training part.
     test: the test part, if the source has one.
     failures: the inputs that could not be used.
+    train_files, test_files: the files of the digits of each part, in their order, if each has its own.
     """
 
     name: str
     train: Digits
     test: Digits | None = None
     failures: tuple[Failure, ...] = field(default=())
+    train_files: tuple[str, ...] = field(default=())
+    test_files: tuple[str, ...] = field(default=())
 
     @functools.cached_property
     def digest(self) -> str:

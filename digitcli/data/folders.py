@@ -67,8 +67,8 @@ def load_folder(path: Path) -> Dataset:
     if entries.part_folders:
         return _load_parts(path, entries.part_folders, name)
     if entries.digit_folders:
-        train, failures = _read_pictures(entries.digit_folders, path)
-        return Dataset(name, train, None, failures)
+        train, failures, files = _read_pictures(entries.digit_folders, path)
+        return Dataset(name, train, None, failures, files)
     if entries.pictures:
         raise InputError(
             f"{path} contains pictures, but no folders that tell which digits they show.", LAYOUT
@@ -158,34 +158,35 @@ def _load_parts(path: Path, part_folders: Iterable[Path], name: str) -> Dataset:
         if entries.pictures:
             raise InputError(f"{part_folder} has pictures outside its folders of digits.", LAYOUT)
         digit_folders[PARTS[part_folder.name.lower()]] += entries.digit_folders
-    train, failures = _read_pictures(digit_folders["train"], path, "training ")
+    train, failures, files = _read_pictures(digit_folders["train"], path, "training ")
     if not any(PARTS[folder.name.lower()] == "test" for folder in part_folders):
-        return Dataset(name, train, None, failures)
-    test, test_failures = _read_pictures(digit_folders["test"], path, "test ")
-    return Dataset(name, train, test, failures + test_failures)
+        return Dataset(name, train, None, failures, files)
+    test, test_failures, test_files = _read_pictures(digit_folders["test"], path, "test ")
+    return Dataset(name, train, test, failures + test_failures, files, test_files)
 
 
 def _read_pictures(
     digit_folders: Iterable[Path], path: Path, part: str = ""
-) -> tuple[Digits, tuple[Failure, ...]]:
-    """Read every picture in the folders and their sub-folders, in natural order."""
+) -> tuple[Digits, tuple[Failure, ...], tuple[str, ...]]:
+    """Read every picture in the folders and their sub-folders, in natural order; also return their files."""
     files = [(file, int(folder.name)) for folder in digit_folders for file in _list_pictures(folder)]
     if not files:
         raise InputError(f"{path} contains no {part}pictures ({', '.join(PICTURE_SUFFIXES)}).", LAYOUT)
-    images, labels, failures = [], [], []
+    images, labels, failures, used = [], [], [], []
     results = map_in_order(_read_picture, [file for file, _ in files])
-    for result, (_, label) in zip(results, files, strict=True):
+    for result, (file, label) in zip(results, files, strict=True):
         if isinstance(result, Failure):
             failures.append(result)
         else:
             images.append(result)
             labels.append(label)
+            used.append(str(file))
     if not images:
         raise InputError(
             f"None of the {len(files)} {part}pictures in {path} can be used; the first: {failures[0].cause}",
             "Check that they are pictures of one digit each.",
         )
-    return Digits(np.stack(images), np.array(labels, np.int64)), tuple(failures)
+    return Digits(np.stack(images), np.array(labels, np.int64)), tuple(failures), tuple(used)
 
 
 def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:

@@ -51,18 +51,29 @@ class ExaminedData:
     diagnosis: the facts and findings.
     digits: the examined digits.
     part: the part of the dataset.
+    files: the files of the digits, if each has its own.
     doubtful: the doubtful labels, the most doubtful first.
     """
 
     diagnosis: Diagnosis
     digits: Digits
     part: Part
+    files: tuple[str, ...]
     doubtful: tuple[DoubtfulLabel, ...]
+
+    def name_of(self, label: DoubtfulLabel) -> str:
+        """Return the file of the digit, or an empty text if the digits have no files of their own."""
+        return self.files[label.index] if self.files else ""
 
     def corrections(self) -> str:
         """Return a file for `correct_labels` in which labels that are taken for errors are corrected."""
         rows = (
-            (each.index, each.suggestion if each.is_error else each.label, *astuple(each)[1:4])
+            (
+                each.index,
+                each.suggestion if each.is_error else each.label,
+                *astuple(each)[1:4],
+                self.name_of(each),
+            )
             for each in self.doubtful
         )
         return corrections_csv(self.part, rows)
@@ -85,9 +96,9 @@ def examine_data(
         raise UsageError(f"{spec} has no test part.", "Leave --split out.")
     of_train, of_test = out_of_sample_probabilities(dataset, device, on_event)
     if part == "train" or dataset.test is None or of_test is None:
-        digits, probabilities = dataset.train, of_train
+        digits, probabilities, files = dataset.train, of_train, dataset.train_files
     else:
-        digits, probabilities = dataset.test, of_test
+        digits, probabilities, files = dataset.test, of_test, dataset.test_files
     doubtful = doubtful_labels(digits.labels, probabilities)
     findings = [
         *unreadable_files(dataset),
@@ -104,7 +115,9 @@ def examine_data(
         "digits per label": ", ".join(f"{count:,}" for count in np.bincount(digits.labels, minlength=10)),
         "doubtful labels": f"{len(doubtful):,}",
     }
-    return ExaminedData(Diagnosis(f"dataset {spec}", facts, tuple(findings)), digits, part, tuple(doubtful))
+    return ExaminedData(
+        Diagnosis(f"dataset {spec}", facts, tuple(findings)), digits, part, files, tuple(doubtful)
+    )
 
 
 def unreadable_files(dataset: Dataset) -> Iterator[Finding]:

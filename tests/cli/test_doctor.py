@@ -48,7 +48,9 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     np.savez("wrong.npz", **arrays)
     done = digitcli("doctor", "wrong.npz", "-o", "corrections.csv")
     assert done.returncode == 0 and "label_errors" in done.stdout and ", rather " in done.stdout
-    assert Path("corrections.csv").read_text().startswith("part,index,label,given,suggestion,probability\n")
+    assert (
+        Path("corrections.csv").read_text().startswith("part,index,label,given,suggestion,probability,file\n")
+    )
     assert digitcli("doctor", "wrong.npz", "-o", "corrections.csv").returncode == 7
     trained = digitcli(
         "train", "--data", "wrong.npz", "--corrections", "corrections.csv", "--dry-run", "-a", "softmax"

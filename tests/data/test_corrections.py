@@ -30,8 +30,8 @@ def test_labels_are_changed_and_digits_left_out(tmp_path: Path) -> None:
 
 
 def test_a_written_file_can_be_read(tmp_path: Path) -> None:
-    text = corrections_csv("train", [(3, 9, 4, 9, 0.01)])
-    assert text.splitlines()[1] == "train,3,9,4,9,0.010000"
+    text = corrections_csv("train", [(3, 9, 4, 9, 0.01, "4/a.png")])
+    assert text.splitlines()[1] == "train,3,9,4,9,0.010000,4/a.png"
     assert corrected(text, tmp_path).train.labels.tolist() == [1, 2, 3, 9]
 
 

@@ -101,7 +101,7 @@ def test_wrong_labels_are_found_and_their_corrections_can_be_trained_with(
     corrected = correct_labels(load_dataset(str(tmp_path / "wrong.npz")), tmp_path / "corrections.csv")
     before = int((labels != digits.labels[:900]).sum())
     assert (corrected.train.labels != digits.labels[:900]).sum() < before
-    assert data.corrections().splitlines()[0] == "part,index,label,given,suggestion,probability"
+    assert data.corrections().splitlines()[0] == "part,index,label,given,suggestion,probability,file"
 
 
 def test_a_dataset_without_a_test_part_has_none_to_examine(few_digits: Path) -> None:
