@@ -76,7 +76,7 @@ def doctor(
     device: DeviceOption = None,
     format: Format = "table",
 ) -> None:
-    """Say what is wrong with a run, a comparison, a model, a picture, a dataset or the installation.
+    """Say what is wrong with a run, a comparison, a model, a picture, data or the installation.
 
     Every finding has the evidence and a remedy. Runs are examined by their curves, by what their network does
     with digits, and by training it again for a few hundred steps with other settings; nothing in their folder

@@ -9,10 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
+from digitcli.imaging import digit_from_grey
 from digitcli.imaging.grayscale import quantile
 from digitcli.imaging.opening import open_picture
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import load_model
+from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
 
@@ -20,6 +25,9 @@ Grey = npt.NDArray[np.uint8]
 
 # A reading is doubtful below this confidence, and a correction has to reach it.
 CONFIDENT = 0.9
+# The model whose features tell how similar two digits are, and the distance from the nearest training digit
+# below which 99 % of the first 1,000 test digits of MNIST are, in mean distances of two training digits.
+STYLE_MODEL, USUAL_DISTANCE = "fast", 0.47
 # The networks scale digits to 20 of 28 pixels, or lines to 40; below half of that a digit is mostly guessed.
 LEAST_HEIGHT_PX = 14
 
@@ -136,6 +144,7 @@ def examine_picture(path: Path, label: str | None = None, reader: Reader | None 
     findings = (
         *too_small(reading),
         *cut_off(reading, picture),
+        *unfamiliar_style(reading, picture),
         *_effective_corrections(picture, reading, reader, path, label),
     )
     return Diagnosis(f"picture {path}", facts, findings or (_unexplained(reading, label),))
@@ -158,6 +167,25 @@ def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
             evidence = f"The digit read as {digit.digit} touches the edge of the picture."
             yield Finding("cut_off", "warning", evidence, "Leave a margin around the number.")
             return
+
+
+def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
+    """Yield that a single character is far from all training digits, as a network sees them."""
+    if reading.status == "blank" or len(reading.digits) > 1:
+        return
+    model = resolve_model(STYLE_MODEL)
+    with torch.no_grad():
+        search = NeighbourSearch(load_model(model), model)
+        (nearest,) = search.nearest(digit_from_grey(picture), 1)
+    if nearest.distance > USUAL_DISTANCE:
+        yield Finding(
+            "unfamiliar_style",
+            "warning",
+            f"The nearest of 2,000 training digits, a {nearest.label}, is at {nearest.distance:.2f} of the "
+            f"mean distance of two of them; 99 % of MNIST's test digits are closer than {USUAL_DISTANCE:g}.",
+            "If it is a digit, train on pictures like this one.",
+            "digitcli train --arch cnn --data DIR",
+        )
 
 
 def _is_doubtful(reading: Reading, label: str | None) -> bool:

@@ -64,7 +64,7 @@ def test_an_ascii_terminal_gets_ascii(digitcli_process: Run) -> None:
 
 
 def test_a_closed_stdout_is_no_crash(digitcli_process: Run) -> None:
-    command = f"'{sys.executable}' -m digitcli models --shipped --format json >&-"
+    command = f"'{sys.executable}' -m digitcli train --print-config >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert "Traceback" not in done.stderr and done.returncode in (0, 7)
 
@@ -122,7 +122,7 @@ def test_the_program_summarizes_a_command_as_the_command_does(name: str) -> None
 
 @pytest.mark.parametrize("words", [["--"], []])
 def test_a_command_is_found_after_dashes(digitcli_process: Run, words: list[str]) -> None:
-    assert "cnn" in digitcli_process(*words, "models", "--shipped", "--format", "json").stdout
+    assert 'arch = "cnn"' in digitcli_process(*words, "train", "--print-config").stdout
 
 
 def test_the_shell_completes_the_options_of_a_command_and_the_commands() -> None:

@@ -55,6 +55,13 @@ def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
     assert "cut_off" in [f.rule for f in examine_picture(saved(tight), reader=reader).findings]
 
 
+def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Reader) -> None:
+    picture = np.full((90, 90), 255, np.uint8)
+    cv2.putText(picture, "K", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, 0, 5)
+    findings = examine_picture(saved(picture), "4", reader).findings
+    assert "unfamiliar_style" in [finding.rule for finding in findings]
+
+
 def test_a_picture_that_nothing_mends_says_so(reader: Reader) -> None:
     (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), "5", reader).findings
     assert finding.rule == "unexplained" and "read as nothing" in finding.evidence

@@ -108,7 +108,7 @@ def test_the_header_states_the_epoch_whose_weights_the_model_has(few_digits: Pat
     header = setup.header(state)
     assert header.metrics == {"validation_accuracy": 0.8, "epochs": 3}
     assert (header.architecture, header.task, header.temperature) == ("mlp", "digit", 1.0)
-    assert header.arguments == {"dropout": 0.3}
+    assert header.arguments == {"dropout": 0.0}
     assert header.dataset["digest"] == setup.task.digest and header.dataset["train"] == 471
     assert TrainConfig(**header.training["config"]) == setup.config
 

@@ -41,7 +41,7 @@ def test_a_run_writes_its_folder(few_digits: Path, tmp_path: Path) -> None:
     assert files == {"config.json", "curves.svg", "metrics.csv", "model.safetensors", "resume.safetensors"}
     header = read_header(folder / MODEL_FILE)
     assert (header.architecture, header.task, header.seed) == ("mlp", "digit", 0)
-    assert header.recipe["epochs"] == 3 and header.recipe["dropout"] == 0.3
+    assert header.recipe["epochs"] == 3 and header.recipe["dropout"] == 0.0
     assert header.dataset["name"] == "few.npz" and len(header.dataset["digest"]) == 64
     assert header.metrics["test_accuracy"] == result.test_accuracy
     assert header.temperature == result.temperature
