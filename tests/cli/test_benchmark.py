@@ -28,9 +28,11 @@ from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult
 from digitcli.cli import benchmark as command
 from digitcli.cli import exit_code_of_run
 from digitcli.cli.views.benchmark import results_table
+from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
+from tests.support.benchmarks import measure_quickly
 from tests.support.models import saved
 from tests.support.processes import Run, digitcli_in_background, read_terminal, read_until
 
@@ -50,9 +52,16 @@ ROW = BenchmarkResult(
 LONG_NAME = "runs/the-best-of-them/checkpoint,2.safetensors"
 
 
-def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(digitcli_process: Run) -> None:
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
+    """Let commands measure quickly that run in the process of the test."""
+    measure_quickly(monkeypatch, digits)
+    monkeypatch.setattr(benchmarking, "TRAINING_SECONDS", 0.1)
+
+
+def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(digitcli: Run) -> None:
     arguments = ["--arch", "softmax,softmax", "-b", "3,1,3", "-d", "cpu", "--threads", "1"]
-    done = digitcli_process("benchmark", *arguments, "--format", "json")
+    done = digitcli("benchmark", *arguments, "--format", "json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["schema"] == 1
