@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,16 +37,19 @@ Subject = Annotated[
 ]
 As = Annotated[
     Kind | None,
-    Option("--as", help="Take the name for this (default: what it is)."),
+    Option("--as", help="Say what the name stands for, if that is not recognized."),
 ]
 LrRange = Annotated[
     bool,
     Option(
         "--lr-range",
-        help="Of a run or an architecture, only find a learning rate: train for 100 steps while it rises.",
+        help="Only find a learning rate for a run or an architecture, by at most 100 steps while it rises.",
     ),
 ]
-Split = Annotated[Literal["train", "test"], Option(help="Of a dataset, examine the labels of this part.")]
+Split = Annotated[
+    Literal["train", "test"] | None,
+    Option(help="Of a dataset, examine the labels of this part (default: train)."),
+]
 Label = Annotated[
     str | None,
     Option(metavar="DIGITS", help="Of a picture, say what it shows, to learn why it is read wrongly."),
@@ -61,7 +64,7 @@ Out = Annotated[
         "--corrections.",
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Overwrite the file of --out.")]
+Force = Annotated[bool, Option("--force", help="Replace the file that --out names if it exists.")]
 Format = Annotated[console.Format, Option("--format", help="Print text for people, or JSON.")]
 
 
@@ -69,7 +72,7 @@ def doctor(
     subject: Subject = None,
     kind: As = None,
     lr_range: LrRange = False,
-    split: Split = "train",
+    split: Split = None,
     label: Label = None,
     out: Out = None,
     force: Force = False,
@@ -88,24 +91,32 @@ def doctor(
       digitcli doctor runs/cnn-1
       digitcli doctor cnn --lr-range
       digitcli doctor photo.jpg --label 42
-      digitcli doctor mnist --split test -o corrections.csv
+      digitcli doctor my-digits -o corrections.csv
     """
-    if subject is None and (kind or lr_range or label or out):
-        raise UsageError("Nothing is named that could be examined.", "Name a run, a picture or a dataset.")
     if device is not None:
         check_device_name(device)
-    if out is not None:
-        check_writable(out, force)
+    of_subjects = {"--as": kind, "--split": split, "--label": label, "--out": out}
     if subject is None:
+        _refuse("the installation", {**of_subjects, "--device": device, "--lr-range": lr_range or None})
         return _show(_examine_installation(), format)
     if lr_range:
+        _refuse("a learning rate", of_subjects)
         return _show(_find_learning_rate(subject, device), format)
     kind = kind or kind_of(subject)
-    _check_options(kind, split, label, out)
+    if kind != "data":
+        _refuse(f"a {kind}", {"--split": split, "--out": out})
+    if kind != "picture":
+        _refuse(f"a {kind}".replace("a data", "data"), {"--label": label})
+    elif label is not None and not label.replace(" ", "").isdecimal():
+        raise UsageError(f"--label is '{label}'.", "Give the digits of the picture, for example --label 42.")
+    if kind == "comparison":
+        _refuse("a comparison", {"--device": device})
+    if out is not None:
+        check_writable(out, force)
     if kind == "data":
-        data = _examine_data(subject, split, device or "auto")
+        data = _examine_data(subject, split or "train", device or "auto")
         if out is not None:
-            write_whole(out, data.corrections().encode())
+            write_whole(out, data.corrections().encode(errors="surrogateescape"))
         drawn = [] if format == "json" else [_draw_labels(data)]
         return _show(data.diagnosis, format, *drawn)
     with console.Busy("Examining"):
@@ -113,11 +124,12 @@ def doctor(
     _show(diagnosis, format)
 
 
-def _check_options(kind: Kind, split: str, label: str | None, out: Path | None) -> None:
-    if kind != "data" and (split != "train" or out):
-        raise UsageError("--split and --out are for datasets.", "Leave them out, or add --as data.")
-    if label is not None and (kind != "picture" or not label.isdecimal()):
-        raise UsageError("--label gives the digits of a picture.", "For example: --label 42")
+def _refuse(examined: str, options: Mapping[str, object]) -> None:
+    """Refuse options that have no effect on what is examined."""
+    for option, value in options.items():
+        if value is not None:
+            cause = f"{option} has no effect on the examination of {examined}."
+            raise UsageError(cause, f"Leave {option} out, or name what it is for.")
 
 
 def _examine_installation() -> Diagnosis:
@@ -144,10 +156,10 @@ def _examiner(kind: Kind, label: str | None, device: str) -> Callable[[str], Dia
     if kind == "picture":
         from digitcli.diagnosis.picture import examine_picture
 
-        return lambda subject: examine_picture(Path(subject), label)
+        return lambda subject: examine_picture(Path(subject), label, device=device)
     from digitcli.diagnosis.model import examine_model
 
-    return examine_model
+    return lambda subject: examine_model(subject, device)
 
 
 def _find_learning_rate(subject: str, device: str | None) -> Diagnosis:
@@ -198,6 +210,6 @@ def draw(diagnosis: Diagnosis) -> Group:
         parts += [console.printable(finding.evidence), finding.remedy]
         parts += [Text(f"    {finding.command}")] if finding.command else []
         parts.append("")
-    if not diagnosis.findings:
+    if not diagnosis.findings and diagnosis.has_verdict:
         parts.append(Text(f"Nothing is wrong with the {diagnosis.subject}.", "green"))
     return Group(*parts)

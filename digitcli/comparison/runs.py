@@ -19,6 +19,7 @@ from digitcli.architectures.registry import TORCHVISION, create_model, find_arch
 from digitcli.atomic_write import faults_of
 from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
 from digitcli.comparison.specification import Specification
+from digitcli.data.corrections import digest_of
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.train_test_overlap import report_overlap
@@ -36,7 +37,16 @@ from digitcli.training.state import TrainResult
 from digitcli.training.tensorboard import check_unused, folder_of_run
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
-PASSED_ON_RESUME = ("arch", "data", "device", "time_seconds", "fonts", "pretrained", "cuda_graphs")
+PASSED_ON_RESUME = (
+    "arch",
+    "data",
+    "device",
+    "time_seconds",
+    "corrections",
+    "fonts",
+    "pretrained",
+    "cuda_graphs",
+)
 
 
 @dataclass(frozen=True)
@@ -112,11 +122,15 @@ def _define_from_config(config: TrainConfig) -> ModelDefinition:
     with torch.random.fork_rng(devices=[]):
         check_muon(config.arch, create_network(config.arch, recipe), recipe)
     fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
-    return ModelDefinition(config.arch, architecture_arguments(recipe), dataclasses.asdict(recipe), fonts)
+    corrections = None if config.corrections is None else digest_of(Path(config.corrections))
+    return ModelDefinition(
+        config.arch, architecture_arguments(recipe), dataclasses.asdict(recipe), fonts, corrections
+    )
 
 
 def _define_from_header(header: Header) -> ModelDefinition:
-    return ModelDefinition(header.architecture, header.arguments, header.recipe, header.dataset.get("fonts"))
+    fonts, corrections = (header.dataset.get(name) for name in ("fonts", "corrections"))
+    return ModelDefinition(header.architecture, header.arguments, header.recipe, fonts, corrections)
 
 
 def build_network(definition: ModelDefinition) -> nn.Module:
@@ -131,7 +145,8 @@ def _check_saved(specification: Specification, definition: ModelDefinition, cond
     if saved is None:
         return
     if specification.config is not None and not _is_trained_alike(saved.definition, definition):
-        raise UsageError(f"{runs} have another recipe or other fonts.", "Leave their file out.")
+        cause = f"{runs} have another recipe, other corrections or other fonts."
+        raise UsageError(cause, "Leave their file out.")
     digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
     if (saved.digest, saved.split, saved.images) != digits:
         cause = f"{runs} were evaluated on other digits: the {saved.split} digits of '{saved.data}'."
@@ -153,7 +168,7 @@ def _check_folder(
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest
     if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):
-        cause = f"The run in {folder} was trained with another recipe, other digits or other fonts."
+        cause = f"The run in {folder} was trained with another recipe, other digits, corrections or fonts."
         raise UsageError(cause, "Remove it, or choose another --out.")
 
 
@@ -165,7 +180,8 @@ def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:
         return False
     dtype = recipe.dtype if wanted.recipe["dtype"] == "auto" else wanted.recipe["dtype"]
     same_recipe = recipe == Recipe(**{**wanted.recipe, "dtype": dtype})
-    return same_recipe and (stored.architecture, stored.fonts) == (wanted.architecture, wanted.fonts)
+    others = [(each.architecture, each.fonts, each.corrections) for each in (stored, wanted)]
+    return same_recipe and others[0] == others[1]
 
 
 def folder_of(specification: Specification, seed: int | None, out: Path) -> Path:

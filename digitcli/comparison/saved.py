@@ -41,12 +41,13 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """How a model is built and trained: the fields of a checkpoint, and the digest of its fonts."""
+    """How a model is built and trained: the fields of a checkpoint, and digests of fonts and corrections."""
 
     architecture: str
     arguments: Mapping[str, Any]
     recipe: Mapping[str, Any]
     fonts: str | None = None
+    corrections: str | None = None
 
 
 @dataclass(frozen=True)

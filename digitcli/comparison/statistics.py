@@ -13,6 +13,10 @@ _T_95 = (
 )  # fmt: skip
 
 
+# Steps of the sum that stands for an integral: the error is below a millionth.
+INTEGRATION_STEPS = 1000
+
+
 def t_95(degrees_of_freedom: float) -> float:
     """Return the two-sided 95 % quantile of Student's t; degrees of freedom are rounded down.
 
@@ -23,6 +27,20 @@ def t_95(degrees_of_freedom: float) -> float:
         return _T_95[whole - 1]
     z = statistics.NormalDist().inv_cdf(0.975)
     return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
+
+
+def student_tail(t: float, degrees_of_freedom: float) -> float:
+    """Return the probability that a variable with Student's distribution lies further from 0 than t.
+
+    With t = sqrt(n) tan(angle), the density is proportional to cos(angle)^(n - 1), which is summed up.
+    """
+    n = degrees_of_freedom
+    start = math.atan(abs(t) / math.sqrt(n))
+    width = (math.pi / 2 - start) / INTEGRATION_STEPS
+    angles = (start + (step + 0.5) * width for step in range(INTEGRATION_STEPS))
+    area = width * math.fsum(math.cos(angle) ** (n - 1) for angle in angles)
+    scale = math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2)) / math.sqrt(math.pi)
+    return min(1.0, 2 * scale * area)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -50,6 +68,21 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
     )
     half = t_95(max(1.0, total**2 / denominator)) * math.sqrt(total)
     return difference - half, difference + half
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the probability that two means of at least two values each differ this much by chance.
+
+    Welch, 1947, see `difference_interval`.
+    """
+    shares = [statistics.variance(values) / len(values) for values in (first, second)]
+    difference, total = statistics.fmean(first) - statistics.fmean(second), sum(shares)
+    if total == 0:
+        return float(difference == 0)
+    denominator = sum(
+        share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
+    )
+    return student_tail(difference / math.sqrt(total), max(1.0, total**2 / denominator))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from digitcli.data.dataset import Dataset
+from digitcli.data.dataset import Dataset, Splits
 from digitcli.errors import InputError
 
+LABELS = ("", *"0123456789")
+# Characters of the largest index that is read as a number.
+LONGEST_INDEX = 12
 COLUMNS = ("part", "index", "label", "given", "suggestion", "probability", "file")
 REMEDY = "Make one with: digitcli doctor DATA -o corrections.csv"
 
@@ -30,35 +34,73 @@ def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, s
     return text.getvalue()
 
 
-def correct_labels(dataset: Dataset, path: Path) -> Dataset:
-    """Return a dataset whose training digits have the labels that a file gives them.
+def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
+    """Return the parts of a dataset, in which digits to train on have the labels that a file gives them.
 
-    A digit whose label is empty is left out. The columns `index`, counted from 0, and `label` are needed, and
-    others have no effect; if there is a column `part`, it must be `train`.
+    A digit whose label is empty is left out. Validation and test digits stay as they are, so that models with
+    other corrections are measured on the same ones. The columns `index`, counted from 0, and `label` are
+    needed. The columns `part`, `given` and `file`, where there are any, must agree with the dataset.
 
     Raises:
         InputError: the file cannot be read, or a row does not fit the dataset.
     """
-    try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
-    labels = dataset.train.labels.copy()
-    is_kept = np.ones(len(labels), bool)
-    for line, row in enumerate(rows, start=2):
-        index, label = (row.get("index") or "").strip(), row.get("label")
+    given, files = dataset.train.labels, dataset.train_files
+    labels: dict[int, int | None] = {}
+    for line, row in enumerate(_read_rows(path), start=2):
         place = f"{path}, line {line}"
-        if label is None:
-            raise InputError(f"{place} has no label.", f"It needs the columns index and label. {REMEDY}")
-        if not index.isdecimal() or int(index) >= len(labels):
-            cause = f"{place}: the index {index or 'that is missing'} is not below {len(labels):,}."
+        text = row["index"].strip()
+        index = int(text) if text.isdecimal() and len(text) < LONGEST_INDEX else len(given)
+        if index >= len(given):
+            cause = (
+                f"{place}: the index {text[:LONGEST_INDEX] or 'that is missing'} is not below {len(given):,}."
+            )
             raise InputError(cause, f"Give corrections of the training digits of {dataset.name}.")
-        if row.get("part", "train") != "train":
-            raise InputError(f"{place} is about a digit of the {row['part']} part.", "Leave --split out.")
-        if label.strip() and not (label.strip().isdecimal() and int(label) < 10):
-            cause = f"{place}: the label {label.strip()[:20]!r} is not a digit from 0 to 9."
+        label = row["label"].strip()
+        if label not in LABELS:
+            cause = f"{place}: the label {label[:20]!r} is not a digit from 0 to 9."
             raise InputError(cause, "Correct it, or leave it empty to leave the picture out.")
-        is_kept[int(index)] = bool(label.strip())
-        labels[int(index)] = int(label.strip() or 0)
+        if index in labels:
+            raise InputError(f"{place}: the index {index} occurs twice.", "Leave one of the rows out.")
+        expected = {"part": "train", "given": str(given[index])}
+        expected |= {"file": Path(files[index]).name} if files else {}
+        for column, value in expected.items():
+            stated = Path((row.get(column) or value).strip()).name
+            if stated != value:
+                cause = f"{place}: the {column} is {stated[:60]}, but that of the digit is {value}."
+                raise InputError(cause, f"Give corrections of the training digits of {dataset.name}.")
+        labels[index] = int(label) if label else None
+    corrected = splits.train.labels.copy()
+    is_kept = np.ones(len(corrected), bool)
+    for place_in_part, index in enumerate(splits.train_indices.tolist()):
+        if index in labels:
+            new = labels[index]
+            is_kept[place_in_part] = new is not None
+            corrected[place_in_part] = 0 if new is None else new
     kept = np.flatnonzero(is_kept)
-    return replace(dataset, train=replace(dataset.train, labels=labels).take(kept))
+    train = replace(splits.train, labels=corrected).take(kept)
+    return replace(splits, train=train, train_indices=splits.train_indices[kept])
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file of corrections.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a file; a cell that is missing at the end of a row is empty."""
+    try:
+        content = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        reader = csv.DictReader(io.StringIO(content, newline=""), restval="")
+        columns, rows = reader.fieldnames or (), list(reader)
+    except (OSError, csv.Error) as error:
+        raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
+    if not {"index", "label"} <= {*columns}:
+        raise InputError(f"The corrections {path} have no columns index and label.", REMEDY)
+    return rows

@@ -103,11 +103,13 @@ class Splits:
     train: a run trains on it.
     validation: choices are made on it.
     test: the trained model is measured on it, once.
+    train_indices: the place of each digit of `train` in the training part of the dataset, int64 (N,).
     """
 
     train: Digits
     validation: Digits
     test: Digits
+    train_indices: npt.NDArray[np.int64]
 
 
 def split(dataset: Dataset) -> Splits:
@@ -116,20 +118,24 @@ def split(dataset: Dataset) -> Splits:
     Raises:
         InputError: There are too few digits to hold any out.
     """
-    train, test = dataset.train, dataset.test
+    digits, test = dataset.train, dataset.test
+    indices = np.arange(len(digits))
     if test is None:
-        train, test = _hold_out(train, round(len(train) * TEST_SHARE), dataset.name)
-    size = min(VALIDATION_SIZE, round(len(train) * VALIDATION_SHARE))
-    train, validation = _hold_out(train, size, dataset.name)
-    return Splits(train, validation, test)
+        indices, held_out = _hold_out(indices, round(len(digits) * TEST_SHARE), dataset.name)
+        test = digits.take(held_out)
+    size = min(VALIDATION_SIZE, round(len(indices) * VALIDATION_SHARE))
+    indices, held_out = _hold_out(indices, size, dataset.name)
+    return Splits(digits.take(indices), digits.take(held_out), test, indices)
 
 
-def _hold_out(digits: Digits, size: int, name: str) -> tuple[Digits, Digits]:
-    """Split off `size` digits at random; the rest keeps its order."""
-    if not 0 < size < len(digits):
+def _hold_out(
+    indices: npt.NDArray[np.int64], size: int, name: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split off `size` indices at random; both parts keep their order."""
+    if not 0 < size < len(indices):
         raise InputError(
-            f"{name} has {len(digits)} training digits, too few to hold some out for validation.",
+            f"{name} has {len(indices)} training digits, too few to hold some out for validation.",
             "Training needs at least 12 pictures; a few hundred of each digit make a useful model.",
         )
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(digits))
-    return digits.take(np.sort(order[size:])), digits.take(np.sort(order[:size]))
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(indices))
+    return indices[np.sort(order[size:])], indices[np.sort(order[:size])]

@@ -33,11 +33,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was examined, facts about it, and what is wrong; no findings mean that all is well."""
+    """What was examined, facts about it, and what is wrong.
+
+    has_verdict: whether no findings mean that all is well, or that nothing was looked for.
+    """
 
     subject: str
     facts: dict[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    has_verdict: bool = True
 
     def record(self) -> dict[str, Any]:
         """Return the diagnosis as a record for JSON."""

@@ -8,13 +8,13 @@ from digitcli.data.mnist import load_mnist
 from digitcli.diagnosis.findings import Diagnosis, Finding
 from digitcli.diagnosis.layers import inactive_units
 from digitcli.inference.model_resolution import ModelLike, resolve_model
-from digitcli.inference.torch_runtime import as_input, load_model
+from digitcli.inference.torch_runtime import as_input, device_of, load_model
 
 # Training digits of MNIST that are shown to a model of single digits.
 SHOWN = 1_000
 
 
-def examine_model(model: ModelLike) -> Diagnosis:
+def examine_model(model: ModelLike, device: str = "auto") -> Diagnosis:
     """Return facts about a model, and what is wrong with it; of models of lines and pages, only facts.
 
     Raises:
@@ -24,9 +24,9 @@ def examine_model(model: ModelLike) -> Diagnosis:
     header = resolved.header
     facts = {"architecture": header.architecture, "task": header.task, "identity": resolved.id}
     facts |= {name: f"{value:g}" for name, value in header.metrics.items() if isinstance(value, int | float)}
-    network = load_model(resolved)
+    network = load_model(resolved, device=device)
     findings: tuple[Finding, ...] = ()
     if header.task == "digit":
         images = torch.from_numpy(load_mnist().train.images[:SHOWN].copy())
-        findings = tuple(inactive_units(network, as_input(images)))
-    return Diagnosis(f"model {resolved.name}", facts, findings)
+        findings = tuple(inactive_units(network, as_input(images.to(device_of(network)))))
+    return Diagnosis(f"model {resolved.name}", facts, findings, has_verdict=header.task == "digit")

@@ -20,14 +20,15 @@ from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
+from digitcli.training.loop import quoted
 
 Grey = npt.NDArray[np.uint8]
 
 # A reading is doubtful below this confidence, and a correction has to reach it.
 CONFIDENT = 0.9
 # The model whose features tell how similar two digits are, and the distance from the nearest training digit
-# below which 99 % of the first 1,000 test digits of MNIST are, in mean distances of two training digits.
-STYLE_MODEL, USUAL_DISTANCE = "fast", 0.47
+# below which 99 % of 2,000 validation digits of MNIST are, in mean distances of two training digits.
+STYLE_MODEL, USUAL_DISTANCE = "fast", 0.48
 # The networks scale digits to 20 of 28 pixels, or lines to 40; below half of that a digit is mostly guessed.
 LEAST_HEIGHT_PX = 14
 
@@ -114,13 +115,17 @@ CORRECTIONS = (
     Correction("too_small", "enlarged three times", "Scan or photograph it with more pixels.", _enlarge),
     Correction("blurred", "sharpened", "Hold the camera still, and focus on the paper.", _sharpen),
     Correction("noisy", "smoothed", "Give it more light, or scan it.", _smooth),
-    Correction("uneven_ground", "freed from its ground", "Avoid shadows and patterned paper.", _flatten),
+    Correction(
+        "uneven_background", "freed from shadows and patterns", "Avoid shadows and patterned paper.", _flatten
+    ),
     Correction("cut_off", "surrounded by paper", "Leave a margin around the number.", _pad),
 )
 
 
-def examine_picture(path: Path, label: str | None = None, reader: Reader | None = None) -> Diagnosis:
-    """Return how a picture is read, and the corrections after which it is read better.
+def examine_picture(
+    path: Path, label: str | None = None, reader: Reader | None = None, device: str = "auto"
+) -> Diagnosis:
+    """Return how a picture, or a document's first page, is read, and what makes it read better.
 
     label: the digits that the picture shows, if they are known: then a correction is better if it leads to
         them. Otherwise it is better if it makes a doubtful or refused answer confident.
@@ -129,7 +134,7 @@ def examine_picture(path: Path, label: str | None = None, reader: Reader | None 
         PictureError: the picture cannot be read.
         The errors of `Reader`.
     """
-    reader = reader or Reader()
+    reader = reader or Reader(device=device)
     picture = np.rint(255 * open_picture(path)).astype(np.uint8)
     reading = reader.read(picture)
     height, width = picture.shape
@@ -144,9 +149,9 @@ def examine_picture(path: Path, label: str | None = None, reader: Reader | None 
     findings = (
         *too_small(reading),
         *cut_off(reading, picture),
-        *unfamiliar_style(reading, picture),
         *_effective_corrections(picture, reading, reader, path, label),
     )
+    findings = findings or tuple(unfamiliar_style(reading, picture))
     return Diagnosis(f"picture {path}", facts, findings or (_unexplained(reading, label),))
 
 
@@ -171,7 +176,10 @@ def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
 
 def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
     """Yield that a single character is far from all training digits, as a network sees them."""
-    if reading.status == "blank" or len(reading.digits) > 1:
+    if len(reading.digits) == 1:
+        x, y, width, height = reading.digits[0].box
+        picture = _pad(picture[y : y + height, x : x + width])
+    elif reading.reason != "not_a_digit":
         return
     model = resolve_model(STYLE_MODEL)
     with torch.no_grad():
@@ -181,16 +189,30 @@ def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
         yield Finding(
             "unfamiliar_style",
             "warning",
-            f"The nearest of 2,000 training digits, a {nearest.label}, is at {nearest.distance:.2f} of the "
-            f"mean distance of two of them; 99 % of MNIST's test digits are closer than {USUAL_DISTANCE:g}.",
+            "It looks unlike the digits that networks learn from. To the nearest of 2,000 training digits, a "
+            f"{nearest.label}, its distance is {nearest.distance:.2f} times that of two of them in the mean; "
+            f"for 99 % of MNIST's validation digits it is below {USUAL_DISTANCE:g}.",
             "If it is a digit, train on pictures like this one.",
             "digitcli train --arch cnn --data DIR",
         )
 
 
 def _is_doubtful(reading: Reading, label: str | None) -> bool:
-    if label is not None:
-        return reading.text != label
+    if label is not None and not _shows(reading, label):
+        return True
+    return reading.status != "blank" and _is_unsure(reading)
+
+
+def _shows(reading: Reading, label: str) -> bool:
+    return _without_spaces(reading.text) == _without_spaces(label)
+
+
+def _without_spaces(text: str | None) -> str:
+    """Return the digits of a text, in which numbers are separated by a space."""
+    return "".join((text or "").split())
+
+
+def _is_unsure(reading: Reading) -> bool:
     return reading.status != "read" or (reading.confidence or 0.0) < CONFIDENT
 
 
@@ -199,17 +221,22 @@ def _effective_corrections(
 ) -> Iterator[Finding]:
     """Yield the corrections after which the answer is not doubtful any more, the most certain first.
 
-    One that loses digits is none.
+    One that loses digits is none, unless it leads to the label.
     """
     effective: list[tuple[float, Finding]] = []
     for correction in CORRECTIONS:
         reading = reader.read(correction.apply(picture))
-        if _is_doubtful(reading, label) or len(reading.text or "") < len(first.text or ""):
+        loses_digits = len(_without_spaces(reading.text)) < len(_without_spaces(first.text))
+        if label is None:
+            is_better = reading.status != "blank" and not _is_unsure(reading) and not loses_digits
+        else:
+            is_better = _shows(reading, label) and not (_shows(first, label) and _is_unsure(reading))
+        if not is_better:
             continue
         confidence = reading.confidence or 0.0
         answer = f"{reading.text} at {percent(confidence, 1)}"
         evidence = f"If the picture is {correction.change}, it is read as {answer}."
-        command = f"digitcli predict {correction.options} {path}" if correction.options else None
+        command = f"digitcli predict {correction.options} {quoted(path)}" if correction.options else None
         finding = Finding(correction.rule, "warning", evidence, correction.remedy, command)
         effective.append((confidence, finding))
     yield from (finding for _, finding in sorted(effective, key=lambda pair: -pair[0]))

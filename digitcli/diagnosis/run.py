@@ -11,22 +11,24 @@ import numpy as np
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
+from digitcli.data.corrections import correct_labels
 from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, percent
 from digitcli.diagnosis.training_rules import (
     CAUSES,
+    CONSEQUENCES,
     ExaminedRun,
     curve_faults,
-    number_of_epochs,
-    underfitting,
+    not_learning,
 )
 from digitcli.diagnosis.trials import range_test
-from digitcli.errors import ModelError
+from digitcli.errors import ModelError, UsageError
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.setup import load_digits
+from digitcli.training.trainer import separate_random_numbers
 
 # Training digits on which a network is examined.
 EXAMINED = 5_000
@@ -47,25 +49,30 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
     header = saved[0]
-    history = [EpochDone(**row) for row in header.training["history"]]
-    recipe = Recipe(**header.recipe)
+    try:
+        history = [EpochDone(**row) for row in header.training["history"]]
+        recipe, steps = Recipe(**header.recipe), int(header.training["steps_total"])
+    except (TypeError, KeyError, ValueError, UsageError) as error:
+        cause = f"The run in {folder} was saved by another version: {error}."
+        raise ModelError(cause, "Examine it with that version.") from error
     last = history[-1]
     facts = {
         "architecture": config.arch,
-        "epochs": f"{len(history)} of {recipe.epochs}, {header.training['steps_total']:,} steps",
+        "epochs": f"{len(history)} of {recipe.epochs}; steps: {steps:,}",
         "loss": f"training {last.train_loss:.4f}, validation {last.validation_loss:.4f}",
         "validation accuracy": percent(last.validation_accuracy),
     }
-    findings = [*curve_faults(history)]
+    findings = [] if config.patience else [*curve_faults(history)]
     if find_architecture(config.arch).task == "digit":
-        run = _examined(
-            folder, replace(config, device=device), recipe, history, header.training["steps_total"]
-        )
-        facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
-        for rule in CAUSES:
-            findings += rule(run)
-        for consequence in (underfitting, number_of_epochs):
-            findings += () if findings else consequence(run)
+        config = replace(config, device=device)
+        with separate_random_numbers(config):
+            run = _examined(folder, config, recipe, history, steps)
+            facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
+            for rule in CAUSES:
+                findings += rule(run)
+            for consequence in CONSEQUENCES:
+                findings += () if findings else consequence(run)
+            findings = [*not_learning(run), *findings]
     return Diagnosis(f"run {folder}", facts, tuple(findings))
 
 
@@ -80,7 +87,10 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
     folder = Path(subject)
     if folder.is_dir():
         saved = run_folder.read_state(folder)
-        config = run_folder.read_config(folder, saved) or TrainConfig()
+        stored = run_folder.read_config(folder, saved)
+        if stored is None:
+            raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
+        config = stored
     else:
         config = TrainConfig(arch=subject)
     if device is not None:
@@ -95,20 +105,24 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
         "suggested learning rate": f"{test.suggestion:g}",
         "learning rate of the run" if folder.is_dir() else "learning rate of the recipe": f"{recipe.lr:g}",
     }
-    return Diagnosis(f"learning rate of {subject}", facts)
+    return Diagnosis(f"learning rate of {subject}", facts, has_verdict=False)
 
 
 def _examined(
     folder: Path, config: TrainConfig, recipe: Recipe, history: Sequence[EpochDone], steps: int
 ) -> ExaminedRun:
     stored: dict[str, Any] = {name: value for name, value in vars(recipe).items() if value is not None}
-    parts = split(load_digits(config))
+    dataset = load_dataset(config.data)
+    parts = split(dataset)
+    if config.corrections is not None:
+        parts = correct_labels(parts, dataset, Path(config.corrections))
     network = load_model(folder, device=config.device)
     training = parts.train.take(np.arange(min(EXAMINED, len(parts.train))))
     correct = [
         infer(network, digits.images).numpy().argmax(axis=-1) == digits.labels
         for digits in (training, parts.validation)
     ]
+    examined = replace(config, recipe=stored)
     return ExaminedRun(
-        replace(config, recipe=stored), recipe, history, steps, network, training, parts.validation, *correct
+        examined, config.recipe, recipe, history, steps, network, training, parts.validation, *correct
     )

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from digitcli.comparison.saved import SUFFIX as COMPARISON_SUFFIX
 from digitcli.comparison.specification import CHECKPOINT_SUFFIX
-from digitcli.data.files import is_picture
+from digitcli.data.files import PICTURE_SUFFIXES, is_picture
 from digitcli.data.loading import find_dataset
 from digitcli.errors import DigitcliError, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
@@ -29,7 +29,7 @@ def kind_of(subject: str) -> Kind:
         return "comparison"
     if path.suffix == CHECKPOINT_SUFFIX or (path / MODEL_FILE).exists() or subject in shipped_models():
         return "model"
-    if is_picture(path.name) and not path.is_dir():
+    if is_picture(path.name, (*PICTURE_SUFFIXES, "pdf")) and not path.is_dir():
         return "picture"
     try:
         find_dataset(subject)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.comparison.statistics import mcnemar
+from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 from digitcli.diagnosis.trials import range_test, start, train_briefly
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
+from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
+from digitcli.training.loop import quoted
 from digitcli.training.optimization import autocast
 from digitcli.training.task import seed_random
 
@@ -46,7 +49,9 @@ REGULARIZATION = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "
 class ExaminedRun:
     """A run of single digits with everything that the rules look at.
 
-    config, recipe: its settings, and those of its recipe with every default filled in.
+    config: its settings, with all settings of its recipe.
+    changes: the settings of its recipe that were given.
+    recipe: the settings of its recipe with every default filled in.
     history: the figures of its epochs.
     steps: the steps that it took.
     network: the trained network.
@@ -55,6 +60,7 @@ class ExaminedRun:
     """
 
     config: TrainConfig
+    changes: Mapping[str, Any]
     recipe: Recipe
     history: Sequence[EpochDone]
     steps: int
@@ -69,15 +75,24 @@ class ExaminedRun:
         """The accuracy on the validation digits."""
         return float(self.validation_is_correct.mean())
 
-    @functools.cached_property
-    def guessing(self) -> float:
-        """The accuracy on the validation digits if the answer is always the most frequent digit."""
-        return float(np.bincount(self.validation.labels).max() / len(self.validation))
-
     @property
     def trial_steps(self) -> int:
         """The steps of a trial."""
         return max(1, min(TRIAL_STEPS, self.steps // 3))
+
+    def command(self, **changes: Any) -> str:
+        """Return the command that trains the same with changes of the recipe."""
+        options = {declared.name: declared.option for declared in settings_of(Recipe)}
+        of_run = {"--data": self.config.data, "--corrections": self.config.corrections}
+        words = ["digitcli train --arch", self.config.arch]
+        for option, value in of_run.items():
+            words += [option, quoted(value)] if value not in (None, DEFAULT_DATASET) else []
+        for name, value in {**self.changes, **changes}.items():
+            if isinstance(value, bool):
+                words.append(options[name] if value else f"--no-{options[name][2:]}")
+            elif value is not None:
+                words += [options[name], f"{value:g}" if isinstance(value, float) else str(value)]
+        return " ".join(words)
 
     def is_beaten_by(self, is_correct: npt.NDArray[np.bool_]) -> bool:
         """Return whether a network that reads these validation digits correctly is better than the run."""
@@ -87,7 +102,7 @@ class ExaminedRun:
 
 
 def curve_faults(history: Sequence[EpochDone]) -> Iterator[Finding]:
-    """Yield overfitting, and epochs that were of no use."""
+    """Yield overfitting, and epochs that were of no use, of a run that does not stop early by itself."""
     lowest = min(history, key=lambda row: row.validation_loss)
     last = history[-1]
     where = f"The validation loss was lowest after epoch {lowest.epoch} ({lowest.validation_loss:.4f})"
@@ -100,7 +115,7 @@ def curve_faults(history: Sequence[EpochDone]) -> Iterator[Finding]:
             f"{lowest.train_loss:.4f} to {last.train_loss:.4f}.",
             "Augment the digits (--augment), add dropout or weight decay, or stop early (--patience 3).",
         )
-    elif len(history) >= 4 and rest > len(history) / 2:
+    elif len(history) >= 4 and rest > len(history) / 2 and not _is_better_after(history, lowest.epoch):
         yield Finding(
             "too_many_epochs",
             "warning",
@@ -109,19 +124,26 @@ def curve_faults(history: Sequence[EpochDone]) -> Iterator[Finding]:
         )
 
 
+def _is_better_after(history: Sequence[EpochDone], epoch: int) -> bool:
+    """Return whether the best validation accuracy came after an epoch."""
+    accuracies = [row.validation_accuracy for row in history]
+    return max(accuracies[epoch:]) > max(accuracies[:epoch])
+
+
 def not_learning(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a network answers no better than by guessing."""
-    deviation = math.sqrt(run.guessing * (1 - run.guessing) / len(run.validation))
-    if run.accuracy <= run.guessing + 3 * deviation:
+    guessing = float(np.bincount(run.training.labels).max() / len(run.training))
+    deviation = math.sqrt(guessing * (1 - guessing) / len(run.training))
+    if run.training_is_correct.mean() <= guessing + 3 * deviation:
         loss = run.history[-1].train_loss
         chance = f", and that of ten equal probabilities is {math.log(10):.3f}"
         yield Finding(
             "not_learning",
             "error",
-            f"The network reads {percent(run.accuracy)} of the validation digits; always answering the most "
-            f"frequent digit reads {percent(run.guessing)}. The training loss is {loss:.3f}"
+            f"The network reads {percent(run.training_is_correct.mean())} of its training digits; always "
+            f"answering the most frequent digit reads {percent(guessing)}. The training loss is {loss:.3f}"
             f"{chance if run.recipe.loss == 'cross_entropy' else ''}.",
-            "Mend the causes that are named here; check the labels with digitcli doctor on the data.",
+            "Remove the other faults that are found. If none is, train for longer and check the labels.",
         )
 
 
@@ -147,7 +169,7 @@ def small_batches(run: ExaminedRun) -> Iterator[Finding]:
             f"The network normalizes over batches of {run.recipe.batch_size} digits, whose mean and variance "
             "are noisy.",
             f"Use batches of {LEAST_FOR_BATCH_NORM} or more, or group normalization.",
-            f"digitcli train --arch {run.config.arch} --normalization group",
+            run.command(normalization="group"),
         )
 
 
@@ -159,11 +181,11 @@ def number_of_epochs(run: ExaminedRun) -> Iterator[Finding]:
         yield Finding(
             "too_few_epochs",
             "warning",
-            f"The run has {len(run.history)} epochs, the recipe {usual}. The network still misreads "
+            f"Epochs of the run: {len(run.history)}, of the recipe: {usual}. The network still misreads "
             f"{percent(training_error)} of the training digits and {percent(validation_error)} of the "
             "validation digits, so that it does not overfit.",
             "Train for longer.",
-            f"digitcli train --arch {run.config.arch} --epochs {usual}",
+            run.command(epochs=usual),
         )
 
 
@@ -181,7 +203,7 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
             f"{percent(trial.is_correct.mean())} of the validation digits after {run.trial_steps} steps; the "
             f"run with {lr:g} reads {percent(run.accuracy)} after {run.steps:,}.",
             "Change the learning rate.",
-            f"digitcli train --arch {run.config.arch} --lr {suggestion:g}",
+            run.command(lr=suggestion),
         )
 
 
@@ -192,15 +214,14 @@ def warm_up(run: ExaminedRun) -> Iterator[Finding]:
     without, with_warmup = (
         train_briefly(run.config, run.trial_steps, run.validation, warmup=warmup) for warmup in (0.0, 0.1)
     )
-    jumps = [max(trial.losses, default=math.inf) / trial.losses[0] for trial in (without, with_warmup)]
-    if jumps[0] > JUMP > jumps[1]:
+    if without.jump > JUMP > with_warmup.jump:
         yield Finding(
             "missing_warmup",
             "warning",
-            f"Without a warm-up the training loss jumps to {jumps[0]:.1f} times its first value; with a "
-            f"warm-up over a tenth of the steps, to {jumps[1]:.1f} times.",
+            f"Without a warm-up the training loss jumps to {without.jump:.1f} times its first value; with a "
+            f"warm-up over a tenth of the steps, to {with_warmup.jump:.1f} times.",
             "Raise the learning rate slowly at the beginning.",
-            f"digitcli train --arch {run.config.arch} --warmup 0.1",
+            run.command(warmup=0.1),
         )
 
 
@@ -223,13 +244,13 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
                 f"digits after {run.trial_steps} steps; the run with {option} {getattr(run.recipe, name):g} "
                 f"reads {percent(run.accuracy)} after {run.steps:,}.",
                 f"Lower {option}.",
-                f"digitcli train --arch {run.config.arch} {option} 0",
+                run.command(**{name: off}),
             )
 
 
 def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than the run."""
-    linear = TrainConfig(arch="softmax", data=run.config.data, device=run.config.device, recipe={"lr": 0.01})
+    linear = replace(run.config, arch="softmax", recipe={"lr": 0.01}, pretrained=False, fonts=None)
     trial = train_briefly(linear, TRIAL_STEPS, run.validation)
     if run.is_beaten_by(trial.is_correct):
         yield Finding(
@@ -242,5 +263,6 @@ def underfitting(run: ExaminedRun) -> Iterator[Finding]:
         )
 
 
-# Underfitting and too few epochs are told only where none of these is found.
-CAUSES = (not_learning, network_faults, small_batches, learning_rate, warm_up, regularization)
+CAUSES = (learning_rate, warm_up, regularization, small_batches, network_faults)
+# These are told only where no cause is found, since each cause leads to them.
+CONSEQUENCES = (underfitting, number_of_epochs)

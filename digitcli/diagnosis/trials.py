@@ -33,10 +33,17 @@ class Trial:
 
     losses: the training loss of every step, until it was not finite.
     is_correct: whether each of some digits is read correctly at the end, (N,).
+    diverged: whether the loss was not finite.
     """
 
     losses: tuple[float, ...]
     is_correct: npt.NDArray[np.bool_]
+    diverged: bool = False
+
+    @property
+    def jump(self) -> float:
+        """The highest loss over the first one; infinite if the training diverged."""
+        return math.inf if self.diverged else max(self.losses) / self.losses[0]
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,17 @@ class RangeTest:
     @property
     def suggestion(self) -> float:
         """A tenth of the learning rate at which the loss was lowest, with one digit."""
+        if not self.losses:  # the first loss is not finite
+            return LOWEST_LR
         return float(f"{self.lrs[self.losses.index(min(self.losses))] / 10:.0e}")
 
 
 def start(config: TrainConfig) -> tuple[TrainingSetup, TrainingState]:
-    """Return a run before its first step, without a folder and with no limit of time."""
-    unlimited = replace(config, time_seconds=None, patience=None)
+    """Return a run before its first step, without a folder and with no limit of time.
+
+    Of synthetic characters it has few, as a dry run.
+    """
+    unlimited = replace(config, time_seconds=None, patience=None, cuda_graphs=False)
     return prepare(unlimited, None, None, lambda event: None, lambda: None)
 
 
@@ -78,7 +90,7 @@ def train_briefly(config: TrainConfig, steps: int, digits: Digits, **changes: An
         for step in range(steps):
             losses.append(_step(setup, state, scheduled_lr(setup.recipe, step / steps)))
             if not math.isfinite(losses[-1]):
-                return Trial(tuple(losses[:-1]), np.zeros(len(digits), bool))
+                return Trial(tuple(losses[:-1]), np.zeros(len(digits), bool), diverged=True)
         logits = infer(state.weights(), digits.images).numpy()
     return Trial(tuple(losses), logits.argmax(axis=-1) == digits.labels)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
+from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
@@ -46,7 +47,17 @@ class DigitTask:
         device: torch.device,
         processes: Processes = ONE_PROCESS,
     ) -> None:
-        self._splits = splits = split(dataset)
+        splits = split(dataset)
+        self.sources: dict[str, str] = {}
+        self.notes: list[str] = []
+        if config.corrections is not None:
+            given = len(splits.train)
+            splits = correct_labels(splits, dataset, Path(config.corrections))
+            changed = int((dataset.train.labels[splits.train_indices] != splits.train.labels).sum())
+            left_out = given - len(splits.train)
+            self.notes.append(f"Labels corrected: {changed:,}; training digits left out: {left_out:,}.")
+            self.sources["corrections"] = digest_of(Path(config.corrections))
+        self._splits = splits
         self.validation = splits.validation
         self.validation_logits: Tensor | None = None
         self._config, self._recipe, self._processes = config, recipe, processes
@@ -56,7 +67,6 @@ class DigitTask:
             "validation": len(splits.validation),
             "test": len(splits.test),
         }
-        self.sources: dict[str, str] = {}
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
         self.batch_size = min(recipe.batch_size, len(examples))
         self.steps = len(examples) // self.batch_size  # an epoch leaves out what does not fill a batch

@@ -181,6 +181,6 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
     raise Interrupted(signal, cause, remedy)
 
 
-def quoted(path: Path) -> str:
-    """Return a path as the shell takes it."""
+def quoted(path: Path | str) -> str:
+    """Return a path or another word as the shell takes it."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))

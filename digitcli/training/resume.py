@@ -87,9 +87,11 @@ def restore_state(
         ModelError: the saved state is damaged.
     """
     header, tensors = saved
-    digests = {"digest": task.digest, "fonts": None, **task.sources}
+    digests = {"digest": task.digest, "corrections": None, "fonts": None, **task.sources}
     if any(header.dataset.get(name) != digest for name, digest in digests.items()):
-        cause = f"The digits of '{task.name}', the strokes or the fonts are not those this run began with."
+        cause = (
+            f"The digits of '{task.name}', corrections, strokes or fonts are not those this run began with."
+        )
         raise UsageError(cause, "Start a new run.")
     state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
     changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]

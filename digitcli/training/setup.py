@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
-from digitcli.data.corrections import correct_labels
 from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
@@ -201,16 +200,6 @@ def prepare(
     return setup, state
 
 
-def load_digits(config: TrainConfig) -> Dataset:
-    """Load the dataset of a run of single digits, with the corrections of its labels.
-
-    Raises:
-        The errors of `load_dataset` and `correct_labels`.
-    """
-    dataset = load_dataset(config.data)
-    return dataset if config.corrections is None else correct_labels(dataset, Path(config.corrections))
-
-
 def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, processes: int = 1) -> None:
     """Check that the settings of a run do not contradict each other.
 
@@ -264,7 +253,7 @@ def _load_task(
     if find_architecture(config.arch).task == "digit":
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        return DigitTask(config, recipe, load_digits(config), device, processes)
+        return DigitTask(config, recipe, load_dataset(config.data), device, processes)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
@@ -322,6 +311,9 @@ def _report_start(setup: TrainingSetup, state: TrainingState) -> None:
     config, task = setup.config, setup.task
     if task.failures:
         setup.on_event(Notice(f"Left out of '{config.data}': {describe_failures(task.failures)}"))
+    if isinstance(task, DigitTask):
+        for note in task.notes:
+            setup.on_event(Notice(note))
     setup.on_event(
         RunStarted(
             config=config,

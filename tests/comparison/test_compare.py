@@ -19,8 +19,11 @@ from digitcli.comparison.compare import (
     draw_comparison_chart,
 )
 from digitcli.comparison.saved import ComparedRun, ModelDefinition
+from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, InputError, Interrupted, OutputError, UsageError
 from digitcli.events import Notice, StepDone
+from digitcli.inference.checkpoint import read_header
 from tests.support.comparisons import compare_quickly, model_with
 from tests.support.event_files import curve, read_events
 
@@ -211,3 +214,21 @@ def test_saved_runs_that_cannot_be_compared_are_refused(compared: Comparison, ch
     first, second, *_ = compared.to_saved()
     with pytest.raises(InputError):
         compare_saved([first, replace(second, **change)])
+
+
+def test_models_with_corrections_are_compared_on_the_same_digits_and_reused(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    indices = split(load_dataset(str(few_digits))).train_indices[:40]
+    rows = "".join(f"{index},\n" for index in indices)
+    (tmp_path / "c.csv").write_text(f"index,label\n{rows}")
+    specifications = ("softmax:epochs=1", f"softmax:epochs=1,corrections={tmp_path / 'c.csv'}")
+    first = compare_quickly(few_digits, tmp_path / "runs", *specifications)
+    for model in first.models:
+        for run in model.runs:
+            assert read_header(Path(run.model) / "model.safetensors").metrics["test_accuracy"] == run.accuracy
+    again = compare_quickly(few_digits, tmp_path / "runs", *specifications)
+    assert [model.runs for model in again.models] == [model.runs for model in first.models]
+    (tmp_path / "c.csv").write_text("index,label\n")
+    with pytest.raises(UsageError, match="corrections"):
+        compare_quickly(few_digits, tmp_path / "runs", *specifications)

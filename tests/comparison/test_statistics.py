@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from scipy import stats
 
-from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval, t_95
+from digitcli.comparison.statistics import (
+    difference_interval,
+    holm,
+    mcnemar,
+    mean_interval,
+    student_tail,
+    t_95,
+    welch,
+)
 
 
 def test_quantiles_of_t_approach_the_normal_distribution() -> None:
@@ -40,3 +49,17 @@ def test_holm_corrects_for_the_number_of_tests() -> None:
     assert holm([0.01, 0.04, 0.03]) == [pytest.approx(0.03), pytest.approx(0.06), pytest.approx(0.06)]
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("degrees_of_freedom", [1, 2, 3.7, 30])
+@pytest.mark.parametrize("t", [0.0, 0.5, 2.0, 9.0])
+def test_the_tail_of_student_is_that_of_scipy(t: float, degrees_of_freedom: float) -> None:
+    expected = 2 * stats.t.sf(t, degrees_of_freedom)
+    assert student_tail(t, degrees_of_freedom) == pytest.approx(expected, rel=1e-3, abs=1e-9)
+
+
+def test_welchs_probability_is_that_of_scipy() -> None:
+    first, second = [0.91, 0.93, 0.92, 0.95], [0.90, 0.91, 0.89]
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert welch(first, second) == pytest.approx(expected, rel=1e-3)
+    assert welch([1.0, 1.0], [1.0, 1.0]) == 1.0 and welch([1.0, 1.0], [2.0, 2.0]) == 0.0

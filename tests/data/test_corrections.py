@@ -7,48 +7,78 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.corrections import correct_labels, corrections_csv
-from digitcli.data.dataset import Dataset, Digits
+from digitcli.data.corrections import correct_labels, corrections_csv, digest_of
+from digitcli.data.dataset import Dataset, Digits, Splits, split
 from digitcli.errors import InputError
+from tests.support.digits import are_equal
 
 
-def dataset() -> Dataset:
-    images = np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28)
-    return Dataset("four", Digits(images, np.array([1, 2, 3, 4])))
+def dataset(files: tuple[str, ...] = ()) -> Dataset:
+    """24 digits whose labels are 0 to 9 and so on, and 4 test digits."""
+    images = np.arange(28 * 784, dtype=np.int64).astype(np.uint8).reshape(28, 28, 28)
+    labels = np.arange(28) % 10
+    train, test = Digits(images[:24], labels[:24]), Digits(images[24:], labels[24:])
+    return Dataset("some", train, test, (), files)
 
 
-def corrected(text: str, tmp_path: Path) -> Dataset:
+def corrected(text: str, tmp_path: Path, files: tuple[str, ...] = ()) -> Splits:
     (tmp_path / "c.csv").write_text(text)
-    return correct_labels(dataset(), tmp_path / "c.csv")
+    return correct_labels(split(dataset(files)), dataset(files), tmp_path / "c.csv")
 
 
-def test_labels_are_changed_and_digits_left_out(tmp_path: Path) -> None:
-    result = corrected("index,label\n0,7\n2,\n", tmp_path)
-    assert result.train.labels.tolist() == [7, 2, 4]
-    assert np.array_equal(result.train.images, dataset().train.images[[0, 1, 3]])
-    assert result.digest != dataset().digest
+def test_labels_of_the_training_part_are_changed_and_digits_left_out(tmp_path: Path) -> None:
+    before = split(dataset())
+    first, second = before.train_indices[:2].tolist()
+    result = corrected(f"index,label\n{first},7\n{second},\n", tmp_path)
+    assert result.train_indices.tolist() == [first, *before.train_indices[2:].tolist()]
+    assert result.train.labels.tolist() == [7, *before.train.labels[2:].tolist()]
+    assert np.array_equal(result.train.images[1:], before.train.images[2:])
+
+
+def test_held_out_digits_stay_as_they_are(tmp_path: Path) -> None:
+    before = split(dataset())
+    held_out = sorted(set(range(24)) - set(before.train_indices.tolist()))
+    assert held_out
+    text = "index,label\n" + "".join(f"{index},\n" for index in held_out)
+    result = corrected(text, tmp_path)
+    assert are_equal(result.validation, before.validation) and are_equal(result.test, before.test)
+    assert are_equal(result.train, before.train)
 
 
 def test_a_written_file_can_be_read(tmp_path: Path) -> None:
-    text = corrections_csv("train", [(3, 9, 4, 9, 0.01, "4/a.png")])
-    assert text.splitlines()[1] == "train,3,9,4,9,0.010000,4/a.png"
-    assert corrected(text, tmp_path).train.labels.tolist() == [1, 2, 3, 9]
+    index = int(split(dataset()).train_indices[0])
+    text = corrections_csv("train", [(index, 9, index % 10, 9, 0.01, "4/a.png")])
+    assert text.splitlines()[1] == f"train,{index},9,{index % 10},9,0.010000,4/a.png"
+    assert corrected(text, tmp_path).train.labels[0] == 9
+    files = tuple(f"{number}.png" for number in range(24))
+    with pytest.raises(InputError, match="the file is a.png"):
+        corrected(text, tmp_path, files)
+    assert corrected(text.replace("4/a", f"else/{index}"), tmp_path, files).train.labels[0] == 9
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    index = int(split(dataset()).train_indices[0])
+    assert corrected(f"\ufeffindex,label\r\n{index},8\r\n", tmp_path).train.labels[0] == 8
 
 
 def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:
-    assert corrected("index,label\n", tmp_path).digest == dataset().digest
+    assert are_equal(corrected("index,label\n", tmp_path).train, split(dataset()).train)
 
 
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("index,label\n4,1\n", "line 2: the index 4 is not below 4"),
+        ("index,label\n24,1\n", "line 2: the index 24 is not below 24"),
+        (f"index,label\n{'9' * 5000},1\n", "line 2: the index"),
         ("index,label\n-1,1\n", "line 2"),
         ("index,label\n0,1\n1,x\n", "line 3: the label 'x'"),
         ("index,label\n0,10\n", "'10'"),
-        ("index,name\n0,1\n", "line 2 has no label"),
-        ("label\n1\n", "the index that is missing"),
-        ("part,index,label\ntest,0,1\n", "the test part"),
+        ("index,label\n0,1\n0,2\n", "line 3: the index 0 occurs twice"),
+        ("index,name\n0,1\n", "no columns index and label"),
+        ("", "no columns index and label"),
+        ("index,label\n,1\n", "the index that is missing"),
+        ("part,index,label\ntest,0,1\n", "the part is test"),
+        ("index,label,given\n0,1,5\n", "the given is 5, but that of the digit is 0"),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused(text: str, words: str, tmp_path: Path) -> None:
@@ -56,9 +86,8 @@ def test_a_row_that_does_not_fit_is_refused(text: str, words: str, tmp_path: Pat
         corrected(text, tmp_path)
 
 
-def test_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        correct_labels(dataset(), tmp_path / "none.csv")
-    (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00index")
+        correct_labels(split(dataset()), dataset(), tmp_path / "none.csv")
     with pytest.raises(InputError, match="cannot be read"):
-        correct_labels(dataset(), tmp_path / "c.csv")
+        digest_of(tmp_path / "none.csv")

@@ -47,8 +47,8 @@ def test_a_seed_with_far_more_errors_is_found(errors: int, expected: list[str], 
     assert rules(tmp_path / "c.json") == expected
 
 
-def test_two_seeds_are_too_few_for_an_outlier(tmp_path: Path) -> None:
-    save_comparison(tmp_path / "c.json", [replace(model(), runs=(model().runs[0], with_errors(5000)))])
+def test_three_seeds_are_too_few_for_an_outlier(tmp_path: Path) -> None:
+    save_comparison(tmp_path / "c.json", [replace(model(), runs=(*model().runs[:2], with_errors(5000)))])
     assert rules(tmp_path / "c.json") == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from digitcli.data.corrections import correct_labels
-from digitcli.data.dataset import Dataset, Digits, Failure
+from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.data import (
     duplicates,
@@ -52,6 +52,12 @@ def test_digits_that_lie_otherwise_are_found(
 ) -> None:
     (finding,) = orientation(changed(some, change), "cpu")
     assert finding.rule == rule and f"they are {word}." in finding.evidence
+
+
+def test_characters_that_are_no_digits_have_no_orientation(some: Digits) -> None:
+    """Permute the labels, so that the model knows none of the characters."""
+    permuted = replace(some, labels=(some.labels + 3) % 10)
+    assert list(orientation(permuted, "cpu")) == []
 
 
 def test_shifted_digits_are_found(some: Digits) -> None:
@@ -97,10 +103,15 @@ def test_wrong_labels_are_found_and_their_corrections_can_be_trained_with(
     np.savez(tmp_path / "wrong.npz", images=digits.images[:900], labels=labels)
     data = examine_data(str(tmp_path / "wrong.npz"), device="cpu")
     assert "label_errors" in [finding.rule for finding in data.diagnosis.findings]
-    (tmp_path / "corrections.csv").write_text(data.corrections())
-    corrected = correct_labels(load_dataset(str(tmp_path / "wrong.npz")), tmp_path / "corrections.csv")
-    before = int((labels != digits.labels[:900]).sum())
-    assert (corrected.train.labels != digits.labels[:900]).sum() < before
+    trusted = replace(data, agreement=1.0)
+    (tmp_path / "corrections.csv").write_text(trusted.corrections())
+    dataset = load_dataset(str(tmp_path / "wrong.npz"))
+    before = split(dataset)
+    after = correct_labels(before, dataset, tmp_path / "corrections.csv")
+    truth = digits.labels[before.train_indices]
+    assert (after.train.labels != truth).sum() < (before.train.labels != truth).sum()
+    unsure = replace(data, agreement=0.9).corrections().splitlines()[1:]
+    assert all(row.split(",")[2] == row.split(",")[3] for row in unsure)
     assert data.corrections().splitlines()[0] == "part,index,label,given,suggestion,probability,file"
 
 

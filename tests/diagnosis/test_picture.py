@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from digitcli.diagnosis.picture import examine_picture
+from digitcli.diagnosis.picture import CORRECTIONS, examine_picture
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Reading
 
 NUMBER = Path(__file__).parents[2] / "docs" / "pictures" / "number.jpg"
 
@@ -43,7 +46,7 @@ def test_a_patterned_ground_is_found_where_the_number_is_known(reader: Reader) -
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
     squares = 0.55 + 0.45 * ((columns // 12 + rows // 12) % 2)
     findings = examine_picture(saved((picture * squares).astype(np.uint8)), "40713", reader).findings
-    assert "uneven_ground" in [finding.rule for finding in findings]
+    assert "uneven_background" in [finding.rule for finding in findings]
 
 
 def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
@@ -63,8 +66,43 @@ def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Re
 
 
 def test_a_picture_that_nothing_mends_says_so(reader: Reader) -> None:
-    (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), "5", reader).findings
+    blank = saved(np.full((60, 90), 255, np.uint8))
+    (finding,) = examine_picture(blank, "5", reader).findings
     assert finding.rule == "unexplained" and "read as nothing" in finding.evidence
+    assert examine_picture(blank, reader=reader).findings == ()  # a blank picture is no fault
+
+
+@dataclass
+class FakeReader:
+    """Reads a picture with doubt, and with confidence after one of the corrections."""
+
+    effective: int
+    count: int = -1
+    text: str = "12"
+
+    def read(self, picture: np.ndarray) -> Reading:
+        self.count += 1
+        good = self.count == self.effective + 1
+        return Reading("", None, "read", None, self.text if good else "421", 0.99 if good else 0.6, (), "")
+
+
+@pytest.mark.parametrize("index", range(len(CORRECTIONS)))
+def test_every_correction_is_found_by_its_effect(index: int) -> None:
+    picture = saved(np.full((60, 90), 255, np.uint8))
+    fake: Any = FakeReader(index, text="321")
+    (finding,) = examine_picture(picture, reader=fake).findings
+    assert finding.rule == CORRECTIONS[index].rule and "read as 321" in finding.evidence
+
+
+def test_digits_may_be_lost_only_if_that_is_right() -> None:
+    picture = saved(np.full((60, 90), 255, np.uint8))
+    with_label, without_label, in_two_numbers = (
+        examine_picture(picture, label, FakeReader(0, text=text)).findings  # type: ignore[arg-type]
+        for label, text in (("12", "12"), (None, "12"), ("1 2", "12"))
+    )
+    assert [finding.rule for finding in with_label] == ["inverted"]
+    assert [finding.rule for finding in without_label] == ["unexplained"]
+    assert [finding.rule for finding in in_two_numbers] == ["inverted"]
 
 
 def test_a_damaged_picture_is_an_error(reader: Reader, tmp_path: Path) -> None:

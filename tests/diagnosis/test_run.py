@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from digitcli.diagnosis.run import examine_run, find_learning_rate
 from digitcli.errors import Interrupted, ModelError, UsageError
+from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, write_checkpoint
 from digitcli.training import trainer
 from tests.support.training import stop_after, train_config
 
@@ -20,11 +23,12 @@ def test_a_run_is_examined_and_stays_as_it_was(few_digits: Path, tmp_path: Path)
     config = train_config(few_digits, "softmax", recipe={"lr": 1e-7, "epochs": 9, "batch_size": 16})
     trainer.train(config, out=tmp_path / "run")
     before = files(tmp_path / "run")
+    state = torch.get_rng_state()
     diagnosis = examine_run(tmp_path / "run", "cpu")
-    assert files(tmp_path / "run") == before
+    assert files(tmp_path / "run") == before and torch.equal(torch.get_rng_state(), state)
     rules = [finding.rule for finding in diagnosis.findings]
     assert "learning_rate_too_low" in rules and "too_few_epochs" not in rules
-    assert diagnosis.facts["epochs"].startswith("9 of 9, ")
+    assert diagnosis.facts["epochs"].startswith("9 of 9; ")
 
 
 def test_a_folder_without_a_finished_epoch_is_refused(few_digits: Path, tmp_path: Path) -> None:
@@ -43,3 +47,22 @@ def test_a_learning_rate_is_suggested_for_an_architecture(few_digits: Path, tmp_
     assert 1e-4 <= float(diagnosis.facts["suggested learning rate"]) <= 1
     with pytest.raises(UsageError):
         find_learning_rate("no_such_architecture")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="holds no run"):
+        find_learning_rate(str(tmp_path / "empty"))
+
+
+def test_a_run_of_another_version_is_an_error(few_digits: Path, tmp_path: Path) -> None:
+    trainer.train(train_config(few_digits, "softmax"), out=tmp_path / "run")
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    changed = replace(header, recipe={**header.recipe, "of_the_future": 1})
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, changed, tensors)
+    with pytest.raises(ModelError, match="another version"):
+        examine_run(tmp_path / "run", "cpu")
+
+
+def test_a_run_that_stops_early_by_itself_is_not_told_to(few_digits: Path, tmp_path: Path) -> None:
+    recipe = {"lr": 0.1, "epochs": 30, "augment": False}
+    trainer.train(train_config(few_digits, "mlp", recipe=recipe, patience=3), out=tmp_path / "run")
+    rules = {finding.rule for finding in examine_run(tmp_path / "run", "cpu").findings}
+    assert not rules & {"overfitting", "too_many_epochs"}

@@ -23,7 +23,7 @@ from digitcli.diagnosis.training_rules import (
     number_of_epochs,
     underfitting,
 )
-from digitcli.diagnosis.trials import start, train_briefly
+from digitcli.diagnosis.trials import Trial, start, train_briefly
 from digitcli.events import EpochDone
 from digitcli.training.configuration import TrainConfig
 
@@ -47,6 +47,7 @@ def run_of(data: Path, arch: str = "mlp", epochs: int = 20, steps: int = STEPS, 
     network = start(config)[1].network.eval()
     return ExaminedRun(
         config,
+        recipe,
         resolve_recipe(arch, **recipe),
         history,
         3 * steps,
@@ -58,8 +59,14 @@ def run_of(data: Path, arch: str = "mlp", epochs: int = 20, steps: int = STEPS, 
     )
 
 
+def run_of_healthy(data: Path, **recipe: Any) -> ExaminedRun:
+    """Return a run of these settings that claims the results of a healthy one."""
+    config = TrainConfig(arch="mlp", data=str(data), device="cpu", recipe=recipe)
+    return replace(run_of(data), config=config, changes=recipe, recipe=resolve_recipe("mlp", **recipe))
+
+
 def epoch(number: int, train_loss: float, validation_loss: float) -> EpochDone:
-    return EpochDone(number, 1e-3, train_loss, validation_loss, 0.9, 1000.0, float(number))
+    return EpochDone(number, 1e-3, train_loss, validation_loss, 1 - train_loss, 1000.0, float(number))
 
 
 def rules(found: Iterator[Finding]) -> list[str]:
@@ -122,6 +129,32 @@ def test_few_epochs_are_found_unless_the_network_overfits(data: Path) -> None:
     assert rules(number_of_epochs(run)) == ["too_few_epochs"]
     perfect = np.ones_like(run.training_is_correct)
     assert rules(number_of_epochs(replace(run, training_is_correct=perfect))) == []
+
+
+def test_a_perfect_network_learns_even_if_one_digit_is_frequent(data: Path) -> None:
+    run = run_of(data, lr=1e-7)
+    frequent = np.zeros_like(run.training.labels)
+    perfect = replace(
+        run,
+        training=Digits(run.training.images, frequent),
+        training_is_correct=np.ones_like(run.training_is_correct),
+    )
+    (finding,) = training_rules.not_learning(run)
+    assert finding.severity == "error"
+    assert rules(training_rules.not_learning(replace(perfect, training=run.training))) == []
+
+
+def test_a_divergence_is_a_jump(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = iter([Trial((2.3,), np.zeros(5, bool), diverged=True), Trial((2.3, 2.0), np.ones(5, bool))])
+    monkeypatch.setattr(training_rules, "train_briefly", lambda *arguments, **changes: next(trials))
+    run = run_of_healthy(data, warmup=0.0)
+    assert rules(training_rules.warm_up(run)) == ["missing_warmup"]
+
+
+def test_a_command_trains_the_same_with_one_change(data: Path) -> None:
+    run = run_of_healthy(data, augment=False, lr=0.5, batch_size=16)
+    command = run.command(lr=0.001)
+    assert command == f"digitcli train --arch mlp --data {data} --no-augment --lr 0.001 --batch-size 16"
 
 
 def test_gradients_and_units_of_a_run_are_examined(data: Path) -> None:
