@@ -37,9 +37,9 @@ KEYS = {
 
 
 def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(
-    digitcli_process: Run, few_digits: Path, tmp_path: Path
+    digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
-    done = digitcli_process("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
+    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result.keys() >= KEYS

@@ -40,6 +40,7 @@ def data(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_of(data: Path, arch: str = "mlp", epochs: int = 20, steps: int = STEPS, **recipe: Any) -> ExaminedRun:
     """Train for `steps` steps, and return a run that claims to have taken three times as many."""
+    recipe = {"batch_size": 48, **recipe}
     config = TrainConfig(arch=arch, data=str(data), device="cpu", recipe=recipe)
     parts = split(load_dataset(str(data)))
     trials = [train_briefly(config, steps, digits) for digits in (parts.train, parts.validation)]
@@ -101,7 +102,11 @@ def test_a_healthy_run_has_no_findings(data: Path) -> None:
         (training_rules.learning_rate, {"lr": 10.0}, "learning_rate_too_high"),
         (training_rules.regularization, {"dropout": 0.97}, "too_much_regularization"),
         (underfitting, {"lr": 1e-7}, "underfitting"),
-        (training_rules.warm_up, {"arch": "lenet5", "warmup": 0.0, "lr": 0.1}, "missing_warmup"),
+        (
+            training_rules.warm_up,
+            {"arch": "lenet5", "warmup": 0.0, "lr": 0.1, "batch_size": 128},
+            "missing_warmup",
+        ),
     ],
 )
 def test_a_planted_fault_is_found(

@@ -45,7 +45,7 @@ def test_layers_are_randomized_from_the_last_to_the_first() -> None:
 def test_important_pixels_change_the_answer_first(digits: Digits) -> None:
     images = torch.from_numpy(digits.images[:16].copy())[:, None].float() / 255
     labels = torch.from_numpy(digits.labels[:16].copy())
-    network = load_model("cnn")
+    network = load_model("fast")
 
     def probability(batch: Tensor) -> Tensor:
         chosen: Tensor = network(batch).softmax(dim=1).gather(1, labels[:, None])[:, 0]

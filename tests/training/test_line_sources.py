@@ -35,8 +35,9 @@ def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits) -> None:
     def first(seed: int, number: int) -> np.ndarray:
         return ComposedLines(Dataset("d", digits), None, seed).pools(2)[number][0].images
 
-    assert np.array_equal(first(0, 1), first(0, 1))
-    assert not np.array_equal(first(0, 1), first(0, 2)) and not np.array_equal(first(0, 1), first(1, 1))
+    image = first(0, 1)
+    assert np.array_equal(image, first(0, 1))
+    assert not np.array_equal(image, first(0, 2)) and not np.array_equal(image, first(1, 1))
 
 
 def test_some_writers_are_held_out(tmp_path: Path, digits: Digits) -> None:
