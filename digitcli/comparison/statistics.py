@@ -59,14 +59,8 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
     Welch, "The generalization of 'Student's' problem when several different population variances are
     involved", 1947.
     """
-    shares = [statistics.variance(values) / len(values) for values in (first, second)]
-    difference, total = statistics.fmean(first) - statistics.fmean(second), sum(shares)
-    if total == 0:
-        return difference, difference
-    denominator = sum(
-        share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
-    )
-    half = t_95(max(1.0, total**2 / denominator)) * math.sqrt(total)
+    difference, error, degrees_of_freedom = _welch_terms(first, second)
+    half = t_95(degrees_of_freedom) * error
     return difference - half, difference + half
 
 
@@ -75,14 +69,22 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
 
     Welch, 1947, see `difference_interval`.
     """
+    difference, error, degrees_of_freedom = _welch_terms(first, second)
+    if error == 0:
+        return float(difference == 0)
+    return student_tail(difference / error, degrees_of_freedom)
+
+
+def _welch_terms(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """Return the difference of two means, its standard error and its degrees of freedom, 1 at least."""
     shares = [statistics.variance(values) / len(values) for values in (first, second)]
     difference, total = statistics.fmean(first) - statistics.fmean(second), sum(shares)
     if total == 0:
-        return float(difference == 0)
+        return difference, 0.0, 1.0
     denominator = sum(
         share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
     )
-    return student_tail(difference / math.sqrt(total), max(1.0, total**2 / denominator))
+    return difference, math.sqrt(total), max(1.0, total**2 / denominator)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
