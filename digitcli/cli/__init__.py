@@ -39,6 +39,7 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "mistakes.",
     "explain": "Show what in a picture made a model read it as one digit and not as another.",
     "compare": "Compare architectures and models over several seeds and tell real differences from chance.",
+    "tune": "Search the settings of a recipe on the validation digits.",
     "benchmark": "Measure the speed, memory and accuracy of models on this machine.",
     "report": "Write a run, an evaluation, a comparison or readings as one HTML file to hand out or to keep.",
     "models": "List every architecture and every shipped model, or show one of them layer by layer.",

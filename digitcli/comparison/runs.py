@@ -190,13 +190,17 @@ def folder_of(specification: Specification, seed: int | None, out: Path) -> Path
     A label that is long, or has characters that some file systems do not have or do not distinguish, gets a
     digest, so that no two labels share a folder.
     """
-    label = specification.label
+    return out / f"{folder_name(specification.label)}-{seed}"
+
+
+def folder_name(label: str) -> str:
+    """Return a name for a folder that no other label gets and that every file system takes."""
     usual = label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
     name = re.sub(r"[^a-z0-9_.,=+-]", "_", usual)
     if name != usual or len(name) > LONGEST_FOLDER_NAME:
         digest = hashlib.sha256(label.encode(errors="surrogateescape")).hexdigest()
         name = name[:LONGEST_FOLDER_NAME] + digest[:12]
-    return out / f"{name}-{seed}"
+    return name
 
 
 def evaluate_run(

@@ -146,11 +146,12 @@ def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
             raise UsageError(f"{text} sets {key}, which is the same for all models.", f"Leave {key} out.")
         if key in settings:
             raise UsageError(f"{text} sets {key} twice.", "Set it once.")
-        settings[key] = _parse_value(value)
+        settings[key] = parse_value(value)
     return settings
 
 
-def _parse_value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Return the value of a setting in an argument: a switch (on, off), a number, or a word."""
     if text in SWITCHES:
         return SWITCHES[text]
     for number in (int, float):

@@ -1,0 +1,389 @@
+"""Search the settings of a recipe on the validation digits; the test digits are never read.
+
+Bergstra et al., "Algorithms for hyper-parameter optimization", 2011, by the package optuna
+(Akiba et al. 2019).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.atomic_write import faults_of
+from digitcli.comparison.search_ranges import SearchRange
+from digitcli.comparison.specification import Specification
+from digitcli.data.dataset import Dataset
+from digitcli.data.loading import load_dataset
+from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, UsageError
+from digitcli.evaluation.metrics import wilson_interval
+from digitcli.evaluation.splits import take_split
+from digitcli.events import EpochDone, Event
+from digitcli.json_records import parse_record
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.loop import train_epoch
+from digitcli.training.muon import check_muon
+from digitcli.training.network import create_network
+from digitcli.training.run_folder import locked
+from digitcli.training.setup import StopSignal, prepare
+from digitcli.training.trainer import separate_random_numbers
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+Objective = Literal["accuracy", "loss"]
+State = Literal["complete", "pruned", "diverged"]
+
+OUT = Path("runs") / "tune"
+STUDY_FILE = "study.jsonl"
+STUDY_NAME = "digitcli"
+# What is kept with the study: how it searches, and the training by the recipe.
+SEARCH, RECIPE = "search", "recipe"
+# Importances from fewer complete trials are noise, since they compare the best tenth with all of them.
+TRIALS_FOR_IMPORTANCE = 20
+CONTINUE = "Run the same command again to continue."
+
+
+@dataclass(frozen=True)
+class TunedTrial:
+    """A training with some settings.
+
+    number: the number of the trial, from 1; 0 for the recipe without changes.
+    settings: what the search chose.
+    accuracy, loss: those of the validation digits after the last epoch; None before the first.
+    epochs: the number of epochs.
+    seconds: the training time.
+    state: complete; pruned after an epoch that was worse than the median of the other trials; or diverged.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    accuracy: float | None
+    loss: float | None
+    epochs: int
+    seconds: float
+    state: State
+
+    def rank(self, objective: Objective) -> tuple[bool, float]:
+        """Return a key that sorts trials, the best complete one first."""
+        value = {"accuracy": self.accuracy, "loss": self.loss}[objective]
+        if value is None:
+            return True, math.inf
+        return self.state != "complete", -value if objective == "accuracy" else value
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """A trial is finished, and `total` are wanted; `best` is the best so far, or the recipe."""
+
+    trial: TunedTrial
+    best: TunedTrial
+    total: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The result of a search.
+
+    specification: the architecture, as `digitcli compare` takes it.
+    data, validation_digits: the dataset, and the number of its digits that decided.
+    objective: what was optimized on them.
+    recipe: the training by the recipe without changes.
+    trials: all trials, the best first; pruned and diverged ones come last.
+    importances: for each setting the share of the spread of the trials that it explains; empty after few.
+    folder: the folder of the search.
+    """
+
+    specification: str
+    data: str
+    validation_digits: int
+    objective: Objective
+    recipe: TunedTrial
+    trials: tuple[TunedTrial, ...]
+    importances: dict[str, float]
+    folder: str
+
+    @property
+    def best(self) -> TunedTrial | None:
+        """The best trial, or None if none is better than the recipe."""
+        first = min((self.recipe, *self.trials), key=lambda trial: trial.rank(self.objective))
+        return None if first is self.recipe else first
+
+    @property
+    def rivals(self) -> int:
+        """The number of other trials whose accuracy lies within the best one's 95 % interval (Wilson)."""
+        best = self.best or self.recipe
+        if best.accuracy is None:
+            return 0
+        low, _ = wilson_interval(round(best.accuracy * self.validation_digits), self.validation_digits)
+        others = (trial for trial in (self.recipe, *self.trials) if trial is not best)
+        return sum(trial.state == "complete" and (trial.accuracy or 0) >= low for trial in others)
+
+    @property
+    def confirmation(self) -> list[str]:
+        """The command that compares the best trial with the recipe over seeds; empty without a best one."""
+        if self.best is None:
+            return []
+        changed = specification_with(self.specification, self.best.settings)
+        data = [] if self.data == TrainConfig.data else ["--data", self.data]
+        return ["digitcli", "compare", self.specification, changed, "--split", "validation", *data]
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON shows it."""
+        best = None if self.best is None else asdict(self.best)
+        return {**asdict(self), "best": best, "rivals": self.rivals, "confirmation": self.confirmation}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the recipe and the trials as CSV shows them; a setting is a column."""
+        unchanged = dict.fromkeys(self.trials[0].settings)
+        rows = [asdict(trial) for trial in (self.recipe, *self.trials)]
+        return [{**row, **unchanged, **row.pop("settings")} for row in rows]
+
+
+def specification_with(specification: str, settings: Mapping[str, Any]) -> str:
+    """Return the specification of an architecture with further settings: `cnn:epochs=3,lr=0.002`."""
+    switches = {True: "on", False: "off"}
+    words = [
+        f"{name}={switches[value] if isinstance(value, bool) else value}" for name, value in settings.items()
+    ]
+    return f"{specification}{',' if ':' in specification else ':'}{','.join(words)}"
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What all trainings of a search have in common."""
+
+    config: TrainConfig
+    dataset: Dataset
+    on_event: Callable[[Event | TrialDone], None]
+    stop_signal: StopSignal
+
+    def train(
+        self,
+        number: int,
+        settings: dict[str, Any],
+        is_hopeless: Callable[[EpochDone], bool] = lambda epoch: False,
+    ) -> TunedTrial:
+        """Train with some settings, until an epoch is hopeless.
+
+        Raises:
+            Interrupted: `stop_signal` returned a number.
+            The errors of `train`, except those of the run folder.
+        """
+        config = replace(self.config, recipe={**self.config.recipe, **settings})
+        outcome: State = "complete"
+        with separate_random_numbers(config):
+            setup, state = prepare(config, None, None, self.on_event, self.stop_signal, dataset=self.dataset)
+            started = time.perf_counter()
+            try:
+                while not state.history or not setup.is_over(state):
+                    train_epoch(setup, state, started)
+                    if not setup.is_over(state) and is_hopeless(state.history[-1]):
+                        outcome = "pruned"
+                        break
+            except DivergedError:
+                outcome = "diverged"
+            except Interrupted as error:
+                raise Interrupted(error.exit_code - 128, "The search has stopped.", CONTINUE) from error
+        last = state.history[-1] if state.history else None
+        return TunedTrial(
+            number=number,
+            settings=settings,
+            accuracy=last.validation_accuracy if last else None,
+            loss=last.validation_loss if last else None,
+            epochs=len(state.history),
+            seconds=state.seconds,
+            state=outcome,
+        )
+
+
+def tune(
+    specification: Specification,
+    ranges: Sequence[SearchRange],
+    folder: Path,
+    *,
+    trials: int,
+    objective: Objective = "accuracy",
+    on_event: Callable[[Event | TrialDone], None] = lambda event: None,
+    stop_signal: StopSignal = lambda: None,
+) -> Tuning:
+    """Train by the recipe, and then `trials` times with settings that a search chooses.
+
+    The first ten trials are random; later ones follow the better of the earlier ones (tree-structured Parzen
+    estimator). A trial is pruned after an epoch in which it is worse than the median of the earlier ones. The
+    folder keeps every trial, and the same call continues the search where it stopped.
+
+    Raises:
+        EnvironmentFault: the package optuna is missing.
+        UsageError: the folder has a search of another architecture, other ranges, data or objective, or an
+            optimizer cannot train the network.
+        InputError: the data or the file of the search cannot be read.
+        OutputError: the folder is in use or cannot be written.
+        DivergedError: the training by the recipe diverged.
+        Interrupted: `stop_signal` returned a number. The same call continues the search.
+        The errors of `train`, except those of the run folder.
+    """
+    config = specification.config
+    assert config is not None, "a model that exists cannot be trained"
+    check_installed()
+    dataset = load_dataset(config.data)
+    _check_optimizers(config, ranges)
+    search = _Search(config, dataset, on_event, stop_signal)
+    with faults_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        study = _open_study(folder / STUDY_FILE, config, objective)
+        _check_same_search(study, folder, config, dataset, ranges, objective)
+        recipe = _train_recipe(study, search)
+        done = _finished(study)
+        while len(done) < trials:
+            done.append(_run_trial(study, search, ranges, objective, len(done) + 1))
+            best = min((recipe, *done), key=lambda trial: trial.rank(objective))
+            on_event(TrialDone(done[-1], best, trials))
+        importances = _importances(study, done)
+    return Tuning(
+        specification=specification.label,
+        data=config.data,
+        validation_digits=len(take_split(dataset, "validation")),
+        objective=objective,
+        recipe=recipe,
+        trials=tuple(sorted(done, key=lambda trial: trial.rank(objective))),
+        importances=importances,
+        folder=str(folder),
+    )
+
+
+def check_installed() -> None:
+    """Check that the package optuna can be loaded.
+
+    Raises:
+        EnvironmentFault: it is missing.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        cause = f"The package optuna cannot be loaded: {error}."
+        raise EnvironmentFault(cause, "Install it with: pip install 'digitcli[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def _check_optimizers(config: TrainConfig, ranges: Sequence[SearchRange]) -> None:
+    """Check that every optimizer of a search can train the network.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for optimizer in (choice for each in ranges if each.setting == "optimizer" for choice in each.choices):
+        recipe = resolve_recipe(config.arch, **{**config.recipe, "optimizer": optimizer})
+        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+
+
+def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+
+    try:
+        with faults_of(file):
+            storage = JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
+            study = optuna.create_study(
+                study_name=STUDY_NAME,
+                storage=storage,
+                pruner=optuna.pruners.MedianPruner(),
+                direction="maximize" if objective == "accuracy" else "minimize",
+                load_if_exists=True,
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: {error}.", "Remove it, or name another folder.") from error
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    # A search that goes on must not choose the same values again.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    return study
+
+
+def _check_same_search(
+    study: Study,
+    folder: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    ranges: Sequence[SearchRange],
+    objective: Objective,
+) -> None:
+    """Store how the study searches, or check that it goes on searching so."""
+    search = {
+        "architecture": config.arch,
+        "recipe": dict(config.recipe),
+        "seed": config.seed,
+        "digest": dataset.digest,
+        "objective": objective,
+        "ranges": [[each.setting, *each.ends()] for each in ranges],
+    }
+    stored = study.user_attrs.get(SEARCH)
+    if stored is None:
+        study.set_user_attr(SEARCH, search)
+    elif changed := [name for name, value in search.items() if stored.get(name) != value]:
+        cause = f"{folder} has a search with another {' and another '.join(changed)}."
+        raise UsageError(cause, "Repeat its command, or name another folder with --out.")
+
+
+def _train_recipe(study: Study, search: _Search) -> TunedTrial:
+    """Return the training by the recipe, which is the first of a search."""
+    if RECIPE not in study.user_attrs:
+        trial = search.train(0, {})
+        if trial.state == "diverged":
+            raise DivergedError(
+                "The training by the recipe diverged.", "Lower its learning rate: --arch NAME:lr=RATE"
+            )
+        study.set_user_attr(RECIPE, asdict(trial))
+    return _parse_trial(study.user_attrs[RECIPE])
+
+
+def _run_trial(
+    study: Study, search: _Search, ranges: Sequence[SearchRange], objective: Objective, number: int
+) -> TunedTrial:
+    from optuna.trial import TrialState
+
+    asked = study.ask()
+    settings = {each.setting: each.suggest(asked) for each in ranges}
+
+    def is_hopeless(epoch: EpochDone) -> bool:
+        value = epoch.validation_accuracy if objective == "accuracy" else epoch.validation_loss
+        asked.report(value, epoch.epoch)
+        return asked.should_prune()
+
+    trial = search.train(number, settings, is_hopeless)
+    asked.set_user_attr(RECIPE, asdict(trial))
+    if trial.state == "complete":
+        study.tell(asked, trial.accuracy if objective == "accuracy" else trial.loss)
+    else:
+        study.tell(asked, state=TrialState.PRUNED)
+    return trial
+
+
+def _finished(study: Study) -> list[TunedTrial]:
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [_parse_trial(trial.user_attrs.get(RECIPE)) for trial in trials]
+
+
+def _parse_trial(record: Any) -> TunedTrial:
+    try:
+        trial: TunedTrial = parse_record(record, TunedTrial)
+    except ValueError as error:
+        raise InputError(f"A trial of the search is damaged: {error}.", "Name another folder.") from error
+    return trial
+
+
+def _importances(study: Study, trials: Sequence[TunedTrial]) -> dict[str, float]:
+    """Return how much each setting decides (Watanabe et al., "PED-ANOVA", 2023)."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    if sum(trial.state == "complete" for trial in trials) < TRIALS_FOR_IMPORTANCE:
+        return {}
+    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())

@@ -1,0 +1,45 @@
+"""`digitcli tune` as a person or a program meets it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from pathlib import Path
+
+from tests.support.processes import Run
+
+SEARCH = ("tune", "--arch", "softmax:epochs=2,optimizer=sgd", "--vary", "lr=1e-3..1", "--trials", "3")
+
+
+def test_a_table_with_a_command_that_works_and_records_for_programs(
+    digitcli: Run, tmp_path: Path, few_digits: Path
+) -> None:
+    shown = digitcli(*SEARCH, "--data", few_digits)
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split()[0] for line in shown.stderr.splitlines()] == ["1/3", "2/3", "3/3"]
+    assert (tmp_path / "runs/tune/softmax_epochs=2,optimizer=sgd/study.jsonl").exists()
+    record = json.loads(digitcli(*SEARCH, "--data", few_digits, "--format", "json").stdout)
+    assert record["trials"][0] == record["best"] and len(record["trials"]) == 3
+    assert f"  {shlex.join(record['confirmation'])}" in shown.stdout.splitlines()
+    table = digitcli(*SEARCH, "--data", few_digits, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert len(rows) == 4 and float(rows[1]["lr"]) == record["best"]["settings"]["lr"]
+    confirmed = digitcli(*record["confirmation"][1:], "--seeds", "1")
+    assert confirmed.returncode == 0, confirmed.stderr
+    accuracies = [line.split()[4] for line in confirmed.stderr.splitlines()]
+    shown_accuracies = [f"{100 * record[key]['accuracy']:.2f}" for key in ("recipe", "best")]
+    assert accuracies[:2] == shown_accuracies
+
+
+def test_mistakes_are_told_before_anything_is_loaded(digitcli: Run, few_digits: Path) -> None:
+    for arguments, message in (
+        (("--arch", "shipped/cnn"), "is trained already"),
+        (("--arch", "reader"), "reads lines"),
+        (("--vary", "lrr"), "There is no setting 'lrr'"),
+        (("--trials", "0"), "--trials"),
+        (("--arch", "nothing"), "nothing"),
+    ):
+        failed = digitcli("tune", *arguments)
+        assert failed.returncode == 2 and message in failed.stderr, failed.stderr

@@ -1,0 +1,167 @@
+"""The search of settings: what it trains, chooses, keeps and continues."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digitcli.comparison import tuning
+from digitcli.comparison.search_ranges import parse_ranges
+from digitcli.comparison.specification import parse_specification, parse_specifications
+from digitcli.comparison.tuning import STUDY_FILE, TrialDone, TunedTrial, Tuning, specification_with, tune
+from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
+from digitcli.training.run_folder import locked
+
+SPECIFICATION = "softmax:epochs=3"
+
+
+def search(data: Path, folder: Path, *, trials: int = 3, arch: str = SPECIFICATION, **options: Any) -> Tuning:
+    parsed = parse_specification(arch, str(data), "cpu")
+    assert parsed.config is not None
+    vary = options.pop("vary", ("lr=1e-4..1e-1",))
+    return tune(parsed, parse_ranges(vary, parsed.config), folder, trials=trials, **options)
+
+
+def test_the_best_trial_is_found_on_validation_digits_and_its_command_trains_it(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    result = search(few_digits, tmp_path, trials=6, arch="softmax:epochs=3,optimizer=sgd")
+    best = result.best
+    assert best is not None and best.accuracy is not None
+    complete = [trial for trial in result.trials if trial.state == "complete"]
+    assert best.accuracy == max(trial.accuracy or 0 for trial in complete)
+    assert result.trials[: len(complete)] == tuple(complete)
+    recipe, winner = result.confirmation[2:4]
+    assert winner == f"softmax:epochs=3,optimizer=sgd,lr={best.settings['lr']}"
+    assert parse_specifications((recipe, winner), str(few_digits), "cpu")[1].config is not None
+    assert result.confirmation[-2:] == ["--data", str(few_digits)]
+
+
+def test_no_test_digit_is_read(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digitcli.training.digit_task.DigitTask.test", None)
+    assert len(search(few_digits, tmp_path).trials) == 3
+
+
+def test_the_same_call_continues_and_ends_with_what_is_there(few_digits: Path, tmp_path: Path) -> None:
+    events: list[TrialDone] = []
+    note = lambda event: events.append(event) if isinstance(event, TrialDone) else None  # noqa: E731
+    first = search(few_digits, tmp_path, trials=2, on_event=note)
+    second = search(few_digits, tmp_path, trials=4, on_event=note)
+    assert [event.trial.number for event in events] == [1, 2, 3, 4]
+    assert second.recipe == first.recipe and set(map(str, first.trials)) <= set(map(str, second.trials))
+    assert len({trial.settings["lr"] for trial in second.trials}) == 4
+    events.clear()
+    assert search(few_digits, tmp_path, trials=4, on_event=note) == second and not events
+
+
+def test_an_interrupted_trial_is_trained_again(few_digits: Path, tmp_path: Path) -> None:
+    steps = 0
+
+    def stop_in_the_second_trial() -> int | None:
+        nonlocal steps
+        steps += 1
+        return 15 if steps > 40 else None
+
+    with pytest.raises(Interrupted, match="search has stopped") as stopped:
+        search(few_digits, tmp_path, trials=40, stop_signal=stop_in_the_second_trial)
+    assert stopped.value.exit_code == 143 and "same command" in stopped.value.remedy
+    lines = (tmp_path / STUDY_FILE).read_text().count("param_name")
+    tried = search(few_digits, tmp_path, trials=lines)
+    assert sorted(trial.number for trial in tried.trials) == [*range(1, lines + 1)]
+    assert len({trial.settings["lr"] for trial in tried.trials}) == lines
+
+
+def test_a_bad_trial_is_pruned(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import optuna
+
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: True)
+    result = search(few_digits, tmp_path, trials=1)
+    assert [(trial.state, trial.epochs) for trial in result.trials] == [("pruned", 1)]
+    assert result.best is None and result.confirmation == []
+
+
+def test_a_diverged_trial_is_kept_and_comes_last(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = tuning.train_epoch
+    monkeypatch.setattr(tuning, "train_epoch", diverging_above(0.001, honest))
+    result = search(few_digits, tmp_path, vary=("lr=0.0001,0.01",), trials=4)
+    states = {trial.settings["lr"]: trial.state for trial in result.trials}
+    assert states == {0.0001: "complete", 0.01: "diverged"} and result.trials[-1].accuracy is None
+
+
+def test_a_recipe_that_diverges_ends_the_search(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "train_epoch", diverging_above(0, tuning.train_epoch))
+    with pytest.raises(DivergedError, match="recipe diverged"):
+        search(few_digits, tmp_path)
+
+
+def diverging_above(lr: float, honest: Callable[..., None]) -> Callable[..., None]:
+    def train_epoch(setup: Any, state: Any, clock_zero: float) -> None:
+        if setup.recipe.lr > lr:
+            raise DivergedError("The loss is not finite.", "")
+        honest(setup, state, clock_zero)
+
+    return train_epoch
+
+
+def test_a_folder_keeps_one_search(few_digits: Path, tmp_path: Path) -> None:
+    search(few_digits, tmp_path, trials=1)
+    for changes in ({"vary": ("lr=1e-4..1e-2",)}, {"arch": "softmax:epochs=2"}, {"objective": "loss"}):
+        with pytest.raises(UsageError, match="has a search with another"):
+            search(few_digits, tmp_path, trials=1, **changes)
+    with locked(tmp_path), pytest.raises(OutputError, match="in use"):
+        search(few_digits, tmp_path, trials=1)
+    (tmp_path / STUDY_FILE).write_text("nonsense\n{}\n")
+    with pytest.raises(InputError, match="damaged"):
+        search(few_digits, tmp_path, trials=1)
+
+
+def test_the_loss_can_decide(few_digits: Path, tmp_path: Path) -> None:
+    result = search(few_digits, tmp_path, objective="loss", trials=4)
+    losses = [trial.loss for trial in result.trials if trial.state == "complete"]
+    assert losses == sorted(losses) and result.best is not None and result.best.loss == losses[0]  # type: ignore[type-var]
+
+
+def test_importances_name_the_setting_that_decides(few_digits: Path, tmp_path: Path) -> None:
+    vary = ("lr=1e-6..1e-1", "beta1=0.89..0.9")
+    result = search(few_digits, tmp_path, trials=30, arch="softmax:epochs=1", vary=vary)
+    assert sum(result.importances.values()) == pytest.approx(1)
+    assert result.importances["lr"] > 0.8
+
+
+def test_rivals_are_the_trials_within_the_interval_of_the_best() -> None:
+    def trial(number: int, accuracy: float) -> TunedTrial:
+        return TunedTrial(number, {"lr": 0.1 * number}, accuracy, 0.1, 1, 1.0, "complete")
+
+    trials = (trial(1, 0.99), trial(2, 0.987), trial(3, 0.98))
+    result = Tuning("cnn", "mnist", 5000, "accuracy", trial(0, 0.986), trials, {}, "folder")
+    assert result.best is trials[0]
+    assert result.rivals == 1  # 99 % of 5,000 are 98.69 to 99.24 %
+    assert result.rows()[1]["lr"] == 0.1 and result.record()["rivals"] == 1
+
+
+def test_switches_are_written_as_words() -> None:
+    changed = specification_with("mlp", {"augment": False, "lr": 0.01})
+    assert changed == "mlp:augment=off,lr=0.01" and shlex.quote(changed) == changed
+
+
+def test_an_optimizer_that_cannot_train_the_network_is_refused_before_the_search(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="Muon is for matrices"):
+        search(few_digits, tmp_path, vary=("optimizer",))
+    assert not (tmp_path / STUDY_FILE).exists()
+
+
+def test_a_missing_package_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(EnvironmentFault, match="optuna cannot be loaded") as fault:
+        tuning.check_installed()
+    assert "digitcli[tune]" in fault.value.remedy
