@@ -89,5 +89,5 @@ def inactive_units(network: nn.Module, images: Tensor) -> Iterator[Finding]:
 
 
 def _inactive(rule: str, name: str, layer: nn.Module, evidence: str) -> Finding:
-    remedy = "Lower the learning rate, which --lr-range suggests, or choose another initialization."
+    remedy = "Lower the learning rate (digitcli doctor RUN --lr-range), or choose another initialization."
     return Finding(rule, "warning", f"In layer {name} ({type(layer).__name__}), {evidence}.", remedy)

@@ -11,23 +11,25 @@ import numpy as np
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
-from digitcli.data.corrections import correct_labels
+from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, percent
 from digitcli.diagnosis.training_rules import (
-    CAUSES,
     CONSEQUENCES,
     ExaminedRun,
+    causes,
     curve_faults,
     not_learning,
 )
 from digitcli.diagnosis.trials import range_test
-from digitcli.errors import ModelError, UsageError
+from digitcli.errors import DivergedError, InputError, ModelError, UsageError
 from digitcli.events import EpochDone
+from digitcli.inference.checkpoint import Header
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
+from digitcli.training.loop import quoted
 from digitcli.training.trainer import separate_random_numbers
 
 # Training digits on which a network is examined.
@@ -66,13 +68,12 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     if find_architecture(config.arch).task == "digit":
         config = replace(config, device=device)
         with separate_random_numbers(config):
-            run = _examined(folder, config, recipe, history, steps)
+            run = _examined(folder, config, header, history, steps)
             facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
-            for rule in CAUSES:
-                findings += rule(run)
+            findings += causes(run)
             for consequence in CONSEQUENCES:
                 findings += () if findings else consequence(run)
-            findings = [*not_learning(run), *findings]
+            findings += not_learning(run)
     return Diagnosis(f"run {folder}", facts, tuple(findings))
 
 
@@ -97,6 +98,9 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
         config = replace(config, device=device)
     recipe = resolve_recipe(config.arch, **config.recipe)
     test = range_test(config)
+    if not test.losses:
+        cause = "The loss is not finite before the first step."
+        raise DivergedError(cause, "Check the initialization and the data.")
     facts = {
         "architecture": config.arch,
         "optimizer": recipe.optimizer,
@@ -109,20 +113,44 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
 
 
 def _examined(
-    folder: Path, config: TrainConfig, recipe: Recipe, history: Sequence[EpochDone], steps: int
+    folder: Path, config: TrainConfig, header: Header, history: Sequence[EpochDone], steps: int
 ) -> ExaminedRun:
+    recipe = Recipe(**header.recipe)
     stored: dict[str, Any] = {name: value for name, value in vars(recipe).items() if value is not None}
     dataset = load_dataset(config.data)
+    _check_unchanged(config.data, dataset.digest, header.dataset.get("digest"))
     parts = split(dataset)
     if config.corrections is not None:
-        parts = correct_labels(parts, dataset, Path(config.corrections))
+        corrections = Path(config.corrections)
+        _check_unchanged(config.corrections, digest_of(corrections), header.dataset.get("corrections"))
+        parts = correct_labels(parts, dataset, corrections)
     network = load_model(folder, device=config.device)
     training = parts.train.take(np.arange(min(EXAMINED, len(parts.train))))
     correct = [
         infer(network, digits.images).numpy().argmax(axis=-1) == digits.labels
         for digits in (training, parts.validation)
     ]
-    examined = replace(config, recipe=stored)
     return ExaminedRun(
-        examined, config.recipe, recipe, history, steps, network, training, parts.validation, *correct
+        config=replace(config, recipe=stored),
+        changes=config.recipe,
+        recipe=recipe,
+        history=history,
+        steps=steps,
+        network=network,
+        training=training,
+        validation=parts.validation,
+        training_is_correct=correct[0],
+        validation_is_correct=correct[1],
+        resume=None if header.training.get("result") else f"digitcli train --resume {quoted(folder)}",
     )
+
+
+def _check_unchanged(name: str, digest: str, trained_on: str | None) -> None:
+    """Check that data have the digest that a run was trained on.
+
+    Raises:
+        InputError: they have another one.
+    """
+    if digest != trained_on:
+        cause = f"{name} has changed since the run was trained."
+        raise InputError(cause, "Restore it: with other digits nothing can be said about the run.")

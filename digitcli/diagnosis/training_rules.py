@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
-from digitcli.diagnosis.trials import range_test, start, train_briefly
+from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.settings import settings_of
@@ -31,17 +32,21 @@ from digitcli.training.task import seed_random
 
 # Steps of a trial, and at most a third of those of the run, so that its success is a surprise.
 TRIAL_STEPS = 300
-# A trial is better than the run only if McNemar's test gives chance less than this.
+# A trial is better only if McNemar's test gives chance less than this.
 SIGNIFICANT = 0.001
+# The validation loss over that of ten equal probabilities, above which a network is sure of what is wrong.
+WORSE_THAN_UNIFORM = 2.0
 # The validation loss of the shipped recipes ends at most 1 % above its lowest value.
 OVERFITTED = 1.1
 # Batch normalization gets worse below this many images. Wu & He, "Group normalization", 2018, table 2.
 LEAST_FOR_BATCH_NORM = 8
-# A learning rate that differs less from the suggestion of the range test is not the cause of a failure.
+# A learning rate that differs less from that of the recipe or a range test is not the cause of a failure.
 LR_FACTOR = 3.0
 # A loss in the first steps that is this many times the first one is a jump; in the shipped recipes it is 1.04
 # times at most.
 JUMP = 1.5
+UNIFORM_LOSS = math.log(10)
+LINEAR = "softmax"
 REGULARIZATION = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "stochastic_depth": 0.0}
 
 
@@ -57,6 +62,7 @@ class ExaminedRun:
     network: the trained network.
     training, validation: some of its training digits, and its validation digits.
     training_is_correct, validation_is_correct: whether the network reads each of them correctly.
+    resume: the command that continues the run; None for a finished run.
     """
 
     config: TrainConfig
@@ -69,6 +75,7 @@ class ExaminedRun:
     validation: Digits
     training_is_correct: npt.NDArray[np.bool_]
     validation_is_correct: npt.NDArray[np.bool_]
+    resume: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -94,11 +101,24 @@ class ExaminedRun:
                 words += [options[name], f"{value:g}" if isinstance(value, float) else str(value)]
         return " ".join(words)
 
-    def is_beaten_by(self, is_correct: npt.NDArray[np.bool_]) -> bool:
-        """Return whether a network that reads these validation digits correctly is better than the run."""
-        gained = int((is_correct & ~self.validation_is_correct).sum())
-        lost = int((~is_correct & self.validation_is_correct).sum())
-        return gained > lost and mcnemar(lost, gained) < SIGNIFICANT
+    @functools.cached_property
+    def control(self) -> Trial:
+        """A trial by the settings of the run."""
+        return train_briefly(self.config, self.trial_steps, self.validation)
+
+    def is_beaten_by(self, trial: Trial) -> bool:
+        """Return whether a trial with other settings is better than the run, and not for being a trial.
+
+        The learning rate of a trial falls to its last value, which that of an unfinished run has not yet.
+        """
+        others = (self.validation_is_correct, self.control.is_correct)
+        return _is_better(trial.is_correct, others[0]) and _is_better(trial.is_correct, others[1])
+
+    @property
+    def is_worse_than_uniform(self) -> bool:
+        """Whether the cross-entropy is far above that of ten equal probabilities."""
+        loss = self.history[-1].validation_loss
+        return self.recipe.loss == "cross_entropy" and loss > WORSE_THAN_UNIFORM * UNIFORM_LOSS
 
 
 def curve_faults(history: Sequence[EpochDone]) -> Iterator[Finding]:
@@ -136,14 +156,14 @@ def not_learning(run: ExaminedRun) -> Iterator[Finding]:
     deviation = math.sqrt(guessing * (1 - guessing) / len(run.training))
     if run.training_is_correct.mean() <= guessing + 3 * deviation:
         loss = run.history[-1].train_loss
-        chance = f", and that of ten equal probabilities is {math.log(10):.3f}"
+        chance = f", and that of ten equal probabilities is {UNIFORM_LOSS:.3f}"
         yield Finding(
             "not_learning",
             "error",
             f"The network reads {percent(run.training_is_correct.mean())} of its training digits; always "
             f"answering the most frequent digit reads {percent(guessing)}. The training loss is {loss:.3f}"
             f"{chance if run.recipe.loss == 'cross_entropy' else ''}.",
-            "Remove the other faults that are found. If none is, train for longer and check the labels.",
+            "Mend what is found above. If nothing is, train for longer and check the labels.",
         )
 
 
@@ -184,27 +204,52 @@ def number_of_epochs(run: ExaminedRun) -> Iterator[Finding]:
             f"Epochs of the run: {len(run.history)}, of the recipe: {usual}. The network still misreads "
             f"{percent(training_error)} of the training digits and {percent(validation_error)} of the "
             "validation digits, so that it does not overfit.",
-            "Train for longer.",
-            run.command(epochs=usual),
+            "Train for longer." if run.resume is None else "Continue the run.",
+            run.resume or run.command(epochs=usual),
         )
 
 
 def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield a learning rate if a few steps with that of a range test are better than the whole run."""
-    suggestion, lr = range_test(run.config).suggestion, run.recipe.lr
-    if max(suggestion / lr, lr / suggestion) < LR_FACTOR:
-        return
-    trial = train_briefly(run.config, run.trial_steps, run.validation, lr=suggestion)
-    if run.is_beaten_by(trial.is_correct):
-        yield Finding(
-            "learning_rate_too_high" if lr > suggestion else "learning_rate_too_low",
-            "error",
-            f"With a learning rate of {suggestion:g}, which a range test suggests, the network reads "
-            f"{percent(trial.is_correct.mean())} of the validation digits after {run.trial_steps} steps; the "
-            f"run with {lr:g} reads {percent(run.accuracy)} after {run.steps:,}.",
-            "Change the learning rate.",
-            run.command(lr=suggestion),
+    """Yield another learning rate if a few steps with it are better than the whole run."""
+    for lr, source in _other_learning_rates(run):
+        trial = train_briefly(run.config, run.trial_steps, run.validation, lr=lr)
+        is_less_absurd = run.is_worse_than_uniform and trial.nll < UNIFORM_LOSS
+        if not is_less_absurd and not run.is_beaten_by(trial):
+            continue
+        losses = (
+            f" Its validation loss is {run.history[-1].validation_loss:.3g}, and that of ten equal "
+            f"probabilities is {UNIFORM_LOSS:.3f}."
         )
+        yield Finding(
+            "learning_rate_too_high" if run.recipe.lr > lr else "learning_rate_too_low",
+            "error",
+            f"With a learning rate of {lr:g}, {source}, the network reads "
+            f"{percent(trial.is_correct.mean())} of the validation digits after {run.trial_steps} steps; the "
+            f"run with {run.recipe.lr:g} reads {percent(run.accuracy)} after {run.steps:,}."
+            f"{losses if is_less_absurd else ''}",
+            "Change the learning rate.",
+            run.command(lr=lr),
+        )
+        return
+
+
+def _other_learning_rates(run: ExaminedRun) -> Iterator[tuple[float, str]]:
+    """Yield learning rates that differ clearly from that of the run, and where they come from."""
+    usual = resolve_recipe(run.config.arch).lr
+    if _differ(usual, run.recipe.lr):
+        yield usual, "that of the recipe"
+    suggestion = range_test(run.config).suggestion
+    if _differ(suggestion, run.recipe.lr):
+        yield suggestion, "which a range test suggests"
+
+
+def _differ(lr: float, other: float) -> bool:
+    return max(lr / other, other / lr) >= LR_FACTOR
+
+
+def _is_better(is_correct: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> bool:
+    gained, lost = int((is_correct & ~other).sum()), int((~is_correct & other).sum())
+    return gained > lost and mcnemar(lost, gained) < SIGNIFICANT
 
 
 def warm_up(run: ExaminedRun) -> Iterator[Finding]:
@@ -231,11 +276,11 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
     if not used:
         return
     trial = train_briefly(run.config, run.trial_steps, run.validation, **used)
-    if not run.is_beaten_by(trial.is_correct):
+    if not run.is_beaten_by(trial):
         return
     for name, off in used.items():
         alone = train_briefly(run.config, run.trial_steps, run.validation, **{name: off})
-        if run.is_beaten_by(alone.is_correct):
+        if run.is_beaten_by(alone):
             option = f"--{name.replace('_', '-')}"
             yield Finding(
                 "too_much_regularization",
@@ -249,10 +294,12 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
 
 
 def underfitting(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield that a linear classifier, trained for a few steps, is better than the run."""
-    linear = replace(run.config, arch="softmax", recipe={"lr": 0.01}, pretrained=False, fonts=None)
+    """Yield that a linear classifier, trained for a few steps, is better than another network."""
+    if run.config.arch == LINEAR:
+        return
+    linear = replace(run.config, arch=LINEAR, recipe={"lr": 0.01}, pretrained=False, fonts=None)
     trial = train_briefly(linear, TRIAL_STEPS, run.validation)
-    if run.is_beaten_by(trial.is_correct):
+    if run.is_beaten_by(trial):
         yield Finding(
             "underfitting",
             "error",
@@ -263,6 +310,16 @@ def underfitting(run: ExaminedRun) -> Iterator[Finding]:
         )
 
 
-CAUSES = (learning_rate, warm_up, regularization, small_batches, network_faults)
+def causes(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield what makes a training bad; with a wrong learning rate nothing can be said of regularization."""
+    of_learning_rate = tuple(learning_rate(run))
+    yield from of_learning_rate
+    yield from warm_up(run)
+    if not of_learning_rate:
+        yield from regularization(run)
+    yield from small_batches(run)
+    yield from network_faults(run)
+
+
 # These are told only where no cause is found, since each cause leads to them.
 CONSEQUENCES = (underfitting, number_of_epochs)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
 
 from digitcli.data.dataset import Digits
 from digitcli.inference.torch_runtime import infer
@@ -18,7 +20,7 @@ from digitcli.training.setup import TrainingSetup, prepare
 from digitcli.training.state import TrainingState
 from digitcli.training.trainer import separate_random_numbers
 
-# The learning rates of the range test: no optimizer here learns with the first or can bear the last.
+# The learning rates of the range test: nothing is learned with the first, and few networks bear the last.
 LOWEST_LR, HIGHEST_LR = 1e-6, 10.0
 RANGE_STEPS = 100
 # The share of a step's loss in the smoothed loss, so that one easy batch does not decide.
@@ -33,11 +35,13 @@ class Trial:
 
     losses: the training loss of every step, until it was not finite.
     is_correct: whether each of some digits is read correctly at the end, (N,).
+    nll: the mean negative log-likelihood of these digits in nats.
     diverged: whether the loss was not finite.
     """
 
     losses: tuple[float, ...]
     is_correct: npt.NDArray[np.bool_]
+    nll: float
     diverged: bool = False
 
     @property
@@ -90,9 +94,10 @@ def train_briefly(config: TrainConfig, steps: int, digits: Digits, **changes: An
         for step in range(steps):
             losses.append(_step(setup, state, scheduled_lr(setup.recipe, step / steps)))
             if not math.isfinite(losses[-1]):
-                return Trial(tuple(losses[:-1]), np.zeros(len(digits), bool), diverged=True)
-        logits = infer(state.weights(), digits.images).numpy()
-    return Trial(tuple(losses), logits.argmax(axis=-1) == digits.labels)
+                return Trial(tuple(losses[:-1]), np.zeros(len(digits), bool), math.inf, diverged=True)
+        logits = infer(state.weights(), digits.images)
+    nll = float(functional.cross_entropy(logits, torch.from_numpy(digits.labels)))
+    return Trial(tuple(losses), logits.argmax(dim=-1).numpy() == digits.labels, nll)
 
 
 def range_test(config: TrainConfig, steps: int = RANGE_STEPS) -> RangeTest:

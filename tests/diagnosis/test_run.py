@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from digitcli.diagnosis.run import examine_run, find_learning_rate
-from digitcli.errors import Interrupted, ModelError, UsageError
+from digitcli.diagnosis.trials import RangeTest
+from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, UsageError
 from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, write_checkpoint
 from digitcli.training import trainer
 from tests.support.training import stop_after, train_config
@@ -66,3 +68,32 @@ def test_a_run_that_stops_early_by_itself_is_not_told_to(few_digits: Path, tmp_p
     trainer.train(train_config(few_digits, "mlp", recipe=recipe, patience=3), out=tmp_path / "run")
     rules = {finding.rule for finding in examine_run(tmp_path / "run", "cpu").findings}
     assert not rules & {"overfitting", "too_many_epochs"}
+
+
+def test_a_run_whose_data_have_changed_is_not_examined(few_digits: Path, tmp_path: Path) -> None:
+    data, corrections = tmp_path / "digits.npz", tmp_path / "corrections.csv"
+    data.write_bytes(few_digits.read_bytes())
+    corrections.write_text("index,label\n3,\n")
+    trainer.train(train_config(data, "softmax", corrections=str(corrections)), out=tmp_path / "run")
+    assert examine_run(tmp_path / "run", "cpu").facts
+    corrections.write_text("index,label\n4,\n")
+    with pytest.raises(InputError, match="corrections.csv has changed"):
+        examine_run(tmp_path / "run", "cpu")
+    with np.load(few_digits) as arrays:
+        np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
+    with pytest.raises(InputError, match="digits.npz has changed"):
+        examine_run(tmp_path / "run", "cpu")
+
+
+def test_an_unfinished_run_is_to_be_continued(few_digits: Path, tmp_path: Path) -> None:
+    config = train_config(few_digits, "softmax", recipe={"epochs": 9})
+    with pytest.raises(Interrupted):
+        trainer.train(config, out=tmp_path / "run", stop_signal=stop_after(9))
+    commands = [finding.command for finding in examine_run(tmp_path / "run", "cpu").findings]
+    assert f"digitcli train --resume {tmp_path / 'run'}" in commands
+
+
+def test_a_loss_that_is_not_finite_has_no_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digitcli.diagnosis.run.range_test", lambda config: RangeTest((), ()))
+    with pytest.raises(DivergedError, match="before the first step"):
+        find_learning_rate("softmax", "cpu")

@@ -17,8 +17,8 @@ from digitcli.data.loading import load_dataset
 from digitcli.diagnosis import training_rules
 from digitcli.diagnosis.findings import Finding
 from digitcli.diagnosis.training_rules import (
-    CAUSES,
     ExaminedRun,
+    causes,
     curve_faults,
     number_of_epochs,
     underfitting,
@@ -91,7 +91,7 @@ def test_curves(losses: list[tuple[float, float]], expected: list[str]) -> None:
 
 def test_a_healthy_run_has_no_findings(data: Path) -> None:
     run = run_of(data)
-    assert [finding for rule in (*CAUSES, underfitting, number_of_epochs) for finding in rule(run)] == []
+    assert [finding for rule in (causes, underfitting, number_of_epochs) for finding in rule(run)] == []
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,51 @@ def test_a_planted_fault_is_found(
     assert finding.rule == expected
     if finding.command:
         assert finding.command.startswith("digitcli train --arch ")
+
+
+def test_the_learning_rate_of_the_recipe_is_tried_first(data: Path) -> None:
+    (finding,) = training_rules.learning_rate(run_of(data, lr=1e-7))
+    assert "that of the recipe" in finding.evidence
+    assert finding.command is not None and finding.command.endswith("--lr 0.002")
+
+
+def test_a_loss_above_that_of_equal_probabilities_is_a_learning_rate_that_is_too_high(data: Path) -> None:
+    run = run_of(data, arch="softmax", lr=5.0)
+    sure_of_mistakes = replace(run, history=[epoch(1, 25.4, 56.8)])
+    perfect = replace(sure_of_mistakes, validation_is_correct=np.ones_like(run.validation_is_correct))
+    (finding,) = training_rules.learning_rate(perfect)
+    assert (
+        finding.rule == "learning_rate_too_high"
+        and "56.8" in finding.evidence
+        and "2.303" in finding.evidence
+    )
+    assert rules(training_rules.learning_rate(replace(perfect, history=[epoch(1, 0.3, 0.3)]))) == []
+
+
+def test_regularization_is_not_blamed_for_a_learning_rate(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blamed = [Finding("too_much_regularization", "error", "", "")]
+    monkeypatch.setattr(training_rules, "regularization", lambda run: blamed)
+    assert "too_much_regularization" not in rules(causes(run_of(data, lr=10.0)))
+    assert "too_much_regularization" in rules(causes(run_of(data)))
+
+
+def test_a_setting_is_not_blamed_for_what_a_trial_without_changes_gains(data: Path) -> None:
+    run = run_of(data, dropout=0.1)
+    unfinished = replace(run, validation_is_correct=np.zeros_like(run.validation_is_correct))
+    without = train_briefly(run.config, run.trial_steps, run.validation, dropout=0.0)
+    assert without.is_correct.mean() > 0.5
+    assert rules(training_rules.regularization(unfinished)) == []
+
+
+def test_the_linear_classifier_does_not_underfit_itself(data: Path) -> None:
+    assert rules(underfitting(run_of(data, arch="softmax", lr=1e-7))) == []
+
+
+def test_an_unfinished_run_is_continued(data: Path) -> None:
+    (finding,) = number_of_epochs(replace(run_of(data, epochs=2), resume="digitcli train --resume run"))
+    assert finding.command == "digitcli train --resume run"
 
 
 def test_regularization_names_the_setting_that_does_harm(data: Path) -> None:
@@ -150,7 +195,9 @@ def test_a_perfect_network_learns_even_if_one_digit_is_frequent(data: Path) -> N
 
 
 def test_a_divergence_is_a_jump(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = iter([Trial((2.3,), np.zeros(5, bool), diverged=True), Trial((2.3, 2.0), np.ones(5, bool))])
+    trials = iter(
+        [Trial((2.3,), np.zeros(5, bool), 2.3, diverged=True), Trial((2.3, 2.0), np.ones(5, bool), 2.0)]
+    )
     monkeypatch.setattr(training_rules, "train_briefly", lambda *arguments, **changes: next(trials))
     run = run_of_healthy(data, warmup=0.0)
     assert rules(training_rules.warm_up(run)) == ["missing_warmup"]
