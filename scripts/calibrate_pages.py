@@ -95,9 +95,7 @@ def main() -> None:
     print(f"{len(places)} places, {np.mean([place.is_number for place in places]):.1%} with a number")
     for name, weights in (("acceptance", acceptance), ("presence", presence)):
         print(name, {feature: round(weight, 3) for feature, weight in weights.items()})
-    page_reader = dataclasses.replace(
-        page_reader, acceptance=acceptance, presence=presence, min_confidence=0.0
-    )
+    page_reader = dataclasses.replace(page_reader, acceptance=acceptance, presence=presence)
     room = held_out_room(validation)
     answers = [
         *held_out_answers(page_reader, room, arguments.held_out_pages, arguments.held_out_pictures),

@@ -1,4 +1,7 @@
-"""Stage 4 of the reading pipeline, decide: choose the status of each number and of the page."""
+"""Stage 4 of the reading pipeline, decide: choose the status of each number and of the page.
+
+The texts and confidences are the same at every threshold. `Decision.refuse_below` compares with it last.
+"""
 
 from __future__ import annotations
 
@@ -62,17 +65,28 @@ class Decision:
         numbers = tuple(number.refused(reason) for number in self.numbers)
         return replace(self, status="refused", reason=reason, numbers=numbers)
 
+    def refuse_below(self, min_confidence: float) -> Decision:
+        """Return the same answer, in which numbers with a lower confidence are refused.
+
+        The page is read if all of its numbers are, `partial` if only some are, and refused if none is.
+        """
+        numbers = tuple(
+            number.refused(number.doubt)
+            if number.status == "read" and number.confidence < min_confidence
+            else number
+            for number in self.numbers
+        )
+        if numbers == self.numbers:
+            return self
+        status, reason = page_status(numbers)
+        return replace(self, status=status, reason=reason, numbers=numbers)
+
 
 BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
 
 
-def decide_page(
-    regions: Sequence[RegionResult], constraints: Constraints | None, min_confidence: float
-) -> Decision:
-    """Decide on a page: each number is read, or refused if its confidence is below `min_confidence`.
-
-    The page is read if all of its numbers are, `partial` if only some are, and refused if none is.
-    """
+def decide_page(regions: Sequence[RegionResult], constraints: Constraints | None) -> Decision:
+    """Decide on a page: each number is read, or refused for another reason than its confidence."""
     if not any(region.numbers or region.has_ink for region in regions):
         return BLANK
     empty_confidence = _all_right([region for region in regions if not region.numbers])
@@ -87,7 +101,7 @@ def decide_page(
         return _not_a_digit(NOT_A_DIGIT_CONFIDENCE)
     if constraints is None and all(region.is_in_fraction for region in written):
         return replace(_not_a_digit(confidence), is_fraction=True)
-    numbers = _with_rows([number for region in written for number in _decide_region(region, min_confidence)])
+    numbers = _with_rows([number for region in written for number in _decide_region(region)])
     status, reason = page_status(numbers)
     return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
 
@@ -104,18 +118,15 @@ def _are_guesses(regions: Sequence[RegionResult]) -> bool:
     return len(regions) > 1 and _all_right(regions) ** (1 / len(regions)) < GUESS_CONFIDENCE
 
 
-def _decide_region(region: RegionResult, min_confidence: float) -> list[Number]:
-    """Return the numbers of a region, each with its status and reason."""
+def _decide_region(region: RegionResult) -> list[Number]:
+    """Return the numbers of a region, each with its status and reason, and the reason for its doubt."""
     if region.breaks_constraints:
         return [number.refused("constraint") for number in region.numbers]
     if region.is_in_fraction:
         return [number.refused("not_a_digit") for number in region.numbers]
     if region.runs_out:
         return [number.refused("cut_off") for number in region.numbers]
-    return [
-        number if number.confidence >= min_confidence else number.refused(_reason_for_doubt(region, number))
-        for number in region.numbers
-    ]
+    return [replace(number, doubt=_reason_for_doubt(region, number)) for number in region.numbers]
 
 
 def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
@@ -133,14 +144,13 @@ def choose(by_ink: Decision, whole: Decision) -> Decision:
     The latter find several numbers better, and read a single one better: in 98 pictures of one number in
     which both read different texts (composed ones, and kinds that training never sees), they were right in 85
     and the former in 4. Otherwise the surer counts where both find as many numbers. An answer
-    that breaks the constraints or is cut off gives way first. The choice does not
-    depend on the threshold below which a number is refused.
+    that breaks the constraints or is cut off, or is unlikely because of that, gives way first.
     """
     if by_ink.is_fraction or not whole.numbers:
         return by_ink
     if len(by_ink.numbers) != len(whole.numbers):
         return whole if any(map(_is_likely, whole.numbers)) else by_ink
-    is_doubtful = [decision.reason in FIRM_REASONS for decision in (by_ink, whole)]
+    is_doubtful = [decision.refuse_below(LIKELY).reason in FIRM_REASONS for decision in (by_ink, whole)]
     if is_doubtful[0] != is_doubtful[1]:
         return whole if is_doubtful[0] else by_ink
     if len(whole.numbers) == 1 and by_ink.text != whole.text:

@@ -51,11 +51,15 @@ Picture = str | Path | bytes | np.ndarray | Image.Image
 
 @dataclass(frozen=True)
 class PipelineOptions:
-    """The settings of the pipeline, see `Reader` for their meaning."""
+    """The settings of the pipeline, see `Reader` for their meaning.
+
+    page_min_confidence: the confidence below which a number is refused that networks for pages read.
+    """
 
     batch_size: int
     jobs: int
     min_confidence: float
+    page_min_confidence: float
     constraints: Constraints | None
     top_k: int
     keep_pictures: bool
@@ -166,14 +170,17 @@ def _decide(
     models: RecognitionModels,
     options: PipelineOptions,
 ) -> Decision:
-    """Finish stage 3 for one page, and decide on the page."""
+    """Finish stage 3 for one page, and decide on the page.
+
+    Which networks answer does not depend on the threshold, so that it changes no text and no confidence.
+    """
     if page.error is not None:
         return decide_error(page.error)
     try:
-        decision = _decide_regions(page, evidence, models, options) if models.read_regions else None
-        if models.page_reader is None or page.levels is None or (decision and decision.is_easy):
-            assert decision is not None
-            return decision
+        by_ink = _decide_regions(page, evidence, models, options) if models.read_regions else None
+        if models.page_reader is None or page.levels is None or (by_ink and by_ink.is_easy):
+            assert by_ink is not None
+            return by_ink.refuse_below(options.min_confidence)
     except Exception as fault:
         return decide_error(_failure(page.file, fault))
     try:
@@ -181,10 +188,12 @@ def _decide(
     except DigitcliError:
         raise
     except Exception as fault:
-        if decision is not None and is_out_of_memory(fault):
-            return decision
+        if by_ink is not None and is_out_of_memory(fault):
+            return by_ink.refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
-    return whole if decision is None else choose(decision, whole)
+    if by_ink is not None and choose(by_ink, whole) is by_ink:
+        return by_ink.refuse_below(options.min_confidence)
+    return whole.refuse_below(options.page_min_confidence)
 
 
 def _decide_regions(
@@ -193,9 +202,9 @@ def _decide_regions(
     models: RecognitionModels,
     options: PipelineOptions,
 ) -> Decision:
-    """Decide on a page by the regions of its ink."""
+    """Decide on a page by the regions of its ink, at no threshold."""
     results = recognize_page(evidence, options.constraints, options.top_k)
-    decision = decide_page(results, options.constraints, options.min_confidence)  # stage 4: decide
+    decision = decide_page(results, options.constraints)  # stage 4: decide
     if page.is_faint:
         decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
     return decision

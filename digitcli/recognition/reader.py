@@ -104,14 +104,19 @@ class Reader:
             self.is_calibrated = is_page_calibrated
         self.min_confidence = threshold if min_confidence is None else min_confidence
         self.page_min_confidence = page_threshold if min_confidence is None else min_confidence
-        self.models = _load_models(
-            resolved, device, runtime, batch_size, threads, self.page_min_confidence, rotate == "auto"
-        )
+        self.models = _load_models(resolved, device, runtime, batch_size, threads, rotate == "auto")
         self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
         degrees = 0 if rotate == "auto" else int(rotate)
         self._options = PipelineOptions(
-            batch_size, jobs, self.min_confidence, constraints, top_k, keep_pictures, degrees
+            batch_size,
+            jobs,
+            self.min_confidence,
+            self.page_min_confidence,
+            constraints,
+            top_k,
+            keep_pictures,
+            degrees,
         )
         self._create_worker = functools.partial(
             Reader,
@@ -177,7 +182,6 @@ def _load_models(
     runtime: RuntimeName,
     batch_size: int,
     threads: int,
-    page_min_confidence: float,
     finds_rotation: bool,
 ) -> RecognitionModels:
     _check_tasks(models)
@@ -203,7 +207,6 @@ def _load_models(
                 for model in strip_readers
             )
             + tuple(line_models),
-            page_min_confidence,
             fitted.acceptance if fitted else {},
             fitted.presence if fitted else {},
             finds_rotation,

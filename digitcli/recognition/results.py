@@ -69,6 +69,7 @@ class Number:
     line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0; or the mean of a strip.
     status: `read`, or `refused` if the digits are only the best guess.
     reason: the reason code of a refused number.
+    doubt: the reason code that it has if it is refused because of its confidence.
     """
 
     digits: tuple[Digit, ...]
@@ -79,6 +80,7 @@ class Number:
     line: np.ndarray | None = field(default=None, repr=False, compare=False)
     status: Literal["read", "refused"] = "read"
     reason: str | None = None
+    doubt: str = "low_confidence"
 
     def refused(self, reason: str) -> Number:
         """Return the same number as a guess with the status `refused`."""

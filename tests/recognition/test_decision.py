@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from digitcli.recognition.constraints import parse_constraints
+from digitcli.recognition.constraints import Constraints, parse_constraints
 from digitcli.recognition.decision import BLANK, Decision, choose, decide_faint_page, decide_page
 from digitcli.recognition.recognize import RegionResult
 from digitcli.recognition.results import Digit, Number, Status
@@ -20,80 +20,84 @@ def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool
     return RegionResult(numbers, confidence, breaks_constraints=breaks_constraints)
 
 
+def decide(regions: list[RegionResult], constraints: Constraints | None, min_confidence: float) -> Decision:
+    return decide_page(regions, constraints).refuse_below(min_confidence)
+
+
 def test_a_page_is_as_certain_as_all_of_its_regions() -> None:
-    decision = decide_page([result("12", 0.9), result("7", 0.8)], None, 0.5)
+    decision = decide([result("12", 0.9), result("7", 0.8)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("read", None, "12 7")
     assert decision.confidence == pytest.approx(0.72)
 
 
 def test_a_doubtful_number_is_refused_alone() -> None:
-    decision = decide_page([result("12", 0.99), result("7", 0.7), result("5", 0.6)], None, 0.8)
+    decision = decide([result("12", 0.99), result("7", 0.7), result("5", 0.6)], None, 0.8)
     assert [number.status for number in decision.numbers] == ["read", "refused", "refused"]
     assert (decision.status, decision.reason, decision.text) == ("partial", "low_confidence", "12 7 5")
-    assert decide_page([result("12", 0.99), result("7", 0.98)], None, 0.98).status == "read"
-    assert decide_page([result("12", 0.99), result("7", 0.98)], None, 0.995).status == "refused"
+    assert decide([result("12", 0.99), result("7", 0.98)], None, 0.98).status == "read"
+    assert decide([result("12", 0.99), result("7", 0.98)], None, 0.995).status == "refused"
 
 
 def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> None:
     cut = dataclasses.replace(result("1", 0.6), is_cut_off=True)
-    decision = decide_page([result("12", 0.99), cut, result("7", 0.7)], None, 0.8)
+    decision = decide([result("12", 0.99), cut, result("7", 0.7)], None, 0.8)
     assert (decision.status, decision.reason) == ("partial", "cut_off")
     assert [number.reason for number in decision.numbers] == [None, "cut_off", "low_confidence"]
 
 
 def test_a_page_without_ink_is_blank() -> None:
-    assert decide_page([], None, 0.5) == BLANK
-    assert decide_page([RegionResult((), 0.99, has_ink=False)], None, 0.5) == BLANK
+    assert decide([], None, 0.5) == BLANK
+    assert decide([RegionResult((), 0.99, has_ink=False)], None, 0.5) == BLANK
 
 
 def test_ink_without_numbers_is_not_a_digit() -> None:
-    decision = decide_page([RegionResult((), 0.95)], None, 0.5)
+    decision = decide([RegionResult((), 0.95)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
     assert decision.confidence == pytest.approx(0.95)
 
 
 def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
     several = [result("1", 0.3), result("7", 0.98), result("12", 0.99, breaks_constraints=True)]
-    decision = decide_page(several, SINGLE, 0.5)
+    decision = decide(several, SINGLE, 0.5)
     assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
-    decision = decide_page([result("1", 0.3), result("7", 0.98)], SINGLE, 0.5)
+    decision = decide([result("1", 0.3), result("7", 0.98)], SINGLE, 0.5)
     assert (decision.text, decision.status, decision.is_changed) == ("7", "read", True)
     assert decision.confidence == pytest.approx(0.98 * 0.7)
-    assert decide_page([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
+    assert decide([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
 
 
 def test_a_slash_is_a_mark_of_the_number() -> None:
-    decision = decide_page([result("34", 0.99, "3/4")], None, 0.5)
+    decision = decide([result("34", 0.99, "3/4")], None, 0.5)
     assert (decision.status, decision.text, decision.numbers[0].raw) == ("read", "34", "3/4")
 
 
 def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
     regions = [dataclasses.replace(result(text, 0.99), is_in_fraction=True) for text in "34"]
-    assert decide_page(regions, None, 0.5).reason == "not_a_digit"
-    decision = decide_page([*regions, result("12", 0.99)], None, 0.5)
+    assert decide(regions, None, 0.5).reason == "not_a_digit"
+    decision = decide([*regions, result("12", 0.99)], None, 0.5)
     assert [number.reason for number in decision.numbers] == ["not_a_digit", "not_a_digit", None]
     assert decision.status == "partial"
 
 
 def test_broken_constraints_are_the_first_reason() -> None:
     regions = [result("12", 0.1, breaks_constraints=True), result("34", 0.1, breaks_constraints=True)]
-    decision = decide_page(regions, parse_constraints(length="3"), 0.5)
+    decision = decide(regions, parse_constraints(length="3"), 0.5)
     assert (decision.reason, decision.text) == ("constraint", "12 34")
 
 
 def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off() -> None:
-    decision = decide_page([dataclasses.replace(result("1234", 0.99), runs_out=True)], None, 0.0)
+    decision = decide([dataclasses.replace(result("1234", 0.99), runs_out=True)], None, 0.0)
     assert (decision.status, decision.reason, decision.text) == ("refused", "cut_off", "1234")
 
 
 def test_guesses_that_the_constraints_changed_do_not_meet_them() -> None:
     regions = [dataclasses.replace(result(text, 0.1), is_changed=True) for text in ("802", "314")]
-    decision = decide_page(regions, parse_constraints(length="3"), 0.5)
+    decision = decide(regions, parse_constraints(length="3"), 0.5)
     assert (decision.status, decision.reason, decision.text) == ("refused", "constraint", "802 314")
 
 
 def test_several_guesses_are_a_photograph_or_a_text() -> None:
-    decision = decide_page([result("1", 0.3), result("7", 0.3)], None, 0.0)
+    decision = decide([result("1", 0.3), result("7", 0.3)], None, 0.0)
     assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
 
 
@@ -106,14 +110,14 @@ def test_several_guesses_are_a_photograph_or_a_text() -> None:
     ],
 )
 def test_the_least_certain_region_gives_the_reason(region: RegionResult, reason: str) -> None:
-    assert decide_page([region, result("7", 0.99)], None, 0.9).reason == reason
+    assert decide([region, result("7", 0.99)], None, 0.9).reason == reason
 
 
 def test_faint_marks_are_blank_or_need_a_person() -> None:
-    likely = decide_page([result("12", 0.6)], None, 0.5)
+    likely = decide([result("12", 0.6)], None, 0.5)
     assert decide_faint_page(likely, can_reject=True).reason == "too_faint"
     assert decide_faint_page(likely, can_reject=False) == BLANK
-    assert decide_faint_page(decide_page([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
+    assert decide_faint_page(decide([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
 
 
 @pytest.mark.parametrize(
@@ -173,5 +177,24 @@ def test_numbers_know_their_row() -> None:
         number = Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7")
         return RegionResult((number,), 0.9)
 
-    decision = decide_page([at(10, 10), at(90, 14), at(12, 80)], None, 0.5)
+    decision = decide_page([at(10, 10), at(90, 14), at(12, 80)], None)
     assert [number.row for number in decision.numbers] == [0, 0, 1]
+
+
+def test_a_threshold_refuses_for_the_reason_of_the_doubt_and_changes_nothing_else() -> None:
+    firm = dataclasses.replace(result("12", 0.9), runs_out=True)
+    decision = decide_page([firm, dataclasses.replace(result("7", 0.6), rival_confidence=0.3)], None)
+    assert (decision.status, decision.reason) == ("partial", "cut_off")
+    refused = decision.refuse_below(0.7)
+    assert (refused.status, refused.reason) == ("refused", "two_candidates")
+    assert (refused.text, refused.confidence) == (decision.text, decision.confidence)
+    assert decision.refuse_below(0.6) is decision
+    assert BLANK.refuse_below(1.0) is BLANK
+    faint = decide_faint_page(decide_page([result("12", 0.6)], None), can_reject=True)
+    assert faint.refuse_below(0.99).reason == "too_faint"
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.6])
+def test_a_number_that_is_cut_off_gives_way_only_if_it_is_unlikely(confidence: float) -> None:
+    cut = decide_page([dataclasses.replace(result("12", confidence), is_cut_off=True)], None)
+    assert choose(cut, decision_of(["12"], 0.2)).confidence == (0.2 if confidence < 0.5 else confidence)

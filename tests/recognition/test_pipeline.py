@@ -14,6 +14,7 @@ from digitcli.errors import ModelError
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition import pipeline
 from digitcli.recognition.crops import DIGIT_SIZES_PX
+from digitcli.recognition.decision import Decision
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.pipeline import (
@@ -24,12 +25,19 @@ from digitcli.recognition.pipeline import (
     run_pipeline,
 )
 from digitcli.recognition.recognize import RegionEvidence
+from digitcli.recognition.results import Digit, Number
 from digitcli.recognition.sources import Source
 from tests.support.networks import FakeReader, page_models, page_of_bars
 from tests.support.pictures import drawn, encoded, written
 
 OPTIONS = PipelineOptions(
-    batch_size=256, jobs=2, min_confidence=0.5, constraints=None, top_k=2, keep_pictures=False
+    batch_size=256,
+    jobs=2,
+    min_confidence=0.5,
+    page_min_confidence=0.5,
+    constraints=None,
+    top_k=2,
+    keep_pictures=False,
 )
 BLANK_PAPER = np.full((90, 90), 255, np.uint8)
 
@@ -98,7 +106,7 @@ def test_a_blank_page_has_no_regions(models: RecognitionModels, network: Countin
 
 
 def test_pictures_and_ink_are_kept_on_demand(models: RecognitionModels) -> None:
-    options = PipelineOptions(256, 1, 0.5, None, 2, keep_pictures=True)
+    options = PipelineOptions(256, 1, 0.5, 0.5, None, 2, keep_pictures=True)
     (page,) = find_and_crop(drawn("3"), models, options)
     assert page.picture is not None and page.picture.shape == (120, 120) and page.ink is not None
 
@@ -158,7 +166,7 @@ def test_a_network_that_fails_ends_the_run(
 
 @pytest.mark.parametrize("keep_pictures", [False, True])
 def test_pages_of_several_pictures_come_in_order(models: RecognitionModels, keep_pictures: bool) -> None:
-    options = PipelineOptions(256, 2, 0.5, None, 2, keep_pictures)
+    options = PipelineOptions(256, 2, 0.5, 0.5, None, 2, keep_pictures)
     pictures = [
         Source("three pages", tiff(drawn("1"), BLANK_PAPER, drawn("3"))),
         Source("one page", encoded(drawn("4"))),
@@ -179,7 +187,7 @@ def test_pages_of_several_pictures_come_in_order(models: RecognitionModels, keep
 
 
 def test_a_batch_ends_at_the_batch_size(models: RecognitionModels, network: CountingNetwork) -> None:
-    options = PipelineOptions(2 * len(DIGIT_SIZES_PX), 2, 0.5, None, 2, keep_pictures=False)
+    options = PipelineOptions(2 * len(DIGIT_SIZES_PX), 2, 0.5, 0.5, None, 2, keep_pictures=False)
     assert len(list(run_pipeline([drawn("7")] * 5, models, options))) == 5
     assert network.calls == [2 * len(DIGIT_SIZES_PX)] * 2 + [len(DIGIT_SIZES_PX)]
 
@@ -206,3 +214,21 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert (reading.status, reading.text) == ("read", "1 23 4")
     assert [number.row for number in reading.numbers] == [0, 0, 1]
     assert reading.picture is not None and reading.ink is not None
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.92])
+def test_a_threshold_changes_no_text_and_no_confidence(
+    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch, confidence: float
+) -> None:
+    shares = np.full(10, (1 - confidence) / 9)
+    shares[3] = confidence
+    monkeypatch.setattr(network, "probabilities", lambda images: np.tile(shares, (len(images), 1)))
+    number = Number((Digit("8", 0.97, (0, 0, 9, 9)),), 0.97, "8")
+    monkeypatch.setattr(PageReader, "read", lambda *_: Decision("read", None, "8", 0.97, (number,)))
+    both = dataclasses.replace(models, page_reader=page_models(FakeReader("1")).page_reader)
+    expected = ("3", 0.92) if confidence == 0.92 else ("8", 0.97)
+    for threshold in (0.0, 0.5, 0.95, 1.0):
+        options = dataclasses.replace(OPTIONS, min_confidence=threshold, page_min_confidence=threshold)
+        (reading,) = run_pipeline([drawn("3")], both, options)
+        assert (reading.text, reading.confidence) == (expected[0], pytest.approx(expected[1]))
+        assert (reading.status == "read") == (expected[1] >= threshold)

@@ -89,8 +89,8 @@ def page_of_bars(
     return page
 
 
-def page_models(*readers: FakeReader, min_confidence: float = 0.5) -> RecognitionModels:
+def page_models(*readers: FakeReader) -> RecognitionModels:
     """Return the networks of a pipeline that finds bars on whole pages and reads them."""
     line_models = cast(tuple[LineRecognizer, ...], readers)
     finder = cast(PageFinder, FakeFinder())
-    return RecognitionModels((), None, PageReader(finder, line_models, min_confidence))
+    return RecognitionModels((), None, PageReader(finder, line_models))

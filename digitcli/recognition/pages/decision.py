@@ -25,12 +25,10 @@ def decide_page(
     results: Sequence[NumberResult],
     other_writing: float,
     constraints: Constraints | None,
-    min_confidence: float,
 ) -> Decision:
-    """Decide on a page: each number is read, or refused if its confidence is below `min_confidence`.
+    """Decide on a page: each number is read, or refused for another reason than its confidence.
 
-    The page is read if all of its numbers are, `partial` if only some are, and refused if none is. A page
-    without numbers is refused if something else is written on it: where a number might stand, or by
+    A page without numbers is refused if something else is written on it: where a number might stand, or by
     `other_writing`, the probability of writing elsewhere. It is blank if that is likelier.
     """
     written = [result for result in results if result.number is not None]
@@ -46,21 +44,20 @@ def decide_page(
         return Decision("blank", "blank", "", empty)
     if constraints is not None and constraints.is_single and len(written) > 1:
         written = [_choose_one(written)]
-    numbers = tuple(_decide_number(result, min_confidence) for result in written)
+    numbers = tuple(map(_decide_number, written))
     status, reason = page_status(numbers)
     is_changed = any(result.is_changed for result in written)
     return Decision(status, reason, text_of(numbers), _all_right(written), numbers, is_changed)
 
 
-def _decide_number(result: NumberResult, min_confidence: float) -> Number:
-    """Return a number with its status and reason."""
+def _decide_number(result: NumberResult) -> Number:
+    """Return a number with its status and reason, and the reason for its doubt."""
     assert result.number is not None
     if result.breaks_constraints:
         return result.number.refused("constraint")
     if result.runs_out:
         return result.number.refused("cut_off")
-    is_sure = result.confidence >= min_confidence
-    return result.number if is_sure else result.number.refused(_reason_for_doubt(result))
+    return replace(result.number, doubt=_reason_for_doubt(result))
 
 
 def _all_right(results: Sequence[NumberResult]) -> float:

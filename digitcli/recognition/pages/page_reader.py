@@ -35,20 +35,18 @@ ROTATED_NUMBERS = 3
 class PageReader:
     """A page finder and the networks that read the strips of its lines; the mean of their answers counts.
 
-    min_confidence: the confidence below which a number is refused.
     acceptance, presence: the weights of the confidence of a number, and of the probability that one is there.
     finds_rotation: whether a page that is hard to read is also read sideways and upside down.
     """
 
     finder: PageFinder
     line_models: tuple[LineRecognizer, ...]
-    min_confidence: float
     acceptance: Mapping[str, float] = field(default_factory=dict)
     presence: Mapping[str, float] = field(default_factory=dict)
     finds_rotation: bool = False
 
     def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Decision:
-        """Read a page, uint8 (H, W); digits and numbers have `top_k` candidates.
+        """Read a page, uint8 (H, W), at no threshold; digits and numbers have `top_k` candidates.
 
         Raises:
             ModelError: a network answers with values that are not finite.
@@ -65,7 +63,7 @@ class PageReader:
         regions = crop_lines(grey, reading_order(found.lines))
         evidence = run_networks(regions, self.line_models, self.acceptance, self.presence)
         results = [result for each in evidence for result in recognize_region(each, constraints, top_k)]
-        return decide_page(results, found.other, constraints, self.min_confidence)
+        return decide_page(results, found.other, constraints)
 
     def _read_rotated(
         self, grey: Grey, upright: Decision, constraints: Constraints | None, top_k: int

@@ -29,7 +29,7 @@ def decide(
     min_confidence: float = 0.5,
     other_writing: float = 0.02,
 ) -> Decision:
-    return decide_page(results, other_writing, constraints, min_confidence)
+    return decide_page(results, other_writing, constraints).refuse_below(min_confidence)
 
 
 def statuses(decision: Decision) -> list[str]:

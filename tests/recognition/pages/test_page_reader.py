@@ -83,7 +83,7 @@ def test_a_small_picture_is_not_turned(monkeypatch: pytest.MonkeyPatch, marked: 
 
 def test_a_turned_page_is_kept_as_it_was_read(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
     answers(monkeypatch, ("2468", 0.9), ("111", 0.4))
-    options = PipelineOptions(8, 1, 0.5, None, 2, keep_pictures=True)
+    options = PipelineOptions(8, 1, 0.5, 0.5, None, 2, keep_pictures=True)
     models = replace(page_models(), page_reader=replace(networks(), finds_rotation=True))
     (reading,) = run_pipeline([rotate(marked, 270)], models, options)
     assert reading.rotation == 90 and reading.picture is not None
