@@ -11,10 +11,10 @@ from digitcli.errors import PictureError
 from digitcli.imaging.strips import cut_whole
 from digitcli.inference.predictor import PageFinder, load_page_finder
 from digitcli.recognition.crops import crop_numbers
+from digitcli.recognition.models import STRIP_READER
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
-from digitcli.recognition.reader import STRIP_READER
 from digitcli.recognition.segmentation import find_numbers
 
 # The architecture that reads whole pictures.

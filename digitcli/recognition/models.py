@@ -1,11 +1,18 @@
-"""The networks of a reader."""
+"""The networks of a reader, and the models that make up a reader."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from digitcli.errors import UsageError
+from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.results import DEFAULT_MODELS
+
+# The architecture that reads what a page finder found.
+STRIP_READER = "strip_reader"
 
 
 @dataclass(frozen=True)
@@ -50,3 +57,46 @@ class RecognitionModels:
     def can_reject(self) -> bool:
         """Whether the digit networks were trained to reject pictures that show no digit."""
         return self.classifier is not None and self.classifier.can_reject
+
+
+def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]:
+    """Return the models of a reader for which these are named; without any, the default ones.
+
+    A model that reads lines replaces the default one only: for each other kind, of which no model is named,
+    the default one stays.
+
+    Raises:
+        UsageError: a page finder, or a network that reads what it found, is named without the other.
+        ModelError: a default model is missing or damaged.
+    """
+    kinds = {_kind(model) for model in named}
+    defaults = resolve_models(DEFAULT_MODELS) if not named or "line" in kinds else ()
+    models = (*named, *(model for model in defaults if _kind(model) not in kinds))
+    _check_pair(models)
+    return models
+
+
+def reads_strips(model: ResolvedModel) -> bool:
+    """Return whether a model reads what a page finder found."""
+    return model.header.architecture == STRIP_READER
+
+
+def _kind(model: ResolvedModel) -> str:
+    """Return the task of a model, or `strip` if it reads what a page finder found."""
+    return "strip" if reads_strips(model) else model.header.task
+
+
+def _check_pair(models: Sequence[ResolvedModel]) -> None:
+    """Check that one page finder is named together with networks that read strips.
+
+    Raises:
+        UsageError: they are not.
+    """
+    finders = [model for model in models if model.header.task == "page"]
+    readers = [model for model in models if reads_strips(model)]
+    if readers and not finders:
+        raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
+    if finders and not readers:
+        raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
+    if len(finders) > 1:
+        raise UsageError("Several page finders are named.", "Name one.")

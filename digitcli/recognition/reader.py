@@ -17,7 +17,7 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.models import RecognitionModels
+from digitcli.recognition.models import RecognitionModels, complete_models, reads_strips
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.pipeline import (
     Picture,
@@ -37,8 +37,6 @@ from digitcli.recognition.results import (
 )
 from digitcli.recognition.sources import Source
 
-# The architecture that reads what a page finder found.
-STRIP_READER = "strip_reader"
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
@@ -54,8 +52,9 @@ class Reader:
     start by `if __name__ == "__main__"`.
 
     models: shipped names, checkpoint files or run folders; without any, the default models. Models of the
-        task `line` read numbers whose digits may touch, those of the task `digit` read digits that stand
-        apart. Several are averaged.
+        task `line` read numbers whose digits may touch, and replace only the default one of their kind, see
+        `complete_models`. Models of the task `digit` alone read digits that stand apart. Several are
+        averaged.
     device: the device that computes; `auto` is the fastest one.
     runtime: the library that runs the networks, see `inference.predictor`.
     batch_size: digit crops that a network takes at once.
@@ -97,10 +96,10 @@ class Reader:
         check_ranges(min_confidence, max_error, top_k)
         if str(rotate) not in get_args(Rotation):
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
-        resolved = resolve_models(models or DEFAULT_MODELS)
+        resolved = complete_models(resolve_models(models))
         threshold, self.is_calibrated = _confidence_threshold(resolved, max_error)
         page_threshold, is_page_calibrated = _page_threshold(resolved, max_error)
-        if all(model.header.task == "page" or _reads_strips(model) for model in resolved):
+        if all(model.header.task == "page" or reads_strips(model) for model in resolved):
             self.is_calibrated = is_page_calibrated
         self.min_confidence = threshold if min_confidence is None else min_confidence
         self.page_min_confidence = page_threshold if min_confidence is None else min_confidence
@@ -184,9 +183,8 @@ def _load_models(
     threads: int,
     finds_rotation: bool,
 ) -> RecognitionModels:
-    _check_tasks(models)
     finders = [model for model in models if model.header.task == "page"]
-    strip_readers = [model for model in models if _reads_strips(model)]
+    strip_readers = [model for model in models if reads_strips(model)]
     line_models = [
         load_line_recognizer(model, device, runtime=runtime, threads=threads)
         for model in models
@@ -214,26 +212,6 @@ def _load_models(
     return RecognitionModels(tuple(line_models), classifier, page_reader)
 
 
-def _check_tasks(models: Sequence[ResolvedModel]) -> None:
-    """Check that one page finder is named together with networks that read strips.
-
-    Raises:
-        UsageError: they are not.
-    """
-    finders = [model for model in models if model.header.task == "page"]
-    readers = [model for model in models if _reads_strips(model)]
-    if readers and not finders:
-        raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
-    if finders and not readers:
-        raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
-    if len(finders) > 1:
-        raise UsageError("Several page finders are named.", "Name one.")
-
-
-def _reads_strips(model: ResolvedModel) -> bool:
-    return model.header.architecture == STRIP_READER
-
-
 def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
     """Return the least confidence of an answer that is not refused, and whether the errors were measured.
 
@@ -247,7 +225,7 @@ def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | No
 
 def _page_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
     """Return the same for numbers on pages; a reader of strips keeps the errors with its page finder."""
-    readers = [model for model in models if _reads_strips(model)]
+    readers = [model for model in models if reads_strips(model)]
     return _threshold(models, max_error, readers[0].header.risk if len(readers) == 1 else {})
 
 

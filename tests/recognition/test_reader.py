@@ -519,6 +519,22 @@ def test_lines_and_digits_are_read_together() -> None:
         assert all(number.line is not None for number in reading.numbers)
 
 
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (["reader"], ["reader", "digit_or_none", "finder", "page_reader"]),
+        (["cnn", "reader"], ["reader", "cnn", "finder", "page_reader"]),
+        (["cnn"], ["cnn"]),
+        (["finder", "page_reader"], ["finder", "page_reader"]),
+        (["finder", "reader"], ["reader", "digit_or_none", "finder", "page_reader"]),
+    ],
+)
+def test_a_line_reader_replaces_only_the_reader(named: list[str], expected: list[str]) -> None:
+    reader = Reader(*named, device="cpu")
+    assert [part.split("@")[0] for part in reader.name.split("+")] == expected
+    assert reader.is_calibrated == (expected[0] != "cnn" and "cnn" not in expected)
+
+
 def test_a_star_is_refused_without_a_guess() -> None:
     reader = Reader(device="cpu")
     star = np.full((120, 200), 255, np.uint8)

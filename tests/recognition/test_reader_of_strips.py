@@ -110,7 +110,6 @@ def test_untrained_networks_answer_any_page(runs: dict[str, Path]) -> None:
         (["finder"], "only finds lines"),
         (["strip_reader"], "page finder"),
         (["finder", "finder", "strip_reader"], "Several page finders"),
-        (["finder", "reader"], "only finds lines"),
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(
