@@ -37,6 +37,18 @@ class DigitsDone:
 
 
 @dataclass(frozen=True)
+class PicturesDone:
+    """The progress of reading labelled pictures.
+
+    done: The number of pictures that were read.
+    n: The number of pictures in all.
+    """
+
+    done: int
+    n: int
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A training run whose settings are resolved and whose data are loaded; its first step comes next.
 
@@ -105,5 +117,5 @@ class EpochDone:
     seconds: float
 
 
-Event = Notice | DigitsDone | RunStarted | StepDone | EpochDone
+Event = Notice | DigitsDone | PicturesDone | RunStarted | StepDone | EpochDone
 OnEvent = Callable[[Event], None]

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
+# Processes at most that read pictures: each takes 120 MB of memory.
+MAX_PROCESSES = 8
+
 
 def complete_architecture(incomplete: str) -> list[tuple[str, str]]:
     """Return the architectures with their papers."""

@@ -7,9 +7,14 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from digitcli.cli.options import RuntimeChoice, complete_shipped, device_option, runtime_option
-from digitcli.cli.predict_run import (
+from digitcli.cli.options import (
     MAX_PROCESSES,
+    RuntimeChoice,
+    complete_shipped,
+    device_option,
+    runtime_option,
+)
+from digitcli.cli.predict_run import (
     PredictFormat,
     PredictOptions,
     check_options,

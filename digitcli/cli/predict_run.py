@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, writing_whole
-from digitcli.cli.options import RuntimeChoice
+from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name, usable_cores
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from digitcli.recognition.sources import Source
 
 PredictFormat = Literal["table", "json", "jsonl", "csv"]
-# Processes at most without --jobs: each takes 120 MB of memory.
-MAX_PROCESSES = 8
 
 
 @dataclass(frozen=True)
@@ -129,11 +127,8 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
             from digitcli.cli.views.readings import ReadingView
 
             reader = _load_reader(options, models)
-        if options.max_error is not None and not reader.is_calibrated:
-            console.show_notice(
-                "--max-error is calibrated for the default models only. With these models it refuses every "
-                f"answer with a confidence below {reader.min_confidence:g}."
-            )
+        if reader.calibration_note is not None:
+            console.show_notice(reader.calibration_note)
         results = stack.enter_context(_open_results(options, reader.name))
         view = stack.enter_context(
             ReadingView(

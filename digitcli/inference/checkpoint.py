@@ -38,6 +38,29 @@ REPLACE_REMEDY = "Download or train the model again."
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guarantee:
+    """What `digitcli calibrate` has proven about the answers of a model together with others.
+
+    max_error: the share of wrong answers that is not exceeded.
+    confidence: the probability of the proof, over the labelled pictures.
+    threshold: the least confidence of an answer.
+    answered, wrong: the number of answers with this confidence or more, and how many of them are wrong.
+    p_value: see `evaluation.risk_control`.
+    copy_of: the SHA-256 of the checkpoint whose tensors these are.
+    companions: the SHA-256 of each model that read together with it, in ascending order.
+    """
+
+    max_error: float
+    confidence: float
+    threshold: float
+    answered: int
+    wrong: int
+    p_value: float
+    copy_of: str
+    companions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """The description of a model that its checkpoint carries. Accuracies are fractions from 0 to 1.
 
@@ -52,6 +75,7 @@ class Header:
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
     risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
+    guarantee: the threshold that `digitcli calibrate` has found; None in every other model.
     acceptance: the weights that turn the answers about a number into its confidence, see
         `recognition.pages.acceptance`.
     presence: the weights that turn them into the probability that a number stands there.
@@ -71,6 +95,7 @@ class Header:
     temperature: float = 1.0
     refusal_threshold: float | None = None
     risk: dict[str, float] = field(default_factory=dict)
+    guarantee: Guarantee | None = None
     acceptance: dict[str, float] = field(default_factory=dict)
     presence: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -236,6 +261,8 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
 def _check_header(header: Header) -> None:
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
+    if header.guarantee and not 0 <= header.guarantee.threshold <= 1:
+        raise ValueError(f"the threshold of the guarantee is {header.guarantee.threshold}")
     for name, value in header.metrics.items():
         if not isinstance(value, int | float | None):
             raise TypeError(f"{name} is {value!r}")

@@ -24,7 +24,8 @@ class ResolvedModel:
     path: its checkpoint.
     header: the header of the checkpoint.
     sha256: the digest that the checkpoint states.
-    graph_path: its graph for ONNX Runtime; None for a model that was not shipped.
+    graph_path: its graph for ONNX Runtime; None for a model that is neither shipped nor a calibrated copy of
+        a shipped one.
     """
 
     name: str
@@ -71,9 +72,18 @@ def _resolve(name: str) -> ResolvedModel:
     shipped = shipped_models()
     path = shipped.get(name) or _find_checkpoint(name, shipped)
     header, sha256 = read_header_and_digest(path)
-    graph_path = path.with_suffix(".onnx")
-    has_graph = path in shipped.values() and graph_path.is_file()
+    copied = _copied_checkpoint(header, shipped)
+    graph_path = (copied or path).with_suffix(".onnx")
+    has_graph = (copied or path) in shipped.values() and graph_path.is_file()
     return ResolvedModel(name, path, header, sha256, graph_path if has_graph else None)
+
+
+def _copied_checkpoint(header: Header, shipped: dict[str, Path]) -> Path | None:
+    """Return the shipped checkpoint that has the same tensors as a calibrated model, if there is one."""
+    if header.guarantee is None:
+        return None
+    digests = {read_header_and_digest(path)[1]: path for path in shipped.values()}
+    return digests.get(header.guarantee.copy_of)
 
 
 def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:

@@ -13,6 +13,8 @@ from digitcli.recognition.results import DEFAULT_MODELS
 
 # The architecture that reads what a page finder found.
 STRIP_READER = "strip_reader"
+# The default model of each kind, see `_kind`.
+DEFAULT_OF_KIND = dict(zip(("line", "digit", "page", "strip"), DEFAULT_MODELS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
         ModelError: a default model is missing or damaged.
     """
     kinds = {_kind(model) for model in named}
-    defaults = resolve_models(DEFAULT_MODELS) if not named or "line" in kinds else ()
-    models = (*named, *(model for model in defaults if _kind(model) not in kinds))
+    missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
+    models = (*named, *(resolve_models(missing) if not named or "line" in kinds else ()))
     _check_pair(models)
     return models
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 import numpy as np
 from PIL import Image
 
 from digitcli.errors import UsageError
-from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
@@ -28,14 +27,13 @@ from digitcli.recognition.pipeline import (
 )
 from digitcli.recognition.results import (
     BATCH_SIZE,
-    DEFAULT_MODELS,
-    MIN_CONFIDENCE,
     TOP_K,
     Reading,
     Rotation,
     check_ranges,
 )
 from digitcli.recognition.sources import Source
+from digitcli.recognition.thresholds import find_thresholds
 
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
@@ -62,9 +60,10 @@ class Reader:
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
     min_confidence: the confidence below which an answer is refused; by default the threshold of the models.
-    max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the stored
-        confidence above which at most this fraction of the answers to synthetic pictures was wrong, or 1 -
-        `max_error` if the errors of the models were not measured (`is_calibrated`).
+    max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the one that
+        `digitcli calibrate` has stored; else the stored confidence above which at most this fraction of the
+        answers to synthetic pictures was wrong; else 1 - `max_error`. If the fraction is not known to hold,
+        `calibration_note` says why.
     constraints: the constraints on every number, see `parse_constraints`.
     top_k: candidates for each digit and number, the best included.
     keep_pictures: whether a reading carries its picture and its ink.
@@ -97,12 +96,11 @@ class Reader:
         if str(rotate) not in get_args(Rotation):
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
         resolved = complete_models(resolve_models(models))
-        threshold, self.is_calibrated = _confidence_threshold(resolved, max_error)
-        page_threshold, is_page_calibrated = _page_threshold(resolved, max_error)
-        if all(model.header.task == "page" or reads_strips(model) for model in resolved):
-            self.is_calibrated = is_page_calibrated
-        self.min_confidence = threshold if min_confidence is None else min_confidence
-        self.page_min_confidence = page_threshold if min_confidence is None else min_confidence
+        is_plain = constraints is None and rotate == "auto"
+        thresholds = find_thresholds(resolved, max_error, is_plain=is_plain)
+        self.calibration_note = thresholds.note
+        self.min_confidence = thresholds.ink if min_confidence is None else min_confidence
+        self.page_min_confidence = thresholds.page if min_confidence is None else min_confidence
         self.models = _load_models(resolved, device, runtime, batch_size, threads, rotate == "auto")
         self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
@@ -210,30 +208,3 @@ def _load_models(
             finds_rotation,
         )
     return RecognitionModels(tuple(line_models), classifier, page_reader)
-
-
-def _confidence_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
-    """Return the least confidence of an answer that is not refused, and whether the errors were measured.
-
-    The errors of the default models for one line were measured together, and the line model keeps them.
-    """
-    risk = {}
-    if {model.name for model in models} == set(DEFAULT_MODELS):
-        risk = next(model.header.risk for model in models if model.name == DEFAULT_MODELS[0])
-    return _threshold(models, max_error, risk)
-
-
-def _page_threshold(models: Sequence[ResolvedModel], max_error: float | None) -> tuple[float, bool]:
-    """Return the same for numbers on pages; a reader of strips keeps the errors with its page finder."""
-    readers = [model for model in models if reads_strips(model)]
-    return _threshold(models, max_error, readers[0].header.risk if len(readers) == 1 else {})
-
-
-def _threshold(
-    models: Sequence[ResolvedModel], max_error: float | None, risk: Mapping[str, float]
-) -> tuple[float, bool]:
-    if max_error is not None:
-        return threshold_for_error(max_error, risk), bool(risk)
-    thresholds = [model.header.refusal_threshold for model in models]
-    known = [threshold for threshold in thresholds if threshold is not None]
-    return max(known, default=MIN_CONFIDENCE), bool(risk)

@@ -1,0 +1,78 @@
+"""Read a folder of pictures of numbers and the texts that are written in them."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from digitcli.data.files import walk_pictures
+from digitcli.errors import InputError
+
+LABELS = "labels.csv"
+REMEDY = (
+    f"Put a file {LABELS} with the columns file and text beside the pictures, one row a picture; the text of "
+    "a picture without a number is empty."
+)
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture and what is written in it.
+
+    file: its name in the table, which is a path from the folder.
+    path: its path.
+    text: the numbers in it; empty if there are none.
+    group: what it shares with others, for example a writer, a form or a day; None if the table does not tell.
+    """
+
+    file: str
+    path: Path
+    text: str
+    group: str | None = None
+
+
+def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
+    """Return the pictures that `labels.csv` of a folder lists; whether they exist is not checked.
+
+    The columns are `file`, `text` and optionally `group`; others are ignored.
+
+    Raises:
+        InputError: the table is missing or cannot be read, or a row of it has no file, no text or the file of
+            another row.
+    """
+    table = folder / LABELS
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            missing = {"file", "text"} - {*(rows.fieldnames or ())}
+            if missing:
+                raise InputError(f"{table} has no column {min(missing)}.", REMEDY)
+            pictures = tuple(_pictures(rows, folder, table))
+    except (OSError, ValueError, csv.Error) as error:
+        cause = f"{table} cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, REMEDY) from error
+    if not pictures:
+        raise InputError(f"{table} lists no pictures.", REMEDY)
+    return pictures
+
+
+def unlabelled_pictures(folder: Path, pictures: tuple[LabelledPicture, ...]) -> list[Path]:
+    """Return the pictures in a folder and below it that the table does not list."""
+    listed = {os.path.normpath(picture.path) for picture in pictures}
+    found = [path for path in walk_pictures(folder) if isinstance(path, Path)]
+    return [path for path in found if os.path.normpath(path) not in listed]
+
+
+def _pictures(rows: csv.DictReader[str], folder: Path, table: Path) -> Iterator[LabelledPicture]:
+    seen: dict[str, int] = {}
+    for row in rows:
+        place, name, text = f"{table}, line {rows.line_num}", row["file"], row["text"]
+        if not name or text is None:
+            raise InputError(f"{place}, has no {'text' if name else 'file'}.", REMEDY)
+        first = seen.setdefault(os.path.normpath(name), rows.line_num)
+        if first != rows.line_num:
+            raise InputError(f"{place}, lists {name} again, after line {first}.", "Leave one of them out.")
+        yield LabelledPicture(name, folder / name, text, row.get("group") or None)

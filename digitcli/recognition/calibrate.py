@@ -1,0 +1,253 @@
+"""Find the threshold of a reader from which on few answers are wrong, with a guarantee."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from digitcli.data.dataset import Failure
+from digitcli.data.labelled_pictures import (
+    LABELS,
+    LabelledPicture,
+    read_labelled_pictures,
+    unlabelled_pictures,
+)
+from digitcli.errors import InputError, UsageError
+from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures_to_plan
+from digitcli.events import OnEvent, PicturesDone
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
+from digitcli.inference.runtime import RuntimeName
+from digitcli.recognition.hypotheses import SEPARATORS
+from digitcli.recognition.models import complete_models
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import TOP_K, Reading, check_ranges
+from digitcli.recognition.sources import Source
+
+# The fraction of wrong answers that the documentation of `predict` recommends.
+MAX_ERROR = 0.01
+# The usual confidence of intervals and tests.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a labelled picture, at no threshold.
+
+    confidence: the least confidence of its numbers, with which a threshold is compared; None if the picture
+        is not answered at any threshold.
+    is_right: whether the text is that of the label.
+    """
+
+    picture: LabelledPicture
+    confidence: float | None
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What labelled pictures show about the answers of a reader.
+
+    folder, model: the pictures, and the ids of the models.
+    pictures: the number of labelled pictures that could be read.
+    unlabelled: the number of pictures in the folder that have no label.
+    failures: the labelled pictures that could not be read.
+    answers: the number of pictures that are answered where no threshold refuses.
+    control: the tests of the thresholds, and the threshold that is proven.
+    groups, groups_with_wrong: the number of groups of pictures, and of those with a wrong answer from the
+        proven threshold on; None without groups or without such a threshold.
+    more_pictures: an estimate of the further labelled pictures that this guarantee needs; 0 if it is proven
+        or failed by chance, None if too many answers are wrong.
+    tighter_more_pictures: the same for half of the fraction of wrong answers.
+    models: all models of the reader.
+    """
+
+    folder: str
+    model: str
+    pictures: int
+    unlabelled: int
+    failures: tuple[Failure, ...]
+    answers: int
+    control: RiskControl
+    groups: int | None
+    groups_with_wrong: int | None
+    more_pictures: int | None
+    tighter_more_pictures: int | None
+    models: tuple[ResolvedModel, ...] = field(repr=False, compare=False)
+
+    @property
+    def share_answered(self) -> float | None:
+        """The share of the pictures that are answered from the proven threshold on."""
+        return self.control.proven.answered / self.pictures if self.control.proven else None
+
+    @property
+    def guarantee(self) -> str | None:
+        """The guarantee as a sentence, with its limits; None if nothing is proven."""
+        if self.control.proven is None:
+            return None
+        confidence, max_error = (
+            f"{100 * share:g} %" for share in (self.control.confidence, self.control.max_error)
+        )
+        source = "pictures from the same source as these"
+        if self.groups is not None:
+            source = "further pictures of the same groups, as many of each as here"
+        return (
+            f"With {confidence} confidence, at most {max_error} of the answers from this threshold on are "
+            f"wrong, in {source}, read without constraints."
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return all figures for JSON."""
+        figures = ("threshold", "answered", "wrong", "p_value")
+        return {
+            "folder": self.folder,
+            "model": self.model,
+            "max_error": self.control.max_error,
+            "confidence": self.control.confidence,
+            "pictures": self.pictures,
+            "unreadable": len(self.failures),
+            "unlabelled": self.unlabelled,
+            "answers": self.answers,
+            **{name: getattr(self.control.proven, name, None) for name in figures},
+            "share_answered": self.share_answered,
+            "guarantee": self.guarantee,
+            "least_answers": self.control.least_answers,
+            "first_answers": self.control.first_answers,
+            "groups": self.groups,
+            "groups_with_wrong": self.groups_with_wrong,
+            "more_pictures": self.more_pictures,
+            "tighter_max_error": self.control.max_error / 2,
+            "tighter_more_pictures": self.tighter_more_pictures,
+            "tests": [dataclasses.asdict(test) for test in self.control.tests],
+            "failures": [dataclasses.asdict(failure) for failure in self.failures],
+        }
+
+
+def calibrate(
+    folder: str | Path,
+    models: Sequence[ModelLike] = (),
+    *,
+    max_error: float = MAX_ERROR,
+    confidence: float = CONFIDENCE,
+    device: str = "auto",
+    runtime: RuntimeName = "auto",
+    processes: int = 1,
+    on_event: OnEvent = lambda event: None,
+) -> Calibration:
+    """Find the lowest threshold from which on at most a fraction `max_error` of the answers is wrong.
+
+    The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. An answer is a
+    picture with the status `read`; it is right if its text is that of the label without marks. `confidence`
+    is the probability that the guarantee is true, see `evaluation.risk_control`.
+
+    Raises:
+        UsageError: a value is out of range, or the models do not go together.
+        InputError: there are no labels, or none of the labelled pictures can be read.
+        ModelError: there is no such model, or it is damaged.
+        EnvironmentFault: this machine does not have the device.
+    """
+    check_guarantee(max_error, confidence)
+    pictures = read_labelled_pictures(Path(folder))
+    resolved = complete_models(resolve_models(models))
+    reader = Reader(*resolved, device=device, runtime=runtime, processes=processes, min_confidence=0.0)
+    answers, failures = _read(reader, pictures, on_event)
+    if not answers:
+        cause = f"None of the {len(pictures)} labelled pictures could be read: {failures[0].cause}"
+        raise InputError(cause, f"Repair the pictures in {folder}, or the column file of its {LABELS}.")
+    given = [(answer.confidence, answer.is_right) for answer in answers if answer.confidence is not None]
+    confidences, is_right = [each for each, _ in given], [each for _, each in given]
+    control, tighter = (
+        control_risk(confidences, is_right, limit, confidence) for limit in (max_error, max_error / 2)
+    )
+    more, tighter_more = (
+        _missing_pictures(confidences, is_right, len(answers), each) for each in (control, tighter)
+    )
+    groups, groups_with_wrong = _count_groups(answers, control)
+    return Calibration(
+        folder=str(folder),
+        model=reader.name,
+        pictures=len(answers),
+        unlabelled=len(unlabelled_pictures(Path(folder), pictures)),
+        failures=tuple(failures),
+        answers=len(given),
+        control=control,
+        groups=groups,
+        groups_with_wrong=groups_with_wrong,
+        more_pictures=more,
+        tighter_more_pictures=tighter_more,
+        models=resolved,
+    )
+
+
+def check_guarantee(max_error: float, confidence: float) -> None:
+    """Check the values of a guarantee.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    check_ranges(None, max_error, TOP_K)
+    if not 0 < confidence < 1:
+        remedy = "Give a fraction above 0 and below 1, e.g. 0.95."
+        raise UsageError(f"--confidence is {confidence:g}.", remedy)
+
+
+def numbers_of(label: str) -> str:
+    """Return the numbers of a label as `Reading.text` has them: digits only, joined by one space."""
+    spaced = "".join(" " if character in SEPARATORS else character for character in label)
+    numbers = ("".join(filter(str.isdecimal, word)) for word in spaced.split())
+    return " ".join(number for number in numbers if number)
+
+
+def _read(
+    reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent
+) -> tuple[list[Answer], list[Failure]]:
+    """Read labelled pictures; return the answers, and the pictures that could not be used."""
+    answers: list[Answer] = []
+    failures: list[Failure] = []
+    readings = reader.read_all(Source(picture.file, picture.path) for picture in pictures)
+    by_file = itertools.groupby(readings, key=lambda reading: reading.file)
+    for picture, (_, pages) in zip(pictures, by_file, strict=True):
+        reading, *others = pages
+        if others:
+            cause = f"It has {1 + len(others)} pages, but a label belongs to one picture."
+            failures.append(Failure(picture.file, "unsupported_format", cause))
+        elif reading.error is not None:
+            failures.append(Failure(picture.file, reading.error.reason, reading.error.cause))
+        else:
+            answers.append(_answer(picture, reading))
+        on_event(PicturesDone(len(answers) + len(failures), len(pictures)))
+    return answers, failures
+
+
+def _answer(picture: LabelledPicture, reading: Reading) -> Answer:
+    is_answered = reading.status == "read"
+    confidence = min(number.confidence for number in reading.numbers) if is_answered else None
+    return Answer(picture, confidence, reading.text == numbers_of(picture.text))
+
+
+def _missing_pictures(
+    confidences: Sequence[float], is_right: Sequence[bool], pictures: int, control: RiskControl
+) -> int | None:
+    """Return an estimate of the further pictures that a guarantee needs, see `Calibration`."""
+    if control.proven is not None:
+        return 0
+    needed = pictures_to_plan(confidences, is_right, pictures, control.max_error, control.confidence)
+    return None if needed is None else max(0, needed - pictures)
+
+
+def _count_groups(answers: Sequence[Answer], control: RiskControl) -> tuple[int | None, int | None]:
+    """Return the number of groups, and the number of those with a wrong answer from the threshold on."""
+    groups = {answer.picture.group for answer in answers} - {None}
+    if not groups or control.proven is None:
+        return len(groups) or None, None
+    with_wrong = {
+        answer.picture.group
+        for answer in answers
+        if answer.confidence is not None
+        and answer.confidence >= control.proven.threshold
+        and not answer.is_right
+    }
+    return len(groups), len(with_wrong - {None})

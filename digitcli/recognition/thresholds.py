@@ -1,0 +1,98 @@
+"""The confidences below which a reader refuses: what its models store, or what keeps the share of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from digitcli.evaluation.calibration import threshold_for_error
+from digitcli.inference.checkpoint import Guarantee
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.recognition.models import reads_strips
+from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The least confidences of numbers that are not refused.
+
+    ink: of a number that is read by its ink.
+    page: of a number that networks for pages find and read.
+    note: why a share of errors that was asked for is not known to hold, as a sentence; None where it is.
+    """
+
+    ink: float
+    page: float
+    note: str | None = None
+
+
+def find_thresholds(
+    models: Sequence[ResolvedModel], max_error: float | None, *, is_plain: bool = True
+) -> Thresholds:
+    """Return the thresholds of models for a share of wrong answers, or their own ones.
+
+    `is_plain` tells whether pictures are read as `digitcli calibrate` reads them: without constraints, and
+    with no rotation given. The threshold that it has proven goes before the shares of wrong answers to
+    synthetic pictures, which the default models store.
+    """
+    if max_error is None:
+        stored = [model.header.refusal_threshold for model in models]
+        threshold = max((each for each in stored if each is not None), default=MIN_CONFIDENCE)
+        return Thresholds(threshold, threshold)
+    guaranteed = [model for model in models if model.header.guarantee]
+    if guaranteed:
+        return _proven(guaranteed, models, max_error, is_plain)
+    risk, page_risk = _risk(models), _page_risk(models)
+    reads_pages_only = all(model.header.task == "page" or reads_strips(model) for model in models)
+    is_measured = bool(page_risk if reads_pages_only else risk)
+    ink, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
+    note = None if is_measured else _unknown("--max-error is calibrated for the default models only.", ink)
+    return Thresholds(ink, page, note)
+
+
+def companions_of(model: ResolvedModel, models: Sequence[ResolvedModel]) -> tuple[str, ...]:
+    """Return the digests of the other models of a reader, in ascending order."""
+    return tuple(sorted(other.sha256 for other in models if other is not model))
+
+
+def _proven(
+    guaranteed: Sequence[ResolvedModel], models: Sequence[ResolvedModel], max_error: float, is_plain: bool
+) -> Thresholds:
+    """Return the threshold that was proven for these models, and what keeps the guarantee from holding."""
+    for model in guaranteed:
+        guarantee = model.header.guarantee
+        if guarantee is not None and companions_of(model, models) == guarantee.companions:
+            return _of_guarantee(model.name, guarantee, max_error, is_plain)
+    cause = f"{guaranteed[0].name} was calibrated together with other models than these."
+    return Thresholds(1 - max_error, 1 - max_error, _unknown(cause, 1 - max_error))
+
+
+def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: bool) -> Thresholds:
+    if max_error < guarantee.max_error:
+        note = (
+            f"{name} was calibrated for --max-error {guarantee.max_error:g}. With a smaller one nearly "
+            "every answer is refused; calibrate it again for that."
+        )
+        return Thresholds(1.0, 1.0, note)
+    note = f"{name} was calibrated without constraints and rotation; its guarantee does not hold here."
+    return Thresholds(guarantee.threshold, guarantee.threshold, None if is_plain else note)
+
+
+def _unknown(cause: str, threshold: float) -> str:
+    return f"{cause} With these models it refuses every answer with a confidence below {threshold:g}."
+
+
+def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
+    """Return the risk table of numbers that are read by their ink.
+
+    The errors of the default models for one line were measured together, and the line model keeps them.
+    """
+    if {model.name for model in models} != set(DEFAULT_MODELS):
+        return {}
+    return next(model.header.risk for model in models if model.name == DEFAULT_MODELS[0])
+
+
+def _page_risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
+    """Return the risk table of numbers on pages; a reader of strips keeps it for its page finder too."""
+    readers = [model for model in models if reads_strips(model)]
+    return readers[0].header.risk if len(readers) == 1 else {}

@@ -1,0 +1,54 @@
+"""A table beside pictures tells what is written in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from digitcli.data.labelled_pictures import read_labelled_pictures, unlabelled_pictures
+from digitcli.errors import InputError
+from tests.support.pictures import drawn, encoded
+
+
+def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> None:
+    content = "\ufeffnote,text,file,group\n,12.5,a.png,Ann\n,,below/b.png,\n\nx,7,c.png\n"
+    (tmp_path / "labels.csv").write_text(content, encoding="utf-8")
+    first, second, third = read_labelled_pictures(tmp_path)
+    assert (first.file, first.path, first.text, first.group) == ("a.png", tmp_path / "a.png", "12.5", "Ann")
+    assert (second.file, second.text, second.group) == ("below/b.png", "", None)
+    assert (third.text, third.group) == ("7", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "labels.csv cannot be read: No such file"),
+        (b"", "has no column file"),
+        (b"file,label\na.png,1\n", "has no column text"),
+        (b"file,text\n", "lists no pictures"),
+        (b"file,text\na.png,1\n,2\n", "line 3, has no file"),
+        (b"text,file\n1,a.png\n2\n", "line 3, has no file"),
+        (b"file,text\na.png\n", "line 2, has no text"),
+        (b"file,text\na.png,1\nb.png,2\n./a.png,1\n", "line 4, lists ./a.png again, after line 2"),
+        (b"file,text\n\xff.png,1\n", "cannot be read"),
+        (b'file,text\n"' + 200_000 * b"x", "cannot be read: field larger"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_an_input_error(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_labelled_pictures(tmp_path)
+    assert caught.value.remedy
+
+
+def test_pictures_that_the_table_does_not_list_are_found(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a.png", "b.png", "below/c.png", "below/d.png"):
+        (tmp_path / name).write_bytes(encoded(drawn("1")))
+    (tmp_path / "labels.csv").write_text("file,text\n./a.png,1\nbelow/c.png,1\n")
+    left = unlabelled_pictures(tmp_path, read_labelled_pictures(tmp_path))
+    assert left == [tmp_path / "b.png", tmp_path / "below" / "d.png"]

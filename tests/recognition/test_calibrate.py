@@ -1,0 +1,199 @@
+"""Labelled pictures become answers, and answers become a guarantee that a model carries."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digitcli.errors import InputError, OutputError, UsageError
+from digitcli.events import Event, PicturesDone
+from digitcli.inference.checkpoint import read_header
+from digitcli.inference.model_resolution import resolve_models, shipped_models
+from digitcli.recognition.calibrate import Calibration, calibrate, numbers_of
+from digitcli.recognition.calibrated_model import carrier_of, check_target, save_calibrated
+from digitcli.recognition.models import complete_models
+from digitcli.recognition.reader import Reader
+from tests.support.pictures import drawn, encoded, written
+
+# With so many right answers, and none wrong, at most 30 % are wrong with 70 % confidence.
+LOOSE = {"max_error": 0.3, "confidence": 0.7}
+LEAST = 4
+
+
+def labelled(folder: Path, texts: Mapping[str, str], groups: Mapping[str, str] | None = None) -> Path:
+    """Draw the digits that each file's name begins with, and label it with a text."""
+    folder.mkdir(exist_ok=True)
+    for name in texts:
+        if name[0].isdigit():
+            (folder / name).write_bytes(encoded(drawn(name[0])))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "text", *(["group"] if groups else [])])
+        rows.writerows(
+            [name, text, *([groups.get(name, "")] if groups else [])] for name, text in texts.items()
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    """The calibration of a model that reads eight digits rightly."""
+    folder = labelled(tmp_path_factory.mktemp("right") / "f", {f"{digit}.png": digit for digit in "01234567"})
+    return calibrate(folder, ["cnn"], device="cpu", **LOOSE)
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("17146", "17146"),
+        ("17.146.-", "17146"),
+        ("12 7", "12 7"),
+        (" 3+4 = 7", "3 4 7"),
+        ("", ""),
+        ("CHF -", ""),
+    ],
+)
+def test_a_label_has_the_numbers_that_a_reading_would_have(label: str, text: str) -> None:
+    assert numbers_of(label) == text
+
+
+def test_right_answers_are_counted(right: Calibration) -> None:
+    assert (right.pictures, right.answers, right.failures, right.unlabelled) == (8, 8, (), 0)
+    assert right.control.proven is not None
+    assert (right.control.proven.answered, right.control.proven.wrong) == (8, 0)
+    assert right.share_answered == 1 and right.control.least_answers == LEAST
+    assert right.more_pictures == 0
+    assert right.model.startswith("cnn@")
+    assert "With 70 % confidence, at most 30 % of the answers" in (right.guarantee or "")
+    record = right.record()
+    assert record["threshold"] == right.control.proven.threshold and record["p_value"] < 0.3
+
+
+def test_an_answer_to_nothing_is_wrong_and_a_refusal_is_none(tmp_path: Path) -> None:
+    texts = {"0.png": "0", "1.png": "7", "2.png": "", "white.png": "", "two.png": "58"}
+    folder = labelled(tmp_path / "f", texts)
+    (folder / "white.png").write_bytes(encoded(np.full((90, 90), 255, np.uint8)))
+    (folder / "two.png").write_bytes(encoded(written("58", gap=3.0)[0]))
+    events: list[Event] = []
+    result = calibrate(folder, ["cnn"], device="cpu", on_event=events.append, **LOOSE)
+    assert events == [PicturesDone(number, 5) for number in range(1, 6)]
+    assert result.pictures == 5 and result.answers == 4
+    assert result.control.proven is None and result.guarantee is None and result.share_answered is None
+    tested = result.control.tests[-1]
+    assert (tested.answered, tested.wrong) == (4, 3)  # all but 0.png
+
+
+def test_pictures_that_cannot_be_used_are_named_and_lose_no_other(tmp_path: Path) -> None:
+    names = ["0.png", "gone.png", "1.png", "text.png", "pages.tiff", "2.png", "3.png"]
+    folder = labelled(tmp_path / "f", {name: name[0] for name in names})
+    (folder / "text.png").write_text("no picture")
+    (folder / "9.png").write_bytes(encoded(drawn("9")))
+    first, second = (Image.fromarray(drawn(digit)) for digit in "12")
+    stream = io.BytesIO()
+    first.save(stream, "TIFF", save_all=True, append_images=[second])
+    (folder / "pages.tiff").write_bytes(stream.getvalue())
+    result = calibrate(folder, ["cnn"], device="cpu", **LOOSE)
+    assert [(failure.file, failure.reason) for failure in result.failures] == [
+        ("gone.png", "not_found"),
+        ("text.png", "not_an_image"),
+        ("pages.tiff", "unsupported_format"),
+    ]
+    assert (result.pictures, result.unlabelled) == (4, 1)
+    assert result.control.proven is not None and result.control.proven.answered == 4
+    assert result.record()["unreadable"] == 3
+
+
+def test_no_readable_picture_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="None of the 2 labelled pictures"):
+        calibrate(labelled(tmp_path / "f", {"a.png": "1", "b.png": "2"}), ["cnn"], device="cpu")
+
+
+@pytest.mark.parametrize(
+    "values", [{"max_error": 0}, {"max_error": 1}, {"confidence": 0}, {"confidence": 95}]
+)
+def test_values_out_of_range_are_usage_errors(tmp_path: Path, values: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        calibrate(tmp_path, **values)
+
+
+def test_a_guarantee_for_groups_is_for_these_groups(tmp_path: Path) -> None:
+    texts = {f"{digit}.png": digit for digit in "0123456"} | {"7.png": "1"}
+    groups = {name: "Ann" if name < "4" else "Bob" for name in texts} | {"0.png": ""}
+    result = calibrate(labelled(tmp_path / "f", texts, groups), ["cnn"], device="cpu", **LOOSE)
+    assert result.groups == 2
+    assert result.control.proven is not None and "of the same groups" in (result.guarantee or "")
+    expected = int(result.control.proven.wrong > 0)
+    assert result.groups_with_wrong == expected
+
+
+def test_the_model_that_carries_the_guarantee_differs_in_nothing_else(
+    right: Calibration, tmp_path: Path
+) -> None:
+    path = tmp_path / "my.safetensors"
+    save_calibrated(right, path)
+    (original,), (model,) = resolve_models(["cnn"]), resolve_models([path])
+    guarantee = read_header(path).guarantee
+    assert guarantee is not None and right.control.proven is not None
+    assert (guarantee.max_error, guarantee.confidence) == (0.3, 0.7)
+    assert guarantee.threshold == right.control.proven.threshold
+    assert (guarantee.answered, guarantee.wrong) == (8, 0)
+    assert (guarantee.copy_of, guarantee.companions) == (original.sha256, ())
+    assert model.graph_path == original.graph_path  # the same library runs it
+    readers = [Reader(name, device="cpu") for name in ("cnn", path)]
+    (first, second) = (reader.read(written("3058", stroke_px=12)[0]) for reader in readers)
+    assert first.confidence == second.confidence and first.text == second.text == "3058"
+
+
+def test_a_calibrated_model_can_be_calibrated_again(right: Calibration, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_calibrated(right, first)
+    again = calibrate(right.folder, [first], device="cpu", max_error=0.4, confidence=0.7)
+    save_calibrated(again, second)
+    guarantee = read_header(second).guarantee
+    assert guarantee is not None and guarantee.max_error == 0.4
+    assert guarantee.copy_of == resolve_models(["cnn"])[0].sha256
+
+
+def test_nothing_is_stored_where_nothing_is_proven(tmp_path: Path) -> None:
+    result = calibrate(labelled(tmp_path / "f", {"0.png": "0"}), ["cnn"], device="cpu")
+    assert result.control.proven is None and result.control.tests == ()
+    with pytest.raises(ValueError, match="proven"):
+        save_calibrated(result, tmp_path / "my.safetensors")
+    assert not (tmp_path / "my.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "carrier"),
+    [
+        ([], "reader"),
+        (["fast", "reader"], "reader"),
+        (["fast", "cnn"], "fast"),
+        (["finder", "page_reader"], "page_reader"),
+    ],
+)
+def test_one_model_of_a_reader_carries_the_guarantee(named: list[str], carrier: str) -> None:
+    assert carrier_of(complete_models(resolve_models(named))).name == carrier
+
+
+def test_shipped_models_are_never_changed(tmp_path: Path) -> None:
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(shipped_models()["cnn"])
+    for path in (shipped_models()["reader"], link):
+        with pytest.raises(OutputError, match="shipped model"):
+            check_target(path, force=True)
+
+
+def test_an_existing_file_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "my.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists already"):
+        check_target(path, force=False)
+    check_target(path, force=True)
+    with pytest.raises(UsageError, match=r"my\.onnx"):
+        check_target(tmp_path / "my.onnx", force=False)

@@ -1,0 +1,71 @@
+"""A guarantee gives the threshold of a reader only where it holds, and a note says where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from digitcli.inference.checkpoint import Guarantee, Header
+from digitcli.inference.model_resolution import ResolvedModel, resolve_models
+from digitcli.recognition.models import complete_models
+from digitcli.recognition.thresholds import Thresholds, companions_of, find_thresholds
+
+
+def model(name: str, task: str = "digit", guarantee: Guarantee | None = None) -> ResolvedModel:
+    header = Header(architecture=name, task=task, guarantee=guarantee, refusal_threshold=0.25)
+    return ResolvedModel(name, Path(name), header, f"sha of {name}", None)
+
+
+def guaranteed(*companions: str) -> ResolvedModel:
+    """Return a model with the guarantee that from 0.9 on at most 1 % of the answers are wrong."""
+    digests = tuple(f"sha of {name}" for name in companions)
+    guarantee = Guarantee(
+        max_error=0.01, confidence=0.95, threshold=0.9, answered=400, wrong=0, p_value=0.02, copy_of="",
+        companions=digests,
+    )  # fmt: skip
+    return model("mine", "line", guarantee)
+
+
+@pytest.mark.parametrize("max_error", [0.01, 0.05])
+def test_a_guarantee_holds_for_its_error_and_for_larger_ones(max_error: float) -> None:
+    models = [model("b"), guaranteed("a", "b"), model("a")]
+    assert find_thresholds(models, max_error) == Thresholds(0.9, 0.9)
+
+
+def test_without_an_error_the_models_have_their_own_threshold() -> None:
+    assert find_thresholds([guaranteed()], None) == Thresholds(0.25, 0.25)
+
+
+def test_a_smaller_error_was_not_proven() -> None:
+    found = find_thresholds([guaranteed()], 0.005)
+    assert (found.ink, found.page) == (1.0, 1.0)
+    assert found.note is not None and "calibrated for --max-error 0.01" in found.note
+
+
+@pytest.mark.parametrize("companions", [(), ("a",), ("a", "a"), ("a", "b", "c")])
+def test_a_guarantee_does_not_hold_beside_other_models(companions: tuple[str, ...]) -> None:
+    found = find_thresholds([guaranteed(*companions), model("a"), model("b")], 0.01)
+    assert (found.ink, found.page) == (0.99, 0.99)
+    assert found.note is not None and "together with other models" in found.note and "0.99" in found.note
+
+
+def test_constraints_are_not_covered_by_a_guarantee() -> None:
+    found = find_thresholds([guaranteed()], 0.01, is_plain=False)
+    assert found.ink == 0.9 and found.note is not None and "without constraints" in found.note
+
+
+def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
+    shipped = find_thresholds(complete_models([]), 0.01)
+    assert shipped.note is None and 0.5 < shipped.ink < shipped.page < 1
+    other = find_thresholds(resolve_models(["cnn"]), 0.02)
+    assert (other.ink, other.page) == (0.98, 0.98)
+    assert other.note == (
+        "--max-error is calibrated for the default models only. With these models it refuses every answer "
+        "with a confidence below 0.98."
+    )
+
+
+def test_companions_are_the_other_models() -> None:
+    models = [model("c"), model("a"), model("b")]
+    assert companions_of(models[1], models) == ("sha of b", "sha of c")
