@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import evaluate
     from digitcli.inference.predictor import load_classifier
     from digitcli.inference.torch_runtime import infer, load_model
+    from digitcli.recognition.calibrate import calibrate
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.results import Reading
     from digitcli.training.configuration import TrainConfig
@@ -32,6 +33,7 @@ __all__ = [
     "Reading",
     "TrainConfig",
     "benchmark",
+    "calibrate",
     "create_model",
     "evaluate",
     "infer",
@@ -48,6 +50,7 @@ _MODULES = {
     "Reading": "digitcli.recognition.results",
     "TrainConfig": "digitcli.training.configuration",
     "benchmark": "digitcli.benchmarking.benchmark",
+    "calibrate": "digitcli.recognition.calibrate",
     "create_model": "digitcli.architectures.registry",
     "evaluate": "digitcli.evaluation.evaluate",
     "infer": "digitcli.inference.torch_runtime",

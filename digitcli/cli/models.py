@@ -19,7 +19,7 @@ from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of
 
 if TYPE_CHECKING:
-    from digitcli.inference.checkpoint import Header
+    from digitcli.inference.checkpoint import Guarantee, Header
     from digitcli.inference.model_index import ModelDescription, ModelRow
 
 Name = Annotated[
@@ -166,5 +166,14 @@ def _training_facts(header: Header) -> dict[str, str]:
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",
+        **({"guarantee": _describe_guarantee(header.guarantee)} if header.guarantee else {}),
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }
+
+
+def _describe_guarantee(guarantee: Guarantee) -> str:
+    limit, confidence = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
+    return (
+        f"at most {limit} wrong from a confidence of {guarantee.threshold:g} on, with {confidence} "
+        f"confidence; {guarantee.wrong:,} of {guarantee.answered:,} answers were wrong"
+    )

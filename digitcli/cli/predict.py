@@ -82,7 +82,7 @@ MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
            help="Refuse answers below a stored confidence, above which at most this fraction of the answers "
-           "to synthetic pictures was wrong, for example 0.01."),
+           "to synthetic pictures, or to those of digitcli calibrate, was wrong; for example 0.01."),
 ]  # fmt: skip
 Length = Annotated[
     str | None,

@@ -117,7 +117,7 @@ def least_answers(max_error: float, confidence: float) -> int:
 
 
 def answers_to_plan(wrong_share: float, max_error: float, confidence: float) -> int | None:
-    """Return the answers that a test needs to pass with `POWER` if this share is wrong; None if too many are."""
+    """Return how many answers pass with `POWER` if this share of all is wrong; None if too many are."""
     answers = 1
     for wrong in range(MOST_PLANNED_WRONG + 1):
         answers = _answers_for(wrong, max_error, confidence, answers)

@@ -70,6 +70,7 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
     before = records(predict(*names, *common, "--min-confidence", "0"))
     mine = predict(*names, "-m", "my.safetensors", "--max-error", "0.05", *common)
     assert "calibrated" not in mine.stderr
+    assert "at most 5 % wrong from a confidence of" in digitcli("models", "my.safetensors").stdout
     changed = 0
     for old, new in zip(before, records(mine), strict=True):
         assert [model.split("@")[0] for model in new["model"].split("+")] == [
