@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
@@ -64,13 +66,14 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
         "loss": f"training {last.train_loss:.4f}, validation {last.validation_loss:.4f}",
         "validation accuracy": percent(last.validation_accuracy),
     }
-    findings = [] if config.patience else [*curve_faults(history)]
-    if find_architecture(config.arch).task == "digit":
+    if find_architecture(config.arch).task != "digit":
+        findings = [*curve_faults(config, history)]
+    else:
         config = replace(config, device=device)
         with separate_random_numbers(config):
             run = _examined(folder, config, header, history, steps)
             facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
-            findings += causes(run)
+            findings = [*curve_faults(config, history, run.loss_error), *causes(run)]
             for consequence in CONSEQUENCES:
                 findings += () if findings else consequence(run)
             findings += not_learning(run)
@@ -126,10 +129,11 @@ def _examined(
         parts = correct_labels(parts, dataset, corrections)
     network = load_model(folder, device=config.device)
     training = parts.train.take(np.arange(min(EXAMINED, len(parts.train))))
-    correct = [
-        infer(network, digits.images).numpy().argmax(axis=-1) == digits.labels
-        for digits in (training, parts.validation)
-    ]
+    correct = []
+    for digits in (training, parts.validation):
+        logits, labels = infer(network, digits.images), torch.from_numpy(digits.labels)
+        correct.append((logits.argmax(dim=-1) == labels).numpy())
+    losses = functional.cross_entropy(logits, labels, reduction="none")  # of the validation digits
     return ExaminedRun(
         config=replace(config, recipe=stored),
         changes=config.recipe,
@@ -141,6 +145,7 @@ def _examined(
         validation=parts.validation,
         training_is_correct=correct[0],
         validation_is_correct=correct[1],
+        loss_error=float(losses.std() / len(losses) ** 0.5) if recipe.loss == "cross_entropy" else 0.0,
         resume=None if header.training.get("result") else f"digitcli train --resume {quoted(folder)}",
     )
 

@@ -86,7 +86,14 @@ def rules(found: Iterator[Finding]) -> list[str]:
 )
 def test_curves(losses: list[tuple[float, float]], expected: list[str]) -> None:
     history = [epoch(number, *pair) for number, pair in enumerate(losses, start=1)]
-    assert rules(curve_faults(history)) == expected
+    assert rules(curve_faults(TrainConfig(), history)) == expected
+    assert rules(curve_faults(TrainConfig(patience=3), history)) == []
+
+
+def test_a_rise_of_the_loss_within_its_error_is_no_overfitting() -> None:
+    history = [epoch(1, 0.03, 0.0145), epoch(2, 0.014, 0.0168)]
+    assert rules(curve_faults(TrainConfig(), history, 0.0001)) == ["overfitting"]
+    assert rules(curve_faults(TrainConfig(), history, 0.0033)) == []
 
 
 def test_a_healthy_run_has_no_findings(data: Path) -> None:
