@@ -12,13 +12,13 @@ from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.diagnosis.findings import Diagnosis
 from digitcli.errors import DigitcliError
-from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.json_records import read_json
-from digitcli.reporting.mistakes import ShownMistake, show_mistakes
+from digitcli.reporting.mistakes import show_mistakes
 from digitcli.reporting.page import Page, chart_figure
 from digitcli.settings import settings_of
 from digitcli.training.run_folder import CONFIG_FILE, draw_curves, read_metrics
@@ -54,7 +54,7 @@ def page_of_run(folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = N
     model = resolve_model(folder)
     header, description = model.header, _describe(folder)
     epochs = read_metrics(folder)
-    mistakes, note = _worst_mistakes(model, str(description.config.get("data", "")), on_event)
+    evaluation, note = _evaluate(model, str(description.config.get("data", "")), on_event)
     values = {
         "header": header,
         "measure": MEASURES.get(header.task, "accuracy"),
@@ -63,7 +63,8 @@ def page_of_run(folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = N
         "epochs": epochs,
         "settings": _settings(header.recipe, description.config.get("recipe")),
         "environment": _environment(header, description),
-        "mistakes": mistakes,
+        "evaluation": evaluation,
+        "mistakes": show_mistakes(evaluation.mistakes, evaluation.digits, model) if evaluation else [],
         "note": note,
         "diagnosis": diagnosis,
     }
@@ -126,16 +127,20 @@ def _environment(header: Header, description: RunDescription) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _worst_mistakes(model: ResolvedModel, data: str, on_event: OnEvent) -> tuple[list[ShownMistake], str]:
-    """Return the most confident mistakes on the test digits, or the reason why there are none."""
+def _evaluate(model: ResolvedModel, data: str, on_event: OnEvent) -> tuple[EvaluationResult | None, str]:
+    """Evaluate the model of a run once more to find its mistakes, or return the reason why it is not done.
+
+    The test digits are used only if the run has used them already, at its end; until then, the validation
+    digits are.
+    """
     if model.header.task != "digit":
-        return [], "They are computed for models of single digits only."
+        return None, "They are computed for models of single digits only."
     if data in PUBLISHED_DATASETS or not data:
-        return [], "They are not computed, since the dataset would have to be downloaded."
+        return None, "They are not computed, since the dataset would have to be downloaded."
+    is_finished = model.header.metrics.get("test_accuracy") is not None
     try:
         if load_dataset(data).digest != model.header.dataset.get("digest"):
-            return [], f"They are not computed, since {data} has changed since the training."
-        result = evaluate(model, data, split="test", on_event=on_event)
+            return None, f"They are not computed, since {data} has changed since the training."
+        return evaluate(model, data, split="test" if is_finished else "validation", on_event=on_event), ""
     except DigitcliError as error:
-        return [], f"They cannot be computed: {error.cause}"
-    return show_mistakes(result.mistakes, result.digits, model), ""
+        return None, f"They cannot be computed: {error.cause}"

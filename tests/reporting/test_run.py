@@ -4,13 +4,17 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from digitcli.diagnosis.findings import Diagnosis, Finding
 from digitcli.errors import InputError, ModelError
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.evaluation.splits import Split
 from digitcli.events import Event
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
+from digitcli.reporting import run as module
 from digitcli.reporting.page import Page, render
 from digitcli.reporting.run import page_of_run
 from digitcli.training.run_folder import CONFIG_FILE, METRICS_FILE
@@ -46,6 +50,7 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     low, high = page.values["interval"]
     assert low < page.values["header"].metrics["test_accuracy"] < high
     assert page.values["mistakes"][0].figures and page.values["note"] == ""
+    assert "They are on the 86 test digits." in render(page)
 
 
 def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None:
@@ -60,10 +65,29 @@ def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None
     assert "Findings" not in render(unknown)
 
 
-def test_an_unfinished_run_says_so(copied: Path) -> None:
-    (copied / CONFIG_FILE).unlink()
+def test_the_mistakes_of_an_unfinished_run_are_on_the_validation_digits(
+    copied: Path, few_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_model(copied, metrics={"validation_accuracy": 0.9})
+    expected = evaluate(copied, few_digits, split="validation")
+    splits: list[str | None] = []
+
+    def noted(*arguments: Any, split: Split | None = None, **options: Any) -> EvaluationResult:
+        splits.append(split)
+        return evaluate(*arguments, split=split, **options)
+
+    monkeypatch.setattr(module, "evaluate", noted)
+    page = page_of_run(copied, ignore)
+    assert splits == ["validation"]
+    assert [each.mistake for each in page.values["mistakes"]] == expected.mistakes != []
+    html = " ".join(render(page).split())
+    assert "its test digits are still unused" in html
+    assert "They are on the 43 validation digits, since the run has not been finished." in html
+
+
+def test_a_run_of_which_little_is_known_is_reported(copied: Path) -> None:
     (copied / METRICS_FILE).unlink()
-    change_model(copied, metrics={"validation_accuracy": 0.9}, recipe={}, dataset={"train": "many"})
+    change_model(copied, metrics={}, recipe={}, dataset={"train": "many"})
     page = page_of_run(copied, ignore)
     assert (page.values["curves"], page.values["interval"], page.values["mistakes"]) == (None, None, [])
     assert "has not been finished" in render(page)
