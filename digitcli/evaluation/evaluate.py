@@ -63,6 +63,7 @@ class EvaluationResult:
     """The evaluation of models on digits. Measurements that were not requested are None.
 
     model: the ids of the models.
+    data, digest: the name of the dataset and the digest of its content.
     n: the number of digits.
     accuracy, accuracy_low, accuracy_high: the accuracy and its 95 % interval, as fractions.
     nll: the mean negative log-likelihood in nats.
@@ -79,6 +80,7 @@ class EvaluationResult:
 
     model: str
     data: str
+    digest: str
     split: Split
     n: int
     accuracy: float
@@ -151,6 +153,7 @@ def evaluate(
     return EvaluationResult(
         model=classifier.name,
         data=str(data),
+        digest=dataset.digest,
         split=split,
         device=classifier.device,
         overlap=overlap,

@@ -20,7 +20,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class SavedEvaluation:
-    """The figures of an `EvaluationResult`, with the same names."""
+    """The figures of an `EvaluationResult`, with the same names; older files have no digest."""
 
     model: str
     data: str
@@ -36,6 +36,7 @@ class SavedEvaluation:
     mistakes: tuple[Mistake, ...]
     reliability: tuple[ReliabilityBin, ...]
     coverage: tuple[CoveragePoint, ...]
+    digest: str = ""
     device: str = ""
     overlap: int | None = None
     unreadable: int = 0

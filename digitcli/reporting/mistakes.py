@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
@@ -52,13 +50,14 @@ def find_digits(evaluation: SavedEvaluation) -> Digits:
     """
     if evaluation.data in PUBLISHED_DATASETS:
         raise InputError(f"The pictures of {evaluation.data} are not loaded for a report.")
+    if not evaluation.digest:
+        raise InputError("There are no pictures, since the file does not say which digits were evaluated.")
     try:
-        digits = take_split(load_dataset(evaluation.data), evaluation.split)
+        dataset = load_dataset(evaluation.data)
+        digits = take_split(dataset, evaluation.split)
     except DigitcliError as error:
         raise InputError(f"The pictures are not at hand: {error.cause}") from error
-    counts = np.bincount(digits.labels, minlength=len(evaluation.confusion)).tolist()
-    misread = [mistake for mistake in evaluation.mistakes if not _is_at(mistake, digits)]
-    if counts != [sum(row) for row in evaluation.confusion] or misread:
+    if dataset.digest != evaluation.digest or not all(_is_at(each, digits) for each in evaluation.mistakes):
         raise InputError(f"The digits of {evaluation.data} are no longer those that were evaluated.")
     return digits
 
@@ -75,6 +74,9 @@ def _figures(mistake: Mistake, digits: Digits, model: ResolvedModel | None) -> t
     from digitcli.interpretation.explain import explain  # loads torch
 
     (explanation,) = explain(model, [(name, image)], ("occlusion",), mistake.label)
+    if explanation.digit != mistake.predicted:  # computed on another device, or the file was edited
+        caption = f"the digit, which the model now reads as a {explanation.digit}"
+        return (Figure(data_url(image), f"{name}, a {mistake.label}", caption),)
     return _explained(explanation, mistake)
 
 

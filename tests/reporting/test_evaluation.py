@@ -41,17 +41,22 @@ def test_without_the_model_there_are_pictures_and_without_the_digits_none(
     assert [len(each.figures) for each in page.values["mistakes"]] == [1, 1]
     assert "since pointing@" in page.values["note"]
     record = json.loads(evaluation.read_text())
-    other = as_npz(tmp_path / "other.npz", pointing_digits([1] * 8, [1] * 8))
-    for data, note in (
-        ("none.npz", "There is no file"),
-        (other, "no longer those that were evaluated"),
-        ("svhn", "not loaded for a report"),
+    same_labels = pointing_digits([3, 3, 3, 5, 5, 7, 7, 7], [3, 3, 9, 5, 5, 7, 7, 1])
+    other = as_npz(tmp_path / "other.npz", same_labels)
+    beyond = record["mistakes"][0] | {"index": 8}
+    before = {name: value for name, value in record.items() if name != "digest"}
+    for changed, note in (
+        (record | {"data": "none.npz"}, "There is no file"),
+        (record | {"data": other}, "no longer those that were evaluated"),
+        (record | {"mistakes": [*record["mistakes"], beyond]}, "no longer those that were evaluated"),
+        (before, "does not say which digits were evaluated"),
+        (record | {"data": "svhn"}, "not loaded for a report"),
     ):
-        alone.write_text(json.dumps(record | {"data": data}))
+        alone.write_text(json.dumps(changed))
         page = page_of(alone)
-        assert [len(each.figures) for each in page.values["mistakes"]] == [0, 0]
+        assert not any(each.figures for each in page.values["mistakes"])
         assert note in page.values["note"]
-        assert "Digit 2 is a" in render(page)
+        assert "Digit 2 is a" in render(page) and note in render(page)
 
 
 def test_every_measurement_is_shown(evaluation: Path, tmp_path: Path) -> None:

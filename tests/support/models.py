@@ -51,7 +51,7 @@ def saved(path: Path, name: str = "softmax", seed: int = 0, **header: object) ->
 
 
 EVALUATION_KEYS = [
-    "model", "data", "split", "n", "accuracy", "accuracy_low", "accuracy_high", "nll", "ece", "per_class",
-    "confusion", "device", "overlap", "unreadable", "mistakes", "reliability", "coverage",
+    "model", "data", "digest", "split", "n", "accuracy", "accuracy_low", "accuracy_high", "nll", "ece",
+    "per_class", "confusion", "device", "overlap", "unreadable", "mistakes", "reliability", "coverage",
     "accuracy_without_label_errors", "robustness", "ood",
 ]  # fmt: skip
