@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from digitcli.charts import Panel, Series, draw_chart
@@ -43,6 +44,16 @@ FACTS = """({
   width: document.documentElement.scrollWidth,
 })"""
 
+A4_WIDTH_PX = 718  # without Chromium's default margins
+# Return the texts of what does not fit into its place, and of what the border of two sheets may cut in half.
+CUT_OFF = """[document.documentElement, ...document.querySelectorAll(".scroll, .chart")]
+  .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
+TORN_APART = """[...document.querySelectorAll("li, tr, figure, .matrix")]
+  .filter(e => getComputedStyle(e).breakInside != "avoid").map(e => e.textContent)"""
+WHOLE_SECTIONS = """[...document.querySelectorAll("section")]
+  .some(e => getComputedStyle(e).breakInside == "avoid")"""
+STRONG_COLOUR = 40  # levels between the largest and the smallest of red, green and blue; black text has none
+
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_every_kind_of_page_is_silent_self_contained_and_legible(
@@ -68,6 +79,27 @@ def test_every_kind_of_page_is_silent_self_contained_and_legible(
             assert tab.evaluate(PALE_TEXTS) == []
             assert tab.complaints == []
             assert tab.requests == [path.as_uri()]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_printed_page_loses_nothing(
+    tmp_path: Path, run_folder: Path, evaluation: Path, comparison: Path, readings: Path
+) -> None:
+    pdfium = pytest.importorskip("pypdfium2")
+    with browser(tmp_path / "profile") as tab:
+        tab.look(A4_WIDTH_PX, "light")
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        for source in (run_folder, evaluation, comparison, readings):
+            path = tmp_path / "report.html"
+            write_report(str(source), path, with_findings=False)
+            tab.open(path.as_uri())
+            assert tab.evaluate(CUT_OFF) == []
+            assert tab.evaluate(TORN_APART) == []
+            assert not tab.evaluate(WHOLE_SECTIONS), "a section that does not fit leaves a sheet almost empty"
+            if source in (evaluation, comparison):  # the shades of the matrix, and the intervals
+                tab.evaluate("[...document.images].map(image => image.remove()).length")
+                sheets = [sheet.render(scale=0.5).to_numpy() for sheet in pdfium.PdfDocument(tab.print())]
+                assert max(int(np.ptp(colours[..., :3], axis=-1).max()) for colours in sheets) > STRONG_COLOUR
 
 
 def test_hostile_texts_are_escaped_and_unprintable_characters_replaced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -65,6 +66,11 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False
         )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def print(self) -> bytes:
+        """Return the page as a PDF of A4 sheets, without backgrounds, as a browser prints by default."""
+        sheet = {"paperWidth": 8.27, "paperHeight": 11.69}  # inches
+        return base64.b64decode(self.call("Page.printToPDF", printBackground=False, **sheet)["data"])
 
     def evaluate(self, script: str) -> Any:
         """Return the value of an expression of JavaScript; the page itself may forbid scripts."""
