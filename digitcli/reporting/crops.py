@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import filecmp
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,28 +30,45 @@ QUALITY = 70
 Answer = tuple[SavedReading, SavedNumber | None]  # one number of a page, or the whole page
 
 
-def crop_answers(answers: Sequence[Answer], folder: Path) -> dict[int, Figure]:
-    """Return the crops of answers by their index; an answer without its picture has none.
+@dataclass(frozen=True)
+class Crops:
+    """The crops of answers by their index, and the names of which two different pictures were found."""
 
-    A picture is looked for in the current folder and then in `folder`. Each file is opened once.
+    figures: Mapping[int, Figure]
+    ambiguous: tuple[str, ...]
+
+
+def crop_answers(answers: Sequence[Answer], folder: Path) -> Crops:
+    """Return the crops of answers; an answer without its picture has none.
+
+    A picture is looked for in the current folder and in `folder`. If each has another one of that name, it is
+    not known which was read, and neither is used. Each file is opened once.
     """
     by_file: dict[str, list[int]] = defaultdict(list)
     for index, (reading, _) in enumerate(answers):
         by_file[reading.file].append(index)
-    crops: dict[int, Figure] = {}
+    figures: dict[int, Figure] = {}
+    ambiguous = []
     for file, indices in by_file.items():
-        path = _find(file, folder)
-        if path is not None:
-            crops |= _crop_file(path, {index: answers[index] for index in indices})
-    return crops
+        match _find(file, folder):
+            case [path]:
+                figures |= _crop_file(path, {index: answers[index] for index in indices})
+            case [_, _]:
+                ambiguous.append(file)
+    return Crops(figures, tuple(ambiguous))
 
 
-def _find(file: str, folder: Path) -> Path | None:
+def _find(file: str, folder: Path) -> list[Path]:
+    """Return the pictures of a name that differ from each other, two at most."""
+    found = []
     for path in (Path(file), folder / file):
         with contextlib.suppress(OSError, ValueError):  # a name too long, or with a zero byte
             if path.is_file():
-                return path
-    return None
+                found.append(path)
+    with contextlib.suppress(OSError):
+        if len(found) == 2 and filecmp.cmp(found[0], found[1], shallow=False):
+            found.pop()
+    return found
 
 
 def _crop_file(path: Path, answers: Mapping[int, Answer]) -> dict[int, Figure]:

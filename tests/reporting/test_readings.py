@@ -8,6 +8,7 @@ from digitcli.reporting import readings as module
 from digitcli.reporting.page import Page, render
 from digitcli.reporting.readings import page_of_readings
 from digitcli.reporting.source import read_source
+from tests.support.predictions import put
 
 
 def page_of(path: Path) -> Page:
@@ -32,6 +33,13 @@ def test_the_least_certain_answer_comes_first(readings: Path) -> None:
         "25.0 %",
     ):
         assert text in html
+
+
+def test_a_name_of_two_different_pictures_is_told(readings: Path) -> None:
+    put("five.png", "7")  # another than the one beside the file
+    html = render(page_of(readings))
+    assert "have different pictures named five.png, so that none is shown" in html
+    assert "found neither" not in html and "<img" not in html
 
 
 def test_thousands_of_readings_make_a_small_file_that_states_its_limit(readings: Path) -> None:
