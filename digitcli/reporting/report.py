@@ -11,7 +11,6 @@ from digitcli.diagnosis.findings import Diagnosis
 from digitcli.errors import DigitcliError, InputError, did_you_mean
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.reporting.page import Kind, Page, render
 from digitcli.reporting.source import REMEDY, read_source
@@ -79,19 +78,20 @@ def build_page(source: str, on_event: OnEvent, with_findings: bool = True) -> Pa
     if path.is_dir():
         from digitcli.reporting.run import page_of_run  # loads torch
 
-        return page_of_run(path, on_event, _examine(path, on_event) if with_findings else None)
+        diagnosis, reason = _examine(path, on_event) if with_findings else (None, "")
+        return page_of_run(path, on_event, diagnosis, reason)
     return _page_of_file(path, source)
 
 
-def _examine(folder: Path, on_event: OnEvent) -> Diagnosis | None:
-    """Return what is wrong with a run; None, with a notice, if its data are not there any more."""
+def _examine(folder: Path, on_event: OnEvent) -> tuple[Diagnosis | None, str]:
+    """Return what is wrong with a run, or None and the reason why it cannot be examined, with a notice."""
     from digitcli.diagnosis.run import examine_run
 
     try:
-        return examine_run(folder) if (folder / RESUME_FILE).exists() else None
+        return examine_run(folder), ""
     except DigitcliError as error:
         on_event(Notice(f"The report has no findings: {error.cause}"))
-        return None
+        return None, error.cause
 
 
 def _page_of_file(path: Path, source: str) -> Page:

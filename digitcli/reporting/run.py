@@ -44,8 +44,12 @@ class SettingRow:
     is_changed: bool
 
 
-def page_of_run(folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = None) -> Page:
+def page_of_run(
+    folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = None, not_examined: str = ""
+) -> Page:
     """Return the report of a run; with `diagnosis`, also what was found to be wrong with it.
+
+    not_examined: the reason why there is no diagnosis, if one was wanted.
 
     Raises:
         ModelError: no epoch is completed, or a file of the run is damaged.
@@ -54,7 +58,8 @@ def page_of_run(folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = N
     model = resolve_model(folder)
     header, description = model.header, _describe(folder)
     epochs = read_metrics(folder)
-    evaluation, note = _evaluate(model, str(description.config.get("data", "")), on_event)
+    data = str(description.config.get("data") or header.dataset.get("name", ""))
+    evaluation, note = _evaluate(model, data, on_event)
     values = {
         "header": header,
         "measure": MEASURES.get(header.task, "accuracy"),
@@ -67,6 +72,8 @@ def page_of_run(folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = N
         "mistakes": show_mistakes(evaluation.mistakes, evaluation.digits, model) if evaluation else [],
         "note": note,
         "diagnosis": diagnosis,
+        "not_examined": not_examined,
+        "knows_changes": isinstance(description.config.get("recipe"), dict),
     }
     return Page("run", f"Run {folder.resolve().name}", str(folder), model.sha256, "model", values)
 
@@ -135,7 +142,9 @@ def _evaluate(model: ResolvedModel, data: str, on_event: OnEvent) -> tuple[Evalu
     """
     if model.header.task != "digit":
         return None, "They are computed for models of single digits only."
-    if data in PUBLISHED_DATASETS or not data:
+    if not data:
+        return None, "They are not computed, since the run does not name its dataset."
+    if data in PUBLISHED_DATASETS:
         return None, "They are not computed, since the dataset would have to be downloaded."
     is_finished = model.header.metrics.get("test_accuracy") is not None
     try:

@@ -8,8 +8,9 @@ import pytest
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError, ModelError, OutputError
 from digitcli.events import OnEvent
+from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.reporting.page import Page
+from digitcli.reporting.page import Page, render
 from digitcli.reporting.report import Report, build_page, write_report
 from digitcli.training import trainer
 from tests.support.models import pointing_model
@@ -69,16 +70,23 @@ def test_a_report_that_cannot_be_written_is_an_error(readings: Path) -> None:
         write_report(str(readings), Path("none/such.html"))
 
 
-def test_a_run_is_examined_and_one_without_its_data_is_reported_without_findings(
-    digits: Digits, tmp_path: Path
-) -> None:
+def test_a_run_is_examined_and_the_page_says_why_it_could_not_be(digits: Digits, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", images=digits.images[:400], labels=digits.labels[:400])
     config = train_config(tmp_path / "few.npz", "softmax", recipe={"lr": 1e-7, "epochs": 2})
     trainer.train(config, out=tmp_path / "run")
     events: list[object] = []
     page = build_page(str(tmp_path / "run"), events.append)
     assert "not_learning" in [finding.rule for finding in page.values["diagnosis"].findings]
-    assert build_page(str(tmp_path / "run"), events.append, with_findings=False).values["diagnosis"] is None
+    assert "Findings" not in render(build_page(str(tmp_path / "run"), events.append, with_findings=False))
+
+    def reported() -> str:
+        page = build_page(str(tmp_path / "run"), events.append)
+        assert page.values["diagnosis"] is None and "no findings" in str(events[-1])
+        return render(page)
+
     (tmp_path / "few.npz").unlink()
-    assert build_page(str(tmp_path / "run"), events.append).values["diagnosis"] is None
-    assert "no findings" in str(events)
+    assert "The run could not be examined: There is no file or folder" in reported()
+    (tmp_path / "run" / RESUME_FILE).write_text("nothing")
+    assert f"{RESUME_FILE} is not a checkpoint, or it is damaged" in reported()
+    (tmp_path / "run" / RESUME_FILE).unlink()
+    assert f"contains a model but no {RESUME_FILE}" in reported()

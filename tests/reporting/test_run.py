@@ -61,8 +61,7 @@ def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None
         assert text in html
     healthy = dataclasses.replace(page, values={**page.values, "diagnosis": Diagnosis("run")})
     assert "Nothing is wrong with the run." in render(healthy)
-    unknown = dataclasses.replace(page, values={**page.values, "diagnosis": None})
-    assert "Findings" not in render(unknown)
+    assert "Findings" not in render(page_of_run(run_folder, ignore))
 
 
 def test_the_mistakes_of_an_unfinished_run_are_on_the_validation_digits(
@@ -91,6 +90,23 @@ def test_a_run_of_which_little_is_known_is_reported(copied: Path) -> None:
     page = page_of_run(copied, ignore)
     assert (page.values["curves"], page.values["interval"], page.values["mistakes"]) == (None, None, [])
     assert "has not been finished" in render(page)
+
+
+def test_without_its_description_the_dataset_of_a_run_is_that_of_the_model(
+    copied: Path, few_digits: Path
+) -> None:
+    described = page_of_run(copied, ignore)
+    (copied / CONFIG_FILE).unlink()
+    dataset = read_checkpoint(copied / MODEL_FILE)[0].dataset
+    change_model(copied, dataset={**dataset, "name": str(few_digits)})
+    page = page_of_run(copied, ignore)
+    assert page.values["mistakes"] != [] and page.values["note"] == ""
+    assert "Settings in bold were changed" in render(described)
+    assert "bold" not in render(page)
+    change_model(copied, dataset={**dataset, "name": "svhn"})
+    assert "would have to be downloaded" in page_of_run(copied, ignore).values["note"]
+    change_model(copied, dataset={})
+    assert "does not name its dataset" in page_of_run(copied, ignore).values["note"]
 
 
 def test_mistakes_need_the_digits_of_the_training(copied: Path, other_digits: Path) -> None:
