@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.export import save_result
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.reporting import evaluation as module
@@ -59,6 +62,29 @@ def test_without_the_model_there_are_pictures_and_without_the_digits_none(
         assert "Digit 2 is a" in render(page) and note in render(page)
 
 
+def worst_mistakes(html: str) -> str:
+    """The text of the section of this name."""
+    section = html.partition("<h2>Worst mistakes</h2>")[2].partition("</section>")[0]
+    return " ".join(re.sub("<[^>]+>", "", section).split())
+
+
+@pytest.mark.parametrize(
+    ("answers", "saved", "text"),
+    [
+        ([3] * 60, 6, "No answer is wrong."),
+        ([3] * 58 + [5] * 2, 6, "2 of 2 wrong answers are shown. These are"),
+        ([3] * 58 + [5] * 2, 1, "1 of 2 wrong answers are shown. digitcli evaluate --mistakes N saves more"),
+        ([3] * 20 + [5] * 40, 30, "24 of 40 wrong answers are shown, and the file has 30. These are"),
+    ],
+)
+def test_the_page_says_how_many_of_the_mistakes_it_shows(answers: list[int], saved: int, text: str) -> None:
+    data = as_npz(Path("digits.npz"), pointing_digits([3] * 60, answers))
+    result = evaluate(str(pointing_model(Path("m.safetensors"))), data, device="cpu", mistakes=saved)
+    save_result(Path("evaluation.json"), result)
+    section = worst_mistakes(render(page_of(Path("evaluation.json"))))
+    assert section == text if result.wrong == 0 else section.startswith(text)
+
+
 def test_every_measurement_is_shown(evaluation: Path, tmp_path: Path) -> None:
     corruption = {"name": "salt_noise", "accuracy": 0.5, "trained": False}
     record = json.loads(evaluation.read_text()) | {
@@ -88,7 +114,12 @@ def test_lines_have_a_page_of_their_own() -> None:
     assert isinstance(read.content, SavedLineEvaluation)
     html = render(page_of_evaluation(read.content, "lines.json", read.digest))
     assert "lines with every digit right" in html and "<td>nothing</td>" in html
-    assert "character error rate" not in html
+    assert "character error rate" not in html and "No answer is wrong." not in html
+    Path("lines.json").write_text(json.dumps(record | {"exact_match": 1, "mistakes": []}))
+    perfect = read_source(Path("lines.json"))
+    assert isinstance(perfect.content, SavedLineEvaluation)
+    html = render(page_of_evaluation(perfect.content, "lines.json", perfect.digest))
+    assert "No answer is wrong." in html and "<table" not in html
 
 
 def test_a_model_is_evaluated_now(evaluation: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from digitcli.diagnosis.findings import Diagnosis, Finding
@@ -50,7 +51,11 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     low, high = page.values["interval"]
     assert low < page.values["header"].metrics["test_accuracy"] < high
     assert page.values["mistakes"][0].figures and page.values["note"] == ""
-    assert "They are on the 86 test digits." in render(page)
+    wrong = page.values["evaluation"].wrong
+    assert f"6 of {wrong} wrong answers on the 86 test digits are shown." in render(page)
+    perfect = dataclasses.replace(page.values["evaluation"], n=10, confusion=np.identity(10, int).tolist())
+    page = dataclasses.replace(page, values={**page.values, "evaluation": perfect, "mistakes": []})
+    assert "No answer on the 10 test digits is wrong." in render(page)
 
 
 def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None:
@@ -81,7 +86,7 @@ def test_the_mistakes_of_an_unfinished_run_are_on_the_validation_digits(
     assert [each.mistake for each in page.values["mistakes"]] == expected.mistakes != []
     html = " ".join(render(page).split())
     assert "its test digits are still unused" in html
-    assert "They are on the 43 validation digits, since the run has not been finished." in html
+    assert f"6 of {expected.wrong} wrong answers on the 43 validation digits are shown. The run has" in html
 
 
 def test_a_run_of_which_little_is_known_is_reported(copied: Path) -> None:
