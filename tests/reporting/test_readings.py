@@ -10,6 +10,8 @@ from digitcli.reporting.readings import page_of_readings
 from digitcli.reporting.source import read_source
 from tests.support.predictions import put
 
+CHECK_THESE = "The least certain answers come first: check these."
+
 
 def page_of(path: Path) -> Page:
     read = read_source(path)
@@ -25,6 +27,7 @@ def test_the_least_certain_answer_comes_first(readings: Path) -> None:
     assert page.values["statuses"] == {"read": 1, "partial": 1, "blank": 1, "error": 1}
     html = render(page)
     for text in (
+        CHECK_THESE,
         "All 4 answers are",
         "low confidence (1).",
         "or 77, 30.0",
@@ -62,4 +65,4 @@ def test_thousands_of_readings_make_a_small_file_that_states_its_limit(readings:
 def test_failures_alone_make_a_page(tmp_path: Path) -> None:
     (tmp_path / "f.jsonl").write_text('{"file": "a.png", "status": "error", "reason": null}')
     html = render(page_of(tmp_path / "f.jsonl"))
-    assert "Not readable" in html and "not known" in html and "least confident" not in html
+    assert "Not readable" in html and "not known" in html and CHECK_THESE not in html
