@@ -40,6 +40,8 @@ FACTS = """({
   headings: [...document.querySelectorAll("h1, h2, h3, h4")].map(heading => Number(heading.tagName[1])),
   undescribed: [...document.images].filter(image => !image.alt).length,
   broken: [...document.images].filter(image => !image.naturalWidth).length,
+  scrolling: [...document.querySelectorAll(".scroll, .chart")].map(
+    element => [element.tabIndex, element.getAttribute("role"), element.ariaLabel]),
   scripts: document.scripts.length,
   width: document.documentElement.scrollWidth,
 })"""
@@ -68,6 +70,9 @@ def test_every_kind_of_page_is_silent_self_contained_and_legible(
             facts = tab.evaluate(FACTS)
             assert (facts["language"], facts["scripts"]) == ("en", 0)
             assert (facts["undescribed"], facts["broken"]) == (0, 0)
+            assert {tuple(place[:2]) for place in facts["scrolling"]} == {(0, "region")}
+            labels = [place[2] for place in facts["scrolling"]]
+            assert all(labels) and len(set(labels)) == len(labels)
             assert facts["width"] <= 400, "the page scrolls sideways on a phone"
             headings = facts["headings"]
             assert headings.count(1) == 1 and headings[0] == 1
