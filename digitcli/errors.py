@@ -17,7 +17,11 @@ Interrupted        128 + n  stopped by signal n after a clean save
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -122,3 +126,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {' or '.join(near)}?"
     return f"Known names: {', '.join(known)}."
+
+
+def quoted(path: Path | str) -> str:
+    """Return a path or another word as the shell takes it, for a command that a remedy names."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))

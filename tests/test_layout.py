@@ -108,6 +108,13 @@ def test_the_library_loads_torch_only_when_needed(code: str) -> None:
     assert not {"torch", "torchvision"} & modules_loaded_by(code)
 
 
+def test_modules_that_say_so_load_no_torch() -> None:
+    docstrings = {module: ast.get_docstring(ast.parse(path.read_text())) for module, path in MODULES.items()}
+    named = [module for module, text in docstrings.items() if text and "loads no torch" in text.lower()]
+    assert "digitcli.diagnosis.comparison" in named
+    assert not {"torch", "torchvision"} & modules_loaded_by(f"import {', '.join(named)}")
+
+
 ARGUMENTS_WITHOUT_TORCH = [
     ["--help"],
     ["--version"],

@@ -16,11 +16,12 @@ from typing import Any
 from digitcli.architectures.registry import architectures, find_architecture, is_architecture, resolve_recipe
 from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.errors import UsageError
+from digitcli.inference.checkpoint import RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.training.configuration import TrainConfig, check_config, config_fields, resolve_paths
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
-OUT = Path("runs") / "compare"
+OUT = RUNS / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
 SHIPPED = "shipped/"  # prefix of a shipped model, whose name alone may be that of an architecture
 SHARED_SETTINGS = ("arch", "data", "device", "seed", "patience", "strokes")  # these are equal for all models

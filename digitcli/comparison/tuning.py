@@ -23,6 +23,7 @@ from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interru
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
 from digitcli.events import EpochDone, Event
+from digitcli.inference.checkpoint import RUNS
 from digitcli.json_records import parse_record
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import train_epoch
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 Objective = Literal["accuracy", "loss"]
 State = Literal["complete", "pruned", "diverged"]
 
-OUT = Path("runs") / "tune"
+OUT = RUNS / "tune"
 STUDY_FILE = "study.jsonl"
 STUDY_NAME = "digitcli"
 # What is kept with the study: how it searches, and the training by the recipe.

@@ -15,10 +15,9 @@ from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_of_sample_probabilities
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, quoted
 from digitcli.events import OnEvent
 from digitcli.inference.predictor import load_classifier
-from digitcli.training.loop import quoted
 
 Part = Literal["train", "test"]
 Images = npt.NDArray[np.uint8]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
+from digitcli.errors import quoted
 from digitcli.imaging import digit_from_grey
 from digitcli.imaging.grayscale import quantile
 from digitcli.imaging.opening import open_picture
@@ -20,7 +21,6 @@ from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
-from digitcli.training.loop import quoted
 
 Grey = npt.NDArray[np.uint8]
 

@@ -25,13 +25,12 @@ from digitcli.diagnosis.training_rules import (
     not_learning,
 )
 from digitcli.diagnosis.trials import range_test
-from digitcli.errors import DivergedError, InputError, ModelError, UsageError
+from digitcli.errors import DivergedError, InputError, ModelError, UsageError, quoted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.loop import quoted
 from digitcli.training.trainer import separate_random_numbers
 
 # Training digits on which a network is examined.

@@ -22,11 +22,11 @@ from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
+from digitcli.errors import quoted
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.loop import quoted
 from digitcli.training.optimization import autocast
 from digitcli.training.task import seed_random
 

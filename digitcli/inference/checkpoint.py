@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Tensors = TypeVar("Tensors")
 
 FORMAT_VERSION = 1
+RUNS = Path("runs")  # the folder in which run folders are created
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits

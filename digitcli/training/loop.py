@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import shlex
-import subprocess
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from digitcli.errors import DivergedError, Interrupted
+from digitcli.errors import DivergedError, Interrupted, quoted
 from digitcli.events import EpochDone, StepDone
 from digitcli.inference.checkpoint import TRAIN_HASHES
 from digitcli.training import run_folder
@@ -179,8 +175,3 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
     cause = f"Stopped after {state.epoch} epochs and {state.step} steps."
     remedy = f"Continue with: digitcli train --resume {quoted(setup.folder)}" if setup.folder else ""
     raise Interrupted(signal, cause, remedy)
-
-
-def quoted(path: Path | str) -> str:
-    """Return a path or another word as the shell takes it."""
-    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
