@@ -108,7 +108,8 @@ class Comparison:
     def conclusion(self) -> str:
         """Return a sentence that says which of several models is better, or why none is."""
         if self.winner is None:
-            rivals = [model.label for model in self.models if model.may_equal_best]
+            by_accuracy = sorted(self.models, key=lambda model: -model.accuracy)
+            rivals = [model.label for model in by_accuracy if model.may_equal_best]
             return (
                 f"No winner: the difference between {self.best} and {listed(rivals, LONGEST_LABELS)} may be "
                 f"chance. A winner needs p below {SIGNIFICANCE} and, over several seeds, an interval that "

@@ -194,6 +194,13 @@ def test_a_difference_is_real_only_if_images_and_seeds_agree() -> None:
     assert not model_with("the best", 0.9).may_equal_best
 
 
+def test_the_conclusion_names_the_nearest_rivals_first() -> None:
+    best, *rivals = (model_with(name, 0.99 - 0.01 * rank) for rank, name in enumerate("abcdef"))
+    models = (*(replace(rival, behind=0.01, p=1.0) for rival in reversed(rivals)), best)
+    result = Comparison("mnist", "", "test", 100, models, "a", None, (), (), 0, None)
+    assert "the difference between a and b, c, d and 2 more may be chance" in result.conclusion()
+
+
 def test_saved_runs_give_the_same_figures_without_the_images(compared: Comparison) -> None:
     again = compare_saved(compared.to_saved())
     assert again.labels is None and {model.latency_ms for model in again.models} == {None}
