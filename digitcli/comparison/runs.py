@@ -34,7 +34,7 @@ from digitcli.training.muon import check_muon
 from digitcli.training.network import architecture_arguments, create_network
 from digitcli.training.setup import StopSignal, check_run
 from digitcli.training.state import TrainResult
-from digitcli.training.tensorboard import check_unused, folder_of_run
+from digitcli.training.tensorboard_folder import check_continued, check_new, folder_of_run
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
 PASSED_ON_RESUME = (
@@ -161,10 +161,12 @@ def _check_folder(
     with faults_of(folder):
         if specification.config is None:
             return
-        if not (folder / RESUME_FILE).exists():
-            if conditions.tensorboard is not None:
-                check_unused(folder_of_run(conditions.tensorboard, folder))
-            return
+        exists = (folder / RESUME_FILE).exists()
+    if conditions.tensorboard is not None:
+        check = check_continued if exists else check_new
+        check(folder_of_run(conditions.tensorboard, folder), folder)
+    if not exists:
+        return
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest
     if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):

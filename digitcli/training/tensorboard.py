@@ -6,7 +6,6 @@ Abadi et al., "TensorFlow: large-scale machine learning on heterogeneous distrib
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import find_architecture
 from digitcli.atomic_write import faults_of
-from digitcli.errors import EnvironmentFault, OutputError, quoted
+from digitcli.errors import EnvironmentFault, quoted
 from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.training import tensorboard_summaries as summaries
@@ -28,14 +27,13 @@ from digitcli.training.resume import run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import TrainingSetup
 from digitcli.training.state import TrainingState, TrainResult
+from digitcli.training.tensorboard_folder import has_events, remove_events, write_owner
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 # The least points of a curve in a long epoch. Of short steps, writing each would take as long as the step.
 POINTS_PER_EPOCH = 500
-EVENT_FILES = "events.out.tfevents.*"
-PROJECTOR_FILE = "projector_config.pbtxt"
 
 
 def check_installed() -> None:
@@ -49,49 +47,6 @@ def check_installed() -> None:
     except ImportError as error:
         cause = f"The package tensorboard cannot be loaded: {error}."
         raise EnvironmentFault(cause, "Install it with: pip install 'digitcli[tensorboard]'") from error
-
-
-def folder_of_run(logs: Path, run: Path) -> Path:
-    """Return the folder for a run: TensorBoard lays the runs of `logs` over each other, by these names."""
-    return logs / run.resolve().name
-
-
-def check_unused(folder: Path) -> None:
-    """Check that a new run can write to a folder.
-
-    Raises:
-        OutputError: the folder has curves already, or cannot be read.
-    """
-    if has_events(folder):
-        raise OutputError(
-            f"{folder} contains curves that those of a new run would be mixed with.",
-            "Name another folder with --tensorboard, or remove this one; digitcli train --force replaces it.",
-        )
-
-
-def has_events(folder: Path) -> bool:
-    """Return whether a folder has curves.
-
-    Raises:
-        OutputError: the folder cannot be read.
-    """
-    with faults_of(folder):
-        return any(folder.glob(EVENT_FILES))
-
-
-def remove_events(folder: Path) -> None:
-    """Delete everything that was written for TensorBoard, and the folder if nothing else is in it.
-
-    Raises:
-        OutputError: a file cannot be deleted.
-    """
-    with faults_of(folder):
-        for file in (*folder.glob(EVENT_FILES), folder / PROJECTOR_FILE):
-            file.unlink(missing_ok=True)
-        shutil.rmtree(folder / summaries.PROJECTOR_FOLDER / summaries.PROJECTOR_TAG, ignore_errors=True)
-    for path in (folder / summaries.PROJECTOR_FOLDER, folder):
-        with contextlib.suppress(OSError):
-            path.rmdir()
 
 
 @contextlib.contextmanager
@@ -108,6 +63,8 @@ def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterat
         remove_events(folder)
     is_new = not has_events(folder)
     try:
+        if setup.folder is not None:
+            write_owner(folder, setup.folder)
         with summaries.opened_writer(folder, None if is_new else state.steps_total + 1) as writer:
             observer = TensorBoard(folder, writer, setup, state)
 
@@ -127,12 +84,15 @@ def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterat
             remove_events(folder)
 
 
-def write_finished_run(folder: Path, config: TrainConfig, saved: Saved, result: TrainResult) -> None:
-    """Write what is known of a run that was trained earlier: the figures of its epochs, settings and result.
+def write_finished_run(
+    folder: Path, run: Path, config: TrainConfig, saved: Saved, result: TrainResult
+) -> None:
+    """Write what is known of the run in the folder `run`: the figures of its epochs, settings and result.
 
     Raises:
         OutputError: the folder cannot be written.
     """
+    write_owner(folder, run)
     with summaries.opened_writer(folder) as writer, faults_of(folder):
         for row in saved[0].training["history"]:
             summaries.write_epoch(writer, EpochDone(**row))

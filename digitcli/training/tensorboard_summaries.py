@@ -32,6 +32,7 @@ from digitcli.training.digit_task import DigitTask, loss_function
 from digitcli.training.setup import STORED_METRICS
 from digitcli.training.state import TrainResult
 from digitcli.training.task import derive_seed, seed_random
+from digitcli.training.tensorboard_folder import PROJECTOR_TAG
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -50,8 +51,6 @@ SHOWN_DIGITS = 64
 PROJECTED_DIGITS = 1_000
 # Decimals of the features, which keep that text short.
 FEATURE_DECIMALS = 4
-# The folder and the tag of the features: the writer makes the folder of the step 0 and the tag.
-PROJECTOR_FOLDER, PROJECTOR_TAG = "00000", "validation digits"
 # Side of a cell of the confusion matrix and sizes of its fonts, in pixels.
 CELL_PX, FONT_PX, SMALL_FONT_PX = 40, 14, 11
 # Colours of the right and the wrong answers in the confusion matrix.

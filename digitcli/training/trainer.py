@@ -26,14 +26,8 @@ from digitcli.training.resume import merge_changes, read_result
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
-from digitcli.training.tensorboard import (
-    check_installed,
-    check_unused,
-    folder_of_run,
-    has_events,
-    observed,
-    write_finished_run,
-)
+from digitcli.training.tensorboard import check_installed, observed, write_finished_run
+from digitcli.training.tensorboard_folder import check_continued, check_new, folder_of_run, has_events
 
 
 def train(
@@ -69,8 +63,8 @@ def train(
             return _train(config, None, None, lambda event: None, stop_signal, processes)
         with run_folder.new_run(config.arch, out, name, force) as folder:
             curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
-            if curves is not None and not force:
-                check_unused(curves)
+            if curves is not None:
+                check_new(curves, folder, force)
             return _train(config, folder, None, on_event, stop_signal, processes, curves)
 
 
@@ -97,6 +91,8 @@ def resume(
         check_installed()
     curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
     with contextlib.nullcontext() if rank else run_folder.existing_run(folder):
+        if curves is not None and not rank:
+            check_continued(curves, folder)
         saved = run_folder.read_state(folder)
         config = merge_changes(run_folder.read_config(folder, saved), saved, changes)
         if saved is None:
@@ -109,7 +105,7 @@ def resume(
             if not rank:
                 run_folder.repair_outputs(folder, saved)
                 if curves is not None and not has_events(curves):
-                    write_finished_run(curves, config, saved, result)
+                    write_finished_run(curves, folder, config, saved, result)
             return result
         with joined_processes(config.device) as processes:
             if processes.is_first:

@@ -72,6 +72,10 @@ def test_curves_of_all_runs_lie_in_one_folder_by_the_names_of_the_run_folders(
     with pytest.raises(OutputError, match="contains curves"):  # of other runs with the same names
         compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", tensorboard=logs)
     assert not (tmp_path / "other").exists()
+    compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", seeds=2)
+    with pytest.raises(OutputError, match="contains curves"):  # before the run of the third seed is trained
+        compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", seeds=3, tensorboard=logs)
+    assert len(list((tmp_path / "other").iterdir())) == 2
 
 
 def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> None:

@@ -230,6 +230,45 @@ def test_curves_of_an_earlier_run_are_replaced_only_with_force(few_digits: Path,
     assert (tmp_path / "tb" / "run" / "notes.txt").exists()
 
 
+def test_curves_of_another_run_with_the_same_name_are_neither_mixed_nor_skipped_nor_deleted(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    config, logs = train_config(few_digits, "softmax", recipe={"epochs": 1}), tmp_path / "tb"
+    train(config, out=tmp_path / "a" / "x", tensorboard=logs)
+    before = {path.name: path.read_bytes() for path in (logs / "x").iterdir() if path.is_file()}
+    train(config, out=tmp_path / "finished" / "x")
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "unfinished" / "x", stop_signal=stop_after(3))
+    for other in ("finished", "unfinished"):
+        with pytest.raises(OutputError, match=f"curves of the run in .*, not of .*{other}") as caught:
+            resume(tmp_path / other / "x", {}, tensorboard=logs)
+        assert "--tensorboard" in caught.value.remedy
+    with pytest.raises(OutputError, match="contains curves"):
+        train(config, out=tmp_path / "new" / "x", force=True, tensorboard=logs)
+    assert {path.name: path.read_bytes() for path in (logs / "x").iterdir() if path.is_file()} == before
+
+
+def test_curves_of_a_run_that_was_moved_are_continued(few_digits: Path, tmp_path: Path) -> None:
+    config, logs = train_config(few_digits, "softmax"), tmp_path / "tb"
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "a" / "x", tensorboard=logs, stop_signal=stop_after(10))
+    shutil.copytree(tmp_path / "a" / "x", tmp_path / "moved" / "x")
+    with pytest.raises(OutputError, match="contains curves"):  # it is a copy
+        resume(tmp_path / "moved" / "x", {}, tensorboard=logs)
+    shutil.rmtree(tmp_path / "a")
+    resume(tmp_path / "moved" / "x", {}, tensorboard=logs)
+    assert list(curve(read_events(logs / "x"), "step/loss")) == list(range(1, STEPS + 1))
+    resume(tmp_path / "moved" / "x", {}, tensorboard=logs)
+
+    other = train_config(few_digits, "softmax", recipe={"lr": 0.5})
+    train(other, out=tmp_path / "moved" / "x", force=True)
+    with pytest.raises(OutputError, match="which was replaced"):
+        resume(tmp_path / "moved" / "x", {}, tensorboard=logs)
+    (logs / "x" / "run.json").write_text("[]")
+    with pytest.raises(OutputError, match="an unknown run"):
+        resume(tmp_path / "moved" / "x", {}, tensorboard=logs)
+
+
 def test_a_run_that_saves_nothing_leaves_no_curves(few_digits: Path, tmp_path: Path) -> None:
     config = train_config(few_digits, recipe={"optimizer": "sgd", "lr": 1e30})
     with pytest.raises(DivergedError):

@@ -16,6 +16,7 @@ from digitcli.training.digit_task import DigitTask
 from digitcli.training.loop import take_step
 from digitcli.training.setup import TrainingSetup, prepare
 from digitcli.training.state import TrainingState
+from digitcli.training.tensorboard_folder import PROJECTOR_FOLDER, PROJECTOR_TAG
 from tests.support.training import train_config
 
 
@@ -122,7 +123,7 @@ def test_features_have_a_row_a_label_an_answer_and_a_picture_for_each_digit(
     _, state, task = prepared(few_digits)
     with SummaryWriter(str(tmp_path)) as writer:
         summaries.write_features(writer, state.network, task)
-    folder = tmp_path / summaries.PROJECTOR_FOLDER / summaries.PROJECTOR_TAG
+    folder = tmp_path / PROJECTOR_FOLDER / PROJECTOR_TAG
     vectors = np.loadtxt(folder / "tensors.tsv")
     assert vectors.shape == (len(task.validation), 512)
     header, *rows = (folder / "metadata.tsv").read_text().splitlines()
