@@ -25,7 +25,10 @@ SAVE_SECONDS = 60.0
 
 
 def train_epoch(setup: TrainingSetup, state: TrainingState, clock_zero: float) -> None:
-    """Take the remaining steps of an epoch, then validate."""
+    """Take the remaining steps of an epoch, then validate, save and report.
+
+    The state is saved before the report, so that a callback which fails costs no trained epoch.
+    """
     steps = setup.task.steps
     loss_sum = torch.tensor(state.loss_sum, device=setup.device)
     began = reported = saved = time.perf_counter()
@@ -42,14 +45,16 @@ def train_epoch(setup: TrainingSetup, state: TrainingState, clock_zero: float) -
             state.loss_sum = _finite(loss_sum, setup, state)
             _report(setup, state, (state.step - steps_before) / (now - began))
             reported = now
-        if state.step < steps:  # at the end of an epoch the caller does both
+        if state.step < steps:  # after the last step of an epoch, the validation comes first
             if now - saved >= SAVE_SECONDS:
                 state.loss_sum = _finite(loss_sum, setup, state)
                 save_state(setup, state)
                 saved = time.perf_counter()
             stop_if_signalled(setup, state, loss_sum)
     state.loss_sum = _finite(loss_sum, setup, state)
-    _finish_epoch(setup, state, (state.step - steps_before) / (time.perf_counter() - began))
+    done = _finish_epoch(setup, state, (state.step - steps_before) / (time.perf_counter() - began))
+    save_state(setup, state)
+    setup.on_event(done)
 
 
 def take_step(setup: TrainingSetup, state: TrainingState, lr: float | None = None) -> Tensor:
@@ -88,8 +93,8 @@ def _agree(setup: TrainingSetup, state: TrainingState, loss: Tensor) -> Tensor:
     return losses.mean()
 
 
-def _finish_epoch(setup: TrainingSetup, state: TrainingState, steps_per_second: float) -> None:
-    """Validate, add the epoch's figures to the history, and report them."""
+def _finish_epoch(setup: TrainingSetup, state: TrainingState, steps_per_second: float) -> EpochDone:
+    """Validate, add the epoch's figures to the history, and return them."""
     setup.processes.average_buffers(state.network, state.average)
     validation_loss, accuracy = setup.task.validate(state.weights())
     if not math.isfinite(validation_loss):
@@ -107,7 +112,7 @@ def _finish_epoch(setup: TrainingSetup, state: TrainingState, steps_per_second: 
     if setup.config.patience is not None:
         state.keep_best()
     state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
-    setup.on_event(done)
+    return done
 
 
 def _report(setup: TrainingSetup, state: TrainingState, steps_per_second: float) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import find_architecture
 from digitcli.atomic_write import faults_of
-from digitcli.errors import EnvironmentFault, quoted
+from digitcli.errors import EnvironmentFault, OutputError, quoted
 from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.training import tensorboard_summaries as summaries
@@ -54,10 +54,10 @@ def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterat
     """Yield the setup of a run that is written to a folder within the context.
 
     A new run replaces what is in the folder, a resumed run continues it. If nothing of the run was saved at
-    the end, its curves are deleted.
+    the end, its curves are deleted. A folder that cannot be written later costs the curves and not the run.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written at the beginning.
     """
     if state.steps_total == 0:
         remove_events(folder)
@@ -65,7 +65,9 @@ def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterat
     try:
         if setup.folder is not None:
             write_owner(folder, setup.folder)
-        with summaries.opened_writer(folder, None if is_new else state.steps_total + 1) as writer:
+        with contextlib.ExitStack() as stack:
+            purge_step = None if is_new else state.steps_total + 1
+            writer = stack.enter_context(summaries.opened_writer(folder, purge_step))
             observer = TensorBoard(folder, writer, setup, state)
 
             def on_event(event: Event) -> None:
@@ -79,6 +81,8 @@ def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterat
                 yield replace(setup, on_event=on_event, observer=observer)
             finally:
                 observer.write_points()
+                with observer.faults_noted():
+                    stack.close()
     finally:
         if setup.folder is not None and not (setup.folder / RESUME_FILE).exists():
             remove_events(folder)
@@ -105,7 +109,7 @@ class TensorBoard:
     The numbers of steps stay on the device until the progress is reported, when the training waits for the
     device anyway.
 
-    The methods that write raise an `OutputError` if the folder cannot be written.
+    If the folder cannot be written, a notice says so once, and nothing more is written.
     """
 
     def __init__(
@@ -115,39 +119,48 @@ class TensorBoard:
         self._digits = setup.task if isinstance(setup.task, DigitTask) else None
         self._steps_between_points = max(1, setup.task.steps // POINTS_PER_EPOCH)
         self._points: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
+        self._has_failed = False
+
+    @contextlib.contextmanager
+    def faults_noted(self) -> Iterator[None]:
+        """Make the first `OSError` of writing a notice, and pass over later ones."""
+        try:
+            with faults_of(self._folder):
+                yield
+        except OutputError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                self._setup.on_event(Notice(f"The curves for TensorBoard end here: {error.cause}"))
 
     def begin(self) -> None:
         """Write what is known before the first step that is observed."""
-        with faults_of(self._folder):
+        with self.faults_noted():
             for done in self._state.history:
                 summaries.write_epoch(self._writer, done)
-            try:
-                task = find_architecture(self._setup.config.arch).task
-                summaries.write_graph(self._writer, self._state.network, task)
-            except RuntimeError as error:  # a network of a plug-in may do what the tracer cannot follow
-                reason = next(iter(str(error).splitlines()), "")
-                self._setup.on_event(Notice(f"TensorBoard gets no graph of this network: {reason}"))
+            self._write_graph()
             if self._state.steps_total == 0:
                 self._write_histograms(epoch=0)
 
     def gradients_ready(self) -> None:
         """Keep the norm of all gradients."""
         step = self._state.steps_total + 1
-        if step % self._steps_between_points == 0:
+        if step % self._steps_between_points == 0 and not self._has_failed:
             gradients = [each.grad for each in self._state.network.parameters() if each.grad is not None]
             self._points["step/gradient_norm"].append((step, nn.utils.get_total_norm(gradients)))
 
     def step_taken(self, loss: Tensor) -> None:
         """Keep the loss and the learning rate."""
         step = self._state.steps_total
-        if step % self._steps_between_points == 0:
+        if step % self._steps_between_points == 0 and not self._has_failed:
             lr = torch.as_tensor(self._state.optimizer.param_groups[0]["lr"])
             self._points["step/loss"].append((step, loss))
             self._points["step/lr"].append((step, lr.clone()))  # CUDA graphs change the rate in place
 
     def on_event(self, event: Event) -> None:
         """Write the kept numbers with the progress, and everything else at the end of an epoch."""
-        with faults_of(self._folder):
+        if self._has_failed:
+            return
+        with self.faults_noted():
             match event:
                 case StepDone():
                     self._write_points()
@@ -156,15 +169,28 @@ class TensorBoard:
 
     def run_done(self, network: nn.Module, result: TrainResult) -> None:
         """Write the features of validation digits, and the settings with the result."""
-        with faults_of(self._folder):
+        if self._has_failed:
+            return
+        with self.faults_noted():
             if self._digits is not None:
                 summaries.write_features(self._writer, network, self._digits)
             summaries.write_settings(self._writer, self._setup.config, self._setup.recipe, result)
 
     def write_points(self) -> None:
         """Write the kept numbers."""
-        with faults_of(self._folder):
+        with self.faults_noted():
             self._write_points()
+
+    def _write_graph(self) -> None:
+        """Write the graph of the network, or note that there is none."""
+        try:
+            task = find_architecture(self._setup.config.arch).task
+            summaries.write_graph(self._writer, self._state.network, task)
+        except OSError:
+            raise
+        except Exception as error:  # the tracer runs the network's own code, which may raise anything there
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self._setup.on_event(Notice(f"TensorBoard gets no graph of this network: {reason}"))
 
     def _write_epoch(self, done: EpochDone) -> None:
         summaries.write_epoch(self._writer, done)

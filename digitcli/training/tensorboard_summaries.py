@@ -109,7 +109,7 @@ def write_graph(writer: SummaryWriter, network: nn.Module, task: str) -> None:
     """Write the graph of a network, whose modules are nested scopes.
 
     Raises:
-        RuntimeError: PyTorch cannot trace the network.
+        Exception: PyTorch cannot trace the network, or its code fails while it is traced.
     """
     network = copy.deepcopy(network).eval()
     images = torch.zeros(input_shape(network, task), device=device_of(network))

@@ -173,7 +173,6 @@ def _train(
         clock_zero = time.perf_counter() - state.seconds
         while state.step > 0 or not state.history or not setup.is_over(state):
             train_epoch(setup, state, clock_zero)
-            save_state(setup, state)
             stop_if_signalled(setup, state)
         if folder is None:
             accuracy = state.chosen_epoch().validation_accuracy

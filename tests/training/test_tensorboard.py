@@ -298,25 +298,60 @@ def test_a_folder_that_cannot_be_written_is_an_error(few_digits: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_full_disk_is_an_error_and_no_traceback_of_the_thread_that_writes(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("whole_records", [5, 60])  # before the first step, and in the first epochs
+def test_a_full_disk_costs_the_curves_and_not_the_run(
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    whole_records: int,
 ) -> None:
-    def full(writer: RecordWriter, content: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    write, written = RecordWriter.write, 0
+
+    def fill(writer: RecordWriter, content: bytes) -> None:
+        nonlocal written
+        written += 1
+        if written > whole_records:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(writer, content)
 
     hook = threading.excepthook
-    monkeypatch.setattr(RecordWriter, "write", full)
-    with pytest.raises(OutputError, match="No space left"):
-        train(train_config(few_digits, "softmax"), out=tmp_path / "run", tensorboard=tmp_path / "tb")
+    monkeypatch.setattr(RecordWriter, "write", fill)
+    events: list[Event] = []
+    config = train_config(few_digits, "softmax")
+    result = train(config, out=tmp_path / "run", tensorboard=tmp_path / "tb", on_event=events.append)
+    assert result.epochs == 3 and read_header(tmp_path / "run" / RESUME_FILE).training["result"]
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert sum("curves for TensorBoard end here" in notice for notice in notices) == 1
+    assert any("No space left" in notice for notice in notices)
     assert capfd.readouterr().err == "" and threading.excepthook is hook
 
 
+def test_a_full_disk_does_not_hide_a_signal(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(writer: RecordWriter) -> None:
+        close(writer)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    close = RecordWriter.close
+    monkeypatch.setattr(RecordWriter, "close", full)
+    config = train_config(few_digits, "softmax")
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "run", tensorboard=tmp_path / "tb", stop_signal=stop_after(2))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError, KeyError])
 def test_a_network_that_cannot_be_traced_is_trained_without_a_graph(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: type[Exception],
 ) -> None:
     def untraceable(network: nn.Module, images: Tensor) -> Tensor:
         if torch.jit.is_tracing():
-            raise RuntimeError("the tracer cannot follow")
+            raise kind("the tracer cannot follow")
         return forward(network, images)
 
     forward = nn.Linear.forward

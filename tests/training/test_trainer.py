@@ -227,6 +227,16 @@ def test_events_are_reported_in_order(few_digits: Path, tmp_path: Path) -> None:
     assert progress == sorted(progress) and progress[-1] == 1.0
 
 
+def test_an_epoch_is_saved_before_it_is_reported(few_digits: Path, tmp_path: Path) -> None:
+    def fail(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        train(train_config(few_digits, "softmax"), out=tmp_path / "run", on_event=fail)
+    assert read_header(tmp_path / "run" / RESUME_FILE).training["epoch"] == 1
+
+
 def test_a_batch_of_one_is_refused_with_batch_normalization(few_digits: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="normalizes over the batch"):
         train(train_config(few_digits, "mlp", recipe={"batch_size": 1}), out=tmp_path / "run")
@@ -240,10 +250,11 @@ def test_buffers_that_are_not_finite_are_never_saved(
 ) -> None:
     finish = loop._finish_epoch
 
-    def overflow(session: Any, state: Any, speed: float) -> None:
-        finish(session, state, speed)
+    def overflow(session: Any, state: Any, speed: float) -> EpochDone:
+        done = finish(session, state, speed)
         if state.epoch == 2:
             state.network[3].running_var.fill_(float("inf"))
+        return done
 
     monkeypatch.setattr(loop, "_finish_epoch", overflow)
     with pytest.raises(DivergedError):
