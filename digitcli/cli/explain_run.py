@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, PartialInputError, PictureError
+from digitcli.errors import DigitcliError, InputError, PartialInputError, PictureError
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.interpretation.explanation import ChangeKind, Method
 
@@ -45,10 +45,10 @@ def run(model: ResolvedModel, options: ExplainOptions) -> None:
     """Explain the answers of a model to pictures, and show and save the explanations.
 
     Raises:
-        InputError: no picture could be read.
-        PartialInputError: some pictures could not be read.
+        InputError: no picture could be explained.
+        PartialInputError: some pictures could not be explained.
     """
-    errors: list[PictureError] = []
+    errors: list[DigitcliError] = []
     of_task = _of_lines if model.header.task == "line" else _of_digits
     wanted = [options.against, *(digit for _, digit in options.changes)]
     explanations = _shown(of_task(model, options, errors), wanted, options.format)
@@ -60,7 +60,7 @@ def run(model: ResolvedModel, options: ExplainOptions) -> None:
 
 
 def _of_digits(
-    model: ResolvedModel, options: ExplainOptions, errors: list[PictureError]
+    model: ResolvedModel, options: ExplainOptions, errors: list[DigitcliError]
 ) -> Iterator[AnyExplanation]:
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain import explain, explain_class
@@ -82,7 +82,7 @@ def _of_digits(
 
 
 def _of_lines(
-    model: ResolvedModel, options: ExplainOptions, errors: list[PictureError]
+    model: ResolvedModel, options: ExplainOptions, errors: list[DigitcliError]
 ) -> Iterator[AnyExplanation]:
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain_lines import explain_lines
@@ -105,22 +105,28 @@ def _of_lines(
         position=options.position,
         layer=options.layer,
         device=options.device,
+        on_missing_digit=lambda error: _add(errors, error),
     )
 
 
 def _readable(
-    pictures: Sequence[Path], read: Callable[[Path], npt.NDArray[np.uint8]], errors: list[PictureError]
+    pictures: Sequence[Path], read: Callable[[Path], npt.NDArray[np.uint8]], errors: list[DigitcliError]
 ) -> NamedImages:
     """Yield what is read of pictures; a picture that cannot be read is named and left out."""
     for path in pictures:
         try:
             image = read(path)
         except PictureError as error:
-            if errors:
-                console.show_error(errors[-1])  # the last one is the end of the program
-            errors.append(error)
+            _add(errors, error)
         else:
             yield str(path), image
+
+
+def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
+    """Add an error, and show the one before it: the last one is the end of the program."""
+    if errors:
+        console.show_error(errors[-1])
+    errors.append(error)
 
 
 def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
@@ -163,13 +169,13 @@ def _shown(
     return done
 
 
-def _conclude(errors: list[PictureError], done: int) -> None:
+def _conclude(errors: list[DigitcliError], done: int) -> None:
     if len(errors) == 1 and not done:
         raise errors[0]
     if errors:
         console.show_error(errors[-1])
     if errors and not done:
-        raise InputError("No picture could be read.", "Repair or replace the files that are named above.")
+        raise InputError("No picture could be explained.", "Mend what is said above of each.")
     if errors:
-        cause = f"{console.counted(len(errors), 'picture')} could not be read; the others were explained."
-        raise PartialInputError(cause, "Repair or remove the files that are named above.")
+        cause = f"{console.counted(len(errors), 'picture')} could not be explained; the others were."
+        raise PartialInputError(cause, "Mend what is said above of each, or leave it out.")

@@ -38,6 +38,10 @@ OCCLUSION_PX, OCCLUSION_STEP_PX = 8, 4
 QUADRATURES = ((50, 1), (200, 3), (1000, 4))
 
 
+def _raise(error: UsageError) -> None:
+    raise error
+
+
 def explain_lines(
     model: ModelLike,
     lines: Iterable[tuple[str, npt.NDArray[np.uint8]]],
@@ -47,6 +51,7 @@ def explain_lines(
     position: int | None = None,
     layer: str | None = None,
     device: str = "auto",
+    on_missing_digit: Callable[[UsageError], None] = _raise,
 ) -> Iterator[LineExplanation]:
     """Explain why a model of lines reads one digit of each line.
 
@@ -57,10 +62,11 @@ def explain_lines(
     against: the digit with which the answer is compared; by default the likeliest other digit at its place.
     position: the place of the digit, counted from 1; by default that of the least certain digit.
     layer: the only layer whose feature maps are wanted.
+    on_missing_digit: is called for a line that has fewer digits than `position`, which is then left out; by
+        default it raises the error.
 
     Raises:
-        UsageError: a line has fewer digits than `position`, or the architecture of the model does not have
-            what a method looks at.
+        UsageError: the architecture of the model does not have what a method looks at.
         ModelError: there is no such model, its file is damaged, or it does not read lines.
         EnvironmentFault: the device is not available.
     """
@@ -71,6 +77,10 @@ def explain_lines(
     for name, image in lines:
         with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
             line = read_line(network, resolved.header, image)
+            if line.text and position is not None and not 1 <= position <= len(line.places):
+                cause = f"{name} is read as {line.text}, which has no digit {position}."
+                on_missing_digit(UsageError(cause, f"Give a position from 1 to {len(line.places)}."))
+                continue
             explanation = LineExplanation(name, resolved.id, image, line.text, line.confidence)
             if line.text:
                 explanation = _locate(explanation, line, position)
@@ -82,10 +92,6 @@ def explain_lines(
 
 def _locate(explanation: LineExplanation, line: ReadLine, position: int | None) -> LineExplanation:
     """Add the digit that is explained: that at a position, or the least certain one."""
-    count = len(line.places)
-    if position is not None and not 1 <= position <= count:
-        cause = f"{explanation.file} is read as {line.text}, which has no digit {position}."
-        raise UsageError(cause, f"Give a position from 1 to {count}.")
     with torch.no_grad():
         probabilities = [reader(line.batch)[0].softmax(dim=0).tolist() for _, reader in line.places]
     certainties = [shares[int(digit)] for shares, digit in zip(probabilities, line.text, strict=True)]

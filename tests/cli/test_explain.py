@@ -88,12 +88,23 @@ def test_json_of_lines_has_every_value_and_a_bad_picture_costs_only_itself(digit
     assert (blank["text"], blank["position"], blank["attributions"]) == ("", None, [])
 
 
+def test_a_line_without_the_digit_of_position_costs_only_itself(digitcli: Run) -> None:
+    for text in ("27", "4", "13"):
+        Path(f"{text}.png").write_bytes(encoded(written(text, 60)[0]))
+    options = ("--position", "2", "-m", "saliency", "--format", "json")
+    done = digitcli("explain", "reader", "27.png", "4.png", "13.png", *options)
+    assert done.returncode == 4
+    assert "4.png is read as 4, which has no digit 2." in done.stderr and "from 1 to 1" in done.stderr
+    assert [(line["text"], line["digit"]) for line in json.loads(done.stdout)] == [("27", 7), ("13", 3)]
+    assert digitcli("explain", "reader", "4.png", "4.png", *options).returncode == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "cause"),
     [
         (["fast"], 2, "No picture is named"),
         (["fast", "none.png"], 3, "'none.png' does not exist"),
-        (["fast", "none.png", "neither.png"], 3, "No picture could be read"),
+        (["fast", "none.png", "neither.png"], 3, "No picture could be explained"),
         (["fast", "4.png", "-m", "shap"], 2, "There is no method 'shap'"),
         (["fast", "4.png", "-m", "attention"], 2, "There is no method 'attention'"),
         (["fast", "4.png", "--adversarial"], 2, "--adversarial needs a digit"),
