@@ -14,7 +14,7 @@ import torch
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import quoted
 from digitcli.imaging import digit_from_grey
-from digitcli.imaging.grayscale import quantile
+from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.imaging.opening import open_picture
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
@@ -146,12 +146,13 @@ def examine_picture(
     }
     if not _is_doubtful(reading, label):
         return Diagnosis(f"picture {path}", facts)
+    upright = rotate(picture, reading.rotation)  # the boxes of the digits are in it
     findings = (
         *too_small(reading),
-        *cut_off(reading, picture),
+        *cut_off(reading, upright),
         *_effective_corrections(picture, reading, reader, path, label),
     )
-    findings = findings or tuple(unfamiliar_style(reading, picture))
+    findings = findings or tuple(unfamiliar_style(reading, upright))
     return Diagnosis(f"picture {path}", facts, findings or (_unexplained(reading, label),))
 
 
@@ -164,7 +165,7 @@ def too_small(reading: Reading) -> Iterator[Finding]:
 
 
 def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
-    """Yield that a digit touches the edge of the picture."""
+    """Yield that a digit touches the edge of the upright picture."""
     height, width = picture.shape
     for digit in reading.digits:
         x, y, box_width, box_height = digit.box
@@ -175,7 +176,7 @@ def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
 
 
 def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
-    """Yield that a single character is far from all training digits, as a network sees them."""
+    """Yield that a single character of the upright picture is far from the training digits, for a network."""
     if len(reading.digits) == 1:
         x, y, width, height = reading.digits[0].box
         picture = _pad(picture[y : y + height, x : x + width])

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from digitcli.diagnosis import picture as module
 from digitcli.diagnosis.picture import CORRECTIONS, examine_picture
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
@@ -56,6 +57,17 @@ def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
     rows, columns = np.nonzero(picture < 100)
     tight = picture[rows.min() + 10 : rows.max() - 10, columns.min() + 5 : columns.max() - 5]
     assert "cut_off" in [f.rule for f in examine_picture(saved(tight), reader=reader).findings]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_page_on_its_side_has_no_cut_off_digit(
+    reader: Reader, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CORRECTIONS", ())  # each takes a second
+    page = cv2.imread(str(NUMBER.with_name("page.jpg")), cv2.IMREAD_GRAYSCALE)
+    diagnosis = examine_picture(saved(np.rot90(page, times)), reader=reader)
+    assert diagnosis.facts["answer"].startswith("8052 314 159 ")  # it was turned before it was read
+    assert "cut_off" not in [finding.rule for finding in diagnosis.findings]
 
 
 def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Reader) -> None:
