@@ -48,7 +48,8 @@ class ComparedModel:
 
     accuracy: the mean over the runs, from 0 to 1.
     deviation: the standard deviation over the runs; None for a single run.
-    low, high: the 95 % interval: of the mean over seeds (Student), or over images (Wilson) for a single run.
+    low, high: the 95 % interval: of the mean over seeds (Student), or over images (Wilson) for a single run
+        and for runs of the same accuracy, which do not show how much seeds change it.
     train_seconds: the median over the runs; None for a model that was not trained here.
     latency_ms: the median time that PyTorch takes for one image on this machine; None if not measured.
     behind: the accuracy of the best minus that of this model; None, like the next three, for the best itself.
@@ -283,10 +284,11 @@ def _summarize_model(
     network = build_network(definition)
     summary = summarize(network)
     accuracies = [run.accuracy for run in runs]
-    if len(runs) > 1:
-        deviation, (low, high) = statistics.stdev(accuracies), mean_interval(accuracies)
+    deviation = statistics.stdev(accuracies) if len(runs) > 1 else None
+    if deviation:
+        low, high = mean_interval(accuracies)
     else:
-        deviation, (low, high) = None, wilson_interval(round(accuracies[0] * images), images)
+        low, high = wilson_interval(round(accuracies[0] * images), images)
     times = [run.train_seconds for run in runs if run.train_seconds is not None]
     return ComparedModel(
         label=label,

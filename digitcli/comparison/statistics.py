@@ -67,11 +67,11 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
     """Return the probability that two means of at least two values each differ this much by chance.
 
-    Welch, 1947, see `difference_interval`.
+    Values that do not vary tell nothing about chance: then it is 1. Welch, 1947, see `difference_interval`.
     """
     difference, error, degrees_of_freedom = _welch_terms(first, second)
     if error == 0:
-        return float(difference == 0)
+        return 1.0
     return student_tail(difference / error, degrees_of_freedom)
 
 

@@ -22,6 +22,7 @@ from digitcli.comparison.saved import ComparedRun, ModelDefinition
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, InputError, Interrupted, OutputError, UsageError
+from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import Notice, StepDone
 from digitcli.inference.checkpoint import read_header
 from tests.support.comparisons import compare_quickly, model_with
@@ -127,6 +128,14 @@ def test_the_interval_of_a_mean_stays_between_0_and_1(
     monkeypatch.setattr(module, "mean_interval", lambda accuracies: (-0.3, 1.4))
     (model,) = compare_quickly(few_digits, tmp_path, "softmax:epochs=1").models
     assert (model.low, model.high) == (0.0, 1.0)
+
+
+def test_runs_of_the_same_accuracy_have_an_interval_over_images(few_digits: Path, tmp_path: Path) -> None:
+    (model,) = compare_quickly(few_digits, tmp_path, "softmax:epochs=1").to_saved()
+    alike = replace(model, runs=(replace(model.runs[0], seed=0), replace(model.runs[0], seed=1)))
+    (compared,) = compare_saved([alike]).models
+    expected = wilson_interval(model.images - len(model.runs[0].misread), model.images)
+    assert compared.deviation == 0 and (compared.low, compared.high) == expected
 
 
 def test_training_reports_its_progress(few_digits: Path, tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ def test_dropout_that_does_harm_is_found() -> None:
     assert "dropout 0.3" in finding.evidence and finding.command == "digitcli train --arch mlp --dropout 0"
 
 
+def test_runs_that_do_not_vary_prove_nothing(tmp_path: Path) -> None:
+    pairs = [(model(), 70), (model("mlp:dropout=0.3"), 90)]
+    equal = [
+        replace(each, runs=(with_errors(count), replace(with_errors(count), seed=8))) for each, count in pairs
+    ]
+    save_comparison(tmp_path / "c.json", equal)
+    assert rules(tmp_path / "c.json") == []
+
+
 def test_stochastic_depth_that_may_be_chance_is_not() -> None:
     assert rules(BENCHMARKS / "stochastic_depth.json") == []
 
