@@ -17,6 +17,7 @@ from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, percent
+from digitcli.diagnosis.subjects import faults_of_reading
 from digitcli.diagnosis.training_rules import (
     CONSEQUENCES,
     ExaminedRun,
@@ -44,10 +45,12 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
 
     Raises:
         ModelError: the folder has no saved run, or a damaged one.
+        InputError: the folder cannot be read.
         The errors of `load_dataset`.
     """
-    saved = run_folder.read_state(folder)
-    config = run_folder.read_config(folder, saved)
+    with faults_of_reading(folder):
+        saved = run_folder.read_state(folder)
+        config = run_folder.read_config(folder, saved)
     if saved is None or config is None or not saved[0].training["history"]:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
@@ -85,17 +88,16 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
     Raises:
         UsageError: there is no such architecture.
         ModelError: the run is damaged.
+        InputError: the folder cannot be read.
         The errors of `train`, except those of the run folder.
     """
     folder = Path(subject)
-    if folder.is_dir():
-        saved = run_folder.read_state(folder)
-        stored = run_folder.read_config(folder, saved)
-        if stored is None:
-            raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
-        config = stored
-    else:
-        config = TrainConfig(arch=subject)
+    with faults_of_reading(subject):
+        is_folder = folder.is_dir()
+        stored = run_folder.read_config(folder, run_folder.read_state(folder)) if is_folder else None
+    if is_folder and stored is None:
+        raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
+    config = stored or TrainConfig(arch=subject)
     if device is not None:
         config = replace(config, device=device)
     recipe = resolve_recipe(config.arch, **config.recipe)
@@ -109,7 +111,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
         "learning rates": f"{test.lrs[0]:.1e} to {test.lrs[-1]:.1e} in {len(test.lrs)} steps",
         "loss": f"{test.losses[0]:.3f}, lowest {min(test.losses):.3f}, last {test.losses[-1]:.3f}",
         "suggested learning rate": f"{test.suggestion:g}",
-        "learning rate of the run" if folder.is_dir() else "learning rate of the recipe": f"{recipe.lr:g}",
+        "learning rate of the run" if is_folder else "learning rate of the recipe": f"{recipe.lr:g}",
     }
     return Diagnosis(f"learning rate of {subject}", facts, has_verdict=False)
 

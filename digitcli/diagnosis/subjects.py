@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,7 +11,7 @@ from digitcli.comparison.saved import SUFFIX as COMPARISON_SUFFIX
 from digitcli.comparison.specification import CHECKPOINT_SUFFIX
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture
 from digitcli.data.loading import find_dataset
-from digitcli.errors import DigitcliError, UsageError
+from digitcli.errors import DigitcliError, InputError, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.model_resolution import shipped_models
 
@@ -21,16 +23,18 @@ def kind_of(subject: str) -> Kind:
 
     Raises:
         UsageError: it is none of these.
+        InputError: the path cannot be read.
     """
     path = Path(subject)
-    if (path / RESUME_FILE).exists():
-        return "run"
-    if path.suffix.lower() == COMPARISON_SUFFIX:
-        return "comparison"
-    if path.suffix == CHECKPOINT_SUFFIX or (path / MODEL_FILE).exists() or subject in shipped_models():
-        return "model"
-    if is_picture(path.name, (*PICTURE_SUFFIXES, "pdf")) and not path.is_dir():
-        return "picture"
+    with faults_of_reading(subject):
+        if (path / RESUME_FILE).exists():
+            return "run"
+        if path.suffix.lower() == COMPARISON_SUFFIX:
+            return "comparison"
+        if path.suffix == CHECKPOINT_SUFFIX or (path / MODEL_FILE).exists() or subject in shipped_models():
+            return "model"
+        if is_picture(path.name, (*PICTURE_SUFFIXES, "pdf")) and not path.is_dir():
+            return "picture"
     try:
         find_dataset(subject)
     except DigitcliError as error:
@@ -38,3 +42,13 @@ def kind_of(subject: str) -> Kind:
         remedy = f"Check its name, or say what it is by --as: {', '.join(get_args(Kind))}."
         raise UsageError(cause, remedy) from error
     return "data"
+
+
+@contextlib.contextmanager
+def faults_of_reading(subject: str | Path) -> Iterator[None]:
+    """Raise every `OSError` about a path that is examined as an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        cause = f"{subject} cannot be read: {error.strerror or error}."
+        raise InputError(cause, "Check its name, and who may read it.") from error

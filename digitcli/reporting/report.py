@@ -8,6 +8,7 @@ from pathlib import Path
 from digitcli.atomic_write import write_whole
 from digitcli.comparison.saved import SavedModel
 from digitcli.diagnosis.findings import Diagnosis
+from digitcli.diagnosis.subjects import faults_of_reading
 from digitcli.errors import DigitcliError, InputError, did_you_mean
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
 from digitcli.events import Notice, OnEvent
@@ -64,18 +65,18 @@ def write_report(
 def build_page(source: str, on_event: OnEvent, with_findings: bool = True) -> Page:
     """Return the page of a source, see `write_report`."""
     path = Path(source)
-    if source in shipped_models() or (path.suffix == MODEL_SUFFIX and path.is_file()):
+    with faults_of_reading(source):
+        is_model = source in shipped_models() or (path.suffix == MODEL_SUFFIX and path.is_file())
+        exists = bool(source) and path.exists()  # an empty path is the current folder
+        is_folder = path.is_dir()
+    if is_model:
         from digitcli.reporting.evaluation import page_of_model
 
         return page_of_model(resolve_model(source), on_event)
-    try:
-        exists = bool(source) and path.exists()  # an empty path is the current folder
-    except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}.", "Name another file.") from error
     if not exists:
         cause = f"There is no file or folder '{source}', and no shipped model of this name."
         raise InputError(cause, did_you_mean(source, shipped_models()))
-    if path.is_dir():
+    if is_folder:
         from digitcli.reporting.run import page_of_run  # loads torch
 
         diagnosis, reason = _examine(path, on_event) if with_findings else (None, "")

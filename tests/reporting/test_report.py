@@ -49,6 +49,7 @@ def test_a_shipped_model_and_a_checkpoint_are_evaluated(
         ("", InputError, "There is no file or folder"),
         ("a\0b", InputError, "There is no file or folder"),
         ("n" * 5000, InputError, "cannot be read"),
+        ("n" * 300 + ".safetensors", InputError, "cannot be read"),
         ("empty", ModelError, "holds no model.safetensors"),
         ("list.json", InputError, "holds no readings"),
         ("header.csv", InputError, "holds no readings"),
