@@ -42,7 +42,7 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
     needed. The columns `part`, `given` and `file`, where there are any, must agree with the dataset.
 
     Raises:
-        InputError: the file cannot be read, or a row does not fit the dataset.
+        InputError: the file cannot be read, a row does not fit the dataset, or no digit to train on is left.
     """
     given, files = dataset.train.labels, dataset.train_files
     labels: dict[int, int | None] = {}
@@ -77,6 +77,8 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
             is_kept[place_in_part] = new is not None
             corrected[place_in_part] = 0 if new is None else new
     kept = np.flatnonzero(is_kept)
+    if not kept.size:
+        raise InputError(f"{path} leaves out every digit to train on.", "Give some of them a label.")
     train = replace(splits.train, labels=corrected).take(kept)
     return replace(splits, train=train, train_indices=splits.train_indices[kept])
 

@@ -65,6 +65,12 @@ def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:
     assert are_equal(corrected("index,label\n", tmp_path).train, split(dataset()).train)
 
 
+def test_a_file_that_leaves_no_digit_is_refused(tmp_path: Path) -> None:
+    text = "index,label\n" + "".join(f"{index},\n" for index in range(24))
+    with pytest.raises(InputError, match="leaves out every digit to train on"):
+        corrected(text, tmp_path)
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
