@@ -39,36 +39,14 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
 
     A digit whose label is empty is left out. Validation and test digits stay as they are, so that models with
     other corrections are measured on the same ones. The columns `index`, counted from 0, and `label` are
-    needed. The columns `part`, `given` and `file`, where there are any, must agree with the dataset.
+    needed. The columns `part`, `given` and `file`, where they are there and not empty, must agree with the
+    dataset; of `file`, the name and the folder in which it lies, since a dataset may be moved. Other columns
+    are ignored.
 
     Raises:
         InputError: the file cannot be read, a row does not fit the dataset, or no digit to train on is left.
     """
-    given, files = dataset.train.labels, dataset.train_files
-    labels: dict[int, int | None] = {}
-    for line, row in enumerate(_read_rows(path), start=2):
-        place = f"{path}, line {line}"
-        text = row["index"].strip()
-        index = int(text) if text.isdecimal() and len(text) < LONGEST_INDEX else len(given)
-        if index >= len(given):
-            cause = (
-                f"{place}: the index {text[:LONGEST_INDEX] or 'that is missing'} is not below {len(given):,}."
-            )
-            raise InputError(cause, f"Give corrections of the training digits of {dataset.name}.")
-        label = row["label"].strip()
-        if label not in LABELS:
-            cause = f"{place}: the label {label[:20]!r} is not a digit from 0 to 9."
-            raise InputError(cause, "Correct it, or leave it empty to leave the picture out.")
-        if index in labels:
-            raise InputError(f"{place}: the index {index} occurs twice.", "Leave one of the rows out.")
-        expected = {"part": "train", "given": str(given[index])}
-        expected |= {"file": Path(files[index]).name} if files else {}
-        for column, value in expected.items():
-            stated = Path((row.get(column) or value).strip()).name
-            if stated != value:
-                cause = f"{place}: the {column} is {stated[:60]}, but that of the digit is {value}."
-                raise InputError(cause, f"Give corrections of the training digits of {dataset.name}.")
-        labels[index] = int(label) if label else None
+    labels = _read_labels(path, dataset)
     corrected = splits.train.labels.copy()
     is_kept = np.ones(len(corrected), bool)
     for place_in_part, index in enumerate(splits.train_indices.tolist()):
@@ -83,6 +61,48 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
     return replace(splits, train=train, train_indices=splits.train_indices[kept])
 
 
+def _read_labels(path: Path, dataset: Dataset) -> dict[int, int | None]:
+    """Return the labels of training digits by their indices; None for one that is left out."""
+    count = len(dataset.train)
+    remedy = f"Give corrections of the training digits of {dataset.name}."
+    labels: dict[int, int | None] = {}
+    for line, row in _read_rows(path):
+        place = f"{path}, line {line}"
+        text = row["index"].strip()
+        index = int(text) if text.isdecimal() and len(text) < LONGEST_INDEX else count
+        if index >= count:
+            cause = (
+                f"the index {text[:LONGEST_INDEX]} is not from 0 to {count - 1}"
+                if text
+                else "it has no index"
+            )
+            raise InputError(f"{place}: {cause}.", remedy)
+        label = row["label"].strip()
+        if label not in LABELS:
+            cause = f"{place}: the label {label[:20]!r} is not a digit from 0 to 9."
+            raise InputError(cause, "Correct it, or leave it empty to leave the picture out.")
+        if index in labels:
+            raise InputError(f"{place}: the index {index} occurs twice.", "Leave one of the rows out.")
+        for column, value in _facts_of(dataset, index).items():
+            stated = (row.get(column) or "").strip()
+            if stated and stated != value and not (column == "file" and _name(stated) == _name(value)):
+                cause = f"{place}: the {column} is {stated[-60:]}, but that of the digit is {value}."
+                raise InputError(cause, remedy)
+        labels[index] = int(label) if label else None
+    return labels
+
+
+def _facts_of(dataset: Dataset, index: int) -> dict[str, str]:
+    """Return what the columns of a training digit tell."""
+    facts = {"part": "train", "given": str(dataset.train.labels[index])}
+    return facts | ({"file": dataset.train_files[index]} if dataset.train_files else {})
+
+
+def _name(file: str) -> tuple[str, ...]:
+    """Return the name of a file, and that of the folder in which it lies."""
+    return Path(file).parts[-2:]
+
+
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file of corrections.
 
@@ -95,12 +115,13 @@ def digest_of(path: Path) -> str:
         raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a file; a cell that is missing at the end of a row is empty."""
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the rows of a file with their lines; a cell that is missing at the end of a row is empty."""
     try:
         content = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
         reader = csv.DictReader(io.StringIO(content, newline=""), restval="")
-        columns, rows = reader.fieldnames or (), list(reader)
+        columns = reader.fieldnames or ()
+        rows = [(reader.reader.line_num, row) for row in reader]  # that of DictReader passes over empty lines
     except (OSError, csv.Error) as error:
         raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
     if not {"index", "label"} <= {*columns}:

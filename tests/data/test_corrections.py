@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +51,24 @@ def test_a_written_file_can_be_read(tmp_path: Path) -> None:
     text = corrections_csv("train", [(index, 9, index % 10, 9, 0.01, "4/a.png")])
     assert text.splitlines()[1] == f"train,{index},9,{index % 10},9,0.010000,4/a.png"
     assert corrected(text, tmp_path).train.labels[0] == 9
-    files = tuple(f"{number}.png" for number in range(24))
-    with pytest.raises(InputError, match="the file is a.png"):
+    files = tuple(f"digits/{number % 10}/{number}.png" for number in range(24))
+    with pytest.raises(InputError, match=f"the file is 4/a.png, but that of the digit is {files[index]}"):
         corrected(text, tmp_path, files)
-    assert corrected(text.replace("4/a", f"else/{index}"), tmp_path, files).train.labels[0] == 9
+    for folder, is_it in (("moved/", True), ("", True), ("9", False), ("digits/x", False)):
+        file = f"{folder}{index % 10}/{index}.png"
+        with contextlib.nullcontext() if is_it else pytest.raises(InputError, match="the file is"):
+            assert corrected(text.replace("4/a.png", file), tmp_path, files).train.labels[0] == 9
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     index = int(split(dataset()).train_indices[0])
     assert corrected(f"\ufeffindex,label\r\n{index},8\r\n", tmp_path).train.labels[0] == 8
+
+
+def test_empty_cells_and_other_columns_are_ignored(tmp_path: Path) -> None:
+    index = int(split(dataset()).train_indices[0])
+    text = f"index,error,label,given,part\n{index},yes,8,  , \n"
+    assert corrected(text, tmp_path).train.labels[0] == 8
 
 
 def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:
@@ -74,17 +84,20 @@ def test_a_file_that_leaves_no_digit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("index,label\n24,1\n", "line 2: the index 24 is not below 24"),
+        ("index,label\n24,1\n", "line 2: the index 24 is not from 0 to 23"),
         (f"index,label\n{'9' * 5000},1\n", "line 2: the index"),
-        ("index,label\n-1,1\n", "line 2"),
+        ("index,label\n-1,1\n", "line 2: the index -1 is not from 0 to 23"),
         ("index,label\n0,1\n1,x\n", "line 3: the label 'x'"),
         ("index,label\n0,10\n", "'10'"),
         ("index,label\n0,1\n0,2\n", "line 3: the index 0 occurs twice"),
         ("index,name\n0,1\n", "no columns index and label"),
         ("", "no columns index and label"),
-        ("index,label\n,1\n", "the index that is missing"),
+        ("index,label\n,1\n", "line 2: it has no index"),
         ("part,index,label\ntest,0,1\n", "the part is test"),
         ("index,label,given\n0,1,5\n", "the given is 5, but that of the digit is 0"),
+        ("index,label,given\n0,1,x/0\n", "the given is x/0, but that of the digit is 0"),
+        ("part,index,label\nx/train,0,1\n", "the part is x/train"),
+        ('index,label\n\n"0",1\n\n\n1,x\n', "line 6: the label 'x'"),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused(text: str, words: str, tmp_path: Path) -> None:
