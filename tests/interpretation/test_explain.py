@@ -16,6 +16,7 @@ from digitcli.data.mnist import load_mnist
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.interpretation import attribution
+from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
 from digitcli.interpretation.drawing import LEGEND, pictures_of, save_explanations, title_of
 from digitcli.interpretation.explain import explain, explain_class
 from digitcli.interpretation.explanation import Explanation
@@ -40,7 +41,9 @@ def test_an_explanation_holds_the_answer_and_what_speaks_for_it(seven: Explanati
     assert pairs == [(method, against) for method in methods for against in (None, seven.runner_up)]
     assert all(each.values.shape == (28, 28) and each.digit == 7 for each in seven.attributions)
     for complete in seven.attributions[2:]:
-        assert complete.values.sum() == pytest.approx(complete.score - complete.baseline, abs=0.1)
+        assert complete.values.sum() == pytest.approx(
+            complete.score - complete.baseline, rel=COMPLETENESS, abs=LEAST_LOGITS
+        )
 
 
 def test_the_nearest_training_digits_are_sevens(seven: Explanation) -> None:
