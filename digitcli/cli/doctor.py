@@ -107,7 +107,7 @@ def doctor(
         _refuse(f"a {kind}", {"--split": split, "--out": out})
     if kind != "picture":
         _refuse(f"a {kind}".replace("a data", "data"), {"--label": label})
-    elif label is not None and not label.replace(" ", "").isdecimal():
+    elif label is not None and not (label.isascii() and label.replace(" ", "").isdecimal()):
         raise UsageError(f"--label is '{label}'.", "Give the digits of the picture, for example --label 42.")
     if kind == "comparison":
         _refuse("a comparison", {"--device": device})

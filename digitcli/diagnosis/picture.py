@@ -244,10 +244,11 @@ def _effective_corrections(
 
 
 def _unexplained(reading: Reading, label: str | None) -> Finding:
+    is_right_or_unknown = label is None or _shows(reading, label)
     return Finding(
         "unexplained",
         "warning",
         f"The picture is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
-        f"no known correction leads to {label or 'a confident answer'}.",
+        f"no known correction leads to {'a confident answer' if is_right_or_unknown else label}.",
         "Photograph it again: whole, sharp, evenly lit and large.",
     )

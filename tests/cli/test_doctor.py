@@ -70,6 +70,7 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
         (("c.json", "--device", "cpu"), "--device has no effect"),
         (("no_such_arch", "--lr-range"), "no_such_arch"),
         (("photo.jpg", "--label", "4x"), "--label"),
+        (("photo.jpg", "--label", "\u0664"), "--label is"),  # an Arabic-Indic 4, which no model answers
         (("fast", "--device", "tpu"), "tpu"),
     ],
 )

@@ -117,6 +117,16 @@ def test_digits_may_be_lost_only_if_that_is_right() -> None:
     assert [finding.rule for finding in in_two_numbers] == ["inverted"]
 
 
+@pytest.mark.parametrize(
+    ("label", "missed"), [(None, "a confident answer"), ("421", "a confident answer"), ("12", "12")]
+)
+def test_what_no_correction_leads_to_is_said(label: str | None, missed: str) -> None:
+    """The fake reader reads 421 with doubt."""
+    fake: Any = FakeReader(len(CORRECTIONS))
+    (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), label, fake).findings
+    assert finding.rule == "unexplained" and finding.evidence.endswith(f"leads to {missed}.")
+
+
 def test_a_damaged_picture_is_an_error(reader: Reader, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(PictureError):
