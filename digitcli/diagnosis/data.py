@@ -144,11 +144,10 @@ def unreadable_files(dataset: Dataset) -> Iterator[Finding]:
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Yield test digits that are training digits too, and equal images with different labels."""
     hashes = dataset.train.hashes()
-    order = np.argsort(hashes, kind="stable")
-    ordered, labels = hashes[order], dataset.train.labels[order]
-    contradictions = int(((ordered[1:] == ordered[:-1]) & (labels[1:] != labels[:-1])).sum())
-    if contradictions:
-        evidence = f"{contradictions:,} training images occur twice, with different labels."
+    labels_of_images = np.unique(np.stack([hashes, dataset.train.labels]), axis=1)  # each pair once
+    _, counts = np.unique(labels_of_images[0], return_counts=True)
+    if contradictions := int((counts > 1).sum()):
+        evidence = f"Distinct training images that occur with different labels: {contradictions:,}."
         yield Finding("contradictory_labels", "error", evidence, "Remove them or correct their labels.")
     if dataset.test is not None:
         shared = int(np.isin(dataset.test.hashes(), hashes).sum())

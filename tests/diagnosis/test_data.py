@@ -83,9 +83,12 @@ def test_duplicates_are_found(some: Digits) -> None:
     shared = some.take(np.arange(10))
     (finding,) = duplicates(Dataset("shared", some, shared))
     assert finding.rule == "test_digits_in_training" and finding.evidence.startswith("10 of 10 ")
-    twice = Digits(some.images[[0, 0, 1, 1]], np.array([1, 2, 3, 3]))
-    (finding,) = duplicates(Dataset("twice", twice))
-    assert finding.rule == "contradictory_labels" and finding.evidence.startswith("1 training image")
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 2, 2, 5, 5], [1, 2, 1, 2, 5, 5], [1, 2, 3, 4, 5, 5]])
+def test_an_image_with_several_labels_is_counted_once_in_any_order(some: Digits, labels: list[int]) -> None:
+    (finding,) = duplicates(Dataset("copies", Digits(some.images[[0, 0, 0, 0, 1, 1]], np.array(labels))))
+    assert finding.rule == "contradictory_labels" and finding.evidence.endswith("different labels: 1.")
 
 
 def test_unreadable_files_are_counted(some: Digits) -> None:
