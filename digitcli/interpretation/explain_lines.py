@@ -30,8 +30,8 @@ from digitcli.interpretation.place_reader import ReadLine, read_line
 from digitcli.strip_format import COLUMN_PX
 
 # Side of the square that occlusion covers and the distance between squares, in pixels. Strokes of lines are
-# wider than those of MNIST, and a line has many more places for a square: with these, 200 pixels take about
-# 550 passes through the network.
+# wider than those of MNIST, and a line has many more places for a square: with these, 200 pixels take 496
+# passes through the network.
 OCCLUSION_PX, OCCLUSION_STEP_PX = 8, 4
 # Points of quadrature and their power, see `attribution`: of 13 composed lines, 6 add up with the
 # first, and all with the second.

@@ -45,7 +45,7 @@ FLUSH_SECONDS = 10
 HISTOGRAM_DIGITS = 64
 # The bins of a histogram. TensorBoard draws 30; the 1,500 of the writer make files several times as large.
 BINS = 100
-# The digits in a picture of the inputs, eight in a row.
+# The most digits in a picture of the inputs, eight in a row; a batch may have fewer.
 SHOWN_DIGITS = 64
 # The digits of the projector. Their features are text of up to 20 MB, which a browser has to load.
 PROJECTED_DIGITS = 1_000
@@ -157,7 +157,7 @@ def write_layers(
 
 
 def write_inputs(writer: SummaryWriter, task: DigitTask, seed: int, epoch: int) -> None:
-    """Write the first digits of an epoch as the network saw them, after augmentation."""
+    """Write digits of the first batch of an epoch as the network saw them, after augmentation."""
     indices = task.indices(epoch - 1, 0)
     with _separate_random_numbers(indices.device):
         seed_random(indices.device, derive_seed(seed, epoch - 1, 0))  # as the training loop does

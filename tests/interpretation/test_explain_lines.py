@@ -80,6 +80,20 @@ def test_integrated_gradients_add_up_to_the_lead_over_a_blank(zero: LineExplanat
     assert zero.attributions[2].score > 5 > -5 > zero.attributions[2].baseline
 
 
+def test_a_line_of_200_pixels_takes_as_many_passes_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain_lines, "OCCLUSION_STEP_PX", 4)
+    passes = 0
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        nonlocal passes
+        passes += len(images)
+        return images.sum(dim=(1, 2, 3))
+
+    explain_lines.line_methods(paper=0.0)["occlusion"](score, torch.ones(1, 1, 40, 224))  # padded to a batch
+    documentation = (Path(__file__).parents[2] / "docs" / "explanation.md").read_text()
+    assert f"a line of 200 pixels takes {passes} passes" in " ".join(documentation.split())
+
+
 def test_layers_of_a_line_network_are_shown(zero: LineExplanation) -> None:
     first, *maps = zero.layers
     assert first.kind == "filters" and {layer.maps.ndim for layer in maps} == {3} and len(maps) > 5
