@@ -25,16 +25,22 @@ def folder_of_run(logs: Path, run: Path) -> Path:
     return logs / run.resolve().name
 
 
-def check_new(folder: Path, run: Path, force: bool = False) -> None:
+def check_new(folder: Path, run: Path, force: bool | None = None) -> None:
     """Check that a new run can write to a folder: it is free or, with `force`, has curves of the same folder.
+
+    force: None for a command that has no such option.
 
     Raises:
         OutputError: the folder has curves already, or cannot be read.
     """
-    if has_events(folder) and not (force and _owner(folder).get("run") == str(run.resolve())):
+    if not has_events(folder):
+        return
+    is_replaceable = force is not None and _owner(folder).get("run") == str(run.resolve())
+    if not (is_replaceable and force):
+        last = "replace the curves with --force" if is_replaceable else f"remove {folder}"
         raise OutputError(
             f"{folder} contains curves that those of a new run would be mixed with.",
-            "Name another folder with --tensorboard, or remove this one; digitcli train --force replaces it.",
+            f"Name another folder with --tensorboard, or {last}.",
         )
 
 

@@ -223,8 +223,13 @@ def test_curves_of_an_earlier_run_are_replaced_only_with_force(few_digits: Path,
     (tmp_path / "tb" / "run" / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="contains curves") as caught:
         train(config, out=tmp_path / "other" / "run", tensorboard=tmp_path / "tb")
-    assert "--force" in caught.value.remedy and not (tmp_path / "other").exists()
+    assert caught.value.remedy.endswith(f"remove {tmp_path / 'tb' / 'run'}.")
+    assert not (tmp_path / "other").exists()
     shorter = train_config(few_digits, "softmax", recipe={"epochs": 1})
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(OutputError, match="contains curves") as caught:
+        train(shorter, out=tmp_path / "run", tensorboard=tmp_path / "tb")
+    assert "--force" in caught.value.remedy
     train(shorter, out=tmp_path / "run", force=True, tensorboard=tmp_path / "tb")
     assert list(curve(read_events(tmp_path / "tb" / "run"), "epoch/lr")) == [1]
     assert (tmp_path / "tb" / "run" / "notes.txt").exists()
