@@ -18,7 +18,8 @@ from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.devices import choose_device, describe_device, usable_cores
 from digitcli.inference.model_resolution import shipped_models
 
-# Packages without which a part of the program does not work, and the modules that they bring.
+# The dependencies in pyproject.toml, and the modules that they bring. The metadata of a package that is
+# missing cannot tell its modules, so that they are listed here.
 PACKAGES = {
     "torch": "torch",
     "torchvision": "torchvision",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +30,12 @@ def test_a_healthy_installation_has_no_findings(tmp_path: Path, monkeypatch: pyt
     assert diagnosis.findings == ()
     assert {"python", "torch", "device", "shipped models"} <= set(diagnosis.facts)
     assert "cnn (" in diagnosis.facts["shipped models"]
+
+
+def test_the_examined_packages_are_the_dependencies() -> None:
+    content = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    names = {re.split(r"[^\w.-]", each)[0] for each in content["project"]["dependencies"]}
+    assert set(installation.PACKAGES) == names
 
 
 def test_a_missing_and_a_broken_package_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
