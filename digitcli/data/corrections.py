@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +14,27 @@ import numpy as np
 from digitcli.data.dataset import Dataset, Splits
 from digitcli.errors import InputError
 
+# The new label of each corrected digit by its index; None leaves the digit out.
+Corrections = dict[int, int | None]
+
 LABELS = ("", *"0123456789")
 # Characters of the largest index that is read as a number.
 LONGEST_INDEX = 12
-COLUMNS = ("part", "index", "label", "given", "suggestion", "probability", "file")
+COLUMNS = ("part", "index", "label", "given", "suggestion", "probability", "error", "file")
 REMEDY = "Make one with: digitcli doctor DATA -o corrections.csv"
 
 
-def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, str]]) -> str:
+def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, bool, str]]) -> str:
     """Return the CSV of corrections of a part of a dataset.
 
     A row has an index, the corrected and the given label, a suggestion, the probability of the given label,
-    and the file of the digit, if it has one of its own.
+    whether it is taken for an error, and the file of the digit, if it has one of its own.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((part, *row[:4], f"{row[4]:.6f}", row[5]) for row in rows)
+    for *labels, probability, is_error, file in rows:
+        writer.writerow((part, *labels, f"{probability:.6f}", "yes" if is_error else "no", file))
     return text.getvalue()
 
 
@@ -38,14 +42,25 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
     """Return the parts of a dataset, in which digits to train on have the labels that a file gives them.
 
     A digit whose label is empty is left out. Validation and test digits stay as they are, so that models with
-    other corrections are measured on the same ones. The columns `index`, counted from 0, and `label` are
-    needed. The columns `part`, `given` and `file`, where there are any, must agree with the dataset.
+    other corrections are measured on the same ones.
+
+    Raises:
+        InputError: the file cannot be read, or a row does not fit the dataset.
+    """
+    return apply_corrections(splits, read_corrections(dataset, path))
+
+
+def read_corrections(dataset: Dataset, path: Path) -> Corrections:
+    """Return the label that a file gives to each training digit that it names.
+
+    The columns `index`, counted from 0, and `label` are needed. The columns `part`, `given` and `file`, where
+    there are any, must agree with the dataset. Other columns are ignored.
 
     Raises:
         InputError: the file cannot be read, or a row does not fit the dataset.
     """
     given, files = dataset.train.labels, dataset.train_files
-    labels: dict[int, int | None] = {}
+    labels: Corrections = {}
     for line, row in enumerate(_read_rows(path), start=2):
         place = f"{path}, line {line}"
         text = row["index"].strip()
@@ -69,6 +84,11 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
                 cause = f"{place}: the {column} is {stated[:60]}, but that of the digit is {value}."
                 raise InputError(cause, f"Give corrections of the training digits of {dataset.name}.")
         labels[index] = int(label) if label else None
+    return labels
+
+
+def apply_corrections(splits: Splits, labels: Corrections) -> Splits:
+    """Return the parts of a dataset, in which digits to train on have other labels or are left out."""
     corrected = splits.train.labels.copy()
     is_kept = np.ones(len(corrected), bool)
     for place_in_part, index in enumerate(splits.train_indices.tolist()):
@@ -79,6 +99,23 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
     kept = np.flatnonzero(is_kept)
     train = replace(splits.train, labels=corrected).take(kept)
     return replace(splits, train=train, train_indices=splits.train_indices[kept])
+
+
+def describe_corrections(before: Splits, after: Splits, labels: Corrections) -> Iterator[str]:
+    """Yield sentences on what corrections have changed in the parts of a dataset, and what they have not."""
+    left_out = len(before.train) - len(after.train)
+    is_kept = np.isin(before.train_indices, after.train_indices)
+    changed = int((before.train.labels[is_kept] != after.train.labels).sum())
+    if changed or left_out:
+        yield f"Labels corrected: {changed:,}; training digits left out: {left_out:,}."
+    else:
+        yield (
+            "The corrections change nothing: no row gives a digit to train on another label or an empty one. "
+            "Copy suggestion to label where you accept it."
+        )
+    held_out = len(labels.keys() - set(before.train_indices.tolist()))
+    if held_out:
+        yield f"Rows of validation or test digits, which stay as they are: {held_out:,}."
 
 
 def digest_of(path: Path) -> str:
