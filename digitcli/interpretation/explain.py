@@ -41,7 +41,7 @@ def explain(
     model: a shipped name (`cnn`), a checkpoint file or a run folder.
     images: the names of the images, and the images, uint8 (28, 28), ink 255 on paper 0.
     methods: what is computed, see `explanation.Method`.
-    against: the digit with which the answer is compared; by default the runner-up.
+    against: the digit with which the answer is compared; by default, or if it is the answer, the runner-up.
     layer: the only layer whose feature maps are wanted.
     changes: kinds of changes after which the image shall be read as another digit, and that digit.
     search_all: whether the nearest digits are searched among all training digits, not among 2,000.
@@ -114,7 +114,7 @@ def _explain(
     batch = as_input(torch.from_numpy(image[None].copy()).to(device_of(network)))
     probabilities = _probabilities(network, model, batch)
     digit, runner_up = probabilities.topk(2).indices.tolist()
-    other = runner_up if against is None else against
+    other = runner_up if against in (None, digit) else against
     attributions, notes = attributions_of(network, batch, methods, digit, other)
     found = {pair: _changed(network, model, batch, *pair) for pair in changes if pair[1] != digit}
     notes += [

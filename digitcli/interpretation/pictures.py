@@ -103,7 +103,7 @@ def _answer_of_line(explanation: LineExplanation) -> str:
     if explanation.digit is None:
         return "no digit is read"
     answer, other = (
-        f"{'blank' if digit is None else digit} with {_percent(explanation.probability(digit))}"
+        f"{'no digit' if digit is None else digit} with {_percent(explanation.probability(digit))}"
         for digit in (explanation.digit, explanation.runner_up)
     )
     place = f"digit {explanation.position} of {len(explanation.text)}"

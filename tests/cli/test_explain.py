@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitcli.recognition.reader import Reader
 from tests.support.pictures import encoded, written
 from tests.support.predictions import put
 from tests.support.processes import Run
@@ -70,6 +71,27 @@ def test_a_digit_of_a_line_is_drawn_and_saved(digitcli: Run) -> None:
     for caption in ("read as 27; the bar marks digit 2", "7: occlusion", "7, not "):
         assert caption in done.stdout and caption in Path("27.svg").read_text()
     assert "prototype" not in done.stdout
+
+
+def test_a_line_that_predict_reads_otherwise_has_a_note(
+    digitcli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("27.png").write_bytes(encoded(written("27", 60)[0]))
+    run = ("explain", "reader", "27.png", "-m", "saliency")
+    assert "predict" not in digitcli(*run).stderr
+    other = Reader("reader").read(written("29", 60)[0])
+    monkeypatch.setattr(Reader, "read", lambda reader, picture: other)
+    done = digitcli(*run)
+    assert done.returncode == 0 and done.stdout.startswith("27.png: 27 with ")
+    assert "predict -m reader reads 29 with " in done.stderr and "several crops of a line" in done.stderr
+
+
+@pytest.mark.parametrize("model", ["fast", "reader"])
+def test_the_answer_is_not_shown_against_itself(digitcli: Run, model: str) -> None:
+    put("4.png", "4")
+    done = digitcli("explain", model, "4.png", "--against", "4", "-m", "saliency")
+    assert "so it is shown against the likeliest other digit, " in done.stderr
+    assert "4, not 4" not in done.stdout and "4, not " in done.stdout
 
 
 def test_json_of_lines_has_every_value_and_a_bad_picture_costs_only_itself(digitcli: Run) -> None:
