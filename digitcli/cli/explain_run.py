@@ -56,6 +56,7 @@ def run(model: ResolvedModel, options: ExplainOptions) -> None:
         from digitcli.interpretation.drawing import save_explanations
 
         save_explanations(options.save, explanations)
+        console.show_notice(f"The explanations are in {options.save}.")
     _conclude(errors, len(explanations))
 
 
@@ -174,9 +175,21 @@ def _shown(explanations: Iterator[AnyExplanation], options: ExplainOptions) -> l
             console.show_table(draw_explanation(explanation))
     if options.format == "json":
         console.show_json([explanation.record() for explanation in done])
-    elif console.out.color_system is None and done:
-        console.show_notice("Without colours, red and blue look the same: --save draws them in a file.")
+    elif done:
+        _explain_characters(options)
     return done
+
+
+def _explain_characters(options: ExplainOptions) -> None:
+    """Say what stands for red and blue where there are no colours."""
+    from digitcli.cli.views.terminal_image import has_colours
+
+    if not has_colours(console.out):
+        save = "" if options.save else " --save FILE draws colours."
+        console.show_notice(
+            "Without colours, + and # stand for red, which speaks for the digit or is added ink, and - and = "
+            f"for blue, which speaks against it or is erased ink.{save}"
+        )
 
 
 def _notes_on_options(explanation: AnyExplanation, options: ExplainOptions) -> Iterator[str]:

@@ -18,7 +18,7 @@ from digitcli.inference.torch_runtime import as_input, device_of, load_model
 from digitcli.interpretation.attribution import backward_pass, digit_score, occlusion
 from digitcli.interpretation.counterfactual import adversarial, counterfactual, optimal_input
 from digitcli.interpretation.explanation import PANEL, Attribution, Change, ChangeKind, Explanation, Method
-from digitcli.interpretation.methods import attributions_of, layers_of, one_map, only_layer
+from digitcli.interpretation.methods import attributions_of, layers_of, note_on_maps, one_map, only_layer
 from digitcli.interpretation.neighbours import NeighbourSearch
 
 # Test digits whose attributions are averaged for a class, and the distance of the squares that cover them.
@@ -120,6 +120,8 @@ def _explain(
     notes += [
         f"No {kind} change to {wanted} was found." for (kind, wanted), each in found.items() if not each
     ]
+    layers = tuple(layers_of(network, batch, methods))
+    notes += note_on_maps(layers, methods)
     return Explanation(
         name,
         model.id,
@@ -128,7 +130,7 @@ def _explain(
         tuple(attributions),
         search.nearest(image) if search else (),
         tuple(change for change in found.values() if change),
-        tuple(layers_of(network, batch, methods)),
+        layers,
         tuple(dict.fromkeys(notes)),
     )
 

@@ -14,7 +14,7 @@ from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import DigitcliError, InputError
 from digitcli.evaluation.splits import take_split
 from digitcli.interpretation.drawing import data_url
-from digitcli.interpretation.pictures import pictures_of
+from digitcli.interpretation.pictures import pictures_of, speaks_for
 from digitcli.reporting.page import Figure
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ def _figures(mistake: Mistake, digits: Digits, model: ResolvedModel | None) -> t
 
 def _explained(explanation: Explanation, mistake: Mistake) -> tuple[Figure, ...]:
     digit, *attributions = (data_url(picture.pixels) for picture in pictures_of(explanation))
-    captions = [
-        f"speaks for {each.digit}" + ("" if each.against is None else f", not {each.against}")
-        for each in explanation.attributions
-    ]
+    captions = [speaks_for(each) for each in explanation.attributions]
     return (
         Figure(digit, f"{explanation.file}, a {mistake.label}", "the digit"),
         *(
