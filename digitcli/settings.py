@@ -13,11 +13,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import re
+import shlex
+import subprocess
 import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from digitcli.errors import UsageError, did_you_mean
@@ -99,6 +103,11 @@ class Setting:
     def has_effect(self, settings: Any) -> bool:
         """Return whether the other settings give this one an effect."""
         return self.requires is None or getattr(settings, self.requires[0]) in self.requires[1]
+
+    def is_off(self, value: Any) -> bool:
+        """Return whether a value turns the setting off: None if it is optional, or 0 if that is the least."""
+        is_least = self.at_least == 0 and not isinstance(value, bool) and value == 0
+        return is_least or (self.optional and value is None)
 
     def check(self, value: Any) -> None:
         """Check a value.
@@ -197,6 +206,11 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
 def option_name(name: str) -> str:
     """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`."""
     return "--" + name.removesuffix("_seconds").replace("_", "-")
+
+
+def quoted(path: Path | str) -> str:
+    """Return a path or another word as the shell takes it."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def parse_duration(text: str | float) -> float:

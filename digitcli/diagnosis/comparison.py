@@ -12,7 +12,7 @@ from typing import Any
 from digitcli.comparison.saved import ComparedRun, SavedModel, read_comparison
 from digitcli.comparison.statistics import holm, student_tail, welch
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.training.loop import quoted
+from digitcli.settings import quoted
 
 # A run is an outlier if chance makes such a distance less often than this.
 OUTLIER = 0.01

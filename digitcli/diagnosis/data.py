@@ -19,7 +19,7 @@ from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_
 from digitcli.errors import UsageError
 from digitcli.events import OnEvent
 from digitcli.inference.predictor import load_classifier
-from digitcli.training.loop import quoted
+from digitcli.settings import quoted
 
 Part = Literal["train", "test"]
 Images = npt.NDArray[np.uint8]

@@ -20,7 +20,7 @@ from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
-from digitcli.training.loop import quoted
+from digitcli.settings import quoted
 
 Grey = npt.NDArray[np.uint8]
 

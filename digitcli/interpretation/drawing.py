@@ -140,7 +140,8 @@ def _section(explanation: AnyExplanation) -> str:
         for picture in pictures_of(explanation)
     )
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in explanation.notes)
-    return f"<section>\n<h2>{_unbroken(title_of(explanation))}</h2>\n{notes}<div>\n{figures}</div>\n</section>\n"
+    title = _unbroken(title_of(explanation))
+    return f"<section>\n<h2>{title}</h2>\n{notes}<div>\n{figures}</div>\n</section>\n"
 
 
 def _unbroken(text: str) -> str:

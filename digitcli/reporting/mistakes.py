@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
@@ -16,6 +17,7 @@ from digitcli.evaluation.splits import take_split
 from digitcli.interpretation.drawing import data_url
 from digitcli.interpretation.pictures import pictures_of, speaks_for
 from digitcli.reporting.page import Figure
+from digitcli.settings import quoted
 
 if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import Mistake
@@ -23,15 +25,21 @@ if TYPE_CHECKING:
     from digitcli.inference.model_resolution import ResolvedModel
     from digitcli.interpretation.explanation import Explanation
 
+# Change of a logit by covering ink below which an answer hardly depends on it: odds change by a tenth.
+FLAT_LOGITS = 0.1
 MAX_MISTAKES = 24  # each takes a fifth of a second to be explained, and a page of them is enough to look at
 
 
 @dataclass(frozen=True)
 class ShownMistake:
-    """A mistake, the picture of its digit, and pictures of what speaks for the answer, if at hand."""
+    """A mistake, the picture of its digit, and pictures of what speaks for the answer, if at hand.
+
+    is_flat: whether the answer hardly depends on the ink, so that the pictures show nothing.
+    """
 
     mistake: Mistake
     figures: tuple[Figure, ...] = ()
+    is_flat: bool = False
 
 
 def show_mistakes(
@@ -39,9 +47,15 @@ def show_mistakes(
 ) -> list[ShownMistake]:
     """Return the first mistakes, with pictures if the digits and explanations if the model is at hand."""
     return [
-        ShownMistake(mistake, () if digits is None else _figures(mistake, digits, model))
+        ShownMistake(mistake) if digits is None else _shown(mistake, digits, model)
         for mistake in mistakes[:MAX_MISTAKES]
     ]
+
+
+def explain_command(model: str, data: Any, split: str) -> str | None:
+    """Return the command that explains a mistake, up to its number; None for digits that it cannot find."""
+    is_known = data == DEFAULT_DATASET and split == "test"
+    return f"digitcli explain {quoted(model)} --test-digit" if is_known else None
 
 
 def find_digits(evaluation: SavedEvaluation) -> Digits:
@@ -67,15 +81,16 @@ def _is_at(mistake: Mistake, digits: Digits) -> bool:
     return 0 <= mistake.index < len(digits) and int(digits.labels[mistake.index]) == mistake.label
 
 
-def _figures(mistake: Mistake, digits: Digits, model: ResolvedModel | None) -> tuple[Figure, ...]:
+def _shown(mistake: Mistake, digits: Digits, model: ResolvedModel | None) -> ShownMistake:
     image = digits.images[mistake.index]
     name = f"digit {mistake.index}"
     if model is None:
-        return (Figure(data_url(image), f"{name}, a {mistake.label}", "the digit"),)
+        return ShownMistake(mistake, (Figure(data_url(image), f"{name}, a {mistake.label}", "the digit"),))
     from digitcli.interpretation.explain import explain  # loads torch
 
     (explanation,) = explain(model, [(name, image)], ("occlusion",), mistake.label)
-    return _explained(explanation, mistake)
+    largest = max(float(np.abs(each.values).max()) for each in explanation.attributions)
+    return ShownMistake(mistake, _explained(explanation, mistake), largest < FLAT_LOGITS)
 
 
 def _explained(explanation: Explanation, mistake: Mistake) -> tuple[Figure, ...]:

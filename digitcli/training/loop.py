@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import shlex
-import subprocess
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +11,7 @@ from torch import Tensor
 from digitcli.errors import DivergedError, Interrupted
 from digitcli.events import EpochDone, StepDone
 from digitcli.inference.checkpoint import TRAIN_HASHES
+from digitcli.settings import quoted as quoted  # other modules take it from here
 from digitcli.training import run_folder
 from digitcli.training.optimization import autocast, scheduled_lr, set_lr, step_on, update_average
 from digitcli.training.setup import TrainingSetup
@@ -179,8 +176,3 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
     cause = f"Stopped after {state.epoch} epochs and {state.step} steps."
     remedy = f"Continue with: digitcli train --resume {quoted(setup.folder)}" if setup.folder else ""
     raise Interrupted(signal, cause, remedy)
-
-
-def quoted(path: Path | str) -> str:
-    """Return a path or another word as the shell takes it."""
-    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))

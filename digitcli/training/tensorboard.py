@@ -21,10 +21,10 @@ from digitcli.atomic_write import faults_of
 from digitcli.errors import EnvironmentFault, OutputError
 from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.settings import quoted
 from digitcli.training import tensorboard_summaries as summaries
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.loop import quoted
 from digitcli.training.resume import run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import TrainingSetup
