@@ -13,12 +13,11 @@ from digitcli.evaluation.evaluate_lines import evaluate_lines
 from digitcli.evaluation.export import draw_calibration
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, parse_evaluation
 from digitcli.events import OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.reporting.mistakes import MAX_MISTAKES, explain_command, find_digits, show_mistakes
 from digitcli.reporting.page import Page, chart_figure
 
-RUNS = "runs"  # the folder of `run_folder.RUNS`, whose module loads torch
 WITHOUT_MODEL = "There are no explanations, since {name} is not at hand as a single model."
 
 
@@ -60,7 +59,7 @@ def find_model(name: str, folder: Path) -> ResolvedModel | None:
     The result is None if there is none, or only one with other weights; so it is for an ensemble.
     """
     label = name.rpartition("@")[0]
-    places = [Path(RUNS, label), folder / label, folder / f"{label}.safetensors"]
+    places = [RUNS / label, folder / label, folder / f"{label}.safetensors"]
     candidates = [label, *(str(path) for path in places if path.is_file() or (path / MODEL_FILE).is_file())]
     for candidate in candidates if label and Path(label).name == label else ():
         try:

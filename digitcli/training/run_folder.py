@@ -26,6 +26,7 @@ from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
     MODEL_FILE,
     RESUME_FILE,
+    RUNS,
     Header,
     read_checkpoint,
     read_header,
@@ -34,7 +35,6 @@ from digitcli.inference.checkpoint import (
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.state import model_tensors
 
-RUNS = Path("runs")
 LOCK_FILE = ".lock"
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.csv"
