@@ -19,7 +19,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Reading
+from digitcli.recognition.results import Reading, describe_confidence
 from digitcli.settings import quoted
 
 Grey = npt.NDArray[np.uint8]
@@ -146,10 +146,11 @@ def examine_picture(
     picture = np.rint(255 * open_picture(path)).astype(np.uint8)
     reading = reader.read(picture)
     height, width = picture.shape
+    meaning = describe_confidence(reading.status, reading.text)
     facts = {
         "size": f"{width} x {height} pixels",
         "answer": _in_words(reading),
-        "confidence": f"{percent(reading.confidence or 0, 1)}",
+        "confidence": f"{percent(reading.confidence or 0, 1)} {meaning}".rstrip(),
     }
     if not _is_doubtful(reading, label):
         return Diagnosis(f"picture {path}", facts)

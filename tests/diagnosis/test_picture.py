@@ -158,6 +158,7 @@ def test_a_rule_and_its_remedy_are_told_once_with_all_evidence() -> None:
 def test_an_answer_without_digits_is_told_in_words(reader: Reader) -> None:
     facts = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=reader).facts
     assert facts["answer"] == "nothing is written"
+    assert facts["confidence"].endswith(" % that nothing is written")
     refused = Reading("", None, "refused", "not_a_digit", "", 0.7, (), "")
     fake: Any = SimpleNamespace(read=lambda picture: refused)
     facts = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=fake).facts
