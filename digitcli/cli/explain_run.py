@@ -182,9 +182,9 @@ def _shown(explanations: Iterator[AnyExplanation], options: ExplainOptions) -> l
 
 def _explain_characters(options: ExplainOptions) -> None:
     """Say what stands for red and blue where there are no colours."""
-    from digitcli.cli.views.terminal_image import has_colours
+    from digitcli.cli.views.terminal_image import draws_colours
 
-    if not has_colours(console.out):
+    if not draws_colours(console.out):
         save = "" if options.save else " --save FILE draws colours."
         console.show_notice(
             "Without colours, + and # stand for red, which speaks for the digit or is added ink, and - and = "

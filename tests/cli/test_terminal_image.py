@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from digitcli.cli.views.terminal_image import ASCII_SHADES, SHADES, Picture, has_colours
+from digitcli.cli.views.terminal_image import ASCII_SHADES, SHADES, Picture, draws_colours
 
 STEPS = np.array([[0, 255], [255, 0], [51, 204], [204, 51]], np.uint8)
 
@@ -56,9 +56,13 @@ def test_without_colours_red_and_blue_have_characters_of_their_own(encoding: str
 
 
 def test_colours_are_those_of_a_terminal_without_no_color() -> None:
-    assert has_colours(Console(force_terminal=True, color_system="truecolor", no_color=False))
-    assert not has_colours(Console(force_terminal=True, color_system="truecolor", no_color=True))
-    assert not has_colours(Console(force_terminal=True, color_system=None))
+    assert draws_colours(
+        Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", no_color=False)
+    )
+    assert not draws_colours(Console(force_terminal=True, color_system="truecolor", no_color=True))
+    assert not draws_colours(Console(force_terminal=True, color_system=None))
+    ascii = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert not draws_colours(Console(file=ascii, force_terminal=True, color_system="truecolor"))
 
 
 def test_a_picture_has_the_requested_width() -> None:

@@ -44,13 +44,12 @@ class Picture:
         """Yield the picture as half blocks in two colours, or as shades."""
         columns = min(self.columns, options.max_width)
         rows = max(1, round(self.pixels.shape[0] * columns / self.pixels.shape[1] / 2))
-        is_unicode = options.encoding.startswith("utf")
-        if is_unicode and has_colours(console):
+        if draws_colours(console):
             yield from _draw_half_blocks(_resize(self.pixels, columns, 2 * rows))
         else:
             ascii_shades = ASCII_SHADES if self.pixels.ndim == 2 else ASCII_SHADES_OF_COLOURS
             pixels = _resize(self.pixels, columns, rows)
-            yield from _draw_shades(pixels, SHADES if is_unicode else ascii_shades)
+            yield from _draw_shades(pixels, SHADES if _is_unicode(console) else ascii_shades)
 
 
 def _resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -87,9 +86,13 @@ def _draw_shades(pixels: np.ndarray, shades: str) -> Iterator[Segment]:
         yield Segment.line()
 
 
-def has_colours(console: Console) -> bool:
-    """Tell whether a console shows colours: it does in a terminal, unless NO_COLOR is set."""
-    return console.color_system is not None and not console.no_color
+def draws_colours(console: Console) -> bool:
+    """Tell whether pictures have colours: they do in a terminal with block characters, without NO_COLOR."""
+    return _is_unicode(console) and console.color_system is not None and not console.no_color
+
+
+def _is_unicode(console: Console) -> bool:
+    return console.encoding.startswith("utf")
 
 
 def picture_grid(captioned: Iterable[RenderableType], width: int) -> Table:
