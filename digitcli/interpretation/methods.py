@@ -113,8 +113,7 @@ def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
     if name is None:
         return tuple(layers)
     maps = {layer.name: layer for layer in layers if layer.kind != "filters"}
-    if not maps:
-        raise UsageError(f"There is no layer '{name}' with feature maps.", f"{NO_MAPS} Leave --layer out.")
     if name not in maps:
-        raise UsageError(f"There are no feature maps of a layer '{name}'.", f"Give one of {', '.join(maps)}.")
+        remedy = f"Give one of {', '.join(maps)}." if maps else f"{NO_MAPS} Leave --layer out."
+        raise UsageError(f"There are no feature maps of a layer '{name}'.", remedy)
     return (maps[name],)

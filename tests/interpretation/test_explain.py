@@ -140,7 +140,7 @@ def test_a_perceptron_has_no_feature_maps(digits: Digits, tmp_path: Path) -> Non
     write_checkpoint(path, Header(architecture="mlp", task="digit"), create_model("mlp").state_dict())
     (explanation,) = explain(path, [("seven", digits.images[0])], ["feature-maps"])
     assert explanation.notes == (NO_MAPS,) and explanation.layers == ()
-    with pytest.raises(UsageError, match="no layer '2' with feature maps") as caught:
+    with pytest.raises(UsageError, match="no feature maps of a layer '2'") as caught:
         list(explain(path, [("seven", digits.images[0])], ["feature-maps"], layer="2"))
     assert caught.value.remedy.endswith("Leave --layer out.")
 
