@@ -78,7 +78,8 @@ def _draw_panel(panel: Panel, width: int, height: int) -> str:
     right, lower = width - RIGHT, height - BOTTOM
     x_values, y_values = zip(*(point for series in panel.series for point in series.points), strict=True)
     y_range = y_values if panel.logarithmic else panel.y_range or (0.0, max(y_values) or 1.0)
-    x_px, x_ticks = _axis(x_values, (LEFT, right), panel.logarithmic)
+    counts = all(float(value).is_integer() for value in x_values)
+    x_px, x_ticks = _axis(x_values, (LEFT, right), panel.logarithmic, least_step=1.0 if counts else 0.0)
     y_px, y_ticks = _axis(y_range, (lower, TOP), panel.logarithmic)
     parts = [
         _text(8, 20, panel.title),
@@ -98,9 +99,12 @@ def _draw_panel(panel: Panel, width: int, height: int) -> str:
 
 
 def _axis(
-    values: Sequence[float], pixels: tuple[float, float], logarithmic: bool
+    values: Sequence[float], pixels: tuple[float, float], logarithmic: bool, least_step: float = 0.0
 ) -> tuple[Callable[[float], float], list[float]]:
-    """Return the function from a value to its pixel, and the values to write at the axis."""
+    """Return the function from a value to its pixel, and the values to write at the axis.
+
+    `least_step` is the least distance of these values if the axis is not logarithmic: 1 for whole numbers.
+    """
     low, high = min(values), max(values)
     if logarithmic:
         powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
@@ -110,7 +114,7 @@ def _axis(
         if len(ticks) > MAX_TICKS:
             ticks = [tick for tick in ticks if math.log10(tick).is_integer()]
     else:
-        least_step = (high - low) / MAX_TICKS or 1.0
+        least_step = max(least_step, (high - low) / MAX_TICKS) or 1.0
         power = 10.0 ** math.floor(math.log10(least_step))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least_step)
         ticks = [step * number for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]

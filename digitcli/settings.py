@@ -100,6 +100,11 @@ class Setting:
         """Return whether the other settings give this one an effect."""
         return self.requires is None or getattr(settings, self.requires[0]) in self.requires[1]
 
+    def is_off(self, value: Any) -> bool:
+        """Return whether a value turns the setting off: None if it is optional, or 0 if that is the least."""
+        is_least = self.at_least == 0 and not isinstance(value, bool) and value == 0
+        return is_least or (self.optional and value is None)
+
     def check(self, value: Any) -> None:
         """Check a value.
 

@@ -60,6 +60,7 @@ def test_a_long_legend_makes_the_chart_higher() -> None:
     ("panel", "x_labels", "y_labels"),
     [
         (LINE, ["1", "2", "3", "4", "5"], ["0", "0.5", "1", "1.5", "2", "2.5", "3"]),
+        (Panel("up", "epoch", [Series("a", [(1, 98), (3, 99)])]), ["1", "2", "3"], []),
         (numbered((970, 0.3), (3_274_634, 7.0)), ["1000", "10k", "1M"], ["0.2", "0.5", "1", "10"]),
         (Panel("up", "x", [Series("a", [(0, 98), (1, 99)])], y_range=(98, 100)), [], ["98", "99", "100"]),
     ],
@@ -67,6 +68,13 @@ def test_a_long_legend_makes_the_chart_higher() -> None:
 def test_axes_have_round_labels(panel: Panel, x_labels: list[str], y_labels: list[str]) -> None:
     chart = parsed(panel, legend=("a", "b") if panel.logarithmic else ())
     assert set(x_labels) <= set(texts(chart, "x")) and set(y_labels) <= set(texts(chart, "y"))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 9])
+def test_counts_have_whole_numbers_at_their_axis(epochs: int) -> None:
+    panel = Panel("loss", "epoch", [Series("a", [(count, 1.5 / count) for count in range(1, epochs + 1)])])
+    labels = [text for text in texts(parsed(panel), "x") if text != "epoch"]
+    assert labels and all(text.isdecimal() for text in labels)
 
 
 def test_any_name_is_legible() -> None:

@@ -123,3 +123,11 @@ def test_durations_are_seconds(text: str | float, seconds: float) -> None:
 def test_a_text_that_is_no_duration_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--time"):
         parse_duration(text)
+
+
+def test_none_and_a_zero_that_is_the_least_number_turn_a_setting_off() -> None:
+    declared = {each.name: each for each in settings_of(Tea)}
+    assert declared["sugar"].is_off(None) and declared["sugar"].is_off(0.0)
+    assert not declared["sugar"].is_off(0.1)
+    assert not declared["milk"].is_off(False) and not declared["strength"].is_off(0.0)
+    assert not declared["origin"].is_off("")

@@ -22,8 +22,6 @@ from digitcli.inference.devices import check_device_name
 if TYPE_CHECKING:
     from digitcli.diagnosis.data import ExaminedData
 
-# Doubtful labels that are drawn.
-DRAWN = 30
 STYLES = {"error": "bold red", "warning": "yellow"}
 
 Subject = Annotated[
@@ -114,11 +112,14 @@ def doctor(
     if out is not None:
         check_writable(out, force)
     if kind == "data":
-        data = _examine_data(subject, split or "train", device or "auto")
+        data = _examine_data(subject, split or "train", device or "auto", out)
         if out is not None:
             write_whole(out, data.corrections().encode(errors="surrogateescape"))
-        drawn = [] if format == "json" else [_draw_labels(data)]
-        return _show(data.diagnosis, format, *drawn)
+        if format == "json":
+            return console.show_json(data.diagnosis.record())
+        from digitcli.cli.views.doubtful_labels import draw_labels
+
+        return console.show_table(Group(draw(data.diagnosis), draw_labels(data, out)))
     with console.Busy("Examining"):
         diagnosis = _examiner(kind, label, device or "auto")(subject)
     _show(diagnosis, format)
@@ -169,37 +170,20 @@ def _find_learning_rate(subject: str, device: str | None) -> Diagnosis:
         return find_learning_rate(subject, device)
 
 
-def _examine_data(subject: str, split: Literal["train", "test"], device: str) -> ExaminedData:
+def _examine_data(
+    subject: str, split: Literal["train", "test"], device: str, out: Path | None
+) -> ExaminedData:
     with console.Busy("Training on parts of the digits"):
         from digitcli.diagnosis.data import examine_data
 
-        return examine_data(subject, split, device)
+        return examine_data(subject, split, device, corrections=out)
 
 
-def _draw_labels(data: ExaminedData) -> RenderableType:
-    """Draw the most doubtful labels, each with its number, its label and the likeliest digit."""
-    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
-
-    cells = [
-        Group(
-            Picture(data.digits.images[each.index], PICTURE_COLUMNS),
-            Text(f"{_name(data.name_of(each), each.index)}\nlabel {each.label}, rather {each.suggestion}"),
-        )
-        for each in data.doubtful[:DRAWN]
-    ]
-    return picture_grid(cells, console.out.width)
-
-
-def _name(file: str, index: int) -> str:
-    """Return the number of a digit, and the end of the name of its file, as wide as a picture at most."""
-    return f"#{index} {console.printable(file)[-20:]}".rstrip()
-
-
-def _show(diagnosis: Diagnosis, format: console.Format, *drawn: RenderableType) -> None:
+def _show(diagnosis: Diagnosis, format: console.Format) -> None:
     if format == "json":
         console.show_json(diagnosis.record())
     else:
-        console.show_table(Group(draw(diagnosis), *drawn))
+        console.show_table(draw(diagnosis))
 
 
 def draw(diagnosis: Diagnosis) -> Group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from digitcli.interpretation.line_explanation import AnyExplanation
+    from digitcli.interpretation.line_explanation import AnyExplanation, LineExplanation
+    from digitcli.recognition.reader import Reader
 
     NamedImages = Iterator[tuple[str, npt.NDArray[np.uint8]]]
 
@@ -50,12 +51,12 @@ def run(model: ResolvedModel, options: ExplainOptions) -> None:
     """
     errors: list[DigitcliError] = []
     of_task = _of_lines if model.header.task == "line" else _of_digits
-    wanted = [options.against, *(digit for _, digit in options.changes)]
-    explanations = _shown(of_task(model, options, errors), wanted, options.format)
+    explanations = _shown(of_task(model, options, errors), options)
     if options.save is not None and explanations:
         from digitcli.interpretation.drawing import save_explanations
 
         save_explanations(options.save, explanations)
+        console.show_notice(f"The explanations are in {options.save}.")
     _conclude(errors, len(explanations))
 
 
@@ -87,7 +88,7 @@ def _of_lines(
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain_lines import explain_lines
     from digitcli.imaging import open_picture
-    from digitcli.recognition.line_input import line_cutter, longest_line
+    from digitcli.recognition.line_input import line_cutter, longest_line, reader_with
 
     cut = line_cutter(model.header.architecture, options.device)
 
@@ -97,7 +98,8 @@ def _of_lines(
             console.show_notice(f"{path} has {len(lines)} lines; the longest is explained.")
         return longest_line(lines, str(path))
 
-    yield from explain_lines(
+    reader = reader_with(model, options.device)
+    for explanation in explain_lines(
         model,
         _readable(options.pictures, read_line, errors),
         options.methods,
@@ -106,6 +108,25 @@ def _of_lines(
         layer=options.layer,
         device=options.device,
         on_missing_digit=lambda error: _add(errors, error),
+    ):
+        notes = () if reader is None else _note_on_predict(explanation, reader)
+        yield replace(explanation, notes=(*explanation.notes, *notes))
+
+
+def _note_on_predict(explanation: LineExplanation, reader: Reader) -> Iterator[str]:
+    """Yield that `predict` with the same model reads another text, if it does."""
+    from digitcli.recognition.line_input import contains
+    from digitcli.recognition.results import as_percentage
+
+    reading = reader.read(explanation.file)
+    if contains(reading, explanation.text):
+        return
+    answer = f"{reading.text} with {as_percentage(reading.confidence or 0.0)}" if reading.text else "no digit"
+    turned = f" and turns the picture by {reading.rotation} degrees" if reading.rotation else ""
+    names = " ".join(f"-m {part.rpartition('@')[0]}" for part in reading.model.split("+"))
+    yield (
+        f"predict {names} reads {answer}: it takes the mean over several crops of a line{turned}, and one of "
+        "them is explained here."
     )
 
 
@@ -147,26 +168,45 @@ def _test_digits(numbers: Sequence[int]) -> NamedImages:
             yield f"test digit {number}, a {digits.labels[number]}", digits.images[number]
 
 
-def _shown(
-    explanations: Iterator[AnyExplanation], others: Sequence[int | None], format: console.Format
-) -> list[AnyExplanation]:
+def _shown(explanations: Iterator[AnyExplanation], options: ExplainOptions) -> list[AnyExplanation]:
     """Show explanations one by one, or all as JSON, and return them."""
     done: list[AnyExplanation] = []
     for explanation in explanations:
         done.append(explanation)
-        if explanation.digit is not None and explanation.digit in others:
-            console.show_notice(f"{explanation.file} is read as {explanation.digit} already.")
-        for note in explanation.notes:
+        for note in (*_notes_on_options(explanation, options), *explanation.notes):
             console.show_notice(f"{explanation.file}: {note}")
-        if format == "table":
+        if options.format == "table":
             from digitcli.cli.views.explanation import draw_explanation
 
             console.show_table(draw_explanation(explanation))
-    if format == "json":
+    if options.format == "json":
         console.show_json([explanation.record() for explanation in done])
-    elif console.out.color_system is None and done:
-        console.show_notice("Without colours, red and blue look the same: --save draws them in a file.")
+    elif done:
+        _explain_characters(options)
     return done
+
+
+def _explain_characters(options: ExplainOptions) -> None:
+    """Say what stands for red and blue where there are no colours."""
+    from digitcli.cli.views.terminal_image import draws_colours
+
+    if not draws_colours(console.out):
+        save = "" if options.save else " --save FILE draws colours."
+        console.show_notice(
+            "Without colours, + and # stand for red, which speaks for the digit or is added ink, and - and = "
+            f"for blue, which speaks against it or is erased ink.{save}"
+        )
+
+
+def _notes_on_options(explanation: AnyExplanation, options: ExplainOptions) -> Iterator[str]:
+    """Yield that an option asks for the digit that is read already."""
+    if explanation.digit is None:
+        return
+    if explanation.digit == options.against:
+        other = explanation.other_digit
+        yield f"It is read as {explanation.digit}, so it is shown against the likeliest other digit, {other}."
+    if explanation.digit in [digit for _, digit in options.changes]:
+        yield f"It is read as {explanation.digit} already."
 
 
 def _conclude(errors: list[DigitcliError], done: int) -> None:

@@ -13,6 +13,8 @@ _T_95 = (
 )  # fmt: skip
 
 
+# Below this a probability may be 0 only because a float cannot be smaller.
+LEAST_P = 1e-300
 # Steps of the sum that stands for an integral: the error is below a millionth.
 INTEGRATION_STEPS = 1000
 
@@ -115,3 +117,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
         corrected[index] = highest
     return corrected
+
+
+def describe_p(p: float) -> str:
+    """Return the probability of a test with two digits; one too small for a float is below a limit, not 0."""
+    return f"{p:.2g}" if p >= LEAST_P else f"<{LEAST_P:g}"

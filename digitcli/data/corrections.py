@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +14,27 @@ import numpy as np
 from digitcli.data.dataset import Dataset, Splits
 from digitcli.errors import InputError
 
+# The new label of each corrected digit by its index; None leaves the digit out.
+Corrections = dict[int, int | None]
+
 LABELS = ("", *"0123456789")
 # Characters of the largest index that is read as a number.
 LONGEST_INDEX = 12
-COLUMNS = ("part", "index", "label", "given", "suggestion", "probability", "file")
+COLUMNS = ("part", "index", "label", "given", "suggestion", "probability", "error", "file")
 REMEDY = "Make one with: digitcli doctor DATA -o corrections.csv"
 
 
-def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, str]]) -> str:
+def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, bool, str]]) -> str:
     """Return the CSV of corrections of a part of a dataset.
 
     A row has an index, the corrected and the given label, a suggestion, the probability of the given label,
-    and the file of the digit, if it has one of its own.
+    whether it is taken for an error, and the file of the digit, if it has one of its own.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((part, *row[:4], f"{row[4]:.6f}", row[5]) for row in rows)
+    for *labels, probability, is_error, file in rows:
+        writer.writerow((part, *labels, f"{probability:.6f}", "yes" if is_error else "no", file))
     return text.getvalue()
 
 
@@ -38,34 +42,27 @@ def correct_labels(splits: Splits, dataset: Dataset, path: Path) -> Splits:
     """Return the parts of a dataset, in which digits to train on have the labels that a file gives them.
 
     A digit whose label is empty is left out. Validation and test digits stay as they are, so that models with
-    other corrections are measured on the same ones. The columns `index`, counted from 0, and `label` are
-    needed. The columns `part`, `given` and `file`, where they are there and not empty, must agree with the
-    dataset; of `file`, the name and the folder in which it lies, since a dataset may be moved. Other columns
-    are ignored.
+    other corrections are measured on the same ones.
 
     Raises:
-        InputError: the file cannot be read, a row does not fit the dataset, or no digit to train on is left.
+        InputError: see `read_corrections` and `apply_corrections`.
     """
-    labels = _read_labels(path, dataset)
-    corrected = splits.train.labels.copy()
-    is_kept = np.ones(len(corrected), bool)
-    for place_in_part, index in enumerate(splits.train_indices.tolist()):
-        if index in labels:
-            new = labels[index]
-            is_kept[place_in_part] = new is not None
-            corrected[place_in_part] = 0 if new is None else new
-    kept = np.flatnonzero(is_kept)
-    if not kept.size:
-        raise InputError(f"{path} leaves out every digit to train on.", "Give some of them a label.")
-    train = replace(splits.train, labels=corrected).take(kept)
-    return replace(splits, train=train, train_indices=splits.train_indices[kept])
+    return apply_corrections(splits, read_corrections(dataset, path))
 
 
-def _read_labels(path: Path, dataset: Dataset) -> dict[int, int | None]:
-    """Return the labels of training digits by their indices; None for one that is left out."""
+def read_corrections(dataset: Dataset, path: Path) -> Corrections:
+    """Return the label that a file gives to each training digit that it names; None for one that is left out.
+
+    The columns `index`, counted from 0, and `label` are needed. The columns `part`, `given` and `file`, where
+    they are there and not empty, must agree with the dataset; of `file`, the name and the folder in which it
+    lies, since a dataset may be moved. Other columns are ignored.
+
+    Raises:
+        InputError: the file cannot be read, or a row does not fit the dataset.
+    """
     count = len(dataset.train)
     remedy = f"Give corrections of the training digits of {dataset.name}."
-    labels: dict[int, int | None] = {}
+    labels: Corrections = {}
     for line, row in _read_rows(path):
         place = f"{path}, line {line}"
         text = row["index"].strip()
@@ -92,6 +89,26 @@ def _read_labels(path: Path, dataset: Dataset) -> dict[int, int | None]:
     return labels
 
 
+def apply_corrections(splits: Splits, labels: Corrections) -> Splits:
+    """Return the parts of a dataset, in which digits to train on have other labels or are left out.
+
+    Raises:
+        InputError: no digit to train on is left.
+    """
+    corrected = splits.train.labels.copy()
+    is_kept = np.ones(len(corrected), bool)
+    for place_in_part, index in enumerate(splits.train_indices.tolist()):
+        if index in labels:
+            new = labels[index]
+            is_kept[place_in_part] = new is not None
+            corrected[place_in_part] = 0 if new is None else new
+    kept = np.flatnonzero(is_kept)
+    if not kept.size:
+        raise InputError("The corrections leave out every digit to train on.", "Give some of them a label.")
+    train = replace(splits.train, labels=corrected).take(kept)
+    return replace(splits, train=train, train_indices=splits.train_indices[kept])
+
+
 def _facts_of(dataset: Dataset, index: int) -> dict[str, str]:
     """Return what the columns of a training digit tell."""
     facts = {"part": "train", "given": str(dataset.train.labels[index])}
@@ -101,6 +118,23 @@ def _facts_of(dataset: Dataset, index: int) -> dict[str, str]:
 def _name(file: str) -> tuple[str, ...]:
     """Return the name of a file, and that of the folder in which it lies."""
     return Path(file).parts[-2:]
+
+
+def describe_corrections(before: Splits, after: Splits, labels: Corrections) -> Iterator[str]:
+    """Yield sentences on what corrections have changed in the parts of a dataset, and what they have not."""
+    left_out = len(before.train) - len(after.train)
+    is_kept = np.isin(before.train_indices, after.train_indices)
+    changed = int((before.train.labels[is_kept] != after.train.labels).sum())
+    if changed or left_out:
+        yield f"Labels corrected: {changed:,}; training digits left out: {left_out:,}."
+    else:
+        yield (
+            "The corrections change nothing: no row gives a digit to train on another label or an empty one. "
+            "Copy suggestion to label where you accept it."
+        )
+    held_out = len(labels.keys() - set(before.train_indices.tolist()))
+    if held_out:
+        yield f"Rows of validation or test digits, which stay as they are: {held_out:,}."
 
 
 def digest_of(path: Path) -> str:

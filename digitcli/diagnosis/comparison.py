@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from digitcli.comparison.saved import ComparedRun, SavedModel, read_comparison
-from digitcli.comparison.statistics import holm, student_tail, welch
+from digitcli.comparison.statistics import describe_p, holm, student_tail, welch
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import quoted
 
@@ -87,7 +87,7 @@ def harmful_regularization(models: Sequence[SavedModel]) -> Iterator[Finding]:
                 "warning",
                 f"With {name} {_setting(more, name):g}, {architecture} reads {percent(_mean(more.runs))} in "
                 f"the mean of {len(worse)} seeds; with {_setting(less, name):g}, {percent(_mean(less.runs))} "
-                f"of {len(better)}. Welch's test, corrected for all pairs, gives p = {p:.2g}.",
+                f"of {len(better)}. Welch's test, corrected for all pairs, gives p = {describe_p(p)}.",
                 f"Lower {option}; augmentation may do its work already.",
                 f"digitcli train --arch {architecture} {option} {_setting(less, name):g}",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -68,6 +69,11 @@ class ExaminedData:
     agreement: float
     doubtful: tuple[DoubtfulLabel, ...]
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the networks are good enough to correct labels."""
+        return self.agreement >= TRUSTED
+
     def name_of(self, label: DoubtfulLabel) -> str:
         """Return the file of the digit, or an empty text if the digits have no files of their own."""
         return self.files[label.index] if self.files else ""
@@ -77,14 +83,14 @@ class ExaminedData:
 
         Where the networks are not good enough to be trusted, all labels stay as they are.
         """
-        is_trusted = self.agreement >= TRUSTED
         rows = (
             (
                 each.index,
-                each.suggestion if each.is_error and is_trusted else each.label,
+                each.suggestion if each.is_error and self.is_trusted else each.label,
                 each.label,
                 each.suggestion,
                 each.probability,
+                each.is_error,
                 self.name_of(each),
             )
             for each in self.doubtful
@@ -93,11 +99,17 @@ class ExaminedData:
 
 
 def examine_data(
-    spec: str, part: Part = "train", device: str = "auto", on_event: OnEvent = lambda event: None
+    spec: str,
+    part: Part = "train",
+    device: str = "auto",
+    on_event: OnEvent = lambda event: None,
+    *,
+    corrections: Path | None = None,
 ) -> ExaminedData:
     """Return facts about a dataset, what is wrong with it, and the doubtful labels of one of its parts.
 
     spec: a name, a folder or a file, as `--data` of `digitcli train` takes it.
+    corrections: the file that the corrections will be written to, which remedies name.
 
     Raises:
         UsageError: there is no such dataset, or it has no test part.
@@ -120,7 +132,7 @@ def examine_data(
         *imbalance(digits),
         *placement(digits),
         *orientation(digits, device),
-        *label_errors(doubtful, digits, agreement, spec if part == "train" else None),
+        *label_errors(doubtful, digits, agreement, spec if part == "train" else None, corrections),
     ]
     facts = {
         "training digits": f"{len(dataset.train):,}",
@@ -130,7 +142,7 @@ def examine_data(
         "agreement": f"{percent(agreement)} of the labels, by networks trained on other digits",
         "doubtful labels": f"{len(doubtful):,}",
     }
-    diagnosis = Diagnosis(f"dataset {spec}", facts, tuple(findings))
+    diagnosis = Diagnosis(f"dataset {spec}", facts, tuple(findings), has_verdict=not doubtful)
     return ExaminedData(diagnosis, digits, part, files, agreement, tuple(doubtful))
 
 
@@ -233,20 +245,29 @@ def orientation(digits: Digits, device: str = "auto") -> Iterator[Finding]:
 
 
 def label_errors(
-    doubtful: list[DoubtfulLabel], digits: Digits, agreement: float, spec: str | None
+    doubtful: list[DoubtfulLabel],
+    digits: Digits,
+    agreement: float,
+    spec: str | None,
+    file: Path | None = None,
 ) -> Iterator[Finding]:
-    """Yield that confident learning finds wrong labels; `spec` names the dataset if it can be corrected."""
+    """Yield that confident learning finds wrong labels.
+
+    spec: the dataset if it can be corrected.
+    file: the file that the corrections will be written to; None if none was named.
+    """
     errors = [label for label in doubtful if label.is_error]
     if not errors:
         return
+    name = file or Path("corrections.csv")
     remedy = "Look at the most doubtful ones."
     if spec is not None:
-        remedy += " Write the right labels into corrections.csv, which -o corrections.csv makes."
+        remedy += f" Write the right labels into {name}{'' if file else f', which -o {name} makes'}."
     yield Finding(
         "label_errors",
         "warning",
         f"{len(errors):,} of {len(digits):,} labels contradict networks that were trained on other digits. "
         f"They agree with {percent(agreement)} of all labels, and are as sure of another digit as usual.",
         remedy,
-        spec and f"digitcli train --data {quoted(spec)} --corrections corrections.csv",
+        spec and f"digitcli train --data {quoted(spec)} --corrections {quoted(str(name))}",
     )

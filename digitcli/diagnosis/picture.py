@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Reading
+from digitcli.recognition.results import Reading, describe_confidence
 
 Grey = npt.NDArray[np.uint8]
 
@@ -42,6 +42,7 @@ class Correction:
     remedy: what mends the fault.
     apply: changes a picture.
     options: options of `digitcli predict` that do the same.
+    changes_answer: whether the fault is one only if the changed picture is read otherwise.
     """
 
     rule: str
@@ -49,6 +50,7 @@ class Correction:
     remedy: str
     apply: Callable[[Grey], Grey]
     options: str | None = None
+    changes_answer: bool = False
 
 
 def _ink_is_dark(picture: Grey) -> bool:
@@ -98,7 +100,13 @@ def _turn(times: int) -> Callable[[Grey], Grey]:
 
 
 CORRECTIONS = (
-    Correction("inverted", "inverted", "Scan it as dark ink on light paper.", lambda picture: 255 - picture),
+    Correction(
+        "inverted",
+        "inverted",
+        "Scan it as dark ink on light paper.",
+        lambda picture: 255 - picture,
+        changes_answer=True,  # light ink on dark paper, of which the same digits are read, is no fault
+    ),
     *(
         Correction(
             "turned",
@@ -138,11 +146,11 @@ def examine_picture(
     picture = np.rint(255 * open_picture(path)).astype(np.uint8)
     reading = reader.read(picture)
     height, width = picture.shape
-    reason = f", {reading.reason}" if reading.reason else ""
+    meaning = describe_confidence(reading.status, reading.text)
     facts = {
         "size": f"{width} x {height} pixels",
-        "answer": f"{reading.text or 'none'} ({reading.status}{reason})",
-        "confidence": f"{percent(reading.confidence or 0, 1)}",
+        "answer": _in_words(reading),
+        "confidence": f"{percent(reading.confidence or 0, 1)} {meaning}".rstrip(),
     }
     if not _is_doubtful(reading, label):
         return Diagnosis(f"picture {path}", facts)
@@ -153,7 +161,26 @@ def examine_picture(
         *_effective_corrections(picture, reading, reader, path, label),
     )
     findings = findings or tuple(unfamiliar_style(reading, upright))
-    return Diagnosis(f"picture {path}", facts, findings or (_unexplained(reading, label),))
+    return Diagnosis(f"picture {path}", facts, merged(findings) or (_unexplained(reading, label),))
+
+
+def _in_words(reading: Reading) -> str:
+    """Return the answer, whether it counts, and why not."""
+    if reading.status == "blank":
+        return "nothing is written"
+    reason = "" if reading.reason is None else f": {reading.reason.replace('_', ' ')}"
+    return f"{reading.text or 'no digit'} ({reading.status}{reason})"
+
+
+def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings, those with the same rule and remedy as one that has the evidence of all."""
+    together: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        key = finding.rule, finding.remedy
+        before = together.get(key)
+        evidence = finding.evidence if before is None else f"{before.evidence} {finding.evidence}"
+        together[key] = replace(before or finding, evidence=evidence)
+    return tuple(together.values())
 
 
 def too_small(reading: Reading) -> Iterator[Finding]:
@@ -227,12 +254,8 @@ def _effective_corrections(
     effective: list[tuple[float, Finding]] = []
     for correction in CORRECTIONS:
         reading = reader.read(correction.apply(picture))
-        loses_digits = len(_without_spaces(reading.text)) < len(_without_spaces(first.text))
-        if label is None:
-            is_better = reading.status != "blank" and not _is_unsure(reading) and not loses_digits
-        else:
-            is_better = _shows(reading, label) and not (_shows(first, label) and _is_unsure(reading))
-        if not is_better:
+        is_same = _without_spaces(reading.text) == _without_spaces(first.text)
+        if not _is_better(reading, first, label) or (is_same and correction.changes_answer):
             continue
         confidence = reading.confidence or 0.0
         answer = f"{reading.text} at {percent(confidence, 1)}"
@@ -243,12 +266,25 @@ def _effective_corrections(
     yield from (finding for _, finding in sorted(effective, key=lambda pair: -pair[0]))
 
 
+def _is_better(reading: Reading, first: Reading, label: str | None) -> bool:
+    """Tell whether a reading mends the first one: it is right, if that is known, and sure or surer."""
+    if not reading.text:
+        return label is not None and _shows(reading, label)
+    is_sure = not _is_unsure(reading)
+    if label is None:
+        return is_sure and len(_without_spaces(reading.text)) >= len(_without_spaces(first.text))
+    if _shows(first, label):
+        return _shows(reading, label) and is_sure
+    certainty = first.confidence or 0.0 if first.text else 0.0
+    return _shows(reading, label) and (is_sure or (reading.confidence or 0.0) > certainty)
+
+
 def _unexplained(reading: Reading, label: str | None) -> Finding:
-    is_right_or_unknown = label is None or _shows(reading, label)
+    wanted = "a confident answer" if label is None or _shows(reading, label) else label
     return Finding(
         "unexplained",
         "warning",
         f"The picture is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
-        f"no known correction leads to {'a confident answer' if is_right_or_unknown else label}.",
+        f"no known correction leads to {wanted}.",
         "Photograph it again: whole, sharp, evenly lit and large.",
     )

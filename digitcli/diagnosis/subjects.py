@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
+from digitcli.architectures.registry import ARCHITECTURES
 from digitcli.comparison.saved import SUFFIX as COMPARISON_SUFFIX
 from digitcli.comparison.specification import CHECKPOINT_SUFFIX
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture
 from digitcli.data.loading import find_dataset
 from digitcli.errors import DigitcliError, InputError, UsageError
-from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, RUNS
 from digitcli.inference.model_resolution import shipped_models
+
+# Runs of a folder that an error names.
+MOST_NAMED = 5
 
 Kind = Literal["run", "comparison", "model", "picture", "data"]
 
@@ -39,9 +43,31 @@ def kind_of(subject: str) -> Kind:
         find_dataset(subject)
     except DigitcliError as error:
         cause = f"{subject} is no run folder, saved comparison, model, picture or dataset."
-        remedy = f"Check its name, or say what it is by --as: {', '.join(get_args(Kind))}."
-        raise UsageError(cause, remedy) from error
+        raise UsageError(cause, _remedy(subject)) from error
+    if path.is_dir() and (names := _runs_in(path)):
+        cause = f"{subject} holds {len(names):,} run{'' if len(names) == 1 else 's'}."
+        shown = ", ".join(str(path / name) for name in names[:MOST_NAMED])
+        raise UsageError(cause, f"Name one of them: {shown}{', ...' if len(names) > MOST_NAMED else '.'}")
     return "data"
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """Return the names of the run folders in a folder."""
+    return sorted(child.name for child in folder.iterdir() if _is_run(child))
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in (RESUME_FILE, MODEL_FILE))
+
+
+def _remedy(subject: str) -> str:
+    """Return what to do about a name that means nothing."""
+    if subject and Path(subject).name == subject and _is_run(RUNS / subject):
+        return f"Did you mean {RUNS / subject}?"
+    if subject in (row.name for row in ARCHITECTURES):
+        train = f"digitcli train --arch {subject}"
+        return f"It is an architecture: add --lr-range to find its learning rate, or train it first: {train}"
+    return f"Check its name, or say what it is by --as: {', '.join(get_args(Kind))}."
 
 
 @contextlib.contextmanager

@@ -17,16 +17,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.comparison.statistics import mcnemar
-from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
-from digitcli.errors import quoted
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
-from digitcli.settings import settings_of
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, train_command
 from digitcli.training.optimization import autocast
 from digitcli.training.task import seed_random
 
@@ -93,17 +90,7 @@ class ExaminedRun:
 
     def command(self, **changes: Any) -> str:
         """Return the command that trains the same with changes of the recipe."""
-        options = {declared.name: declared.option for declared in settings_of(Recipe)}
-        of_run = {"--data": self.config.data, "--corrections": self.config.corrections}
-        words = ["digitcli train --arch", self.config.arch]
-        for option, value in of_run.items():
-            words += [option, quoted(value)] if value not in (None, DEFAULT_DATASET) else []
-        for name, value in {**self.changes, **changes}.items():
-            if isinstance(value, bool):
-                words.append(options[name] if value else f"--no-{options[name][2:]}")
-            elif value is not None:
-                words += [options[name], f"{value:g}" if isinstance(value, float) else str(value)]
-        return " ".join(words)
+        return train_command(replace(self.config, recipe=self.changes), changes)
 
     @functools.cached_property
     def control(self) -> Trial:

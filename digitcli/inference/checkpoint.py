@@ -29,6 +29,7 @@ Tensors = TypeVar("Tensors")
 FORMAT_VERSION = 1
 RUNS = Path("runs")  # the folder in which run folders are created
 MODEL_FILE = "model.safetensors"  # the model of a run folder
+RUNS = Path("runs")  # the folder of the run folders that have no other
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory

@@ -21,6 +21,17 @@ from digitcli.interpretation.pictures import WIDEST_PX, CaptionedPicture, pictur
 GAP_PX, CAPTION_PX, FONT_PX = 12, 20, 13
 LEGEND = "Red speaks for the digit, or is added ink; blue speaks against it, or is erased ink."
 PAPER, TEXT = "#ffffff", "#222222"
+# The style of an HTML file. Pictures are as wide as the window at most.
+STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 sans-serif;margin:2rem auto;max-width:92rem;padding:0 1rem}
+h1{font-size:1.5rem}
+h2{font-size:1.1rem}
+div{display:flex;flex-wrap:wrap;gap:1rem}
+figure{margin:0;max-width:100%}
+img{width:100%;image-rendering:pixelated}
+figcaption{font-size:.85rem}
+"""
 
 
 @dataclass(frozen=True)
@@ -101,8 +112,41 @@ def _svg(explanations: Sequence[AnyExplanation]) -> bytes:
 
 
 def _html(explanations: Sequence[AnyExplanation]) -> bytes:
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Explanations</title><body>\n'
-    return head.encode() + _svg(explanations) + b"</body></html>\n"
+    """Return a page with a section for each explanation, which names the model and the answer."""
+    models = ", ".join(dict.fromkeys(explanation.model for explanation in explanations))
+    heading = escape(f"Explanations of {models}")
+    sections = "".join(map(_section, explanations))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape("; ".join(map(title_of, explanations)))}</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{heading}</h1>
+<p>{LEGEND}</p>
+{sections}</body>
+</html>
+""".encode()
+
+
+def _section(explanation: AnyExplanation) -> str:
+    figures = "".join(
+        f'<figure style="width:{picture.size_px[0]}px"><img alt="" src="{data_url(picture.pixels)}">'
+        f"<figcaption>{_unbroken(picture.description)}</figcaption></figure>\n"
+        for picture in pictures_of(explanation)
+    )
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in explanation.notes)
+    title = _unbroken(title_of(explanation))
+    return f"<section>\n<h2>{title}</h2>\n{notes}<div>\n{figures}</div>\n</section>\n"
+
+
+def _unbroken(text: str) -> str:
+    """Return a text for HTML, in which no line ends before a percent sign."""
+    return escape(text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _npz(explanations: Sequence[AnyExplanation]) -> bytes:

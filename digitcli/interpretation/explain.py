@@ -18,7 +18,7 @@ from digitcli.inference.torch_runtime import as_input, device_of, load_model
 from digitcli.interpretation.attribution import backward_pass, digit_score, occlusion
 from digitcli.interpretation.counterfactual import adversarial, counterfactual, optimal_input
 from digitcli.interpretation.explanation import PANEL, Attribution, Change, ChangeKind, Explanation, Method
-from digitcli.interpretation.methods import attributions_of, layers_of, one_map, only_layer
+from digitcli.interpretation.methods import attributions_of, layers_of, note_on_maps, one_map, only_layer
 from digitcli.interpretation.neighbours import NeighbourSearch
 
 # Test digits whose attributions are averaged for a class, and the distance of the squares that cover them.
@@ -41,7 +41,7 @@ def explain(
     model: a shipped name (`cnn`), a checkpoint file or a run folder.
     images: the names of the images, and the images, uint8 (28, 28), ink 255 on paper 0.
     methods: what is computed, see `explanation.Method`.
-    against: the digit with which the answer is compared; by default the runner-up.
+    against: the digit with which the answer is compared; by default, or if it is the answer, the runner-up.
     layer: the only layer whose feature maps are wanted.
     changes: kinds of changes after which the image shall be read as another digit, and that digit.
     search_all: whether the nearest digits are searched among all training digits, not among 2,000.
@@ -114,12 +114,14 @@ def _explain(
     batch = as_input(torch.from_numpy(image[None].copy()).to(device_of(network)))
     probabilities = _probabilities(network, model, batch)
     digit, runner_up = probabilities.topk(2).indices.tolist()
-    other = runner_up if against is None else against
+    other = runner_up if against in (None, digit) else against
     attributions, notes = attributions_of(network, batch, methods, digit, other)
     found = {pair: _changed(network, model, batch, *pair) for pair in changes if pair[1] != digit}
     notes += [
         f"No {kind} change to {wanted} was found." for (kind, wanted), each in found.items() if not each
     ]
+    layers = tuple(layers_of(network, batch, methods))
+    notes += note_on_maps(layers, methods)
     return Explanation(
         name,
         model.id,
@@ -128,7 +130,7 @@ def _explain(
         tuple(attributions),
         search.nearest(image) if search else (),
         tuple(change for change in found.values() if change),
-        tuple(layers_of(network, batch, methods)),
+        layers,
         tuple(dict.fromkeys(notes)),
     )
 

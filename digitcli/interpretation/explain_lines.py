@@ -59,7 +59,8 @@ def explain_lines(
     lines: the names of the lines, and what the network sees of each, uint8 (40, W) or (3, 40, W), see
         `recognition.line_input`.
     methods: what is computed, see `explanation.Method`; all but `prototype`.
-    against: the digit with which the answer is compared; by default the likeliest other digit at its place.
+    against: the digit with which the answer is compared; by default, or if it is the answer, the likeliest
+        other digit at its place.
     position: the place of the digit, counted from 1; by default that of the least certain digit.
     layer: the only layer whose feature maps are wanted.
     on_missing_digit: is called for a line that has fewer digits than `position`, which is then left out; by
@@ -109,7 +110,9 @@ def _explain(
     explanation: LineExplanation, line: ReadLine, methods: Sequence[Method], against: int | None
 ) -> LineExplanation:
     """Add what speaks for the digit that is explained, and for it and against another one."""
-    digit, other = explanation.digit, explanation.other_digit if against is None else against
+    digit, other = explanation.digit, explanation.other_digit
+    if against not in (None, digit):
+        other = against
     assert digit is not None and other is not None
     paper, width = paper_level(explanation.image) / 255, explanation.image.shape[-1]
     _, reader = line.places[explanation.position - 1]

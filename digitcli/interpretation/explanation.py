@@ -151,6 +151,11 @@ class Explanation:
         """The second likeliest digit."""
         return int(np.argsort(self.probabilities)[-2])
 
+    @property
+    def other_digit(self) -> int:
+        """The likeliest other digit, which is the runner-up."""
+        return self.runner_up
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by names such as `occlusion/4-9` and `feature-maps/1`."""
         named: dict[str, npt.NDArray[Any]] = {"image": self.image}

@@ -22,6 +22,8 @@ from digitcli.interpretation.attribution import (
 )
 from digitcli.interpretation.explanation import Attribution, Layer, Method
 
+# Why there may be no feature maps.
+NO_MAPS = "No layer of this network answers with pictures, so it has no feature maps."
 NO_ATTRIBUTION = {"prototype", "feature-maps", "filters"}
 BY_SCORE: dict[str, Callable[[Score, Tensor], Tensor]] = {
     "integrated-gradients": integrated_gradients,
@@ -96,6 +98,12 @@ def layers_of(network: nn.Module, batch: Tensor, methods: Sequence[Method]) -> I
                 yield Layer(name, type(layer).__name__, maps[0].float().cpu().numpy())
 
 
+def note_on_maps(layers: Sequence[Layer], methods: Sequence[Method]) -> list[str]:
+    """Return a note if feature maps are wanted and the network has none."""
+    is_without = "feature-maps" in methods and all(layer.kind == "filters" for layer in layers)
+    return [NO_MAPS] if is_without else []
+
+
 def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
     """Return the feature maps of one layer only; without a name, all layers.
 
@@ -106,5 +114,6 @@ def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
         return tuple(layers)
     maps = {layer.name: layer for layer in layers if layer.kind != "filters"}
     if name not in maps:
-        raise UsageError(f"There are no feature maps of a layer '{name}'.", f"Give one of {', '.join(maps)}.")
+        remedy = f"Give one of {', '.join(maps)}." if maps else f"{NO_MAPS} Leave --layer out."
+        raise UsageError(f"There are no feature maps of a layer '{name}'.", remedy)
     return (maps[name],)

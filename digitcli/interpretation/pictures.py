@@ -33,13 +33,16 @@ Rgb = npt.NDArray[np.uint8]  # H, W, 3
 
 @dataclass(frozen=True)
 class CaptionedPicture:
-    """A picture, uint8 (H, W, 3), and one line that says what it shows.
+    """A picture, uint8 (H, W, 3), and what it shows.
 
+    caption: one line that is about as wide as the picture of a digit, for drawings.
+    description: the same in more words, for the terminal and for HTML.
     size_px: its width and height in a file, in pixels.
     """
 
     pixels: Rgb
     caption: str
+    description: str
     size_px: tuple[int, int] = (SIDE_PX, SIDE_PX)
 
 
@@ -47,21 +50,30 @@ def pictures_of(explanation: AnyExplanation) -> list[CaptionedPicture]:
     """Return the pictures of an explanation: the digit or the line, its attributions, and the rest."""
     if isinstance(explanation, LineExplanation):
         return _pictures_of_line(explanation)
-    caption = f"read as {explanation.digit}" if explanation.optimal is None else "mean"
-    digit = CaptionedPicture(_grey(explanation.image), caption)
+    share = percent(explanation.probabilities[explanation.digit])
+    captions = f"read as {explanation.digit}", f"read as {explanation.digit} with {share}"
+    if explanation.optimal is not None:
+        captions = "mean", "the mean of the test digits"
+    digit = CaptionedPicture(_grey(explanation.image), *captions)
     attributions = [
-        CaptionedPicture(_overlay(explanation.image, each), _caption(each))
+        CaptionedPicture(_overlay(explanation.image, each), _caption(each), _describe(each))
         for each in explanation.attributions
     ]
     neighbours = [
-        CaptionedPicture(_grey(each.image), f"a {each.label}, #{each.index}: {each.distance:.2f}")
+        CaptionedPicture(
+            _grey(each.image),
+            f"a {each.label}, #{each.index}: {each.distance:.2f}",
+            f"training digit #{each.index}, a {each.label}, distance {each.distance:.2f}",
+        )
         for each in explanation.neighbours
     ]
     changes = [
-        CaptionedPicture(_difference(explanation.image, each), _caption_of_change(each))
-        for each in explanation.changes
+        picture for each in explanation.changes for picture in _pictures_of_change(explanation.image, each)
     ]
-    optimal = [] if explanation.optimal is None else [CaptionedPicture(_grey(explanation.optimal), "optimal")]
+    optimal = []
+    if explanation.optimal is not None:
+        words = f"the optimal input, read as {explanation.digit} with {share}"
+        optimal = [CaptionedPicture(_grey(explanation.optimal), "optimal", words)]
     return [digit, *attributions, *optimal, *changes, *neighbours, *_pictures_of_layers(explanation.layers)]
 
 
@@ -70,11 +82,14 @@ def _pictures_of_line(explanation: LineExplanation) -> list[CaptionedPicture]:
     caption = "no digit is read"
     if explanation.text:
         caption = f"read as {explanation.text}; the bar marks digit {explanation.position}"
-    strips = [(_grey(explanation.picture), caption)]
-    strips += [(_overlay(explanation.ink, each), _caption(each)) for each in explanation.attributions]
+    strips = [(_grey(explanation.picture), (caption, caption))]
+    strips += [
+        (_overlay(explanation.ink, each), (_caption(each), _describe(each)))
+        for each in explanation.attributions
+    ]
     bar = np.zeros((BAR_PX, explanation.image.shape[-1], 3), np.uint8)
     bar[:, slice(*explanation.span)] = 255
-    pictures = [CaptionedPicture(np.concatenate([pixels, bar]), caption) for pixels, caption in strips]
+    pictures = [CaptionedPicture(np.concatenate([pixels, bar]), *words) for pixels, words in strips]
     pictures += _pictures_of_layers(explanation.layers)
     return [replace(picture, size_px=_size_of_strip(picture.pixels)) for picture in pictures]
 
@@ -91,7 +106,7 @@ def title_of(explanation: AnyExplanation) -> str:
     if isinstance(explanation, LineExplanation):
         return f"{name}: {_answer_of_line(explanation)}"
     answer, other = (
-        f"{digit} with {_percent(explanation.probabilities[digit])}"
+        f"{digit} with {percent(explanation.probabilities[digit])}"
         for digit in (explanation.digit, explanation.runner_up)
     )
     if explanation.optimal is not None:
@@ -103,14 +118,15 @@ def _answer_of_line(explanation: LineExplanation) -> str:
     if explanation.digit is None:
         return "no digit is read"
     answer, other = (
-        f"{'blank' if digit is None else digit} with {_percent(explanation.probability(digit))}"
+        f"{'no digit' if digit is None else digit} with {percent(explanation.probability(digit))}"
         for digit in (explanation.digit, explanation.runner_up)
     )
     place = f"digit {explanation.position} of {len(explanation.text)}"
-    return f"{explanation.text} with {_percent(explanation.confidence)}; {place}: {answer}, then {other}"
+    return f"{explanation.text} with {percent(explanation.confidence)}; {place}: {answer}, then {other}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a probability as a percentage that is never 0 or 100 %."""
     if share > 1 - LEAST_SHARE:
         return f"over {100 - 100 * LEAST_SHARE:.2f} %"
     return f"{100 * share:.2f} %" if share >= LEAST_SHARE else f"under {100 * LEAST_SHARE:.2f} %"
@@ -134,11 +150,31 @@ def _overlay(image: npt.NDArray[np.uint8], attribution: Attribution) -> Rgb:
     return np.asarray(255 * (ink * (1 - strength) + colour * strength), np.uint8)
 
 
-def _caption_of_change(change: Change) -> str:
-    share = f"{100 * change.after:.0f} %"
+def speaks_for(attribution: Attribution) -> str:
+    """Return what the picture of an attribution shows, for example `speaks for 4, not 9`."""
+    verb = "speaks" if attribution.is_signed else "matters"
+    against = "" if attribution.against is None else f", not {attribution.against}"
+    return f"{verb} for {attribution.digit}{against}"
+
+
+def _describe(attribution: Attribution) -> str:
+    return f"{speaks_for(attribution)} ({attribution.method})"
+
+
+def _pictures_of_change(image: npt.NDArray[np.uint8], change: Change) -> list[CaptionedPicture]:
+    """Return the changed digit, and what was changed in colours."""
+    share, digit = f"{100 * change.after:.0f} %", change.digit
     if change.kind == "counterfactual":
-        return f"redrawn: {change.digit} with {share}"
-    return f"noise of {change.largest:.2f}: {change.digit}, {share}"
+        caption, colours = f"redrawn: {digit} with {share}", "the added and the erased ink"
+        what = f"{change.added:.1f} pixels of ink added, {change.erased:.1f} erased"
+    else:
+        caption, colours = f"noise of {change.largest:.2f}: {digit}, {share}", "the noise"
+        what = f"no pixel changed by more than {change.largest:.2f}"
+    words = f"now read as {digit} ({percent(change.before)} → {percent(change.after)}; {what})"
+    return [
+        CaptionedPicture(_grey(change.image), f"now read as {digit}", words),
+        CaptionedPicture(_difference(image, change), caption, colours),
+    ]
 
 
 def _difference(image: npt.NDArray[np.uint8], change: Change) -> Rgb:
@@ -154,15 +190,23 @@ def _pictures_of_layers(layers: Sequence[Layer]) -> list[CaptionedPicture]:
     if len(layers) == 1 and layers[0].kind != "filters":
         return [
             CaptionedPicture(
-                _mosaic(replace(layer, maps=layer.maps[index : index + 1])), f"{layer.name}: map {index}"
+                _mosaic(replace(layer, maps=layer.maps[index : index + 1])),
+                f"{layer.name}: map {index}",
+                f"layer {layer.name}: map {index}",
             )
             for layer in layers
             for index in range(len(layer.maps))
         ]
-    return [
-        CaptionedPicture(_mosaic(layer), f"{layer.name} {layer.kind} {'x'.join(map(str, layer.maps.shape))}")
-        for layer in layers
-    ]
+    return [CaptionedPicture(_mosaic(layer), *_words_of_layer(layer)) for layer in layers]
+
+
+def _words_of_layer(layer: Layer) -> tuple[str, str]:
+    """Return the caption and the description of all maps or filters of a layer."""
+    count, height, width = layer.maps.shape
+    things = "filter" if layer.kind == "filters" else "map"
+    size = f"{count} {things}{'' if count == 1 else 's'} of {height}x{width}"
+    kind = "" if layer.kind == "filters" else f" ({layer.kind})"
+    return f"{layer.name}: {size}", f"layer {layer.name}{kind}: {size}"
 
 
 def _mosaic(layer: Layer) -> Rgb:

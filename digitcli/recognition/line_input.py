@@ -9,12 +9,15 @@ import numpy as np
 
 from digitcli.errors import PictureError
 from digitcli.imaging.strips import cut_whole
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import PageFinder, load_page_finder
 from digitcli.recognition.crops import crop_numbers
 from digitcli.recognition.models import STRIP_READER
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers
 
 # The architecture that reads whole pictures.
@@ -49,6 +52,27 @@ def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
     if not lines:
         raise PictureError("blank", f"No number was found in {name}.", "Name a picture of a number.")
     return max(lines, key=lambda line: int(line.shape[-1]))
+
+
+def reader_with(model: ResolvedModel, device: str = "auto") -> Reader | None:
+    """Return what `predict` reads with if a line model is named, and a page finder where it needs one.
+
+    A network that reads whole pictures has none: `predict` shows it nothing.
+
+    Raises:
+        ModelError, EnvironmentFault: see `Reader`.
+    """
+    if model.header.architecture == PICTURE_READER:
+        return None
+    finders = [FINDER] if model.header.architecture == STRIP_READER else []
+    return Reader(*finders, model, device=device, jobs=1)
+
+
+def contains(reading: Reading, text: str) -> bool:
+    """Tell whether neighbouring numbers of a reading have these digits together, which may be none."""
+    texts = [number.text for number in reading.numbers] or [""]
+    places = range(len(texts) + 1)
+    return any("".join(texts[start:end]) == text for end in places for start in range(end))
 
 
 def _cut_ink(grey: np.ndarray) -> list[np.ndarray]:

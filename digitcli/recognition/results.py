@@ -192,6 +192,16 @@ def text_of(numbers: Sequence[Number]) -> str:
     return " ".join(number.text for number in numbers)
 
 
+def describe_confidence(status: str, text: str | None) -> str:
+    """Return of what the confidence of an answer is the probability, if it has no digits; otherwise nothing.
+
+    status, text: those of a reading or a number.
+    """
+    if text or status == "error":
+        return ""
+    return "that nothing is written" if status == "blank" else "that no digit is written"
+
+
 def as_percentage(probability: float) -> str:
     """Return a probability as a percentage that never claims to be certain, nor impossible."""
     if probability < 0.0005:

@@ -15,7 +15,7 @@ from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, pars
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.reporting.mistakes import MAX_MISTAKES, find_digits, show_mistakes
+from digitcli.reporting.mistakes import MAX_MISTAKES, explain_command, find_digits, show_mistakes
 from digitcli.reporting.page import Page, chart_figure
 
 WITHOUT_MODEL = "There are no explanations, since {name} is not at hand as a single model."
@@ -79,4 +79,8 @@ def _shown_mistakes(evaluation: SavedEvaluation, model: ResolvedModel | None) ->
         digits = find_digits(evaluation)
     except DigitcliError as error:
         note = error.cause
-    return {"mistakes": show_mistakes(evaluation.mistakes, digits, model), "note": note}
+    return {
+        "mistakes": show_mistakes(evaluation.mistakes, digits, model),
+        "note": note,
+        "explain": model and explain_command(model.name, evaluation.data, evaluation.split),
+    }

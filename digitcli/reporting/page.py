@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import digitcli
+from digitcli.comparison.statistics import describe_p
 from digitcli.recognition.results import as_percentage
 
 Kind = Literal["run", "evaluation", "comparison", "readings"]
@@ -88,6 +89,7 @@ def _environment() -> Environment:
         "points": lambda fraction: f"{100 * fraction:.2f}",
         "probability": lambda probability: as_percentage(probability).replace(" ", SPACE),
         "thousands": lambda number: f"{number:,}",
+        "p_value": describe_p,
         "words": lambda name: name.replace("_", " "),
     }
     return environment

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from digitcli.recognition.results import Status
+from digitcli.recognition.results import Status, describe_confidence
 from digitcli.recognition.saved import SavedNumber, SavedReading
 from digitcli.reporting.crops import Answer, crop_answers
 from digitcli.reporting.page import Figure, Page
@@ -38,6 +38,11 @@ class Row:
     def answer(self) -> SavedNumber | SavedReading:
         """What has the text, the confidence, the status and the reason of this row."""
         return self.number or self.reading
+
+    @property
+    def meaning(self) -> str:
+        """Of what the confidence is the probability, if the answer has no digits."""
+        return describe_confidence(self.answer.status or "", self.answer.text)
 
 
 def page_of_readings(readings: Sequence[SavedReading], source: str, digest: str) -> Page:

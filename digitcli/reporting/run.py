@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.diagnosis.findings import Diagnosis
-from digitcli.errors import DigitcliError
+from digitcli.errors import DigitcliError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.json_records import read_json
-from digitcli.reporting.mistakes import show_mistakes
+from digitcli.reporting.mistakes import explain_command, show_mistakes
 from digitcli.reporting.page import Page, chart_figure
-from digitcli.settings import settings_of
+from digitcli.settings import Setting, settings_of
+from digitcli.training.configuration import TrainConfig, train_command
 from digitcli.training.run_folder import CONFIG_FILE, draw_curves, read_metrics
 
 MEASURES = {"digit": "accuracy", "line": "share of lines with every digit right", "page": "F-measure"}
@@ -36,12 +38,17 @@ class RunDescription:
 
 @dataclass(frozen=True)
 class SettingRow:
-    """A setting of the recipe: its value in words, what it does, and whether the run changed it."""
+    """A setting of the recipe.
+
+    name, value: its name and its value in words.
+    help: what it does.
+    own: the value of the architecture's own recipe, if the run changed it.
+    """
 
     name: str
     value: str
     help: str
-    is_changed: bool
+    own: str | None = None
 
 
 def page_of_run(
@@ -66,11 +73,13 @@ def page_of_run(
         "interval": _interval(header),
         "curves": chart_figure(draw_curves(header.architecture, epochs)) if epochs else None,
         "epochs": epochs,
-        "settings": _settings(header.recipe, description.config.get("recipe")),
+        "settings": _settings(header, description.config.get("recipe")),
+        "command": _command(description),
         "environment": _environment(header, description),
         "evaluation": evaluation,
         "mistakes": show_mistakes(evaluation.mistakes, evaluation.digits, model) if evaluation else [],
         "note": note,
+        "explain": explain_command(str(folder), description.config.get("data"), "test"),
         "diagnosis": diagnosis,
         "not_examined": not_examined,
         "knows_changes": isinstance(description.config.get("recipe"), dict),
@@ -93,17 +102,40 @@ def _interval(header: Header) -> tuple[float, float] | None:
     return wilson_interval(round(accuracy * n), n) if 0 <= accuracy <= 1 else None
 
 
-def _settings(recipe: Mapping[str, Any], changes: Any) -> list[SettingRow]:
-    """Return the settings that have an effect; a recipe of another version may lack some or have more."""
-    declared = {each.name: each for each in settings_of(Recipe)}
-    requirements = {name: each.requires for name, each in declared.items() if each.requires is not None}
-    idle = {name for name, (other, values) in requirements.items() if recipe.get(other) not in values}
-    changed = changes if isinstance(changes, dict) else {}
-    return [
-        SettingRow(name, _in_words(value), declared[name].help if name in declared else "", name in changed)
-        for name, value in recipe.items()
-        if name not in idle
-    ]
+def _settings(header: Header, changes: Any) -> list[SettingRow]:
+    """Return the settings that are changed or have an effect; a recipe of another version may have others."""
+    recipe, declared = header.recipe, {each.name: each for each in settings_of(Recipe)}
+    own = _own_recipe(header.architecture)
+    rows = []
+    for name, value in recipe.items():
+        is_changed = isinstance(changes, dict) and name in changes and value != own.get(name, ...)
+        if is_changed or not (name in declared and _is_idle(declared[name], recipe)):
+            help = declared[name].help if name in declared else ""
+            own_value = _in_words(own[name]) if name in own else "not known"
+            rows.append(SettingRow(name, _in_words(value), help, own_value if is_changed else None))
+    return rows
+
+
+def _own_recipe(architecture: str) -> Mapping[str, Any]:
+    """Return the recipe of an architecture; empty for one that is not installed."""
+    try:
+        return asdict(resolve_recipe(architecture))
+    except DigitcliError:
+        return {}
+
+
+def _is_idle(declared: Setting, recipe: Mapping[str, Any]) -> bool:
+    """Tell whether a setting is off, or has no effect for want of another one."""
+    other, values = declared.requires or ("", ("",))
+    return declared.is_off(recipe[declared.name]) or recipe.get(other, "") not in values
+
+
+def _command(description: RunDescription) -> str | None:
+    """Return the command that trains the same; None if the settings of the run are not known."""
+    try:
+        return train_command(TrainConfig(**description.config)) if description.config else None
+    except (TypeError, UsageError):
+        return None
 
 
 def _in_words(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from digitcli.architectures.recipe import DATA, Recipe
 from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
-from digitcli.errors import InputError, UsageError, did_you_mean
+from digitcli.errors import InputError, UsageError, did_you_mean, quoted
 from digitcli.settings import DURATION, PATH, check_settings, parse_duration, setting, settings_of
 
 RUN = "run"
@@ -140,6 +140,23 @@ def flat_settings(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
         if not (by_time and declared.name == "epochs")
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None) -> str:
+    """Return the command that trains the same, with changes of the recipe; on whatever device there is."""
+    options = {each.name: each.option for owner in (TrainConfig, Recipe) for each in settings_of(owner)}
+    of_run = {
+        declared.name: getattr(config, declared.name)
+        for declared in settings_of(TrainConfig)
+        if declared.name not in ("arch", "device") and getattr(config, declared.name) != declared.default
+    }
+    words = ["digitcli train --arch", quoted(config.arch)]
+    for name, value in {**of_run, **config.recipe, **(changes or {})}.items():
+        if isinstance(value, bool):
+            words.append(options[name] if value else f"--no-{options[name][2:]}")
+        elif value is not None:
+            words += [options[name], quoted(f"{value:g}" if isinstance(value, float) else str(value))]
+    return " ".join(words)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

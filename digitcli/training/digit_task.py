@@ -17,7 +17,12 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
-from digitcli.data.corrections import correct_labels, digest_of
+from digitcli.data.corrections import (
+    apply_corrections,
+    describe_corrections,
+    digest_of,
+    read_corrections,
+)
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
@@ -51,11 +56,9 @@ class DigitTask:
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
         if config.corrections is not None:
-            given = len(splits.train)
-            splits = correct_labels(splits, dataset, Path(config.corrections))
-            changed = int((dataset.train.labels[splits.train_indices] != splits.train.labels).sum())
-            left_out = given - len(splits.train)
-            self.notes.append(f"Labels corrected: {changed:,}; training digits left out: {left_out:,}.")
+            corrections = read_corrections(dataset, Path(config.corrections))
+            given, splits = splits, apply_corrections(splits, corrections)
+            self.notes += describe_corrections(given, splits, corrections)
             self.sources["corrections"] = digest_of(Path(config.corrections))
         self._splits = splits
         self.validation = splits.validation

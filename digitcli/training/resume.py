@@ -61,6 +61,13 @@ def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapp
     return replace(stored, **allowed, recipe={**stored.recipe, **recipe_changes})
 
 
+def options_without_effect(stored: TrainConfig, recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
+    """Return the options that ask for another run than one with these settings, which is finished."""
+    of_run = [name for name in CHANGEABLE if changes.get(name, ...) not in (..., getattr(stored, name))]
+    of_recipe = [] if changes.get("recipe", {}).get("epochs", recipe.epochs) == recipe.epochs else ["epochs"]
+    return [option_name(name) for name in (*of_run, *of_recipe)]
+
+
 def _changed_settings(stored: TrainConfig, changes: Mapping[str, Any]) -> list[str]:
     """Return the changed settings that must stay as they were stored."""
     fixed = [name for name in changes if name not in (*CHANGEABLE, "recipe")]

@@ -22,7 +22,7 @@ from digitcli.training.configuration import TrainConfig, check_config
 from digitcli.training.data_parallel import Processes, joined_processes
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters
-from digitcli.training.resume import merge_changes, read_result
+from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
@@ -94,14 +94,17 @@ def resume(
         if curves is not None and not rank:
             check_continued(curves, folder)
         saved = run_folder.read_state(folder)
-        config = merge_changes(run_folder.read_config(folder, saved), saved, changes)
+        stored = run_folder.read_config(folder, saved)
+        config = merge_changes(stored, saved, changes)
         if saved is None:
             check_config(config)
             cause = f"Nothing was saved in {folder} yet; the run starts from the beginning."
             on_event(Notice(cause, routine=True))
         elif result := read_result(saved, folder):
             cause = f"The run in {folder} is finished; start a new one to train for longer."
-            on_event(Notice(cause, routine=True))
+            idle = options_without_effect(stored or config, run_recipe(stored or config, saved), changes)
+            without = f" {', '.join(idle)} changed nothing." if idle else ""
+            on_event(Notice(cause + without, routine=not idle))
             if not rank:
                 run_folder.repair_outputs(folder, saved)
                 if curves is not None and not has_events(curves):

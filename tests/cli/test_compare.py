@@ -142,6 +142,18 @@ def test_a_narrow_terminal_loses_columns_but_no_name(width: int) -> None:
     assert "99.54 %" in lines[1] and ("p" in left_out) == (width < 80), left_out
 
 
+def test_a_probability_that_underflows_is_shown_as_below_a_limit() -> None:
+    models = (
+        model_with("cnn", 0.99, 0.99),
+        model_with("softmax", 0.5, 0.5, behind=0.49, behind_low=0.48, behind_high=0.5, p=0.0),
+    )
+    result = Comparison("mnist", "", "test", 10_000, models, "cnn", None, (), (), 0, np.zeros(3, np.int64))
+    table, _ = view._table(result, 200)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    assert console.file.getvalue().splitlines()[2].rstrip().endswith("<1e-300")  # type: ignore[attr-defined]
+
+
 MISTAKES = {
     ("compare",): 2,
     ("compare", "cmm"): 2,

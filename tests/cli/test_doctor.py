@@ -48,14 +48,18 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     np.savez("wrong.npz", **arrays)
     done = digitcli("doctor", "wrong.npz", "-o", "corrections.csv")
     assert done.returncode == 0 and "label_errors" in done.stdout and ", rather " in done.stdout
-    assert (
-        Path("corrections.csv").read_text().startswith("part,index,label,given,suggestion,probability,file\n")
-    )
+    rows = Path("corrections.csv").read_text().splitlines()
+    assert rows[0] == "part,index,label,given,suggestion,probability,error,file"
+    words = " ".join(done.stdout.split())
+    assert f"{len(rows) - 1} of 600 labels are doubtful" in words
+    assert f"and all {len(rows) - 1} are in corrections.csv." in words
+    assert "label of corrections.csv is unchanged, because the networks agree with only" in words
     assert digitcli("doctor", "wrong.npz", "-o", "corrections.csv").returncode == 7
     trained = digitcli(
         "train", "--data", "wrong.npz", "--corrections", "corrections.csv", "--dry-run", "-a", "softmax"
     )
     assert trained.returncode == 0
+    assert "The corrections change nothing" in trained.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitcli.recognition.reader import Reader
 from tests.support.pictures import encoded, written
 from tests.support.predictions import put
 from tests.support.processes import Run
@@ -32,7 +33,8 @@ def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli_pr
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4.png: 4 with ")
     assert "--save" in done.stderr  # a pipe has no colours
-    for caption in ("read as 4", "4: occlusion", "4, not ", "a 4, #"):
+    assert "+ and # stand for red" in done.stderr
+    for caption in ("read as 4 with ", "speaks for 4 (occlusion)", "4, not ", "training digit #"):
         assert caption in done.stdout
 
 
@@ -54,7 +56,9 @@ def test_json_has_every_value_and_a_bad_picture_costs_only_itself(digitcli: Run)
 
 def test_the_drawing_is_saved_and_never_replaced_without_force(digitcli: Run) -> None:
     run = ("explain", "fast", "--test-digit", "0", "-m", "filters", "--save", "seven.html")
-    assert digitcli(*run).returncode == 0
+    done = digitcli(*run)
+    assert done.returncode == 0 and "The explanations are in seven.html." in done.stderr
+    assert "--save FILE draws colours" not in done.stderr
     before = Path("seven.html").read_text()
     assert before.startswith("<!doctype html>")
     again = digitcli(*run)
@@ -67,9 +71,31 @@ def test_a_digit_of_a_line_is_drawn_and_saved(digitcli: Run) -> None:
     done = digitcli("explain", "reader", "27.png", "--position", "2", "--save", "27.svg")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("27.png: 27 with ") and "; digit 2 of 2: 7 with " in done.stdout
-    for caption in ("read as 27; the bar marks digit 2", "7: occlusion", "7, not "):
+    for caption in ("read as 27; the bar marks digit 2", "7, not "):
         assert caption in done.stdout and caption in Path("27.svg").read_text()
+    assert "speaks for 7 (occlusion)" in done.stdout
     assert "prototype" not in done.stdout
+
+
+def test_a_line_that_predict_reads_otherwise_has_a_note(
+    digitcli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("27.png").write_bytes(encoded(written("27", 60)[0]))
+    run = ("explain", "reader", "27.png", "-m", "saliency")
+    assert "predict" not in digitcli(*run).stderr
+    other = Reader("reader").read(written("29", 60)[0])
+    monkeypatch.setattr(Reader, "read", lambda reader, picture: other)
+    done = digitcli(*run)
+    assert done.returncode == 0 and done.stdout.startswith("27.png: 27 with ")
+    assert "predict -m reader reads 29 with " in done.stderr and "several crops of a line" in done.stderr
+
+
+@pytest.mark.parametrize("model", ["fast", "reader"])
+def test_the_answer_is_not_shown_against_itself(digitcli: Run, model: str) -> None:
+    put("4.png", "4")
+    done = digitcli("explain", model, "4.png", "--against", "4", "-m", "saliency")
+    assert "so it is shown against the likeliest other digit, " in done.stderr
+    assert "4, not 4" not in done.stdout and "4, not " in done.stdout
 
 
 def test_json_of_lines_has_every_value_and_a_bad_picture_costs_only_itself(digitcli: Run) -> None:

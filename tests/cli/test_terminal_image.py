@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from digitcli.cli.views.terminal_image import ASCII_SHADES, SHADES, Picture
+from digitcli.cli.views.terminal_image import ASCII_SHADES, SHADES, Picture, draws_colours
 
 STEPS = np.array([[0, 255], [255, 0], [51, 204], [204, 51]], np.uint8)
 
@@ -46,6 +46,23 @@ def test_no_color_gives_shades() -> None:
 def test_a_terminal_without_block_characters_gets_ascii_shades(encoding: str) -> None:
     ramp = np.array([np.linspace(0, 255, 10).round()] * 2, np.uint8)
     assert draw(Picture(ramp, 10), encoding=encoding) == [ASCII_SHADES]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_without_colours_red_and_blue_have_characters_of_their_own(encoding: str) -> None:
+    row = [[0, 0, 0], [255, 64, 51], [80, 20, 15], [15, 30, 80], [64, 140, 255], [255, 255, 255]]
+    (line,) = draw(Picture(np.array([row] * 2, np.uint8), 6), encoding=encoding)
+    assert line[:5] == " #+-=" and line[5] not in "#+-= "
+
+
+def test_colours_are_those_of_a_terminal_without_no_color() -> None:
+    assert draws_colours(
+        Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", no_color=False)
+    )
+    assert not draws_colours(Console(force_terminal=True, color_system="truecolor", no_color=True))
+    assert not draws_colours(Console(force_terminal=True, color_system=None))
+    ascii = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert not draws_colours(Console(file=ascii, force_terminal=True, color_system="truecolor"))
 
 
 def test_a_picture_has_the_requested_width() -> None:

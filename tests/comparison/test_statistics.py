@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from digitcli.comparison.statistics import (
+    describe_p,
     difference_interval,
     holm,
     mcnemar,
@@ -63,3 +64,9 @@ def test_welchs_probability_is_that_of_scipy() -> None:
     expected = stats.ttest_ind(first, second, equal_var=False).pvalue
     assert welch(first, second) == pytest.approx(expected, rel=1e-3)
     assert welch([1.0, 1.0], [1.0, 1.0]) == welch([1.0, 1.0], [2.0, 2.0]) == 1.0  # no test without variance
+
+
+def test_a_probability_that_underflows_is_not_0() -> None:
+    assert mcnemar(0, 2000) == 0.0
+    assert describe_p(mcnemar(0, 2000)) == describe_p(1e-310) == "<1e-300"
+    assert [describe_p(p) for p in (1.0, 0.0456, 2e-300)] == ["1", "0.046", "2e-300"]

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.corrections import correct_labels, corrections_csv, digest_of
+from digitcli.data.corrections import (
+    apply_corrections,
+    correct_labels,
+    corrections_csv,
+    describe_corrections,
+    digest_of,
+    read_corrections,
+)
 from digitcli.data.dataset import Dataset, Digits, Splits, split
 from digitcli.errors import InputError
 from tests.support.digits import are_equal
@@ -48,8 +55,8 @@ def test_held_out_digits_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_a_written_file_can_be_read(tmp_path: Path) -> None:
     index = int(split(dataset()).train_indices[0])
-    text = corrections_csv("train", [(index, 9, index % 10, 9, 0.01, "4/a.png")])
-    assert text.splitlines()[1] == f"train,{index},9,{index % 10},9,0.010000,4/a.png"
+    text = corrections_csv("train", [(index, 9, index % 10, 9, 0.01, True, "4/a.png")])
+    assert text.splitlines()[1] == f"train,{index},9,{index % 10},9,0.010000,yes,4/a.png"
     assert corrected(text, tmp_path).train.labels[0] == 9
     files = tuple(f"digits/{number % 10}/{number}.png" for number in range(24))
     with pytest.raises(InputError, match=f"the file is 4/a.png, but that of the digit is {files[index]}"):
@@ -58,6 +65,24 @@ def test_a_written_file_can_be_read(tmp_path: Path) -> None:
         file = f"{folder}{index % 10}/{index}.png"
         with contextlib.nullcontext() if is_it else pytest.raises(InputError, match="the file is"):
             assert corrected(text.replace("4/a.png", file), tmp_path, files).train.labels[0] == 9
+
+
+def test_what_changed_is_described_and_what_could_not(tmp_path: Path) -> None:
+    before, path = split(dataset()), tmp_path / "c.csv"
+    held_out = sorted(set(range(24)) - set(before.train_indices.tolist()))
+    first, second = before.train_indices[:2].tolist()
+
+    def described(*rows: str) -> list[str]:
+        path.write_text("\n".join(("index,label", *rows)))
+        labels = read_corrections(dataset(), path)
+        return list(describe_corrections(before, apply_corrections(before, labels), labels))
+
+    assert described(f"{first},{(first + 1) % 10}", f"{second},") == [
+        "Labels corrected: 1; training digits left out: 1."
+    ]
+    unchanged, rows = described(f"{first},{first % 10}", *(f"{index},1" for index in held_out))
+    assert unchanged.startswith("The corrections change nothing")
+    assert rows == f"Rows of validation or test digits, which stay as they are: {len(held_out)}."
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:

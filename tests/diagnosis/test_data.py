@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.corrections import correct_labels
+from digitcli.data.corrections import COLUMNS, correct_labels
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.data import (
     duplicates,
     examine_data,
     imbalance,
+    label_errors,
     orientation,
     placement,
     unreadable_files,
 )
+from digitcli.diagnosis.label_errors import DoubtfulLabel
 from digitcli.errors import UsageError
 
 
@@ -115,7 +117,18 @@ def test_wrong_labels_are_found_and_their_corrections_can_be_trained_with(
     assert (after.train.labels != truth).sum() < (before.train.labels != truth).sum()
     unsure = replace(data, agreement=0.9).corrections().splitlines()[1:]
     assert all(row.split(",")[2] == row.split(",")[3] for row in unsure)
-    assert data.corrections().splitlines()[0] == "part,index,label,given,suggestion,probability,file"
+    assert data.corrections().splitlines()[0] == ",".join(COLUMNS)
+    errors = [row for row in data.corrections().splitlines() if row.endswith(",yes,")]
+    assert len(errors) == sum(label.is_error for label in data.doubtful) > 10
+
+
+def test_the_remedy_names_the_file_of_the_corrections(some: Digits) -> None:
+    doubtful = [DoubtfulLabel(0, 5, 3, 0.01, True)]
+    (finding,) = label_errors(doubtful, some, 0.99, "digits", Path("my fix.csv"))
+    assert "into my fix.csv." in finding.remedy
+    assert finding.command == "digitcli train --data digits --corrections 'my fix.csv'"
+    (finding,) = label_errors(doubtful, some, 0.99, "digits")
+    assert "into corrections.csv, which -o corrections.csv makes." in finding.remedy
 
 
 def test_a_dataset_without_a_test_part_has_none_to_examine(few_digits: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from digitcli.diagnosis import picture as module
-from digitcli.diagnosis.picture import CORRECTIONS, examine_picture
+from digitcli.diagnosis.findings import Finding
+from digitcli.diagnosis.picture import CORRECTIONS, examine_picture, merged
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
@@ -125,6 +127,64 @@ def test_what_no_correction_leads_to_is_said(label: str | None, missed: str) -> 
     fake: Any = FakeReader(len(CORRECTIONS))
     (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), label, fake).findings
     assert finding.rule == "unexplained" and finding.evidence.endswith(f"leads to {missed}.")
+
+
+@dataclass
+class Polarity:
+    """Reads light ink as one answer and dark ink, which an inverted picture has, as another."""
+
+    light: tuple[str, float]
+    dark: tuple[str, float]
+
+    def read(self, picture: np.ndarray) -> Reading:
+        text, confidence = self.dark if np.median(picture) > 127 else self.light
+        return Reading("", None, "read", None, text, confidence, (), "")
+
+
+@pytest.mark.parametrize(
+    ("light", "dark", "label", "is_cause"),
+    [
+        (("42", 0.89), ("42", 0.92), None, False),  # the same answer, which was found without inverting
+        (("42", 0.6), ("42", 0.99), "42", False),
+        (("42", 0.6), ("47", 0.99), None, True),
+        (("42", 0.76), ("47", 0.5), "47", False),  # the right answer is less certain than the wrong one
+        (("42", 0.5), ("47", 0.76), "47", True),
+        (("42", 0.95), ("47", 0.93), "47", True),
+    ],
+)
+def test_light_ink_is_a_cause_only_if_inverting_gives_a_more_certain_right_answer(
+    light: tuple[str, float], dark: tuple[str, float], label: str | None, is_cause: bool
+) -> None:
+    picture = saved(np.zeros((60, 90), np.uint8))
+    fake: Any = Polarity(light, dark)
+    rules = [finding.rule for finding in examine_picture(picture, label, fake).findings]
+    assert ("inverted" in rules) is is_cause
+
+
+def test_a_right_answer_that_nothing_makes_sure_is_not_said_to_be_out_of_reach() -> None:
+    fake: Any = Polarity(("42", 0.6), ("42", 0.7))
+    (finding,) = examine_picture(saved(np.zeros((60, 90), np.uint8)), "42", fake).findings
+    assert finding.evidence.endswith("no known correction leads to a confident answer.")
+
+
+def test_a_rule_and_its_remedy_are_told_once_with_all_evidence() -> None:
+    first, other, again = (
+        Finding("cut_off", "warning", "It touches the edge.", "Leave a margin."),
+        Finding("too_thin", "warning", "It is thin.", "Use a pen."),
+        Finding("cut_off", "warning", "With paper, it is read.", "Leave a margin."),
+    )
+    both = Finding("cut_off", "warning", "It touches the edge. With paper, it is read.", "Leave a margin.")
+    assert merged([first, other, again]) == (both, other)
+
+
+def test_an_answer_without_digits_is_told_in_words(reader: Reader) -> None:
+    facts = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=reader).facts
+    assert facts["answer"] == "nothing is written"
+    assert facts["confidence"].endswith(" % that nothing is written")
+    refused = Reading("", None, "refused", "not_a_digit", "", 0.7, (), "")
+    fake: Any = SimpleNamespace(read=lambda picture: refused)
+    facts = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=fake).facts
+    assert facts["answer"] == "no digit (refused: not a digit)"
 
 
 def test_a_damaged_picture_is_an_error(reader: Reader, tmp_path: Path) -> None:

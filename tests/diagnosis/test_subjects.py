@@ -67,3 +67,30 @@ def test_what_cannot_be_read_is_an_input_error(
     options = (lambda event: None,) if examine is build_page else ()
     with pytest.raises(InputError, match=f"locked cannot be read: {os.strerror(number)}"):
         examine(str(tmp_path / "locked"), *options)
+
+
+def made(folder: Path, file: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / file).touch()
+
+
+def test_a_run_that_is_named_without_its_folder_is_suggested() -> None:
+    made(Path("runs/bad"), "resume.safetensors")
+    with pytest.raises(UsageError, match="bad is no run folder") as caught:
+        kind_of("bad")
+    assert caught.value.remedy == f"Did you mean {Path('runs/bad')}?"
+
+
+def test_an_architecture_without_weights_has_a_learning_rate_and_can_be_trained() -> None:
+    with pytest.raises(UsageError, match="mlp is no run folder") as caught:
+        kind_of("mlp")
+    assert "add --lr-range" in caught.value.remedy
+    assert caught.value.remedy.endswith("digitcli train --arch mlp")
+
+
+def test_a_folder_of_runs_is_neither_a_run_nor_data() -> None:
+    for number in range(7):
+        made(Path(f"runs/mlp-{number}"), "model.safetensors" if number else "resume.safetensors")
+    with pytest.raises(UsageError, match="runs holds 7 runs") as caught:
+        kind_of("runs")
+    assert "mlp-0" in caught.value.remedy and caught.value.remedy.endswith("mlp-4, ...")

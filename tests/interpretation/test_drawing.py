@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,20 @@ def test_lines_are_drawn_in_every_kind_of_file(tmp_path: Path, suffix: str) -> N
             assert picture.width == 12 + 2 * (360 + 12)
             assert picture.convert("L").getpixel((20, 70)) == 99  # the strip
     else:
-        assert path.read_text().count("<image ") == len(pictures_of(wide(90, 1)))
+        assert path.read_text().count("<img ") == len(pictures_of(wide(90, 1)))
+
+
+def test_html_names_the_model_the_picture_and_the_answer_and_escapes_them(tmp_path: Path) -> None:
+    explanation = replace(wide(90, 2), file="<b>.png", notes=("It is <so>.",))
+    save_explanations(tmp_path / "line.html", [explanation])
+    text = (tmp_path / "line.html").read_text()
+    title = "&lt;b&gt;.png: 407 with 75.00 %; digit 3 of 3: 7 with over 99.99 %, then "
+    shown = text.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"<title>{title}" in shown and f"<h2>{title}" in shown
+    assert "<h1>Explanations of reader@0</h1>" in shown
+    for words in ("speaks for 7, not 1 (occlusion)", "It is &lt;so&gt;.", LEGEND):
+        assert words in text
+    assert "<b>" not in text and "http" not in text
 
 
 def test_arrays_of_lines_are_written_by_their_names(tmp_path: Path) -> None:

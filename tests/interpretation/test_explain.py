@@ -13,13 +13,15 @@ from PIL import Image
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist
-from digitcli.errors import ModelError
+from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.interpretation import attribution
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
 from digitcli.interpretation.drawing import LEGEND, pictures_of, save_explanations, title_of
 from digitcli.interpretation.explain import explain, explain_class
 from digitcli.interpretation.explanation import Explanation
+from digitcli.interpretation.methods import NO_MAPS
+from digitcli.interpretation.pictures import percent
 from tests.interpretation.test_attribution import QUICK
 
 
@@ -106,9 +108,44 @@ def test_explanations_are_drawn_in_a_file(seven: Explanation, tmp_path: Path, su
             assert picture.width > 1000 and picture.height > 1000
     else:
         text = target.read_text()
-        assert text.count("<image ") == 2 * len(pictures_of(seven))
-        assert title_of(seven) in text and LEGEND in text
+        tag = "<img " if suffix == ".html" else "<image "
+        assert text.count(tag) == 2 * len(pictures_of(seven))
+        assert title_of(seven) in text.replace("\N{NO-BREAK SPACE}", " ") and LEGEND in text
         assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_change_is_shown_beside_what_was_changed(seven: Explanation) -> None:
+    pictures = pictures_of(seven)
+    for change, what in zip(seven.changes, ("the added and the erased ink", "the noise"), strict=True):
+        place = [picture.description for picture in pictures].index(what)
+        changed = pictures[place - 1]
+        before, after = percent(change.before), percent(change.after)
+        assert changed.description.startswith(f"now read as 1 ({before} → {after}; ")
+        assert (changed.pixels == change.image[:, :, None]).all()
+    drawn, words = seven.changes[0], [picture.description for picture in pictures]
+    end = f"; {drawn.added:.1f} pixels of ink added, {drawn.erased:.1f} erased)"
+    assert any(each.endswith(end) for each in words)
+
+
+def test_neighbours_and_layers_are_described_in_words(seven: Explanation) -> None:
+    words = [picture.description for picture in pictures_of(seven)]
+    nearest = seven.neighbours[0]
+    assert f"training digit #{nearest.index}, a 7, distance {nearest.distance:.2f}" in words
+    filters, layer = seven.layers[0], seven.layers[1]
+    count, height, width = filters.maps.shape
+    assert f"layer {filters.name}: {count} filters of {height}x{width}" in words
+    count, height, width = layer.maps.shape
+    assert f"layer {layer.name} ({layer.kind}): {count} maps of {height}x{width}" in words
+
+
+def test_a_perceptron_has_no_feature_maps(digits: Digits, tmp_path: Path) -> None:
+    path = tmp_path / "mlp.safetensors"
+    write_checkpoint(path, Header(architecture="mlp", task="digit"), create_model("mlp").state_dict())
+    (explanation,) = explain(path, [("seven", digits.images[0])], ["feature-maps"])
+    assert explanation.notes == (NO_MAPS,) and explanation.layers == ()
+    with pytest.raises(UsageError, match="no feature maps of a layer '2'") as caught:
+        list(explain(path, [("seven", digits.images[0])], ["feature-maps"], layer="2"))
+    assert caught.value.remedy.endswith("Leave --layer out.")
 
 
 def test_a_class_is_explained_by_its_mean_and_by_an_input_that_is_surely_it() -> None:

@@ -50,7 +50,7 @@ def test_layers_of_a_line_keep_their_shape() -> None:
 def test_titles_name_the_number_the_digit_and_the_runner_up() -> None:
     likely = line_explanation({7: 0.8, 1: 0.15}, blank=0.05, file="a\nb.png")
     assert title_of(likely) == "a?b.png: 407 with 75.00 %; digit 3 of 3: 7 with 80.00 %, then 1 with 15.00 %"
-    assert title_of(line_explanation({7: 0.8}, blank=0.2)).endswith("then blank with 20.00 %")
+    assert title_of(line_explanation({7: 0.8}, blank=0.2)).endswith("then no digit with 20.00 %")
     empty = LineExplanation("a.png", "reader@0", np.zeros((40, 80), np.uint8), "", 0.9)
     assert title_of(empty) == "a.png: no digit is read"
     assert [picture.caption for picture in pictures_of(empty)] == ["no digit is read"]

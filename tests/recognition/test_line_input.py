@@ -7,9 +7,11 @@ import pytest
 
 from digitcli.errors import PictureError
 from digitcli.imaging.strips import cut_whole
-from digitcli.recognition.line_input import line_cutter, longest_line
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.recognition.line_input import contains, line_cutter, longest_line, reader_with
 from digitcli.recognition.pages.page_reader import as_levels
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Digit, Number, Reading
 from tests.support.pictures import grey_of, written
 
 
@@ -41,6 +43,25 @@ def test_every_line_of_a_page_is_cut_out_and_the_longest_is_chosen(paper: np.nda
     lines = line_cutter("reader")(grey_of(np.vstack([short, paper])))
     assert len(lines) == 2 and lines[0].shape[1] < lines[1].shape[1]
     assert longest_line(lines, "page.png") is lines[1]
+
+
+@pytest.mark.parametrize("model, together", [("reader", "reader"), ("page_reader", "finder+page_reader")])
+def test_a_line_model_reads_with_a_page_finder_where_it_needs_one(model: str, together: str) -> None:
+    reader = reader_with(resolve_model(model), "cpu")
+    assert reader is not None
+    assert "+".join(part.partition("@")[0] for part in reader.name.split("+")) == together
+
+
+def test_neighbouring_numbers_have_digits_together() -> None:
+    numbers = tuple(
+        Number(tuple(Digit(digit, 1.0, (0, 0, 1, 1)) for digit in text), 1.0, text)
+        for text in ("12", "3", "45")
+    )
+    page = Reading("a.png", None, "read", None, "12 3 45", 1.0, numbers, "reader@0")
+    assert all(contains(page, text) for text in ("12", "3", "45", "123", "345", "12345"))
+    assert not any(contains(page, text) for text in ("", "1", "23", "1245", "312"))
+    blank = Reading("a.png", None, "blank", "blank", "", 0.9, (), "reader@0")
+    assert contains(blank, "") and not contains(blank, "1")
 
 
 def test_a_picture_without_lines_is_blank() -> None:

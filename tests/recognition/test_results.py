@@ -20,6 +20,7 @@ from digitcli.recognition.results import (
     Digit,
     Number,
     Reading,
+    describe_confidence,
     format_of,
     format_readings,
     text_of,
@@ -254,3 +255,19 @@ def test_json_that_is_interrupted_is_json(before: int) -> None:
         for piece in format_readings(readings(), "json"):
             written += piece
     assert len(json.loads(written)) == before
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "meaning"),
+    [
+        ("read", "42", ""),
+        ("refused", "42", ""),
+        ("error", None, ""),
+        ("blank", "", "that nothing is written"),
+        ("refused", "", "that no digit is written"),
+    ],
+)
+def test_the_confidence_of_an_answer_without_digits_has_another_meaning(
+    status: str, text: str | None, meaning: str
+) -> None:
+    assert describe_confidence(status, text) == meaning

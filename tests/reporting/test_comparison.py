@@ -22,6 +22,9 @@ def test_the_page_has_the_conclusion_the_chart_and_the_table(comparison: Path) -
     assert "softmax:lr=0.1 is better than the others by more than chance." in html
     assert html.index("98.00") < html.index("69.00")  # the best first
     best, worst = page.values["rows"]
+    underflow = replace(worst, model=replace(worst.model, p=0.0))
+    rows = {**page.values, "rows": [best, underflow]}
+    assert "&lt;1e-300" in render(replace(page, values=rows)) and "&lt;1e-300" not in html
     assert best.start == pytest.approx(0) and worst.start + worst.length == pytest.approx(100)
     assert best.start < best.mean < best.start + best.length < worst.mean
     assert "Their numbers are 99; their pictures are not at hand." in html  # the digest is another

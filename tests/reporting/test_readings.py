@@ -34,8 +34,11 @@ def test_the_least_certain_answer_comes_first(readings: Path) -> None:
         "nothing",
         "not an image",
         "25.0 %",
+        "or, of an answer without digits, what stands below it",
+        "95.0\N{NO-BREAK SPACE}%<br><small>that nothing is written</small>",
     ):
         assert text in html
+    assert html.count("<br><small>that") == 1
 
 
 def test_a_name_of_two_different_pictures_is_told(readings: Path) -> None:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.diagnosis.findings import Diagnosis, Finding
 from digitcli.errors import InputError, ModelError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
@@ -17,7 +19,7 @@ from digitcli.events import Event
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
 from digitcli.reporting import run as module
 from digitcli.reporting.page import Page, render
-from digitcli.reporting.run import page_of_run
+from digitcli.reporting.run import _settings, page_of_run
 from digitcli.training.run_folder import CONFIG_FILE, METRICS_FILE
 
 
@@ -36,7 +38,7 @@ def change_model(folder: Path, **changes: object) -> None:
 
 
 def settings(page: Page) -> dict[str, tuple[str, bool]]:
-    return {row.name: (row.value, row.is_changed) for row in page.values["settings"]}
+    return {row.name: (row.value, row.own) for row in page.values["settings"]}
 
 
 def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> None:
@@ -44,9 +46,13 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     environment = page.values["environment"]
     assert environment["architecture"] == "softmax" and environment["seed"] == "0"
     assert len(environment["digest of the dataset"]) == 64 and "version of torch" in environment
-    assert settings(page)["epochs"] == ("2", True)
-    assert settings(page)["augment"] == ("off", False) and settings(page)["dropout"][0] == "none"
-    assert "affine" not in settings(page)  # it has no effect without augmentation
+    assert settings(page)["epochs"] == ("2", str(resolve_recipe("softmax").epochs))
+    assert settings(page)["augment"] == ("off", None)
+    assert not {"affine", "dropout", "mixup"} & settings(page).keys()  # without an effect, or off
+    assert page.values["command"].startswith("digitcli train --arch softmax --data ")
+    assert page.values["command"].endswith(" --epochs 2 --batch-size 64")
+    assert page.values["command"] in unescape(render(page))
+    assert page.values["explain"] is None  # the digits are not MNIST's
     assert len(page.values["epochs"]) == 2 and page.values["curves"] is not None
     low, high = page.values["interval"]
     assert low < page.values["header"].metrics["test_accuracy"] < high
@@ -56,6 +62,18 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     perfect = dataclasses.replace(page.values["evaluation"], n=10, confusion=np.identity(10, int).tolist())
     page = dataclasses.replace(page, values={**page.values, "evaluation": perfect, "mistakes": []})
     assert "No answer on the 10 test digits is wrong." in render(page)
+
+
+def test_a_setting_that_the_run_turned_off_is_shown_beside_that_of_the_recipe(copied: Path) -> None:
+    header = read_checkpoint(copied / MODEL_FILE)[0]
+    recipe = dataclasses.asdict(resolve_recipe("mlp", warmup=0.0))
+    own = str(resolve_recipe("mlp").warmup)
+    changed = dataclasses.replace(header, architecture="mlp", recipe=recipe)
+    rows = {row.name: row for row in _settings(changed, {"warmup": 0.0})}
+    assert (rows["warmup"].value, rows["warmup"].own) == ("0.0", own) and own != "0.0"
+    unknown = dataclasses.replace(header, architecture="gone", recipe={"lr": 0.1, "new": 1})
+    owns = [(row.name, row.own) for row in _settings(unknown, {"lr": 0.1})]
+    assert owns == [("lr", "not known"), ("new", None)]
 
 
 def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None:
@@ -93,6 +111,7 @@ def test_a_run_of_which_little_is_known_is_reported(copied: Path) -> None:
     (copied / METRICS_FILE).unlink()
     change_model(copied, metrics={}, recipe={}, dataset={"train": "many"})
     page = page_of_run(copied, ignore)
+    assert page.values["command"] is None
     assert (page.values["curves"], page.values["interval"], page.values["mistakes"]) == (None, None, [])
     assert "has not been finished" in render(page)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from digitcli.training.configuration import (
     read_toml,
     resolve_paths,
     to_toml,
+    train_command,
 )
 
 
@@ -126,3 +128,16 @@ def test_paths_become_absolute_and_must_exist(tmp_path: Path, monkeypatch: pytes
     assert resolve_paths(TrainConfig(strokes="pen.tra")).strokes == str(tmp_path / "pen.tra")
     with pytest.raises(InputError, match=r"none\.tra"):
         resolve_paths(TrainConfig(fonts="none.tra"))
+
+
+def test_the_command_trains_the_same_run() -> None:
+    assert train_command(TrainConfig(arch="mlp")) == "digitcli train --arch mlp"
+    config = TrainConfig(
+        arch="mlp", seed=7, time_seconds=90.0, data="my digits", device="cuda",
+        recipe={"lr": 1.5e-7, "augment": False, "dropout": None},
+    )  # fmt: skip
+    assert train_command(config, {"epochs": 3}) == (
+        "digitcli train --arch mlp --seed 7 --time 90.0 --data 'my digits' "
+        "--lr 1.5e-07 --no-augment --epochs 3"
+    )
+    assert "--epochs 4" in train_command(replace(config, recipe={"epochs": 9}), {"epochs": 4})

@@ -97,6 +97,18 @@ def test_resuming_a_finished_run_returns_its_result(few_digits: Path, tmp_path: 
     assert any(isinstance(event, Notice) and "finished" in event.message for event in events)
 
 
+def test_resuming_a_finished_run_says_which_options_changed_nothing(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax", recipe={"epochs": 1}), out=tmp_path / "run")
+    events: list[Event] = []
+    idle = {"recipe": {"epochs": 3}, "patience": 2}
+    changed: tuple[dict[str, Any], ...] = (idle, {"recipe": {"epochs": 1}, "device": "cpu"})
+    for changes in changed:
+        resume(tmp_path / "run", changes, on_event=events.append)
+    told, silent = [event.message for event in events if isinstance(event, Notice)]
+    assert told.endswith("to train for longer. --patience, --epochs changed nothing.")
+    assert silent.endswith("to train for longer.")
+
+
 @pytest.mark.parametrize(
     "change", [{"seed": 5}, {"arch": "cnn"}, {"recipe": {"lr": 0.5}}, {"recipe": {"batch_size": 32}}], ids=str
 )

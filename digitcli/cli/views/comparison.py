@@ -12,6 +12,7 @@ from rich.table import Table
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
 from digitcli.comparison.compare import RunEvaluated, listed
+from digitcli.comparison.statistics import describe_p
 from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ COLUMNS: dict[str, Callable[[ComparedModel], str]] = {
     "ms": lambda model: _milliseconds(model.latency_ms),
     "behind": lambda model: _points(model.behind),
     "its 95 % interval": lambda model: _interval(model.behind_low, model.behind_high),
-    "p": lambda model: "" if model.p is None else f"{model.p:.2g}",
+    "p": lambda model: "" if model.p is None else describe_p(model.p),
 }
 LEAST_IMPORTANT_FIRST = (
     "its 95 % interval", "MACs", "ms", "trained in", "parameters", "p", "sd", "behind", "seeds",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -21,11 +23,13 @@ def draw_explanation(explanation: AnyExplanation) -> Group:
     for picture in pictures_of(explanation):
         width = picture.pixels.shape[1]
         columns = min(width, console.out.width)
-        drawn = Group(Picture(picture.pixels, columns), Text(picture.caption))
+        is_small = width == PICTURE_COLUMNS and not isinstance(explanation, LineExplanation)
+        words = textwrap.fill(picture.description, PICTURE_COLUMNS if is_small else console.out.width)
+        drawn = Group(Picture(picture.pixels, columns), Text(words))
         if isinstance(explanation, LineExplanation):
             large += [drawn, ""]
         else:
-            (small if width == PICTURE_COLUMNS else large).append(drawn)
+            (small if is_small else large).append(drawn)
     title = Text(title_of(explanation), "bold")
     grid: list[RenderableType] = [picture_grid(small, console.out.width), ""] if small else []
     return Group(title, "", *grid, *large)

@@ -18,7 +18,7 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.views.terminal_image import Picture
 from digitcli.errors import PictureError
-from digitcli.recognition.results import Digit, Number, Reading, as_percentage
+from digitcli.recognition.results import Digit, Number, Reading, as_percentage, describe_confidence
 
 # Columns of the terminal, chosen by hand so that a row fits into 80 columns.
 NAME_COLUMNS = 36
@@ -154,11 +154,12 @@ def describe(reading: Reading) -> Text:
             number.text + ("?" if number.status == "refused" else "") for number in reading.numbers
         )
     confidence = "" if reading.confidence is None else as_percentage(reading.confidence)
-    note = ""
+    notes = [describe_confidence(reading.status, reading.text)]
     if reading.reason is not None and reading.status != "blank":
-        note = describe_refusal(reading) + reading.reason.replace("_", " ")
+        notes.append(describe_refusal(reading) + reading.reason.replace("_", " "))
     if reading.changed:
-        note = f"{note}, changed by the constraints".removeprefix(", ")
+        notes.append("changed by the constraints")
+    note = ", ".join(filter(None, notes))
     row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
 

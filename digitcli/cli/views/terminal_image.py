@@ -20,13 +20,16 @@ SHADES = " ░▒▓█"  # from dark to bright
 PICTURE_COLUMNS = 28  # characters, the width of a digit in pixels
 GAP_COLUMNS = 2  # characters between two pictures
 ASCII_SHADES = " .:-=+*#%@"  # for terminals without block characters
+ASCII_SHADES_OF_COLOURS = " .:oO"  # the same beside the characters for red and blue
+# Where a pixel is redder than it is blue by this many levels of 255, and the other way round: a character.
+REDNESS = {25: ("+", "-"), 100: ("#", "=")}
 
 
 class Picture:
     """A picture, uint8, grey (H, W) or in colours (H, W, 3), that is `columns` characters wide.
 
     Each character shows two pixels, one above the other, in two colours. In a terminal without colours, a
-    character shows one pixel by its shade.
+    character shows one pixel by its shade, or by + or # where it is red and by - or = where it is blue.
     """
 
     def __init__(self, pixels: np.ndarray, columns: int) -> None:
@@ -41,13 +44,12 @@ class Picture:
         """Yield the picture as half blocks in two colours, or as shades."""
         columns = min(self.columns, options.max_width)
         rows = max(1, round(self.pixels.shape[0] * columns / self.pixels.shape[1] / 2))
-        is_unicode = options.encoding.startswith("utf")
-        if is_unicode and console.color_system and not console.no_color:
+        if draws_colours(console):
             yield from _draw_half_blocks(_resize(self.pixels, columns, 2 * rows))
         else:
-            yield from _draw_shades(
-                _resize(_brightness(self.pixels), columns, rows), SHADES if is_unicode else ASCII_SHADES
-            )
+            ascii_shades = ASCII_SHADES if self.pixels.ndim == 2 else ASCII_SHADES_OF_COLOURS
+            pixels = _resize(self.pixels, columns, rows)
+            yield from _draw_shades(pixels, SHADES if _is_unicode(console) else ascii_shades)
 
 
 def _resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -72,9 +74,25 @@ def _brightness(pixels: np.ndarray) -> np.ndarray:
 
 
 def _draw_shades(pixels: np.ndarray, shades: str) -> Iterator[Segment]:
-    for row in np.rint(pixels / 255 * (len(shades) - 1)).astype(int).tolist():
-        yield Segment("".join(shades[level] for level in row))
+    levels = np.rint(_brightness(pixels) / 255 * (len(shades) - 1)).astype(int)
+    characters = np.array([*shades])[levels]
+    if pixels.ndim == 3:
+        redness = pixels[:, :, 0].astype(int) - pixels[:, :, 2]
+        for least, (red, blue) in REDNESS.items():
+            characters[redness >= least] = red
+            characters[redness <= -least] = blue
+    for row in characters:
+        yield Segment("".join(row))
         yield Segment.line()
+
+
+def draws_colours(console: Console) -> bool:
+    """Tell whether pictures have colours: they do in a terminal with block characters, without NO_COLOR."""
+    return _is_unicode(console) and console.color_system is not None and not console.no_color
+
+
+def _is_unicode(console: Console) -> bool:
+    return console.encoding.startswith("utf")
 
 
 def picture_grid(captioned: Iterable[RenderableType], width: int) -> Table:
