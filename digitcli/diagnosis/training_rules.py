@@ -87,6 +87,8 @@ class ExaminedRun:
         words = ["digitcli train --arch", self.config.arch]
         for option, value in of_run.items():
             words += [option, quoted(value)] if value not in (None, DEFAULT_DATASET) else []
+        for teacher in self.config.teacher:
+            words += ["--teacher", quoted(teacher)]
         for name, value in {**self.changes, **changes}.items():
             if isinstance(value, bool):
                 words.append(options[name] if value else f"--no-{options[name][2:]}")
@@ -142,7 +144,7 @@ def not_learning(run: ExaminedRun) -> Iterator[Finding]:
             "error",
             f"The network reads {percent(run.training_is_correct.mean())} of its training digits; always "
             f"answering the most frequent digit reads {percent(guessing)}. The training loss is {loss:.3f}"
-            f"{chance if run.recipe.loss == 'cross_entropy' else ''}.",
+            f"{chance if run.recipe.loss == 'cross_entropy' and not run.config.teacher else ''}.",
             "Remove the other faults that are found. If none is, train for longer and check the labels.",
         )
 
@@ -250,7 +252,9 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
 
 def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than the run."""
-    linear = replace(run.config, arch="softmax", recipe={"lr": 0.01}, pretrained=False, fonts=None)
+    linear = replace(
+        run.config, arch="softmax", recipe={"lr": 0.01}, pretrained=False, fonts=None, teacher=()
+    )
     trial = train_briefly(linear, TRIAL_STEPS, run.validation)
     if run.is_beaten_by(trial.is_correct):
         yield Finding(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import DISTILLATION, Recipe
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.diagnosis.findings import Diagnosis
@@ -61,7 +61,7 @@ def page_of_run(folder: Path, on_event: OnEvent, diagnosis: Diagnosis | None = N
         "interval": _interval(header),
         "curves": chart_figure(draw_curves(header.architecture, epochs)) if epochs else None,
         "epochs": epochs,
-        "settings": _settings(header.recipe, description.config.get("recipe")),
+        "settings": _settings(header, description.config.get("recipe")),
         "environment": _environment(header, description),
         "mistakes": mistakes,
         "note": note,
@@ -85,11 +85,14 @@ def _interval(header: Header) -> tuple[float, float] | None:
     return wilson_interval(round(accuracy * n), n) if 0 <= accuracy <= 1 else None
 
 
-def _settings(recipe: Mapping[str, Any], changes: Any) -> list[SettingRow]:
+def _settings(header: Header, changes: Any) -> list[SettingRow]:
     """Return the settings that have an effect; a recipe of another version may lack some or have more."""
+    recipe = header.recipe
     declared = {each.name: each for each in settings_of(Recipe)}
     requirements = {name: each.requires for name, each in declared.items() if each.requires is not None}
     idle = {name for name, (other, values) in requirements.items() if recipe.get(other) not in values}
+    if not header.teacher:
+        idle |= {name for name, each in declared.items() if each.group == DISTILLATION}
     changed = changes if isinstance(changes, dict) else {}
     return [
         SettingRow(name, _in_words(value), declared[name].help if name in declared else "", name in changed)
@@ -119,6 +122,7 @@ def _environment(header: Header, description: RunDescription) -> dict[str, str]:
         "dataset": str(dataset.get("name", "")),
         "digest of the dataset": str(dataset.get("digest", "")),
         "examples": ", ".join(sizes),
+        "teacher": ", ".join(header.teacher),
         "device": description.device,
         "training time": "" if seconds is None else f"{seconds:,.1f} s",
         **{f"version of {name}": version for name, version in header.versions.items()},
