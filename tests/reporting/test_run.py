@@ -69,6 +69,16 @@ def test_an_unfinished_run_says_so(copied: Path) -> None:
     assert "has not been finished" in render(page)
 
 
+def test_a_teacher_and_its_settings_are_shown_where_there_is_one(copied: Path) -> None:
+    page = page_of_run(copied, ignore)
+    assert "teacher" not in page.values["environment"] and "distillation_weight" not in settings(page)
+    change_model(copied, teacher={"cnn@1a2b3c4d": "1a2b3c4d", "fast@5e6f7a8b": "5e6f7a8b"})
+    page = page_of_run(copied, ignore)
+    assert page.values["environment"]["teacher"] == "cnn@1a2b3c4d, fast@5e6f7a8b"
+    assert "distillation_weight" in settings(page)
+    assert "fast@5e6f7a8b" in render(page)
+
+
 def test_mistakes_need_the_digits_of_the_training(copied: Path, other_digits: Path) -> None:
     config = (copied / CONFIG_FILE).read_text()
     for data, reason in (
