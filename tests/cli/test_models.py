@@ -51,7 +51,7 @@ def test_shows_the_recipe_of_an_architecture(digitcli: Run) -> None:
 def test_shows_the_teacher_of_a_model(digitcli: Run, tmp_path: Path) -> None:
     path = saved(tmp_path / "own.safetensors", teacher={"cnn@1a2b3c4d": "1a2b3c4d"}, recipe={"epochs": 3})
     shown = digitcli("models", path).stdout
-    assert re.search(r"teacher +cnn@1a2b3c4d", shown) and "distillation weight" in shown
+    assert re.search(r"teacher +cnn@1a2b3c4d", shown) and re.search(r"distillation +temperature", shown)
     assert "istillation" not in digitcli("models", "cnn").stdout
 
 

@@ -121,7 +121,7 @@ def describe_recipe(recipe: Recipe, *, has_teacher: bool = False) -> dict[str, s
         if declared.group == DISTILLATION and not has_teacher:
             continue
         if declared.name not in ("epochs", "augment") and value and declared.has_effect(recipe):
-            words = declared.name.replace("_", " ")
+            words = declared.name.removeprefix(f"{declared.group}_").replace("_", " ")
             groups.setdefault(declared.group, []).append(words if value is True else f"{words} {value}")
     if recipe.loss != "ctc":
         groups.setdefault(AUGMENTATION, ["off"])
