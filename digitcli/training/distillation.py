@@ -24,7 +24,7 @@ def load_teacher(models: Sequence[ResolvedModel], device: torch.device) -> nn.Mo
     """
     networks = [open_network(model) for model in models]
     ensemble = Ensemble(networks, [model.header.temperature for model in models])
-    return place_network(ensemble, device).requires_grad_(False)
+    return place_network(ensemble, device)
 
 
 @torch.no_grad()
