@@ -24,7 +24,13 @@ from digitcli.errors import UsageError, did_you_mean
 
 DURATION = "duration"  # unit of a setting in seconds that a person may write as 90s, 5m or 1h30m
 PATH = "file|dir"  # unit of a setting that names a file or a folder
-TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+TYPE_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple[str, ...]: "a list of texts",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,11 @@ class Setting:
     def choices(self) -> tuple[str, ...]:
         """Return the values of a setting that takes one of several words, or an empty tuple."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def is_list(self) -> bool:
+        """Return whether the setting takes several values, for which its option is repeated."""
+        return get_origin(self.type) is tuple
 
     @property
     def allowed(self) -> str:
@@ -123,10 +134,12 @@ class Setting:
         if self.type in (int, float):
             kinds = int if self.type is int else (int, float)
             return isinstance(value, kinds) and not isinstance(value, bool)
+        if self.is_list:
+            return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
         return isinstance(value, self.type)
 
     def _is_in_range(self, value: Any) -> bool:
-        return self.type in (bool, str) or (
+        return self.type not in (int, float) or (
             abs(value) <= sys.float_info.max  # neither NaN nor infinite, and an integer that a float can hold
             and (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
@@ -161,6 +174,18 @@ def _declarations(owner: Any) -> tuple[Setting, ...]:
             values = {"name": entry.name, "type": kind, "optional": optional, "default": entry.default}
             settings.append(dataclasses.replace(entry.metadata["setting"], **values))
     return tuple(settings)
+
+
+def freeze_lists(settings: Any) -> None:
+    """Replace the lists of a dataclass instance by tuples; meant for its `__post_init__`.
+
+    JSON and TOML have lists. A single text becomes a tuple of one.
+    """
+    for declared in settings_of(settings):
+        value = getattr(settings, declared.name)
+        if declared.is_list and isinstance(value, list | str):
+            frozen = (value,) if isinstance(value, str) else tuple(value)
+            object.__setattr__(settings, declared.name, frozen)
 
 
 def check_settings(settings: Any) -> None:

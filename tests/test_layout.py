@@ -134,6 +134,8 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["train", "--arch", "softmax", "--dropout", "0.5"],
     ["train", "--out", "a", "--resume", "b"],
     ["train", "--print-config"],
+    ["train", "--teacher", "nothing-like-it"],
+    ["train", "--teacher", "reader"],
     ["predict", "--help"],
     ["predict"],
     ["predict", "x.png", "--model", "nothing-like-it"],

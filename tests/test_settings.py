@@ -8,7 +8,14 @@ import pytest
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.errors import UsageError
-from digitcli.settings import check_effects, check_settings, parse_duration, setting, settings_of
+from digitcli.settings import (
+    check_effects,
+    check_settings,
+    freeze_lists,
+    parse_duration,
+    setting,
+    settings_of,
+)
 from digitcli.training.configuration import TrainConfig
 
 
@@ -27,8 +34,10 @@ class Tea:
         2, "serving", "Fill this many cups.", at_least=1, requires=("kind", ("black", "white", "red"))
     )
     origin: str = setting("Assam", "leaves", "Buy the leaves there.")
+    guests: tuple[str, ...] = setting((), "serving", "Invite this guest.", unit="name")
 
     def __post_init__(self) -> None:
+        freeze_lists(self)
         check_settings(self)
 
 
@@ -47,6 +56,8 @@ class Tea:
         ("sugar", float("inf"), "a number from 0 to 5"),
         ("milk", "no", "true or false"),
         ("origin", 5, "a text"),
+        ("guests", 5, "a list of texts"),
+        ("guests", {"Ada": 1}, "a list of texts"),
         ("kind", "blak", "black"),
         ("kind", "oolong", "black"),
         ("kind", ["green"], "green"),
@@ -61,9 +72,22 @@ def test_an_error_names_the_option_the_value_and_the_allowed_values(
     assert allowed in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("guests", "expected"), [(["Ada", "Bo"], ("Ada", "Bo")), ("Ada", ("Ada",)), ([], ()), (("Bo",), ("Bo",))]
+)
+def test_lists_of_files_become_tuples(guests: Any, expected: tuple[str, ...]) -> None:
+    assert Tea(guests=guests).guests == expected
+
+
+def test_a_list_holds_texts_only() -> None:
+    with pytest.raises(UsageError, match="--guests"):
+        Tea(guests=["Ada", 5])  # type: ignore[arg-type]
+
+
 def test_settings_are_listed_with_all_that_they_declare() -> None:
     described = {declared.name: declared for declared in settings_of(Tea)}
-    assert list(described) == ["minutes", "strength", "kind", "milk", "sugar", "cups", "origin"]
+    assert list(described) == ["minutes", "strength", "kind", "milk", "sugar", "cups", "origin", "guests"]
+    assert [name for name, declared in described.items() if declared.is_list] == ["guests"]
     assert described["kind"].choices == ("green", "black", "white", "red")
     assert described["sugar"].optional and described["sugar"].type is float
     assert (described["minutes"].default, described["minutes"].unit) == (3, "minutes")

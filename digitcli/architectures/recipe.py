@@ -17,6 +17,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 OPTIMIZATION = "optimization"
 REGULARIZATION = "regularization"
+DISTILLATION = "distillation"
 AUGMENTATION = "augmentation"
 DATA = "data"
 WITH_ADAM = ("optimizer", ("adam", "adamw", "muon"))
@@ -154,6 +155,22 @@ class Recipe:
         at_least=0,
         below=1,
         unit="decay",
+    )
+    distillation_temperature: float = setting(
+        4.0,
+        DISTILLATION,
+        "Divide the logits of the network and of its --teacher by this temperature before they are compared.",
+        above=0,
+        at_most=100,
+        unit="temperature",
+    )
+    distillation_weight: float = setting(
+        0.9,
+        DISTILLATION,
+        "Give the answers of --teacher this weight in the loss, and the labels the rest.",
+        above=0,
+        at_most=1,
+        unit="fraction",
     )
     augment: bool = setting(
         False,

@@ -83,6 +83,7 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
         "size": f"{path.stat().st_size / 1e6:.1f} MB",
         "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
         "trained on": _training_data(header),
+        "teacher": ", ".join(header.teacher),
         **measured,
         "test accuracy of the recipe": facts.get("seeds", ""),
         "one run takes": facts.get("took", ""),

@@ -155,13 +155,14 @@ def _recipe_of(header: Header) -> dict[str, str]:
     """Return the lines of the recipe in a checkpoint, without settings that this version does not know."""
     known = {declared.name for declared in settings_of(Recipe)}
     settings = {name: value for name, value in header.recipe.items() if name in known and value is not None}
-    return describe_recipe(Recipe(**settings)) if settings else {}
+    return describe_recipe(Recipe(**settings), has_teacher=bool(header.teacher)) if settings else {}
 
 
 def _training_facts(header: Header) -> dict[str, str]:
     return {
         "trained on": f"{header.dataset.get('name')}, seed {header.seed}",
         "epochs": str(header.metrics.get("epochs")),
+        **({"teacher": ", ".join(header.teacher)} if header.teacher else {}),
         **_recipe_of(header),
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),

@@ -11,9 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option, echo
 
 from digitcli import console
-from digitcli.architectures.recipe import AUGMENTATION, DATA, OPTIMIZATION, REGULARIZATION, Recipe
+from digitcli.architectures.recipe import (
+    AUGMENTATION,
+    DATA,
+    DISTILLATION,
+    OPTIMIZATION,
+    REGULARIZATION,
+    Recipe,
+)
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.options import complete_architecture, complete_dataset, complete_device, tensorboard_option
+from digitcli.cli.options import (
+    complete_architecture,
+    complete_dataset,
+    complete_device,
+    complete_shipped,
+    tensorboard_option,
+)
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView
 from digitcli.errors import PartialInputError, UsageError
@@ -39,12 +52,14 @@ PANELS = {  # group of settings to its heading in the help
     DATA: "Data",
     OPTIMIZATION: "Optimization (default: the recipe of the architecture)",
     REGULARIZATION: "Regularization (default: the recipe of the architecture)",
+    DISTILLATION: "Distillation: learning from a teacher (default: the recipe of the architecture)",
     AUGMENTATION: "Augmentation (default: the recipe of the architecture)",
 }
 COMPLETIONS: dict[str, Callable[[str], Any]] = {
     "arch": complete_architecture,
     "data": complete_dataset,
     "device": complete_device,
+    "teacher": complete_shipped,
 }
 
 Out = Annotated[
@@ -108,8 +123,10 @@ def with_options_for(*declarations: type) -> Callable[[Callable[..., None]], Cal
 def _option(declared: Setting) -> inspect.Parameter:
     """Return the parameter from which Typer makes the option of a setting."""
     kind: Any = {DURATION: str, PATH: Path}.get(declared.unit, declared.type)
+    kind = list[str] if declared.is_list else kind
     name = f"{declared.option}/--no-{declared.option[2:]}" if kind is bool else declared.option
-    has_default = declared not in settings_of(Recipe) and not isinstance(declared.default, bool | None)
+    shows_default = isinstance(declared.default, str | int) and not isinstance(declared.default, bool)
+    has_default = shows_default and declared not in settings_of(Recipe)
     limits = "" if declared.unit == DURATION else declared.limits
     details = [limits, f"default: {declared.default}" if has_default else ""]
     brackets = f" ({'; '.join(filter(None, details))})" if any(details) else ""

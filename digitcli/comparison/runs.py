@@ -29,7 +29,7 @@ from digitcli.inference.devices import choose_device
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import trainer
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, resolve_teachers
 from digitcli.training.muon import check_muon
 from digitcli.training.network import architecture_arguments, create_network
 from digitcli.training.setup import StopSignal, check_run
@@ -40,6 +40,7 @@ LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file 
 PASSED_ON_RESUME = (
     "arch",
     "data",
+    "teacher",
     "device",
     "time_seconds",
     "corrections",
@@ -123,14 +124,15 @@ def _define_from_config(config: TrainConfig) -> ModelDefinition:
         check_muon(config.arch, create_network(config.arch, recipe), recipe)
     fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
     corrections = None if config.corrections is None else digest_of(Path(config.corrections))
-    return ModelDefinition(
-        config.arch, architecture_arguments(recipe), dataclasses.asdict(recipe), fonts, corrections
-    )
+    teacher = tuple(model.sha256 for model in resolve_teachers(config.teacher))
+    arguments, settings = architecture_arguments(recipe), dataclasses.asdict(recipe)
+    return ModelDefinition(config.arch, arguments, settings, fonts, corrections, teacher)
 
 
 def _define_from_header(header: Header) -> ModelDefinition:
     fonts, corrections = (header.dataset.get(name) for name in ("fonts", "corrections"))
-    return ModelDefinition(header.architecture, header.arguments, header.recipe, fonts, corrections)
+    teacher = tuple(header.teacher.values())
+    return ModelDefinition(header.architecture, header.arguments, header.recipe, fonts, corrections, teacher)
 
 
 def build_network(definition: ModelDefinition) -> nn.Module:
@@ -145,7 +147,7 @@ def _check_saved(specification: Specification, definition: ModelDefinition, cond
     if saved is None:
         return
     if specification.config is not None and not _is_trained_alike(saved.definition, definition):
-        cause = f"{runs} have another recipe, other corrections or other fonts."
+        cause = f"{runs} have another recipe or teacher, other corrections or other fonts."
         raise UsageError(cause, "Leave their file out.")
     digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
     if (saved.digest, saved.split, saved.images) != digits:
@@ -170,7 +172,10 @@ def _check_folder(
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest
     if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):
-        cause = f"The run in {folder} was trained with another recipe, other digits, corrections or fonts."
+        cause = (
+            f"The run in {folder} was trained with another recipe or teacher, "
+            "other digits, corrections or fonts."
+        )
         raise UsageError(cause, "Remove it, or choose another --out.")
 
 
@@ -182,7 +187,7 @@ def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:
         return False
     dtype = recipe.dtype if wanted.recipe["dtype"] == "auto" else wanted.recipe["dtype"]
     same_recipe = recipe == Recipe(**{**wanted.recipe, "dtype": dtype})
-    others = [(each.architecture, each.fonts, each.corrections) for each in (stored, wanted)]
+    others = [(each.architecture, each.fonts, each.corrections, each.teacher) for each in (stored, wanted)]
     return same_recipe and others[0] == others[1]
 
 

@@ -41,13 +41,14 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """How a model is built and trained: the fields of a checkpoint, and digests of fonts and corrections."""
+    """How a model is built and trained: the fields of a checkpoint, and digests of what it learned from."""
 
     architecture: str
     arguments: Mapping[str, Any]
     recipe: Mapping[str, Any]
     fonts: str | None = None
     corrections: str | None = None
+    teacher: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

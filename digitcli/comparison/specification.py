@@ -18,6 +18,7 @@ from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comp
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig, check_config, config_fields, resolve_paths
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
@@ -132,6 +133,7 @@ def _specify_model(label: str, name: str) -> Specification:
 
 
 def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
+    lists = [declared.key for declared in settings_of(TrainConfig) if declared.is_list]
     settings: dict[str, Any] = {}
     for override in overrides.split(","):
         key, equals, value = override.partition("=")
@@ -145,6 +147,9 @@ def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
             raise UsageError(cause, remedy)
         if key in SHARED_SETTINGS:
             raise UsageError(f"{text} sets {key}, which is the same for all models.", f"Leave {key} out.")
+        if key in lists:
+            settings.setdefault(key, []).append(value)
+            continue
         if key in settings:
             raise UsageError(f"{text} sets {key} twice.", "Set it once.")
         settings[key] = parse_value(value)

@@ -102,6 +102,7 @@ def _only_difference(first: SavedModel, second: SavedModel) -> str | None:
             each.definition.architecture,
             each.definition.fonts,
             each.definition.corrections,
+            each.definition.teacher,
             each.digest,
             each.split,
         )

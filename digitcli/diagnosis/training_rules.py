@@ -162,7 +162,7 @@ def not_learning(run: ExaminedRun) -> Iterator[Finding]:
             "error",
             f"The network reads {percent(run.training_is_correct.mean())} of its training digits; always "
             f"answering the most frequent digit reads {percent(guessing)}. The training loss is {loss:.3f}"
-            f"{chance if run.recipe.loss == 'cross_entropy' else ''}.",
+            f"{chance if run.recipe.loss == 'cross_entropy' and not run.config.teacher else ''}.",
             "Mend what is found above. If nothing is, train for longer and check the labels.",
         )
 
@@ -297,7 +297,7 @@ def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than another network."""
     if run.config.arch == LINEAR:
         return
-    linear = replace(run.config, arch=LINEAR, recipe={"lr": 0.01}, pretrained=False, fonts=None)
+    linear = replace(run.config, arch=LINEAR, recipe={"lr": 0.01}, pretrained=False, fonts=None, teacher=())
     trial = train_briefly(linear, TRIAL_STEPS, run.validation)
     if run.is_beaten_by(trial):
         yield Finding(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import DISTILLATION, Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
@@ -109,7 +109,7 @@ def _settings(header: Header, changes: Any) -> list[SettingRow]:
     rows = []
     for name, value in recipe.items():
         is_changed = isinstance(changes, dict) and name in changes and value != own.get(name, ...)
-        if is_changed or not (name in declared and _is_idle(declared[name], recipe)):
+        if is_changed or not (name in declared and _is_idle(declared[name], header)):
             help = declared[name].help if name in declared else ""
             own_value = _in_words(own[name]) if name in own else "not known"
             rows.append(SettingRow(name, _in_words(value), help, own_value if is_changed else None))
@@ -124,10 +124,12 @@ def _own_recipe(architecture: str) -> Mapping[str, Any]:
         return {}
 
 
-def _is_idle(declared: Setting, recipe: Mapping[str, Any]) -> bool:
-    """Tell whether a setting is off, or has no effect for want of another one."""
+def _is_idle(declared: Setting, header: Header) -> bool:
+    """Tell whether a setting is off, or has no effect for want of another one or of a teacher."""
+    if declared.group == DISTILLATION and not header.teacher:
+        return True
     other, values = declared.requires or ("", ("",))
-    return declared.is_off(recipe[declared.name]) or recipe.get(other, "") not in values
+    return declared.is_off(header.recipe[declared.name]) or header.recipe.get(other, "") not in values
 
 
 def _command(description: RunDescription) -> str | None:
@@ -159,6 +161,7 @@ def _environment(header: Header, description: RunDescription) -> dict[str, str]:
         "dataset": str(dataset.get("name", "")),
         "digest of the dataset": str(dataset.get("digest", "")),
         "examples": ", ".join(sizes),
+        "teacher": ", ".join(header.teacher),
         "device": description.device,
         "training time": "" if seconds is None else f"{seconds:,.1f} s",
         **{f"version of {name}": version for name, version in header.versions.items()},

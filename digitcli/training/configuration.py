@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import DATA, Recipe
+from digitcli.architectures.recipe import DATA, DISTILLATION, Recipe
 from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
-from digitcli.errors import InputError, UsageError, did_you_mean, quoted
-from digitcli.settings import DURATION, PATH, check_settings, parse_duration, setting, settings_of
+from digitcli.errors import InputError, ModelError, UsageError, did_you_mean, quoted
+from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.settings import (
+    DURATION,
+    PATH,
+    check_settings,
+    freeze_lists,
+    parse_duration,
+    setting,
+    settings_of,
+)
 
 RUN = "run"
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
@@ -67,6 +77,13 @@ class TrainConfig:
     cuda_graphs: bool = setting(
         False, RUN, "Record one training step on an NVIDIA GPU and replay it, which saves time per step."
     )
+    teacher: tuple[str, ...] = setting(
+        (),
+        DISTILLATION,
+        "Learn from the answers of this trained model, too: a shipped model, a checkpoint file or a run "
+        "folder; several teachers answer with the mean of their probabilities.",
+        unit="name|file|dir",
+    )
     data: str = setting(
         DEFAULT_DATASET,
         DATA,
@@ -94,6 +111,7 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        freeze_lists(self)
         check_settings(self)
         if not isinstance(self.recipe, Mapping):
             raise UsageError(f"The recipe is {self.recipe!r}.", "It must be a table of settings.")
@@ -155,7 +173,8 @@ def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None)
         if isinstance(value, bool):
             words.append(options[name] if value else f"--no-{options[name][2:]}")
         elif value is not None:
-            words += [options[name], quoted(f"{value:g}" if isinstance(value, float) else str(value))]
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [options[name], quoted(f"{each:g}" if isinstance(each, float) else str(each))]
     return " ".join(words)
 
 
@@ -178,10 +197,10 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 
 
 def resolve_paths(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with absolute paths of corrections, strokes and fonts.
+    """Return the configuration with absolute paths of corrections, strokes, fonts and teachers.
 
     Raises:
-        InputError: a path does not exist.
+        InputError: a path of corrections, strokes or fonts does not exist.
     """
     for name in ("corrections", "strokes", "fonts"):
         path = getattr(config, name)
@@ -190,7 +209,13 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
         if path is not None:
             absolute: dict[str, Any] = {name: str(Path(path).resolve())}
             config = replace(config, **absolute)
-    return config
+    return replace(config, teacher=tuple(map(_absolute, config.teacher)))
+
+
+def _absolute(model: str) -> str:
+    """Return the name of a model that is valid in any folder; `resolve_model` reports one that is missing."""
+    is_path = model not in shipped_models() and os.path.exists(model)  # noqa: PTH110 (see above)
+    return str(Path(model).resolve()) if is_path else model
 
 
 def check_config(config: TrainConfig) -> None:
@@ -208,6 +233,8 @@ def check_config(config: TrainConfig) -> None:
         cause = f"--initialization {recipe.initialization} would overwrite the pretrained weights."
         raise UsageError(cause, "Leave --initialization or --pretrained out.")
     check_data_settings(config, recipe)
+    check_distillation(config, recipe)
+    resolve_teachers(config.teacher)
 
 
 def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
@@ -230,3 +257,58 @@ def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
     if config.fonts is not None and not recipe.synthetic:
         cause = "--fonts has no effect without --synthetic."
         raise UsageError(cause, "Add --synthetic, or leave --fonts out.")
+
+
+def check_distillation(config: TrainConfig, recipe: Recipe) -> None:
+    """Check that the network can learn from teachers, or that no setting of distillation is given.
+
+    Raises:
+        UsageError: the task or the loss has no distillation, or a setting has no effect without a teacher.
+    """
+    if not config.teacher:
+        usual = resolve_recipe(config.arch)
+        for declared in settings_of(Recipe):
+            given = config.recipe.get(declared.name, declared.default)
+            if declared.group == DISTILLATION and given not in (declared.default, vars(usual)[declared.name]):
+                cause = f"{declared.option} has no effect without --teacher."
+                raise UsageError(cause, f"Add --teacher, or leave {declared.option} out.")
+        return
+    task = find_architecture(config.arch).task
+    if task != "digit":
+        cause = f"--teacher is for single digits, but the task of '{config.arch}' is {task}s."
+        raise UsageError(cause, "Leave --teacher out.")
+    if recipe.loss != "cross_entropy":
+        # The other losses take the sigmoid of each logit, so that no logits would satisfy them and a teacher.
+        cause = f"--teacher needs the cross-entropy of ten probabilities, but the loss is {recipe.loss}."
+        raise UsageError(cause, "Leave --teacher out, or use --loss cross_entropy.")
+
+
+def resolve_teachers(names: Sequence[str], folder: Path | None = None) -> tuple[ResolvedModel, ...]:
+    """Return the models behind the names of teachers.
+
+    folder: the run folder, whose model will be replaced.
+
+    Raises:
+        UsageError: a teacher does not read single digits, is named twice, or is that model.
+        ModelError: there is no such model, or its file is damaged.
+    """
+    teachers = tuple(map(_resolve_teacher, names))
+    for place, teacher in enumerate(teachers):
+        if teacher.header.task != "digit":
+            cause = f"The teacher {teacher.name} is a model of {teacher.header.task}s, not of single digits."
+            raise UsageError(cause, "Name a model of single digits, for example robust.")
+        if teacher.sha256 in {earlier.sha256 for earlier in teachers[:place]}:
+            raise UsageError(f"The teacher {teacher.name} is named twice.", "Name it once.")
+        if folder is not None and teacher.path.resolve() == (folder / MODEL_FILE).resolve():
+            cause = f"The teacher {teacher.name} is the model in {folder}, which the run would replace."
+            raise UsageError(cause, "Choose another --out.")
+    return teachers
+
+
+def _resolve_teacher(name: str) -> ResolvedModel:
+    try:
+        return resolve_model(name)
+    except ModelError as error:
+        is_path = Path(name).is_absolute()  # a run that is continued knows its teachers by their paths
+        remedy = "If it was moved, name its new place with --teacher." if is_path else error.remedy
+        raise ModelError(f"The teacher cannot be used: {error.cause}", remedy) from error

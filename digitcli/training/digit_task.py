@@ -6,7 +6,7 @@ All training digits lie on the device and are taken in a new order each epoch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,20 @@ from digitcli.data.corrections import (
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
+from digitcli.evaluation.train_test_overlap import count_overlap
 from digitcli.inference.devices import usable_cores
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, infer
-from digitcli.synthesis.characters import synthesize_characters
+from digitcli.synthesis.characters import NO_DIGIT, synthesize_characters
 from digitcli.synthesis.letters import hash_fonts, render_letters
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.distillation import distillation_loss, load_teacher, soft_targets
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
 
 class DigitTask:
-    """A `TrainingTask` on a dataset of single digits.
+    """A `TrainingTask` on a dataset of single digits, with or without teachers.
 
     validation: The validation digits.
     validation_logits: The logits (N, 10) of the latest validation, float32 on the CPU; None before the first.
@@ -51,6 +54,7 @@ class DigitTask:
         dataset: Dataset,
         device: torch.device,
         processes: Processes = ONE_PROCESS,
+        teachers: Sequence[ResolvedModel] = (),
     ) -> None:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
@@ -73,7 +77,11 @@ class DigitTask:
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
         self.batch_size = min(recipe.batch_size, len(examples))
         self.steps = len(examples) // self.batch_size  # an epoch leaves out what does not fill a batch
-        self.header: dict[str, Any] = {}
+        self.header: dict[str, Any] = {"teacher": {model.id: model.sha256 for model in teachers}}
+        self._teacher = load_teacher(teachers, device) if teachers else None
+        if teachers and (overlap := self._count_overlap(dataset, teachers)):
+            cause = f"Of the validation and test digits, {overlap:,} were used to train a teacher"
+            self.notes.append(f"{cause}, so the accuracy on new digits is probably lower.")
         self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
         self._labels = torch.from_numpy(examples.labels).to(device)  # N
         self._order: tuple[int, Tensor] | None = None  # an epoch and the order of its digits
@@ -92,6 +100,11 @@ class DigitTask:
             max(1, usable_cores() // self._processes.size),
         )
         return concatenate(digits, characters)
+
+    def _count_overlap(self, dataset: Dataset, teachers: Sequence[ResolvedModel]) -> int | None:
+        """Return the number of validation and test digits on which a teacher was trained, if it is known."""
+        held_out = concatenate(self._splits.validation, self._splits.test)
+        return count_overlap(held_out, dataset, teachers)
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the mean loss of this process's part of the batch."""
@@ -116,8 +129,32 @@ class DigitTask:
             seed_random(images.device, seed)
         loss, logits = loss_function(self._recipe), network(images)
         if weight is None:
-            return loss(logits, labels)
-        return weight * loss(logits, labels) + (1 - weight) * loss(logits, labels.roll(len(labels) // 2))
+            by_labels = loss(logits, labels)
+        else:
+            others = labels.roll(len(labels) // 2)
+            by_labels = weight * loss(logits, labels) + (1 - weight) * loss(logits, others)
+        if self._teacher is None:
+            return by_labels
+        targets = self._soft_targets(self._teacher, images, labels, weight)
+        by_teacher = distillation_loss(logits, targets, self._recipe.distillation_temperature)
+        teacher_weight = self._recipe.distillation_weight
+        return teacher_weight * by_teacher + (1 - teacher_weight) * by_labels
+
+    def _soft_targets(
+        self, teacher: nn.Module, images: Tensor, labels: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        """Return the teacher's probabilities (B, 10) for the images that the network sees.
+
+        A letter gets ten equal probabilities, as from its label, since a teacher may take it for a digit. An
+        image that mixup has blended from a digit and a letter gets a blend of both.
+        """
+        targets = soft_targets(teacher, images, self._recipe.distillation_temperature)
+        if not self._recipe.synthetic:
+            return targets
+        letters = (labels == NO_DIGIT).float()  # B, the share of each image that is a letter
+        if weight is not None:
+            letters = torch.lerp(letters.roll(len(letters) // 2), letters, weight)
+        return torch.lerp(targets, torch.full_like(targets, 1 / targets.shape[-1]), letters[:, None])
 
     def augmented(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the digits at these indices as the network sees them, (B, 1, 28, 28).

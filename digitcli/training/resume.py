@@ -19,7 +19,17 @@ from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
 
 # The settings that may change when a run is resumed; of its recipe, only the epochs may change.
-CHANGEABLE = ("data", "device", "time_seconds", "patience", "corrections", "strokes", "fonts", "cuda_graphs")
+CHANGEABLE = (
+    "data",
+    "teacher",
+    "device",
+    "time_seconds",
+    "patience",
+    "corrections",
+    "strokes",
+    "fonts",
+    "cuda_graphs",
+)
 
 
 def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
@@ -90,7 +100,7 @@ def restore_state(
     """Set the state to the saved one, and report what may make the result differ.
 
     Raises:
-        UsageError: the data are not those that the run began with.
+        UsageError: the data or the teachers are not those that the run began with.
         ModelError: the saved state is damaged.
     """
     header, tensors = saved
@@ -100,6 +110,7 @@ def restore_state(
             f"The digits of '{task.name}', corrections, strokes or fonts are not those this run began with."
         )
         raise UsageError(cause, "Start a new run.")
+    _check_teachers(header.teacher, task.header.get("teacher", {}))
     state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
     changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]
     if changed:
@@ -112,6 +123,14 @@ def restore_state(
             cause = f"The weights of epoch {state.best_epoch()}, the best so far, were not kept"
             consequence = "if no later epoch is better, the model has the weights of the last one."
             on_event(Notice(f"{cause}; {consequence}"))
+
+
+def _check_teachers(stored: Mapping[str, str], teachers: Mapping[str, str]) -> None:
+    """Check that the digests of the teachers are those that were stored; their names may differ."""
+    if list(stored.values()) != list(teachers.values()):
+        began, now = (", ".join(models) or "none" for models in (stored, teachers))
+        cause = f"This run began with the teacher {began}, but its teacher is now {now}."
+        raise UsageError(cause, "Name that one with --teacher, or start a new run.")
 
 
 def read_result(saved: Saved, folder: Path) -> TrainResult | None:

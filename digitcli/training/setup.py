@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,14 @@ from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.devices import agrees_with_cpu, describe_device
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.synthesis.line_folders import is_line_folder
-from digitcli.training.configuration import TrainConfig, check_data_settings
+from digitcli.training.configuration import (
+    TrainConfig,
+    check_data_settings,
+    check_distillation,
+    resolve_teachers,
+)
 from digitcli.training.cuda_graphs import GraphedStep, check_cuda_graphs
 from digitcli.training.data_parallel import (
     ONE_PROCESS,
@@ -174,18 +180,20 @@ def prepare(
     dataset: single digits in place of those that `config.data` names.
 
     Raises:
-        UsageError: the settings contradict each other, or the data are not those of the saved state.
+        UsageError: the settings contradict each other, or the data or the teachers are not those of the saved
+            state.
         InputError, EnvironmentFault, ModelError: the data, the device or the saved state cannot be used.
     """
     recipe = run_recipe(config, saved)
     device = device_of_process(config.device)
     check_run(config, recipe, device, processes.size)
+    teachers = resolve_teachers(config.teacher, folder)
     network = _build_seeded_network(config, recipe, saved)
     device = _trustworthy_device(device, network, config, on_event)
     if dataset is None:
-        task = _load_task(config, recipe, device, folder, processes, on_event)
+        task = _load_task(config, recipe, teachers, device, folder, processes, on_event)
     else:
-        task = DigitTask(config, recipe, dataset, device, processes)
+        task = DigitTask(config, recipe, dataset, device, processes, teachers)
     check_batch_size(config.arch, network, task.batch_size, processes.size)
     recipe = _resolve_dtype(recipe, device, processes, on_event)
     state = _create_state(network, device, config, recipe)
@@ -208,6 +216,7 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
     """
     task = find_architecture(config.arch).task
     check_data_settings(config, recipe)
+    check_distillation(config, recipe)
     check_cuda_graphs(config, recipe, device, task, processes)
     if task != "digit" and recipe.augment:
         cause = f"--augment is for single digits, but the task of '{config.arch}' is {task}s."
@@ -241,6 +250,7 @@ def _trustworthy_device(
 def _load_task(
     config: TrainConfig,
     recipe: Recipe,
+    teachers: Sequence[ResolvedModel],
     device: torch.device,
     folder: Path | None,
     processes: Processes,
@@ -253,7 +263,7 @@ def _load_task(
     if find_architecture(config.arch).task == "digit":
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        return DigitTask(config, recipe, load_dataset(config.data), device, processes)
+        return DigitTask(config, recipe, load_dataset(config.data), device, processes, teachers)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,12 +97,16 @@ def write_epoch(writer: SummaryWriter, done: EpochDone) -> None:
 def write_settings(writer: SummaryWriter, config: TrainConfig, recipe: Recipe, result: TrainResult) -> None:
     """Write all settings of a run and its result for the table of hyper-parameters."""
     metrics = {f"result/{name}": float(getattr(result, name)) for name in (*STORED_METRICS, "parameters")}
-    settings = {
-        name: str(value).lower() if isinstance(value, bool) else value  # the writer makes numbers of them
-        for name, value in flat_settings(config, recipe).items()
-    }
+    settings = {name: _as_hparam(value) for name, value in flat_settings(config, recipe).items()}
     # Any other name would make the writer open a subfolder, which TensorBoard shows as a run of its own.
     writer.add_hparams(settings, metrics, run_name=".")
+
+
+def _as_hparam(value: Any) -> str | float:
+    """Return a setting as the writer takes it: it refuses lists, and makes numbers of true and false."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def write_graph(writer: SummaryWriter, network: nn.Module, task: str) -> None:

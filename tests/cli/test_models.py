@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.architectures.registry import ARCHITECTURES
+from tests.support.models import saved
 from tests.support.processes import Run
 
 KEYS = {"name", "family", "task", "paper", "parameters", "macs", "shipped", "size_bytes", "accuracy"}
@@ -45,6 +46,13 @@ def test_shows_the_layers_of_an_architecture_without_weights(digitcli: Run) -> N
 def test_shows_the_recipe_of_an_architecture(digitcli: Run) -> None:
     shown = digitcli("models", "softmax").stdout
     assert "20 epochs" in shown and re.search(r"augmentation +off", shown)
+
+
+def test_shows_the_teacher_of_a_model(digitcli: Run, tmp_path: Path) -> None:
+    path = saved(tmp_path / "own.safetensors", teacher={"cnn@1a2b3c4d": "1a2b3c4d"}, recipe={"epochs": 3})
+    shown = digitcli("models", path).stdout
+    assert re.search(r"teacher +cnn@1a2b3c4d", shown) and re.search(r"distillation +temperature", shown)
+    assert "istillation" not in digitcli("models", "cnn").stdout
 
 
 @pytest.mark.parametrize("name", ["cmm", "none.safetensors"])

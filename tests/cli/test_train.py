@@ -20,7 +20,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from digitcli.architectures.recipe import AUGMENTATION, RECIPES, WITH_AUGMENT, Recipe
+from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, RECIPES, WITH_AUGMENT, Recipe
 from digitcli.cli.train import PANELS, _check_fields, with_options_for
 from digitcli.cli.views.training import describe_recipe
 from digitcli.data import augmentation
@@ -93,6 +93,14 @@ def test_no_color_turns_colours_off(few_digits: Path, tmp_path: Path) -> None:
         (["--fonts", "x" * 300, "--synthetic", "1"], 3, "no file or folder"),
         (["--momentum", "0.9"], 2, "--momentum has no effect without --optimizer sgd"),
         (["--config", "none.toml"], 2, "none.toml"),
+        (["--teacher", "robbust"], 5, "Did you mean robust"),
+        (["--teacher", "none.safetensors"], 5, "The teacher cannot be used"),
+        (["--teacher", "reader"], 2, "reader is a model of lines"),
+        (["--arch", "reader", "--teacher", "cnn"], 2, "--teacher is for single digits"),
+        (["--arch", "capsnet", "--teacher", "cnn"], 2, "margin"),
+        (["--teacher", "cnn", "--teacher", "cnn"], 2, "named twice"),
+        (["--distillation-temperature", "2"], 2, "has no effect without --teacher"),
+        (["--teacher", "cnn", "--distillation-weight", "0"], 2, "--distillation-weight is 0.0"),
         (["--out", "/proc/none"], 7, "/proc/none"),
     ],
     ids=str,
@@ -209,6 +217,7 @@ def test_the_start_names_only_settings_that_are_on(name: str) -> None:
     assert (AUGMENTATION in lines) == (recipe.loss != "ctc")
     assert "momentum" not in lines["optimization"]  # no recipe in the package has momentum
     assert ("beta1" in lines["optimization"]) == (recipe.optimizer != "sgd")
+    assert DISTILLATION not in lines and DISTILLATION in describe_recipe(recipe, has_teacher=True)
 
 
 @contextlib.contextmanager

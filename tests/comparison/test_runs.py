@@ -14,8 +14,10 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import OutputError, UsageError
 from digitcli.events import Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_classifier
 from tests.support.comparisons import compare_quickly
+from tests.support.models import saved as saved_model
 
 
 def test_a_run_with_another_recipe_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
@@ -25,6 +27,23 @@ def test_a_run_with_another_recipe_is_not_reused(few_digits: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="another recipe"):
         compare_quickly(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=2", seeds=1)
     assert len(list(tmp_path.iterdir())) == 1  # nothing was trained before the error
+
+
+def test_a_run_with_another_teacher_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
+    teachers = [saved_model(tmp_path / f"{name}.safetensors", seed=seed) for seed, name in enumerate("ab")]
+    plain, *taught = ["softmax:epochs=1", *(f"softmax:epochs=1,teacher={path}" for path in teachers)]
+    out = tmp_path / "runs"
+    first = compare_quickly(few_digits, out, plain, taught[0], seeds=1)
+    digests = [resolve_model(path).sha256 for path in teachers]
+    assert [model.definition.teacher for model in first.models] == [(), (digests[0],)]
+    assert first.models[0].runs[0].misread != first.models[1].runs[0].misread
+    events: list[object] = []
+    again = compare_quickly(few_digits, out, plain, taught[0], seeds=1, on_event=events.append)
+    assert [event.reused for event in events if isinstance(event, RunEvaluated)] == [True, True]
+    assert [model.runs for model in again.models] == [model.runs for model in first.models]
+    with pytest.raises(UsageError, match="another recipe or teacher"):
+        teachers[0].write_bytes(teachers[1].read_bytes())
+        compare_quickly(few_digits, out, plain, taught[0], seeds=1)
 
 
 def test_a_run_on_other_digits_is_not_reused(few_digits: Path, other_digits: Path, tmp_path: Path) -> None:

@@ -23,6 +23,15 @@ def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) ->
     assert timed is not None and (timed.time_seconds, timed.recipe) == (2.0, {"schedule": "cosine"})
 
 
+def test_a_setting_that_takes_several_values_may_be_repeated() -> None:
+    plain, taught = parse_specifications(
+        ["tiny", "tiny:teacher=cnn,distillation_weight=0.5,teacher=robust"], "mnist", "cpu"
+    )
+    assert plain.config is not None and plain.config.teacher == ()
+    assert taught.config is not None and taught.config.teacher == ("cnn", "robust")
+    assert taught.config.recipe == {"distillation_weight": 0.5}
+
+
 def test_all_stands_for_every_architecture_of_single_digits() -> None:
     labels = {each.label for each in parse_specifications(["all"], "mnist", "cpu")}
     assert {"cnn", "softmax"} <= labels and "reader" not in labels
@@ -53,6 +62,8 @@ def test_all_stands_for_every_architecture_of_single_digits() -> None:
         (["softmax", "cnn:pretrained=on"], ["pretrained"]),
         (["torchvision/resnet18:pretrained=on,initialization=he"], ["pretrained"]),
         (["fast:augment=off,elastic=1"], ["augment"]),
+        (["tiny:teacher=reader"], ["reader", "lines"]),
+        (["tiny:distillation_weight=0.5"], ["--distillation-weight", "--teacher"]),
     ],
 )
 def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list[str]) -> None:
@@ -61,7 +72,7 @@ def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list
     assert all(word in caught.value.cause for word in words), caught.value.cause
 
 
-@pytest.mark.parametrize("text", ["shipped/none", "none.safetensors", "runs/none"])
+@pytest.mark.parametrize("text", ["shipped/none", "none.safetensors", "runs/none", "tiny:teacher=none"])
 def test_a_model_that_does_not_exist_is_a_model_error(text: str) -> None:
     with pytest.raises(ModelError):
         parse_specifications([text], "mnist", "cpu")

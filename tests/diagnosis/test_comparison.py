@@ -61,8 +61,12 @@ def test_three_seeds_are_too_few_for_an_outlier(tmp_path: Path) -> None:
     assert rules(tmp_path / "c.json") == []
 
 
-def test_two_changes_at_once_prove_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["recipe", "teacher"])
+def test_two_changes_at_once_prove_nothing(change: str, tmp_path: Path) -> None:
     other = model("mlp:dropout=0.3")
-    changed = replace(other.definition, recipe={**other.definition.recipe, "lr": 1.0})
+    if change == "recipe":
+        changed = replace(other.definition, recipe={**other.definition.recipe, "lr": 1.0})
+    else:
+        changed = replace(other.definition, teacher=("1a2b3c4d",))
     save_comparison(tmp_path / "c.json", [model(), replace(other, definition=changed)])
     assert rules(tmp_path / "c.json") == []

@@ -170,6 +170,13 @@ def test_an_unfinished_run_is_continued(data: Path) -> None:
     assert finding.command == "digitcli train --resume run"
 
 
+def test_a_command_names_the_teachers_of_the_run(data: Path) -> None:
+    run = run_of_healthy(data, distillation_weight=0.5)
+    taught = replace(run, config=replace(run.config, teacher=("cnn", "my models/a.safetensors")))
+    command = "--teacher cnn --teacher 'my models/a.safetensors' --distillation-weight 0.5 --lr 0.1"
+    assert taught.command(lr=0.1).endswith(command)
+
+
 def test_regularization_names_the_setting_that_does_harm(data: Path) -> None:
     (finding,) = training_rules.regularization(run_of(data, dropout=0.97, weight_decay=0.001))
     assert "--dropout" in finding.evidence and "weight" not in finding.evidence

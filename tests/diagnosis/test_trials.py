@@ -9,6 +9,7 @@ import torch
 
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.trials import HIGHEST_LR, LOWEST_LR, RangeTest, range_test, train_briefly
+from tests.support.models import saved
 from tests.support.training import train_config
 
 
@@ -22,6 +23,14 @@ def test_a_trial_learns_and_is_repeatable(few_digits: Path, digits: Digits) -> N
     assert first.losses == train_briefly(config, 30, some).losses
     assert len(first.losses) == 30 and first.is_correct.mean() > 0.5
     assert train_briefly(config, 30, some, lr=1e-6).is_correct.mean() < 0.5
+
+
+def test_a_trial_keeps_the_teacher_of_the_run(few_digits: Path, tmp_path: Path, digits: Digits) -> None:
+    some = digits.take(np.arange(600, 800))
+    teacher = str(saved(tmp_path / "teacher.safetensors"))
+    recipe = {"lr": 0.01, "distillation_weight": 1.0}
+    taught = train_briefly(train_config(few_digits, teacher=(teacher,), recipe=recipe), 30, some)
+    assert taught.is_correct.mean() < 0.5  # the teacher has random weights
 
 
 def test_a_trial_that_diverges_reads_nothing(few_digits: Path, digits: Digits) -> None:

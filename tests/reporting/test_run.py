@@ -133,6 +133,16 @@ def test_without_its_description_the_dataset_of_a_run_is_that_of_the_model(
     assert "does not name its dataset" in page_of_run(copied, ignore).values["note"]
 
 
+def test_a_teacher_and_its_settings_are_shown_where_there_is_one(copied: Path) -> None:
+    page = page_of_run(copied, ignore)
+    assert "teacher" not in page.values["environment"] and "distillation_weight" not in settings(page)
+    change_model(copied, teacher={"cnn@1a2b3c4d": "1a2b3c4d", "fast@5e6f7a8b": "5e6f7a8b"})
+    page = page_of_run(copied, ignore)
+    assert page.values["environment"]["teacher"] == "cnn@1a2b3c4d, fast@5e6f7a8b"
+    assert "distillation_weight" in settings(page)
+    assert "fast@5e6f7a8b" in render(page)
+
+
 def test_mistakes_need_the_digits_of_the_training(copied: Path, other_digits: Path) -> None:
     config = (copied / CONFIG_FILE).read_text()
     for data, reason in (

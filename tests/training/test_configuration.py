@@ -53,11 +53,12 @@ def test_an_unknown_setting_gets_suggestions() -> None:
 
 @pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES])
 def test_printed_settings_describe_the_same_run(name: str) -> None:
-    config = TrainConfig(arch=name, recipe={"epochs": 3}, seed=7, patience=2)
+    config = TrainConfig(arch=name, recipe={"epochs": 3}, seed=7, patience=2, teacher=("cnn", "fast"))
     printed = to_toml(flat_settings(config, resolve_recipe(name, epochs=3)))
     again = TrainConfig(**config_fields(tomllib.loads(printed)))
     assert resolve_recipe(name, **again.recipe) == resolve_recipe(name, epochs=3)
     assert (again.arch, again.seed, again.patience, again.data) == (name, 7, 2, "mnist")
+    assert again.teacher == config.teacher
 
 
 def test_printed_settings_keep_any_path() -> None:
@@ -109,6 +110,10 @@ def test_a_missing_file_of_settings_is_a_usage_error(tmp_path: Path) -> None:
         ({"arch": "cnn", "strokes": "pen.tra"}, "--strokes"),
         ({"arch": "cnn", "data": "kmnist", "recipe": {"synthetic": 1.0}}, "--synthetic"),
         ({"arch": "cnn", "fonts": "fonts"}, "--fonts"),
+        ({"arch": "reader", "teacher": ("cnn",)}, "--teacher"),
+        ({"arch": "capsnet", "teacher": ("cnn",)}, "--loss cross_entropy"),
+        ({"arch": "cnn", "teacher": ("finder",)}, "finder is a model of pages"),
+        ({"arch": "cnn", "recipe": {"distillation_weight": 0.5}}, "--teacher"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], option: str) -> None:
@@ -126,6 +131,10 @@ def test_paths_become_absolute_and_must_exist(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pen.tra").touch()
     assert resolve_paths(TrainConfig(strokes="pen.tra")).strokes == str(tmp_path / "pen.tra")
+    (tmp_path / "cnn").mkdir()  # does not hide the shipped model
+    (tmp_path / "run").mkdir()
+    taught = resolve_paths(TrainConfig(teacher=("cnn", "run", "none")))
+    assert taught.teacher == ("cnn", str(tmp_path / "run"), "none")
     with pytest.raises(InputError, match=r"none\.tra"):
         resolve_paths(TrainConfig(fonts="none.tra"))
 

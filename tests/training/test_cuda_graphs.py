@@ -57,13 +57,15 @@ def test_a_step_is_recorded_once_and_repeated_with_new_indices() -> None:
     assert len(set(addresses[WARMUP_STEPS:])) == 1
 
 
-@pytest.mark.parametrize("arch", ["lenet5", "tiny"])
+@pytest.mark.parametrize(("arch", "teacher"), [("lenet5", ()), ("tiny", ()), ("lenet5", ("fast",))], ids=str)
 def test_recorded_training_ends_with_the_weights_of_plain_training(
-    arch: str, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arch: str, teacher: tuple[str, ...], few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def weights(name: str, **options: bool) -> dict[str, Tensor]:
         recipe = {"epochs": 3, "batch_size": 70, "dtype": "float32", "elastic": 0.5}
-        config = TrainConfig(arch=arch, data=str(few_digits), recipe=recipe, device="cpu", **options)
+        config = TrainConfig(
+            arch=arch, data=str(few_digits), recipe=recipe, device="cpu", teacher=teacher, **options
+        )
         made = trainer.train(config, out=tmp_path / name)
         assert made.checkpoint is not None
         return read_checkpoint(Path(made.checkpoint))[1]

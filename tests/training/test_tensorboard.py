@@ -45,8 +45,9 @@ def events(observed_run: Path) -> EventAccumulator:
 
 
 def observed_config(few_digits: Path) -> TrainConfig:
-    """Use dropout, augmentation and an average of the weights."""
-    return train_config(few_digits, recipe={"augment": True, "mixup": 0.2, "ema_decay": 0.9})
+    """Use dropout, augmentation, teachers and an average of the weights."""
+    recipe = {"augment": True, "mixup": 0.2, "ema_decay": 0.9}
+    return train_config(few_digits, teacher=("fast", "digit_or_none"), recipe=recipe)
 
 
 def figures_of(run: Path) -> list[dict[str, str]]:
@@ -99,7 +100,7 @@ def test_histograms_pictures_graph_features_and_settings_are_written(
     assert set(tags["images"]) == {"digits/training_inputs", "digits/validation_confusion"}
     assert len(list((observed_run / "tb").rglob("tensors.tsv"))) == 1
     plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    assert b"batch_size" in plugin and b"dropout" in plugin
+    assert b"batch_size" in plugin and b"dropout" in plugin and b"fast, digit_or_none" in plugin
     result = read_header(observed_run / "run" / RESUME_FILE).training["result"]
     assert curve(events, "result/test_accuracy") == {0: pytest.approx(result["test_accuracy"])}
 

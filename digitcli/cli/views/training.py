@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.architectures.recipe import AUGMENTATION, Recipe
+from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, Recipe
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
@@ -93,12 +93,13 @@ def describe_start(start: RunStarted) -> Table:
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
         "stops after": _stop(start.config, start.recipe),
-        **describe_recipe(start.recipe),
+        "teacher": ", ".join(start.config.teacher),
+        **describe_recipe(start.recipe, has_teacher=bool(start.config.teacher)),
         "run": "dry run, nothing is written" if start.run is None else str(start.run),
     }
     if start.epochs_done:
         rows["continues"] = f"after epoch {start.epochs_done}"
-    return console.pairs(rows)
+    return console.pairs({name: text for name, text in rows.items() if text})
 
 
 def _stop(config: TrainConfig, recipe: Recipe) -> str:
@@ -109,7 +110,7 @@ def _stop(config: TrainConfig, recipe: Recipe) -> str:
     return f"{epochs} or {time}, whichever comes first" if "epochs" in config.recipe else time
 
 
-def describe_recipe(recipe: Recipe) -> dict[str, str]:
+def describe_recipe(recipe: Recipe, *, has_teacher: bool = False) -> dict[str, str]:
     """Return one line for each group of settings; settings that are off or without effect are left out.
 
     Networks that read lines have no augmentation, and so no line about it.
@@ -117,8 +118,10 @@ def describe_recipe(recipe: Recipe) -> dict[str, str]:
     groups: dict[str, list[str]] = {}
     for declared in settings_of(recipe):
         value = getattr(recipe, declared.name)
+        if declared.group == DISTILLATION and not has_teacher:
+            continue
         if declared.name not in ("epochs", "augment") and value and declared.has_effect(recipe):
-            words = declared.name.replace("_", " ")
+            words = declared.name.removeprefix(f"{declared.group}_").replace("_", " ")
             groups.setdefault(declared.group, []).append(words if value is True else f"{words} {value}")
     if recipe.loss != "ctc":
         groups.setdefault(AUGMENTATION, ["off"])

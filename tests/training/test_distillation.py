@@ -1,0 +1,341 @@
+"""A network learns from teachers: the loss, the identity of a run, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import create_model, resolve_recipe
+from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
+from digitcli.errors import Interrupted, ModelError, UsageError
+from digitcli.events import Event, Notice
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import infer, load_model, open_network
+from digitcli.training.configuration import TrainConfig, resolve_teachers
+from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.digit_task import DigitTask, loss_function
+from digitcli.training.distillation import distillation_loss, load_teacher
+from digitcli.training.trainer import dry_run, resume, train
+from tests.support.models import saved
+from tests.support.processes import Run
+from tests.support.training import assert_same_run, stop_after, train_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two model files with random weights, whose low temperatures make their answers differ."""
+    folder = tmp_path_factory.mktemp("teachers")
+    first = saved(folder / "first.safetensors", "fast", seed=1, temperature=0.1)
+    return str(first), str(saved(folder / "second.safetensors", "softmax", seed=2, temperature=0.3))
+
+
+def task_with(
+    data: Path, *teachers: str, processes: Processes = ONE_PROCESS, **changes: Any
+) -> tuple[DigitTask, Recipe]:
+    config = train_config(data, "softmax", teacher=teachers, recipe=changes)
+    recipe = resolve_recipe("softmax", **config.recipe)
+    task = DigitTask(config, recipe, load_dataset(str(data)), CPU, processes, resolve_teachers(teachers))
+    return task, recipe
+
+
+def expected_divergence(logits: Tensor, targets: Tensor, temperature: float) -> float:
+    answers = (logits / temperature).softmax(dim=-1)
+    rows = (targets * (targets.log() - answers.log())).sum(dim=-1)
+    return temperature**2 * float(rows.mean())
+
+
+def test_the_loss_and_its_gradient_equal_their_formulas() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 10, generator=random, requires_grad=True)
+    targets = torch.randn(6, 10, generator=random).softmax(dim=-1)
+    loss = distillation_loss(logits, targets, temperature=3.0)
+    assert float(loss.detach()) == pytest.approx(expected_divergence(logits.detach(), targets, 3.0), rel=1e-5)
+    loss.backward()
+    expected = 3.0 * ((logits.detach() / 3.0).softmax(dim=-1) - targets) / 6
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_targets_of_zero_give_a_finite_loss() -> None:
+    loss = distillation_loss(torch.zeros(1, 10), torch.eye(10)[:1], temperature=2.0)
+    assert float(loss) == pytest.approx(4 * math.log(10))
+
+
+def test_a_teacher_answers_with_the_mean_calibrated_probabilities(models: tuple[str, str]) -> None:
+    resolved = resolve_teachers(models)
+    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    probabilities = [
+        (open_network(model)(images).detach() / model.header.temperature).softmax(dim=-1)
+        for model in resolved
+    ]
+    for number in (1, 2):
+        teacher = load_teacher(resolved[:number], CPU)
+        mean = sum(probabilities[:number], torch.zeros(5, 10)) / number
+        torch.testing.assert_close(teacher(images).detach().softmax(dim=-1), mean)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_batch_has_both_losses_on_the_images_that_the_network_sees(
+    few_digits: Path, models: tuple[str, str], number: int, mixup: float
+) -> None:
+    names = models[:number]
+    task, recipe = task_with(
+        few_digits, *names, augment=True, mixup=mixup, distillation_temperature=2.5, distillation_weight=0.75
+    )
+    indices = task.indices(0, 0)
+    torch.manual_seed(4)
+    network = create_model("softmax")
+    torch.manual_seed(5)
+    images, weight = task.augmented(indices)
+    torch.manual_seed(5)
+    loss = task.loss_of(network, indices)
+    with torch.no_grad():
+        logits = network(images)
+        teacher_logits = load_teacher(resolve_teachers(names), CPU)(images)
+    labels = torch.from_numpy(split(load_dataset(str(few_digits))).train.labels)[indices]
+    by_labels = loss_function(recipe)(logits, labels)
+    if weight is not None:
+        by_labels = weight * by_labels + (1 - weight) * loss_function(recipe)(logits, labels.roll(32))
+    by_teacher = expected_divergence(logits, (teacher_logits / 2.5).softmax(dim=-1), 2.5)
+    assert float(loss.detach()) == pytest.approx(0.75 * by_teacher + 0.25 * float(by_labels), rel=1e-5)
+    assert (weight is not None) == bool(mixup)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_the_target_of_a_letter_is_ten_equal_probabilities(
+    few_digits: Path, models: tuple[str, str], mixup: float
+) -> None:
+    task, recipe = task_with(
+        few_digits, models[0], synthetic=0.1, augment=True, mixup=mixup, distillation_weight=1.0
+    )
+    labels = task._labels
+    letters, digits = (labels == 10).nonzero().flatten(), (labels < 10).nonzero().flatten()
+    indices = torch.cat([digits[:4], letters[:4]])
+    torch.manual_seed(5)
+    images, weight = task.augmented(indices)
+    torch.manual_seed(5)
+    network = create_model("softmax").requires_grad_(False)
+    torch.manual_seed(5)
+    loss = task.loss_of(network, indices)
+    temperature = recipe.distillation_temperature
+    answers = load_teacher(resolve_teachers(models[:1]), CPU)(images).detach()
+    targets = (answers / temperature).softmax(dim=-1)
+    share = torch.tensor([0.0] * 4 + [1.0] * 4)
+    if weight is not None:  # each digit is blended with a letter, and each letter with a digit
+        share = weight * share + (1 - weight) * (1 - share)
+    targets = (1 - share[:, None]) * targets + share[:, None] / 10
+    assert float(loss) == pytest.approx(expected_divergence(network(images), targets, temperature), rel=1e-4)
+
+
+def test_a_network_with_the_teachers_weights_has_no_loss_and_no_gradient(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    path = saved(tmp_path / "teacher.safetensors", seed=3)
+    task, _ = task_with(few_digits, str(path), distillation_temperature=1.0, distillation_weight=1.0)
+    network = load_model(path).train()
+    loss = task.loss(network, 0, 0, 0.0)
+    assert abs(float(loss.detach())) < 1e-6
+    loss.backward()
+    assert all(weight.grad is not None and weight.grad.abs().max() < 1e-6 for weight in network.parameters())
+
+
+def test_a_network_learns_the_answers_of_its_teacher_and_not_the_labels(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.npz"
+    with np.load(few_digits) as arrays:
+        np.savez(wrong, images=arrays["images"], labels=(arrays["labels"] + 1) % 10)
+    recipe = {"epochs": 20, "lr": 0.05, "distillation_weight": 1.0, "distillation_temperature": 1.0}
+    train(train_config(wrong, "softmax", teacher=("fast",), recipe=recipe), out=tmp_path / "run")
+    digits = split(load_dataset(str(wrong))).train
+    answers, taught = (
+        infer(load_model(name), digits.images).argmax(dim=-1).numpy()
+        for name in (str(tmp_path / "run"), "fast")
+    )
+    assert np.mean(answers == taught) > 0.97
+    assert np.mean(answers == digits.labels) < 0.03
+
+
+def test_training_changes_nothing_in_the_teacher(few_digits: Path, models: tuple[str, str]) -> None:
+    task, _ = task_with(few_digits, models[0], augment=True)
+    teacher = task._teacher
+    assert isinstance(teacher, nn.Module) and not teacher.training
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    task.loss(create_model("softmax").train(), 0, 0, 0.0).backward()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert all(weight.grad is None for weight in teacher.parameters())
+
+
+def test_the_shares_of_two_processes_have_the_mean_loss_of_the_whole_batch(
+    few_digits: Path, models: tuple[str, str]
+) -> None:
+    network = create_model("softmax")
+    losses = []
+    for processes in (ONE_PROCESS, Processes(0, 2), Processes(1, 2)):
+        torch.manual_seed(3)
+        task, _ = task_with(few_digits, models[0], processes=processes, augment=True, mixup=0.4)
+        losses.append(float(task.loss(network, 0, 0, 0.0).detach()))
+    assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, rel=1e-4)
+    assert losses[1] != losses[2]
+
+
+def test_the_header_states_the_teachers_and_their_digests(
+    few_digits: Path, tmp_path: Path, models: tuple[str, str]
+) -> None:
+    recipe = {"epochs": 1}
+    train(train_config(few_digits, "softmax", teacher=models, recipe=recipe), out=tmp_path / "taught")
+    train(train_config(few_digits, "softmax", recipe=recipe), out=tmp_path / "plain")
+    header = read_header(tmp_path / "taught" / MODEL_FILE)
+    assert header.teacher == {model.id: model.sha256 for model in map(resolve_model, models)}
+    assert [name.partition("@")[0] for name in header.teacher] == ["first", "second"]
+    assert read_header(tmp_path / "plain" / MODEL_FILE).teacher == {}
+
+
+def test_a_header_from_before_there_were_teachers_has_none() -> None:
+    path = resolve_model("cnn").path
+    assert b"teacher" not in path.read_bytes()[:10_000]
+    assert read_header(path).teacher == {}
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_run(
+    few_digits: Path, tmp_path: Path, models: tuple[str, str]
+) -> None:
+    """6 steps an epoch, 12 in all."""
+    recipe = {"epochs": 2, "batch_size": 70, "augment": True, "ema_decay": 0.9}
+    config = train_config(few_digits, "lenet5", teacher=models, recipe=recipe)
+    train(config, out=tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "run", stop_signal=stop_after(8))
+    resume(tmp_path / "run", {})
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+    assert len(read_header(tmp_path / "run" / MODEL_FILE).teacher) == 2
+
+
+@pytest.fixture
+def teacher(models: tuple[str, str], tmp_path: Path) -> Path:
+    """A model file that can be moved."""
+    return Path(shutil.copy(models[0], tmp_path / "teacher.safetensors"))
+
+
+@pytest.fixture
+def interrupted(few_digits: Path, tmp_path: Path, teacher: Path) -> Path:
+    """A run that began with that teacher."""
+    config = train_config(few_digits, "softmax", teacher=(str(teacher),))
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "run", stop_signal=stop_after(8))
+    return tmp_path / "run"
+
+
+def test_a_run_resumes_with_its_moved_teacher(
+    few_digits: Path, models: tuple[str, str], interrupted: Path, teacher: Path
+) -> None:
+    moved = teacher.rename(teacher.with_name("moved.safetensors"))
+    with pytest.raises(ModelError, match="The teacher cannot be used") as caught:
+        resume(interrupted, {})
+    assert str(teacher) in caught.value.cause and "--teacher" in caught.value.remedy
+    resume(interrupted, {"teacher": (str(moved),)})
+    config = train_config(few_digits, "softmax", teacher=models[:1])
+    train(config, out=interrupted.with_name("undisturbed"))
+    assert_same_run(interrupted, interrupted.with_name("undisturbed"))
+
+
+def test_a_run_does_not_resume_with_another_teacher(interrupted: Path, teacher: Path) -> None:
+    saved(teacher, "softmax")
+    for changes in ({}, {"teacher": (str(teacher),)}, {"teacher": ()}):
+        with pytest.raises(UsageError, match="began with the teacher teacher@") as caught:
+            resume(interrupted, changes)
+        assert caught.value.exit_code == 2
+    assert read_header(interrupted / RESUME_FILE).training["result"] is None
+
+
+def test_a_run_without_a_teacher_gets_none_when_it_resumes(
+    few_digits: Path, tmp_path: Path, models: tuple[str, str]
+) -> None:
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits, "softmax"), out=tmp_path / "run", stop_signal=stop_after(2))
+    with pytest.raises(UsageError, match="teacher none, but its teacher is now first@"):
+        resume(tmp_path / "run", {"teacher": models[:1]})
+
+
+def test_settings_of_distillation_stay_the_same_when_a_run_resumes(interrupted: Path) -> None:
+    with pytest.raises(UsageError, match="--distillation-weight"):
+        resume(interrupted, {"recipe": {"distillation_weight": 0.3}})
+
+
+def test_a_run_does_not_replace_its_own_teacher(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax"), out=tmp_path / "run")
+    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
+    for name in (tmp_path / "run", tmp_path / "run" / ".." / "run" / MODEL_FILE):
+        with pytest.raises(UsageError, match="would replace"):
+            train(train_config(few_digits, teacher=(str(name),)), out=tmp_path / "run", force=True)
+    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
+
+
+def test_a_teacher_that_knows_the_test_digits_is_reported(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax"), out=tmp_path / "teacher")
+    with np.load(few_digits) as arrays:
+        np.savez(tmp_path / "other.npz", images=arrays["images"][::-1], labels=arrays["labels"][::-1])
+    notices: dict[str, list[str]] = {}
+    for name in (str(tmp_path / "teacher"), "fast"):
+        events: list[Event] = []
+        dry_run(train_config(tmp_path / "other.npz", teacher=(name,)), on_event=events.append)
+        notices[name] = [event.message for event in events if isinstance(event, Notice)]
+    assert any("were used to train a teacher" in message for message in notices[str(tmp_path / "teacher")])
+    assert not any("teacher" in message for message in notices["fast"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"arch": "reader", "teacher": ("cnn",)}, "lines"),
+        ({"arch": "finder", "teacher": ("cnn",)}, "pages"),
+        ({"arch": "capsnet", "teacher": ("cnn",)}, "margin"),
+        ({"arch": "sigmoid_mlp", "teacher": ("cnn",)}, "squared_error"),
+        ({"teacher": ("reader",)}, "reader is a model of lines"),
+        ({"teacher": ("fast", "cnn", "fast")}, "fast is named twice"),
+        ({"recipe": {"distillation_weight": 0.5}}, "--distillation-weight has no effect"),
+        ({"recipe": {"distillation_temperature": 1.5}}, "--distillation-temperature has no effect"),
+    ],
+    ids=str,
+)
+def test_settings_from_which_a_network_cannot_learn_are_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        train(TrainConfig(**settings), out=tmp_path / "run")
+    assert caught.value.remedy and not (tmp_path / "run").exists()
+
+
+def test_another_loss_can_be_replaced(few_digits: Path, models: tuple[str, str]) -> None:
+    recipe = {"loss": "cross_entropy"}
+    dry_run(train_config(few_digits, "sigmoid_mlp", teacher=models[:1], recipe=recipe))
+
+
+def test_the_command_line_takes_several_teachers(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+    path = saved(tmp_path / "own.safetensors")
+    (tmp_path / "run.toml").write_text('teacher = ["own.safetensors"]\nepochs = 1\n')
+    command = ("train", "-a", "softmax", "--data", few_digits)
+    done = digitcli(*command, "-e", "1", "--teacher", "fast", "--teacher", "own.safetensors", "--name", "a")
+    assert done.returncode == 0, done.stderr
+    own = resolve_model(path)
+    assert list(read_header(Path("runs/a") / MODEL_FILE).teacher) == [resolve_model("fast").id, own.id]
+    start = " ".join(done.stderr.split())
+    assert f"teacher fast, {path}" in start and "distillation temperature" in start and ", weight" in start
+    assert read_header(Path("runs/a") / RESUME_FILE).training["config"]["teacher"] == ["fast", str(path)]
+    from_file = digitcli(*command, "--config", "run.toml", "--name", "b")
+    assert from_file.returncode == 0, from_file.stderr
+    assert list(read_header(Path("runs/b") / MODEL_FILE).teacher) == [own.id]
+    plain = digitcli(*command, "-e", "1", "--name", "c")
+    assert plain.returncode == 0 and "istillation" not in plain.stderr
