@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from digitcli.architectures.registry import ENSEMBLE
 from digitcli.atomic_write import write_whole
 from digitcli.errors import ModelError
 from digitcli.json_records import parse_record
@@ -29,6 +30,7 @@ Tensors = TypeVar("Tensors")
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
+MEMBER_FOLDER = "member-{}"  # the folder of a member in the run folder of an ensemble, numbered from 0
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory
 DIGEST_KEY = b'"sha256":"'
@@ -42,7 +44,7 @@ class Header:
     """The description of a model that its checkpoint carries. Accuracies are fractions from 0 to 1.
 
     architecture: the name of the architecture in the registry.
-    arguments: the arguments that its constructor takes.
+    arguments: the arguments that its constructor takes; of an ensemble, the headers of its members.
     task: `digit`, `line` or `page`.
     alphabet: the characters that a line model reads.
     recipe: the settings of the training.
@@ -76,6 +78,15 @@ class Header:
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries on which the weights of a model may depend."""
+    import platform  # these two are slow to import, and reading a header does not need them
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("digitcli", "torch", "numpy")}
+    return packages | {"python": platform.python_version()}
 
 
 def write_checkpoint(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
@@ -233,7 +244,22 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
         raise ModelError(f"{path} has a damaged header: {error}.", REPLACE_REMEDY) from error
 
 
+def member_headers(header: Header) -> tuple[Header, ...]:
+    """Return the headers of the networks of an ensemble; for another model, its own header alone.
+
+    Raises:
+        ValueError: a member has a damaged header.
+    """
+    if header.architecture != ENSEMBLE.name:
+        return (header,)
+    members = [parse_record(entries, Header, "a member") for entries in header.arguments.get("members", ())]
+    return tuple(part for member in members for part in member_headers(member))
+
+
 def _check_header(header: Header) -> None:
+    if header.architecture == ENSEMBLE.name:
+        for member in member_headers(header):
+            _check_header(member)
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
     for name, value in header.metrics.items():

@@ -11,10 +11,10 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.errors import ModelError, UsageError
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, library_versions
 from digitcli.settings import option_name
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.run_folder import Saved, library_versions
+from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
 

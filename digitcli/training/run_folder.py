@@ -9,10 +9,8 @@ import io
 import itertools
 import json
 import math
-import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +213,6 @@ def read_metrics(folder: Path) -> list[EpochDone]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         cause = f"The figures of the epochs in {path} are damaged: {error}."
         raise ModelError(cause, "Remove the file, or train the model again.") from error
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions on which a result may depend."""
-    packages = {name: version(name) for name in ("digitcli", "torch", "numpy")}
-    return packages | {"python": platform.python_version()}
 
 
 def _csv(rows: Iterable[EpochDone]) -> str:

@@ -19,7 +19,7 @@ from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
-from digitcli.inference.checkpoint import Header
+from digitcli.inference.checkpoint import Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.configuration import TrainConfig, check_data_settings
@@ -51,7 +51,7 @@ from digitcli.training.optimization import (
 )
 from digitcli.training.page_task import PageTask
 from digitcli.training.resume import restore_state, run_recipe
-from digitcli.training.run_folder import Saved, library_versions
+from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 from digitcli.training.task import TrainingTask
 
