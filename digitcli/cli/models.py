@@ -10,12 +10,12 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError
-from digitcli.inference.checkpoint import member_headers
+from digitcli.inference.checkpoint import name_members
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of
 
@@ -162,7 +162,7 @@ def _recipe_of(header: Header) -> dict[str, str]:
 def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
-        "members": _members(header),
+        "members": name_members(header),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),
         **_recipe_of(header),
@@ -172,13 +172,3 @@ def _training_facts(header: Header) -> dict[str, str]:
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _members(header: Header) -> str:
-    """Name the networks of an ensemble and their seeds; the result is empty for another model."""
-    if header.architecture != ENSEMBLE.name:
-        return ""
-    members = member_headers(header)
-    return ", ".join(
-        member.architecture + ("" if member.seed is None else f" (seed {member.seed})") for member in members
-    )

@@ -25,6 +25,7 @@ from digitcli.diagnosis.training_rules import (
 from digitcli.diagnosis.trials import range_test
 from digitcli.errors import ModelError, UsageError
 from digitcli.events import EpochDone
+from digitcli.inference.checkpoint import MEMBER_FOLDER
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
@@ -45,6 +46,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     """
     saved = run_folder.read_state(folder)
     config = run_folder.read_config(folder, saved)
+    _refuse_ensemble(folder, config)
     if saved is None or config is None or not saved[0].training["history"]:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
@@ -88,6 +90,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
     if folder.is_dir():
         saved = run_folder.read_state(folder)
         stored = run_folder.read_config(folder, saved)
+        _refuse_ensemble(folder, stored)
         if stored is None:
             raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
         config = stored
@@ -106,6 +109,12 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
         "learning rate of the run" if folder.is_dir() else "learning rate of the recipe": f"{recipe.lr:g}",
     }
     return Diagnosis(f"learning rate of {subject}", facts, has_verdict=False)
+
+
+def _refuse_ensemble(folder: Path, config: TrainConfig | None) -> None:
+    if config is not None and config.is_ensemble:
+        member = folder / MEMBER_FOLDER.format(0)
+        raise ModelError(f"{folder} is an ensemble of several runs.", f"Name one of them, e.g. {member}.")
 
 
 def _examined(

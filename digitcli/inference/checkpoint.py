@@ -256,6 +256,14 @@ def member_headers(header: Header) -> tuple[Header, ...]:
     return tuple(part for member in members for part in member_headers(member))
 
 
+def name_members(header: Header) -> str:
+    """Return the architectures and the seeds of the networks of an ensemble; empty for another model."""
+    if header.architecture != ENSEMBLE.name:
+        return ""
+    members = [(member.architecture, member.seed) for member in member_headers(header)]
+    return ", ".join(name if seed is None else f"{name} (seed {seed})" for name, seed in members)
+
+
 def _check_header(header: Header) -> None:
     if header.architecture == ENSEMBLE.name:
         for member in member_headers(header):

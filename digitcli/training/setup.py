@@ -204,8 +204,11 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
     """Check that the settings of a run do not contradict each other.
 
     Raises:
-        UsageError: two settings contradict each other.
+        UsageError: two settings contradict each other, or they are those of an ensemble.
     """
+    if config.is_ensemble:
+        cause = "The settings are those of an ensemble, but one network is needed here."
+        raise UsageError(cause, "Leave --members, --member-archs and --snapshots out.")
     task = find_architecture(config.arch).task
     check_data_settings(config, recipe)
     check_cuda_graphs(config, recipe, device, task, processes)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.architectures.registry import ARCHITECTURES
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_models
 from tests.support.processes import Run
 
 KEYS = {"name", "family", "task", "paper", "parameters", "macs", "shipped", "size_bytes", "accuracy"}
@@ -45,6 +47,14 @@ def test_shows_the_layers_of_an_architecture_without_weights(digitcli: Run) -> N
 def test_shows_the_recipe_of_an_architecture(digitcli: Run) -> None:
     shown = digitcli("models", "softmax").stdout
     assert "20 epochs" in shown and re.search(r"augmentation +off", shown)
+
+
+def test_shows_the_members_of_an_ensemble(digitcli: Run, tmp_path: Path) -> None:
+    write_ensemble(tmp_path / "both.safetensors", resolve_models(["cnn", "fast"]))
+    shown = digitcli("models", "both.safetensors").stdout
+    assert re.search(r"members +cnn \(seed 0\), fast \(seed 0\)", shown) and "None" not in shown
+    record = json.loads(digitcli("models", "both.safetensors", "--format", "json").stdout)
+    assert record["summary"]["parameters"] == 3_274_634 + 109_242
 
 
 @pytest.mark.parametrize("name", ["cmm", "none.safetensors"])

@@ -53,6 +53,7 @@ def test_all_stands_for_every_architecture_of_single_digits() -> None:
         (["softmax", "cnn:pretrained=on"], ["pretrained"]),
         (["torchvision/resnet18:pretrained=on,initialization=he"], ["pretrained"]),
         (["fast:augment=off,elastic=1"], ["augment"]),
+        (["cnn:members=3"], ["cnn:members=3", "ensemble", "one network for each seed"]),
     ],
 )
 def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list[str]) -> None:

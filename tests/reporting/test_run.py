@@ -14,6 +14,8 @@ from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_che
 from digitcli.reporting.page import Page, render
 from digitcli.reporting.run import page_of_run
 from digitcli.training.run_folder import CONFIG_FILE, METRICS_FILE
+from digitcli.training.trainer import train
+from tests.support.training import train_config
 
 
 def ignore(event: Event) -> None:
@@ -46,6 +48,14 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     low, high = page.values["interval"]
     assert low < page.values["header"].metrics["test_accuracy"] < high
     assert page.values["mistakes"][0].figures and page.values["note"] == ""
+
+
+def test_the_page_of_an_ensemble_names_its_members(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax", members=2, recipe={"epochs": 1}), out=tmp_path / "run")
+    page = page_of_run(tmp_path / "run", ignore)
+    assert page.values["environment"]["members"] == "softmax (seed 0), softmax (seed 1)"
+    assert page.values["curves"] is None and page.values["mistakes"]
+    assert "softmax (seed 1)" in render(page)
 
 
 def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None:
