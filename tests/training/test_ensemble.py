@@ -90,7 +90,9 @@ def test_an_interruption_in_the_third_member_continues_there(
     assert caught.value.exit_code == 130
     assert caught.value.remedy == f"Continue with: digitcli train --resume {run}"
     finished = [(run / f"member-{number}" / RESUME_FILE).stat().st_mtime_ns for number in (0, 1)]
-    result = resume(run, {})
+    steps: list[None] = []
+    result = resume(run, {}, stop_signal=lambda: steps.append(None))
+    assert len(steps) == STEPS - 3  # the third member continues after its third step
     assert finished == [(run / f"member-{number}" / RESUME_FILE).stat().st_mtime_ns for number in (0, 1)]
     assert_same_ensemble(run, Path(str(trained.run)))
     assert (result.test_accuracy, result.test_nll) == (trained.test_accuracy, trained.test_nll)
