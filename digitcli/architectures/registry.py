@@ -70,7 +70,7 @@ class Architecture:
         except (DigitcliError, MemoryError):
             raise
         except Exception as error:
-            if self in ARCHITECTURES:
+            if self in (*ARCHITECTURES, ENSEMBLE):
                 raise
             raise ModelError(
                 f"Architecture '{self.name}' ({self.target}) fails: {error}", PLUGIN_REMEDY
@@ -110,16 +110,18 @@ ARCHITECTURES = (
     _own("picture_reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
     _own("finder", "finder", "Ronneberger, Fischer & Brox 2015; Lin et al. 2017", task="page"),
 )
+# It is built from trained members and cannot be trained itself, so the table of architectures lacks it.
+ENSEMBLE = _own("ensemble", "ensemble", "Hansen & Salamon 1990")
 
 
 @functools.cache
 def architectures() -> dict[str, Architecture]:
-    """Return every architecture by its name: our own in table order, then those of installed plug-ins.
+    """Return every architecture that can be trained, by its name: our own, then those of installed plug-ins.
 
     Raises:
         UsageError: two architectures have the same name.
     """
-    table: dict[str, Architecture] = {}
+    table = {ENSEMBLE.name: ENSEMBLE}
     for row in (*ARCHITECTURES, *_plugins()):
         if row.name in table:
             raise UsageError(
@@ -127,6 +129,7 @@ def architectures() -> dict[str, Architecture]:
                 "Uninstall one of the packages, or rename its entry point.",
             )
         table[row.name] = row
+    del table[ENSEMBLE.name]
     return table
 
 
@@ -150,17 +153,19 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def is_architecture(name: str) -> bool:
-    """Return whether a name is in the table or begins with `torchvision/`, without loading torchvision."""
+    """Return whether an architecture of a name can be trained, without loading torchvision."""
     return name in architectures() or name.startswith(TORCHVISION)
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return the architecture of a name; `torchvision/NAME` is built by `torchvision_models.py`.
+    """Return the architecture of a name: one of the table, `torchvision/NAME` or `ensemble`.
 
     Raises:
         UsageError: the name is unknown; the remedy suggests the nearest names.
     """
     table = architectures()
+    if name == ENSEMBLE.name:
+        return ENSEMBLE
     if name.startswith(TORCHVISION):
         target = "digitcli.architectures.torchvision_models:find_builder"
         return Architecture(name, "torchvision", "digit", "", target)
@@ -215,7 +220,8 @@ def resolve_recipe(name: str, /, **changes: Any) -> Recipe:
     """Return the recipe of an architecture with some settings changed.
 
     Raises:
-        UsageError: a value is out of range, or a changed setting has no effect on this architecture.
+        UsageError: a value is out of range, a changed setting has no effect on this architecture, or it is
+            the ensemble.
         ModelError: a plug-in cannot be imported.
     """
     recipe = _stored_recipe(find_architecture(name))
@@ -234,6 +240,9 @@ def _stored_recipe(architecture: Architecture) -> Recipe:
     """Return the recipe in our table, or the attribute `recipe` of the function of a plug-in."""
     if architecture in ARCHITECTURES:
         return RECIPES[architecture.name]
+    if architecture == ENSEMBLE:
+        cause = "An ensemble has no recipe of its own, because its members are trained one by one."
+        raise UsageError(cause, "Train one with, for example: digitcli train --arch cnn --members 5")
     if architecture.name.startswith(TORCHVISION):
         return TORCHVISION_RECIPE
     builder = architecture.load()

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from digitcli.architectures.registry import ENSEMBLE
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate, find_candidates
 from digitcli.benchmarking.environment import describe_environment
@@ -160,6 +161,9 @@ def _add_training_speeds(report: BenchmarkReport, device: torch.device, on_event
     """Measure the training of every architecture, and add its speed to the rows of the architecture."""
     architectures = list(dict.fromkeys(row.architecture for row in report.results))
     for done, architecture in enumerate(architectures):
+        if architecture == ENSEMBLE.name:
+            on_event(Notice("The training of ensembles is left out: their members are trained one by one."))
+            continue
         on_event(Measuring(architecture, "training", done, len(architectures)))
         speed = _measure_training(architecture, device, on_event)
         rows = (

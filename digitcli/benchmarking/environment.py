@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitcli.inference.checkpoint import library_versions
 from digitcli.inference.devices import describe_device, usable_cores
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ class Environment:
 def describe_environment(device: torch.device) -> Environment:
     """Return the environment of a measurement on this device."""
     import torch
-
-    from digitcli.training.run_folder import library_versions
 
     return Environment(
         **library_versions(),

@@ -16,7 +16,7 @@ from digitcli.benchmarking.environment import cpu_name
 from digitcli.benchmarking.measurement import time_calls
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.inference.checkpoint import Header
+from digitcli.inference.checkpoint import Header, name_members
 from digitcli.inference.model_index import open_or_create
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.predictor import load_classifier
@@ -79,6 +79,7 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
     measured = _digit_rows(name, data) if header.task == "digit" else ROWS[header.task](header)
     rows = {
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
+        "members": name_members(header),
         "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
         "size": f"{path.stat().st_size / 1e6:.1f} MB",
         "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from typer import Argument, Option
 
@@ -12,7 +12,12 @@ from digitcli import console
 from digitcli.cli.options import DeviceOption, RuntimeOption, complete_dataset, complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
-from digitcli.evaluation.export import check_target, save_result
+from digitcli.evaluation.export import (
+    check_model_target,
+    check_target,
+    save_result,
+    save_selected_models,
+)
 from digitcli.evaluation.splits import Split
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, resolve_models
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
     from digitcli.events import Event
 
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
-DIGIT_OPTIONS = ("split", "without_label_errors", "robustness", "ood", "fonts")
+SELECTION = "Selection of an ensemble (single digits only)"
+DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood", "fonts")
 
 Models = Annotated[
     list[str] | None,
@@ -62,6 +68,27 @@ SplitOption = Annotated[
         "--split",
         help="Evaluate on this split (default: test if the dataset has test digits or the model held some "
         "out in its training, else all).",
+    ),
+]
+Select = Annotated[
+    int | None,
+    Option(
+        "--select",
+        min=1,
+        metavar="N",
+        help="Choose this many of the models, one after the other, by the NLL of their average on the "
+        "validation digits, and evaluate the average on the test digits.",
+        rich_help_panel=SELECTION,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="With --select, write the chosen models as one model to this .safetensors file.",
+        rich_help_panel=SELECTION,
     ),
 ]
 BatchSize = Annotated[
@@ -140,7 +167,8 @@ Save = Annotated[
     ),
 ]
 Force = Annotated[
-    bool, Option("--force", help="Replace the file of --save if it exists.", rich_help_panel=RESULT)
+    bool,
+    Option("--force", help="Replace the files of --save and --out if they exist.", rich_help_panel=RESULT),
 ]
 Format = Annotated[
     console.Format,
@@ -153,6 +181,8 @@ def evaluate(
     model: Model = None,
     data: Data = None,
     split: SplitOption = None,
+    select: Select = None,
+    out: Out = None,
     device: DeviceOption = None,
     runtime: RuntimeOption = None,
     batch_size: BatchSize = None,
@@ -171,13 +201,15 @@ def evaluate(
     Example: digitcli evaluate cnn
     """
     options = {
-        "data": data, "split": split, "device": device, "runtime": runtime, "batch_size": batch_size,
-        "mistakes": mistakes, "without_label_errors": without_label_errors or None,
+        "data": data, "select": select, "split": split, "device": device, "runtime": runtime,
+        "batch_size": batch_size, "mistakes": mistakes, "without_label_errors": without_label_errors or None,
         "robustness": robustness or None, "ood": ood or None, "fonts": fonts,
     }  # fmt: skip
     chosen = {name: value for name, value in options.items() if value is not None}
-    _check_options(chosen, min_accuracy, save, force)
-    resolved = resolve_models([*(models or ()), *(model or ())] or [DEFAULT_MODEL])
+    _check_options(chosen, min_accuracy, save, out, force)
+    names = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
+    _check_selection(chosen, len(names), out, force)
+    resolved = resolve_models(names)
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
         _check_line_options(resolved, chosen, save)
@@ -185,21 +217,24 @@ def evaluate(
     try:
         if save:
             save_result(save, result)
+        if out:
+            save_selected_models(out, cast("EvaluationResult", result))
     finally:  # a full disk must not take the figures with it
         _print_result(result, format)
     _conclude(result, min_accuracy)
 
 
 def _check_options(
-    chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, force: bool
+    chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, out: Path | None, force: bool
 ) -> None:
     """Refuse every mistake in the options before anything heavy is loaded."""
     from digitcli.data.loading import find_dataset
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
-    if force and save is None:
-        raise UsageError("--force replaces the file of --save, which is missing.", "Give --save FILE too.")
+    if force and save is None and out is None:
+        cause = "--force replaces the files of --save and --out, which are missing."
+        raise UsageError(cause, "Give --save FILE or --out FILE too.")
     if "fonts" in chosen and "ood" not in chosen:
         raise UsageError("--fonts needs --ood, which draws letters.", "Give --ood too, or leave --fonts out.")
     if "fonts" in chosen and not os.path.exists(chosen["fonts"]):  # noqa: PTH110 (Path.exists can raise)
@@ -217,6 +252,18 @@ def _check_options(
     ):
         cause = "The label errors of --without-label-errors are known for the test digits of mnist only."
         raise UsageError(cause, "Leave it out, or leave --data and --split out.")
+
+
+def _check_selection(chosen: dict[str, Any], models: int, out: Path | None, force: bool) -> None:
+    from digitcli.evaluation.selection import check_selection
+
+    if out is not None:
+        if "select" not in chosen:
+            cause = "--out writes the models that --select chooses, but --select is missing."
+            raise UsageError(cause, f"Give --select {models} to write all models.")
+        check_model_target(out, force)
+    if "select" in chosen:
+        check_selection(chosen["select"], models, chosen.get("split"))
 
 
 def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any], save: Path | None) -> None:

@@ -15,6 +15,7 @@ from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError
+from digitcli.inference.checkpoint import name_members
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of
 
@@ -159,10 +160,12 @@ def _recipe_of(header: Header) -> dict[str, str]:
 
 
 def _training_facts(header: Header) -> dict[str, str]:
-    return {
-        "trained on": f"{header.dataset.get('name')}, seed {header.seed}",
-        "epochs": str(header.metrics.get("epochs")),
-        **({"teacher": ", ".join(header.teacher)} if header.teacher else {}),
+    seed = "" if header.seed is None else f", seed {header.seed}"
+    facts = {
+        "members": name_members(header),
+        "trained on": f"{header.dataset.get('name')}{seed}",
+        "epochs": str(header.metrics.get("epochs", "")),
+        "teacher": ", ".join(header.teacher),
         **_recipe_of(header),
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
@@ -170,6 +173,7 @@ def _training_facts(header: Header) -> dict[str, str]:
         **({"guarantee": _describe_guarantee(header.guarantee)} if header.guarantee else {}),
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }
+    return {name: value for name, value in facts.items() if value}
 
 
 def _describe_guarantee(guarantee: Guarantee) -> str:

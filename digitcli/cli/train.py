@@ -28,7 +28,7 @@ from digitcli.cli.options import (
     tensorboard_option,
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.cli.views.training import TrainingView
+from digitcli.cli.views.training import TrainingView, draw_members
 from digitcli.errors import PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import DURATION, PATH, Setting, settings_of
@@ -165,10 +165,15 @@ def train(
     example whether it has augmentation on, add --print-config: digitcli train --arch fast --print-config
 
     Ctrl-C saves the run, and --resume continues it as if it had not stopped.
+
+    --members, --member-archs and --snapshots train several networks that answer as one model, an ensemble.
     """
     _check_options(out, name, resume, force, tensorboard, dry_run or print_config)
     fields = config_fields((read_toml(config) if config else {}) | _given(settings))
     checked = _check_fields(fields, is_new=resume is None)
+    if dry_run and checked.is_ensemble:
+        cause = "--dry-run trains one network on one batch, but an ensemble is asked for."
+        raise UsageError(cause, "Leave --dry-run, or --members, --member-archs and --snapshots out.")
     if print_config:
         return _print_config(checked, format)
     with console.Busy("Loading PyTorch"), wait_with_signals():
@@ -238,14 +243,20 @@ def _check_fields(fields: dict[str, Any], is_new: bool) -> TrainConfig:
 
 
 def _print_config(config: TrainConfig, format: console.Format) -> None:
+    if config.member_archs is not None:
+        cause = "--print-config prints one recipe, but --member-archs names several architectures."
+        raise UsageError(cause, "Name one of them with --arch.")
     settings = flat_settings(config, resolve_recipe(config.arch, **config.recipe))
     console.show_json(settings) if format == "json" else echo(to_toml(settings), nl=False)
 
 
 def _show_result(result: TrainResult, format: console.Format) -> None:
     if format == "json":
-        console.show_json({name: value for name, value in vars(result).items() if name != "misread"})
+        left_out = ("misread",) if result.members else ("misread", "members")
+        console.show_json({name: value for name, value in vars(result).items() if name not in left_out})
     else:
+        if result.members:
+            console.show_table(draw_members(result.members))
         console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(

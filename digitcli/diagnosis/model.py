@@ -7,6 +7,7 @@ import torch
 from digitcli.data.mnist import load_mnist
 from digitcli.diagnosis.findings import Diagnosis, Finding
 from digitcli.diagnosis.layers import inactive_units
+from digitcli.inference.checkpoint import name_members
 from digitcli.inference.model_resolution import ModelLike, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, load_model
 
@@ -23,6 +24,7 @@ def examine_model(model: ModelLike, device: str = "auto") -> Diagnosis:
     resolved = resolve_model(model)
     header = resolved.header
     facts = {"architecture": header.architecture, "task": header.task, "identity": resolved.id}
+    facts |= {"members": members} if (members := name_members(header)) else {}
     facts |= {name: f"{value:g}" for name, value in header.metrics.items() if isinstance(value, int | float)}
     network = load_model(resolved, device=device)
     findings: tuple[Finding, ...] = ()

@@ -28,7 +28,7 @@ from digitcli.diagnosis.training_rules import (
 from digitcli.diagnosis.trials import range_test
 from digitcli.errors import DivergedError, InputError, ModelError, UsageError, quoted
 from digitcli.events import EpochDone
-from digitcli.inference.checkpoint import Header
+from digitcli.inference.checkpoint import MEMBER_FOLDER, Header
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
@@ -51,6 +51,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     with faults_of_reading(folder):
         saved = run_folder.read_state(folder)
         config = run_folder.read_config(folder, saved)
+    _refuse_ensemble(folder, config)
     if saved is None or config is None or not saved[0].training["history"]:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
@@ -95,6 +96,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
     with faults_of_reading(subject):
         is_folder = folder.is_dir()
         stored = run_folder.read_config(folder, run_folder.read_state(folder)) if is_folder else None
+    _refuse_ensemble(folder, stored)
     if is_folder and stored is None:
         raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
     config = stored or TrainConfig(arch=subject)
@@ -114,6 +116,12 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
         "learning rate of the run" if is_folder else "learning rate of the recipe": f"{recipe.lr:g}",
     }
     return Diagnosis(f"learning rate of {subject}", facts, has_verdict=False)
+
+
+def _refuse_ensemble(folder: Path, config: TrainConfig | None) -> None:
+    if config is not None and config.is_ensemble:
+        member = folder / MEMBER_FOLDER.format(0)
+        raise ModelError(f"{folder} is an ensemble of several runs.", f"Name one of them, e.g. {member}.")
 
 
 def _examined(

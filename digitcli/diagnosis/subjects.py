@@ -13,7 +13,7 @@ from digitcli.comparison.specification import CHECKPOINT_SUFFIX
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture
 from digitcli.data.loading import find_dataset
 from digitcli.errors import DigitcliError, InputError, UsageError
-from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, RUNS
+from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, RESUME_FILE, RUNS
 from digitcli.inference.model_resolution import shipped_models
 
 # Runs of a folder that an error names.
@@ -37,6 +37,8 @@ def kind_of(subject: str) -> Kind:
             return "comparison"
         if path.suffix == CHECKPOINT_SUFFIX or (path / MODEL_FILE).exists() or subject in shipped_models():
             return "model"
+        if (path / MEMBER_FOLDER.format(0)).is_dir():  # an ensemble whose members are not all trained
+            return "run"
         if is_picture(path.name, (*PICTURE_SUFFIXES, "pdf")) and not path.is_dir():
             return "picture"
     try:

@@ -26,11 +26,17 @@ from digitcli.evaluation.metrics import (
     nll,
     wilson_interval,
 )
+from digitcli.evaluation.selection import Selection, check_selection, select_models
 from digitcli.evaluation.splits import Split, correctly_labelled, default_split, take_split
 from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import DigitsDone, Notice, OnEvent
 from digitcli.inference.ctc import log_softmax
-from digitcli.inference.model_resolution import DEFAULT_MODEL, ModelLike, ResolvedModel
+from digitcli.inference.model_resolution import (
+    DEFAULT_MODEL,
+    ModelLike,
+    ResolvedModel,
+    resolve_models,
+)
 from digitcli.inference.predictor import DigitClassifier, load_classifier
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, RuntimeName
 
@@ -39,7 +45,7 @@ if TYPE_CHECKING:
     from digitcli.evaluation.robustness import Robustness
 
 MISTAKES = 6  # mistakes that a result lists
-ARRAYS = ("digits", "predicted", "probabilities")  # the fields that are not part of the record
+NOT_RECORDED = ("models", "digits", "predicted", "probabilities")  # the fields that a record leaves out
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class EvaluationResult:
     accuracy_without_label_errors: the accuracy without the digits whose label is known to be wrong.
     robustness: the accuracies on corrupted digits.
     ood: how well confidence tells digits from other pictures.
+    selection: how the models were chosen among several, if they were.
+    models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
     """
 
@@ -99,6 +107,8 @@ class EvaluationResult:
     accuracy_without_label_errors: float | None
     robustness: Robustness | None
     ood: tuple[OodResult, ...] | None
+    selection: Selection | None
+    models: tuple[ResolvedModel, ...] = field(repr=False, compare=False)
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
@@ -110,13 +120,14 @@ class EvaluationResult:
 
     def record(self) -> dict[str, Any]:
         """Return the figures for JSON, without the arrays."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ARRAYS}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_RECORDED}
 
 
 def evaluate(
     models: ModelLike | Sequence[ModelLike] = DEFAULT_MODEL,
     data: str | Path = DEFAULT_DATASET,
     *,
+    select: int | None = None,
     split: Split | None = None,
     device: str = "auto",
     runtime: RuntimeName = "auto",
@@ -131,20 +142,25 @@ def evaluate(
     """Evaluate a model, or the average of several, on labelled digits.
 
     A model is a shipped name, a checkpoint file or a run folder. `data` is anything that `load_dataset`
-    takes. For the default `split` see `default_split`. The result lists up to `mistakes` mistakes. `ood` also
-    uses the letters of `fonts`, if they are given.
+    takes. With `select`, that many of the models are chosen on the validation digits, see `select_members`,
+    and their average is calibrated there and evaluated on the test digits. For the default `split` see
+    `default_split`. The result lists up to `mistakes` mistakes. `ood` also uses the letters of `fonts`.
 
     Raises:
-        UsageError: there is no such dataset, split or device, a number is too small, or the label errors of
-            the digits are not known.
+        UsageError: there is no such dataset, split or device, a number is too small or too large, or the
+            label errors of the digits are not known.
         InputError: the data or the fonts cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
-    _check_options(split, mistakes)
     names = [models] if isinstance(models, str | Path | ResolvedModel) else models
-    classifier = load_classifier(*names, device=device, batch_size=batch_size, runtime=runtime)
-    dataset = _load(str(data), on_event)
+    _check_options(split, mistakes, select, len(names))
+    runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
+    resolved, dataset = resolve_models(names), _load(str(data), on_event)
+    selection, split = None, "test" if select else split
+    if select:
+        resolved, selection = select_models(resolved, dataset, select, **runner, on_event=on_event)
+    classifier = load_classifier(*resolved, **runner, temperature=selection.temperature if selection else 1.0)
     split = split or default_split(dataset, classifier.headers)
     correct_labels = correctly_labelled(dataset, split) if without_label_errors else None
     digits = take_split(dataset, split)
@@ -163,15 +179,19 @@ def evaluate(
         else accuracy(logits[correct_labels], digits.labels[correct_labels]),
         robustness=_measure_robustness(classifier, digits, logits, on_event) if robustness else None,
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
+        selection=selection,
+        models=classifier.models,
         **_metrics(digits, logits, mistakes),
     )
 
 
-def _check_options(split: Split | None, mistakes: int) -> None:
+def _check_options(split: Split | None, mistakes: int, select: int | None, models: int) -> None:
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
     if mistakes < 0:
         raise UsageError(f"--mistakes is {mistakes}.", "It must be at least 0.")
+    if select is not None:
+        check_selection(select, models, split)
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:

@@ -1,4 +1,4 @@
-"""Save an evaluation: its figures as JSON, its answers as CSV, or its diagrams as SVG. Loads no torch."""
+"""Save an evaluation: its figures, answers and diagrams, or the models that it selected. Loads no torch."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from digitcli.evaluation.evaluate_lines import LineEvaluation
 
 SUFFIXES = (".json", ".csv", ".svg")
+MODEL_SUFFIX = ".safetensors"
 
 
 def check_target(path: Path, force: bool) -> None:
@@ -35,6 +36,45 @@ def check_target(path: Path, force: bool) -> None:
             f"Name a file that ends in {' or '.join(SUFFIXES)}.",
         )
     check_writable(path, force)
+
+
+def check_model_target(path: Path, force: bool) -> None:
+    """Check, before any work is done, that the selected models can be saved to a path.
+
+    Raises:
+        UsageError: the name does not end in .safetensors.
+        OutputError: see `check_target`.
+    """
+    if path.suffix != MODEL_SUFFIX:
+        raise UsageError(f"--out is '{path}'.", f"Name a file that ends in {MODEL_SUFFIX}.")
+    check_writable(path, force)
+
+
+def save_selected_models(path: Path, result: EvaluationResult) -> None:
+    """Write the selected models as one model, an ensemble with their temperature.
+
+    The accuracies become part of it if all members were trained on the dataset of the evaluation.
+
+    Raises:
+        OutputError: the file cannot be written; a file that was there before is unchanged.
+    """
+    from digitcli.inference.ensemble import write_ensemble
+
+    selection = result.selection
+    assert selection is not None
+    metrics = {
+        "validation_accuracy": selection.additions[-1].accuracy,
+        "test_accuracy": result.accuracy,
+        "test_nll": result.nll,
+        "test_ece": result.ece,
+    }
+    is_own_data = all(model.header.dataset.get("digest") == selection.digest for model in result.models)
+    write_ensemble(
+        path,
+        result.models,
+        temperature=selection.temperature,
+        metrics=metrics if is_own_data else {},
+    )
 
 
 def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:

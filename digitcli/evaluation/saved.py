@@ -12,6 +12,7 @@ from digitcli.evaluation.evaluate_lines import LineMistake
 from digitcli.evaluation.metrics import ClassScores
 from digitcli.evaluation.ood import OodResult
 from digitcli.evaluation.robustness import Robustness
+from digitcli.evaluation.selection import Selection
 from digitcli.evaluation.splits import Split
 from digitcli.json_records import parse_record
 
@@ -43,6 +44,7 @@ class SavedEvaluation:
     accuracy_without_label_errors: float | None = None
     robustness: Robustness | None = None
     ood: tuple[OodResult, ...] | None = None
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.confusion] != [CLASSES] * CLASSES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,13 @@ from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.mnist import DIGEST, load_mnist
 from digitcli.errors import ModelError
 from digitcli.events import Notice
-from digitcli.inference.checkpoint import RESUME_FILE, TRAIN_HASHES, read_arrays
+from digitcli.inference.checkpoint import (
+    MEMBER_FOLDER,
+    RESUME_FILE,
+    TRAIN_HASHES,
+    member_headers,
+    read_arrays,
+)
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import DigitClassifier
 
@@ -37,24 +44,33 @@ def count_overlap(digits: Digits, dataset: Dataset, models: Iterable[ResolvedMod
     `digits` are a part of `dataset`. The result is None if no such digit is found, but the training digits of
     a model are not known.
     """
-    hashes_by_model = [training_hashes(model, dataset) for model in models]
-    known = [hashes for hashes in hashes_by_model if hashes is not None]
+    all_hashes = [hashes for model in models for hashes in training_hashes(model, dataset)]
+    known = [hashes for hashes in all_hashes if hashes is not None]
     overlap = int(np.isin(digits.hashes(), np.concatenate(known)).sum()) if known else 0
-    return overlap if overlap or len(known) == len(hashes_by_model) else None
+    return overlap if overlap or len(known) == len(all_hashes) else None
 
 
-def training_hashes(model: ResolvedModel, dataset: Dataset) -> Hashes | None:
-    """Return `Digits.hashes()` of the training digits of a model, or None where they are not known.
+def training_hashes(model: ResolvedModel, dataset: Dataset) -> list[Hashes | None]:
+    """Return `Digits.hashes()` of each set of digits that a model was trained on, or None where unknown.
 
-    A run folder keeps the hashes in its resume file. Without it they follow from the training data, if that
-    is the dataset of the evaluation or the embedded MNIST.
+    The members of an ensemble may have been trained on several sets. A run folder keeps the hashes in its
+    resume file, and an ensemble in those of its members. Without them they follow from the training data, if
+    that is the dataset of the evaluation or the embedded MNIST.
     """
-    trained_on = model.header.dataset
-    with contextlib.suppress(ModelError):
-        resume_header, tensors = read_arrays(model.path.with_name(RESUME_FILE))
-        if resume_header.dataset == trained_on and TRAIN_HASHES in tensors:
-            stored: Hashes = tensors[TRAIN_HASHES]
-            return stored
+    for folder in (model.path.parent, model.path.parent / MEMBER_FOLDER.format(0)):
+        with contextlib.suppress(ModelError):
+            resume_header, tensors = read_arrays(folder / RESUME_FILE)
+            if resume_header.dataset == model.header.dataset and TRAIN_HASHES in tensors:
+                return [tensors[TRAIN_HASHES]]
+    trained_on: list[dict[str, Any]] = []
+    for header in member_headers(model.header):
+        if header.dataset not in trained_on:
+            trained_on.append(header.dataset)
+    return [_hashes_of_dataset(description, dataset) for description in trained_on]
+
+
+def _hashes_of_dataset(trained_on: dict[str, Any], dataset: Dataset) -> Hashes | None:
+    """Return the hashes of the training part of the dataset that a header describes, or None."""
     digest = trained_on.get("digest")
     if digest not in (dataset.digest, DIGEST):
         return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from digitcli.architectures.registry import ENSEMBLE
 from digitcli.atomic_write import write_whole
 from digitcli.errors import ModelError
 from digitcli.json_records import parse_record
@@ -31,6 +32,7 @@ RUNS = Path("runs")  # the folder in which run folders are created
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RUNS = Path("runs")  # the folder of the run folders that have no other
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
+MEMBER_FOLDER = "member-{}"  # the folder of a member in the run folder of an ensemble, numbered from 0
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory
 DIGEST_KEY = b'"sha256":"'
@@ -67,7 +69,7 @@ class Header:
     """The description of a model that its checkpoint carries. Accuracies are fractions from 0 to 1.
 
     architecture: the name of the architecture in the registry.
-    arguments: the arguments that its constructor takes.
+    arguments: the arguments that its constructor takes; of an ensemble, the headers of its members.
     task: `digit`, `line` or `page`.
     alphabet: the characters that a line model reads.
     recipe: the settings of the training.
@@ -105,6 +107,15 @@ class Header:
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries on which the weights of a model may depend."""
+    import platform  # these two are slow to import, and reading a header does not need them
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("digitcli", "torch", "numpy")}
+    return packages | {"python": platform.python_version()}
 
 
 def write_checkpoint(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
@@ -262,7 +273,30 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
         raise ModelError(f"{path} has a damaged header: {error}.", REPLACE_REMEDY) from error
 
 
+def member_headers(header: Header) -> tuple[Header, ...]:
+    """Return the headers of the networks of an ensemble; for another model, its own header alone.
+
+    Raises:
+        ValueError: a member has a damaged header.
+    """
+    if header.architecture != ENSEMBLE.name:
+        return (header,)
+    members = [parse_record(entries, Header, "a member") for entries in header.arguments.get("members", ())]
+    return tuple(part for member in members for part in member_headers(member))
+
+
+def name_members(header: Header) -> str:
+    """Return the architectures and the seeds of the networks of an ensemble; empty for another model."""
+    if header.architecture != ENSEMBLE.name:
+        return ""
+    members = [(member.architecture, member.seed) for member in member_headers(header)]
+    return ", ".join(name if seed is None else f"{name} (seed {seed})" for name, seed in members)
+
+
 def _check_header(header: Header) -> None:
+    if header.architecture == ENSEMBLE.name:
+        for member in member_headers(header):
+            _check_header(member)
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
     if header.guarantee and not 0 <= header.guarantee.threshold <= 1:

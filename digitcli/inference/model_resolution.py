@@ -11,7 +11,7 @@ from pathlib import Path
 
 from digitcli.architectures.registry import is_architecture
 from digitcli.errors import ModelError, did_you_mean
-from digitcli.inference.checkpoint import MODEL_FILE, Header, read_header_and_digest
+from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, Header, read_header_and_digest
 
 DEFAULT_MODEL = "cnn"  # where no model is named and single digits are read
 
@@ -94,6 +94,8 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
             if (path / MODEL_FILE).is_file():
                 return path / MODEL_FILE
             remedy = "Name the folder of a run that has finished at least one epoch."
+            if (path / MEMBER_FOLDER.format(0)).is_dir():
+                remedy = f"Train the other members of this ensemble: digitcli train --resume {path}"
             raise ModelError(f"The folder {path} holds no {MODEL_FILE}.", remedy)
         if path.exists():
             return path

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.errors import ModelError, UsageError
-from digitcli.inference.checkpoint import REPLACE_REMEDY
+from digitcli.inference.checkpoint import REPLACE_REMEDY, member_headers
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.devices import (
     check_device_name,
@@ -44,10 +44,11 @@ LARGE_PAGE_PIXELS = 1_000_000
 class DigitClassifier:
     """One or several trained models that classify single digits.
 
+    models, headers: the models, and the headers of all their networks; an ensemble has several.
     name: the ids of the models, e.g. `cnn@1a2b3c4d+fast@5e6f7a8b`.
     device, runtime: where and with which library they compute.
     batch_size: the number of images computed together; it is halved when the memory does not suffice.
-    can_reject: whether all models were also trained on letters, so that they can reject what is no digit.
+    can_reject: whether all networks were also trained on letters, so that they can reject what is no digit.
     """
 
     def __init__(
@@ -55,14 +56,15 @@ class DigitClassifier:
         models: Sequence[ResolvedModel],
         runtimes: Sequence[Runtime],
         batch_size: int = DIGIT_BATCH_SIZE,
+        temperature: float = 1.0,
     ) -> None:
         self.models = tuple(models)
-        self.headers = tuple(model.header for model in models)
+        self.headers = tuple(part for model in models for part in member_headers(model.header))
         self.name = "+".join(model.id for model in models)
         self.device, self.runtime = runtimes[0].device, runtimes[0].name
         self.can_reject = all(header.recipe.get("synthetic") for header in self.headers)
         self.batch_size = batch_size
-        self._runtimes = runtimes
+        self._runtimes, self._temperature = runtimes, np.float32(temperature)
 
     def logits(
         self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
@@ -70,7 +72,8 @@ class DigitClassifier:
         """Return the calibrated logits (N, 10) of images (N, 28, 28), uint8 with ink 255.
 
         The logits of one model are divided by its temperature. Several models give the logarithm of the mean
-        of their calibrated probabilities. `on_progress` receives the number of images done after each batch.
+        of their calibrated probabilities, divided by the temperature of the classifier. `on_progress`
+        receives the number of images done after each batch.
 
         Raises:
             ModelError: the weights are such that the logits are not finite.
@@ -93,12 +96,12 @@ class DigitClassifier:
 
     def _batch_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         logits = [
-            runtime.run(images)[0] / np.float32(header.temperature)
-            for runtime, header in zip(self._runtimes, self.headers, strict=True)
+            runtime.run(images)[0] / np.float32(model.header.temperature)
+            for runtime, model in zip(self._runtimes, self.models, strict=True)
         ]
         if len(logits) == 1:
             return logits[0]
-        return np.asarray(average_probabilities([log_softmax(each) for each in logits], np.logaddexp))
+        return average_probabilities([log_softmax(each) for each in logits]) / self._temperature
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probabilities (N, 10) of the digits in images (N, 28, 28), uint8 with ink 255."""
@@ -165,11 +168,13 @@ def load_classifier(
     batch_size: int = DIGIT_BATCH_SIZE,
     runtime: RuntimeName = "auto",
     threads: int = 0,
+    temperature: float = 1.0,
 ) -> DigitClassifier:
     """Load models of single digits, whose probabilities are averaged, onto a device.
 
     A model is a shipped name (`cnn`), a checkpoint file or a run folder. The device `auto` is the fastest of
-    this machine. `threads` of the CPU compute in ONNX Runtime, 0 means one for each core.
+    this machine. `threads` of the CPU compute in ONNX Runtime, 0 means one for each core. `temperature`
+    calibrates the average of several models.
 
     Raises:
         UsageError: no model is named, the batch size is below 1, there is no such kind of device, or the
@@ -186,7 +191,8 @@ def load_classifier(
         if model.header.task != "digit":
             cause = f"The task of {model.name} is {model.header.task}s, not single digits."
             raise ModelError(cause, "Name a model of the task digit.")
-    return DigitClassifier(resolved, _open_runtimes(resolved, device, runtime, threads), batch_size)
+    runtimes = _open_runtimes(resolved, device, runtime, threads)
+    return DigitClassifier(resolved, runtimes, batch_size, temperature)
 
 
 def load_line_recognizer(

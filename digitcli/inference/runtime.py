@@ -5,12 +5,11 @@ Everything above runs a network through `Runtime.run`. Loads no torch.
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -137,9 +136,9 @@ def _run_batch(runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], wi
     return outputs
 
 
-def average_probabilities(logs: Sequence[Any], logaddexp: Callable[[Any, Any], Any]) -> Any:
+def average_probabilities(logs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """Return the logarithm of the mean of several models' probabilities (N, 10), given as logarithms.
 
-    The arrays and the function `logaddexp` are those of NumPy or of torch.
+    `architectures.ensemble.Ensemble` computes the same with torch.
     """
-    return functools.reduce(logaddexp, logs) - math.log(len(logs))
+    return np.asarray(np.logaddexp.reduce(logs) - np.float32(math.log(len(logs))))

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.registry import accepts_argument, create_model
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.inference.checkpoint import REPLACE_REMEDY, read_checkpoint
 from digitcli.inference.devices import agrees_with_cpu, choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
-from digitcli.inference.runtime import DIGIT_BATCH_SIZE, LineOutput, average_probabilities, run_lines
+from digitcli.inference.runtime import DIGIT_BATCH_SIZE, LineOutput, run_lines
 
 
 class TorchRuntime:
@@ -83,21 +84,6 @@ def load_model(*models: ModelLike, device: str | torch.device = "cpu") -> nn.Mod
     temperatures = [model.header.temperature for model in resolved]
     network = networks[0] if len(networks) == 1 else Ensemble(networks, temperatures)
     return place_network(network, chosen, tasks.pop())
-
-
-class Ensemble(nn.Module):
-    """Several digit networks that answer as one, with the mean of their calibrated probabilities."""
-
-    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.temperatures = temperatures
-
-    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        members = zip(self.networks, self.temperatures, strict=True)
-        logs = [(network(images) / temperature).log_softmax(dim=-1) for network, temperature in members]
-        average: Tensor = average_probabilities(logs, torch.logaddexp)
-        return average
 
 
 def open_torch_runtime(model: ResolvedModel, device: str) -> TorchRuntime:

@@ -16,7 +16,7 @@ from digitcli.errors import DigitcliError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import OnEvent
-from digitcli.inference.checkpoint import Header
+from digitcli.inference.checkpoint import Header, name_members
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.json_records import read_json
 from digitcli.reporting.mistakes import explain_command, show_mistakes
@@ -157,6 +157,7 @@ def _environment(header: Header, description: RunDescription) -> dict[str, str]:
     seconds = header.metrics.get("train_seconds")
     facts = {
         "architecture": header.architecture,
+        "members": name_members(header),
         "seed": "" if header.seed is None else str(header.seed),
         "dataset": str(dataset.get("name", "")),
         "digest of the dataset": str(dataset.get("digest", "")),

@@ -21,6 +21,7 @@ from digitcli.settings import (
     PATH,
     check_settings,
     freeze_lists,
+    option_name,
     parse_duration,
     setting,
     settings_of,
@@ -84,6 +85,26 @@ class TrainConfig:
         "folder; several teachers answer with the mean of their probabilities.",
         unit="name|file|dir",
     )
+    members: int | None = setting(
+        None,
+        RUN,
+        "Train an ensemble of this many networks, whose seeds count up from --seed.",
+        at_least=2,
+        unit="number",
+    )
+    member_archs: str | None = setting(
+        None,
+        RUN,
+        "Train an ensemble of these architectures, separated by commas, instead of --arch.",
+        unit="name,name",
+    )
+    snapshots: int | None = setting(
+        None,
+        RUN,
+        "Train one network in this many cycles of the learning rate, and average its states at their ends.",
+        at_least=2,
+        unit="number",
+    )
     data: str = setting(
         DEFAULT_DATASET,
         DATA,
@@ -120,6 +141,11 @@ class TrainConfig:
             if name not in known:
                 raise UsageError(f"A recipe has no setting '{name}'.", did_you_mean(name, known))
         Recipe(**self.recipe)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the run trains several networks that answer as one."""
+        return any(given is not None for given in (self.members, self.member_archs, self.snapshots))
 
 
 def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,6 +251,11 @@ def check_config(config: TrainConfig) -> None:
         UsageError: two settings contradict each other, or a value is out of range.
         ModelError: a plug-in cannot be imported.
     """
+    if config.is_ensemble:
+        check_ensemble(config)
+        for member in member_configs(config):
+            check_config(member)
+        return
     if config.pretrained and not config.arch.startswith(TORCHVISION):
         cause = f"Architecture '{config.arch}' has no pretrained weights."
         raise UsageError(cause, "Leave --pretrained out.")
@@ -235,6 +266,63 @@ def check_config(config: TrainConfig) -> None:
     check_data_settings(config, recipe)
     check_distillation(config, recipe)
     resolve_teachers(config.teacher)
+
+
+def member_configs(config: TrainConfig) -> tuple[TrainConfig, ...]:
+    """Return the settings of each member of an ensemble; their seeds count up from that of the ensemble.
+
+    A snapshot is trained for its share of the epochs.
+    """
+    recipe = dict(config.recipe)
+    if config.snapshots:
+        recipe["epochs"] = resolve_recipe(config.arch, **recipe).epochs // config.snapshots
+    count = config.members or config.snapshots or 0
+    archs = config.member_archs.split(",") if config.member_archs else [config.arch] * count
+    single = replace(config, members=None, member_archs=None, snapshots=None, recipe=recipe)
+    return tuple(
+        replace(single, arch=arch.strip(), seed=config.seed + number) for number, arch in enumerate(archs)
+    )
+
+
+def check_ensemble(config: TrainConfig) -> None:
+    """Check that the settings of an ensemble fit together; those of its members are not checked.
+
+    Raises:
+        UsageError: two settings contradict each other, or an architecture does not read single digits.
+    """
+    archs = config.member_archs.split(",") if config.member_archs is not None else [config.arch]
+    if config.member_archs is not None:
+        if len(archs) < 2:
+            cause = f"--member-archs is '{config.member_archs}', but an ensemble has two members or more."
+            raise UsageError(cause, "Separate the names by commas, for example cnn,resnet,allconv.")
+        if config.members not in (None, len(archs)):
+            cause = f"--member-archs names {len(archs)} architectures, but --members is {config.members}."
+            raise UsageError(cause, "Leave --members out.")
+        if config.arch != TrainConfig.arch:
+            cause = f"--arch is {config.arch}, but --member-archs names the architectures of the members."
+            raise UsageError(cause, "Leave --arch out.")
+    for arch in archs:
+        if (task := find_architecture(arch.strip()).task) != "digit":
+            cause = f"The task of '{arch.strip()}' is {task}s, but ensembles are for single digits."
+            raise UsageError(cause, "Name architectures of the task digit.")
+    if config.snapshots is not None:
+        _check_snapshots(config, config.snapshots)
+
+
+def _check_snapshots(config: TrainConfig, snapshots: int) -> None:
+    others = ("members", "member_archs", "time_seconds", "patience")
+    given = [option_name(name) for name in others if getattr(config, name) is not None]
+    if given:
+        cause = f"--snapshots takes all members from one run of a fixed length, but {given[0]} is given."
+        raise UsageError(cause, f"Leave {given[0]} or --snapshots out.")
+    recipe = resolve_recipe(config.arch, **config.recipe)
+    if recipe.schedule == "constant":
+        cause = "--snapshots needs a learning rate that falls to zero, but the schedule is constant."
+        raise UsageError(cause, "Choose --schedule cosine.")
+    if recipe.epochs % snapshots:
+        cause = f"{recipe.epochs} epochs are no multiple of {snapshots} snapshots."
+        enough = -(-recipe.epochs // snapshots) * snapshots
+        raise UsageError(cause, f"Choose --epochs {enough}, or another multiple of {snapshots}.")
 
 
 def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from digitcli.architectures.ensemble import Ensemble
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.torch_runtime import Ensemble, open_network, place_network
+from digitcli.inference.torch_runtime import open_network, place_network
 
 
 def load_teacher(models: Sequence[ResolvedModel], device: torch.device) -> nn.Module:

@@ -11,10 +11,10 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.errors import ModelError, UsageError
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, library_versions
 from digitcli.settings import option_name
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.run_folder import Saved, library_versions
+from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
 
@@ -30,6 +30,9 @@ CHANGEABLE = (
     "fonts",
     "cuda_graphs",
 )
+
+# Of these, an ensemble keeps two, and it keeps its epochs, so that all of its members are trained alike.
+FIXED_IN_ENSEMBLES = ("time_seconds", "patience")
 
 
 def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
@@ -67,7 +70,7 @@ def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapp
     if recipe_changes.get("epochs", epochs_done) < epochs_done:
         cause = f"This run has done {epochs_done} epochs already."
         raise UsageError(cause, f"Choose --epochs {epochs_done} or more.")
-    allowed = {name: value for name, value in changes.items() if name in CHANGEABLE}
+    allowed = {name: value for name, value in changes.items() if name in _changeable(stored)}
     return replace(stored, **allowed, recipe={**stored.recipe, **recipe_changes})
 
 
@@ -78,14 +81,20 @@ def options_without_effect(stored: TrainConfig, recipe: Recipe, changes: Mapping
     return [option_name(name) for name in (*of_run, *of_recipe)]
 
 
+def _changeable(stored: TrainConfig) -> tuple[str, ...]:
+    return tuple(name for name in CHANGEABLE if not (stored.is_ensemble and name in FIXED_IN_ENSEMBLES))
+
+
 def _changed_settings(stored: TrainConfig, changes: Mapping[str, Any]) -> list[str]:
     """Return the changed settings that must stay as they were stored."""
-    fixed = [name for name in changes if name not in (*CHANGEABLE, "recipe")]
+    fixed = [name for name in changes if name not in (*_changeable(stored), "recipe")]
     return [name for name in fixed if changes[name] != getattr(stored, name)]
 
 
 def _changed_recipe(stored: TrainConfig, saved: Saved | None, changes: Mapping[str, Any]) -> list[str]:
     """Return the changed settings of the recipe that must stay as they were stored."""
+    if stored.is_ensemble:  # its members may have several recipes, so only what was given can be compared
+        return [name for name, value in changes.items() if stored.recipe.get(name) != value]
     chosen = resolve_recipe(stored.arch, **stored.recipe)
     recipe = run_recipe(replace(stored, recipe={}), saved) if saved else chosen
     unchanged = {name for name in changes if changes[name] == getattr(recipe, name, None)} | {"epochs"}
@@ -149,6 +158,7 @@ def read_result(saved: Saved, folder: Path) -> TrainResult | None:
             "data": header.training["config"]["data"],
             **result,
             "misread": None if misread is None else tuple(misread),
+            "members": (),
             "run": str(folder),
             "checkpoint": str(folder / MODEL_FILE),
         }

@@ -9,10 +9,8 @@ import io
 import itertools
 import json
 import math
-import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from digitcli.charts import Panel, Series, draw_chart
 from digitcli.errors import ModelError, OutputError, UsageError
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
+    MEMBER_FOLDER,
     MODEL_FILE,
     RESUME_FILE,
     RUNS,
@@ -129,7 +128,7 @@ def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
 
 
 def read_state(folder: Path) -> Saved | None:
-    """Read the saved state of a run; None if there is none.
+    """Read the saved state of a run; None if there is none, or if it is an ensemble, whose members have one.
 
     Raises:
         ModelError: the file is damaged.
@@ -138,7 +137,7 @@ def read_state(folder: Path) -> Saved | None:
     path = folder / RESUME_FILE
     if path.exists():
         return read_checkpoint(path)
-    if (folder / MODEL_FILE).exists():
+    if (folder / MODEL_FILE).exists() and not _is_ensemble(folder):
         raise OutputError(
             f"{folder} contains a model but no {RESUME_FILE} to continue from.",
             "Name another folder, or replace the model with --out and --force.",
@@ -146,8 +145,16 @@ def read_state(folder: Path) -> Saved | None:
     return None
 
 
+def _is_ensemble(folder: Path) -> bool:
+    try:
+        config = read_config(folder, None)
+    except ModelError:
+        return False
+    return config is not None and config.is_ensemble
+
+
 def begin(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write `config.json` before the first step, and delete the files of an earlier run.
+    """Write `config.json` before the first step, and delete the files of an earlier run and its members.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -156,8 +163,18 @@ def begin(folder: Path, description: Mapping[str, Any]) -> None:
     try:
         for file in RUN_FILES[1:]:
             (folder / file).unlink(missing_ok=True)
+        for member in _member_folders(folder):
+            for file in (*RUN_FILES, LOCK_FILE):
+                (member / file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it holds files of others
+                member.rmdir()
     except OSError as error:
         raise _unwritable(folder, error) from error
+
+
+def _member_folders(folder: Path) -> list[Path]:
+    """Return the folders of the members of an ensemble."""
+    return sorted(path for path in folder.glob(MEMBER_FOLDER.format("[0-9]*")) if path.is_dir())
 
 
 def save(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
@@ -217,12 +234,6 @@ def read_metrics(folder: Path) -> list[EpochDone]:
         raise ModelError(cause, "Remove the file, or train the model again.") from error
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions on which a result may depend."""
-    packages = {name: version(name) for name in ("digitcli", "torch", "numpy")}
-    return packages | {"python": platform.python_version()}
-
-
 def _csv(rows: Iterable[EpochDone]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(
@@ -236,6 +247,8 @@ def _csv(rows: Iterable[EpochDone]) -> str:
 def _files_to_be_replaced(folder: Path) -> list[str]:
     """Return the files that a new run would replace, without the `config.json` of a run that never saved."""
     files = [file for file in RUN_FILES if (folder / file).exists()]
+    for member in _member_folders(folder):
+        files += [f"{member.name}/{file}" for file in RUN_FILES if (member / file).exists()]
     if files == [CONFIG_FILE]:
         with contextlib.suppress(ModelError):
             read_config(folder, None)
@@ -275,7 +288,9 @@ def _create_numbered(label: str, created: list[Path]) -> Path:
 def _remove(created: list[Path]) -> None:
     """Remove the folders that were created for a run, the run folder first, if no state was saved there."""
     with contextlib.suppress(OSError):  # the name may be too long for the file system
-        if not created or (created[0] / RESUME_FILE).exists():
+        if not created or any(
+            (path / RESUME_FILE).exists() for path in (created[0], *_member_folders(created[0]))
+        ):
             return
     for file in (CONFIG_FILE, LOCK_FILE):
         with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
-from digitcli.inference.checkpoint import Header
+from digitcli.inference.checkpoint import Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.synthesis.line_folders import is_line_folder
@@ -57,7 +57,7 @@ from digitcli.training.optimization import (
 )
 from digitcli.training.page_task import PageTask
 from digitcli.training.resume import restore_state, run_recipe
-from digitcli.training.run_folder import Saved, library_versions
+from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 from digitcli.training.task import TrainingTask
 
@@ -212,8 +212,11 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
     """Check that the settings of a run do not contradict each other.
 
     Raises:
-        UsageError: two settings contradict each other.
+        UsageError: two settings contradict each other, or they are those of an ensemble.
     """
+    if config.is_ensemble:
+        cause = "The settings are those of an ensemble, but one network is needed here."
+        raise UsageError(cause, "Leave --members, --member-archs and --snapshots out.")
     task = find_architecture(config.arch).task
     check_data_settings(config, recipe)
     check_distillation(config, recipe)

@@ -15,14 +15,25 @@ from digitcli.events import EpochDone
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemberResult:
+    """A member of an ensemble; the fields are those of `TrainResult`."""
+
+    architecture: str
+    seed: int
+    checkpoint: str
+    validation_accuracy: float
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A finished run. Accuracies are fractions from 0 to 1.
 
-    architecture: The name of the architecture.
+    architecture: The name of the architecture; "ensemble" for several networks.
     run: The run folder; None in a dry run, which writes nothing.
     checkpoint: The file of the trained model; None in a dry run.
     seed: The random seed.
-    epochs: The number of epochs; it has a fraction if a time limit ended the last one.
+    epochs: The number of epochs, of all members; it has a fraction if a time limit ended the last one.
     train_seconds: The time from the first step to the last, with the validations and saves between them.
     total_seconds: The time of the whole command, with loading and testing.
     validation_accuracy: The accuracy of the chosen weights on the validation examples.
@@ -33,7 +44,9 @@ class TrainResult:
     device, dtype: Where, and in which number format, the network was trained.
     unreadable: The number of files of the dataset that could not be read.
     data: The name or path of the dataset.
-    misread: The indices of the test examples that the model reads wrongly; None in a dry run.
+    misread: The indices of the test examples that the model reads wrongly; None in a dry run and for an
+        ensemble.
+    members: The members of an ensemble; empty for one network.
     """
 
     architecture: str
@@ -54,6 +67,7 @@ class TrainResult:
     unreadable: int
     data: str
     misread: tuple[int, ...] | None = None
+    members: tuple[MemberResult, ...] = ()
 
 
 @dataclass
@@ -153,6 +167,14 @@ class TrainingState:
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             cause = f"The saved state does not fit this run: {error}."
             raise ModelError(cause, "Start a new run.") from error
+
+    def continue_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights and the optimizer of another run's state, and count steps from the first again.
+
+        Raises:
+            ModelError: The tensors belong to another network.
+        """
+        self.restore({"history": []}, tensors)
 
     def _match_strides(self) -> None:
         """Give the tensors of the optimizer the strides of their parameters, which fused optimizers need."""

@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from digitcli.architectures.registry import find_architecture
+from digitcli.architectures.registry import ENSEMBLE, find_architecture
+from digitcli.data.loading import find_dataset
+from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, check_config
-from digitcli.training.data_parallel import Processes, joined_processes
+from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
+from digitcli.training.ensemble import Member, describe_ensemble, train_ensemble
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters
 from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
@@ -40,7 +43,7 @@ def train(
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> TrainResult:
-    """Train an architecture in a new run folder, and test it once.
+    """Train an architecture, or an ensemble, in a new run folder, and test it once.
 
     The run folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>`. The curves for TensorBoard are written to
     a subfolder of `tensorboard` that is named as the run folder. `stop_signal` is called after every step; if
@@ -58,6 +61,11 @@ def train(
     find_architecture(config.arch)
     if tensorboard is not None:
         check_installed()
+    if config.is_ensemble:
+        _check_ensemble_run(config)
+        with run_folder.new_run(ENSEMBLE.name, out, name, force) as folder:
+            run_folder.begin(folder, describe_ensemble(config))
+            return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
     with joined_processes(config.device) as processes:
         if not processes.is_first:
             return _train(config, None, None, lambda event: None, stop_signal, processes)
@@ -96,6 +104,11 @@ def resume(
         saved = run_folder.read_state(folder)
         stored = run_folder.read_config(folder, saved)
         config = merge_changes(stored, saved, changes)
+        if config.is_ensemble:
+            _check_ensemble_run(config)
+            if stored is None:
+                run_folder.begin(folder, describe_ensemble(config))
+            return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
             check_config(config)
             cause = f"Nothing was saved in {folder} yet; the run starts from the beginning."
@@ -114,6 +127,46 @@ def resume(
             if processes.is_first:
                 return _train(config, folder, saved, on_event, stop_signal, processes, curves)
             return _train(config, None, saved, lambda event: None, stop_signal, processes)
+
+
+def _check_ensemble_run(config: TrainConfig) -> None:
+    """Check that an ensemble can be trained, before an earlier run in its folder is replaced.
+
+    Raises:
+        UsageError: the settings contradict each other, or `torchrun` has started several processes.
+        InputError, EnvironmentFault: the data or the device are not there.
+    """
+    check_config(config)
+    find_dataset(config.data)
+    choose_device(config.device)
+    if (processes := rank_and_size()[1]) > 1:
+        cause = f"An ensemble is trained by one process, but there are {processes}."
+        raise UsageError(cause, "Train its members as runs of their own, and name all of them as one model.")
+
+
+def _train_ensemble(
+    config: TrainConfig,
+    folder: Path,
+    tensorboard: Path | None,
+    on_event: OnEvent,
+    stop_signal: StopSignal,
+) -> TrainResult:
+    """Train the members of an ensemble, or continue them; finished ones stay as they are."""
+
+    def train_member(member: Member) -> TrainResult:
+        place = member.folder
+        with run_folder.existing_run(place):
+            saved = run_folder.read_state(place)
+            if saved is not None and (result := read_result(saved, place)):
+                run_folder.repair_outputs(place, saved)
+                return result
+            on_event(Notice(member.title, routine=True))
+            curves = None if tensorboard is None else folder_of_run(tensorboard / folder.name, place)
+            return _train(
+                member.config, place, saved, on_event, stop_signal, ONE_PROCESS, curves, member.start
+            )
+
+    return train_ensemble(config, folder, train_member, on_event)
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
@@ -161,16 +214,20 @@ def _train(
     stop_signal: StopSignal,
     processes: Processes,
     curves: Path | None = None,
+    start: Path | None = None,
 ) -> TrainResult:
     """Train to the end. A process without a folder takes every step, but neither writes nor tests.
 
-    `curves` is the folder for what TensorBoard shows of the run, if it is wanted.
+    curves: the folder for what TensorBoard shows of the run, if it is wanted.
+    start: the folder of another run from whose last state a new run starts.
     """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
     with separate_random_numbers(config), contextlib.ExitStack() as stack:
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         if saved is None and folder is not None:
             run_folder.begin(folder, setup.describe())
+        if saved is None and start is not None:
+            state.continue_from(read_checkpoint(start / RESUME_FILE)[1])
         if curves is not None:
             setup = stack.enter_context(observed(setup, state, curves))
         clock_zero = time.perf_counter() - state.seconds

@@ -15,6 +15,8 @@ from digitcli.benchmarking.benchmark import benchmark
 from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
 from digitcli.benchmarking.report import BenchmarkReport, Event
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_models
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import training_speed
@@ -45,6 +47,16 @@ def test_each_architecture_is_trained_by_its_recipe_after_all_rows(monkeypatch: 
     assert done == [*rows, *(TrainConfig(arch=name, device="cpu") for name in ("softmax", "lenet5"))]
     assert [row.training_images_per_second for row in report.results] == [1234.5] * 2 + [6.0] * 2
     assert [event for event in events if isinstance(event, BenchmarkReport)][-1] == report
+
+
+def test_the_training_of_an_ensemble_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_speed(monkeypatch, lambda config: 6.0)
+    monkeypatch.setattr(measurement, "measure_calls", lambda model, size: Calls([0.5], None))
+    path = str(tmp_path / "both.safetensors")
+    write_ensemble(Path(path), resolve_models([saved(tmp_path / "a.safetensors")]))
+    report, events = run(path, "softmax", batch_sizes=(1,), train=True)
+    assert [row.training_images_per_second for row in report.results] == [None, 6.0]
+    assert any("ensembles is left out" in notice for notice in notices(events))
 
 
 def test_rows_survive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.architectures.registry import ARCHITECTURES
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_models
 from tests.support.models import saved
 from tests.support.processes import Run
 
@@ -53,6 +55,14 @@ def test_shows_the_teacher_of_a_model(digitcli: Run, tmp_path: Path) -> None:
     shown = digitcli("models", path).stdout
     assert re.search(r"teacher +cnn@1a2b3c4d", shown) and re.search(r"distillation +temperature", shown)
     assert "istillation" not in digitcli("models", "cnn").stdout
+
+
+def test_shows_the_members_of_an_ensemble(digitcli: Run, tmp_path: Path) -> None:
+    write_ensemble(tmp_path / "both.safetensors", resolve_models(["cnn", "fast"]))
+    shown = digitcli("models", "both.safetensors").stdout
+    assert re.search(r"members +cnn \(seed 0\), fast \(seed 0\)", shown) and "None" not in shown
+    record = json.loads(digitcli("models", "both.safetensors", "--format", "json").stdout)
+    assert record["summary"]["parameters"] == 3_274_634 + 109_242
 
 
 @pytest.mark.parametrize("name", ["cmm", "none.safetensors"])

@@ -64,6 +64,7 @@ def test_all_stands_for_every_architecture_of_single_digits() -> None:
         (["fast:augment=off,elastic=1"], ["augment"]),
         (["tiny:teacher=reader"], ["reader", "lines"]),
         (["tiny:distillation_weight=0.5"], ["--distillation-weight", "--teacher"]),
+        (["cnn:members=3"], ["cnn:members=3", "ensemble", "one network for each seed"]),
     ],
 )
 def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list[str]) -> None:

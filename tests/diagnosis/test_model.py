@@ -10,7 +10,8 @@ import torch
 from digitcli.diagnosis.model import examine_model
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
-from digitcli.inference.model_resolution import shipped_models
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_models, shipped_models
 
 
 def test_shipped_models_have_no_findings() -> None:
@@ -34,3 +35,12 @@ def test_dead_units_are_found(tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not finite"):
         examine_model(changed(tmp_path, "10.bias", float("nan")))
+
+
+def test_the_members_of_an_ensemble_are_examined(tmp_path: Path) -> None:
+    damaged = changed(tmp_path, "10.bias", -1000.0)
+    write_ensemble(tmp_path / "both.safetensors", resolve_models(["fast", damaged]))
+    diagnosis = examine_model(tmp_path / "both.safetensors")
+    assert diagnosis.facts["members"] == "fast (seed 0), fast (seed 0)"
+    (finding,) = diagnosis.findings
+    assert "members.1.11" in finding.evidence

@@ -54,6 +54,16 @@ def test_a_learning_rate_is_suggested_for_an_architecture(few_digits: Path, tmp_
         find_learning_rate(str(tmp_path / "empty"))
 
 
+def test_a_member_is_named_in_place_of_an_ensemble(few_digits: Path, tmp_path: Path) -> None:
+    config = train_config(few_digits, "softmax", members=2, recipe={"epochs": 1})
+    trainer.train(config, out=tmp_path / "run")
+    for examine in (examine_run, lambda folder: find_learning_rate(str(folder))):
+        with pytest.raises(ModelError, match="ensemble") as caught:
+            examine(tmp_path / "run")
+        assert str(tmp_path / "run" / "member-0") in caught.value.remedy
+    assert examine_run(tmp_path / "run" / "member-0", "cpu").facts["architecture"] == "softmax"
+
+
 def test_a_run_of_another_version_is_an_error(few_digits: Path, tmp_path: Path) -> None:
     trainer.train(train_config(few_digits, "softmax"), out=tmp_path / "run")
     header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)

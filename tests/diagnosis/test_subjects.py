@@ -21,10 +21,12 @@ def test_each_kind_is_told(tmp_path: Path, few_digits: Path) -> None:
     (tmp_path / "run" / "resume.safetensors").touch()
     (tmp_path / "trained").mkdir()
     (tmp_path / "trained" / "model.safetensors").touch()
+    (tmp_path / "unfinished-ensemble" / "member-0").mkdir(parents=True)
     (tmp_path / "digits" / "3").mkdir(parents=True)
     kinds = {
         "run": "run",
         "trained": "model",
+        "unfinished-ensemble": "run",
         "cnn": "model",
         "copy.safetensors": "model",
         "zoo.json": "comparison",

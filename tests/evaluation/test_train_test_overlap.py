@@ -20,7 +20,8 @@ from digitcli.inference.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
 from tests.support.models import as_npz, pointing_model
@@ -126,3 +127,18 @@ def test_shipped_weights_know_the_embedded_training_digits(tmp_path: Path) -> No
     assert mnist.digest == DIGEST
     assert count_overlap(mixed, Dataset("mixed", mixed), [model]) == 5
     assert count_overlap(splits.test, mnist, [model]) == 0
+
+
+def test_the_training_digits_of_an_ensemble_are_those_of_its_members(
+    run: Path, few_digits: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "elsewhere" / "together.safetensors"
+    path.parent.mkdir()
+    write_ensemble(path, resolve_models([run, "fast"]))
+    result, notices = noticed(str(path), str(few_digits), "train")
+    assert result.overlap == result.n and len(notices) == 1
+    mnist = split(load_mnist()).train.take(np.arange(20))
+    assert noticed(str(path), as_npz(tmp_path / "mnist.npz", mnist))[0].overlap == 20
+    unknown = pointing_model(tmp_path / "unknown.safetensors")
+    write_ensemble(path, resolve_models([unknown, "fast"]))
+    assert noticed(str(path), str(few_digits), "test")[0].overlap is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from digitcli.inference.runtime import (
     average_probabilities,
@@ -76,15 +75,12 @@ def test_no_crops_give_no_outputs() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_average_of_probabilities_is_the_same_in_numpy_and_torch(count: int) -> None:
+def test_probabilities_of_several_models_are_averaged(count: int) -> None:
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.ones(10), (count, 5)).astype(np.float32)  # models, N, 10
-    expected = np.log(probabilities.mean(axis=0))
-    np.testing.assert_allclose(
-        average_probabilities(np.log(probabilities), np.logaddexp), expected, rtol=1e-5
-    )
-    logs = list(torch.from_numpy(probabilities).log())
-    np.testing.assert_allclose(average_probabilities(logs, torch.logaddexp), expected, rtol=1e-5)
+    averaged = average_probabilities(list(np.log(probabilities)))
+    assert averaged.dtype == np.float32
+    np.testing.assert_allclose(averaged, np.log(probabilities.mean(axis=0)), rtol=1e-5)
 
 
 def test_importing_the_module_loads_no_torch() -> None:

@@ -93,13 +93,26 @@ def test_every_measurement_is_shown(evaluation: Path, tmp_path: Path) -> None:
             "corruptions": [corruption],
         },
         "ood": [{"name": "letters", "n": 20, "auroc": 0.875, "trained": True}],
+        "selection": {
+            "n": 43, "digest": "0", "left_out": [], "temperature": 0.9,
+            "additions": [
+                {"model": "a@1", "alone_accuracy": 0.61, "alone_nll": 0.1234, "accuracy": 0.9, "nll": 0.1}
+            ],
+        },
         "accuracy_without_label_errors": 0.8,
         "overlap": 3,
         "unreadable": 2,
     }  # fmt: skip
     (tmp_path / "full.json").write_text(json.dumps(record))
     html = render(page_of(tmp_path / "full.json"))
-    for text in ("salt noise", "0.8750", "80.00", "3 of these digits were used in training", "2 inputs"):
+    for text in (
+        "salt noise",
+        "0.8750",
+        "80.00",
+        "3 of these digits were used in training",
+        "2 inputs",
+        "0.1234",
+    ):
         assert text in html
 
 

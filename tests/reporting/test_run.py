@@ -21,6 +21,8 @@ from digitcli.reporting import run as module
 from digitcli.reporting.page import Page, render
 from digitcli.reporting.run import _settings, page_of_run
 from digitcli.training.run_folder import CONFIG_FILE, METRICS_FILE
+from digitcli.training.trainer import train
+from tests.support.training import train_config
 
 
 def ignore(event: Event) -> None:
@@ -74,6 +76,14 @@ def test_a_setting_that_the_run_turned_off_is_shown_beside_that_of_the_recipe(co
     unknown = dataclasses.replace(header, architecture="gone", recipe={"lr": 0.1, "new": 1})
     owns = [(row.name, row.own) for row in _settings(unknown, {"lr": 0.1})]
     assert owns == [("lr", "not known"), ("new", None)]
+
+
+def test_the_page_of_an_ensemble_names_its_members(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax", members=2, recipe={"epochs": 1}), out=tmp_path / "run")
+    page = page_of_run(tmp_path / "run", ignore)
+    assert page.values["environment"]["members"] == "softmax (seed 0), softmax (seed 1)"
+    assert page.values["curves"] is None and page.values["mistakes"]
+    assert "softmax (seed 1)" in render(page)
 
 
 def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None:

@@ -249,7 +249,7 @@ def test_other_library_versions_are_reported(
 ) -> None:
     with pytest.raises(Interrupted):
         train(train_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(2))
-    monkeypatch.setattr("digitcli.training.run_folder.version", lambda name: "9.9")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
     events: list[Event] = []
     resume(tmp_path / "run", {}, on_event=events.append)
     assert any(isinstance(event, Notice) and "began with" in event.message for event in events)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from digitcli.evaluation.metrics import ClassScores
     from digitcli.evaluation.ood import OodResult
     from digitcli.evaluation.robustness import Robustness
+    from digitcli.evaluation.selection import Selection
 
 CORRECT_SHADES = ((26, 44, 66), (120, 190, 255))  # blue, from a small share of a row to all of it
 WRONG_SHADES = ((66, 36, 28), (255, 140, 90))  # red, likewise
@@ -52,6 +53,8 @@ def draw_result(result: EvaluationResult | LineEvaluation) -> Group:
 def _draw_digits(result: EvaluationResult) -> Group:
     tables = [_scores_table(result.per_class), _confusion_table(result.confusion)]
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
+    if result.selection is not None:
+        parts = [*_draw_selection(result.selection), "", *parts]
     if result.robustness is not None:
         parts += ["", *_draw_robustness(result.robustness)]
     if result.ood is not None:
@@ -59,6 +62,27 @@ def _draw_digits(result: EvaluationResult) -> Group:
     if result.mistakes:
         parts += ["", _mistakes_title(len(result.mistakes), result.wrong), "", _mistakes_grid(result)]
     return Group(*parts)
+
+
+def _draw_selection(selection: Selection) -> list[RenderableType]:
+    """Draw what each chosen model adds to the ensemble."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("added", style="cyan")
+    for heading in ("alone", "NLL", "ensemble", "NLL"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in selection.additions:
+        table.add_row(
+            each.model,
+            console.percent(each.alone_accuracy),
+            f"{each.alone_nll:.4f}",
+            console.percent(each.accuracy),
+            f"{each.nll:.4f}",
+        )
+    title = f"[bold]models chosen on {selection.n:,} validation digits[/]"
+    notes = [f"left out: {', '.join(selection.left_out)}"] if selection.left_out else []
+    if selection.best_size < len(selection.additions):
+        notes.append(f"The NLL of the ensemble is lowest with the first {selection.best_size}.")
+    return [title, table, *notes]
 
 
 def _draw_lines(result: LineEvaluation) -> Group:

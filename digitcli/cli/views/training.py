@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
@@ -15,6 +17,9 @@ from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, Recipe
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
+
+if TYPE_CHECKING:
+    from digitcli.training.state import MemberResult
 
 SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 
@@ -45,7 +50,7 @@ class TrainingView:
             case Notice():
                 console.show_notice(event.message)
             case RunStarted():
-                self.started = event
+                self.started, self.epochs = event, []
                 console.err.print(describe_start(event))
             case EpochDone():
                 self.epochs.append(event)
@@ -84,6 +89,17 @@ class TrainingView:
             if console.err.encoding.startswith("utf") and len(accuracies) > 1:
                 figures += f"  {console.sparkline(accuracies[-SPARKLINE_EPOCHS:])}"
         return Group(bar, Text(figures, style="cyan"))
+
+
+def draw_members(members: Sequence[MemberResult]) -> Table:
+    """Return a table of the members of an ensemble, each with its accuracies."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("member", "architecture", "seed", "validation", "test"):
+        table.add_column(heading, justify="left" if heading == "architecture" else "right")
+    for number, member in enumerate(members):
+        accuracies = map(console.percent, (member.validation_accuracy, member.test_accuracy))
+        table.add_row(str(number), member.architecture, str(member.seed), *accuracies)
+    return table
 
 
 def describe_start(start: RunStarted) -> Table:

@@ -1,0 +1,157 @@
+"""Select the members of an ensemble on validation digits; the test digits play no part in the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.data.dataset import Dataset
+from digitcli.errors import UsageError
+from digitcli.evaluation.calibration import fit_temperature
+from digitcli.evaluation.metrics import accuracy, nll
+from digitcli.evaluation.splits import Split, take_split
+from digitcli.evaluation.train_test_overlap import report_overlap
+from digitcli.events import DigitsDone, OnEvent
+from digitcli.inference.ctc import log_softmax
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.predictor import load_classifier
+from digitcli.inference.runtime import RuntimeName, average_probabilities
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A model that was added to an ensemble, measured on the validation digits.
+
+    model: the id of the model.
+    alone_accuracy, alone_nll: the accuracy and the negative log-likelihood in nats of the model by itself.
+    accuracy, nll: the same of the ensemble with this model, calibrated on these digits.
+    """
+
+    model: str
+    alone_accuracy: float
+    alone_nll: float
+    accuracy: float
+    nll: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The members of an ensemble in the order in which they were chosen.
+
+    n: the number of validation digits.
+    digest: the digest of the dataset that they are a part of.
+    left_out: the ids of the models that were not chosen.
+    temperature: the divisor of the ensemble's logits, fitted on the validation digits.
+    """
+
+    n: int
+    digest: str
+    additions: tuple[Addition, ...]
+    left_out: tuple[str, ...]
+    temperature: float
+
+    @property
+    def best_size(self) -> int:
+        """The number of the first members whose average has the lowest negative log-likelihood."""
+        likelihoods = [addition.nll for addition in self.additions]
+        return likelihoods.index(min(likelihoods)) + 1
+
+
+def check_selection(count: int, models: int, split: Split | None) -> None:
+    """Check that so many of the models can be chosen and then be evaluated on the split.
+
+    Raises:
+        UsageError: there are too few models, or the split holds the digits on which the choice is made.
+    """
+    if not 1 <= count <= models:
+        cause = f"--select is {count}, but {models} {'model is' if models == 1 else 'models are'} named."
+        raise UsageError(cause, f"Give a number from 1 to {models}, or name more models.")
+    if split not in (None, "test"):
+        cause = f"--select chooses on the validation digits, so the split '{split}' cannot judge the choice."
+        raise UsageError(cause, "Leave --split out.")
+
+
+def select_members(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], count: int) -> list[int]:
+    """Return the indices of the models, of logits (M, N, 10), whose average answers best, in order of choice.
+
+    Each step adds the model with which the calibrated average of the probabilities has the lowest negative
+    log-likelihood of the labels (N,). It changes with every probability, whereas the accuracy on some
+    thousand digits is the same for many models. The first of equally good models is taken.
+
+    Caruana, Niculescu-Mizil, Crew & Ksikes, "Ensemble selection from libraries of models", 2004.
+    Differences: a model is added once at most, because here all members have equal weights and each costs
+    time; and the number of members is chosen beforehand.
+    """
+    logs = [log_softmax(each) for each in logits]
+    chosen: list[int] = []
+
+    def nll_with(index: int) -> float:
+        return _calibrated_nll([logs[member] for member in (*chosen, index)], labels)
+
+    while len(chosen) < count:
+        chosen.append(min((index for index in range(len(logs)) if index not in chosen), key=nll_with))
+    return chosen
+
+
+def _temperature(logs: Sequence[npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]) -> float:
+    """Return the temperature that calibrates the average of several models; one model has its own already."""
+    return fit_temperature(average_probabilities(logs), labels) if len(logs) > 1 else 1.0
+
+
+def _calibrated_nll(logs: Sequence[npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]) -> float:
+    return nll(average_probabilities(logs), labels, _temperature(logs, labels))
+
+
+def select_models(
+    models: Sequence[ResolvedModel],
+    dataset: Dataset,
+    count: int,
+    *,
+    device: str,
+    runtime: RuntimeName,
+    batch_size: int,
+    on_event: OnEvent,
+) -> tuple[tuple[ResolvedModel, ...], Selection]:
+    """Choose `count` models on the validation digits of a dataset, see `select_members`.
+
+    Raises:
+        InputError: the dataset has too few digits to hold some out for validation.
+        ModelError, EnvironmentFault: see `load_classifier`.
+    """
+    digits = take_split(dataset, "validation")
+    logits = []
+    for number, model in enumerate(models):
+        classifier = load_classifier(model, device=device, runtime=runtime, batch_size=batch_size)
+        report_overlap(digits, dataset, classifier, on_event)
+        logits.append(classifier.logits(digits.images))
+        on_event(DigitsDone((number + 1) * len(digits), len(models) * len(digits)))
+    chosen = select_members(np.stack(logits), digits.labels, count)
+    logs = [log_softmax(logits[index]) for index in chosen]
+    additions = tuple(
+        _measure_addition(models[index], logs[: place + 1], digits.labels)
+        for place, index in enumerate(chosen)
+    )
+    selection = Selection(
+        n=len(digits),
+        digest=dataset.digest,
+        additions=additions,
+        left_out=tuple(model.id for index, model in enumerate(models) if index not in chosen),
+        temperature=_temperature(logs, digits.labels),
+    )
+    return tuple(models[index] for index in chosen), selection
+
+
+def _measure_addition(
+    model: ResolvedModel, logs: Sequence[npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]
+) -> Addition:
+    """Measure the last of several members by itself, and the average of all of them."""
+    return Addition(
+        model=model.id,
+        alone_accuracy=accuracy(logs[-1], labels),
+        alone_nll=nll(logs[-1], labels),
+        accuracy=accuracy(average_probabilities(logs), labels),
+        nll=_calibrated_nll(logs, labels),
+    )

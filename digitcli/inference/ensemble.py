@@ -1,0 +1,65 @@
+"""Write several models of single digits as one model: a checkpoint of the architecture `ensemble`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from digitcli.architectures.registry import ENSEMBLE
+from digitcli.errors import ModelError
+from digitcli.inference.checkpoint import Header, library_versions, read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import ResolvedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_ensemble(
+    path: Path,
+    models: Sequence[ResolvedModel],
+    *,
+    temperature: float = 1.0,
+    metrics: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> None:
+    """Write a checkpoint that answers with the mean of the calibrated probabilities of several models.
+
+    It holds the weights of all models, in the number format that their files have.
+
+    temperature: the divisor that calibrates the logarithm of the mean.
+    metrics, seed: entries of the header.
+
+    Raises:
+        ModelError: a file is damaged, or a model does not classify single digits.
+        OutputError: the file cannot be written; a file that was there before is unchanged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for number, model in enumerate(models):
+        if model.header.task != "digit":
+            cause = f"The task of {model.name} is {model.header.task}s, not single digits."
+            raise ModelError(cause, "Name models of the task digit.")
+        _, weights = read_checkpoint(model.path, model.sha256)
+        tensors |= {f"members.{number}.{name}": tensor for name, tensor in weights.items()}
+    members = [model.header for model in models]
+    recipe = members[0].recipe
+    header = Header(
+        architecture=ENSEMBLE.name,
+        arguments={"members": [dataclasses.asdict(member) for member in members]},
+        recipe=recipe if all(member.recipe == recipe for member in members) else {},
+        seed=seed,
+        dataset=_common_dataset([member.dataset for member in members]),
+        metrics=dict(metrics or {}),
+        temperature=temperature,
+        versions=library_versions(),
+    )
+    write_checkpoint(path, header, tensors)
+
+
+def _common_dataset(datasets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the names of all datasets, and the other entries that are the same for all of them."""
+    first, *others = datasets
+    same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    names = [str(dataset["name"]) for dataset in datasets if "name" in dataset]
+    return {**same, "name": " + ".join(dict.fromkeys(names))} if names else same

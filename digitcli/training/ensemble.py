@@ -1,0 +1,155 @@
+"""Train an ensemble: its members, one after the other, and the model that averages their answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
+from digitcli.data.loading import load_dataset
+from digitcli.errors import Interrupted, ModelError, quoted
+from digitcli.events import Notice, OnEvent
+from digitcli.inference.checkpoint import (
+    MEMBER_FOLDER,
+    MODEL_FILE,
+    Header,
+    library_versions,
+    read_header,
+)
+from digitcli.inference.devices import choose_device
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_models
+from digitcli.inference.torch_runtime import load_model
+from digitcli.training.configuration import TrainConfig, member_configs
+from digitcli.training.digit_task import DigitTask
+from digitcli.training.network import count_parameters
+from digitcli.training.state import MemberResult, TrainResult
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of an ensemble.
+
+    title: A sentence for the person who waits for it.
+    config: Its settings.
+    folder: Its run folder.
+    start: The run folder of the snapshot from whose state it starts; None for a new network.
+    """
+
+    title: str
+    config: TrainConfig
+    folder: Path
+    start: Path | None
+
+
+TrainMember = Callable[[Member], TrainResult]  # trains a member, or continues it
+
+
+def describe_ensemble(config: TrainConfig) -> dict[str, Any]:
+    """Return the contents of the `config.json` of an ensemble."""
+    return {"config": dataclasses.asdict(config), "versions": library_versions()}
+
+
+def train_ensemble(
+    config: TrainConfig, folder: Path, train_member: TrainMember, on_event: OnEvent
+) -> TrainResult:
+    """Train the members that are not finished yet, and write the model that averages their answers.
+
+    Members differ in their seeds and may differ in their architectures (Lakshminarayanan, Pritzel & Blundell,
+    "Simple and scalable predictive uncertainty estimation using deep ensembles", 2017). Snapshots are states
+    of one network at the ends of the cycles of its learning rate (Huang et al., "Snapshot ensembles: train 1,
+    get M for free", 2017). Differences: a cycle has the warm-up and the schedule of the recipe, and digits in
+    an order of its own.
+
+    Raises:
+        Interrupted: a member was interrupted.
+        The errors of `trainer.train`.
+    """
+    results: list[TrainResult] = []
+    for member in members_of(config, folder):
+        try:
+            results.append(train_member(member))
+        except Interrupted as stop:
+            cause = f"{member.folder.name}: {stop.cause}"
+            remedy = f"Continue with: digitcli train --resume {quoted(folder)}"
+            raise Interrupted(stop.exit_code - 128, cause, remedy) from stop
+    header = _finished_header(folder, results)
+    if header is not None:
+        cause = f"The ensemble in {folder} is finished; start a new one to train for longer."
+        on_event(Notice(cause, routine=True))
+    return _result(config, folder, header or _combine(config, folder, results), results)
+
+
+def members_of(config: TrainConfig, folder: Path) -> list[Member]:
+    """Return the members of an ensemble in the order of their training."""
+    configs = member_configs(config)
+    folders = [folder / MEMBER_FOLDER.format(number) for number in range(len(configs))]
+    members = []
+    for number, single in enumerate(configs):
+        start = folders[number - 1] if config.snapshots and number else None
+        kind = f"{single.arch}, seed {single.seed}" if start is None else f"the continuation of {start}"
+        title = f"Member {number + 1} of {len(configs)}, in {folders[number]}: {kind}."
+        members.append(Member(title, single, folders[number], start))
+    return members
+
+
+def _finished_header(folder: Path, results: Sequence[TrainResult]) -> Header | None:
+    """Return the header of the ensemble if it was written before, from these members."""
+    try:
+        header = read_header(folder / MODEL_FILE)
+    except ModelError:
+        return None
+    members = [dataclasses.asdict(read_header(Path(str(result.checkpoint)))) for result in results]
+    return header if header.arguments.get("members") == members else None
+
+
+def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) -> Header:
+    """Calibrate the average on the validation digits, test it once, and write it."""
+    started = time.perf_counter()
+    models = resolve_models(str(result.checkpoint) for result in results)
+    network = load_model(*models, device=config.device)
+    single = member_configs(config)[0]
+    recipe = replace(resolve_recipe(single.arch, **single.recipe), synthetic=0.0)
+    task = DigitTask(single, recipe, load_dataset(single.data), choose_device(single.device))
+    measured = dataclasses.asdict(task.test(network))
+    metrics = {name: value for name, value in measured.items() if name not in ("temperature", "misread")}
+    metrics |= {name: sum(getattr(each, name) for each in results) for name in ("epochs", "train_seconds")}
+    total_seconds = sum(each.total_seconds for each in results) + time.perf_counter() - started
+    write_ensemble(
+        folder / MODEL_FILE,
+        models,
+        temperature=measured["temperature"],
+        metrics={**metrics, "total_seconds": total_seconds, "parameters": count_parameters(network)},
+        seed=config.seed,
+    )
+    return read_header(folder / MODEL_FILE)
+
+
+def _result(config: TrainConfig, folder: Path, header: Header, results: Sequence[TrainResult]) -> TrainResult:
+    first = results[0]
+    return TrainResult(
+        architecture=ENSEMBLE.name,
+        run=str(folder),
+        checkpoint=str(folder / MODEL_FILE),
+        seed=config.seed,
+        temperature=header.temperature,
+        device=first.device,
+        dtype=", ".join(dict.fromkeys(result.dtype for result in results)),
+        unreadable=first.unreadable,
+        data=config.data,
+        members=tuple(
+            MemberResult(
+                architecture=result.architecture,
+                seed=result.seed,
+                checkpoint=str(result.checkpoint),
+                validation_accuracy=result.validation_accuracy,
+                test_accuracy=result.test_accuracy,
+            )
+            for result in results
+        ),
+        **header.metrics,
+    )

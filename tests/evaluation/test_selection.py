@@ -1,0 +1,174 @@
+"""The selection of an ensemble: what is chosen, on which digits, and what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from digitcli.data.dataset import Digits
+from digitcli.data.loading import load_dataset
+from digitcli.errors import UsageError
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.export import save_selected_models
+from digitcli.evaluation.metrics import nll
+from digitcli.evaluation.selection import select_members
+from digitcli.inference.checkpoint import read_header
+from tests.support.models import as_npz, saved
+from tests.support.processes import Run
+
+LABELS = np.arange(1000) % 10
+SURE = 5.0  # the logit of the answer; the others are 0
+
+
+def answers(right: npt.NDArray[np.bool_], logit: float = SURE) -> npt.NDArray[np.float32]:
+    """Return logits (N, 10) of the label where `right` holds, and of the next digit elsewhere."""
+    logits = np.zeros((len(LABELS), 10), np.float32)
+    logits[np.arange(len(LABELS)), np.where(right, LABELS, (LABELS + 1) % 10)] = logit
+    return logits
+
+
+def wrong_in(start: int, end: int) -> npt.NDArray[np.bool_]:
+    places = np.arange(len(LABELS))
+    return (places < start) | (places >= end)
+
+
+def test_a_member_with_other_mistakes_is_preferred_to_a_better_one_with_the_same() -> None:
+    best, copy, other = (answers(wrong_in(*places)) for places in ((0, 50), (0, 52), (500, 570)))
+    assert select_members(np.stack([copy, other, best]), LABELS, 2) == [2, 1]
+    assert select_members(np.stack([copy, other, best]), LABELS, 3) == [2, 1, 0]
+
+
+def test_the_likelihood_decides_where_the_accuracies_are_equal() -> None:
+    timid, bold = (answers(wrong_in(0, 100), logit) for logit in (1.0, 3.5))
+    assert nll(bold, LABELS) < nll(timid, LABELS)
+    assert select_members(np.stack([timid, bold]), LABELS, 1) == [1]
+
+
+def test_of_equal_models_the_first_is_taken_and_none_twice() -> None:
+    same = answers(wrong_in(0, 50))
+    assert select_members(np.stack([same, same, same]), LABELS, 3) == [0, 1, 2]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[str]:
+    """Four untrained models, whose answers differ."""
+    return [str(saved(tmp_path / f"m{seed}.safetensors", seed=seed)) for seed in range(4)]
+
+
+def chosen_of(models: list[str], data: Digits, test: Digits, path: Path, **options: Any) -> list[str]:
+    result = evaluate(models, as_npz(path, data, test), select=2, device="cpu", **options)
+    assert result.selection is not None and result.split == "test" and result.n == len(test)
+    return [addition.model for addition in result.selection.additions]
+
+
+def test_the_test_digits_play_no_part_in_the_choice(
+    models: list[str], digits: Digits, tmp_path: Path
+) -> None:
+    train, test = digits.take(np.arange(600)), digits.take(np.arange(600, 700))
+    relabelled = Digits(test.images, (test.labels + 1) % 10)
+    chosen = chosen_of(models, train, test, tmp_path / "a.npz")
+    assert chosen == chosen_of(models, train, relabelled, tmp_path / "b.npz")
+    other = Digits(train.images, (train.labels + 1) % 10)
+    assert chosen != chosen_of(models, other, test, tmp_path / "c.npz")
+
+
+def test_each_addition_is_measured(models: list[str], few_digits: Path) -> None:
+    selection = evaluate(models, str(few_digits), select=3, device="cpu").selection
+    assert selection is not None and selection.n == 43
+    results = [evaluate(name, str(few_digits), split="validation", device="cpu") for name in models]
+    by_model = {result.model: result for result in results}
+    for each in selection.additions:
+        assert each.alone_accuracy == by_model[each.model].accuracy
+        assert each.alone_nll == pytest.approx(by_model[each.model].nll, rel=1e-5)
+    assert {*selection.left_out} == by_model.keys() - {each.model for each in selection.additions}
+    first, *_, last = selection.additions
+    assert (first.accuracy, first.nll) == (first.alone_accuracy, first.alone_nll)
+    assert first.nll == pytest.approx(min(result.nll for result in results), rel=1e-5)
+    paths = {Path(name).stem: name for name in models}
+    names = [paths[each.model.partition("@")[0]] for each in selection.additions]
+    together = evaluate(names, str(few_digits), split="validation", device="cpu")
+    assert last.accuracy == together.accuracy and last.nll <= together.nll
+    assert selection.additions[selection.best_size - 1].nll == min(each.nll for each in selection.additions)
+
+
+def test_the_written_model_answers_as_the_selection_did(
+    models: list[str], few_digits: Path, tmp_path: Path
+) -> None:
+    result = evaluate(models, str(few_digits), select=2, device="cpu")
+    path = tmp_path / "chosen.safetensors"
+    save_selected_models(path, result)
+    written = evaluate(path, str(few_digits), split="test", device="cpu")
+    assert (written.n, written.accuracy) == (result.n, result.accuracy)
+    assert (written.nll, written.ece) == pytest.approx((result.nll, result.ece), rel=1e-4)
+    assert result.selection is not None and read_header(path).temperature == result.selection.temperature
+    uncalibrated = evaluate([model.path for model in result.models], str(few_digits), split="test")
+    assert abs(uncalibrated.nll - result.nll) > 1e-3
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_the_accuracies_are_kept_only_for_the_data_of_the_training(
+    few_digits: Path, tmp_path: Path, is_own: bool
+) -> None:
+    digest = load_dataset(str(few_digits)).digest if is_own else "another"
+    names = [
+        saved(tmp_path / f"{seed}.safetensors", seed=seed, dataset={"digest": digest}) for seed in (0, 1)
+    ]
+    result = evaluate(names, str(few_digits), select=2, device="cpu")
+    save_selected_models(tmp_path / "chosen.safetensors", result)
+    metrics = read_header(tmp_path / "chosen.safetensors").metrics
+    assert metrics.get("test_accuracy") == (result.accuracy if is_own else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"select": 0}, "--select is 0, but 4 models are named"),
+        ({"select": 5}, "--select is 5, but 4 models are named"),
+        ({"select": 2, "split": "validation"}, "cannot judge the choice"),
+        ({"select": 2, "split": "all"}, "cannot judge the choice"),
+    ],
+    ids=str,
+)
+def test_a_selection_that_cannot_be_meant_is_refused(
+    models: list[str], few_digits: Path, options: dict[str, Any], cause: str
+) -> None:
+    with pytest.raises(UsageError, match=cause):
+        evaluate(models, str(few_digits), device="cpu", **options)
+
+
+def test_the_command_says_what_each_model_adds_and_writes_the_ensemble(
+    digitcli: Run, models: list[str], few_digits: Path, tmp_path: Path
+) -> None:
+    command = ["evaluate", *models, "--data", few_digits, "--device", "cpu", "--select", "2"]
+    done = digitcli(*command, "--format", "json", "-o", "chosen.safetensors")
+    record = json.loads(done.stdout)
+    additions = record["selection"]["additions"]
+    assert additions[0].keys() == {"model", "alone_accuracy", "alone_nll", "accuracy", "nll"}
+    assert record["model"] == "+".join(each["model"] for each in additions)
+    assert read_header(tmp_path / "chosen.safetensors").architecture == "ensemble"
+    shown = digitcli(*command, "-o", "chosen.safetensors")
+    assert shown.returncode == 7 and "exists already" in shown.stderr
+    table = digitcli(*command, "-o", "chosen.safetensors", "--force").stdout
+    assert "models chosen on 43 validation digits" in table and f"{additions[1]['nll']:.4f}" in table
+    assert record["selection"]["left_out"][0] in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["cnn", "fast", "--out", "x.safetensors"], "--select is missing"),
+        (["cnn", "fast", "--select", "2", "--out", "x.onnx"], "--out is 'x.onnx'"),
+        (["cnn", "--select", "2"], "1 model is named"),
+        (["reader", "--select", "1"], "not for lines"),
+        (["cnn", "fast", "--select", "1", "--force"], "--force"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_the_options_end_with_code_2(digitcli: Run, arguments: list[str], cause: str) -> None:
+    done = digitcli("evaluate", *arguments)
+    assert done.returncode == 2 and cause in done.stderr

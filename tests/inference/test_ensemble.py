@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.data.dataset import Digits
+from digitcli.errors import ModelError
+from digitcli.inference.checkpoint import (
+    Header,
+    member_headers,
+    read_checkpoint,
+    read_header,
+    write_checkpoint,
+)
+from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.model_resolution import resolve_models
+from digitcli.inference.predictor import load_classifier
+from digitcli.inference.torch_runtime import load_model
+from tests.support.models import saved
+
+
+def written(tmp_path: Path, *models: Path, **options: float) -> Path:
+    path = tmp_path / "together.safetensors"
+    write_ensemble(path, resolve_models(models), **options)
+    return path
+
+
+def test_the_file_answers_as_its_models_do_together(tmp_path: Path, digits: Digits) -> None:
+    one = saved(tmp_path / "a.safetensors", "lenet1", seed=1, temperature=2.0)
+    two = saved(tmp_path / "b.safetensors", "softmax", seed=2, temperature=0.5)
+    path = written(tmp_path, one, two, temperature=0.8)
+    together = load_classifier(one, two, device="cpu", temperature=0.8)
+    images = digits.images[:20]
+    expected = together.probabilities(images)
+    np.testing.assert_allclose(load_classifier(path, device="cpu").probabilities(images), expected, rtol=1e-4)
+    uncalibrated = load_classifier(one, two, device="cpu").probabilities(images)
+    assert np.abs(uncalibrated - expected).max() > 1e-3
+
+
+def test_the_header_describes_the_members(tmp_path: Path) -> None:
+    facts = {"recipe": {"synthetic": 1.0}, "seed": 4, "dataset": {"name": "mnist", "train": 9}}
+    models = [saved(tmp_path / f"{name}.safetensors", **facts) for name in "ab"]
+    header = read_header(written(tmp_path, *models))
+    assert (header.architecture, header.task) == ("ensemble", "digit")
+    assert member_headers(header) == tuple(model.header for model in resolve_models(models))
+    assert (header.recipe, header.dataset) == (facts["recipe"], facts["dataset"])
+
+
+def test_what_the_members_do_not_share_is_left_out_of_the_header(tmp_path: Path) -> None:
+    one = saved(tmp_path / "a.safetensors", recipe={"lr": 1.0}, dataset={"name": "mnist", "train": 9})
+    two = saved(tmp_path / "b.safetensors", recipe={"lr": 2.0}, dataset={"name": "usps", "train": 9})
+    header = read_header(written(tmp_path, one, two))
+    assert (header.recipe, header.dataset) == ({}, {"name": "mnist + usps", "train": 9})
+
+
+def test_it_rejects_what_is_no_digit_only_if_all_members_learned_to(tmp_path: Path) -> None:
+    able = saved(tmp_path / "a.safetensors", recipe={"synthetic": 1.0})
+    unable = saved(tmp_path / "b.safetensors")
+    assert load_classifier(written(tmp_path, able, able), device="cpu").can_reject
+    assert not load_classifier(written(tmp_path, able, unable), device="cpu").can_reject
+
+
+def test_weights_keep_the_number_format_of_their_files(tmp_path: Path) -> None:
+    header, tensors = read_checkpoint(saved(tmp_path / "a.safetensors"))
+    short = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    write_checkpoint(tmp_path / "b.safetensors", header, short)
+    _, stored = read_checkpoint(written(tmp_path, tmp_path / "a.safetensors", tmp_path / "b.safetensors"))
+    assert stored["members.0.2.weight"].dtype == torch.float32
+    assert stored["members.1.2.weight"].dtype == torch.bfloat16
+
+
+def test_an_ensemble_can_be_a_member(tmp_path: Path, digits: Digits) -> None:
+    one, two = (saved(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2))
+    inner = written(tmp_path, one, two)
+    outer = tmp_path / "outer.safetensors"
+    write_ensemble(outer, resolve_models([inner, two]))
+    classifier = load_classifier(outer, device="cpu")
+    assert [header.architecture for header in classifier.headers] == ["softmax"] * 3
+    images = digits.images[:5]
+    expected = load_classifier(inner, two, device="cpu").probabilities(images)
+    np.testing.assert_allclose(classifier.probabilities(images), expected, rtol=1e-4)
+
+
+def test_a_line_model_is_no_member(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="lines"):
+        written(tmp_path, saved(tmp_path / "line.safetensors", task="line"))
+
+
+@pytest.mark.parametrize("members", [[{}], [{"architecture": "softmax", "temperature": 0.0}], "ab", 3])
+def test_a_damaged_header_of_a_member_is_a_model_error(tmp_path: Path, members: object) -> None:
+    path = tmp_path / "damaged.safetensors"
+    write_checkpoint(path, Header(architecture="ensemble", arguments={"members": members}), {})
+    with pytest.raises(ModelError, match="damaged header"):
+        load_model(path)
+
+
+def test_a_member_of_another_shape_is_a_model_error(tmp_path: Path) -> None:
+    path = written(tmp_path, saved(tmp_path / "a.safetensors"))
+    header, tensors = read_checkpoint(path)
+    (member,) = header.arguments["members"]
+    changed = dataclasses.replace(header, arguments={"members": [{**member, "architecture": "lenet1"}]})
+    write_checkpoint(path, changed, tensors)
+    with pytest.raises(ModelError, match="does not fit"):
+        load_model(path)

@@ -1,0 +1,286 @@
+"""Ensembles: their members, their folder, and how they continue after an interruption."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.data.dataset import Digits
+from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
+from digitcli.events import Event, Notice
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
+from digitcli.inference.predictor import load_classifier
+from digitcli.training.configuration import TrainConfig, check_config, member_configs
+from digitcli.training.digit_task import DigitTask
+from digitcli.training.state import TrainResult
+from digitcli.training.trainer import dry_run, resume, train, training_speed
+from tests.support.processes import Run
+from tests.support.training import assert_same_run, read_weights, stop_after, train_config
+
+STEPS = 7  # of an epoch of `few_digits`
+
+
+def ensemble_config(data: Path, **changes: Any) -> TrainConfig:
+    """Settings of three members of one epoch, of `STEPS` steps each."""
+    changes = {"members": 3, **changes}
+    recipe = {"epochs": 1, **changes.pop("recipe", {})}
+    return train_config(data, changes.pop("arch", "softmax"), recipe=recipe, **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A finished ensemble of three; tests that change its folder copy it before."""
+    return train(ensemble_config(few_digits), out=tmp_path_factory.mktemp("runs") / "ensemble")
+
+
+@pytest.fixture
+def run(trained: TrainResult, tmp_path: Path) -> Path:
+    """A copy of the folder of `trained`."""
+    return Path(shutil.copytree(str(trained.run), tmp_path / "run"))
+
+
+def assert_same_ensemble(folder: Path, other: Path) -> None:
+    ours, theirs = read_weights(folder), read_weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert read_header(folder / MODEL_FILE).temperature == read_header(other / MODEL_FILE).temperature
+
+
+def test_the_folder_answers_as_its_members_together(trained: TrainResult, digits: Digits) -> None:
+    members = [member.checkpoint for member in trained.members]
+    assert members == [f"{trained.run}/member-{number}/{MODEL_FILE}" for number in range(3)]
+    together = load_classifier(*members, device="cpu", temperature=trained.temperature)
+    ensemble, images = load_classifier(str(trained.run), device="cpu"), digits.images[600:700]
+    np.testing.assert_allclose(ensemble.probabilities(images), together.probabilities(images), rtol=1e-4)
+    assert trained.temperature != 1.0
+
+
+def test_each_member_is_the_run_of_its_seed(few_digits: Path, tmp_path: Path) -> None:
+    result = train(ensemble_config(few_digits, seed=4), out=tmp_path / "run")
+    alone = train(ensemble_config(few_digits, members=None, seed=5), out=tmp_path / "alone")
+    assert_same_run(tmp_path / "run" / "member-1", tmp_path / "alone")
+    assert [member.seed for member in result.members] == [4, 5, 6]
+    assert result.members[1].test_accuracy == alone.test_accuracy
+    assert result.members[1].validation_accuracy == alone.validation_accuracy
+    assert (result.epochs, result.parameters) == (3, 3 * alone.parameters)
+
+
+def test_members_may_have_different_architectures(few_digits: Path, tmp_path: Path) -> None:
+    config = ensemble_config(few_digits, arch="cnn", members=None, member_archs="softmax, lenet1")
+    result = train(config, out=tmp_path / "run")
+    assert [(member.architecture, member.seed) for member in result.members] == [
+        ("softmax", 0),
+        ("lenet1", 1),
+    ]
+    assert read_header(tmp_path / "run" / MODEL_FILE).metrics["test_accuracy"] == result.test_accuracy
+
+
+def test_an_interruption_in_the_third_member_continues_there(
+    few_digits: Path, tmp_path: Path, trained: TrainResult
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted, match="member-2: Stopped after 0 epochs and 3 steps") as caught:
+        train(ensemble_config(few_digits), out=run, stop_signal=stop_after(STEPS + STEPS + 3))
+    assert caught.value.exit_code == 130
+    assert caught.value.remedy == f"Continue with: digitcli train --resume {run}"
+    finished = [(run / f"member-{number}" / RESUME_FILE).stat().st_mtime_ns for number in (0, 1)]
+    steps: list[None] = []
+    result = resume(run, {}, stop_signal=lambda: steps.append(None))
+    assert len(steps) == STEPS - 3  # the third member continues after its third step
+    assert finished == [(run / f"member-{number}" / RESUME_FILE).stat().st_mtime_ns for number in (0, 1)]
+    assert_same_ensemble(run, Path(str(trained.run)))
+    assert (result.test_accuracy, result.test_nll) == (trained.test_accuracy, trained.test_nll)
+
+
+def test_a_finished_ensemble_repeats_its_result_without_the_test_digits(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DigitTask, "test", lambda *arguments: pytest.fail("tested again"))
+    events: list[Event] = []
+    result = resume(run, {}, on_event=events.append)
+    assert result == resume(run, {}) and len(result.members) == 3
+    assert [event.message for event in events if isinstance(event, Notice)] == [
+        f"The ensemble in {run} is finished; start a new one to train for longer."
+    ]
+
+
+def test_a_lost_model_is_made_again_from_the_members(run: Path, trained: TrainResult) -> None:
+    content = read_weights(run)
+    (run / MODEL_FILE).unlink()
+    (run / "member-1" / MODEL_FILE).unlink()
+    assert resume(run, {}).test_accuracy == trained.test_accuracy
+    assert all(torch.equal(content[name], tensor) for name, tensor in read_weights(run).items())
+
+
+def test_a_snapshot_starts_where_the_last_one_ended(few_digits: Path, tmp_path: Path) -> None:
+    recipe = {"epochs": 4, "lr": 1e-12, "optimizer": "adam"}  # so low that the weights stay as they are
+    config = ensemble_config(few_digits, members=None, snapshots=2, recipe=recipe)
+    result = train(config, out=tmp_path / "run")
+    first, second = (tmp_path / "run" / f"member-{number}" for number in (0, 1))
+    weights = read_weights(first)["2.weight"]
+    torch.testing.assert_close(read_weights(second)["2.weight"], weights, rtol=0, atol=1e-8)
+    steps = [float(read_weights(folder, RESUME_FILE)["optimizer.0.step"]) for folder in (first, second)]
+    assert steps == [2 * STEPS, 4 * STEPS]  # the optimizer goes on, too
+    assert result.epochs == 4
+    assert [len(read_header(run / RESUME_FILE).training["history"]) for run in (first, second)] == [2, 2]
+
+
+def test_the_learning_rate_restarts_for_each_snapshot_and_the_order_of_the_digits_differs(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    config = ensemble_config(few_digits, members=None, snapshots=2, recipe={"epochs": 4})
+    train(config, out=tmp_path / "run")
+    rows = [
+        read_header(tmp_path / "run" / f"member-{number}" / RESUME_FILE).training["history"]
+        for number in (0, 1)
+    ]
+    assert [row["lr"] for row in rows[0]] == [row["lr"] for row in rows[1]]
+    assert rows[0][1]["lr"] < rows[0][0]["lr"] / 10
+    assert rows[1][1]["train_loss"] < rows[1][0]["train_loss"] < rows[0][1]["train_loss"]
+    seeds = [member.seed for member in member_configs(config)]
+    assert seeds == [0, 1]
+
+
+def test_interrupted_snapshots_end_as_undisturbed_ones(few_digits: Path, tmp_path: Path) -> None:
+    config = ensemble_config(few_digits, arch="mlp", members=None, snapshots=2, recipe={"epochs": 2})
+    train(config, out=tmp_path / "undisturbed")
+    for steps in (3, 5, 5):
+        with pytest.raises(Interrupted):
+            if (tmp_path / "run").exists():
+                resume(tmp_path / "run", {}, stop_signal=stop_after(steps))
+            else:
+                train(config, out=tmp_path / "run", stop_signal=stop_after(steps))
+    resume(tmp_path / "run", {})
+    assert_same_ensemble(tmp_path / "run", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause", "remedy"),
+    [
+        ({"members": 1}, "--members is 1", "at least 2"),
+        ({"snapshots": 1}, "--snapshots is 1", "at least 2"),
+        ({"members": 2, "snapshots": 2}, "--members is given", "Leave --members or --snapshots out"),
+        ({"member_archs": "cnn,vgg", "snapshots": 2}, "--member-archs is given", "out"),
+        ({"snapshots": 2, "time_seconds": 9.0}, "--time is given", "Leave --time"),
+        ({"snapshots": 2, "patience": 1}, "--patience is given", "Leave --patience"),
+        ({"snapshots": 5}, "6 epochs are no multiple of 5", "--epochs 10"),
+        ({"snapshots": 2, "recipe": {"schedule": "constant"}}, "constant", "--schedule cosine"),
+        ({"members": 3, "member_archs": "cnn,vgg"}, "names 2 architectures, but --members is 3", "Leave"),
+        ({"member_archs": "cnn"}, "two members or more", "commas"),
+        ({"member_archs": "cnn,vgg", "arch": "mlp"}, "--arch is mlp", "Leave --arch out"),
+        ({"member_archs": "cnn,cmm"}, "no architecture named 'cmm'", "cnn"),
+        ({"members": 2, "arch": "reader"}, "The task of 'reader' is lines", "task digit"),
+        ({"member_archs": "cnn,finder"}, "The task of 'finder' is pages", "task digit"),
+        (
+            {"members": 2, "arch": "softmax", "recipe": {"dropout": 0.5}},
+            "does not support --dropout",
+            "Leave",
+        ),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    settings: dict[str, Any], cause: str, remedy: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_config(TrainConfig(**settings))
+    assert cause in caught.value.cause and remedy in caught.value.remedy
+
+
+def test_only_one_network_can_be_tried_or_timed(few_digits: Path) -> None:
+    for function in (dry_run, lambda config: training_speed(config, 1)):
+        with pytest.raises(UsageError, match="one network"):
+            function(ensemble_config(few_digits))
+
+
+def test_several_processes_are_refused(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("digitcli.training.trainer.rank_and_size", lambda: (0, 2))
+    with pytest.raises(UsageError, match="but there are 2"):
+        train(ensemble_config(few_digits), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"members": 4}, {"recipe": {"epochs": 2}}, {"patience": 1}, {"seed": 1}], ids=str
+)
+def test_a_continued_ensemble_keeps_its_settings(
+    few_digits: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(Interrupted):
+        train(ensemble_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(3))
+    with pytest.raises(UsageError, match="started with another"):
+        resume(tmp_path / "run", changes)
+    assert len(resume(tmp_path / "run", {"members": 3, "recipe": {"epochs": 1}}).members) == 3
+
+
+def test_a_run_that_is_continued_before_it_was_saved_starts_at_the_beginning(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    changes = {"arch": "softmax", "data": str(few_digits), "device": "cpu", "members": 2}
+    result = resume(tmp_path / "run", {**changes, "recipe": {"epochs": 1}})
+    assert len(result.members) == 2 and result == resume(tmp_path / "run", {})
+
+
+def test_an_unfinished_ensemble_is_no_model_and_is_not_replaced(few_digits: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(ensemble_config(few_digits), out=run, stop_signal=stop_after(10))
+    with pytest.raises(ModelError, match="holds no model") as caught:
+        load_classifier(run, device="cpu")
+    assert f"--resume {run}" in caught.value.remedy
+    for config in (ensemble_config(few_digits), ensemble_config(few_digits, members=None)):
+        with pytest.raises(OutputError, match="member-0/resume.safetensors"):
+            train(config, out=run)
+
+
+def test_a_forced_run_replaces_an_ensemble_with_all_members(few_digits: Path, run: Path) -> None:
+    train(ensemble_config(few_digits, members=2), out=run, force=True)
+    assert sorted(path.name for path in run.glob("member-*")) == ["member-0", "member-1"]
+    train(ensemble_config(few_digits, members=None), out=run, force=True)
+    assert not list(run.glob("member-*")) and read_header(run / MODEL_FILE).architecture == "softmax"
+
+
+def test_an_ensemble_of_which_nothing_was_saved_leaves_no_folder(few_digits: Path, tmp_path: Path) -> None:
+    config = ensemble_config(few_digits, arch="mlp", recipe={"optimizer": "sgd", "lr": 1e30})
+    with pytest.raises(DivergedError, match="Nothing was saved"):
+        train(config, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_reports_the_members_and_the_ensemble(digitcli: Run, few_digits: Path) -> None:
+    command = ["train", "--arch", "softmax", "--members", "2", "--epochs", "1", "--device", "cpu"]
+    done = digitcli(*command, "--data", few_digits, "--format", "json")
+    record = json.loads(done.stdout)
+    assert (record["architecture"], record["run"]) == ("ensemble", "runs/ensemble-1")
+    assert record["members"][1].keys() == {
+        "architecture", "seed", "checkpoint", "validation_accuracy", "test_accuracy",
+    }  # fmt: skip
+    assert "Member 2 of 2, in runs/ensemble-1/member-1: softmax, seed 1." in done.stderr
+    table = digitcli("train", "--resume", "runs/ensemble-1").stdout
+    validation = f"{100 * record['members'][1]['validation_accuracy']:.2f} %"
+    assert any(
+        line.split()[:3] == ["1", "softmax", "1"] and validation in line for line in table.splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "cause"), [("--dry-run", "one network on one batch"), ("--print-config", "one recipe")]
+)
+def test_the_command_refuses_what_is_for_one_network(digitcli: Run, option: str, cause: str) -> None:
+    done = digitcli("train", "--member-archs", "cnn,vgg", option)
+    assert done.returncode == 2 and cause in done.stderr
+
+
+def test_the_settings_of_an_ensemble_can_be_kept_in_a_file(digitcli: Run, tmp_path: Path) -> None:
+    text = digitcli("train", "--arch", "fast", "--members", "3", "--print-config").stdout
+    assert "members = 3\n" in text
+    (tmp_path / "ensemble.toml").write_text(text)
+    assert digitcli("train", "--config", "ensemble.toml", "--print-config").stdout == text
