@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from digitcli.inference.torch_runtime import infer, load_model
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.results import Reading
-    from digitcli.training.configuration import TrainConfig
+    from digitcli.training.configuration import TrainConfig, fine_tuning
     from digitcli.training.trainer import resume, train
 
 __version__ = "0.2.0"
@@ -34,6 +34,7 @@ __all__ = [
     "benchmark",
     "create_model",
     "evaluate",
+    "fine_tuning",
     "infer",
     "load_classifier",
     "load_dataset",
@@ -50,6 +51,7 @@ _MODULES = {
     "benchmark": "digitcli.benchmarking.benchmark",
     "create_model": "digitcli.architectures.registry",
     "evaluate": "digitcli.evaluation.evaluate",
+    "fine_tuning": "digitcli.training.configuration",
     "infer": "digitcli.inference.torch_runtime",
     "load_classifier": "digitcli.inference.predictor",
     "load_dataset": "digitcli.data.loading",

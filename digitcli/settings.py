@@ -25,6 +25,8 @@ from digitcli.errors import UsageError, did_you_mean
 DURATION = "duration"  # unit of a setting in seconds that a person may write as 90s, 5m or 1h30m
 PATH = "file|dir"  # unit of a setting that names a file or a folder
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+# The fields whose options have another name, since it has no unit or is a keyword of Python.
+OPTION_NAMES = {"time_seconds": "time", "start": "from"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Setting:
     @property
     def key(self) -> str:
         """Return the name in configuration files: `time` for the field `time_seconds`."""
-        return self.name.removesuffix("_seconds")
+        return OPTION_NAMES.get(self.name, self.name)
 
     @property
     def option(self) -> str:
@@ -196,7 +198,7 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
 
 def option_name(name: str) -> str:
     """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`."""
-    return "--" + name.removesuffix("_seconds").replace("_", "-")
+    return "--" + OPTION_NAMES.get(name, name).replace("_", "-")
 
 
 def parse_duration(text: str | float) -> float:

@@ -11,9 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option, echo
 
 from digitcli import console
-from digitcli.architectures.recipe import AUGMENTATION, DATA, OPTIMIZATION, REGULARIZATION, Recipe
+from digitcli.architectures.recipe import (
+    AUGMENTATION,
+    DATA,
+    OPTIMIZATION,
+    REGULARIZATION,
+    TRANSFER,
+    Recipe,
+)
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.options import complete_architecture, complete_dataset, complete_device, tensorboard_option
+from digitcli.cli.options import (
+    complete_architecture,
+    complete_dataset,
+    complete_device,
+    complete_shipped,
+    tensorboard_option,
+)
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView
 from digitcli.errors import PartialInputError, UsageError
@@ -29,6 +42,7 @@ from digitcli.training.configuration import (
     resolve_paths,
     to_toml,
 )
+from digitcli.training.transfer import with_start
 
 if TYPE_CHECKING:
     from digitcli.training.state import TrainResult
@@ -37,6 +51,7 @@ OUTPUT = "Output"
 PANELS = {  # group of settings to its heading in the help
     RUN: "Run",
     DATA: "Data",
+    TRANSFER: "Transfer: start from a trained model",
     OPTIMIZATION: "Optimization (default: the recipe of the architecture)",
     REGULARIZATION: "Regularization (default: the recipe of the architecture)",
     AUGMENTATION: "Augmentation (default: the recipe of the architecture)",
@@ -44,6 +59,8 @@ PANELS = {  # group of settings to its heading in the help
 COMPLETIONS: dict[str, Callable[[str], Any]] = {
     "arch": complete_architecture,
     "data": complete_dataset,
+    "original": complete_dataset,
+    "start": complete_shipped,
     "device": complete_device,
 }
 
@@ -212,7 +229,7 @@ def _check_fields(fields: dict[str, Any], is_new: bool) -> TrainConfig:
     """
     from digitcli.data.loading import find_dataset
 
-    config = resolve_paths(TrainConfig(**fields))
+    config = resolve_paths(TrainConfig(**(with_start(fields) if is_new else fields)))
     if is_new:
         check_config(config)
     check_device_name(config.device)
@@ -237,6 +254,12 @@ def _show_result(result: TrainResult, format: console.Format) -> None:
         )
 
 
+def _accuracy(after: float | None, before: float | None) -> str:
+    """Return an accuracy, and the one that the start model had."""
+    shown = console.percent(after)
+    return shown if before is None else f"{shown}; before the training {console.percent(before)}"
+
+
 def _table(result: TrainResult) -> dict[str, str]:
     calibration = ""
     if result.test_ece is not None:
@@ -245,7 +268,8 @@ def _table(result: TrainResult) -> dict[str, str]:
         )
     rows = {
         "run": result.run or "dry run, nothing was written",
-        "test": console.percent(result.test_accuracy),
+        "test": _accuracy(result.test_accuracy, result.test_accuracy_before),
+        f"test of {result.original}": _accuracy(result.original_accuracy, result.original_accuracy_before),
         "validation": console.percent(result.validation_accuracy),
         "calibration": calibration,
         "training": f"{console.counted(result.epochs, 'epoch')} in {console.duration(result.train_seconds)}"

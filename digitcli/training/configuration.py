@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import DATA, Recipe
+from digitcli.architectures.recipe import DATA, TRANSFER, Recipe
 from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import InputError, UsageError, did_you_mean
 from digitcli.settings import DURATION, PATH, check_settings, parse_duration, setting, settings_of
+from digitcli.training.transfer import check_transfer, resolve_start, with_start
 
 RUN = "run"
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
@@ -93,6 +94,21 @@ class TrainConfig:
         unit=PATH,
     )
 
+    start: str | None = setting(
+        None,
+        TRANSFER,
+        "Start from the weights of this model: a shipped name, a checkpoint file or a run folder. Its "
+        "architecture is then the default of --arch.",
+        unit="model",
+    )
+    original: str | None = setting(
+        None,
+        TRANSFER,
+        "Rehearse on this dataset and measure forgetting on its test part, in place of the dataset that the "
+        "start model was trained on.",
+        unit="name|dir|file",
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
         if not isinstance(self.recipe, Mapping):
@@ -102,6 +118,18 @@ class TrainConfig:
             if name not in known:
                 raise UsageError(f"A recipe has no setting '{name}'.", did_you_mean(name, known))
         Recipe(**self.recipe)
+
+
+def fine_tuning(start: str, **fields: Any) -> TrainConfig:
+    """Return the settings of a run that starts from a model: its architecture, and the recipe of fine-tuning.
+
+    fields: Fields of `TrainConfig`, which override what follows from the model.
+
+    Raises:
+        UsageError: a value is out of range, or the architecture is not that of the model.
+        ModelError: there is no such model.
+    """
+    return TrainConfig(**with_start({"start": start, **fields}))
 
 
 def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,10 +189,12 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 
 
 def resolve_paths(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with absolute paths of corrections, strokes and fonts.
+    """Return the configuration with absolute paths of corrections, strokes, fonts, start and original data.
 
     Raises:
         InputError: a path does not exist.
+        UsageError: there is no such dataset.
+        ModelError: there is no such model.
     """
     for name in ("corrections", "strokes", "fonts"):
         path = getattr(config, name)
@@ -173,7 +203,7 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
         if path is not None:
             absolute: dict[str, Any] = {name: str(Path(path).resolve())}
             config = replace(config, **absolute)
-    return config
+    return resolve_start(config)
 
 
 def check_config(config: TrainConfig) -> None:
@@ -181,7 +211,7 @@ def check_config(config: TrainConfig) -> None:
 
     Raises:
         UsageError: two settings contradict each other, or a value is out of range.
-        ModelError: a plug-in cannot be imported.
+        ModelError: a plug-in cannot be imported, or there is no such start model.
     """
     if config.pretrained and not config.arch.startswith(TORCHVISION):
         cause = f"Architecture '{config.arch}' has no pretrained weights."
@@ -191,6 +221,7 @@ def check_config(config: TrainConfig) -> None:
         cause = f"--initialization {recipe.initialization} would overwrite the pretrained weights."
         raise UsageError(cause, "Leave --initialization or --pretrained out.")
     check_data_settings(config, recipe)
+    check_transfer(config, recipe)
 
 
 def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:

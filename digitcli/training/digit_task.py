@@ -19,6 +19,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
 from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
+from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.inference.devices import usable_cores
@@ -29,9 +30,14 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
+# A part of the seeds of the order of rehearsed digits, which no order of new digits has.
+_REHEARSAL = -1
+
 
 class DigitTask:
     """A `TrainingTask` on a dataset of single digits.
+
+    A share of each batch comes from the digits of `rehearsal`, if the recipe rehearses.
 
     validation: The validation digits.
     validation_logits: The logits (N, 10) of the latest validation, float32 on the CPU; None before the first.
@@ -46,10 +52,13 @@ class DigitTask:
         dataset: Dataset,
         device: torch.device,
         processes: Processes = ONE_PROCESS,
+        rehearsal: Digits | None = None,
     ) -> None:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
+        if not splits.holds_validation_out:
+            self.notes.append("Each class has one training digit, so the validation digits are these, too.")
         if config.corrections is not None:
             given = len(splits.train)
             splits = correct_labels(splits, dataset, Path(config.corrections))
@@ -68,12 +77,17 @@ class DigitTask:
             "test": len(splits.test),
         }
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
-        self.batch_size = min(recipe.batch_size, len(examples))
-        self.steps = len(examples) // self.batch_size  # an epoch leaves out what does not fill a batch
+        self._examples = len(examples)
+        self._new_size, self._rehearsed_size = _parts_of_batch(recipe, len(examples), rehearsal)
+        self.batch_size = self._new_size + self._rehearsed_size
+        passes_steps = len(examples) // self._new_size  # a pass leaves out what does not fill a batch
+        self.steps = max(passes_steps, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {}
+        if rehearsal is not None and self._rehearsed_size:
+            examples = concatenate(examples, rehearsal)
         self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
         self._labels = torch.from_numpy(examples.labels).to(device)  # N
-        self._order: tuple[int, Tensor] | None = None  # an epoch and the order of its digits
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
     def _with_synthetic_characters(self, digits: Digits) -> Digits:
         """Add the recipe's share of synthetic characters, in the writing styles of these digits."""
@@ -98,8 +112,19 @@ class DigitTask:
 
     def indices(self, epoch: int, step: int) -> Tensor:
         """Return the indices of the digits that this process uses in a step."""
-        batch = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
+        number, place = divmod(step, self._examples // self._new_size)
+        order = self._order(self._examples, epoch, *([number] if number else []))
+        batch = order[place * self._new_size :][: self._new_size]
+        if self._rehearsed_size:
+            batch = torch.cat([batch, self._rehearsed_indices(epoch * self.steps + step)])
         return self._processes.share(batch)
+
+    def _rehearsed_indices(self, steps: int) -> Tensor:
+        """Return the indices of the original digits of a step, after this number of steps in all."""
+        count = len(self._labels) - self._examples
+        number, place = divmod(steps, count // self._rehearsed_size)
+        order = self._order(count, _REHEARSAL, number)
+        return self._examples + order[place * self._rehearsed_size :][: self._rehearsed_size]
 
     def loss_of(self, network: nn.Module, indices: Tensor, seed: int | None = None) -> Tensor:
         """Return the mean loss of the digits at these indices (B,).
@@ -127,13 +152,10 @@ class DigitTask:
         images = augment(as_input(self._images[indices]), recipe, share)
         return mixup(images, recipe.mixup) if recipe.augment and recipe.mixup else (images, None)
 
-    def _permutation(self, epoch: int) -> Tensor:
-        """Return the order of the digits in an epoch (N,)."""
-        if self._order is None or self._order[0] != epoch:
-            random = np.random.default_rng(derive_seed(self._config.seed, epoch))
-            permutation = torch.from_numpy(random.permutation(len(self._labels)))
-            self._order = epoch, permutation.to(self._labels.device)
-        return self._order[1]
+    def _draw_order(self, count: int, *parts: int) -> Tensor:
+        """Return the order of `count` digits (count,) in one pass over them, which `parts` number."""
+        random = np.random.default_rng(derive_seed(self._config.seed, *parts))
+        return torch.from_numpy(random.permutation(count)).to(self._labels.device)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the training loss and the accuracy on the validation digits, without augmentation."""
@@ -165,6 +187,27 @@ class DigitTask:
     def train_hashes(self) -> Tensor:
         """Return the hash of each training digit (N,)."""
         return torch.from_numpy(self._splits.train.hashes())
+
+
+def _parts_of_batch(recipe: Recipe, examples: int, rehearsal: Digits | None) -> tuple[int, int]:
+    """Return the number of new and of original digits in a batch; a small dataset makes both smaller.
+
+    Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995.
+
+    Raises:
+        UsageError: the batch is too small for digits of both kinds.
+    """
+    if not recipe.rehearse or rehearsal is None:
+        return min(recipe.batch_size, examples), 0
+    original = round(recipe.rehearse * recipe.batch_size)
+    new = recipe.batch_size - original
+    if examples < new:
+        new, original = examples, max(1, round(examples * recipe.rehearse / (1 - recipe.rehearse)))
+    original = min(original, len(rehearsal))
+    if not new or not original:
+        cause = f"A batch of {recipe.batch_size} has no room for both kinds of data with {recipe.rehearse}."
+        raise UsageError(f"--rehearse: {cause}", "Choose a larger --batch-size.")
+    return new, original
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:

@@ -51,8 +51,9 @@ class LineTask:
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
         self.sources: dict[str, str] = {}
-        self.batch_size = min(recipe.batch_size, source.sizes["train"])
-        self.steps = source.sizes["train"] // self.batch_size
+        lines = round(source.sizes["train"] / (1 - recipe.rehearse))
+        self.batch_size = min(recipe.batch_size, lines)
+        self.steps = max(lines // self.batch_size, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"alphabet": source.alphabet}
         self._workers = workers if source.composes else 0
         self._pools: Iterator[list[LineBatch]] = iter(())

@@ -17,9 +17,13 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import Saved, library_versions
 from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
+from digitcli.training.transfer import with_start
 
 # The settings that may change when a run is resumed; of its recipe, only the epochs may change.
-CHANGEABLE = ("data", "device", "time_seconds", "patience", "corrections", "strokes", "fonts", "cuda_graphs")
+CHANGEABLE = (
+    "data", "device", "time_seconds", "patience", "corrections", "strokes", "fonts", "cuda_graphs", "start",
+    "original",
+)  # fmt: skip
 
 
 def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
@@ -46,7 +50,7 @@ def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapp
         UsageError: a change would make it another run, or has fewer epochs than are done.
     """
     if stored is None:
-        return TrainConfig(**changes)
+        return TrainConfig(**with_start(changes))
     recipe_changes = changes.get("recipe", {})
     refused = _changed_settings(stored, changes) + _changed_recipe(stored, saved, recipe_changes)
     if refused:
@@ -87,11 +91,10 @@ def restore_state(
         ModelError: the saved state is damaged.
     """
     header, tensors = saved
-    digests = {"digest": task.digest, "corrections": None, "fonts": None, **task.sources}
+    digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
     if any(header.dataset.get(name) != digest for name, digest in digests.items()):
-        cause = (
-            f"The digits of '{task.name}', corrections, strokes or fonts are not those this run began with."
-        )
+        kinds = "corrections, strokes, original data or fonts"
+        cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
         raise UsageError(cause, "Start a new run.")
     state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
     changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]

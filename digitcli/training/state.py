@@ -34,6 +34,11 @@ class TrainResult:
     unreadable: The number of files of the dataset that could not be read.
     data: The name or path of the dataset.
     misread: The indices of the test examples that the model reads wrongly; None in a dry run.
+    start: The model whose weights the run started from, with the beginning of its digest, if there is one.
+    test_accuracy_before: The accuracy of that model on the test examples; None if it is not there any more.
+    original: The name of the dataset that it was trained on, if it is known and is not `data`.
+    original_accuracy, original_accuracy_before: The accuracy of the trained model and of the start model on
+        the test examples of that dataset.
     """
 
     architecture: str
@@ -54,6 +59,11 @@ class TrainResult:
     unreadable: int
     data: str
     misread: tuple[int, ...] | None = None
+    start: str | None = None
+    test_accuracy_before: float | None = None
+    original: str | None = None
+    original_accuracy: float | None = None
+    original_accuracy_before: float | None = None
 
 
 @dataclass

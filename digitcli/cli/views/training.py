@@ -90,6 +90,7 @@ def describe_start(start: RunStarted) -> Table:
     """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
     rows = {
         start.config.arch: f"{start.parameters:,} parameters on {start.device}",
+        "starts from": start.config.start or "",
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
         "stops after": _stop(start.config, start.recipe),
@@ -98,7 +99,7 @@ def describe_start(start: RunStarted) -> Table:
     }
     if start.epochs_done:
         rows["continues"] = f"after epoch {start.epochs_done}"
-    return console.pairs(rows)
+    return console.pairs({name: value for name, value in rows.items() if value})
 
 
 def _stop(config: TrainConfig, recipe: Recipe) -> str:
