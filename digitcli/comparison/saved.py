@@ -41,13 +41,19 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """How a model is built and trained: the fields of a checkpoint, and digests of fonts and corrections."""
+    """How a model is built and trained: the fields of a checkpoint, and digests of what else it depends on.
+
+    start: that of the model whose weights it started from.
+    original: that of the data that it rehearsed.
+    """
 
     architecture: str
     arguments: Mapping[str, Any]
     recipe: Mapping[str, Any]
     fonts: str | None = None
     corrections: str | None = None
+    start: str | None = None
+    original: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comp
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.training.configuration import TrainConfig, check_config, config_fields, resolve_paths
+from digitcli.training.transfer import with_start
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
 OUT = Path("runs") / "compare"
@@ -100,7 +101,7 @@ def parse_specification(text: str, data: str, device: str) -> Specification:
         raise UsageError(f"Architecture '{name}' reads lines.", "Name architectures of single digits.")
     settings = _parse_overrides(text, overrides) if colon else {}
     fields = config_fields({"arch": name, "data": data, "device": device, **settings})
-    config = resolve_paths(TrainConfig(**fields))
+    config = resolve_paths(TrainConfig(**with_start(fields)))
     check_config(config)
     return Specification(text, config=config)
 

@@ -83,7 +83,12 @@ class ExaminedRun:
     def command(self, **changes: Any) -> str:
         """Return the command that trains the same with changes of the recipe."""
         options = {declared.name: declared.option for declared in settings_of(Recipe)}
-        of_run = {"--data": self.config.data, "--corrections": self.config.corrections}
+        of_run = {
+            "--from": self.config.start,
+            "--original": self.config.original,
+            "--data": self.config.data,
+            "--corrections": self.config.corrections,
+        }
         words = ["digitcli train --arch", self.config.arch]
         for option, value in of_run.items():
             words += [option, quoted(value)] if value not in (None, DEFAULT_DATASET) else []
@@ -250,7 +255,15 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
 
 def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than the run."""
-    linear = replace(run.config, arch="softmax", recipe={"lr": 0.01}, pretrained=False, fonts=None)
+    linear = replace(
+        run.config,
+        arch="softmax",
+        recipe={"lr": 0.01},
+        pretrained=False,
+        fonts=None,
+        start=None,
+        original=None,
+    )
     trial = train_briefly(linear, TRIAL_STEPS, run.validation)
     if run.is_beaten_by(trial.is_correct):
         yield Finding(

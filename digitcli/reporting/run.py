@@ -115,6 +115,7 @@ def _environment(header: Header, description: RunDescription) -> dict[str, str]:
     seconds = header.metrics.get("train_seconds")
     facts = {
         "architecture": header.architecture,
+        "started from": str(header.start.get("model", "")),
         "seed": "" if header.seed is None else str(header.seed),
         "dataset": str(dataset.get("name", "")),
         "digest of the dataset": str(dataset.get("digest", "")),

@@ -16,6 +16,7 @@ from digitcli.events import Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.predictor import load_classifier
 from tests.support.comparisons import compare_quickly
+from tests.support.models import saved
 
 
 def test_a_run_with_another_recipe_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
@@ -31,6 +32,17 @@ def test_a_run_on_other_digits_is_not_reused(few_digits: Path, other_digits: Pat
     compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
     with pytest.raises(UsageError, match="other digits"):
         compare_quickly(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
+
+
+def test_a_run_from_another_start_model_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
+    start, runs = saved(tmp_path / "start.safetensors", "softmax"), tmp_path / "runs"
+    specification = f"softmax:from={start},epochs=1,min_epoch_steps=2"
+    first = compare_quickly(few_digits, runs, specification, seeds=1)
+    again = compare_quickly(few_digits, runs, specification, seeds=1)
+    assert [run.misread for run in again.models[0].runs] == [run.misread for run in first.models[0].runs]
+    saved(start, "softmax", seed=1)
+    with pytest.raises(UsageError, match="another start model"):
+        compare_quickly(few_digits, runs, specification, seeds=1)
 
 
 def test_a_model_that_cannot_be_resumed_is_not_overwritten(few_digits: Path, tmp_path: Path) -> None:

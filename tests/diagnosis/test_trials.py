@@ -9,6 +9,7 @@ import torch
 
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.trials import HIGHEST_LR, LOWEST_LR, RangeTest, range_test, train_briefly
+from digitcli.training.configuration import fine_tuning
 from tests.support.training import train_config
 
 
@@ -22,6 +23,12 @@ def test_a_trial_learns_and_is_repeatable(few_digits: Path, digits: Digits) -> N
     assert first.losses == train_briefly(config, 30, some).losses
     assert len(first.losses) == 30 and first.is_correct.mean() > 0.5
     assert train_briefly(config, 30, some, lr=1e-6).is_correct.mean() < 0.5
+
+
+def test_a_trial_of_a_fine_tuning_run_starts_from_its_model(few_digits: Path, digits: Digits) -> None:
+    config = fine_tuning("fast", data=str(few_digits), device="cpu", recipe={"freeze": 1})
+    trial = train_briefly(config, 1, digits.take(np.arange(600, 700)))
+    assert trial.is_correct.mean() > 0.9
 
 
 def test_a_trial_that_diverges_reads_nothing(few_digits: Path, digits: Digits) -> None:

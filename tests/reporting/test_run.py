@@ -60,6 +60,17 @@ def test_findings_are_shown_where_there_is_a_diagnosis(run_folder: Path) -> None
     assert "Findings" not in render(unknown)
 
 
+def test_a_fine_tuned_model_is_shown_with_its_start_model_and_what_it_forgot(copied: Path) -> None:
+    metrics = {"test_accuracy": 0.9, "test_accuracy_before": 0.71, "original_accuracy": 0.98}
+    figures = {**metrics, "original_accuracy_before": 0.993}
+    change_model(copied, start={"model": "fast@0123abcd", "sha256": ""}, metrics=figures)
+    page = page_of_run(copied, ignore)
+    assert page.values["environment"]["started from"] == "fast@0123abcd"
+    html = render(page)
+    for text in ("fast@0123abcd", "71.00", "98.00", "99.30", "original data"):
+        assert text in html
+
+
 def test_an_unfinished_run_says_so(copied: Path) -> None:
     (copied / CONFIG_FILE).unlink()
     (copied / METRICS_FILE).unlink()
