@@ -37,7 +37,8 @@ _REHEARSAL = -1
 class DigitTask:
     """A `TrainingTask` on a dataset of single digits.
 
-    A share of each batch comes from the digits of `rehearsal`, if the recipe rehearses.
+    `original` are the digits on which the start model was trained. If the recipe rehearses, a share of each
+    batch comes from them.
 
     validation: The validation digits.
     validation_logits: The logits (N, 10) of the latest validation, float32 on the CPU; None before the first.
@@ -52,7 +53,7 @@ class DigitTask:
         dataset: Dataset,
         device: torch.device,
         processes: Processes = ONE_PROCESS,
-        rehearsal: Digits | None = None,
+        original: Digits | None = None,
     ) -> None:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
@@ -66,7 +67,7 @@ class DigitTask:
             left_out = given - len(splits.train)
             self.notes.append(f"Labels corrected: {changed:,}; training digits left out: {left_out:,}.")
             self.sources["corrections"] = digest_of(Path(config.corrections))
-        self._splits = splits
+        self._splits, self._original = splits, original
         self.validation = splits.validation
         self.validation_logits: Tensor | None = None
         self._config, self._recipe, self._processes = config, recipe, processes
@@ -78,13 +79,13 @@ class DigitTask:
         }
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
         self._examples = len(examples)
-        self._new_size, self._rehearsed_size = _parts_of_batch(recipe, len(examples), rehearsal)
+        self._new_size, self._rehearsed_size = _parts_of_batch(recipe, len(examples), original)
         self.batch_size = self._new_size + self._rehearsed_size
-        passes_steps = len(examples) // self._new_size  # a pass leaves out what does not fill a batch
-        self.steps = max(passes_steps, recipe.min_epoch_steps)
+        steps_of_pass = len(examples) // self._new_size  # a pass leaves out what does not fill a batch
+        self.steps = max(steps_of_pass, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {}
-        if rehearsal is not None and self._rehearsed_size:
-            examples = concatenate(examples, rehearsal)
+        if original is not None and self._rehearsed_size:
+            examples = concatenate(examples, original)
         self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
         self._labels = torch.from_numpy(examples.labels).to(device)  # N
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
@@ -185,11 +186,12 @@ class DigitTask:
 
     @functools.cached_property
     def train_hashes(self) -> Tensor:
-        """Return the hash of each training digit (N,)."""
-        return torch.from_numpy(self._splits.train.hashes())
+        """Return the hash of each training digit (N,), those of the start model included."""
+        parts = [self._splits.train, *([] if self._original is None else [self._original])]
+        return torch.from_numpy(concatenate(*parts).hashes())
 
 
-def _parts_of_batch(recipe: Recipe, examples: int, rehearsal: Digits | None) -> tuple[int, int]:
+def _parts_of_batch(recipe: Recipe, examples: int, original: Digits | None) -> tuple[int, int]:
     """Return the number of new and of original digits in a batch; a small dataset makes both smaller.
 
     Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995.
@@ -197,17 +199,19 @@ def _parts_of_batch(recipe: Recipe, examples: int, rehearsal: Digits | None) -> 
     Raises:
         UsageError: the batch is too small for digits of both kinds.
     """
-    if not recipe.rehearse or rehearsal is None:
+    if not recipe.rehearse or original is None:
         return min(recipe.batch_size, examples), 0
-    original = round(recipe.rehearse * recipe.batch_size)
-    new = recipe.batch_size - original
+    rehearsed = round(recipe.rehearse * recipe.batch_size)
+    new = recipe.batch_size - rehearsed
     if examples < new:
-        new, original = examples, max(1, round(examples * recipe.rehearse / (1 - recipe.rehearse)))
-    original = min(original, len(rehearsal))
-    if not new or not original:
-        cause = f"A batch of {recipe.batch_size} has no room for both kinds of data with {recipe.rehearse}."
-        raise UsageError(f"--rehearse: {cause}", "Choose a larger --batch-size.")
-    return new, original
+        new, rehearsed = examples, max(1, round(examples * recipe.rehearse / (1 - recipe.rehearse)))
+    rehearsed = min(rehearsed, len(original))
+    if not new or not rehearsed:
+        cause = (
+            f"--rehearse is {recipe.rehearse}, but a batch of {recipe.batch_size} is too small to be shared."
+        )
+        raise UsageError(cause, "Choose a larger --batch-size.")
+    return new, rehearsed
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:

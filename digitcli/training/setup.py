@@ -280,8 +280,8 @@ def _load_task(
     if find_architecture(config.arch).task == "digit":
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        rehearsal = original.train if isinstance(original, OriginalDigits) else None
-        return DigitTask(config, recipe, load_dataset(config.data), device, processes, rehearsal)
+        digits = original.train if isinstance(original, OriginalDigits) else None
+        return DigitTask(config, recipe, load_dataset(config.data), device, processes, digits)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)

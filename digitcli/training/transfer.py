@@ -12,6 +12,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import DigitcliError, UsageError
+from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _find_original(model: ResolvedModel, data: str) -> str | None:
     """Return the name or the path of the data that a model was trained on; None if unknown, or if `data`."""
     from digitcli.data.loading import DATASETS, find_dataset
 
-    original = _data_of_run(model.path.with_name("config.json")) or str(model.header.dataset.get("name"))
+    in_run_folder = model.path.name == MODEL_FILE
+    original = _data_of_run(model.path.with_name("config.json")) if in_run_folder else None
+    original = original or str(model.header.dataset.get("name"))
     if original not in DATASETS and not Path(original).is_absolute():
         return None
     try:

@@ -83,6 +83,7 @@ def test_the_accuracies_before_and_after_are_those_of_evaluate(
     assert tuned.start == header.start["model"] and str(tuned.start).startswith("fast@")
     assert tuned.original == other_digits.name
     assert header.dataset["original"] == load_dataset(str(other_digits)).digest
+    assert evaluate(str(tuned.run), other_digits, split="train").overlap == header.dataset["train"]
 
 
 def test_a_resumed_run_needs_no_start_model_and_ends_bit_for_bit_the_same(
@@ -128,7 +129,7 @@ def test_a_run_resumes_with_the_same_original_data_only(
 def rehearsing_task(few_digits: Path, rehearsal: Digits, **recipe: Any) -> DigitTask:
     settings = resolve_recipe("fast", **{**RECIPE, **recipe})
     dataset = load_dataset(str(few_digits))
-    return DigitTask(TrainConfig(arch="fast"), settings, dataset, torch.device("cpu"), rehearsal=rehearsal)
+    return DigitTask(TrainConfig(arch="fast"), settings, dataset, torch.device("cpu"), original=rehearsal)
 
 
 @pytest.mark.parametrize(("share", "original"), [(0.25, 16), (0.3, 19), (0.9, 58)])
@@ -160,8 +161,8 @@ def test_a_small_dataset_keeps_its_share_and_is_passed_over_several_times(
     assert len({tuple(batch[:10].tolist()) for batch in batches}) > 1
 
 
-def test_a_batch_without_room_for_both_kinds_is_refused(few_digits: Path, digits: Digits) -> None:
-    with pytest.raises(UsageError, match="no room"):
+def test_a_batch_that_is_too_small_for_both_kinds_is_refused(few_digits: Path, digits: Digits) -> None:
+    with pytest.raises(UsageError, match="too small to be shared"):
         rehearsing_task(few_digits, digits, rehearse=0.1, batch_size=2)
 
 

@@ -73,6 +73,10 @@ def test_the_original_data_are_those_of_the_run_folder(tmp_path: Path, few_digit
     (run / "config.json").write_text(json.dumps({"config": {"data": str(few_digits)}}))
     assert config_from(start=str(run), data=DATA).original == str(few_digits)
     assert config_from(start=str(run), data=str(few_digits)).original is None
+    checkpoint = saved(run / "other.safetensors", "fast", dataset={"name": few_digits.name})
+    assert (
+        config_from(start=str(checkpoint), data=DATA).original is None
+    )  # `config.json` is not of this model
     (run / "config.json").write_text(json.dumps({"config": {"data": str(tmp_path / "gone.npz")}}))
     assert config_from(start=str(run), data=DATA).original is None
 
