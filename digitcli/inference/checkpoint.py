@@ -48,7 +48,7 @@ class Header:
     recipe: the settings of the training.
     seed: the seed of the training.
     dataset: the name, the digest and the split sizes of the training data.
-    start: the model that the training started from: its `model` and its `sha256`. Empty without one.
+    start: the `model` that the training started from, its `sha256` and its `temperature`. Empty without one.
     metrics: the results of the training.
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
@@ -68,7 +68,7 @@ class Header:
     recipe: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
-    start: dict[str, str] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     refusal_threshold: float | None = None

@@ -45,6 +45,7 @@ class DigitTask:
     """
 
     unit = "digit"
+    least_temperature = 1.0
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class DigitTask:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
-        if not splits.holds_validation_out:
+        is_held_out = splits.holds_validation_out
+        if not is_held_out:
             self.notes.append("Each class has one training digit, so the validation digits are these, too.")
         if config.corrections is not None:
             given = len(splits.train)
@@ -74,7 +76,7 @@ class DigitTask:
         self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
         self.sizes = {
             "train": len(splits.train),
-            "validation": len(splits.validation),
+            "validation": len(splits.validation) if is_held_out else 0,
             "test": len(splits.test),
         }
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
@@ -173,7 +175,7 @@ class DigitTask:
         """Fit the temperature on the validation digits, then use the test digits, once."""
         validation, test = self._splits.validation, self._splits.test
         logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
-        temperature = fit_temperature(logits, labels)
+        temperature = fit_temperature(logits, labels, self.least_temperature)
         test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
         return FinalMetrics(
             validation_accuracy=accuracy(logits, labels),

@@ -38,6 +38,7 @@ class LineTask:
     """A `TrainingTask` on lines of characters, which are composed during training or read from a folder."""
 
     unit = "line"
+    least_temperature = 1.0
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class LineTask:
         temperature = minimize_over_temperature(
             lambda value: float(line_nll(logits, texts, alphabet, value).mean()),
             all_correct=validation_accuracy == 1,
+            least=self.least_temperature,
         )
         test_lines = self._source.test()
         test_logits, test_texts = line_logits(network, test_lines), [line.digits for line in test_lines]

@@ -76,6 +76,7 @@ class PageTask:
     """A `TrainingTask` on squares of composed pages."""
 
     unit = "square"
+    least_temperature = 1.0
 
     def __init__(
         self,

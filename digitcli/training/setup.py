@@ -33,7 +33,7 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.fine_tuning import check_start_model, describe_start_model
+from digitcli.training.fine_tuning import check_start_model, describe_start_model, least_temperature
 from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, StoredLines
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.muon import check_muon
@@ -210,6 +210,8 @@ def prepare(
     state = _create_state(network, device, config, recipe)
     if original is not None and recipe.rehearse:
         task.sources["original"] = original.digest
+    start_record = describe_start_model(start, saved)
+    task.least_temperature = least_temperature(start_record, task)
     if start is not None:
         check_start_model(start, task, original, recipe.rehearse, on_event)
     if saved is not None:
@@ -218,7 +220,7 @@ def prepare(
     graphed_step = _graph_step(state, recipe, task, device) if config.cuda_graphs else None
     setup = TrainingSetup(
         config, recipe, task, device, folder, on_event, stop_signal, loss, processes, graphed_step,
-        start=describe_start_model(start, saved), original=original,
+        start=start_record, original=original,
     )  # fmt: skip
     _report_start(setup, state)
     return setup, state

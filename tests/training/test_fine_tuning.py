@@ -184,10 +184,19 @@ def test_one_picture_of_each_class_is_enough(digitcli: Run, tmp_path: Path, digi
     accuracies = ("test_accuracy", "test_accuracy_before", "original_accuracy", "original_accuracy_before")
     assert all(0 < result[name] <= 1 for name in accuracies)
     assert (result["architecture"], result["original"]) == ("fast", "mnist")
+    assert result["temperature"] >= 1  # that of `fast` is 0.46, but nothing was held out to confirm it
     assert "one training digit" in done.stderr and "starts from" in done.stderr
     assert "started from" in digitcli("models", result["run"]).stdout
     shown = digitcli("train", "--resume", result["run"])
     assert "before the training" in shown.stdout and "test of mnist" in shown.stdout
+
+
+def test_if_all_validation_digits_are_read_the_temperature_is_that_of_the_start_model(
+    other_digits: Path, tmp_path: Path
+) -> None:
+    result = train(config_from("fast", other_digits, recipe={"lr": 1e-6}), out=tmp_path / "run")
+    assert result.validation_accuracy == 1
+    assert result.temperature == read_header(shipped_models()["fast"]).temperature < 1
 
 
 def test_unknown_original_data_are_reported_but_no_error(
