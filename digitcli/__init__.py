@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from digitcli.recognition.calibrate import calibrate
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.results import Reading
-    from digitcli.training.configuration import TrainConfig
+    from digitcli.training.configuration import TrainConfig, fine_tuning
     from digitcli.training.trainer import resume, train
 
 __version__ = "0.2.0"
@@ -36,6 +36,7 @@ __all__ = [
     "calibrate",
     "create_model",
     "evaluate",
+    "fine_tuning",
     "infer",
     "load_classifier",
     "load_dataset",
@@ -53,6 +54,7 @@ _MODULES = {
     "calibrate": "digitcli.recognition.calibrate",
     "create_model": "digitcli.architectures.registry",
     "evaluate": "digitcli.evaluation.evaluate",
+    "fine_tuning": "digitcli.training.configuration",
     "infer": "digitcli.inference.torch_runtime",
     "load_classifier": "digitcli.inference.predictor",
     "load_dataset": "digitcli.data.loading",

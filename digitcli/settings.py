@@ -31,6 +31,8 @@ TYPE_NAMES: dict[Any, str] = {
     str: "a text",
     tuple[str, ...]: "a list of texts",
 }
+# The fields whose options have another name, since it has no unit or is a keyword of Python.
+OPTION_NAMES = {"time_seconds": "time", "start": "from"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class Setting:
     @property
     def key(self) -> str:
         """Return the name in configuration files: `time` for the field `time_seconds`."""
-        return self.name.removesuffix("_seconds")
+        return OPTION_NAMES.get(self.name, self.name)
 
     @property
     def option(self) -> str:
@@ -226,7 +228,7 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
 
 def option_name(name: str) -> str:
     """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`."""
-    return "--" + name.removesuffix("_seconds").replace("_", "-")
+    return "--" + OPTION_NAMES.get(name, name).replace("_", "-")
 
 
 def parse_duration(text: str | float) -> float:

@@ -119,6 +119,8 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["--help"],
     ["--version"],
     ["train", "--help"],
+    ["train", "--from", "cmm"],
+    ["train", "--from", "cnn", "--arch", "fast"],
     ["compare", "--help"],
     ["compare", "cmm"],
     ["compare", "cnn:epochs=none"],

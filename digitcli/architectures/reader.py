@@ -44,7 +44,12 @@ def picture_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
 
 
 class Reader(nn.Module):
-    """A network from lines (N, C, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC."""
+    """A network from lines (N, C, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC.
+
+    parallel: The heads, which are one stage (`stages_of`).
+    """
+
+    parallel = ("classes", "distances")
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ REGULARIZATION = "regularization"
 DISTILLATION = "distillation"
 AUGMENTATION = "augmentation"
 DATA = "data"
+TRANSFER = "transfer"
 WITH_ADAM = ("optimizer", ("adam", "adamw", "muon"))
 WITH_AUGMENT = ("augment", (True,))
 
@@ -49,6 +50,13 @@ class Recipe:
         at_least=1,
         unit="examples",
         letter="-b",
+    )
+    min_epoch_steps: int = setting(
+        0,
+        OPTIMIZATION,
+        "Repeat a small dataset until an epoch has at least this many steps; 0 passes over it once.",
+        at_least=0,
+        unit="steps",
     )
     optimizer: Optimizer = setting("adamw", OPTIMIZATION, "Update the weights with this optimizer.")
     lr: float = setting(1e-3, OPTIMIZATION, "Use this peak learning rate.", above=0, unit="rate")
@@ -239,6 +247,29 @@ class Recipe:
         at_least=0,
         at_most=10,
         unit="characters",
+    )
+
+    freeze: int = setting(
+        0,
+        TRANSFER,
+        "Keep the weights of this many stages as they are, counted from the input; -1 trains only the last.",
+        unit="stages",
+    )
+    layer_decay: float | None = setting(
+        None,
+        TRANSFER,
+        "Train each stage with this factor times the learning rate of the stage after it.",
+        above=0,
+        at_most=1,
+        unit="factor",
+    )
+    rehearse: float = setting(
+        0.0,
+        TRANSFER,
+        "Take this fraction of each batch from the data that the start model was trained on.",
+        at_least=0,
+        below=1,
+        unit="fraction",
     )
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from digitcli.architectures.stages import stages_of
+
 WHOLE = "_Whole.network"  # the name of the network in PyTorch's counter
 INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200), "page": (1, 4, 256, 256)}  # by task
 
@@ -25,9 +27,13 @@ def input_shape(network: nn.Module, task: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: the shape of its output for one image, and its multiply-accumulate operations per image."""
+    """One layer: the shape of its output for one image, and its multiply-accumulate operations per image.
+
+    stage: The number of its stage from 1, see `stages_of`; None for a layer without weights.
+    """
 
     name: str
+    stage: int | None
     kind: str
     shape: tuple[int, ...]
     parameters: int
@@ -68,7 +74,7 @@ def summarize(network: nn.Module, task: str = "digit") -> Summary:
             handle.remove()
     counted = {path: sum(counts.values()) // 2 for path, counts in counter.get_flop_counts().items()}
     parameters = _own_parameters(network, {name for name, _, _ in calls})
-    layers, macs = [], counted.get("Global", 0)
+    layers, macs, stages = [], counted.get("Global", 0), _stage_numbers(network)
     for name, layer, shape in calls:
         own = counted.get(f"{WHOLE}.{name}", 0) - sum(
             counted.get(f"{WHOLE}.{name}.{part}", 0) for part, _ in layer.named_children()
@@ -77,8 +83,19 @@ def summarize(network: nn.Module, task: str = "digit") -> Summary:
             macs += _recurrent_macs(layer, shape) - own
             own = _recurrent_macs(layer, shape)
         if parameters[name] or own or not any(layer.children()):
-            layers.append(Layer(name, type(layer).__name__, shape, parameters[name], own))
+            layers.append(Layer(name, stages.get(name), type(layer).__name__, shape, parameters[name], own))
     return Summary(tuple(layers), _count(network), macs)
+
+
+def _stage_numbers(network: nn.Module) -> dict[str, int]:
+    """Return the number of the stage of each layer with weights, by the name of the layer."""
+    return {
+        f"{name}.{part}".rstrip("."): number
+        for number, stage in enumerate(stages_of(network), start=1)
+        for name, block in stage.layers.items()
+        for part, layer in block.named_modules()
+        if layer.state_dict()
+    }
 
 
 def _own_parameters(network: nn.Module, called: Set[str]) -> Counter[str]:

@@ -130,14 +130,16 @@ def _show_description(model: ModelDescription) -> None:
         header_style="bold",
     )
     table.add_column("layer", style="dim")
+    table.add_column("stage", justify="right")
     table.add_column("kind", style="cyan")
     for heading in ("output", "parameters", "MACs"):
         table.add_column(heading, justify="right")
     for layer in model.summary.layers:
         shape = " x ".join(map(str, layer.shape))
-        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.macs:,}")
+        stage = "" if layer.stage is None else str(layer.stage)
+        table.add_row(layer.name, stage, layer.kind, shape, f"{layer.parameters:,}", f"{layer.macs:,}")
     table.add_section()
-    table.add_row("", "[bold]total[/]", "", f"{model.summary.parameters:,}", f"{model.summary.macs:,}")
+    table.add_row("", "", "[bold]total[/]", "", f"{model.summary.parameters:,}", f"{model.summary.macs:,}")
     console.show_table(table)
     if model.description:
         console.out.print()
@@ -163,6 +165,7 @@ def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
         "members": name_members(header),
+        "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),
         "teacher": ", ".join(header.teacher),

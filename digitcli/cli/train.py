@@ -17,6 +17,7 @@ from digitcli.architectures.recipe import (
     DISTILLATION,
     OPTIMIZATION,
     REGULARIZATION,
+    TRANSFER,
     Recipe,
 )
 from digitcli.architectures.registry import resolve_recipe
@@ -42,6 +43,7 @@ from digitcli.training.configuration import (
     resolve_paths,
     to_toml,
 )
+from digitcli.training.transfer import with_start
 
 if TYPE_CHECKING:
     from digitcli.training.state import TrainResult
@@ -50,6 +52,7 @@ OUTPUT = "Output"
 PANELS = {  # group of settings to its heading in the help
     RUN: "Run",
     DATA: "Data",
+    TRANSFER: "Transfer: start from a trained model",
     OPTIMIZATION: "Optimization (default: the recipe of the architecture)",
     REGULARIZATION: "Regularization (default: the recipe of the architecture)",
     DISTILLATION: "Distillation: learning from a teacher (default: the recipe of the architecture)",
@@ -58,6 +61,8 @@ PANELS = {  # group of settings to its heading in the help
 COMPLETIONS: dict[str, Callable[[str], Any]] = {
     "arch": complete_architecture,
     "data": complete_dataset,
+    "original": complete_dataset,
+    "start": complete_shipped,
     "device": complete_device,
     "teacher": complete_shipped,
 }
@@ -234,7 +239,7 @@ def _check_fields(fields: dict[str, Any], is_new: bool) -> TrainConfig:
     """
     from digitcli.data.loading import find_dataset
 
-    config = resolve_paths(TrainConfig(**fields))
+    config = resolve_paths(TrainConfig(**(with_start(fields) if is_new else fields)))
     if is_new:
         check_config(config)
     check_device_name(config.device)
@@ -265,6 +270,12 @@ def _show_result(result: TrainResult, format: console.Format) -> None:
         )
 
 
+def _accuracy(after: float | None, before: float | None) -> str:
+    """Return an accuracy, and the one that the start model had."""
+    shown = console.percent(after)
+    return shown if before is None else f"{shown}; before the training {console.percent(before)}"
+
+
 def _table(result: TrainResult) -> dict[str, str]:
     calibration = ""
     if result.test_ece is not None:
@@ -273,7 +284,8 @@ def _table(result: TrainResult) -> dict[str, str]:
         )
     rows = {
         "run": result.run or "dry run, nothing was written",
-        "test": console.percent(result.test_accuracy),
+        "test": _accuracy(result.test_accuracy, result.test_accuracy_before),
+        f"test of {result.original}": _accuracy(result.original_accuracy, result.original_accuracy_before),
         "validation": console.percent(result.validation_accuracy),
         "calibration": calibration,
         "training": f"{console.counted(result.epochs, 'epoch')} in {console.duration(result.train_seconds)}"

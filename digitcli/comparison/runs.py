@@ -21,11 +21,13 @@ from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinit
 from digitcli.comparison.specification import Specification
 from digitcli.data.corrections import digest_of
 from digitcli.data.dataset import Dataset, Digits, split
+from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import trainer
@@ -47,6 +49,8 @@ PASSED_ON_RESUME = (
     "fonts",
     "pretrained",
     "cuda_graphs",
+    "start",
+    "original",
 )
 
 
@@ -125,14 +129,32 @@ def _define_from_config(config: TrainConfig) -> ModelDefinition:
     fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
     corrections = None if config.corrections is None else digest_of(Path(config.corrections))
     teacher = tuple(model.sha256 for model in resolve_teachers(config.teacher))
-    arguments, settings = architecture_arguments(recipe), dataclasses.asdict(recipe)
-    return ModelDefinition(config.arch, arguments, settings, fonts, corrections, teacher)
+    start = None if config.start is None else resolve_model(config.start).sha256
+    original = load_dataset(config.original).digest if config.original and recipe.rehearse else None
+    return ModelDefinition(
+        config.arch,
+        architecture_arguments(recipe),
+        dataclasses.asdict(recipe),
+        fonts=fonts,
+        corrections=corrections,
+        teacher=teacher,
+        start=start,
+        original=original,
+    )
 
 
 def _define_from_header(header: Header) -> ModelDefinition:
-    fonts, corrections = (header.dataset.get(name) for name in ("fonts", "corrections"))
-    teacher = tuple(header.teacher.values())
-    return ModelDefinition(header.architecture, header.arguments, header.recipe, fonts, corrections, teacher)
+    fonts, corrections, original = (header.dataset.get(name) for name in ("fonts", "corrections", "original"))
+    return ModelDefinition(
+        header.architecture,
+        header.arguments,
+        header.recipe,
+        fonts=fonts,
+        corrections=corrections,
+        teacher=tuple(header.teacher.values()),
+        start=header.start.get("sha256"),
+        original=original,
+    )
 
 
 def build_network(definition: ModelDefinition) -> nn.Module:
@@ -147,7 +169,7 @@ def _check_saved(specification: Specification, definition: ModelDefinition, cond
     if saved is None:
         return
     if specification.config is not None and not _is_trained_alike(saved.definition, definition):
-        cause = f"{runs} have another recipe or teacher, other corrections or other fonts."
+        cause = f"{runs} have another recipe, teacher or start model, or other corrections or fonts."
         raise UsageError(cause, "Leave their file out.")
     digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
     if (saved.digest, saved.split, saved.images) != digits:
@@ -172,10 +194,8 @@ def _check_folder(
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest
     if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):
-        cause = (
-            f"The run in {folder} was trained with another recipe or teacher, "
-            "other digits, corrections or fonts."
-        )
+        others = "another recipe, teacher or start model, or with other digits, corrections or fonts"
+        cause = f"The run in {folder} was trained with {others}."
         raise UsageError(cause, "Remove it, or choose another --out.")
 
 
@@ -187,7 +207,7 @@ def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:
         return False
     dtype = recipe.dtype if wanted.recipe["dtype"] == "auto" else wanted.recipe["dtype"]
     same_recipe = recipe == Recipe(**{**wanted.recipe, "dtype": dtype})
-    others = [(each.architecture, each.fonts, each.corrections, each.teacher) for each in (stored, wanted)]
+    others = [dataclasses.replace(each, arguments={}, recipe={}) for each in (stored, wanted)]
     return same_recipe and others[0] == others[1]
 
 

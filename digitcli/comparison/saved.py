@@ -41,7 +41,12 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """How a model is built and trained: the fields of a checkpoint, and digests of what it learned from."""
+    """How a model is built and trained: the fields of a checkpoint, and digests of what else it depends on.
+
+    teacher: those of the models whose answers it learned from.
+    start: that of the model whose weights it started from.
+    original: that of the data that it rehearsed.
+    """
 
     architecture: str
     arguments: Mapping[str, Any]
@@ -49,6 +54,8 @@ class ModelDefinition:
     fonts: str | None = None
     corrections: str | None = None
     teacher: tuple[str, ...] = ()
+    start: str | None = None
+    original: str | None = None
 
 
 @dataclass(frozen=True)

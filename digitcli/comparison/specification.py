@@ -20,6 +20,7 @@ from digitcli.inference.checkpoint import RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig, check_config, config_fields, resolve_paths
+from digitcli.training.transfer import with_start
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
 OUT = RUNS / "compare"
@@ -102,7 +103,7 @@ def parse_specification(text: str, data: str, device: str) -> Specification:
         raise UsageError(f"Architecture '{name}' reads lines.", "Name architectures of single digits.")
     settings = _parse_overrides(text, overrides) if colon else {}
     fields = config_fields({"arch": name, "data": data, "device": device, **settings})
-    config = resolve_paths(TrainConfig(**fields))
+    config = resolve_paths(TrainConfig(**with_start(fields)))
     if config.is_ensemble:
         cause = f"{text} is an ensemble, but a comparison trains one network for each seed."
         raise UsageError(cause, "Train it with digitcli train, and name its folder.")

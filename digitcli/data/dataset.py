@@ -101,7 +101,7 @@ class Splits:
     """The parts of a dataset.
 
     train: a run trains on it.
-    validation: choices are made on it.
+    validation: choices are made on it. It is the training part itself if that has one digit of each class.
     test: the trained model is measured on it, once.
     train_indices: the place of each digit of `train` in the training part of the dataset, int64 (N,).
     """
@@ -111,9 +111,17 @@ class Splits:
     test: Digits
     train_indices: npt.NDArray[np.int64]
 
+    @property
+    def holds_validation_out(self) -> bool:
+        """Whether no validation digit is a training digit."""
+        return self.validation is not self.train
+
 
 def split(dataset: Dataset) -> Splits:
     """Hold out a twelfth for validation, 5,000 digits at most, and a seventh as test part if there is none.
+
+    The last training digit of a class is never held out. If the dataset has a test part and one training
+    digit of each class, these are the validation part, too.
 
     Raises:
         InputError: There are too few digits to hold any out.
@@ -121,21 +129,28 @@ def split(dataset: Dataset) -> Splits:
     digits, test = dataset.train, dataset.test
     indices = np.arange(len(digits))
     if test is None:
-        indices, held_out = _hold_out(indices, round(len(digits) * TEST_SHARE), dataset.name)
+        indices, held_out = _hold_out(indices, digits.labels, round(len(digits) * TEST_SHARE), dataset.name)
+        if not len(held_out):
+            cause = f"{dataset.name} has one digit of each class, so none can be held out to test on."
+            raise InputError(cause, "Provide test digits too, or two training digits or more of each class.")
         test = digits.take(held_out)
     size = min(VALIDATION_SIZE, round(len(indices) * VALIDATION_SHARE))
-    indices, held_out = _hold_out(indices, size, dataset.name)
-    return Splits(digits.take(indices), digits.take(held_out), test, indices)
+    indices, held_out = _hold_out(indices, digits.labels, size, dataset.name)
+    train = digits.take(indices)
+    return Splits(train, digits.take(held_out) if len(held_out) else train, test, indices)
 
 
 def _hold_out(
-    indices: npt.NDArray[np.int64], size: int, name: str
+    indices: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], size: int, name: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split off `size` indices at random; both parts keep their order."""
+    """Split off `size` indices at random, but never the last one of a label; both parts keep their order."""
     if not 0 < size < len(indices):
         raise InputError(
             f"{name} has {len(indices)} training digits, too few to hold some out for validation.",
             "Training needs at least 12 pictures; a few hundred of each digit make a useful model.",
         )
     order = np.random.default_rng(SPLIT_SEED).permutation(len(indices))
-    return indices[np.sort(order[size:])], indices[np.sort(order[:size])]
+    _, from_the_end = np.unique(labels[indices[order[::-1]]], return_index=True)
+    last_of_each_label = order[::-1][from_the_end]
+    held_out = np.sort(order[~np.isin(order, last_of_each_label)][:size])
+    return np.delete(indices, held_out), indices[held_out]

@@ -9,6 +9,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +99,7 @@ def _only_difference(first: SavedModel, second: SavedModel) -> str | None:
     recipes = [{name: _setting(each, name) for name in first.definition.recipe} for each in (first, second)]
     changed = [name for name, value in recipes[0].items() if value != recipes[1][name]]
     others = [
-        (
-            each.definition.architecture,
-            each.definition.fonts,
-            each.definition.corrections,
-            each.definition.teacher,
-            each.digest,
-            each.split,
-        )
+        (replace(each.definition, arguments={}, recipe={}), each.digest, each.split)
         for each in (first, second)
     ]
     enough = min(len(first.runs), len(second.runs)) >= 2

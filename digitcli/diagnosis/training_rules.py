@@ -297,7 +297,16 @@ def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than another network."""
     if run.config.arch == LINEAR:
         return
-    linear = replace(run.config, arch=LINEAR, recipe={"lr": 0.01}, pretrained=False, fonts=None, teacher=())
+    linear = replace(
+        run.config,
+        arch=LINEAR,
+        recipe={"lr": 0.01},
+        pretrained=False,
+        fonts=None,
+        teacher=(),
+        start=None,
+        original=None,
+    )
     trial = train_briefly(linear, TRIAL_STEPS, run.validation)
     if run.is_beaten_by(trial):
         yield Finding(

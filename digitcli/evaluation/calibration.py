@@ -18,20 +18,21 @@ MAX_TEMPERATURE = 20.0  # far above every temperature that was ever fitted
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
-def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike, least: float = 1.0) -> float:
     """Return the divisor of logits (N, 10) that minimizes the NLL of held-out labels (N,).
 
-    Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017.
+    Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", 2017. For `least` see
+    `minimize_over_temperature`.
     """
     all_correct = bool((np.asarray(logits).argmax(axis=-1) == np.asarray(labels)).all())
-    return minimize_over_temperature(lambda temperature: nll(logits, labels, temperature), all_correct)
+    return minimize_over_temperature(lambda temperature: nll(logits, labels, temperature), all_correct, least)
 
 
-def minimize_over_temperature(loss: Callable[[float], float], all_correct: bool) -> float:
+def minimize_over_temperature(loss: Callable[[float], float], all_correct: bool, least: float = 1.0) -> float:
     """Return the temperature of the lowest loss, which has one minimum, by golden-section search.
 
     If all answers are correct, the loss falls with the temperature without end, since there are too few
-    answers to measure the confidence. Then the result is at least 1.
+    answers to measure the confidence. Then the result is at least `least`.
     """
     low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
     while high - low > 1e-4:
@@ -41,7 +42,7 @@ def minimize_over_temperature(loss: Callable[[float], float], all_correct: bool)
         else:
             low = left
     best = math.exp((low + high) / 2)
-    return max(1.0, best) if all_correct else best
+    return max(least, best) if all_correct else best
 
 
 @dataclass(frozen=True)

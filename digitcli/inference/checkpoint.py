@@ -76,6 +76,7 @@ class Header:
     seed: the seed of the training.
     dataset: the name, the digest and the split sizes of the training data.
     teacher: the models whose answers it learned from: their ids, e.g. `robust@1a2b3c4d`, with their digests.
+    start: the `model` that the training started from, its `sha256` and its `temperature`. Empty without one.
     metrics: the results of the training.
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
@@ -97,6 +98,7 @@ class Header:
     seed: int | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, str] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     refusal_threshold: float | None = None

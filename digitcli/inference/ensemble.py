@@ -43,18 +43,25 @@ def write_ensemble(
         _, weights = read_checkpoint(model.path, model.sha256)
         tensors |= {f"members.{number}.{name}": tensor for name, tensor in weights.items()}
     members = [model.header for model in models]
-    recipe = members[0].recipe
     header = Header(
         architecture=ENSEMBLE.name,
         arguments={"members": [dataclasses.asdict(member) for member in members]},
-        recipe=recipe if all(member.recipe == recipe for member in members) else {},
+        recipe=_common([member.recipe for member in members]),
         seed=seed,
         dataset=_common_dataset([member.dataset for member in members]),
+        teacher=_common([member.teacher for member in members]),
+        start=_common([member.start for member in members]),
         metrics=dict(metrics or {}),
         temperature=temperature,
         versions=library_versions(),
     )
     write_checkpoint(path, header, tensors)
+
+
+def _common(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the entry that all members have; empty if they differ."""
+    first, *others = entries
+    return first if all(other == first for other in others) else {}
 
 
 def _common_dataset(datasets: Sequence[dict[str, Any]]) -> dict[str, Any]:

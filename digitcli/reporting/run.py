@@ -158,6 +158,7 @@ def _environment(header: Header, description: RunDescription) -> dict[str, str]:
     facts = {
         "architecture": header.architecture,
         "members": name_members(header),
+        "started from": str(header.start.get("model", "")),
         "seed": "" if header.seed is None else str(header.seed),
         "dataset": str(dataset.get("name", "")),
         "digest of the dataset": str(dataset.get("digest", "")),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import DATA, DISTILLATION, Recipe
+from digitcli.architectures.recipe import DATA, DISTILLATION, TRANSFER, Recipe
 from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import InputError, ModelError, UsageError, did_you_mean, quoted
@@ -26,6 +26,7 @@ from digitcli.settings import (
     setting,
     settings_of,
 )
+from digitcli.training.transfer import check_transfer, resolve_start, with_start
 
 RUN = "run"
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
@@ -78,13 +79,6 @@ class TrainConfig:
     cuda_graphs: bool = setting(
         False, RUN, "Record one training step on an NVIDIA GPU and replay it, which saves time per step."
     )
-    teacher: tuple[str, ...] = setting(
-        (),
-        DISTILLATION,
-        "Learn from the answers of this trained model, too: a shipped model, a checkpoint file or a run "
-        "folder; several teachers answer with the mean of their probabilities.",
-        unit="name|file|dir",
-    )
     members: int | None = setting(
         None,
         RUN,
@@ -130,6 +124,27 @@ class TrainConfig:
         "Draw letters of these fonts among the synthetic characters; requires --synthetic.",
         unit=PATH,
     )
+    teacher: tuple[str, ...] = setting(
+        (),
+        DISTILLATION,
+        "Learn from the answers of this trained model, too: a shipped model, a checkpoint file or a run "
+        "folder; several teachers answer with the mean of their probabilities.",
+        unit="name|file|dir",
+    )
+    start: str | None = setting(
+        None,
+        TRANSFER,
+        "Start from the weights of this model: a shipped name, a checkpoint file or a run folder. Its "
+        "architecture is then the default of --arch.",
+        unit="model",
+    )
+    original: str | None = setting(
+        None,
+        TRANSFER,
+        "Rehearse on this dataset and measure forgetting on its test part, in place of the dataset that the "
+        "start model was trained on.",
+        unit="name|dir|file",
+    )
 
     def __post_init__(self) -> None:
         freeze_lists(self)
@@ -146,6 +161,18 @@ class TrainConfig:
     def is_ensemble(self) -> bool:
         """Whether the run trains several networks that answer as one."""
         return any(given is not None for given in (self.members, self.member_archs, self.snapshots))
+
+
+def fine_tuning(start: str, **fields: Any) -> TrainConfig:
+    """Return the settings of a run that starts from a model: its architecture, and the recipe of fine-tuning.
+
+    fields: Fields of `TrainConfig`, which override what follows from the model.
+
+    Raises:
+        UsageError: a value is out of range, or the architecture is not that of the model.
+        ModelError: there is no such model.
+    """
+    return TrainConfig(**with_start({"start": start, **fields}))
 
 
 def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +227,7 @@ def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None)
             words.append(options[name] if value else f"--no-{options[name][2:]}")
         elif value is not None:
             for each in value if isinstance(value, tuple) else (value,):
-                words += [options[name], quoted(f"{each:g}" if isinstance(each, float) else str(each))]
+                words += [options[name], quoted(str(each))]
     return " ".join(words)
 
 
@@ -223,10 +250,12 @@ def to_toml(settings: Mapping[str, Any]) -> str:
 
 
 def resolve_paths(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with absolute paths of corrections, strokes, fonts and teachers.
+    """Return the configuration with absolute paths of all data and models but the dataset itself.
 
     Raises:
-        InputError: a path of corrections, strokes or fonts does not exist.
+        InputError: a path of corrections, strokes, fonts or original data does not exist.
+        UsageError: there is no such original dataset.
+        ModelError: there is no such start model.
     """
     for name in ("corrections", "strokes", "fonts"):
         path = getattr(config, name)
@@ -235,7 +264,7 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
         if path is not None:
             absolute: dict[str, Any] = {name: str(Path(path).resolve())}
             config = replace(config, **absolute)
-    return replace(config, teacher=tuple(map(_absolute, config.teacher)))
+    return resolve_start(replace(config, teacher=tuple(map(_absolute, config.teacher))))
 
 
 def _absolute(model: str) -> str:
@@ -249,7 +278,7 @@ def check_config(config: TrainConfig) -> None:
 
     Raises:
         UsageError: two settings contradict each other, or a value is out of range.
-        ModelError: a plug-in cannot be imported.
+        ModelError: a plug-in cannot be imported, or there is no such start model.
     """
     if config.is_ensemble:
         check_ensemble(config)
@@ -264,6 +293,7 @@ def check_config(config: TrainConfig) -> None:
         cause = f"--initialization {recipe.initialization} would overwrite the pretrained weights."
         raise UsageError(cause, "Leave --initialization or --pretrained out.")
     check_data_settings(config, recipe)
+    check_transfer(config, recipe)
     check_distillation(config, recipe)
     resolve_teachers(config.teacher)
 
@@ -292,6 +322,9 @@ def check_ensemble(config: TrainConfig) -> None:
     """
     archs = config.member_archs.split(",") if config.member_archs is not None else [config.arch]
     if config.member_archs is not None:
+        if config.start is not None:
+            cause = "--from gives all members the architecture of one model, but --member-archs names others."
+            raise UsageError(cause, "Replace --member-archs by --members.")
         if len(archs) < 2:
             cause = f"--member-archs is '{config.member_archs}', but an ensemble has two members or more."
             raise UsageError(cause, "Separate the names by commas, for example cnn,resnet,allconv.")

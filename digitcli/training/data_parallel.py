@@ -66,6 +66,8 @@ class Processes:
     def average_buffers(self, *networks: nn.Module | None) -> None:
         """Average the statistics of batch normalization, which each process takes from its own share.
 
+        Float64 leaves statistics that all processes have in common, as those of frozen stages, as they are.
+
         Raises:
             EnvironmentFault: A process has ended or does not answer.
         """
@@ -74,9 +76,10 @@ class Processes:
         for network in networks:
             for buffer in network.buffers() if network is not None else ():
                 if buffer.is_floating_point():
+                    total = buffer.double()
                     with self.failures_explained():
-                        dist.all_reduce(buffer)
-                    buffer /= self.size
+                        dist.all_reduce(total)
+                    buffer.copy_(total / self.size)
 
     @contextlib.contextmanager
     def failures_explained(self) -> Iterator[None]:

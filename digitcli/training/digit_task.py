@@ -24,6 +24,7 @@ from digitcli.data.corrections import (
     read_corrections,
 )
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
+from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.evaluation.train_test_overlap import count_overlap
@@ -37,15 +38,22 @@ from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.distillation import distillation_loss, load_teacher, soft_targets
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
+# A part of the seeds of the order of rehearsed digits, which no order of new digits has.
+_REHEARSAL = -1
+
 
 class DigitTask:
-    """A `TrainingTask` on a dataset of single digits, with or without teachers.
+    """A `TrainingTask` on a dataset of single digits.
+
+    `teachers` are the models whose answers the network learns, besides the labels. `original` are the digits
+    on which the start model was trained. If the recipe rehearses, a share of each batch comes from them.
 
     validation: The validation digits.
     validation_logits: The logits (N, 10) of the latest validation, float32 on the CPU; None before the first.
     """
 
     unit = "digit"
+    least_temperature = 1.0
 
     def __init__(
         self,
@@ -55,36 +63,45 @@ class DigitTask:
         device: torch.device,
         processes: Processes = ONE_PROCESS,
         teachers: Sequence[ResolvedModel] = (),
+        original: Digits | None = None,
     ) -> None:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
+        is_held_out = splits.holds_validation_out
+        if not is_held_out:
+            self.notes.append("Each class has one training digit, so the validation digits are these, too.")
         if config.corrections is not None:
             corrections = read_corrections(dataset, Path(config.corrections))
             given, splits = splits, apply_corrections(splits, corrections)
             self.notes += describe_corrections(given, splits, corrections)
             self.sources["corrections"] = digest_of(Path(config.corrections))
-        self._splits = splits
+        self._splits, self._original = splits, original
         self.validation = splits.validation
         self.validation_logits: Tensor | None = None
         self._config, self._recipe, self._processes = config, recipe, processes
         self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
         self.sizes = {
             "train": len(splits.train),
-            "validation": len(splits.validation),
+            "validation": len(splits.validation) if is_held_out else 0,
             "test": len(splits.test),
         }
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
-        self.batch_size = min(recipe.batch_size, len(examples))
-        self.steps = len(examples) // self.batch_size  # an epoch leaves out what does not fill a batch
+        self._examples = len(examples)
+        self._new_size, self._rehearsed_size = _parts_of_batch(recipe, len(examples), original)
+        self.batch_size = self._new_size + self._rehearsed_size
+        steps_of_pass = len(examples) // self._new_size  # a pass leaves out what does not fill a batch
+        self.steps = max(steps_of_pass, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"teacher": {model.id: model.sha256 for model in teachers}}
         self._teacher = load_teacher(teachers, device) if teachers else None
         if teachers and (overlap := self._count_overlap(dataset, teachers)):
             cause = f"Of the validation and test digits, {overlap:,} were used to train a teacher"
             self.notes.append(f"{cause}, so the accuracy on new digits is probably lower.")
+        if original is not None and self._rehearsed_size:
+            examples = concatenate(examples, original)
         self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
         self._labels = torch.from_numpy(examples.labels).to(device)  # N
-        self._order: tuple[int, Tensor] | None = None  # an epoch and the order of its digits
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
     def _with_synthetic_characters(self, digits: Digits) -> Digits:
         """Add the recipe's share of synthetic characters, in the writing styles of these digits."""
@@ -114,8 +131,19 @@ class DigitTask:
 
     def indices(self, epoch: int, step: int) -> Tensor:
         """Return the indices of the digits that this process uses in a step."""
-        batch = self._permutation(epoch)[step * self.batch_size :][: self.batch_size]
+        number, place = divmod(step, self._examples // self._new_size)
+        order = self._order(self._examples, epoch, *([number] if number else []))
+        batch = order[place * self._new_size :][: self._new_size]
+        if self._rehearsed_size:
+            batch = torch.cat([batch, self._rehearsed_indices(epoch * self.steps + step)])
         return self._processes.share(batch)
+
+    def _rehearsed_indices(self, steps: int) -> Tensor:
+        """Return the indices of the original digits of a step, after this number of steps in all."""
+        count = len(self._labels) - self._examples
+        number, place = divmod(steps, count // self._rehearsed_size)
+        order = self._order(count, _REHEARSAL, number)
+        return self._examples + order[place * self._rehearsed_size :][: self._rehearsed_size]
 
     def loss_of(self, network: nn.Module, indices: Tensor, seed: int | None = None) -> Tensor:
         """Return the mean loss of the digits at these indices (B,).
@@ -167,13 +195,10 @@ class DigitTask:
         images = augment(as_input(self._images[indices]), recipe, share)
         return mixup(images, recipe.mixup) if recipe.augment and recipe.mixup else (images, None)
 
-    def _permutation(self, epoch: int) -> Tensor:
-        """Return the order of the digits in an epoch (N,)."""
-        if self._order is None or self._order[0] != epoch:
-            random = np.random.default_rng(derive_seed(self._config.seed, epoch))
-            permutation = torch.from_numpy(random.permutation(len(self._labels)))
-            self._order = epoch, permutation.to(self._labels.device)
-        return self._order[1]
+    def _draw_order(self, count: int, *parts: int) -> Tensor:
+        """Return the order of `count` digits (count,) in one pass over them, which `parts` number."""
+        random = np.random.default_rng(derive_seed(self._config.seed, *parts))
+        return torch.from_numpy(random.permutation(count)).to(self._labels.device)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the training loss and the accuracy on the validation digits, without augmentation."""
@@ -190,7 +215,7 @@ class DigitTask:
         """Fit the temperature on the validation digits, then use the test digits, once."""
         validation, test = self._splits.validation, self._splits.test
         logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
-        temperature = fit_temperature(logits, labels)
+        temperature = fit_temperature(logits, labels, self.least_temperature)
         test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
         return FinalMetrics(
             validation_accuracy=accuracy(logits, labels),
@@ -203,8 +228,32 @@ class DigitTask:
 
     @functools.cached_property
     def train_hashes(self) -> Tensor:
-        """Return the hash of each training digit (N,)."""
-        return torch.from_numpy(self._splits.train.hashes())
+        """Return the hash of each training digit (N,), those of the start model included."""
+        parts = [self._splits.train, *([] if self._original is None else [self._original])]
+        return torch.from_numpy(concatenate(*parts).hashes())
+
+
+def _parts_of_batch(recipe: Recipe, examples: int, original: Digits | None) -> tuple[int, int]:
+    """Return the number of new and of original digits in a batch; a small dataset makes both smaller.
+
+    Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995.
+
+    Raises:
+        UsageError: the batch is too small for digits of both kinds.
+    """
+    if not recipe.rehearse or original is None:
+        return min(recipe.batch_size, examples), 0
+    rehearsed = round(recipe.rehearse * recipe.batch_size)
+    new = recipe.batch_size - rehearsed
+    if examples < new:
+        new, rehearsed = examples, max(1, round(examples * recipe.rehearse / (1 - recipe.rehearse)))
+    rehearsed = min(rehearsed, len(original))
+    if not new or not rehearsed:
+        cause = (
+            f"--rehearse is {recipe.rehearse}, but a batch of {recipe.batch_size} is too small to be shared."
+        )
+        raise UsageError(cause, "Choose a larger --batch-size.")
+    return new, rehearsed
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:

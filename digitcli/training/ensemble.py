@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, ModelError, quoted
@@ -16,17 +18,20 @@ from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import (
     MEMBER_FOLDER,
     MODEL_FILE,
+    RESUME_FILE,
     Header,
     library_versions,
     read_header,
 )
 from digitcli.inference.devices import choose_device
 from digitcli.inference.ensemble import write_ensemble
-from digitcli.inference.model_resolution import resolve_models
+from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.inference.torch_runtime import load_model
-from digitcli.training.configuration import TrainConfig, member_configs
+from digitcli.training.configuration import TrainConfig, member_configs, resolve_teachers
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.network import count_parameters
+from digitcli.training.original import load_original
+from digitcli.training.resume import check_same_models
 from digitcli.training.state import MemberResult, TrainResult
 
 
@@ -67,8 +72,10 @@ def train_ensemble(
 
     Raises:
         Interrupted: a member was interrupted.
+        UsageError: a member is to learn from other models than the first one.
         The errors of `trainer.train`.
     """
+    _check_continued(config, folder)
     results: list[TrainResult] = []
     for member in members_of(config, folder):
         try:
@@ -82,6 +89,23 @@ def train_ensemble(
         cause = f"The ensemble in {folder} is finished; start a new one to train for longer."
         on_event(Notice(cause, routine=True))
     return _result(config, folder, header or _combine(config, folder, results), results)
+
+
+def _check_continued(config: TrainConfig, folder: Path) -> None:
+    """Check that the members to come learn from the same models as the first one, if that has begun.
+
+    Raises:
+        UsageError: a teacher or the start model is another one.
+    """
+    try:
+        first = read_header(folder / MEMBER_FOLDER.format(0) / RESUME_FILE)
+    except ModelError:
+        return
+    teachers = {model.id: model.sha256 for model in resolve_teachers(config.teacher)}
+    check_same_models("teacher", "--teacher", first.teacher, teachers)
+    start = None if config.start is None else resolve_model(config.start)
+    stored = {first.start["model"]: first.start["sha256"]} if first.start else {}
+    check_same_models("start model", "--from", stored, {start.id: start.sha256} if start else {})
 
 
 def members_of(config: TrainConfig, folder: Path) -> list[Member]:
@@ -118,6 +142,8 @@ def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) 
     measured = dataclasses.asdict(task.test(network))
     metrics = {name: value for name, value in measured.items() if name not in ("temperature", "misread")}
     metrics |= {name: sum(getattr(each, name) for each in results) for name in ("epochs", "train_seconds")}
+    if config.start is not None:
+        metrics |= _compare_with_start(single, network, results[0])
     total_seconds = sum(each.total_seconds for each in results) + time.perf_counter() - started
     write_ensemble(
         folder / MODEL_FILE,
@@ -127,6 +153,19 @@ def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) 
         seed=config.seed,
     )
     return read_header(folder / MODEL_FILE)
+
+
+def _compare_with_start(config: TrainConfig, network: nn.Module, member: TrainResult) -> dict[str, Any]:
+    """Return the metrics that an ensemble has too if its members started from a model.
+
+    The accuracies before the training are those that a member has measured.
+    """
+    original = load_original(config)
+    return {
+        "test_accuracy_before": member.test_accuracy_before,
+        "original_accuracy": None if original is None else original.test_accuracy(network),
+        "original_accuracy_before": member.original_accuracy_before,
+    }
 
 
 def _result(config: TrainConfig, folder: Path, header: Header, results: Sequence[TrainResult]) -> TrainResult:
@@ -141,6 +180,8 @@ def _result(config: TrainConfig, folder: Path, header: Header, results: Sequence
         dtype=", ".join(dict.fromkeys(result.dtype for result in results)),
         unreadable=first.unreadable,
         data=config.data,
+        start=first.start,
+        original=first.original,
         members=tuple(
             MemberResult(
                 architecture=result.architecture,

@@ -206,8 +206,11 @@ class ComposedLines:
 
     def pools(self, batch_size: int) -> LinePools:
         """Return pools of lines that are composed from the training digits."""
-        synthesizer = LineSynthesizer(self._splits.train, self._writers)
-        return ComposedPools(synthesizer, batch_size, self._seed)
+        return ComposedPools(self.training_synthesizer(), batch_size, self._seed)
+
+    def training_synthesizer(self) -> LineSynthesizer:
+        """Return a synthesizer with the training digits and the writers that are not held out."""
+        return LineSynthesizer(self._splits.train, self._writers)
 
     def validation(self) -> list[Line]:
         """Compose lines from the validation digits."""
@@ -218,10 +221,10 @@ class ComposedLines:
         """Return a synthesizer with the validation digits and the held-out writers."""
         return LineSynthesizer(self._splits.validation, self._held_out)
 
-    def test(self) -> list[Line]:
+    def test(self, count: int = TEST_LINES) -> list[Line]:
         """Compose lines from the test digits."""
         random = np.random.default_rng(derive_seed(self._seed, *_TEST_SEED))
-        return compose(LineSynthesizer(self._splits.test, self._held_out), random, TEST_LINES)
+        return compose(LineSynthesizer(self._splits.test, self._held_out), random, count)
 
 
 class ComposedStrips:
@@ -284,6 +287,8 @@ class StripPools:
 class StoredLines:
     """A `LineSource` of the lines in a folder; a part of them is held out.
 
+    train: The lines to train on.
+
     Raises:
         InputError: the folder cannot be read, or has too few lines.
     """
@@ -295,9 +300,9 @@ class StoredLines:
     def __init__(self, folder: Path, seed: int) -> None:
         lines = read_lines(folder)
         self.name, self.digest, self._seed = folder.name, hash_lines(lines), seed
-        self._train, self._validation, self._test = split_lines(lines)
+        self.train, self._validation, self._test = split_lines(lines)
         self.sizes = {
-            "train": len(self._train),
+            "train": len(self.train),
             "validation": len(self._validation),
             "test": len(self._test),
         }
@@ -307,7 +312,7 @@ class StoredLines:
 
     def pools(self, batch_size: int) -> LinePools:
         """Return pools of the lines that are not held out."""
-        return StoredPools(self._train, batch_size, self._seed)
+        return StoredPools(self.train, batch_size, self._seed)
 
     def validation(self) -> list[Line]:
         """Return the held-out lines to validate on, one of twelve."""

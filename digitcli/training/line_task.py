@@ -38,6 +38,7 @@ class LineTask:
     """A `TrainingTask` on lines of characters, which are composed during training or read from a folder."""
 
     unit = "line"
+    least_temperature = 1.0
 
     def __init__(
         self,
@@ -51,8 +52,9 @@ class LineTask:
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
         self.sources: dict[str, str] = {}
-        self.batch_size = min(recipe.batch_size, source.sizes["train"])
-        self.steps = source.sizes["train"] // self.batch_size
+        lines = round(source.sizes["train"] / (1 - recipe.rehearse))
+        self.batch_size = min(recipe.batch_size, lines)
+        self.steps = max(lines // self.batch_size, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"alphabet": source.alphabet}
         self._workers = workers if source.composes else 0
         self._pools: Iterator[list[LineBatch]] = iter(())
@@ -102,6 +104,7 @@ class LineTask:
         temperature = minimize_over_temperature(
             lambda value: float(line_nll(logits, texts, alphabet, value).mean()),
             all_correct=validation_accuracy == 1,
+            least=self.least_temperature,
         )
         test_lines = self._source.test()
         test_logits, test_texts = line_logits(network, test_lines), [line.digits for line in test_lines]

@@ -8,6 +8,7 @@ import time
 import torch
 from torch import Tensor
 
+from digitcli.architectures.stages import set_training_mode
 from digitcli.errors import DivergedError, Interrupted, quoted
 from digitcli.events import EpochDone, StepDone
 from digitcli.inference.checkpoint import TRAIN_HASHES
@@ -66,7 +67,7 @@ def take_step(setup: TrainingSetup, state: TrainingState, lr: float | None = Non
     seed_random(device, derive_seed(setup.config.seed, state.epoch, state.step))
     progress = setup.progress(state)
     set_lr(state.optimizer, scheduled_lr(recipe, progress) if lr is None else lr)
-    network.train()
+    set_training_mode(network)
     if setup.graphed_step is not None:
         loss = setup.graphed_step(state.epoch, state.step)
     else:
@@ -101,7 +102,7 @@ def _finish_epoch(setup: TrainingSetup, state: TrainingState, steps_per_second: 
         raise _diverged("The validation loss is", setup, state)
     done = EpochDone(
         epoch=state.epoch + 1,
-        lr=float(state.optimizer.param_groups[0]["lr"]),
+        lr=float(state.optimizer.param_groups[-1]["lr"]),
         train_loss=state.loss_sum / state.step,
         validation_loss=validation_loss,
         validation_accuracy=accuracy,

@@ -10,7 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, create_model
+from digitcli.architectures.stages import freeze
 from digitcli.errors import UsageError
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.torch_runtime import open_network
 
 
 def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: int = 1) -> None:
@@ -29,18 +32,25 @@ def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: 
         raise UsageError(cause, f"Choose --batch-size {2 * processes} or more.")
 
 
-def create_network(arch: str, recipe: Recipe, pretrained: bool = False) -> nn.Module:
+def create_network(
+    arch: str, recipe: Recipe, pretrained: bool = False, start: ResolvedModel | None = None
+) -> nn.Module:
     """Build the network of a run before its first step, with the global random generator.
+
+    It has the weights of the model `start`, if there is one.
 
     Raises:
         UsageError: the network cannot be built or trained by this recipe.
-        ModelError, EnvironmentFault: see `create_model`.
+        ModelError, EnvironmentFault: see `create_model` and `open_network`.
     """
     network = create_model(
         arch, **architecture_arguments(recipe), **({"pretrained": True} if pretrained else {})
     )
     initialize(network, recipe.initialization)
+    if start is not None:
+        network.load_state_dict(open_network(start).state_dict())
     set_stochastic_depth(network, recipe.stochastic_depth or 0.0)
+    freeze(network, recipe.freeze)
     check_batch_size(arch, network, recipe.batch_size)
     return network
 

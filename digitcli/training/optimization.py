@@ -4,39 +4,60 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.stages import stages_of
 from digitcli.training.muon import Muon, is_large
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe, graphed: bool = False) -> torch.optim.Optimizer:
     """Create the recipe's optimizer, with weight decay for matrices and kernels alone.
 
-    For a step that is recorded as a CUDA graph (`graphed`), the learning rate is a tensor on the device.
+    A group of parameters has its own share of the learning rate, `lr_scale`, which is 1 in the last group.
+    For a step that is recorded as a CUDA graph (`graphed`), the learning rates are tensors on the device.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    fused = parameters[0].device.type in ("cpu", "cuda")
+    groups = _parameter_groups(network, recipe)
+    device = groups[0]["params"][0].device
+    if graphed:
+        groups = [{**group, "lr": torch.tensor(recipe.lr, device=device)} for group in groups]
+    fused = device.type in ("cpu", "cuda")
     betas = recipe.beta1, recipe.beta2
-    lr: Any = torch.tensor(recipe.lr, device=parameters[0].device) if graphed else recipe.lr
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum
             return torch.optim.SGD(groups, recipe.lr, momentum, nesterov=momentum > 0, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, lr, betas, fused=fused, capturable=graphed)
+            return torch.optim.Adam(groups, recipe.lr, betas, fused=fused, capturable=graphed)
         case "adamw":
-            return torch.optim.AdamW(groups, lr, betas, fused=fused, capturable=graphed)
+            return torch.optim.AdamW(groups, recipe.lr, betas, fused=fused, capturable=graphed)
         case "muon":
             return Muon(_by_size(groups), recipe.lr, betas, getattr(torch, recipe.dtype), fused)
+
+
+def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the trained parameters: matrices and kernels apart from the rest, by stage for a layer decay.
+
+    Clark et al., "ELECTRA: pre-training text encoders as discriminators rather than generators", 2020, and
+    Bao et al., "BEiT: BERT pre-training of image transformers", 2022, let the learning rate decay so.
+    """
+    scaled: list[tuple[float, Iterable[nn.Parameter]]] = [(1.0, network.parameters())]
+    if recipe.layer_decay is not None:
+        stages = stages_of(network)
+        scales = [recipe.layer_decay ** (len(stages) - number) for number in range(1, len(stages) + 1)]
+        scaled = [(scale, stage.parameters) for scale, stage in zip(scales, stages, strict=True)]
+    groups = []
+    for lr_scale, parameters in scaled:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        kernels, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+        for params, weight_decay in ((kernels, recipe.weight_decay), (vectors, 0.0)):
+            if params:
+                groups.append({"params": params, "weight_decay": weight_decay, "lr_scale": lr_scale})
+    return groups
 
 
 def _by_size(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -82,12 +103,12 @@ def step_on(network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all groups, in place where it is a tensor."""
+    """Give every group its share of a learning rate, in place where it is a tensor."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
+            group["lr"].fill_(lr * group["lr_scale"])
         else:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
 
 
 def scheduled_lr(recipe: Recipe, progress: float) -> float:

@@ -76,6 +76,7 @@ class PageTask:
     """A `TrainingTask` on squares of composed pages."""
 
     unit = "square"
+    least_temperature = 1.0
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class PageTask:
         self.sources: dict[str, str] = {}
         self.header: dict[str, Any] = {}
         self.batch_size = min(recipe.batch_size, EPOCH_SQUARES)
-        self.steps = EPOCH_SQUARES // self.batch_size
+        self.steps = max(EPOCH_SQUARES // self.batch_size, recipe.min_epoch_steps)
         self.train_hashes = None  # squares are generated, and no evaluation can contain the same ones
         self._splits, self._seed, self._device, self._processes = split(dataset), seed, device, processes
         self._workers = workers

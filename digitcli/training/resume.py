@@ -17,11 +17,14 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
+from digitcli.training.transfer import with_start
 
 # The settings that may change when a run is resumed; of its recipe, only the epochs may change.
 CHANGEABLE = (
     "data",
     "teacher",
+    "start",
+    "original",
     "device",
     "time_seconds",
     "patience",
@@ -59,7 +62,7 @@ def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapp
         UsageError: a change would make it another run, or has fewer epochs than are done.
     """
     if stored is None:
-        return TrainConfig(**changes)
+        return TrainConfig(**with_start(changes))
     recipe_changes = changes.get("recipe", {})
     refused = _changed_settings(stored, changes) + _changed_recipe(stored, saved, recipe_changes)
     if refused:
@@ -113,13 +116,12 @@ def restore_state(
         ModelError: the saved state is damaged.
     """
     header, tensors = saved
-    digests = {"digest": task.digest, "corrections": None, "fonts": None, **task.sources}
+    digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
     if any(header.dataset.get(name) != digest for name, digest in digests.items()):
-        cause = (
-            f"The digits of '{task.name}', corrections, strokes or fonts are not those this run began with."
-        )
+        kinds = "corrections, strokes, original data or fonts"
+        cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
         raise UsageError(cause, "Start a new run.")
-    _check_teachers(header.teacher, task.header.get("teacher", {}))
+    check_same_models("teacher", "--teacher", header.teacher, task.header.get("teacher", {}))
     state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
     changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]
     if changed:
@@ -134,12 +136,19 @@ def restore_state(
             on_event(Notice(f"{cause}; {consequence}"))
 
 
-def _check_teachers(stored: Mapping[str, str], teachers: Mapping[str, str]) -> None:
-    """Check that the digests of the teachers are those that were stored; their names may differ."""
-    if list(stored.values()) != list(teachers.values()):
-        began, now = (", ".join(models) or "none" for models in (stored, teachers))
-        cause = f"This run began with the teacher {began}, but its teacher is now {now}."
-        raise UsageError(cause, "Name that one with --teacher, or start a new run.")
+def check_same_models(role: str, option: str, stored: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Check that the digests of models that a run learns from are those that were stored.
+
+    role: what the models are for the run.
+    stored, given: their names, which may differ, with their digests.
+
+    Raises:
+        UsageError: a digest differs.
+    """
+    if list(stored.values()) != list(given.values()):
+        began, now = (", ".join(models) or "none" for models in (stored, given))
+        cause = f"This run began with the {role} {began}, but its {role} is now {now}."
+        raise UsageError(cause, f"Name that one with {option}, or start a new run.")
 
 
 def read_result(saved: Saved, folder: Path) -> TrainResult | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
-from digitcli.data.dataset import Dataset, describe_failures
+from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
 from digitcli.inference.checkpoint import Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
-from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.configuration import (
     TrainConfig,
@@ -38,6 +38,7 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
+from digitcli.training.fine_tuning import check_start_model, describe_start_model, least_temperature
 from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, StoredLines
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.muon import check_muon
@@ -55,11 +56,14 @@ from digitcli.training.optimization import (
     create_optimizer,
     step_on,
 )
+from digitcli.training.original import OriginalData, OriginalDigits, OriginalLines, load_original
 from digitcli.training.page_task import PageTask
+from digitcli.training.rehearsed_lines import RehearsedLines
 from digitcli.training.resume import restore_state, run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState
 from digitcli.training.task import TrainingTask
+from digitcli.training.transfer import check_transfer
 
 # The most synthetic characters for each training digit in a dry run, which takes one step.
 DRY_RUN_SYNTHETIC = 0.02
@@ -73,6 +77,9 @@ STORED_METRICS = (
     "epochs",
     "train_seconds",
 )
+
+# Those that a run has too if it started from a trained model.
+METRICS_OF_TRANSFER = ("test_accuracy_before", "original_accuracy", "original_accuracy_before")
 
 # The losses of tasks that have only one.
 LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
@@ -96,6 +103,8 @@ class TrainingSetup:
     graphed_step: Takes a whole step by its epoch and step, and returns its loss; None if steps are not
         recorded as a CUDA graph.
     observer: Watches the steps; None if nothing does.
+    start: The model that the run started from, as the header of a checkpoint has it.
+    original: The data that this model was trained on, if the run needs them.
     """
 
     config: TrainConfig
@@ -109,6 +118,8 @@ class TrainingSetup:
     processes: Processes = ONE_PROCESS
     graphed_step: Callable[[int, int], Tensor] | None = None
     observer: Observer | None = None
+    start: Mapping[str, Any] = field(default_factory=dict)
+    original: OriginalData | None = None
 
     def progress(self, state: TrainingState) -> float:
         """Return the completed share of the run, from 0 to 1.
@@ -136,7 +147,8 @@ class TrainingSetup:
             accuracy = state.chosen_epoch().validation_accuracy
             metrics = {"validation_accuracy": accuracy, "epochs": len(state.history)}
         if state.result:
-            metrics = {name: getattr(state.result, name) for name in STORED_METRICS}
+            names = STORED_METRICS + (METRICS_OF_TRANSFER if self.start else ())
+            metrics = {name: getattr(state.result, name) for name in names}
         return Header(
             architecture=self.config.arch,
             arguments=architecture_arguments(self.recipe),
@@ -144,6 +156,7 @@ class TrainingSetup:
             recipe=dataclasses.asdict(self.recipe),
             seed=self.config.seed,
             dataset=self._describe_dataset(),
+            start=dict(self.start),
             metrics=metrics,
             temperature=state.result.temperature if state.result else 1.0,
             versions=library_versions(),
@@ -157,6 +170,7 @@ class TrainingSetup:
             "config": dataclasses.asdict(self.config),
             "recipe": dataclasses.asdict(self.recipe),
             "dataset": self._describe_dataset(),
+            "start": dict(self.start),
             "device": describe_device(self.device),
             "versions": library_versions(),
         }
@@ -188,22 +202,34 @@ def prepare(
     device = device_of_process(config.device)
     check_run(config, recipe, device, processes.size)
     teachers = resolve_teachers(config.teacher, folder)
-    network = _build_seeded_network(config, recipe, saved)
+    if saved is None:
+        check_transfer(config, recipe)
+    start = resolve_model(config.start) if config.start is not None and saved is None else None
+    network = _build_seeded_network(config, recipe, saved, start)
     device = _trustworthy_device(device, network, config, on_event)
+    original = load_original(config)
     if dataset is None:
-        task = _load_task(config, recipe, teachers, device, folder, processes, on_event)
+        task = _load_task(config, recipe, teachers, original, device, folder, processes, on_event)
     else:
-        task = DigitTask(config, recipe, dataset, device, processes, teachers)
+        digits = _digits_of(original)
+        task = DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
     check_batch_size(config.arch, network, task.batch_size, processes.size)
     recipe = _resolve_dtype(recipe, device, processes, on_event)
     state = _create_state(network, device, config, recipe)
+    if original is not None and recipe.rehearse:
+        task.sources["original"] = original.digest
+    start_record = describe_start_model(start, saved)
+    task.least_temperature = least_temperature(start_record, task)
+    if start is not None:
+        check_start_model(start, task, original, recipe.rehearse, on_event)
     if saved is not None:
         restore_state(state, saved, task, config.patience, on_event)
     loss = average_gradients(state.network, functools.partial(task.loss, state.network), processes)
     graphed_step = _graph_step(state, recipe, task, device) if config.cuda_graphs else None
     setup = TrainingSetup(
-        config, recipe, task, device, folder, on_event, stop_signal, loss, processes, graphed_step
-    )
+        config, recipe, task, device, folder, on_event, stop_signal, loss, processes, graphed_step,
+        start=start_record, original=original,
+    )  # fmt: skip
     _report_start(setup, state)
     return setup, state
 
@@ -232,9 +258,11 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
         raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
 
 
-def _build_seeded_network(config: TrainConfig, recipe: Recipe, saved: Saved | None) -> nn.Module:
+def _build_seeded_network(
+    config: TrainConfig, recipe: Recipe, saved: Saved | None, start: ResolvedModel | None
+) -> nn.Module:
     torch.manual_seed(config.seed)
-    network = create_network(config.arch, recipe, config.pretrained and saved is None)
+    network = create_network(config.arch, recipe, config.pretrained and saved is None, start)
     if saved is None:
         check_muon(config.arch, network, recipe)
     return network
@@ -254,6 +282,7 @@ def _load_task(
     config: TrainConfig,
     recipe: Recipe,
     teachers: Sequence[ResolvedModel],
+    original: OriginalData | None,
     device: torch.device,
     folder: Path | None,
     processes: Processes,
@@ -266,7 +295,8 @@ def _load_task(
     if find_architecture(config.arch).task == "digit":
         if is_dry_run:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        return DigitTask(config, recipe, load_dataset(config.data), device, processes, teachers)
+        digits, dataset = _digits_of(original), load_dataset(config.data)
+        return DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
@@ -277,10 +307,18 @@ def _load_task(
     if path is None or not is_line_folder(path):
         lines = ComposedLines(load_dataset(config.data), config.strokes, config.seed)
         return LineTask(lines, recipe, device, workers, processes)
-    if config.strokes is not None:
+    if config.strokes is not None and original is None:
         cause = f"--strokes composes lines, but {config.data} already contains lines."
         raise UsageError(cause, "Leave --strokes out.")
-    return LineTask(StoredLines(path, config.seed), recipe, device, workers, processes)
+    stored = StoredLines(path, config.seed)
+    if isinstance(original, OriginalLines) and recipe.rehearse:
+        rehearsed = RehearsedLines(stored, original.source, recipe.rehearse, config.seed)
+        return LineTask(rehearsed, recipe, device, workers, processes)
+    return LineTask(stored, recipe, device, workers, processes)
+
+
+def _digits_of(original: OriginalData | None) -> Digits | None:
+    return original.train if isinstance(original, OriginalDigits) else None
 
 
 def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, on_event: OnEvent) -> Recipe:

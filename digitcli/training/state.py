@@ -47,6 +47,11 @@ class TrainResult:
     misread: The indices of the test examples that the model reads wrongly; None in a dry run and for an
         ensemble.
     members: The members of an ensemble; empty for one network.
+    start: The model whose weights the run started from, with the beginning of its digest, if there is one.
+    test_accuracy_before: The accuracy of that model on the test examples; None if it is not there any more.
+    original: The name of the dataset that it was trained on, if it is known and is not `data`.
+    original_accuracy, original_accuracy_before: The accuracy of the trained model and of the start model on
+        the test examples of that dataset.
     """
 
     architecture: str
@@ -68,6 +73,11 @@ class TrainResult:
     data: str
     misread: tuple[int, ...] | None = None
     members: tuple[MemberResult, ...] = ()
+    start: str | None = None
+    test_accuracy_before: float | None = None
+    original: str | None = None
+    original_accuracy: float | None = None
+    original_accuracy_before: float | None = None
 
 
 @dataclass

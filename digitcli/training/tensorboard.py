@@ -152,7 +152,7 @@ class TensorBoard:
         """Keep the loss and the learning rate."""
         step = self._state.steps_total
         if step % self._steps_between_points == 0 and not self._has_failed:
-            lr = torch.as_tensor(self._state.optimizer.param_groups[0]["lr"])
+            lr = torch.as_tensor(self._state.optimizer.param_groups[-1]["lr"])
             self._points["step/loss"].append((step, loss))
             self._points["step/lr"].append((step, lr.clone()))  # CUDA graphs change the rate in place
 

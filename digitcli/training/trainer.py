@@ -23,6 +23,7 @@ from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, check_config
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from digitcli.training.ensemble import Member, describe_ensemble, train_ensemble
+from digitcli.training.fine_tuning import compare_with_start
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters
 from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
@@ -262,7 +263,12 @@ def _model_of(state: TrainingState) -> nn.Module:
 
 def _test(setup: TrainingSetup, state: TrainingState, network: nn.Module, started: float) -> TrainResult:
     """Test the trained network. This uses the test examples, once."""
-    return _result(setup, state, started, dataclasses.asdict(setup.task.test(network)))
+    metrics = dataclasses.asdict(setup.task.test(network))
+    if setup.config.start is not None:
+        metrics |= compare_with_start(
+            setup.start, setup.config.start, network, setup.task, setup.original, setup.device, setup.on_event
+        )
+    return _result(setup, state, started, metrics)
 
 
 def _result(

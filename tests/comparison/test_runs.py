@@ -41,7 +41,7 @@ def test_a_run_with_another_teacher_is_not_reused(few_digits: Path, tmp_path: Pa
     again = compare_quickly(few_digits, out, plain, taught[0], seeds=1, on_event=events.append)
     assert [event.reused for event in events if isinstance(event, RunEvaluated)] == [True, True]
     assert [model.runs for model in again.models] == [model.runs for model in first.models]
-    with pytest.raises(UsageError, match="another recipe or teacher"):
+    with pytest.raises(UsageError, match="another recipe, teacher or start model"):
         teachers[0].write_bytes(teachers[1].read_bytes())
         compare_quickly(few_digits, out, plain, taught[0], seeds=1)
 
@@ -50,6 +50,17 @@ def test_a_run_on_other_digits_is_not_reused(few_digits: Path, other_digits: Pat
     compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
     with pytest.raises(UsageError, match="other digits"):
         compare_quickly(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
+
+
+def test_a_run_from_another_start_model_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
+    start, runs = saved_model(tmp_path / "start.safetensors", "softmax"), tmp_path / "runs"
+    specification = f"softmax:from={start},epochs=1,min_epoch_steps=2"
+    first = compare_quickly(few_digits, runs, specification, seeds=1)
+    again = compare_quickly(few_digits, runs, specification, seeds=1)
+    assert [run.misread for run in again.models[0].runs] == [run.misread for run in first.models[0].runs]
+    saved_model(start, "softmax", seed=1)
+    with pytest.raises(UsageError, match="start model"):
+        compare_quickly(few_digits, runs, specification, seeds=1)
 
 
 def test_a_model_that_cannot_be_resumed_is_not_overwritten(few_digits: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from digitcli.comparison.saved import accuracy_of
 from digitcli.comparison.specification import parse_specifications, plan_runs
 from digitcli.errors import ModelError, UsageError
+from digitcli.training.transfer import EPOCHS
 
 
 def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) -> None:
@@ -30,6 +31,15 @@ def test_a_setting_that_takes_several_values_may_be_repeated() -> None:
     assert plain.config is not None and plain.config.teacher == ()
     assert taught.config is not None and taught.config.teacher == ("cnn", "robust")
     assert taught.config.recipe == {"distillation_weight": 0.5}
+
+
+def test_fine_tuning_can_be_compared_with_training_from_scratch() -> None:
+    texts = ["cnn", "cnn:from=cnn,freeze=2", "cnn:from=cnn,freeze=2,rehearse=0.3"]
+    scratch, tuned, rehearsed = (each.config for each in parse_specifications(texts, "usps", "cpu"))
+    assert scratch is not None and tuned is not None and rehearsed is not None
+    assert scratch.start is None and scratch.recipe == {}
+    assert (tuned.start, tuned.original, tuned.recipe["freeze"]) == ("cnn", "mnist", 2)
+    assert tuned.recipe["epochs"] == EPOCHS and rehearsed.recipe["rehearse"] == 0.3
 
 
 def test_all_stands_for_every_architecture_of_single_digits() -> None:
@@ -65,6 +75,8 @@ def test_all_stands_for_every_architecture_of_single_digits() -> None:
         (["tiny:teacher=reader"], ["reader", "lines"]),
         (["tiny:distillation_weight=0.5"], ["--distillation-weight", "--teacher"]),
         (["cnn:members=3"], ["cnn:members=3", "ensemble", "one network for each seed"]),
+        (["fast:freeze=2"], ["--freeze", "random"]),
+        (["fast:from=cnn"], ["--arch is fast", "cnn"]),
     ],
 )
 def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from digitcli.data.dataset import (
+    SPLIT_SEED,
     VALIDATION_SIZE,
     Dataset,
     Digits,
@@ -94,3 +95,30 @@ def test_three_failures_are_named_and_the_others_counted(count: int, end: str) -
     failures = tuple(Failure(f"{number}.png", "empty_file", "It is empty.") for number in range(count))
     text = describe_failures(failures)
     assert text.endswith(end) and text.count("It is empty.") == min(count, 3)
+
+
+@pytest.mark.parametrize("per_class", [2, 5])
+def test_every_class_keeps_a_training_digit(per_class: int) -> None:
+    digits, test = numbered_digits(10 * per_class), numbered_digits(20)
+    for dataset in (Dataset("few", digits), Dataset("few", digits, test)):
+        splits = split(dataset)
+        assert set(splits.train.labels) == set(range(10))
+        assert len(splits.validation) > 0 and splits.holds_validation_out
+        assert not set(numbers_of(splits.train)) & set(numbers_of(splits.validation))
+
+
+def test_of_one_digit_of_each_class_none_is_held_out() -> None:
+    splits = split(Dataset("few", numbered_digits(10), numbered_digits(20)))
+    assert numbers_of(splits.train) == numbers_of(splits.validation) == list(range(10))
+    assert not splits.holds_validation_out
+    with pytest.raises(InputError, match="one digit of each class") as caught:
+        split(Dataset("few", numbered_digits(10)))
+    assert "test digits" in caught.value.remedy
+
+
+def test_the_only_digit_of_a_class_is_kept_and_another_one_held_out() -> None:
+    digits = numbered_digits(300)
+    first_held_out = int(np.random.default_rng(SPLIT_SEED).permutation(300)[0])
+    labels = np.where(np.arange(300) == first_held_out, 3, 5)
+    train = split(Dataset("rare", Digits(digits.images, labels), numbered_digits(3))).train
+    assert first_held_out in numbers_of(train) and len(train) == 275

@@ -9,6 +9,7 @@ import torch
 
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.trials import HIGHEST_LR, LOWEST_LR, RangeTest, range_test, train_briefly
+from digitcli.training.configuration import fine_tuning
 from tests.support.models import saved
 from tests.support.training import train_config
 
@@ -31,6 +32,12 @@ def test_a_trial_keeps_the_teacher_of_the_run(few_digits: Path, tmp_path: Path, 
     recipe = {"lr": 0.01, "distillation_weight": 1.0}
     taught = train_briefly(train_config(few_digits, teacher=(teacher,), recipe=recipe), 30, some)
     assert taught.is_correct.mean() < 0.5  # the teacher has random weights
+
+
+def test_a_trial_of_a_fine_tuning_run_starts_from_its_model(few_digits: Path, digits: Digits) -> None:
+    config = fine_tuning("fast", data=str(few_digits), device="cpu", recipe={"freeze": 1})
+    trial = train_briefly(config, 1, digits.take(np.arange(600, 700)))
+    assert trial.is_correct.mean() > 0.9
 
 
 def test_a_trial_that_diverges_reads_nothing(few_digits: Path, digits: Digits) -> None:

@@ -117,9 +117,22 @@ def test_the_mistakes_of_an_unfinished_run_are_on_the_validation_digits(
     assert f"6 of {expected.wrong} wrong answers on the 43 validation digits are shown. The run has" in html
 
 
+def test_a_fine_tuned_model_is_shown_with_its_start_model_and_what_it_forgot(copied: Path) -> None:
+    metrics = {"test_accuracy": 0.9, "test_accuracy_before": 0.71, "original_accuracy": 0.98}
+    figures = {**metrics, "original_accuracy_before": 0.993}
+    change_model(copied, start={"model": "fast@0123abcd", "sha256": ""}, metrics=figures)
+    page = page_of_run(copied, ignore)
+    assert page.values["environment"]["started from"] == "fast@0123abcd"
+    html = render(page)
+    for text in ("fast@0123abcd", "71.00", "98.00", "99.30", "original data"):
+        assert text in html
+
+
 def test_a_run_of_which_little_is_known_is_reported(copied: Path) -> None:
     (copied / METRICS_FILE).unlink()
     change_model(copied, metrics={}, recipe={}, dataset={"train": "many"})
+    assert page_of_run(copied, ignore).values["command"].startswith("digitcli train --arch softmax ")
+    (copied / CONFIG_FILE).unlink()
     page = page_of_run(copied, ignore)
     assert page.values["command"] is None
     assert (page.values["curves"], page.values["interval"], page.values["mistakes"]) == (None, None, [])

@@ -18,6 +18,7 @@ from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, read_hea
 from digitcli.inference.devices import rank_and_size
 from digitcli.training.data_parallel import ONE_PROCESS, joined_processes
 from tests.support.augmentation import recipe_with
+from tests.support.models import saved
 from tests.support.processes import Run, python_in_background, read_until
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")
@@ -91,6 +92,34 @@ def test_two_processes_train_the_same_weights_as_one(digitcli: Run, few_digits: 
     (_, ours), (_, theirs) = (read_checkpoint(tmp_path / run / "model.safetensors") for run in ("one", "two"))
     for name in ours:
         torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=0)
+
+
+def test_two_processes_rehearse_and_freeze_as_one_does(
+    digitcli: Run, few_digits: Path, other_digits: Path, tmp_path: Path
+) -> None:
+    saved(tmp_path / "start.safetensors", "lenet5")
+    shared = (
+        "--data",
+        str(few_digits),
+        "--epochs",
+        "1",
+        "--min-epoch-steps",
+        "0",
+        "--from",
+        "start.safetensors",
+    )
+    shared += ("--original", str(other_digits), "--rehearse", "0.3", "--freeze", "1", "--layer-decay", "0.5")
+    done = digitcli("train", *SETTINGS, *shared, "--out", "one")
+    assert done.returncode == 0, done.stderr
+    with train_in_two_processes(*shared, "--out", "two", folder=tmp_path) as processes:
+        wait_for(processes)
+    (_, ours), (_, theirs), (_, start) = (
+        read_checkpoint(tmp_path / file)
+        for file in ("one/model.safetensors", "two/model.safetensors", "start.safetensors")
+    )
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=0)
+        assert torch.equal(theirs[name], start[name]) == name.startswith("1.")
 
 
 def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_depth(

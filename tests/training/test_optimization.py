@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 from digitcli.architectures.recipe import Optimizer, Recipe
+from digitcli.architectures.registry import create_model
+from digitcli.architectures.stages import freeze, stages_of
 from digitcli.training.optimization import (
     choose_dtype,
     create_average,
     create_optimizer,
     scheduled_lr,
+    set_lr,
     update_average,
 )
 
@@ -39,6 +42,25 @@ def test_weight_decay_applies_to_matrices_alone(name: str) -> None:
     optimizer = create_optimizer(nn.Linear(3, 3), Recipe(optimizer=name, weight_decay=0.1))
     decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
     assert decays == {2: 0.1, 1: 0.0}
+
+
+@pytest.mark.parametrize("name", get_args(Optimizer))
+def test_with_layer_decay_a_stage_learns_by_a_factor_slower_than_the_next(name: str) -> None:
+    network, recipe = create_model("fast"), Recipe(optimizer=name, layer_decay=0.5, lr=0.8, momentum=0.0)
+    freeze(network, 1)
+    optimizer = create_optimizer(network, recipe)
+    set_lr(optimizer, 0.4)
+    rate_of = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    frozen, *trained = stages_of(network)
+    assert not any(parameter in rate_of for parameter in frozen.parameters)
+    for stage, expected in zip(trained, (0.1, 0.2, 0.4), strict=True):
+        assert [rate_of[parameter] for parameter in stage.parameters] == [expected] * len(stage.parameters)
+    assert optimizer.param_groups[-1]["lr"] == 0.4
+
+
+def test_a_layer_alone_is_a_stage() -> None:
+    (group, _) = create_optimizer(nn.Linear(3, 3), Recipe(layer_decay=0.5)).param_groups
+    assert group["lr_scale"] == 1.0
 
 
 def test_plain_sgd_takes_the_textbook_step() -> None:

@@ -106,6 +106,7 @@ def describe_start(start: RunStarted) -> Table:
     """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
     rows = {
         start.config.arch: f"{start.parameters:,} parameters on {start.device}",
+        "starts from": start.config.start or "",
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
         "stops after": _stop(start.config, start.recipe),

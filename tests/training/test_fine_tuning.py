@@ -1,0 +1,284 @@
+"""Training from the weights of a model: frozen stages, rehearsal, resuming, accuracies before and after."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.data.dataset import Digits, split
+from digitcli.data.loading import load_dataset
+from digitcli.errors import Interrupted, UsageError
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.events import Event, Notice
+from digitcli.inference.checkpoint import read_checkpoint, read_header
+from digitcli.inference.model_resolution import shipped_models
+from digitcli.training import original
+from digitcli.training.configuration import TrainConfig, fine_tuning, train_command
+from digitcli.training.digit_task import DigitTask
+from digitcli.training.setup import prepare
+from digitcli.training.state import TrainResult
+from digitcli.training.trainer import resume, train
+from tests.support.models import as_npz, saved
+from tests.support.processes import Run
+from tests.support.training import assert_same_run, read_weights, stop_after
+
+RECIPE = {"epochs": 2, "batch_size": 64, "min_epoch_steps": 4, "lr": 0.01, "dtype": "float32"}
+
+
+def config_from(start: Path | str, data: Path | str, **changes: Any) -> TrainConfig:
+    recipe = {**RECIPE, **changes.pop("recipe", {})}
+    return fine_tuning(str(start), data=str(data), device="cpu", recipe=recipe, **changes)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return saved(tmp_path / "start.safetensors", "fast")
+
+
+def test_frozen_stages_do_not_change_and_the_others_do(few_digits: Path, start: Path, tmp_path: Path) -> None:
+    recipe = {"freeze": 2, "ema_decay": 0.9, "weight_decay": 0.1}
+    train(config_from(start, few_digits, recipe=recipe), out=tmp_path / "run")
+    before, after = read_checkpoint(start)[1], read_weights(tmp_path / "run")
+    unchanged = {name for name in before if torch.equal(before[name], after[name])}
+    assert unchanged == {name for name in before if name.split(".")[0] in ("2", "5", "6")}
+
+
+def test_frozen_stages_count_as_no_parameters(few_digits: Path, start: Path, tmp_path: Path) -> None:
+    result = train(config_from(start, few_digits, recipe={"freeze": -1}), out=tmp_path / "run")
+    assert result.parameters == 128 * 10 + 10
+
+
+def test_a_run_begins_with_the_weights_of_its_start_model(few_digits: Path, start: Path) -> None:
+    config = config_from(start, few_digits)
+    _, state = prepare(config, None, None, lambda event: None, lambda: None)
+    weights = read_checkpoint(start)[1]
+    assert all(torch.equal(weights[name], value) for name, value in state.network.state_dict().items())
+
+
+@pytest.fixture
+def tuned(few_digits: Path, other_digits: Path, tmp_path: Path) -> TrainResult:
+    config = config_from("fast", few_digits, original=str(other_digits), recipe={"rehearse": 0.3})
+    return train(config, out=tmp_path / "tuned")
+
+
+def test_the_accuracies_before_and_after_are_those_of_evaluate(
+    tuned: TrainResult, few_digits: Path, other_digits: Path
+) -> None:
+    measured = {
+        "test_accuracy_before": evaluate("fast", few_digits, split="test", runtime="torch").accuracy,
+        "test_accuracy": evaluate(str(tuned.run), few_digits, split="test").accuracy,
+        "original_accuracy_before": evaluate("fast", other_digits, split="test", runtime="torch").accuracy,
+        "original_accuracy": evaluate(str(tuned.run), other_digits, split="test").accuracy,
+    }
+    assert {name: getattr(tuned, name) for name in measured} == measured
+    header = read_header(Path(str(tuned.checkpoint)))
+    assert {name: header.metrics[name] for name in measured} == measured
+    assert tuned.start == header.start["model"] and str(tuned.start).startswith("fast@")
+    assert tuned.original == other_digits.name
+    assert header.dataset["original"] == load_dataset(str(other_digits)).digest
+    assert evaluate(str(tuned.run), other_digits, split="train").overlap == header.dataset["train"]
+
+
+def test_a_resumed_run_needs_no_start_model_and_ends_bit_for_bit_the_same(
+    few_digits: Path, other_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    recipe = {"rehearse": 0.25, "freeze": 1, "layer_decay": 0.7, "epochs": 3, "augment": True}
+    config = config_from(start, few_digits, original=str(other_digits), recipe=recipe)
+    undisturbed = train(config, out=tmp_path / "undisturbed")
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "run", stop_signal=stop_after(14))
+    moved = shutil.move(start, tmp_path / "moved.safetensors")
+    interrupted = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    events: list[Event] = []
+    result = resume(tmp_path / "run", {}, on_event=events.append)
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+    assert result.test_accuracy_before is None and result.original_accuracy is not None
+    assert any(isinstance(event, Notice) and "before the training" in event.message for event in events)
+    again = resume(interrupted, {"start": str(moved)})
+    assert again.test_accuracy_before == undisturbed.test_accuracy_before is not None
+
+
+def test_another_start_model_is_noticed_at_the_end_of_a_resumed_run(
+    few_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        train(config_from(start, few_digits), out=tmp_path / "run", stop_signal=stop_after(5))
+    saved(start, "fast", seed=1)
+    events: list[Event] = []
+    assert resume(tmp_path / "run", {}, on_event=events.append).test_accuracy_before is None
+    assert any(isinstance(event, Notice) and "another model now" in event.message for event in events)
+
+
+def test_a_run_resumes_with_the_same_original_data_only(
+    few_digits: Path, other_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    config = config_from(start, few_digits, original=str(other_digits), recipe={"rehearse": 0.5})
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "run", stop_signal=stop_after(5))
+    with pytest.raises(UsageError, match="original data"):
+        resume(tmp_path / "run", {"original": "mnist"})
+
+
+def rehearsing_task(few_digits: Path, rehearsal: Digits, **recipe: Any) -> DigitTask:
+    settings = resolve_recipe("fast", **{**RECIPE, **recipe})
+    dataset = load_dataset(str(few_digits))
+    return DigitTask(TrainConfig(arch="fast"), settings, dataset, torch.device("cpu"), original=rehearsal)
+
+
+@pytest.mark.parametrize(("share", "original"), [(0.25, 16), (0.3, 19), (0.9, 58)])
+def test_a_share_of_every_batch_is_rehearsed(
+    few_digits: Path, other_digits: Path, share: float, original: int
+) -> None:
+    rehearsal = split(load_dataset(str(other_digits))).train
+    task = rehearsing_task(few_digits, rehearsal, rehearse=share, min_epoch_steps=40)
+    new = task.sizes["train"]
+    batches = [task.indices(epoch, step) for epoch in range(2) for step in range(task.steps)]
+    assert task.steps >= 40 and {len(batch) for batch in batches} == {task.batch_size} == {64}
+    assert {int((batch >= new).sum()) for batch in batches} == {original}
+    assert all(len(set(batch.tolist())) == 64 for batch in batches)
+    rehearsed = np.concatenate([batch[batch >= new].numpy() for batch in batches])
+    uses = np.bincount(rehearsed - new, minlength=len(rehearsal))
+    assert uses.max() - uses.min() <= 1 + len(batches) * original // len(rehearsal)
+    assert torch.equal(task.indices(1, 3), batches[task.steps + 3])
+
+
+def test_a_small_dataset_keeps_its_share_and_is_passed_over_several_times(
+    tmp_path: Path, digits: Digits
+) -> None:
+    few = digits.take(np.concatenate([np.flatnonzero(digits.labels == label)[:1] for label in range(10)]))
+    data = Path(as_npz(tmp_path / "few.npz", few, digits.take(np.arange(30))))
+    task = rehearsing_task(data, digits, rehearse=0.3, min_epoch_steps=6)
+    batches = [task.indices(0, step) for step in range(task.steps)]
+    assert task.steps == 6 and task.batch_size == 10 + 4
+    assert all(sorted(batch[batch < 10].tolist()) == list(range(10)) for batch in batches)
+    assert len({tuple(batch[:10].tolist()) for batch in batches}) > 1
+
+
+def test_a_batch_that_is_too_small_for_both_kinds_is_refused(few_digits: Path, digits: Digits) -> None:
+    with pytest.raises(UsageError, match="too small to be shared"):
+        rehearsing_task(few_digits, digits, rehearse=0.1, batch_size=2)
+
+
+def test_the_order_of_a_run_without_repetition_stays_the_same(few_digits: Path, digits: Digits) -> None:
+    """The seed of the first pass has no number, so that runs of earlier versions can be repeated."""
+    plain = rehearsing_task(few_digits, digits, rehearse=0.0, min_epoch_steps=0)
+    repeated = rehearsing_task(few_digits, digits, rehearse=0.0, min_epoch_steps=20)
+    assert plain.steps < repeated.steps == 20
+    assert all(torch.equal(plain.indices(3, step), repeated.indices(3, step)) for step in range(plain.steps))
+
+
+def test_one_picture_of_each_class_is_enough(digitcli: Run, tmp_path: Path, digits: Digits) -> None:
+    few = digits.take(np.concatenate([np.flatnonzero(digits.labels == label)[:1] for label in range(10)]))
+    data = as_npz(tmp_path / "one.npz", few, digits.take(np.arange(50, 90)))
+    done = digitcli("train", "--from", "fast", "--data", data, "-e", "1", "--min-epoch-steps", "3",
+                    "--rehearse", "0.3", "-d", "cpu", "--format", "json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    accuracies = ("test_accuracy", "test_accuracy_before", "original_accuracy", "original_accuracy_before")
+    assert all(0 < result[name] <= 1 for name in accuracies)
+    assert (result["architecture"], result["original"]) == ("fast", "mnist")
+    assert result["temperature"] >= 1  # that of `fast` is 0.46, but nothing was held out to confirm it
+    assert "one training digit" in done.stderr and "starts from" in done.stderr
+    assert "started from" in digitcli("models", result["run"]).stdout
+    shown = digitcli("train", "--resume", result["run"])
+    assert "before the training" in shown.stdout and "test of mnist" in shown.stdout
+
+
+def test_if_all_validation_digits_are_read_the_temperature_is_that_of_the_start_model(
+    other_digits: Path, tmp_path: Path
+) -> None:
+    result = train(config_from("fast", other_digits, recipe={"lr": 1e-6}), out=tmp_path / "run")
+    assert result.validation_accuracy == 1
+    assert result.temperature == read_header(shipped_models()["fast"]).temperature < 1
+
+
+def test_unknown_original_data_are_reported_but_no_error(
+    few_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    result = train(config_from(start, few_digits), out=tmp_path / "run", on_event=events.append)
+    assert result.original is None and result.test_accuracy_before is not None
+    assert any(isinstance(event, Notice) and "--original" in event.message for event in events)
+
+
+def test_rehearsing_the_new_data_is_refused(few_digits: Path, start: Path, tmp_path: Path) -> None:
+    copy = shutil.copy(few_digits, tmp_path / "copy.npz")
+    config = config_from(start, few_digits, original=str(copy), recipe={"rehearse": 0.5})
+    with pytest.raises(UsageError, match="same digits"):
+        train(config, out=tmp_path / "run")
+
+
+def test_a_line_model_is_fine_tuned_and_rehearses_composed_lines(
+    line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original, "TEST_LINES", 4)
+    monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)  # another process would take seconds to start
+    recipe = {"batch_size": 2, "min_epoch_steps": 1, "epochs": 1, "rehearse": 0.5, "freeze": -1}
+    config = config_from("reader", line_folder, recipe=recipe)
+    assert (config.arch, config.original) == ("reader", "mnist")
+    result = train(config, out=tmp_path / "run")
+    assert result.original == "mnist"
+    assert None not in (
+        result.test_accuracy_before,
+        result.original_accuracy_before,
+        result.original_accuracy,
+    )
+    before, after = read_checkpoint(shipped_models()["reader"])[1], read_weights(tmp_path / "run")
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name].float(), after[name])}
+    assert changed == {"classes", "distances"}
+
+
+def test_a_start_model_and_a_teacher_work_together(
+    few_digits: Path, other_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    plain = config_from(start, few_digits, original=str(other_digits), recipe={"rehearse": 0.3})
+    config = replace(plain, teacher=("fast",))
+    train(plain, out=tmp_path / "plain")
+    result = train(config, out=tmp_path / "taught")
+    header = read_header(Path(str(result.checkpoint)))
+    (teacher,) = header.teacher
+    assert teacher.startswith("fast@") and header.start["model"] == result.start != teacher
+    plain_weights, taught_weights = (read_weights(tmp_path / name) for name in ("plain", "taught"))
+    assert any(not torch.equal(plain_weights[name], taught_weights[name]) for name in plain_weights)
+    command = train_command(config)
+    assert f"--from {start}" in command and "--teacher fast" in command and "--arch fast" in command
+
+
+@pytest.mark.parametrize("kind", ["members", "snapshots"])
+def test_an_ensemble_starts_from_one_model(
+    few_digits: Path, other_digits: Path, start: Path, tmp_path: Path, kind: str
+) -> None:
+    recipe = {"freeze": 2, "rehearse": 0.25}
+    config = config_from(start, few_digits, original=str(other_digits), recipe=recipe, **{kind: 2})
+    with pytest.raises(Interrupted):
+        train(config, out=tmp_path / "run", stop_signal=stop_after(12))
+    other = saved(tmp_path / "other.safetensors", "fast", seed=1)
+    with pytest.raises(UsageError, match="began with the start model start@") as caught:
+        resume(tmp_path / "run", {"start": str(other)})
+    assert "--from" in caught.value.remedy
+    result = resume(tmp_path / "run", {})
+    before = read_checkpoint(start)[1]
+    weights = [read_weights(tmp_path / "run" / f"member-{number}") for number in (0, 1)]
+    for name in before:
+        frozen = name.split(".")[0] in ("2", "5", "6")
+        assert torch.equal(weights[0][name], before[name]) == frozen
+        if name.endswith("weight"):
+            assert torch.equal(weights[0][name], weights[1][name]) == frozen
+    measured = {
+        "test_accuracy_before": evaluate(str(start), few_digits, split="test").accuracy,
+        "test_accuracy": evaluate(str(result.run), few_digits, split="test").accuracy,
+        "original_accuracy_before": evaluate(str(start), other_digits, split="test").accuracy,
+        "original_accuracy": evaluate(str(result.run), other_digits, split="test").accuracy,
+    }
+    assert {name: getattr(result, name) for name in measured} == measured
+    header = read_header(Path(str(result.checkpoint)))
+    assert header.start["model"] == result.start and result.original == other_digits.name
+    assert resume(tmp_path / "run", {}) == result
