@@ -120,6 +120,8 @@ def test_the_mistakes_of_an_unfinished_run_are_on_the_validation_digits(
 def test_a_run_of_which_little_is_known_is_reported(copied: Path) -> None:
     (copied / METRICS_FILE).unlink()
     change_model(copied, metrics={}, recipe={}, dataset={"train": "many"})
+    assert page_of_run(copied, ignore).values["command"].startswith("digitcli train --arch softmax ")
+    (copied / CONFIG_FILE).unlink()
     page = page_of_run(copied, ignore)
     assert page.values["command"] is None
     assert (page.values["curves"], page.values["interval"], page.values["mistakes"]) == (None, None, [])
