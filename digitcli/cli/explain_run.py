@@ -115,7 +115,7 @@ def _of_lines(
 
 def _note_on_predict(explanation: LineExplanation, reader: Reader) -> Iterator[str]:
     """Yield that `predict` with the same model reads another text, if it does."""
-    from digitcli.recognition.line_input import contains
+    from digitcli.recognition.line_input import FINDER, contains
     from digitcli.recognition.results import as_percentage
 
     reading = reader.read(explanation.file)
@@ -123,10 +123,11 @@ def _note_on_predict(explanation: LineExplanation, reader: Reader) -> Iterator[s
         return
     answer = f"{reading.text} with {as_percentage(reading.confidence or 0.0)}" if reading.text else "no digit"
     turned = f" and turns the picture by {reading.rotation} degrees" if reading.rotation else ""
-    names = " ".join(f"-m {part.rpartition('@')[0]}" for part in reading.model.split("+"))
+    finder = f"{FINDER} -m " if explanation.image.ndim == 3 else ""  # strips are those of a page finder
+    name = finder + explanation.model.rpartition("@")[0]
     yield (
-        f"predict {names} reads {answer}: it takes the mean over several crops of a line{turned}, and one of "
-        "them is explained here."
+        f"predict -m {name} reads {answer}: it takes several crops of a line and other networks into "
+        f"account{turned}. One crop is explained here, as this network alone reads it."
     )
 
 

@@ -95,18 +95,24 @@ def test_without_a_file_the_threshold_is_an_option(digitcli: Run, predict: Run, 
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     threshold = words[words.index("--min-confidence") + 1]
-    assert "-m cnn --min-confidence" in done.stdout and "10 of 10 pictures, 100.00 %" in done.stdout
+    shown = unwrapped(done.stdout)
+    assert "-m cnn --min-confidence" in shown and "10 of 10 pictures, 100.00 %" in shown
     read = records(
         predict(*ten.glob("*.png"), "-m", "cnn", "--min-confidence", threshold, "--format", "jsonl")
     )
     assert {record["status"] for record in read} == {"read"}
 
 
+def unwrapped(text: str) -> str:
+    """Return a text as it is where the terminal is wide."""
+    return " ".join(text.split())
+
+
 def test_several_models_are_named_again_beside_the_one_that_was_written(
     digitcli: Run, predict: Run, ten: Path
 ) -> None:
     done = digitcli("calibrate", ten, "-m", "cnn", "-m", "fast", *LOOSE, "-o", "my.safetensors")
-    assert "-m my.safetensors -m fast --max-error 0.2" in done.stdout
+    assert "-m my.safetensors -m fast --max-error 0.2" in unwrapped(done.stdout)
     arguments = (ten / "1.png", "-m", "my.safetensors", "--max-error", "0.2")
     assert "calibrated" not in predict(*arguments, "-m", "fast").stderr
     assert "together with other models" in predict(*arguments).stderr
@@ -116,8 +122,9 @@ def test_several_models_are_named_again_beside_the_one_that_was_written(
 def test_too_few_pictures_miss_the_gate_and_the_needed_number_is_said(digitcli: Run, ten: Path) -> None:
     done = digitcli("calibrate", ten, "-m", "cnn", "-o", "my.safetensors")
     assert done.returncode == 8
-    assert "at least 299 answers" in done.stdout and "only 10 pictures" in done.stdout
-    assert "more labelled pictures" in done.stdout and "95 % confidence" in done.stderr
+    shown = unwrapped(done.stdout)
+    assert "at least 299 answers" in shown and "only 10 pictures" in shown
+    assert "more labelled pictures" in shown and "95 % confidence" in done.stderr
     assert not Path("my.safetensors").exists()
     result = json.loads(digitcli("calibrate", ten, "-m", "cnn", "--format", "json").stdout)
     assert result["threshold"] is result["p_value"] is result["output"] is None
@@ -127,7 +134,7 @@ def test_too_few_pictures_miss_the_gate_and_the_needed_number_is_said(digitcli: 
 def test_wrong_labels_miss_the_gate(digitcli: Run, ten: Path) -> None:
     (ten / "labels.csv").write_text("file,text\n" + "".join(f"{digit}.png,77\n" for digit in range(10)))
     done = digitcli("calibrate", ten, "-m", "cnn", *LOOSE)
-    assert done.returncode == 8 and "answers are wrong" in done.stdout
+    assert done.returncode == 8 and "answers are wrong" in unwrapped(done.stdout)
 
 
 def test_groups_and_pictures_without_labels_are_mentioned(digitcli: Run, ten: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_file_that_leaves_no_digit_is_refused(tmp_path: Path) -> None:
     text = "index,label\n" + "".join(f"{index},\n" for index in range(24))
-    with pytest.raises(InputError, match="leaves out every digit to train on"):
+    with pytest.raises(InputError, match="leave out every digit to train on"):
         corrected(text, tmp_path)
 
 

@@ -45,8 +45,11 @@ def test_every_line_of_a_page_is_cut_out_and_the_longest_is_chosen(paper: np.nda
     assert longest_line(lines, "page.png") is lines[1]
 
 
-@pytest.mark.parametrize("model, together", [("reader", "reader"), ("page_reader", "finder+page_reader")])
-def test_a_line_model_reads_with_a_page_finder_where_it_needs_one(model: str, together: str) -> None:
+@pytest.mark.parametrize(
+    "model, together",
+    [("reader", "reader+digit_or_none+finder+page_reader"), ("page_reader", "finder+page_reader")],
+)
+def test_a_line_model_reads_with_what_predict_adds_to_it(model: str, together: str) -> None:
     reader = reader_with(resolve_model(model), "cpu")
     assert reader is not None
     assert "+".join(part.partition("@")[0] for part in reader.name.split("+")) == together
