@@ -99,7 +99,7 @@ def test_no_color_turns_colours_off(few_digits: Path, tmp_path: Path) -> None:
         (["--arch", "reader", "--teacher", "cnn"], 2, "--teacher is for single digits"),
         (["--arch", "capsnet", "--teacher", "cnn"], 2, "margin"),
         (["--teacher", "cnn", "--teacher", "cnn"], 2, "named twice"),
-        (["--distillation-temperature", "2"], 2, "has no effect without --teacher"),
+        (["--distillation-temperature", "3"], 2, "has no effect without --teacher"),
         (["--teacher", "cnn", "--distillation-weight", "0"], 2, "--distillation-weight is 0.0"),
         (["--out", "/proc/none"], 7, "/proc/none"),
     ],
