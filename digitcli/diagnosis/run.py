@@ -76,7 +76,10 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
         with separate_random_numbers(config):
             run = _examined(folder, config, header, history, steps)
             facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
-            findings = [*curve_faults(config, history, run.loss_error), *causes(run)]
+            findings = [*causes(run)]
+            curves = curve_faults(config, history, run.loss_error)
+            # Where something else is wrong, it explains epochs that brought nothing.
+            findings += [each for each in curves if each.rule != "too_many_epochs" or not findings]
             for consequence in CONSEQUENCES:
                 findings += () if findings else consequence(run)
             findings += not_learning(run)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.diagnosis.findings import Finding
 from digitcli.diagnosis.run import examine_run, find_learning_rate
 from digitcli.diagnosis.trials import RangeTest
 from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, UsageError
@@ -93,6 +94,21 @@ def test_a_run_whose_data_have_changed_is_not_examined(few_digits: Path, tmp_pat
         np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
     with pytest.raises(InputError, match="digits.npz has changed"):
         examine_run(tmp_path / "run", "cpu")
+
+
+def test_epochs_without_gain_are_told_only_where_nothing_explains_them(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    useless = [Finding("too_many_epochs", "warning", "", ""), Finding("overfitting", "warning", "", "")]
+    monkeypatch.setattr("digitcli.diagnosis.run.curve_faults", lambda *arguments: iter(useless))
+    config = train_config(few_digits, "softmax", recipe={"lr": 1e-7, "epochs": 9, "batch_size": 16})
+    trainer.train(config, out=tmp_path / "run")
+    rules = [finding.rule for finding in examine_run(tmp_path / "run", "cpu").findings]
+    assert rules[0] == "learning_rate_too_low" and "overfitting" in rules
+    assert "too_many_epochs" not in rules
+    monkeypatch.setattr("digitcli.diagnosis.run.causes", lambda run: ())
+    rules = [finding.rule for finding in examine_run(tmp_path / "run", "cpu").findings]
+    assert "too_many_epochs" in rules
 
 
 def test_an_unfinished_run_is_to_be_continued(few_digits: Path, tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def _draw_selection(selection: Selection) -> list[RenderableType]:
     title = f"[bold]models chosen on {selection.n:,} validation digits[/]"
     notes = [f"left out: {', '.join(selection.left_out)}"] if selection.left_out else []
     if selection.best_size < len(selection.additions):
-        notes.append(f"The NLL of the ensemble is lowest with the first {selection.best_size}.")
+        size = selection.best_size
+        first = "the first model alone" if size == 1 else f"the first {size} models"
+        notes.append(f"The validation NLL is lowest with {first}.")
     return [title, table, *notes]
 
 
