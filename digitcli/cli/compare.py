@@ -116,12 +116,12 @@ def compare(
     _check_dataset(data)
     _check_files(plot, save, force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.views.comparison import ComparingView
-        from digitcli.cli.views.progress import CountingBar
+        from digitcli.cli.views.comparison import line_of_run
+        from digitcli.cli.views.progress import CountingBar, RunsView
         from digitcli.comparison import compare as comparing
     seeds = seeds or SEEDS
     with CountingBar("runs") as bar, stop_on_signals() as stop_signal:
-        view = ComparingView(bar, len(plan_runs(parsed, seeds)))
+        view = RunsView(bar, len(plan_runs(parsed, seeds)), line_of_run)
         result = comparing.compare(
             parsed, seeds=seeds, data=data, split=split, device=device, out=out,
             tensorboard=tensorboard, on_event=view, stop_signal=stop_signal,

@@ -91,8 +91,8 @@ def tune(
         raise UsageError(f"{arch} is trained already.", "Name an architecture; digitcli models lists them.")
     ranges = parse_ranges(vary or (), specification.config, objective)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.views.progress import CountingBar
-        from digitcli.cli.views.tuning import TuningView, show_tuning
+        from digitcli.cli.views.progress import CountingBar, RunsView
+        from digitcli.cli.views.tuning import line_of_trial, show_tuning
         from digitcli.comparison import tuning
         from digitcli.comparison.runs import folder_name
     tuning.check_installed()
@@ -100,7 +100,7 @@ def tune(
     with CountingBar("trials") as bar, stop_on_signals() as stop_signal:
         result = tuning.tune(
             specification, ranges, folder, trials=trials, objective=objective,
-            on_event=TuningView(bar, trials), stop_signal=stop_signal,
+            on_event=RunsView(bar, trials, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
     if format == "json":
         console.show_json(result.record())

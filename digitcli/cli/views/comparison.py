@@ -10,10 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.cli.views.progress import CountingBar
 from digitcli.comparison.compare import RunEvaluated, listed
 from digitcli.comparison.statistics import describe_p
-from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
     from digitcli.comparison.compare import ComparedModel, Comparison
@@ -21,26 +19,9 @@ if TYPE_CHECKING:
 LONGEST_LIST = 20  # images are listed below the table
 
 
-class ComparingView:
-    """A bar over all runs, and a line for each run that is evaluated."""
-
-    def __init__(self, bar: CountingBar, total: int) -> None:
-        self.bar = bar
-        self.done, self.total = 0, total
-        self.notices: set[str] = set()  # many runs give the same notice
-
-    def __call__(self, event: Event | RunEvaluated) -> None:
-        """Draw one event."""
-        match event:
-            case StepDone():
-                self.bar.show(self.done + event.progress, self.total)
-            case RunEvaluated():
-                self.done = event.done
-                console.err.print(escape(console.printable(_line(event))), soft_wrap=True)
-                self.bar.show(event.done, event.total)
-            case Notice(message, routine=False) if message not in self.notices:
-                self.notices.add(message)
-                console.show_notice(message)
+def line_of_run(event: object) -> tuple[int, str] | None:
+    """Return the number of finished runs and a line about the last one, if it has just finished."""
+    return (event.done, _line(event)) if isinstance(event, RunEvaluated) else None
 
 
 def _line(event: RunEvaluated) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from digitcli import console
+from digitcli.events import Notice, StepDone
 
 
 class CountingBar:
@@ -40,3 +43,29 @@ class CountingBar:
         self.bar.update(self.task, completed=done, total=total, visible=True)
         if self.say_every and done % self.say_every == 0:
             console.err.print(f"{done:,} of {total:,} {self.things}")
+
+
+class RunsView:
+    """A bar over all runs, a line for each that is finished, and each notice once, which many runs give.
+
+    `line_of` returns the number of finished runs and the line for an event, or None if no run is finished.
+    """
+
+    def __init__(
+        self, bar: CountingBar, total: int, line_of: Callable[[object], tuple[int, str] | None]
+    ) -> None:
+        self.bar, self.total, self.line_of = bar, total, line_of
+        self.done = 0
+        self.notices: set[str] = set()
+
+    def __call__(self, event: object) -> None:
+        """Draw one event."""
+        if (finished := self.line_of(event)) is not None:
+            self.done, line = finished
+            console.err.print(escape(console.printable(line)), soft_wrap=True)
+            self.bar.show(self.done, self.total)
+        elif isinstance(event, StepDone):
+            self.bar.show(self.done + event.progress, self.total)
+        elif isinstance(event, Notice) and not event.routine and event.message not in self.notices:
+            self.notices.add(event.message)
+            console.show_notice(event.message)

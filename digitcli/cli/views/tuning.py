@@ -10,9 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.cli.views.progress import CountingBar
 from digitcli.comparison.tuning import TrialDone
-from digitcli.events import Event, Notice, StepDone
 
 if TYPE_CHECKING:
     from digitcli.comparison.tuning import Tuning
@@ -21,26 +19,9 @@ SHOWN = 10  # trials; JSON has all of them
 RECIPE = "recipe"
 
 
-class TuningView:
-    """A bar over all trials, and a line for each that is finished."""
-
-    def __init__(self, bar: CountingBar, total: int) -> None:
-        self.bar = bar
-        self.done, self.total = 0, total
-        self.notices: set[str] = set()  # many trainings give the same notice
-
-    def __call__(self, event: Event | TrialDone) -> None:
-        """Draw one event."""
-        match event:
-            case StepDone():
-                self.bar.show(self.done + event.progress, self.total)
-            case TrialDone():
-                self.done = event.trial.number
-                console.err.print(escape(_line(event)), soft_wrap=True)
-                self.bar.show(self.done, self.total)
-            case Notice(message, routine=False) if message not in self.notices:
-                self.notices.add(message)
-                console.show_notice(message)
+def line_of_trial(event: object) -> tuple[int, str] | None:
+    """Return the number of finished trials and a line about the last one, if it has just finished."""
+    return (event.trial.number, _line(event)) if isinstance(event, TrialDone) else None
 
 
 def _line(event: TrialDone) -> str:
