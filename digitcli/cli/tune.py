@@ -28,7 +28,15 @@ ArchitectureOption = Annotated[
     ),
 ]
 TrialsOption = Annotated[
-    int, Option("--trials", "-n", metavar="N", min=1, max=10_000, help="Train this many times.")
+    int,
+    Option(
+        "--trials",
+        "-n",
+        metavar="N",
+        min=1,
+        max=10_000,
+        help="Train this many times, after one training by the recipe.",
+    ),
 ]
 VaryOption = Annotated[
     list[str] | None,

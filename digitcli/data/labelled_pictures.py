@@ -37,7 +37,8 @@ class LabelledPicture:
 def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     """Return the pictures that `labels.csv` of a folder lists; whether they exist is not checked.
 
-    The columns are `file`, `text` and optionally `group`; others are ignored.
+    The columns are `file`, `text` and optionally `group`; others are ignored. Without `text`, `label` counts,
+    which `digitcli synthesize` writes.
 
     Raises:
         InputError: the table is missing or cannot be read, or a row of it has no file, no text or the file of
@@ -47,10 +48,12 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
-            missing = {"file", "text"} - {*(rows.fieldnames or ())}
+            columns = rows.fieldnames or ()
+            text_column = "label" if "label" in columns and "text" not in columns else "text"
+            missing = {"file", text_column} - {*columns}
             if missing:
                 raise InputError(f"{table} has no column {min(missing)}.", REMEDY)
-            pictures = tuple(_pictures(rows, folder, table))
+            pictures = tuple(_pictures(rows, folder, table, text_column))
     except (OSError, ValueError, csv.Error) as error:
         cause = f"{table} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise InputError(cause, REMEDY) from error
@@ -66,10 +69,12 @@ def unlabelled_pictures(folder: Path, pictures: tuple[LabelledPicture, ...]) -> 
     return [path for path in found if os.path.normpath(path) not in listed]
 
 
-def _pictures(rows: csv.DictReader[str], folder: Path, table: Path) -> Iterator[LabelledPicture]:
+def _pictures(
+    rows: csv.DictReader[str], folder: Path, table: Path, text_column: str
+) -> Iterator[LabelledPicture]:
     seen: dict[str, int] = {}
     for row in rows:
-        place, name, text = f"{table}, line {rows.line_num}", row["file"], row["text"]
+        place, name, text = f"{table}, line {rows.line_num}", row["file"], row[text_column]
         if not name or text is None:
             raise InputError(f"{place}, has no {'text' if name else 'file'}.", REMEDY)
         first = seen.setdefault(os.path.normpath(name), rows.line_num)

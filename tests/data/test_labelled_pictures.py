@@ -25,7 +25,7 @@ def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> Non
     [
         (None, "labels.csv cannot be read: No such file"),
         (b"", "has no column file"),
-        (b"file,label\na.png,1\n", "has no column text"),
+        (b"file,digits\na.png,1\n", "has no column text"),
         (b"file,text\n", "lists no pictures"),
         (b"file,text\na.png,1\n,2\n", "line 3, has no file"),
         (b"text,file\n1,a.png\n2\n", "line 3, has no file"),
@@ -52,3 +52,12 @@ def test_pictures_that_the_table_does_not_list_are_found(tmp_path: Path) -> None
     (tmp_path / "labels.csv").write_text("file,text\n./a.png,1\nbelow/c.png,1\n")
     left = unlabelled_pictures(tmp_path, read_labelled_pictures(tmp_path))
     assert left == [tmp_path / "b.png", tmp_path / "below" / "d.png"]
+
+
+def test_the_labels_of_synthetic_lines_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label,raw\n0.png,12,1.2\n")
+    (picture,) = read_labelled_pictures(tmp_path)
+    assert picture.text == "12"
+    (tmp_path / "labels.csv").write_text("file,label,text\n0.png,12,13\n")
+    (picture,) = read_labelled_pictures(tmp_path)
+    assert picture.text == "13"
