@@ -76,6 +76,8 @@ class Dataset:
     test: the test part, if the source has one.
     failures: the inputs that could not be used.
     train_files, test_files: the files of the digits of each part, in their order, if each has its own.
+    test_groups: the group of each test digit, in their order, if the test part consists of groups that are
+        also evaluated by themselves.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Dataset:
     failures: tuple[Failure, ...] = field(default=())
     train_files: tuple[str, ...] = field(default=())
     test_files: tuple[str, ...] = field(default=())
+    test_groups: tuple[str, ...] = field(default=())
 
     @functools.cached_property
     def digest(self) -> str:

@@ -10,11 +10,13 @@ from digitcli.data.dataset import Dataset
 from digitcli.data.files import DECOMPRESSORS
 from digitcli.data.folders import load_folder
 from digitcli.data.mnist import load_mnist
+from digitcli.data.mnist_c import is_mnist_c_folder, load_mnist_c, load_mnist_c_folder
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS, load_published_dataset
 from digitcli.errors import InputError, UsageError, did_you_mean
 
 DATASETS = {
     "mnist": "handwritten digits, 60,000 + 10,000, 28x28, built in: no network is needed (LeCun 1998)",
+    "mnist-c": "mnist with 15 corruptions of its test digits, made here: no network is needed (Mu 2019)",
     **{name: published.summary for name, published in PUBLISHED_DATASETS.items()},
 }
 FILE_LOADERS = {".npz": load_npz, ".csv": load_csv}
@@ -33,8 +35,11 @@ def load_dataset(spec: str) -> Dataset:
     """
     path = find_dataset(spec)
     if path is None:
-        return load_mnist() if spec == "mnist" else load_published_dataset(spec)
-    return load_folder(path) if path.is_dir() else FILE_LOADERS[_format_suffix(path)](path)
+        built_in = {"mnist": load_mnist, "mnist-c": load_mnist_c}
+        return built_in[spec]() if spec in built_in else load_published_dataset(spec)
+    if not path.is_dir():
+        return FILE_LOADERS[_format_suffix(path)](path)
+    return load_mnist_c_folder(path) if is_mnist_c_folder(path) else load_folder(path)
 
 
 def find_dataset(spec: str) -> Path | None:

@@ -65,6 +65,17 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class GroupAccuracy:
+    """The accuracy on a group of the digits, for example one corruption of MNIST-C, and its 95 % interval."""
+
+    name: str
+    n: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """The evaluation of models on digits. Measurements that were not requested are None.
 
@@ -82,6 +93,7 @@ class EvaluationResult:
     robustness: the accuracies on corrupted digits.
     ood: how well confidence tells digits from other pictures.
     selection: how the models were chosen among several, if they were.
+    groups: the accuracy of each group of the digits, if the dataset has groups.
     models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
     """
@@ -108,6 +120,7 @@ class EvaluationResult:
     robustness: Robustness | None
     ood: tuple[OodResult, ...] | None
     selection: Selection | None
+    groups: list[GroupAccuracy] | None
     models: tuple[ResolvedModel, ...] = field(repr=False, compare=False)
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
@@ -181,7 +194,7 @@ def evaluate(
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes),
+        **_metrics(digits, logits, mistakes, dataset.test_groups if split == "test" else ()),
     )
 
 
@@ -222,8 +235,10 @@ def _measure_ood(
     return measure_ood(classifier, np.exp(log_softmax(logits)).max(axis=-1), fonts)
 
 
-def _metrics(digits: Digits, logits: npt.NDArray[np.float32], mistakes: int) -> dict[str, Any]:
-    """Return the fields of `EvaluationResult` that follow from logits (N, 10)."""
+def _metrics(
+    digits: Digits, logits: npt.NDArray[np.float32], mistakes: int, groups: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits."""
     labels = digits.labels
     confusion = confusion_counts(logits, labels)
     low, high = wilson_interval(int(confusion.trace()), len(labels))
@@ -241,10 +256,21 @@ def _metrics(digits: Digits, logits: npt.NDArray[np.float32], mistakes: int) -> 
         "reliability": reliability(confidence, is_correct),
         "coverage": coverage(confidence, is_correct),
         "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
+        "groups": _group_accuracies(groups, is_correct) if groups else None,
         "digits": digits,
         "predicted": predicted,
         "probabilities": probabilities,
     }
+
+
+def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
+    """Return the accuracy of each group, in the order in which they begin."""
+    accuracies = []
+    for name in dict.fromkeys(names):
+        correct = is_correct[np.array(names) == name]
+        interval = wilson_interval(int(correct.sum()), len(correct))
+        accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval))
+    return accuracies
 
 
 def _worst_mistakes(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin
-from digitcli.evaluation.evaluate import Mistake
+from digitcli.evaluation.evaluate import GroupAccuracy, Mistake
 from digitcli.evaluation.evaluate_lines import LineMistake
 from digitcli.evaluation.metrics import ClassScores
 from digitcli.evaluation.ood import OodResult
@@ -45,6 +45,7 @@ class SavedEvaluation:
     robustness: Robustness | None = None
     ood: tuple[OodResult, ...] | None = None
     selection: Selection | None = None
+    groups: tuple[GroupAccuracy, ...] | None = None
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.confusion] != [CLASSES] * CLASSES:

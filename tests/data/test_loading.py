@@ -22,7 +22,8 @@ def test_mnist_is_built_in() -> None:
 
 
 def test_every_dataset_has_a_summary_of_one_line() -> None:
-    assert list(DATASETS) == ["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "usps", "svhn"]
+    names = ["mnist", "mnist-c", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "usps", "svhn"]
+    assert list(DATASETS) == names
     assert all(line and "\n" not in line for line in DATASETS.values())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digitcli.data.dataset import Digits
+from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.events import DigitsDone, Event, Notice
@@ -36,6 +36,22 @@ def test_the_figures_by_hand(tmp_path: Path) -> None:
     assert (five.n, five.precision, five.recall) == (2, 2 / 3, 1.0)
     assert five.f1 == pytest.approx(0.8)
     assert result.predicted.tolist() == ANSWERS
+
+
+def test_each_group_of_the_test_digits_has_its_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = pointing_digits(LABELS, ANSWERS)
+    dataset = Dataset(
+        "corrupted", digits, digits, test_groups=("fog", "fog", "fog", "zigzag", "fog", "zigzag")
+    )
+    monkeypatch.setattr("digitcli.evaluation.evaluate.load_dataset", lambda data: dataset)
+    model = str(pointing_model(tmp_path / "model.safetensors"))
+    groups = evaluate(model, device="cpu").groups
+    assert groups is not None
+    assert [(group.name, group.n, group.accuracy) for group in groups] == [("fog", 4, 0.75), ("zigzag", 2, 1)]
+    assert groups[0].accuracy_low < 0.75 < groups[0].accuracy_high
+    assert evaluate(model, split="all", device="cpu").groups is None
 
 
 def test_nll_and_ece_follow_from_the_probabilities(tmp_path: Path) -> None:

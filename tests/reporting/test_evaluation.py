@@ -99,6 +99,9 @@ def test_every_measurement_is_shown(evaluation: Path, tmp_path: Path) -> None:
                 {"model": "a@1", "alone_accuracy": 0.61, "alone_nll": 0.1234, "accuracy": 0.9, "nll": 0.1}
             ],
         },
+        "groups": [
+            {"name": "dotted_line", "n": 1234, "accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75}
+        ],
         "accuracy_without_label_errors": 0.8,
         "overlap": 3,
         "unreadable": 2,
@@ -112,6 +115,8 @@ def test_every_measurement_is_shown(evaluation: Path, tmp_path: Path) -> None:
         "3 of these digits were used in training",
         "2 inputs",
         "0.1234",
+        "dotted line",
+        "1,234",
     ):
         assert text in html
 

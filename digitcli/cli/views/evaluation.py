@@ -18,7 +18,7 @@ from digitcli.evaluation.splits import MNIST_LABEL_ERRORS
 from digitcli.events import DigitsDone, Event, Notice
 
 if TYPE_CHECKING:
-    from digitcli.evaluation.evaluate import EvaluationResult
+    from digitcli.evaluation.evaluate import EvaluationResult, GroupAccuracy
     from digitcli.evaluation.evaluate_lines import LineEvaluation
     from digitcli.evaluation.metrics import ClassScores
     from digitcli.evaluation.ood import OodResult
@@ -55,6 +55,8 @@ def _draw_digits(result: EvaluationResult) -> Group:
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", Columns(tables, padding=(1, 6))]
     if result.selection is not None:
         parts = [*_draw_selection(result.selection), "", *parts]
+    if result.groups:
+        parts += ["", _groups_table(result.groups)]
     if result.robustness is not None:
         parts += ["", *_draw_robustness(result.robustness)]
     if result.ood is not None:
@@ -106,6 +108,17 @@ def _draw_lines(result: LineEvaluation) -> Group:
             table.add_row(f"{mistake.index:,}", mistake.label or "-", mistake.predicted or "-", confidence)
         parts += ["", _mistakes_title(len(result.mistakes), wrong), table]
     return Group(*parts)
+
+
+def _groups_table(groups: Sequence[GroupAccuracy]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("group", style="cyan")
+    for heading in ("accuracy", "95 % interval", "n"):
+        table.add_column(heading, justify="right")
+    for group in groups:
+        interval = f"{100 * group.accuracy_low:.2f} to {100 * group.accuracy_high:.2f}"
+        table.add_row(group.name, console.percent(group.accuracy), interval, f"{group.n:,}")
+    return table
 
 
 def _draw_robustness(result: Robustness) -> list[RenderableType]:

@@ -1,0 +1,288 @@
+"""The 15 corruptions of MNIST-C.
+
+Mu & Gilmer, "MNIST-C: A robustness benchmark for computer vision", 2019. The corruptions and their strengths
+are those of the authors' generator; the random numbers are others. Where its libraries do something unusual,
+a docstring says so. A corruption takes images (N, 28, 28), float64 with ink 1 on paper 0, and returns such
+images; values outside of 0 to 1 are cut off afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.data.canny import canny_edges
+
+SIDE_PX = 28
+CENTRE_PX = 13.5  # the centre of an image, counted from the centre of its first pixel
+SEED = 2019
+CHUNK = 200  # images that are corrupted at once: the fog of one needs half a megabyte
+
+Images = npt.NDArray[np.float64]  # N, 28, 28
+Values = npt.NDArray[np.float64]  # N
+Clouds = npt.NDArray[np.floating]  # N, 256, 256
+
+
+def corrupt(name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return images (N, 28, 28), uint8 with ink 255, under a corruption; every call returns the same."""
+    random = np.random.default_rng((SEED, zlib.crc32(name.encode())))
+    corrupted = np.empty_like(images)
+    for start in range(0, len(images), CHUNK):
+        chunk = CORRUPTIONS[name](images[start : start + CHUNK] / 255, random)
+        corrupted[start : start + CHUNK] = np.rint(255 * chunk.clip(0, 1))
+    return corrupted
+
+
+def shot_noise(images: Images, random: np.random.Generator) -> Images:
+    """Count few photons: Poisson noise of three photons for full ink."""
+    photons = 3
+    return np.asarray(random.poisson(images * photons) / photons)
+
+
+def impulse_noise(images: Images, random: np.random.Generator) -> Images:
+    """Turn 17 % of the pixels black or white."""
+    is_hit = random.random(images.shape) < 0.17
+    return np.where(is_hit, random.integers(0, 2, images.shape), images)
+
+
+def glass_blur(images: Images, random: np.random.Generator) -> Images:
+    """Blur, swap each pixel with a neighbour, and blur again, as frosted glass does.
+
+    The generator calls its Gaussian filter with the option for colour images, which takes the columns of a
+    grey image for colours: it blurs along the columns only.
+    """
+    sigma_px, rounds = 0.7, 2
+    blurred = np.floor(255 * _blur(images, sigma_px, across=False)) / 255
+    places = [(row, column) for row in range(27, 1, -1) for column in range(27, 1, -1)]
+    for row, column in places * rounds:
+        swapped = np.flatnonzero(random.random(len(images)) < 0.5)
+        down, right = random.integers(-1, 1, (2, len(swapped)))
+        other = (swapped, row + down, column + right)
+        here = blurred[swapped, row, column].copy()
+        blurred[swapped, row, column] = blurred[other]
+        blurred[other] = here
+    return _blur(blurred, sigma_px, across=False)
+
+
+def motion_blur(images: Images, random: np.random.Generator) -> Images:
+    """Smear by ten pixels to one side, in a direction up to 45 degrees from the horizontal.
+
+    The weights of the smear are ImageMagick's: one half of a Gaussian, sampled at whole pixels.
+    """
+    sigma_px, steps = 3.0, np.arange(21)
+    weights = np.exp(-(steps**2) / (2 * sigma_px**2))
+    weights /= weights.sum()
+    angles = np.deg2rad(random.uniform(-45, 45, len(images)))
+    down = np.ceil(steps * np.sin(angles)[:, None] - 0.5).astype(int)  # N, 21
+    right = np.ceil(steps * np.cos(angles)[:, None] - 0.5).astype(int)
+    grid = np.arange(SIDE_PX)
+    rows = (grid + down[..., None]).clip(0, SIDE_PX - 1)  # N, 21, 28
+    columns = (grid + right[..., None]).clip(0, SIDE_PX - 1)
+    smeared = np.zeros_like(images)
+    for step, weight in enumerate(weights):
+        place = (np.arange(len(images))[:, None, None], rows[:, step, :, None], columns[:, step, None, :])
+        smeared += weight * images[place]
+    return np.rint(255 * smeared) / 255  # ImageMagick stores whole grey levels
+
+
+def shear(images: Images, random: np.random.Generator) -> Images:
+    """Slant by 0.4 radians to the left or to the right, as scikit-image did then: the height changes too."""
+    angles = 0.4 * _signs(random, len(images))
+    return _warp(images, np.ones_like(angles), -np.sin(angles), np.zeros_like(angles), np.cos(angles))
+
+
+def scale(images: Images, random: np.random.Generator) -> Images:
+    """Shrink to 70 %."""
+    factor, zero = np.full(len(images), 1 / 0.7), np.zeros(len(images))
+    return _warp(images, factor, zero, zero, factor)
+
+
+def rotate(images: Images, random: np.random.Generator) -> Images:
+    """Rotate by 0.4 radians (23 degrees) in either direction."""
+    angles = 0.4 * _signs(random, len(images))
+    return _warp(images, np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles))
+
+
+def brightness(images: Images, random: np.random.Generator) -> Images:
+    """Add half of full ink to every pixel."""
+    return images + 0.5
+
+
+def translate(images: Images, random: np.random.Generator) -> Images:
+    """Move by three pixels horizontally and by three pixels vertically."""
+    moved = np.zeros_like(images)
+    shifts = 3 * random.choice([-1, 1], (len(images), 2))
+    for image, target, (down, right) in zip(images, moved, shifts.tolist(), strict=True):
+        rows, columns = _overlap(down), _overlap(right)
+        target[rows[0], columns[0]] = image[rows[1], columns[1]]
+    return moved
+
+
+def stripe(images: Images, random: np.random.Generator) -> Images:
+    """Exchange ink and paper in the left and in the right quarter."""
+    striped = images.copy()
+    for quarter in (striped[..., :7], striped[..., 21:]):
+        quarter[:] = 1 - quarter
+    return striped
+
+
+def fog(images: Images, random: np.random.Generator) -> Images:
+    """Add a cloud that is three times as strong as the ink, and reduce the contrast to that of before."""
+    strength = 3.0
+    most = images.max(axis=(1, 2), keepdims=True)
+    clouds = _plasma(len(images), random)[:, :SIDE_PX, :SIDE_PX]
+    return np.asarray((images + strength * clouds) * most / (most + strength))
+
+
+def spatter(images: Images, random: np.random.Generator) -> Images:
+    """Cover the digit with drops of grey mud."""
+    liquid = _blur(random.normal(0.65, 0.3, images.shape), 1.0)
+    mud = _blur(np.where(liquid > 0.65, 1.0, 0.0), 1.5)
+    mud[mud < 0.8] = 0
+    return images * (1 - mud) + 63 / 255 * mud
+
+
+def dotted_line(images: Images, random: np.random.Generator) -> Images:
+    """Draw a dashed line from the left edge to the right."""
+    ends = random.integers(0, 27, (len(images), 2))
+    lines = np.stack([_line((0, left), (27, right)) for left, right in ends.tolist()])
+    lines[..., np.arange(SIDE_PX) // 2 % 2 == 0] = 0
+    return images + lines
+
+
+def zigzag(images: Images, random: np.random.Generator) -> Images:
+    """Draw a zigzag line from near the left edge to near the right."""
+    starts, rises = random.integers(0, 27, len(images)), random.integers(-5, 5, len(images))
+    lines = [_zigzag_line(start, rise) for start, rise in zip(starts.tolist(), rises.tolist(), strict=True)]
+    return images + np.stack(lines)
+
+
+def edges(images: Images, random: np.random.Generator) -> Images:
+    """Leave only the edges of the strokes, which Canny's detector finds."""
+    return canny_edges(images).astype(np.float64)
+
+
+CORRUPTIONS: dict[str, Callable[[Images, np.random.Generator], Images]] = {
+    "shot_noise": shot_noise,
+    "impulse_noise": impulse_noise,
+    "glass_blur": glass_blur,
+    "motion_blur": motion_blur,
+    "shear": shear,
+    "scale": scale,
+    "rotate": rotate,
+    "brightness": brightness,
+    "translate": translate,
+    "stripe": stripe,
+    "fog": fog,
+    "spatter": spatter,
+    "dotted_line": dotted_line,
+    "zigzag": zigzag,
+    "canny_edges": edges,
+}
+
+
+def _signs(random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    return random.choice([-1.0, 1.0], count)
+
+
+def _overlap(shift: int) -> tuple[slice, slice]:
+    """Return the pixels that a shift fills, and those out of which it fills them: the image moves back."""
+    kept = SIDE_PX - abs(shift)
+    low, high = slice(0, kept), slice(abs(shift), SIDE_PX)
+    return (low, high) if shift > 0 else (high, low)
+
+
+def _blur(images: Images, sigma_px: float, across: bool = True) -> Images:
+    """Blur with a Gaussian that ends at four standard deviations; `across`: along the rows, too."""
+    reach = int(4 * sigma_px + 0.5)
+    kernel = cv2.getGaussianKernel(2 * reach + 1, sigma_px)
+    row_kernel = kernel if across else np.ones((1, 1))
+    return np.stack(
+        [cv2.sepFilter2D(each, -1, row_kernel, kernel, borderType=cv2.BORDER_REPLICATE) for each in images]
+    )
+
+
+def _warp(images: Images, xx: Values, xy: Values, yx: Values, yy: Values) -> Images:
+    """Take each pixel from the place to which a matrix about the centre maps it, with linear interpolation.
+
+    xx, xy, yx, yy: the entries of the matrix of each image (N,); x is the column and y the row.
+    """
+    y, x = np.mgrid[:SIDE_PX, :SIDE_PX] - CENTRE_PX
+    columns, rows = (
+        horizontal[:, None, None] * x + vertical[:, None, None] * y + CENTRE_PX
+        for horizontal, vertical in ((xx, xy), (yx, yy))
+    )
+    left, top = np.floor(columns).astype(int), np.floor(rows).astype(int)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))  # whatever lies outside is paper
+    number = np.arange(len(images))[:, None, None]
+    warped = np.zeros_like(images)
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = (1 - np.abs(rows - top - down)) * (1 - np.abs(columns - left - right))
+            place = ((side + 1).clip(0, SIDE_PX + 1) for side in (top + down, left + right))
+            warped += weight * padded[number, *place]
+    return warped
+
+
+def _plasma(count: int, random: np.random.Generator) -> Images:
+    """Return clouds (N, 256, 256) from 0 to 1 by the diamond-square algorithm, which wraps around the edges.
+
+    Each point is the mean of its four neighbours and a random number, whose range falls with the distance of
+    the neighbours. As in the generator, the amplitude enters twice.
+    """
+    side, amplitude, decay = 256, 100.0, 1.4
+    cloud: Clouds = np.zeros((count, side, side), np.float32)
+
+    def wobble(total: Clouds) -> Clouds:
+        return total / 4 + amplitude * random.uniform(-amplitude, amplitude, total.shape)
+
+    step = side
+    while step >= 2:
+        half = step // 2
+        corners = cloud[:, ::step, ::step]
+        pairs = corners + np.roll(corners, -1, axis=1)
+        cloud[:, half::step, half::step] = wobble(pairs + np.roll(pairs, -1, axis=2))
+        centres = cloud[:, half::step, half::step]
+        beside = corners + np.roll(corners, -1, axis=2)
+        cloud[:, ::step, half::step] = wobble(centres + np.roll(centres, 1, axis=1) + beside)
+        above = corners + np.roll(corners, -1, axis=1)
+        cloud[:, half::step, ::step] = wobble(centres + np.roll(centres, 1, axis=2) + above)
+        step, amplitude = half, amplitude / decay
+    cloud -= cloud.min(axis=(1, 2), keepdims=True)
+    return np.asarray(cloud / cloud.max(axis=(1, 2), keepdims=True), np.float64)
+
+
+def _line(start: tuple[float, float], end: tuple[float, float]) -> Images:
+    """Return an image (28, 28) of a straight line between two points (x, y); it fades out in 2.3 pixels."""
+    (x0, y0), (x1, y1) = start, end
+    if x0 == x1:
+        return np.zeros((SIDE_PX, SIDE_PX))
+    rows, columns = np.mgrid[:SIDE_PX, :SIDE_PX]
+    distance = np.abs(rows - (y0 + (y1 - y0) / (x1 - x0) * (columns - x0)))
+    line = (np.log1p(-distance.clip(0, 2.3 - 1e-10) / 2.3) + 1).clip(0, 1)
+    line[:, : int(np.floor(x0))] = 0
+    line[:, int(np.ceil(x1)) :] = 0
+    return np.asarray(line)
+
+
+def _zigzag_line(row: int, rise: int) -> Images:
+    """Return a zigzag (28, 28) that begins in a row and ends `rise` rows below; its teeth have two pixels."""
+    tooth, first, last = 2.0, 2, 25
+    angle = np.arctan(rise / (last - first))
+    length = (last - first) / np.cos(angle)
+    teeth = int((length - tooth) // (2 * tooth)) + 1
+    points = [(0.0, 0.0), *(((2 * i + 1) * tooth, (-1) ** i * tooth) for i in range(teeth))]
+    whole = 2 * tooth * (length // (2 * tooth))
+    if length != whole:
+        points.append((length, points[-1][1] / (2 * (length - whole))))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = (np.array(points) @ turn.T + (first, row)).tolist()
+    zigzag = np.zeros((SIDE_PX, SIDE_PX))
+    for start, end in itertools.pairwise(corners):
+        zigzag += _line(tuple(start), tuple(end))
+    return zigzag
