@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -173,15 +174,23 @@ def _training_facts(header: Header) -> dict[str, str]:
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",
-        **({"guarantee": _describe_guarantee(header.guarantee)} if header.guarantee else {}),
+        "--max-error": _describe_risk(header.risk) if header.guarantee is None else "",
+        "guarantee": _describe_guarantee(header.guarantee) if header.guarantee else "",
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }
     return {name: value for name, value in facts.items() if value}
 
 
+def _describe_risk(risk: Mapping[str, float]) -> str:
+    """Return the thresholds that a model stores for `predict --max-error`; empty if it stores none."""
+    thresholds = ", ".join(f"{share} refuses below {threshold:.3g}" for share, threshold in risk.items())
+    return f"{thresholds}; measured on synthetic pictures with the default models" if risk else ""
+
+
 def _describe_guarantee(guarantee: Guarantee) -> str:
-    limit, confidence = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
+    limit, level = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
     return (
-        f"at most {limit} wrong from a confidence of {guarantee.threshold:g} on, with {confidence} "
-        f"confidence; {guarantee.wrong:,} of {guarantee.answered:,} answers were wrong"
+        f"at most {limit} of the answers are wrong from a confidence of {guarantee.threshold:g} on, at a "
+        f"confidence level of {level}; {guarantee.wrong:,} of {guarantee.answered:,} answers were wrong. "
+        f"predict uses it with --max-error {guarantee.max_error:g}."
     )
