@@ -29,7 +29,7 @@ from digitcli.cli.options import (
     tensorboard_option,
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.cli.views.training import TrainingView, draw_members
+from digitcli.cli.views.training import TrainingView, describe_gain, draw_members
 from digitcli.errors import PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import DURATION, PATH, Setting, settings_of
@@ -257,11 +257,12 @@ def _print_config(config: TrainConfig, format: console.Format) -> None:
 
 def _show_result(result: TrainResult, format: console.Format) -> None:
     if format == "json":
-        left_out = ("misread",) if result.members else ("misread", "members")
+        of_ensembles = () if result.members else ("members", "best_member", "gained", "lost")
+        left_out = ("misread", *of_ensembles)
         console.show_json({name: value for name, value in vars(result).items() if name not in left_out})
     else:
         if result.members:
-            console.show_table(draw_members(result.members))
+            console.show_table(draw_members(result))
         console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(
@@ -286,6 +287,7 @@ def _table(result: TrainResult) -> dict[str, str]:
         "run": result.run or "dry run, nothing was written",
         "test": _accuracy(result.test_accuracy, result.test_accuracy_before),
         f"test of {result.original}": _accuracy(result.original_accuracy, result.original_accuracy_before),
+        "best member": describe_gain(result),
         "validation": console.percent(result.validation_accuracy),
         "calibration": calibration,
         "training": f"{console.counted(result.epochs, 'epoch')} in {console.duration(result.train_seconds)}"

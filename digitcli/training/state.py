@@ -23,6 +23,7 @@ class MemberResult:
     checkpoint: str
     validation_accuracy: float
     test_accuracy: float | None
+    test_nll: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,9 @@ class TrainResult:
     misread: The indices of the test examples that the model reads wrongly; None in a dry run and for an
         ensemble.
     members: The members of an ensemble; empty for one network.
+    best_member: The index of the member with the highest test accuracy; None for one network.
+    gained, lost: The numbers of test examples that only the ensemble reads correctly, and that only this
+        member does; None for one network.
     start: The model whose weights the run started from, with the beginning of its digest, if there is one.
     test_accuracy_before: The accuracy of that model on the test examples; None if it is not there any more.
     original: The name of the dataset that it was trained on, if it is known and is not `data`.
@@ -73,6 +77,9 @@ class TrainResult:
     data: str
     misread: tuple[int, ...] | None = None
     members: tuple[MemberResult, ...] = ()
+    best_member: int | None = None
+    gained: int | None = None
+    lost: int | None = None
     start: str | None = None
     test_accuracy_before: float | None = None
     original: str | None = None

@@ -68,7 +68,7 @@ def _draw_selection(selection: Selection) -> list[RenderableType]:
     """Draw what each chosen model adds to the ensemble."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("added", style="cyan")
-    for heading in ("alone", "NLL", "ensemble", "NLL"):
+    for heading in ("accuracy alone", "NLL alone", "accuracy of the ensemble", "NLL of the ensemble"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in selection.additions:
         table.add_row(
@@ -80,11 +80,17 @@ def _draw_selection(selection: Selection) -> list[RenderableType]:
         )
     title = f"[bold]models chosen on {selection.n:,} validation digits[/]"
     notes = [f"left out: {', '.join(selection.left_out)}"] if selection.left_out else []
-    if selection.best_size < len(selection.additions):
-        size = selection.best_size
-        first = "the first model alone" if size == 1 else f"the first {size} models"
-        notes.append(f"The validation NLL is lowest with {first}.")
-    return [title, table, *notes]
+    return [title, table, *notes, _best_size(selection)]
+
+
+def _best_size(selection: Selection) -> str:
+    """Return with how many of the chosen models the ensemble is best."""
+    size = selection.best_size
+    if size == len(selection.additions):
+        best = "all of them" if size > 1 else "this model"
+        return f"The NLL on the validation digits is lowest with {best}."
+    first = "the first model alone" if size == 1 else f"the first {size} models"
+    return f"The NLL on the validation digits is lowest with {first}; --select {size} takes no others."
 
 
 def _draw_lines(result: LineEvaluation) -> Group:

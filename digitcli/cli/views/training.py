@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,13 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, Recipe
+from digitcli.comparison.statistics import SIGNIFICANCE, describe_p, mcnemar
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
 
 if TYPE_CHECKING:
-    from digitcli.training.state import MemberResult
+    from digitcli.training.state import MemberResult, TrainResult
 
 SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 
@@ -91,15 +91,32 @@ class TrainingView:
         return Group(bar, Text(figures, style="cyan"))
 
 
-def draw_members(members: Sequence[MemberResult]) -> Table:
-    """Return a table of the members of an ensemble, each with its accuracies."""
+def draw_members(ensemble: TrainResult) -> Table:
+    """Return a table of the members of an ensemble and of the ensemble, each with its accuracies and NLL."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("member", "architecture", "seed", "validation", "test"):
+    for heading in ("member", "architecture", "seed", "validation", "test", "test NLL"):
         table.add_column(heading, justify="left" if heading == "architecture" else "right")
-    for number, member in enumerate(members):
-        accuracies = map(console.percent, (member.validation_accuracy, member.test_accuracy))
-        table.add_row(str(number), member.architecture, str(member.seed), *accuracies)
+    rows: list[tuple[str, str, MemberResult | TrainResult]] = [
+        (str(number), str(member.seed), member) for number, member in enumerate(ensemble.members)
+    ]
+    for number, seed, each in (*rows, ("all", "", ensemble)):
+        accuracies = map(console.percent, (each.validation_accuracy, each.test_accuracy))
+        nll = "" if each.test_nll is None else f"{each.test_nll:.4f}"
+        table.add_row(number, each.architecture, seed, *accuracies, nll)
     return table
+
+
+def describe_gain(ensemble: TrainResult) -> str:
+    """Return whether an ensemble is better than its best member; empty where that was not measured."""
+    if ensemble.best_member is None or ensemble.gained is None or ensemble.lost is None:
+        return ""
+    p = mcnemar(ensemble.gained, ensemble.lost)
+    verdict = "better" if ensemble.gained > ensemble.lost else "worse"
+    conclusion = f"the ensemble is {verdict}" if p < SIGNIFICANCE else "the difference may be chance"
+    return (
+        f"member {ensemble.best_member}; {ensemble.gained:,} of the test digits are read by the ensemble "
+        f"alone, and {ensemble.lost:,} by this member alone: {conclusion} (p = {describe_p(p)})"
+    )
 
 
 def describe_start(start: RunStarted) -> Table:
