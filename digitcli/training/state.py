@@ -41,7 +41,8 @@ class TrainResult:
     test_accuracy, test_nll, test_ece: The results on the test examples; None in a dry run. The negative
         log-likelihood is in nats, the expected calibration error is a fraction.
     temperature: The divisor of the logits that calibrates the confidence.
-    parameters: The number of trained parameters.
+    parameters: The number of parameters.
+    trained_parameters: The number of those that are not frozen; None for an ensemble.
     device, dtype: Where, and in which number format, the network was trained.
     unreadable: The number of files of the dataset that could not be read.
     data: The name or path of the dataset.
@@ -71,6 +72,7 @@ class TrainResult:
     test_ece: float | None = None
     temperature: float = 1.0
     parameters: int
+    trained_parameters: int | None = None
     device: str
     dtype: str
     unreadable: int

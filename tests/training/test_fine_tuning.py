@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from digitcli.architectures.registry import resolve_recipe
+from digitcli.cli.views.training import describe_start
 from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.events import Event, Notice
+from digitcli.events import Event, Notice, RunStarted
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.training import original
@@ -51,9 +54,21 @@ def test_frozen_stages_do_not_change_and_the_others_do(few_digits: Path, start: 
     assert unchanged == {name for name in before if name.split(".")[0] in ("2", "5", "6")}
 
 
-def test_frozen_stages_count_as_no_parameters(few_digits: Path, start: Path, tmp_path: Path) -> None:
-    result = train(config_from(start, few_digits, recipe={"freeze": -1}), out=tmp_path / "run")
-    assert result.parameters == 128 * 10 + 10
+def test_all_parameters_are_counted_and_those_that_are_trained(
+    few_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    config = config_from(start, few_digits, recipe={"freeze": -1})
+    result = train(config, out=tmp_path / "run", on_event=events.append)
+    trained = 128 * 10 + 10
+    assert (result.parameters, result.trained_parameters) == (109_242, trained)
+    (started,) = (event for event in events if isinstance(event, RunStarted))
+    assert (started.parameters, started.trained_parameters) == (109_242, trained)
+    shown = Console(width=200, record=True, file=io.StringIO())
+    shown.print(describe_start(started))
+    assert f"109,242 parameters, {trained:,} of them trained, on cpu" in shown.export_text()
+    shown.print(describe_start(replace(started, trained_parameters=109_242)))
+    assert "109,242 parameters on cpu" in shown.export_text()
 
 
 def test_a_run_begins_with_the_weights_of_its_start_model(few_digits: Path, start: Path) -> None:

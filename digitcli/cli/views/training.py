@@ -122,7 +122,7 @@ def describe_gain(ensemble: TrainResult) -> str:
 def describe_start(start: RunStarted) -> Table:
     """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
     rows = {
-        start.config.arch: f"{start.parameters:,} parameters on {start.device}",
+        start.config.arch: f"{_parameters(start)} on {start.device}",
         "starts from": start.config.start or "",
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
@@ -134,6 +134,13 @@ def describe_start(start: RunStarted) -> Table:
     if start.epochs_done:
         rows["continues"] = f"after epoch {start.epochs_done}"
     return console.pairs({name: text for name, text in rows.items() if text})
+
+
+def _parameters(start: RunStarted) -> str:
+    """Return the number of parameters, and of those that are trained if some are frozen."""
+    text = f"{start.parameters:,} parameters"
+    frozen = start.parameters - start.trained_parameters
+    return f"{text}, {start.trained_parameters:,} of them trained," if frozen else text
 
 
 def _stop(config: TrainConfig, recipe: Recipe) -> str:
