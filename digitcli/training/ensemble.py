@@ -197,6 +197,8 @@ def _result(config: TrainConfig, folder: Path, header: Header, results: Sequence
         data=config.data,
         start=first.start,
         original=first.original,
+        test_size=first.test_size,
+        original_test_size=first.original_test_size,
         members=tuple(
             MemberResult(
                 architecture=result.architecture,

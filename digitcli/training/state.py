@@ -38,6 +38,7 @@ class TrainResult:
     train_seconds: The time from the first step to the last, with the validations and saves between them.
     total_seconds: The time of the whole command, with loading and testing.
     validation_accuracy: The accuracy of the chosen weights on the validation examples.
+    test_size: The number of test examples.
     test_accuracy, test_nll, test_ece: The results on the test examples; None in a dry run. The negative
         log-likelihood is in nats, the expected calibration error is a fraction.
     temperature: The divisor of the logits that calibrates the confidence.
@@ -57,6 +58,7 @@ class TrainResult:
     original: The name of the dataset that it was trained on, if it is known and is not `data`.
     original_accuracy, original_accuracy_before: The accuracy of the trained model and of the start model on
         the test examples of that dataset.
+    original_test_size: The number of these.
     """
 
     architecture: str
@@ -67,6 +69,7 @@ class TrainResult:
     train_seconds: float
     total_seconds: float
     validation_accuracy: float
+    test_size: int | None = None
     test_accuracy: float | None = None
     test_nll: float | None = None
     test_ece: float | None = None
@@ -87,6 +90,7 @@ class TrainResult:
     original: str | None = None
     original_accuracy: float | None = None
     original_accuracy_before: float | None = None
+    original_test_size: int | None = None
 
 
 @dataclass

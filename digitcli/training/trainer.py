@@ -288,6 +288,7 @@ def _result(
         device=str(setup.device),
         dtype=setup.recipe.dtype,
         unreadable=len(setup.task.failures),
+        test_size=setup.task.sizes["test"],
         data=setup.config.data,
         **metrics,
     )

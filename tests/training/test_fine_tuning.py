@@ -20,6 +20,7 @@ from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import Event, Notice, RunStarted
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.inference.model_resolution import shipped_models
@@ -204,7 +205,10 @@ def test_one_picture_of_each_class_is_enough(digitcli: Run, tmp_path: Path, digi
     assert "one training digit" in done.stderr and "starts from" in done.stderr
     assert "started from" in digitcli("models", result["run"]).stdout
     shown = digitcli("train", "--resume", result["run"])
-    assert "before the training" in shown.stdout and "test of mnist" in shown.stdout
+    low, high = wilson_interval(round(40 * result["test_accuracy"]), 40)
+    assert f"of 40; 95 % interval {100 * low:.2f} to {100 * high:.2f} %" in shown.stdout
+    assert "test before training" in shown.stdout and "test of mnist before training" in shown.stdout
+    assert (result["test_size"], result["original_test_size"]) == (40, 10_000)
 
 
 def test_if_all_validation_digits_are_read_the_temperature_is_that_of_the_start_model(

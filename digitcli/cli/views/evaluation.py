@@ -98,7 +98,7 @@ def _draw_lines(result: LineEvaluation) -> Group:
         "model": result.model,
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'line')}",
         "exact match": f"{console.percent(result.exact_match)}; "
-        + _interval(result.exact_match_low, result.exact_match_high),
+        + console.interval(result.exact_match_low, result.exact_match_high),
         "character error rate": console.percent(result.cer),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "device": result.device,
@@ -152,17 +152,13 @@ def _mistakes_title(shown: int, wrong: int) -> str:
     return f"[bold]most confident mistakes: {shown} of {wrong:,}[/]"
 
 
-def _interval(low: float, high: float) -> str:
-    return f"95 % interval {100 * low:.2f} to {console.percent(high)}"
-
-
 def _figures(result: EvaluationResult) -> dict[str, str]:
     figures = {
         "model": result.model,
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'digit')}",
         "used in training": _used_in_training(result.overlap),
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
-        + _interval(result.accuracy_low, result.accuracy_high),
+        + console.interval(result.accuracy_low, result.accuracy_high),
         "without label errors": _without_label_errors(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(
