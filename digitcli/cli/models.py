@@ -16,7 +16,6 @@ from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError
-from digitcli.inference.checkpoint import name_members
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of
 
@@ -123,13 +122,39 @@ def _list_table(rows: list[ModelRow]) -> Table:
 
 
 def _show_description(model: ModelDescription) -> None:
-    table = Table(
-        title=escape(console.printable(model.name)),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-    )
+    console.show_table(_members_table(model) if model.members else _layers_table(model))
+    if model.description:
+        console.out.print()
+        console.out.print(escape(model.description))
+    console.out.print()
+    facts = _recipe_facts(model.name) if model.header is None else _training_facts(model.header)
+    console.show_table(console.pairs(facts))
+
+
+def _titled_table(name: str) -> Table:
+    title = escape(console.printable(name))
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+
+
+def _members_table(ensemble: ModelDescription) -> Table:
+    """Return a row for each member of an ensemble; its layers are those of its architecture."""
+    table = _titled_table(ensemble.name)
+    table.add_column("member", style="dim")
+    table.add_column("architecture", style="cyan")
+    for heading in ("seed", "parameters", "validation", "test"):
+        table.add_column(heading, justify="right")
+    for number, member in enumerate(ensemble.members):
+        seed = "" if member.seed is None else str(member.seed)
+        accuracies = map(console.percent, (member.validation_accuracy, member.test_accuracy))
+        name = escape(console.printable(member.architecture))
+        table.add_row(str(number), name, seed, f"{member.parameters:,}", *accuracies)
+    table.add_section()
+    table.add_row("", "[bold]total[/]", "", f"{ensemble.summary.parameters:,}")
+    return table
+
+
+def _layers_table(model: ModelDescription) -> Table:
+    table = _titled_table(model.name)
     table.add_column("layer", style="dim")
     table.add_column("stage", justify="right")
     table.add_column("kind", style="cyan")
@@ -141,13 +166,7 @@ def _show_description(model: ModelDescription) -> None:
         table.add_row(layer.name, stage, layer.kind, shape, f"{layer.parameters:,}", f"{layer.macs:,}")
     table.add_section()
     table.add_row("", "", "[bold]total[/]", "", f"{model.summary.parameters:,}", f"{model.summary.macs:,}")
-    console.show_table(table)
-    if model.description:
-        console.out.print()
-        console.out.print(escape("\n".join(line.strip() for line in model.description.strip().splitlines())))
-    console.out.print()
-    facts = _recipe_facts(model.name) if model.header is None else _training_facts(model.header)
-    console.show_table(console.pairs(facts))
+    return table
 
 
 def _recipe_facts(architecture: str) -> dict[str, str]:
@@ -165,7 +184,6 @@ def _recipe_of(header: Header) -> dict[str, str]:
 def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
-        "members": name_members(header),
         "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),
