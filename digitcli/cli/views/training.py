@@ -60,10 +60,15 @@ class TrainingView:
 
     def _epoch_line(self, done: EpochDone) -> str:
         return (
-            f"epoch {self._epoch_of_all(done.epoch)}  loss {done.train_loss:.4f}  "
+            f"epoch {self._epoch_of_all(done.epoch)}  {self._loss_name()} {done.train_loss:.4f}  "
             f"validation {console.percent(done.validation_accuracy)}  lr {done.lr:.2g}  "
             f"{done.images_per_second:,.0f} images/s  {console.duration(done.seconds)}"
         )
+
+    def _loss_name(self) -> str:
+        """Return the name of the training loss; with a teacher it is a sum that no other run's loss equals."""
+        has_teacher = self.started is not None and self.started.config.teacher
+        return "loss by teacher and labels" if has_teacher else "loss"
 
     def _epoch_of_all(self, epoch: int) -> str:
         """Return `3/8`, or `3` if a time was chosen, so that the number of epochs is unknown."""
@@ -82,7 +87,7 @@ class TrainingView:
             f"{step.images_per_second:,.0f} images/s",
             f"{console.duration(left)} left",
         )
-        figures = f"loss {step.loss:.4f}"
+        figures = f"{self._loss_name()} {step.loss:.4f}"
         if self.epochs:
             accuracies = [done.validation_accuracy for done in self.epochs]
             figures += f"   validation {console.percent(accuracies[-1])}"
