@@ -309,7 +309,8 @@ def test_options_for_digits_are_refused_for_lines(digitcli: Run) -> None:
 
 def test_the_best_size_of_a_selection_is_named() -> None:
     additions = [Addition(f"m{nll}", 0.9, nll, 0.9, nll) for nll in (0.3, 0.2, 0.25)]
-    for count, words in [(1, "with this model."), (2, "with all of them."), (3, "with the first 2 models;")]:
+    expected = ["with this model.", "with all 2 chosen models.", "with the first 2 models; --select 2"]
+    for count, words in enumerate(expected, start=1):
         chosen = tuple(additions[:count])
         selection = Selection(n=50, digest="", additions=chosen, left_out=(), temperature=1.0)
         assert words in evaluation_view._best_size(selection)

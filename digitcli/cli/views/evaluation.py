@@ -87,7 +87,7 @@ def _best_size(selection: Selection) -> str:
     """Return with how many of the chosen models the ensemble is best."""
     size = selection.best_size
     if size == len(selection.additions):
-        best = "all of them" if size > 1 else "this model"
+        best = f"all {size} chosen models" if size > 1 else "this model"
         return f"The NLL on the validation digits is lowest with {best}."
     first = "the first model alone" if size == 1 else f"the first {size} models"
     return f"The NLL on the validation digits is lowest with {first}; --select {size} takes no others."

@@ -66,7 +66,7 @@ class TrainingView:
         )
 
     def _loss_name(self) -> str:
-        """Return the name of the training loss; with a teacher it is a sum that no other run's loss equals."""
+        """Return the name of the training loss; with a teacher it is a sum, unlike that of other runs."""
         has_teacher = self.started is not None and self.started.config.teacher
         return "loss by teacher and labels" if has_teacher else "loss"
 
