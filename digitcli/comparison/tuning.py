@@ -146,7 +146,8 @@ class Tuning:
     def rows(self) -> list[dict[str, Any]]:
         """Return the recipe and the trials as CSV shows them; a setting is a column."""
         rows = [asdict(trial) for trial in (self.recipe, *self.trials)]
-        return [{**row, **self.recipe_settings, **row.pop("settings")} for row in rows]
+        settings = [row.pop("settings") for row in rows]
+        return [{**row, **self.recipe_settings, **chosen} for row, chosen in zip(rows, settings, strict=True)]
 
 
 def specification_with(specification: str, settings: Mapping[str, Any]) -> str:
