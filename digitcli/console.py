@@ -232,6 +232,11 @@ def percent(fraction: float | None) -> str:
     return "" if fraction is None else f"{100 * fraction:.2f} %"
 
 
+def interval(low: float, high: float) -> str:
+    """Return a 95 % interval of a fraction, e.g. 95 % interval 98.98 to 99.34 %."""
+    return f"95 % interval {100 * low:.2f} to {percent(high)}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)

@@ -56,7 +56,8 @@ class RunStarted:
     recipe: The resolved recipe, with every default filled in.
     run: The run folder; None in a dry run.
     device: The device with the name of its maker.
-    parameters: The number of trained parameters.
+    parameters: The number of parameters.
+    trained_parameters: The number of those that are not frozen.
     unit: The name of one example, "digit" or "line".
     train_size, validation_size, test_size: The number of examples of each split.
     epochs_done: The number of epochs that an earlier part of the run completed.
@@ -67,6 +68,7 @@ class RunStarted:
     run: Path | None
     device: str
     parameters: int
+    trained_parameters: int
     unit: str
     train_size: int
     validation_size: int

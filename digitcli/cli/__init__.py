@@ -155,6 +155,7 @@ def exit_code_of_run() -> int:
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):
                 raise end.__context__ from None
+            _show_hint(end.__context__)
             code = end.code if isinstance(end.code, int) else 0
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -174,6 +175,16 @@ def exit_code_of_run() -> int:
             raise
         _discard_stdout()
         return _fail(OutputError(f"The output cannot be written: {error.strerror}.", "Free some space."))
+
+
+def _show_hint(error: BaseException | None) -> None:
+    """Say how an architecture is named, after the error of Typer about a word that is no option."""
+    context = getattr(error, "ctx", None)
+    if context is None or "unexpected extra argument" not in str(getattr(error, "message", "")):
+        return
+    if any("--arch" in parameter.opts for parameter in context.command.params):
+        hint = f"Name an architecture with --arch, for example: {context.command_path} --arch cnn"
+        console.err.print(hint, soft_wrap=True)
 
 
 def show_internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -39,7 +39,8 @@ Confidence = Annotated[
     float,
     Option(
         metavar="FRACTION",
-        help="Let the guarantee be true with this probability, over the choice of the labelled pictures.",
+        help="Give the guarantee this confidence level: the probability, over the choice of the labelled "
+        "pictures, that it is true.",
     ),
 ]
 Model = Annotated[
@@ -59,8 +60,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Write a model to this .safetensors file, with which predict --max-error uses the threshold "
-        "that was found.",
+        help="Write a model to this .safetensors file, with which predict uses the threshold that was found, "
+        "if --max-error is given too.",
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace the file of --output if it exists.")]
@@ -83,6 +84,8 @@ def calibrate(
     Example: digitcli calibrate labelled --max-error 0.01 -o my-reader.safetensors
 
     Then: digitcli predict scans -m my-reader.safetensors --max-error 0.01
+
+    Without --max-error, predict refuses below the default threshold, which guarantees nothing.
 
     An answer is a picture on which every number is read; it is right if its digits are those of the label.
     The labelled pictures must be a random sample of the pictures that will be read. Exit code 8 says that
@@ -160,11 +163,11 @@ def _conclude(result: Calibration) -> None:
     """End with an exit code if nothing is proven, or if some pictures could not be used."""
     control = result.control
     if control.proven is None:
-        limit, confidence = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
-        raise QualityError(
-            f"No threshold keeps the wrong answers below {limit} with {confidence} confidence.",
-            "Label more pictures, allow more errors with --max-error, or give a lower --confidence.",
-        )
+        from digitcli.cli.views.calibration import remedy
+
+        limit, level = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
+        cause = f"No threshold keeps the wrong answers below {limit} at a confidence level of {level}."
+        raise QualityError(cause, remedy(result))
     if result.failures:
         raise PartialInputError(
             f"{console.counted(len(result.failures), 'picture')} could not be used; the others were.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,6 @@ from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError
-from digitcli.inference.checkpoint import name_members
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of
 
@@ -122,13 +122,39 @@ def _list_table(rows: list[ModelRow]) -> Table:
 
 
 def _show_description(model: ModelDescription) -> None:
-    table = Table(
-        title=escape(console.printable(model.name)),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-    )
+    console.show_table(_members_table(model) if model.members else _layers_table(model))
+    if model.description:
+        console.out.print()
+        console.out.print(escape(model.description))
+    console.out.print()
+    facts = _recipe_facts(model.name) if model.header is None else _training_facts(model.header)
+    console.show_table(console.pairs(facts))
+
+
+def _titled_table(name: str) -> Table:
+    title = escape(console.printable(name))
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+
+
+def _members_table(ensemble: ModelDescription) -> Table:
+    """Return a row for each member of an ensemble; its layers are those of its architecture."""
+    table = _titled_table(ensemble.name)
+    table.add_column("member", style="dim")
+    table.add_column("architecture", style="cyan")
+    for heading in ("seed", "parameters", "validation", "test"):
+        table.add_column(heading, justify="right")
+    for number, member in enumerate(ensemble.members):
+        seed = "" if member.seed is None else str(member.seed)
+        accuracies = map(console.percent, (member.validation_accuracy, member.test_accuracy))
+        name = escape(console.printable(member.architecture))
+        table.add_row(str(number), name, seed, f"{member.parameters:,}", *accuracies)
+    table.add_section()
+    table.add_row("", "[bold]total[/]", "", f"{ensemble.summary.parameters:,}")
+    return table
+
+
+def _layers_table(model: ModelDescription) -> Table:
+    table = _titled_table(model.name)
     table.add_column("layer", style="dim")
     table.add_column("stage", justify="right")
     table.add_column("kind", style="cyan")
@@ -140,13 +166,7 @@ def _show_description(model: ModelDescription) -> None:
         table.add_row(layer.name, stage, layer.kind, shape, f"{layer.parameters:,}", f"{layer.macs:,}")
     table.add_section()
     table.add_row("", "", "[bold]total[/]", "", f"{model.summary.parameters:,}", f"{model.summary.macs:,}")
-    console.show_table(table)
-    if model.description:
-        console.out.print()
-        console.out.print(escape("\n".join(line.strip() for line in model.description.strip().splitlines())))
-    console.out.print()
-    facts = _recipe_facts(model.name) if model.header is None else _training_facts(model.header)
-    console.show_table(console.pairs(facts))
+    return table
 
 
 def _recipe_facts(architecture: str) -> dict[str, str]:
@@ -164,7 +184,6 @@ def _recipe_of(header: Header) -> dict[str, str]:
 def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
-        "members": name_members(header),
         "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),
@@ -173,15 +192,23 @@ def _training_facts(header: Header) -> dict[str, str]:
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",
-        **({"guarantee": _describe_guarantee(header.guarantee)} if header.guarantee else {}),
+        "--max-error": _describe_risk(header.risk) if header.guarantee is None else "",
+        "guarantee": _describe_guarantee(header.guarantee) if header.guarantee else "",
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }
     return {name: value for name, value in facts.items() if value}
 
 
+def _describe_risk(risk: Mapping[str, float]) -> str:
+    """Return the thresholds that a model stores for `predict --max-error`; empty if it stores none."""
+    thresholds = ", ".join(f"{share} refuses below {threshold:.3g}" for share, threshold in risk.items())
+    return f"{thresholds}; measured on synthetic pictures with the default models" if risk else ""
+
+
 def _describe_guarantee(guarantee: Guarantee) -> str:
-    limit, confidence = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
+    limit, level = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
     return (
-        f"at most {limit} wrong from a confidence of {guarantee.threshold:g} on, with {confidence} "
-        f"confidence; {guarantee.wrong:,} of {guarantee.answered:,} answers were wrong"
+        f"at most {limit} of the answers are wrong from a confidence of {guarantee.threshold:g} on, at a "
+        f"confidence level of {level}; {guarantee.wrong:,} of {guarantee.answered:,} answers were wrong. "
+        f"predict uses it with --max-error {guarantee.max_error:g}."
     )

@@ -75,14 +75,15 @@ Jobs = Annotated[
 MinConfidence = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Refuse an answer with a confidence below this, from 0 to 1 (default: the threshold of the "
-           f"models, or {MIN_CONFIDENCE})."),
+           help="Refuse each number whose confidence is below this, from 0 to 1; --max-error takes its place "
+           f"(default: the threshold that the models store, {MIN_CONFIDENCE} for the shipped ones)."),
 ]  # fmt: skip
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Refuse answers below a stored confidence, above which at most this fraction of the answers "
-           "to synthetic pictures, or to those of digitcli calibrate, was wrong; for example 0.01."),
+           help="Refuse each number whose confidence is below a stored one, above which at most this "
+           "fraction of the answers was wrong, for example 0.01: to your pictures if digitcli calibrate "
+           "wrote the model, else to synthetic ones (default: off, so that --min-confidence counts)."),
 ]  # fmt: skip
 Length = Annotated[
     str | None,

@@ -136,6 +136,7 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
                 writes_file=options.output is not None,
                 shows_steps=options.show_steps,
                 read_before=results.read_before.total(),
+                thresholds=_describe_thresholds(options, reader),
             )
         )
         names = None if listing is None else read_list(listing, b"\0" if options.null else b"\n")
@@ -169,6 +170,12 @@ def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> 
         keep_pictures=options.show_steps or options.annotate is not None,
         rotate=options.rotate,
     )
+
+
+def _describe_thresholds(options: PredictOptions, reader: Reader) -> str | None:
+    """Return which numbers are refused, for people who have asked for it."""
+    is_wanted = options.max_error is not None or options.show_steps
+    return reader.thresholds.describe() if is_wanted else None
 
 
 def _open_list(stack: ExitStack, name: str) -> BinaryIO:

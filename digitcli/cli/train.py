@@ -20,7 +20,7 @@ from digitcli.architectures.recipe import (
     TRANSFER,
     Recipe,
 )
-from digitcli.architectures.registry import resolve_recipe
+from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.cli.options import (
     complete_architecture,
     complete_dataset,
@@ -29,7 +29,7 @@ from digitcli.cli.options import (
     tensorboard_option,
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.cli.views.training import TrainingView, draw_members
+from digitcli.cli.views.training import TrainingView, describe_gain, draw_members
 from digitcli.errors import PartialInputError, UsageError
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import DURATION, PATH, Setting, settings_of
@@ -257,11 +257,12 @@ def _print_config(config: TrainConfig, format: console.Format) -> None:
 
 def _show_result(result: TrainResult, format: console.Format) -> None:
     if format == "json":
-        left_out = ("misread",) if result.members else ("misread", "members")
+        of_ensembles = () if result.members else ("members", "best_member", "gained", "lost")
+        left_out = ("misread", *of_ensembles)
         console.show_json({name: value for name, value in vars(result).items() if name not in left_out})
     else:
         if result.members:
-            console.show_table(draw_members(result.members))
+            console.show_table(draw_members(result))
         console.show_table(console.pairs(_table(result)))
     if result.unreadable:
         raise PartialInputError(
@@ -270,10 +271,14 @@ def _show_result(result: TrainResult, format: console.Format) -> None:
         )
 
 
-def _accuracy(after: float | None, before: float | None) -> str:
-    """Return an accuracy, and the one that the start model had."""
-    shown = console.percent(after)
-    return shown if before is None else f"{shown}; before the training {console.percent(before)}"
+def _accuracy(accuracy: float | None, n: int | None, architecture: str) -> str:
+    """Return a test accuracy and its interval; an F-measure, as of page finders, has none."""
+    if accuracy is None or n is None or find_architecture(architecture).task == "page":
+        return console.percent(accuracy)
+    from digitcli.evaluation.metrics import wilson_interval
+
+    interval = console.interval(*wilson_interval(round(accuracy * n), n))
+    return f"{console.percent(accuracy)} of {n:,}; {interval}"
 
 
 def _table(result: TrainResult) -> dict[str, str]:
@@ -284,11 +289,23 @@ def _table(result: TrainResult) -> dict[str, str]:
         )
     rows = {
         "run": result.run or "dry run, nothing was written",
-        "test": _accuracy(result.test_accuracy, result.test_accuracy_before),
-        f"test of {result.original}": _accuracy(result.original_accuracy, result.original_accuracy_before),
+        **_test_accuracies(result),
+        "best member": describe_gain(result),
         "validation": console.percent(result.validation_accuracy),
         "calibration": calibration,
         "training": f"{console.counted(result.epochs, 'epoch')} in {console.duration(result.train_seconds)}"
         f" ({console.duration(result.total_seconds)} in total) on {result.device}, {result.dtype}",
     }
     return {name: value for name, value in rows.items() if value}
+
+
+def _test_accuracies(result: TrainResult) -> dict[str, str]:
+    """Return the test accuracies of a run, and those that its start model had."""
+    original = f"test of {result.original}"
+    rows = {
+        "test": (result.test_accuracy, result.test_size),
+        "test before training": (result.test_accuracy_before, result.test_size),
+        original: (result.original_accuracy, result.original_test_size),
+        f"{original} before training": (result.original_accuracy_before, result.original_test_size),
+    }
+    return {name: _accuracy(*figures, result.architecture) for name, figures in rows.items()}

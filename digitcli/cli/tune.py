@@ -105,10 +105,10 @@ def tune(
         from digitcli.comparison.runs import folder_name
     tuning.check_installed()
     folder = out or tuning.OUT / folder_name(specification.label)
-    with CountingBar("trials") as bar, stop_on_signals() as stop_signal:
+    with CountingBar("trainings") as bar, stop_on_signals() as stop_signal:
         result = tuning.tune(
             specification, ranges, folder, trials=trials, objective=objective,
-            on_event=RunsView(bar, trials, line_of_trial), stop_signal=stop_signal,
+            on_event=RunsView(bar, trials + 1, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
     if format == "json":
         console.show_json(result.record())

@@ -25,7 +25,7 @@ from digitcli.comparison.runs import (
 )
 from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
-from digitcli.comparison.statistics import difference_interval, holm, mcnemar, mean_interval
+from digitcli.comparison.statistics import SIGNIFICANCE, difference_interval, holm, mcnemar, mean_interval
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DigitcliError, DivergedError, InputError, Interrupted, UsageError
@@ -37,7 +37,6 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal
 from digitcli.training.tensorboard import check_installed
 
-SIGNIFICANCE = 0.05  # the usual level
 LONGEST_LABELS = 3  # models are named in a conclusion
 CONTINUE = "Run the same command again to continue."
 

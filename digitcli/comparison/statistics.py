@@ -13,6 +13,8 @@ _T_95 = (
 )  # fmt: skip
 
 
+# The probability of chance below which a difference counts, as usual.
+SIGNIFICANCE = 0.05
 # Below this a probability may be 0 only because a float cannot be smaller.
 LEAST_P = 1e-300
 # Steps of the sum that stands for an integral: the error is below a millionth.

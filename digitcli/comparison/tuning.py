@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,7 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
-from digitcli.events import EpochDone, Event
+from digitcli.events import EpochDone, Event, Notice
 from digitcli.inference.checkpoint import RUNS
 from digitcli.json_records import parse_record
 from digitcli.training.configuration import TrainConfig
@@ -79,7 +79,10 @@ class TunedTrial:
 
 @dataclass(frozen=True)
 class TrialDone:
-    """A trial is finished, and `total` are wanted; `best` is the best so far, or the recipe."""
+    """A trial, or the training by the recipe, is finished, and `total` trials are wanted.
+
+    best: the best trial so far, or the recipe.
+    """
 
     trial: TunedTrial
     best: TunedTrial
@@ -97,6 +100,7 @@ class Tuning:
     trials: all trials, the best first; pruned and diverged ones come last.
     importances: for each setting the share of the spread of the trials that it explains; empty after few.
     folder: the folder of the search.
+    recipe_settings: the values that the varied settings have in the recipe.
     """
 
     specification: str
@@ -107,6 +111,7 @@ class Tuning:
     trials: tuple[TunedTrial, ...]
     importances: dict[str, float]
     folder: str
+    recipe_settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> TunedTrial | None:
@@ -140,9 +145,9 @@ class Tuning:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the recipe and the trials as CSV shows them; a setting is a column."""
-        unchanged = dict.fromkeys(self.trials[0].settings)
         rows = [asdict(trial) for trial in (self.recipe, *self.trials)]
-        return [{**row, **unchanged, **row.pop("settings")} for row in rows]
+        settings = [row.pop("settings") for row in rows]
+        return [{**row, **self.recipe_settings, **chosen} for row, chosen in zip(rows, settings, strict=True)]
 
 
 def specification_with(specification: str, settings: Mapping[str, Any]) -> str:
@@ -239,7 +244,7 @@ def tune(
     with locked(folder):
         study = _open_study(folder / STUDY_FILE, config, objective)
         _check_same_search(study, folder, config, dataset, ranges, objective)
-        recipe = _train_recipe(study, search)
+        recipe = _train_recipe(study, search, trials)
         done = _finished(study)
         while len(done) < trials:
             done.append(_run_trial(study, search, ranges, objective, len(done) + 1))
@@ -255,7 +260,13 @@ def tune(
         trials=tuple(sorted(done, key=lambda trial: trial.rank(objective))),
         importances=importances,
         folder=str(folder),
+        recipe_settings=_recipe_settings(config, ranges),
     )
+
+
+def _recipe_settings(config: TrainConfig, ranges: Sequence[SearchRange]) -> dict[str, Any]:
+    recipe = resolve_recipe(config.arch, **config.recipe)
+    return {each.setting: getattr(recipe, each.setting) for each in ranges}
 
 
 def check_installed() -> None:
@@ -332,15 +343,17 @@ def _check_same_search(
         raise UsageError(cause, "Repeat its command, or name another folder with --out.")
 
 
-def _train_recipe(study: Study, search: _Search) -> TunedTrial:
+def _train_recipe(study: Study, search: _Search, trials: int) -> TunedTrial:
     """Return the training by the recipe, which is the first of a search."""
     if RECIPE not in study.user_attrs:
+        search.on_event(Notice("The first training has the recipe as it is; the trials follow."))
         trial = search.train(0, {})
         if trial.state == "diverged":
             raise DivergedError(
                 "The training by the recipe diverged.", "Lower its learning rate: --arch NAME:lr=RATE"
             )
         study.set_user_attr(RECIPE, asdict(trial))
+        search.on_event(TrialDone(trial, trial, trials))
     return _parse_trial(study.user_attrs[RECIPE])
 
 

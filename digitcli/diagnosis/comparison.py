@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from digitcli.comparison.saved import ComparedRun, SavedModel, read_comparison
-from digitcli.comparison.statistics import describe_p, holm, student_tail, welch
+from digitcli.comparison.statistics import SIGNIFICANCE, describe_p, holm, student_tail, welch
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import quoted
 
@@ -22,7 +22,6 @@ from digitcli.errors import quoted
 OUTLIER = 0.01
 # Runs of one model below which no run can be called an outlier.
 LEAST_SEEDS = 4
-SIGNIFICANCE = 0.05
 # Settings that restrain a network; a larger value restrains it more.
 REGULARIZATION = ("dropout", "weight_decay", "label_smoothing", "stochastic_depth", "mixup")
 

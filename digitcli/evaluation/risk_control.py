@@ -50,7 +50,8 @@ class RiskControl:
     """The tests of thresholds from strict to lenient.
 
     max_error: the largest share of wrong answers that a threshold may have.
-    confidence: the probability, over the labelled pictures, that no threshold passes that has more.
+    confidence: the confidence level: the probability, over the labelled pictures, that no threshold passes
+        that has more.
     least_answers: the number of answers without which no threshold can pass.
     first_answers: the number of answers from which on a threshold is tested.
     tests: the tests that were made, from the strictest threshold on; only the last may have failed.

@@ -46,7 +46,7 @@ class Guarantee:
     """What `digitcli calibrate` has proven about the answers of a model together with others.
 
     max_error: the share of wrong answers that is not exceeded.
-    confidence: the probability of the proof, over the labelled pictures.
+    confidence: the confidence level: the probability, over the labelled pictures, that this is true.
     threshold: the least confidence of an answer.
     answered, wrong: the number of answers with this confidence or more, and how many of them are wrong.
     p_value: see `evaluation.risk_control`.

@@ -43,18 +43,31 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
+class MemberDescription:
+    """A member of an ensemble; an accuracy is None if its checkpoint does not state it."""
+
+    architecture: str
+    seed: int | None
+    parameters: int
+    validation_accuracy: float | None
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True)
 class ModelDescription:
     """One architecture or model.
 
-    description: the docstring of the architecture.
+    description: the summary and the paper from the docstring of the architecture.
     summary: its layers.
     header: the header of its checkpoint; None for an architecture without weights.
+    members: the members of an ensemble; empty for another model.
     """
 
     name: str
     description: str
     summary: Summary
     header: Header | None
+    members: tuple[MemberDescription, ...] = ()
 
 
 def list_models(shipped_only: bool = False) -> list[ModelRow]:
@@ -78,10 +91,34 @@ def describe_model(name: str) -> ModelDescription:
     from digitcli.architectures.summary import summarize
 
     architecture = find_architecture(model.header.architecture if model else name)
-    description = architecture.load().__doc__ or ""
+    description = _summary_and_paper(architecture.load().__doc__ or "")
     with architecture.plugin_errors():
         summary = summarize(network, architecture.task)
-    return ModelDescription(name, description, summary, model.header if model else None)
+    header = model.header if model else None
+    return ModelDescription(name, description, summary, header, _describe_members(network, header))
+
+
+def _summary_and_paper(docstring: str) -> str:
+    """Return the first two paragraphs of a docstring; what follows is for those who call the function."""
+    lines = (line.strip() for line in docstring.strip().splitlines())
+    return "\n\n".join("\n".join(lines).split("\n\n")[:2])
+
+
+def _describe_members(network: nn.Module, header: Header | None) -> tuple[MemberDescription, ...]:
+    from digitcli.architectures.ensemble import Ensemble
+
+    if header is None or not isinstance(network, Ensemble):
+        return ()
+    return tuple(
+        MemberDescription(
+            architecture=member["architecture"],
+            seed=member.get("seed"),
+            parameters=sum(weights.numel() for weights in part.parameters()),
+            validation_accuracy=member.get("metrics", {}).get("validation_accuracy"),
+            test_accuracy=member.get("metrics", {}).get("test_accuracy"),
+        )
+        for member, part in zip(header.arguments["members"], network.members, strict=True)
+    )
 
 
 def open_or_create(name: str) -> tuple[nn.Module, ResolvedModel | None]:

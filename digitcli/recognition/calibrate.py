@@ -29,7 +29,7 @@ from digitcli.recognition.sources import Source
 
 # The fraction of wrong answers that the documentation of `predict` recommends.
 MAX_ERROR = 0.01
-# The usual confidence of intervals and tests.
+# The usual confidence level of intervals and tests.
 CONFIDENCE = 0.95
 
 
@@ -88,15 +88,15 @@ class Calibration:
         """The guarantee as a sentence, with its limits; None if nothing is proven."""
         if self.control.proven is None:
             return None
-        confidence, max_error = (
+        level, max_error = (
             f"{100 * share:g} %" for share in (self.control.confidence, self.control.max_error)
         )
         source = "pictures from the same source as these"
         if self.groups is not None:
             source = "further pictures of the same groups, as many of each as here"
         return (
-            f"With {confidence} confidence, at most {max_error} of the answers from this threshold on are "
-            f"wrong, in {source}, read without constraints."
+            f"At a confidence level of {level}, at most {max_error} of the answers from this threshold on "
+            f"are wrong, in {source}, read without constraints."
         )
 
     def record(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def calibrate(
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. An answer is a
     picture with the status `read`; it is right if its text is that of the label without marks. `confidence`
-    is the probability that the guarantee is true, see `evaluation.risk_control`.
+    is the confidence level: the probability that the guarantee is true, see `evaluation.risk_control`.
 
     Raises:
         UsageError: a value is out of range, or the models do not go together.

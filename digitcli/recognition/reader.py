@@ -33,7 +33,7 @@ from digitcli.recognition.results import (
     check_ranges,
 )
 from digitcli.recognition.sources import Source
-from digitcli.recognition.thresholds import find_thresholds
+from digitcli.recognition.thresholds import Thresholds, find_thresholds
 
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
@@ -63,7 +63,7 @@ class Reader:
     max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the one that
         `digitcli calibrate` has stored; else the stored confidence above which at most this fraction of the
         answers to synthetic pictures was wrong; else 1 - `max_error`. If the fraction is not known to hold,
-        `calibration_note` says why.
+        or if a stored guarantee is not used, `calibration_note` says why.
     constraints: the constraints on every number, see `parse_constraints`.
     top_k: candidates for each digit and number, the best included.
     keep_pictures: whether a reading carries its picture and its ink.
@@ -97,10 +97,13 @@ class Reader:
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
         resolved = complete_models(resolve_models(models))
         is_plain = constraints is None and rotate == "auto"
-        thresholds = find_thresholds(resolved, max_error, is_plain=is_plain)
+        if min_confidence is None:
+            thresholds = find_thresholds(resolved, max_error, is_plain=is_plain)
+        else:
+            thresholds = Thresholds(min_confidence, min_confidence, "this is the threshold that was given")
+        self.thresholds = thresholds
         self.calibration_note = thresholds.note
-        self.min_confidence = thresholds.ink if min_confidence is None else min_confidence
-        self.page_min_confidence = thresholds.page if min_confidence is None else min_confidence
+        self.min_confidence, self.page_min_confidence = thresholds.ink, thresholds.page
         self.models = _load_models(resolved, device, runtime, batch_size, threads, rotate == "auto")
         self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1

@@ -11,6 +11,9 @@ from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.models import reads_strips
 from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE
 
+# The evidence for a threshold that no pictures have confirmed.
+UNMEASURED = "this is 1 minus --max-error, and was not measured with these models"
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -18,12 +21,20 @@ class Thresholds:
 
     ink: of a number that is read by its ink.
     page: of a number that networks for pages find and read.
-    note: why a share of errors that was asked for is not known to hold, as a sentence; None where it is.
+    evidence: what is known about the answers above the thresholds, as the end of a sentence.
+    note: why a share of errors that was asked for is not known to hold, or why a guarantee is not used, as a
+        sentence; None where neither is the case.
     """
 
     ink: float
     page: float
+    evidence: str
     note: str | None = None
+
+    def describe(self) -> str:
+        """Return below which confidences numbers are refused, and what is known about the others."""
+        page = "" if self.page == self.ink else f", and below {self.page:g} where the page was searched,"
+        return f"Numbers with a confidence below {self.ink:g}{page} are refused: {self.evidence}."
 
 
 def find_thresholds(
@@ -35,24 +46,38 @@ def find_thresholds(
     with no rotation given. The threshold that it has proven goes before the shares of wrong answers to
     synthetic pictures, which the default models store.
     """
-    if max_error is None:
-        stored = [model.header.refusal_threshold for model in models]
-        threshold = max((each for each in stored if each is not None), default=MIN_CONFIDENCE)
-        return Thresholds(threshold, threshold)
     guaranteed = [model for model in models if model.header.guarantee]
+    if max_error is None:
+        return _own(models, guaranteed)
     if guaranteed:
         return _proven(guaranteed, models, max_error, is_plain)
     risk, page_risk = _risk(models), _page_risk(models)
     reads_pages_only = all(model.header.task == "page" or reads_strips(model) for model in models)
     is_measured = bool(page_risk if reads_pages_only else risk)
     ink, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
-    note = None if is_measured else _unknown("--max-error is calibrated for the default models only.", ink)
-    return Thresholds(ink, page, note)
+    if not is_measured:
+        note = _unknown("--max-error is calibrated for the default models only.", ink)
+        return Thresholds(ink, page, UNMEASURED, note)
+    evidence = f"above that, at most {100 * max_error:g} % of the answers to synthetic pictures were wrong"
+    return Thresholds(ink, page, evidence)
 
 
 def companions_of(model: ResolvedModel, models: Sequence[ResolvedModel]) -> tuple[str, ...]:
     """Return the digests of the other models of a reader, in ascending order."""
     return tuple(sorted(other.sha256 for other in models if other is not model))
+
+
+def _own(models: Sequence[ResolvedModel], guaranteed: Sequence[ResolvedModel]) -> Thresholds:
+    """Return the threshold that models have where no share of errors is asked for."""
+    stored = [model.header.refusal_threshold for model in models]
+    threshold = max((each for each in stored if each is not None), default=MIN_CONFIDENCE)
+    note = None
+    if guaranteed and (guarantee := guaranteed[0].header.guarantee):
+        note = (
+            f"The guarantee of {guaranteed[0].name} is used only with --max-error {guarantee.max_error:g}. "
+            f"Without it, only numbers with a confidence below {threshold:g} are refused."
+        )
+    return Thresholds(threshold, threshold, "this is the default threshold of the models", note)
 
 
 def _proven(
@@ -64,7 +89,7 @@ def _proven(
         if guarantee is not None and companions_of(model, models) == guarantee.companions:
             return _of_guarantee(model.name, guarantee, max_error, is_plain)
     cause = f"{guaranteed[0].name} was calibrated together with other models than these."
-    return Thresholds(1 - max_error, 1 - max_error, _unknown(cause, 1 - max_error))
+    return Thresholds(1 - max_error, 1 - max_error, UNMEASURED, _unknown(cause, 1 - max_error))
 
 
 def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: bool) -> Thresholds:
@@ -73,9 +98,16 @@ def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: b
             f"{name} was calibrated for --max-error {guarantee.max_error:g}. With a smaller one nearly "
             "every answer is refused; calibrate it again for that."
         )
-        return Thresholds(1.0, 1.0, note)
-    note = f"{name} was calibrated without constraints and rotation; its guarantee does not hold here."
-    return Thresholds(guarantee.threshold, guarantee.threshold, None if is_plain else note)
+        return Thresholds(1.0, 1.0, "a smaller --max-error than that of the guarantee is not proven", note)
+    threshold = guarantee.threshold
+    if not is_plain:
+        note = f"{name} was calibrated without constraints and rotation; its guarantee does not hold here."
+        return Thresholds(threshold, threshold, f"the guarantee of {name} does not hold here", note)
+    limit, level = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
+    evidence = (
+        f"{name} guarantees that at most {limit} of the answers are wrong, at a confidence level of {level}"
+    )
+    return Thresholds(threshold, threshold, evidence)
 
 
 def _unknown(cause: str, threshold: float) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from digitcli.comparison.compare import (
-    SIGNIFICANCE,
     ComparedModel,
     Comparison,
     compare_saved,
@@ -16,6 +15,7 @@ from digitcli.comparison.compare import (
     listed,
 )
 from digitcli.comparison.saved import SavedModel
+from digitcli.comparison.statistics import SIGNIFICANCE
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS

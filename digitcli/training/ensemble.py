@@ -141,6 +141,7 @@ def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) 
     task = DigitTask(single, recipe, load_dataset(single.data), choose_device(single.device))
     measured = dataclasses.asdict(task.test(network))
     metrics = {name: value for name, value in measured.items() if name not in ("temperature", "misread")}
+    metrics |= _compare_with_best_member(measured["misread"], results)
     metrics |= {name: sum(getattr(each, name) for each in results) for name in ("epochs", "train_seconds")}
     if config.start is not None:
         metrics |= _compare_with_start(single, network, results[0])
@@ -153,6 +154,20 @@ def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) 
         seed=config.seed,
     )
     return read_header(folder / MODEL_FILE)
+
+
+def _compare_with_best_member(misread: Sequence[int], results: Sequence[TrainResult]) -> dict[str, Any]:
+    """Return the metrics that tell whether an ensemble is better than its best member, see `TrainResult`.
+
+    The best one is chosen by the test examples, so that its accuracy is rather too high than too low.
+    """
+    errors = [set(result.misread or ()) for result in results]
+    best = min(range(len(errors)), key=lambda number: len(errors[number]))
+    return {
+        "best_member": best,
+        "gained": len(errors[best] - set(misread)),
+        "lost": len(set(misread) - errors[best]),
+    }
 
 
 def _compare_with_start(config: TrainConfig, network: nn.Module, member: TrainResult) -> dict[str, Any]:
@@ -182,6 +197,8 @@ def _result(config: TrainConfig, folder: Path, header: Header, results: Sequence
         data=config.data,
         start=first.start,
         original=first.original,
+        test_size=first.test_size,
+        original_test_size=first.original_test_size,
         members=tuple(
             MemberResult(
                 architecture=result.architecture,
@@ -189,6 +206,7 @@ def _result(config: TrainConfig, folder: Path, header: Header, results: Sequence
                 checkpoint=str(result.checkpoint),
                 validation_accuracy=result.validation_accuracy,
                 test_accuracy=result.test_accuracy,
+                test_nll=result.test_nll,
             )
             for result in results
         ),

@@ -88,7 +88,11 @@ def compare_with_start(
     """
     fields: dict[str, Any] = {"start": start.get("model")}
     if original is not None:
-        fields |= {"original": original.name, "original_accuracy": original.test_accuracy(network)}
+        fields |= {
+            "original": original.name,
+            "original_accuracy": original.test_accuracy(network),
+            "original_test_size": original.test_size,
+        }
     try:
         model = resolve_model(name)
         before = place_network(open_network(model), device, model.header.task)

@@ -64,5 +64,10 @@ def architecture_arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of trained parameters."""
+    """Return the number of all parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_trained_parameters(network: nn.Module) -> int:
+    """Return the number of parameters that are not frozen."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -31,6 +31,7 @@ class OriginalData(Protocol):
 
     name: The name of the dataset.
     digest: A hash of it.
+    test_size: The number of test examples.
     """
 
     @property
@@ -38,6 +39,9 @@ class OriginalData(Protocol):
 
     @property
     def digest(self) -> str: ...  # noqa: D102
+
+    @property
+    def test_size(self) -> int: ...  # noqa: D102
 
     def test_accuracy(self, network: nn.Module) -> float:
         """Return the accuracy of a network on the test examples."""
@@ -54,6 +58,7 @@ class OriginalDigits:
         self.name, self.digest = dataset.name, dataset.digest
         splits = split(dataset)
         self.train, self._test = splits.train, splits.test
+        self.test_size = len(splits.test)
 
     def test_accuracy(self, network: nn.Module) -> float:
         """Return the accuracy on the test digits."""
@@ -64,7 +69,10 @@ class OriginalLines:
     """`OriginalData` of lines, which are composed from digits and pen strokes.
 
     source: The lines.
+    test_size: The number of lines to test on.
     """
+
+    test_size = TEST_LINES
 
     def __init__(self, name: str, strokes: str | None, seed: int) -> None:
         self.source = ComposedLines(load_dataset(name), strokes, seed)

@@ -46,6 +46,7 @@ from digitcli.training.network import (
     architecture_arguments,
     check_batch_size,
     count_parameters,
+    count_trained_parameters,
     create_network,
 )
 from digitcli.training.observer import Observer
@@ -372,6 +373,7 @@ def _report_start(setup: TrainingSetup, state: TrainingState) -> None:
             run=setup.folder,
             device=describe_device(setup.device),
             parameters=count_parameters(state.network),
+            trained_parameters=count_trained_parameters(state.network),
             unit=task.unit,
             train_size=task.sizes["train"],
             validation_size=task.sizes["validation"],

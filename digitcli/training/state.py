@@ -23,6 +23,7 @@ class MemberResult:
     checkpoint: str
     validation_accuracy: float
     test_accuracy: float | None
+    test_nll: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +38,27 @@ class TrainResult:
     train_seconds: The time from the first step to the last, with the validations and saves between them.
     total_seconds: The time of the whole command, with loading and testing.
     validation_accuracy: The accuracy of the chosen weights on the validation examples.
+    test_size: The number of test examples.
     test_accuracy, test_nll, test_ece: The results on the test examples; None in a dry run. The negative
         log-likelihood is in nats, the expected calibration error is a fraction.
     temperature: The divisor of the logits that calibrates the confidence.
-    parameters: The number of trained parameters.
+    parameters: The number of parameters.
+    trained_parameters: The number of those that are not frozen; None for an ensemble.
     device, dtype: Where, and in which number format, the network was trained.
     unreadable: The number of files of the dataset that could not be read.
     data: The name or path of the dataset.
     misread: The indices of the test examples that the model reads wrongly; None in a dry run and for an
         ensemble.
     members: The members of an ensemble; empty for one network.
+    best_member: The index of the member with the highest test accuracy; None for one network.
+    gained, lost: The numbers of test examples that only the ensemble reads correctly, and that only this
+        member does; None for one network.
     start: The model whose weights the run started from, with the beginning of its digest, if there is one.
     test_accuracy_before: The accuracy of that model on the test examples; None if it is not there any more.
     original: The name of the dataset that it was trained on, if it is known and is not `data`.
     original_accuracy, original_accuracy_before: The accuracy of the trained model and of the start model on
         the test examples of that dataset.
+    original_test_size: The number of these.
     """
 
     architecture: str
@@ -62,22 +69,28 @@ class TrainResult:
     train_seconds: float
     total_seconds: float
     validation_accuracy: float
+    test_size: int | None = None
     test_accuracy: float | None = None
     test_nll: float | None = None
     test_ece: float | None = None
     temperature: float = 1.0
     parameters: int
+    trained_parameters: int | None = None
     device: str
     dtype: str
     unreadable: int
     data: str
     misread: tuple[int, ...] | None = None
     members: tuple[MemberResult, ...] = ()
+    best_member: int | None = None
+    gained: int | None = None
+    lost: int | None = None
     start: str | None = None
     test_accuracy_before: float | None = None
     original: str | None = None
     original_accuracy: float | None = None
     original_accuracy_before: float | None = None
+    original_test_size: int | None = None
 
 
 @dataclass

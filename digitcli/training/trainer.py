@@ -25,7 +25,7 @@ from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_proce
 from digitcli.training.ensemble import Member, describe_ensemble, train_ensemble
 from digitcli.training.fine_tuning import compare_with_start
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
-from digitcli.training.network import count_parameters
+from digitcli.training.network import count_parameters, count_trained_parameters
 from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
@@ -284,9 +284,11 @@ def _result(
         train_seconds=state.seconds,
         total_seconds=time.perf_counter() - started,
         parameters=count_parameters(state.network),
+        trained_parameters=count_trained_parameters(state.network),
         device=str(setup.device),
         dtype=setup.recipe.dtype,
         unreadable=len(setup.task.failures),
+        test_size=setup.task.sizes["test"],
         data=setup.config.data,
         **metrics,
     )

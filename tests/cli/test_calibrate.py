@@ -69,8 +69,8 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
     common = ("--format", "jsonl", "--device", "cpu")
     before = records(predict(*names, *common, "--min-confidence", "0"))
     mine = predict(*names, "-m", "my.safetensors", "--max-error", "0.05", *common)
-    assert "calibrated" not in mine.stderr
-    assert "at most 5 % wrong from a confidence of" in digitcli("models", "my.safetensors").stdout
+    assert "calibrated" not in mine.stderr and "my.safetensors guarantees that at most 5 %" in mine.stderr
+    assert "at most 5 % of the answers are wrong" in unwrapped(digitcli("models", "my.safetensors").stdout)
     changed = 0
     for old, new in zip(before, records(mine), strict=True):
         assert [model.split("@")[0] for model in new["model"].split("+")] == [
@@ -85,8 +85,9 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
             assert new["status"] == old["status"]
     assert sum(record["status"] == "read" for record in records(mine)) == result["answered"]
     assert changed == result["answers"] - result["answered"] > 0
-    default = records(predict(*names[:8], "-m", "my.safetensors", *common))
-    for old, new in zip(before, default, strict=False):
+    default = predict(*names[:8], "-m", "my.safetensors", *common)
+    assert "used only with --max-error 0.05" in default.stderr
+    for old, new in zip(before, records(default), strict=False):
         assert new["status"] == old["status"] or min(each["confidence"] for each in old["numbers"]) < 0.5
 
 
@@ -97,6 +98,7 @@ def test_without_a_file_the_threshold_is_an_option(digitcli: Run, predict: Run, 
     threshold = words[words.index("--min-confidence") + 1]
     shown = unwrapped(done.stdout)
     assert "-m cnn --min-confidence" in shown and "10 of 10 pictures, 100.00 %" in shown
+    assert "Without --max-error" not in shown
     read = records(
         predict(*ten.glob("*.png"), "-m", "cnn", "--min-confidence", threshold, "--format", "jsonl")
     )
@@ -113,6 +115,7 @@ def test_several_models_are_named_again_beside_the_one_that_was_written(
 ) -> None:
     done = digitcli("calibrate", ten, "-m", "cnn", "-m", "fast", *LOOSE, "-o", "my.safetensors")
     assert "-m my.safetensors -m fast --max-error 0.2" in unwrapped(done.stdout)
+    assert "Without --max-error" in unwrapped(done.stdout)
     arguments = (ten / "1.png", "-m", "my.safetensors", "--max-error", "0.2")
     assert "calibrated" not in predict(*arguments, "-m", "fast").stderr
     assert "together with other models" in predict(*arguments).stderr
@@ -124,7 +127,8 @@ def test_too_few_pictures_miss_the_gate_and_the_needed_number_is_said(digitcli: 
     assert done.returncode == 8
     shown = unwrapped(done.stdout)
     assert "at least 299 answers" in shown and "only 10 pictures" in shown
-    assert "more labelled pictures" in shown and "95 % confidence" in done.stderr
+    assert "more labelled pictures" in shown and "a confidence level of 95 %" in done.stderr
+    assert "too few pictures" in done.stderr and "another model" not in done.stderr
     assert not Path("my.safetensors").exists()
     result = json.loads(digitcli("calibrate", ten, "-m", "cnn", "--format", "json").stdout)
     assert result["threshold"] is result["p_value"] is result["output"] is None
@@ -135,6 +139,7 @@ def test_wrong_labels_miss_the_gate(digitcli: Run, ten: Path) -> None:
     (ten / "labels.csv").write_text("file,text\n" + "".join(f"{digit}.png,77\n" for digit in range(10)))
     done = digitcli("calibrate", ten, "-m", "cnn", *LOOSE)
     assert done.returncode == 8 and "answers are wrong" in unwrapped(done.stdout)
+    assert "another model" in done.stderr and "Label about" not in done.stderr
 
 
 def test_groups_and_pictures_without_labels_are_mentioned(digitcli: Run, ten: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from digitcli.cli.views import evaluation as evaluation_view
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.evaluation.selection import Addition, Selection
 from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
 from tests.support.processes import Run, read_terminal
 
@@ -304,3 +305,12 @@ def test_options_for_digits_are_refused_for_lines(digitcli: Run) -> None:
     for option in ("--robustness", "--without-label-errors", "--ood"):
         done = digitcli("evaluate", "reader", option)
         assert done.returncode == 2 and f"{option} is for" in done.stderr
+
+
+def test_the_best_size_of_a_selection_is_named() -> None:
+    additions = [Addition(f"m{nll}", 0.9, nll, 0.9, nll) for nll in (0.3, 0.2, 0.25)]
+    expected = ["with this model.", "with all 2 chosen models.", "with the first 2 models; --select 2"]
+    for count, words in enumerate(expected, start=1):
+        chosen = tuple(additions[:count])
+        selection = Selection(n=50, digest="", additions=chosen, left_out=(), temperature=1.0)
+        assert words in evaluation_view._best_size(selection)

@@ -60,9 +60,12 @@ def test_shows_the_teacher_of_a_model(digitcli: Run, tmp_path: Path) -> None:
 def test_shows_the_members_of_an_ensemble(digitcli: Run, tmp_path: Path) -> None:
     write_ensemble(tmp_path / "both.safetensors", resolve_models(["cnn", "fast"]))
     shown = digitcli("models", "both.safetensors").stdout
-    assert re.search(r"members +cnn \(seed 0\), fast \(seed 0\)", shown) and "None" not in shown
+    assert re.search(r"0 +cnn +0 +3,274,634 +99\.\d\d % +99\.54 %", shown)
+    assert re.search(r"1 +fast +0 +109,242 ", shown) and re.search(r"total +3,383,876", shown)
+    assert "Hansen & Salamon" in shown and "None" not in shown and "Raises" not in shown
     record = json.loads(digitcli("models", "both.safetensors", "--format", "json").stdout)
     assert record["summary"]["parameters"] == 3_274_634 + 109_242
+    assert [member["architecture"] for member in record["members"]] == ["cnn", "fast"]
 
 
 @pytest.mark.parametrize("name", ["cmm", "none.safetensors"])

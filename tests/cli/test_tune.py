@@ -18,14 +18,20 @@ def test_a_table_with_a_command_that_works_and_records_for_programs(
 ) -> None:
     shown = digitcli(*SEARCH, "--data", few_digits)
     assert shown.returncode == 0, shown.stderr
-    assert [line.split()[0] for line in shown.stderr.splitlines()] == ["1/3", "2/3", "3/3"]
+    note, *lines = shown.stderr.splitlines()
+    assert "The first training has the recipe as it is" in note
+    assert [line.split()[0] for line in lines] == ["recipe", "1/3", "2/3", "3/3"]
     assert (tmp_path / "runs/tune/softmax_epochs=2,optimizer=sgd/study.jsonl").exists()
     record = json.loads(digitcli(*SEARCH, "--data", few_digits, "--format", "json").stdout)
     assert record["trials"][0] == record["best"] and len(record["trials"]) == 3
     assert f"  {shlex.join(record['confirmation'])}" in shown.stdout.splitlines()
     table = digitcli(*SEARCH, "--data", few_digits, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(table)))
-    assert len(rows) == 4 and float(rows[1]["lr"]) == record["best"]["settings"]["lr"]
+    assert len(rows) == 4 and "settings" not in rows[0]
+    assert float(rows[1]["lr"]) == record["best"]["settings"]["lr"]
+    lr = record["recipe_settings"]["lr"]
+    assert float(rows[0]["lr"]) == lr
+    assert any(line.split()[0] == "recipe" and f" {lr} " in line for line in shown.stdout.splitlines())
     confirmed = digitcli(*record["confirmation"][1:], "--seeds", "1")
     assert confirmed.returncode == 0, confirmed.stderr
     accuracies = [line.split()[4] for line in confirmed.stderr.splitlines()]
@@ -40,6 +46,7 @@ def test_mistakes_are_told_before_anything_is_loaded(digitcli: Run, few_digits: 
         (("--vary", "lrr"), "There is no setting 'lrr'"),
         (("--trials", "0"), "--trials"),
         (("--arch", "nothing"), "nothing"),
+        (("softmax:epochs=1",), "with --arch, for example: digitcli tune --arch cnn"),
     ):
         failed = digitcli("tune", *arguments)
         assert failed.returncode == 2 and message in failed.stderr, failed.stderr

@@ -51,7 +51,8 @@ def test_the_same_call_continues_and_ends_with_what_is_there(few_digits: Path, t
     note = lambda event: events.append(event) if isinstance(event, TrialDone) else None  # noqa: E731
     first = search(few_digits, tmp_path, trials=2, on_event=note)
     second = search(few_digits, tmp_path, trials=4, on_event=note)
-    assert [event.trial.number for event in events] == [1, 2, 3, 4]
+    assert [event.trial.number for event in events] == [0, 1, 2, 3, 4]
+    assert events[0].trial == first.recipe and first.recipe_settings == {"lr": 0.001}
     assert second.recipe == first.recipe and set(map(str, first.trials)) <= set(map(str, second.trials))
     assert len({trial.settings["lr"] for trial in second.trials}) == 4
     events.clear()

@@ -70,7 +70,7 @@ def test_right_answers_are_counted(right: Calibration) -> None:
     assert right.share_answered == 1 and right.control.least_answers == LEAST
     assert right.more_pictures == 0
     assert right.model.startswith("cnn@")
-    assert "With 70 % confidence, at most 30 % of the answers" in (right.guarantee or "")
+    assert "At a confidence level of 70 %, at most 30 % of the answers" in (right.guarantee or "")
     record = right.record()
     assert record["threshold"] == right.control.proven.threshold and record["p_value"] < 0.3
 

@@ -30,11 +30,23 @@ def guaranteed(*companions: str) -> ResolvedModel:
 @pytest.mark.parametrize("max_error", [0.01, 0.05])
 def test_a_guarantee_holds_for_its_error_and_for_larger_ones(max_error: float) -> None:
     models = [model("b"), guaranteed("a", "b"), model("a")]
-    assert find_thresholds(models, max_error) == Thresholds(0.9, 0.9)
+    found = find_thresholds(models, max_error)
+    assert (found.ink, found.page, found.note) == (0.9, 0.9, None)
+    assert found.describe() == (
+        "Numbers with a confidence below 0.9 are refused: mine guarantees that at most 1 % of the answers "
+        "are wrong, at a confidence level of 95 %."
+    )
 
 
 def test_without_an_error_the_models_have_their_own_threshold() -> None:
-    assert find_thresholds([guaranteed()], None) == Thresholds(0.25, 0.25)
+    found = find_thresholds([model("a")], None)
+    assert found == Thresholds(0.25, 0.25, "this is the default threshold of the models")
+
+
+def test_a_guarantee_that_is_not_used_is_mentioned() -> None:
+    found = find_thresholds([model("a"), guaranteed()], None)
+    assert (found.ink, found.page) == (0.25, 0.25)
+    assert found.note is not None and "only with --max-error 0.01" in found.note
 
 
 def test_a_smaller_error_was_not_proven() -> None:
@@ -58,8 +70,9 @@ def test_constraints_are_not_covered_by_a_guarantee() -> None:
 def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
     shipped = find_thresholds(complete_models([]), 0.01)
     assert shipped.note is None and 0.5 < shipped.ink < shipped.page < 1
+    assert "where the page was searched" in shipped.describe() and "synthetic" in shipped.describe()
     other = find_thresholds(resolve_models(["cnn"]), 0.02)
-    assert (other.ink, other.page) == (0.98, 0.98)
+    assert (other.ink, other.page) == (0.98, 0.98) and "not measured" in other.describe()
     assert other.note == (
         "--max-error is calibrated for the default models only. With these models it refuses every answer "
         "with a confidence below 0.98."

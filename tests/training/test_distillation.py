@@ -340,3 +340,4 @@ def test_the_command_line_takes_several_teachers(digitcli: Run, few_digits: Path
     assert list(read_header(Path("runs/b") / MODEL_FILE).teacher) == [own.id]
     plain = digitcli(*command, "-e", "1", "--name", "c")
     assert plain.returncode == 0 and "istillation" not in plain.stderr
+    assert "loss by teacher and labels" in done.stderr and "epoch 1/1  loss 2." in plain.stderr

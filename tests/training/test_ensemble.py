@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.cli.views.training import describe_gain
 from digitcli.data.dataset import Digits
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
+from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.predictor import load_classifier
@@ -68,7 +71,28 @@ def test_each_member_is_the_run_of_its_seed(few_digits: Path, tmp_path: Path) ->
     assert [member.seed for member in result.members] == [4, 5, 6]
     assert result.members[1].test_accuracy == alone.test_accuracy
     assert result.members[1].validation_accuracy == alone.validation_accuracy
+    assert result.members[1].test_nll == alone.test_nll
     assert (result.epochs, result.parameters) == (3, 3 * alone.parameters)
+
+
+def test_an_ensemble_is_compared_with_its_best_member(trained: TrainResult, few_digits: Path) -> None:
+    ensemble = evaluate(str(trained.run), str(few_digits), split="test", device="cpu")
+    members = [
+        evaluate(member.checkpoint, str(few_digits), split="test", device="cpu") for member in trained.members
+    ]
+    best = min(range(3), key=lambda number: members[number].wrong)
+    assert trained.best_member == best
+    assert trained.gained is not None and trained.lost is not None
+    assert trained.gained - trained.lost == members[best].wrong - ensemble.wrong
+
+
+def test_the_verdict_about_an_ensemble_is_that_of_mcnemars_test(trained: TrainResult) -> None:
+    clear = describe_gain(replace(trained, best_member=1, gained=30, lost=5))
+    assert clear.startswith("member 1; 30 of the test digits are read by the ensemble alone")
+    assert "the ensemble is better (p = 2.2e-05)" in clear
+    assert "is worse" in describe_gain(replace(trained, best_member=1, gained=5, lost=30))
+    assert "may be chance (p = 1)" in describe_gain(replace(trained, best_member=1, gained=6, lost=5))
+    assert describe_gain(replace(trained, best_member=None)) == ""
 
 
 def test_members_may_have_different_architectures(few_digits: Path, tmp_path: Path) -> None:
@@ -261,7 +285,7 @@ def test_the_command_reports_the_members_and_the_ensemble(digitcli: Run, few_dig
     record = json.loads(done.stdout)
     assert (record["architecture"], record["run"]) == ("ensemble", "runs/ensemble-1")
     assert record["members"][1].keys() == {
-        "architecture", "seed", "checkpoint", "validation_accuracy", "test_accuracy",
+        "architecture", "seed", "checkpoint", "validation_accuracy", "test_accuracy", "test_nll",
     }  # fmt: skip
     assert "Member 2 of 2, in runs/ensemble-1/member-1: softmax, seed 1." in done.stderr
     table = digitcli("train", "--resume", "runs/ensemble-1").stdout
@@ -269,6 +293,8 @@ def test_the_command_reports_the_members_and_the_ensemble(digitcli: Run, few_dig
     assert any(
         line.split()[:3] == ["1", "softmax", "1"] and validation in line for line in table.splitlines()
     )
+    assert f"{record['members'][1]['test_nll']:.4f}" in table
+    assert f"best member  member {record['best_member']};" in table
 
 
 @pytest.mark.parametrize(

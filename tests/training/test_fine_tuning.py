@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from digitcli.architectures.registry import resolve_recipe
+from digitcli.cli.views.training import describe_start
 from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.events import Event, Notice
+from digitcli.evaluation.metrics import wilson_interval
+from digitcli.events import Event, Notice, RunStarted
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.training import original
@@ -51,9 +55,21 @@ def test_frozen_stages_do_not_change_and_the_others_do(few_digits: Path, start: 
     assert unchanged == {name for name in before if name.split(".")[0] in ("2", "5", "6")}
 
 
-def test_frozen_stages_count_as_no_parameters(few_digits: Path, start: Path, tmp_path: Path) -> None:
-    result = train(config_from(start, few_digits, recipe={"freeze": -1}), out=tmp_path / "run")
-    assert result.parameters == 128 * 10 + 10
+def test_all_parameters_are_counted_and_those_that_are_trained(
+    few_digits: Path, start: Path, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    config = config_from(start, few_digits, recipe={"freeze": -1})
+    result = train(config, out=tmp_path / "run", on_event=events.append)
+    trained = 128 * 10 + 10
+    assert (result.parameters, result.trained_parameters) == (109_242, trained)
+    (started,) = (event for event in events if isinstance(event, RunStarted))
+    assert (started.parameters, started.trained_parameters) == (109_242, trained)
+    shown = Console(width=200, record=True, file=io.StringIO())
+    shown.print(describe_start(started))
+    assert f"109,242 parameters, {trained:,} of them trained, on cpu" in shown.export_text()
+    shown.print(describe_start(replace(started, trained_parameters=109_242)))
+    assert "109,242 parameters on cpu" in shown.export_text()
 
 
 def test_a_run_begins_with_the_weights_of_its_start_model(few_digits: Path, start: Path) -> None:
@@ -189,7 +205,10 @@ def test_one_picture_of_each_class_is_enough(digitcli: Run, tmp_path: Path, digi
     assert "one training digit" in done.stderr and "starts from" in done.stderr
     assert "started from" in digitcli("models", result["run"]).stdout
     shown = digitcli("train", "--resume", result["run"])
-    assert "before the training" in shown.stdout and "test of mnist" in shown.stdout
+    low, high = wilson_interval(round(40 * result["test_accuracy"]), 40)
+    assert f"of 40; 95 % interval {100 * low:.2f} to {100 * high:.2f} %" in shown.stdout
+    assert "test before training" in shown.stdout and "test of mnist before training" in shown.stdout
+    assert (result["test_size"], result["original_test_size"]) == (40, 10_000)
 
 
 def test_if_all_validation_digits_are_read_the_temperature_is_that_of_the_start_model(

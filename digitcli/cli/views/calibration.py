@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from digitcli import console
-from digitcli.evaluation.risk_control import RiskControl, ThresholdTest
+from digitcli.evaluation.risk_control import RiskControl
 from digitcli.recognition.calibrate import Calibration
 from digitcli.recognition.calibrated_model import carrier_of
 
@@ -21,7 +21,7 @@ def describe(result: Calibration, output: Path | None, named: Sequence[str]) -> 
     }
     if proven is None:
         rows["result"] = _why_nothing(control, result.answers)
-        rows["more pictures"] = _more(result.more_pictures, control.max_error, is_proven=False)
+        rows["more pictures"] = _would_help(result)
         return rows
     rows |= {
         "threshold": f"{proven.threshold:g}",
@@ -37,23 +37,42 @@ def describe(result: Calibration, output: Path | None, named: Sequence[str]) -> 
             f"{result.groups:,}, of which {result.groups_with_wrong:,} have wrong answers. Pictures of a "
             "group are alike, so nothing is shown about pictures of other groups."
         )
-    rows["more pictures"] = _more(result.tighter_more_pictures, control.max_error / 2, is_proven=True)
+    rows["more pictures"] = _for_half(result)
     rows["use"] = _command(result, output, named)
+    if output is not None:
+        rows["note"] = "Without --max-error, predict takes the default threshold, which guarantees nothing."
     return rows
 
 
+def remedy(result: Calibration) -> str:
+    """Return what to do if no threshold is proven, because pictures or right answers are too few."""
+    looser = "allow more errors with --max-error, or give a lower --confidence"
+    if not result.answers:
+        return "None of the pictures is answered. Give models that read them with -m."
+    if result.more_pictures is None:
+        return (
+            "Too many answers are wrong, and more pictures would hardly change that. Check the labels, read "
+            "with another model (-m), or allow more errors with --max-error."
+        )
+    if result.more_pictures:
+        more = f"{_rounded(result.more_pictures):,}"
+        return f"There are too few pictures for this guarantee. Label about {more} more, {looser}."
+    return f"It may be chance. Calibrate once more with as many new pictures, {looser}."
+
+
 def _why_nothing(control: RiskControl, answers: int) -> str:
-    limit, confidence = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
+    limit, level = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
     if not control.tests:
         return (
-            f"{limit} cannot be guaranteed with {confidence} confidence: that takes at least "
+            f"{limit} cannot be guaranteed at a confidence level of {level}: that takes at least "
             f"{control.least_answers:,} answers, all of them right, and only {answers:,} pictures are "
             "answered."
         )
     first = control.tests[0]
     return (
         f"The first tested threshold, {first.threshold:g}, failed: {first.wrong:,} of {first.answered:,} "
-        f"answers are wrong (p-value {first.p_value:.3g})."
+        f"answers are wrong (p-value {first.p_value:.3g}). Stricter ones have fewer than the "
+        f"{control.first_answers:,} answers that a test needs here."
     )
 
 
@@ -61,25 +80,40 @@ def _tests(control: RiskControl) -> str:
     """Return which thresholds were tested, and where the tests ended."""
     first, last = control.tests[0], control.tests[-1]
     text = (
-        f"from {first.threshold:g} on, the strictest threshold with {control.first_answers:,} answers or more"
+        f"They begin at {first.threshold:g}, the strictest threshold with {control.first_answers:,} answers "
+        "or more,"
     )
-    return text if last == control.proven else f"{text}; {_failed(last)}"
+    if last == control.proven:
+        return f"{text} and all of them passed, down to {last.threshold:g}."
+    failed = f"{last.threshold:g}, with {last.wrong:,} of {last.answered:,} answers wrong"
+    return f"{text} and end at the first that failed: {failed}."
 
 
-def _failed(test: ThresholdTest) -> str:
-    return f"{test.threshold:g} failed with {test.wrong:,} of {test.answered:,} answers wrong"
+def _would_help(result: Calibration) -> str:
+    """Return whether more labelled pictures would help where nothing is proven."""
+    limit = f"{100 * result.control.max_error:g} %"
+    if not result.answers:
+        return "They would not help, because none of these is answered."
+    if result.more_pictures is None:
+        return f"{limit} would hardly be reached with any number, because too many answers are wrong."
+    if result.more_pictures:
+        return _estimate(limit, result.more_pictures)
+    return f"As many pictures as these suffice for {limit} in four of five samples; they did not here."
 
 
-def _more(pictures: int | None, max_error: float, is_proven: bool) -> str:
-    """Return how many more labelled pictures a guarantee needs, as an estimate."""
+def _for_half(result: Calibration) -> str:
+    """Return how many more labelled pictures a guarantee of half of the wrong answers needs."""
+    max_error, pictures = result.control.max_error / 2, result.tighter_more_pictures
     limit = f"{100 * max_error:g} %"
     if pictures is None:
-        return f"{limit} would hardly be reached with any number: too many answers are wrong."
+        return f"{limit} would hardly be reached with any number, because too many answers are wrong."
     if pictures:
-        return f"{limit} would need about {_rounded(pictures):,} more labelled pictures, by a rough estimate."
-    if is_proven:
-        return f"none for {limit}: give --max-error {max_error:g}."
-    return f"As many pictures as these suffice for {limit} in four of five samples; they did not here."
+        return _estimate(limit, pictures)
+    return f"For {limit}, none are needed: give --max-error {max_error:g}."
+
+
+def _estimate(limit: str, pictures: int) -> str:
+    return f"{limit} would need about {_rounded(pictures):,} more labelled pictures, by a rough estimate."
 
 
 def _rounded(number: int) -> int:

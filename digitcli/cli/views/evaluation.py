@@ -70,7 +70,7 @@ def _draw_selection(selection: Selection) -> list[RenderableType]:
     """Draw what each chosen model adds to the ensemble."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("added", style="cyan")
-    for heading in ("alone", "NLL", "ensemble", "NLL"):
+    for heading in ("accuracy alone", "NLL alone", "accuracy of the ensemble", "NLL of the ensemble"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in selection.additions:
         table.add_row(
@@ -82,11 +82,17 @@ def _draw_selection(selection: Selection) -> list[RenderableType]:
         )
     title = f"[bold]models chosen on {selection.n:,} validation digits[/]"
     notes = [f"left out: {', '.join(selection.left_out)}"] if selection.left_out else []
-    if selection.best_size < len(selection.additions):
-        size = selection.best_size
-        first = "the first model alone" if size == 1 else f"the first {size} models"
-        notes.append(f"The validation NLL is lowest with {first}.")
-    return [title, table, *notes]
+    return [title, table, *notes, _best_size(selection)]
+
+
+def _best_size(selection: Selection) -> str:
+    """Return with how many of the chosen models the ensemble is best."""
+    size = selection.best_size
+    if size == len(selection.additions):
+        best = f"all {size} chosen models" if size > 1 else "this model"
+        return f"The NLL on the validation digits is lowest with {best}."
+    first = "the first model alone" if size == 1 else f"the first {size} models"
+    return f"The NLL on the validation digits is lowest with {first}; --select {size} takes no others."
 
 
 def _draw_lines(result: LineEvaluation) -> Group:
@@ -94,7 +100,7 @@ def _draw_lines(result: LineEvaluation) -> Group:
         "model": result.model,
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'line')}",
         "exact match": f"{console.percent(result.exact_match)}; "
-        + _interval(result.exact_match_low, result.exact_match_high),
+        + console.interval(result.exact_match_low, result.exact_match_high),
         "character error rate": console.percent(result.cer),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "device": result.device,
@@ -159,17 +165,13 @@ def _mistakes_title(shown: int, wrong: int) -> str:
     return f"[bold]most confident mistakes: {shown} of {wrong:,}[/]"
 
 
-def _interval(low: float, high: float) -> str:
-    return f"95 % interval {100 * low:.2f} to {console.percent(high)}"
-
-
 def _figures(result: EvaluationResult) -> dict[str, str]:
     figures = {
         "model": result.model,
         "data": f"{result.data}, {result.split}: {console.counted(result.n, 'digit')}",
         "used in training": _used_in_training(result.overlap),
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
-        + _interval(result.accuracy_low, result.accuracy_high),
+        + console.interval(result.accuracy_low, result.accuracy_high),
         "without label errors": _without_label_errors(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(

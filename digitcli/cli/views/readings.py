@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from rich.columns import Columns
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -53,14 +54,23 @@ class ReadingView:
     writes_file: whether the results go to a file.
     shows_steps: whether the steps of each picture are shown.
     read_before: the number of pictures that an earlier run read.
+    thresholds: a sentence about the numbers that are refused, which ends the summary; None for no sentence.
     counts: the number of readings of each status.
     held_error: the error that is held back.
     """
 
-    def __init__(self, shows_table: bool, writes_file: bool, shows_steps: bool, read_before: int = 0) -> None:
+    def __init__(
+        self,
+        shows_table: bool,
+        writes_file: bool,
+        shows_steps: bool,
+        read_before: int = 0,
+        thresholds: str | None = None,
+    ) -> None:
         self.shows_table = shows_table
         self.shows_steps = shows_steps
         self.read_before = read_before
+        self.thresholds = thresholds
         self.counts: Counter[str] = Counter()
         self.held_error: PictureError | None = None
         self._files = 0
@@ -93,6 +103,8 @@ class ReadingView:
             self._release()
         if kind is None and sum(self.counts.values()) > 1:
             console.err.print(self.summary(), style="dim")
+        if kind is None and self.counts and self.thresholds:
+            console.err.print(escape(console.printable(self.thresholds)), style="dim", soft_wrap=True)
 
     def watch(self, readings: Iterator[Reading]) -> Iterator[Reading]:
         """Yield the same readings, count them, and show their errors and steps."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,13 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, Recipe
+from digitcli.comparison.statistics import SIGNIFICANCE, describe_p, mcnemar
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig
 
 if TYPE_CHECKING:
-    from digitcli.training.state import MemberResult
+    from digitcli.training.state import MemberResult, TrainResult
 
 SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 
@@ -60,10 +60,15 @@ class TrainingView:
 
     def _epoch_line(self, done: EpochDone) -> str:
         return (
-            f"epoch {self._epoch_of_all(done.epoch)}  loss {done.train_loss:.4f}  "
+            f"epoch {self._epoch_of_all(done.epoch)}  {self._loss_name()} {done.train_loss:.4f}  "
             f"validation {console.percent(done.validation_accuracy)}  lr {done.lr:.2g}  "
             f"{done.images_per_second:,.0f} images/s  {console.duration(done.seconds)}"
         )
+
+    def _loss_name(self) -> str:
+        """Return the name of the training loss; with a teacher it is a sum, unlike that of other runs."""
+        has_teacher = self.started is not None and self.started.config.teacher
+        return "loss by teacher and labels" if has_teacher else "loss"
 
     def _epoch_of_all(self, epoch: int) -> str:
         """Return `3/8`, or `3` if a time was chosen, so that the number of epochs is unknown."""
@@ -82,7 +87,7 @@ class TrainingView:
             f"{step.images_per_second:,.0f} images/s",
             f"{console.duration(left)} left",
         )
-        figures = f"loss {step.loss:.4f}"
+        figures = f"{self._loss_name()} {step.loss:.4f}"
         if self.epochs:
             accuracies = [done.validation_accuracy for done in self.epochs]
             figures += f"   validation {console.percent(accuracies[-1])}"
@@ -91,21 +96,38 @@ class TrainingView:
         return Group(bar, Text(figures, style="cyan"))
 
 
-def draw_members(members: Sequence[MemberResult]) -> Table:
-    """Return a table of the members of an ensemble, each with its accuracies."""
+def draw_members(ensemble: TrainResult) -> Table:
+    """Return a table of the members of an ensemble and of the ensemble, each with its accuracies and NLL."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("member", "architecture", "seed", "validation", "test"):
+    for heading in ("member", "architecture", "seed", "validation", "test", "test NLL"):
         table.add_column(heading, justify="left" if heading == "architecture" else "right")
-    for number, member in enumerate(members):
-        accuracies = map(console.percent, (member.validation_accuracy, member.test_accuracy))
-        table.add_row(str(number), member.architecture, str(member.seed), *accuracies)
+    rows: list[tuple[str, str, MemberResult | TrainResult]] = [
+        (str(number), str(member.seed), member) for number, member in enumerate(ensemble.members)
+    ]
+    for number, seed, each in (*rows, ("all", "", ensemble)):
+        accuracies = map(console.percent, (each.validation_accuracy, each.test_accuracy))
+        nll = "" if each.test_nll is None else f"{each.test_nll:.4f}"
+        table.add_row(number, each.architecture, seed, *accuracies, nll)
     return table
+
+
+def describe_gain(ensemble: TrainResult) -> str:
+    """Return whether an ensemble is better than its best member; empty where that was not measured."""
+    if ensemble.best_member is None or ensemble.gained is None or ensemble.lost is None:
+        return ""
+    p = mcnemar(ensemble.gained, ensemble.lost)
+    verdict = "better" if ensemble.gained > ensemble.lost else "worse"
+    conclusion = f"the ensemble is {verdict}" if p < SIGNIFICANCE else "the difference may be chance"
+    return (
+        f"member {ensemble.best_member}; {ensemble.gained:,} of the test digits are read by the ensemble "
+        f"alone, and {ensemble.lost:,} by this member alone: {conclusion} (p = {describe_p(p)})"
+    )
 
 
 def describe_start(start: RunStarted) -> Table:
     """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
     rows = {
-        start.config.arch: f"{start.parameters:,} parameters on {start.device}",
+        start.config.arch: f"{_parameters(start)} on {start.device}",
         "starts from": start.config.start or "",
         "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
@@ -117,6 +139,13 @@ def describe_start(start: RunStarted) -> Table:
     if start.epochs_done:
         rows["continues"] = f"after epoch {start.epochs_done}"
     return console.pairs({name: text for name, text in rows.items() if text})
+
+
+def _parameters(start: RunStarted) -> str:
+    """Return the number of parameters, and of those that are trained if some are frozen."""
+    text = f"{start.parameters:,} parameters"
+    frozen = start.parameters - start.trained_parameters
+    return f"{text}, {start.trained_parameters:,} of them trained," if frozen else text
 
 
 def _stop(config: TrainConfig, recipe: Recipe) -> str:

@@ -20,12 +20,14 @@ RECIPE = "recipe"
 
 
 def line_of_trial(event: object) -> tuple[int, str] | None:
-    """Return the number of finished trials and a line about the last one, if it has just finished."""
-    return (event.trial.number, _line(event)) if isinstance(event, TrialDone) else None
+    """Return the number of finished trainings and a line about the last one, if it has just finished."""
+    return (event.trial.number + 1, _line(event)) if isinstance(event, TrialDone) else None
 
 
 def _line(event: TrialDone) -> str:
     trial = event.trial
+    if not trial.number:
+        return f"{RECIPE}  {console.percent(trial.accuracy)}"
     words = [f"{trial.number}/{event.total}", console.percent(trial.accuracy)]
     if trial.state != "complete":
         words.append(f"{trial.state} after {console.counted(trial.epochs, 'epoch')}")
@@ -50,11 +52,12 @@ def show_tuning(result: Tuning) -> None:
 def _table(result: Tuning, width: int) -> tuple[Table, list[str]]:
     """Return a row for each of the best trials and for the recipe."""
     rows = sorted((result.recipe, *result.trials[:SHOWN]), key=lambda trial: trial.rank(result.objective))
-    names = list(result.trials[0].settings)
+    names = list(result.recipe_settings)
+    settings = [{**result.recipe_settings, **row.settings} for row in rows]
     columns = {
         "validation accuracy": [console.percent(row.accuracy) for row in rows],
         "loss": ["" if row.loss is None else f"{row.loss:.4f}" for row in rows],
-        **{name: [_value(row.settings.get(name, "")) for row in rows] for name in names},
+        **{name: [_value(each[name]) for each in settings] for name in names},
         "epochs": [f"{row.epochs}{'' if row.state == 'complete' else f', {row.state}'}" for row in rows],
         "trained in": [f"{row.seconds:.1f} s" for row in rows],
     }
@@ -74,4 +77,6 @@ def _conclusion(result: Tuning) -> str:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return ""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
