@@ -118,6 +118,22 @@ def test_a_lost_model_is_made_again_from_the_members(run: Path, trained: TrainRe
     assert all(torch.equal(content[name], tensor) for name, tensor in read_weights(run).items())
 
 
+@pytest.mark.parametrize("missing", ["member-2", MODEL_FILE])
+def test_the_data_must_be_those_of_the_first_member(few_digits: Path, tmp_path: Path, missing: str) -> None:
+    data = Path(shutil.copy(few_digits, tmp_path / "data.npz"))
+    train(ensemble_config(data), out=tmp_path / "run")
+    (tmp_path / "run" / MODEL_FILE).unlink()
+    if missing != MODEL_FILE:
+        shutil.rmtree(tmp_path / "run" / missing)
+    with np.load(few_digits) as arrays:
+        np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
+    with pytest.raises(UsageError, match="not those this run began with"):
+        resume(tmp_path / "run", {})
+    assert not (tmp_path / "run" / missing).exists()
+    shutil.copy(few_digits, data)
+    assert len(resume(tmp_path / "run", {}).members) == 3
+
+
 def test_a_snapshot_starts_where_the_last_one_ended(few_digits: Path, tmp_path: Path) -> None:
     recipe = {"epochs": 4, "lr": 1e-12, "optimizer": "adam"}  # so low that the weights stay as they are
     config = ensemble_config(few_digits, members=None, snapshots=2, recipe=recipe)
