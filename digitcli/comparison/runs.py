@@ -97,7 +97,7 @@ def define_model(specification: Specification, seeds: int, conditions: Condition
 
 def _definition_of(specification: Specification) -> ModelDefinition:
     if specification.config is not None:
-        return _define_from_config(specification.config)
+        return define_from_config(specification.config)
     if specification.model is not None:
         return _define_from_header(specification.model.header)
     assert specification.saved is not None
@@ -121,7 +121,13 @@ def check_saved_definition(label: str, definition: ModelDefinition) -> None:
         raise InputError(f"{name} cannot be built: {error}.", "Leave its file out.") from error
 
 
-def _define_from_config(config: TrainConfig) -> ModelDefinition:
+def define_from_config(config: TrainConfig) -> ModelDefinition:
+    """Return how a model is built and trained with some settings.
+
+    Raises:
+        UsageError: the settings contradict each other.
+        InputError, ModelError: the file of a setting cannot be read.
+    """
     recipe = resolve_recipe(config.arch, **config.recipe)
     check_run(config, recipe, choose_device(config.device))
     with torch.random.fork_rng(devices=[]):

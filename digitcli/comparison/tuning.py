@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.atomic_write import faults_of
+from digitcli.atomic_write import faults_of, write_whole
+from digitcli.comparison.runs import define_from_config
 from digitcli.comparison.search_ranges import SearchRange
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset
@@ -142,7 +143,8 @@ class Tuning:
         """Return the recipe and the trials as CSV shows them; a setting is a column."""
         unchanged = dict.fromkeys(self.trials[0].settings)
         rows = [asdict(trial) for trial in (self.recipe, *self.trials)]
-        return [{**row, **unchanged, **row.pop("settings")} for row in rows]
+        settings = [row.pop("settings") for row in rows]
+        return [{**row, **unchanged, **chosen} for row, chosen in zip(rows, settings, strict=True)]
 
 
 def specification_with(specification: str, settings: Mapping[str, Any]) -> str:
@@ -220,8 +222,8 @@ def tune(
 
     Raises:
         EnvironmentFault: the package optuna is missing.
-        UsageError: the folder has a search of another architecture, other ranges, data or objective, or an
-            optimizer cannot train the network.
+        UsageError: the folder has a search of another architecture, other ranges, data, models or objective,
+            or an optimizer cannot train the network.
         InputError: the data or the file of the search cannot be read.
         OutputError: the folder is in use or cannot be written.
         DivergedError: the training by the recipe diverged.
@@ -289,6 +291,7 @@ def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
 
     try:
         with faults_of(file):
+            _drop_incomplete_line(file)
             storage = JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
             study = optuna.create_study(
                 study_name=STUDY_NAME,
@@ -307,6 +310,12 @@ def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
     return study
 
 
+def _drop_incomplete_line(file: Path) -> None:
+    """Drop the part of a line with which a killed search ended, since optuna would continue that line."""
+    if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
+        write_whole(file, content[: content.rfind(b"\n") + 1])
+
+
 def _check_same_search(
     study: Study,
     folder: Path,
@@ -315,12 +324,24 @@ def _check_same_search(
     ranges: Sequence[SearchRange],
     objective: Objective,
 ) -> None:
-    """Store how the study searches, or check that it goes on searching so."""
+    """Store how the study searches, or check that it goes on searching so.
+
+    Raises:
+        UsageError: it searches in another way.
+    """
+    definition = define_from_config(config)
     search = {
         "architecture": config.arch,
         "recipe": dict(config.recipe),
+        "teacher": list(definition.teacher),
+        "start model": definition.start,
+        "original data": definition.original,
+        "corrections": definition.corrections,
+        "fonts": definition.fonts,
+        "pretrained weights": config.pretrained,
+        "time": config.time_seconds,
         "seed": config.seed,
-        "digest": dataset.digest,
+        "dataset": dataset.digest,
         "objective": objective,
         "ranges": [[each.setting, *each.ends()] for each in ranges],
     }

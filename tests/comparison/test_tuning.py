@@ -15,6 +15,7 @@ from digitcli.comparison.specification import parse_specification, parse_specifi
 from digitcli.comparison.tuning import STUDY_FILE, TrialDone, TunedTrial, Tuning, specification_with, tune
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
 from digitcli.training.run_folder import locked
+from tests.support.models import saved
 
 SPECIFICATION = "softmax:epochs=3"
 
@@ -121,6 +122,36 @@ def test_a_folder_keeps_one_search(few_digits: Path, tmp_path: Path) -> None:
     (tmp_path / STUDY_FILE).write_text("nonsense\n{}\n")
     with pytest.raises(InputError, match="damaged"):
         search(few_digits, tmp_path, trials=1)
+
+
+def test_a_search_keeps_its_teacher_and_start_model(few_digits: Path, tmp_path: Path) -> None:
+    model = saved(tmp_path / "model.safetensors", "softmax")
+    for role in ("teacher", "from"):
+        arch, folder = f"softmax:epochs=1,{role}={model}", tmp_path / role
+        saved(model, "softmax")
+        search(few_digits, folder, trials=1, arch=arch)
+        assert len(search(few_digits, folder, trials=1, arch=arch).trials) == 1
+        saved(model, "softmax", seed=1)
+        with pytest.raises(UsageError, match="teacher" if role == "teacher" else "start model"):
+            search(few_digits, folder, trials=1, arch=arch)
+        with pytest.raises(UsageError, match="teacher" if role == "teacher" else "start model"):
+            search(few_digits, folder, trials=1, arch="softmax:epochs=1")
+
+
+def test_a_search_that_was_killed_while_it_wrote_continues(few_digits: Path, tmp_path: Path) -> None:
+    first = search(few_digits, tmp_path, trials=1)
+    with (tmp_path / STUDY_FILE).open("a") as file:
+        file.write('{"op_code": 4, "worker_')
+    second = search(few_digits, tmp_path, trials=2)
+    assert search(few_digits, tmp_path, trials=2) == second and set(first.trials[0].settings) == {"lr"}
+    assert first.trials[0] in second.trials
+
+
+def test_each_setting_is_a_column_of_its_own(few_digits: Path, tmp_path: Path) -> None:
+    result = search(few_digits, tmp_path, trials=1)
+    recipe, trial = result.rows()
+    assert list(recipe) == ["number", "accuracy", "loss", "epochs", "seconds", "state", "lr"]
+    assert recipe["lr"] is None and trial["lr"] == result.trials[0].settings["lr"]
 
 
 def test_the_loss_can_decide(few_digits: Path, tmp_path: Path) -> None:
