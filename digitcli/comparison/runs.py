@@ -128,10 +128,7 @@ def define_from_config(config: TrainConfig) -> ModelDefinition:
         UsageError: the settings contradict each other.
         InputError, ModelError: the file of a setting cannot be read.
     """
-    recipe = resolve_recipe(config.arch, **config.recipe)
-    check_run(config, recipe, choose_device(config.device))
-    with torch.random.fork_rng(devices=[]):
-        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+    recipe = check_trainable(config)
     fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
     corrections = None if config.corrections is None else digest_of(Path(config.corrections))
     teacher = tuple(model.sha256 for model in resolve_teachers(config.teacher))
@@ -147,6 +144,19 @@ def define_from_config(config: TrainConfig) -> ModelDefinition:
         start=start,
         original=original,
     )
+
+
+def check_trainable(config: TrainConfig) -> Recipe:
+    """Return the recipe of a run whose network can be built and trained by it.
+
+    Raises:
+        UsageError: the settings contradict each other or do not fit the network.
+    """
+    recipe = resolve_recipe(config.arch, **config.recipe)
+    check_run(config, recipe, choose_device(config.device))
+    with torch.random.fork_rng(devices=[]):
+        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+    return recipe
 
 
 def _define_from_header(header: Header) -> ModelDefinition:

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from digitcli.architectures.registry import resolve_recipe
 from digitcli.atomic_write import faults_of, write_whole
-from digitcli.comparison.runs import define_from_config
+from digitcli.comparison.runs import check_trainable, define_from_config
 from digitcli.comparison.search_ranges import SearchRange
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset
@@ -28,8 +27,6 @@ from digitcli.inference.checkpoint import RUNS
 from digitcli.json_records import parse_record
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import train_epoch
-from digitcli.training.muon import check_muon
-from digitcli.training.network import create_network
 from digitcli.training.run_folder import locked
 from digitcli.training.setup import StopSignal, prepare
 from digitcli.training.trainer import separate_random_numbers
@@ -223,7 +220,7 @@ def tune(
     Raises:
         EnvironmentFault: the package optuna is missing.
         UsageError: the folder has a search of another architecture, other ranges, data, models or objective,
-            or an optimizer cannot train the network.
+            or the network cannot be trained with a value of a range.
         InputError: the data or the file of the search cannot be read.
         OutputError: the folder is in use or cannot be written.
         DivergedError: the training by the recipe diverged.
@@ -234,7 +231,7 @@ def tune(
     assert config is not None, "a model that exists cannot be trained"
     check_installed()
     dataset = load_dataset(config.data)
-    _check_optimizers(config, ranges)
+    _check_ends(config, ranges)
     search = _Search(config, dataset, on_event, stop_signal)
     with faults_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -274,15 +271,15 @@ def check_installed() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _check_optimizers(config: TrainConfig, ranges: Sequence[SearchRange]) -> None:
-    """Check that every optimizer of a search can train the network.
+def _check_ends(config: TrainConfig, ranges: Sequence[SearchRange]) -> None:
+    """Check that the network can be trained with the choices, or the ends, of every range.
 
     Raises:
-        UsageError: one cannot.
+        UsageError: it cannot be trained with one of them.
     """
-    for optimizer in (choice for each in ranges if each.setting == "optimizer" for choice in each.choices):
-        recipe = resolve_recipe(config.arch, **{**config.recipe, "optimizer": optimizer})
-        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+    for each in ranges:
+        for value in each.ends():
+            check_trainable(replace(config, recipe={**config.recipe, each.setting: value}))
 
 
 def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:

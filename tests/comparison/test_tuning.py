@@ -183,11 +183,19 @@ def test_switches_are_written_as_words() -> None:
     assert changed == "mlp:augment=off,lr=0.01" and shlex.quote(changed) == changed
 
 
-def test_an_optimizer_that_cannot_train_the_network_is_refused_before_the_search(
-    few_digits: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("arch", "vary", "cause"),
+    [
+        ("softmax", "optimizer", "Muon is for matrices"),
+        ("mlp", "batch_size=1,64", "normalizes over the batch"),
+        ("fast:from=fast", "freeze=0,1,99", "--freeze is 99"),
+    ],
+)
+def test_a_value_with_which_the_network_cannot_be_trained_is_refused_before_the_search(
+    few_digits: Path, tmp_path: Path, arch: str, vary: str, cause: str
 ) -> None:
-    with pytest.raises(UsageError, match="Muon is for matrices"):
-        search(few_digits, tmp_path, vary=("optimizer",))
+    with pytest.raises(UsageError, match=cause):
+        search(few_digits, tmp_path, arch=arch, vary=(vary,))
     assert not (tmp_path / STUDY_FILE).exists()
 
 
