@@ -20,7 +20,7 @@ from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.training import run_folder
-from digitcli.training.configuration import TrainConfig, check_config
+from digitcli.training.configuration import TrainConfig, check_config, member_configs
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from digitcli.training.ensemble import Member, begin_member, describe_ensemble, train_ensemble
 from digitcli.training.fine_tuning import compare_with_start
@@ -169,12 +169,19 @@ def _train_ensemble(
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
-    """Prepare a run, train and validate on one batch each, and write nothing.
+    """Prepare a run, train and validate on one batch each, and write nothing; of an ensemble, one member.
 
     Raises:
         The errors of `train`, except those of the run folder.
     """
     started = time.perf_counter()
+    if config.is_ensemble:
+        _check_ensemble_run(config)
+        config, *others = member_configs(config)
+        cause = (
+            f"Of the {1 + len(others)} members, only the first is tried: {config.arch}, seed {config.seed}."
+        )
+        on_event(Notice(cause))
     with separate_random_numbers(config):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         take_step(setup, state)

@@ -209,10 +209,19 @@ def test_settings_that_do_not_fit_together_are_refused(
     assert cause in caught.value.cause and remedy in caught.value.remedy
 
 
-def test_only_one_network_can_be_tried_or_timed(few_digits: Path) -> None:
-    for function in (dry_run, lambda config: training_speed(config, 1)):
-        with pytest.raises(UsageError, match="one network"):
-            function(ensemble_config(few_digits))
+def test_a_dry_run_tries_the_first_member(few_digits: Path) -> None:
+    events: list[Event] = []
+    result = dry_run(ensemble_config(few_digits, seed=4), on_event=events.append)
+    assert (result.architecture, result.seed, result.run, result.members) == ("softmax", 4, None, ())
+    (notice,) = (each.message for each in events if isinstance(each, Notice) and "members" in each.message)
+    assert "Of the 3 members, only the first is tried: softmax, seed 4." in notice
+    with pytest.raises(UsageError, match="pages"):
+        dry_run(TrainConfig(member_archs="softmax,finder", data=str(few_digits)))
+
+
+def test_only_one_network_can_be_timed(few_digits: Path) -> None:
+    with pytest.raises(UsageError, match="one network"):
+        training_speed(ensemble_config(few_digits), 1)
 
 
 def test_several_processes_are_refused(
@@ -287,12 +296,9 @@ def test_the_command_reports_the_members_and_the_ensemble(digitcli: Run, few_dig
     )
 
 
-@pytest.mark.parametrize(
-    ("option", "cause"), [("--dry-run", "one network on one batch"), ("--print-config", "one recipe")]
-)
-def test_the_command_refuses_what_is_for_one_network(digitcli: Run, option: str, cause: str) -> None:
-    done = digitcli("train", "--member-archs", "cnn,vgg", option)
-    assert done.returncode == 2 and cause in done.stderr
+def test_the_command_prints_no_recipe_of_several_architectures(digitcli: Run) -> None:
+    done = digitcli("train", "--member-archs", "cnn,vgg", "--print-config")
+    assert done.returncode == 2 and "one recipe" in done.stderr
 
 
 def test_the_settings_of_an_ensemble_can_be_kept_in_a_file(digitcli: Run, tmp_path: Path) -> None:
