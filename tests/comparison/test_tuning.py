@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -70,10 +71,13 @@ def test_an_interrupted_trial_is_trained_again(few_digits: Path, tmp_path: Path)
     with pytest.raises(Interrupted, match="search has stopped") as stopped:
         search(few_digits, tmp_path, trials=40, stop_signal=stop_in_the_second_trial)
     assert stopped.value.exit_code == 143 and "same command" in stopped.value.remedy
-    lines = (tmp_path / STUDY_FILE).read_text().count("param_name")
+    text = (tmp_path / STUDY_FILE).read_text()
+    lines = text.count("param_name")
+    started = [json.loads(line) for line in text.splitlines() if "param_name" in line][-1]
     tried = search(few_digits, tmp_path, trials=lines)
     assert sorted(trial.number for trial in tried.trials) == [*range(1, lines + 1)]
     assert len({trial.settings["lr"] for trial in tried.trials}) == lines
+    assert float(f"{started['param_value_internal']:.3g}") in {each.settings["lr"] for each in tried.trials}
 
 
 def test_a_bad_trial_is_pruned(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -116,6 +117,13 @@ def test_a_lost_model_is_made_again_from_the_members(run: Path, trained: TrainRe
     (run / "member-1" / MODEL_FILE).unlink()
     assert resume(run, {}).test_accuracy == trained.test_accuracy
     assert all(torch.equal(content[name], tensor) for name, tensor in read_weights(run).items())
+
+
+def test_a_member_that_is_trained_again_replaces_the_one_in_the_model(run: Path) -> None:
+    shutil.rmtree(run / "member-1")
+    resume(run, {})
+    members = read_header(run / MODEL_FILE).arguments["members"]
+    assert members[1] == dataclasses.asdict(read_header(run / "member-1" / MODEL_FILE))
 
 
 @pytest.mark.parametrize("missing", ["member-2", MODEL_FILE])
