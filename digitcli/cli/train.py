@@ -176,9 +176,6 @@ def train(
     _check_options(out, name, resume, force, tensorboard, dry_run or print_config)
     fields = config_fields((read_toml(config) if config else {}) | _given(settings))
     checked = _check_fields(fields, is_new=resume is None)
-    if dry_run and checked.is_ensemble:
-        cause = "--dry-run trains one network on one batch, but an ensemble is asked for."
-        raise UsageError(cause, "Leave --dry-run, or --members, --member-archs and --snapshots out.")
     if print_config:
         return _print_config(checked, format)
     with console.Busy("Loading PyTorch"), wait_with_signals():

@@ -97,7 +97,7 @@ def define_model(specification: Specification, seeds: int, conditions: Condition
 
 def _definition_of(specification: Specification) -> ModelDefinition:
     if specification.config is not None:
-        return _define_from_config(specification.config)
+        return define_from_config(specification.config)
     if specification.model is not None:
         return _define_from_header(specification.model.header)
     assert specification.saved is not None
@@ -121,11 +121,14 @@ def check_saved_definition(label: str, definition: ModelDefinition) -> None:
         raise InputError(f"{name} cannot be built: {error}.", "Leave its file out.") from error
 
 
-def _define_from_config(config: TrainConfig) -> ModelDefinition:
-    recipe = resolve_recipe(config.arch, **config.recipe)
-    check_run(config, recipe, choose_device(config.device))
-    with torch.random.fork_rng(devices=[]):
-        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+def define_from_config(config: TrainConfig) -> ModelDefinition:
+    """Return how a model is built and trained with some settings.
+
+    Raises:
+        UsageError: the settings contradict each other.
+        InputError, ModelError: the file of a setting cannot be read.
+    """
+    recipe = check_trainable(config)
     fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
     corrections = None if config.corrections is None else digest_of(Path(config.corrections))
     teacher = tuple(model.sha256 for model in resolve_teachers(config.teacher))
@@ -141,6 +144,19 @@ def _define_from_config(config: TrainConfig) -> ModelDefinition:
         start=start,
         original=original,
     )
+
+
+def check_trainable(config: TrainConfig) -> Recipe:
+    """Return the recipe of a run whose network can be built and trained by it.
+
+    Raises:
+        UsageError: the settings contradict each other or do not fit the network.
+    """
+    recipe = resolve_recipe(config.arch, **config.recipe)
+    check_run(config, recipe, choose_device(config.device))
+    with torch.random.fork_rng(devices=[]):
+        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+    return recipe
 
 
 def _define_from_header(header: Header) -> ModelDefinition:

@@ -13,6 +13,7 @@ from digitcli.comparison.specification import parse_value
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.settings import Setting, settings_of
 from digitcli.training.configuration import TrainConfig, check_config
+from digitcli.training.transfer import recipe_from_start
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -43,7 +44,8 @@ USUAL = {
 CHANGE_THE_LOSS = ("label_smoothing", "loss")
 # A range whose ends differ by this factor is searched on a logarithmic scale.
 LOGARITHMIC = 10.0
-# More digits of a number than these change nothing that could be measured, and make commands long.
+# More digits of a number than these change nothing that could be measured, and make commands long. A narrow
+# range as 0.99..0.9999 needs more, since the first ones are those of all its numbers.
 SIGNIFICANT_DIGITS = 3
 
 
@@ -69,7 +71,8 @@ class SearchRange:
         if self.is_integer:
             return trial.suggest_int(self.setting, int(self.low), int(self.high), log=self.is_logarithmic)
         value = trial.suggest_float(self.setting, self.low, self.high, log=self.is_logarithmic)
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        digits = SIGNIFICANT_DIGITS + int(math.log10(self.high / (self.high - self.low)))
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     def ends(self) -> tuple[Any, ...]:
         """Return the values that must be allowed so that all of them are."""
@@ -85,13 +88,15 @@ def parse_ranges(
         UsageError: there is no such setting, it is given twice or is fixed, or a value is not allowed.
     """
     recipe = resolve_recipe(config.arch, **config.recipe)
-    usual = (name for name in DEFAULT_SETTINGS if name not in config.recipe and _has(recipe, name))
+    of_start_model = recipe_from_start(config).items()
+    fixed = {name for name, value in config.recipe.items() if (name, value) not in of_start_model}
+    usual = (name for name in DEFAULT_SETTINGS if name not in fixed and _has(recipe, name))
     ranges = tuple(_parse_range(text, recipe) for text in texts or usual)
     names = [each.setting for each in ranges]
     for each in ranges:
         if names.count(each.setting) > 1:
             raise UsageError(f"--vary names {each.setting} twice.", "Name it once.")
-        if each.setting in config.recipe:
+        if each.setting in fixed:
             raise UsageError(f"{each.setting} is both fixed and varied.", "Leave one of them out.")
         if objective == "loss" and each.setting in CHANGE_THE_LOSS:
             cause = f"{each.setting} changes the loss itself, so that losses cannot be compared."

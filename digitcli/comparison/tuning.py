@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.atomic_write import faults_of
+from digitcli.atomic_write import faults_of, write_whole
+from digitcli.comparison.runs import check_trainable, define_from_config
 from digitcli.comparison.search_ranges import SearchRange
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset
@@ -27,8 +28,6 @@ from digitcli.inference.checkpoint import RUNS
 from digitcli.json_records import parse_record
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import train_epoch
-from digitcli.training.muon import check_muon
-from digitcli.training.network import create_network
 from digitcli.training.run_folder import locked
 from digitcli.training.setup import StopSignal, prepare
 from digitcli.training.trainer import separate_random_numbers
@@ -225,8 +224,8 @@ def tune(
 
     Raises:
         EnvironmentFault: the package optuna is missing.
-        UsageError: the folder has a search of another architecture, other ranges, data or objective, or an
-            optimizer cannot train the network.
+        UsageError: the folder has a search of another architecture, other ranges, data, models or objective,
+            or the network cannot be trained with a value of a range.
         InputError: the data or the file of the search cannot be read.
         OutputError: the folder is in use or cannot be written.
         DivergedError: the training by the recipe diverged.
@@ -237,7 +236,7 @@ def tune(
     assert config is not None, "a model that exists cannot be trained"
     check_installed()
     dataset = load_dataset(config.data)
-    _check_optimizers(config, ranges)
+    _check_ends(config, ranges)
     search = _Search(config, dataset, on_event, stop_signal)
     with faults_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -283,15 +282,15 @@ def check_installed() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _check_optimizers(config: TrainConfig, ranges: Sequence[SearchRange]) -> None:
-    """Check that every optimizer of a search can train the network.
+def _check_ends(config: TrainConfig, ranges: Sequence[SearchRange]) -> None:
+    """Check that the network can be trained with the choices, or the ends, of every range.
 
     Raises:
-        UsageError: one cannot.
+        UsageError: it cannot be trained with one of them.
     """
-    for optimizer in (choice for each in ranges if each.setting == "optimizer" for choice in each.choices):
-        recipe = resolve_recipe(config.arch, **{**config.recipe, "optimizer": optimizer})
-        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+    for each in ranges:
+        for value in each.ends():
+            check_trainable(replace(config, recipe={**config.recipe, each.setting: value}))
 
 
 def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
@@ -300,6 +299,7 @@ def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
 
     try:
         with faults_of(file):
+            _drop_incomplete_line(file)
             storage = JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
             study = optuna.create_study(
                 study_name=STUDY_NAME,
@@ -318,6 +318,12 @@ def _open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
     return study
 
 
+def _drop_incomplete_line(file: Path) -> None:
+    """Drop the part of a line with which a killed search ended, since optuna would continue that line."""
+    if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
+        write_whole(file, content[: content.rfind(b"\n") + 1])
+
+
 def _check_same_search(
     study: Study,
     folder: Path,
@@ -326,12 +332,24 @@ def _check_same_search(
     ranges: Sequence[SearchRange],
     objective: Objective,
 ) -> None:
-    """Store how the study searches, or check that it goes on searching so."""
+    """Store how the study searches, or check that it goes on searching so.
+
+    Raises:
+        UsageError: it searches in another way.
+    """
+    definition = define_from_config(config)
     search = {
         "architecture": config.arch,
         "recipe": dict(config.recipe),
+        "teacher": list(definition.teacher),
+        "start model": definition.start,
+        "original data": definition.original,
+        "corrections": definition.corrections,
+        "fonts": definition.fonts,
+        "pretrained weights": config.pretrained,
+        "time": config.time_seconds,
         "seed": config.seed,
-        "digest": dataset.digest,
+        "dataset": dataset.digest,
         "objective": objective,
         "ranges": [[each.setting, *each.ends()] for each in ranges],
     }

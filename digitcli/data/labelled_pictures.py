@@ -12,6 +12,8 @@ from digitcli.data.files import walk_pictures
 from digitcli.errors import InputError
 
 LABELS = "labels.csv"
+# Spreadsheets write semicolons where a comma separates decimals.
+DELIMITERS = ",;\t"
 REMEDY = (
     f"Put a file {LABELS} with the columns file and text beside the pictures, one row a picture; the text of "
     "a picture without a number is empty."
@@ -38,16 +40,18 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     """Return the pictures that `labels.csv` of a folder lists; whether they exist is not checked.
 
     The columns are `file`, `text` and optionally `group`; others are ignored. Without `text`, `label` counts,
-    which `digitcli synthesize` writes.
+    which `digitcli synthesize` writes. Commas, semicolons or tabs separate them, as in the first line.
 
     Raises:
-        InputError: the table is missing or cannot be read, or a row of it has no file, no text or the file of
-            another row.
+        InputError: the table is missing or cannot be read, or a row of it has no file, no text, the file of
+            another row, or more cells than there are columns.
     """
     table = folder / LABELS
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            rows = csv.DictReader(file, delimiter=max(DELIMITERS, key=header.count))
             columns = rows.fieldnames or ()
             text_column = "label" if "label" in columns and "text" not in columns else "text"
             missing = {"file", text_column} - {*columns}
@@ -77,6 +81,9 @@ def _pictures(
         place, name, text = f"{table}, line {rows.line_num}", row["file"], row[text_column]
         if not name or text is None:
             raise InputError(f"{place}, has no {'text' if name else 'file'}.", REMEDY)
+        if any(row.get(None, ())):
+            cause = f"{place}, has more cells than the first line has columns."
+            raise InputError(cause, 'Write a text with a comma in quotation marks: "12,5".')
         first = seen.setdefault(os.path.normpath(name), rows.line_num)
         if first != rows.line_num:
             raise InputError(f"{place}, lists {name} again, after line {first}.", "Leave one of them out.")

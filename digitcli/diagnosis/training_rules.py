@@ -26,6 +26,7 @@ from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.training.configuration import TrainConfig, train_command
 from digitcli.training.optimization import autocast
 from digitcli.training.task import seed_random
+from digitcli.training.transfer import recipe_from_start
 
 # Steps of a trial, and at most a third of those of the run, so that its success is a surprise.
 TRIAL_STEPS = 300
@@ -91,6 +92,11 @@ class ExaminedRun:
     def command(self, **changes: Any) -> str:
         """Return the command that trains the same with changes of the recipe."""
         return train_command(replace(self.config, recipe=self.changes), changes)
+
+    @functools.cached_property
+    def usual_recipe(self) -> Recipe:
+        """The recipe of the architecture, or that of fine-tuning if the run started from a model."""
+        return resolve_recipe(self.config.arch, **recipe_from_start(self.config))
 
     @functools.cached_property
     def control(self) -> Trial:
@@ -195,7 +201,7 @@ def small_batches(run: ExaminedRun) -> Iterator[Finding]:
 
 def number_of_epochs(run: ExaminedRun) -> Iterator[Finding]:
     """Yield a training that is shorter than the recipe's and ended before the network overfitted."""
-    usual = resolve_recipe(run.config.arch).epochs
+    usual = run.usual_recipe.epochs
     training_error, validation_error = 1 - run.training_is_correct.mean(), 1 - run.accuracy
     if 2 * len(run.history) <= usual and 2 * training_error > validation_error:
         yield Finding(
@@ -235,7 +241,7 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
 
 def _other_learning_rates(run: ExaminedRun) -> Iterator[tuple[float, str]]:
     """Yield learning rates that differ clearly from that of the run, and where they come from."""
-    usual = resolve_recipe(run.config.arch).lr
+    usual = run.usual_recipe.lr
     if _differ(usual, run.recipe.lr):
         yield usual, "that of the recipe"
     suggestion = range_test(run.config).suggestion

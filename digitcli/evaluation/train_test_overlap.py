@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -74,5 +75,11 @@ def _hashes_of_dataset(trained_on: dict[str, Any], dataset: Dataset) -> Hashes |
     digest = trained_on.get("digest")
     if digest not in (dataset.digest, DIGEST):
         return None
-    train = split(dataset if digest == dataset.digest else load_mnist()).train
-    return train.hashes() if len(train) == trained_on.get("train") else None
+    hashes = split(dataset).train.hashes() if digest == dataset.digest else _hashes_of_mnist()
+    return hashes if len(hashes) == trained_on.get("train") else None
+
+
+@functools.cache
+def _hashes_of_mnist() -> Hashes:
+    """Return the hashes of the training digits of MNIST, which each run of a search or an ensemble needs."""
+    return split(load_mnist()).train.hashes()

@@ -94,9 +94,9 @@ class DigitTask:
         self.steps = max(steps_of_pass, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"teacher": {model.id: model.sha256 for model in teachers}}
         self._teacher = load_teacher(teachers, device) if teachers else None
-        if teachers and (overlap := self._count_overlap(dataset, teachers)):
-            cause = f"Of the validation and test digits, {overlap:,} were used to train a teacher"
-            self.notes.append(f"{cause}, so the accuracy on new digits is probably lower.")
+        self._dataset = dataset
+        if note := self.describe_overlap("a teacher", teachers):
+            self.notes.append(note)
         if original is not None and self._rehearsed_size:
             examples = concatenate(examples, original)
         self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
@@ -118,10 +118,17 @@ class DigitTask:
         )
         return concatenate(digits, characters)
 
-    def _count_overlap(self, dataset: Dataset, teachers: Sequence[ResolvedModel]) -> int | None:
-        """Return the number of validation and test digits on which a teacher was trained, if it is known."""
+    def describe_overlap(self, role: str, models: Sequence[ResolvedModel]) -> str | None:
+        """Return a sentence if models from which the network learns were trained on held-out digits.
+
+        role: what the models are for the run. None may also mean that their training digits are not known.
+        """
         held_out = concatenate(self._splits.validation, self._splits.test)
-        return count_overlap(held_out, dataset, teachers)
+        overlap = count_overlap(held_out, self._dataset, models) if models else None
+        if not overlap:
+            return None
+        cause = f"Of the validation and test digits, {overlap:,} were used to train {role}"
+        return f"{cause}, so the accuracy on new digits is probably lower."
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the mean loss of this process's part of the batch."""

@@ -21,6 +21,7 @@ from digitcli.inference.checkpoint import (
     RESUME_FILE,
     Header,
     library_versions,
+    read_checkpoint,
     read_header,
 )
 from digitcli.inference.devices import choose_device
@@ -31,8 +32,9 @@ from digitcli.training.configuration import TrainConfig, member_configs, resolve
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.network import count_parameters
 from digitcli.training.original import load_original
-from digitcli.training.resume import check_same_models
-from digitcli.training.state import MemberResult, TrainResult
+from digitcli.training.resume import check_same_data, check_same_models
+from digitcli.training.state import MemberResult, TrainingState, TrainResult
+from digitcli.training.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class Member:
     config: Its settings.
     folder: Its run folder.
     start: The run folder of the snapshot from whose state it starts; None for a new network.
+    first: The run folder of the first member, whose data it shares; None for the first member itself.
     """
 
     title: str
     config: TrainConfig
     folder: Path
     start: Path | None
+    first: Path | None = None
 
 
 TrainMember = Callable[[Member], TrainResult]  # trains a member, or continues it
@@ -72,7 +76,7 @@ def train_ensemble(
 
     Raises:
         Interrupted: a member was interrupted.
-        UsageError: a member is to learn from other models than the first one.
+        UsageError: a member is to learn from other models or data than the first one.
         The errors of `trainer.train`.
     """
     _check_continued(config, folder)
@@ -108,6 +112,19 @@ def _check_continued(config: TrainConfig, folder: Path) -> None:
     check_same_models("start model", "--from", stored, {start.id: start.sha256} if start else {})
 
 
+def begin_member(member: Member, task: TrainingTask, state: TrainingState) -> None:
+    """Check that a new member has the data of the first one, and let a snapshot take the state of the last.
+
+    Raises:
+        UsageError: the data have changed since the first member was trained.
+        ModelError: the state of another member is damaged.
+    """
+    if member.first is not None:
+        check_same_data(read_header(member.first / RESUME_FILE).dataset, task)
+    if member.start is not None:
+        state.continue_from(read_checkpoint(member.start / RESUME_FILE)[1])
+
+
 def members_of(config: TrainConfig, folder: Path) -> list[Member]:
     """Return the members of an ensemble in the order of their training."""
     configs = member_configs(config)
@@ -117,7 +134,7 @@ def members_of(config: TrainConfig, folder: Path) -> list[Member]:
         start = folders[number - 1] if config.snapshots and number else None
         kind = f"{single.arch}, seed {single.seed}" if start is None else f"the continuation of {start}"
         title = f"Member {number + 1} of {len(configs)}, in {folders[number]}: {kind}."
-        members.append(Member(title, single, folders[number], start))
+        members.append(Member(title, single, folders[number], start, folders[0] if number else None))
     return members
 
 
@@ -139,6 +156,8 @@ def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) 
     single = member_configs(config)[0]
     recipe = replace(resolve_recipe(single.arch, **single.recipe), synthetic=0.0)
     task = DigitTask(single, recipe, load_dataset(single.data), choose_device(single.device))
+    of_members = read_header(folder / MEMBER_FOLDER.format(0) / RESUME_FILE).dataset
+    check_same_data({name: of_members.get(name) for name in ("digest", "corrections")}, task)
     measured = dataclasses.asdict(task.test(network))
     metrics = {name: value for name, value in measured.items() if name not in ("temperature", "misread")}
     metrics |= _compare_with_best_member(measured["misread"], results)

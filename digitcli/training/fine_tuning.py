@@ -12,6 +12,7 @@ from digitcli.errors import ModelError, UsageError
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import open_network, place_network
+from digitcli.training.digit_task import DigitTask
 from digitcli.training.original import OriginalData, OriginalDigits
 from digitcli.training.run_folder import Saved
 from digitcli.training.task import TrainingTask
@@ -47,12 +48,14 @@ def check_start_model(
     rehearse: float,
     on_event: OnEvent,
 ) -> None:
-    """Check that a start model and the original data fit the new data, and report what will be missing.
+    """Check that a start model and the original data fit the new data, and report what falsifies the result.
 
     Raises:
         UsageError: the model reads other characters, or the original data are the new data.
     """
     header = start.header
+    if isinstance(task, DigitTask) and (note := task.describe_overlap("the start model", [start])):
+        on_event(Notice(note))
     alphabet = task.header.get("alphabet", header.alphabet)
     if alphabet != header.alphabet:
         cause = f"{start.name} reads the characters {header.alphabet}, but '{task.name}' has {alphabet}."

@@ -116,11 +116,7 @@ def restore_state(
         ModelError: the saved state is damaged.
     """
     header, tensors = saved
-    digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
-    if any(header.dataset.get(name) != digest for name, digest in digests.items()):
-        kinds = "corrections, strokes, original data or fonts"
-        cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
-        raise UsageError(cause, "Start a new run.")
+    check_same_data(header.dataset, task)
     check_same_models("teacher", "--teacher", header.teacher, task.header.get("teacher", {}))
     state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
     changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]
@@ -134,6 +130,19 @@ def restore_state(
             cause = f"The weights of epoch {state.best_epoch()}, the best so far, were not kept"
             consequence = "if no later epoch is better, the model has the weights of the last one."
             on_event(Notice(f"{cause}; {consequence}"))
+
+
+def check_same_data(stored: Mapping[str, Any], task: TrainingTask) -> None:
+    """Check that the data of a task have the digests that were stored.
+
+    Raises:
+        UsageError: a digest differs.
+    """
+    digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
+    if any(stored.get(name) != digest for name, digest in digests.items()):
+        kinds = "corrections, strokes, original data or fonts"
+        cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
+        raise UsageError(cause, "Start a new run.")
 
 
 def check_same_models(role: str, option: str, stored: Mapping[str, str], given: Mapping[str, str]) -> None:

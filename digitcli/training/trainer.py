@@ -17,12 +17,12 @@ from digitcli.architectures.registry import ENSEMBLE, find_architecture
 from digitcli.data.loading import find_dataset
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint
+from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.training import run_folder
-from digitcli.training.configuration import TrainConfig, check_config
+from digitcli.training.configuration import TrainConfig, check_config, member_configs
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
-from digitcli.training.ensemble import Member, describe_ensemble, train_ensemble
+from digitcli.training.ensemble import Member, begin_member, describe_ensemble, train_ensemble
 from digitcli.training.fine_tuning import compare_with_start
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters, count_trained_parameters
@@ -163,20 +163,25 @@ def _train_ensemble(
                 return result
             on_event(Notice(member.title, routine=True))
             curves = None if tensorboard is None else folder_of_run(tensorboard / folder.name, place)
-            return _train(
-                member.config, place, saved, on_event, stop_signal, ONE_PROCESS, curves, member.start
-            )
+            return _train(member.config, place, saved, on_event, stop_signal, ONE_PROCESS, curves, member)
 
     return train_ensemble(config, folder, train_member, on_event)
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
-    """Prepare a run, train and validate on one batch each, and write nothing.
+    """Prepare a run, train and validate on one batch each, and write nothing; of an ensemble, one member.
 
     Raises:
         The errors of `train`, except those of the run folder.
     """
     started = time.perf_counter()
+    if config.is_ensemble:
+        _check_ensemble_run(config)
+        config, *others = member_configs(config)
+        cause = (
+            f"Of the {1 + len(others)} members, only the first is tried: {config.arch}, seed {config.seed}."
+        )
+        on_event(Notice(cause))
     with separate_random_numbers(config):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         take_step(setup, state)
@@ -215,20 +220,20 @@ def _train(
     stop_signal: StopSignal,
     processes: Processes,
     curves: Path | None = None,
-    start: Path | None = None,
+    member: Member | None = None,
 ) -> TrainResult:
     """Train to the end. A process without a folder takes every step, but neither writes nor tests.
 
     curves: the folder for what TensorBoard shows of the run, if it is wanted.
-    start: the folder of another run from whose last state a new run starts.
+    member: the member of an ensemble that the run is.
     """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
     with separate_random_numbers(config), contextlib.ExitStack() as stack:
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
+        if saved is None and member is not None:
+            begin_member(member, setup.task, state)
         if saved is None and folder is not None:
             run_folder.begin(folder, setup.describe())
-        if saved is None and start is not None:
-            state.continue_from(read_checkpoint(start / RESUME_FILE)[1])
         if curves is not None:
             setup = stack.enter_context(observed(setup, state, curves))
         clock_zero = time.perf_counter() - state.seconds

@@ -57,6 +57,15 @@ def with_start(fields: Mapping[str, Any]) -> dict[str, Any]:
     return completed
 
 
+def recipe_from_start(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings of a recipe that follow from the start model of a run; none without one.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    return {} if config.start is None else _recipe_of_fine_tuning(config.arch, resolve_model(config.start))
+
+
 def _recipe_of_fine_tuning(arch: str, model: ResolvedModel) -> dict[str, Any]:
     recipe = resolve_recipe(arch)
     own = {name: model.header.arguments.get(name) for name in ARGUMENTS_OF_RECIPES}

@@ -8,7 +8,7 @@ from optuna.trial import FixedTrial
 from digitcli.architectures.registry import architectures, resolve_recipe
 from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, USUAL, SearchRange, parse_ranges
 from digitcli.errors import UsageError
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, fine_tuning
 
 
 @pytest.mark.parametrize("name", [name for name, row in architectures().items() if row.task == "digit"])
@@ -39,6 +39,13 @@ def test_wide_ranges_are_logarithmic_and_values_have_three_digits() -> None:
     )
 
 
+def test_values_of_a_narrow_range_differ_and_stay_in_it() -> None:
+    narrow = SearchRange("beta2", low=0.99, high=0.9999)
+    assert narrow.suggest(FixedTrial({"beta2": 0.9968})) == 0.9968
+    assert narrow.suggest(FixedTrial({"beta2": 0.999899})) == 0.9999
+    assert SearchRange("lr", low=0.0012345, high=1.0).suggest(FixedTrial({"lr": 0.0012346})) == 0.0012345
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
@@ -65,6 +72,17 @@ def test_impossible_ranges_are_refused(texts: tuple[str, ...], message: str) -> 
     config = TrainConfig(arch="softmax", recipe={"weight_decay": 0.1})
     with pytest.raises(UsageError, match=message):
         parse_ranges(texts, config, "loss")
+
+
+def test_what_follows_from_a_start_model_is_not_fixed() -> None:
+    config = fine_tuning("fast", data="mnist", recipe={"batch_size": 64})
+    ranges = parse_ranges((), config)
+    assert [each.setting for each in ranges] == ["lr", "weight_decay", "warmup"]
+    assert (ranges[0].low, ranges[0].high) == pytest.approx(
+        (config.recipe["lr"] / 10, config.recipe["lr"] * 10)
+    )
+    with pytest.raises(UsageError, match="both fixed and varied"):
+        parse_ranges(("lr",), fine_tuning("fast", recipe={"lr": 0.001}))
 
 
 def test_every_usual_range_is_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from digitcli.comparison.specification import parse_specification, parse_specifi
 from digitcli.comparison.tuning import STUDY_FILE, TrialDone, TunedTrial, Tuning, specification_with, tune
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
 from digitcli.training.run_folder import locked
+from tests.support.models import saved
 
 SPECIFICATION = "softmax:epochs=3"
 
@@ -70,10 +72,13 @@ def test_an_interrupted_trial_is_trained_again(few_digits: Path, tmp_path: Path)
     with pytest.raises(Interrupted, match="search has stopped") as stopped:
         search(few_digits, tmp_path, trials=40, stop_signal=stop_in_the_second_trial)
     assert stopped.value.exit_code == 143 and "same command" in stopped.value.remedy
-    lines = (tmp_path / STUDY_FILE).read_text().count("param_name")
+    text = (tmp_path / STUDY_FILE).read_text()
+    lines = text.count("param_name")
+    started = [json.loads(line) for line in text.splitlines() if "param_name" in line][-1]
     tried = search(few_digits, tmp_path, trials=lines)
     assert sorted(trial.number for trial in tried.trials) == [*range(1, lines + 1)]
     assert len({trial.settings["lr"] for trial in tried.trials}) == lines
+    assert float(f"{started['param_value_internal']:.3g}") in {each.settings["lr"] for each in tried.trials}
 
 
 def test_a_bad_trial_is_pruned(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +129,36 @@ def test_a_folder_keeps_one_search(few_digits: Path, tmp_path: Path) -> None:
         search(few_digits, tmp_path, trials=1)
 
 
+def test_a_search_keeps_its_teacher_and_start_model(few_digits: Path, tmp_path: Path) -> None:
+    model = saved(tmp_path / "model.safetensors", "softmax")
+    for role in ("teacher", "from"):
+        arch, folder = f"softmax:epochs=1,{role}={model}", tmp_path / role
+        saved(model, "softmax")
+        search(few_digits, folder, trials=1, arch=arch)
+        assert len(search(few_digits, folder, trials=1, arch=arch).trials) == 1
+        saved(model, "softmax", seed=1)
+        with pytest.raises(UsageError, match="teacher" if role == "teacher" else "start model"):
+            search(few_digits, folder, trials=1, arch=arch)
+        with pytest.raises(UsageError, match="teacher" if role == "teacher" else "start model"):
+            search(few_digits, folder, trials=1, arch="softmax:epochs=1")
+
+
+def test_a_search_that_was_killed_while_it_wrote_continues(few_digits: Path, tmp_path: Path) -> None:
+    first = search(few_digits, tmp_path, trials=1)
+    with (tmp_path / STUDY_FILE).open("a") as file:
+        file.write('{"op_code": 4, "worker_')
+    second = search(few_digits, tmp_path, trials=2)
+    assert search(few_digits, tmp_path, trials=2) == second and set(first.trials[0].settings) == {"lr"}
+    assert first.trials[0] in second.trials
+
+
+def test_each_setting_is_a_column_of_its_own(few_digits: Path, tmp_path: Path) -> None:
+    result = search(few_digits, tmp_path, trials=1)
+    recipe, trial = result.rows()
+    assert list(recipe) == ["number", "accuracy", "loss", "epochs", "seconds", "state", "lr"]
+    assert recipe["lr"] == result.recipe_settings["lr"] and trial["lr"] == result.trials[0].settings["lr"]
+
+
 def test_the_loss_can_decide(few_digits: Path, tmp_path: Path) -> None:
     result = search(few_digits, tmp_path, objective="loss", trials=4)
     losses = [trial.loss for trial in result.trials if trial.state == "complete"]
@@ -153,11 +188,19 @@ def test_switches_are_written_as_words() -> None:
     assert changed == "mlp:augment=off,lr=0.01" and shlex.quote(changed) == changed
 
 
-def test_an_optimizer_that_cannot_train_the_network_is_refused_before_the_search(
-    few_digits: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("arch", "vary", "cause"),
+    [
+        ("softmax", "optimizer", "Muon is for matrices"),
+        ("mlp", "batch_size=1,64", "normalizes over the batch"),
+        ("fast:from=fast", "freeze=0,1,99", "--freeze is 99"),
+    ],
+)
+def test_a_value_with_which_the_network_cannot_be_trained_is_refused_before_the_search(
+    few_digits: Path, tmp_path: Path, arch: str, vary: str, cause: str
 ) -> None:
-    with pytest.raises(UsageError, match="Muon is for matrices"):
-        search(few_digits, tmp_path, vary=("optimizer",))
+    with pytest.raises(UsageError, match=cause):
+        search(few_digits, tmp_path, arch=arch, vary=(vary,))
     assert not (tmp_path / STUDY_FILE).exists()
 
 

@@ -20,6 +20,15 @@ def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> Non
     assert (third.text, third.group) == ("7", None)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_cells_are_separated_as_in_the_first_line(tmp_path: Path, delimiter: str) -> None:
+    rows = (("file", "text"), ("a,b.png", "12,5"), ("c.png", ""))
+    lines = (delimiter.join(f'"{cell}"' if "," in cell else cell for cell in row) for row in rows)
+    (tmp_path / "labels.csv").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8", newline="")
+    found = read_labelled_pictures(tmp_path)
+    assert [(each.file, each.text) for each in found] == [("a,b.png", "12,5"), ("c.png", "")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -31,6 +40,7 @@ def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> Non
         (b"text,file\n1,a.png\n2\n", "line 3, has no file"),
         (b"file,text\na.png\n", "line 2, has no text"),
         (b"file,text\na.png,1\nb.png,2\n./a.png,1\n", "line 4, lists ./a.png again, after line 2"),
+        (b"file,text\na.png,12,5\n", "line 2, has more cells"),
         (b"file,text\n\xff.png,1\n", "cannot be read"),
         (b'file,text\n"' + 200_000 * b"x", "cannot be read: field larger"),
     ],

@@ -23,9 +23,10 @@ from digitcli.diagnosis.training_rules import (
     number_of_epochs,
     underfitting,
 )
-from digitcli.diagnosis.trials import Trial, start, train_briefly
+from digitcli.diagnosis.trials import RangeTest, Trial, start, train_briefly
 from digitcli.events import EpochDone
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, fine_tuning
+from tests.support.models import saved
 
 STEPS = 40
 
@@ -194,6 +195,20 @@ def test_few_epochs_are_found_unless_the_network_overfits(data: Path) -> None:
     assert rules(number_of_epochs(run)) == ["too_few_epochs"]
     perfect = np.ones_like(run.training_is_correct)
     assert rules(number_of_epochs(replace(run, training_is_correct=perfect))) == []
+
+
+def test_a_fine_tuned_run_is_compared_with_the_recipe_of_fine_tuning(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = saved(tmp_path / "model.safetensors", "mlp")
+    config = fine_tuning(str(model), data=str(data), device="cpu")
+    tuned = replace(run_of(data, epochs=config.recipe["epochs"]), config=config)
+    assert rules(number_of_epochs(tuned)) == []
+    assert rules(number_of_epochs(replace(tuned, history=tuned.history[:5]))) == ["too_few_epochs"]
+    recipe = resolve_recipe("mlp", **config.recipe)
+    monkeypatch.setattr(training_rules, "train_briefly", None)
+    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((10 * recipe.lr,), (0.1,)))
+    assert rules(training_rules.learning_rate(replace(tuned, recipe=recipe))) == []
 
 
 def test_a_perfect_network_learns_even_if_one_digit_is_frequent(data: Path) -> None:

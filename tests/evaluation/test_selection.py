@@ -56,8 +56,11 @@ def test_of_equal_models_the_first_is_taken_and_none_twice() -> None:
 
 @pytest.fixture
 def models(tmp_path: Path) -> list[str]:
-    """Four untrained models, whose answers differ."""
-    return [str(saved(tmp_path / f"m{seed}.safetensors", seed=seed)) for seed in range(4)]
+    """Four untrained models, whose answers and temperatures differ."""
+    return [
+        str(saved(tmp_path / f"m{seed}.safetensors", seed=seed, temperature=2.0 - seed / 3))
+        for seed in range(4)
+    ]
 
 
 def chosen_of(models: list[str], data: Digits, test: Digits, path: Path, **options: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from digitcli.recognition.calibrate import Calibration, calibrate, numbers_of
 from digitcli.recognition.calibrated_model import carrier_of, check_target, save_calibrated
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Number, Reading
+from digitcli.recognition.sources import Source
 from tests.support.pictures import drawn, encoded, written
 
 # With so many right answers, and none wrong, at most 30 % are wrong with 70 % confidence.
@@ -87,6 +89,21 @@ def test_an_answer_to_nothing_is_wrong_and_a_refusal_is_none(tmp_path: Path) -> 
     assert result.control.proven is None and result.guarantee is None and result.share_answered is None
     tested = result.control.tests[-1]
     assert (tested.answered, tested.wrong) == (4, 3)  # all but 0.png
+
+
+def test_a_picture_of_several_numbers_is_as_sure_as_the_least_sure_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = tuple(Number((), confidence, "") for confidence in (0.99, 0.6, 0.9))
+
+    def read_all(self: Reader, sources: Iterable[Source]) -> Iterator[Reading]:
+        for source in sources:
+            yield Reading(source.name, None, "read", None, source.name[0], 0.53, numbers, "cnn")
+
+    monkeypatch.setattr(Reader, "read_all", read_all)
+    folder = labelled(tmp_path / "f", {f"{digit}.png": digit for digit in "01234567"})
+    tests = calibrate(folder, ["cnn"], device="cpu", **LOOSE).control.tests
+    assert tests[0].answered == 8 and all(test.threshold <= 0.6 for test in tests)
 
 
 def test_pictures_that_cannot_be_used_are_named_and_lose_no_other(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import replace
@@ -142,6 +143,29 @@ def test_a_lost_model_is_made_again_from_the_members(run: Path, trained: TrainRe
     assert all(torch.equal(content[name], tensor) for name, tensor in read_weights(run).items())
 
 
+def test_a_member_that_is_trained_again_replaces_the_one_in_the_model(run: Path) -> None:
+    shutil.rmtree(run / "member-1")
+    resume(run, {})
+    members = read_header(run / MODEL_FILE).arguments["members"]
+    assert members[1] == dataclasses.asdict(read_header(run / "member-1" / MODEL_FILE))
+
+
+@pytest.mark.parametrize("missing", ["member-2", MODEL_FILE])
+def test_the_data_must_be_those_of_the_first_member(few_digits: Path, tmp_path: Path, missing: str) -> None:
+    data = Path(shutil.copy(few_digits, tmp_path / "data.npz"))
+    train(ensemble_config(data), out=tmp_path / "run")
+    (tmp_path / "run" / MODEL_FILE).unlink()
+    if missing != MODEL_FILE:
+        shutil.rmtree(tmp_path / "run" / missing)
+    with np.load(few_digits) as arrays:
+        np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
+    with pytest.raises(UsageError, match="not those this run began with"):
+        resume(tmp_path / "run", {})
+    assert not (tmp_path / "run" / missing).exists()
+    shutil.copy(few_digits, data)
+    assert len(resume(tmp_path / "run", {}).members) == 3
+
+
 def test_a_snapshot_starts_where_the_last_one_ended(few_digits: Path, tmp_path: Path) -> None:
     recipe = {"epochs": 4, "lr": 1e-12, "optimizer": "adam"}  # so low that the weights stay as they are
     config = ensemble_config(few_digits, members=None, snapshots=2, recipe=recipe)
@@ -217,10 +241,19 @@ def test_settings_that_do_not_fit_together_are_refused(
     assert cause in caught.value.cause and remedy in caught.value.remedy
 
 
-def test_only_one_network_can_be_tried_or_timed(few_digits: Path) -> None:
-    for function in (dry_run, lambda config: training_speed(config, 1)):
-        with pytest.raises(UsageError, match="one network"):
-            function(ensemble_config(few_digits))
+def test_a_dry_run_tries_the_first_member(few_digits: Path) -> None:
+    events: list[Event] = []
+    result = dry_run(ensemble_config(few_digits, seed=4), on_event=events.append)
+    assert (result.architecture, result.seed, result.run, result.members) == ("softmax", 4, None, ())
+    (notice,) = (each.message for each in events if isinstance(each, Notice) and "members" in each.message)
+    assert "Of the 3 members, only the first is tried: softmax, seed 4." in notice
+    with pytest.raises(UsageError, match="pages"):
+        dry_run(TrainConfig(member_archs="softmax,finder", data=str(few_digits)))
+
+
+def test_only_one_network_can_be_timed(few_digits: Path) -> None:
+    with pytest.raises(UsageError, match="one network"):
+        training_speed(ensemble_config(few_digits), 1)
 
 
 def test_several_processes_are_refused(
@@ -297,12 +330,9 @@ def test_the_command_reports_the_members_and_the_ensemble(digitcli: Run, few_dig
     assert f"best member  member {record['best_member']};" in table
 
 
-@pytest.mark.parametrize(
-    ("option", "cause"), [("--dry-run", "one network on one batch"), ("--print-config", "one recipe")]
-)
-def test_the_command_refuses_what_is_for_one_network(digitcli: Run, option: str, cause: str) -> None:
-    done = digitcli("train", "--member-archs", "cnn,vgg", option)
-    assert done.returncode == 2 and cause in done.stderr
+def test_the_command_prints_no_recipe_of_several_architectures(digitcli: Run) -> None:
+    done = digitcli("train", "--member-archs", "cnn,vgg", "--print-config")
+    assert done.returncode == 2 and "one recipe" in done.stderr
 
 
 def test_the_settings_of_an_ensemble_can_be_kept_in_a_file(digitcli: Run, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from digitcli.training.configuration import TrainConfig, fine_tuning, train_comm
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
 from digitcli.training.state import TrainResult
-from digitcli.training.trainer import resume, train
+from digitcli.training.trainer import dry_run, resume, train
 from tests.support.models import as_npz, saved
 from tests.support.processes import Run
 from tests.support.training import assert_same_run, read_weights, stop_after
@@ -226,6 +226,16 @@ def test_unknown_original_data_are_reported_but_no_error(
     result = train(config_from(start, few_digits), out=tmp_path / "run", on_event=events.append)
     assert result.original is None and result.test_accuracy_before is not None
     assert any(isinstance(event, Notice) and "--original" in event.message for event in events)
+
+
+def test_a_start_model_that_knows_the_test_digits_is_reported(few_digits: Path, other_digits: Path) -> None:
+    said = {}
+    for data in (few_digits, other_digits):
+        events: list[Event] = []
+        dry_run(config_from("fast", data), on_event=events.append)
+        notices = [event.message for event in events if isinstance(event, Notice)]
+        said[data] = [each for each in notices if "were used to train the start model" in each]
+    assert len(said[other_digits]) == 1 and not said[few_digits]
 
 
 def test_rehearsing_the_new_data_is_refused(few_digits: Path, start: Path, tmp_path: Path) -> None:
