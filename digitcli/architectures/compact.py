@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from digitcli.architectures.layers import Normalize, convolution
+from digitcli.architectures.layers import Deslant, Normalize
 
 CLASSES = 10
 SLOPE = 0.2  # of LeakyReLU below zero; with so few maps, one that is always zero would be a large loss
@@ -31,20 +31,25 @@ def mobilenet(width: int = 32) -> nn.Module:
     )
 
 
-def tiny(width: int = 16) -> nn.Module:
-    """Build a network of fewer than 10,000 parameters: five convolutions and a mean over all positions.
+def tiny(width: int = 37) -> nn.Module:
+    """Build a network of fewer than 10,000 parameters: a convolution and five depthwise separable ones.
 
-    Lin, Chen & Yan, "Network in network", 2014, replace hidden layers, which hold most parameters of other
-    networks, by global average pooling.
+    Chollet, "Xception: deep learning with depthwise separable convolutions", 2017, separates the filtering
+    of each map from the mixing of maps, which takes few parameters. Lin, Chen & Yan, "Network in network",
+    2014, replace hidden layers by the mean over all positions. The digits are deslanted first, so that the
+    filters need not know every slant.
     """
     return nn.Sequential(
+        Deslant(),
         Normalize(),
-        *convolution(1, width, stride=2, kernel_px=5),  # N, width, 14, 14
-        *convolution(width, width),
-        *convolution(width, width),
-        nn.MaxPool2d(2),  # N, width, 7, 7
-        *convolution(width, width),
-        *convolution(width, width, padding_px=0),  # N, width, 5, 5
+        nn.Conv2d(1, width, 3, stride=2, padding=1, bias=False),  # N, width, 14, 14
+        nn.BatchNorm2d(width),
+        nn.LeakyReLU(SLOPE),
+        *_separable_layers(width, width),  # N, width, 12, 12
+        *_separable_layers(width, width),
+        *_separable_layers(width, width),
+        *_separable_layers(width, width),
+        *_separable_layers(width, width),  # N, width, 4, 4
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(width, CLASSES),
@@ -55,9 +60,11 @@ def micro() -> nn.Module:
     """Build a network of fewer than 1,000 parameters: one convolution and four depthwise separable ones.
 
     Chollet, "Xception: deep learning with depthwise separable convolutions", 2017, separates the filtering
-    of each map from the mixing of maps. Only the first convolution is padded; the others shrink the maps.
+    of each map from the mixing of maps. Only the first convolution is padded; the others shrink the maps. The
+    digits are deslanted first, as in `tiny`.
     """
     return nn.Sequential(
+        Deslant(),
         Normalize(),
         nn.Conv2d(1, 7, 3, padding=1, bias=False),  # N, 7, 28, 28
         nn.BatchNorm2d(7),

@@ -102,7 +102,7 @@ ARCHITECTURES = (
     _own("mixer", "patches", "Tolstikhin et al. 2021"),
     _own("lstm", "recurrent", "Hochreiter & Schmidhuber 1997"),
     _own("capsnet", "capsules", "Sabour, Frosst & Hinton 2017"),
-    _own("tiny", "compact", "Lin, Chen & Yan 2014"),
+    _own("tiny", "compact", "Chollet 2017"),
     _own("micro", "compact", "Chollet 2017"),
     _own("hog", "hog", "Dalal & Triggs 2005"),
     _own("reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
