@@ -174,6 +174,7 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["adapt", "nothing-like-it"],
     ["adapt", ".", "-o", "x", "-m", "nothing-like-it"],
     ["adapt", ".", "-o", "x", "--device", "abacus"],
+    ["adapt", ".", "-o", "x", "--folds", "1"],
     ["benchmark", "--help"],
     ["benchmark", "--arch", "nothing-like-it"],
     ["benchmark", "--device", "abacus"],

@@ -14,8 +14,8 @@ from digitcli.adaptation.cross_validation import Setup, cross_validate
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
 from digitcli.adaptation.final_network import adapted_model, counter, read_held_out, train_on_all
 from digitcli.adaptation.folds import divide_into_folds
-from digitcli.adaptation.networks import FineTuning
 from digitcli.adaptation.results import Adaptation, PictureResult
+from digitcli.adaptation.settings import FOLDS, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import LabelledPicture, read_labelled_pictures, unlabelled_pictures
@@ -34,7 +34,6 @@ from digitcli.training.line_sources import compose
 from digitcli.training.original import OriginalLines
 from digitcli.training.task import derive_seed
 
-FOLDS = 5
 DEFAULT_SETTINGS = FineTuning()
 # The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
 # has only one or two pictures. Chosen by hand.
@@ -105,18 +104,6 @@ def adapt(
     if trained is None or not result.helps:
         return result
     return dataclasses.replace(result, models=(adapted_model(setup, trained, after, resolved),))
-
-
-def check_settings(settings: FineTuning, folds: int) -> None:
-    """Check the settings of an adaptation.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
-    if folds < 2:
-        raise UsageError(f"--folds is {folds}.", "Give 2 or more.")
-    if settings.epochs < 1:
-        raise UsageError(f"--epochs is {settings.epochs}.", "Give 1 or more.")
 
 
 def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:

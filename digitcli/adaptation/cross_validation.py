@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from digitcli.adaptation.examples import PictureLines
 from digitcli.adaptation.folds import Folds
-from digitcli.adaptation.networks import FineTuning, trained_epochs
+from digitcli.adaptation.networks import trained_epochs
+from digitcli.adaptation.settings import FineTuning
 from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.metrics import LineLogits, exact_match, line_nll
 from digitcli.inference.model_resolution import ResolvedModel

@@ -35,6 +35,8 @@ from digitcli.training.original import OriginalLines
 # (0.86 percentage points), and six of the difference between two networks (see `training.original`), so that
 # a network which loses more has clearly become worse at other pictures.
 LARGEST_LOSS = 0.02
+# More than the rounding of a difference of two shares, and less than one line.
+ROUNDING = 1e-9
 # The shares of the way from the weights before to those after the training, the first that forgets little is
 # taken. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
 SHARES = (1.0, 0.75, 0.5, 0.25)
@@ -73,7 +75,7 @@ def train_on_all(
         tensors = interpolated(start, adapted, share)
         network.load_state_dict(tensors)
         after = original.test_accuracy(network)
-        if after >= before - LARGEST_LOSS:
+        if before - after <= LARGEST_LOSS + ROUNDING:
             score = score_interpolated(setup, validation, epochs, share)
             return Trained(Choice(epochs, share, before, after, score), tensors)
     return None

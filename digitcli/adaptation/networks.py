@@ -6,12 +6,12 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from digitcli.adaptation.settings import BATCH_SIZE, FineTuning
 from digitcli.adaptation.variation import vary
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
@@ -32,17 +32,6 @@ from digitcli.training.optimization import (
 )
 from digitcli.training.task import derive_seed, seed_random
 
-# The passes over the labelled lines, at most. Chosen by cross-validation up to this number.
-EPOCHS = 8
-# The steps of an epoch: a pass over the labelled lines if it has so many. More would take too long for a
-# person who waits, fewer would change the network too little to be told from chance.
-LEAST_STEPS, MOST_STEPS = 20, 40
-BATCH_SIZE = 32
-# The share of composed lines in a batch, so that the network does not forget (Robins, "Catastrophic
-# forgetting, rehearsal and pseudorehearsal", 1995).
-COMPOSED_SHARE = 0.5
-# The share of the peak learning rate of the recipe. Tuned on composed pictures in two styles, see docs.
-LR_SHARE = 0.1
 # The steps of the warm-up.
 WARMUP_STEPS = 10
 # The decay of the moving average of the weights, which takes the place of a falling learning rate: every
@@ -52,27 +41,6 @@ EMA_DECAY = 0.98
 NOT_GUIDED = 1.0
 # A part of the seeds of variation, which no step has.
 _VARIATION = -1
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """The settings of fine-tuning.
-
-    epochs: the most epochs.
-    seed: the random seed.
-    lr_share: the share of the recipe's peak learning rate.
-    composed_share: the share of composed lines in a batch.
-    """
-
-    epochs: int = EPOCHS
-    seed: int = 0
-    lr_share: float = LR_SHARE
-    composed_share: float = COMPOSED_SHARE
-
-    def steps_of_epoch(self, lines: int) -> int:
-        """Return the steps of an epoch over a number of labelled lines."""
-        labelled = BATCH_SIZE - round(self.composed_share * BATCH_SIZE)
-        return min(MOST_STEPS, max(LEAST_STEPS, -(-lines // labelled)))
 
 
 def trained_epochs(
@@ -119,9 +87,9 @@ def trained_epochs(
 def _set_training_mode(network: nn.Module) -> None:
     """Put a network into training mode, but keep the statistics of batch normalization.
 
-    The statistics of batches that mix lines of two kinds are those of neither. With them, an epoch on one of
-    the styles named at `LR_SHARE` raised the lines read rightly from 77.5 to 78.8 %; with the kept ones, to
-    84.0 %.
+    The statistics of batches that mix lines of two kinds are those of neither. With them, an epoch on the
+    pictures named at `settings.LR_SHARE` raised the held-out lines read rightly from 77.5 to 78.8 %; with the
+    kept ones, to 84.0 %.
     """
     network.train()
     for layer in network.modules():

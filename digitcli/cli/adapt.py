@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from digitcli import console
+from digitcli.adaptation.settings import EPOCHS, FOLDS, FineTuning, check_settings
 from digitcli.cli.options import DeviceOption, complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
@@ -17,7 +18,6 @@ from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.results import DEFAULT_MODELS
 
 if TYPE_CHECKING:
-    from digitcli.adaptation.networks import FineTuning
     from digitcli.adaptation.results import Adaptation
     from digitcli.inference.model_resolution import ResolvedModel
 
@@ -71,8 +71,8 @@ def adapt(
     folder: Folder,
     output: Output,
     model: Model = None,
-    epochs: Epochs = 8,
-    folds: Folds = 5,
+    epochs: Epochs = EPOCHS,
+    folds: Folds = FOLDS,
     seed: Seed = 0,
     force: Force = False,
     device: DeviceOption = None,
@@ -90,13 +90,12 @@ def adapt(
     """
     if device is not None:
         check_device_name(device)
-    resolved = resolve_models(model or ())
-    with wait_with_signals():
-        from digitcli.adaptation.adapt import check_settings
-        from digitcli.adaptation.networks import FineTuning
-        from digitcli.adaptation.saving import check_output, save_adaptation
     settings = FineTuning(epochs=epochs, seed=seed)
     check_settings(settings, folds)
+    resolved = resolve_models(model or ())
+    with wait_with_signals():
+        import digitcli.adaptation.adapt  # noqa: F401
+        from digitcli.adaptation.saving import check_output, save_adaptation
     check_output(output, force)
     result = _adapt(folder, resolved, settings, folds, device or "auto")
     try:

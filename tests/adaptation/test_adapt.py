@@ -14,9 +14,9 @@ from digitcli.adaptation.adapt import adapt
 from digitcli.adaptation.cross_validation import Setup, cross_validate
 from digitcli.adaptation.examples import PictureLines
 from digitcli.adaptation.folds import divide_into_folds
-from digitcli.adaptation.networks import FineTuning
 from digitcli.adaptation.results import Adaptation
 from digitcli.adaptation.saving import check_output, save_adaptation
+from digitcli.adaptation.settings import FineTuning
 from digitcli.data.dataset import Digits
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import InputError, ModelError, OutputError, UsageError

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from digitcli.adaptation import networks
+from digitcli.adaptation import settings
 from digitcli.adaptation.cross_validation import copied_weights
 from digitcli.adaptation.examples import NO_BOXES
-from digitcli.adaptation.networks import FineTuning, trained_epochs
+from digitcli.adaptation.networks import trained_epochs
+from digitcli.adaptation.settings import FineTuning
 from digitcli.adaptation.variation import vary
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.metrics import line_nll
@@ -27,7 +28,7 @@ def lines(digits: Digits) -> list[Line]:
 def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
     lines: list[Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks, "LEAST_STEPS", 3)
+    monkeypatch.setattr(settings, "LEAST_STEPS", 3)
     start, device = resolve_model("reader"), torch.device("cpu")
     swapped = [
         Line(line.image, line.text.translate(str.maketrans("0123456789", "1234567890")), NO_BOXES)
@@ -36,9 +37,9 @@ def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
     texts = [line.digits for line in swapped]
     weights = []
     for seed in (0, 0, 1):
-        settings = FineTuning(epochs=2, seed=seed)
+        tuning = FineTuning(epochs=2, seed=seed)
         losses = []
-        for network in trained_epochs(start, swapped, lines, settings, device):
+        for network in trained_epochs(start, swapped, lines, tuning, device):
             losses.append(float(line_nll(line_logits(network, swapped), texts, start.header.alphabet).mean()))
         weights.append(copied_weights(network))
         assert losses[1] < losses[0]
@@ -48,8 +49,8 @@ def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
 
 @pytest.mark.parametrize(("count", "steps"), [(10, 5), (16 * 7, 7), (10_000, 9)])
 def test_an_epoch_is_a_pass_within_limits(count: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, "LEAST_STEPS", 5)
-    monkeypatch.setattr(networks, "MOST_STEPS", 9)
+    monkeypatch.setattr(settings, "LEAST_STEPS", 5)
+    monkeypatch.setattr(settings, "MOST_STEPS", 9)
     assert FineTuning().steps_of_epoch(count) == steps
 
 
