@@ -19,7 +19,7 @@ from digitcli.adaptation.settings import FOLDS, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import LabelledPicture, read_labelled_pictures, unlabelled_pictures
-from digitcli.errors import InputError, UsageError
+from digitcli.errors import InputError, QualityError, UsageError
 from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, StageProgress
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
@@ -65,6 +65,7 @@ def adapt(
     Raises:
         UsageError: a value is out of range, or there is no single network to adapt.
         InputError: there are no labels, or too few of the labelled pictures can be used.
+        QualityError: all of them are read rightly already.
         ModelError, EnvironmentFault: see `Reader`.
         DivergedError: the loss is not finite.
     """
@@ -75,6 +76,7 @@ def adapt(
     start = model_to_adapt(resolved)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
     answers, failures = answer_pictures(reader, listed, _counted(AdaptationStage.READ, on_event))
+    _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
     examples = _examples(pictures, start, device, on_event)
     _check_examples(examples, failures)
@@ -82,6 +84,7 @@ def adapt(
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
     composed = _compose(original, settings.seed, on_event)
     setup = Setup(start, examples, divided, composed, settings, choose_device(device))
+    _check_folds(setup)
     validation = cross_validate(setup, counter(AdaptationStage.TRAIN, setup.steps, on_event))
     trained = train_on_all(setup, validation, original, on_event)
     after = read_held_out(setup, validation, trained, resolved, device, on_event) if trained else answers
@@ -136,6 +139,19 @@ def _check_examples(examples: Sequence[PictureLines], failures: Sequence[Failure
         "read."
     )
     raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
+
+
+def _check_room_for_improvement(answers: Sequence[Answer]) -> None:
+    if answers and all(answer.is_right for answer in answers):
+        cause = f"All {len(answers)} labelled pictures that can be read are read rightly already."
+        raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
+
+
+def _check_folds(setup: Setup) -> None:
+    if all(setup.lines_of(fold)[0] for fold in range(setup.folds.count)):
+        return
+    cause = "The pictures that can be used are all of one group, and the other groups have none."
+    raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
 
 
 def _compose(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:

@@ -17,9 +17,9 @@ BATCH_SIZE = 32
 # The share of composed lines in a batch, so that the network does not forget (Robins, "Catastrophic
 # forgetting, rehearsal and pseudorehearsal", 1995).
 COMPOSED_SHARE = 0.5
-# The share of the peak learning rate of the recipe. It was chosen on 100 pictures that were composed of Polish
-# digits of `bhmsds`, with noise: AdamW with a rate of 3e-4 learned as fast and forgot more (after 4 epochs it
-# read 90.0 % of 600 composed lines, in place of 91.0 %).
+# The share of the peak learning rate of the recipe. It was chosen on 100 pictures that were composed of
+# digits by Polish hands, with noise: AdamW with a rate of 3e-4 learned as fast and forgot more (after 4
+# epochs it read 90.0 % of 600 composed lines, in place of 91.0 %).
 LR_SHARE = 0.1
 
 

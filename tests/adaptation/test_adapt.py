@@ -19,7 +19,7 @@ from digitcli.adaptation.saving import check_output, save_adaptation
 from digitcli.adaptation.settings import FineTuning
 from digitcli.data.dataset import Digits
 from digitcli.data.labelled_pictures import LabelledPicture
-from digitcli.errors import InputError, ModelError, OutputError, UsageError
+from digitcli.errors import InputError, ModelError, OutputError, QualityError, UsageError
 from digitcli.events import AdaptationStage, Event, StageProgress
 from digitcli.inference.model_resolution import resolve_model, resolve_models, shipped_models
 from digitcli.recognition.models import complete_models
@@ -101,7 +101,7 @@ def test_the_measured_risk_counts_beside_the_same_models_only(helpful: Adaptatio
 
 
 def test_what_does_not_help_is_not_written(tmp_path: Path, without_training: None) -> None:
-    folder = labelled_numbers(tmp_path / "f", groups=["Ann"] * 12)
+    folder = labelled_numbers(tmp_path / "f", ["9", *TEXTS[1:]], groups=["Ann"] * 12)
     result = adapt(folder, settings=TWO, device="cpu")
     assert not result.helps and not result.models  # the same network reads no more pictures
     assert result.divides_group and result.groups == 1 and result.folds == 5
@@ -149,9 +149,24 @@ def test_a_network_that_forgets_is_moved_back_or_not_kept(
         assert (trained.choice.score == validation.best) == (share == 1)
 
 
+def test_pictures_that_are_all_read_rightly_teach_nothing(tmp_path: Path) -> None:
+    with pytest.raises(QualityError, match="All 12 labelled pictures"):
+        adapt(labelled_numbers(tmp_path / "f"), device="cpu")
+
+
 def test_too_few_pictures_are_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="5 labelled pictures can be used"):
-        adapt(labelled_numbers(tmp_path / "f", TEXTS[:5]), device="cpu")
+        adapt(labelled_numbers(tmp_path / "f", ["9", *TEXTS[1:5]]), device="cpu")
+
+
+def test_a_fold_without_any_line_to_learn_from_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = labelled_numbers(tmp_path / "f", groups=["Ann"] * 11 + ["Bob"])
+    table = folder / "labels.csv"
+    table.write_text(table.read_text().replace("747", "1" * 99))  # the line of Bob has no room for it
+    with pytest.raises(InputError, match="all of one group"):
+        adapt(folder, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_an_adapted_model_is_written_and_used(
 def test_an_adaptation_that_does_not_help_ends_with_exit_code_8(
     digitcli: Run, tmp_path: Path, without_training: None
 ) -> None:
-    folder = labelled_numbers(tmp_path / "f")
+    folder = labelled_numbers(tmp_path / "f", ["9", *TEXTS[1:]])
     done = digitcli(
         "adapt", folder, "-o", "my-reader", "--epochs", "2", "--device", "cpu", "--format", "json"
     )

@@ -12,7 +12,7 @@ from digitcli.cli.views.progress import CountingBar
 from digitcli.evaluation.statistics import describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
-STEPS_PER_NOTICE = 100  # between two progress lines where no progress bar can be drawn
+STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
 
 
 class StagesView:
