@@ -17,7 +17,6 @@ from digitcli.adaptation.folds import divide_into_folds
 from digitcli.adaptation.results import Adaptation, PictureResult
 from digitcli.adaptation.settings import FOLDS, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
-from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import LabelledPicture, read_labelled_pictures, unlabelled_pictures
 from digitcli.errors import InputError, QualityError, UsageError
 from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, StageProgress
@@ -58,9 +57,8 @@ def adapt(
     """Fine-tune the network that reads lines on labelled pictures, and find out whether that helps.
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`; the one of the
-    architecture `reader` is fine-tuned. Cross-validation chooses the number of epochs for the training on all
-    pictures, and tells how many pictures are read rightly by a network that was not trained on them.
-    `save_adaptation` writes the result.
+    architecture `reader` is fine-tuned. Cross-validation chooses the number of epochs, and tells how many
+    pictures are read rightly by a network that was not trained on them. `save_adaptation` writes the result.
 
     Raises:
         UsageError: a value is out of range, or there is no single network to adapt.
@@ -79,12 +77,11 @@ def adapt(
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
     examples = _examples(pictures, start, device, on_event)
-    _check_examples(examples, failures)
+    _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
     composed = _compose(original, settings.seed, on_event)
-    setup = Setup(start, examples, divided, composed, settings, choose_device(device))
-    _check_folds(setup)
+    setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
     validation = cross_validate(setup, counter(AdaptationStage.TRAIN, setup.steps, on_event))
     trained = train_on_all(setup, validation, original, on_event)
     after = read_held_out(setup, validation, trained, resolved, device, on_event) if trained else answers
@@ -129,13 +126,13 @@ def _examples(
     return find_lines_to_learn(pictures, recognizer, finder, on_event)
 
 
-def _check_examples(examples: Sequence[PictureLines], failures: Sequence[Failure]) -> None:
+def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
     usable = sum(bool(example.lines) for example in examples)
     if usable >= LEAST_PICTURES:
         return
     cause = (
         f"{usable} labelled pictures can be used, but an adaptation needs {LEAST_PICTURES}; in "
-        f"{len(examples) - usable} it cannot be told where their text stands, and {len(failures)} cannot be "
+        f"{len(examples) - usable} it cannot be told where their text stands, and {failures} cannot be "
         "read."
     )
     raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
@@ -147,9 +144,10 @@ def _check_room_for_improvement(answers: Sequence[Answer]) -> None:
         raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
 
 
-def _check_folds(setup: Setup) -> None:
+def _checked(setup: Setup) -> Setup:
+    """Return a setup in which every fold has lines to train on."""
     if all(setup.lines_of(fold)[0] for fold in range(setup.folds.count)):
-        return
+        return setup
     cause = "The pictures that can be used are all of one group, and the other groups have none."
     raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
 
