@@ -13,6 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from digitcli.adaptation.adapt import adapt
+    from digitcli.adaptation.saving import save_adaptation
     from digitcli.architectures.registry import create_model
     from digitcli.benchmarking.benchmark import benchmark
     from digitcli.benchmarking.configuration import BenchmarkConfig
@@ -32,6 +34,7 @@ __all__ = [
     "Reader",
     "Reading",
     "TrainConfig",
+    "adapt",
     "benchmark",
     "calibrate",
     "create_model",
@@ -42,6 +45,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "resume",
+    "save_adaptation",
     "train",
 ]
 
@@ -50,6 +54,7 @@ _MODULES = {
     "Reader": "digitcli.recognition.reader",
     "Reading": "digitcli.recognition.results",
     "TrainConfig": "digitcli.training.configuration",
+    "adapt": "digitcli.adaptation.adapt",
     "benchmark": "digitcli.benchmarking.benchmark",
     "calibrate": "digitcli.recognition.calibrate",
     "create_model": "digitcli.architectures.registry",
@@ -60,6 +65,7 @@ _MODULES = {
     "load_dataset": "digitcli.data.loading",
     "load_model": "digitcli.inference.torch_runtime",
     "resume": "digitcli.training.trainer",
+    "save_adaptation": "digitcli.adaptation.saving",
     "train": "digitcli.training.trainer",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,5 +120,30 @@ class EpochDone:
     seconds: float
 
 
-Event = Notice | DigitsDone | PicturesDone | RunStarted | StepDone | EpochDone
+class AdaptationStage(StrEnum):
+    """What an adaptation does: the value names what is counted."""
+
+    READ = "pictures read"
+    CROP = "pictures cropped"
+    COMPOSE = "synthetic lines composed"
+    TRAIN = "training steps of the cross-validation"
+    TRAIN_ALL = "training steps on all pictures"
+    TEST = "held-out pictures read"
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """The progress of a stage of an adaptation.
+
+    stage: What is done.
+    done: The number of pictures, lines or steps that are done.
+    n: Their number in all.
+    """
+
+    stage: AdaptationStage
+    done: int
+    n: int
+
+
+Event = Notice | DigitsDone | PicturesDone | RunStarted | StepDone | EpochDone | StageProgress
 OnEvent = Callable[[Event], None]

@@ -25,11 +25,11 @@ from digitcli.comparison.runs import (
 )
 from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
-from digitcli.comparison.statistics import SIGNIFICANCE, difference_interval, holm, mcnemar, mean_interval
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DigitcliError, DivergedError, InputError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
+from digitcli.evaluation.statistics import SIGNIFICANCE, difference_interval, holm, mcnemar, mean_interval
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
 from digitcli.inference.devices import choose_device

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from digitcli.comparison.saved import ComparedRun, SavedModel, read_comparison
-from digitcli.comparison.statistics import SIGNIFICANCE, describe_p, holm, student_tail, welch
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import quoted
+from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, holm, student_tail, welch
 
 # A run is an outlier if chance makes such a distance less often than this.
 OUTLIER = 0.01

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.comparison.statistics import mcnemar
 from digitcli.data.corrections import corrections_csv
 from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_of_sample_probabilities
 from digitcli.errors import UsageError, quoted
+from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import OnEvent
 from digitcli.inference.predictor import load_classifier
 

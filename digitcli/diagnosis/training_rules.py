@@ -16,11 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.comparison.statistics import mcnemar
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
+from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.training.configuration import TrainConfig, train_command

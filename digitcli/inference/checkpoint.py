@@ -32,6 +32,7 @@ RUNS = Path("runs")  # the folder in which run folders are created
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RUNS = Path("runs")  # the folder of the run folders that have no other
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
+ADAPTATION_FILE = "adaptation.json"  # names the checkpoints of a folder of adapted models
 MEMBER_FOLDER = "member-{}"  # the folder of a member in the run folder of an ensemble, numbered from 0
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory
@@ -81,6 +82,8 @@ class Header:
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
     risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
+    risk_companions: the SHA-256 of each model that read together with it when the risk was measured, in
+        ascending order; empty for shipped models, whose risk is that of the default models together.
     guarantee: the threshold that `digitcli calibrate` has found; None in every other model.
     acceptance: the weights that turn the answers about a number into its confidence, see
         `recognition.pages.acceptance`.
@@ -103,6 +106,7 @@ class Header:
     temperature: float = 1.0
     refusal_threshold: float | None = None
     risk: dict[str, float] = field(default_factory=dict)
+    risk_companions: tuple[str, ...] = ()
     guarantee: Guarantee | None = None
     acceptance: dict[str, float] = field(default_factory=dict)
     presence: dict[str, float] = field(default_factory=dict)

@@ -64,6 +64,40 @@ def best_path_places(columns: Columns, alphabet: str = DIGITS) -> list[tuple[str
     ]
 
 
+def best_path_of(
+    columns: Columns, digits: str, alphabet: str, min_probability: float = MIN_PROBABILITY
+) -> str:
+    """Return the characters of the likeliest path that has exactly these digits, and any other characters.
+
+    The Viterbi algorithm (1967), over the number of digits passed and the class of the last column. Other
+    characters than digits are tried in columns where they have `min_probability`. The result is the digits
+    alone if there are too few columns for them.
+    """
+    blank, least = len(alphabet), math.log(min_probability)
+    indices = [alphabet.index(digit) for digit in digits]
+    marks = [index for index, character in enumerate(alphabet) if not character.isdecimal()]
+    paths = {(0, blank): (0.0, "")}  # (digits passed, last class) -> log-probability, text
+    for column in columns.tolist():
+        extended: dict[tuple[int, int], tuple[float, str]] = {}
+        likely_marks = [mark for mark in marks if column[mark] >= least]
+        for (passed, last), (score, text) in paths.items():
+            steps = [(passed, blank, text)]
+            steps += [
+                (passed, mark, text if mark == last else text + alphabet[mark]) for mark in likely_marks
+            ]
+            if passed and last == indices[passed - 1]:
+                steps.append((passed, last, text))
+            if passed < len(digits) and last != indices[passed]:
+                steps.append((passed + 1, indices[passed], text + digits[passed]))
+            for count, index, longer in steps:
+                known = extended.get((count, index))
+                if known is None or score + column[index] > known[0]:
+                    extended[count, index] = score + column[index], longer
+        paths = extended
+    complete = [path for (passed, _), path in paths.items() if passed == len(digits)]
+    return max(complete)[1] if complete else digits
+
+
 class Grammar(Protocol):
     """The strings that a beam search may return."""
 

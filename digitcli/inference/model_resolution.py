@@ -1,17 +1,25 @@
-"""Resolve the name of a model: a shipped name, a checkpoint file or a run folder.
+"""Resolve the name of a model: a shipped name, a checkpoint file, a run folder or a folder of adapted models.
 
-A command resolves the names that it is given once and passes the results on. Loads no torch.
+A folder of adapted models, which `digitcli adapt` writes, may name several models; the others name one. A
+command resolves the names that it is given once and passes the results on. Loads no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli.architectures.registry import is_architecture
 from digitcli.errors import ModelError, did_you_mean
-from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, Header, read_header_and_digest
+from digitcli.inference.checkpoint import (
+    ADAPTATION_FILE,
+    MEMBER_FOLDER,
+    MODEL_FILE,
+    Header,
+    read_header_and_digest,
+)
 
 DEFAULT_MODEL = "cnn"  # where no model is named and single digits are read
 
@@ -25,7 +33,7 @@ class ResolvedModel:
     header: the header of the checkpoint.
     sha256: the digest that the checkpoint states.
     graph_path: its graph for ONNX Runtime; None for a model that is neither shipped nor a calibrated copy of
-        a shipped one.
+        a shipped one, nor adapted from one.
     """
 
     name: str
@@ -45,17 +53,27 @@ ModelLike = str | Path | ResolvedModel
 
 
 def resolve_models(names: Iterable[ModelLike]) -> tuple[ResolvedModel, ...]:
-    """Return the model behind each name; a model that is resolved already is returned as it is.
+    """Return the models behind names; a model that is resolved already is returned as it is.
+
+    A name has one model, but a folder of adapted models may have several.
 
     Raises:
         ModelError: there is no model of a name, or its file is damaged or was not written by digitcli.
     """
-    return tuple(name if isinstance(name, ResolvedModel) else _resolve(str(name)) for name in names)
+    return tuple(model for name in names for model in _models_of(name))
 
 
 def resolve_model(name: ModelLike) -> ResolvedModel:
-    """Return the model behind one name, see `resolve_models`."""
-    return resolve_models([name])[0]
+    """Return the model behind one name, see `resolve_models`.
+
+    Raises:
+        ModelError: there is no such model, or the name is that of a folder with several.
+    """
+    models = resolve_models([name])
+    if len(models) > 1:
+        cause = f"{name} holds {len(models)} models, but one is needed here."
+        raise ModelError(cause, f"Name one of them: {', '.join(model.name for model in models)}.")
+    return models[0]
 
 
 def shipped_models() -> dict[str, Path]:
@@ -68,22 +86,54 @@ def shipped_models() -> dict[str, Path]:
     return {}
 
 
+def _models_of(name: ModelLike) -> Iterator[ResolvedModel]:
+    if isinstance(name, ResolvedModel):
+        yield name
+        return
+    adapted = _adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
+    yield from map(_resolve, adapted or (str(name),))
+
+
+def _adapted_checkpoints(folder: Path) -> tuple[str, ...]:
+    """Return the checkpoints that a folder of adapted models names; none for any other path.
+
+    Raises:
+        ModelError: the file that names them is damaged.
+    """
+    path = folder / ADAPTATION_FILE
+    try:
+        if (folder / MODEL_FILE).exists() or not path.is_file():
+            return ()
+        names = json.loads(path.read_text(encoding="utf-8"))["models"]
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError(f"it names the models {names}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        cause = f"{path} does not name the models of its folder: {error}."
+        raise ModelError(cause, "Run digitcli adapt again.") from error
+    return tuple(str(folder / name) for name in names)
+
+
 def _resolve(name: str) -> ResolvedModel:
     shipped = shipped_models()
     path = shipped.get(name) or _find_checkpoint(name, shipped)
     header, sha256 = read_header_and_digest(path)
-    copied = _copied_checkpoint(header, shipped)
-    graph_path = (copied or path).with_suffix(".onnx")
-    has_graph = (copied or path) in shipped.values() and graph_path.is_file()
+    like = _checkpoint_with_same_graph(header, shipped)
+    graph_path = (like or path).with_suffix(".onnx")
+    has_graph = (like or path) in shipped.values() and graph_path.is_file()
     return ResolvedModel(name, path, header, sha256, graph_path if has_graph else None)
 
 
-def _copied_checkpoint(header: Header, shipped: dict[str, Path]) -> Path | None:
-    """Return the shipped checkpoint that has the same tensors as a calibrated model, if there is one."""
-    if header.guarantee is None:
+def _checkpoint_with_same_graph(header: Header, shipped: dict[str, Path]) -> Path | None:
+    """Return the shipped checkpoint of which a model is a calibrated copy, or from which it was adapted.
+
+    A graph has no weights of its own, and an adaptation changes nothing but weights.
+    """
+    if header.guarantee is None and not header.risk_companions:
         return None
     digests = {read_header_and_digest(path)[1]: path for path in shipped.values()}
-    return digests.get(header.guarantee.copy_of)
+    copied = digests.get(header.guarantee.copy_of) if header.guarantee else None
+    adapted = digests.get(str(header.start.get("sha256"))) if header.risk_companions else None
+    return copied or adapted
 
 
 def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:

@@ -153,7 +153,7 @@ def calibrate(
     pictures = read_labelled_pictures(Path(folder))
     resolved = complete_models(resolve_models(models))
     reader = Reader(*resolved, device=device, runtime=runtime, processes=processes, min_confidence=0.0)
-    answers, failures = _read(reader, pictures, on_event)
+    answers, failures = answer_pictures(reader, pictures, on_event)
     if not answers:
         cause = f"None of the {len(pictures)} labelled pictures could be read: {failures[0].cause}"
         raise InputError(cause, f"Repair the pictures in {folder}, or the column file of its {LABELS}.")
@@ -201,10 +201,13 @@ def numbers_of(label: str) -> str:
     return " ".join(number for number in numbers if number)
 
 
-def _read(
+def answer_pictures(
     reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent
 ) -> tuple[list[Answer], list[Failure]]:
-    """Read labelled pictures; return the answers, and the pictures that could not be used."""
+    """Read labelled pictures; return the answers in their order, and the pictures that could not be used.
+
+    The reader must have no threshold: its `min_confidence` is 0.
+    """
     answers: list[Answer] = []
     failures: list[Failure] = []
     readings = reader.read_all(Source(picture.file, picture.path) for picture in pictures)

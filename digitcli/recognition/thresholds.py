@@ -52,6 +52,8 @@ def find_thresholds(
     if guaranteed:
         return _proven(guaranteed, models, max_error, is_plain)
     risk, page_risk = _risk(models), _page_risk(models)
+    if measured := _measured_together(models):
+        risk = page_risk = measured
     reads_pages_only = all(model.header.task == "page" or reads_strips(model) for model in models)
     is_measured = bool(page_risk if reads_pages_only else risk)
     ink, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
@@ -112,6 +114,18 @@ def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: b
 
 def _unknown(cause: str, threshold: float) -> str:
     return f"{cause} With these models it refuses every answer with a confidence below {threshold:g}."
+
+
+def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
+    """Return the risk table of an adapted model, if these are the models with which it was measured.
+
+    It was measured on answers of the whole reader, to numbers that were read by either way.
+    """
+    for model in models:
+        companions = model.header.risk_companions
+        if companions and companions == companions_of(model, models):
+            return model.header.risk
+    return {}
 
 
 def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:

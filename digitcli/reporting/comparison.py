@@ -15,11 +15,11 @@ from digitcli.comparison.compare import (
     listed,
 )
 from digitcli.comparison.saved import SavedModel
-from digitcli.comparison.statistics import SIGNIFICANCE
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import DigitcliError
+from digitcli.evaluation.statistics import SIGNIFICANCE
 from digitcli.interpretation.drawing import data_url
 from digitcli.reporting.page import Figure, Page, chart_figure
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import digitcli
-from digitcli.comparison.statistics import describe_p
+from digitcli.evaluation.statistics import describe_p
 from digitcli.recognition.results import as_percentage
 
 Kind = Literal["run", "evaluation", "comparison", "readings"]

@@ -104,7 +104,7 @@ class AnyLine(Protocol):
 
     image: uint8 (40, W), or (C, 40, W) for a network with C channels.
     text: The characters that stand on it.
-    boxes: float32 (n, 4), x0, y0, x1, y1 of its characters other than spaces.
+    boxes: float32 (n, 4), x0, y0, x1, y1 of its characters other than spaces; (0, 4) if they are not known.
     """
 
     @property
@@ -408,7 +408,7 @@ def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: st
         margin = columns * COLUMN_PX - width
         start = int(random.integers(0, margin + 1)) if random.random() < SHIFTED_SHARE else 0
         batch.images[row, :, :, start : start + width] = line.image
-        if not line.text:
+        if not len(line.boxes):  # nothing is written, or it is not known where
             continue
         x0, y0, x1, y1 = line.boxes.T
         centres = np.clip(((x0 + x1) / 2 + start) // COLUMN_PX, 0, columns - 1).astype(np.int64)

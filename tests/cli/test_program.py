@@ -72,7 +72,7 @@ def test_a_closed_stdout_is_no_crash(digitcli_process: Run) -> None:
 def test_completion_knows_architectures_models_datasets_and_devices() -> None:
     assert "lenet5" in [name for name, _ in options.complete_architecture("le")]
     assert options.complete_model("cn") == ["cnn"]
-    assert options.complete_dataset("mni") == ["mnist"]
+    assert options.complete_dataset("mni") == ["mnist", "mnist-c"]
     assert options.complete_device("cu") == ["cuda"]
 
 

@@ -15,6 +15,7 @@ from digitcli.inference.ctc import (
     align,
     beam_search,
     best_path,
+    best_path_of,
     digit_columns,
     divide,
     log_probability,
@@ -210,3 +211,24 @@ def test_the_parts_of_a_text_are_read_as_its_digits(text: str) -> None:
         columns
     )
     assert "".join(best_path(columns[slice(*part)]) for part in parts) == text
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("digits", ["", "0", "01", "11"])
+def test_the_best_path_of_some_digits_is_the_likeliest_of_all_paths(digits: str, seed: int) -> None:
+    alphabet = "01.-"
+    columns = log_softmax(np.random.default_rng(seed).normal(0, 2, (5, 5)).astype(np.float32))
+    scores: dict[str, float] = {}
+    for path in itertools.product(range(5), repeat=5):
+        text = "".join(alphabet[index] for index, _ in itertools.groupby(path) if index < len(alphabet))
+        if "".join(filter(str.isdecimal, text)) == digits:
+            score = float(columns[range(5), path].sum())
+            scores[text] = max(score, scores.get(text, -math.inf))
+    assert best_path_of(columns, digits, alphabet) == max(scores, key=lambda text: scores[text])
+
+
+def test_marks_that_are_unlikely_are_left_out_and_too_many_digits_stay_as_they_are() -> None:
+    columns = np.log(np.array([[0.1, 0.1, 0.5, 0.3], [0.8, 0.1, 0.05, 0.05]], np.float32))
+    assert best_path_of(columns, "0", "01-") == "-0"
+    assert best_path_of(columns, "0", "01-", min_probability=0.6) == "0"
+    assert best_path_of(columns, "00", "01-") == "00"

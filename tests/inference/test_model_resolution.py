@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import re
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from digitcli.cli import exit_code_of_run
 from digitcli.errors import ModelError
 from digitcli.inference import model_resolution
-from digitcli.inference.checkpoint import read_header
+from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, resolve_models, shipped_models
 from tests.support.models import saved
 from tests.support.pictures import drawn, encoded
@@ -56,6 +57,35 @@ def test_a_graph_beside_an_own_model_is_ignored(tmp_path: Path) -> None:
     shutil.copy(shipped_models()["cnn"], tmp_path / "model.safetensors")
     (tmp_path / "model.onnx").write_bytes(b"of another program")
     assert resolve_model(tmp_path).graph_path is None
+
+
+def test_an_adapted_model_runs_by_the_graph_of_the_model_that_it_started_from(tmp_path: Path) -> None:
+    start = resolve_model("reader")
+    header, tensors = read_checkpoint(start.path)
+    header = dataclasses.replace(header, start={"sha256": start.sha256}, risk_companions=("a",))
+    write_checkpoint(tmp_path / "reader.safetensors", header, tensors)
+    (tmp_path / "adaptation.json").write_text('{"models": ["reader.safetensors"]}')
+    assert resolve_model(tmp_path).graph_path == start.graph_path
+
+
+def test_a_folder_of_several_adapted_models_stands_for_all_of_them(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        saved(tmp_path / f"{name}.safetensors")
+    (tmp_path / "adaptation.json").write_text('{"models": ["a.safetensors", "b.safetensors"]}')
+    assert [model.path.name for model in resolve_models(["cnn", tmp_path])] == [
+        "cnn.safetensors", "a.safetensors", "b.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(ModelError, match="holds 2 models"):
+        resolve_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"models": []}', '{"models": ["../cnn"]}', '{"models": 1}']
+)
+def test_a_damaged_list_of_adapted_models_is_a_model_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "adaptation.json").write_text(text)
+    with pytest.raises(ModelError, match=r"adaptation\.json does not name"):
+        resolve_model(tmp_path)
 
 
 def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None:

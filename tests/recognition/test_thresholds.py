@@ -82,3 +82,21 @@ def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
 def test_companions_are_the_other_models() -> None:
     models = [model("c"), model("a"), model("b")]
     assert companions_of(models[1], models) == ("sha of b", "sha of c")
+
+
+def adapted(*companions: str) -> ResolvedModel:
+    """Return a model whose risk was measured beside other models."""
+    digests = tuple(f"sha of {name}" for name in companions)
+    header = Header(architecture="mine", task="line", risk={"0.05": 0.7}, risk_companions=digests)
+    return ResolvedModel("mine", Path("mine"), header, "sha of mine", None)
+
+
+def test_a_risk_that_was_measured_with_these_models_counts_for_both_ways() -> None:
+    assert find_thresholds([model("b"), adapted("a", "b"), model("a")], 0.05) == Thresholds(0.7, 0.7)
+    assert find_thresholds([model("b"), adapted("a", "b"), model("a")], 0.01).ink == 1.0  # was not shown
+
+
+@pytest.mark.parametrize("others", [["a"], ["a", "b", "c"], []])
+def test_a_risk_that_was_measured_with_other_models_does_not_count(others: list[str]) -> None:
+    found = find_thresholds([adapted("a", "b"), *map(model, others)], 0.05)
+    assert (found.ink, found.page) == (0.95, 0.95) and found.note is not None

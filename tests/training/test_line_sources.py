@@ -66,6 +66,13 @@ def test_too_few_lines_are_an_input_error(tmp_path: Path) -> None:
         StoredLines(tmp_path / "few", 0)
 
 
+def test_a_line_whose_boxes_are_not_known_has_its_text_only() -> None:
+    line = Line(np.zeros((40, 64), np.uint8), "12-", np.zeros((0, 4), np.float32))
+    batch = as_batch([line], np.random.default_rng(0))
+    assert batch.lengths.tolist() == [3] and len(batch.characters) == 3
+    assert not batch.boxed.any() and not batch.boxes.any()
+
+
 def test_each_column_has_the_box_of_the_nearest_character(digits: Digits) -> None:
     image = np.zeros((40, 40), np.uint8)
     corners = np.array([[18, 1, 26, 39], [26, 3, 34, 39]], np.float32)  # middles at columns 5 and 7

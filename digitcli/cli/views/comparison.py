@@ -11,7 +11,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.comparison.compare import RunEvaluated, listed
-from digitcli.comparison.statistics import describe_p
+from digitcli.evaluation.statistics import describe_p
 
 if TYPE_CHECKING:
     from digitcli.comparison.compare import ComparedModel, Comparison

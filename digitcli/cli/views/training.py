@@ -13,7 +13,7 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, Recipe
-from digitcli.comparison.statistics import SIGNIFICANCE, describe_p, mcnemar
+from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, mcnemar
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig

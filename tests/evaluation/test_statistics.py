@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from digitcli.comparison.statistics import (
+from digitcli.evaluation.statistics import (
     describe_p,
     difference_interval,
     holm,

@@ -1,0 +1,199 @@
+"""Adapt the networks that read numbers to labelled pictures, and find out whether it helps."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from digitcli.adaptation.cross_validation import Setup, cross_validate
+from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
+from digitcli.adaptation.final_network import adapted_model, counter, read_held_out, train_on_all
+from digitcli.adaptation.folds import divide_into_folds
+from digitcli.adaptation.results import Adaptation, PictureResult
+from digitcli.adaptation.settings import FOLDS, FineTuning, check_settings
+from digitcli.data import DEFAULT_DATASET
+from digitcli.data.labelled_pictures import LabelledPicture, read_labelled_pictures, unlabelled_pictures
+from digitcli.errors import InputError, QualityError, UsageError
+from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, StageProgress
+from digitcli.inference.devices import choose_device
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
+from digitcli.inference.predictor import load_line_recognizer, load_page_finder
+from digitcli.recognition.calibrate import Answer, answer_pictures
+from digitcli.recognition.line_input import FINDER
+from digitcli.recognition.models import complete_models
+from digitcli.recognition.pages.recognize import INK_READER
+from digitcli.recognition.reader import Reader
+from digitcli.synthesis.lines import Line
+from digitcli.training.line_sources import compose
+from digitcli.training.original import OriginalLines
+from digitcli.training.task import derive_seed
+
+DEFAULT_SETTINGS = FineTuning()
+# The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
+# has only one or two pictures. Chosen by hand.
+LEAST_PICTURES = 10
+# The composed lines to learn besides the labelled ones: each is used about twice in a training of 8 epochs,
+# and they are composed in 12 seconds.
+COMPOSED_LINES = 2_000
+COMPOSED_AT_ONCE = 100
+# A part of the seeds of the composed lines to learn, which no pool of `training.line_sources` has.
+_COMPOSED_SEED = (3, 0)
+
+
+def adapt(
+    folder: str | Path,
+    models: Sequence[ModelLike] = (),
+    *,
+    settings: FineTuning = DEFAULT_SETTINGS,
+    folds: int = FOLDS,
+    device: str = "auto",
+    on_event: OnEvent = lambda event: None,
+) -> Adaptation:
+    """Fine-tune the network that reads lines on labelled pictures, and find out whether that helps.
+
+    The folder is that of `read_labelled_pictures`, and the models are those of `Reader`; the one of the
+    architecture `reader` is fine-tuned. Cross-validation chooses the number of epochs, and tells how many
+    pictures are read rightly by a network that was not trained on them. `save_adaptation` writes the result.
+
+    Raises:
+        UsageError: a value is out of range, or there is no single network to adapt.
+        InputError: there are no labels, or too few of the labelled pictures can be used.
+        QualityError: all of them are read rightly already.
+        ModelError, EnvironmentFault: see `Reader`.
+        DivergedError: the loss is not finite.
+    """
+    started = time.perf_counter()
+    check_settings(settings, folds)
+    listed = read_labelled_pictures(Path(folder))
+    resolved = complete_models(resolve_models(models))
+    start = model_to_adapt(resolved)
+    reader = Reader(*resolved, device=device, min_confidence=0.0)
+    answers, failures = answer_pictures(reader, listed, _counted(AdaptationStage.READ, on_event))
+    _check_room_for_improvement(answers)
+    pictures = [answer.picture for answer in answers]
+    examples = _examples(pictures, start, device, on_event)
+    _check_examples(examples, len(failures))
+    divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
+    original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
+    composed = _compose(original, settings.seed, on_event)
+    setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
+    validation = cross_validate(setup, counter(AdaptationStage.TRAIN, setup.steps, on_event))
+    trained = train_on_all(setup, validation, original, on_event)
+    after = read_held_out(setup, validation, trained, resolved, device, on_event) if trained else answers
+    result = Adaptation(
+        folder=str(folder),
+        model=reader.name,
+        digest=_digest(pictures),
+        pictures=_results(answers, after, setup),
+        unlabelled=len(unlabelled_pictures(Path(folder), listed)),
+        failures=tuple(failures),
+        lines=len(setup.lines),
+        groups=divided.groups,
+        divides_group=divided.divides_group,
+        folds=divided.count,
+        scores=validation.scores,
+        choice=trained.choice if trained else None,
+        settings=dataclasses.asdict(settings),
+        seconds=time.perf_counter() - started,
+    )
+    if trained is None or not result.helps:
+        return result
+    return dataclasses.replace(result, models=(adapted_model(setup, trained, after, resolved),))
+
+
+def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
+    """Return the model of a reader that is adapted: the only one that reads the ink of lines.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    of_ink = [model for model in models if model.header.architecture == INK_READER]
+    if len(of_ink) != 1:
+        cause = f"{len(of_ink)} of the models are of the architecture {INK_READER}, which is adapted."
+        raise UsageError(cause, "Name one such model with -m, or leave -m out.")
+    return of_ink[0]
+
+
+def _examples(
+    pictures: Sequence[LabelledPicture], start: ResolvedModel, device: str, on_event: OnEvent
+) -> list[PictureLines]:
+    recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
+    return find_lines_to_learn(pictures, recognizer, finder, on_event)
+
+
+def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
+    usable = sum(bool(example.lines) for example in examples)
+    if usable >= LEAST_PICTURES:
+        return
+    cause = (
+        f"{usable} labelled pictures can be used, but an adaptation needs {LEAST_PICTURES}; in "
+        f"{len(examples) - usable} it cannot be told where their text stands, and {failures} cannot be "
+        "read."
+    )
+    raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
+
+
+def _check_room_for_improvement(answers: Sequence[Answer]) -> None:
+    if answers and all(answer.is_right for answer in answers):
+        cause = f"All {len(answers)} labelled pictures that can be read are read rightly already."
+        raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
+
+
+def _checked(setup: Setup) -> Setup:
+    """Return a setup in which every fold has lines to train on."""
+    if all(setup.lines_of(fold)[0] for fold in range(setup.folds.count)):
+        return setup
+    cause = "The pictures that can be used are all of one group, and the other groups have none."
+    raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
+
+
+def _compose(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
+    """Compose the lines that are mixed with the labelled ones."""
+    synthesizer = original.source.training_synthesizer()
+    random = np.random.default_rng(derive_seed(seed, *_COMPOSED_SEED))
+    lines: list[Line] = []
+    while len(lines) < COMPOSED_LINES:
+        lines += compose(synthesizer, random, COMPOSED_AT_ONCE)
+        on_event(StageProgress(AdaptationStage.COMPOSE, len(lines), COMPOSED_LINES))
+    return lines
+
+
+def _results(before: Sequence[Answer], after: Sequence[Answer], setup: Setup) -> tuple[PictureResult, ...]:
+    return tuple(
+        PictureResult(
+            file=first.picture.file,
+            fold=fold,
+            lines=len(example.lines),
+            right_before=first.is_right,
+            right_after=second.is_right,
+            confidence_before=first.confidence,
+            confidence_after=second.confidence,
+        )
+        for first, second, fold, example in zip(
+            before, after, setup.folds.numbers, setup.examples, strict=True
+        )
+    )
+
+
+def _digest(pictures: Sequence[LabelledPicture]) -> str:
+    """Return the SHA-256 of pictures and their labels."""
+    sha256 = hashlib.sha256()
+    for picture in pictures:
+        sha256.update(hashlib.sha256(picture.path.read_bytes()).digest())
+        sha256.update(f"{picture.text}\0{picture.group or ''}\0".encode())
+    return sha256.hexdigest()
+
+
+def _counted(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
+    """Return a callback that reports pictures which are read as the progress of a stage."""
+
+    def report(event: Event) -> None:
+        if isinstance(event, PicturesDone):
+            on_event(StageProgress(stage, event.done, event.n))
+
+    return report

@@ -1,0 +1,107 @@
+"""Lines to learn from: the crops of labelled pictures that `predict` shows a line network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from digitcli.adaptation.targets import divide_label, marks_of, target_text
+from digitcli.data.labelled_pictures import LabelledPicture
+from digitcli.errors import DigitcliError
+from digitcli.events import AdaptationStage, OnEvent, StageProgress
+from digitcli.imaging import open_pages
+from digitcli.imaging.normalization import COLUMN_PX
+from digitcli.imaging.strips import strip_ink
+from digitcli.inference.ctc import best_path, digit_columns
+from digitcli.inference.predictor import LineRecognizer, PageFinder
+from digitcli.recognition.crops import crop_numbers
+from digitcli.recognition.pages.crops import crop_lines
+from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.segmentation import find_numbers
+from digitcli.synthesis.line_folders import count_ctc_columns
+from digitcli.synthesis.lines import Line
+
+# The width in pixels above which a line is not learned: it has more than 20 digits, and takes long.
+LONGEST_PX = 840
+NO_BOXES = np.zeros((0, 4), np.float32)
+
+
+@dataclass(frozen=True)
+class PictureLines:
+    """The lines to learn from that a labelled picture gives.
+
+    picture: the picture.
+    lines: the crops of its regions with their texts; the boxes of the characters are not known.
+    """
+
+    picture: LabelledPicture
+    lines: tuple[Line, ...]
+
+
+def find_lines_to_learn(
+    pictures: Sequence[LabelledPicture],
+    recognizer: LineRecognizer,
+    finder: PageFinder | None,
+    on_event: OnEvent = lambda event: None,
+) -> list[PictureLines]:
+    """Return the lines of pictures of one page each, which can be opened.
+
+    They are all crops of the regions that are found by their ink, and the ink of the strips that a page
+    finder finds: what `predict` shows a network that reads ink. A picture whose regions cannot be matched
+    with its label has none.
+
+    Raises:
+        ModelError: a network answers with values that are not finite.
+    """
+    examples = []
+    for number, picture in enumerate(pictures, start=1):
+        ((_, grey),) = open_pages(picture.path)
+        if isinstance(grey, DigitcliError):
+            raise grey
+        regions = [_crops_of_ink(grey), *([] if finder is None else [_crops_of_page(grey, finder)])]
+        lines = [line for crops in regions for line in _labelled_lines(crops, picture.text, recognizer)]
+        examples.append(PictureLines(picture, tuple(lines)))
+        on_event(StageProgress(AdaptationStage.CROP, number, len(pictures)))
+    return examples
+
+
+def _crops_of_ink(grey: np.ndarray) -> list[list[np.ndarray]]:
+    """Return the line crops of each region that is found by its ink, uint8 (40, W)."""
+    regions = crop_numbers(find_numbers(grey, with_lines=True), with_lines=True)
+    return [[crop.image for crop in region.lines] for region in regions]
+
+
+def _crops_of_page(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray]]:
+    """Return the ink of the strips of each line that a page finder finds, uint8 (40, W)."""
+    levels = as_levels(grey)
+    regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
+    return [[strip_ink(strip.image) for strip in region.strips] for region in regions]
+
+
+def _labelled_lines(
+    regions: Sequence[Sequence[np.ndarray]], label: str, recognizer: LineRecognizer
+) -> list[Line]:
+    """Return the crops of regions with their texts; none if the label cannot be divided between them."""
+    alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
+    answers = iter(recognizer.outputs([crop for crops in regions for crop in crops]))
+    logits = [[next(answers).logits for _ in crops] for crops in regions]
+    readings = [best_path(digit_columns(each[0], alphabet)) for each in logits]
+    parts = divide_label(label, readings) if regions else None
+    if parts is None:
+        return []
+    given = marks_of(label, alphabet) if len(regions) == 1 else None
+    lines = [
+        Line(crop, given or target_text(answer, alphabet, temperature, digits), NO_BOXES)
+        for crops, answers_to_crops, digits in zip(regions, logits, parts, strict=True)
+        for crop, answer in zip(crops, answers_to_crops, strict=True)
+    ]
+    return [line for line in lines if _is_trainable(line)]
+
+
+def _is_trainable(line: Line) -> bool:
+    """Tell whether a line is not too wide, and has enough columns for CTC."""
+    width = line.image.shape[-1]
+    return bool(count_ctc_columns(line.text) * COLUMN_PX <= width <= LONGEST_PX)

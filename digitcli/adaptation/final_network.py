@@ -1,0 +1,151 @@
+"""The network that comes out of an adaptation: train it on all pictures, and judge it on held-out ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from digitcli.adaptation.cross_validation import (
+    CrossValidation,
+    Setup,
+    copied_weights,
+    interpolated,
+    score_interpolated,
+)
+from digitcli.adaptation.networks import recipe_of, trained_epochs
+from digitcli.adaptation.results import AdaptedModel, Choice
+from digitcli.evaluation.calibration import risk_table
+from digitcli.events import AdaptationStage, OnEvent, StageProgress
+from digitcli.inference.checkpoint import Header, library_versions, write_checkpoint
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.torch_runtime import open_network
+from digitcli.recognition.calibrate import Answer, answer_pictures
+from digitcli.recognition.pages.recognize import INK_READER
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.thresholds import companions_of
+from digitcli.training.original import OriginalLines
+
+# The largest loss of accuracy on 1,000 composed lines. It is about two standard errors of their accuracy
+# (0.86 percentage points), and six of the difference between two networks (see `training.original`), so that
+# a network which loses more has clearly become worse at other pictures.
+LARGEST_LOSS = 0.02
+# More than the rounding of a difference of two shares, and less than one line.
+ROUNDING = 1e-9
+# The shares of the way from the weights before to those after the training, the first that forgets little is
+# taken. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
+SHARES = (1.0, 0.75, 0.5, 0.25)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The final network: how it was chosen, and its weights."""
+
+    choice: Choice
+    tensors: Mapping[str, Tensor]
+
+
+def train_on_all(
+    setup: Setup, validation: CrossValidation, original: OriginalLines, on_event: OnEvent
+) -> Trained | None:
+    """Train on all lines for the best number of epochs; None if that is 0, or the network forgets too much.
+
+    Where the network loses more than `LARGEST_LOSS` on composed lines, its weights are moved back towards
+    those before the training.
+    """
+    epochs = validation.best.epochs
+    if not epochs:
+        return None
+    settings = dataclasses.replace(setup.settings, epochs=epochs)
+    steps = epochs * settings.steps_of_epoch(len(setup.lines))
+    on_step = counter(AdaptationStage.TRAIN_ALL, steps, on_event)
+    network = open_network(setup.start).to(setup.device)
+    start, before = copied_weights(network), original.test_accuracy(network)
+    for trained in trained_epochs(  # noqa: B007
+        setup.start, setup.lines, setup.composed, settings, setup.device, on_step
+    ):
+        pass
+    adapted = copied_weights(trained)
+    for share in SHARES:
+        tensors = interpolated(start, adapted, share)
+        network.load_state_dict(tensors)
+        after = original.test_accuracy(network)
+        if before - after <= LARGEST_LOSS + ROUNDING:
+            score = score_interpolated(setup, validation, epochs, share)
+            return Trained(Choice(epochs, share, before, after, score), tensors)
+    return None
+
+
+def read_held_out(
+    setup: Setup,
+    validation: CrossValidation,
+    trained: Trained,
+    models: Sequence[ResolvedModel],
+    device: str,
+    on_event: OnEvent,
+) -> list[Answer]:
+    """Read the pictures of each fold by the network that was not trained on them, and the other models."""
+    choice = trained.choice
+    answers: dict[int, Answer] = {}
+    count = counter(AdaptationStage.TEST, len(setup.examples), on_event)
+    header = dataclasses.replace(setup.start.header, temperature=choice.score.temperature)
+    others = [model for model in models if model is not setup.start]
+    start = copied_weights(open_network(setup.start))
+    for fold in range(setup.folds.count):
+        held_out = setup.folds.held_out(fold)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{INK_READER}.safetensors"
+            weights = validation.weights[fold][choice.epochs - 1]
+            write_checkpoint(path, header, interpolated(start, weights, choice.share))
+            reader = Reader(path, *others, device=device, min_confidence=0.0)
+            pictures = [setup.examples[index].picture for index in held_out]
+            read, _ = answer_pictures(reader, pictures, lambda event: count())
+        answers |= dict(zip(held_out, read, strict=True))
+    return [answers[index] for index in range(len(setup.examples))]
+
+
+def adapted_model(
+    setup: Setup,
+    trained: Trained,
+    answers: Sequence[Answer],
+    models: Sequence[ResolvedModel],
+) -> AdaptedModel:
+    """Return the final network with its temperature and the risk of the reader that it belongs to."""
+    start = setup.start
+    recipe = recipe_of(start, dataclasses.replace(setup.settings, epochs=trained.choice.epochs), setup.device)
+    header = Header(
+        architecture=start.header.architecture,
+        arguments=start.header.arguments,
+        task=start.header.task,
+        alphabet=start.header.alphabet,
+        recipe=dataclasses.asdict(recipe),
+        seed=setup.settings.seed,
+        dataset={"name": "labelled pictures", "pictures": len(setup.examples), "train": len(setup.lines)},
+        start={"model": start.id, "sha256": start.sha256, "temperature": start.header.temperature},
+        temperature=trained.choice.score.temperature,
+        risk=_risk(answers),
+        risk_companions=companions_of(start, models),
+        versions=library_versions(),
+    )
+    return AdaptedModel(INK_READER, header, trained.tensors)
+
+
+def _risk(answers: Sequence[Answer]) -> dict[str, float]:
+    """Return the risk table of answers, with one more that is wrong and has the highest confidence.
+
+    The further answer makes the table careful: few right answers do not show that none is wrong.
+    """
+    given = [(answer.confidence, answer.is_right) for answer in answers if answer.confidence is not None]
+    confidences, is_right = [1.0, *(each for each, _ in given)], [False, *(each for _, each in given)]
+    return risk_table(confidences, is_right)
+
+
+def counter(stage: AdaptationStage, n: int, on_event: OnEvent) -> Callable[[], None]:
+    """Return a function that reports the progress of a stage each time that it is called."""
+    numbers = itertools.count(1)
+    return lambda: on_event(StageProgress(stage, next(numbers), n))

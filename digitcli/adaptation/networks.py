@@ -1,0 +1,133 @@
+"""Fine-tune a line network in memory, on few labelled lines and as many composed ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from digitcli.adaptation.settings import BATCH_SIZE, FineTuning
+from digitcli.adaptation.variation import vary
+from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.errors import DivergedError
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.torch_runtime import open_network
+from digitcli.synthesis.lines import Line
+from digitcli.training.line_sources import LineBatch, as_batches
+from digitcli.training.line_task import line_loss
+from digitcli.training.optimization import (
+    autocast,
+    choose_dtype,
+    create_average,
+    create_optimizer,
+    set_lr,
+    step_on,
+    update_average,
+)
+from digitcli.training.task import derive_seed, seed_random
+
+# The steps of the warm-up.
+WARMUP_STEPS = 10
+# The decay of the moving average of the weights, which takes the place of a falling learning rate: every
+# epoch could be the last.
+EMA_DECAY = 0.98
+# The progress of a run at which `line_loss` guides no columns any more.
+NOT_GUIDED = 1.0
+# A part of the seeds of variation, which no step has.
+_VARIATION = -1
+
+
+def trained_epochs(
+    start: ResolvedModel,
+    labelled: Sequence[Line],
+    composed: Sequence[Line],
+    settings: FineTuning,
+    device: torch.device,
+    on_step: Callable[[], None] = lambda: None,
+) -> Iterator[nn.Module]:
+    """Fine-tune a line network; yield the moving average of its weights after each epoch.
+
+    The learning rate stays constant after a warm-up, so that the first epochs of a long run are a short run.
+    The yielded network is the same object each time.
+
+    Raises:
+        ModelError: the checkpoint is damaged.
+        DivergedError: the loss is not finite.
+    """
+    recipe = recipe_of(start, settings, device)
+    network = open_network(start).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.requires_grad_(True)
+    optimizer, average = create_optimizer(network, recipe), create_average(network, recipe)
+    assert average is not None
+    taken = 0
+    for epoch in range(settings.epochs):
+        for batch in _batches(labelled, composed, settings, epoch, start.header.alphabet):
+            seed_random(device, derive_seed(settings.seed, epoch, taken))
+            set_lr(optimizer, recipe.lr * min(1.0, (taken + 1) / WARMUP_STEPS))
+            _set_training_mode(network)
+            with autocast(device, recipe):
+                loss = line_loss(network, batch, device, NOT_GUIDED, start.header.alphabet)
+            loss.backward()
+            if not math.isfinite(float(loss.detach())):
+                cause = f"The loss is not finite any more in epoch {epoch + 1}."
+                raise DivergedError(cause, "Check the labels, or give another --seed.")
+            step_on(network, optimizer, recipe)
+            taken += 1
+            update_average(average, network, recipe, taken)
+            on_step()
+        yield average.eval()
+
+
+def _set_training_mode(network: nn.Module) -> None:
+    """Put a network into training mode, but keep the statistics of batch normalization.
+
+    The statistics of batches that mix lines of two kinds are those of neither. With them, an epoch on the
+    pictures named at `settings.LR_SHARE` raised the held-out lines read rightly from 77.5 to 78.8 %; with the
+    kept ones, to 84.0 %.
+    """
+    network.train()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+
+
+def recipe_of(start: ResolvedModel, settings: FineTuning, device: torch.device) -> Recipe:
+    """Return the recipe with which a model is fine-tuned."""
+    recipe = resolve_recipe(start.header.architecture)
+    return dataclasses.replace(
+        recipe,
+        epochs=settings.epochs,
+        batch_size=BATCH_SIZE,
+        lr=settings.lr_share * recipe.lr,
+        schedule="constant",
+        rehearse=settings.composed_share,
+        ema_decay=EMA_DECAY,
+        dropout=start.header.arguments.get("dropout"),
+        dtype=choose_dtype(device)[0] if recipe.dtype == "auto" else recipe.dtype,
+    )
+
+
+def _batches(
+    labelled: Sequence[Line], composed: Sequence[Line], settings: FineTuning, epoch: int, alphabet: str
+) -> list[LineBatch]:
+    """Return the batches of an epoch, which share the composed lines by chance."""
+    steps = settings.steps_of_epoch(len(labelled))
+    count = steps * BATCH_SIZE
+    count_composed = round(settings.composed_share * count)
+    random = np.random.default_rng(derive_seed(settings.seed, epoch))
+    drawn = [labelled[index] for index in _draw(random, len(labelled), count - count_composed)]
+    seed_random(torch.device("cpu"), derive_seed(settings.seed, epoch, _VARIATION))
+    rehearsed = [composed[index] for index in _draw(random, len(composed), count_composed)]
+    return as_batches([*vary(drawn, random), *rehearsed], BATCH_SIZE, random, alphabet)
+
+
+def _draw(random: np.random.Generator, size: int, count: int) -> list[int]:
+    """Return `count` of `size` indices in random order; each appears as often as any other, or once more."""
+    passes = (random.permutation(size).tolist() for _ in itertools.count())
+    return list(itertools.islice(itertools.chain.from_iterable(passes), count))

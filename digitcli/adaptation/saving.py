@@ -1,0 +1,79 @@
+"""Write the folder of an adaptation: its networks and what was found out, completely or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from digitcli.adaptation.results import Adaptation
+from digitcli.atomic_write import faults_of, write_whole
+from digitcli.errors import OutputError
+from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
+
+
+def check_output(folder: Path, force: bool) -> None:
+    """Check, before the work begins, that an adaptation can be written to a folder.
+
+    `force` replaces an earlier adaptation, and nothing else: a folder with other files is kept.
+
+    Raises:
+        OutputError: the path exists and may not be replaced, or the folder around it cannot be written.
+    """
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            if not (folder / ADAPTATION_FILE).is_file():
+                raise OutputError(f"{folder} holds other files.", "Name another folder.")
+            if not force:
+                remedy = "Name another folder, or replace it with --force."
+                raise OutputError(f"{folder} exists already.", remedy)
+        elif folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is not a folder.", "Name a folder.")
+        with tempfile.TemporaryDirectory(dir=_real(folder).parent):
+            pass
+    except (OSError, ValueError) as error:
+        cause = f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}."
+        raise OutputError(cause, "Name a folder in one that exists and can be written.") from error
+
+
+def save_adaptation(adaptation: Adaptation, folder: Path) -> None:
+    """Write the networks of an adaptation and `adaptation.json` to a folder.
+
+    The files are written to a temporary folder beside it, which then takes its place.
+
+    Raises:
+        ValueError: the adaptation has no networks.
+        OutputError: the folder cannot be written, or the disk is full; an earlier adaptation in it stays.
+    """
+    if not adaptation.models:
+        raise ValueError("the adaptation has no networks")
+    target = _real(folder)
+    with (
+        faults_of(folder),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:60]}.") as name,
+    ):
+        written = Path(name) / "new"
+        written.mkdir()
+        for model in adaptation.models:
+            write_checkpoint(written / f"{model.name}.safetensors", model.header, model.tensors)
+        record = {
+            "models": [f"{model.name}.safetensors" for model in adaptation.models],
+            **adaptation.record(),
+            "versions": library_versions(),
+        }
+        write_whole(written / ADAPTATION_FILE, (json.dumps(record, indent=1) + "\n").encode())
+        if target.exists():
+            target.rename(Path(name) / "old")
+        try:
+            written.rename(target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                (Path(name) / "old").rename(target)
+            raise
+
+
+def _real(folder: Path) -> Path:
+    """Return the folder behind links, which is replaced in place of the link."""
+    return Path(os.path.realpath(folder))

@@ -1,0 +1,109 @@
+"""Draw the progress of an adaptation, and describe its result in words and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from digitcli import console
+from digitcli.adaptation.results import Adaptation
+from digitcli.cli.views.progress import CountingBar
+from digitcli.evaluation.statistics import describe_p
+from digitcli.events import AdaptationStage, Event, StageProgress
+
+STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
+
+
+class StagesView:
+    """A bar for each stage of an adaptation, one after the other; used as a callback for events."""
+
+    def __init__(self) -> None:
+        self.stage: AdaptationStage | None = None
+        self.bar: CountingBar | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        if not isinstance(event, StageProgress):
+            return
+        if event.stage is not self.stage:
+            self.__exit__(None, None, None)
+            self.stage, self.bar = event.stage, CountingBar(event.stage.value, STEPS_PER_NOTICE).__enter__()
+        assert self.bar is not None
+        self.bar.show(event.done, event.n)
+
+
+def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
+    """Return the rows of a table."""
+    n, choice, lines = len(result.pictures), result.choice, result.scores[0]
+    rows = {
+        "model": result.model,
+        "pictures": _pictures(result),
+        "before": _answers(result.right_before, result.wrong_before, n),
+    }
+    if choice is None:
+        rows["result"] = _why_no_choice(result)
+        return rows
+    rows |= {
+        "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by a network that was not "
+        "trained on it",
+        "difference": f"{result.gained:,} pictures gained, {result.lost:,} lost; the probability of that by "
+        f"chance is {describe_p(result.p_value)}",
+        "lines": f"of {result.lines:,} held-out lines, {console.percent(lines.exact_match)} read rightly "
+        f"before, {console.percent(choice.score.exact_match)} after",
+        "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
+        "forgetting": f"of 1,000 composed lines, {console.percent(choice.composed_before)} read rightly "
+        f"before, {console.percent(choice.composed_after)} after",
+    }
+    if choice.share < 1:
+        rows["weights"] = (
+            f"{choice.share:g} of the way from the weights before the training to those after it, which "
+            "forget too much"
+        )
+    rows["result"] = _verdict(result)
+    if result.divides_group:
+        rows["groups"] = (
+            "All pictures are of one group. The result may not hold for pictures of others, for example by "
+            "other writers."
+        )
+    if output is not None:
+        rows["use"] = f"digitcli predict PICTURES -m {output}"
+        rows["guarantee"] = (
+            f"digitcli calibrate OTHER-PICTURES -m {output} --max-error 0.01, with labelled pictures that "
+            "were not used here"
+        )
+    return rows
+
+
+def _pictures(result: Adaptation) -> str:
+    text = f"{len(result.pictures):,} in {console.counted(result.groups, 'group')}"
+    if result.unused:
+        text += f"; in {result.unused:,} it cannot be told where the text stands, and nothing was learned"
+    return text
+
+
+def _answers(right: int, wrong: int, n: int) -> str:
+    return f"{right:,} of {n:,} read rightly ({console.percent(right / n)}), {wrong:,} answered wrongly"
+
+
+def _why_no_choice(result: Adaptation) -> str:
+    if min(result.scores, key=lambda score: score.nll).epochs:
+        return "The adaptation would make the reader forget too much of what it reads in other pictures."
+    return "No number of epochs makes the labels of held-out pictures likelier than before."
+
+
+def _verdict(result: Adaptation) -> str:
+    if not result.helps:
+        return "No more pictures are read rightly than before."
+    if result.may_be_chance:
+        return "More pictures are read rightly than before, but this may be chance."
+    return "More pictures are read rightly than before, and this is hardly chance."
