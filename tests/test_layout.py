@@ -22,7 +22,7 @@ LAYERS = [
     {"console"},
     {"reporting"},
     {"diagnosis"},
-    {"comparison"},
+    {"comparison", "export"},
     {"benchmarking"},
     {"training", "recognition"},
     {"evaluation", "interpretation"},

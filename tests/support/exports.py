@@ -1,0 +1,34 @@
+"""Models to export: networks with random weights and with statistics of batch normalization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from digitcli.architectures.registry import create_model
+from digitcli.inference.checkpoint import Header, write_checkpoint
+
+
+def randomize(network: nn.Module) -> nn.Module:
+    """Give batch normalization other values than those that change nothing."""
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            assert layer.running_mean is not None and layer.running_var is not None
+            nn.init.normal_(layer.running_mean, std=0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+            if layer.affine:
+                nn.init.uniform_(layer.weight, 0.5, 2)
+                nn.init.normal_(layer.bias, std=0.1)
+    return network
+
+
+def model_of(architecture: str, **header: object) -> Path:
+    """Write a checkpoint of an architecture with random weights to the current folder."""
+    torch.manual_seed(0)
+    path = Path(f"{architecture}.safetensors")
+    network = randomize(create_model(architecture))
+    write_checkpoint(path, Header(architecture=architecture, **header), network.state_dict())  # type: ignore[arg-type]
+    return path
