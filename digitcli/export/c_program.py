@@ -13,9 +13,10 @@ import numpy as np
 
 from digitcli.errors import EnvironmentFault, QualityError
 from digitcli.export.source import Images, Outputs
+from digitcli.export.templating import TEMPLATES
 
 OPTIONS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
-CHECK = Path(__file__).parent / "templates" / "check.c"
+CHECK = TEMPLATES / "check.c"
 CLASSES = 10
 
 

@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from digitcli.export.c_program import find_compiler, flash_bytes, run
 from digitcli.export.layers import ELEMENTWISE, PlainLayer, Shape, count_weights, plain_layers
 from digitcli.export.quantization import QUANTIZED_KINDS, quantize, round_weights, run_layers
 from digitcli.export.source import Exporter, Source, describe
+from digitcli.export.templating import render
 
-TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 100  # characters of a line of numbers
 FLOAT_BYTES = 4
 STORAGE = {
     "float32": "stored as 32-bit floats",
-    "int8": "those of layers stored as 8-bit integers with a scale for each output channel",
+    "int8": "stored as 8-bit integers with a scale for each output channel; biases as floats",
 }
 
 
@@ -82,7 +80,7 @@ def prepare(source: Source) -> Exporter:
         "buffer_b": sizes[1],
     }
     files = {
-        name: _environment().get_template(f"{name}.jinja").render(values).encode()
+        name: render(f"{name}.jinja", values, FILTERS, escape=False).encode()
         for name in ("digit_model.h", "digit_model.c")
     }
     facts: dict[str, str | int] = {"ram_bytes": ram_bytes}
@@ -118,10 +116,8 @@ def _assign_buffers(layers: tuple[PlainLayer, ...]) -> list[tuple[str, int]]:
 def _steps(layers: tuple[PlainLayer, ...], buffers: list[str], quantized: bool) -> list[Step]:
     names = [buffer if buffer == "logits" else f"buffer_{buffer}" for buffer in buffers]
     steps = []
-    for number, (layer, source, target) in enumerate(
-        zip(layers, ["pixels", *names], names, strict=False), start=1
-    ):
-        id = f"layer_{number}"
+    for layer, source, target in zip(layers, ["pixels", *names], names, strict=False):
+        id = f"layer_{layer.name.partition(',')[0].replace('.', '_')}"
         arrays = _arrays(id, layer, quantized)
         parameters = ", ".join(array.name for array in arrays) if layer.kind in QUANTIZED_KINDS else ""
         window = _window(layer) if "kernel" in layer.numbers else ()
@@ -234,17 +230,4 @@ def _shape(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "shape": _shape,
-        "thousands": lambda number: f"{number:,}",
-        "number": lambda number: _number(np.float32(number)),
-    }
-    return environment
+FILTERS = {"shape": _shape, "number": lambda number: _number(np.float32(number))}
