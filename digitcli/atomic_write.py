@@ -93,7 +93,11 @@ def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> 
             its parent folder cannot be written.
     """
     remedy = "Name another folder."
+    if "\0" in str(folder):
+        raise OutputError(f"{str(folder)!r} is not a name of a folder.", remedy)
     with faults_of(folder):
+        with contextlib.suppress(FileNotFoundError):
+            folder.stat()  # it fails for a name that is too long
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise OutputError(f"{folder} is not a folder.", remedy)
         kept = [path.name for path in folder.iterdir()] if folder.is_dir() else []

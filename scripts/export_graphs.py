@@ -13,7 +13,7 @@ from __future__ import annotations
 import onnx
 
 from digitcli.atomic_write import write_whole
-from digitcli.export.onnx_file import export_graph
+from digitcli.export.onnx_file import export_graph, remove_unused
 from digitcli.inference.model_resolution import resolve_models, shipped_models
 from digitcli.inference.torch_runtime import open_network
 
@@ -27,6 +27,7 @@ def main() -> None:
         # Optimization would merge tensors and lose their names.
         graph = export_graph(network, model.header.task, optimize=False)
         _remove_added_biases(graph.graph)
+        remove_unused(graph.graph)
         _remove_values(graph.graph, set(network.state_dict()))
         target = model.path.with_suffix(".onnx")
         write_whole(target, graph.SerializeToString())

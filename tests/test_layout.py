@@ -180,6 +180,11 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["report", "--help"],
     ["report", "nothing-like-it"],
     ["report", "x.json", "-o", "x.pdf"],
+    ["export", "--help"],
+    ["export", "nothing-like-it"],
+    ["export", "fast", "--to", "tflight"],
+    ["export", "fast", "--dtype", "int8"],
+    ["export", "fast", "-o", "fast.pt"],
     ["synthesize", "--help"],
     ["synthesize", "--out", "a", "--count", "0"],
 ]

@@ -129,7 +129,7 @@ def _rounded(macs: int) -> str:
 
 def _training_data(header: Header) -> str:
     dataset = header.dataset
-    if not {"train", "validation"} <= dataset.keys():
+    if not {"name", "train", "validation"} <= dataset.keys():
         return ""
     synthetic = f" and {dataset['synthetic']:,} synthetic characters" if "synthetic" in dataset else ""
     return (

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from digitcli.errors import EnvironmentFault, QualityError
 from digitcli.export.source import Images, Outputs
 from digitcli.export.templating import TEMPLATES
+from digitcli.inference.devices import usable_cores
 
 OPTIONS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
 CHECK = TEMPLATES / "check.c"
@@ -45,15 +47,17 @@ def run(folder: Path, batches: Sequence[Images]) -> list[Outputs]:
     assert compiler is not None
     program = folder / "check"
     _compile(compiler, "-I", folder, folder / "digit_model.c", CHECK, "-o", program, "-lm")
-    outputs: list[Outputs] = []
-    for batch in batches:
-        done = subprocess.run([program], input=batch.tobytes(), capture_output=True, check=True)
-        rows = np.frombuffer(done.stdout, np.float32).reshape(-1, CLASSES + 1)
-        logits, answers = rows[:, :CLASSES], rows[:, CLASSES]
-        if not np.array_equal(logits.argmax(axis=-1), answers):
-            raise QualityError("The function digit_predict returns another digit than its logits tell.")
-        outputs.append((logits,))
-    return outputs
+    with ThreadPoolExecutor(usable_cores()) as pool:  # each thread waits for a process
+        return list(pool.map(lambda batch: _run_batch(program, batch), batches))
+
+
+def _run_batch(program: Path, batch: Images) -> Outputs:
+    done = subprocess.run([program], input=batch.tobytes(), capture_output=True, check=True)
+    rows = np.frombuffer(done.stdout, np.float32).reshape(-1, CLASSES + 1)
+    logits, answers = rows[:, :CLASSES], rows[:, CLASSES]
+    if not np.array_equal(logits.argmax(axis=-1), answers):
+        raise QualityError("The function digit_predict returns another digit than its logits tell.")
+    return (logits,)
 
 
 def flash_bytes(files: Mapping[str, bytes], compiler: str) -> dict[str, str | int]:

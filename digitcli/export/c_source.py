@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.export.c_program import find_compiler, flash_bytes, run
-from digitcli.export.layers import ELEMENTWISE, PlainLayer, Shape, count_weights, plain_layers
+from digitcli.export.layers import ELEMENTWISE, INPUT, PlainLayer, Shape, count_weights, plain_layers
 from digitcli.export.quantization import QUANTIZED_KINDS, quantize, round_weights, run_layers
 from digitcli.export.source import Exporter, Source, describe
 from digitcli.export.templating import render
 
 WIDTH = 100  # characters of a line of numbers
 FLOAT_BYTES = 4
+MATHEMATICAL = ("tanh", "sigmoid", "local_contrast")  # kinds of layers that call functions of <math.h>
 STORAGE = {
     "float32": "stored as 32-bit floats",
     "int8": "stored as 8-bit integers with a scale for each output channel; biases as floats",
@@ -66,12 +67,14 @@ def prepare(source: Source) -> Exporter:
     quantized = source.dtype == "int8"
     buffers = _assign_buffers(layers)
     sizes = [max((size for name, size in buffers if name == label), default=0) for label in "ab"]
-    ram_bytes = FLOAT_BYTES * sum(sizes)
+    scratch = 2 * prod(INPUT) if any(layer.kind == "local_contrast" for layer in layers) else 0
+    ram_bytes = FLOAT_BYTES * (sum(sizes) + scratch)
     values = {
         "facts": describe(source),
         "layers": layers,
         "steps": _steps(layers, [name for name, _ in buffers], quantized),
         "kinds": {layer.kind for layer in layers},
+        "needs_math": any(layer.kind in MATHEMATICAL for layer in layers),
         "quantized": quantized,
         "weights": count_weights(layers),
         "storage": STORAGE[source.dtype],
@@ -130,10 +133,12 @@ def _steps(layers: tuple[PlainLayer, ...], buffers: list[str], quantized: bool) 
 
 def _arrays(id: str, layer: PlainLayer, quantized: bool) -> tuple[CArray, ...]:
     """Return the arrays of a layer in the order of the struct `parameters`."""
-    if layer.weights is None or layer.biases is None:
+    if layer.weights is None:
         return ()
     meaning = {4: "map, channel, row, column", 2: "output, input", 1: "channel"}[layer.weights.ndim]
     meaning = f"{_shape(layer.weights.shape)}: {meaning}"
+    if layer.biases is None:
+        return (_array(f"{id}_weights", "float", layer.weights, meaning),)
     biases = _array(f"{id}_biases", "float", layer.biases, f"{len(layer.biases)}")
     if not (quantized and layer.kind in QUANTIZED_KINDS):
         kind = "weight" if layer.kind in QUANTIZED_KINDS else "float"
@@ -193,6 +198,8 @@ def _call(id: str, layer: PlainLayer, source: str, target: str) -> str:
         case "normalize":
             mean, deviation = _number(np.float32(numbers["mean"])), _number(np.float32(numbers["deviation"]))
             return f"normalize({source}, {count}, {mean}, {deviation}, {target});"
+        case "local_contrast":
+            return f"local_contrast({source}, {layer.shape[1]}, {id}_weights, {target});"
         case "convolution":
             return f"convolve({source}, &{id}_window, &{id}_parameters, {target});"
         case "linear":
@@ -218,11 +225,11 @@ def _weights_bytes(layers: tuple[PlainLayer, ...], quantized: bool) -> int:
     """Return the bytes of all arrays of the program, which are most of it."""
     total = 0
     for layer in layers:
-        if layer.weights is None or layer.biases is None:
-            continue
         is_integer = quantized and layer.kind in QUANTIZED_KINDS
-        total += layer.weights.size * (1 if is_integer else FLOAT_BYTES)
-        total += FLOAT_BYTES * layer.biases.size * (2 if is_integer else 1)
+        if layer.weights is not None:
+            total += layer.weights.size * (1 if is_integer else FLOAT_BYTES)
+        if layer.biases is not None:
+            total += FLOAT_BYTES * layer.biases.size * (2 if is_integer else 1)
     return total
 
 

@@ -13,13 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from digitcli.architectures.layers import MNIST_DEVIATION, MNIST_MEAN, DropPath, Normalize
+from digitcli.architectures.layers import (
+    MNIST_DEVIATION,
+    MNIST_MEAN,
+    DropPath,
+    LocalContrast,
+    Normalize,
+    window_weights,
+)
 from digitcli.architectures.model_surgery import ScaleAndShift
 from digitcli.errors import UsageError
 
 Kind = Literal[
-    "normalize", "convolution", "linear", "scale", "max_pool", "average_pool", "global_average",
-    "pixel_unshuffle", "relu", "leaky_relu", "tanh", "sigmoid",
+    "normalize", "local_contrast", "convolution", "linear", "scale", "max_pool", "average_pool",
+    "global_average", "pixel_unshuffle", "relu", "leaky_relu", "tanh", "sigmoid",
 ]  # fmt: skip
 Shape = tuple[int, ...]  # C, H, W, or one number of values
 Array = npt.NDArray[np.float32]
@@ -37,7 +44,7 @@ class PlainLayer:
     shape_in, shape: the shapes of the input and the output for one image.
     numbers: the settings of its kind, e.g. `kernel_height` or `slope`.
     weights: (maps, channels of a group, height, width) of a convolution, (outputs, inputs) of a linear layer,
-        or one factor for each channel.
+        (pixels, neighbours) of the window of local contrast, or one factor for each channel.
     biases: one number for each map, output or channel.
     """
 
@@ -70,12 +77,13 @@ def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[Pl
     """
     layers: list[PlainLayer] = []
     values = torch.zeros(1, *INPUT)
-    modules = [(name, module) for name, module in _chain(network) if not isinstance(module, nn.Identity)]
-    for name, module in modules:
+    for name, module in _chain(network):
+        if not isinstance(module, WITHOUT_EFFECT + CONVERTED):
+            raise _not_supported(module, architecture, format)
         with torch.inference_mode():
             try:
                 output = module(values)
-            except RuntimeError as error:
+            except RuntimeError as error:  # its settings do not fit the image, as in a network of lines
                 raise _not_supported(module, architecture, format) from error
         layer = _plain(name, module, tuple(values.shape[1:]), tuple(output.shape[1:]))
         if layer is None and not isinstance(module, WITHOUT_EFFECT):
@@ -125,6 +133,13 @@ def _leaky_relu(module: Any, layer: PlainLayer) -> PlainLayer:
 
 def _normalize(module: nn.Module, layer: PlainLayer) -> PlainLayer:
     return replace(layer, kind="normalize", numbers={"mean": MNIST_MEAN, "deviation": MNIST_DEVIATION})
+
+
+def _local_contrast(module: nn.Module, layer: PlainLayer) -> PlainLayer | None:
+    channels, height, width = layer.shape_in
+    if channels != 1 or height != width:
+        return None
+    return replace(layer, kind="local_contrast", weights=_array(window_weights(width, torch.zeros(1))))
 
 
 def _convolution(module: Any, layer: PlainLayer) -> PlainLayer | None:
@@ -198,6 +213,7 @@ CONVERSIONS: tuple[tuple[Any, Callable[[Any, PlainLayer], PlainLayer | None]], .
     (tuple(ACTIVATIONS), _activation),
     (nn.LeakyReLU, _leaky_relu),
     (Normalize, _normalize),
+    (LocalContrast, _local_contrast),
     (nn.Conv2d, _convolution),
     (nn.Linear, _linear),
     (_BatchNorm, _batch_norm),
@@ -206,6 +222,10 @@ CONVERSIONS: tuple[tuple[Any, Callable[[Any, PlainLayer], PlainLayer | None]], .
     (nn.AvgPool2d, _average_pool),
     (nn.AdaptiveAvgPool2d, _global_average),
     (nn.PixelUnshuffle, _pixel_unshuffle),
+)
+
+CONVERTED = tuple(
+    kind for kinds, _ in CONVERSIONS for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
 )
 
 
@@ -236,6 +256,7 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
 
 
 def count_weights(layers: tuple[PlainLayer, ...]) -> int:
-    """Return the number of weights and biases."""
-    arrays = [array for layer in layers for array in (layer.weights, layer.biases) if array is not None]
+    """Return the number of weights and biases that were learned."""
+    learned = [layer for layer in layers if layer.biases is not None]
+    arrays = [array for layer in learned for array in (layer.weights, layer.biases) if array is not None]
     return sum(array.size for array in arrays)

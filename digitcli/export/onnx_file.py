@@ -19,7 +19,7 @@ from digitcli.inference.onnx_runtime import OnnxRuntime
 if TYPE_CHECKING:
     import onnx
 
-# ONNX Runtime reads it since 1.17; it is what the exporter of PyTorch writes without a conversion.
+# ONNX Runtime reads it since 1.18; it is what the exporter of PyTorch writes without a conversion.
 OPSET = 20
 DYNAMIC_AXES = {"digit": {0: "N"}, "line": {0: "N", 3: "W"}, "page": {0: "N", 2: "H", 3: "W"}}
 OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"]}
@@ -80,12 +80,12 @@ def export_graph(
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _remove_unused(model.graph)
+    remove_unused(model.graph)
     _remove_metadata(model)
     return model
 
 
-def _remove_unused(graph: onnx.GraphProto) -> None:
+def remove_unused(graph: onnx.GraphProto) -> None:
     """Remove operations and tensors that no output depends on."""
     while True:
         used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}

@@ -70,6 +70,11 @@ def _compute(layer: PlainLayer, values: Tensor) -> Tensor:
     match layer.kind:
         case "normalize":
             return values.sub(numbers["mean"]).div(numbers["deviation"])
+        case "local_contrast":
+            assert weights is not None
+            contrast = values - weights @ values @ weights.T
+            deviation = (weights @ contrast.square() @ weights.T).clamp_min(1e-8).sqrt()
+            return contrast / deviation.maximum(deviation.mean(dim=(2, 3), keepdim=True))
         case "convolution":
             assert weights is not None
             settings = numbers["stride"], numbers["padding"], 1, numbers["groups"]

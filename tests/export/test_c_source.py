@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from digitcli.errors import EnvironmentFault, QualityError, UsageError
 from digitcli.export import c_program
@@ -47,29 +48,11 @@ def test_every_kind_of_layer_is_computed(architecture: str, dtype: str) -> None:
         assert "typedef int8_t weight;" in source
 
 
-def padded() -> nn.Module:
-    """Layers and settings that no other network here has."""
-    return nn.Sequential(
-        nn.BatchNorm2d(1),
-        nn.Conv2d(1, 4, (3, 5), stride=(2, 1), padding=(1, 2), groups=1),
-        nn.LeakyReLU(0.3),
-        nn.BatchNorm2d(4),
-        nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
-        nn.Conv2d(4, 6, 3, padding=2, groups=2),
-        nn.Tanh(),
-        nn.AvgPool2d((2, 3), stride=(1, 2)),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(6, 10),
-        nn.Sigmoid(),
-    )
-
-
 @with_compiler
 @pytest.mark.usefixtures("on_few_digits")
-def test_padding_strides_and_groups_are_computed(plugins: object) -> None:
-    plugins(padded=f"{__name__}:padded")  # type: ignore[operator]
-    result = export(model_of("padded"), "c")
+def test_padding_strides_groups_and_local_contrast_are_computed(plugins: Callable[..., None]) -> None:
+    plugins(unusual="tests.support.exports:unusual")
+    result = export(model_of("unusual"), "c")
     assert result.parity is not None and result.parity.largest_difference < 1e-5
 
 
@@ -98,3 +81,16 @@ def test_a_program_with_a_warning_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
 def test_a_model_of_lines_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot hold reader"):
         export("reader", "c", verify=False)
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_the_example_of_the_documentation_is_a_program() -> None:
+    export(model_of("softmax"), "c", Path("program"))
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (example,) = re.findall(r"^```c\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    Path("program", "main.c").write_text(example)
+    command = ["cc", *c_program.OPTIONS, "main.c", "digit_model.c", "-lm", "-o", "main"]
+    subprocess.run(command, cwd="program", check=True)
+    done = subprocess.run([Path("program/main").absolute()], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"[0-9]\n", done.stdout)

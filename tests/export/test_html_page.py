@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -143,8 +143,9 @@ def _drawn(random: np.random.Generator) -> np.ndarray:
 
 
 @with_browser
-@pytest.mark.parametrize("architecture", ["sigmoid_mlp", "lenet1", "micro"])
-def test_every_kind_of_layer_is_computed(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", ["lenet1", "micro", "unusual"])
+def test_every_kind_of_layer_is_computed(architecture: str, plugins: Callable[..., None]) -> None:
+    plugins(unusual="tests.support.exports:unusual")
     result = export(model_of(architecture), "html")
     assert result.parity is not None and result.parity.largest_difference < 1e-4
 

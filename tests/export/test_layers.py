@@ -28,8 +28,9 @@ HELD = [
     "mobilenet",
     "tiny",
     "micro",
+    "robust",
 ]
-NOT_HELD = ["robust", "resnet", "vit", "lstm", "capsnet", "hog"]
+NOT_HELD = ["resnet", "vit", "lstm", "capsnet", "hog"]
 
 
 @pytest.mark.parametrize("architecture", HELD)

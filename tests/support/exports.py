@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from digitcli.architectures.layers import LocalContrast
 from digitcli.architectures.registry import create_model
 from digitcli.inference.checkpoint import Header, write_checkpoint
 
@@ -32,3 +33,22 @@ def model_of(architecture: str, **header: object) -> Path:
     network = randomize(create_model(architecture))
     write_checkpoint(path, Header(architecture=architecture, **header), network.state_dict())  # type: ignore[arg-type]
     return path
+
+
+def unusual() -> nn.Module:
+    """Layers and settings that the networks of the registry seldom have."""
+    return nn.Sequential(
+        LocalContrast(),
+        nn.BatchNorm2d(1),
+        nn.Conv2d(1, 4, (3, 5), stride=(2, 1), padding=(1, 2), groups=1),
+        nn.LeakyReLU(0.3),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
+        nn.Conv2d(4, 6, 3, padding=2, groups=2),
+        nn.Tanh(),
+        nn.AvgPool2d((2, 3), stride=(1, 2)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 10),
+        nn.Sigmoid(),
+    )

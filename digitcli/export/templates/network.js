@@ -24,6 +24,17 @@ const KINDS = {
   tanh: (layer, input) => input.map(Math.tanh),
   sigmoid: (layer, input) => input.map((value) => 1 / (1 + Math.exp(-value))),
 
+  // Subtract the local mean; divide by the local standard deviation, or by its mean where that is larger.
+  local_contrast(layer, input) {
+    const side = layer.shape[1];
+    const means = localMean(input, side, layer.weights);
+    const contrast = input.map((value, i) => value - means[i]);
+    const squares = localMean(contrast.map((value) => value * value), side, layer.weights);
+    const deviations = squares.map((value) => Math.sqrt(Math.max(value, 1e-8)));
+    const least = mean(deviations);
+    return contrast.map((value, i) => value / Math.max(deviations[i], least));
+  },
+
   scale(layer, input) {
     const pixels = input.length / layer.weights.length;
     return input.map((value, i) => {
@@ -113,6 +124,20 @@ function pool(layer, input, summarize) {
       }
     }
   }
+  return output;
+}
+
+// Return the mean around each pixel; row i of `weights` weighs the pixels of a row or column around pixel i.
+function localMean(input, side, weights) {
+  const rows = new Float32Array(side * side);
+  const output = new Float32Array(side * side);
+  for (const [from, to, across, along] of [[input, rows, side, 1], [rows, output, 1, side]])
+    for (let line = 0; line < side; line++)
+      for (let at = 0; at < side; at++) {
+        let sum = 0;
+        for (let k = 0; k < side; k++) sum += weights[at * side + k] * from[line * across + k * along];
+        to[line * across + at * along] = sum;
+      }
   return output;
 }
 
