@@ -6,6 +6,7 @@ layer that the network has. Weights are floats, or 8-bit integers by `quantizati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -79,7 +80,7 @@ def prepare(source: Source) -> Exporter:
         "weights": count_weights(layers),
         "storage": STORAGE[source.dtype],
         "ram_bytes": ram_bytes,
-        "buffer_a": max(sizes[0], 1),
+        "buffer_a": sizes[0],
         "buffer_b": sizes[1],
     }
     files = {
@@ -120,7 +121,7 @@ def _steps(layers: tuple[PlainLayer, ...], buffers: list[str], quantized: bool) 
     names = [buffer if buffer == "logits" else f"buffer_{buffer}" for buffer in buffers]
     steps = []
     for layer, source, target in zip(layers, ["pixels", *names], names, strict=False):
-        id = f"layer_{layer.name.partition(',')[0].replace('.', '_')}"
+        id = "layer_" + re.sub(r"\W", "_", layer.name.partition(",")[0])
         arrays = _arrays(id, layer, quantized)
         parameters = ", ".join(array.name for array in arrays) if layer.kind in QUANTIZED_KINDS else ""
         window = _window(layer) if "kernel" in layer.numbers else ()

@@ -56,6 +56,13 @@ def test_padding_strides_groups_and_local_contrast_are_computed(plugins: Callabl
     assert result.parity is not None and result.parity.largest_difference < 1e-5
 
 
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_a_single_layer_needs_no_buffer(plugins: Callable[..., None]) -> None:
+    plugins(single="tests.support.exports:single")
+    assert export(model_of("single"), "c").facts["ram_bytes"] == 0
+
+
 def test_without_a_compiler_only_an_unchecked_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
     model = model_of("lenet1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -51,4 +52,11 @@ def unusual() -> nn.Module:
         nn.Flatten(),
         nn.Linear(6, 10),
         nn.Sigmoid(),
+    )
+
+
+def single() -> nn.Module:
+    """One layer, which is in a chain of its own and has a name that is none in C."""
+    return nn.Sequential(
+        nn.Sequential(OrderedDict({"to-row": nn.Flatten(), "to-logits": nn.Linear(784, 10)}))
     )
