@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from digitcli.errors import OutputError
@@ -82,6 +83,59 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
             Path(name).chmod(_mode_of(target) if target.exists() else new_mode)
             Path(name).replace(target)
             _sync_folder(target.parent)
+
+
+def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> None:
+    """Check, before the work begins, that a folder with files of these names can be written.
+
+    Raises:
+        OutputError: the folder exists and `force` is not given, it holds other files, which would be lost, or
+            its parent folder cannot be written.
+    """
+    remedy = "Name another folder."
+    if "\0" in str(folder):
+        raise OutputError(f"{str(folder)!r} is not a name of a folder.", remedy)
+    with faults_of(folder):
+        with contextlib.suppress(FileNotFoundError):
+            folder.stat()  # it fails for a name that is too long
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise OutputError(f"{folder} is not a folder.", remedy)
+        kept = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        if foreign := sorted(set(kept) - set(names)):
+            raise OutputError(f"{folder} holds other files, e.g. {foreign[0]}.", remedy)
+        if kept and not force:
+            raise OutputError(f"{folder} exists already.", "Name another folder, or replace it with --force.")
+        with tempfile.TemporaryFile(dir=folder.absolute().parent):
+            pass
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder with these files: they are written beside it, and the finished folder is renamed.
+
+    A folder that was there before is replaced whole, see `check_writable_folder`.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full; the old folder is unchanged.
+    """
+    target = folder.absolute()
+    with faults_of(folder):
+        prefix = f".{target.name[:LONGEST_PREFIX]}."
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=target.parent))
+        try:
+            new, old = temporary / "new", temporary / "old"
+            new.mkdir()
+            for name, content in files.items():
+                write_whole(new / name, content)
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+            _sync_folder(target.parent)
+        except BaseException:
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -10,69 +10,28 @@ normalization stays separate; ONNX Runtime folds it into the convolutions when i
 
 from __future__ import annotations
 
-import warnings
-
 import onnx
-import torch
-from torch import Tensor, nn
 
 from digitcli.atomic_write import write_whole
+from digitcli.export.onnx_file import export_graph, remove_unused
 from digitcli.inference.model_resolution import resolve_models, shipped_models
 from digitcli.inference.torch_runtime import open_network
 
 PREFIX = "network."
-# The sizes of the example inputs, and the names of those that the graph accepts in any length.
-SIZES = {
-    "digit": ((3, 1, 28, 28), {0: "N"}),
-    "line": ((3, 1, 40, 200), {0: "N", 3: "W"}),  # W is a multiple of 4
-    "page": ((3, 4, 64, 96), {0: "N", 2: "H", 3: "W"}),  # H and W are multiples of 32
-}
-
-
-class AllOutputs(nn.Module):
-    """A network that returns all outputs which the recognition of pictures uses."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
-        if hasattr(self.network, "locate"):
-            located: tuple[Tensor, ...] = self.network.locate(images)
-            return located
-        return (self.network(images),)
 
 
 def main() -> None:
     """Write the graph of every shipped model."""
-    warnings.simplefilter("ignore")  # the exporter warns of its own deprecated functions
     for model in resolve_models(shipped_models()):
-        graph = export_graph(open_network(model), model.header.task)
+        network = open_network(model)
+        # Optimization would merge tensors and lose their names.
+        graph = export_graph(network, model.header.task, optimize=False)
+        _remove_added_biases(graph.graph)
+        remove_unused(graph.graph)
+        _remove_values(graph.graph, set(network.state_dict()))
         target = model.path.with_suffix(".onnx")
         write_whole(target, graph.SerializeToString())
         print(f"{target.name}: {len(graph.graph.node)} operations, {graph.ByteSize():,} bytes")
-
-
-def export_graph(network: nn.Module, task: str) -> onnx.ModelProto:
-    """Return the graph of a network for batches of any size, lines of any width and pages of any size."""
-    size, dynamic = SIZES[task]
-    channels = getattr(network, "channels", size[1])
-    program = torch.onnx.export(
-        AllOutputs(network).eval(),
-        (torch.rand(size[0], channels, *size[2:]),),
-        dynamo=True,
-        optimize=False,  # optimization would merge tensors and lose their names
-        verbose=False,
-        input_names=["images"],
-        dynamic_shapes=(dynamic,),
-    )
-    assert program is not None
-    model = program.model_proto
-    _remove_added_biases(model.graph)
-    _remove_unused(model.graph)
-    _remove_values(model.graph, set(network.state_dict()))
-    _remove_metadata(model)
-    return model
 
 
 def _remove_added_biases(graph: onnx.GraphProto) -> None:
@@ -81,19 +40,6 @@ def _remove_added_biases(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] not in known:
             del node.input[2:]
-
-
-def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove operations and tensors that no output depends on."""
-    while True:
-        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-        unused = [node for node in graph.node if not used & set(node.output)]
-        if not unused:
-            break
-        for node in unused:
-            graph.node.remove(node)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
 
 
 def _remove_values(graph: onnx.GraphProto, names: set[str]) -> None:
@@ -109,14 +55,6 @@ def _remove_values(graph: onnx.GraphProto, names: set[str]) -> None:
             tensor.ClearField(kept)
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="checkpoint")
-
-
-def _remove_metadata(model: onnx.ModelProto) -> None:
-    """Remove the source locations of the operations, which are most of the file."""
-    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:], model.functions[:]
-    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.atomic_write import check_writable, write_whole, writing_whole
+from digitcli import atomic_write
+from digitcli.atomic_write import (
+    check_writable,
+    check_writable_folder,
+    write_folder,
+    write_whole,
+    writing_whole,
+)
 from digitcli.errors import OutputError
 
 
@@ -131,3 +138,50 @@ def test_the_longest_possible_name_can_be_written(tmp_path: Path) -> None:
     check_writable(path, force=False)
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_a_folder_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    folder, ordinary = tmp_path / "folder", tmp_path / "ordinary"
+    ordinary.mkdir()
+    write_folder(folder, {"a": b"1", "b": b"2"})
+    assert folder.stat().st_mode == ordinary.stat().st_mode
+    write_folder(folder, {"a": b"3"})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"3"}
+    assert sorted(tmp_path.iterdir()) == [folder, ordinary]
+
+
+@pytest.mark.parametrize("step", ["write_whole", "_sync_folder"])
+def test_a_folder_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder = tmp_path / "folder"
+    write_folder(folder, {"a": b"1"})
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic_write, step, refuse)
+    with pytest.raises(OutputError, match="No space left"):
+        write_folder(folder, {"a": b"2"})
+    assert list(tmp_path.iterdir()) == [folder] and (folder / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "none/such", "file/below", "nul\0byte", "x" * 300, "loop", "other"])
+def test_a_path_that_can_never_be_a_folder_is_an_output_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(OutputError) as caught:
+        check_writable_folder(tmp_path / name, ["model.c"], force=True)
+    assert caught.value.exit_code == 7 and caught.value.remedy
+
+
+def test_an_existing_folder_needs_force(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    check_writable_folder(folder, ["model.c"], force=False)
+    (folder / "model.c").touch()
+    with pytest.raises(OutputError, match="exists already"):
+        check_writable_folder(folder, ["model.c"], force=False)
+    check_writable_folder(folder, ["model.c"], force=True)

@@ -192,7 +192,8 @@ def test_the_thresholds_of_max_error_are_those_of_the_reader() -> None:
 def test_the_folders_in_readme_are_the_folders_of_the_tree() -> None:
     (tree,) = [block for block in blocks(README, "") if block.startswith("digitcli/")]
     top = set(re.findall(r"^(\w+)/", tree, re.MULTILINE))
-    inner = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    names = [line.strip().split("  ")[0] for line in tree.splitlines() if line.startswith("  ")]
+    inner = {folder for name in names for folder in re.findall(r"(\w+)/", name)}
     packages = {path.parent.name for path in (ROOT / "digitcli").glob("*/__init__.py")}
     assert inner == packages
     assert all((ROOT / folder).is_dir() for folder in top)

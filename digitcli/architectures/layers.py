@@ -68,10 +68,14 @@ class LocalContrast(nn.Module):
 def _local_mean(images: Tensor) -> Tensor:
     """Return the mean around each pixel, weighted by a Gaussian; pixels beyond the edge do not count."""
     height, width = images.shape[-2:]
-    return _window_weights(height, images) @ images @ _window_weights(width, images).T
+    return window_weights(height, images) @ images @ window_weights(width, images).T
 
 
-def _window_weights(size: int, like: Tensor) -> Tensor:
+def window_weights(size: int, like: Tensor) -> Tensor:
+    """Return the weights (size, size) of all pixels of a row in the local mean around each of them.
+
+    They are of the type of the tensor `like`, on its device.
+    """
     positions = torch.arange(size, device=like.device, dtype=like.dtype)
     weights = torch.exp(-(((positions[:, None] - positions) / CONTRAST_PX) ** 2) / 2)
     return weights / weights.sum(dim=1, keepdim=True)

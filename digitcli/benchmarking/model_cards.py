@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from digitcli.inference.checkpoint import Header, name_members
 from digitcli.inference.model_index import open_or_create
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.predictor import load_classifier
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FACTS_FILE = "cards.toml"
 WARM_UP_CALLS = 10
@@ -67,6 +71,12 @@ def model_cards(
     return "\n".join([INTRODUCTION, *cards])
 
 
+def facts_of_shipped(name: str) -> dict[str, str]:
+    """Return what `cards.toml` tells about a shipped model; nothing about another model."""
+    path = shipped_models().get(name)
+    return _facts(path.with_name(FACTS_FILE)).get(name, {}) if path else {}
+
+
 def _facts(path: Path) -> dict[str, dict[str, str]]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -75,9 +85,22 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
     network, model = open_or_create(name)
     assert model is not None
     header = model.header
-    summary = summarize(network, header.task)
     measured = _digit_rows(name, data) if header.task == "digit" else ROWS[header.task](header)
     rows = {
+        **checkpoint_rows(network, header, path, facts),
+        **measured,
+        "test accuracy of the recipe": facts.get("seeds", ""),
+        "one run takes": facts.get("took", ""),
+    }
+    return f"## {name}\n\n{rows_table(rows)}\n\n{facts.get('notes', '').rstrip()}\n"
+
+
+def checkpoint_rows(
+    network: nn.Module, header: Header, path: Path, facts: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the rows of a card that its checkpoint and its `cards.toml` tell, without a measurement."""
+    summary = summarize(network, header.task)
+    return {
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
         "members": name_members(header),
         "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
@@ -85,12 +108,13 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
         "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
         "trained on": _training_data(header),
         "teacher": ", ".join(header.teacher),
-        **measured,
-        "test accuracy of the recipe": facts.get("seeds", ""),
-        "one run takes": facts.get("took", ""),
     }
+
+
+def rows_table(rows: Mapping[str, str]) -> str:
+    """Return rows as a Markdown table without headings; empty rows are left out."""
     table = "\n".join(f"| {title} | {text} |" for title, text in rows.items() if text)
-    return f"## {name}\n\n| | |\n|---|---|\n{table}\n\n{facts.get('notes', '').rstrip()}\n"
+    return f"| | |\n|---|---|\n{table}"
 
 
 def _first_sentence(architecture: str) -> str:
@@ -105,6 +129,8 @@ def _rounded(macs: int) -> str:
 
 def _training_data(header: Header) -> str:
     dataset = header.dataset
+    if not {"name", "train", "validation"} <= dataset.keys():
+        return ""
     synthetic = f" and {dataset['synthetic']:,} synthetic characters" if "synthetic" in dataset else ""
     return (
         f"{dataset['train']:,} {UNITS[header.task]} of {dataset['name']}{synthetic}; "

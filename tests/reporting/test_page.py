@@ -12,29 +12,8 @@ from digitcli.charts import Panel, Series, draw_chart
 from digitcli.reporting.page import chart_figure
 from digitcli.reporting.report import write_report
 from tests.reporting.conftest import HOSTILE, reading
-from tests.support.browser import CHROMIUM, browser
+from tests.support.browser import CHROMIUM, PALE_TEXTS, browser
 
-# Return the texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, level AA), as painted.
-PALE_TEXTS = """(() => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const luminance = colours => {
-    canvas.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
-      level => level / 255 <= 0.04045 ? level / 255 / 12.92 : ((level / 255 + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const pale = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    if (!walker.currentNode.textContent.trim()) continue;
-    const parent = walker.currentNode.parentElement, backgrounds = [];
-    for (let e = parent; e; e = e.parentElement) backgrounds.unshift(getComputedStyle(e).backgroundColor);
-    const pair = [luminance(backgrounds), luminance([...backgrounds, getComputedStyle(parent).color])];
-    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-    if (ratio < 4.5) pale.push([walker.currentNode.textContent, ratio]);
-  }
-  return pale;
-})()"""
 FACTS = """({
   language: document.documentElement.lang,
   headings: [...document.querySelectorAll("h1, h2, h3, h4")].map(heading => Number(heading.tagName[1])),

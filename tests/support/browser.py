@@ -9,7 +9,8 @@ import os
 import select
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,28 @@ OPTIONS = (
 PATIENCE_S = 60  # for a browser that hangs
 # What the protocol reports when a page complains or requests something.
 COMPLAINTS = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+
+# Return the texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, level AA), as painted.
+PALE_TEXTS = """(() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const luminance = colours => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(
+      level => level / 255 <= 0.04045 ? level / 255 / 12.92 : ((level / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const pale = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    if (!walker.currentNode.textContent.trim()) continue;
+    const parent = walker.currentNode.parentElement, backgrounds = [];
+    for (let e = parent; e; e = e.parentElement) backgrounds.unshift(getComputedStyle(e).backgroundColor);
+    const pair = [luminance(backgrounds), luminance([...backgrounds, getComputedStyle(parent).color])];
+    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (ratio < 4.5) pale.push([walker.currentNode.textContent, ratio]);
+  }
+  return pale;
+})()"""
 
 
 class Browser:
@@ -77,6 +100,36 @@ class Browser:
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"]["value"]
+
+    def drag(self, points: Sequence[tuple[float, float]]) -> None:
+        """Move the mouse along points of the window with its button pressed."""
+
+        def send(kind: str, point: tuple[float, float], **pressed: Any) -> None:
+            self.call("Input.dispatchMouseEvent", type=kind, x=point[0], y=point[1], button="left", **pressed)
+
+        send("mousePressed", points[0], buttons=1, clickCount=1)
+        for point in points[1:]:
+            send("mouseMoved", point, buttons=1)
+        send("mouseReleased", points[-1], clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press and release a key, e.g. Escape."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key)
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in an input of the page."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+    def wait_for(self, script: str) -> Any:
+        """Wait until an expression is true, and return its value."""
+        ends = time.monotonic() + PATIENCE_S
+        while not (value := self.evaluate(script)):
+            assert time.monotonic() < ends, script
+            time.sleep(0.02)
+        return value
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its answer; events that come before it are collected."""

@@ -1,0 +1,120 @@
+"""Hugging Face: a folder with the checkpoint as it is, its description and a model card with metadata.
+
+Mitchell et al., "Model cards for model reporting", 2019. The fields of the metadata are those of
+https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import digitcli
+from digitcli.benchmarking.model_cards import checkpoint_rows, facts_of_shipped, rows_table
+from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.inference.model_resolution import shipped_models
+from digitcli.inference.torch_runtime import TorchRuntime, load_model
+
+PIPELINES = {"digit": "image-classification", "line": "image-to-text", "page": "object-detection"}
+MNIST = {"name": "MNIST", "type": "ylecun/mnist", "split": "test"}  # the name of MNIST on the hub
+LICENSE = "mit"  # of the shipped models; digitcli does not know that of others
+CARD = """{metadata}
+# {title}
+
+A network of the architecture `{architecture}`, exported by digitcli {version}.
+
+{table}
+
+## Use
+
+```console
+pip install digitcli
+digitcli {use}
+```
+
+digitcli takes the path of the folder wherever it takes the name of a model. Other programs find the weights
+in `model.safetensors`, and what the input and the output are in `config.json`:
+
+| | |
+|---|---|
+| input | {input} |
+| preprocessing | {preprocessing} |
+| output | {output} |
+| probabilities | {probabilities}, at the temperature {temperature:.4g} |
+
+## Checks
+
+SHA-256 of the checkpoint: `{digest}`. Parity: {parity}.
+
+{notes}"""
+USES = {"digit": "evaluate FOLDER", "line": "evaluate FOLDER", "page": "models FOLDER"}
+
+
+def prepare(source: Source) -> Exporter:
+    """Prepare the export of a model to a folder for the Hugging Face hub."""
+    facts = describe(source)
+    files = {
+        "config.json": json.dumps({"model_type": "digitcli", **facts}, indent=2).encode() + b"\n",
+        "model.safetensors": source.model.path.read_bytes(),
+        "README.md": _card(source, facts).encode(),
+    }
+    return Exporter(files, {"files": ", ".join(files)}, _run)
+
+
+def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
+    runtime = TorchRuntime(load_model(path))
+    return [runtime.run(batch) for batch in batches]
+
+
+def _card(source: Source, facts: dict[str, Any]) -> str:
+    model = source.model
+    title = model.id.rpartition("@")[0]
+    described = facts_of_shipped(model.name)
+    rows = checkpoint_rows(source.network, model.header, model.path, described)
+    accuracy = model.header.metrics.get("test_accuracy")
+    if accuracy is not None:
+        name = {"digit": "accuracy", "line": "exact match", "page": "F-measure"}[model.header.task]
+        rows[f"test {name}"] = f"{100 * accuracy:.2f} %"
+    return CARD.format(
+        metadata=_front_matter(_metadata(source, title)),
+        title=title,
+        version=digitcli.__version__,
+        table=rows_table(rows),
+        use=USES[model.header.task],
+        digest=model.sha256,
+        notes=described.get("notes", "").strip() + "\n" if "notes" in described else "",
+        **{name: value for name, value in facts.items() if f"{{{name}" in CARD},
+    )
+
+
+def _metadata(source: Source, title: str) -> dict[str, Any]:
+    """Return the metadata of the card, by which the hub sorts and finds models."""
+    header = source.model.header
+    pipeline = PIPELINES[header.task]
+    is_mnist = header.dataset.get("name") == "mnist"
+    shipped = source.model.path in shipped_models().values()
+    metadata: dict[str, Any] = {"license": LICENSE} if shipped else {}
+    metadata |= {
+        "library_name": "digitcli",
+        "pipeline_tag": pipeline,
+        "tags": ["handwriting", "digits", header.architecture.replace("/", "-")],
+    }
+    if is_mnist:
+        metadata["datasets"] = [MNIST["type"]]
+    accuracy = header.metrics.get("test_accuracy")
+    if is_mnist and accuracy is not None and header.task == "digit":
+        result = {
+            "task": {"type": pipeline, "name": "Handwritten digits"},
+            "dataset": MNIST,
+            "metrics": [{"type": "accuracy", "value": round(accuracy, 4)}],
+        }
+        metadata |= {"metrics": ["accuracy"], "model-index": [{"name": title, "results": [result]}]}
+    return metadata
+
+
+def _front_matter(metadata: dict[str, Any]) -> str:
+    """Return metadata as YAML, in which every value is written as JSON, which is YAML too."""
+    lines = [f"{name}: {json.dumps(value)}" for name, value in metadata.items()]
+    return "\n".join(["---", *lines, "---", ""])

@@ -1,0 +1,111 @@
+"""ONNX: a graph with its weights in one file, which ONNX Runtime and many other programs run."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from digitcli.errors import EnvironmentFault
+from digitcli.export.network import AllOutputs, example_input
+from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.inference.onnx_runtime import OnnxRuntime
+
+if TYPE_CHECKING:
+    import onnx
+
+# ONNX Runtime reads it since 1.18; it is what the exporter of PyTorch writes without a conversion.
+OPSET = 20
+DYNAMIC_AXES = {"digit": {0: "N"}, "line": {0: "N", 3: "W"}, "page": {0: "N", 2: "H", 3: "W"}}
+OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"]}
+
+
+def prepare(source: Source) -> Exporter:
+    """Prepare the export of a model to one `.onnx` file.
+
+    Raises:
+        EnvironmentFault: the packages `onnx` and `onnxscript` are not installed.
+    """
+    import_exporter()
+    header = source.model.header
+    model = export_graph(source.network, header.task, OUTPUT_NAMES[header.task])
+    for key, value in describe(source).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.add(key=key, value=text)
+    facts: dict[str, str | int] = {"opset": OPSET, "operations": len(model.graph.node)}
+    return Exporter({"model.onnx": model.SerializeToString()}, facts, _run)
+
+
+def import_exporter() -> None:
+    """Import the packages that PyTorch needs to write ONNX.
+
+    Raises:
+        EnvironmentFault: one of them is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        cause = f"The format onnx needs the packages onnx and onnxscript: {error}."
+        raise EnvironmentFault(cause, "Install them: pip install 'digitcli[export]'") from error
+
+
+def export_graph(
+    network: nn.Module, task: str, output_names: Sequence[str] | None = None, *, optimize: bool = True
+) -> onnx.ModelProto:
+    """Return the graph of a network for batches of any size, lines of any width and pages of any size.
+
+    optimize: whether operations are merged, which changes the names and the values of some tensors.
+    """
+    wrapped = AllOutputs(network).eval()
+    image = example_input(network, task)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecated functions
+        names = None if output_names is None else output_names[: len(wrapped(image))]
+        program = torch.onnx.export(
+            wrapped,
+            (image,),
+            dynamo=True,
+            optimize=optimize,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=names,
+            dynamic_shapes=(DYNAMIC_AXES[task],),
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    remove_unused(model.graph)
+    _remove_metadata(model)
+    return model
+
+
+def remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove operations and tensors that no output depends on."""
+    while True:
+        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+        unused = [node for node in graph.node if not used & set(node.output)]
+        if not unused:
+            break
+        for node in unused:
+            graph.node.remove(node)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _remove_metadata(model: onnx.ModelProto) -> None:
+    """Remove the source locations of the operations, which are most of a file without weights."""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:], model.functions[:]
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
+    runtime = OnnxRuntime(path.read_bytes(), {})
+    return [runtime.run(batch) for batch in batches]

@@ -1,0 +1,135 @@
+"""Parity: whether an exported model gives the answers of PyTorch to pictures that it was not trained on."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist, load_mnist_test
+from digitcli.errors import QualityError
+from digitcli.evaluation.metrics import read_digits
+from digitcli.export.source import Images, Outputs, Source
+from digitcli.imaging.finder_input import finder_input
+from digitcli.inference.checkpoint import Header
+from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width
+from digitcli.inference.torch_runtime import TorchRuntime
+from digitcli.page_format import NUMBER
+from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines
+from digitcli.training.scene_source import scene_composer
+
+# Logits differ by rounding alone: by less than this in every network of the registry. A wrong layer changes
+# them by far more, even where no answer changes.
+MAX_DIFFERENCE = 1e-3
+LINES = 200  # composed lines on which a line model is compared
+LINES_OF_A_BATCH = 16
+PAGES = 8  # composed pages on which a page finder is compared
+PAGE_PX = (256, 320)  # their height and width; both are multiples of 32
+UNITS = {"digit": "test digits", "line": "composed lines", "page": "composed pages"}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How an exported model differs from PyTorch.
+
+    n, unit: how many images were compared, and what they are.
+    different_answers: the number of images that are read otherwise; 0 in every export that is kept.
+    largest_difference: the largest difference of two logits.
+    """
+
+    n: int
+    unit: str
+    different_answers: int
+    largest_difference: float
+
+
+def example_batches(source: Source, count: int | None = None) -> list[Images]:
+    """Return held-out images for the task of a model, in batches: at most `count`, or all of them."""
+    task = source.model.header.task
+    if task == "digit":
+        images = load_mnist_test().images[:count]
+        return [images[start : start + DIGIT_BATCH_SIZE] for start in range(0, len(images), DIGIT_BATCH_SIZE)]
+    if task == "line":
+        return _batches_of_lines(_held_out_lines(source.model.header.architecture, count or LINES))
+    return [page[None] for page in _held_out_pages(count or PAGES)]
+
+
+def _held_out_lines(architecture: str, count: int) -> list[Images]:
+    if compose := STRIP_COMPOSERS.get(architecture):
+        composer = scene_composer(split(load_mnist()).test, held_out=True)
+        return [strip.image for strip in compose(composer, np.random.default_rng(0), count)]
+    return [line.image for line in ComposedLines(load_mnist(), None, seed=0).test(count)]
+
+
+def _batches_of_lines(lines: Sequence[Images]) -> list[Images]:
+    """Return batches of lines that are padded to the same width."""
+    by_width: dict[int, list[Images]] = {}
+    for line in lines:
+        by_width.setdefault(padded_width(line), []).append(line)
+    return [
+        pad_lines(group[start : start + LINES_OF_A_BATCH], width)
+        for width, group in sorted(by_width.items())
+        for start in range(0, len(group), LINES_OF_A_BATCH)
+    ]
+
+
+@functools.cache
+def _held_out_pages(count: int) -> list[Images]:
+    composer = scene_composer(split(load_mnist()).test, held_out=True)
+    pages = [composer.page(np.random.default_rng(number), *PAGE_PX).picture for number in range(count)]
+    return [finder_input(page, *PAGE_PX) for page in pages]
+
+
+def expected_outputs(source: Source, batches: Sequence[Images]) -> list[Outputs]:
+    """Return what the network of a model computes with PyTorch."""
+    runtime = TorchRuntime(source.network)
+    return [runtime.run(batch) for batch in batches]
+
+
+def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Outputs]) -> Parity:
+    """Compare the outputs of two runtimes for the same batches of images.
+
+    Raises:
+        QualityError: the outputs have other shapes.
+    """
+    header, different, largest, count = source.model.header, 0, 0.0, 0
+    for theirs, ours in zip(expected, actual, strict=True):
+        if [part.shape for part in theirs] != [part.shape for part in ours]:
+            cause = f"The export gives outputs of other shapes than PyTorch: {[part.shape for part in ours]}."
+            raise QualityError(cause)
+        differences = [np.abs(a - b).max(initial=0) for a, b in zip(theirs, ours, strict=True)]
+        largest = max(largest, *(math.inf if np.isnan(each) else float(each) for each in differences))
+        pairs = zip(_answers(theirs, header), _answers(ours, header), strict=True)
+        different += sum(theirs != ours for theirs, ours in pairs)
+        count += len(theirs[0])
+    return Parity(count, UNITS[header.task], different, largest)
+
+
+def _answers(outputs: Outputs, header: Header) -> list[str]:
+    """Return the answer to each image: its digit, its text, or the number of places that hold a number."""
+    if header.task == "digit":
+        return [str(digit) for digit in outputs[0].argmax(axis=-1)]
+    if header.task == "line":
+        return read_digits(list(outputs[0]), header.alphabet)
+    cores = (outputs[0][:, NUMBER] > 0).astype(np.uint8)
+    return [str(cv2.connectedComponents(page)[0] - 1) for page in cores]
+
+
+def check(parity: Parity) -> None:
+    """Check that an exported model may be kept.
+
+    Raises:
+        QualityError: an answer differs from that of PyTorch, or a logit differs by more than rounding.
+    """
+    if parity.different_answers or not parity.largest_difference <= MAX_DIFFERENCE:
+        cause = (
+            f"The export is not kept: it answers {parity.different_answers:,} of {parity.n:,} {parity.unit} "
+            f"otherwise than PyTorch, and its logits differ by up to {parity.largest_difference:.2g}."
+        )
+        remedy = "Export to another format, or keep the files as they are with --no-verify."
+        raise QualityError(cause, remedy)

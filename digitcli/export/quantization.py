@@ -1,0 +1,109 @@
+"""Symmetric quantization of weights to 8-bit integers, one scale for each output channel.
+
+Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference: a whitepaper", 2018,
+section 3.1.1. Activations and biases stay floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from digitcli.export.layers import Array, PlainLayer
+from digitcli.export.source import Images, Outputs
+from digitcli.inference.torch_runtime import as_input
+
+MAX_INTEGER = 127  # symmetric: -128 is not used
+QUANTIZED_KINDS = ("convolution", "linear")
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+def quantize(weights: Array) -> tuple[npt.NDArray[np.int8], Array]:
+    """Return weights as integers of the same shape, and the scale of each output channel (outputs,)."""
+    rows = weights.reshape(len(weights), -1)
+    scales = np.abs(rows).max(axis=1) / np.float32(MAX_INTEGER)
+    scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
+    integers = np.round(rows / scales[:, None]).astype(np.int8)
+    return integers.reshape(weights.shape), scales
+
+
+def round_weights(layers: Sequence[PlainLayer]) -> tuple[PlainLayer, ...]:
+    """Return layers whose weights are those that the integers stand for."""
+    rounded = []
+    for layer in layers:
+        if layer.kind in QUANTIZED_KINDS and layer.weights is not None:
+            integers, scales = quantize(layer.weights)
+            shape = (-1, *(1,) * (integers.ndim - 1))
+            layer = replace(layer, weights=integers.astype(np.float32) * scales.reshape(shape))
+        rounded.append(layer)
+    return tuple(rounded)
+
+
+@torch.inference_mode()
+def run_layers(layers: Sequence[PlainLayer], batches: Sequence[Images]) -> list[Outputs]:
+    """Compute the logits of layers with PyTorch."""
+    outputs: list[Outputs] = []
+    for batch in batches:
+        values = as_input(torch.from_numpy(batch))
+        for layer in layers:
+            if layer.kind == "linear":
+                values = values.flatten(1)
+            values = _compute(layer, values)
+        outputs.append((values.flatten(1).numpy(),))
+    return outputs
+
+
+def _compute(layer: PlainLayer, values: Tensor) -> Tensor:
+    numbers = layer.numbers
+    weights = None if layer.weights is None else torch.from_numpy(layer.weights)
+    biases = None if layer.biases is None else torch.from_numpy(layer.biases)
+    match layer.kind:
+        case "normalize":
+            return values.sub(numbers["mean"]).div(numbers["deviation"])
+        case "local_contrast":
+            assert weights is not None
+            contrast = values - weights @ values @ weights.T
+            deviation = (weights @ contrast.square() @ weights.T).clamp_min(1e-8).sqrt()
+            return contrast / deviation.maximum(deviation.mean(dim=(2, 3), keepdim=True))
+        case "convolution":
+            assert weights is not None
+            settings = numbers["stride"], numbers["padding"], 1, numbers["groups"]
+            return functional.conv2d(values, weights, biases, *settings)
+        case "linear":
+            assert weights is not None
+            return functional.linear(values, weights, biases)
+        case "scale":
+            assert weights is not None and biases is not None
+            shape = (-1, *(1,) * (values.ndim - 2))
+            return values * weights.view(shape) + biases.view(shape)
+        case "max_pool":
+            ceil_mode = _size_of_pool(layer) != layer.shape[1:]
+            kernel, stride, padding = numbers["kernel"], numbers["stride"], numbers["padding"]
+            return functional.max_pool2d(values, kernel, stride, padding, ceil_mode=ceil_mode)
+        case "average_pool":
+            return functional.avg_pool2d(values, numbers["kernel"], numbers["stride"])
+        case "global_average":
+            return values.mean(dim=(2, 3), keepdim=True)
+        case "pixel_unshuffle":
+            return functional.pixel_unshuffle(values, numbers["factor"])
+        case "leaky_relu":
+            return functional.leaky_relu(values, numbers["slope"])
+        case "relu" | "tanh" | "sigmoid":
+            return ACTIVATIONS[layer.kind](values)
+
+
+def _size_of_pool(layer: PlainLayer) -> tuple[int, ...]:
+    """Return the height and the width after a pooling that leaves incomplete windows out."""
+    kernels, strides, paddings = (layer.numbers[name] for name in ("kernel", "stride", "padding"))
+    sides = zip(layer.shape_in[1:], kernels, strides, paddings, strict=True)
+    return tuple((side + 2 * padding - kernel) // stride + 1 for side, kernel, stride, padding in sides)

@@ -1,0 +1,39 @@
+"""Fill the templates of the formats whose files are text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(
+    template: str, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]], *, escape: bool
+) -> str:
+    """Return a template of this package filled with values; `escape` makes every text safe for HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"thousands": lambda number: f"{number:,}", **filters}
+    return environment.get_template(template).render(values)
+
+
+def policy_hash(text: str) -> str:
+    """Return the hash by which a Content Security Policy allows a script or a style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def read_asset(name: str) -> str:
+    """Return a file that becomes part of an export as it is."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")

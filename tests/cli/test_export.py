@@ -1,0 +1,60 @@
+"""`digitcli export` as a person or a program meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.exports import model_of
+from tests.support.processes import Run
+
+
+def test_people_see_the_parity_and_programs_get_json(digitcli: Run) -> None:
+    model_of("softmax")
+    done = digitcli("export", "softmax.safetensors", "--to", "hf")
+    assert done.returncode == 0 and "the answers to all 10,000 test digits equal" in done.stdout, done.stderr
+    assert Path("softmax-hf/config.json").exists()
+    done = digitcli(
+        "export", "softmax.safetensors", "--to", "hf", "-o", "other", "--no-verify", "--format", "json"
+    )
+    record = json.loads(done.stdout)
+    assert (record["path"], record["format"], record["dtype"]) == ("other", "hf", "float32")
+    assert record["parity"] is None and record["rounding"] is None
+    assert record["size_bytes"] == sum(file.stat().st_size for file in Path("other").iterdir())
+    assert record["model"].startswith("softmax@")
+
+
+def test_integers_and_memory_are_told(digitcli: Run) -> None:
+    model_of("lenet1")
+    done = digitcli("export", "lenet1.safetensors", "--to", "c", "--dtype", "int8", "--no-verify")
+    assert done.returncode == 0, done.stderr
+    assert "12,352 bytes in static buffers" in done.stdout and "not checked" in done.stdout
+    assert "int8_t" in Path("lenet1-c/digit_model.c").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "cause"),
+    [
+        (["none"], 5, "There is no model 'none'"),
+        (["softmax.safetensors", "--to", "tflight"], 2, "tflight"),
+        (["softmax.safetensors", "--dtype", "int8"], 2, "--to c"),
+        (["softmax.safetensors", "-o", "model.pt"], 2, "Name a file that ends in .onnx"),
+        (["softmax.safetensors", "-o", "there.onnx"], 7, "exists already"),
+        (["softmax.safetensors", "--to", "c", "-o", "there"], 7, "holds other files"),
+        (["reader", "--to", "html"], 2, "cannot hold reader"),
+    ],
+)
+def test_mistakes_have_a_cause_and_an_exit_code(
+    digitcli: Run, arguments: list[str], code: int, cause: str
+) -> None:
+    model_of("softmax")
+    Path("there.onnx").touch()
+    Path("there").mkdir()
+    Path("there", "notes.txt").touch()
+    before = sorted(Path().iterdir())
+    done = digitcli("export", *arguments)
+    assert done.returncode == code and cause in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert sorted(Path().iterdir()) == before

@@ -1,0 +1,103 @@
+"""C99: a program that compiles without a warning and answers every test digit as PyTorch does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from digitcli.errors import EnvironmentFault, QualityError, UsageError
+from digitcli.export import c_program
+from digitcli.export.export import export
+from tests.support.exports import model_of
+
+with_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+
+
+@with_compiler
+def test_a_program_answers_all_test_digits_alike() -> None:
+    result = export(model_of("softmax"), "c")
+    assert result.parity is not None and result.parity.n == 10_000
+    assert result.parity.different_answers == 0 and result.parity.largest_difference < 1e-4
+    assert result.facts["ram_bytes"] == 4 * 784 and result.rounding is None
+    if "flash_bytes" in result.facts:
+        assert 4 * 7_850 < int(result.facts["flash_bytes"]) < 4 * 7_850 + 2_000
+    header = Path("softmax-c/digit_model.h").read_text()
+    assert "int digit_predict(const float pixels[DIGIT_PIXELS], float logits[DIGIT_CLASSES]);" in header
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("architecture", ["sigmoid_mlp", "fast", "lenet1", "micro", "tiny"])
+def test_every_kind_of_layer_is_computed(architecture: str, dtype: str) -> None:
+    result = export(model_of(architecture), "c", dtype=dtype)  # type: ignore[arg-type]
+    assert result.parity is not None and result.parity.largest_difference < 1e-4
+    source = Path(result.path, "digit_model.c").read_text()
+    assert not re.search(r"malloc|#include <(?!math|stdint)", source)
+    assert "convolution 5x5" in source or architecture not in ("lenet1", "tiny")
+    if dtype == "int8":
+        assert (
+            result.rounding is not None
+            and result.rounding.largest_difference > 10 * result.parity.largest_difference
+        )
+        assert "typedef int8_t weight;" in source
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_padding_strides_groups_and_local_contrast_are_computed(plugins: Callable[..., None]) -> None:
+    plugins(unusual="tests.support.exports:unusual")
+    result = export(model_of("unusual"), "c")
+    assert result.parity is not None and result.parity.largest_difference < 1e-5
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_a_single_layer_needs_no_buffer(plugins: Callable[..., None]) -> None:
+    plugins(single="tests.support.exports:single")
+    assert export(model_of("single"), "c").facts["ram_bytes"] == 0
+
+
+def test_without_a_compiler_only_an_unchecked_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
+    model = model_of("lenet1")
+    with pytest.raises(EnvironmentFault, match="no C compiler") as failure:
+        export(model, "c")
+    assert "--no-verify" in failure.value.remedy and not Path("lenet1-c").exists()
+    result = export(model, "c", verify=False)
+    assert result.facts == {"ram_bytes": 12_352, "weights_bytes": 4 * 3_246}
+    assert "not checked (--no-verify)" in Path("lenet1-c/digit_model.h").read_text()
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_a_program_with_a_warning_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        c_program, "OPTIONS", (*c_program.OPTIONS, "-Wfloat-conversion", "-Wconversion", "-DDIGIT_MODEL_H")
+    )
+    with pytest.raises(QualityError, match="cannot be compiled"):
+        export(model_of("softmax"), "c")
+    assert not Path("softmax-c").exists()
+
+
+def test_a_model_of_lines_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot hold reader"):
+        export("reader", "c", verify=False)
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_the_example_of_the_documentation_is_a_program() -> None:
+    export(model_of("softmax"), "c", Path("program"))
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (example,) = re.findall(r"^```c\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    Path("program", "main.c").write_text(example)
+    command = ["cc", *c_program.OPTIONS, "main.c", "digit_model.c", "-lm", "-o", "main"]
+    subprocess.run(command, cwd="program", check=True)
+    done = subprocess.run([Path("program/main").absolute()], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"[0-9]\n", done.stdout)

@@ -1,0 +1,62 @@
+"""Models to export: networks with random weights and with statistics of batch normalization."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from digitcli.architectures.layers import LocalContrast
+from digitcli.architectures.registry import create_model
+from digitcli.inference.checkpoint import Header, write_checkpoint
+
+
+def randomize(network: nn.Module) -> nn.Module:
+    """Give batch normalization other values than those that change nothing."""
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            assert layer.running_mean is not None and layer.running_var is not None
+            nn.init.normal_(layer.running_mean, std=0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+            if layer.affine:
+                nn.init.uniform_(layer.weight, 0.5, 2)
+                nn.init.normal_(layer.bias, std=0.1)
+    return network
+
+
+def model_of(architecture: str, **header: object) -> Path:
+    """Write a checkpoint of an architecture with random weights to the current folder."""
+    torch.manual_seed(0)
+    path = Path(f"{architecture}.safetensors")
+    network = randomize(create_model(architecture))
+    write_checkpoint(path, Header(architecture=architecture, **header), network.state_dict())  # type: ignore[arg-type]
+    return path
+
+
+def unusual() -> nn.Module:
+    """Layers and settings that the networks of the registry seldom have."""
+    return nn.Sequential(
+        LocalContrast(),
+        nn.BatchNorm2d(1),
+        nn.Conv2d(1, 4, (3, 5), stride=(2, 1), padding=(1, 2), groups=1),
+        nn.LeakyReLU(0.3),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
+        nn.Conv2d(4, 6, 3, padding=2, groups=2),
+        nn.Tanh(),
+        nn.AvgPool2d((2, 3), stride=(1, 2)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 10),
+        nn.Sigmoid(),
+    )
+
+
+def single() -> nn.Module:
+    """One layer, which is in a chain of its own and has a name that is none in C."""
+    return nn.Sequential(
+        nn.Sequential(OrderedDict({"to-row": nn.Flatten(), "to-logits": nn.Linear(784, 10)}))
+    )
