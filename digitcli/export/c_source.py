@@ -23,7 +23,12 @@ from digitcli.export.templating import render
 
 WIDTH = 100  # characters of a line of numbers
 FLOAT_BYTES = 4
-MATHEMATICAL = ("tanh", "sigmoid", "local_contrast")  # kinds of layers that call functions of <math.h>
+MATHEMATICAL = (
+    "tanh",
+    "sigmoid",
+    "deslant",
+    "local_contrast",
+)  # kinds of layers that call functions of <math.h>
 STORAGE = {
     "float32": "stored as 32-bit floats",
     "int8": "stored as 8-bit integers with a scale for each output channel; biases as floats",
@@ -199,6 +204,9 @@ def _call(id: str, layer: PlainLayer, source: str, target: str) -> str:
         case "normalize":
             mean, deviation = _number(np.float32(numbers["mean"])), _number(np.float32(numbers["deviation"]))
             return f"normalize({source}, {count}, {mean}, {deviation}, {target});"
+        case "deslant":
+            ink, variance = (_number(np.float32(numbers[name])) for name in ("least_ink", "least_variance"))
+            return f"deslant({source}, {layer.shape[1]}, {ink}, {variance}, {target});"
         case "local_contrast":
             return f"local_contrast({source}, {layer.shape[1]}, {id}_weights, {target});"
         case "convolution":

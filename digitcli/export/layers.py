@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.layers import (
+    LEAST_INK,
+    LEAST_VARIANCE,
     MNIST_DEVIATION,
     MNIST_MEAN,
+    Deslant,
     DropPath,
     LocalContrast,
     Normalize,
@@ -25,7 +28,7 @@ from digitcli.architectures.model_surgery import ScaleAndShift
 from digitcli.errors import UsageError
 
 Kind = Literal[
-    "normalize", "local_contrast", "convolution", "linear", "scale", "max_pool", "average_pool",
+    "deslant", "normalize", "local_contrast", "convolution", "linear", "scale", "max_pool", "average_pool",
     "global_average", "pixel_unshuffle", "relu", "leaky_relu", "tanh", "sigmoid",
 ]  # fmt: skip
 Shape = tuple[int, ...]  # C, H, W, or one number of values
@@ -135,6 +138,14 @@ def _normalize(module: nn.Module, layer: PlainLayer) -> PlainLayer:
     return replace(layer, kind="normalize", numbers={"mean": MNIST_MEAN, "deviation": MNIST_DEVIATION})
 
 
+def _deslant(module: nn.Module, layer: PlainLayer) -> PlainLayer | None:
+    channels, height, width = layer.shape_in
+    if channels != 1 or height != width:
+        return None
+    numbers = {"least_ink": LEAST_INK, "least_variance": LEAST_VARIANCE}
+    return replace(layer, kind="deslant", numbers=numbers)
+
+
 def _local_contrast(module: nn.Module, layer: PlainLayer) -> PlainLayer | None:
     channels, height, width = layer.shape_in
     if channels != 1 or height != width:
@@ -213,6 +224,7 @@ CONVERSIONS: tuple[tuple[Any, Callable[[Any, PlainLayer], PlainLayer | None]], .
     (tuple(ACTIVATIONS), _activation),
     (nn.LeakyReLU, _leaky_relu),
     (Normalize, _normalize),
+    (Deslant, _deslant),
     (LocalContrast, _local_contrast),
     (nn.Conv2d, _convolution),
     (nn.Linear, _linear),

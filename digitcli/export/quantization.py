@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from digitcli.architectures.layers import Deslant
 from digitcli.export.layers import Array, PlainLayer
 from digitcli.export.source import Images, Outputs
 from digitcli.inference.torch_runtime import as_input
@@ -68,6 +69,9 @@ def _compute(layer: PlainLayer, values: Tensor) -> Tensor:
     weights = None if layer.weights is None else torch.from_numpy(layer.weights)
     biases = None if layer.biases is None else torch.from_numpy(layer.biases)
     match layer.kind:
+        case "deslant":
+            deslanted: Tensor = Deslant()(values)
+            return deslanted
         case "normalize":
             return values.sub(numbers["mean"]).div(numbers["deviation"])
         case "local_contrast":

@@ -24,6 +24,26 @@ const KINDS = {
   tanh: (layer, input) => input.map(Math.tanh),
   sigmoid: (layer, input) => input.map((value) => 1 / (1 + Math.exp(-value))),
 
+  // Shear the image about its centre of ink until its strokes stand upright. Rows and columns are from -1 to 1.
+  deslant(layer, input) {
+    const side = layer.shape[1];
+    const half = (side - 1) / 2;
+    const row = (i) => Math.floor(i / side) / half - 1;
+    const column = (i) => (i % side) / half - 1;
+    const sum = (weight) => input.reduce((total, value, i) => total + weight(i) * value, 0);
+    const ink = Math.max(sum(() => 1), layer.numbers.least_ink);
+    const middle = sum(row) / ink;
+    const variance = Math.max(sum((i) => row(i) ** 2) / ink - middle ** 2, layer.numbers.least_variance);
+    const slope = (sum((i) => row(i) * column(i)) / ink - (middle * sum(column)) / ink) / variance;
+    const at = (start, place) => (place >= 0 && place < side ? input[start + place] : 0);
+    return input.map((_, i) => {
+      const start = i - (i % side);
+      const place = (i % side) + half * slope * (row(i) - middle);
+      const left = Math.floor(place);
+      return (left + 1 - place) * at(start, left) + (place - left) * at(start, left + 1);
+    });
+  },
+
   // Subtract the local mean; divide by the local standard deviation, or by its mean where that is larger.
   local_contrast(layer, input) {
     const side = layer.shape[1];
