@@ -7,12 +7,13 @@ own answers from varied lines.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from digitcli.adaptation.adapt import LEAST_PICTURES, compose_lines, counted, digest_of, model_to_adapt
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
@@ -79,15 +80,10 @@ def adapt_unlabelled(
     pictures = [picture for picture, each in zip(listed, read, strict=True) if isinstance(each, Reading)]
     before = [each for each in read if isinstance(each, Reading)]
     examples = _find_targets(pictures, before, labels, start, device, on_event)
-    lines = [line for example in examples for line in example.lines]
-    original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
-    composed = compose_lines(original, settings.seed, on_event)
-    final = train_without_forgetting(start, lines, composed, settings, chosen_device, original, on_event)
+    final = _train(start, examples, settings, chosen_device, on_event)
     after = before
     if final is not None:
-        with _adapted_reader(start, final, resolved, constraints, device) as adapted:
-            again = read_one_page_each(adapted, pictures, counted(AdaptationStage.READ_AGAIN, on_event))
-            after = [each for each in again if isinstance(each, Reading)]
+        after = _read_again(pictures, start, final, resolved, constraints, device, on_event)
     result = SelfTraining(
         folder=str(folder),
         model=reader.name,
@@ -154,21 +150,46 @@ def _find_targets(
     return examples
 
 
-@contextlib.contextmanager
-def _adapted_reader(
+def _train(
+    start: ResolvedModel,
+    examples: Sequence[PictureLines],
+    settings: FineTuning,
+    device: torch.device,
+    on_event: OnEvent,
+) -> Remembering | None:
+    lines = [line for example in examples for line in example.lines]
+    original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
+    composed = compose_lines(original, settings.seed, on_event)
+    return train_without_forgetting(start, lines, composed, settings, device, original, on_event)
+
+
+def _read_again(
+    pictures: Sequence[LabelledPicture],
     start: ResolvedModel,
     final: Remembering,
     models: Sequence[ResolvedModel],
     constraints: Constraints | None,
     device: str,
-) -> Iterator[Reader]:
-    """Give a reader with the adapted network and the thresholds that it had before."""
+    on_event: OnEvent,
+) -> list[Reading]:
+    """Read pictures by the adapted network and the other models, with the thresholds that there were before.
+
+    Raises:
+        InputError: a picture cannot be read any more.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{INK_READER}.safetensors"
-        write_checkpoint(path, start.header, final.tensors)
-        adapted = dataclasses.replace(resolve_model(path), name=start.name)
+        write_checkpoint(path, start.header, final.tensors)  # which thresholds count depends on its risk
+        adapted = dataclasses.replace(resolve_model(path), name=start.name)  # and on its name
         replaced = [adapted if model is start else model for model in models]
-        yield Reader(*replaced, device=device, max_error=MAX_ERROR, constraints=constraints)
+        reader = Reader(*replaced, device=device, max_error=MAX_ERROR, constraints=constraints)
+        readings = []
+        for each in read_one_page_each(reader, pictures, counted(AdaptationStage.READ_AGAIN, on_event)):
+            if isinstance(each, Failure):
+                cause = f"{each.file} could be read at first, but not again: {each.cause}"
+                raise InputError(cause, "Leave the folder unchanged until the command has ended.")
+            readings.append(each)
+    return readings
 
 
 def _compare(

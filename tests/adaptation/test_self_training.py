@@ -117,10 +117,17 @@ def test_no_model_is_given_if_the_labelled_part_became_worse(
     result = adapt_unlabelled(folder, settings=ONE, device="cpu")
     assert result.is_worse and result.helps is False and not result.models
     assert (result.right_before, result.right_after, result.wrong_before) == (1, 0, 0)
+
+
+def test_a_network_that_forgets_too_much_is_not_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_training: None
+) -> None:
     accuracies = iter((0.9, 0.8, 0.8, 0.8, 0.8))
     monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: next(accuracies))
-    forgets = adapt_unlabelled(folder, settings=ONE, device="cpu")
-    assert not forgets.models and forgets.epochs == 0 and forgets.changed == 0
+    folder = with_further_pictures(tmp_path / "f", "copy0.png,305")
+    result = adapt_unlabelled(folder, settings=ONE, device="cpu")
+    assert not result.models and not result.is_worse
+    assert (result.epochs, result.changed, result.composed_after) == (0, 0, None)
 
 
 def test_readings_that_break_a_constraint_or_are_doubtful_are_not_learned(tmp_path: Path) -> None:
