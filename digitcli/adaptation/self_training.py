@@ -146,7 +146,8 @@ def _find_targets(
             f"Of {unlabelled} pictures without a label, {len(confident)} are read with enough confidence, "
             f"and {used} of these alike in every crop, but self-training needs {LEAST_PICTURES}."
         )
-        raise InputError(cause, "Give more pictures, or label some and leave --unlabelled out.")
+        remedy = "Give more pictures, check the constraints if you gave any, or label pictures to learn from."
+        raise InputError(cause, remedy)
     return examples
 
 

@@ -63,6 +63,7 @@ def with_further_pictures(folder: Path, rows: str) -> Path:
 def test_without_labels_nothing_tells_whether_it_helps(trained: SelfTraining, events: list[Event]) -> None:
     assert trained.helps is None and trained.right_before is None and trained.p_value is None
     assert len(trained.models) == 1 and not trained.labelled
+    assert trained.threshold == resolve_model("reader").header.risk["0.01"]
     assert trained.answered_before == trained.learned == len(TEXTS) and trained.lines > 2 * len(TEXTS)
     assert [picture.text_before for picture in trained.unlabelled] == [*TEXTS]
     assert all(picture.answered_before for picture in trained.pictures)
@@ -130,10 +131,14 @@ def test_a_network_that_forgets_too_much_is_not_given(
     assert (result.epochs, result.changed, result.composed_after) == (0, 0, None)
 
 
-def test_readings_that_break_a_constraint_or_are_doubtful_are_not_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("length", "max_error"), [("9", 0.01), (None, 1e-9)])
+def test_readings_that_break_a_constraint_or_are_doubtful_are_not_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: str | None, max_error: float
+) -> None:
+    monkeypatch.setattr(self_training, "MAX_ERROR", max_error)
     folder = labelled_numbers(tmp_path / "f")
     (folder / LABELS).unlink()
-    constraints = parse_constraints(length="9")
+    constraints = parse_constraints(length=length)
     with pytest.raises(InputError, match="12 pictures without a label, 0 are read with enough confidence"):
         adapt_unlabelled(folder, constraints=constraints, device="cpu")
 
