@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from torch import nn
 from digitcli.adaptation import final_network, self_training
 from digitcli.adaptation.saving import save_adaptation
 from digitcli.adaptation.self_training import adapt_unlabelled
-from digitcli.adaptation.self_training_results import SelfTraining
+from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
 from digitcli.adaptation.settings import FineTuning
+from digitcli.cli.views.adaptation import describe_self_training
 from digitcli.data.labelled_pictures import LABELS
 from digitcli.errors import InputError
 from digitcli.events import AdaptationStage, Event, StageProgress
@@ -148,3 +150,11 @@ def test_pictures_without_a_label_are_needed(tmp_path: Path) -> None:
         adapt_unlabelled(labelled_numbers(tmp_path / "f"), device="cpu")
     with pytest.raises(InputError, match="no pictures without a label"):
         adapt_unlabelled(tmp_path / "none", device="cpu")
+
+
+def test_the_table_warns_if_the_reader_is_surer_of_wrong_answers(trained: SelfTraining) -> None:
+    sure = PictureReadTwice("a", "17", 0, "11", "11", 0.5, 0.9, answered_before=False, answered_after=True)
+    surer = dataclasses.replace(trained, pictures=(*trained.pictures, sure))
+    assert (surer.wrong_before, surer.wrong_after, surer.helps, surer.is_worse) == (0, 1, False, False)
+    assert "more wrong answers" in describe_self_training(surer, None)["caution"]
+    assert "caution" not in describe_self_training(trained, None)

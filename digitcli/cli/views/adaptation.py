@@ -121,6 +121,8 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
     if result.epochs:
         rows |= _changes(result)
     rows["result"] = _verdict_of_self_training(result)
+    if (result.wrong_after or 0) > (result.wrong_before or 0):
+        rows["caution"] = "The reader is sure of more wrong answers than before: trust its confidence less."
     if output is not None:
         rows["use"] = f"digitcli predict PICTURES -m {output}"
     return rows
