@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from digitcli.adaptation.adapt import adapt
     from digitcli.adaptation.saving import save_adaptation
+    from digitcli.adaptation.self_training import adapt_unlabelled
     from digitcli.architectures.registry import create_model
     from digitcli.benchmarking.benchmark import benchmark
     from digitcli.benchmarking.configuration import BenchmarkConfig
@@ -35,6 +36,7 @@ __all__ = [
     "Reading",
     "TrainConfig",
     "adapt",
+    "adapt_unlabelled",
     "benchmark",
     "calibrate",
     "create_model",
@@ -55,6 +57,7 @@ _MODULES = {
     "Reading": "digitcli.recognition.results",
     "TrainConfig": "digitcli.training.configuration",
     "adapt": "digitcli.adaptation.adapt",
+    "adapt_unlabelled": "digitcli.adaptation.self_training",
     "benchmark": "digitcli.benchmarking.benchmark",
     "calibrate": "digitcli.recognition.calibrate",
     "create_model": "digitcli.architectures.registry",

@@ -175,6 +175,8 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["adapt", ".", "-o", "x", "-m", "nothing-like-it"],
     ["adapt", ".", "-o", "x", "--device", "abacus"],
     ["adapt", ".", "-o", "x", "--folds", "1"],
+    ["adapt", ".", "-o", "x", "--unlabelled", "--folds", "3"],
+    ["adapt", ".", "-o", "x", "--length", "5"],
     ["benchmark", "--help"],
     ["benchmark", "--arch", "nothing-like-it"],
     ["benchmark", "--device", "abacus"],

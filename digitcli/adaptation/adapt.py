@@ -73,14 +73,14 @@ def adapt(
     resolved = complete_models(resolve_models(models))
     start = model_to_adapt(resolved)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
-    answers, failures = answer_pictures(reader, listed, _counted(AdaptationStage.READ, on_event))
+    answers, failures = answer_pictures(reader, listed, counted(AdaptationStage.READ, on_event))
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
     examples = _examples(pictures, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
-    composed = _compose(original, settings.seed, on_event)
+    composed = compose_lines(original, settings.seed, on_event)
     setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
     validation = cross_validate(setup, counter(AdaptationStage.TRAIN, setup.steps, on_event))
     trained = train_on_all(setup, validation, original, on_event)
@@ -88,7 +88,7 @@ def adapt(
     result = Adaptation(
         folder=str(folder),
         model=reader.name,
-        digest=_digest(pictures),
+        digest=digest_of(pictures),
         pictures=_results(answers, after, setup),
         unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=tuple(failures),
@@ -152,8 +152,8 @@ def _checked(setup: Setup) -> Setup:
     raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
 
 
-def _compose(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
-    """Compose the lines that are mixed with the labelled ones."""
+def compose_lines(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
+    """Compose the lines that are mixed with those of the pictures."""
     synthesizer = original.source.training_synthesizer()
     random = np.random.default_rng(derive_seed(seed, *_COMPOSED_SEED))
     lines: list[Line] = []
@@ -180,7 +180,7 @@ def _results(before: Sequence[Answer], after: Sequence[Answer], setup: Setup) ->
     )
 
 
-def _digest(pictures: Sequence[LabelledPicture]) -> str:
+def digest_of(pictures: Sequence[LabelledPicture]) -> str:
     """Return the SHA-256 of pictures and their labels."""
     sha256 = hashlib.sha256()
     for picture in pictures:
@@ -189,7 +189,7 @@ def _digest(pictures: Sequence[LabelledPicture]) -> str:
     return sha256.hexdigest()
 
 
-def _counted(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
+def counted(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
     """Return a callback that reports pictures which are read as the progress of a stage."""
 
     def report(event: Event) -> None:

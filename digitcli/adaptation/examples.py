@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,12 +47,15 @@ def find_lines_to_learn(
     recognizer: LineRecognizer,
     finder: PageFinder | None,
     on_event: OnEvent = lambda event: None,
+    *,
+    only_agreeing: bool = False,
 ) -> list[PictureLines]:
     """Return the lines of pictures of one page each, which can be opened.
 
     They are all crops of the regions that are found by their ink, and the ink of the strips that a page
     finder finds: what `predict` shows a network that reads ink. A picture whose regions cannot be matched
-    with its label has none.
+    with its label has none. With `only_agreeing`, one in which the network does not read the label in every
+    line has none either.
 
     Raises:
         ModelError: a network answers with values that are not finite.
@@ -62,8 +66,11 @@ def find_lines_to_learn(
         if isinstance(grey, DigitcliError):
             raise grey
         regions = [_crops_of_ink(grey), *([] if finder is None else [_crops_of_page(grey, finder)])]
-        lines = [line for crops in regions for line in _labelled_lines(crops, picture.text, recognizer)]
-        examples.append(PictureLines(picture, tuple(lines)))
+        lines = [
+            _labelled_lines(crops, picture.text, recognizer, only_agreeing) for crops in regions if crops
+        ]
+        is_used = all(lines) or not only_agreeing
+        examples.append(PictureLines(picture, tuple(itertools.chain(*lines)) if is_used else ()))
         on_event(StageProgress(AdaptationStage.CROP, number, len(pictures)))
     return examples
 
@@ -82,15 +89,20 @@ def _crops_of_page(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray
 
 
 def _labelled_lines(
-    regions: Sequence[Sequence[np.ndarray]], label: str, recognizer: LineRecognizer
+    regions: Sequence[Sequence[np.ndarray]], label: str, recognizer: LineRecognizer, only_agreeing: bool
 ) -> list[Line]:
-    """Return the crops of regions with their texts; none if the label cannot be divided between them."""
+    """Return the crops of regions with their texts; none if the label cannot be divided between them.
+
+    With `only_agreeing`, there are none either if a crop is read as other digits than those of the label.
+    """
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
     answers = iter(recognizer.outputs([crop for crops in regions for crop in crops]))
     logits = [[next(answers).logits for _ in crops] for crops in regions]
-    readings = [best_path(digit_columns(each[0], alphabet)) for each in logits]
-    parts = divide_label(label, readings) if regions else None
+    readings = [[best_path(digit_columns(each, alphabet)) for each in crops] for crops in logits]
+    parts = divide_label(label, [each[0] for each in readings])
     if parts is None:
+        return []
+    if only_agreeing and any({part} != {*each} for part, each in zip(parts, readings, strict=True)):
         return []
     given = marks_of(label, alphabet) if len(regions) == 1 else None
     lines = [

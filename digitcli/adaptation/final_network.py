@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from digitcli.adaptation.cross_validation import (
@@ -20,6 +22,7 @@ from digitcli.adaptation.cross_validation import (
 )
 from digitcli.adaptation.networks import recipe_of, trained_epochs
 from digitcli.adaptation.results import AdaptedModel, Choice
+from digitcli.adaptation.settings import FineTuning
 from digitcli.evaluation.calibration import risk_table
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
 from digitcli.inference.checkpoint import Header, library_versions, write_checkpoint
@@ -29,6 +32,7 @@ from digitcli.recognition.calibrate import Answer, answer_pictures
 from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
+from digitcli.synthesis.lines import Line
 from digitcli.training.original import OriginalLines
 
 # The largest loss of accuracy on 1,000 composed lines. It is about two standard errors of their accuracy
@@ -50,34 +54,66 @@ class Trained:
     tensors: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Remembering:
+    """A network that was fine-tuned, and reads composed lines nearly as well as before.
+
+    share: how far its weights are from those before the training towards those after it, from 0 to 1.
+    composed_before, composed_after: the share of composed lines that are read rightly before and after.
+    tensors: its weights.
+    """
+
+    share: float
+    composed_before: float
+    composed_after: float
+    tensors: Mapping[str, Tensor]
+
+
 def train_on_all(
     setup: Setup, validation: CrossValidation, original: OriginalLines, on_event: OnEvent
 ) -> Trained | None:
-    """Train on all lines for the best number of epochs; None if that is 0, or the network forgets too much.
-
-    Where the network loses more than `LARGEST_LOSS` on composed lines, its weights are moved back towards
-    those before the training.
-    """
+    """Train on all lines for the best number of epochs; None if it is 0, or the network forgets too much."""
     epochs = validation.best.epochs
     if not epochs:
         return None
     settings = dataclasses.replace(setup.settings, epochs=epochs)
-    steps = epochs * settings.steps_of_epoch(len(setup.lines))
+    final = train_without_forgetting(
+        setup.start, setup.lines, setup.composed, settings, setup.device, original, on_event
+    )
+    if final is None:
+        return None
+    score = score_interpolated(setup, validation, epochs, final.share)
+    choice = Choice(epochs, final.share, final.composed_before, final.composed_after, score)
+    return Trained(choice, final.tensors)
+
+
+def train_without_forgetting(
+    start: ResolvedModel,
+    lines: Sequence[Line],
+    composed: Sequence[Line],
+    settings: FineTuning,
+    device: torch.device,
+    original: OriginalLines,
+    on_event: OnEvent,
+) -> Remembering | None:
+    """Train on lines for all epochs of the settings; None if the network forgets too much.
+
+    Where the network loses more than `LARGEST_LOSS` on composed lines, its weights are moved back towards
+    those before the training.
+    """
+    steps = settings.epochs * settings.steps_of_epoch(len(lines))
     on_step = counter(AdaptationStage.TRAIN_ALL, steps, on_event)
-    network = open_network(setup.start).to(setup.device)
-    start, before = copied_weights(network), original.test_accuracy(network)
-    for trained in trained_epochs(  # noqa: B007
-        setup.start, setup.lines, setup.composed, settings, setup.device, on_step
-    ):
+    network = open_network(start).to(device)
+    weights, before = copied_weights(network), original.test_accuracy(network)
+    for trained in trained_epochs(start, lines, composed, settings, device, on_step):  # noqa: B007
         pass
     adapted = copied_weights(trained)
     for share in SHARES:
-        tensors = interpolated(start, adapted, share)
+        tensors = interpolated(weights, adapted, share)
         network.load_state_dict(tensors)
         after = original.test_accuracy(network)
         if before - after <= LARGEST_LOSS + ROUNDING:
-            score = score_interpolated(setup, validation, epochs, share)
-            return Trained(Choice(epochs, share, before, after, score), tensors)
+            return Remembering(share, before, after, tensors)
     return None
 
 
@@ -116,23 +152,37 @@ def adapted_model(
     models: Sequence[ResolvedModel],
 ) -> AdaptedModel:
     """Return the final network with its temperature and the risk of the reader that it belongs to."""
-    start = setup.start
-    recipe = recipe_of(start, dataclasses.replace(setup.settings, epochs=trained.choice.epochs), setup.device)
-    header = Header(
+    settings = dataclasses.replace(setup.settings, epochs=trained.choice.epochs)
+    dataset = {"name": "labelled pictures", "pictures": len(setup.examples), "train": len(setup.lines)}
+    header = dataclasses.replace(
+        header_of(setup.start, settings, setup.device, dataset, models),
+        temperature=trained.choice.score.temperature,
+        risk=_risk(answers),
+    )
+    return AdaptedModel(INK_READER, header, trained.tensors)
+
+
+def header_of(
+    start: ResolvedModel,
+    settings: FineTuning,
+    device: torch.device,
+    dataset: dict[str, Any],
+    models: Sequence[ResolvedModel],
+) -> Header:
+    """Return the header of a network that was adapted, with the temperature of its start and no risk."""
+    return Header(
         architecture=start.header.architecture,
         arguments=start.header.arguments,
         task=start.header.task,
         alphabet=start.header.alphabet,
-        recipe=dataclasses.asdict(recipe),
-        seed=setup.settings.seed,
-        dataset={"name": "labelled pictures", "pictures": len(setup.examples), "train": len(setup.lines)},
+        recipe=dataclasses.asdict(recipe_of(start, settings, device)),
+        seed=settings.seed,
+        dataset=dataset,
         start={"model": start.id, "sha256": start.sha256, "temperature": start.header.temperature},
-        temperature=trained.choice.score.temperature,
-        risk=_risk(answers),
+        temperature=start.header.temperature,
         risk_companions=companions_of(start, models),
         versions=library_versions(),
     )
-    return AdaptedModel(INK_READER, header, trained.tensors)
 
 
 def _risk(answers: Sequence[Answer]) -> dict[str, float]:

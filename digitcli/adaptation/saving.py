@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from digitcli.adaptation.results import Adaptation
+from digitcli.adaptation.self_training_results import SelfTraining
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import OutputError
 from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
@@ -38,7 +39,7 @@ def check_output(folder: Path, force: bool) -> None:
         raise OutputError(cause, "Name a folder in one that exists and can be written.") from error
 
 
-def save_adaptation(adaptation: Adaptation, folder: Path) -> None:
+def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None:
     """Write the networks of an adaptation and `adaptation.json` to a folder.
 
     The files are written to a temporary folder beside it, which then takes its place.

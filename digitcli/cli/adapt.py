@@ -1,4 +1,4 @@
-"""`digitcli adapt`: fine-tune the reader on labelled pictures, and say whether that helps."""
+"""`digitcli adapt`: fine-tune the reader on pictures with or without labels, and say whether that helps."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.adaptation.settings import EPOCHS, FOLDS, FineTuning, check_settings
-from digitcli.cli.options import DeviceOption, complete_shipped
+from digitcli.adaptation.results import Adaptation
+from digitcli.adaptation.settings import EPOCHS, FOLDS, SELF_TRAINING_EPOCHS, FineTuning, check_settings
+from digitcli.cli.options import (
+    CheckDigitOption,
+    DeviceOption,
+    LengthOption,
+    PatternOption,
+    RangeOption,
+    complete_shipped,
+)
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
-from digitcli.errors import PartialInputError, QualityError
+from digitcli.errors import PartialInputError, QualityError, UsageError
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_models
+from digitcli.recognition.constraints import Constraints, parse_constraints
 from digitcli.recognition.results import DEFAULT_MODELS
 
 if TYPE_CHECKING:
-    from digitcli.adaptation.results import Adaptation
+    from digitcli.adaptation.self_training_results import SelfTraining
     from digitcli.inference.model_resolution import ResolvedModel
 
 Folder = Annotated[
@@ -26,7 +35,8 @@ Folder = Annotated[
     Argument(
         metavar="FOLDER",
         help="Learn from the pictures of this folder that its labels.csv lists: one row a picture with the "
-        "columns file, text and optionally group; other columns are ignored.",
+        "columns file, text and optionally group; other columns are ignored. With --unlabelled, learn from "
+        "the pictures that it does not list; the file may be missing.",
         show_default=False,
     ),
 ]
@@ -50,14 +60,28 @@ Model = Annotated[
         autocompletion=complete_shipped,
     ),
 ]
-Epochs = Annotated[
-    int, Option(metavar="N", help="Train for at most this many epochs; cross-validation chooses the number.")
+Unlabelled = Annotated[
+    bool,
+    Option(
+        "--unlabelled",
+        help="Learn from what is read for certain in the pictures without a label, instead of from labels; "
+        "labelled pictures only show whether that helps.",
+    ),
 ]
-Folds = Annotated[
-    int,
+Epochs = Annotated[
+    int | None,
     Option(
         metavar="N",
-        help="Divide the pictures into this many folds for cross-validation; a group is never divided.",
+        help="Train for at most this many epochs; cross-validation chooses the number (default: "
+        f"{EPOCHS}). With --unlabelled, train for exactly this many (default: {SELF_TRAINING_EPOCHS}).",
+    ),
+]
+Folds = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        help="Divide the labelled pictures into this many folds for cross-validation; a group is never "
+        f"divided (default: {FOLDS}).",
     ),
 ]
 Seed = Annotated[int, Option(metavar="N", help="Draw the folds and the training by this random seed.")]
@@ -71,8 +95,13 @@ def adapt(
     folder: Folder,
     output: Output,
     model: Model = None,
-    epochs: Epochs = EPOCHS,
-    folds: Folds = FOLDS,
+    unlabelled: Unlabelled = False,
+    epochs: Epochs = None,
+    folds: Folds = None,
+    length: LengthOption = None,
+    pattern: PatternOption = None,
+    range: RangeOption = None,
+    check_digit: CheckDigitOption = None,
     seed: Seed = 0,
     force: Force = False,
     device: DeviceOption = None,
@@ -87,23 +116,43 @@ def adapt(
     Each picture is judged by a network that was not trained on it (cross-validation). Give pictures by the
     same writer, or of the same form, the same group in labels.csv, so that they stay together. Exit code 8
     says that the adaptation did not help, and that no model was written.
+
+    With --unlabelled, confident readings take the place of labels, and only they are learned. The constraints
+    on every number are for --unlabelled. Without a labelled picture, nothing tells whether that helps.
     """
     if device is not None:
         check_device_name(device)
-    settings = FineTuning(epochs=epochs, seed=seed)
+    constraints = parse_constraints(length, pattern, range, check_digit)
+    _check_combination(unlabelled, folds, constraints)
+    if epochs is None:
+        epochs = SELF_TRAINING_EPOCHS if unlabelled else EPOCHS
+    settings, folds = FineTuning(epochs=epochs, seed=seed), FOLDS if folds is None else folds
     check_settings(settings, folds)
     resolved = resolve_models(model or ())
     with wait_with_signals():
-        import digitcli.adaptation.adapt  # noqa: F401
+        import digitcli.adaptation.self_training  # noqa: F401
         from digitcli.adaptation.saving import check_output, save_adaptation
     check_output(output, force)
-    result = _adapt(folder, resolved, settings, folds, device or "auto")
+    result: Adaptation | SelfTraining
+    if unlabelled:
+        result = _self_train(folder, resolved, settings, constraints, device or "auto")
+    else:
+        result = _adapt(folder, resolved, settings, folds, device or "auto")
     try:
         if result.models:
             save_adaptation(result, output)
     finally:  # a full disk must not take the figures with it
         _show(result, output if result.models else None, format)
     _conclude(result)
+
+
+def _check_combination(unlabelled: bool, folds: int | None, constraints: Constraints | None) -> None:
+    if unlabelled and folds is not None:
+        cause = "--folds is for labelled pictures, but --unlabelled learns from pictures without labels."
+        raise UsageError(cause, "Leave --folds out.")
+    if constraints and not unlabelled:
+        cause = "Constraints on every number decide which readings are learned, but labels are learned here."
+        raise UsageError(cause, "Leave them out, or give --unlabelled.")
 
 
 def _adapt(
@@ -116,22 +165,42 @@ def _adapt(
         return adapt(folder, models, settings=settings, folds=folds, device=device, on_event=view)
 
 
-def _show(result: Adaptation, output: Path | None, format: console.Format) -> None:
+def _self_train(
+    folder: Path,
+    models: tuple[ResolvedModel, ...],
+    settings: FineTuning,
+    constraints: Constraints | None,
+    device: str,
+) -> SelfTraining:
+    from digitcli.adaptation.self_training import adapt_unlabelled
+    from digitcli.cli.views.adaptation import StagesView
+
+    with StagesView() as view:
+        return adapt_unlabelled(
+            folder, models, settings=settings, constraints=constraints, device=device, on_event=view
+        )
+
+
+def _show(result: Adaptation | SelfTraining, output: Path | None, format: console.Format) -> None:
     """Print the result, and on standard error which pictures could not be used."""
     if result.failures:
         console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
-    if result.unlabelled:
+    if isinstance(result, Adaptation) and result.unlabelled:
         unlabelled = console.counted(result.unlabelled, "picture")
         console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
     else:
-        from digitcli.cli.views.adaptation import describe
+        from digitcli.cli.views.adaptation import describe, describe_self_training
 
-        console.show_table(console.pairs(describe(result, output)))
+        if isinstance(result, Adaptation):
+            rows = describe(result, output)
+        else:
+            rows = describe_self_training(result, output)
+        console.show_table(console.pairs(rows))
 
 
-def _conclude(result: Adaptation) -> None:
+def _conclude(result: Adaptation | SelfTraining) -> None:
     """End with an exit code if the adaptation does not help, or if some pictures could not be used."""
     if not result.models:
         raise QualityError(

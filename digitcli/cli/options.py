@@ -6,8 +6,12 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
+from digitcli.recognition.constraints import CheckDigit
+
 # Processes at most that read pictures: each takes 120 MB of memory.
 MAX_PROCESSES = 8
+# The panel of the help for what is known about the numbers.
+CONSTRAINTS = "Constraints on every number"
 
 
 def complete_architecture(incomplete: str) -> list[tuple[str, str]]:
@@ -84,3 +88,23 @@ def runtime_option(panel: str | None = None) -> Any:
 
 DeviceOption = Annotated[str | None, device_option()]
 RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]
+LengthOption = Annotated[
+    str | None,
+    Option(metavar="N or N-M", help="A number has this many digits, for example 5 or 4-6.",
+           rich_help_panel=CONSTRAINTS),
+]  # fmt: skip
+PatternOption = Annotated[
+    str | None,
+    Option(metavar="REGEX", rich_help_panel=CONSTRAINTS,
+           help="All digits of a number match this regular expression, for example '1\\d{4}'."),
+]  # fmt: skip
+RangeOption = Annotated[
+    str | None,
+    Option("--range", metavar="A-B", help="The value of a number is from A to B, for example 0-100.",
+           rich_help_panel=CONSTRAINTS),
+]  # fmt: skip
+CheckDigitOption = Annotated[
+    CheckDigit | None,
+    Option("--check-digit", rich_help_panel=CONSTRAINTS,
+           help="A number has a valid check digit: luhn (card numbers), mod97 (IBAN) or ean (EAN, UPC)."),
+]  # fmt: skip

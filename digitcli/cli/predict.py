@@ -8,7 +8,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from digitcli.cli.options import (
+    CONSTRAINTS,
     MAX_PROCESSES,
+    CheckDigitOption,
+    LengthOption,
+    PatternOption,
+    RangeOption,
     RuntimeChoice,
     complete_shipped,
     device_option,
@@ -21,7 +26,7 @@ from digitcli.cli.predict_run import (
     read_pictures,
 )
 from digitcli.inference.model_resolution import resolve_models
-from digitcli.recognition.constraints import CheckDigit, parse_constraints
+from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.results import (
     BATCH_SIZE,
     DEFAULT_MODELS,
@@ -31,9 +36,7 @@ from digitcli.recognition.results import (
     format_of,
 )
 
-INPUT, MODELS, CERTAINTY, CONSTRAINTS, OUTPUT = (
-    "Input", "Models and speed", "Refusing uncertain answers", "Constraints on every number", "Output",
-)  # fmt: skip
+INPUT, MODELS, CERTAINTY, OUTPUT = "Input", "Models and speed", "Refusing uncertain answers", "Output"
 
 Inputs = Annotated[
     list[str] | None,
@@ -84,26 +87,6 @@ MaxError = Annotated[
            help="Refuse each number whose confidence is below a stored one, above which at most this "
            "fraction of the answers was wrong, for example 0.01: to your pictures if digitcli calibrate "
            "wrote the model, else to synthetic ones (default: off, so that --min-confidence counts)."),
-]  # fmt: skip
-Length = Annotated[
-    str | None,
-    Option(metavar="N or N-M", help="A number has this many digits, for example 5 or 4-6.",
-           rich_help_panel=CONSTRAINTS),
-]  # fmt: skip
-Pattern = Annotated[
-    str | None,
-    Option(metavar="REGEX", rich_help_panel=CONSTRAINTS,
-           help="All digits of a number match this regular expression, for example '1\\d{4}'."),
-]  # fmt: skip
-Range = Annotated[
-    str | None,
-    Option("--range", metavar="A-B", help="The value of a number is from A to B, for example 0-100.",
-           rich_help_panel=CONSTRAINTS),
-]  # fmt: skip
-CheckDigitOption = Annotated[
-    CheckDigit | None,
-    Option("--check-digit", rich_help_panel=CONSTRAINTS,
-           help="A number has a valid check digit: luhn (card numbers), mod97 (IBAN) or ean (EAN, UPC)."),
 ]  # fmt: skip
 SingleDigit = Annotated[
     bool, Option("--single-digit", help="Each picture holds a single digit.", rich_help_panel=CONSTRAINTS)
@@ -168,9 +151,9 @@ def predict(
     jobs: Jobs = None,
     min_confidence: MinConfidence = None,
     max_error: MaxError = None,
-    length: Length = None,
-    pattern: Pattern = None,
-    range: Range = None,
+    length: LengthOption = None,
+    pattern: PatternOption = None,
+    range: RangeOption = None,
     check_digit: CheckDigitOption = None,
     single_digit: SingleDigit = False,
     format: Format = None,

@@ -82,8 +82,9 @@ class Header:
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
     risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
-    risk_companions: the SHA-256 of each model that read together with it when the risk was measured, in
-        ascending order; empty for shipped models, whose risk is that of the default models together.
+    risk_companions: the SHA-256 of each model that read together with it when the model was adapted and the
+        risk was measured, in ascending order; empty for shipped models, whose risk is that of the default
+        models together. A model that was adapted to pictures without labels has them, but no risk.
     guarantee: the threshold that `digitcli calibrate` has found; None in every other model.
     acceptance: the weights that turn the answers about a number into its confidence, see
         `recognition.pages.acceptance`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,19 +210,30 @@ def answer_pictures(
     """
     answers: list[Answer] = []
     failures: list[Failure] = []
-    readings = reader.read_all(Source(picture.file, picture.path) for picture in pictures)
-    by_file = itertools.groupby(readings, key=lambda reading: reading.file)
-    for picture, (_, pages) in zip(pictures, by_file, strict=True):
-        reading, *others = pages
-        if others:
-            cause = f"It has {1 + len(others)} pages, but a label belongs to one picture."
-            failures.append(Failure(picture.file, "unsupported_format", cause))
-        elif reading.error is not None:
-            failures.append(Failure(picture.file, reading.error.reason, reading.error.cause))
+    for picture, reading in zip(pictures, read_one_page_each(reader, pictures, on_event), strict=True):
+        if isinstance(reading, Failure):
+            failures.append(reading)
         else:
             answers.append(_answer(picture, reading))
-        on_event(PicturesDone(len(answers) + len(failures), len(pictures)))
     return answers, failures
+
+
+def read_one_page_each(
+    reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent
+) -> Iterator[Reading | Failure]:
+    """Yield the reading of each picture; a failure for one that cannot be read or has several pages."""
+    readings = reader.read_all(Source(picture.file, picture.path) for picture in pictures)
+    by_file = itertools.groupby(readings, key=lambda reading: reading.file)
+    for number, (file, pages) in enumerate(by_file, start=1):
+        reading, *others = pages
+        on_event(PicturesDone(number, len(pictures)))
+        if others:
+            cause = f"It has {1 + len(others)} pages, but only pictures of one page can be used."
+            yield Failure(file, "unsupported_format", cause)
+        elif reading.error is not None:
+            yield Failure(file, reading.error.reason, reading.error.cause)
+        else:
+            yield reading
 
 
 def _answer(picture: LabelledPicture, reading: Reading) -> Answer:

@@ -74,6 +74,17 @@ def test_a_label_is_divided_between_regions_or_not_used(tmp_path: Path, recogniz
     assert unknown.lines == ()
 
 
+def test_only_pictures_that_are_read_as_the_label_in_every_crop_are_kept(
+    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
+) -> None:
+    paper, _ = written("3058", 60, margin_px=30)
+    pictures = [picture(tmp_path, paper, text) for text in ("3058", "3050")]
+    right, wrong = find_lines_to_learn(pictures, recognizer, finder, only_agreeing=True)
+    assert len(right.lines) > 2 and wrong.lines == ()
+    _, labelled = find_lines_to_learn(pictures, recognizer, finder)
+    assert {line.text for line in labelled.lines} == {"3050"}
+
+
 def test_a_picture_that_cannot_be_opened_is_an_error(tmp_path: Path, recognizer: LineRecognizer) -> None:
     with pytest.raises(PictureError):
         find_lines_to_learn([LabelledPicture("a", tmp_path / "a", "1")], recognizer, None)

@@ -9,6 +9,8 @@ import pytest
 
 from digitcli.adaptation import adapt as adapting
 from digitcli.adaptation import cross_validation, final_network
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import open_network
 from digitcli.training import original
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader
 from tests.support.predictions import records
@@ -62,9 +64,49 @@ def test_an_adaptation_that_does_not_help_ends_with_exit_code_8(
     assert not (tmp_path / "my-reader").exists() and not Path("my-reader").exists()
 
 
+def test_self_training_says_that_nothing_tells_whether_it_helps(
+    digitcli: Run, predict: Run, tmp_path: Path, without_training: None
+) -> None:
+    folder = labelled_numbers(tmp_path / "f")
+    (folder / "labels.csv").unlink()
+    (folder / "broken.png").write_text("no picture")
+    options = ("--unlabelled", "--epochs", "1", "--device", "cpu", "--pattern", r"\d+")
+    done = digitcli("adapt", folder, "-o", "my-reader", *options)
+    assert done.returncode == 4 and "broken.png" in done.stderr  # the others were used
+    shown = " ".join(done.stdout.split())
+    assert "Nothing tells whether this helps" in shown and "12 without a label, 0 with one" in shown
+    (record,) = records(predict(folder / "2.png", "-m", "my-reader", "--format", "jsonl", "--device", "cpu"))
+    assert record["text"] == TEXTS[2]
+    (folder / "broken.png").unlink()
+    done = digitcli("adapt", folder, "-o", "my-reader", *options, "--force", "--format", "json")
+    assert done.returncode == 0 and json.loads(done.stdout)["helps"] is None
+
+
+def test_self_training_that_makes_labelled_pictures_worse_ends_with_exit_code_8(
+    digitcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_training: None
+) -> None:
+    folder = labelled_numbers(tmp_path / "f")
+    (folder / "labels.csv").write_text("file,text\n0.png,305\n")
+    wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
+    monkeypatch.setattr(final_network, "trained_epochs", lambda *arguments: iter([open_network(wrong)]))
+    monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: 0.9)
+    done = digitcli("adapt", folder, "-o", "my-reader", "--unlabelled", "--device", "cpu")
+    assert done.returncode == 8 and "no model was written" in done.stderr
+    assert "Fewer labelled pictures" in " ".join(done.stdout.split())
+    assert not Path("my-reader").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
-    [((), 2), (("-o", "x", "--folds", "1"), 2), (("-o", "x", "--epochs", "0"), 2), (("-o", "f"), 7)],
+    [
+        ((), 2),
+        (("-o", "x", "--unlabelled", "--folds", "3"), 2),
+        (("-o", "x", "--length", "5"), 2),
+        (("-o", "x", "--unlabelled"), 3),
+        (("-o", "x", "--folds", "1"), 2),
+        (("-o", "x", "--epochs", "0"), 2),
+        (("-o", "f"), 7),
+    ],
 )
 def test_mistakes_have_exit_codes(
     digitcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int

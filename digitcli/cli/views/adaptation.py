@@ -8,11 +8,13 @@ from typing import Self
 
 from digitcli import console
 from digitcli.adaptation.results import Adaptation
+from digitcli.adaptation.self_training_results import SelfTraining
 from digitcli.cli.views.progress import CountingBar
-from digitcli.evaluation.statistics import describe_p
+from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
 STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
+FORGETS_TOO_MUCH = "The adaptation would make the reader forget too much of what it reads in other pictures."
 
 
 class StagesView:
@@ -65,10 +67,7 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
         f"before, {console.percent(choice.composed_after)} after",
     }
     if choice.share < 1:
-        rows["weights"] = (
-            f"{choice.share:g} of the way from the weights before the training to those after it, which "
-            "forget too much"
-        )
+        rows["weights"] = _moved_back(choice.share)
     rows["result"] = _verdict(result)
     if result.divides_group:
         rows["groups"] = (
@@ -97,7 +96,7 @@ def _answers(right: int, wrong: int, n: int) -> str:
 
 def _why_no_choice(result: Adaptation) -> str:
     if min(result.scores, key=lambda score: score.nll).epochs:
-        return "The adaptation would make the reader forget too much of what it reads in other pictures."
+        return FORGETS_TOO_MUCH
     return "No number of epochs makes the labels of held-out pictures likelier than before."
 
 
@@ -107,3 +106,68 @@ def _verdict(result: Adaptation) -> str:
     if result.may_be_chance:
         return "More pictures are read rightly than before, but this may be chance."
     return "More pictures are read rightly than before, and this is hardly chance."
+
+
+def describe_self_training(result: SelfTraining, output: Path | None) -> dict[str, str]:
+    """Return the rows of a table."""
+    rows = {
+        "model": result.model,
+        "pictures": f"{len(result.unlabelled):,} without a label, {len(result.labelled):,} with one",
+        "confident": f"{result.answered_before:,} of those without a label are read with a confidence of "
+        f"{result.threshold:.3f} or more ({result.page_threshold:.3f} where the page was searched): "
+        f"{result.evidence}",
+        "learned": f"{result.lines:,} lines of {result.learned:,} of these, read alike in every crop",
+    }
+    if result.epochs:
+        rows |= _changes(result)
+    rows["result"] = _verdict_of_self_training(result)
+    if (result.wrong_after or 0) > (result.wrong_before or 0):
+        rows["caution"] = "The reader is sure of more wrong answers than before: trust its confidence less."
+    if output is not None:
+        rows["use"] = f"digitcli predict PICTURES -m {output}"
+    return rows
+
+
+def _changes(result: SelfTraining) -> dict[str, str]:
+    rows = {
+        "epochs": f"{result.epochs}, a fixed number",
+        "changed": f"{result.changed:,} pictures without a label are read differently now; "
+        f"{result.newly_answered:,} are newly above the threshold, {result.no_longer_answered:,} no longer",
+        "forgetting": f"of 1,000 composed lines, {console.percent(result.composed_before)} read rightly "
+        f"before, {console.percent(result.composed_after)} after",
+    }
+    if result.share < 1:
+        rows["weights"] = _moved_back(result.share)
+    if result.p_value is not None:
+        rows["labelled"] = (
+            f"of {console.counted(len(result.labelled), 'picture')}, which were not learned from, "
+            f"{result.right_before:,} read rightly before, {result.right_after:,} after: {result.gained:,} "
+            f"gained, {result.lost:,} lost; the probability of that by chance is {describe_p(result.p_value)}"
+        )
+        rows["wrong"] = (
+            f"of the labelled pictures, {result.wrong_before:,} answered wrongly above the threshold before, "
+            f"{result.wrong_after:,} after"
+        )
+    return rows
+
+
+def _verdict_of_self_training(result: SelfTraining) -> str:
+    if not result.epochs:
+        return FORGETS_TOO_MUCH
+    if result.helps is None or result.p_value is None:
+        return (
+            "Nothing tells whether this helps, because no picture has a label. Label some pictures, and run "
+            "it again: they are not learned from."
+        )
+    if result.is_worse:
+        return "Fewer labelled pictures are read rightly than before."
+    if not result.helps:
+        return "As many labelled pictures are read rightly as before; it is not shown that this helps."
+    chance = "but this may be chance" if result.p_value > SIGNIFICANCE else "and this is hardly chance"
+    return f"More labelled pictures are read rightly than before, {chance}."
+
+
+def _moved_back(share: float) -> str:
+    return (
+        f"{share:g} of the way from the weights before the training to those after it, which forget too much"
+    )

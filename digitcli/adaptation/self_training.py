@@ -1,0 +1,216 @@
+"""Adapt the network that reads lines to pictures without labels, from what it reads in them for certain.
+
+Lee, "Pseudo-label: the simple and efficient semi-supervised learning method for deep neural networks", 2013.
+Xie et al., "Self-training with noisy student improves ImageNet classification", 2020: the network learns its
+own answers from varied lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from digitcli.adaptation.adapt import LEAST_PICTURES, compose_lines, counted, digest_of, model_to_adapt
+from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
+from digitcli.adaptation.final_network import Remembering, header_of, train_without_forgetting
+from digitcli.adaptation.results import AdaptedModel
+from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
+from digitcli.adaptation.settings import FOLDS, SELF_TRAINING_EPOCHS, FineTuning, check_settings
+from digitcli.data import DEFAULT_DATASET
+from digitcli.data.dataset import Failure
+from digitcli.data.labelled_pictures import (
+    LABELS,
+    LabelledPicture,
+    read_labelled_pictures,
+    unlabelled_pictures,
+)
+from digitcli.errors import InputError
+from digitcli.events import AdaptationStage, OnEvent
+from digitcli.inference.checkpoint import write_checkpoint
+from digitcli.inference.devices import choose_device
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model, resolve_models
+from digitcli.inference.predictor import load_line_recognizer, load_page_finder
+from digitcli.recognition.calibrate import MAX_ERROR, numbers_of, read_one_page_each
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.line_input import FINDER
+from digitcli.recognition.models import complete_models
+from digitcli.recognition.pages.recognize import INK_READER
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Reading
+from digitcli.training.original import OriginalLines
+
+DEFAULT_SETTINGS = FineTuning(epochs=SELF_TRAINING_EPOCHS)
+
+
+def adapt_unlabelled(
+    folder: str | Path,
+    models: Sequence[ModelLike] = (),
+    *,
+    settings: FineTuning = DEFAULT_SETTINGS,
+    constraints: Constraints | None = None,
+    device: str = "auto",
+    on_event: OnEvent = lambda event: None,
+) -> SelfTraining:
+    """Fine-tune the network that reads lines on what it reads for certain in pictures without labels.
+
+    A reading is learned if its confidence is above the threshold for the share of wrong answers that
+    `predict` recommends (`MAX_ERROR`), if it meets the constraints, and if the network reads the same in
+    every crop that it would learn from. The models are those of `Reader`. Where `labels.csv` labels a part of
+    the pictures, that part is not learned from: it shows whether the self-training helps. `save_adaptation`
+    writes the result.
+
+    Raises:
+        UsageError: a value is out of range, or there is no single network to adapt.
+        InputError: there are no pictures without a label, or too few of them are read for certain.
+        ModelError, EnvironmentFault: see `Reader`.
+        DivergedError: the loss is not finite.
+    """
+    started = time.perf_counter()
+    check_settings(settings, FOLDS)
+    listed, labels = _list_pictures(Path(folder))
+    resolved = complete_models(resolve_models(models))
+    start, chosen_device = model_to_adapt(resolved), choose_device(device)
+    reader = Reader(*resolved, device=device, max_error=MAX_ERROR, constraints=constraints)
+    read = list(read_one_page_each(reader, listed, counted(AdaptationStage.READ, on_event)))
+    pictures = [picture for picture, each in zip(listed, read, strict=True) if isinstance(each, Reading)]
+    before = [each for each in read if isinstance(each, Reading)]
+    examples = _find_targets(pictures, before, labels, start, device, on_event)
+    final = _train(start, examples, settings, chosen_device, on_event)
+    after = before
+    if final is not None:
+        after = _read_again(pictures, start, final, resolved, constraints, device, on_event)
+    result = SelfTraining(
+        folder=str(folder),
+        model=reader.name,
+        digest=digest_of(pictures),
+        pictures=_compare(before, after, labels, examples),
+        failures=tuple(each for each in read if isinstance(each, Failure)),
+        threshold=reader.thresholds.ink,
+        page_threshold=reader.thresholds.page,
+        evidence=reader.thresholds.evidence,
+        epochs=settings.epochs if final else 0,
+        share=final.share if final else 0.0,
+        composed_before=final.composed_before if final else None,
+        composed_after=final.composed_after if final else None,
+        settings=dataclasses.asdict(settings),
+        seconds=time.perf_counter() - started,
+    )
+    if final is None or result.is_worse:
+        return result
+    dataset = {"name": "unlabelled pictures", "pictures": result.learned, "train": result.lines}
+    header = header_of(start, settings, chosen_device, dataset, resolved)
+    return dataclasses.replace(result, models=(AdaptedModel(INK_READER, header, final.tensors),))
+
+
+def _list_pictures(folder: Path) -> tuple[list[LabelledPicture], dict[str, str]]:
+    """Return all pictures of a folder, and the digits that the table gives for a part of them, by file.
+
+    The text of a picture without a label is empty.
+    """
+    labelled = read_labelled_pictures(folder) if (folder / LABELS).exists() else ()
+    unlabelled = [
+        LabelledPicture(path.relative_to(folder).as_posix(), path, "")
+        for path in unlabelled_pictures(folder, labelled)
+    ]
+    if not unlabelled:
+        cause = f"{folder} holds no pictures without a label."
+        raise InputError(cause, "Add pictures, or leave --unlabelled out to learn from labels.")
+    return [*unlabelled, *labelled], {picture.file: numbers_of(picture.text) for picture in labelled}
+
+
+def _find_targets(
+    pictures: Sequence[LabelledPicture],
+    readings: Sequence[Reading],
+    labels: Mapping[str, str],
+    start: ResolvedModel,
+    device: str,
+    on_event: OnEvent,
+) -> list[PictureLines]:
+    """Return the lines of the pictures without a label whose readings may be learned, with these readings."""
+    confident = [
+        dataclasses.replace(picture, text=reading.text or "")
+        for picture, reading in zip(pictures, readings, strict=True)
+        if reading.status == "read" and picture.file not in labels
+    ]
+    recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
+    examples = find_lines_to_learn(confident, recognizer, finder, on_event, only_agreeing=True)
+    used = sum(bool(example.lines) for example in examples)
+    unlabelled = sum(picture.file not in labels for picture in pictures)
+    if used < LEAST_PICTURES:
+        cause = (
+            f"Of {unlabelled} pictures without a label, {len(confident)} are read with enough confidence, "
+            f"and {used} of these alike in every crop, but self-training needs {LEAST_PICTURES}."
+        )
+        remedy = "Give more pictures, check the constraints if you gave any, or label pictures to learn from."
+        raise InputError(cause, remedy)
+    return examples
+
+
+def _train(
+    start: ResolvedModel,
+    examples: Sequence[PictureLines],
+    settings: FineTuning,
+    device: torch.device,
+    on_event: OnEvent,
+) -> Remembering | None:
+    lines = [line for example in examples for line in example.lines]
+    original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
+    composed = compose_lines(original, settings.seed, on_event)
+    return train_without_forgetting(start, lines, composed, settings, device, original, on_event)
+
+
+def _read_again(
+    pictures: Sequence[LabelledPicture],
+    start: ResolvedModel,
+    final: Remembering,
+    models: Sequence[ResolvedModel],
+    constraints: Constraints | None,
+    device: str,
+    on_event: OnEvent,
+) -> list[Reading]:
+    """Read pictures by the adapted network and the other models, with the thresholds that there were before.
+
+    Raises:
+        InputError: a picture cannot be read any more.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{INK_READER}.safetensors"
+        write_checkpoint(path, start.header, final.tensors)  # which thresholds count depends on its risk
+        adapted = dataclasses.replace(resolve_model(path), name=start.name)  # and on its name
+        replaced = [adapted if model is start else model for model in models]
+        reader = Reader(*replaced, device=device, max_error=MAX_ERROR, constraints=constraints)
+        readings = []
+        for each in read_one_page_each(reader, pictures, counted(AdaptationStage.READ_AGAIN, on_event)):
+            if isinstance(each, Failure):
+                cause = f"{each.file} could be read at first, but not again: {each.cause}"
+                raise InputError(cause, "Leave the folder unchanged until the command has ended.")
+            readings.append(each)
+    return readings
+
+
+def _compare(
+    before: Sequence[Reading],
+    after: Sequence[Reading],
+    labels: Mapping[str, str],
+    examples: Sequence[PictureLines],
+) -> tuple[PictureReadTwice, ...]:
+    lines = {example.picture.file: len(example.lines) for example in examples}
+    return tuple(
+        PictureReadTwice(
+            file=first.file,
+            label=labels.get(first.file),
+            lines=lines.get(first.file, 0),
+            text_before=first.text,
+            text_after=second.text,
+            confidence_before=first.confidence,
+            confidence_after=second.confidence,
+            answered_before=first.status == "read",
+            answered_after=second.status == "read",
+        )
+        for first, second in zip(before, after, strict=True)
+    )
