@@ -201,6 +201,19 @@ def test_other_folders_are_never_replaced(helpful: Adaptation, tmp_path: Path) -
         check_output(tmp_path / "none" / "such", force=False)
 
 
+def test_files_beside_an_earlier_adaptation_are_never_deleted(helpful: Adaptation, tmp_path: Path) -> None:
+    folder = tmp_path / "my-reader"
+    save_adaptation(helpful, folder)
+    calibrated = folder / "calibrated.safetensors"
+    calibrated.write_bytes(b"an afternoon of work")
+    with pytest.raises(OutputError, match="other files .* calibrated.safetensors"):
+        check_output(folder, force=True)
+    with pytest.raises(OutputError, match="other files"):
+        save_adaptation(helpful, folder)  # the file may be younger than the check
+    assert calibrated.read_bytes() == b"an afternoon of work"
+    assert (folder / "reader.safetensors").is_file()
+
+
 def test_an_earlier_adaptation_is_replaced_with_force_and_stays_after_a_failure(
     helpful: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
