@@ -91,7 +91,9 @@ def _check_replaceable(folder: Path) -> None:
     present = {path.name for path in folder.iterdir()}
     others = sorted(present - REPLACEABLE)
     if others or (present and ADAPTATION_FILE not in present):
-        cause = f"{folder} holds other files than those of an adaptation, for example {min(others or present)}."
+        cause = (
+            f"{folder} holds other files than those of an adaptation, for example {min(others or present)}."
+        )
         raise OutputError(cause, "Name another folder.")
 
 

@@ -40,7 +40,8 @@ def test_an_adapted_model_is_written_and_used(
     assert "digitcli predict PICTURES -m my-reader" in shown and "hardly chance" in shown
     (record,) = records(predict(folder / "2.png", "-m", "my-reader", "--format", "jsonl", "--device", "cpu"))
     assert record["text"] == TEXTS[2] and record["status"] == "read"
-    assert "adapt" not in digitcli("models", "my-reader").stderr
+    described = " ".join(digitcli("models", "my-reader").stdout.split())
+    assert "measured on the held-out pictures of the adaptation" in described
     again = digitcli("adapt", folder, "-o", "my-reader", *common)
     assert again.returncode == 7 and "--force" in again.stderr
     calibrated = digitcli(
