@@ -100,6 +100,21 @@ def test_the_measured_risk_counts_beside_the_same_models_only(helpful: Adaptatio
     assert find_thresholds(others, 0.1).note is not None
 
 
+def test_copies_and_labels_without_digits_are_left_out(tmp_path: Path, without_training: None) -> None:
+    folder = labelled_numbers(tmp_path / "f")
+    (folder / "copy.png").write_bytes((folder / "3.png").read_bytes())
+    table = folder / "labels.csv"
+    rows = table.read_text().replace("305", "３０５").replace("747", "?")
+    table.write_text(f"{rows}copy.png,96,Ann\n", encoding="utf-8")
+    wrong = miscounting_reader(tmp_path / "wrong.safetensors")
+    result = adapt(folder, [wrong], settings=TWO, folds=2, device="cpu")
+    assert [(each.file, each.reason) for each in result.failures] == [
+        ("copy.png", "duplicate"), ("11.png", "label")
+    ]  # fmt: skip
+    assert result.failures[0].cause == "It is a copy of 3.png."
+    assert len(result.pictures) == 11 == result.right_after  # full-width digits count as digits
+
+
 def test_what_does_not_help_is_not_written(tmp_path: Path, without_training: None) -> None:
     folder = labelled_numbers(tmp_path / "f", ["9", *TEXTS[1:]], groups=["Ann"] * 12)
     result = adapt(folder, settings=TWO, device="cpu")
