@@ -85,6 +85,7 @@ def adapt(
     failures = (*copies, *unusable, *unreadable)
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
+    digest = _digest(pictures)
     examples = _examples(pictures, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
@@ -97,7 +98,7 @@ def adapt(
     result = Adaptation(
         folder=str(folder),
         model=reader.name,
-        digest=_digest(pictures),
+        digest=digest,
         pictures=_results(answers, after, setup),
         unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=failures,

@@ -98,11 +98,13 @@ def adapt(
         from digitcli.adaptation.saving import check_output, save_adaptation
     check_output(output, force)
     result = _adapt(folder, resolved, settings, folds, device or "auto")
+    written = None
     try:
         if result.models:
             save_adaptation(result, output)
+            written = output
     finally:  # a full disk must not take the figures with it
-        _show(result, output if result.models else None, format)
+        _show(result, written, format)
     _conclude(result)
 
 

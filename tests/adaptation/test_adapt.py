@@ -131,6 +131,21 @@ def test_progress_is_reported_by_stage(helpful: Adaptation, events: list[Event])
         assert last[stage].done == last[stage].n
 
 
+def test_a_picture_that_vanishes_during_the_training_is_an_input_error(
+    tmp_path: Path, without_training: None
+) -> None:
+    folder = labelled_numbers(tmp_path / "f")
+
+    def remove(event: Event) -> None:
+        if isinstance(event, StageProgress) and event.stage is AdaptationStage.TEST:
+            (folder / "0.png").unlink(missing_ok=True)
+            (folder / "11.png").unlink(missing_ok=True)
+
+    wrong = miscounting_reader(tmp_path / "wrong.safetensors")
+    with pytest.raises(InputError, match=r"png could be read before the training"):
+        adapt(folder, [wrong], settings=TWO, folds=12, device="cpu", on_event=remove)
+
+
 def test_random_labels_do_not_help(tmp_path: Path) -> None:
     labels = [text[::-1] + "3" for text in TEXTS[::-1]]
     result = adapt(labelled_numbers(tmp_path / "f", labels), settings=TWO, folds=2, device="cpu")

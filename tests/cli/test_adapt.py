@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from digitcli.adaptation import adapt as adapting
-from digitcli.adaptation import cross_validation, final_network
+from digitcli.adaptation import cross_validation, final_network, saving
 from digitcli.training import original
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader
 from tests.support.predictions import records
@@ -73,3 +74,19 @@ def test_mistakes_have_exit_codes(
     labelled_numbers(tmp_path / "f")
     monkeypatch.chdir(tmp_path)
     assert digitcli("adapt", "f", *options).returncode == code
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_full_disk_leaves_the_figures_and_no_advice_to_use_the_model(
+    digitcli: Run, tmp_path: Path, without_training: None, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    folder, wrong = labelled_numbers(tmp_path / "f"), miscounting_reader(tmp_path / "wrong.safetensors")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saving, "write_checkpoint", full)
+    common = ("-m", wrong, "--epochs", "2", "--folds", "2", "--device", "cpu", "--format", format)
+    done = digitcli("adapt", folder, "-o", "my-reader", *common)
+    assert done.returncode == 7 and "No space left" in done.stderr
+    assert "12" in done.stdout and "my-reader" not in done.stdout
