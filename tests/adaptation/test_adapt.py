@@ -206,6 +206,7 @@ def test_a_fold_without_any_line_to_learn_from_is_an_input_error(
         (["reader", "wrong"], {}),
         ([], {"folds": 1}),
         ([], {"settings": FineTuning(epochs=0)}),
+        ([], {"settings": FineTuning(epochs=201), "folds": 3}),
     ],
 )
 def test_wrong_settings_are_usage_errors(
