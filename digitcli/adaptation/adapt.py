@@ -78,11 +78,8 @@ def adapt(
     listed = read_labelled_pictures(Path(folder))
     resolved = complete_models(resolve_models(models))
     start = model_to_adapt(resolved)
-    distinct, copies = leave_copies_out(listed)  # a copy in another fold would be read by heart
-    labelled, unusable = _with_usable_labels(distinct, start.header.alphabet)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
-    answers, unreadable = answer_pictures(reader, labelled, _counted(AdaptationStage.READ, on_event))
-    failures = (*copies, *unusable, *unreadable)
+    answers, failures = _answer_usable(reader, listed, start.header.alphabet, on_event)
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
     digest = _digest(pictures)
@@ -127,6 +124,16 @@ def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
         cause = f"{len(of_ink)} of the models are of the architecture {INK_READER}, which is adapted."
         raise UsageError(cause, "Name one such model with -m, or leave -m out.")
     return of_ink[0]
+
+
+def _answer_usable(
+    reader: Reader, listed: Sequence[LabelledPicture], alphabet: str, on_event: OnEvent
+) -> tuple[list[Answer], tuple[Failure, ...]]:
+    """Read the pictures that can be learned from; return the answers, and the pictures that are left out."""
+    distinct, copies = leave_copies_out(listed)  # a copy in another fold would be known by heart
+    labelled, unusable = _with_usable_labels(distinct, alphabet)
+    answers, unreadable = answer_pictures(reader, labelled, _counted(AdaptationStage.READ, on_event))
+    return answers, (*copies, *unusable, *unreadable)
 
 
 def _with_usable_labels(
