@@ -17,7 +17,13 @@ from digitcli.adaptation.folds import divide_into_folds
 from digitcli.adaptation.results import Adaptation, PictureResult
 from digitcli.adaptation.settings import FOLDS, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
-from digitcli.data.labelled_pictures import LabelledPicture, read_labelled_pictures, unlabelled_pictures
+from digitcli.data.dataset import Failure
+from digitcli.data.labelled_pictures import (
+    LabelledPicture,
+    leave_copies_out,
+    read_labelled_pictures,
+    unlabelled_pictures,
+)
 from digitcli.errors import InputError, QualityError, UsageError
 from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, StageProgress
 from digitcli.inference.devices import choose_device
@@ -73,9 +79,10 @@ def adapt(
     resolved = complete_models(resolve_models(models))
     start = model_to_adapt(resolved)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
-    answers, failures = answer_pictures(reader, listed, counted(AdaptationStage.READ, on_event))
+    answers, failures = _answer_usable(reader, listed, start.header.alphabet, on_event)
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
+    digest = digest_of(pictures)
     examples = _examples(pictures, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
@@ -88,10 +95,10 @@ def adapt(
     result = Adaptation(
         folder=str(folder),
         model=reader.name,
-        digest=digest_of(pictures),
+        digest=digest,
         pictures=_results(answers, after, setup),
         unlabelled=len(unlabelled_pictures(Path(folder), listed)),
-        failures=tuple(failures),
+        failures=failures,
         lines=len(setup.lines),
         groups=divided.groups,
         divides_group=divided.divides_group,
@@ -119,6 +126,29 @@ def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
     return of_ink[0]
 
 
+def _answer_usable(
+    reader: Reader, listed: Sequence[LabelledPicture], alphabet: str, on_event: OnEvent
+) -> tuple[list[Answer], tuple[Failure, ...]]:
+    """Read the pictures that can be learned from; return the answers, and the pictures that are left out."""
+    distinct, copies = leave_copies_out(listed)  # a copy in another fold would be known by heart
+    labelled, unusable = _with_usable_labels(distinct, alphabet)
+    answers, unreadable = answer_pictures(reader, labelled, counted(AdaptationStage.READ, on_event))
+    return answers, (*copies, *unusable, *unreadable)
+
+
+def _with_usable_labels(
+    pictures: Sequence[LabelledPicture], alphabet: str
+) -> tuple[list[LabelledPicture], tuple[Failure, ...]]:
+    """Return the pictures whose labels are empty or have characters that a network reads, and the others.
+
+    A label such as `?` would teach a network that nothing is written there.
+    """
+    unusable = [each for each in pictures if each.text.strip() and not set(each.text) & set(alphabet)]
+    cause = "Its text has no digit; leave the text of a picture without a number empty."
+    failures = tuple(Failure(each.file, "label", cause) for each in unusable)
+    return [each for each in pictures if each not in unusable], failures
+
+
 def _examples(
     pictures: Sequence[LabelledPicture], start: ResolvedModel, device: str, on_event: OnEvent
 ) -> list[PictureLines]:
@@ -132,8 +162,8 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
         return
     cause = (
         f"{usable} labelled pictures can be used, but an adaptation needs {LEAST_PICTURES}; in "
-        f"{len(examples) - usable} it cannot be told where their text stands, and {failures} cannot be "
-        "read."
+        f"{len(examples) - usable} it cannot be told where their text stands, and {failures} are copies or "
+        "cannot be read."
     )
     raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
 

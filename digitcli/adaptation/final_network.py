@@ -23,6 +23,7 @@ from digitcli.adaptation.cross_validation import (
 from digitcli.adaptation.networks import recipe_of, trained_epochs
 from digitcli.adaptation.results import AdaptedModel, Choice
 from digitcli.adaptation.settings import FineTuning
+from digitcli.errors import InputError
 from digitcli.evaluation.calibration import risk_table
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
 from digitcli.inference.checkpoint import Header, library_versions, write_checkpoint
@@ -125,7 +126,11 @@ def read_held_out(
     device: str,
     on_event: OnEvent,
 ) -> list[Answer]:
-    """Read the pictures of each fold by the network that was not trained on them, and the other models."""
+    """Read the pictures of each fold by the network that was not trained on them, and the other models.
+
+    Raises:
+        InputError: a picture has vanished since the cross-validation.
+    """
     choice = trained.choice
     answers: dict[int, Answer] = {}
     count = counter(AdaptationStage.TEST, len(setup.examples), on_event)
@@ -140,7 +145,10 @@ def read_held_out(
             write_checkpoint(path, header, interpolated(start, weights, choice.share))
             reader = Reader(path, *others, device=device, min_confidence=0.0)
             pictures = [setup.examples[index].picture for index in held_out]
-            read, _ = answer_pictures(reader, pictures, lambda event: count())
+            read, failures = answer_pictures(reader, pictures, lambda event: count())
+        if failures:
+            cause = f"{failures[0].file} could be read before the training, but cannot any more."
+            raise InputError(cause, "Leave the pictures as they are while digitcli adapt runs.")
         answers |= dict(zip(held_out, read, strict=True))
     return [answers[index] for index in range(len(setup.examples))]
 

@@ -79,7 +79,7 @@ class Adaptation:
     digest: the SHA-256 of the pictures and their labels.
     pictures: the results of all labelled pictures that can be read.
     unlabelled: the number of pictures in the folder that have no label.
-    failures: the labelled pictures that cannot be read.
+    failures: the labelled pictures that are copies of others, have no usable label or cannot be read.
     lines: the number of lines to learn from.
     groups: the number of groups of pictures.
     divides_group: whether all pictures are of one group, so that the folds are not independent.
@@ -167,7 +167,7 @@ class Adaptation:
             "digest": self.digest,
             "pictures": n,
             "unlabelled": self.unlabelled,
-            "unreadable": len(self.failures),
+            "left_out": len(self.failures),
             "unused": self.unused,
             "lines": self.lines,
             "groups": self.groups,

@@ -13,6 +13,10 @@ from digitcli.adaptation.self_training_results import SelfTraining
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import OutputError
 from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
+from digitcli.recognition.results import DEFAULT_MODELS
+
+# The files that an adaptation writes, each network under the name of the default model that it replaces.
+REPLACEABLE = {ADAPTATION_FILE, *(f"{name}.safetensors" for name in DEFAULT_MODELS)}
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -24,14 +28,10 @@ def check_output(folder: Path, force: bool) -> None:
         OutputError: the path exists and may not be replaced, or the folder around it cannot be written.
     """
     try:
-        if folder.is_dir() and any(folder.iterdir()):
-            if not (folder / ADAPTATION_FILE).is_file():
-                raise OutputError(f"{folder} holds other files.", "Name another folder.")
-            if not force:
-                remedy = "Name another folder, or replace it with --force."
-                raise OutputError(f"{folder} exists already.", remedy)
-        elif folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is not a folder.", "Name a folder.")
+        _check_replaceable(folder)
+        if folder.is_dir() and any(folder.iterdir()) and not force:
+            remedy = "Name another folder, or replace it with --force."
+            raise OutputError(f"{folder} exists already.", remedy)
         with tempfile.TemporaryDirectory(dir=_real(folder).parent):
             pass
     except (OSError, ValueError) as error:
@@ -42,11 +42,13 @@ def check_output(folder: Path, force: bool) -> None:
 def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None:
     """Write the networks of an adaptation and `adaptation.json` to a folder.
 
-    The files are written to a temporary folder beside it, which then takes its place.
+    The files are written to a temporary folder beside it, which then takes its place. It replaces an earlier
+    adaptation, and nothing else.
 
     Raises:
         ValueError: the adaptation has no networks.
-        OutputError: the folder cannot be written, or the disk is full; an earlier adaptation in it stays.
+        OutputError: the folder holds other files or cannot be written, or the disk is full; what is in it
+            stays.
     """
     if not adaptation.models:
         raise ValueError("the adaptation has no networks")
@@ -65,6 +67,7 @@ def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None
             "versions": library_versions(),
         }
         write_whole(written / ADAPTATION_FILE, (json.dumps(record, indent=1) + "\n").encode())
+        _check_replaceable(folder)  # files may have been added while the network was trained
         if target.exists():
             target.rename(Path(name) / "old")
         try:
@@ -73,6 +76,26 @@ def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None
             with contextlib.suppress(OSError):
                 (Path(name) / "old").rename(target)
             raise
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Check that a path is free, or a folder with nothing in it but an earlier adaptation.
+
+    Raises:
+        OutputError: it is not.
+        OSError: the folder cannot be read.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is not a folder.", "Name a folder.")
+    present = {path.name for path in folder.iterdir()}
+    others = sorted(present - REPLACEABLE)
+    if others or (present and ADAPTATION_FILE not in present):
+        cause = (
+            f"{folder} holds other files than those of an adaptation, for example {min(others or present)}."
+        )
+        raise OutputError(cause, "Name another folder.")
 
 
 def _real(folder: Path) -> Path:

@@ -26,6 +26,10 @@ COMPOSED_SHARE = 0.5
 LR_SHARE = 0.1
 
 
+# The networks that a cross-validation keeps in memory, one of each fold after each epoch: about 1.5 GB.
+MOST_NETWORKS = 600
+
+
 @dataclass(frozen=True)
 class FineTuning:
     """The settings of fine-tuning.
@@ -57,3 +61,6 @@ def check_settings(settings: FineTuning, folds: int) -> None:
         raise UsageError(f"--folds is {folds}.", "Give 2 or more.")
     if settings.epochs < 1:
         raise UsageError(f"--epochs is {settings.epochs}.", "Give 1 or more.")
+    if settings.epochs * folds > MOST_NETWORKS:
+        cause = f"--epochs {settings.epochs} with --folds {folds} keeps {settings.epochs * folds:,} networks."
+        raise UsageError(cause, f"Give fewer epochs or folds: at most {MOST_NETWORKS} fit into memory.")

@@ -138,11 +138,13 @@ def adapt(
         result = _self_train(folder, resolved, settings, constraints, device or "auto")
     else:
         result = _adapt(folder, resolved, settings, folds, device or "auto")
+    written = None
     try:
         if result.models:
             save_adaptation(result, output)
+            written = output
     finally:  # a full disk must not take the figures with it
-        _show(result, output if result.models else None, format)
+        _show(result, written, format)
     _conclude(result)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -192,17 +191,20 @@ def _training_facts(header: Header) -> dict[str, str]:
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",
-        "--max-error": _describe_risk(header.risk) if header.guarantee is None else "",
+        "--max-error": _describe_risk(header) if header.guarantee is None else "",
         "guarantee": _describe_guarantee(header.guarantee) if header.guarantee else "",
         "written by": ", ".join(f"{library} {version}" for library, version in header.versions.items()),
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def _describe_risk(risk: Mapping[str, float]) -> str:
+def _describe_risk(header: Header) -> str:
     """Return the thresholds that a model stores for `predict --max-error`; empty if it stores none."""
-    thresholds = ", ".join(f"{share} refuses below {threshold:.3g}" for share, threshold in risk.items())
-    return f"{thresholds}; measured on synthetic pictures with the default models" if risk else ""
+    each = (f"{share} refuses below {threshold:.3g}" for share, threshold in header.risk.items())
+    source = "synthetic pictures with the default models"
+    if header.risk_companions:
+        source = "the held-out pictures of the adaptation, with the models that read them"
+    return f"{', '.join(each)}; measured on {source}" if header.risk else ""
 
 
 def _describe_guarantee(guarantee: Guarantee) -> str:

@@ -86,7 +86,8 @@ MaxError = Annotated[
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below a stored one, above which at most this "
            "fraction of the answers was wrong, for example 0.01: to your pictures if digitcli calibrate "
-           "wrote the model, else to synthetic ones (default: off, so that --min-confidence counts)."),
+           "or adapt wrote the model, else to synthetic ones (default: off, so that --min-confidence "
+           "counts)."),
 ]  # fmt: skip
 SingleDigit = Annotated[
     bool, Option("--single-digit", help="Each picture holds a single digit.", rich_help_panel=CONSTRAINTS)

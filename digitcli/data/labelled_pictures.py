@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from digitcli.data.dataset import Failure
 from digitcli.data.files import walk_pictures
 from digitcli.errors import InputError
 
@@ -26,7 +28,7 @@ class LabelledPicture:
 
     file: its name in the table, which is a path from the folder.
     path: its path.
-    text: the numbers in it; empty if there are none.
+    text: the numbers in it, with ASCII digits; empty if there are none.
     group: what it shares with others, for example a writer, a form or a day; None if the table does not tell.
     """
 
@@ -73,6 +75,29 @@ def unlabelled_pictures(folder: Path, pictures: tuple[LabelledPicture, ...]) -> 
     return [path for path in found if os.path.normpath(path) not in listed]
 
 
+def leave_copies_out(
+    pictures: Sequence[LabelledPicture],
+) -> tuple[list[LabelledPicture], tuple[Failure, ...]]:
+    """Return pictures without copies of earlier ones, and these copies as failures.
+
+    A copy has the same bytes as another file. A picture that cannot be read stays.
+    """
+    first_of: dict[bytes, str] = {}
+    kept, copies = list[LabelledPicture](), list[Failure]()
+    for picture in pictures:
+        try:
+            content = hashlib.sha256(picture.path.read_bytes()).digest()
+        except (OSError, ValueError):
+            kept.append(picture)
+            continue
+        first = first_of.setdefault(content, picture.file)
+        if first == picture.file:
+            kept.append(picture)
+        else:
+            copies.append(Failure(picture.file, "duplicate", f"It is a copy of {first}."))
+    return kept, tuple(copies)
+
+
 def _pictures(
     rows: csv.DictReader[str], folder: Path, table: Path, text_column: str
 ) -> Iterator[LabelledPicture]:
@@ -87,4 +112,10 @@ def _pictures(
         first = seen.setdefault(os.path.normpath(name), rows.line_num)
         if first != rows.line_num:
             raise InputError(f"{place}, lists {name} again, after line {first}.", "Leave one of them out.")
-        yield LabelledPicture(name, folder / name, text, row.get("group") or None)
+        group = (row.get("group") or "").strip() or None  # a space at the end makes no other group
+        yield LabelledPicture(name, folder / name, _with_ascii_digits(text), group)
+
+
+def _with_ascii_digits(text: str) -> str:
+    """Return a text with the digits of other scripts, such as full-width ones, as 0 to 9."""
+    return "".join(str(int(character)) if character.isdecimal() else character for character in text)

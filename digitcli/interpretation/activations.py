@@ -96,8 +96,9 @@ def grad_cam(network: nn.Module, score: Score, images: Tensor, layer: str | None
     """Return the maps of a layer, weighted by the mean gradient of the score: an attribution (N, 1, H, W).
 
     Only what speaks for the answer is kept (the rectifier of the paper). Without `layer`, the last layer
-    counts whose output has a height and a width. Selvaraju et al., "Grad-CAM: visual explanations from deep
-    networks via gradient-based localization", 2017.
+    counts whose output has a height and a width. The map has the places of that layer: of a network that
+    begins with `Deslant`, those of the upright digit. Selvaraju et al., "Grad-CAM: visual explanations from
+    deep networks via gradient-based localization", 2017.
 
     Raises:
         UsageError: the network has no such layer.

@@ -62,8 +62,9 @@ class Reader:
     min_confidence: the confidence below which an answer is refused; by default the threshold of the models.
     max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the one that
         `digitcli calibrate` has stored; else the stored confidence above which at most this fraction of the
-        answers to synthetic pictures was wrong; else 1 - `max_error`. If the fraction is not known to hold,
-        or if a stored guarantee is not used, `calibration_note` says why.
+        answers was wrong, to synthetic pictures or to the held-out ones of an adaptation; else 1 -
+        `max_error`. If the fraction is not known to hold, or if a stored guarantee is not used,
+        `calibration_note` says why.
     constraints: the constraints on every number, see `parse_constraints`.
     top_k: candidates for each digit and number, the best included.
     keep_pictures: whether a reading carries its picture and its ink.

@@ -51,9 +51,10 @@ def find_thresholds(
         return _own(models, guaranteed)
     if guaranteed:
         return _proven(guaranteed, models, max_error, is_plain)
+    measured = _measured_together(models)
+    if measured is not None:
+        return _of_adaptation(measured, max_error)
     risk, page_risk = _risk(models), _page_risk(models)
-    if measured := _measured_together(models):
-        risk = page_risk = measured
     reads_pages_only = all(model.header.task == "page" or reads_strips(model) for model in models)
     is_measured = bool(page_risk if reads_pages_only else risk)
     ink, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
@@ -116,7 +117,21 @@ def _unknown(cause: str, threshold: float) -> str:
     return f"{cause} With these models it refuses every answer with a confidence below {threshold:g}."
 
 
-def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
+def _of_adaptation(risk: Mapping[str, float], max_error: float) -> Thresholds:
+    """Return the threshold of an adapted model; nearly all answers are refused where none was shown."""
+    threshold = threshold_for_error(max_error, risk) if risk else 1.0
+    limit = f"at most {100 * max_error:g} %"
+    if threshold < 1:
+        evidence = f"above that, {limit} of the answers to the held-out pictures of the adaptation were wrong"
+        return Thresholds(threshold, threshold, evidence)
+    note = (
+        f"The pictures of the adaptation do not show from which confidence on {limit} of the answers are "
+        "wrong, so nearly every answer is refused. Give a larger --max-error, or run digitcli calibrate."
+    )
+    return Thresholds(1.0, 1.0, "the adaptation has not shown a lower threshold for this --max-error", note)
+
+
+def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float] | None:
     """Return the risk table of an adapted model, if these are the models with which it was measured.
 
     It was measured on answers of the whole reader, to numbers that were read by either way.
@@ -125,7 +140,7 @@ def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
         companions = model.header.risk_companions
         if companions and companions == companions_of(model, models):
             return model.header.risk
-    return {}
+    return None
 
 
 def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:

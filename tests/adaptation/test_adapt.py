@@ -100,6 +100,21 @@ def test_the_measured_risk_counts_beside_the_same_models_only(helpful: Adaptatio
     assert find_thresholds(others, 0.1).note is not None
 
 
+def test_copies_and_labels_without_digits_are_left_out(tmp_path: Path, without_training: None) -> None:
+    folder = labelled_numbers(tmp_path / "f")
+    (folder / "copy.png").write_bytes((folder / "3.png").read_bytes())
+    table = folder / "labels.csv"
+    rows = table.read_text().replace("305", "３０５").replace("747", "?")
+    table.write_text(f"{rows}copy.png,96,Ann\n", encoding="utf-8")
+    wrong = miscounting_reader(tmp_path / "wrong.safetensors")
+    result = adapt(folder, [wrong], settings=TWO, folds=2, device="cpu")
+    assert [(each.file, each.reason) for each in result.failures] == [
+        ("copy.png", "duplicate"), ("11.png", "label")
+    ]  # fmt: skip
+    assert result.failures[0].cause == "It is a copy of 3.png."
+    assert len(result.pictures) == 11 == result.right_after  # full-width digits count as digits
+
+
 def test_what_does_not_help_is_not_written(tmp_path: Path, without_training: None) -> None:
     folder = labelled_numbers(tmp_path / "f", ["9", *TEXTS[1:]], groups=["Ann"] * 12)
     result = adapt(folder, settings=TWO, device="cpu")
@@ -114,6 +129,21 @@ def test_progress_is_reported_by_stage(helpful: Adaptation, events: list[Event])
     last = {event.stage: event for event in events if isinstance(event, StageProgress)}
     for stage in (AdaptationStage.READ, AdaptationStage.CROP, AdaptationStage.COMPOSE, AdaptationStage.TEST):
         assert last[stage].done == last[stage].n
+
+
+def test_a_picture_that_vanishes_during_the_training_is_an_input_error(
+    tmp_path: Path, without_training: None
+) -> None:
+    folder = labelled_numbers(tmp_path / "f")
+
+    def remove(event: Event) -> None:
+        if isinstance(event, StageProgress) and event.stage is AdaptationStage.TEST:
+            (folder / "0.png").unlink(missing_ok=True)
+            (folder / "11.png").unlink(missing_ok=True)
+
+    wrong = miscounting_reader(tmp_path / "wrong.safetensors")
+    with pytest.raises(InputError, match=r"png could be read before the training"):
+        adapt(folder, [wrong], settings=TWO, folds=12, device="cpu", on_event=remove)
 
 
 def test_random_labels_do_not_help(tmp_path: Path) -> None:
@@ -176,6 +206,7 @@ def test_a_fold_without_any_line_to_learn_from_is_an_input_error(
         (["reader", "wrong"], {}),
         ([], {"folds": 1}),
         ([], {"settings": FineTuning(epochs=0)}),
+        ([], {"settings": FineTuning(epochs=201), "folds": 3}),
     ],
 )
 def test_wrong_settings_are_usage_errors(
@@ -199,6 +230,19 @@ def test_other_folders_are_never_replaced(helpful: Adaptation, tmp_path: Path) -
         check_output(own / "thesis.txt", force=True)
     with pytest.raises(OutputError, match="cannot be written"):
         check_output(tmp_path / "none" / "such", force=False)
+
+
+def test_files_beside_an_earlier_adaptation_are_never_deleted(helpful: Adaptation, tmp_path: Path) -> None:
+    folder = tmp_path / "my-reader"
+    save_adaptation(helpful, folder)
+    calibrated = folder / "calibrated.safetensors"
+    calibrated.write_bytes(b"an afternoon of work")
+    with pytest.raises(OutputError, match="other files .* calibrated.safetensors"):
+        check_output(folder, force=True)
+    with pytest.raises(OutputError, match="other files"):
+        save_adaptation(helpful, folder)  # the file may be younger than the check
+    assert calibrated.read_bytes() == b"an afternoon of work"
+    assert (folder / "reader.safetensors").is_file()
 
 
 def test_an_earlier_adaptation_is_replaced_with_force_and_stays_after_a_failure(

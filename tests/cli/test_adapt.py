@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from digitcli.adaptation import adapt as adapting
-from digitcli.adaptation import cross_validation, final_network
+from digitcli.adaptation import cross_validation, final_network, saving
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.training import original
@@ -42,7 +43,8 @@ def test_an_adapted_model_is_written_and_used(
     assert "digitcli predict PICTURES -m my-reader" in shown and "hardly chance" in shown
     (record,) = records(predict(folder / "2.png", "-m", "my-reader", "--format", "jsonl", "--device", "cpu"))
     assert record["text"] == TEXTS[2] and record["status"] == "read"
-    assert "adapt" not in digitcli("models", "my-reader").stderr
+    described = " ".join(digitcli("models", "my-reader").stdout.split())
+    assert "measured on the held-out pictures of the adaptation" in described
     again = digitcli("adapt", folder, "-o", "my-reader", *common)
     assert again.returncode == 7 and "--force" in again.stderr
     calibrated = digitcli(
@@ -114,3 +116,19 @@ def test_mistakes_have_exit_codes(
     labelled_numbers(tmp_path / "f")
     monkeypatch.chdir(tmp_path)
     assert digitcli("adapt", "f", *options).returncode == code
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_full_disk_leaves_the_figures_and_no_advice_to_use_the_model(
+    digitcli: Run, tmp_path: Path, without_training: None, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    folder, wrong = labelled_numbers(tmp_path / "f"), miscounting_reader(tmp_path / "wrong.safetensors")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saving, "write_checkpoint", full)
+    common = ("-m", wrong, "--epochs", "2", "--folds", "2", "--device", "cpu", "--format", format)
+    done = digitcli("adapt", folder, "-o", "my-reader", *common)
+    assert done.returncode == 7 and "No space left" in done.stderr
+    assert "12" in done.stdout and "my-reader" not in done.stdout

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.data.labelled_pictures import read_labelled_pictures, unlabelled_pictures
+from digitcli.data.labelled_pictures import (
+    LabelledPicture,
+    leave_copies_out,
+    read_labelled_pictures,
+    unlabelled_pictures,
+)
 from digitcli.errors import InputError
 from tests.support.pictures import drawn, encoded
 
@@ -18,6 +23,23 @@ def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> Non
     assert (first.file, first.path, first.text, first.group) == ("a.png", tmp_path / "a.png", "12.5", "Ann")
     assert (second.file, second.text, second.group) == ("below/b.png", "", None)
     assert (third.text, third.group) == ("7", None)
+
+
+def test_spaces_make_no_group_and_digits_of_other_scripts_become_ascii(tmp_path: Path) -> None:
+    content = "file,text,group\na.png,\uff13\u0665,Ann \nb.png,7,Ann\nc.png,8, \n"
+    (tmp_path / "labels.csv").write_text(content, encoding="utf-8")
+    found = read_labelled_pictures(tmp_path)
+    assert [(each.text, each.group) for each in found] == [("35", "Ann"), ("7", "Ann"), ("8", None)]
+
+
+def test_copies_of_earlier_pictures_are_left_out(tmp_path: Path) -> None:
+    names = ("a.png", "b.png", "c.png", "missing.png")
+    for name, content in zip(names, (b"1", b"2", b"1"), strict=False):
+        (tmp_path / name).write_bytes(content)
+    pictures = [LabelledPicture(name, tmp_path / name, "7") for name in names]
+    kept, copies = leave_copies_out(pictures)
+    assert [each.file for each in kept] == ["a.png", "b.png", "missing.png"]
+    assert [(each.file, each.cause) for each in copies] == [("c.png", "It is a copy of a.png.")]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -84,16 +84,30 @@ def test_companions_are_the_other_models() -> None:
     assert companions_of(models[1], models) == ("sha of b", "sha of c")
 
 
-def adapted(*companions: str) -> ResolvedModel:
+def adapted(*companions: str, risk: float | None = 0.7) -> ResolvedModel:
     """Return a model whose risk was measured beside other models."""
     digests = tuple(f"sha of {name}" for name in companions)
-    header = Header(architecture="mine", task="line", risk={"0.05": 0.7}, risk_companions=digests)
+    table = {} if risk is None else {"0.05": risk}
+    header = Header(architecture="mine", task="line", risk=table, risk_companions=digests)
     return ResolvedModel("mine", Path("mine"), header, "sha of mine", None)
 
 
 def test_a_risk_that_was_measured_with_these_models_counts_for_both_ways() -> None:
-    assert find_thresholds([model("b"), adapted("a", "b"), model("a")], 0.05) == Thresholds(0.7, 0.7)
-    assert find_thresholds([model("b"), adapted("a", "b"), model("a")], 0.01).ink == 1.0  # was not shown
+    found = find_thresholds([model("b"), adapted("a", "b"), model("a")], 0.05)
+    assert (found.ink, found.page, found.note) == (0.7, 0.7, None)
+    assert found.describe() == (
+        "Numbers with a confidence below 0.7 are refused: above that, at most 5 % of the answers to the "
+        "held-out pictures of the adaptation were wrong."
+    )
+
+
+@pytest.mark.parametrize(("risk", "max_error"), [(0.7, 0.01), (None, 0.05), (1.0, 0.05)])
+def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_everything(
+    risk: float | None, max_error: float
+) -> None:
+    found = find_thresholds([adapted("a", risk=risk), model("a")], max_error)
+    assert (found.ink, found.page) == (1.0, 1.0) and "has not shown" in found.describe()
+    assert found.note is not None and "nearly every answer is refused" in found.note
 
 
 @pytest.mark.parametrize("others", [["a"], ["a", "b", "c"], []])
