@@ -26,6 +26,7 @@ from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
     LABELS,
     LabelledPicture,
+    leave_copies_out,
     read_labelled_pictures,
     unlabelled_pictures,
 )
@@ -72,7 +73,7 @@ def adapt_unlabelled(
     """
     started = time.perf_counter()
     check_settings(settings, FOLDS)
-    listed, labels = _list_pictures(Path(folder))
+    listed, labels, copies = _list_pictures(Path(folder))
     resolved = complete_models(resolve_models(models))
     start, chosen_device = model_to_adapt(resolved), choose_device(device)
     reader = Reader(*resolved, device=device, max_error=MAX_ERROR, constraints=constraints)
@@ -89,7 +90,7 @@ def adapt_unlabelled(
         model=reader.name,
         digest=digest_of(pictures),
         pictures=_compare(before, after, labels, examples),
-        failures=tuple(each for each in read if isinstance(each, Failure)),
+        failures=(*copies, *(each for each in read if isinstance(each, Failure))),
         threshold=reader.thresholds.ink,
         page_threshold=reader.thresholds.page,
         evidence=reader.thresholds.evidence,
@@ -107,10 +108,12 @@ def adapt_unlabelled(
     return dataclasses.replace(result, models=(AdaptedModel(INK_READER, header, final.tensors),))
 
 
-def _list_pictures(folder: Path) -> tuple[list[LabelledPicture], dict[str, str]]:
-    """Return all pictures of a folder, and the digits that the table gives for a part of them, by file.
+def _list_pictures(
+    folder: Path,
+) -> tuple[list[LabelledPicture], dict[str, str], tuple[Failure, ...]]:
+    """Return the pictures of a folder, the digits that the table gives for a part of them, and the copies.
 
-    The text of a picture without a label is empty.
+    The text of a picture without a label is empty. Copies are left out: what is judged must not be learned.
     """
     labelled = read_labelled_pictures(folder) if (folder / LABELS).exists() else ()
     unlabelled = [
@@ -120,7 +123,8 @@ def _list_pictures(folder: Path) -> tuple[list[LabelledPicture], dict[str, str]]
     if not unlabelled:
         cause = f"{folder} holds no pictures without a label."
         raise InputError(cause, "Add pictures, or leave --unlabelled out to learn from labels.")
-    return [*unlabelled, *labelled], {picture.file: numbers_of(picture.text) for picture in labelled}
+    pictures, copies = leave_copies_out([*labelled, *unlabelled])
+    return pictures, {picture.file: numbers_of(picture.text) for picture in labelled}, copies
 
 
 def _find_targets(
