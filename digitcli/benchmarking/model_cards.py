@@ -104,7 +104,7 @@ def checkpoint_rows(
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
         "members": name_members(header),
         "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
-        "size": f"{path.stat().st_size / 1e6:.1f} MB",
+        "size": _size(path.stat().st_size),
         "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
         "trained on": _training_data(header),
         "teacher": ", ".join(header.teacher),
@@ -210,3 +210,7 @@ def _milliseconds(name: str) -> float:
 
     time_calls(call, time.perf_counter, WARM_UP_CALLS, min_seconds=0.0)
     return 1000 * statistics.median(time_calls(call, time.perf_counter, CALLS, min_seconds=0.0))
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.0f} kB"
