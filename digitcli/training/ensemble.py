@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -145,7 +146,8 @@ def _finished_header(folder: Path, results: Sequence[TrainResult]) -> Header | N
     except ModelError:
         return None
     members = [dataclasses.asdict(read_header(Path(str(result.checkpoint)))) for result in results]
-    return header if header.arguments.get("members") == members else None
+    as_stored = json.loads(json.dumps(members))  # a header holds tuples, which JSON stores as lists
+    return header if header.arguments.get("members") == as_stored else None
 
 
 def _combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) -> Header:

@@ -147,7 +147,8 @@ def test_a_member_that_is_trained_again_replaces_the_one_in_the_model(run: Path)
     shutil.rmtree(run / "member-1")
     resume(run, {})
     members = read_header(run / MODEL_FILE).arguments["members"]
-    assert members[1] == dataclasses.asdict(read_header(run / "member-1" / MODEL_FILE))
+    member = dataclasses.asdict(read_header(run / "member-1" / MODEL_FILE))
+    assert members[1] == json.loads(json.dumps(member))
 
 
 @pytest.mark.parametrize("missing", ["member-2", MODEL_FILE])
