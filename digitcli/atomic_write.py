@@ -130,7 +130,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 target.rename(old)
             new.rename(target)
             _sync_folder(target.parent)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: the former folder must come back
             if old.exists() and not target.exists():
                 old.rename(target)
             raise

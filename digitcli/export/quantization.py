@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from digitcli.architectures.layers import Deslant
+from digitcli.architectures.layers import Deslant, LocalContrast
 from digitcli.export.layers import Array, PlainLayer
 from digitcli.export.source import Images, Outputs
 from digitcli.inference.torch_runtime import as_input
 
 MAX_INTEGER = 127  # symmetric: -128 is not used
 QUANTIZED_KINDS = ("convolution", "linear")
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+WITHOUT_WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "deslant": Deslant(),
+    "local_contrast": LocalContrast(),
     "relu": torch.relu,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
@@ -69,16 +71,8 @@ def _compute(layer: PlainLayer, values: Tensor) -> Tensor:
     weights = None if layer.weights is None else torch.from_numpy(layer.weights)
     biases = None if layer.biases is None else torch.from_numpy(layer.biases)
     match layer.kind:
-        case "deslant":
-            deslanted: Tensor = Deslant()(values)
-            return deslanted
         case "normalize":
             return values.sub(numbers["mean"]).div(numbers["deviation"])
-        case "local_contrast":
-            assert weights is not None
-            contrast = values - weights @ values @ weights.T
-            deviation = (weights @ contrast.square() @ weights.T).clamp_min(1e-8).sqrt()
-            return contrast / deviation.maximum(deviation.mean(dim=(2, 3), keepdim=True))
         case "convolution":
             assert weights is not None
             settings = numbers["stride"], numbers["padding"], 1, numbers["groups"]
@@ -102,8 +96,8 @@ def _compute(layer: PlainLayer, values: Tensor) -> Tensor:
             return functional.pixel_unshuffle(values, numbers["factor"])
         case "leaky_relu":
             return functional.leaky_relu(values, numbers["slope"])
-        case "relu" | "tanh" | "sigmoid":
-            return ACTIVATIONS[layer.kind](values)
+        case "deslant" | "local_contrast" | "relu" | "tanh" | "sigmoid":
+            return WITHOUT_WEIGHTS[layer.kind](values)
 
 
 def _size_of_pool(layer: PlainLayer) -> tuple[int, ...]:
