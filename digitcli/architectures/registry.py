@@ -187,7 +187,8 @@ def accepts_argument(name: str, argument: str) -> bool:
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
     """Build an architecture with fresh weights, for example `create_model("cnn", dropout=0.2)`.
 
-    Every architecture with batch normalization accepts `normalization`, see `model_surgery.py`.
+    Every architecture with batch normalization accepts `normalization`, see `model_surgery.py`, and every
+    architecture accepts `compression`, see `compression.py`.
 
     Raises:
         UsageError: the architecture is unknown or does not accept an argument.
@@ -197,6 +198,7 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     builder = architecture.load()
     accepted = inspect.signature(builder).parameters
     normalization = None if "normalization" in accepted else arguments.pop("normalization", None)
+    changes = arguments.pop("compression", ())
     for argument in arguments:
         if argument not in accepted:
             raise UsageError(
@@ -213,6 +215,10 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
         from digitcli.architectures.model_surgery import replace_normalization  # loads torch
 
         replace_normalization(network, normalization)
+    if changes:
+        from digitcli.architectures.compression import apply_changes  # loads torch
+
+        apply_changes(network, changes)
     return network
 
 

@@ -11,6 +11,7 @@ from digitcli.architectures.registry import ENSEMBLE
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, library_versions, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.torch_runtime import load_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ def write_ensemble(
 ) -> None:
     """Write a checkpoint that answers with the mean of the calibrated probabilities of several models.
 
-    It holds the weights of all models, in the number format that their files have.
+    It holds the weights of all models, in the number format that their files have; integers become floats.
 
     temperature: the divisor that calibrates the logarithm of the mean.
     metrics, seed: entries of the header.
@@ -41,6 +42,8 @@ def write_ensemble(
             cause = f"The task of {model.name} is {model.header.task}s, not single digits."
             raise ModelError(cause, "Name models of the task digit.")
         _, weights = read_checkpoint(model.path, model.sha256)
+        if model.header.arguments.get("compression"):  # integers of a member would not be unpacked
+            weights = load_network(model).state_dict()
         tensors |= {f"members.{number}.{name}": tensor for name, tensor in weights.items()}
     members = [model.header for model in models]
     header = Header(

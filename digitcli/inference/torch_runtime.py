@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.compression import unpack, with_plain_weights
 from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.registry import accepts_argument, create_model
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
@@ -97,7 +98,16 @@ def open_torch_runtime(model: ResolvedModel, device: str) -> TorchRuntime:
 
 
 def open_network(model: ResolvedModel) -> nn.Module:
-    """Rebuild a trained network on the CPU, in evaluation mode.
+    """Rebuild a trained network on the CPU, in evaluation mode and with plain weights.
+
+    Raises:
+        ModelError: the checkpoint is damaged or does not fit its architecture.
+    """
+    return with_plain_weights(load_network(model))
+
+
+def load_network(model: ResolvedModel) -> nn.Module:
+    """Rebuild a trained network on the CPU, in evaluation mode; quantized weights know their scales.
 
     Raises:
         ModelError: the checkpoint is damaged or does not fit its architecture.
@@ -107,20 +117,24 @@ def open_network(model: ResolvedModel) -> nn.Module:
         arguments = dict(header.arguments)
         if accepts_argument(header.architecture, "alphabet"):
             arguments["alphabet"] = header.alphabet
-        _check_shapes(header.architecture, arguments, tensors)
+        tensors = _checked_tensors(header.architecture, arguments, tensors)
         network = create_model(header.architecture, **arguments)
         network.load_state_dict(tensors)
     except UsageError as error:
         cause = f"{model.path} needs an architecture that is not installed: {error.cause}"
         raise ModelError(cause, error.remedy) from error
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
         cause = f"{model.path} does not fit its architecture '{header.architecture}': {error}"
         raise ModelError(cause, REPLACE_REMEDY) from error
     return network.eval()
 
 
-def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Compare the shapes of a network with those of a file before any memory is taken for the network.
+def _checked_tensors(
+    architecture: str, arguments: dict[str, Any], tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors of a file unpacked, after comparing their shapes with those of the network.
+
+    No memory is taken for the network before that.
 
     Raises:
         ValueError: a shape differs, or a tensor is missing.
@@ -129,13 +143,16 @@ def _check_shapes(architecture: str, arguments: dict[str, Any], tensors: dict[st
         with torch.device("meta"):
             expected = create_model(architecture, **arguments).state_dict()
     except ModelError:  # some networks of other packages, e.g. RegNet, need values, which meta tensors lack
-        return
+        return tensors
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    tensors = unpack(arguments.get("compression", ()), tensors, shapes)
     wrong = sorted(expected.keys() ^ tensors.keys())
     wrong += [
         name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape
     ]
     if wrong:
         raise ValueError(f"{len(wrong)} tensors are missing, unknown or of another shape, e.g. {wrong[0]}.")
+    return tensors
 
 
 def place_network(network: nn.Module, device: torch.device, task: str = "digit") -> nn.Module:

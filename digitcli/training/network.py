@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from digitcli.architectures.compression import Change
 from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, create_model
 from digitcli.architectures.stages import freeze
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.torch_runtime import open_network
+from digitcli.inference.torch_runtime import load_network
 
 
 def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: int = 1) -> None:
@@ -33,33 +35,41 @@ def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: 
 
 
 def create_network(
-    arch: str, recipe: Recipe, pretrained: bool = False, start: ResolvedModel | None = None
+    arch: str,
+    recipe: Recipe,
+    pretrained: bool = False,
+    start: ResolvedModel | None = None,
+    compression: Sequence[Change] = (),
 ) -> nn.Module:
     """Build the network of a run before its first step, with the global random generator.
 
-    It has the weights of the model `start`, if there is one.
+    It has the weights of the model `start`, if there is one, and the changes by which that was compressed.
 
     Raises:
         UsageError: the network cannot be built or trained by this recipe.
-        ModelError, EnvironmentFault: see `create_model` and `open_network`.
+        ModelError, EnvironmentFault: see `create_model` and `load_network`.
     """
     network = create_model(
-        arch, **architecture_arguments(recipe), **({"pretrained": True} if pretrained else {})
+        arch,
+        **architecture_arguments(recipe, compression),
+        **({"pretrained": True} if pretrained else {}),
     )
     initialize(network, recipe.initialization)
     if start is not None:
-        network.load_state_dict(open_network(start).state_dict())
+        network.load_state_dict(load_network(start).state_dict())
     set_stochastic_depth(network, recipe.stochastic_depth or 0.0)
     freeze(network, recipe.freeze)
     check_batch_size(arch, network, recipe.batch_size)
     return network
 
 
-def architecture_arguments(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments that a recipe passes to the architecture."""
+def architecture_arguments(recipe: Recipe, compression: Sequence[Change] = ()) -> dict[str, Any]:
+    """Return the arguments that a recipe and the compression of its start model pass to the architecture."""
     arguments: dict[str, Any] = {} if recipe.dropout is None else {"dropout": recipe.dropout}
     if recipe.normalization not in (None, "batch"):
         arguments["normalization"] = recipe.normalization
+    if compression:
+        arguments["compression"] = list(compression)
     return arguments
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from digitcli.architectures.compression import pack
 from digitcli.atomic_write import write_whole
 from digitcli.charts import Panel, Series, draw_chart
 from digitcli.errors import ModelError, OutputError, UsageError
@@ -195,7 +196,8 @@ def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -
         OutputError: the disk is full or the folder cannot be written.
     """
     history = [EpochDone(**row) for row in header.training["history"]]
-    write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), model_tensors(tensors))
+    weights = pack(header.arguments.get("compression", ()), model_tensors(tensors))
+    write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), weights)
     write_whole(folder / METRICS_FILE, _csv(history).encode())
     write_whole(folder / CURVES_FILE, draw_curves(header.architecture, history).encode())
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.compression import Change
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
 from digitcli.data.dataset import Dataset, Digits, describe_failures
@@ -106,6 +107,7 @@ class TrainingSetup:
     observer: Watches the steps; None if nothing does.
     start: The model that the run started from, as the header of a checkpoint has it.
     original: The data that this model was trained on, if the run needs them.
+    compression: The changes by which this model was compressed.
     """
 
     config: TrainConfig
@@ -121,6 +123,7 @@ class TrainingSetup:
     observer: Observer | None = None
     start: Mapping[str, Any] = field(default_factory=dict)
     original: OriginalData | None = None
+    compression: Sequence[Change] = ()
 
     def progress(self, state: TrainingState) -> float:
         """Return the completed share of the run, from 0 to 1.
@@ -152,7 +155,7 @@ class TrainingSetup:
             metrics = {name: getattr(state.result, name) for name in names}
         return Header(
             architecture=self.config.arch,
-            arguments=architecture_arguments(self.recipe),
+            arguments=architecture_arguments(self.recipe, self.compression),
             task=find_architecture(self.config.arch).task,
             recipe=dataclasses.asdict(self.recipe),
             seed=self.config.seed,
@@ -229,7 +232,7 @@ def prepare(
     graphed_step = _graph_step(state, recipe, task, device) if config.cuda_graphs else None
     setup = TrainingSetup(
         config, recipe, task, device, folder, on_event, stop_signal, loss, processes, graphed_step,
-        start=start_record, original=original,
+        start=start_record, original=original, compression=_compression_of(saved, start),
     )  # fmt: skip
     _report_start(setup, state)
     return setup, state
@@ -263,10 +266,17 @@ def _build_seeded_network(
     config: TrainConfig, recipe: Recipe, saved: Saved | None, start: ResolvedModel | None
 ) -> nn.Module:
     torch.manual_seed(config.seed)
-    network = create_network(config.arch, recipe, config.pretrained and saved is None, start)
+    pretrained = config.pretrained and saved is None
+    network = create_network(config.arch, recipe, pretrained, start, _compression_of(saved, start))
     if saved is None:
         check_muon(config.arch, network, recipe)
     return network
+
+
+def _compression_of(saved: Saved | None, start: ResolvedModel | None) -> tuple[Change, ...]:
+    """Return the changes by which the network of a run was compressed before it."""
+    header = saved[0] if saved else start.header if start else None
+    return tuple(header.arguments.get("compression", ())) if header else ()
 
 
 def _trustworthy_device(

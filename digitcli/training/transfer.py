@@ -165,7 +165,7 @@ def _check_architecture(arch: str, model: ResolvedModel) -> None:
 
 def _check_arguments(arch: str, recipe: Recipe, model: ResolvedModel) -> None:
     arguments = model.header.arguments
-    if other := sorted(arguments.keys() - set(ARGUMENTS_OF_RECIPES)):
+    if other := sorted(arguments.keys() - {*ARGUMENTS_OF_RECIPES, "compression"}):
         cause = f"{model.name} was built with {', '.join(other)}, which training cannot pass to '{arch}'."
         raise UsageError(cause, "Start from another model.")
     normalization = arguments.get("normalization", "batch")

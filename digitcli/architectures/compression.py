@@ -1,0 +1,257 @@
+"""Compressed networks: changes of a network of any architecture, with which a checkpoint can rebuild it.
+
+The constructor argument `compression` is a list of changes, which are made in their order after the network
+is built. A change is a dictionary, so that the header of a checkpoint holds it as JSON:
+
+    {"change": "fold", "layers": {"2": "1"}}               normalization 2 is folded into layer 1
+    {"change": "resize", "attributes": {"1": {"out_channels": 16}}, "shapes": {"1.weight": [16, 1, 3, 3]}}
+    {"change": "factorize", "ranks": {"9": 24}}            layer 9 becomes two layers with 24 values between
+    {"change": "quantize_weights", "bits": {"1": 8}}       the weights of layer 1 are integers times a scale
+    {"change": "quantize_inputs", "ranges": {"1": [0.02, 0]}}   so is its input: scale and zero point
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from digitcli.errors import UsageError
+
+Change = Mapping[str, Any]
+UINT8_MAX = 255
+WEIGHT = "weight"
+ORIGINAL = ".parametrizations.weight.original"  # the name of quantized weights in a state dict
+LOG_SCALE = ".parametrizations.weight.0.log_scale"
+
+
+def apply_changes(network: nn.Module, changes: Sequence[Change]) -> None:
+    """Make changes to a network in place. New weights are not initialized: a checkpoint has their values.
+
+    Raises:
+        UsageError: a change is unknown.
+        KeyError, AttributeError, ValueError: a change does not fit the network.
+    """
+    for change in changes:
+        match change["change"]:
+            case "fold":
+                _fold(network, change["layers"])
+            case "resize":
+                _resize(network, change["attributes"], change["shapes"])
+            case "factorize":
+                _factorize(network, change["ranks"])
+            case "quantize_weights":
+                for name, bits in change["bits"].items():
+                    layer: Any = network.get_submodule(name)
+                    quantized = QuantizedWeight(bits, layer.weight.shape[0])
+                    parametrize.register_parametrization(layer, WEIGHT, quantized)
+            case "quantize_inputs":
+                for name, (scale, zero_point) in change["ranges"].items():
+                    _quantize_input(network.get_submodule(name), QuantizedInput(scale, zero_point))
+            case unknown:
+                cause = f"This version of digitcli knows no compression '{unknown}'."
+                raise UsageError(cause, "Update digitcli.")
+
+
+def set_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
+    """Replace the layer of a name."""
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, layer)
+
+
+def _fold(network: nn.Module, layers: Mapping[str, str]) -> None:
+    """Replace normalizations by nothing; the layers before them take over their scale and shift."""
+    for normalization, name in layers.items():
+        layer: Any = network.get_submodule(name)
+        if layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros(layer.weight.shape[0]))
+        set_layer(network, normalization, nn.Identity())
+
+
+def _resize(
+    network: nn.Module, attributes: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
+) -> None:
+    """Set sizes of layers, and give their tensors new shapes."""
+    for name, values in attributes.items():
+        layer = network.get_submodule(name)
+        for attribute, value in values.items():
+            setattr(layer, attribute, tuple(value) if isinstance(value, list) else value)
+    for name, shape in shapes.items():
+        owner, _, own = name.rpartition(".")
+        layer = network.get_submodule(owner)
+        old = getattr(layer, own)
+        tensor = torch.ones(tuple(shape), dtype=old.dtype, device=old.device)
+        setattr(layer, own, nn.Parameter(tensor) if isinstance(old, nn.Parameter) else tensor)
+
+
+def _factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
+    """Replace layers by two: one with `rank` outputs, and a linear or 1x1 layer."""
+    for name, rank in ranks.items():
+        layer = network.get_submodule(name)
+        bias = layer.bias is not None
+        parts: tuple[nn.Module, nn.Module]
+        if isinstance(layer, nn.Linear):
+            parts = (
+                nn.Linear(layer.in_features, rank, bias=False),
+                nn.Linear(rank, layer.out_features, bias=bias),
+            )
+        else:
+            assert isinstance(layer, nn.Conv2d)
+            settings = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+            parts = (
+                nn.Conv2d(layer.in_channels, rank, *settings, bias=False),  # type: ignore[arg-type]
+                nn.Conv2d(rank, layer.out_channels, 1, bias=bias),
+            )
+        set_layer(network, name, nn.Sequential(*parts).to(layer.weight.device))
+
+
+def largest_integer(bits: int) -> int:
+    """Return the largest integer of a weight; the least one is its negative, so that zero is exact."""
+    return int(2 ** (bits - 1)) - 1
+
+
+class QuantizedWeight(nn.Module):
+    """Weights as integers with one learned scale for each output channel; training sees the rounded weights.
+
+    Esser et al., "Learned step size quantization", 2020: the gradient passes through the rounding as if it
+    were not there (Bengio, Léonard & Courville, 2013), and trains the scale as well. Jain et al., "Trained
+    quantization thresholds for accurate and efficient fixed-point inference of deep neural networks", 2020,
+    learn its logarithm, because the steps of Adam do not depend on the size of a parameter.
+    """
+
+    def __init__(self, bits: int, channels: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.log_scale = nn.Parameter(torch.zeros(channels))  # to base 2
+
+    def forward(self, weight: Tensor) -> Tensor:  # noqa: D102
+        limit = largest_integer(self.bits)
+        scale = per_channel(self.log_scale.exp2(), weight.ndim)
+        return _round_in_forward((weight / scale).clamp(-limit, limit)) * scale
+
+
+def per_channel(values: Tensor, dimensions: int) -> Tensor:
+    """Return values (C,) in a shape that multiplies weights (C, ...) channel by channel."""
+    return values.view(-1, *(1,) * (dimensions - 1))
+
+
+class QuantizedInput(nn.Module):
+    """The input of a layer as integers from 0 to 255, times a scale that calibration has chosen.
+
+    Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+    inference", 2018.
+    """
+
+    def __init__(self, scale: float, zero_point: int) -> None:
+        super().__init__()
+        self.scale, self.zero_point = scale, zero_point
+
+    def forward(self, values: Tensor) -> Tensor:  # noqa: D102
+        integers = _round_in_forward(values.float() / self.scale) + self.zero_point
+        return (integers.clamp(0, UINT8_MAX) - self.zero_point) * self.scale
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"scale={self.scale:.4g}, zero_point={self.zero_point}"
+
+
+def _round_in_forward(values: Tensor) -> Tensor:
+    """Return the nearest integers, whose gradient is that of the values."""
+    return values + (values.round() - values).detach() if values.requires_grad else values.round()
+
+
+def _quantize_input(layer: nn.Module, quantizer: nn.Module) -> None:
+    layer.input_quantizer = quantizer
+    layer.register_forward_pre_hook(_pass_through_quantizer)
+
+
+def _pass_through_quantizer(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (layer.input_quantizer(inputs[0]), *inputs[1:])
+
+
+def quantized_layers(network: nn.Module) -> dict[str, tuple[Any, QuantizedWeight]]:
+    """Return the layers whose weights are quantized, with what quantizes them, by their names."""
+    layers: dict[str, Any] = dict(network.named_modules())
+    return {
+        name: (layer, layer.parametrizations[WEIGHT][0])
+        for name, layer in layers.items()
+        if parametrize.is_parametrized(layer, WEIGHT)
+    }
+
+
+@torch.no_grad()
+def with_plain_weights(network: nn.Module) -> nn.Module:
+    """Replace quantized weights by the floats that they stand for, which computes the same sooner."""
+    for layer, _ in quantized_layers(network).values():
+        parametrize.remove_parametrizations(layer, WEIGHT, leave_parametrized=True)
+    return network
+
+
+def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a network as a checkpoint stores them: quantized weights as integers.
+
+    Two integers of 4 bits share a byte. The other numbers of a compressed network become float16.
+    """
+    if not changes:
+        return dict(tensors)
+    packed = {
+        name: tensor.detach().half() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    for layer, number in _bits_of(changes).items():
+        weight = tensors[layer + ORIGINAL].detach()
+        if weight.is_floating_point():
+            limit = largest_integer(number)
+            scale = packed[layer + LOG_SCALE].float().exp2()
+            integers = (weight.float() / per_channel(scale, weight.ndim)).round().clamp(-limit, limit)
+            packed[layer + ORIGINAL] = _as_bytes(integers.to(torch.int8), number)
+    return packed
+
+
+def unpack(
+    changes: Sequence[Change], tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint with the floats that its integers stand for.
+
+    shapes: the shapes of the tensors of the network.
+
+    Raises:
+        ValueError: the integers do not fit a shape.
+    """
+    unpacked = dict(tensors)
+    for layer, number in _bits_of(changes).items():
+        name = layer + ORIGINAL
+        integers, shape = unpacked.get(name), shapes.get(name)
+        if integers is None or shape is None or integers.is_floating_point():
+            continue
+        if number <= 4:
+            integers = _unpack_nibbles(integers, shape.numel())
+        scale = unpacked[layer + LOG_SCALE].float().exp2()
+        unpacked[name] = integers.view(shape).float() * per_channel(scale, len(shape))
+    return unpacked
+
+
+def _bits_of(changes: Sequence[Change]) -> dict[str, int]:
+    return {
+        name: bits
+        for change in changes
+        if change["change"] == "quantize_weights"
+        for name, bits in change["bits"].items()
+    }
+
+
+def _as_bytes(integers: Tensor, bits: int) -> Tensor:
+    """Return integers as they are, or two of 4 bits in a byte: the first one in its lower half."""
+    if bits > 4:
+        return integers
+    flat = nn.functional.pad(integers.flatten(), (0, integers.numel() % 2)).to(torch.int16) + 8
+    return (flat[::2] + 16 * flat[1::2]).to(torch.uint8)
+
+
+def _unpack_nibbles(packed: Tensor, count: int) -> Tensor:
+    if packed.numel() != (count + 1) // 2:
+        raise ValueError(f"{packed.numel()} bytes do not hold {count} integers of 4 bits")
+    flat = torch.stack([packed % 16, packed // 16], dim=1).flatten()
+    return flat[:count].to(torch.int8) - 8

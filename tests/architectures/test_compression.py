@@ -1,0 +1,128 @@
+"""Compressed networks: what a checkpoint stores of them, and that it rebuilds them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from digitcli.architectures.compression import QuantizedWeight, apply_changes, pack, unpack
+from digitcli.architectures.registry import create_model
+from digitcli.compression.quantization import quantize_weights
+from digitcli.errors import ModelError
+from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import load_network, open_network
+
+LINEAR = next(name for name, layer in create_model("softmax").named_modules() if isinstance(layer, nn.Linear))
+QUANTIZED: list[dict[str, Any]] = [{"change": "quantize_weights", "bits": {"0": 4}}]
+
+
+def quantized_linear(inputs: int = 7, outputs: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(inputs, outputs))
+    quantize_weights(network, 4)
+    return network
+
+
+def test_two_integers_of_four_bits_share_a_byte_and_come_back() -> None:
+    network = quantized_linear()
+    packed = pack(QUANTIZED, network.state_dict())
+    name = "0.parametrizations.weight.original"
+    assert packed[name].dtype == torch.uint8 and packed[name].numel() == 11  # 21 integers
+    shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    network.load_state_dict(unpack(QUANTIZED, packed, shapes))
+    integers = network[0].weight / network[0].parametrizations.weight[0].log_scale.exp2()[:, None]  # type: ignore
+    torch.testing.assert_close(integers, integers.round())
+    assert integers.abs().max().item() == pytest.approx(7)
+    again = pack(QUANTIZED, network.state_dict())
+    assert all(torch.equal(packed[key], again[key]) for key in packed), "it changes when it is stored again"
+
+
+def test_training_sees_rounded_weights_and_moves_the_weights_and_their_scales() -> None:
+    network = quantized_linear()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    images, targets = torch.randn(64, 7), torch.randn(64, 3)
+    losses = []
+    for _ in range(40):
+        loss = (network(images) - targets).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        scale = network[0].parametrizations.weight[0].log_scale.exp2()[:, None]  # type: ignore
+        steps = network[0].weight / scale  # type: ignore
+        assert (steps - steps.round()).abs().max() < 1e-4
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_scale_has_the_gradient_of_the_rounding_error() -> None:
+    quantizer = QuantizedWeight(4, 1)
+    weight = torch.tensor([[0.3, 1.6, 9.0]], requires_grad=True)
+    quantizer(weight).sum().backward()
+    # d/dscale is round(w) - w inside the range and 7 outside; the scale is 1, and its logarithm is to base 2
+    expected = (0 - 0.3) + (2 - 1.6) + 7
+    assert quantizer.log_scale.grad is not None and weight.grad is not None
+    assert float(quantizer.log_scale.grad) == pytest.approx(expected * 0.6931472, rel=1e-5)
+    assert weight.grad.tolist() == [[1, 1, 0]], "a clipped weight has no gradient"
+
+
+def written(path: Path, changes: list[dict[str, Any]]) -> Path:
+    network = create_model("softmax", compression=changes)
+    header = Header(architecture="softmax", arguments={"compression": changes})
+    write_checkpoint(path, header, pack(changes, network.state_dict()))
+    return path
+
+
+def test_a_quantized_checkpoint_opens_with_plain_weights_or_with_its_scales(tmp_path: Path) -> None:
+    path = written(tmp_path / "four.safetensors", [{"change": "quantize_weights", "bits": {LINEAR: 4}}])
+    plain, scaled = open_network(resolve_model(path)), load_network(resolve_model(path))
+    assert set(plain.state_dict()) == set(create_model("softmax").state_dict())
+    images = torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(plain(images), scaled(images))
+    assert path.stat().st_size < 6000  # 3,920 bytes of weights and the header
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([{"change": "shrink"}], "knows no compression 'shrink'"),
+        ([{"change": "fold", "layers": {"7": "nothing"}}], "does not fit its architecture"),
+        ([{"change": "quantize_weights", "bits": {"9": 4}}], "does not fit its architecture"),
+        ([{"change": "factorize", "ranks": {"": 2}}], "does not fit its architecture"),
+    ],
+)
+def test_changes_that_do_not_fit_are_an_error_of_the_model(
+    tmp_path: Path, changes: list[dict[str, Any]], message: str
+) -> None:
+    header = Header(architecture="softmax", arguments={"compression": changes})
+    write_checkpoint(tmp_path / "odd.safetensors", header, create_model("softmax").state_dict())
+    with pytest.raises(ModelError, match=message):
+        open_network(resolve_model(tmp_path / "odd.safetensors"))
+
+
+def test_too_few_integers_are_an_error_of_the_model(tmp_path: Path) -> None:
+    path = written(tmp_path / "four.safetensors", [{"change": "quantize_weights", "bits": {LINEAR: 4}}])
+    header, tensors = read_checkpoint(path)
+    cut = {key: value[:-1] if value.dtype == torch.uint8 else value for key, value in tensors.items()}
+    write_checkpoint(path, replace(header), cut)
+    with pytest.raises(ModelError, match="do not hold 7840 integers"):
+        open_network(resolve_model(path))
+
+
+def test_new_sizes_keep_kinds_of_tensors() -> None:
+    network = create_model("fast")
+    change = {
+        "change": "resize",
+        "attributes": {"2": {"out_channels": 5}, "5": {"in_channels": 5}},
+        "shapes": {"2.weight": [5, 4, 3, 3], "2.bias": [5], "5.weight": [32, 5, 3, 3]},
+    }
+    apply_changes(network, [change])
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    assert isinstance(network.get_parameter("2.weight"), nn.Parameter)
