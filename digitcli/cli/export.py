@@ -115,10 +115,13 @@ def _describe(result: ExportResult) -> dict[str, str]:
 
 
 def _describe_parity(parity: Parity) -> str:
-    return (
-        f"the answers to all {parity.n:,} {parity.unit} equal those of PyTorch; the largest difference of "
-        f"logits is {parity.largest_difference:.2g}"
-    )
+    same = f"the answers to all {parity.n:,} {parity.unit} equal"
+    if parity.different_answers:
+        same = (
+            f"{parity.different_answers:,} of the answers to {parity.n:,} {parity.unit} differ from those of "
+            "PyTorch, because values between two integers are rounded to either; the others equal"
+        )
+    return f"{same} those of PyTorch; the largest difference of logits is {parity.largest_difference:.2g}"
 
 
 def _describe_facts(facts: Mapping[str, str | int]) -> dict[str, str]:

@@ -28,6 +28,7 @@ MATHEMATICAL = (
     "sigmoid",
     "deslant",
     "local_contrast",
+    "quantize",
 )  # kinds of layers that call functions of <math.h>
 STORAGE = {
     "float32": "stored as 32-bit floats",
@@ -224,6 +225,9 @@ def _call(id: str, layer: PlainLayer, source: str, target: str) -> str:
             return f"pixel_unshuffle({source}, {sides}, {numbers['factor']}, {target});"
         case "leaky_relu":
             return f"leaky_relu({source}, {count}, {_number(np.float32(numbers['slope']))}, {target});"
+        case "quantize":
+            scale, zero_point = _number(np.float32(numbers["scale"])), f"{numbers['zero_point']}.0f"
+            return f"quantize({source}, {count}, {scale}, {zero_point}, {target});"
         case "tanh":
             return f"hyperbolic_tangent({source}, {count}, {target});"
         case "relu" | "sigmoid":

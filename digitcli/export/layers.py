@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from digitcli.architectures.compression import QuantizedInput
 from digitcli.architectures.layers import (
     LEAST_INK,
     LEAST_VARIANCE,
@@ -29,14 +30,14 @@ from digitcli.errors import UsageError
 
 Kind = Literal[
     "deslant", "normalize", "local_contrast", "convolution", "linear", "scale", "max_pool", "average_pool",
-    "global_average", "pixel_unshuffle", "relu", "leaky_relu", "tanh", "sigmoid",
+    "global_average", "pixel_unshuffle", "relu", "leaky_relu", "tanh", "sigmoid", "quantize",
 ]  # fmt: skip
 Shape = tuple[int, ...]  # C, H, W, or one number of values
 Array = npt.NDArray[np.float32]
 INPUT: Shape = (1, 28, 28)
 WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d, DropPath, nn.Flatten)
 ACTIVATIONS: Mapping[type[nn.Module], Kind] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
-ELEMENTWISE: tuple[Kind, ...] = ("normalize", "scale", "relu", "leaky_relu", "tanh", "sigmoid")
+ELEMENTWISE: tuple[Kind, ...] = ("normalize", "scale", "relu", "leaky_relu", "tanh", "sigmoid", "quantize")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,13 @@ def _not_supported(module: nn.Module, architecture: str, format: str) -> UsageEr
 
 
 def _chain(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers of a chain with their names in the network; chains inside it are opened."""
+    """Yield the layers of a chain with their names in the network; chains inside it are opened.
+
+    What quantizes the input of a layer is a layer before it.
+    """
     if not isinstance(network, nn.Sequential):
+        if isinstance(quantizer := getattr(network, "input_quantizer", None), QuantizedInput):
+            yield f"{prefix}.input_quantizer", quantizer
         yield prefix or "network", network
         return
     for name, child in network.named_children():
@@ -132,6 +138,10 @@ def _activation(module: nn.Module, layer: PlainLayer) -> PlainLayer:
 
 def _leaky_relu(module: Any, layer: PlainLayer) -> PlainLayer:
     return replace(layer, kind="leaky_relu", numbers={"slope": module.negative_slope})
+
+
+def _quantize(module: Any, layer: PlainLayer) -> PlainLayer:
+    return replace(layer, kind="quantize", numbers={"scale": module.scale, "zero_point": module.zero_point})
 
 
 def _normalize(module: nn.Module, layer: PlainLayer) -> PlainLayer:
@@ -223,6 +233,7 @@ def _pixel_unshuffle(module: Any, layer: PlainLayer) -> PlainLayer:
 CONVERSIONS: tuple[tuple[Any, Callable[[Any, PlainLayer], PlainLayer | None]], ...] = (
     (tuple(ACTIVATIONS), _activation),
     (nn.LeakyReLU, _leaky_relu),
+    (QuantizedInput, _quantize),
     (Normalize, _normalize),
     (Deslant, _deslant),
     (LocalContrast, _local_contrast),

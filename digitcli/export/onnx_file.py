@@ -13,8 +13,11 @@ from torch import nn
 
 from digitcli.errors import EnvironmentFault
 from digitcli.export.network import AllOutputs, example_input
+from digitcli.export.onnx_integers import with_integer_operations
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime
+from digitcli.inference.torch_runtime import load_network
 
 if TYPE_CHECKING:
     import onnx
@@ -31,14 +34,24 @@ def prepare(source: Source) -> Exporter:
     Raises:
         EnvironmentFault: the packages `onnx` and `onnxscript` are not installed.
     """
-    import_exporter()
-    header = source.model.header
-    model = export_graph(source.network, header.task, OUTPUT_NAMES[header.task])
+    model = graph_of_model(source.model)
     for key, value in describe(source).items():
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=key, value=text)
     facts: dict[str, str | int] = {"opset": OPSET, "operations": len(model.graph.node)}
     return Exporter({"model.onnx": model.SerializeToString()}, facts, _run)
+
+
+def graph_of_model(model: ResolvedModel) -> onnx.ModelProto:
+    """Return the graph of a model with its weights; quantized layers compute with integers.
+
+    Raises:
+        ModelError: the checkpoint is damaged.
+        EnvironmentFault: the packages `onnx` and `onnxscript` are not installed.
+    """
+    import_exporter()
+    task = model.header.task
+    return export_graph(with_integer_operations(load_network(model)), task, OUTPUT_NAMES[task])
 
 
 def import_exporter() -> None:

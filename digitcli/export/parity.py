@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from digitcli.architectures.compression import QuantizedInput
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist, load_mnist_test
 from digitcli.errors import QualityError
@@ -26,6 +27,11 @@ from digitcli.training.scene_source import scene_composer
 # Logits differ by rounding alone: by less than this in every network of the registry. A wrong layer changes
 # them by far more, even where no answer changes.
 MAX_DIFFERENCE = 1e-3
+# A value between two integers may be rounded to either, and each such step moves the logits of a network
+# whose layers round their inputs: by up to 0.4 in ONNX Runtime (`tiny`, `fast` and `robust` as int8), where
+# it changed two answers of 30,000. The limits are a few times that.
+MAX_DIFFERENCE_OF_INTEGERS = 1.5
+MAX_SHARE_OF_INTEGERS = 0.001  # of answers that differ
 LINES = 200  # composed lines on which a line model is compared
 LINES_OF_A_BATCH = 16
 PAGES = 8  # composed pages on which a page finder is compared
@@ -38,7 +44,8 @@ class Parity:
     """How an exported model differs from PyTorch.
 
     n, unit: how many images were compared, and what they are.
-    different_answers: the number of images that are read otherwise; 0 in every export that is kept.
+    different_answers: the number of images that are read otherwise; 0 in every export that is kept, or few
+        if the network rounds the inputs of its layers to integers (`rounds_inputs`).
     largest_difference: the largest difference of two logits.
     """
 
@@ -46,6 +53,7 @@ class Parity:
     unit: str
     different_answers: int
     largest_difference: float
+    rounds_inputs: bool = False
 
 
 def example_batches(source: Source, count: int | None = None) -> list[Images]:
@@ -107,7 +115,8 @@ def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Output
         pairs = zip(_answers(theirs, header), _answers(ours, header), strict=True)
         different += sum(theirs != ours for theirs, ours in pairs)
         count += len(theirs[0])
-    return Parity(count, UNITS[header.task], different, largest)
+    rounds_inputs = any(isinstance(layer, QuantizedInput) for layer in source.network.modules())
+    return Parity(count, UNITS[header.task], different, largest, rounds_inputs)
 
 
 def _answers(outputs: Outputs, header: Header) -> list[str]:
@@ -126,7 +135,9 @@ def check(parity: Parity) -> None:
     Raises:
         QualityError: an answer differs from that of PyTorch, or a logit differs by more than rounding.
     """
-    if parity.different_answers or not parity.largest_difference <= MAX_DIFFERENCE:
+    allowed_share = MAX_SHARE_OF_INTEGERS if parity.rounds_inputs else 0.0
+    allowed = MAX_DIFFERENCE_OF_INTEGERS if parity.rounds_inputs else MAX_DIFFERENCE
+    if parity.different_answers > allowed_share * parity.n or not parity.largest_difference <= allowed:
         cause = (
             f"The export is not kept: it answers {parity.different_answers:,} of {parity.n:,} {parity.unit} "
             f"otherwise than PyTorch, and its logits differ by up to {parity.largest_difference:.2g}."

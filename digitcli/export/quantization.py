@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from digitcli.architectures.compression import QuantizedInput
 from digitcli.architectures.layers import Deslant, LocalContrast
 from digitcli.export.layers import Array, PlainLayer
 from digitcli.export.source import Images, Outputs
@@ -94,6 +95,8 @@ def _compute(layer: PlainLayer, values: Tensor) -> Tensor:
             return values.mean(dim=(2, 3), keepdim=True)
         case "pixel_unshuffle":
             return functional.pixel_unshuffle(values, numbers["factor"])
+        case "quantize":
+            return QuantizedInput(numbers["scale"], numbers["zero_point"])(values)  # type: ignore[no-any-return]
         case "leaky_relu":
             return functional.leaky_relu(values, numbers["slope"])
         case "deslant" | "local_contrast" | "relu" | "tanh" | "sigmoid":

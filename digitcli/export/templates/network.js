@@ -16,11 +16,24 @@ function readModel() {
   return model;
 }
 
+function roundHalfToEven(value) {
+  const rounded = Math.round(value);
+  return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
+}
+
 // Each function computes the output of a layer, Float32Array, from its input.
 const KINDS = {
   normalize: (layer, input) => input.map((value) => (value - layer.numbers.mean) / layer.numbers.deviation),
   relu: (layer, input) => input.map((value) => Math.max(value, 0)),
   leaky_relu: (layer, input) => input.map((value) => (value > 0 ? value : layer.numbers.slope * value)),
+  quantize(layer, input) {
+    const { scale, zero_point } = layer.numbers;
+    const single = Math.fround(scale);
+    return input.map((value) => {
+      const steps = roundHalfToEven(Math.fround(value / single)) + zero_point;
+      return (Math.min(Math.max(steps, 0), 255) - zero_point) * single;
+    });
+  },
   tanh: (layer, input) => input.map(Math.tanh),
   sigmoid: (layer, input) => input.map((value) => 1 / (1 + Math.exp(-value))),
 
