@@ -32,6 +32,7 @@ TYPE_NAMES: dict[Any, str] = {
     tuple[str, ...]: "a list of texts",
 }
 # The fields whose options have another name, since it has no unit or is a keyword of Python.
+SIZE_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
 OPTION_NAMES = {"time_seconds": "time", "start": "from"}
 
 
@@ -229,6 +230,19 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
 def option_name(name: str) -> str:
     """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`."""
     return "--" + OPTION_NAMES.get(name, name).replace("_", "-")
+
+
+def parse_size(text: str, option: str) -> int:
+    """Return the bytes in a size: `64kB`, `1.5 MB` or `900`; a kB has 1,000 bytes.
+
+    Raises:
+        UsageError: the text is not a size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|)", text.strip(), re.IGNORECASE)
+    size = round(float(match[1]) * SIZE_UNITS[match[2].lower()]) if match else 0
+    if size <= 0:
+        raise UsageError(f"{option} is '{text}'.", "Give a size such as 900, 64kB or 1.5MB.")
+    return size
 
 
 def parse_duration(text: str | float) -> float:

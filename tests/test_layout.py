@@ -22,6 +22,7 @@ LAYERS = [
     {"console"},
     {"reporting"},
     {"diagnosis"},
+    {"compression"},
     {"comparison", "export"},
     {"adaptation", "benchmarking"},
     {"training", "recognition"},

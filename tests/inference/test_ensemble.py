@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.architectures.compression import pack
+from digitcli.architectures.registry import create_model
+from digitcli.compression.folding import fold
+from digitcli.compression.quantization import quantize_weights
 from digitcli.data.dataset import Digits
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import (
@@ -71,6 +75,18 @@ def test_weights_keep_the_number_format_of_their_files(tmp_path: Path) -> None:
     _, stored = read_checkpoint(written(tmp_path, tmp_path / "a.safetensors", tmp_path / "b.safetensors"))
     assert stored["members.0.2.weight"].dtype == torch.float32
     assert stored["members.1.2.weight"].dtype == torch.bfloat16
+
+
+def test_a_compressed_model_can_be_a_member(tmp_path: Path, digits: Digits) -> None:
+    network = create_model("fast").eval()
+    changes = [*fold(network), *quantize_weights(network, 4)]
+    small = tmp_path / "small.safetensors"
+    header = Header(architecture="fast", arguments={"compression": changes})
+    write_checkpoint(small, header, pack(changes, network.state_dict()))
+    path = written(tmp_path, small, saved(tmp_path / "b.safetensors"))
+    images = digits.images[:20]
+    expected = load_classifier(small, tmp_path / "b.safetensors", device="cpu").probabilities(images)
+    np.testing.assert_allclose(load_classifier(path, device="cpu").probabilities(images), expected, rtol=1e-4)
 
 
 def test_an_ensemble_can_be_a_member(tmp_path: Path, digits: Digits) -> None:

@@ -1,0 +1,147 @@
+"""`digitcli compress`: make a trained model smaller and faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from digitcli import console
+from digitcli.cli.options import DeviceOption, complete_dataset, complete_shipped
+from digitcli.cli.signals import stop_on_signals, wait_with_signals
+from digitcli.compression.steps import parse_steps
+from digitcli.errors import UsageError
+from digitcli.inference.devices import check_device_name
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.settings import parse_size
+from digitcli.training.configuration import TrainConfig
+
+DEFAULT_EPOCHS = 5
+
+ModelArgument = Annotated[
+    str,
+    Argument(
+        metavar="MODEL",
+        help="Compress this shipped model, checkpoint file or run folder.",
+        autocompletion=complete_shipped,
+        show_default=False,
+    ),
+]
+StepsOption = Annotated[
+    str | None,
+    Option(
+        metavar="STEP,STEP",
+        help="Take these steps in their order: distill=ARCH trains a smaller architecture with the model as "
+        "its teacher; prune=SHARE removes this share of the channels; low_rank=SHARE keeps this share of the "
+        "weights of each layer; fold folds batch normalization into the layers before it; int8 stores and "
+        "computes in 8-bit integers; int4 stores weights in 4 bits. int8 and int4 fold first.",
+        show_default=False,
+    ),
+]
+LossOption = Annotated[
+    float | None,
+    Option(
+        "--max-accuracy-loss",
+        metavar="POINTS",
+        min=0,
+        max=100,
+        help="Search the smallest model that loses at most this many percentage points of accuracy on the "
+        "validation digits.",
+        show_default=False,
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    Option(
+        "--max-size",
+        metavar="SIZE",
+        help="Search the most accurate model whose weights take at most this much, for example 64kB; with "
+        "--max-accuracy-loss both must be reached.",
+        show_default=False,
+    ),
+]
+EpochsOption = Annotated[
+    int,
+    Option(
+        "--epochs",
+        "-e",
+        metavar="N",
+        min=0,
+        help="Fine-tune for this many epochs after prune, low_rank and int4, with the model itself as the "
+        "teacher; 0 does not train.",
+    ),
+]
+DataOption = Annotated[
+    str,
+    Option(
+        metavar="DATASET",
+        help="Fine-tune and validate on this dataset: a name, a file or a folder, as for digitcli train.",
+        autocompletion=complete_dataset,
+    ),
+]
+SeedOption = Annotated[int, Option(metavar="N", min=0, help="Derive all random numbers from this seed.")]
+OutputOption = Annotated[
+    Path | None,
+    Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Write the model and all that was tried to this folder (default: runs/compress/NAME).",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Replace another compression in the folder of --output.")]
+Format = Annotated[console.Format, Option("--format", help="Print a table for people, or JSON.")]
+
+
+def compress(
+    model: ModelArgument,
+    steps: StepsOption = None,
+    max_accuracy_loss: LossOption = None,
+    max_size: SizeOption = None,
+    epochs: EpochsOption = DEFAULT_EPOCHS,
+    data: DataOption = TrainConfig.data,
+    device: DeviceOption = None,
+    seed: SeedOption = 0,
+    output: OutputOption = None,
+    force: Force = False,
+    format: Format = "table",
+) -> None:
+    """Make a trained model smaller by pruning, low rank and integers, and measure what each step brings.
+
+    Examples:
+
+      digitcli compress cnn --steps prune=0.5,int8
+
+      digitcli compress robust --max-size 64kB
+
+      digitcli compress fast --max-accuracy-loss 0.1
+
+    The folder of the result is a model for every other command. Choices depend on validation digits alone;
+    the test digits are used once, at the end. Ctrl-C stops, and the same command continues. Exit code 8 says
+    that no model reaches the goals.
+    """
+    check_device_name(device or TrainConfig.device)
+    parsed = () if steps is None else parse_steps(steps)
+    max_bytes = None if max_size is None else parse_size(max_size, "--max-size")
+    if bool(parsed) == (max_accuracy_loss is not None or max_bytes is not None):
+        cause = "Steps and goals are given." if parsed else "Neither steps nor goals are given."
+        raise UsageError(cause, "Give --steps, or --max-accuracy-loss or --max-size, but not both.")
+    resolve_model(model)
+    with console.Busy("Loading PyTorch"), wait_with_signals():
+        from digitcli.cli.views.compression import CompressionView, show_compression
+        from digitcli.compression import compress as module
+        from digitcli.compression.compressor import CompressionConfig
+    config = CompressionConfig(
+        model=model, data=data, epochs=epochs, seed=seed, device=device or TrainConfig.device
+    )
+    with CompressionView() as view, stop_on_signals() as stop_signal:
+        result = module.compress(
+            config, parsed, max_accuracy_loss=max_accuracy_loss, max_bytes=max_bytes, folder=output,
+            force=force, on_event=view, stop_signal=stop_signal,
+        )  # fmt: skip
+    if format == "json":
+        console.show_json(result.record())
+    else:
+        show_compression(result)

@@ -1,0 +1,202 @@
+"""Make compressed models, each in a folder of its own: change the network, fine-tune it, validate it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from digitcli.architectures.compression import Change, pack
+from digitcli.architectures.registry import find_architecture, resolve_recipe
+from digitcli.architectures.summary import summarize
+from digitcli.atomic_write import faults_of
+from digitcli.compression import pruning
+from digitcli.compression.folding import fold
+from digitcli.compression.low_rank import factorize
+from digitcli.compression.quantization import quantize_inputs, quantize_weights
+from digitcli.compression.results import TriedModel
+from digitcli.compression.steps import TRAINED, Step, join_steps
+from digitcli.evaluation.evaluate import evaluate
+from digitcli.evaluation.metrics import wilson_interval
+from digitcli.events import Notice, OnEvent
+from digitcli.export.network import example_input
+from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
+from digitcli.inference.torch_runtime import load_network, open_network
+from digitcli.training import trainer
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.setup import StopSignal, prepare
+from digitcli.training.task import TrainingTask
+from digitcli.training.transfer import with_start
+
+EPOCHS = 5  # of fine-tuning after a step; chosen by hand, see docs/compression.md for the effect of more
+BATCHES = 8  # of training examples, for the gradient of the pruning and for the ranges of inputs
+STEPS_FOLDER = "steps"
+UNTRAINED_FILE = "untrained.safetensors"  # the model of a step before its fine-tuning
+BITS = {"int8": 8, "int4": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionConfig:
+    """The settings of a compression.
+
+    model: the model that is compressed.
+    data: the dataset of the fine-tuning and of the validation, as `digitcli train` takes it.
+    epochs: how often fine-tuning passes over the data after each step that needs it.
+    device: where fine-tuning computes.
+    """
+
+    model: str
+    data: str = TrainConfig.data
+    epochs: int = EPOCHS
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """Makes compressed models in a folder, in which finished steps are found again.
+
+    original: the model that is compressed.
+    """
+
+    original: ResolvedModel
+    config: CompressionConfig
+    folder: Path
+    on_event: OnEvent
+    stop_signal: StopSignal
+
+    def make(self, steps: tuple[Step, ...]) -> TriedModel:
+        """Make the model of some steps, and validate it.
+
+        Raises:
+            UsageError: a step cannot be made with this model.
+            EnvironmentFault: a package that a step needs is not installed.
+            Interrupted: `stop_signal` returned a number; the finished steps are kept.
+        """
+        return self._validate(self._made(steps), join_steps(steps))
+
+    def _made(self, steps: tuple[Step, ...]) -> ResolvedModel:
+        """Return the model of some steps, which are made if they are not in the folder."""
+        if not steps:
+            return self.original
+        *earlier, step = steps
+        start = self._made(tuple(earlier))
+        place = self.folder / STEPS_FOLDER / join_steps(steps)
+        if step.kind == "distill":
+            return self._trained(place, {"arch": step.arch, "teacher": (str(start.path),)}, str(step))
+        file = place / UNTRAINED_FILE
+        if not file.exists():
+            self.on_event(Notice(f"{join_steps(steps)}: changing the network", routine=True))
+            self._change(start, step, file)
+        if step.kind not in TRAINED or not self.config.epochs:
+            return resolve_model(file)
+        fields = with_start({"start": str(file.resolve()), "data": self.config.data})
+        recipe = {**fields.pop("recipe"), "epochs": self.config.epochs}
+        arch = start.header.architecture
+        teacher = (str(self.original.path.resolve()),) if _learns_from_teacher(arch) else ()
+        return self._trained(place, {**fields, "recipe": recipe, "teacher": teacher}, join_steps(steps))
+
+    def _trained(self, place: Path, fields: dict[str, Any], title: str) -> ResolvedModel:
+        """Train in a run folder, or continue there."""
+        self.on_event(Notice(f"{title}: training", routine=True))
+        common = {"data": self.config.data, "seed": self.config.seed, "device": self.config.device}
+        trainer.resume(place, {**common, **fields}, on_event=self.on_event, stop_signal=self.stop_signal)
+        return resolve_model(place)
+
+    def _change(self, start: ResolvedModel, step: Step, file: Path) -> None:
+        """Change the network of a model by one step, and write it to a file."""
+        network = load_network(start)
+        changes = [*start.header.arguments.get("compression", ()), *self._apply(network, start, step)]
+        tensors = pack(changes, network.state_dict())
+        arguments = {**start.header.arguments, "compression": changes}
+        header = replace(start.header, arguments=arguments, guarantee=None, metrics={})
+        with faults_of(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(file, header, tensors)
+
+    def _apply(self, network: nn.Module, start: ResolvedModel, step: Step) -> list[Change]:
+        match step.kind:
+            case "fold":
+                return fold(network)
+            case "low_rank":
+                assert step.share is not None
+                return factorize(network, step.share)
+            case "prune":
+                assert step.share is not None
+                example = example_input(network, start.header.task)
+                return pruning.prune(network, example, self._training_loss, step.share)
+            case "int8" | "int4":
+                folded = fold(network)
+                inputs = quantize_inputs(network, self._training_loss) if step.kind == "int8" else []
+                return [*folded, *inputs, *quantize_weights(network, BITS[step.kind])]
+        raise AssertionError(f"{step} does not change a network")
+
+    def _training_loss(self, network: nn.Module) -> Tensor:
+        """Return the mean loss of a network on a few batches of training examples."""
+        task = self._task
+        losses = [task.loss(network, 0, step % task.steps, progress=1.0) for step in range(BATCHES)]
+        return torch.stack(losses).mean()
+
+    @functools.cached_property
+    def _task(self) -> TrainingTask:
+        """The examples on which the model was trained, with their loss."""
+        config = TrainConfig(**with_start({"start": self.config.model, "data": self.config.data}))
+        with trainer.separate_random_numbers(config):
+            return prepare(replace(config, device="cpu"), None, None, lambda event: None, lambda: None)[
+                0
+            ].task
+
+    @property
+    def validation_size(self) -> int:
+        """The number of validation examples."""
+        return self._task.sizes["validation"]
+
+    def bytes_of(self, steps: tuple[Step, ...]) -> int:
+        """Return the bytes of the weights of a model, which need not be trained for it.
+
+        The last step must quantize the weights, and one step at most may come before it.
+        """
+        *earlier, last = steps
+        start = self.original
+        if earlier:
+            file = self.folder / STEPS_FOLDER / join_steps(tuple(earlier)) / UNTRAINED_FILE
+            if not file.exists():
+                self._change(start, earlier[0], file)
+            start = resolve_model(file)
+        network = load_network(start)
+        changes = [*fold(network), *quantize_weights(network, BITS[last.kind])]
+        return sum(tensor.nbytes for tensor in pack(changes, network.state_dict()).values())
+
+    def _validate(self, model: ResolvedModel, steps: str) -> TriedModel:
+        header, tensors = read_checkpoint(model.path, model.sha256)
+        network = open_network(model)
+        summary = summarize(network, header.task)
+        ece = None
+        if header.task == "digit":
+            result = evaluate(model, self.config.data, split="validation", device="cpu", runtime="torch")
+            accuracy, n, ece = result.accuracy, result.n, result.ece
+        else:
+            accuracy, n = self._task.validate(network)[1], self._task.sizes["validation"]
+        low, high = wilson_interval(round(accuracy * n), n)
+        return TriedModel(
+            steps=steps,
+            checkpoint=str(model.path),
+            accuracy=accuracy,
+            accuracy_low=low,
+            accuracy_high=high,
+            ece=ece,
+            weights_bytes=sum(tensor.nbytes for tensor in tensors.values()),
+            size_bytes=model.path.stat().st_size,
+            parameters=summary.parameters,
+            macs=summary.macs,
+        )
+
+
+def _learns_from_teacher(arch: str) -> bool:
+    """Return whether an architecture can learn from the answers of the model that is compressed."""
+    return find_architecture(arch).task == "digit" and resolve_recipe(arch).loss == "cross_entropy"

@@ -1,0 +1,132 @@
+"""Whole compressions of a small model: what is written, found again, chosen and refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digitcli.compression import compress as module
+from digitcli.compression.compress import compress
+from digitcli.compression.compressor import CompressionConfig
+from digitcli.compression.results import CompressionResult, Speed
+from digitcli.compression.steps import parse_steps
+from digitcli.errors import Interrupted, ModelError, OutputError, QualityError, UsageError
+from digitcli.events import Event, Notice
+from digitcli.inference.checkpoint import read_header
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import open_network
+from digitcli.training.network import count_parameters
+from tests.support.models import saved
+
+FOLDER = Path("small")
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no speed, which takes seconds."""
+    monkeypatch.setattr(module, "measure_speeds", lambda model: (Speed("torch", 1.0, 2.0, 3),))
+
+
+def run(data: Path, steps: str = "", model: str = "fast", **options: Any) -> CompressionResult:
+    config = CompressionConfig(model=model, data=str(data), epochs=options.pop("epochs", 1))
+    return compress(config, parse_steps(steps) if steps else (), folder=FOLDER, **options)
+
+
+def test_each_step_is_measured_and_the_last_one_becomes_the_model(other_digits: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    result = run(other_digits, "prune=0.5,int4")
+    assert [each.steps for each in result.tried] == ["original", "prune=0.5", "prune=0.5,int4"]
+    sizes = [each.weights_bytes for each in result.tried]
+    assert sizes[1] < 0.4 * sizes[0] and sizes[2] < 0.35 * sizes[1]
+    assert result.tried[2].parameters < result.tried[0].parameters / 3
+    assert result.chosen == 2 and result.n == 43 and result.tried[1].accuracy > 0.5
+    model = resolve_model(FOLDER)
+    assert model.header.start["model"] == result.model == resolve_model("fast").id
+    assert result.test is not None and model.header.metrics["test_accuracy"] == result.test.accuracy
+    assert count_parameters(open_network(model)) == result.tried[2].parameters
+    assert json.loads((FOLDER / "compression.json").read_text()) == json.loads(json.dumps(result.record()))
+    assert "prune=0.5,int4" in (FOLDER / "pareto.svg").read_text()
+    teacher = read_header(FOLDER / "steps/prune=0.5/model.safetensors").teacher
+    assert list(teacher) == [resolve_model("fast").id]
+
+
+def test_finished_steps_are_found_again(other_digits: Path) -> None:
+    first = run(other_digits, "low_rank=0.5")
+    changed = {path: path.stat().st_mtime_ns for path in FOLDER.glob("steps/*/*.safetensors")}
+    again = run(other_digits, "low_rank=0.5,int8")
+    assert again.tried[:2] == first.tried
+    assert all(path.stat().st_mtime_ns == time for path, time in changed.items())
+
+
+def test_an_interrupted_training_goes_on(other_digits: Path) -> None:
+    signals = iter([None] * 5 + [signal.SIGINT] * 5)
+    with pytest.raises(Interrupted):
+        run(other_digits, "int4", epochs=1, stop_signal=lambda: next(signals))
+    notices: list[Event] = []
+    result = run(other_digits, "int4", epochs=1, on_event=notices.append)
+    assert result.tried[1].steps == "int4"
+    messages = [event.message for event in notices if isinstance(event, Notice)]
+    assert "int4: changing the network" not in messages, "it began again"
+
+
+def test_another_compression_needs_force_and_files_of_others_stay(other_digits: Path) -> None:
+    run(other_digits, "int8")
+    (FOLDER / "mine.txt").write_text("kept")
+    with pytest.raises(OutputError, match="another compression") as caught:
+        run(other_digits, "int8", model="micro")
+    assert "--force" in caught.value.remedy
+    assert run(other_digits, "int8", model="micro", force=True).model.startswith("micro@")
+    assert (FOLDER / "mine.txt").read_text() == "kept"
+
+
+def test_without_epochs_nothing_is_trained(other_digits: Path) -> None:
+    result = run(other_digits, "int4", epochs=0)
+    assert result.tried[1].accuracy > 0.95
+    assert not list(FOLDER.glob("steps/*/config.json"))
+
+
+def test_a_goal_for_the_size_is_reached(other_digits: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    result = run(other_digits, max_bytes=30_000, epochs=0)
+    chosen = result.tried[result.chosen]
+    assert chosen.weights_bytes <= 30_000 and len(result.tried) == 3
+
+
+def test_a_missed_goal_writes_no_model_but_keeps_what_was_tried(other_digits: Path) -> None:
+    with pytest.raises(QualityError, match="No model reaches a loss of 0 points or less and 900 bytes"):
+        run(
+            other_digits,
+            max_bytes=900,
+            max_accuracy_loss=0,
+            epochs=0,
+            model=str(saved(Path("s.safetensors"))),
+        )
+    assert not (FOLDER / "model.safetensors").exists() and (FOLDER / "compression.json").exists()
+
+
+def test_what_cannot_be_compressed_is_refused(few_digits: Path, other_digits: Path) -> None:
+    with pytest.raises(UsageError, match="Neither steps nor goals"):
+        run(few_digits)
+    with pytest.raises(UsageError, match="Steps and goals"):
+        run(few_digits, "int8", max_bytes=1)
+    with pytest.raises(ModelError):
+        run(few_digits, "int8", model="nothing")
+    run(other_digits, "int4", epochs=0)
+    with pytest.raises(UsageError, match="integers already"):
+        compress(CompressionConfig(model=str(FOLDER)), parse_steps("int8"), folder=Path("second"))
+
+
+def test_a_reader_of_lines_can_be_quantized(monkeypatch: pytest.MonkeyPatch) -> None:
+    from digitcli.training import line_sources
+
+    monkeypatch.setattr(line_sources, "VALIDATION_LINES", 20)
+    config = CompressionConfig(model="reader", epochs=0)
+    result = compress(config, parse_steps("int4"), folder=FOLDER)
+    original, small = result.tried
+    assert small.weights_bytes < 0.3 * original.weights_bytes and result.unit == "line"
+    assert small.accuracy > 0.5 and result.test is None
+    assert resolve_model(FOLDER).header.alphabet == resolve_model("reader").header.alphabet

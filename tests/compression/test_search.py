@@ -1,0 +1,90 @@
+"""The search for a goal, with made-up models in place of trained ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from digitcli.compression.results import TriedModel, pareto_front
+from digitcli.compression.search import Goals, search
+from digitcli.compression.steps import Step, join_steps
+from digitcli.errors import UsageError
+
+
+@dataclass
+class FakeCompressor:
+    """Makes models whose size and accuracy follow from the share of removed channels."""
+
+    made: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    can_prune: bool = True
+
+    def on_event(self, event: Any) -> None:
+        self.notices.append(event.message)
+
+    def bytes_of(self, steps: tuple[Step, ...]) -> int:
+        bits = {"int8": 8, "int4": 4}.get(steps[-1].kind, 32) if steps else 32
+        return round(12_500 * bits * (1 - self._share(steps)))
+
+    def make(self, steps: tuple[Step, ...]) -> TriedModel:
+        if self._share(steps) and not self.can_prune:
+            raise UsageError("Channels cannot be removed.", "Leave prune out.")
+        self.made.append(join_steps(steps))
+        loss = 0.01 * self._share(steps) ** 2 + (0.0008 if steps and steps[-1].kind == "int4" else 0)
+        accuracy, size = 0.99 - loss, self.bytes_of(steps)
+        return TriedModel(join_steps(steps), "", accuracy, 0, 1, None, size, size, size, size)
+
+    @staticmethod
+    def _share(steps: tuple[Step, ...]) -> float:
+        return next((step.share or 0.0 for step in steps if step.kind == "prune"), 0.0)
+
+
+def chosen(compressor: FakeCompressor, **goals: Any) -> str | None:
+    tried, index = search(compressor, Goals(**goals))  # type: ignore[arg-type]
+    return None if index is None else tried[index].steps
+
+
+def test_the_smallest_model_of_those_that_lose_little_is_chosen() -> None:
+    compressor = FakeCompressor()
+    # int4 loses 0.08 points without pruning, and int8 loses 0.04 with a fifth of the channels removed
+    assert chosen(compressor, max_accuracy_loss=0.1) == "int4"
+    int8 = [steps for steps in compressor.made if steps.endswith("int8")]
+    assert int8 == ["int8", "prune=0.2,int8", "prune=0.4,int8"], "it goes on until too much is lost"
+
+
+def test_the_most_accurate_model_of_a_size_is_chosen_after_two_trials() -> None:
+    compressor = FakeCompressor()
+    assert chosen(compressor, max_bytes=30_000) == "prune=0.4,int4"
+    assert compressor.made == ["original", "prune=0.7,int8", "prune=0.4,int4"]
+
+
+def test_both_goals_must_be_reached() -> None:
+    assert chosen(FakeCompressor(), max_bytes=30_000, max_accuracy_loss=0.1) is None
+    assert chosen(FakeCompressor(), max_bytes=30_000, max_accuracy_loss=0.3) == "prune=0.4,int4"
+    assert chosen(FakeCompressor(), max_bytes=100, max_accuracy_loss=50) is None
+
+
+def test_a_loss_at_the_limit_is_accepted() -> None:
+    original = TriedModel("original", "", 0.9968, 0, 1, None, 9, 9, 9, 9)
+    model = TriedModel("int8", "", 0.9958, 0, 1, None, 9, 9, 9, 9)
+    assert Goals(max_accuracy_loss=0.1).reached_by(model, original)
+
+
+def test_a_network_that_cannot_be_pruned_is_only_quantized() -> None:
+    compressor = FakeCompressor(can_prune=False)
+    assert chosen(compressor, max_accuracy_loss=1.0) == "int4"
+    assert compressor.notices == [
+        f"With {kind}: Channels cannot be removed. Leave prune out." for kind in ("int8", "int4")
+    ]
+
+
+@pytest.mark.parametrize(("sizes", "front"), [((9, 5, 5, 7), (2, 0)), ((1, 2, 3, 4), (0, 1, 2, 3))])
+def test_no_model_on_the_front_is_beaten(sizes: tuple[int, ...], front: tuple[int, ...]) -> None:
+    accuracies = (0.99, 0.95, 0.96, 0.96) if front == (2, 0) else (0.9, 0.91, 0.92, 0.93)
+    tried = [
+        TriedModel("", "", accuracy, 0, 1, None, size, 0, 0, 0)
+        for size, accuracy in zip(sizes, accuracies, strict=True)
+    ]
+    assert pareto_front(tried) == front
