@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -180,9 +181,27 @@ def _recipe_of(header: Header) -> dict[str, str]:
     return describe_recipe(Recipe(**settings), has_teacher=bool(header.teacher)) if settings else {}
 
 
+def _describe_compression(changes: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a compression has changed, see `architectures.compression`."""
+    names = {
+        "fold": "batch normalization folded",
+        "resize": "channels removed",
+        "factorize": "layers factorized",
+        "quantize_inputs": "inputs of layers in 8 bits",
+    }
+    words = []
+    for change in changes:
+        if change["change"] == "quantize_weights":
+            words.append(f"weights in {max(change['bits'].values())} bits")
+        else:
+            words.append(names.get(change["change"], change["change"]))
+    return ", ".join(dict.fromkeys(words))
+
+
 def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
+        "compression": _describe_compression(header.arguments.get("compression", ())),
         "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),

@@ -22,7 +22,7 @@ from digitcli.compression.results import TriedModel
 from digitcli.compression.steps import TRAINED, Step, join_steps
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.metrics import wilson_interval
-from digitcli.events import Notice, OnEvent
+from digitcli.events import Event, Notice, OnEvent, RunStarted
 from digitcli.export.network import example_input
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
@@ -103,9 +103,15 @@ class Compressor:
 
     def _trained(self, place: Path, fields: dict[str, Any], title: str) -> ResolvedModel:
         """Train in a run folder, or continue there."""
-        self.on_event(Notice(f"{title}: training", routine=True))
+
+        def forward(event: Event) -> None:
+            if isinstance(event, RunStarted):
+                self.on_event(Notice(f"{title}: training", routine=True))
+            elif not (isinstance(event, Notice) and event.routine):
+                self.on_event(event)
+
         common = {"data": self.config.data, "seed": self.config.seed, "device": self.config.device}
-        trainer.resume(place, {**common, **fields}, on_event=self.on_event, stop_signal=self.stop_signal)
+        trainer.resume(place, {**common, **fields}, on_event=forward, stop_signal=self.stop_signal)
         return resolve_model(place)
 
     def _change(self, start: ResolvedModel, step: Step, file: Path) -> None:

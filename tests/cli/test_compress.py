@@ -35,6 +35,10 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     for command in (("models", "small"), ("benchmark", "--arch", "small", "--batch-size", "1")):
         done = digitcli(*command)
         assert done.returncode == 0, done.stderr
+    described = digitcli("models", "small").stdout
+    assert "batch normalization folded, inputs of layers in 8 bits, weights in 8 bits" in " ".join(
+        described.split()
+    )
 
 
 @pytest.mark.parametrize(
