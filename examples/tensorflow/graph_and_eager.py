@@ -32,7 +32,7 @@ Batches = Sequence[tuple[Images, Labels]]
 # Plain gradient descent, for which TensorFlow 1 has an optimizer, and nothing random.
 DESCENT = {"optimizer": "sgd", "schedule": "constant", "warmup": 0.0}
 RUNS = {"sigmoid_mlp": {"lr": 0.5}, "cnn": {**DESCENT, "lr": 0.01, "weight_decay": 0.0, "dropout": 0.0}}
-STEPS = {"sigmoid_mlp": 200, "cnn": 4}  # of a round: a fraction of a second
+STEPS = {"sigmoid_mlp": 500, "cnn": 4}  # of a round: less than a second by most ways
 ROUNDS = 9  # the median of their times is reported, and their range
 TOLERANCE = 1e-4  # of a loss, relative: float32 has 1e-7, and each step adds up its errors
 
@@ -107,7 +107,8 @@ def losses(take_step: TakeStep, batches: Batches) -> npt.NDArray[np.float64]:
 def seconds_per_step(arch: str, steps: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Return the seconds of a step by each way in each round, and check that their losses are equal.
 
-    The ways take turns, so that a disturbance of the machine meets all of them.
+    The seconds are those of the processor, which other programs on the machine do not lengthen much. The ways
+    take turns, so that a disturbance meets all of them.
     """
     run = same_run(arch, **RUNS[arch])
     batches = first_batches(run, steps)
@@ -118,9 +119,9 @@ def seconds_per_step(arch: str, steps: int, rounds: int = ROUNDS) -> dict[str, l
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, take_step in ways.items():
-            began = time.perf_counter()
+            began = time.process_time()
             losses(take_step, batches)
-            seconds[name].append((time.perf_counter() - began) / steps)
+            seconds[name].append((time.process_time() - began) / steps)
     return seconds
 
 
