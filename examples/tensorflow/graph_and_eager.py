@@ -24,6 +24,7 @@ import torch
 from low_level_networks import LOSSES, NETWORKS, training_step, variables
 from same_run import Images, Labels, SameRun, as_images, same_run
 
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.training.digit_task import loss_function
 
 TakeStep = Callable[[Images, Labels], object]
@@ -130,7 +131,7 @@ if __name__ == "__main__":
     tf.config.threading.set_inter_op_parallelism_threads(1)
     torch.set_num_threads(1)
     for arch, steps in STEPS.items():
-        print(f"{arch}, batches of {same_run(arch).recipe.batch_size}")
+        print(f"{arch}, batches of {resolve_recipe(arch).batch_size}")
         for name, seconds in seconds_per_step(arch, steps).items():
             low, median, high = (1000 * f(seconds) for f in (min, statistics.median, max))
             print(f"  {name:34} {median:7.2f} ms a step, {low:.2f} to {high:.2f}")

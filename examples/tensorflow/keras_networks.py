@@ -19,6 +19,7 @@ from weight_layout import to_tensorflow
 from digitcli.architectures.layers import MNIST_DEVIATION, MNIST_MEAN
 from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.metrics import accuracy
+from digitcli.training.network import architecture_arguments
 
 ADAM_EPSILON = 1e-8  # the default of PyTorch; that of Keras is 1e-7
 
@@ -55,7 +56,8 @@ def cnn(dropout: float = 0.5) -> keras.Model:
 
 def squared_error(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Return half the squared distance between sigmoid and one-hot label (N,); Keras takes the mean."""
-    targets = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), 10)
+    digits = tf.cast(tf.reshape(labels, [-1]), tf.int32)  # Keras passes labels as a column of floats
+    targets = tf.one_hot(digits, 10)
     return 0.5 * tf.reduce_sum(tf.square(tf.sigmoid(logits) - targets), axis=-1)
 
 
@@ -68,8 +70,7 @@ KERAS_LOSSES = {
 
 def build(run: SameRun) -> keras.Model:
     """Build the network of a run with the initial weights that it has in PyTorch."""
-    arguments = {} if run.recipe.dropout is None else {"dropout": run.recipe.dropout}
-    network = KERAS_NETWORKS[run.config.arch](**arguments)
+    network = KERAS_NETWORKS[run.config.arch](**architecture_arguments(run.recipe))
     network.set_weights(to_tensorflow(run.network.state_dict()))
     return network
 

@@ -52,11 +52,11 @@ def largest_difference(network: keras.Model, model: str | Path, count: int = 100
 
 if __name__ == "__main__":
     network = open_in_keras("cnn")
-    print(f"digitcli to Keras: logits differ by {largest_difference(network, 'cnn'):.1e} at most")
+    print(f"PyTorch to Keras: logits differ by {largest_difference(network, 'cnn'):.1e} at most")
     with tempfile.TemporaryDirectory() as folder:
         saved, back = Path(folder, "cnn.keras"), Path(folder, "cnn.safetensors")
         network.save(saved)
         save_for_digitcli(keras.saving.load_model(saved), "cnn", back)
-        print(f"Keras to digitcli: logits differ by {largest_difference(network, back):.1e} at most")
+        print(f"Keras to PyTorch: logits differ by {largest_difference(network, back):.1e} at most")
         before, after = read_checkpoint(resolve_model("cnn").path)[1], read_checkpoint(back)[1]
     print("weights equal bit by bit:", all(torch.equal(before[name], after[name]) for name in before))
