@@ -29,7 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 NOTE = "<!-- This page is generated. Do not edit it: run `python scripts/generate_docs.py`. -->"
 VALUES = {bool: "flag", int: "whole number", float: "number", str: "text", Path: "path"}
-FOLDERS = {"scripts": "Scripts for maintainers", "benchmarks": "Scripts that reproduce published figures"}
+FOLDERS = {
+    "scripts": "Scripts for maintainers",
+    "benchmarks": "Scripts that reproduce published figures",
+    "examples/tensorflow": "The textbook's networks in TensorFlow, beside PyTorch",
+}
 
 CLI_TEXT = """\
 Every command has `--help`. Results go to standard output, everything else goes to standard error.

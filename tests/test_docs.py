@@ -39,10 +39,14 @@ def blocks(page: Path, language: str) -> list[str]:
     return [block for named, block in fenced if named == language]
 
 
+def outside_fences(page: Path) -> str:
+    """Return the text of a page without its fenced code blocks."""
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
 def shell_lines(page: Path) -> Iterator[str]:
     """Yield the lines of console blocks and of indented blocks, without their prompt."""
-    outside_fences = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    indented = re.findall(r"^ {4}(.*)$", outside_fences, re.MULTILINE)
+    indented = re.findall(r"^ {4}(.*)$", outside_fences(page), re.MULTILINE)
     for line in [*"".join(blocks(page, "console")).splitlines(), *indented]:
         yield line.strip().removeprefix("$ ")
 
@@ -111,7 +115,7 @@ def test_readme_has_the_two_commands_that_set_everything_up() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text())
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", outside_fences(page))
     for link, anchor in links:
         target = page.parent / link if link else page
         assert target.exists(), link
@@ -164,6 +168,14 @@ def test_python_examples_run(example_folder: Path, page: Path) -> None:
     command = [sys.executable, "-c", "\n".join(blocks(page, "python"))]
     done = subprocess.run(command, cwd=example_folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_code_in_the_tensorflow_page_is_that_of_the_examples() -> None:
+    examples = [*(ROOT / "examples" / "tensorflow").glob("*.py")]
+    code = [source.read_text() for source in [*examples, ROOT / "digitcli/architectures/convnet.py"]]
+    shown = blocks(ROOT / "docs" / "tensorflow.md", "python")
+    assert len(shown) > 10
+    assert [block for block in shown if not any(block in text for text in code)] == []
 
 
 def test_example_pictures_are_read_correctly() -> None:

@@ -74,6 +74,15 @@ def test_imports_point_down(module: str) -> None:
         assert HEIGHT[imported] < HEIGHT[part], f"{part} may not import {imported}"
 
 
+def test_no_module_imports_tensorflow() -> None:
+    """The code for TensorFlow is in examples/, which has an environment of its own."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"tensorflow", "keras"}, path
+
+
 def test_no_modules_import_each_other_in_a_cycle() -> None:
     graph = {module: imported_modules(path) - {module} for module, path in MODULES.items()}
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names the cycle
