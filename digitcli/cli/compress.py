@@ -68,8 +68,7 @@ EpochsOption = Annotated[
         "-e",
         metavar="N",
         min=0,
-        help="Fine-tune for this many epochs after prune, low_rank and int4, with the model itself as the "
-        "teacher; 0 does not train.",
+        help="Fine-tune for this many epochs after prune, low_rank and int4; 0 does not train.",
     ),
 ]
 DataOption = Annotated[
@@ -78,6 +77,16 @@ DataOption = Annotated[
         metavar="DATASET",
         help="Fine-tune and validate on this dataset: a name, a file or a folder, as for digitcli train.",
         autocompletion=complete_dataset,
+    ),
+]
+TeacherOption = Annotated[
+    list[str] | None,
+    Option(
+        metavar="NAME",
+        help="Fine-tune with this trained model as the teacher, not with the one that is compressed; may be "
+        "given several times.",
+        autocompletion=complete_shipped,
+        show_default=False,
     ),
 ]
 SeedOption = Annotated[int, Option(metavar="N", min=0, help="Derive all random numbers from this seed.")]
@@ -101,6 +110,7 @@ def compress(
     max_accuracy_loss: LossOption = None,
     max_size: SizeOption = None,
     epochs: EpochsOption = DEFAULT_EPOCHS,
+    teacher: TeacherOption = None,
     data: DataOption = TrainConfig.data,
     device: DeviceOption = None,
     seed: SeedOption = 0,
@@ -134,7 +144,12 @@ def compress(
         from digitcli.compression import compress as module
         from digitcli.compression.compressor import CompressionConfig
     config = CompressionConfig(
-        model=model, data=data, epochs=epochs, seed=seed, device=device or TrainConfig.device
+        model=model,
+        data=data,
+        epochs=epochs,
+        seed=seed,
+        device=device or TrainConfig.device,
+        teacher=tuple(teacher or ()),
     )
     with CompressionView() as view, stop_on_signals() as stop_signal:
         result = module.compress(

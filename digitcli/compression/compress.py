@@ -23,6 +23,7 @@ from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RUNS, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
+from digitcli.training.configuration import resolve_teachers
 from digitcli.training.run_folder import locked
 from digitcli.training.setup import StopSignal
 
@@ -63,7 +64,7 @@ def compress(
     """
     original = resolve_model(config.model)
     goals = Goals(max_accuracy_loss, max_bytes)
-    _check(original, steps, goals)
+    _check(original, steps, goals, config.teacher)
     place = folder or OUT / original.id.partition("@")[0]
     with _opened(place, config, original, force):
         compressor = Compressor(original, config, place, on_event, stop_signal)
@@ -85,7 +86,7 @@ def compress(
     return result
 
 
-def _check(original: ResolvedModel, steps: Sequence[Step], goals: Goals) -> None:
+def _check(original: ResolvedModel, steps: Sequence[Step], goals: Goals, teacher: Sequence[str]) -> None:
     if bool(steps) == bool(goals):
         cause = "Steps and goals are given." if steps else "Neither steps nor goals are given."
         raise UsageError(cause, "Give --steps, or --max-accuracy-loss or --max-size, but not both.")
@@ -95,8 +96,9 @@ def _check(original: ResolvedModel, steps: Sequence[Step], goals: Goals) -> None
     if any(change["change"] == "quantize_weights" for change in header.arguments.get("compression", ())):
         cause = f"The weights of {original.name} are integers already."
         raise UsageError(cause, "Compress the model that it was made from.")
-    if any(step.kind == "distill" for step in steps) and header.task != "digit":
-        raise UsageError("distill is for single digits.", "Leave it out.")
+    if header.task != "digit" and (teacher or any(step.kind == "distill" for step in steps)):
+        cause = f"Teachers are for single digits, but {original.name} reads {header.task}s."
+        raise UsageError(cause, "Leave --teacher and distill out.")
     if any(step.kind == "prune" for step in steps):
         pruning.check_installed()
 
@@ -104,7 +106,11 @@ def _check(original: ResolvedModel, steps: Sequence[Step], goals: Goals) -> None
 @contextlib.contextmanager
 def _opened(place: Path, config: CompressionConfig, original: ResolvedModel, force: bool) -> Iterator[None]:
     """Hold the lock of the folder, whose finished steps must be of the same compression."""
-    settings = {**dataclasses.asdict(config), "sha256": original.sha256}
+    settings = {
+        **dataclasses.asdict(config),
+        "model": original.sha256,
+        "teacher": [model.sha256 for model in resolve_teachers(config.teacher)],
+    }
     with faults_of(place):
         place.mkdir(parents=True, exist_ok=True)
     with locked(place), faults_of(place):

@@ -48,6 +48,7 @@ class CompressionConfig:
     data: the dataset of the fine-tuning and of the validation, as `digitcli train` takes it.
     epochs: how often fine-tuning passes over the data after each step that needs it.
     device: where fine-tuning computes.
+    teacher: the models from whose answers fine-tuning learns; by default the model that is compressed.
     """
 
     model: str
@@ -55,6 +56,7 @@ class CompressionConfig:
     epochs: int = EPOCHS
     seed: int = 0
     device: str = "auto"
+    teacher: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Compressor:
         start = self._made(tuple(earlier))
         place = self.folder / STEPS_FOLDER / join_steps(steps)
         if step.kind == "distill":
-            return self._trained(place, {"arch": step.arch, "teacher": (str(start.path),)}, str(step))
+            return self._trained(place, {"arch": step.arch, "teacher": self._teacher}, str(step))
         file = place / UNTRAINED_FILE
         if not file.exists():
             self.on_event(Notice(f"{join_steps(steps)}: changing the network", routine=True))
@@ -98,8 +100,12 @@ class Compressor:
         fields = with_start({"start": str(file.resolve()), "data": self.config.data})
         recipe = {**fields.pop("recipe"), "epochs": self.config.epochs}
         arch = start.header.architecture
-        teacher = (str(self.original.path.resolve()),) if _learns_from_teacher(arch) else ()
+        teacher = self._teacher if _learns_from_teacher(arch) else ()
         return self._trained(place, {**fields, "recipe": recipe, "teacher": teacher}, join_steps(steps))
+
+    @property
+    def _teacher(self) -> tuple[str, ...]:
+        return self.config.teacher or (str(self.original.path.resolve()),)
 
     def _trained(self, place: Path, fields: dict[str, Any], title: str) -> ResolvedModel:
         """Train in a run folder, or continue there."""

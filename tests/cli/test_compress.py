@@ -50,7 +50,7 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
         (("fast", "--max-size", "big"), 2, "--max-size is 'big'"),
         (("fast", "--max-accuracy-loss", "-1"), 2, "--max-accuracy-loss"),
         (("fist", "--steps", "int8"), 5, "There is no model 'fist'"),
-        (("finder", "--steps", "distill=tiny"), 2, "distill is for single digits"),
+        (("finder", "--steps", "distill=tiny"), 2, "Teachers are for single digits"),
         (("fast", "--steps", "int8", "--data", "no.npz"), 3, "no.npz"),
     ],
 )

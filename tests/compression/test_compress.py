@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def test_each_step_is_measured_and_the_last_one_becomes_the_model(other_digits: 
     assert "prune=0.5,int4" in (FOLDER / "pareto.svg").read_text()
     teacher = read_header(FOLDER / "steps/prune=0.5/model.safetensors").teacher
     assert list(teacher) == [resolve_model("fast").id]
+
+
+def test_another_teacher_can_be_named(other_digits: Path) -> None:
+    config = CompressionConfig(model="micro", data=str(other_digits), epochs=1, teacher=("tiny", "fast"))
+    compress(config, parse_steps("int4"), folder=FOLDER)
+    learned_from = read_header(FOLDER / "steps/int4/model.safetensors").teacher
+    assert list(learned_from) == [resolve_model("tiny").id, resolve_model("fast").id]
+    with pytest.raises(OutputError, match="another compression"):
+        compress(replace(config, teacher=()), parse_steps("int4"), folder=FOLDER)
 
 
 def test_finished_steps_are_found_again(other_digits: Path) -> None:
