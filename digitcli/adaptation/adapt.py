@@ -83,7 +83,7 @@ def adapt(
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
     digest = digest_of(pictures)
-    examples = _examples(pictures, start, device, on_event)
+    examples = _examples(answers, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
@@ -150,10 +150,12 @@ def _with_usable_labels(
 
 
 def _examples(
-    pictures: Sequence[LabelledPicture], start: ResolvedModel, device: str, on_event: OnEvent
+    answers: Sequence[Answer], start: ResolvedModel, device: str, on_event: OnEvent
 ) -> list[PictureLines]:
     recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
-    return find_lines_to_learn(pictures, recognizer, finder, on_event)
+    pictures = [answer.picture for answer in answers]
+    rotations = {answer.picture.file: answer.rotation for answer in answers}
+    return find_lines_to_learn(pictures, recognizer, finder, on_event, rotations=rotations)
 
 
 def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:

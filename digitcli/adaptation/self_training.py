@@ -142,7 +142,10 @@ def _find_targets(
         if reading.status == "read" and picture.file not in labels
     ]
     recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
-    examples = find_lines_to_learn(confident, recognizer, finder, on_event, only_agreeing=True)
+    rotations = {reading.file: reading.rotation for reading in readings}
+    examples = find_lines_to_learn(
+        confident, recognizer, finder, on_event, rotations=rotations, only_agreeing=True
+    )
     used = sum(bool(example.lines) for example in examples)
     unlabelled = sum(picture.file not in labels for picture in pictures)
     if used < LEAST_PICTURES:
