@@ -15,12 +15,18 @@ from pathlib import Path
 
 import torch
 
-from digitcli.adaptation.adapt import LEAST_PICTURES, compose_lines, counted, digest_of, model_to_adapt
+from digitcli.adaptation.adapt import compose_lines, counted, digest_of, model_to_adapt
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
 from digitcli.adaptation.final_network import Remembering, header_of, train_without_forgetting
 from digitcli.adaptation.results import AdaptedModel
 from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
-from digitcli.adaptation.settings import FOLDS, SELF_TRAINING_EPOCHS, FineTuning, check_settings
+from digitcli.adaptation.settings import (
+    FOLDS,
+    LEAST_PICTURES,
+    SELF_TRAINING_EPOCHS,
+    FineTuning,
+    check_settings,
+)
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
