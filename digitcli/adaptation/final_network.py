@@ -34,7 +34,6 @@ from digitcli.recognition.calibrate import Answer, answer_pictures
 from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
-from digitcli.synthesis.lines import Line
 from digitcli.training.fine_tuning import describe_start_model
 from digitcli.training.original import OriginalLines
 
@@ -80,9 +79,12 @@ def train_on_all(
     if not epochs:
         return None
     settings = dataclasses.replace(setup.settings, epochs=epochs)
-    final = train_without_forgetting(
-        setup.start, setup.lines, setup.composed, settings, setup.device, original, on_event
-    )
+    on_step = counter(AdaptationStage.TRAIN_ALL, epochs * settings.steps_of_epoch(len(setup.lines)), on_event)
+    for network in trained_epochs(  # noqa: B007
+        setup.start, setup.lines, setup.composed, settings, setup.device, on_step
+    ):
+        pass
+    final = move_back(setup.start, copied_weights(network), setup.device, original)
     if final is None:
         return None
     score = score_interpolated(setup, validation, epochs, final.share)
@@ -90,27 +92,14 @@ def train_on_all(
     return Trained(choice, final.tensors)
 
 
-def train_without_forgetting(
-    start: ResolvedModel,
-    lines: Sequence[Line],
-    composed: Sequence[Line],
-    settings: FineTuning,
-    device: torch.device,
-    original: OriginalLines,
-    on_event: OnEvent,
+def move_back(
+    start: ResolvedModel, adapted: Mapping[str, Tensor], device: torch.device, original: OriginalLines
 ) -> Remembering | None:
-    """Train on lines for all epochs of the settings; None if the network forgets too much.
-
-    Where the network loses more than `LARGEST_LOSS` on composed lines, its weights are moved back towards
-    those before the training.
+    """Move weights back towards those before the training if they lose more than `LARGEST_LOSS` on composed
+    lines; None if they lose as much at every share of the way.
     """
-    steps = settings.epochs * settings.steps_of_epoch(len(lines))
-    on_step = counter(AdaptationStage.TRAIN_ALL, steps, on_event)
     network = open_network(start).to(device)
     weights, before = copied_weights(network), original.test_accuracy(network)
-    for trained in trained_epochs(start, lines, composed, settings, device, on_step):  # noqa: B007
-        pass
-    adapted = copied_weights(trained)
     for share in SHARES:
         tensors = interpolated(weights, adapted, share)
         network.load_state_dict(tensors)

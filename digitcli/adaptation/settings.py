@@ -13,8 +13,9 @@ FOLDS = 5
 LEAST_PICTURES = 10
 # The passes over the labelled lines, at most. Chosen by cross-validation up to this number.
 EPOCHS = 12
-# The passes over the lines of pictures without labels. No label tells when to stop, and the likelihood of
-# targets that the network gave itself only rises. So it is a third of the most with labels, chosen by hand.
+# The passes over the lines of pictures without labels, where there are too few labels to choose the number.
+# Nothing tells when to stop then: the likelihood of targets that the network gave itself only rises. So it is
+# a third of the most with labels, chosen by hand.
 SELF_TRAINING_EPOCHS = 4
 # The steps of an epoch: a pass over the labelled lines if it has so many. More would take too long for a
 # person who waits, fewer would change the network too little to be told from chance.

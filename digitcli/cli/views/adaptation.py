@@ -14,6 +14,7 @@ from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
 STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
+NO_EPOCHS = "No number of epochs makes the labels of pictures that are not learned from likelier than before."
 FORGETS_TOO_MUCH = "The adaptation would make the reader forget too much of what it reads in other pictures."
 
 
@@ -141,7 +142,7 @@ def _why_kept(classifier: ClassifierResult) -> str:
 def _why_no_choice(result: Adaptation) -> str:
     if min(result.scores, key=lambda score: score.nll).epochs:
         return FORGETS_TOO_MUCH
-    return "No number of epochs makes the labels of held-out pictures likelier than before."
+    return NO_EPOCHS
 
 
 def _verdict(result: Adaptation) -> str:
@@ -164,7 +165,7 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
         f"{result.evidence}",
         "learned": f"{result.lines:,} lines of {result.learned:,} of these, read alike in every crop",
     }
-    if result.epochs:
+    if result.composed_after is not None:
         rows |= _changes(result)
     rows["result"] = _verdict_of_self_training(result)
     if (result.wrong_after or 0) > (result.wrong_before or 0):
@@ -176,7 +177,9 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
 
 def _changes(result: SelfTraining) -> dict[str, str]:
     rows = {
-        "epochs": f"{result.epochs}, a fixed number",
+        "epochs": f"{result.epochs}, a fixed number"
+        if result.most_epochs is None
+        else f"{result.epochs}, chosen from 0 to {result.most_epochs} by the labelled pictures",
         "changed": f"{result.changed:,} pictures without a label are read differently now; "
         f"{result.newly_answered:,} are newly above the threshold, {result.no_longer_answered:,} no longer",
         "forgetting": f"of 1,000 composed lines, {console.percent(result.composed_before)} read rightly "
@@ -198,8 +201,10 @@ def _changes(result: SelfTraining) -> dict[str, str]:
 
 
 def _verdict_of_self_training(result: SelfTraining) -> str:
-    if not result.epochs:
+    if result.forgets:
         return FORGETS_TOO_MUCH
+    if not result.epochs:
+        return NO_EPOCHS
     if result.helps is None or result.p_value is None:
         return (
             "Nothing tells whether this helps, because no picture has a label. Label some pictures, and run "
