@@ -19,6 +19,7 @@ from digitcli.adaptation.settings import FOLDS, LEAST_PICTURES, FineTuning, chec
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
+    LABELS,
     LabelledPicture,
     leave_copies_out,
     read_labelled_pictures,
@@ -29,7 +30,7 @@ from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, Stage
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
-from digitcli.recognition.calibrate import Answer, answer_pictures
+from digitcli.recognition.calibrate import Answer, answer_pictures, numbers_of
 from digitcli.recognition.line_input import FINDER
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.recognize import INK_READER
@@ -128,6 +129,9 @@ def _answer_usable(
     """Read the pictures that can be learned from; return the answers, and the pictures that are left out."""
     distinct, copies = leave_copies_out(listed)  # a copy in another fold would be known by heart
     labelled, unusable = _with_usable_labels(distinct, alphabet)
+    if not any(numbers_of(picture.text) for picture in labelled):
+        cause = f"No row of {LABELS} has a digit in its text, so that there is no number to learn."
+        raise InputError(cause, "Write the number of each picture into the column text.")
     answers, unreadable = answer_pictures(reader, labelled, counted(AdaptationStage.READ, on_event))
     return answers, (*copies, *unusable, *unreadable)
 
@@ -159,10 +163,12 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
     if usable >= LEAST_PICTURES:
         return
     cause = (
-        f"{usable} labelled pictures can be used, but an adaptation needs {LEAST_PICTURES}; in "
-        f"{len(examples) - usable} it cannot be told where their text stands, and {failures} are copies or "
-        "cannot be read."
+        f"Of {len(examples) + failures} labelled pictures, {usable} can be used; {LEAST_PICTURES} are needed."
     )
+    if unclear := len(examples) - usable:
+        cause += f" In {unclear}, it cannot be told where the text stands."
+    if failures:
+        cause += f" {failures} are copies, have no digit in their text or cannot be read."
     raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
 
 
