@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +74,18 @@ class Training:
     most_epochs: int | None
     final: Remembering | None
 
+    def figures(self) -> dict[str, Any]:
+        """Return the fields of a `SelfTraining` that say how the network was trained."""
+        final = self.final
+        return {
+            "epochs": self.epochs if final else 0,
+            "most_epochs": self.most_epochs,
+            "forgets": bool(self.epochs) and final is None,
+            "share": final.share if final else 0.0,
+            "composed_before": final.composed_before if final else None,
+            "composed_after": final.composed_after if final else None,
+        }
+
 
 def adapt_unlabelled(
     folder: str | Path,
@@ -123,21 +136,27 @@ def adapt_unlabelled(
         threshold=reader.thresholds.ink,
         page_threshold=reader.thresholds.page,
         evidence=reader.thresholds.evidence,
-        epochs=training.epochs if final else 0,
-        most_epochs=training.most_epochs,
-        forgets=bool(training.epochs) and final is None,
-        share=final.share if final else 0.0,
-        composed_before=final.composed_before if final else None,
-        composed_after=final.composed_after if final else None,
+        **training.figures(),
         settings=dataclasses.asdict(settings),
         seconds=time.perf_counter() - started,
     )
     if final is None or result.is_worse:
         return result
-    dataset = {"name": "unlabelled pictures", "pictures": result.learned, "train": result.lines}
     settings = dataclasses.replace(settings, epochs=training.epochs)
-    header = header_of(start, settings, chosen_device, dataset, resolved)
-    return dataclasses.replace(result, models=(AdaptedModel(INK_READER, header, final.tensors),))
+    model = _adapted_model(start, final, settings, chosen_device, result, resolved)
+    return dataclasses.replace(result, models=(model,))
+
+
+def _adapted_model(
+    start: ResolvedModel,
+    final: Remembering,
+    settings: FineTuning,
+    device: torch.device,
+    result: SelfTraining,
+    models: Sequence[ResolvedModel],
+) -> AdaptedModel:
+    dataset = {"name": "unlabelled pictures", "pictures": result.learned, "train": result.lines}
+    return AdaptedModel(INK_READER, header_of(start, settings, device, dataset, models), final.tensors)
 
 
 def _list_pictures(

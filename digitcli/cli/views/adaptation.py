@@ -90,7 +90,7 @@ def _answers(right: int, wrong: int, n: int) -> str:
 
 def _difference(gained: int, lost: int, p_value: float) -> str:
     return (
-        f"{gained:,} pictures gained, {lost:,} lost; the probability of that by chance is "
+        f"{console.counted(gained, 'picture')} gained, {lost:,} lost; the probability of that by chance is "
         f"{describe_p(p_value)}"
     )
 
@@ -99,7 +99,8 @@ def _describe_reader(result: Adaptation) -> dict[str, str]:
     """Return the rows about the network that reads lines."""
     choice, before = result.choice, result.scores[0]
     if choice is None:
-        return {"lines": f"not adapted: {_why_no_choice(result)}"} if result.classifier else {}
+        why = f"{_why_no_choice(result)} The network that reads lines stays as it was."
+        return {"lines": why} if result.classifier else {}
     rows = {
         "lines": f"of {result.lines:,} held-out lines, {console.percent(before.exact_match)} read rightly "
         f"before, {console.percent(choice.score.exact_match)} after",
