@@ -92,7 +92,8 @@ def test_self_training_that_makes_labelled_pictures_worse_ends_with_exit_code_8(
     wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
     monkeypatch.setattr(self_training, "trained_epochs", lambda *arguments: iter([open_network(wrong)]))
     monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: 0.9)
-    done = digitcli("adapt", folder, "-o", "my-reader", "--unlabelled", "--device", "cpu")
+    options = ("--unlabelled", "--epochs", "1", "--device", "cpu")
+    done = digitcli("adapt", folder, "-o", "my-reader", *options)
     assert done.returncode == 8 and "no model was written" in done.stderr
     assert "Fewer labelled pictures" in " ".join(done.stdout.split())
     assert not Path("my-reader").exists()
