@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from digitcli.adaptation.cross_validation import Setup, cross_validate
+from digitcli.adaptation.cross_validation import Setup
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
-from digitcli.adaptation.final_network import adapted_model, counter, read_held_out, train_on_all
 from digitcli.adaptation.folds import divide_into_folds
+from digitcli.adaptation.kept_networks import train_networks
 from digitcli.adaptation.results import Adaptation, PictureResult
-from digitcli.adaptation.settings import FOLDS, FineTuning, check_settings
+from digitcli.adaptation.settings import FOLDS, LEAST_PICTURES, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
+    LABELS,
     LabelledPicture,
     leave_copies_out,
     read_labelled_pictures,
@@ -29,7 +30,7 @@ from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, Stage
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
-from digitcli.recognition.calibrate import Answer, answer_pictures
+from digitcli.recognition.calibrate import Answer, answer_pictures, numbers_of
 from digitcli.recognition.line_input import FINDER
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.recognize import INK_READER
@@ -40,9 +41,6 @@ from digitcli.training.original import OriginalLines
 from digitcli.training.task import derive_seed
 
 DEFAULT_SETTINGS = FineTuning()
-# The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
-# has only one or two pictures. Chosen by hand.
-LEAST_PICTURES = 10
 # The composed lines to learn besides the labelled ones: each is used about twice in a training of 8 epochs,
 # and they are composed in 12 seconds.
 COMPOSED_LINES = 2_000
@@ -60,11 +58,12 @@ def adapt(
     device: str = "auto",
     on_event: OnEvent = lambda event: None,
 ) -> Adaptation:
-    """Fine-tune the network that reads lines on labelled pictures, and find out whether that helps.
+    """Fine-tune the networks that read numbers on labelled pictures, and find out whether that helps.
 
-    The folder is that of `read_labelled_pictures`, and the models are those of `Reader`; the one of the
-    architecture `reader` is fine-tuned. Cross-validation chooses the number of epochs, and tells how many
-    pictures are read rightly by a network that was not trained on them. `save_adaptation` writes the result.
+    The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. The one of the
+    architecture `reader` is fine-tuned, and, where enough pictures show a single digit, the classifier of
+    single digits. Cross-validation chooses the number of epochs of the former, and tells how many pictures
+    are read rightly by networks that were not trained on them. `save_adaptation` writes the result.
 
     Raises:
         UsageError: a value is out of range, or there is no single network to adapt.
@@ -83,34 +82,32 @@ def adapt(
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
     digest = digest_of(pictures)
-    examples = _examples(pictures, start, device, on_event)
+    examples = _examples(answers, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
     composed = compose_lines(original, settings.seed, on_event)
     setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
-    validation = cross_validate(setup, counter(AdaptationStage.TRAIN, setup.steps, on_event))
-    trained = train_on_all(setup, validation, original, on_event)
-    after = read_held_out(setup, validation, trained, resolved, device, on_event) if trained else answers
-    result = Adaptation(
+    kept = train_networks(setup, answers, resolved, original, device, on_event)
+    return Adaptation(
         folder=str(folder),
         model=reader.name,
         digest=digest,
-        pictures=_results(answers, after, setup),
+        pictures=_results(answers, kept.answers, setup),
         unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=failures,
         lines=len(setup.lines),
         groups=divided.groups,
         divides_group=divided.divides_group,
         folds=divided.count,
-        scores=validation.scores,
-        choice=trained.choice if trained else None,
+        scores=kept.scores,
+        choice=kept.choice,
+        keeps_reader=kept.keeps_reader,
+        classifier=kept.classifier,
         settings=dataclasses.asdict(settings),
         seconds=time.perf_counter() - started,
+        models=kept.models,
     )
-    if trained is None or not result.helps:
-        return result
-    return dataclasses.replace(result, models=(adapted_model(setup, trained, after, resolved),))
 
 
 def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
@@ -132,6 +129,9 @@ def _answer_usable(
     """Read the pictures that can be learned from; return the answers, and the pictures that are left out."""
     distinct, copies = leave_copies_out(listed)  # a copy in another fold would be known by heart
     labelled, unusable = _with_usable_labels(distinct, alphabet)
+    if not any(numbers_of(picture.text) for picture in labelled):
+        cause = f"No row of {LABELS} has a digit in its text, so that there is no number to learn."
+        raise InputError(cause, "Write the number of each picture into the column text.")
     answers, unreadable = answer_pictures(reader, labelled, counted(AdaptationStage.READ, on_event))
     return answers, (*copies, *unusable, *unreadable)
 
@@ -150,10 +150,12 @@ def _with_usable_labels(
 
 
 def _examples(
-    pictures: Sequence[LabelledPicture], start: ResolvedModel, device: str, on_event: OnEvent
+    answers: Sequence[Answer], start: ResolvedModel, device: str, on_event: OnEvent
 ) -> list[PictureLines]:
     recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
-    return find_lines_to_learn(pictures, recognizer, finder, on_event)
+    pictures = [answer.picture for answer in answers]
+    rotations = {answer.picture.file: answer.rotation for answer in answers}
+    return find_lines_to_learn(pictures, recognizer, finder, on_event, rotations=rotations)
 
 
 def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
@@ -161,10 +163,12 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
     if usable >= LEAST_PICTURES:
         return
     cause = (
-        f"{usable} labelled pictures can be used, but an adaptation needs {LEAST_PICTURES}; in "
-        f"{len(examples) - usable} it cannot be told where their text stands, and {failures} are copies or "
-        "cannot be read."
+        f"Of {len(examples) + failures} labelled pictures, {usable} can be used; {LEAST_PICTURES} are needed."
     )
+    if unclear := len(examples) - usable:
+        cause += f" In {unclear}, it cannot be told where the text stands."
+    if failures:
+        cause += f" {failures} are copies, have no digit in their text or cannot be read."
     raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
 
 

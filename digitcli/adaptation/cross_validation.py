@@ -111,7 +111,7 @@ def cross_validate(setup: Setup, on_step: Callable[[], None] = lambda: None) -> 
         weights.append(tuple(states))
     alphabet = start.header.alphabet
     scores = (
-        _score(number, [line for fold in each for line in fold], texts, alphabet)
+        score_lines(number, [line for fold in each for line in fold], texts, alphabet)
         for number, each in enumerate(logits)
     )
     return CrossValidation(tuple(scores), tuple(weights))
@@ -128,7 +128,7 @@ def score_interpolated(setup: Setup, validation: CrossValidation, epochs: int, s
         network.load_state_dict(interpolated(start, weights[epochs - 1], share))
         logits += line_logits(network, held_out)
         texts += [line.digits for line in held_out]
-    return _score(epochs, logits, texts, setup.start.header.alphabet)
+    return score_lines(epochs, logits, texts, setup.start.header.alphabet)
 
 
 def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -144,7 +144,9 @@ def copied_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
-def _score(epochs: int, logits: LineLogits, texts: Sequence[str], alphabet: str) -> EpochScore:
+def score_lines(epochs: int, logits: LineLogits, texts: Sequence[str], alphabet: str) -> EpochScore:
+    """Return the score of lines that were not learned from, at the temperature that suits them best."""
+
     def nll(temperature: float) -> float:
         return float(line_nll(logits, texts, alphabet, temperature).mean())
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from digitcli.adaptation.cut_lines import shows_part_only
 from digitcli.adaptation.targets import divide_label, marks_of, target_text
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import DigitcliError
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
 from digitcli.imaging import open_pages
+from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.imaging.strips import strip_ink
 from digitcli.inference.ctc import best_path, digit_columns
@@ -48,23 +50,24 @@ def find_lines_to_learn(
     finder: PageFinder | None,
     on_event: OnEvent = lambda event: None,
     *,
+    rotations: Mapping[str, int] | None = None,
     only_agreeing: bool = False,
 ) -> list[PictureLines]:
     """Return the lines of pictures of one page each, which can be opened.
 
     They are all crops of the regions that are found by their ink, and the ink of the strips that a page
     finder finds: what `predict` shows a network that reads ink. A picture whose regions cannot be matched
-    with its label has none. With `only_agreeing`, one in which the network does not read the label in every
-    line has none either.
+    with its label has none, and a crop that shows only a part of its number is left out. With
+    `only_agreeing`, a picture in which the network does not read the label in every line has none either.
+
+    rotations: the degrees by which pictures are turned clockwise until they are upright, by their names.
 
     Raises:
         ModelError: a network answers with values that are not finite.
     """
     examples = []
     for number, picture in enumerate(pictures, start=1):
-        ((_, grey),) = open_pages(picture.path)
-        if isinstance(grey, DigitcliError):
-            raise grey
+        grey = open_upright(picture, (rotations or {}).get(picture.file, 0))
         regions = [_crops_of_ink(grey), *([] if finder is None else [_crops_of_page(grey, finder)])]
         lines = [
             _labelled_lines(crops, picture.text, recognizer, only_agreeing) for crops in regions if crops
@@ -73,6 +76,18 @@ def find_lines_to_learn(
         examples.append(PictureLines(picture, tuple(itertools.chain(*lines)) if is_used else ()))
         on_event(StageProgress(AdaptationStage.CROP, number, len(pictures)))
     return examples
+
+
+def open_upright(picture: LabelledPicture, degrees: int) -> np.ndarray:
+    """Open a picture of one page, and turn it clockwise: float32 (H, W) in [0, 1].
+
+    Raises:
+        PictureError: the picture cannot be read.
+    """
+    ((_, grey),) = open_pages(picture.path)
+    if isinstance(grey, DigitcliError):
+        raise grey
+    return rotate(grey, degrees)
 
 
 def _crops_of_ink(grey: np.ndarray) -> list[list[np.ndarray]]:
@@ -96,9 +111,9 @@ def _labelled_lines(
     With `only_agreeing`, there are none either if a crop is read as other digits than those of the label.
     """
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
-    answers = iter(recognizer.outputs([crop for crops in regions for crop in crops]))
-    logits = [[next(answers).logits for _ in crops] for crops in regions]
-    readings = [[best_path(digit_columns(each, alphabet)) for each in crops] for crops in logits]
+    outputs = iter(recognizer.outputs([crop for crops in regions for crop in crops]))
+    answers = [[next(outputs) for _ in crops] for crops in regions]
+    readings = [[best_path(digit_columns(each.logits, alphabet)) for each in region] for region in answers]
     parts = divide_label(label, [each[0] for each in readings])
     if parts is None:
         return []
@@ -106,9 +121,10 @@ def _labelled_lines(
         return []
     given = marks_of(label, alphabet) if len(regions) == 1 else None
     lines = [
-        Line(crop, given or target_text(answer, alphabet, temperature, digits), NO_BOXES)
-        for crops, answers_to_crops, digits in zip(regions, logits, parts, strict=True)
-        for crop, answer in zip(crops, answers_to_crops, strict=True)
+        Line(crop, given or target_text(answer.logits, alphabet, temperature, digits), NO_BOXES)
+        for crops, region, digits in zip(regions, answers, parts, strict=True)
+        for crop, answer in zip(crops, region, strict=True)
+        if not shows_part_only(crop, answer, digit_columns(answer.logits, alphabet, temperature), digits)
     ]
     return [line for line in lines if _is_trainable(line)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +19,22 @@ from digitcli.adaptation.cross_validation import (
     interpolated,
     score_interpolated,
 )
+from digitcli.adaptation.folds import Folds
 from digitcli.adaptation.networks import recipe_of, trained_epochs
 from digitcli.adaptation.results import AdaptedModel, Choice
 from digitcli.adaptation.settings import FineTuning
+from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import InputError
 from digitcli.evaluation.calibration import risk_table
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
-from digitcli.inference.checkpoint import Header, library_versions, write_checkpoint
-from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.checkpoint import Header, library_versions, read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import Answer, answer_pictures
 from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
-from digitcli.synthesis.lines import Line
+from digitcli.training.fine_tuning import describe_start_model
 from digitcli.training.original import OriginalLines
 
 # The largest loss of accuracy on 1,000 composed lines. It is about two standard errors of their accuracy
@@ -78,9 +79,12 @@ def train_on_all(
     if not epochs:
         return None
     settings = dataclasses.replace(setup.settings, epochs=epochs)
-    final = train_without_forgetting(
-        setup.start, setup.lines, setup.composed, settings, setup.device, original, on_event
-    )
+    on_step = counter(AdaptationStage.TRAIN_ALL, epochs * settings.steps_of_epoch(len(setup.lines)), on_event)
+    for network in trained_epochs(  # noqa: B007
+        setup.start, setup.lines, setup.composed, settings, setup.device, on_step
+    ):
+        pass
+    final = move_back(setup.start, copied_weights(network), setup.device, original)
     if final is None:
         return None
     score = score_interpolated(setup, validation, epochs, final.share)
@@ -88,27 +92,14 @@ def train_on_all(
     return Trained(choice, final.tensors)
 
 
-def train_without_forgetting(
-    start: ResolvedModel,
-    lines: Sequence[Line],
-    composed: Sequence[Line],
-    settings: FineTuning,
-    device: torch.device,
-    original: OriginalLines,
-    on_event: OnEvent,
+def move_back(
+    start: ResolvedModel, adapted: Mapping[str, Tensor], device: torch.device, original: OriginalLines
 ) -> Remembering | None:
-    """Train on lines for all epochs of the settings; None if the network forgets too much.
-
-    Where the network loses more than `LARGEST_LOSS` on composed lines, its weights are moved back towards
-    those before the training.
+    """Move weights back towards those before the training if they lose more than `LARGEST_LOSS` on composed
+    lines; None if they lose as much at every share of the way.
     """
-    steps = settings.epochs * settings.steps_of_epoch(len(lines))
-    on_step = counter(AdaptationStage.TRAIN_ALL, steps, on_event)
     network = open_network(start).to(device)
     weights, before = copied_weights(network), original.test_accuracy(network)
-    for trained in trained_epochs(start, lines, composed, settings, device, on_step):  # noqa: B007
-        pass
-    adapted = copied_weights(trained)
     for share in SHARES:
         tensors = interpolated(weights, adapted, share)
         network.load_state_dict(tensors)
@@ -118,48 +109,54 @@ def train_without_forgetting(
     return None
 
 
+def write_fold_networks(
+    setup: Setup, validation: CrossValidation, trained: Trained, folder: Path
+) -> list[ResolvedModel]:
+    """Write the network of each fold, as it is after the epochs of the final one, to a folder."""
+    choice = trained.choice
+    header = dataclasses.replace(setup.start.header, temperature=choice.score.temperature)
+    start = copied_weights(open_network(setup.start))
+    models = []
+    for fold, weights in enumerate(validation.weights):
+        path = folder / f"{INK_READER}-{fold}.safetensors"
+        write_checkpoint(path, header, interpolated(start, weights[choice.epochs - 1], choice.share))
+        models.append(resolve_model(path))
+    return models
+
+
 def read_held_out(
-    setup: Setup,
-    validation: CrossValidation,
-    trained: Trained,
-    models: Sequence[ResolvedModel],
+    pictures: Sequence[LabelledPicture],
+    folds: Folds,
+    models_of_folds: Sequence[Sequence[ResolvedModel]],
     device: str,
     on_event: OnEvent,
 ) -> list[Answer]:
-    """Read the pictures of each fold by the network that was not trained on them, and the other models.
+    """Read the pictures of each fold by its models, which were not trained on them.
 
     Raises:
         InputError: a picture has vanished since the cross-validation.
     """
-    choice = trained.choice
     answers: dict[int, Answer] = {}
-    count = counter(AdaptationStage.TEST, len(setup.examples), on_event)
-    header = dataclasses.replace(setup.start.header, temperature=choice.score.temperature)
-    others = [model for model in models if model is not setup.start]
-    start = copied_weights(open_network(setup.start))
-    for fold in range(setup.folds.count):
-        held_out = setup.folds.held_out(fold)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{INK_READER}.safetensors"
-            weights = validation.weights[fold][choice.epochs - 1]
-            write_checkpoint(path, header, interpolated(start, weights, choice.share))
-            reader = Reader(path, *others, device=device, min_confidence=0.0)
-            pictures = [setup.examples[index].picture for index in held_out]
-            read, failures = answer_pictures(reader, pictures, lambda event: count())
+    count = counter(AdaptationStage.TEST, len(pictures), on_event)
+    for fold, models in enumerate(models_of_folds):
+        held_out = folds.held_out(fold)
+        reader = Reader(*models, device=device, min_confidence=0.0)
+        read, failures = answer_pictures(reader, [pictures[each] for each in held_out], lambda event: count())
         if failures:
             cause = f"{failures[0].file} could be read before the training, but cannot any more."
             raise InputError(cause, "Leave the pictures as they are while digitcli adapt runs.")
         answers |= dict(zip(held_out, read, strict=True))
-    return [answers[index] for index in range(len(setup.examples))]
+    return [answers[index] for index in range(len(pictures))]
 
 
 def adapted_model(
-    setup: Setup,
-    trained: Trained,
-    answers: Sequence[Answer],
-    models: Sequence[ResolvedModel],
+    setup: Setup, trained: Trained, answers: Sequence[Answer], models: Sequence[ResolvedModel]
 ) -> AdaptedModel:
-    """Return the final network with its temperature and the risk of the reader that it belongs to."""
+    """Return the final network with its temperature and the risk of the reader that it belongs to.
+
+    answers: what the networks of the folds read in the pictures that were held out.
+    models: the models of the reader, with this network as it was before.
+    """
     settings = dataclasses.replace(setup.settings, epochs=trained.choice.epochs)
     dataset = {"name": "labelled pictures", "pictures": len(setup.examples), "train": len(setup.lines)}
     header = dataclasses.replace(
@@ -168,6 +165,21 @@ def adapted_model(
         risk=_risk(answers),
     )
     return AdaptedModel(INK_READER, header, trained.tensors)
+
+
+def unchanged_model(
+    start: ResolvedModel, answers: Sequence[Answer], models: Sequence[ResolvedModel]
+) -> AdaptedModel:
+    """Return a network as it was, with the risk of a reader whose other networks were adapted."""
+    header, tensors = read_checkpoint(start.path, start.sha256)
+    changed = dataclasses.replace(
+        header,
+        start=describe_start_model(start, None),
+        risk=_risk(answers),
+        risk_companions=companions_of(start, models),
+        guarantee=None,
+    )
+    return AdaptedModel(INK_READER, changed, tensors)
 
 
 def header_of(
@@ -186,7 +198,7 @@ def header_of(
         recipe=dataclasses.asdict(recipe_of(start, settings, device)),
         seed=settings.seed,
         dataset=dataset,
-        start={"model": start.id, "sha256": start.sha256, "temperature": start.header.temperature},
+        start=describe_start_model(start, None),
         temperature=start.header.temperature,
         risk_companions=companions_of(start, models),
         versions=library_versions(),

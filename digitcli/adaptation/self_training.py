@@ -11,16 +11,27 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from digitcli.adaptation.adapt import LEAST_PICTURES, compose_lines, counted, digest_of, model_to_adapt
+from digitcli.adaptation.adapt import compose_lines, counted, digest_of, model_to_adapt
+from digitcli.adaptation.cross_validation import copied_weights, score_lines
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
-from digitcli.adaptation.final_network import Remembering, header_of, train_without_forgetting
+from digitcli.adaptation.final_network import Remembering, counter, header_of, move_back
+from digitcli.adaptation.networks import trained_epochs
 from digitcli.adaptation.results import AdaptedModel
 from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
-from digitcli.adaptation.settings import FOLDS, SELF_TRAINING_EPOCHS, FineTuning, check_settings
+from digitcli.adaptation.settings import (
+    FOLDS,
+    LEAST_PICTURES,
+    SELF_TRAINING_EPOCHS,
+    FineTuning,
+    check_settings,
+)
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
@@ -36,6 +47,7 @@ from digitcli.inference.checkpoint import write_checkpoint
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model, resolve_models
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
+from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import MAX_ERROR, numbers_of, read_one_page_each
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.line_input import FINDER
@@ -43,9 +55,36 @@ from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
+from digitcli.training.line_task import line_logits
 from digitcli.training.original import OriginalLines
 
-DEFAULT_SETTINGS = FineTuning(epochs=SELF_TRAINING_EPOCHS)
+DEFAULT_SETTINGS = FineTuning()
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of a network on its own readings.
+
+    epochs: the number of epochs; 0 if none of them makes the labels likelier.
+    most_epochs: the most epochs, of which labelled pictures chose; None if the number was given.
+    final: the network; None without an epoch, or if it forgets too much.
+    """
+
+    epochs: int
+    most_epochs: int | None
+    final: Remembering | None
+
+    def figures(self) -> dict[str, Any]:
+        """Return the fields of a `SelfTraining` that say how the network was trained."""
+        final = self.final
+        return {
+            "epochs": self.epochs if final else 0,
+            "most_epochs": self.most_epochs,
+            "forgets": bool(self.epochs) and final is None,
+            "share": final.share if final else 0.0,
+            "composed_before": final.composed_before if final else None,
+            "composed_after": final.composed_after if final else None,
+        }
 
 
 def adapt_unlabelled(
@@ -53,6 +92,7 @@ def adapt_unlabelled(
     models: Sequence[ModelLike] = (),
     *,
     settings: FineTuning = DEFAULT_SETTINGS,
+    fixed_epochs: int = SELF_TRAINING_EPOCHS,
     constraints: Constraints | None = None,
     device: str = "auto",
     on_event: OnEvent = lambda event: None,
@@ -62,8 +102,9 @@ def adapt_unlabelled(
     A reading is learned if its confidence is above the threshold for the share of wrong answers that
     `predict` recommends (`MAX_ERROR`), if it meets the constraints, and if the network reads the same in
     every crop that it would learn from. The models are those of `Reader`. Where `labels.csv` labels a part of
-    the pictures, that part is not learned from: it shows whether the self-training helps. `save_adaptation`
-    writes the result.
+    the pictures, that part is not learned from: it shows whether the self-training helps. If it has
+    `LEAST_PICTURES` or more, it also chooses the number of epochs, up to that of the settings; otherwise
+    there are `fixed_epochs`. `save_adaptation` writes the result.
 
     Raises:
         UsageError: a value is out of range, or there is no single network to adapt.
@@ -72,7 +113,8 @@ def adapt_unlabelled(
         DivergedError: the loss is not finite.
     """
     started = time.perf_counter()
-    check_settings(settings, FOLDS)
+    for epochs in (settings.epochs, fixed_epochs):
+        check_settings(dataclasses.replace(settings, epochs=epochs), FOLDS)
     listed, labels, copies = _list_pictures(Path(folder))
     resolved = complete_models(resolve_models(models))
     start, chosen_device = model_to_adapt(resolved), choose_device(device)
@@ -80,9 +122,9 @@ def adapt_unlabelled(
     read = list(read_one_page_each(reader, listed, counted(AdaptationStage.READ, on_event)))
     pictures = [picture for picture, each in zip(listed, read, strict=True) if isinstance(each, Reading)]
     before = [each for each in read if isinstance(each, Reading)]
-    examples = _find_targets(pictures, before, labels, start, device, on_event)
-    final = _train(start, examples, settings, chosen_device, on_event)
-    after = before
+    examples, judging = _find_targets(pictures, before, labels, start, device, on_event)
+    training = _train(start, examples, judging, settings, fixed_epochs, chosen_device, on_event)
+    final, after = training.final, before
     if final is not None:
         after = _read_again(pictures, start, final, resolved, constraints, device, on_event)
     result = SelfTraining(
@@ -94,18 +136,27 @@ def adapt_unlabelled(
         threshold=reader.thresholds.ink,
         page_threshold=reader.thresholds.page,
         evidence=reader.thresholds.evidence,
-        epochs=settings.epochs if final else 0,
-        share=final.share if final else 0.0,
-        composed_before=final.composed_before if final else None,
-        composed_after=final.composed_after if final else None,
+        **training.figures(),
         settings=dataclasses.asdict(settings),
         seconds=time.perf_counter() - started,
     )
     if final is None or result.is_worse:
         return result
+    settings = dataclasses.replace(settings, epochs=training.epochs)
+    model = _adapted_model(start, final, settings, chosen_device, result, resolved)
+    return dataclasses.replace(result, models=(model,))
+
+
+def _adapted_model(
+    start: ResolvedModel,
+    final: Remembering,
+    settings: FineTuning,
+    device: torch.device,
+    result: SelfTraining,
+    models: Sequence[ResolvedModel],
+) -> AdaptedModel:
     dataset = {"name": "unlabelled pictures", "pictures": result.learned, "train": result.lines}
-    header = header_of(start, settings, chosen_device, dataset, resolved)
-    return dataclasses.replace(result, models=(AdaptedModel(INK_READER, header, final.tensors),))
+    return AdaptedModel(INK_READER, header_of(start, settings, device, dataset, models), final.tensors)
 
 
 def _list_pictures(
@@ -134,17 +185,23 @@ def _find_targets(
     start: ResolvedModel,
     device: str,
     on_event: OnEvent,
-) -> list[PictureLines]:
-    """Return the lines of the pictures without a label whose readings may be learned, with these readings."""
+) -> tuple[list[PictureLines], list[PictureLines]]:
+    """Return the lines of the pictures without a label whose readings may be learned, with these readings.
+
+    Return also the lines of the pictures with a label, which are not learned from.
+    """
     confident = [
         dataclasses.replace(picture, text=reading.text or "")
         for picture, reading in zip(pictures, readings, strict=True)
         if reading.status == "read" and picture.file not in labels
     ]
+    labelled = [picture for picture in pictures if picture.file in labels]
     recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
-    examples = find_lines_to_learn(confident, recognizer, finder, on_event, only_agreeing=True)
-    used = sum(bool(example.lines) for example in examples)
-    unlabelled = sum(picture.file not in labels for picture in pictures)
+    rotations = {reading.file: reading.rotation for reading in readings}
+    examples = find_lines_to_learn(
+        confident, recognizer, finder, on_event, rotations=rotations, only_agreeing=True
+    )
+    used, unlabelled = sum(bool(example.lines) for example in examples), len(pictures) - len(labelled)
     if used < LEAST_PICTURES:
         cause = (
             f"Of {unlabelled} pictures without a label, {len(confident)} are read with enough confidence, "
@@ -152,20 +209,48 @@ def _find_targets(
         )
         remedy = "Give more pictures, check the constraints if you gave any, or label pictures to learn from."
         raise InputError(cause, remedy)
-    return examples
+    return examples, find_lines_to_learn(labelled, recognizer, finder, rotations=rotations)
 
 
 def _train(
     start: ResolvedModel,
     examples: Sequence[PictureLines],
+    judging: Sequence[PictureLines],
     settings: FineTuning,
+    fixed_epochs: int,
     device: torch.device,
     on_event: OnEvent,
-) -> Remembering | None:
+) -> Training:
+    """Train for the number of epochs that makes labels likeliest; for a fixed one if there are few labels."""
+    can_choose = sum(bool(example.lines) for example in judging) >= LEAST_PICTURES
+    most = settings.epochs if can_choose else fixed_epochs
+    settings = dataclasses.replace(settings, epochs=most)
     lines = [line for example in examples for line in example.lines]
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
     composed = compose_lines(original, settings.seed, on_event)
-    return train_without_forgetting(start, lines, composed, settings, device, original, on_event)
+    on_step = counter(AdaptationStage.TRAIN_ALL, most * settings.steps_of_epoch(len(lines)), on_event)
+    networks = trained_epochs(start, lines, composed, settings, device, on_step)
+    weights = [copied_weights(network) for network in networks]
+    epochs = _choose_epochs(start, weights, judging, device) if can_choose else most
+    final = move_back(start, weights[epochs - 1], device, original) if epochs else None
+    return Training(epochs, most if can_choose else None, final)
+
+
+def _choose_epochs(
+    start: ResolvedModel,
+    weights: Sequence[Mapping[str, Tensor]],
+    judging: Sequence[PictureLines],
+    device: torch.device,
+) -> int:
+    """Return the number of epochs after which the labels are likeliest (see `EpochScore`), or 0."""
+    network, alphabet = open_network(start).to(device), start.header.alphabet
+    lines = [line for example in judging for line in example.lines]
+    scores = []
+    for epochs, state in enumerate([copied_weights(network), *weights]):
+        network.load_state_dict(state)
+        texts = [line.digits for line in lines]
+        scores.append(score_lines(epochs, line_logits(network, lines), texts, alphabet))
+    return min(scores, key=lambda score: score.nll).epochs
 
 
 def _read_again(

@@ -57,14 +57,17 @@ class SelfTraining:
     threshold, page_threshold: the confidence from which on a reading of a line by its ink, and one of a
         page, became a target.
     evidence: what is known about readings above the thresholds, as the end of a sentence.
-    epochs: the number of passes over the lines; 0 if the training would make the network forget too much.
+    epochs: the number of passes over the lines; 0 if none of them makes the labels likelier, or if the
+        training would make the network forget too much.
+    most_epochs: the most passes, of which the labelled pictures chose; None if the number was given.
+    forgets: whether the training would make the network forget too much.
     share: how far the weights are from those before the training towards those after it, from 0 to 1.
     composed_before, composed_after: the share of composed lines that are read rightly before and after; None
-        if the training would make the network forget too much.
+        if there is no network.
     settings: the settings of the training.
     seconds: how long it took.
-    models: the adapted networks; empty if fewer labelled pictures are read rightly than before, or the
-        network forgets too much.
+    models: the adapted networks; empty if no epoch makes the labels likelier, if fewer labelled pictures are
+        read rightly than before, or if the network forgets too much.
     """
 
     folder: str
@@ -76,6 +79,8 @@ class SelfTraining:
     page_threshold: float
     evidence: str
     epochs: int
+    most_epochs: int | None
+    forgets: bool
     share: float
     composed_before: float | None
     composed_after: float | None
@@ -186,6 +191,8 @@ class SelfTraining:
             "learned": self.learned,
             "lines": self.lines,
             "epochs": self.epochs,
+            "most_epochs": self.most_epochs,
+            "forgets": self.forgets,
             "share": self.share,
             "changed": self.changed,
             "newly_answered": self.newly_answered,

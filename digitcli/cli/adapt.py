@@ -72,8 +72,10 @@ Epochs = Annotated[
     int | None,
     Option(
         metavar="N",
-        help="Train for at most this many epochs; cross-validation chooses the number (default: "
-        f"{EPOCHS}). With --unlabelled, train for exactly this many (default: {SELF_TRAINING_EPOCHS}).",
+        help="Train the network that reads lines for at most this many epochs; cross-validation chooses the "
+        "number (default: "
+        f"{EPOCHS}). With --unlabelled, labelled pictures choose it; without ten of them, train for exactly "
+        f"this many (default: {SELF_TRAINING_EPOCHS}).",
     ),
 ]
 Folds = Annotated[
@@ -113,9 +115,10 @@ def adapt(
 
     Then: digitcli predict scans -m my-reader
 
-    Each picture is judged by a network that was not trained on it (cross-validation). Give pictures by the
-    same writer, or of the same form, the same group in labels.csv, so that they stay together. Exit code 8
-    says that the adaptation did not help, and that no model was written.
+    Each picture is judged by networks that were not trained on it (cross-validation). Give pictures by the
+    same writer, or of the same form, the same group in labels.csv, so that they stay together. Where ten or
+    more pictures show a single digit, the classifier of single digits is adapted, too. Exit code 8 says that
+    the adaptation did not help, and that no model was written.
 
     With --unlabelled, confident readings take the place of labels, and only they are learned. The constraints
     on every number are for --unlabelled. Without a labelled picture, nothing tells whether that helps.
@@ -124,9 +127,8 @@ def adapt(
         check_device_name(device)
     constraints = parse_constraints(length, pattern, range, check_digit)
     _check_combination(unlabelled, folds, constraints)
-    if epochs is None:
-        epochs = SELF_TRAINING_EPOCHS if unlabelled else EPOCHS
-    settings, folds = FineTuning(epochs=epochs, seed=seed), FOLDS if folds is None else folds
+    settings = FineTuning(epochs=EPOCHS if epochs is None else epochs, seed=seed)
+    fixed_epochs, folds = epochs or SELF_TRAINING_EPOCHS, FOLDS if folds is None else folds
     check_settings(settings, folds)
     resolved = resolve_models(model or ())
     with wait_with_signals():
@@ -135,7 +137,7 @@ def adapt(
     check_output(output, force)
     result: Adaptation | SelfTraining
     if unlabelled:
-        result = _self_train(folder, resolved, settings, constraints, device or "auto")
+        result = _self_train(folder, resolved, settings, fixed_epochs, constraints, device or "auto")
     else:
         result = _adapt(folder, resolved, settings, folds, device or "auto")
     written = None
@@ -171,6 +173,7 @@ def _self_train(
     folder: Path,
     models: tuple[ResolvedModel, ...],
     settings: FineTuning,
+    fixed_epochs: int,
     constraints: Constraints | None,
     device: str,
 ) -> SelfTraining:
@@ -179,7 +182,13 @@ def _self_train(
 
     with StagesView() as view:
         return adapt_unlabelled(
-            folder, models, settings=settings, constraints=constraints, device=device, on_event=view
+            folder,
+            models,
+            settings=settings,
+            fixed_epochs=fixed_epochs,
+            constraints=constraints,
+            device=device,
+            on_event=view,
         )
 
 

@@ -49,6 +49,7 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
             another row, or more cells than there are columns.
     """
     table = folder / LABELS
+    _check_there(folder, table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             header = file.readline()
@@ -58,7 +59,8 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
             text_column = "label" if "label" in columns and "text" not in columns else "text"
             missing = {"file", text_column} - {*columns}
             if missing:
-                raise InputError(f"{table} has no column {min(missing)}.", REMEDY)
+                given = f", but {', '.join(columns)}" if any(columns) else ""
+                raise InputError(f"{table} has no column {min(missing)}{given}.", REMEDY)
             pictures = tuple(_pictures(rows, folder, table, text_column))
     except (OSError, ValueError, csv.Error) as error:
         cause = f"{table} cannot be read: {getattr(error, 'strerror', None) or error}."
@@ -66,6 +68,20 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     if not pictures:
         raise InputError(f"{table} lists no pictures.", REMEDY)
     return pictures
+
+
+def _check_there(folder: Path, table: Path) -> None:
+    """Check that there is a folder with a table.
+
+    Raises:
+        InputError: there is not.
+    """
+    if not folder.exists():
+        raise InputError(f"There is no folder {folder}.", "Name a folder of pictures.")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder.", "Name a folder of pictures.")
+    if not table.exists():
+        raise InputError(f"There is no {LABELS} in {folder}.", REMEDY)
 
 
 def unlabelled_pictures(folder: Path, pictures: tuple[LabelledPicture, ...]) -> list[Path]:

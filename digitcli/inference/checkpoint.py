@@ -37,6 +37,7 @@ MEMBER_FOLDER = "member-{}"  # the folder of a member in the run folder of an en
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory
 DIGEST_KEY = b'"sha256":"'
+ALIGNMENT = 8  # bytes to a multiple of which safetensors pads its header
 EMPTY_DIGEST = "0" * 64  # stands in the file while its digest is computed
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 REPLACE_REMEDY = "Download or train the model again."
@@ -126,7 +127,7 @@ def library_versions() -> dict[str, str]:
 
 
 def write_checkpoint(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint with its digest, completely or not at all.
+    """Write a checkpoint with its digest, completely or not at all; equal contents give equal digests.
 
     Raises:
         OutputError: the file cannot be written; a file that was there before is unchanged.
@@ -135,7 +136,7 @@ def write_checkpoint(path: Path, header: Header, tensors: Mapping[str, Tensor]) 
 
     metadata = {"digitcli": json.dumps(dataclasses.asdict(header)), "sha256": EMPTY_DIGEST}
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    write_whole(path, _insert_digest(content))
+    write_whole(path, _insert_digest(_with_sorted_header(content)))
 
 
 def read_checkpoint(path: Path, sha256: str | None = None) -> tuple[Header, dict[str, Tensor]]:
@@ -311,6 +312,15 @@ def _check_header(header: Header) -> None:
     for name, value in header.metrics.items():
         if not isinstance(value, int | float | None):
             raise TypeError(f"{name} is {value!r}")
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Sort the entries of a file's header, which safetensors writes in an order that changes."""
+    header = _header_bytes(content)
+    entries = json.dumps(json.loads(header), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    encoded = entries.encode()
+    padded = encoded.ljust(-(-len(encoded) // ALIGNMENT) * ALIGNMENT)
+    return struct.pack("<Q", len(padded)) + padded + content[8 + len(header) :]
 
 
 def _insert_digest(content: bytes) -> bytes:

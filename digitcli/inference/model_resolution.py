@@ -33,7 +33,7 @@ class ResolvedModel:
     header: the header of the checkpoint.
     sha256: the digest that the checkpoint states.
     graph_path: its graph for ONNX Runtime; None for a model that is neither shipped nor a calibrated copy of
-        a shipped one, nor adapted from one.
+        a shipped one, nor fine-tuned from one.
     """
 
     name: str
@@ -124,16 +124,22 @@ def _resolve(name: str) -> ResolvedModel:
 
 
 def _checkpoint_with_same_graph(header: Header, shipped: dict[str, Path]) -> Path | None:
-    """Return the shipped checkpoint of which a model is a calibrated copy, or from which it was adapted.
+    """Return the shipped checkpoint of which a model is a calibrated copy, or from which it was fine-tuned.
 
-    A graph has no weights of its own, and an adaptation changes nothing but weights.
+    A graph has no weights of its own, and fine-tuning changes nothing but weights.
     """
-    if header.guarantee is None and not header.risk_companions:
-        return None
-    digests = {read_header_and_digest(path)[1]: path for path in shipped.values()}
-    copied = digests.get(header.guarantee.copy_of) if header.guarantee else None
-    adapted = digests.get(str(header.start.get("sha256"))) if header.risk_companions else None
-    return copied or adapted
+    copy_of = header.guarantee.copy_of if header.guarantee else None
+    for path in shipped.values() if copy_of or header.start else ():
+        of_shipped, digest = read_header_and_digest(path)
+        if digest == copy_of:
+            return path
+        is_start = digest == header.start.get("sha256")
+        if is_start and (of_shipped.architecture, of_shipped.arguments) == (
+            header.architecture,
+            header.arguments,
+        ):
+            return path
+    return None
 
 
 def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:

@@ -40,11 +40,13 @@ class Answer:
     confidence: the least confidence of its numbers, with which a threshold is compared; None if the picture
         is not answered at any threshold.
     is_right: whether the text is that of the label.
+    rotation: the degrees by which the picture was turned clockwise to read it.
     """
 
     picture: LabelledPicture
     confidence: float | None
     is_right: bool
+    rotation: int = 0
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def read_one_page_each(
 def _answer(picture: LabelledPicture, reading: Reading) -> Answer:
     is_answered = reading.status == "read"
     confidence = min(number.confidence for number in reading.numbers) if is_answered else None
-    return Answer(picture, confidence, reading.text == numbers_of(picture.text))
+    return Answer(picture, confidence, reading.text == numbers_of(picture.text), reading.rotation)
 
 
 def _missing_pictures(

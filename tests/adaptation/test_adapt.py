@@ -185,8 +185,20 @@ def test_pictures_that_are_all_read_rightly_teach_nothing(tmp_path: Path) -> Non
 
 
 def test_too_few_pictures_are_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="5 labelled pictures can be used"):
+    with pytest.raises(InputError, match="Of 5 labelled pictures, 5 can be used; 10 are needed.$"):
         adapt(labelled_numbers(tmp_path / "f", ["9", *TEXTS[1:5]]), device="cpu")
+
+
+def test_labels_without_any_digit_are_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No row of labels.csv has a digit"):
+        adapt(labelled_numbers(tmp_path / "f", [""] * 12), device="cpu")
+
+
+def test_a_folder_that_is_not_there_or_has_no_table_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    for path, cause in (("", "no labels.csv in"), ("none", "no folder"), ("a.png", "is not a folder")):
+        with pytest.raises(InputError, match=cause):
+            adapt(tmp_path / path, device="cpu")
 
 
 def test_a_fold_without_any_line_to_learn_from_is_an_input_error(

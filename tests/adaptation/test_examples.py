@@ -11,7 +11,9 @@ from digitcli.adaptation.examples import LONGEST_PX, find_lines_to_learn
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import PictureError
 from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder
+from digitcli.recognition.calibrate import answer_pictures
 from digitcli.recognition.line_input import line_cutter
+from digitcli.recognition.reader import Reader
 from tests.support.pictures import encoded, grey_of, written
 
 
@@ -88,3 +90,29 @@ def test_only_pictures_that_are_read_as_the_label_in_every_crop_are_kept(
 def test_a_picture_that_cannot_be_opened_is_an_error(tmp_path: Path, recognizer: LineRecognizer) -> None:
     with pytest.raises(PictureError):
         find_lines_to_learn([LabelledPicture("a", tmp_path / "a", "1")], recognizer, None)
+
+
+def test_a_picture_that_lies_on_its_side_is_learned_upright(
+    tmp_path: Path, recognizer: LineRecognizer
+) -> None:
+    paper, _ = written("3058", 60, margin_px=30)
+    upright, turned = picture(tmp_path, paper, "3058"), picture(tmp_path, np.rot90(paper), "3058")
+    (expected,) = find_lines_to_learn([upright], recognizer, None)
+    (learned,) = find_lines_to_learn([turned], recognizer, None, rotations={turned.file: 90})
+    assert len(learned.lines) == len(expected.lines)
+    pairs = zip(learned.lines, expected.lines, strict=True)
+    assert all(np.array_equal(one.image, other.image) for one, other in pairs)
+    ((answer,), _) = answer_pictures(
+        Reader(device="cpu", min_confidence=0.0, rotate=90), [turned], lambda event: None
+    )
+    assert answer.is_right and answer.rotation == 90
+
+
+def test_a_region_without_a_part_of_its_number_is_left_out(
+    tmp_path: Path, recognizer: LineRecognizer
+) -> None:
+    paper, _ = written("305", 60, margin_px=30)
+    pictures = [picture(tmp_path, paper, text) for text in ("3058", "3505")]
+    cut, wrong = find_lines_to_learn(pictures, recognizer, None)
+    assert cut.lines == ()
+    assert {line.text for line in wrong.lines} == {"3505"}  # no part of this label reads 305

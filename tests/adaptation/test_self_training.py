@@ -9,19 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
-from digitcli.adaptation import final_network, self_training
+from digitcli.adaptation import self_training
+from digitcli.adaptation.cross_validation import copied_weights
+from digitcli.adaptation.examples import find_lines_to_learn
 from digitcli.adaptation.saving import save_adaptation
 from digitcli.adaptation.self_training import adapt_unlabelled
 from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
 from digitcli.adaptation.settings import FineTuning
 from digitcli.cli.views.adaptation import describe_self_training
-from digitcli.data.labelled_pictures import LABELS
+from digitcli.data.labelled_pictures import LABELS, read_labelled_pictures
 from digitcli.errors import InputError
 from digitcli.events import AdaptationStage, Event, StageProgress
 from digitcli.inference.model_resolution import resolve_model, resolve_models
+from digitcli.inference.predictor import load_line_recognizer
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.models import complete_models
@@ -30,12 +34,10 @@ from digitcli.recognition.thresholds import find_thresholds
 from digitcli.training import original
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader
 
-ONE = FineTuning(epochs=1)
-
 
 @pytest.fixture
 def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(final_network, "trained_epochs", healed)
+    monkeypatch.setattr(self_training, "trained_epochs", healed)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def trained(
     """A self-training of one step on pictures that have no table."""
     folder = labelled_numbers(tmp_path_factory.mktemp("trained") / "f")
     (folder / LABELS).unlink()
-    return adapt_unlabelled(folder, settings=ONE, device="cpu", on_event=events.append)
+    return adapt_unlabelled(folder, fixed_epochs=1, device="cpu", on_event=events.append)
 
 
 def with_further_pictures(folder: Path, rows: str) -> Path:
@@ -103,18 +105,23 @@ def test_the_model_of_a_self_training_is_used_and_knows_no_risk(
     assert Reader(tmp_path / "my-reader").read(Path(trained.folder) / "2.png").text == TEXTS[2]
 
 
-def test_a_labelled_part_shows_that_it_helps_and_is_never_learned(
+def test_a_labelled_part_chooses_the_epochs_shows_that_it_helps_and_is_never_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_training: None
 ) -> None:
     wrong = miscounting_reader(tmp_path / "wrong.safetensors")
-    monkeypatch.setattr(self_training, "LEAST_PICTURES", 5)  # the other networks disagree with it
+    monkeypatch.setattr(self_training, "LEAST_PICTURES", 3)  # the other networks disagree with it
     folder = with_further_pictures(tmp_path / "f", "copy0.png,305\ncopy2.png,4280\ncopy4.png,512")
-    result = adapt_unlabelled(folder, [wrong], settings=ONE, device="cpu")
+    result = adapt_unlabelled(folder, [wrong], settings=FineTuning(epochs=2), device="cpu")
     assert result.helps and not result.is_worse and result.models
     assert (result.right_before, result.right_after, result.gained, result.lost) == (0, 3, 3, 0)
     assert len(result.labelled) == 3 and len(result.unlabelled) == len(TEXTS)
     assert not any(picture.lines for picture in result.labelled)
     assert result.changed == len(TEXTS)
+    assert (result.epochs, result.most_epochs) == (1, 2)  # both epochs of `healed` are equally good
+    assert result.models[0].header.recipe["epochs"] == 1
+    assert "chosen from 0 to 2 by the labelled" in describe_self_training(result, None)["epochs"]
+    idle = dataclasses.replace(result, epochs=0, composed_after=None)
+    assert "likelier" in describe_self_training(idle, None)["result"]
 
 
 def test_no_model_is_given_if_the_labelled_part_became_worse(
@@ -125,10 +132,10 @@ def test_no_model_is_given_if_the_labelled_part_became_worse(
     def spoiled(*arguments: object) -> Iterator[nn.Module]:
         yield open_network(wrong)
 
-    monkeypatch.setattr(final_network, "trained_epochs", spoiled)
+    monkeypatch.setattr(self_training, "trained_epochs", spoiled)
     monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: 0.9)
     folder = with_further_pictures(tmp_path / "f", "copy0.png,305")
-    result = adapt_unlabelled(folder, settings=ONE, device="cpu")
+    result = adapt_unlabelled(folder, fixed_epochs=1, device="cpu")
     assert result.is_worse and result.helps is False and not result.models
     assert (result.right_before, result.right_after, result.wrong_before) == (1, 0, 0)
 
@@ -139,9 +146,9 @@ def test_a_network_that_forgets_too_much_is_not_given(
     accuracies = iter((0.9, 0.8, 0.8, 0.8, 0.8))
     monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: next(accuracies))
     folder = with_further_pictures(tmp_path / "f", "copy0.png,305")
-    result = adapt_unlabelled(folder, settings=ONE, device="cpu")
+    result = adapt_unlabelled(folder, fixed_epochs=1, device="cpu")
     assert not result.models and not result.is_worse
-    assert (result.epochs, result.changed, result.composed_after) == (0, 0, None)
+    assert (result.epochs, result.changed, result.composed_after) == (0, 0, None) and result.forgets
 
 
 @pytest.mark.parametrize(("length", "max_error"), [("9", 0.01), (None, 1e-9)])
@@ -169,3 +176,14 @@ def test_the_table_warns_if_the_reader_is_surer_of_wrong_answers(trained: SelfTr
     assert (surer.wrong_before, surer.wrong_after, surer.helps, surer.is_worse) == (0, 1, False, False)
     assert "more wrong answers" in describe_self_training(surer, None)["caution"]
     assert "caution" not in describe_self_training(trained, None)
+
+
+def test_labelled_lines_choose_the_number_of_epochs(tmp_path: Path) -> None:
+    right, wrong = (
+        resolve_model(each) for each in ("reader", miscounting_reader(tmp_path / "wrong.safetensors"))
+    )
+    folder = labelled_numbers(tmp_path / "f", TEXTS[:3])
+    lines = find_lines_to_learn(read_labelled_pictures(folder), load_line_recognizer(right, "cpu"), None)
+    weights = [copied_weights(open_network(model)) for model in (wrong, right, wrong)]
+    assert self_training._choose_epochs(wrong, weights, lines, torch.device("cpu")) == 2
+    assert self_training._choose_epochs(right, weights, lines, torch.device("cpu")) == 0

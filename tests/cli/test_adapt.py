@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.adaptation import adapt as adapting
-from digitcli.adaptation import cross_validation, final_network, saving
+from digitcli.adaptation import cross_validation, final_network, saving, self_training
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.training import original
@@ -20,7 +20,7 @@ from tests.support.processes import Run
 
 @pytest.fixture
 def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (final_network, cross_validation):
+    for module in (final_network, cross_validation, self_training):
         monkeypatch.setattr(module, "trained_epochs", healed)
     monkeypatch.setattr(adapting, "COMPOSED_LINES", 8)
     monkeypatch.setattr(adapting, "COMPOSED_AT_ONCE", 8)
@@ -90,9 +90,10 @@ def test_self_training_that_makes_labelled_pictures_worse_ends_with_exit_code_8(
     folder = labelled_numbers(tmp_path / "f")
     (folder / "labels.csv").write_text("file,text\n0.png,305\n")
     wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
-    monkeypatch.setattr(final_network, "trained_epochs", lambda *arguments: iter([open_network(wrong)]))
+    monkeypatch.setattr(self_training, "trained_epochs", lambda *arguments: iter([open_network(wrong)]))
     monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: 0.9)
-    done = digitcli("adapt", folder, "-o", "my-reader", "--unlabelled", "--device", "cpu")
+    options = ("--unlabelled", "--epochs", "1", "--device", "cpu")
+    done = digitcli("adapt", folder, "-o", "my-reader", *options)
     assert done.returncode == 8 and "no model was written" in done.stderr
     assert "Fewer labelled pictures" in " ".join(done.stdout.split())
     assert not Path("my-reader").exists()

@@ -54,9 +54,9 @@ def test_cells_are_separated_as_in_the_first_line(tmp_path: Path, delimiter: str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "labels.csv cannot be read: No such file"),
+        (None, "There is no labels.csv in"),
         (b"", "has no column file"),
-        (b"file,digits\na.png,1\n", "has no column text"),
+        (b"file,digits\na.png,1\n", "has no column text, but file, digits."),
         (b"file,text\n", "lists no pictures"),
         (b"file,text\na.png,1\n,2\n", "line 3, has no file"),
         (b"text,file\n1,a.png\n2\n", "line 3, has no file"),

@@ -55,6 +55,13 @@ def test_comes_back_as_it_went(path: Path) -> None:
         assert torch.equal(tensor, TENSORS[name])
 
 
+def test_equal_contents_are_equal_files(path: Path, tmp_path: Path) -> None:
+    for number in range(8):  # safetensors chooses one of two orders of its header by chance
+        again = tmp_path / f"{number}.safetensors"
+        write_checkpoint(again, HEADER, dict(reversed(TENSORS.items())))
+        assert again.read_bytes() == path.read_bytes()
+
+
 def test_is_an_ordinary_safetensors_file(path: Path) -> None:
     from safetensors.torch import load_file
 

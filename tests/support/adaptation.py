@@ -29,6 +29,19 @@ def labelled_numbers(folder: Path, labels: Sequence[str] = TEXTS, groups: Sequen
     return folder
 
 
+def labelled_digits(folder: Path, count: int = 12) -> Path:
+    """Draw single digits, 0 to 9 and again from 0 on, and label them."""
+    folder.mkdir()
+    rows = [["file", "text"]]
+    for number in range(count):
+        text = str(number % 10)
+        (folder / f"{number}.png").write_bytes(encoded(written(text, 60 + number, margin_px=30)[0]))
+        rows.append([f"{number}.png", text])
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
 def miscounting_reader(path: Path) -> Path:
     """Write a copy of the shipped reader that takes each digit for the next one."""
     header, tensors = read_checkpoint(resolve_model("reader").path)

@@ -7,13 +7,14 @@ from types import TracebackType
 from typing import Self
 
 from digitcli import console
-from digitcli.adaptation.results import Adaptation
+from digitcli.adaptation.results import Adaptation, ClassifierResult
 from digitcli.adaptation.self_training_results import SelfTraining
 from digitcli.cli.views.progress import CountingBar
 from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
 STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
+NO_EPOCHS = "No number of epochs makes the labels of pictures that are not learned from likelier than before."
 FORGETS_TOO_MUCH = "The adaptation would make the reader forget too much of what it reads in other pictures."
 
 
@@ -46,28 +47,21 @@ class StagesView:
 
 def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
     """Return the rows of a table."""
-    n, choice, lines = len(result.pictures), result.choice, result.scores[0]
+    n = len(result.pictures)
     rows = {
         "model": result.model,
         "pictures": _pictures(result),
         "before": _answers(result.right_before, result.wrong_before, n),
     }
-    if choice is None:
-        rows["result"] = _why_no_choice(result)
-        return rows
-    rows |= {
-        "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by a network that was not "
-        "trained on it",
-        "difference": f"{result.gained:,} pictures gained, {result.lost:,} lost; the probability of that by "
-        f"chance is {describe_p(result.p_value)}",
-        "lines": f"of {result.lines:,} held-out lines, {console.percent(lines.exact_match)} read rightly "
-        f"before, {console.percent(choice.score.exact_match)} after",
-        "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
-        "forgetting": f"of 1,000 composed lines, {console.percent(choice.composed_before)} read rightly "
-        f"before, {console.percent(choice.composed_after)} after",
-    }
-    if choice.share < 1:
-        rows["weights"] = _moved_back(choice.share)
+    if result.choice is not None or result.classifier is not None:
+        rows |= {
+            "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by networks that were not "
+            "trained on it",
+            "difference": _difference(result.gained, result.lost, result.p_value),
+        }
+    rows |= _describe_reader(result)
+    if result.classifier is not None:
+        rows |= _describe_classifier(result.classifier)
     rows["result"] = _verdict(result)
     if result.divides_group:
         rows["groups"] = (
@@ -94,13 +88,67 @@ def _answers(right: int, wrong: int, n: int) -> str:
     return f"{right:,} of {n:,} read rightly ({console.percent(right / n)}), {wrong:,} answered wrongly"
 
 
+def _difference(gained: int, lost: int, p_value: float) -> str:
+    return (
+        f"{console.counted(gained, 'picture')} gained, {lost:,} lost; the probability of that by chance is "
+        f"{describe_p(p_value)}"
+    )
+
+
+def _describe_reader(result: Adaptation) -> dict[str, str]:
+    """Return the rows about the network that reads lines."""
+    choice, before = result.choice, result.scores[0]
+    if choice is None:
+        why = f"{_why_no_choice(result)} The network that reads lines stays as it was."
+        return {"lines": why} if result.classifier else {}
+    rows = {
+        "lines": f"of {result.lines:,} held-out lines, {console.percent(before.exact_match)} read rightly "
+        f"before, {console.percent(choice.score.exact_match)} after",
+        "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
+        "forgetting": f"of 1,000 composed lines, {console.percent(choice.composed_before)} read rightly "
+        f"before, {console.percent(choice.composed_after)} after",
+    }
+    if choice.share < 1:
+        rows["weights"] = _moved_back(choice.share)
+    if result.helps and not result.keeps_reader:
+        rows["lines"] += "; not kept, because no more pictures are read rightly with it"
+    return rows
+
+
+def _describe_classifier(classifier: ClassifierResult) -> dict[str, str]:
+    """Return the rows about the classifier of single digits."""
+    rows = {
+        "digits": f"of {classifier.digits:,} held-out digits, "
+        f"{console.percent(classifier.accuracy_before)} read rightly before, "
+        f"{console.percent(classifier.accuracy_after)} after by the classifier of single digits",
+        "classifier": f"{_difference(classifier.gained, classifier.lost, classifier.p_value)}; "
+        f"{_why_kept(classifier)}",
+    }
+    if classifier.mnist_before is not None and classifier.mnist_after is not None:
+        rows["MNIST"] = (
+            f"of 10,000 test digits, {console.percent(classifier.mnist_before)} read rightly before, "
+            f"{console.percent(classifier.mnist_after)} after"
+        )
+    return rows
+
+
+def _why_kept(classifier: ClassifierResult) -> str:
+    if classifier.is_kept:
+        return "kept"
+    if classifier.forgets_too_much:
+        return "not kept, because it forgets too many digits of MNIST"
+    return "not kept, because no more pictures are read rightly with it"
+
+
 def _why_no_choice(result: Adaptation) -> str:
     if min(result.scores, key=lambda score: score.nll).epochs:
         return FORGETS_TOO_MUCH
-    return "No number of epochs makes the labels of held-out pictures likelier than before."
+    return NO_EPOCHS
 
 
 def _verdict(result: Adaptation) -> str:
+    if result.choice is None and result.classifier is None:
+        return _why_no_choice(result)
     if not result.helps:
         return "No more pictures are read rightly than before."
     if result.may_be_chance:
@@ -118,7 +166,7 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
         f"{result.evidence}",
         "learned": f"{result.lines:,} lines of {result.learned:,} of these, read alike in every crop",
     }
-    if result.epochs:
+    if result.composed_after is not None:
         rows |= _changes(result)
     rows["result"] = _verdict_of_self_training(result)
     if (result.wrong_after or 0) > (result.wrong_before or 0):
@@ -130,7 +178,9 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
 
 def _changes(result: SelfTraining) -> dict[str, str]:
     rows = {
-        "epochs": f"{result.epochs}, a fixed number",
+        "epochs": f"{result.epochs}, a fixed number"
+        if result.most_epochs is None
+        else f"{result.epochs}, chosen from 0 to {result.most_epochs} by the labelled pictures",
         "changed": f"{result.changed:,} pictures without a label are read differently now; "
         f"{result.newly_answered:,} are newly above the threshold, {result.no_longer_answered:,} no longer",
         "forgetting": f"of 1,000 composed lines, {console.percent(result.composed_before)} read rightly "
@@ -152,8 +202,10 @@ def _changes(result: SelfTraining) -> dict[str, str]:
 
 
 def _verdict_of_self_training(result: SelfTraining) -> str:
-    if not result.epochs:
+    if result.forgets:
         return FORGETS_TOO_MUCH
+    if not result.epochs:
+        return NO_EPOCHS
     if result.helps is None or result.p_value is None:
         return (
             "Nothing tells whether this helps, because no picture has a label. Label some pictures, and run "
