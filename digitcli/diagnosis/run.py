@@ -29,6 +29,7 @@ from digitcli.diagnosis.trials import range_test
 from digitcli.errors import DivergedError, InputError, ModelError, UsageError, quoted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import MEMBER_FOLDER, Header
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
@@ -44,7 +45,8 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     Of runs that do not read single digits, only the curves are examined.
 
     Raises:
-        ModelError: the folder has no saved run, or a damaged one.
+        ModelError: the folder has no saved run, or a damaged one, or a model that the run learned from is
+            gone.
         InputError: the folder cannot be read.
         The errors of `load_dataset`.
     """
@@ -55,6 +57,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     if saved is None or config is None or not saved[0].training["history"]:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
+    _check_models(config)
     header = saved[0]
     try:
         history = [EpochDone(**row) for row in header.training["history"]]
@@ -91,7 +94,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
 
     Raises:
         UsageError: there is no such architecture.
-        ModelError: the run is damaged.
+        ModelError: the run is damaged, or a model that it learned from is gone.
         InputError: the folder cannot be read.
         The errors of `train`, except those of the run folder.
     """
@@ -103,6 +106,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
     if is_folder and stored is None:
         raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
     config = stored or TrainConfig(arch=subject)
+    _check_models(config)
     if device is not None:
         config = replace(config, device=device)
     recipe = resolve_recipe(config.arch, **config.recipe)
@@ -125,6 +129,21 @@ def _refuse_ensemble(folder: Path, config: TrainConfig | None) -> None:
     if config is not None and config.is_ensemble:
         member = folder / MEMBER_FOLDER.format(0)
         raise ModelError(f"{folder} is an ensemble of several runs.", f"Name one of them, e.g. {member}.")
+
+
+def _check_models(config: TrainConfig) -> None:
+    """Check that the models from which a run learned are there, since it is trained again for a few steps.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for name in (*config.teacher, *filter(None, [config.start])):
+        try:
+            resolve_model(name)
+        except ModelError as error:
+            cause = f"The run learned from a model that cannot be used: {error.cause}"
+            remedy = "Put it back: to examine the run, the doctor trains with it for a few steps."
+            raise ModelError(cause, remedy) from error
 
 
 def _examined(
