@@ -27,7 +27,13 @@ from digitcli.evaluation.metrics import (
     wilson_interval,
 )
 from digitcli.evaluation.selection import Selection, check_selection, select_models
-from digitcli.evaluation.splits import Split, correctly_labelled, default_split, take_split
+from digitcli.evaluation.splits import (
+    Split,
+    correctly_labelled,
+    default_split,
+    groups_of_split,
+    take_split,
+)
 from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import DigitsDone, Notice, OnEvent
 from digitcli.inference.ctc import log_softmax
@@ -45,7 +51,13 @@ if TYPE_CHECKING:
     from digitcli.evaluation.robustness import Robustness
 
 MISTAKES = 6  # mistakes that a result lists
-NOT_RECORDED = ("models", "digits", "predicted", "probabilities")  # the fields that a record leaves out
+NOT_RECORDED = (
+    "models",
+    "digits",
+    "predicted",
+    "probabilities",
+    "digit_groups",
+)  # the fields that a record leaves out
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,7 @@ class EvaluationResult:
     groups: the accuracy of each group of the digits, if the dataset has groups.
     models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
+    digit_groups: the group of each digit, see `groups_of_split`.
     """
 
     model: str
@@ -125,6 +138,7 @@ class EvaluationResult:
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
+    digit_groups: tuple[str, ...] = field(repr=False, compare=False)
 
     @property
     def wrong(self) -> int:
@@ -194,7 +208,7 @@ def evaluate(
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes, dataset.test_groups if split == "test" else ()),
+        **_metrics(digits, logits, mistakes, groups_of_split(dataset, split)),
     )
 
 
@@ -260,13 +274,14 @@ def _metrics(
         "digits": digits,
         "predicted": predicted,
         "probabilities": probabilities,
+        "digit_groups": groups,
     }
 
 
 def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
     """Return the accuracy of each group, in the order in which they begin."""
     accuracies = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(filter(None, names)):
         correct = is_correct[np.array(names) == name]
         interval = wilson_interval(int(correct.sum()), len(correct))
         accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval))
