@@ -90,11 +90,11 @@ def _models_of(name: ModelLike) -> Iterator[ResolvedModel]:
     if isinstance(name, ResolvedModel):
         yield name
         return
-    adapted = _adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
+    adapted = adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
     yield from map(_resolve, adapted or (str(name),))
 
 
-def _adapted_checkpoints(folder: Path) -> tuple[str, ...]:
+def adapted_checkpoints(folder: Path) -> tuple[str, ...]:
     """Return the checkpoints that a folder of adapted models names; none for any other path.
 
     Raises:

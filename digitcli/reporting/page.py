@@ -19,7 +19,7 @@ import digitcli
 from digitcli.evaluation.statistics import describe_p
 from digitcli.recognition.results import as_percentage
 
-Kind = Literal["run", "evaluation", "comparison", "readings"]
+Kind = Literal["run", "evaluation", "comparison", "readings", "adaptation"]
 TEMPLATES = Path(__file__).parent / "templates"
 SVG = "{http://www.w3.org/2000/svg}"
 SPACE = "\N{NO-BREAK SPACE}"

@@ -7,14 +7,13 @@ from types import TracebackType
 from typing import Self
 
 from digitcli import console
-from digitcli.adaptation.results import Adaptation
-from digitcli.adaptation.self_training_results import SelfTraining
+from digitcli.adaptation.results import FORGETS_TOO_MUCH, OF_ONE_GROUP, Adaptation, describe_help
+from digitcli.adaptation.self_training_results import SelfTraining, describe_help_of_self_training
 from digitcli.cli.views.progress import CountingBar
-from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p
+from digitcli.evaluation.statistics import describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
 STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
-FORGETS_TOO_MUCH = "The adaptation would make the reader forget too much of what it reads in other pictures."
 
 
 class StagesView:
@@ -68,12 +67,9 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
     }
     if choice.share < 1:
         rows["weights"] = _moved_back(choice.share)
-    rows["result"] = _verdict(result)
+    rows["result"] = describe_help(result.helps, result.may_be_chance)
     if result.divides_group:
-        rows["groups"] = (
-            "All pictures are of one group. The result may not hold for pictures of others, for example by "
-            "other writers."
-        )
+        rows["groups"] = OF_ONE_GROUP
     if output is not None:
         rows["use"] = f"digitcli predict PICTURES -m {output}"
         rows["guarantee"] = (
@@ -100,14 +96,6 @@ def _why_no_choice(result: Adaptation) -> str:
     return "No number of epochs makes the labels of held-out pictures likelier than before."
 
 
-def _verdict(result: Adaptation) -> str:
-    if not result.helps:
-        return "No more pictures are read rightly than before."
-    if result.may_be_chance:
-        return "More pictures are read rightly than before, but this may be chance."
-    return "More pictures are read rightly than before, and this is hardly chance."
-
-
 def describe_self_training(result: SelfTraining, output: Path | None) -> dict[str, str]:
     """Return the rows of a table."""
     rows = {
@@ -120,7 +108,7 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
     }
     if result.epochs:
         rows |= _changes(result)
-    rows["result"] = _verdict_of_self_training(result)
+    rows["result"] = describe_help_of_self_training(result.epochs, result.gained, result.lost, result.p_value)
     if (result.wrong_after or 0) > (result.wrong_before or 0):
         rows["caution"] = "The reader is sure of more wrong answers than before: trust its confidence less."
     if output is not None:
@@ -149,22 +137,6 @@ def _changes(result: SelfTraining) -> dict[str, str]:
             f"{result.wrong_after:,} after"
         )
     return rows
-
-
-def _verdict_of_self_training(result: SelfTraining) -> str:
-    if not result.epochs:
-        return FORGETS_TOO_MUCH
-    if result.helps is None or result.p_value is None:
-        return (
-            "Nothing tells whether this helps, because no picture has a label. Label some pictures, and run "
-            "it again: they are not learned from."
-        )
-    if result.is_worse:
-        return "Fewer labelled pictures are read rightly than before."
-    if not result.helps:
-        return "As many labelled pictures are read rightly as before; it is not shown that this helps."
-    chance = "but this may be chance" if result.p_value > SIGNIFICANCE else "and this is hardly chance"
-    return f"More labelled pictures are read rightly than before, {chance}."
 
 
 def _moved_back(share: float) -> str:
