@@ -148,6 +148,8 @@ def _show(
     """Print the result, and on standard error which pictures could not be used."""
     if result.failures:
         console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
+    if result.copies:
+        console.show_notice(f"Copies count once: {describe_failures(result.copies)}")
     if result.unlabelled:
         unlabelled = console.counted(result.unlabelled, "picture")
         console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")

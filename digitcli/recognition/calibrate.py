@@ -13,6 +13,7 @@ from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
     LABELS,
     LabelledPicture,
+    leave_copies_out,
     read_labelled_pictures,
     unlabelled_pictures,
 )
@@ -52,9 +53,11 @@ class Calibration:
     """What labelled pictures show about the answers of a reader.
 
     folder, model: the pictures, and the ids of the models.
-    pictures: the number of labelled pictures that could be read.
+    pictures: the number of different labelled pictures that could be read.
     unlabelled: the number of pictures in the folder that have no label.
     failures: the labelled pictures that could not be read.
+    copies: the labelled pictures that are copies of others. They do not count, because the p-values need
+        independent pictures.
     answers: the number of pictures that are answered where no threshold refuses.
     control: the tests of the thresholds, and the threshold that is proven.
     groups, groups_with_wrong: the number of groups of pictures, and of those with a wrong answer from the
@@ -70,6 +73,7 @@ class Calibration:
     pictures: int
     unlabelled: int
     failures: tuple[Failure, ...]
+    copies: tuple[Failure, ...]
     answers: int
     control: RiskControl
     groups: int | None
@@ -123,6 +127,7 @@ class Calibration:
             "tighter_more_pictures": self.tighter_more_pictures,
             "tests": [dataclasses.asdict(test) for test in self.control.tests],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
+            "copies": [dataclasses.asdict(copy) for copy in self.copies],
         }
 
 
@@ -141,7 +146,8 @@ def calibrate(
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. An answer is a
     picture with the status `read`; it is right if its text is that of the label without marks. `confidence`
-    is the confidence level: the probability that the guarantee is true, see `evaluation.risk_control`.
+    is the confidence level: the probability that the guarantee is true, see `evaluation.risk_control`. Of
+    several copies of a file, the first counts.
 
     Raises:
         UsageError: a value is out of range, or the models do not go together.
@@ -150,7 +156,8 @@ def calibrate(
         EnvironmentFault: this machine does not have the device.
     """
     check_guarantee(max_error, confidence)
-    pictures = read_labelled_pictures(Path(folder))
+    listed = read_labelled_pictures(Path(folder))
+    pictures, copies = leave_copies_out(listed)
     resolved = complete_models(resolve_models(models))
     reader = Reader(*resolved, device=device, runtime=runtime, processes=processes, min_confidence=0.0)
     answers, failures = answer_pictures(reader, pictures, on_event)
@@ -170,8 +177,9 @@ def calibrate(
         folder=str(folder),
         model=reader.name,
         pictures=len(answers),
-        unlabelled=len(unlabelled_pictures(Path(folder), pictures)),
+        unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=tuple(failures),
+        copies=copies,
         answers=len(given),
         control=control,
         groups=groups,

@@ -23,7 +23,7 @@ KEYS = [
     "folder", "model", "max_error", "confidence", "pictures", "unreadable", "unlabelled", "answers",
     "threshold", "answered", "wrong", "p_value", "share_answered", "guarantee", "least_answers",
     "first_answers", "groups", "groups_with_wrong", "more_pictures", "tighter_max_error",
-    "tighter_more_pictures", "tests", "failures", "output",
+    "tighter_more_pictures", "tests", "failures", "copies", "output",
 ]  # fmt: skip
 
 

@@ -19,6 +19,11 @@ def describe(result: Calibration, output: Path | None, named: Sequence[str]) -> 
         "model": result.model,
         "pictures": f"{result.pictures:,}, of which {result.answers:,} are answered without a threshold",
     }
+    if result.copies:
+        rows["copies"] = (
+            f"{console.counted(len(result.copies), 'picture')} left out: each is a copy of another, and "
+            "copies show nothing new"
+        )
     if proven is None:
         rows["result"] = _why_nothing(control, result.answers)
         rows["more pictures"] = _would_help(result)
