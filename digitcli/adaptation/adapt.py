@@ -24,7 +24,7 @@ from digitcli.data.labelled_pictures import (
     read_labelled_pictures,
     unlabelled_pictures,
 )
-from digitcli.errors import InputError, QualityError, UsageError
+from digitcli.errors import InputError, QualityError, UsageError, counted
 from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, StageProgress
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
@@ -132,7 +132,7 @@ def _answer_usable(
     """Read the pictures that can be learned from; return the answers, and the pictures that are left out."""
     distinct, copies = leave_copies_out(listed)  # a copy in another fold would be known by heart
     labelled, unusable = _with_usable_labels(distinct, alphabet)
-    answers, unreadable = answer_pictures(reader, labelled, counted(AdaptationStage.READ, on_event))
+    answers, unreadable = answer_pictures(reader, labelled, as_progress(AdaptationStage.READ, on_event))
     return answers, (*copies, *unusable, *unreadable)
 
 
@@ -161,7 +161,7 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
     if usable >= LEAST_PICTURES:
         return
     cause = (
-        f"{usable} labelled pictures can be used, but an adaptation needs {LEAST_PICTURES}; in "
+        f"{counted(usable, 'labelled picture')} can be used, but an adaptation needs {LEAST_PICTURES}; in "
         f"{len(examples) - usable} it cannot be told where their text stands, and {failures} are copies or "
         "cannot be read."
     )
@@ -219,7 +219,7 @@ def digest_of(pictures: Sequence[LabelledPicture]) -> str:
     return sha256.hexdigest()
 
 
-def counted(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
+def as_progress(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
     """Return a callback that reports pictures which are read as the progress of a stage."""
 
     def report(event: Event) -> None:

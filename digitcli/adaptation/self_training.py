@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from digitcli.adaptation.adapt import LEAST_PICTURES, compose_lines, counted, digest_of, model_to_adapt
+from digitcli.adaptation.adapt import LEAST_PICTURES, as_progress, compose_lines, digest_of, model_to_adapt
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
 from digitcli.adaptation.final_network import Remembering, header_of, train_without_forgetting
 from digitcli.adaptation.results import AdaptedModel
@@ -77,7 +77,7 @@ def adapt_unlabelled(
     resolved = complete_models(resolve_models(models))
     start, chosen_device = model_to_adapt(resolved), choose_device(device)
     reader = Reader(*resolved, device=device, max_error=MAX_ERROR, constraints=constraints)
-    read = list(read_one_page_each(reader, listed, counted(AdaptationStage.READ, on_event)))
+    read = list(read_one_page_each(reader, listed, as_progress(AdaptationStage.READ, on_event)))
     pictures = [picture for picture, each in zip(listed, read, strict=True) if isinstance(each, Reading)]
     before = [each for each in read if isinstance(each, Reading)]
     examples = _find_targets(pictures, before, labels, start, device, on_event)
@@ -189,7 +189,7 @@ def _read_again(
         replaced = [adapted if model is start else model for model in models]
         reader = Reader(*replaced, device=device, max_error=MAX_ERROR, constraints=constraints)
         readings = []
-        for each in read_one_page_each(reader, pictures, counted(AdaptationStage.READ_AGAIN, on_event)):
+        for each in read_one_page_each(reader, pictures, as_progress(AdaptationStage.READ_AGAIN, on_event)):
             if isinstance(each, Failure):
                 cause = f"{each.file} could be read at first, but not again: {each.cause}"
                 raise InputError(cause, "Leave the folder unchanged until the command has ended.")

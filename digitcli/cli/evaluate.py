@@ -11,7 +11,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.cli.options import DeviceOption, RuntimeOption, complete_dataset, complete_shipped
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
+from digitcli.errors import InputError, PartialInputError, QualityError, UsageError, counted
 from digitcli.evaluation.export import (
     check_model_target,
     check_target,
@@ -320,7 +320,8 @@ def _conclude(result: EvaluationResult | LineEvaluation, min_accuracy: float | N
             "Evaluate another model, or train this one longer; the mistakes above show where it fails.",
         )
     if result.unreadable:
+        inputs = counted(result.unreadable, "input")
         raise PartialInputError(
-            f"{result.unreadable:,} inputs of '{result.data}' could not be used; the others were evaluated.",
+            f"{inputs} of '{result.data}' could not be used; the others were evaluated.",
             "Repair or remove the files that are named above.",
         )

@@ -20,6 +20,7 @@ from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
+from digitcli.errors import counted
 from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
@@ -145,8 +146,8 @@ def curve_faults(
         yield Finding(
             "too_many_epochs",
             "warning",
-            f"{where}; the {rest} epochs after that brought nothing.",
-            f"Train for about {lowest.epoch} epochs, or stop early (--patience 3).",
+            f"{where}; {counted(rest, 'epoch')} after that brought nothing.",
+            f"Train for about {counted(lowest.epoch, 'epoch')}, or stop early (--patience 3).",
         )
 
 
@@ -230,8 +231,9 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
             "learning_rate_too_high" if run.recipe.lr > lr else "learning_rate_too_low",
             "error",
             f"With a learning rate of {lr:g}, {source}, the network reads "
-            f"{percent(trial.is_correct.mean())} of the validation digits after {run.trial_steps} steps; the "
-            f"run with {run.recipe.lr:g} reads {percent(run.accuracy)} after {run.steps:,}."
+            f"{percent(trial.is_correct.mean())} of the validation digits after "
+            f"{counted(run.trial_steps, 'step')}; the run with {run.recipe.lr:g} reads "
+            f"{percent(run.accuracy)} after {run.steps:,}."
             f"{losses if is_less_absurd else ''}",
             "Change the learning rate.",
             run.command(lr=lr),
@@ -292,7 +294,8 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
                 "too_much_regularization",
                 "error",
                 f"Without {option} the network reads {percent(alone.is_correct.mean())} of the validation "
-                f"digits after {run.trial_steps} steps; the run with {option} {getattr(run.recipe, name):g} "
+                f"digits after {counted(run.trial_steps, 'step')}; the run with {option} "
+                f"{getattr(run.recipe, name):g} "
                 f"reads {percent(run.accuracy)} after {run.steps:,}.",
                 f"Lower {option}.",
                 run.command(**{name: off}),

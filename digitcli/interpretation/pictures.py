@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.errors import counted
 from digitcli.interpretation.explanation import Attribution, Change, Layer
 from digitcli.interpretation.line_explanation import AnyExplanation, LineExplanation
 
@@ -204,7 +205,7 @@ def _words_of_layer(layer: Layer) -> tuple[str, str]:
     """Return the caption and the description of all maps or filters of a layer."""
     count, height, width = layer.maps.shape
     things = "filter" if layer.kind == "filters" else "map"
-    size = f"{count} {things}{'' if count == 1 else 's'} of {height}x{width}"
+    size = f"{counted(count, things)} of {height}x{width}"
     kind = "" if layer.kind == "filters" else f" ({layer.kind})"
     return f"{layer.name}: {size}", f"layer {layer.name}{kind}: {size}"
 

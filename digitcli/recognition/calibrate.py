@@ -17,7 +17,7 @@ from digitcli.data.labelled_pictures import (
     read_labelled_pictures,
     unlabelled_pictures,
 )
-from digitcli.errors import InputError, UsageError
+from digitcli.errors import InputError, UsageError, counted
 from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures_to_plan
 from digitcli.events import OnEvent, PicturesDone
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
@@ -162,7 +162,7 @@ def calibrate(
     reader = Reader(*resolved, device=device, runtime=runtime, processes=processes, min_confidence=0.0)
     answers, failures = answer_pictures(reader, pictures, on_event)
     if not answers:
-        cause = f"None of the {len(pictures)} labelled pictures could be read: {failures[0].cause}"
+        cause = f"Of {counted(len(pictures), 'labelled picture')}, none could be read: {failures[0].cause}"
         raise InputError(cause, f"Repair the pictures in {folder}, or the column file of its {LABELS}.")
     given = [(answer.confidence, answer.is_right) for answer in answers if answer.confidence is not None]
     confidences, is_right = [each for each, _ in given], [each for _, each in given]

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import digitcli
+from digitcli.errors import counted
 from digitcli.evaluation.statistics import describe_p
 from digitcli.recognition.results import as_percentage
 
@@ -86,6 +87,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": lambda fraction: f"{100 * fraction:.2f}{SPACE}%",
+        "counted": counted,
         "points": lambda fraction: f"{100 * fraction:.2f}",
         "probability": lambda probability: as_percentage(probability).replace(" ", SPACE),
         "thousands": lambda number: f"{number:,}",

@@ -353,7 +353,7 @@ def _check_snapshots(config: TrainConfig, snapshots: int) -> None:
         cause = "--snapshots needs a learning rate that falls to zero, but the schedule is constant."
         raise UsageError(cause, "Choose --schedule cosine.")
     if recipe.epochs % snapshots:
-        cause = f"{recipe.epochs} epochs are no multiple of {snapshots} snapshots."
+        cause = f"The epochs, {recipe.epochs}, are no multiple of the snapshots, {snapshots}."
         enough = -(-recipe.epochs // snapshots) * snapshots
         raise UsageError(cause, f"Choose --epochs {enough}, or another multiple of {snapshots}.")
 

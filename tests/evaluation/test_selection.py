@@ -130,8 +130,8 @@ def test_the_accuracies_are_kept_only_for_the_data_of_the_training(
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        ({"select": 0}, "--select is 0, but 4 models are named"),
-        ({"select": 5}, "--select is 5, but 4 models are named"),
+        ({"select": 0}, "--select is 0, but the command names 4 models"),
+        ({"select": 5}, "--select is 5, but the command names 4 models"),
         ({"select": 2, "split": "validation"}, "cannot judge the choice"),
         ({"select": 2, "split": "all"}, "cannot judge the choice"),
     ],
@@ -166,7 +166,7 @@ def test_the_command_says_what_each_model_adds_and_writes_the_ensemble(
     [
         (["cnn", "fast", "--out", "x.safetensors"], "--select is missing"),
         (["cnn", "fast", "--select", "2", "--out", "x.onnx"], "--out is 'x.onnx'"),
-        (["cnn", "--select", "2"], "1 model is named"),
+        (["cnn", "--select", "2"], "the command names 1 model"),
         (["reader", "--select", "1"], "not for lines"),
         (["cnn", "fast", "--select", "1", "--force"], "--force"),
     ],

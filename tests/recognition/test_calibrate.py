@@ -139,7 +139,7 @@ def test_pictures_that_cannot_be_used_are_named_and_lose_no_other(tmp_path: Path
 
 
 def test_no_readable_picture_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="None of the 2 labelled pictures"):
+    with pytest.raises(InputError, match="Of 2 labelled pictures, none could be read"):
         calibrate(labelled(tmp_path / "f", {"a.png": "1", "b.png": "2"}), ["cnn"], device="cpu")
 
 

@@ -42,7 +42,7 @@ def test_an_adaptation_to_labelled_pictures(models: list[AdaptedModel], tmp_path
     assert "50.00 % of the way" in html and "All pictures are of one group" not in html
     rows = [html.index(f">{name}.png<") for name in "bca"]
     assert rows == sorted(rows) and "d.png" not in html
-    assert "1 picture was left out" in html and "e.png: It is damaged." in html
+    assert "The adaptation left 1 picture out" in html and "e.png: It is damaged." in html
     assert "<td>right, " in html and "<td>wrong, " in html
 
 

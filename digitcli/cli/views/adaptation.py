@@ -10,6 +10,7 @@ from digitcli import console
 from digitcli.adaptation.results import FORGETS_TOO_MUCH, OF_ONE_GROUP, Adaptation, describe_help
 from digitcli.adaptation.self_training_results import SelfTraining, describe_help_of_self_training
 from digitcli.cli.views.progress import CountingBar
+from digitcli.errors import counted
 from digitcli.evaluation.statistics import describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
@@ -57,8 +58,8 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
     rows |= {
         "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by a network that was not "
         "trained on it",
-        "difference": f"{result.gained:,} pictures gained, {result.lost:,} lost; the probability of that by "
-        f"chance is {describe_p(result.p_value)}",
+        "difference": f"{counted(result.gained, 'picture')} gained, {result.lost:,} lost; the probability of "
+        f"that by chance is {describe_p(result.p_value)}",
         "lines": f"of {result.lines:,} held-out lines, {console.percent(lines.exact_match)} read rightly "
         f"before, {console.percent(choice.score.exact_match)} after",
         "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
@@ -80,7 +81,7 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
 
 
 def _pictures(result: Adaptation) -> str:
-    text = f"{len(result.pictures):,} in {console.counted(result.groups, 'group')}"
+    text = f"{len(result.pictures):,} in {counted(result.groups, 'group')}"
     if result.unused:
         text += f"; in {result.unused:,} it cannot be told where the text stands, and nothing was learned"
     return text
@@ -104,7 +105,8 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
         "confident": f"{result.answered_before:,} of those without a label are read with a confidence of "
         f"{result.threshold:.3f} or more ({result.page_threshold:.3f} where the page was searched): "
         f"{result.evidence}",
-        "learned": f"{result.lines:,} lines of {result.learned:,} of these, read alike in every crop",
+        "learned": f"{counted(result.lines, 'line')} of {result.learned:,} of these, read alike in every "
+        "crop",
     }
     if result.epochs:
         rows |= _changes(result)
@@ -119,8 +121,8 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
 def _changes(result: SelfTraining) -> dict[str, str]:
     rows = {
         "epochs": f"{result.epochs}, a fixed number",
-        "changed": f"{result.changed:,} pictures without a label are read differently now; "
-        f"{result.newly_answered:,} are newly above the threshold, {result.no_longer_answered:,} no longer",
+        "changed": f"of those without a label, {result.changed:,} read differently now; "
+        f"{result.newly_answered:,} newly above the threshold, {result.no_longer_answered:,} no longer",
         "forgetting": f"of 1,000 composed lines, {console.percent(result.composed_before)} read rightly "
         f"before, {console.percent(result.composed_after)} after",
     }
@@ -128,7 +130,7 @@ def _changes(result: SelfTraining) -> dict[str, str]:
         rows["weights"] = _moved_back(result.share)
     if result.p_value is not None:
         rows["labelled"] = (
-            f"of {console.counted(len(result.labelled), 'picture')}, which were not learned from, "
+            f"of {counted(len(result.labelled), 'picture')}, which were not learned from, "
             f"{result.right_before:,} read rightly before, {result.right_after:,} after: {result.gained:,} "
             f"gained, {result.lost:,} lost; the probability of that by chance is {describe_p(result.p_value)}"
         )

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.comparison.tuning import TrialDone
+from digitcli.errors import counted
 
 if TYPE_CHECKING:
     from digitcli.comparison.tuning import Tuning
@@ -30,7 +31,7 @@ def _line(event: TrialDone) -> str:
         return f"{RECIPE}  {console.percent(trial.accuracy)}"
     words = [f"{trial.number}/{event.total}", console.percent(trial.accuracy)]
     if trial.state != "complete":
-        words.append(f"{trial.state} after {console.counted(trial.epochs, 'epoch')}")
+        words.append(f"{trial.state} after {counted(trial.epochs, 'epoch')}")
     words += [f"{name} {_value(value)}" for name, value in trial.settings.items()]
     return "  ".join((*words, f"best {console.percent(event.best.accuracy)}"))
 
