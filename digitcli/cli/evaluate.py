@@ -20,7 +20,7 @@ from digitcli.evaluation.export import (
 )
 from digitcli.evaluation.splits import Split
 from digitcli.inference.devices import check_device_name
-from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, resolve_models
+from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, check_distinct, resolve_models
 
 if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult
@@ -210,6 +210,7 @@ def evaluate(
     names = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
     _check_selection(chosen, len(names), out, force)
     resolved = resolve_models(names)
+    check_distinct(resolved)
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
         _check_line_options(resolved, chosen, save)

@@ -41,6 +41,7 @@ from digitcli.inference.model_resolution import (
     DEFAULT_MODEL,
     ModelLike,
     ResolvedModel,
+    check_distinct,
     resolve_models,
 )
 from digitcli.inference.predictor import DigitClassifier, load_classifier
@@ -174,8 +175,8 @@ def evaluate(
     `default_split`. The result lists up to `mistakes` mistakes. `ood` also uses the letters of `fonts`.
 
     Raises:
-        UsageError: there is no such dataset, split or device, a number is too small or too large, or the
-            label errors of the digits are not known.
+        UsageError: there is no such dataset, split or device, a number is too small or too large, a model is
+            named twice, or the label errors of the digits are not known.
         InputError: the data or the fonts cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
@@ -183,7 +184,9 @@ def evaluate(
     names = [models] if isinstance(models, str | Path | ResolvedModel) else models
     _check_options(split, mistakes, select, len(names))
     runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
-    resolved, dataset = resolve_models(names), _load(str(data), on_event)
+    resolved = resolve_models(names)
+    check_distinct(resolved)
+    dataset = _load(str(data), on_event)
     selection, split = None, "test" if select else split
     if select:
         resolved, selection = select_models(resolved, dataset, select, **runner, on_event=on_event)

@@ -7,12 +7,12 @@ command resolves the names that it is given once and passes the results on. Load
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli.architectures.registry import is_architecture
-from digitcli.errors import ModelError, did_you_mean
+from digitcli.errors import ModelError, UsageError, did_you_mean
 from digitcli.inference.checkpoint import (
     ADAPTATION_FILE,
     MEMBER_FOLDER,
@@ -74,6 +74,21 @@ def resolve_model(name: ModelLike) -> ResolvedModel:
         cause = f"{name} holds {len(models)} models, but one is needed here."
         raise ModelError(cause, f"Name one of them: {', '.join(model.name for model in models)}.")
     return models[0]
+
+
+def check_distinct(models: Sequence[ResolvedModel]) -> None:
+    """Check that no model is named twice, since the average of a model with itself is that model.
+
+    Raises:
+        UsageError: two names have the same model.
+    """
+    first_of: dict[str, ResolvedModel] = {}
+    for model in models:
+        first = first_of.setdefault(model.sha256, model)
+        if first is not model:
+            is_copy = model.name != first.name
+            cause = f"{model.name} is {f'the same model as {first.name}' if is_copy else 'named twice'}."
+            raise UsageError(cause, "Name each model once.")
 
 
 def shipped_models() -> dict[str, Path]:
