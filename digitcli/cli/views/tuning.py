@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.comparison.tuning import TrialDone
+from digitcli.comparison.tuning_results import TrialDone
 from digitcli.errors import counted
 
 if TYPE_CHECKING:
-    from digitcli.comparison.tuning import Tuning
+    from digitcli.comparison.tuning_results import Tuning
 
 SHOWN = 10  # trials; JSON has all of them
 RECIPE = "recipe"
