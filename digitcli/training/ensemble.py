@@ -128,6 +128,15 @@ def begin_member(member: Member, task: TrainingTask, state: TrainingState) -> No
         state.continue_from(read_checkpoint(member.start / RESUME_FILE)[1])
 
 
+def accuracies_before(member: Member | None) -> dict[str, float]:
+    """Return the accuracies of the start model if the first member has measured them."""
+    if member is None or member.first is None:
+        return {}
+    result = read_header(member.first / RESUME_FILE).training.get("result") or {}
+    names = ("test_accuracy_before", "original_accuracy_before")
+    return {name: result[name] for name in names if result.get(name) is not None}
+
+
 def members_of(config: TrainConfig, folder: Path) -> list[Member]:
     """Return the members of an ensemble in the order of their training."""
     configs = member_configs(config)

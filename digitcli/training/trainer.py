@@ -24,6 +24,7 @@ from digitcli.training.configuration import TrainConfig, check_config, member_co
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from digitcli.training.ensemble import (
     Member,
+    accuracies_before,
     begin_member,
     check_same_sources,
     describe_ensemble,
@@ -280,7 +281,7 @@ def _train(
             accuracy = state.chosen_epoch().validation_accuracy
             return _result(setup, state, started, {"validation_accuracy": accuracy})
         network = _model_of(state)
-        state.result = _test(setup, state, network, started)
+        state.result = _test(setup, state, network, started, accuracies_before(member))
         save_state(setup, state)
         if setup.observer is not None:
             setup.observer.run_done(network, state.result)
@@ -302,13 +303,23 @@ def _model_of(state: TrainingState) -> nn.Module:
     return network
 
 
-def _test(setup: TrainingSetup, state: TrainingState, network: nn.Module, started: float) -> TrainResult:
-    """Test the trained network. This uses the test examples, once."""
+def _test(
+    setup: TrainingSetup,
+    state: TrainingState,
+    network: nn.Module,
+    started: float,
+    before: Mapping[str, float],
+) -> TrainResult:
+    """Test the trained network. This uses the test examples, once.
+
+    before: the accuracies of the start model, if they are known already.
+    """
     metrics = dataclasses.asdict(setup.task.test(network))
     if setup.config.start is not None:
         metrics |= compare_with_start(
-            setup.start, setup.config.start, network, setup.task, setup.original, setup.device, setup.on_event
-        )
+            setup.start, setup.config.start, network, setup.task, setup.original, setup.device,
+            setup.on_event, before,
+        )  # fmt: skip
     return _result(setup, state, started, metrics)
 
 
