@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import DISTILLATION, Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import split
@@ -31,10 +30,13 @@ from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import MEMBER_FOLDER, Header
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model
+from digitcli.settings import settings_of
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import separate_random_numbers
 
+# The settings of a recipe that have an effect with a teacher only.
+DISTILLATION_SETTINGS = {each.name for each in settings_of(Recipe) if each.group == DISTILLATION}
 # Training digits on which a network is examined.
 EXAMINED = 5_000
 
@@ -150,7 +152,9 @@ def _examined(
     folder: Path, config: TrainConfig, header: Header, history: Sequence[EpochDone], steps: int
 ) -> ExaminedRun:
     recipe = Recipe(**header.recipe)
-    stored: dict[str, Any] = {name: value for name, value in vars(recipe).items() if value is not None}
+    stored = {name: value for name, value in vars(recipe).items() if value is not None}
+    if not config.teacher:  # an older recipe may have had others, which are refused without a teacher
+        stored = {name: value for name, value in stored.items() if name not in DISTILLATION_SETTINGS}
     dataset = load_dataset(config.data)
     _check_unchanged(config.data, dataset.digest, header.dataset.get("digest"))
     parts = split(dataset)

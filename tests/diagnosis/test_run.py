@@ -91,6 +91,16 @@ def test_a_run_of_another_version_is_an_error(few_digits: Path, tmp_path: Path) 
         examine_run(tmp_path / "run", "cpu")
 
 
+def test_a_run_whose_recipe_had_other_settings_of_distillation_is_examined(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    trainer.train(train_config(few_digits, "softmax"), out=tmp_path / "run")
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    older = replace(header, recipe={**header.recipe, "distillation_temperature": 7.0})
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, older, tensors)
+    assert examine_run(tmp_path / "run", "cpu").facts["architecture"] == "softmax"
+
+
 def test_a_run_that_stops_early_by_itself_is_not_told_to(few_digits: Path, tmp_path: Path) -> None:
     recipe = {"lr": 0.1, "epochs": 30, "augment": False}
     trainer.train(train_config(few_digits, "mlp", recipe=recipe, patience=3), out=tmp_path / "run")
