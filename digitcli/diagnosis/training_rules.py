@@ -47,6 +47,8 @@ LR_FACTOR = 3.0
 # times at most.
 JUMP = 1.5
 UNIFORM_LOSS = math.log(10)
+# The initializations to try, the one for ReLUs first (He et al., "Delving deep into rectifiers", 2015).
+INITIALIZATIONS = ("he", "glorot")
 LINEAR = "softmax"
 REGULARIZATION = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "stochastic_depth": 0.0}
 
@@ -98,6 +100,11 @@ class ExaminedRun:
     def usual_recipe(self) -> Recipe:
         """The recipe of the architecture, or that of fine-tuning if the run started from a model."""
         return resolve_recipe(self.config.arch, **recipe_from_start(self.config))
+
+    @functools.cached_property
+    def suggested_lr(self) -> float:
+        """The learning rate that a range test suggests."""
+        return range_test(self.config).suggestion
 
     @functools.cached_property
     def control(self) -> Trial:
@@ -183,7 +190,25 @@ def network_faults(run: ExaminedRun) -> Iterator[Finding]:
         loss = setup.loss(0, 0, 0.0)
     yield from gradient_faults(state.network, loss)
     images = torch.from_numpy(run.training.images[:1000]).to(device_of(run.network))
-    yield from inactive_units(run.network, as_input(images))
+    for finding in inactive_units(run.network, as_input(images)):
+        yield _with_command(finding, run)
+
+
+def _with_command(finding: Finding, run: ExaminedRun) -> Finding:
+    """Return a finding about inactive units with the command that avoids them.
+
+    A large step can put units where they are inactive for all digits. Where the learning rate is as usual,
+    they may have been so from the beginning, unless a trained model was the beginning.
+    """
+    lr = min(run.usual_recipe.lr, run.suggested_lr)
+    is_trained_before = run.config.start is not None or run.config.pretrained
+    if is_trained_before:
+        lr = min(lr, run.recipe.lr / LR_FACTOR)
+    if run.recipe.lr >= LR_FACTOR * lr:
+        return replace(finding, remedy="Lower the learning rate.", command=run.command(lr=lr))
+    others = (name for name in INITIALIZATIONS if name != run.recipe.initialization)
+    remedy = "Choose another initialization of the weights, or lower the learning rate."
+    return replace(finding, remedy=remedy, command=run.command(initialization=next(others)))
 
 
 def small_batches(run: ExaminedRun) -> Iterator[Finding]:
@@ -246,9 +271,8 @@ def _other_learning_rates(run: ExaminedRun) -> Iterator[tuple[float, str]]:
     usual = run.usual_recipe.lr
     if _differ(usual, run.recipe.lr):
         yield usual, "that of the recipe"
-    suggestion = range_test(run.config).suggestion
-    if _differ(suggestion, run.recipe.lr):
-        yield suggestion, "which a range test suggests"
+    if _differ(run.suggested_lr, run.recipe.lr):
+        yield run.suggested_lr, "which a range test suggests"
 
 
 def _differ(lr: float, other: float) -> bool:

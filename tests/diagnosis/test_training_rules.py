@@ -126,6 +126,29 @@ def test_a_planted_fault_is_found(
         assert finding.command.startswith("digitcli train --arch ")
 
 
+def test_dead_units_have_a_command_that_avoids_them(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((0.05,), (0.1,)))
+    run = run_of(data, lr=1.0)
+    with torch.no_grad():
+        run.network.get_parameter("3.bias")[:] = -1000.0
+
+    def found(changed: ExaminedRun) -> Finding:
+        finding, *_ = training_rules.network_faults(changed)
+        assert finding.rule == "dead_units"
+        return finding
+
+    high = found(run)
+    assert high.remedy == "Lower the learning rate." and str(high.command).endswith("--lr 0.002")
+    usual = replace(run, recipe=replace(run.recipe, lr=0.002))
+    assert "initialization" in found(usual).remedy
+    assert str(found(usual).command).endswith("--initialization he")
+    he = replace(usual, recipe=replace(usual.recipe, initialization="he"))
+    assert str(found(he).command).endswith("--initialization glorot")
+    tuned = replace(usual, config=replace(usual.config, pretrained=True))
+    monkeypatch.setattr(training_rules, "start", lambda config: start(usual.config))
+    assert "--initialization" not in str(found(tuned).command)
+
+
 def test_the_learning_rate_of_the_recipe_is_tried_first(data: Path) -> None:
     (finding,) = training_rules.learning_rate(run_of(data, lr=1e-7))
     assert "that of the recipe" in finding.evidence
