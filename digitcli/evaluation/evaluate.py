@@ -182,10 +182,9 @@ def evaluate(
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
     names = [models] if isinstance(models, str | Path | ResolvedModel) else models
-    _check_options(split, mistakes, select, len(names))
-    runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
     resolved = resolve_models(names)
-    check_distinct(resolved)
+    _check_options(split, mistakes, select, resolved)
+    runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
     dataset = _load(str(data), on_event)
     selection, split = None, "test" if select else split
     if select:
@@ -204,9 +203,7 @@ def evaluate(
         device=classifier.device,
         overlap=overlap,
         unreadable=len(dataset.failures),
-        accuracy_without_label_errors=None
-        if correct_labels is None
-        else accuracy(logits[correct_labels], digits.labels[correct_labels]),
+        accuracy_without_label_errors=_accuracy_of(correct_labels, digits, logits),
         robustness=_measure_robustness(classifier, digits, logits, on_event) if robustness else None,
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
         selection=selection,
@@ -215,13 +212,16 @@ def evaluate(
     )
 
 
-def _check_options(split: Split | None, mistakes: int, select: int | None, models: int) -> None:
+def _check_options(
+    split: Split | None, mistakes: int, select: int | None, models: Sequence[ResolvedModel]
+) -> None:
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
     if mistakes < 0:
         raise UsageError(f"--mistakes is {mistakes}.", "It must be at least 0.")
     if select is not None:
-        check_selection(select, models, split)
+        check_selection(select, len(models), split)
+    check_distinct(models)
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
@@ -231,6 +231,13 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     if dataset.failures:
         on_event(Notice(f"Some inputs of '{data}' were left out: {describe_failures(dataset.failures)}"))
     return dataset
+
+
+def _accuracy_of(
+    chosen: npt.NDArray[np.bool_] | None, digits: Digits, logits: npt.NDArray[np.float32]
+) -> float | None:
+    """Return the accuracy on chosen digits; None if none were chosen."""
+    return None if chosen is None else accuracy(logits[chosen], digits.labels[chosen])
 
 
 def _measure_robustness(
