@@ -30,7 +30,7 @@ from digitcli.training.task import seed_random
 from digitcli.training.transfer import recipe_from_start
 
 # Steps of a trial, and at most a third of those of the run, so that its success is a surprise.
-TRIAL_STEPS = 300
+TRIAL_STEPS, TRIALS_IN_RUN = 300, 3
 # A trial is better only if McNemar's test gives chance less than this.
 SIGNIFICANT = 0.001
 # The validation loss over that of ten equal probabilities, above which a network is sure of what is wrong.
@@ -67,6 +67,7 @@ class ExaminedRun:
     training_is_correct, validation_is_correct: whether the network reads each of them correctly.
     loss_error: the standard error of the validation loss; 0 if the loss is not the cross-entropy.
     resume: the command that continues the run; None for a finished run.
+    trials_in_run: how many trials would take as many steps as the run.
     """
 
     config: TrainConfig
@@ -81,6 +82,7 @@ class ExaminedRun:
     validation_is_correct: npt.NDArray[np.bool_]
     loss_error: float = 0.0
     resume: str | None = None
+    trials_in_run: int = TRIALS_IN_RUN
 
     @property
     def accuracy(self) -> float:
@@ -90,7 +92,7 @@ class ExaminedRun:
     @property
     def trial_steps(self) -> int:
         """The steps of a trial."""
-        return max(1, min(TRIAL_STEPS, self.steps // 3))
+        return max(1, min(TRIAL_STEPS, self.steps // self.trials_in_run))
 
     def command(self, **changes: Any) -> str:
         """Return the command that trains the same with changes of the recipe."""
@@ -118,6 +120,26 @@ class ExaminedRun:
         """
         others = (self.validation_is_correct, self.control.is_correct)
         return _is_better(trial.is_correct, others[0]) and _is_better(trial.is_correct, others[1])
+
+    @functools.cached_property
+    def linear(self) -> Trial:
+        """A trial of a linear classifier, of as many steps as the run at most."""
+        config = replace(
+            self.config,
+            arch=LINEAR,
+            recipe={"lr": 0.01},
+            pretrained=False,
+            fonts=None,
+            teacher=(),
+            start=None,
+            original=None,
+        )
+        return train_briefly(config, min(TRIAL_STEPS, self.steps), self.validation)
+
+    @property
+    def is_worse_than_linear(self) -> bool:
+        """Whether a linear classifier is better than the run of another network."""
+        return self.config.arch != LINEAR and self.is_beaten_by(self.linear)
 
     @property
     def is_worse_than_uniform(self) -> bool:
@@ -200,12 +222,15 @@ def _with_command(finding: Finding, run: ExaminedRun) -> Finding:
     A large step can put units where they are inactive for all digits. Where the learning rate is as usual,
     they may have been so from the beginning, unless a trained model was the beginning.
     """
-    lr = min(run.usual_recipe.lr, run.suggested_lr)
     is_trained_before = run.config.start is not None or run.config.pretrained
-    if is_trained_before:
-        lr = min(lr, run.recipe.lr / LR_FACTOR)
-    if run.recipe.lr >= LR_FACTOR * lr:
-        return replace(finding, remedy="Lower the learning rate.", command=run.command(lr=lr))
+    lower = [
+        run.usual_recipe.lr,
+        run.suggested_lr,
+        *([run.recipe.lr / LR_FACTOR] if is_trained_before else []),
+    ]
+    for lr in lower:
+        if run.recipe.lr >= LR_FACTOR * lr:
+            return replace(finding, remedy="Lower the learning rate.", command=run.command(lr=lr))
     others = (name for name in INITIALIZATIONS if name != run.recipe.initialization)
     remedy = "Choose another initialization of the weights, or lower the learning rate."
     return replace(finding, remedy=remedy, command=run.command(initialization=next(others)))
@@ -326,28 +351,25 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
             )
 
 
+def learning_rate_of_bad_run(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield another learning rate if as many steps with it are better than a run that a linear one beats.
+
+    In the few steps of the usual trials, a large network may read less than a bad run does after all of its.
+    """
+    longer = replace(run, trials_in_run=1)
+    if longer.trial_steps > run.trial_steps and run.is_worse_than_linear:
+        yield from learning_rate(longer)
+
+
 def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than another network."""
-    if run.config.arch == LINEAR:
-        return
-    linear = replace(
-        run.config,
-        arch=LINEAR,
-        recipe={"lr": 0.01},
-        pretrained=False,
-        fonts=None,
-        teacher=(),
-        start=None,
-        original=None,
-    )
-    trial = train_briefly(linear, TRIAL_STEPS, run.validation)
-    if run.is_beaten_by(trial):
+    if run.is_worse_than_linear:
         yield Finding(
             "underfitting",
             "error",
             f"The network reads {percent(run.training_is_correct.mean())} of its training digits and "
             f"{percent(run.accuracy)} of the validation digits; a linear classifier reads "
-            f"{percent(trial.is_correct.mean())} after {TRIAL_STEPS} steps.",
+            f"{percent(run.linear.is_correct.mean())} after {counted(len(run.linear.losses), 'step')}.",
             "Train for longer, with less regularization or another learning rate, or use a larger network.",
         )
 
@@ -363,5 +385,5 @@ def causes(run: ExaminedRun) -> Iterator[Finding]:
     yield from network_faults(run)
 
 
-# These are told only where no cause is found, since each cause leads to them.
-CONSEQUENCES = (underfitting, number_of_epochs)
+# These are told only where no cause is found, the first that applies: a short run is no underfitting.
+CONSEQUENCES = (learning_rate_of_bad_run, number_of_epochs, underfitting)
