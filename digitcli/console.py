@@ -217,11 +217,6 @@ def printable(text: str) -> str:
     )
 
 
-def counted(number: float, name: str) -> str:
-    """Return a number of things, e.g. 1 digit, 7,291 digits, 0.2 epochs."""
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
-
-
 def thousands(number: int | None) -> str:
     """Return a number with separators, e.g. 3,274,634; empty for None."""
     return "" if number is None else f"{number:,}"

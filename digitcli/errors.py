@@ -131,3 +131,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def quoted(path: Path | str) -> str:
     """Return a path or another word as the shell takes it, for a command that a remedy names."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+
+
+def counted(number: float, name: str) -> str:
+    """Return a number of things, e.g. 1 digit, 7,291 digits, 0.2 epochs; the plural of the name adds an s."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"

@@ -39,13 +39,6 @@ def test_csv_begins_with_the_keys_and_leaves_the_cell_of_none_empty(
     assert [row["name"] for row in csv.DictReader(io.StringIO(text))] == ["a, b", 'c"d']
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(1, "1 epoch"), (0.2, "0.2 epochs"), (0, "0 epochs"), (7291, "7,291 epochs")]
-)
-def test_a_name_after_any_number_but_1_is_in_the_plural(number: float, text: str) -> None:
-    assert console.counted(number, "epoch") == text
-
-
 @pytest.mark.parametrize("columns", ["0", "", "wide"])
 def test_a_terminal_width_that_is_no_number_hides_nothing(
     monkeypatch: pytest.MonkeyPatch, columns: str

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 import digitcli
-from digitcli.cli import COMMANDS, with_command
+from digitcli.cli import COMMANDS
 from digitcli.comparison.saved import read_comparison
 from digitcli.comparison.specification import parse_specification
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
+from tests.support.command_lines import options_of, parse
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -70,12 +70,7 @@ def commands(page: Path) -> Iterator[tuple[str, ...]]:
 
 def options_of_commands() -> set[str]:
     """Return every option of the command line."""
-    options = {"--help", "--version", "--install-completion", "--show-completion"}
-    for name in COMMANDS:
-        group = get_command(with_command([name]))
-        for parameter in group.commands[name].params:  # type: ignore[attr-defined]
-            options |= {*parameter.opts, *parameter.secondary_opts}
-    return options
+    return {"--version", "--install-completion", "--show-completion"} | options_of(*COMMANDS)
 
 
 def options_of_scripts() -> set[str]:
@@ -126,12 +121,7 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
     "arguments", sorted({command for page in PAGES for command in commands(page)}), ids=" ".join
 )
 def test_the_option_parser_accepts_documented_commands(arguments: tuple[str, ...]) -> None:
-    group = get_command(with_command(arguments))
-    with group.make_context("digitcli", list(arguments), resilient_parsing=False) as context:
-        words = [*context._protected_args, *context.args]
-        if words:
-            command = group.commands[words[0]]  # type: ignore[attr-defined]
-            command.make_context(words[0], words[1:], parent=context).close()
+    parse(arguments)
 
 
 def test_documented_comparisons_name_valid_settings() -> None:

@@ -25,7 +25,7 @@ from digitcli.data.labelled_pictures import (
     read_labelled_pictures,
     unlabelled_pictures,
 )
-from digitcli.errors import InputError, QualityError, UsageError
+from digitcli.errors import InputError, QualityError, UsageError, counted
 from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, StageProgress
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
@@ -132,7 +132,7 @@ def _answer_usable(
     if not any(numbers_of(picture.text) for picture in labelled):
         cause = f"No row of {LABELS} has a digit in its text, so that there is no number to learn."
         raise InputError(cause, "Write the number of each picture into the column text.")
-    answers, unreadable = answer_pictures(reader, labelled, counted(AdaptationStage.READ, on_event))
+    answers, unreadable = answer_pictures(reader, labelled, as_progress(AdaptationStage.READ, on_event))
     return answers, (*copies, *unusable, *unreadable)
 
 
@@ -163,7 +163,8 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
     if usable >= LEAST_PICTURES:
         return
     cause = (
-        f"Of {len(examples) + failures} labelled pictures, {usable} can be used; {LEAST_PICTURES} are needed."
+        f"Of {counted(len(examples) + failures, 'labelled picture')}, {usable} can be used; {LEAST_PICTURES} "
+        "are needed."
     )
     if unclear := len(examples) - usable:
         cause += f" In {unclear}, it cannot be told where the text stands."
@@ -223,7 +224,7 @@ def digest_of(pictures: Sequence[LabelledPicture]) -> str:
     return sha256.hexdigest()
 
 
-def counted(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
+def as_progress(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
     """Return a callback that reports pictures which are read as the progress of a stage."""
 
     def report(event: Event) -> None:

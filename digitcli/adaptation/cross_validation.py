@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from digitcli.adaptation.examples import PictureLines
 from digitcli.adaptation.folds import Folds
 from digitcli.adaptation.networks import trained_epochs
+from digitcli.adaptation.results import EpochScore
 from digitcli.adaptation.settings import FineTuning
 from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.metrics import LineLogits, exact_match, line_nll
@@ -58,22 +59,6 @@ class Setup:
         for example, number in zip(self.examples, self.folds.numbers, strict=True):
             (held_out if number == fold else training).extend(example.lines)
         return training, held_out
-
-
-@dataclass(frozen=True)
-class EpochScore:
-    """How well the held-out lines are read after some epochs, over all folds.
-
-    epochs: the number of epochs; 0 is the network before the adaptation.
-    nll: the mean negative log-likelihood of the digits of a line at this temperature, in nats.
-    exact_match: the share of lines whose digits are all right, from 0 to 1.
-    temperature: the divisor of the logits that makes the negative log-likelihood lowest.
-    """
-
-    epochs: int
-    nll: float
-    exact_match: float
-    temperature: float
 
 
 @dataclass(frozen=True)

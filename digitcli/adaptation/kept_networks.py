@@ -14,7 +14,7 @@ from digitcli.adaptation.classifier import (
     cross_validate_classifier,
     train_classifier_on_all,
 )
-from digitcli.adaptation.cross_validation import EpochScore, Setup, cross_validate
+from digitcli.adaptation.cross_validation import Setup, cross_validate
 from digitcli.adaptation.digit_examples import find_digits_to_learn
 from digitcli.adaptation.final_network import (
     Trained,
@@ -25,7 +25,7 @@ from digitcli.adaptation.final_network import (
     unchanged_model,
     write_fold_networks,
 )
-from digitcli.adaptation.results import AdaptedModel, Choice, ClassifierResult
+from digitcli.adaptation.results import AdaptedModel, Choice, ClassifierResult, EpochScore
 from digitcli.events import AdaptationStage, OnEvent
 from digitcli.inference.checkpoint import read_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel

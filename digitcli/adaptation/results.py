@@ -14,8 +14,30 @@ from digitcli.evaluation.statistics import SIGNIFICANCE, mcnemar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from digitcli.adaptation.cross_validation import EpochScore
     from digitcli.inference.checkpoint import Header
+
+
+FORGETS_TOO_MUCH = "The adaptation would make the reader forget too much of what it reads in other pictures."
+OF_ONE_GROUP = (
+    "All pictures are of one group. The result may not hold for pictures of others, for example by other "
+    "writers."
+)
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """How well the held-out lines are read after some epochs, over all folds.
+
+    epochs: the number of epochs; 0 is the network before the adaptation.
+    nll: the mean negative log-likelihood of the digits of a line at this temperature, in nats.
+    exact_match: the share of lines whose digits are all right, from 0 to 1.
+    temperature: the divisor of the logits that makes the negative log-likelihood lowest.
+    """
+
+    epochs: int
+    nll: float
+    exact_match: float
+    temperature: float
 
 
 @dataclass(frozen=True)
@@ -249,3 +271,12 @@ def _record_of(classifier: ClassifierResult | None) -> dict[str, Any] | None:
     if classifier is None:
         return None
     return {**dataclasses.asdict(classifier), "p_value": classifier.p_value}
+
+
+def describe_help(helps: bool, may_be_chance: bool) -> str:
+    """Return a sentence that tells whether an adaptation to labelled pictures helps."""
+    if not helps:
+        return "No more pictures are read rightly than before."
+    if may_be_chance:
+        return "More pictures are read rightly than before, but this may be chance."
+    return "More pictures are read rightly than before, and this is hardly chance."

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digitcli.adaptation.adapt import compose_lines, counted, digest_of, model_to_adapt
+from digitcli.adaptation.adapt import as_progress, compose_lines, digest_of, model_to_adapt
 from digitcli.adaptation.cross_validation import copied_weights, score_lines
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
 from digitcli.adaptation.final_network import Remembering, counter, header_of, move_back
@@ -119,7 +119,7 @@ def adapt_unlabelled(
     resolved = complete_models(resolve_models(models))
     start, chosen_device = model_to_adapt(resolved), choose_device(device)
     reader = Reader(*resolved, device=device, max_error=MAX_ERROR, constraints=constraints)
-    read = list(read_one_page_each(reader, listed, counted(AdaptationStage.READ, on_event)))
+    read = list(read_one_page_each(reader, listed, as_progress(AdaptationStage.READ, on_event)))
     pictures = [picture for picture, each in zip(listed, read, strict=True) if isinstance(each, Reading)]
     before = [each for each in read if isinstance(each, Reading)]
     examples, judging = _find_targets(pictures, before, labels, start, device, on_event)
@@ -274,7 +274,7 @@ def _read_again(
         replaced = [adapted if model is start else model for model in models]
         reader = Reader(*replaced, device=device, max_error=MAX_ERROR, constraints=constraints)
         readings = []
-        for each in read_one_page_each(reader, pictures, counted(AdaptationStage.READ_AGAIN, on_event)):
+        for each in read_one_page_each(reader, pictures, as_progress(AdaptationStage.READ_AGAIN, on_event)):
             if isinstance(each, Failure):
                 cause = f"{each.file} could be read at first, but not again: {each.cause}"
                 raise InputError(cause, "Leave the folder unchanged until the command has ended.")

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from digitcli.adaptation.results import AdaptedModel
+from digitcli.adaptation.results import FORGETS_TOO_MUCH, AdaptedModel
 from digitcli.data.dataset import Failure
-from digitcli.evaluation.statistics import mcnemar
+from digitcli.evaluation.statistics import SIGNIFICANCE, mcnemar
+
+NO_EPOCHS = "No number of epochs makes the labels of pictures that are not learned from likelier than before."
 
 
 @dataclass(frozen=True)
@@ -212,3 +214,29 @@ class SelfTraining:
             "results": [dataclasses.asdict(picture) for picture in self.pictures],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }
+
+
+def describe_help_of_self_training(
+    epochs: int, forgets: bool, gained: int, lost: int, p_value: float | None
+) -> str:
+    """Return a sentence that tells whether a self-training helps.
+
+    epochs, forgets: those of a `SelfTraining`.
+    gained, lost: the labelled pictures that are read rightly only afterwards, and only before.
+    p_value: the probability of that by chance; None without labelled pictures.
+    """
+    if forgets:
+        return FORGETS_TOO_MUCH
+    if not epochs:
+        return NO_EPOCHS
+    if p_value is None:
+        return (
+            "Nothing tells whether this helps, because no picture has a label. Label some pictures, and run "
+            "it again: they are not learned from."
+        )
+    if lost > gained:
+        return "Fewer labelled pictures are read rightly than before."
+    if lost == gained:
+        return "As many labelled pictures are read rightly as before; it is not shown that this helps."
+    chance = "but this may be chance" if p_value > SIGNIFICANCE else "and this is hardly chance"
+    return f"More labelled pictures are read rightly than before, {chance}."

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.model_surgery import ScaleAndShift
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, counted
 
 NORMALIZATIONS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, ScaleAndShift)
 CONTAINERS = (nn.Sequential, nn.ModuleList)
@@ -82,7 +82,7 @@ def freeze(network: nn.Module, count: int) -> None:
         return
     stages = stages_of(network)
     if abs(count) >= len(stages):
-        number = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
+        number = counted(len(stages), "stage")
         cause = f"--freeze is {count}, but the network has {number}, of which one or more must be trained."
         remedy = "Leave --freeze out." if len(stages) == 1 else f"Give a number up to {len(stages) - 1}."
         raise UsageError(cause, remedy)

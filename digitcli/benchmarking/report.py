@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from digitcli.benchmarking.environment import Environment
-from digitcli.errors import InputError, UsageError
+from digitcli.errors import InputError, UsageError, counted
 from digitcli.events import Notice
 from digitcli.json_records import read_json
 
@@ -129,7 +129,7 @@ def check_threads(baseline: BenchmarkReport, threads: int) -> None:
     """
     expected = baseline.environment.threads
     if expected != threads:
-        cause = f"The baseline was measured with {expected} threads, not with {threads}."
+        cause = f"The baseline was measured with {counted(expected, 'thread')}, not with {threads}."
         raise UsageError(cause, f"Give --threads {expected}.")
 
 

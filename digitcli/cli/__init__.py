@@ -43,7 +43,7 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "compare": "Compare architectures and models over several seeds and tell real differences from chance.",
     "tune": "Search the settings of a recipe on the validation digits.",
     "benchmark": "Measure the speed, memory and accuracy of models on this machine.",
-    "report": "Write a run, an evaluation, a comparison or readings as one HTML file to hand out or to keep.",
+    "report": "Write a run, an evaluation, a comparison, readings or an adaptation as one HTML file.",
     "compress": "Make a trained model smaller by pruning, low rank and integers, and measure what each step "
     "brings.",
     "export": "Write a model for another program or language, and check that it answers the same there.",

@@ -20,7 +20,7 @@ from digitcli.cli.options import (
 )
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
-from digitcli.errors import PartialInputError, QualityError, UsageError
+from digitcli.errors import PartialInputError, QualityError, UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.constraints import Constraints, parse_constraints
@@ -197,7 +197,7 @@ def _show(result: Adaptation | SelfTraining, output: Path | None, format: consol
     if result.failures:
         console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
     if isinstance(result, Adaptation) and result.unlabelled:
-        unlabelled = console.counted(result.unlabelled, "picture")
+        unlabelled = counted(result.unlabelled, "picture")
         console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
@@ -220,6 +220,6 @@ def _conclude(result: Adaptation | SelfTraining) -> None:
         )
     if result.failures:
         raise PartialInputError(
-            f"{console.counted(len(result.failures), 'picture')} could not be used; the others were.",
+            f"{counted(len(result.failures), 'picture')} could not be used; the others were.",
             "Repair or remove the files that are named above.",
         )

@@ -22,7 +22,7 @@ from digitcli.benchmarking.report import BenchmarkReport, check_threads, find_sl
 from digitcli.cli.options import DeviceOption, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.benchmark import BenchmarkView, show_report, show_slowdowns
-from digitcli.errors import QualityError, UsageError
+from digitcli.errors import QualityError, UsageError, counted
 
 COMPARISON = "Comparison with an earlier benchmark"
 
@@ -195,7 +195,7 @@ def _compare(report: BenchmarkReport, baseline: BenchmarkReport, max_slowdown: f
     slowdowns = find_slowdowns(report, baseline)
     show_slowdowns(slowdowns)
     if len(slowdowns) < len(report.results):
-        console.show_notice(f"{len(slowdowns)} of {len(report.results)} rows are in the baseline.")
+        console.show_notice(f"The baseline has {len(slowdowns)} of {counted(len(report.results), 'row')}.")
     slower = [each.row.name for each in slowdowns if max_slowdown is not None and each.low > max_slowdown]
     if slower:
         names, rows = ", ".join(dict.fromkeys(slower)), f"{len(slower)} of {len(slowdowns)} rows"

@@ -11,7 +11,7 @@ from digitcli import console
 from digitcli.cli.options import MAX_PROCESSES, DeviceOption, RuntimeChoice, RuntimeOption, complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
-from digitcli.errors import PartialInputError, QualityError, UsageError
+from digitcli.errors import PartialInputError, QualityError, UsageError, counted
 from digitcli.events import PicturesDone
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
@@ -148,8 +148,10 @@ def _show(
     """Print the result, and on standard error which pictures could not be used."""
     if result.failures:
         console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
+    if result.copies:
+        console.show_notice(f"Copies count once: {describe_failures(result.copies)}")
     if result.unlabelled:
-        unlabelled = console.counted(result.unlabelled, "picture")
+        unlabelled = counted(result.unlabelled, "picture")
         console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
@@ -170,6 +172,6 @@ def _conclude(result: Calibration) -> None:
         raise QualityError(cause, remedy(result))
     if result.failures:
         raise PartialInputError(
-            f"{console.counted(len(result.failures), 'picture')} could not be used; the others were.",
+            f"{counted(len(result.failures), 'picture')} could not be used; the others were.",
             "Repair or remove the files that are named above.",
         )

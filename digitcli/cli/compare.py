@@ -13,7 +13,7 @@ from digitcli.cli.options import DeviceOption, complete_architecture, complete_d
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
-from digitcli.errors import DivergedError, PartialInputError, UsageError
+from digitcli.errors import DivergedError, PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.training.configuration import TrainConfig
 
@@ -176,5 +176,6 @@ def _raise_failures(result: Comparison) -> None:
         cause = f"Training diverged, and these are left out: {', '.join(result.diverged)}."
         raise DivergedError(cause, "Lower their lr, or leave them out.")
     if result.unreadable:
-        cause = f"{result.unreadable} files of '{result.data}' could not be read; the others were used."
+        files = counted(result.unreadable, "file")
+        cause = f"{files} of '{result.data}' could not be read; the others were used."
         raise PartialInputError(cause, "Repair or remove the files that are named above.")

@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import DeviceOption
+from digitcli.cli.options import DRAWINGS, DeviceOption
 from digitcli.diagnosis.findings import Diagnosis
 from digitcli.diagnosis.subjects import Kind, kind_of
 from digitcli.errors import UsageError
@@ -62,7 +62,14 @@ Out = Annotated[
         "--corrections.",
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace the file that --out names if it exists.")]
+Save = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Of a dataset, draw the doubtful labels into this .png, .svg or .html file.",
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Replace the files of --out and --save if they exist.")]
 Format = Annotated[console.Format, Option("--format", help="Print text for people, or JSON.")]
 
 
@@ -73,6 +80,7 @@ def doctor(
     split: Split = None,
     label: Label = None,
     out: Out = None,
+    save: Save = None,
     force: Force = False,
     device: DeviceOption = None,
     format: Format = "table",
@@ -89,11 +97,11 @@ def doctor(
       digitcli doctor runs/cnn-1
       digitcli doctor cnn --lr-range
       digitcli doctor photo.jpg --label 42
-      digitcli doctor my-digits -o corrections.csv
+      digitcli doctor my-digits -o corrections.csv --save doubtful.html
     """
     if device is not None:
         check_device_name(device)
-    of_subjects = {"--as": kind, "--split": split, "--label": label, "--out": out}
+    of_subjects = {"--as": kind, "--split": split, "--label": label, "--out": out, "--save": save}
     if subject is None:
         _refuse("the installation", {**of_subjects, "--device": device, "--lr-range": lr_range or None})
         return _show(_examine_installation(), format)
@@ -102,19 +110,17 @@ def doctor(
         return _show(_find_learning_rate(subject, device), format)
     kind = kind or kind_of(subject)
     if kind != "data":
-        _refuse(f"a {kind}", {"--split": split, "--out": out})
+        _refuse(f"a {kind}", {"--split": split, "--out": out, "--save": save})
     if kind != "picture":
         _refuse(f"a {kind}".replace("a data", "data"), {"--label": label})
     elif label is not None and not (label.isascii() and label.replace(" ", "").isdecimal()):
         raise UsageError(f"--label is '{label}'.", "Give the digits of the picture, for example --label 42.")
     if kind == "comparison":
         _refuse("a comparison", {"--device": device})
-    if out is not None:
-        check_writable(out, force)
+    _check_files(out, save, force)
     if kind == "data":
         data = _examine_data(subject, split or "train", device or "auto", out)
-        if out is not None:
-            write_whole(out, data.corrections().encode(errors="surrogateescape"))
+        _write_files(data, subject, out, save)
         if format == "json":
             return console.show_json(data.diagnosis.record())
         from digitcli.cli.views.doubtful_labels import draw_labels
@@ -131,6 +137,24 @@ def _refuse(examined: str, options: Mapping[str, object]) -> None:
         if value is not None:
             cause = f"{option} has no effect on the examination of {examined}."
             raise UsageError(cause, f"Leave {option} out, or name what it is for.")
+
+
+def _check_files(out: Path | None, save: Path | None, force: bool) -> None:
+    """Check the files that will be written before the work begins."""
+    if save is not None and save.suffix.lower() not in DRAWINGS:
+        raise UsageError(f"--save cannot draw {save}.", f"Name a file that ends in {', '.join(DRAWINGS)}.")
+    for file in (out, save):
+        if file is not None:
+            check_writable(file, force)
+
+
+def _write_files(data: ExaminedData, name: str, out: Path | None, save: Path | None) -> None:
+    if out is not None:
+        write_whole(out, data.corrections().encode(errors="surrogateescape"))
+    if save is not None:
+        from digitcli.diagnosis.contact_sheet import save_contact_sheet
+
+        save_contact_sheet(save, data, name)
 
 
 def _examine_installation() -> Diagnosis:

@@ -11,7 +11,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.cli.options import DeviceOption, RuntimeOption, complete_dataset, complete_shipped
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, PartialInputError, QualityError, UsageError
+from digitcli.errors import InputError, PartialInputError, QualityError, UsageError, counted
 from digitcli.evaluation.export import (
     check_model_target,
     check_target,
@@ -20,7 +20,7 @@ from digitcli.evaluation.export import (
 )
 from digitcli.evaluation.splits import Split
 from digitcli.inference.devices import check_device_name
-from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, resolve_models
+from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, check_distinct, resolve_models
 
 if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult
@@ -210,6 +210,7 @@ def evaluate(
     names = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
     _check_selection(chosen, len(names), out, force)
     resolved = resolve_models(names)
+    check_distinct(resolved)
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
         _check_line_options(resolved, chosen, save)
@@ -320,7 +321,8 @@ def _conclude(result: EvaluationResult | LineEvaluation, min_accuracy: float | N
             "Evaluate another model, or train this one longer; the mistakes above show where it fails.",
         )
     if result.unreadable:
+        inputs = counted(result.unreadable, "input")
         raise PartialInputError(
-            f"{result.unreadable:,} inputs of '{result.data}' could not be used; the others were evaluated.",
+            f"{inputs} of '{result.data}' could not be used; the others were evaluated.",
             "Repair or remove the files that are named above.",
         )

@@ -10,14 +10,14 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.atomic_write import check_writable
 from digitcli.cli.explain_run import ExplainOptions, run
-from digitcli.cli.options import DeviceOption, complete_shipped
+from digitcli.cli.options import DRAWINGS, DeviceOption, complete_shipped
 from digitcli.data.files import PICTURE_SUFFIXES
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.interpretation.explanation import LINE_PANEL, PANEL, ChangeKind, Method
 
-SUFFIXES = (".png", ".svg", ".html", ".npz")
+SUFFIXES = (*DRAWINGS, ".npz")
 TEST_DIGITS = 10_000
 # Why a model of lines cannot take an option.
 REFUSED_FOR_LINES = {

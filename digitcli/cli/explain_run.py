@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import DigitcliError, InputError, PartialInputError, PictureError
+from digitcli.errors import DigitcliError, InputError, PartialInputError, PictureError, counted
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.interpretation.explanation import ChangeKind, Method
 
@@ -218,5 +218,5 @@ def _conclude(errors: list[DigitcliError], done: int) -> None:
     if errors and not done:
         raise InputError("No picture could be explained.", "Mend what is said above of each.")
     if errors:
-        cause = f"{console.counted(len(errors), 'picture')} could not be explained; the others were."
+        cause = f"{counted(len(errors), 'picture')} could not be explained; the others were."
         raise PartialInputError(cause, "Mend what is said above of each, or leave it out.")

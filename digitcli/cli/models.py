@@ -15,7 +15,7 @@ from digitcli.architectures.registry import resolve_recipe
 from digitcli.cli.options import complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, counted
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of
 
@@ -171,7 +171,7 @@ def _layers_table(model: ModelDescription) -> Table:
 
 def _recipe_facts(architecture: str) -> dict[str, str]:
     recipe = resolve_recipe(architecture)
-    return {"recipe": console.counted(recipe.epochs, "epoch"), **describe_recipe(recipe)}
+    return {"recipe": counted(recipe.epochs, "epoch"), **describe_recipe(recipe)}
 
 
 def _recipe_of(header: Header) -> dict[str, str]:

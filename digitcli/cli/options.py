@@ -10,6 +10,8 @@ from digitcli.recognition.constraints import CheckDigit
 
 # Processes at most that read pictures: each takes 120 MB of memory.
 MAX_PROCESSES = 8
+# The formats in which `interpretation.drawing`, which loads NumPy, can draw.
+DRAWINGS = (".png", ".svg", ".html")
 # The panel of the help for what is known about the numbers.
 CONSTRAINTS = "Constraints on every number"
 

@@ -13,7 +13,7 @@ from digitcli import console
 from digitcli.atomic_write import check_writable, writing_whole
 from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError
+from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
@@ -147,7 +147,7 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
             readings = annotator.write_all(readings)
         _show(view.watch(readings), options, view, results)
         if view.read_before:
-            console.show_notice(f"{console.counted(view.read_before, 'picture')} had been read before.")
+            console.show_notice(f"{counted(view.read_before, 'picture')} had been read before.")
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _raise_failures(view)
@@ -236,7 +236,8 @@ def _raise_failures(view: ReadingView) -> None:
     if view.held_error is not None:
         raise view.held_error
     if failed == total and not view.read_before:
-        raise InputError(f"None of the {total} pictures could be read.", "Each failure is explained above.")
+        cause = f"Of {counted(total, 'picture')}, none could be read."
+        raise InputError(cause, "Each failure is explained above.")
     if failed:
-        cause = f"{failed} of {total} pictures could not be read."
+        cause = f"{failed} of {counted(total, 'picture')} could not be read."
         raise PartialInputError(cause, "Each failure is explained above.")

@@ -1,4 +1,4 @@
-"""`digitcli report`: write a run, an evaluation, a comparison or readings as one HTML file."""
+"""`digitcli report`: write a run, an evaluation, a comparison, readings or an adaptation as one HTML file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SourceArgument = Annotated[
     str,
     Argument(
         metavar="SOURCE",
-        help="Report this: a run folder; a file that evaluate --save FILE.json, compare --save FILE.json or "
-        "predict -o FILE.jsonl (or .json, .csv) wrote; or a shipped model or a checkpoint file, which is "
-        "evaluated on its default data.",
+        help="Report this: a run folder; a folder that adapt wrote; a file that evaluate --save FILE.json, "
+        "compare --save FILE.json or predict -o FILE.jsonl (or .json, .csv) wrote; or a shipped model or a "
+        "checkpoint file, which is evaluated on its default data.",
         autocompletion=complete_shipped,
         show_default=False,
     ),
@@ -51,9 +51,10 @@ def report(
     force: Force = False,
     format: Format = "table",
 ) -> None:
-    """Write a run, an evaluation, a comparison or readings as one HTML file to hand out or to keep.
+    """Write a run, an evaluation, a comparison, readings or an adaptation as one HTML file.
 
-    The file needs nothing else: its pictures are part of it, and it requests nothing from the network.
+    You can hand the file out or keep it. It needs nothing else: its pictures are part of it, and it requests
+    nothing from the network.
 
     Examples:
 

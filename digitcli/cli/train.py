@@ -30,7 +30,7 @@ from digitcli.cli.options import (
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView, describe_gain, draw_members
-from digitcli.errors import PartialInputError, UsageError
+from digitcli.errors import PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import DURATION, PATH, Setting, settings_of
 from digitcli.training.configuration import (
@@ -262,8 +262,9 @@ def _show_result(result: TrainResult, format: console.Format) -> None:
             console.show_table(draw_members(result))
         console.show_table(console.pairs(_table(result)))
     if result.unreadable:
+        files = counted(result.unreadable, "file")
         raise PartialInputError(
-            f"{result.unreadable} files of '{result.data}' could not be read; the others were used.",
+            f"{files} of '{result.data}' could not be read; the others were used.",
             "Repair or remove them; the first ones are named above.",
         )
 
@@ -290,7 +291,7 @@ def _table(result: TrainResult) -> dict[str, str]:
         "best member": describe_gain(result),
         "validation": console.percent(result.validation_accuracy),
         "calibration": calibration,
-        "training": f"{console.counted(result.epochs, 'epoch')} in {console.duration(result.train_seconds)}"
+        "training": f"{counted(result.epochs, 'epoch')} in {console.duration(result.train_seconds)}"
         f" ({console.duration(result.total_seconds)} in total) on {result.device}, {result.dtype}",
     }
     return {name: value for name, value in rows.items() if value}

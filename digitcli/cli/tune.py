@@ -103,7 +103,8 @@ def tune(
         from digitcli.cli.views.tuning import line_of_trial, show_tuning
         from digitcli.comparison import tuning
         from digitcli.comparison.runs import folder_name
-    tuning.check_installed()
+        from digitcli.comparison.study import check_installed
+    check_installed()
     folder = out or tuning.OUT / folder_name(specification.label)
     with CountingBar("trainings") as bar, stop_on_signals() as stop_signal:
         result = tuning.tune(

@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.data.files import MAX_BYTES, open_decompressed
 from digitcli.data.image_arrays import Array, digits_from_arrays
-from digitcli.errors import InputError
+from digitcli.errors import InputError, counted
 
 NPZ_LAYOUTS = (  # names of the training images and labels, and of the test images and labels
     ("images", "labels", "test_images", "test_labels"),
@@ -195,7 +195,7 @@ def _wrong_row_error(path: Path, label_column: int) -> InputError | None:
 def _find_fault(values: list[str], label_column: int) -> str | None:
     """Describe what is wrong with a row; None if it is a label and an image."""
     if len(values) != CSV_COLUMNS:
-        return f"it has {len(values)} columns instead of {CSV_COLUMNS}"
+        return f"it has {counted(len(values), 'column')} instead of {CSV_COLUMNS}"
     for column, text in enumerate(values):
         try:
             value = int(text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.errors import InputError
+from digitcli.errors import InputError, counted
 
 VALIDATION_SIZE = 5_000  # at most; of MNIST's 60,000 training digits it is a twelfth
 VALIDATION_SHARE = 1 / 12  # of the training part
@@ -149,7 +149,7 @@ def _hold_out(
     """Split off `size` indices at random, but never the last one of a label; both parts keep their order."""
     if not 0 < size < len(indices):
         raise InputError(
-            f"{name} has {len(indices)} training digits, too few to hold some out for validation.",
+            f"{name} has {counted(len(indices), 'training digit')}, too few to hold some out for validation.",
             "Training needs at least 12 pictures; a few hundred of each digit make a useful model.",
         )
     order = np.random.default_rng(SPLIT_SEED).permutation(len(indices))

@@ -14,7 +14,7 @@ from digitcli.data.dataset import Dataset, Digits, Failure
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture, natural_order, walk_pictures
 from digitcli.data.image_arrays import digits_from_arrays, map_in_order
 from digitcli.data.mnist import read_idx
-from digitcli.errors import InputError, PictureError
+from digitcli.errors import InputError, PictureError, counted
 
 IDX_NAME = re.compile(
     r"(?P<prefix>.*?)(?P<part>train|t10k|test)-(?P<kind>images|labels)"
@@ -183,7 +183,8 @@ def _read_pictures(
             used.append(str(file))
     if not images:
         raise InputError(
-            f"None of the {len(files)} {part}pictures in {path} can be used; the first: {failures[0].cause}",
+            f"Of {counted(len(files), f'{part}picture')} in {path}, none can be used; the first: "
+            f"{failures[0].cause}",
             "Check that they are pictures of one digit each.",
         )
     return Digits(np.stack(images), np.array(labels, np.int64)), tuple(failures), tuple(used)

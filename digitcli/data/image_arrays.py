@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.dataset import Digits, Failure
-from digitcli.errors import InputError
+from digitcli.errors import InputError, counted
 
 SIDE_PX = 28  # of MNIST's images
 CLEAN_PAPER_SHARE = 0.3  # if this share of pixels has the same extreme value, it is paper without noise
@@ -42,7 +42,7 @@ def digits_from_arrays(images: Array, labels: Array, origin: str) -> tuple[Digit
     labels = _check_labels(labels, origin)
     if len(images) != len(labels):
         raise InputError(
-            f"{origin} has {len(images)} images but {len(labels)} labels.",
+            f"{origin} has {counted(len(images), 'image')} but {counted(len(labels), 'label')}.",
             "Give one label for each image, in the same order.",
         )
     if len(images) == 0:
@@ -103,8 +103,8 @@ def _check_labels(labels: Array, origin: str) -> npt.NDArray[np.int64]:
     if len(wrong):
         index = int(wrong[0])
         raise InputError(
-            f"{origin} has {len(wrong)} labels that are not digits, the first being {labels[index]} "
-            f"of image {index}.",
+            f"Labels of {origin} that are not digits: {len(wrong):,} of {len(labels):,}, the first being "
+            f"{labels[index]} of image {index}.",
             remedy,
         )
     return labels.astype(np.int64)
@@ -150,9 +150,7 @@ def _preprocess(
     digits = np.stack(map_in_order(normalize, list(images)))  # N, 28, 28
     has_ink = digits.any(axis=(1, 2))
     if not has_ink.any():
-        raise InputError(
-            f"All {len(digits)} images of {origin} are blank.", "Check how the images were saved."
-        )
+        raise InputError(f"Every image of {origin} is blank.", "Check how the images were saved.")
     failures = tuple(
         Failure(f"{origin}[{index}]", "blank", "Nothing is written on it.")
         for index in np.flatnonzero(~has_ink)

@@ -98,7 +98,7 @@ def leave_copies_out(
 
     A copy has the same bytes as another file. A picture that cannot be read stays.
     """
-    first_of: dict[bytes, str] = {}
+    first_of: dict[bytes, LabelledPicture] = {}
     kept, copies = list[LabelledPicture](), list[Failure]()
     for picture in pictures:
         try:
@@ -106,11 +106,12 @@ def leave_copies_out(
         except (OSError, ValueError):
             kept.append(picture)
             continue
-        first = first_of.setdefault(content, picture.file)
-        if first == picture.file:
+        first = first_of.setdefault(content, picture)
+        if first is picture:
             kept.append(picture)
         else:
-            copies.append(Failure(picture.file, "duplicate", f"It is a copy of {first}."))
+            label = "" if picture.text == first.text else ", which has another label"
+            copies.append(Failure(picture.file, "duplicate", f"It is a copy of {first.file}{label}."))
     return kept, tuple(copies)
 
 

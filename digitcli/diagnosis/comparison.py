@@ -15,7 +15,7 @@ from typing import Any
 
 from digitcli.comparison.saved import ComparedRun, SavedModel, read_comparison
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.errors import quoted
+from digitcli.errors import counted, quoted
 from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, holm, student_tail, welch
 
 # A run is an outlier if chance makes such a distance less often than this.
@@ -33,7 +33,9 @@ def examine_comparison(path: Path) -> Diagnosis:
         InputError: the file cannot be read, or is not a saved comparison.
     """
     models = read_comparison(path)
-    facts = {model.label: f"{len(model.runs)} runs, {percent(_mean(model.runs))}" for model in models}
+    facts = {
+        model.label: f"{counted(len(model.runs), 'run')}, {percent(_mean(model.runs))}" for model in models
+    }
     findings = [finding for model in models for finding in outlier_seeds(model)]
     findings += harmful_regularization(models)
     return Diagnosis(f"comparison {path}", facts, tuple(findings))

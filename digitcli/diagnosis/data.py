@@ -15,7 +15,7 @@ from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_of_sample_probabilities
-from digitcli.errors import UsageError, quoted
+from digitcli.errors import UsageError, counted, quoted
 from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import OnEvent
 from digitcli.inference.predictor import load_classifier
@@ -149,7 +149,9 @@ def examine_data(
 def unreadable_files(dataset: Dataset) -> Iterator[Finding]:
     """Yield that some files cannot be used."""
     if dataset.failures:
-        evidence = f"{len(dataset.failures):,} files cannot be used: {describe_failures(dataset.failures)}"
+        evidence = (
+            f"{counted(len(dataset.failures), 'file')} cannot be used: {describe_failures(dataset.failures)}"
+        )
         yield Finding("unreadable_files", "warning", evidence, "Repair or remove them.")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from digitcli.architectures.registry import ARCHITECTURES, architectures
 from digitcli.diagnosis.findings import Diagnosis, Finding
-from digitcli.errors import DigitcliError
+from digitcli.errors import DigitcliError, counted
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.devices import choose_device, describe_device, usable_cores
 from digitcli.inference.model_resolution import shipped_models
@@ -147,7 +147,7 @@ def too_many_threads() -> Iterator[Finding]:
         yield Finding(
             "too_many_threads",
             "warning",
-            f"OMP_NUM_THREADS is {wanted}, and this process may use {cores} cores.",
+            f"OMP_NUM_THREADS is {wanted}, and this process may use {counted(cores, 'core')}.",
             "Set it to the number of cores at most.",
             f"export OMP_NUM_THREADS={cores}",
         )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from digitcli.data.dataset import Dataset, Digits
-from digitcli.errors import InputError
+from digitcli.errors import InputError, counted
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.torch_runtime import infer
 from digitcli.training.configuration import TrainConfig
@@ -90,7 +90,7 @@ def out_of_sample_probabilities(
     """
     train, test = dataset.train, dataset.test
     if len(train) < 10 * FOLDS:
-        cause = f"{dataset.name} has {len(train)} training digits, too few for a cross-validation."
+        cause = f"{dataset.name} has {counted(len(train), 'training digit')}, too few for a cross-validation."
         raise InputError(cause, f"Give {10 * FOLDS} or more.")
     fold_of = np.random.default_rng(FOLD_SEED).permutation(len(train)) % FOLDS
     of_train = np.empty((len(train), 10), np.float32)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import DISTILLATION, Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import split
@@ -29,11 +28,15 @@ from digitcli.diagnosis.trials import range_test
 from digitcli.errors import DivergedError, InputError, ModelError, UsageError, quoted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import MEMBER_FOLDER, Header
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model
+from digitcli.settings import settings_of
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import separate_random_numbers
 
+# The settings of a recipe that have an effect with a teacher only.
+DISTILLATION_SETTINGS = {each.name for each in settings_of(Recipe) if each.group == DISTILLATION}
 # Training digits on which a network is examined.
 EXAMINED = 5_000
 
@@ -44,7 +47,8 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     Of runs that do not read single digits, only the curves are examined.
 
     Raises:
-        ModelError: the folder has no saved run, or a damaged one.
+        ModelError: the folder has no saved run, or a damaged one, or a model that the run learned from is
+            gone.
         InputError: the folder cannot be read.
         The errors of `load_dataset`.
     """
@@ -55,6 +59,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     if saved is None or config is None or not saved[0].training["history"]:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
+    _check_models(config)
     header = saved[0]
     try:
         history = [EpochDone(**row) for row in header.training["history"]]
@@ -91,7 +96,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
 
     Raises:
         UsageError: there is no such architecture.
-        ModelError: the run is damaged.
+        ModelError: the run is damaged, or a model that it learned from is gone.
         InputError: the folder cannot be read.
         The errors of `train`, except those of the run folder.
     """
@@ -103,6 +108,7 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
     if is_folder and stored is None:
         raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
     config = stored or TrainConfig(arch=subject)
+    _check_models(config)
     if device is not None:
         config = replace(config, device=device)
     recipe = resolve_recipe(config.arch, **config.recipe)
@@ -127,11 +133,28 @@ def _refuse_ensemble(folder: Path, config: TrainConfig | None) -> None:
         raise ModelError(f"{folder} is an ensemble of several runs.", f"Name one of them, e.g. {member}.")
 
 
+def _check_models(config: TrainConfig) -> None:
+    """Check that the models from which a run learned are there, since it is trained again for a few steps.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for name in (*config.teacher, *filter(None, [config.start])):
+        try:
+            resolve_model(name)
+        except ModelError as error:
+            cause = f"The run learned from a model that cannot be used: {error.cause}"
+            remedy = "Put it back: to examine the run, the doctor trains with it for a few steps."
+            raise ModelError(cause, remedy) from error
+
+
 def _examined(
     folder: Path, config: TrainConfig, header: Header, history: Sequence[EpochDone], steps: int
 ) -> ExaminedRun:
     recipe = Recipe(**header.recipe)
-    stored: dict[str, Any] = {name: value for name, value in vars(recipe).items() if value is not None}
+    stored = {name: value for name, value in vars(recipe).items() if value is not None}
+    if not config.teacher:  # an older recipe may have had others, which are refused without a teacher
+        stored = {name: value for name, value in stored.items() if name not in DISTILLATION_SETTINGS}
     dataset = load_dataset(config.data)
     _check_unchanged(config.data, dataset.digest, header.dataset.get("digest"))
     parts = split(dataset)

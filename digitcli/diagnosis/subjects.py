@@ -12,7 +12,7 @@ from digitcli.comparison.saved import SUFFIX as COMPARISON_SUFFIX
 from digitcli.comparison.specification import CHECKPOINT_SUFFIX
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture
 from digitcli.data.loading import find_dataset
-from digitcli.errors import DigitcliError, InputError, UsageError
+from digitcli.errors import DigitcliError, InputError, UsageError, counted
 from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, RESUME_FILE, RUNS
 from digitcli.inference.model_resolution import shipped_models
 
@@ -47,7 +47,7 @@ def kind_of(subject: str) -> Kind:
         cause = f"{subject} is no run folder, saved comparison, model, picture or dataset."
         raise UsageError(cause, _remedy(subject)) from error
     if path.is_dir() and (names := _runs_in(path)):
-        cause = f"{subject} holds {len(names):,} run{'' if len(names) == 1 else 's'}."
+        cause = f"{subject} holds {counted(len(names), 'run')}."
         shown = ", ".join(str(path / name) for name in names[:MOST_NAMED])
         raise UsageError(cause, f"Name one of them: {shown}{', ...' if len(names) > MOST_NAMED else '.'}")
     return "data"

@@ -20,6 +20,7 @@ from digitcli.data.dataset import Digits
 from digitcli.diagnosis.findings import Finding, percent
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
+from digitcli.errors import counted
 from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import EpochDone
 from digitcli.inference.torch_runtime import as_input, device_of
@@ -29,7 +30,7 @@ from digitcli.training.task import seed_random
 from digitcli.training.transfer import recipe_from_start
 
 # Steps of a trial, and at most a third of those of the run, so that its success is a surprise.
-TRIAL_STEPS = 300
+TRIAL_STEPS, TRIALS_IN_RUN = 300, 3
 # A trial is better only if McNemar's test gives chance less than this.
 SIGNIFICANT = 0.001
 # The validation loss over that of ten equal probabilities, above which a network is sure of what is wrong.
@@ -46,6 +47,8 @@ LR_FACTOR = 3.0
 # times at most.
 JUMP = 1.5
 UNIFORM_LOSS = math.log(10)
+# The initializations to try, the one for ReLUs first (He et al., "Delving deep into rectifiers", 2015).
+INITIALIZATIONS = ("he", "glorot")
 LINEAR = "softmax"
 REGULARIZATION = {"dropout": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "stochastic_depth": 0.0}
 
@@ -64,6 +67,7 @@ class ExaminedRun:
     training_is_correct, validation_is_correct: whether the network reads each of them correctly.
     loss_error: the standard error of the validation loss; 0 if the loss is not the cross-entropy.
     resume: the command that continues the run; None for a finished run.
+    trials_in_run: how many trials would take as many steps as the run.
     """
 
     config: TrainConfig
@@ -78,6 +82,7 @@ class ExaminedRun:
     validation_is_correct: npt.NDArray[np.bool_]
     loss_error: float = 0.0
     resume: str | None = None
+    trials_in_run: int = TRIALS_IN_RUN
 
     @property
     def accuracy(self) -> float:
@@ -87,7 +92,7 @@ class ExaminedRun:
     @property
     def trial_steps(self) -> int:
         """The steps of a trial."""
-        return max(1, min(TRIAL_STEPS, self.steps // 3))
+        return max(1, min(TRIAL_STEPS, self.steps // self.trials_in_run))
 
     def command(self, **changes: Any) -> str:
         """Return the command that trains the same with changes of the recipe."""
@@ -97,6 +102,11 @@ class ExaminedRun:
     def usual_recipe(self) -> Recipe:
         """The recipe of the architecture, or that of fine-tuning if the run started from a model."""
         return resolve_recipe(self.config.arch, **recipe_from_start(self.config))
+
+    @functools.cached_property
+    def suggested_lr(self) -> float:
+        """The learning rate that a range test suggests."""
+        return range_test(self.config).suggestion
 
     @functools.cached_property
     def control(self) -> Trial:
@@ -110,6 +120,26 @@ class ExaminedRun:
         """
         others = (self.validation_is_correct, self.control.is_correct)
         return _is_better(trial.is_correct, others[0]) and _is_better(trial.is_correct, others[1])
+
+    @functools.cached_property
+    def linear(self) -> Trial:
+        """A trial of a linear classifier, of as many steps as the run at most."""
+        config = replace(
+            self.config,
+            arch=LINEAR,
+            recipe={"lr": 0.01},
+            pretrained=False,
+            fonts=None,
+            teacher=(),
+            start=None,
+            original=None,
+        )
+        return train_briefly(config, min(TRIAL_STEPS, self.steps), self.validation)
+
+    @property
+    def is_worse_than_linear(self) -> bool:
+        """Whether a linear classifier is better than the run of another network."""
+        return self.config.arch != LINEAR and self.is_beaten_by(self.linear)
 
     @property
     def is_worse_than_uniform(self) -> bool:
@@ -145,8 +175,8 @@ def curve_faults(
         yield Finding(
             "too_many_epochs",
             "warning",
-            f"{where}; the {rest} epochs after that brought nothing.",
-            f"Train for about {lowest.epoch} epochs, or stop early (--patience 3).",
+            f"{where}; {counted(rest, 'epoch')} after that brought nothing.",
+            f"Train for about {counted(lowest.epoch, 'epoch')}, or stop early (--patience 3).",
         )
 
 
@@ -182,7 +212,28 @@ def network_faults(run: ExaminedRun) -> Iterator[Finding]:
         loss = setup.loss(0, 0, 0.0)
     yield from gradient_faults(state.network, loss)
     images = torch.from_numpy(run.training.images[:1000]).to(device_of(run.network))
-    yield from inactive_units(run.network, as_input(images))
+    for finding in inactive_units(run.network, as_input(images)):
+        yield _with_command(finding, run)
+
+
+def _with_command(finding: Finding, run: ExaminedRun) -> Finding:
+    """Return a finding about inactive units with the command that avoids them.
+
+    A large step can put units where they are inactive for all digits. Where the learning rate is as usual,
+    they may have been so from the beginning, unless a trained model was the beginning.
+    """
+    is_trained_before = run.config.start is not None or run.config.pretrained
+    lower = [
+        run.usual_recipe.lr,
+        run.suggested_lr,
+        *([run.recipe.lr / LR_FACTOR] if is_trained_before else []),
+    ]
+    for lr in lower:
+        if run.recipe.lr >= LR_FACTOR * lr:
+            return replace(finding, remedy="Lower the learning rate.", command=run.command(lr=lr))
+    others = (name for name in INITIALIZATIONS if name != run.recipe.initialization)
+    remedy = "Choose another initialization of the weights, or lower the learning rate."
+    return replace(finding, remedy=remedy, command=run.command(initialization=next(others)))
 
 
 def small_batches(run: ExaminedRun) -> Iterator[Finding]:
@@ -230,8 +281,9 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
             "learning_rate_too_high" if run.recipe.lr > lr else "learning_rate_too_low",
             "error",
             f"With a learning rate of {lr:g}, {source}, the network reads "
-            f"{percent(trial.is_correct.mean())} of the validation digits after {run.trial_steps} steps; the "
-            f"run with {run.recipe.lr:g} reads {percent(run.accuracy)} after {run.steps:,}."
+            f"{percent(trial.is_correct.mean())} of the validation digits after "
+            f"{counted(run.trial_steps, 'step')}; the run with {run.recipe.lr:g} reads "
+            f"{percent(run.accuracy)} after {run.steps:,}."
             f"{losses if is_less_absurd else ''}",
             "Change the learning rate.",
             run.command(lr=lr),
@@ -244,9 +296,8 @@ def _other_learning_rates(run: ExaminedRun) -> Iterator[tuple[float, str]]:
     usual = run.usual_recipe.lr
     if _differ(usual, run.recipe.lr):
         yield usual, "that of the recipe"
-    suggestion = range_test(run.config).suggestion
-    if _differ(suggestion, run.recipe.lr):
-        yield suggestion, "which a range test suggests"
+    if _differ(run.suggested_lr, run.recipe.lr):
+        yield run.suggested_lr, "which a range test suggests"
 
 
 def _differ(lr: float, other: float) -> bool:
@@ -292,35 +343,33 @@ def regularization(run: ExaminedRun) -> Iterator[Finding]:
                 "too_much_regularization",
                 "error",
                 f"Without {option} the network reads {percent(alone.is_correct.mean())} of the validation "
-                f"digits after {run.trial_steps} steps; the run with {option} {getattr(run.recipe, name):g} "
+                f"digits after {counted(run.trial_steps, 'step')}; the run with {option} "
+                f"{getattr(run.recipe, name):g} "
                 f"reads {percent(run.accuracy)} after {run.steps:,}.",
                 f"Lower {option}.",
                 run.command(**{name: off}),
             )
 
 
+def learning_rate_of_bad_run(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield another learning rate if as many steps with it are better than a run that a linear one beats.
+
+    In the few steps of the usual trials, a large network may read less than a bad run does after all of its.
+    """
+    longer = replace(run, trials_in_run=1)
+    if longer.trial_steps > run.trial_steps and run.is_worse_than_linear:
+        yield from learning_rate(longer)
+
+
 def underfitting(run: ExaminedRun) -> Iterator[Finding]:
     """Yield that a linear classifier, trained for a few steps, is better than another network."""
-    if run.config.arch == LINEAR:
-        return
-    linear = replace(
-        run.config,
-        arch=LINEAR,
-        recipe={"lr": 0.01},
-        pretrained=False,
-        fonts=None,
-        teacher=(),
-        start=None,
-        original=None,
-    )
-    trial = train_briefly(linear, TRIAL_STEPS, run.validation)
-    if run.is_beaten_by(trial):
+    if run.is_worse_than_linear:
         yield Finding(
             "underfitting",
             "error",
             f"The network reads {percent(run.training_is_correct.mean())} of its training digits and "
             f"{percent(run.accuracy)} of the validation digits; a linear classifier reads "
-            f"{percent(trial.is_correct.mean())} after {TRIAL_STEPS} steps.",
+            f"{percent(run.linear.is_correct.mean())} after {counted(len(run.linear.losses), 'step')}.",
             "Train for longer, with less regularization or another learning rate, or use a larger network.",
         )
 
@@ -336,5 +385,5 @@ def causes(run: ExaminedRun) -> Iterator[Finding]:
     yield from network_faults(run)
 
 
-# These are told only where no cause is found, since each cause leads to them.
-CONSEQUENCES = (underfitting, number_of_epochs)
+# These are told only where no cause is found, the first that applies: a short run is no underfitting.
+CONSEQUENCES = (learning_rate_of_bad_run, number_of_epochs, underfitting)

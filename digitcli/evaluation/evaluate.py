@@ -27,7 +27,13 @@ from digitcli.evaluation.metrics import (
     wilson_interval,
 )
 from digitcli.evaluation.selection import Selection, check_selection, select_models
-from digitcli.evaluation.splits import Split, correctly_labelled, default_split, take_split
+from digitcli.evaluation.splits import (
+    Split,
+    correctly_labelled,
+    default_split,
+    groups_of_split,
+    take_split,
+)
 from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import DigitsDone, Notice, OnEvent
 from digitcli.inference.ctc import log_softmax
@@ -35,6 +41,7 @@ from digitcli.inference.model_resolution import (
     DEFAULT_MODEL,
     ModelLike,
     ResolvedModel,
+    check_distinct,
     resolve_models,
 )
 from digitcli.inference.predictor import DigitClassifier, load_classifier
@@ -45,7 +52,13 @@ if TYPE_CHECKING:
     from digitcli.evaluation.robustness import Robustness
 
 MISTAKES = 6  # mistakes that a result lists
-NOT_RECORDED = ("models", "digits", "predicted", "probabilities")  # the fields that a record leaves out
+NOT_RECORDED = (
+    "models",
+    "digits",
+    "predicted",
+    "probabilities",
+    "digit_groups",
+)  # the fields that a record leaves out
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ class EvaluationResult:
     groups: the accuracy of each group of the digits, if the dataset has groups.
     models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
+    digit_groups: the group of each digit, see `groups_of_split`.
     """
 
     model: str
@@ -125,6 +139,7 @@ class EvaluationResult:
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
+    digit_groups: tuple[str, ...] = field(repr=False, compare=False)
 
     @property
     def wrong(self) -> int:
@@ -160,16 +175,17 @@ def evaluate(
     `default_split`. The result lists up to `mistakes` mistakes. `ood` also uses the letters of `fonts`.
 
     Raises:
-        UsageError: there is no such dataset, split or device, a number is too small or too large, or the
-            label errors of the digits are not known.
+        UsageError: there is no such dataset, split or device, a number is too small or too large, a model is
+            named twice, or the label errors of the digits are not known.
         InputError: the data or the fonts cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
     names = [models] if isinstance(models, str | Path | ResolvedModel) else models
-    _check_options(split, mistakes, select, len(names))
+    resolved = resolve_models(names)
+    _check_options(split, mistakes, select, resolved)
     runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
-    resolved, dataset = resolve_models(names), _load(str(data), on_event)
+    dataset = _load(str(data), on_event)
     selection, split = None, "test" if select else split
     if select:
         resolved, selection = select_models(resolved, dataset, select, **runner, on_event=on_event)
@@ -187,24 +203,25 @@ def evaluate(
         device=classifier.device,
         overlap=overlap,
         unreadable=len(dataset.failures),
-        accuracy_without_label_errors=None
-        if correct_labels is None
-        else accuracy(logits[correct_labels], digits.labels[correct_labels]),
+        accuracy_without_label_errors=_accuracy_of(correct_labels, digits, logits),
         robustness=_measure_robustness(classifier, digits, logits, on_event) if robustness else None,
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes, dataset.test_groups if split == "test" else ()),
+        **_metrics(digits, logits, mistakes, groups_of_split(dataset, split)),
     )
 
 
-def _check_options(split: Split | None, mistakes: int, select: int | None, models: int) -> None:
+def _check_options(
+    split: Split | None, mistakes: int, select: int | None, models: Sequence[ResolvedModel]
+) -> None:
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
     if mistakes < 0:
         raise UsageError(f"--mistakes is {mistakes}.", "It must be at least 0.")
     if select is not None:
-        check_selection(select, models, split)
+        check_selection(select, len(models), split)
+    check_distinct(models)
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
@@ -214,6 +231,13 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     if dataset.failures:
         on_event(Notice(f"Some inputs of '{data}' were left out: {describe_failures(dataset.failures)}"))
     return dataset
+
+
+def _accuracy_of(
+    chosen: npt.NDArray[np.bool_] | None, digits: Digits, logits: npt.NDArray[np.float32]
+) -> float | None:
+    """Return the accuracy on chosen digits; None if none were chosen."""
+    return None if chosen is None else accuracy(logits[chosen], digits.labels[chosen])
 
 
 def _measure_robustness(
@@ -260,13 +284,14 @@ def _metrics(
         "digits": digits,
         "predicted": predicted,
         "probabilities": probabilities,
+        "digit_groups": groups,
     }
 
 
 def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
     """Return the accuracy of each group, in the order in which they begin."""
     accuracies = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(filter(None, names)):
         correct = is_correct[np.array(names) == name]
         interval = wilson_interval(int(correct.sum()), len(correct))
         accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import json
@@ -110,20 +111,19 @@ def _lines_as_csv(result: LineEvaluation) -> bytes:
 
 
 def _as_csv(result: EvaluationResult) -> bytes:
-    """Return the columns `index,label,predicted,confidence` and `probability_0` to `probability_9`."""
-    import numpy as np
-
-    classes = range(result.probabilities.shape[1])
-    names = ["index", "label", "predicted", "confidence", *(f"probability_{digit}" for digit in classes)]
-    indices = np.arange(result.n)
-    confidence = result.probabilities[indices, result.predicted]
-    rows = np.column_stack(
-        [indices, result.digits.labels, result.predicted, confidence, result.probabilities]
-    )
-    content = io.BytesIO()
-    formats = ["%d"] * 3 + ["%.6g"] * (1 + len(classes))
-    np.savetxt(content, rows, formats, delimiter=",", header=",".join(names), comments="")
-    return content.getvalue()
+    """Return `index,label,predicted,confidence`, `probability_0` to `probability_9`, and `group` if any."""
+    columns = ["index", "label", "predicted", "confidence"]
+    columns += [f"probability_{digit}" for digit in range(result.probabilities.shape[1])]
+    columns += ["group"] if result.digit_groups else []
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(columns)
+    for index, probabilities in enumerate(result.probabilities.tolist()):
+        label, predicted = int(result.digits.labels[index]), int(result.predicted[index])
+        figures = [f"{value:.6g}" for value in (probabilities[predicted], *probabilities)]
+        group = [result.digit_groups[index]] if result.digit_groups else []
+        writer.writerow([index, label, predicted, *figures, *group])
+    return content.getvalue().encode()
 
 
 def draw_calibration(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, counted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, nll
 from digitcli.evaluation.splits import Split, take_split
@@ -67,7 +67,7 @@ def check_selection(count: int, models: int, split: Split | None) -> None:
         UsageError: there are too few models, or the split holds the digits on which the choice is made.
     """
     if not 1 <= count <= models:
-        cause = f"--select is {count}, but {models} {'model is' if models == 1 else 'models are'} named."
+        cause = f"--select is {count}, but the command names {counted(models, 'model')}."
         raise UsageError(cause, f"Give a number from 1 to {models}, or name more models.")
     if split not in (None, "test"):
         cause = f"--select chooses on the validation digits, so the split '{split}' cannot judge the choice."

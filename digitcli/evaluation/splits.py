@@ -49,6 +49,14 @@ def take_split(dataset: Dataset, name: Split) -> Digits:
     return {"train": splits.train, "validation": splits.validation, "test": splits.test}[name]
 
 
+def groups_of_split(dataset: Dataset, name: Split) -> tuple[str, ...]:
+    """Return the group of each digit of a split, "" for one without a group; nothing if none has a group."""
+    if not dataset.test_groups or name not in ("test", "all"):
+        return ()
+    ungrouped = len(dataset.train) if name == "all" else 0
+    return ("",) * ungrouped + dataset.test_groups
+
+
 def correctly_labelled(dataset: Dataset, name: Split) -> npt.NDArray[np.bool_]:
     """Return which of the 10,000 test digits of MNIST have no label error.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from digitcli.errors import counted
 from digitcli.export.browser import find_browser, run
 from digitcli.export.layers import PlainLayer, count_weights, plain_layers
 from digitcli.export.source import Exporter, Source, describe
@@ -76,4 +77,4 @@ def _outputs(layer: PlainLayer) -> str:
     if prod(layer.shape[1:]) == 1:
         return f"{layer.shape[0]} values"
     maps, rows, columns = layer.shape
-    return f"{maps} {'map' if maps == 1 else 'maps'} of {rows} x {columns}"
+    return f"{counted(maps, 'map')} of {rows} x {columns}"

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.errors import EnvironmentFault, UsageError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +105,7 @@ def describe_device(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
         threads = torch.get_num_threads()
-        return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
+        return f"cpu ({counted(threads, 'thread')})"
     return str(device)
 
 

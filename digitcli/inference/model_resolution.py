@@ -7,12 +7,12 @@ command resolves the names that it is given once and passes the results on. Load
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli.architectures.registry import is_architecture
-from digitcli.errors import ModelError, did_you_mean
+from digitcli.errors import ModelError, UsageError, did_you_mean
 from digitcli.inference.checkpoint import (
     ADAPTATION_FILE,
     MEMBER_FOLDER,
@@ -76,6 +76,21 @@ def resolve_model(name: ModelLike) -> ResolvedModel:
     return models[0]
 
 
+def check_distinct(models: Sequence[ResolvedModel]) -> None:
+    """Check that no model is named twice, since the average of a model with itself is that model.
+
+    Raises:
+        UsageError: two names have the same model.
+    """
+    first_of: dict[str, ResolvedModel] = {}
+    for model in models:
+        first = first_of.setdefault(model.sha256, model)
+        if first is not model:
+            is_copy = model.name != first.name
+            cause = f"{model.name} is {f'the same model as {first.name}' if is_copy else 'named twice'}."
+            raise UsageError(cause, "Name each model once.")
+
+
 def shipped_models() -> dict[str, Path]:
     """Return the checkpoint of each shipped model by name, from the package or from beside a checkout."""
     package = Path(__file__).parent.parent
@@ -90,11 +105,11 @@ def _models_of(name: ModelLike) -> Iterator[ResolvedModel]:
     if isinstance(name, ResolvedModel):
         yield name
         return
-    adapted = _adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
+    adapted = adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
     yield from map(_resolve, adapted or (str(name),))
 
 
-def _adapted_checkpoints(folder: Path) -> tuple[str, ...]:
+def adapted_checkpoints(folder: Path) -> tuple[str, ...]:
     """Return the checkpoints that a folder of adapted models names; none for any other path.
 
     Raises:

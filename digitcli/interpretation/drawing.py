@@ -1,4 +1,4 @@
-"""Write explanations to files: drawings, or their arrays."""
+"""Draw captioned pictures in files, and write explanations to files: drawings, or their arrays."""
 
 from __future__ import annotations
 
@@ -35,6 +35,33 @@ figcaption{font-size:.85rem}
 
 
 @dataclass(frozen=True)
+class Section:
+    """Pictures below a title; only HTML shows the notes."""
+
+    title: str
+    pictures: Sequence[CaptionedPicture]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Sections one below the other.
+
+    heading: what they are, which only HTML shows.
+    legend: a sentence that explains the pictures.
+    """
+
+    heading: str
+    sections: Sequence[Section]
+    legend: str
+
+    @property
+    def title(self) -> str:
+        """The titles of all sections."""
+        return "; ".join(section.title for section in self.sections)
+
+
+@dataclass(frozen=True)
 class _Page:
     """Where everything stands in a file, in pixels.
 
@@ -54,18 +81,31 @@ def save_explanations(path: Path, explanations: Sequence[AnyExplanation]) -> Non
     Raises:
         OutputError: the file cannot be written.
     """
-    draw = {".png": _png, ".svg": _svg, ".html": _html, ".npz": _npz}[path.suffix.lower()]
-    write_whole(path, draw(explanations))
+    if path.suffix.lower() == ".npz":
+        return write_whole(path, _npz(explanations))
+    models = ", ".join(dict.fromkeys(explanation.model for explanation in explanations))
+    sections = [Section(title_of(each), pictures_of(each), each.notes) for each in explanations]
+    save_drawing(path, Drawing(f"Explanations of {models}", sections, LEGEND))
 
 
-def _lay_out(explanations: Sequence[AnyExplanation]) -> _Page:
-    """Place explanations one below the other, the pictures of each in rows as in a text."""
+def save_drawing(path: Path, drawing: Drawing) -> None:
+    """Write a drawing to a .png, .svg or .html file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    draw = {".png": _png, ".svg": _svg, ".html": _html}[path.suffix.lower()]
+    write_whole(path, draw(drawing))
+
+
+def _lay_out(drawing: Drawing) -> _Page:
+    """Place sections one below the other, the pictures of each in rows as in a text."""
     texts, pictures = [], []
     width, y = 0, GAP_PX
-    for explanation in explanations:
-        texts.append((GAP_PX, y, title_of(explanation)))
+    for section in drawing.sections:
+        texts.append((GAP_PX, y, section.title))
         x, y, row_px = GAP_PX, y + CAPTION_PX, 0
-        for picture in pictures_of(explanation):
+        for picture in section.pictures:
             if x > GAP_PX and x + picture.size_px[0] > GAP_PX + WIDEST_PX:
                 x, y, row_px = GAP_PX, y + row_px, 0
             pictures.append((x, y, picture))
@@ -73,12 +113,12 @@ def _lay_out(explanations: Sequence[AnyExplanation]) -> _Page:
             row_px = max(row_px, CAPTION_PX + picture.size_px[1] + GAP_PX)
             width = max(width, x)
         y += row_px + GAP_PX
-    texts.append((GAP_PX, y, LEGEND))
+    texts.append((GAP_PX, y, drawing.legend))
     return _Page(width, y + CAPTION_PX, texts, pictures)
 
 
-def _png(explanations: Sequence[AnyExplanation]) -> bytes:
-    page = _lay_out(explanations)
+def _png(drawing: Drawing) -> bytes:
+    page = _lay_out(drawing)
     canvas = Image.new("RGB", (page.width, page.height), PAPER)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_PX)
     for x, y, text in page.texts:
@@ -90,11 +130,11 @@ def _png(explanations: Sequence[AnyExplanation]) -> bytes:
     return _encoded(canvas)
 
 
-def _svg(explanations: Sequence[AnyExplanation]) -> bytes:
-    page = _lay_out(explanations)
+def _svg(drawing: Drawing) -> bytes:
+    page = _lay_out(drawing)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {page.width} {page.height}" role="img">',
-        f"<title>{escape('; '.join(map(title_of, explanations)))}</title>",
+        f"<title>{escape(drawing.title)}</title>",
         "<style>text{font:13px sans-serif;fill:#222}rect{fill:#fff}image{image-rendering:pixelated}"
         "@media(prefers-color-scheme:dark){text{fill:#ccc}rect{fill:#161616}}</style>",
         f'<rect width="{page.width}" height="{page.height}"/>',
@@ -111,36 +151,33 @@ def _svg(explanations: Sequence[AnyExplanation]) -> bytes:
     return "\n".join([*parts, "</svg>\n"]).encode()
 
 
-def _html(explanations: Sequence[AnyExplanation]) -> bytes:
-    """Return a page with a section for each explanation, which names the model and the answer."""
-    models = ", ".join(dict.fromkeys(explanation.model for explanation in explanations))
-    heading = escape(f"Explanations of {models}")
-    sections = "".join(map(_section, explanations))
+def _html(drawing: Drawing) -> bytes:
+    sections = "".join(map(_section, drawing.sections))
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape("; ".join(map(title_of, explanations)))}</title>
+<title>{escape(drawing.title)}</title>
 <link rel="icon" href="data:,">
 <style>{STYLE}</style>
 </head>
 <body>
-<h1>{heading}</h1>
-<p>{LEGEND}</p>
+<h1>{escape(drawing.heading)}</h1>
+<p>{escape(drawing.legend)}</p>
 {sections}</body>
 </html>
 """.encode()
 
 
-def _section(explanation: AnyExplanation) -> str:
+def _section(section: Section) -> str:
     figures = "".join(
         f'<figure style="width:{picture.size_px[0]}px"><img alt="" src="{data_url(picture.pixels)}">'
         f"<figcaption>{_unbroken(picture.description)}</figcaption></figure>\n"
-        for picture in pictures_of(explanation)
+        for picture in section.pictures
     )
-    notes = "".join(f"<p>{escape(note)}</p>\n" for note in explanation.notes)
-    title = _unbroken(title_of(explanation))
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in section.notes)
+    title = _unbroken(section.title)
     return f"<section>\n<h2>{title}</h2>\n{notes}<div>\n{figures}</div>\n</section>\n"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.errors import counted
 from digitcli.interpretation.explanation import Attribution, Change, Layer
 from digitcli.interpretation.line_explanation import AnyExplanation, LineExplanation
 
@@ -54,14 +55,14 @@ def pictures_of(explanation: AnyExplanation) -> list[CaptionedPicture]:
     captions = f"read as {explanation.digit}", f"read as {explanation.digit} with {share}"
     if explanation.optimal is not None:
         captions = "mean", "the mean of the test digits"
-    digit = CaptionedPicture(_grey(explanation.image), *captions)
+    digit = CaptionedPicture(in_colours(explanation.image), *captions)
     attributions = [
         CaptionedPicture(_overlay(explanation.image, each), _caption(each), _describe(each))
         for each in explanation.attributions
     ]
     neighbours = [
         CaptionedPicture(
-            _grey(each.image),
+            in_colours(each.image),
             f"a {each.label}, #{each.index}: {each.distance:.2f}",
             f"training digit #{each.index}, a {each.label}, distance {each.distance:.2f}",
         )
@@ -73,7 +74,7 @@ def pictures_of(explanation: AnyExplanation) -> list[CaptionedPicture]:
     optimal = []
     if explanation.optimal is not None:
         words = f"the optimal input, read as {explanation.digit} with {share}"
-        optimal = [CaptionedPicture(_grey(explanation.optimal), "optimal", words)]
+        optimal = [CaptionedPicture(in_colours(explanation.optimal), "optimal", words)]
     return [digit, *attributions, *optimal, *changes, *neighbours, *_pictures_of_layers(explanation.layers)]
 
 
@@ -82,7 +83,7 @@ def _pictures_of_line(explanation: LineExplanation) -> list[CaptionedPicture]:
     caption = "no digit is read"
     if explanation.text:
         caption = f"read as {explanation.text}; the bar marks digit {explanation.position}"
-    strips = [(_grey(explanation.picture), (caption, caption))]
+    strips = [(in_colours(explanation.picture), (caption, caption))]
     strips += [
         (_overlay(explanation.ink, each), (_caption(each), _describe(each)))
         for each in explanation.attributions
@@ -137,7 +138,8 @@ def _caption(attribution: Attribution) -> str:
     return f"{attribution.digit}{against}: {SHORT_NAMES.get(attribution.method, attribution.method)}"
 
 
-def _grey(image: npt.NDArray[np.uint8]) -> Rgb:
+def in_colours(image: npt.NDArray[np.uint8]) -> Rgb:
+    """Return a grey picture (H, W) as one of three equal colours (H, W, 3)."""
     return np.repeat(image[:, :, None], 3, axis=2)
 
 
@@ -172,7 +174,7 @@ def _pictures_of_change(image: npt.NDArray[np.uint8], change: Change) -> list[Ca
         what = f"no pixel changed by more than {change.largest:.2f}"
     words = f"now read as {digit} ({percent(change.before)} → {percent(change.after)}; {what})"
     return [
-        CaptionedPicture(_grey(change.image), f"now read as {digit}", words),
+        CaptionedPicture(in_colours(change.image), f"now read as {digit}", words),
         CaptionedPicture(_difference(image, change), caption, colours),
     ]
 
@@ -204,7 +206,7 @@ def _words_of_layer(layer: Layer) -> tuple[str, str]:
     """Return the caption and the description of all maps or filters of a layer."""
     count, height, width = layer.maps.shape
     things = "filter" if layer.kind == "filters" else "map"
-    size = f"{count} {things}{'' if count == 1 else 's'} of {height}x{width}"
+    size = f"{counted(count, things)} of {height}x{width}"
     kind = "" if layer.kind == "filters" else f" ({layer.kind})"
     return f"{layer.name}: {size}", f"layer {layer.name}{kind}: {size}"
 

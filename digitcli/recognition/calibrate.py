@@ -13,10 +13,11 @@ from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
     LABELS,
     LabelledPicture,
+    leave_copies_out,
     read_labelled_pictures,
     unlabelled_pictures,
 )
-from digitcli.errors import InputError, UsageError
+from digitcli.errors import InputError, UsageError, counted
 from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures_to_plan
 from digitcli.events import OnEvent, PicturesDone
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
@@ -54,9 +55,11 @@ class Calibration:
     """What labelled pictures show about the answers of a reader.
 
     folder, model: the pictures, and the ids of the models.
-    pictures: the number of labelled pictures that could be read.
+    pictures: the number of different labelled pictures that could be read.
     unlabelled: the number of pictures in the folder that have no label.
     failures: the labelled pictures that could not be read.
+    copies: the labelled pictures that are copies of others. They do not count, because the p-values need
+        independent pictures.
     answers: the number of pictures that are answered where no threshold refuses.
     control: the tests of the thresholds, and the threshold that is proven.
     groups, groups_with_wrong: the number of groups of pictures, and of those with a wrong answer from the
@@ -72,6 +75,7 @@ class Calibration:
     pictures: int
     unlabelled: int
     failures: tuple[Failure, ...]
+    copies: tuple[Failure, ...]
     answers: int
     control: RiskControl
     groups: int | None
@@ -125,6 +129,7 @@ class Calibration:
             "tighter_more_pictures": self.tighter_more_pictures,
             "tests": [dataclasses.asdict(test) for test in self.control.tests],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
+            "copies": [dataclasses.asdict(copy) for copy in self.copies],
         }
 
 
@@ -143,7 +148,8 @@ def calibrate(
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. An answer is a
     picture with the status `read`; it is right if its text is that of the label without marks. `confidence`
-    is the confidence level: the probability that the guarantee is true, see `evaluation.risk_control`.
+    is the confidence level: the probability that the guarantee is true, see `evaluation.risk_control`. Of
+    several copies of a file, the first counts.
 
     Raises:
         UsageError: a value is out of range, or the models do not go together.
@@ -152,12 +158,13 @@ def calibrate(
         EnvironmentFault: this machine does not have the device.
     """
     check_guarantee(max_error, confidence)
-    pictures = read_labelled_pictures(Path(folder))
+    listed = read_labelled_pictures(Path(folder))
+    pictures, copies = leave_copies_out(listed)
     resolved = complete_models(resolve_models(models))
     reader = Reader(*resolved, device=device, runtime=runtime, processes=processes, min_confidence=0.0)
     answers, failures = answer_pictures(reader, pictures, on_event)
     if not answers:
-        cause = f"None of the {len(pictures)} labelled pictures could be read: {failures[0].cause}"
+        cause = f"Of {counted(len(pictures), 'labelled picture')}, none could be read: {failures[0].cause}"
         raise InputError(cause, f"Repair the pictures in {folder}, or the column file of its {LABELS}.")
     given = [(answer.confidence, answer.is_right) for answer in answers if answer.confidence is not None]
     confidences, is_right = [each for each, _ in given], [each for _, each in given]
@@ -172,8 +179,9 @@ def calibrate(
         folder=str(folder),
         model=reader.name,
         pictures=len(answers),
-        unlabelled=len(unlabelled_pictures(Path(folder), pictures)),
+        unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=tuple(failures),
+        copies=copies,
         answers=len(given),
         control=control,
         groups=groups,

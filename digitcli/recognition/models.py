@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from digitcli.errors import UsageError
-from digitcli.inference.model_resolution import ResolvedModel, resolve_models
+from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_models
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.results import DEFAULT_MODELS
@@ -68,9 +68,11 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
     the default one stays.
 
     Raises:
-        UsageError: a page finder, or a network that reads what it found, is named without the other.
+        UsageError: a model is named twice, or a page finder, or a network that reads what it found, is named
+            without the other.
         ModelError: a default model is missing or damaged.
     """
+    check_distinct(named)
     kinds = {_kind(model) for model in named}
     missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
     models = (*named, *(resolve_models(missing) if not named or "line" in kinds else ()))

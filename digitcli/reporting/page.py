@@ -16,10 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import digitcli
+from digitcli.errors import counted
 from digitcli.evaluation.statistics import describe_p
 from digitcli.recognition.results import as_percentage
 
-Kind = Literal["run", "evaluation", "comparison", "readings"]
+Kind = Literal["run", "evaluation", "comparison", "readings", "adaptation"]
 TEMPLATES = Path(__file__).parent / "templates"
 SVG = "{http://www.w3.org/2000/svg}"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -86,6 +87,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": lambda fraction: f"{100 * fraction:.2f}{SPACE}%",
+        "counted": counted,
         "points": lambda fraction: f"{100 * fraction:.2f}",
         "probability": lambda probability: as_percentage(probability).replace(" ", SPACE),
         "thousands": lambda number: f"{number:,}",

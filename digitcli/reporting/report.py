@@ -1,10 +1,11 @@
-"""Write the report of a run, an evaluation, a comparison or readings to one HTML file."""
+"""Write the report of a run, an evaluation, a comparison, readings or an adaptation to one HTML file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from digitcli.adaptation.saved import SavedAdaptation, SavedSelfTraining
 from digitcli.atomic_write import write_whole
 from digitcli.comparison.saved import SavedModel
 from digitcli.diagnosis.findings import Diagnosis
@@ -12,7 +13,8 @@ from digitcli.diagnosis.subjects import faults_of_reading
 from digitcli.errors import DigitcliError, InputError, did_you_mean
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.model_resolution import resolve_model, shipped_models
+from digitcli.inference.checkpoint import ADAPTATION_FILE
+from digitcli.inference.model_resolution import adapted_checkpoints, resolve_model, shipped_models
 from digitcli.reporting.page import Kind, Page, render
 from digitcli.reporting.source import REMEDY, read_source
 
@@ -44,8 +46,8 @@ def write_report(
 ) -> Report:
     """Write the report of a source to a file, and return what was written.
 
-    source: a run folder; a file that evaluate, compare or predict saved; or the name of a shipped model or a
-        checkpoint file, which is evaluated now on its default data.
+    source: a run folder; a folder that adapt wrote; a file that evaluate, compare or predict saved; or the
+        name of a shipped model or a checkpoint file, which is evaluated now on its default data.
     title: the title of the page, by default the kind of the report and the name of the source.
     with_findings: whether a run is examined as by `digitcli doctor`, which trains for some hundred steps.
 
@@ -69,6 +71,7 @@ def build_page(source: str, on_event: OnEvent, with_findings: bool = True) -> Pa
         is_model = source in shipped_models() or (path.suffix == MODEL_SUFFIX and path.is_file())
         exists = bool(source) and path.exists()  # an empty path is the current folder
         is_folder = path.is_dir()
+        is_adaptation = is_folder and bool(adapted_checkpoints(path))
     if is_model:
         from digitcli.reporting.evaluation import page_of_model
 
@@ -76,6 +79,8 @@ def build_page(source: str, on_event: OnEvent, with_findings: bool = True) -> Pa
     if not exists:
         cause = f"There is no file or folder '{source}', and no shipped model of this name."
         raise InputError(cause, did_you_mean(source, shipped_models()))
+    if is_adaptation:
+        return _page_of_file(path / ADAPTATION_FILE, source)
     if is_folder:
         from digitcli.reporting.run import page_of_run  # loads torch
 
@@ -102,6 +107,10 @@ def _page_of_file(path: Path, source: str) -> Page:
         from digitcli.reporting.evaluation import page_of_evaluation
 
         return page_of_evaluation(content, source, read.digest)
+    if isinstance(content, SavedAdaptation | SavedSelfTraining):
+        from digitcli.reporting.adaptation import page_of_adaptation
+
+        return page_of_adaptation(content, source, read.digest)
     if not content:
         raise InputError(f"{source} holds no readings.", REMEDY)
     if isinstance(content[0], SavedModel):

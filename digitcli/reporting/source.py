@@ -1,4 +1,4 @@
-"""Tell what a file holds that shall be reported: an evaluation, a comparison or readings."""
+"""Tell what a file holds that shall be reported: an evaluation, a comparison, readings or an adaptation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from digitcli.adaptation.saved import SavedAdaptation, SavedSelfTraining
 from digitcli.comparison.saved import SavedComparison, SavedModel
 from digitcli.errors import InputError
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, parse_evaluation
@@ -18,15 +19,17 @@ from digitcli.recognition.results import FIELDS
 from digitcli.recognition.saved import SavedReading, parse_readings, record_of_row
 
 REMEDY = (
-    "Give a run folder, a model, or a file that one of these wrote: "
+    "Give a run folder, a folder of digitcli adapt, a model, or a file that one of these wrote: "
     "digitcli evaluate --save FILE.json, digitcli compare --save FILE.json, digitcli predict -o FILE.jsonl"
 )
 # Keys by which a record is recognized.
 EVALUATION_KEYS, LINE_EVALUATION_KEYS = {"model", "accuracy", "confusion"}, {"model", "exact_match"}
 COMPARISON_KEYS, READING_KEYS = {"schema", "models"}, {"file", "status"}
+ADAPTATION_KEYS, SELF_TRAINING_KEYS = {"composed_before", "folds"}, {"composed_before", "newly_answered"}
 
 Evaluation = SavedEvaluation | SavedLineEvaluation
-Content = Evaluation | tuple[SavedModel, ...] | tuple[SavedReading, ...]
+AnyAdaptation = SavedAdaptation | SavedSelfTraining
+Content = Evaluation | AnyAdaptation | tuple[SavedModel, ...] | tuple[SavedReading, ...]
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,19 @@ def _parse(text: str) -> Content:
     keys = record.keys() if isinstance(record, dict) else set()
     if keys >= EVALUATION_KEYS or keys >= LINE_EVALUATION_KEYS:
         return parse_evaluation(record)
+    for adaptation_keys, kind in (
+        (ADAPTATION_KEYS, SavedAdaptation),
+        (SELF_TRAINING_KEYS, SavedSelfTraining),
+    ):
+        if keys >= adaptation_keys:
+            adaptation: AnyAdaptation = parse_record(record, kind)
+            return adaptation
     if keys >= COMPARISON_KEYS:
         comparison: SavedComparison = parse_record(record, SavedComparison)
         return comparison.models
     if keys >= READING_KEYS:
         return parse_readings([record])
-    raise ValueError("it holds no evaluation, no saved comparison and no readings")
+    raise ValueError("it holds no evaluation, no saved comparison, no readings and no adaptation")
 
 
 def _parse_json(text: str) -> Any:

@@ -15,7 +15,7 @@ from digitcli.architectures.registry import TORCHVISION, find_architecture, reso
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import InputError, ModelError, UsageError, did_you_mean, quoted
 from digitcli.inference.checkpoint import MODEL_FILE
-from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_model, shipped_models
 from digitcli.settings import (
     DURATION,
     PATH,
@@ -353,7 +353,7 @@ def _check_snapshots(config: TrainConfig, snapshots: int) -> None:
         cause = "--snapshots needs a learning rate that falls to zero, but the schedule is constant."
         raise UsageError(cause, "Choose --schedule cosine.")
     if recipe.epochs % snapshots:
-        cause = f"{recipe.epochs} epochs are no multiple of {snapshots} snapshots."
+        cause = f"The epochs, {recipe.epochs}, are no multiple of the snapshots, {snapshots}."
         enough = -(-recipe.epochs // snapshots) * snapshots
         raise UsageError(cause, f"Choose --epochs {enough}, or another multiple of {snapshots}.")
 
@@ -414,12 +414,11 @@ def resolve_teachers(names: Sequence[str], folder: Path | None = None) -> tuple[
         ModelError: there is no such model, or its file is damaged.
     """
     teachers = tuple(map(_resolve_teacher, names))
-    for place, teacher in enumerate(teachers):
+    check_distinct(teachers)
+    for teacher in teachers:
         if teacher.header.task != "digit":
             cause = f"The teacher {teacher.name} is a model of {teacher.header.task}s, not of single digits."
             raise UsageError(cause, "Name a model of single digits, for example robust.")
-        if teacher.sha256 in {earlier.sha256 for earlier in teachers[:place]}:
-            raise UsageError(f"The teacher {teacher.name} is named twice.", "Name it once.")
         if folder is not None and teacher.path.resolve() == (folder / MODEL_FILE).resolve():
             cause = f"The teacher {teacher.name} is the model in {folder}, which the run would replace."
             raise UsageError(cause, "Choose another --out.")

@@ -15,7 +15,6 @@ from torch import nn
 from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, ModelError, quoted
-from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import (
     MEMBER_FOLDER,
     MODEL_FILE,
@@ -64,9 +63,7 @@ def describe_ensemble(config: TrainConfig) -> dict[str, Any]:
     return {"config": dataclasses.asdict(config), "versions": library_versions()}
 
 
-def train_ensemble(
-    config: TrainConfig, folder: Path, train_member: TrainMember, on_event: OnEvent
-) -> TrainResult:
+def train_ensemble(config: TrainConfig, folder: Path, train_member: TrainMember) -> TrainResult:
     """Train the members that are not finished yet, and write the model that averages their answers.
 
     Members differ in their seeds and may differ in their architectures (Lakshminarayanan, Pritzel & Blundell,
@@ -77,10 +74,9 @@ def train_ensemble(
 
     Raises:
         Interrupted: a member was interrupted.
-        UsageError: a member is to learn from other models or data than the first one.
+        UsageError: a member is to learn from other data than the first one.
         The errors of `trainer.train`.
     """
-    _check_continued(config, folder)
     results: list[TrainResult] = []
     for member in members_of(config, folder):
         try:
@@ -89,14 +85,20 @@ def train_ensemble(
             cause = f"{member.folder.name}: {stop.cause}"
             remedy = f"Continue with: digitcli train --resume {quoted(folder)}"
             raise Interrupted(stop.exit_code - 128, cause, remedy) from stop
-    header = _finished_header(folder, results)
-    if header is not None:
-        cause = f"The ensemble in {folder} is finished; start a new one to train for longer."
-        on_event(Notice(cause, routine=True))
-    return _result(config, folder, header or _combine(config, folder, results), results)
+    header = _finished_header(folder, results) or _combine(config, folder, results)
+    return _result(config, folder, header, results)
 
 
-def _check_continued(config: TrainConfig, folder: Path) -> None:
+def is_trained(config: TrainConfig, folder: Path) -> bool:
+    """Return whether every member is finished, so that none needs a teacher, a start model or a device."""
+    try:
+        states = [read_header(member.folder / RESUME_FILE) for member in members_of(config, folder)]
+    except ModelError:
+        return False
+    return all(state.training.get("result") for state in states)
+
+
+def check_same_sources(config: TrainConfig, folder: Path) -> None:
     """Check that the members to come learn from the same models as the first one, if that has begun.
 
     Raises:
@@ -124,6 +126,15 @@ def begin_member(member: Member, task: TrainingTask, state: TrainingState) -> No
         check_same_data(read_header(member.first / RESUME_FILE).dataset, task)
     if member.start is not None:
         state.continue_from(read_checkpoint(member.start / RESUME_FILE)[1])
+
+
+def accuracies_before(member: Member | None) -> dict[str, float]:
+    """Return the accuracies of the start model if the first member has measured them."""
+    if member is None or member.first is None:
+        return {}
+    result = read_header(member.first / RESUME_FILE).training.get("result") or {}
+    names = ("test_accuracy_before", "original_accuracy_before")
+    return {name: result[name] for name in names if result.get(name) is not None}
 
 
 def members_of(config: TrainConfig, folder: Path) -> list[Member]:

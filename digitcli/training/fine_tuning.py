@@ -80,6 +80,7 @@ def compare_with_start(
     original: OriginalData | None,
     device: torch.device,
     on_event: OnEvent,
+    known: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the fields of a `TrainResult` that compare a trained network with its start model.
 
@@ -88,6 +89,7 @@ def compare_with_start(
 
     start: What the checkpoint says about the start model.
     name: The name of the start model.
+    known: The accuracies before the training, if they were measured already; otherwise empty.
     """
     fields: dict[str, Any] = {"start": start.get("model")}
     if original is not None:
@@ -96,6 +98,8 @@ def compare_with_start(
             "original_accuracy": original.test_accuracy(network),
             "original_test_size": original.test_size,
         }
+    if known:
+        return {**fields, **known}
     try:
         model = resolve_model(name)
         before = place_network(open_network(model), device, model.header.task)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Digits, Failure, split
-from digitcli.errors import InputError
+from digitcli.errors import InputError, counted
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.strip_format import STRIP_PAPER
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
@@ -307,7 +307,9 @@ class StoredLines:
             "test": len(self._test),
         }
         if not all(self.sizes.values()):
-            cause = f"{folder} has {len(lines)} lines, too few for training, validation and testing."
+            cause = (
+                f"{folder} has {counted(len(lines), 'line')}, too few for training, validation and testing."
+            )
             raise InputError(cause, "Provide at least 12 lines; digitcli synthesize makes more.")
 
     def pools(self, batch_size: int) -> LinePools:

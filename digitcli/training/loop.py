@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digitcli.architectures.stages import set_training_mode
-from digitcli.errors import DivergedError, Interrupted, quoted
+from digitcli.errors import DivergedError, Interrupted, counted, quoted
 from digitcli.events import EpochDone, StepDone
 from digitcli.inference.checkpoint import TRAIN_HASHES
 from digitcli.training import run_folder
@@ -178,6 +178,6 @@ def stop_if_signalled(setup: TrainingSetup, state: TrainingState, loss_sum: Tens
     if loss_sum is not None:
         state.loss_sum = _finite(loss_sum, setup, state)
         save_state(setup, state)
-    cause = f"Stopped after {state.epoch} epochs and {state.step} steps."
+    cause = f"Stopped after {counted(state.epoch, 'epoch')} and {counted(state.step, 'step')}."
     remedy = f"Continue with: digitcli train --resume {quoted(setup.folder)}" if setup.folder else ""
     raise Interrupted(signal, cause, remedy)

@@ -9,7 +9,7 @@ from typing import Any
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.errors import ModelError, UsageError
+from digitcli.errors import ModelError, UsageError, counted
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, library_versions
 from digitcli.settings import option_name
@@ -71,7 +71,7 @@ def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapp
         raise UsageError(cause, "Leave that out, or start a new run.")
     epochs_done = saved[0].training["epoch"] if saved else 0
     if recipe_changes.get("epochs", epochs_done) < epochs_done:
-        cause = f"This run has done {epochs_done} epochs already."
+        cause = f"This run has done {counted(epochs_done, 'epoch')} already."
         raise UsageError(cause, f"Choose --epochs {epochs_done} or more.")
     allowed = {name: value for name, value in changes.items() if name in _changeable(stored)}
     return replace(stored, **allowed, recipe={**stored.recipe, **recipe_changes})

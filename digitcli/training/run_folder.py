@@ -20,7 +20,7 @@ from torch import Tensor
 from digitcli.architectures.compression import pack
 from digitcli.atomic_write import write_whole
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.errors import ModelError, OutputError, UsageError
+from digitcli.errors import ModelError, OutputError, UsageError, counted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
     MEMBER_FOLDER,
@@ -316,4 +316,4 @@ def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:
         Panel("loss", "epoch", [validation, training]),
         Panel("validation error in %", "epoch", [error]),
     ]
-    return draw_chart(f"{title}: {len(rows)} epochs", panels)
+    return draw_chart(f"{title}: {counted(len(rows), 'epoch')}", panels)

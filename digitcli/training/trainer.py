@@ -6,14 +6,14 @@ import contextlib
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from digitcli.architectures.registry import ENSEMBLE, find_architecture
+from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
 from digitcli.data.loading import find_dataset
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
@@ -22,7 +22,15 @@ from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, check_config, member_configs
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
-from digitcli.training.ensemble import Member, begin_member, describe_ensemble, train_ensemble
+from digitcli.training.ensemble import (
+    Member,
+    accuracies_before,
+    begin_member,
+    check_same_sources,
+    describe_ensemble,
+    is_trained,
+    train_ensemble,
+)
 from digitcli.training.fine_tuning import compare_with_start
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters, count_trained_parameters
@@ -106,19 +114,15 @@ def resume(
         stored = run_folder.read_config(folder, saved)
         config = merge_changes(stored, saved, changes)
         if config.is_ensemble:
-            _check_ensemble_run(config)
-            if stored is None:
-                run_folder.begin(folder, describe_ensemble(config))
+            _prepare_ensemble(config, folder, stored, changes, on_event)
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
             check_config(config)
             cause = f"Nothing was saved in {folder} yet; the run starts from the beginning."
             on_event(Notice(cause, routine=True))
         elif result := read_result(saved, folder):
-            cause = f"The run in {folder} is finished; start a new one to train for longer."
             idle = options_without_effect(stored or config, run_recipe(stored or config, saved), changes)
-            without = f" {', '.join(idle)} changed nothing." if idle else ""
-            on_event(Notice(cause + without, routine=not idle))
+            on_event(_finished(f"The run in {folder}", idle))
             if not rank:
                 run_folder.repair_outputs(folder, saved)
                 if curves is not None and not has_events(curves):
@@ -128,6 +132,35 @@ def resume(
             if processes.is_first:
                 return _train(config, folder, saved, on_event, stop_signal, processes, curves)
             return _train(config, None, saved, lambda event: None, stop_signal, processes)
+
+
+def _finished(what: str, idle: Sequence[str]) -> Notice:
+    """Return the notice that a run is finished, and that these options have no effect on it."""
+    without = f" {', '.join(idle)} changed nothing." if idle else ""
+    return Notice(f"{what} is finished; start a new one to train for longer.{without}", routine=not idle)
+
+
+def _prepare_ensemble(
+    config: TrainConfig,
+    folder: Path,
+    stored: TrainConfig | None,
+    changes: Mapping[str, Any],
+    on_event: OnEvent,
+) -> None:
+    """Check that the members of a resumed ensemble that are not finished can be trained.
+
+    Raises:
+        UsageError: a teacher or the start model is another one.
+        The errors of `_check_ensemble_run`.
+    """
+    if stored is not None and is_trained(stored, folder):
+        _check_one_process()
+        idle = options_without_effect(stored, resolve_recipe(stored.arch, **stored.recipe), changes)
+        return on_event(_finished(f"The ensemble in {folder}", idle))
+    _check_ensemble_run(config)
+    check_same_sources(config, folder)
+    if stored is None:
+        run_folder.begin(folder, describe_ensemble(config))
 
 
 def _check_ensemble_run(config: TrainConfig) -> None:
@@ -140,6 +173,10 @@ def _check_ensemble_run(config: TrainConfig) -> None:
     check_config(config)
     find_dataset(config.data)
     choose_device(config.device)
+    _check_one_process()
+
+
+def _check_one_process() -> None:
     if (processes := rank_and_size()[1]) > 1:
         cause = f"An ensemble is trained by one process, but there are {processes}."
         raise UsageError(cause, "Train its members as runs of their own, and name all of them as one model.")
@@ -165,7 +202,7 @@ def _train_ensemble(
             curves = None if tensorboard is None else folder_of_run(tensorboard / folder.name, place)
             return _train(member.config, place, saved, on_event, stop_signal, ONE_PROCESS, curves, member)
 
-    return train_ensemble(config, folder, train_member, on_event)
+    return train_ensemble(config, folder, train_member)
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
@@ -244,7 +281,7 @@ def _train(
             accuracy = state.chosen_epoch().validation_accuracy
             return _result(setup, state, started, {"validation_accuracy": accuracy})
         network = _model_of(state)
-        state.result = _test(setup, state, network, started)
+        state.result = _test(setup, state, network, started, accuracies_before(member))
         save_state(setup, state)
         if setup.observer is not None:
             setup.observer.run_done(network, state.result)
@@ -266,13 +303,23 @@ def _model_of(state: TrainingState) -> nn.Module:
     return network
 
 
-def _test(setup: TrainingSetup, state: TrainingState, network: nn.Module, started: float) -> TrainResult:
-    """Test the trained network. This uses the test examples, once."""
+def _test(
+    setup: TrainingSetup,
+    state: TrainingState,
+    network: nn.Module,
+    started: float,
+    before: Mapping[str, float],
+) -> TrainResult:
+    """Test the trained network. This uses the test examples, once.
+
+    before: the accuracies of the start model, if they are known already.
+    """
     metrics = dataclasses.asdict(setup.task.test(network))
     if setup.config.start is not None:
         metrics |= compare_with_start(
-            setup.start, setup.config.start, network, setup.task, setup.original, setup.device, setup.on_event
-        )
+            setup.start, setup.config.start, network, setup.task, setup.original, setup.device,
+            setup.on_event, before,
+        )  # fmt: skip
     return _result(setup, state, started, metrics)
 
 

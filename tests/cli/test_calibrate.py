@@ -23,7 +23,7 @@ KEYS = [
     "folder", "model", "max_error", "confidence", "pictures", "unreadable", "unlabelled", "answers",
     "threshold", "answered", "wrong", "p_value", "share_answered", "guarantee", "least_answers",
     "first_answers", "groups", "groups_with_wrong", "more_pictures", "tighter_max_error",
-    "tighter_more_pictures", "tests", "failures", "output",
+    "tighter_more_pictures", "tests", "failures", "copies", "output",
 ]  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_too_few_pictures_miss_the_gate_and_the_needed_number_is_said(digitcli: 
     done = digitcli("calibrate", ten, "-m", "cnn", "-o", "my.safetensors")
     assert done.returncode == 8
     shown = unwrapped(done.stdout)
-    assert "at least 299 answers" in shown and "only 10 pictures" in shown
+    assert "at least 299 answers" in shown and "give only 10" in shown
     assert "more labelled pictures" in shown and "a confidence level of 95 %" in done.stderr
     assert "too few pictures" in done.stderr and "another model" not in done.stderr
     assert not Path("my.safetensors").exists()

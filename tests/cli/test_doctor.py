@@ -55,6 +55,10 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     assert f"and all {len(rows) - 1} are in corrections.csv." in words
     assert "label of corrections.csv is unchanged, because the networks agree with only" in words
     assert digitcli("doctor", "wrong.npz", "-o", "corrections.csv").returncode == 7
+    for file, code in (("sheet.pdf", 2), ("none/sheet.png", 7)):
+        assert digitcli("doctor", "wrong.npz", "--save", file).returncode == code
+    assert digitcli("doctor", "wrong.npz", "--save", "sheet.svg", "--format", "json").returncode == 0
+    assert f"{len(rows) - 1} doubtful labels in the train part of wrong.npz" in Path("sheet.svg").read_text()
     trained = digitcli(
         "train", "--data", "wrong.npz", "--corrections", "corrections.csv", "--dry-run", "-a", "softmax"
     )
@@ -71,6 +75,7 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
         (("fast", "--label", "4"), "--label has no effect on the examination of a model"),
         (("fast", "--split", "test"), "--split has no effect"),
         (("fast", "--lr-range", "-o", "c.csv"), "--out has no effect on the examination of a learning rate"),
+        (("fast", "--save", "sheet.png"), "--save has no effect on the examination of a model"),
         (("c.json", "--device", "cpu"), "--device has no effect"),
         (("no_such_arch", "--lr-range"), "no_such_arch"),
         (("photo.jpg", "--label", "4x"), "--label"),

@@ -55,7 +55,9 @@ def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
 def test_several_models_by_position_and_by_option_are_one_list(
     digitcli: Run, model: str, data: str, tmp_path: Path
 ) -> None:
-    names = [str(pointing_model(tmp_path / f"{name}.safetensors")) for name in "ab"]
+    names = [
+        str(pointing_model(tmp_path / f"{name}.safetensors", seed=seed)) for seed, name in enumerate("ab")
+    ]
     done = digitcli(
         "evaluate", model, "-m", names[0], "--model", names[1], "--data", data, "--format", "json"
     )

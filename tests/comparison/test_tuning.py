@@ -13,7 +13,9 @@ import pytest
 from digitcli.comparison import tuning
 from digitcli.comparison.search_ranges import parse_ranges
 from digitcli.comparison.specification import parse_specification, parse_specifications
-from digitcli.comparison.tuning import STUDY_FILE, TrialDone, TunedTrial, Tuning, specification_with, tune
+from digitcli.comparison.study import check_installed
+from digitcli.comparison.tuning import STUDY_FILE, tune
+from digitcli.comparison.tuning_results import TrialDone, TunedTrial, Tuning, specification_with
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
 from digitcli.training.run_folder import locked
 from tests.support.models import saved
@@ -207,5 +209,5 @@ def test_a_value_with_which_the_network_cannot_be_trained_is_refused_before_the_
 def test_a_missing_package_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(EnvironmentFault, match="optuna cannot be loaded") as fault:
-        tuning.check_installed()
+        check_installed()
     assert "digitcli[tune]" in fault.value.remedy

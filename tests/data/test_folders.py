@@ -90,7 +90,7 @@ def test_idx_labels_that_are_not_digits_are_refused(
     tmp_path: Path, digits: Digits, write_idx: WriteIdx
 ) -> None:
     write_idx(tmp_path, "train", Digits(digits.images, digits.labels + 1))
-    with pytest.raises(InputError, match="labels that are not digits, the first being 10"):
+    with pytest.raises(InputError, match="that are not digits: 4 of 40, the first being 10"):
         load_folder(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_folder_of_bad_pictures_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     for name in ("a.png", "b.png"):
         (tmp_path / "7" / name).write_bytes(b"")
-    with pytest.raises(InputError, match="None of the 2 pictures in .* can be used; the first: .*a.png"):
+    with pytest.raises(InputError, match="Of 2 pictures in .*, none can be used; the first: .*a.png"):
         load_folder(tmp_path)
 
 

@@ -91,7 +91,7 @@ def test_blank_images_alone_are_refused() -> None:
     ("labels", "words"),
     [
         (np.arange(9), "10 images but 9 labels"),
-        (np.arange(1, 11), "1 labels that are not digits, the first being 10 of image 9"),
+        (np.arange(1, 11), "that are not digits: 1 of 10, the first being 10 of image 9"),
         (np.arange(10) - 1, "-1 of image 0"),
         (np.arange(10) + 0.5, "0.5 of image 0"),
         (np.full(10, np.nan), "nan of image 0"),

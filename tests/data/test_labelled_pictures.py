@@ -40,6 +40,9 @@ def test_copies_of_earlier_pictures_are_left_out(tmp_path: Path) -> None:
     kept, copies = leave_copies_out(pictures)
     assert [each.file for each in kept] == ["a.png", "b.png", "missing.png"]
     assert [(each.file, each.cause) for each in copies] == [("c.png", "It is a copy of a.png.")]
+    other_label = LabelledPicture("c.png", tmp_path / "c.png", "8")
+    (copy,) = leave_copies_out([*pictures[:2], other_label])[1]
+    assert copy.cause == "It is a copy of a.png, which has another label."
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -15,6 +15,7 @@ from digitcli.diagnosis.trials import RangeTest
 from digitcli.errors import DivergedError, InputError, Interrupted, ModelError, UsageError
 from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, write_checkpoint
 from digitcli.training import trainer
+from tests.support.models import saved
 from tests.support.training import stop_after, train_config
 
 
@@ -65,6 +66,22 @@ def test_a_member_is_named_in_place_of_an_ensemble(few_digits: Path, tmp_path: P
     assert examine_run(tmp_path / "run" / "member-0", "cpu").facts["architecture"] == "softmax"
 
 
+@pytest.mark.parametrize("role", ["teacher", "start"])
+def test_a_run_whose_teacher_or_start_model_is_gone_is_not_examined(
+    few_digits: Path, tmp_path: Path, role: str
+) -> None:
+    model = saved(tmp_path / "model.safetensors", "softmax")
+    learned_from = {"teacher": {"teacher": (str(model),)}, "start": {"start": str(model)}}[role]
+    trainer.train(
+        train_config(few_digits, "softmax", recipe={"epochs": 1}, **learned_from), out=tmp_path / "run"
+    )
+    model.unlink()
+    for examine in (examine_run, lambda folder: find_learning_rate(str(folder))):
+        with pytest.raises(ModelError, match=r"learned from .*model\.safetensors") as caught:
+            examine(tmp_path / "run")
+        assert caught.value.remedy.startswith("Put it back") and "--" not in caught.value.remedy
+
+
 def test_a_run_of_another_version_is_an_error(few_digits: Path, tmp_path: Path) -> None:
     trainer.train(train_config(few_digits, "softmax"), out=tmp_path / "run")
     header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
@@ -72,6 +89,16 @@ def test_a_run_of_another_version_is_an_error(few_digits: Path, tmp_path: Path) 
     write_checkpoint(tmp_path / "run" / RESUME_FILE, changed, tensors)
     with pytest.raises(ModelError, match="another version"):
         examine_run(tmp_path / "run", "cpu")
+
+
+def test_a_run_whose_recipe_had_other_settings_of_distillation_is_examined(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    trainer.train(train_config(few_digits, "softmax"), out=tmp_path / "run")
+    header, tensors = read_checkpoint(tmp_path / "run" / RESUME_FILE)
+    older = replace(header, recipe={**header.recipe, "distillation_temperature": 7.0})
+    write_checkpoint(tmp_path / "run" / RESUME_FILE, older, tensors)
+    assert examine_run(tmp_path / "run", "cpu").facts["architecture"] == "softmax"
 
 
 def test_a_run_that_stops_early_by_itself_is_not_told_to(few_digits: Path, tmp_path: Path) -> None:

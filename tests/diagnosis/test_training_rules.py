@@ -17,9 +17,11 @@ from digitcli.data.loading import load_dataset
 from digitcli.diagnosis import training_rules
 from digitcli.diagnosis.findings import Finding
 from digitcli.diagnosis.training_rules import (
+    CONSEQUENCES,
     ExaminedRun,
     causes,
     curve_faults,
+    learning_rate_of_bad_run,
     number_of_epochs,
     underfitting,
 )
@@ -126,6 +128,29 @@ def test_a_planted_fault_is_found(
         assert finding.command.startswith("digitcli train --arch ")
 
 
+def test_dead_units_have_a_command_that_avoids_them(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((0.05,), (0.1,)))
+    run = run_of(data, lr=1.0)
+    with torch.no_grad():
+        run.network.get_parameter("3.bias")[:] = -1000.0
+
+    def found(changed: ExaminedRun) -> Finding:
+        finding, *_ = training_rules.network_faults(changed)
+        assert finding.rule == "dead_units"
+        return finding
+
+    high = found(run)
+    assert high.remedy == "Lower the learning rate." and str(high.command).endswith("--lr 0.002")
+    usual = replace(run, recipe=replace(run.recipe, lr=0.002))
+    assert "initialization" in found(usual).remedy
+    assert str(found(usual).command).endswith("--initialization he")
+    he = replace(usual, recipe=replace(usual.recipe, initialization="he"))
+    assert str(found(he).command).endswith("--initialization glorot")
+    tuned = replace(usual, config=replace(usual.config, pretrained=True))
+    monkeypatch.setattr(training_rules, "start", lambda config: start(usual.config))
+    assert "--initialization" not in str(found(tuned).command)
+
+
 def test_the_learning_rate_of_the_recipe_is_tried_first(data: Path) -> None:
     (finding,) = training_rules.learning_rate(run_of(data, lr=1e-7))
     assert "that of the recipe" in finding.evidence
@@ -160,6 +185,55 @@ def test_a_setting_is_not_blamed_for_what_a_trial_without_changes_gains(data: Pa
     without = train_briefly(run.config, run.trial_steps, run.validation, dropout=0.0)
     assert without.is_correct.mean() > 0.5
     assert rules(training_rules.regularization(unfinished)) == []
+
+
+def trials_that_need(steps: int, healthy_lr: float) -> Callable[..., Trial]:
+    """Return trials that read everything after so many steps with this learning rate, and nothing else.
+
+    A linear classifier reads half of the digits.
+    """
+
+    def trial(config: TrainConfig, taken: int, digits: Digits, **changes: Any) -> Trial:
+        is_right = np.zeros(len(digits), np.bool_)
+        lr = changes.get("lr", config.recipe.get("lr"))
+        share = 0.5 if config.arch == "softmax" else float(lr == healthy_lr and taken >= steps)
+        is_right[: round(share * len(digits))] = True
+        return Trial((2.3,) * taken, is_right, 0.0)
+
+    return trial
+
+
+def test_a_run_that_a_linear_one_beats_is_tried_with_as_many_steps(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = resolve_recipe("mlp").lr
+    run = run_of(data, lr=0.1)
+    bad = replace(run, steps=240, validation_is_correct=np.zeros_like(run.validation_is_correct))
+    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((1.0,), (0.1,)))
+    monkeypatch.setattr(training_rules, "train_briefly", trials_that_need(200, usual))
+    assert rules(training_rules.learning_rate(bad)) == []  # 80 steps are too few
+    (finding,) = learning_rate_of_bad_run(bad)
+    assert finding.rule == "learning_rate_too_high" and "after 240 steps" in finding.evidence
+    assert str(finding.command).endswith(f"--lr {usual:g}")
+    assert rules(learning_rate_of_bad_run(replace(bad, steps=150))) == []
+    better = replace(bad, validation_is_correct=np.ones_like(run.validation_is_correct))
+    assert rules(learning_rate_of_bad_run(better)) == []
+
+
+def test_a_run_of_few_steps_is_short_and_does_not_underfit(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(data, epochs=1)
+    bad = replace(
+        run,
+        steps=9,
+        training_is_correct=np.zeros_like(run.training_is_correct),
+        validation_is_correct=np.zeros_like(run.validation_is_correct),
+    )
+    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((1.0,), (0.1,)))
+    monkeypatch.setattr(training_rules, "train_briefly", trials_that_need(9, healthy_lr=0.0))
+    assert rules(underfitting(bad)) == ["underfitting"]
+    assert next(each.rule for rule in CONSEQUENCES for each in rule(bad)) == "too_few_epochs"
 
 
 def test_the_linear_classifier_does_not_underfit_itself(data: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.evaluation.export import save_result
+from digitcli.evaluation.splits import groups_of_split
 from digitcli.events import DigitsDone, Event, Notice
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.configuration import TrainConfig
@@ -51,7 +53,13 @@ def test_each_group_of_the_test_digits_has_its_accuracy(
     assert groups is not None
     assert [(group.name, group.n, group.accuracy) for group in groups] == [("fog", 4, 0.75), ("zigzag", 2, 1)]
     assert groups[0].accuracy_low < 0.75 < groups[0].accuracy_high
-    assert evaluate(model, split="all", device="cpu").groups is None
+    of_all = evaluate(model, split="all", device="cpu")
+    assert (of_all.n, of_all.groups) == (12, groups)
+    assert of_all.digit_groups == ("",) * 6 + dataset.test_groups
+    assert groups_of_split(dataset, "train") == groups_of_split(Dataset("plain", digits), "all") == ()
+    save_result(tmp_path / "answers.csv", of_all)
+    rows = [row.split(",") for row in (tmp_path / "answers.csv").read_text().splitlines()]
+    assert [row[-1] for row in rows] == ["group", *of_all.digit_groups]
 
 
 def test_nll_and_ece_follow_from_the_probabilities(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from digitcli.evaluation.export import save_selected_models
 from digitcli.evaluation.metrics import nll
 from digitcli.evaluation.selection import select_members
 from digitcli.inference.checkpoint import read_header
+from digitcli.inference.model_resolution import resolve_models
+from digitcli.recognition.models import complete_models
 from tests.support.models import as_npz, saved
 from tests.support.processes import Run
 
@@ -130,8 +133,8 @@ def test_the_accuracies_are_kept_only_for_the_data_of_the_training(
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        ({"select": 0}, "--select is 0, but 4 models are named"),
-        ({"select": 5}, "--select is 5, but 4 models are named"),
+        ({"select": 0}, "--select is 0, but the command names 4 models"),
+        ({"select": 5}, "--select is 5, but the command names 4 models"),
         ({"select": 2, "split": "validation"}, "cannot judge the choice"),
         ({"select": 2, "split": "all"}, "cannot judge the choice"),
     ],
@@ -142,6 +145,19 @@ def test_a_selection_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=cause):
         evaluate(models, str(few_digits), device="cpu", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"select": 2}], ids=str)
+def test_a_model_is_not_averaged_with_itself(
+    models: list[str], few_digits: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    copy = shutil.copy(models[0], tmp_path / "copy.safetensors")
+    for names, cause in (([*models, models[1]], "is named twice"), ([*models, copy], "is the same model as")):
+        with pytest.raises(UsageError, match=cause) as caught:
+            evaluate(names, str(few_digits), device="cpu", **options)
+        assert caught.value.remedy == "Name each model once."
+    with pytest.raises(UsageError, match="fast is named twice"):
+        complete_models(resolve_models(["fast", "cnn", "fast"]))
 
 
 def test_the_command_says_what_each_model_adds_and_writes_the_ensemble(
@@ -166,7 +182,8 @@ def test_the_command_says_what_each_model_adds_and_writes_the_ensemble(
     [
         (["cnn", "fast", "--out", "x.safetensors"], "--select is missing"),
         (["cnn", "fast", "--select", "2", "--out", "x.onnx"], "--out is 'x.onnx'"),
-        (["cnn", "--select", "2"], "1 model is named"),
+        (["cnn", "--select", "2"], "the command names 1 model"),
+        (["cnn", "fast", "cnn", "--select", "2"], "cnn is named twice"),
         (["reader", "--select", "1"], "not for lines"),
         (["cnn", "fast", "--select", "1", "--force"], "--force"),
     ],

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digitcli.cli.views.calibration import describe
 from digitcli.errors import InputError, OutputError, UsageError
 from digitcli.events import Event, PicturesDone
 from digitcli.inference.checkpoint import read_header
@@ -77,6 +78,17 @@ def test_right_answers_are_counted(right: Calibration) -> None:
     assert record["threshold"] == right.control.proven.threshold and record["p_value"] < 0.3
 
 
+def test_copies_of_a_picture_are_no_further_evidence(tmp_path: Path) -> None:
+    names = [f"0-{number}.png" for number in range(8)]
+    folder = labelled(tmp_path / "f", {**{name: "0" for name in names}, "1.png": "1"})
+    result = calibrate(folder, ["cnn"], device="cpu", **LOOSE)
+    assert (result.pictures, result.answers, result.unlabelled, result.failures) == (2, 2, 0, ())
+    assert result.control.proven is None  # two pictures prove nothing, nine would
+    assert [copy["file"] for copy in result.record()["copies"]] == names[1:]
+    rows = describe(result, None, [])
+    assert rows["copies"] == "7 pictures left out: each is a copy of another, and copies show nothing new"
+
+
 def test_an_answer_to_nothing_is_wrong_and_a_refusal_is_none(tmp_path: Path) -> None:
     texts = {"0.png": "0", "1.png": "7", "2.png": "", "white.png": "", "two.png": "58"}
     folder = labelled(tmp_path / "f", texts)
@@ -127,7 +139,7 @@ def test_pictures_that_cannot_be_used_are_named_and_lose_no_other(tmp_path: Path
 
 
 def test_no_readable_picture_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="None of the 2 labelled pictures"):
+    with pytest.raises(InputError, match="Of 2 labelled pictures, none could be read"):
         calibrate(labelled(tmp_path / "f", {"a.png": "1", "b.png": "2"}), ["cnn"], device="cpu")
 
 

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from digitcli.adaptation.results import AdaptedModel
+from digitcli.adaptation.saving import save_adaptation
 from digitcli.comparison.saved import ComparedRun, ModelDefinition, SavedModel, accuracy_of, save_comparison
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.export import save_result
+from digitcli.inference.checkpoint import read_checkpoint
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.trainer import train
+from tests.support.adaptation import measured_adaptation
 from tests.support.models import as_npz, pointing_digits, pointing_model
 from tests.support.predictions import put
 from tests.support.training import train_config
@@ -91,3 +96,12 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "readings.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
+
+
+@pytest.fixture(scope="session")
+def adaptation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `digitcli adapt` could have written."""
+    folder = tmp_path_factory.mktemp("adaptations") / "my-reader"
+    model = AdaptedModel("reader", *read_checkpoint(resolve_model("fast").path))
+    save_adaptation(measured_adaptation([model]), folder)
+    return folder

@@ -38,10 +38,10 @@ STRONG_COLOUR = 40  # levels between the largest and the smallest of red, green 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_every_kind_of_page_is_silent_self_contained_and_legible(
-    tmp_path: Path, run_folder: Path, evaluation: Path, comparison: Path, readings: Path
+    tmp_path: Path, run_folder: Path, evaluation: Path, comparison: Path, readings: Path, adaptation: Path
 ) -> None:
     with browser(tmp_path / "profile") as tab:
-        for source in (run_folder, evaluation, comparison, readings):
+        for source in (run_folder, evaluation, comparison, readings, adaptation):
             path = tmp_path / f"{source.stem}.html"
             write_report(str(source), path)
             tab.look(400, "light")

@@ -52,7 +52,7 @@ def test_readings_are_alike_in_every_format(tmp_path: Path) -> None:
         (b"\x89PNG\r\n", "not a text file"),
         (b"hello", "no JSON"),
         (b"[" * 100_000, "recursion"),
-        (b"7", "no evaluation, no saved comparison and no readings"),
+        (b"7", "no evaluation, no saved comparison, no readings and no adaptation"),
         (b'{"schema": 1, "results": []}', "no evaluation"),
         (b'[{"digit": 7}]', "a list of something else"),
         (b"[1, 2]", "a list of something else"),

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from torch import nn
 
+from digitcli.adaptation.results import Adaptation, AdaptedModel, Choice, EpochScore, PictureResult
+from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
+from digitcli.data.dataset import Failure
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
@@ -56,3 +59,45 @@ def healed(*arguments: object, **options: object) -> Iterator[nn.Module]:
     """Yield the shipped reader after each of two epochs, in place of `trained_epochs`."""
     for _ in range(2):
         yield open_network(resolve_model("reader"))
+
+
+def measured_adaptation(models: Sequence[AdaptedModel], **changes: object) -> Adaptation:
+    """Results of four labelled pictures: one was gained, one lost, one is wrong and one right as before."""
+    outcomes = {"a": (False, True), "b": (True, False), "c": (False, False), "d": (True, True)}
+    fields = {
+        "folder": "scans/cheques",
+        "model": "reader@0",
+        "digest": "0" * 64,
+        "pictures": tuple(
+            PictureResult(f"{name}.png", number % 2, 5, before, after, 0.25, 0.75)
+            for number, (name, (before, after)) in enumerate(outcomes.items())
+        ),
+        "unlabelled": 3,
+        "failures": (Failure("e.png", "corrupt", "It is damaged."),),
+        "lines": 20,
+        "groups": 4,
+        "divides_group": False,
+        "folds": 2,
+        "scores": (EpochScore(0, 0.4, 0.8, 1.0), EpochScore(1, 0.2, 0.9, 1.1), EpochScore(2, 0.3, 0.85, 1.2)),
+        "choice": Choice(1, 0.5, 0.914, 0.908, EpochScore(1, 0.2, 0.9, 1.1)),
+        "settings": {"lr_share": 0.1},
+        "seconds": 61.0,
+        "models": tuple(models),
+        **changes,
+    }
+    return Adaptation(**fields)  # type: ignore[arg-type]
+
+
+def measured_self_training(models: Sequence[AdaptedModel], labels: Sequence[str | None]) -> SelfTraining:
+    """Results of pictures of which the first is read differently afterwards: 75 in place of 15."""
+    pictures = tuple(
+        PictureReadTwice(
+            f"{number}.png", label, 0 if label else 5, "75" if number else "15", "75", 0.5, 0.95, False, True
+        )
+        for number, label in enumerate(labels)
+    )
+    return SelfTraining(
+        folder="scans/cheques", model="reader@0", digest="0" * 64, pictures=pictures, failures=(),
+        threshold=0.9, page_threshold=0.95, evidence="it was measured", epochs=4, share=1.0,
+        composed_before=0.914, composed_after=0.908, settings={}, seconds=61.0, models=tuple(models),
+    )  # fmt: skip

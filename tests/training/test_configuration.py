@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from digitcli.architectures.recipe import RECIPES
+from digitcli.architectures.recipe import RECIPES, Recipe
 from digitcli.architectures.registry import ARCHITECTURES, resolve_recipe
 from digitcli.errors import InputError, UsageError
+from digitcli.settings import Setting, settings_of
 from digitcli.training.configuration import (
     TrainConfig,
     check_config,
@@ -21,6 +22,7 @@ from digitcli.training.configuration import (
     to_toml,
     train_command,
 )
+from tests.support.command_lines import train_config as parsed_config
 
 
 @pytest.mark.parametrize(
@@ -149,3 +151,28 @@ def test_the_command_trains_the_same_run() -> None:
     assert command.startswith("digitcli train --arch mlp --seed 7 --time 90.0 --data 'my digits' ")
     assert command.endswith(" --lr 1.5e-07 --no-augment --epochs 3")
     assert "--epochs 4" in train_command(replace(config, recipe={"epochs": 9}), {"epochs": 4})
+
+
+def changed(declared: Setting) -> Any:
+    """Return a valid value of a setting that is not its default."""
+    if declared.choices:
+        return next(choice for choice in declared.choices if choice != declared.default)
+    if declared.is_list:
+        return ("first model", "second")
+    if declared.type is bool:
+        return not declared.default
+    values = {str: ("some name",), int: (2, 3, 1), float: (0.25, 0.5, 1.5)}[declared.type]
+    return next(value for value in values if value != declared.default)
+
+
+@pytest.mark.parametrize("declared", settings_of(TrainConfig), ids=lambda declared: declared.name)
+def test_a_command_gives_every_setting_of_a_run(declared: Setting) -> None:
+    config = replace(TrainConfig(), **{declared.name: changed(declared)})
+    expected = config if declared.name != "device" else TrainConfig()  # it runs on any device
+    assert parsed_config(train_command(config)) == expected
+
+
+@pytest.mark.parametrize("declared", settings_of(Recipe), ids=lambda declared: declared.name)
+def test_a_command_gives_every_setting_of_a_recipe(declared: Setting) -> None:
+    config = TrainConfig(recipe={declared.name: changed(declared)})
+    assert parsed_config(train_command(config)) == config

@@ -24,6 +24,7 @@ from digitcli.training.configuration import TrainConfig, check_config, member_co
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.state import TrainResult
 from digitcli.training.trainer import dry_run, resume, train, training_speed
+from tests.support.models import saved
 from tests.support.processes import Run
 from tests.support.training import assert_same_run, read_weights, stop_after, train_config
 
@@ -133,6 +134,28 @@ def test_a_finished_ensemble_repeats_its_result_without_the_test_digits(
     assert [event.message for event in events if isinstance(event, Notice)] == [
         f"The ensemble in {run} is finished; start a new one to train for longer."
     ]
+
+
+def test_a_finished_ensemble_needs_neither_its_teacher_nor_its_start_model(
+    few_digits: Path, tmp_path: Path
+) -> None:
+    teacher, start, run = tmp_path / "teacher.safetensors", tmp_path / "start.safetensors", tmp_path / "run"
+    saved(teacher, "lenet1")
+    saved(start, "softmax")
+    train(ensemble_config(few_digits, members=2, teacher=(str(teacher),), start=str(start)), out=run)
+    result = resume(run, {})
+    teacher.unlink()
+    start.unlink()
+    assert resume(run, {}) == result
+    events: list[Event] = []
+    assert resume(run, {"teacher": ("fast",)}, on_event=events.append) == result
+    (notice,) = (event for event in events if isinstance(event, Notice))
+    assert "--teacher changed nothing" in notice.message and not notice.routine
+    (run / MODEL_FILE).unlink()
+    assert resume(run, {}).test_accuracy == result.test_accuracy
+    shutil.rmtree(run / "member-1")
+    with pytest.raises(ModelError, match=r"no model .*start\.safetensors"):
+        resume(run, {})
 
 
 def test_a_lost_model_is_made_again_from_the_members(run: Path, trained: TrainResult) -> None:

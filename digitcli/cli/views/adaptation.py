@@ -7,15 +7,24 @@ from types import TracebackType
 from typing import Self
 
 from digitcli import console
-from digitcli.adaptation.results import Adaptation, ClassifierResult
-from digitcli.adaptation.self_training_results import SelfTraining
+from digitcli.adaptation.results import (
+    FORGETS_TOO_MUCH,
+    OF_ONE_GROUP,
+    Adaptation,
+    ClassifierResult,
+    describe_help,
+)
+from digitcli.adaptation.self_training_results import (
+    NO_EPOCHS,
+    SelfTraining,
+    describe_help_of_self_training,
+)
 from digitcli.cli.views.progress import CountingBar
-from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p
+from digitcli.errors import counted
+from digitcli.evaluation.statistics import describe_p
 from digitcli.events import AdaptationStage, Event, StageProgress
 
 STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
-NO_EPOCHS = "No number of epochs makes the labels of pictures that are not learned from likelier than before."
-FORGETS_TOO_MUCH = "The adaptation would make the reader forget too much of what it reads in other pictures."
 
 
 class StagesView:
@@ -64,10 +73,7 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
         rows |= _describe_classifier(result.classifier)
     rows["result"] = _verdict(result)
     if result.divides_group:
-        rows["groups"] = (
-            "All pictures are of one group. The result may not hold for pictures of others, for example by "
-            "other writers."
-        )
+        rows["groups"] = OF_ONE_GROUP
     if output is not None:
         rows["use"] = f"digitcli predict PICTURES -m {output}"
         rows["guarantee"] = (
@@ -78,7 +84,7 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
 
 
 def _pictures(result: Adaptation) -> str:
-    text = f"{len(result.pictures):,} in {console.counted(result.groups, 'group')}"
+    text = f"{len(result.pictures):,} in {counted(result.groups, 'group')}"
     if result.unused:
         text += f"; in {result.unused:,} it cannot be told where the text stands, and nothing was learned"
     return text
@@ -90,7 +96,7 @@ def _answers(right: int, wrong: int, n: int) -> str:
 
 def _difference(gained: int, lost: int, p_value: float) -> str:
     return (
-        f"{console.counted(gained, 'picture')} gained, {lost:,} lost; the probability of that by chance is "
+        f"{counted(gained, 'picture')} gained, {lost:,} lost; the probability of that by chance is "
         f"{describe_p(p_value)}"
     )
 
@@ -149,11 +155,7 @@ def _why_no_choice(result: Adaptation) -> str:
 def _verdict(result: Adaptation) -> str:
     if result.choice is None and result.classifier is None:
         return _why_no_choice(result)
-    if not result.helps:
-        return "No more pictures are read rightly than before."
-    if result.may_be_chance:
-        return "More pictures are read rightly than before, but this may be chance."
-    return "More pictures are read rightly than before, and this is hardly chance."
+    return describe_help(result.helps, result.may_be_chance)
 
 
 def describe_self_training(result: SelfTraining, output: Path | None) -> dict[str, str]:
@@ -164,11 +166,14 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
         "confident": f"{result.answered_before:,} of those without a label are read with a confidence of "
         f"{result.threshold:.3f} or more ({result.page_threshold:.3f} where the page was searched): "
         f"{result.evidence}",
-        "learned": f"{result.lines:,} lines of {result.learned:,} of these, read alike in every crop",
+        "learned": f"{counted(result.lines, 'line')} of {result.learned:,} of these, read alike in every "
+        "crop",
     }
     if result.composed_after is not None:
         rows |= _changes(result)
-    rows["result"] = _verdict_of_self_training(result)
+    rows["result"] = describe_help_of_self_training(
+        result.epochs, result.forgets, result.gained, result.lost, result.p_value
+    )
     if (result.wrong_after or 0) > (result.wrong_before or 0):
         rows["caution"] = "The reader is sure of more wrong answers than before: trust its confidence less."
     if output is not None:
@@ -181,8 +186,8 @@ def _changes(result: SelfTraining) -> dict[str, str]:
         "epochs": f"{result.epochs}, a fixed number"
         if result.most_epochs is None
         else f"{result.epochs}, chosen from 0 to {result.most_epochs} by the labelled pictures",
-        "changed": f"{result.changed:,} pictures without a label are read differently now; "
-        f"{result.newly_answered:,} are newly above the threshold, {result.no_longer_answered:,} no longer",
+        "changed": f"of those without a label, {result.changed:,} read differently now; "
+        f"{result.newly_answered:,} newly above the threshold, {result.no_longer_answered:,} no longer",
         "forgetting": f"of 1,000 composed lines, {console.percent(result.composed_before)} read rightly "
         f"before, {console.percent(result.composed_after)} after",
     }
@@ -190,7 +195,7 @@ def _changes(result: SelfTraining) -> dict[str, str]:
         rows["weights"] = _moved_back(result.share)
     if result.p_value is not None:
         rows["labelled"] = (
-            f"of {console.counted(len(result.labelled), 'picture')}, which were not learned from, "
+            f"of {counted(len(result.labelled), 'picture')}, which were not learned from, "
             f"{result.right_before:,} read rightly before, {result.right_after:,} after: {result.gained:,} "
             f"gained, {result.lost:,} lost; the probability of that by chance is {describe_p(result.p_value)}"
         )
@@ -199,24 +204,6 @@ def _changes(result: SelfTraining) -> dict[str, str]:
             f"{result.wrong_after:,} after"
         )
     return rows
-
-
-def _verdict_of_self_training(result: SelfTraining) -> str:
-    if result.forgets:
-        return FORGETS_TOO_MUCH
-    if not result.epochs:
-        return NO_EPOCHS
-    if result.helps is None or result.p_value is None:
-        return (
-            "Nothing tells whether this helps, because no picture has a label. Label some pictures, and run "
-            "it again: they are not learned from."
-        )
-    if result.is_worse:
-        return "Fewer labelled pictures are read rightly than before."
-    if not result.helps:
-        return "As many labelled pictures are read rightly as before; it is not shown that this helps."
-    chance = "but this may be chance" if result.p_value > SIGNIFICANCE else "and this is hardly chance"
-    return f"More labelled pictures are read rightly than before, {chance}."
 
 
 def _moved_back(share: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from digitcli import console
+from digitcli.errors import counted
 from digitcli.evaluation.risk_control import RiskControl
 from digitcli.recognition.calibrate import Calibration
 from digitcli.recognition.calibrated_model import carrier_of
@@ -19,15 +20,20 @@ def describe(result: Calibration, output: Path | None, named: Sequence[str]) -> 
         "model": result.model,
         "pictures": f"{result.pictures:,}, of which {result.answers:,} are answered without a threshold",
     }
+    if result.copies:
+        rows["copies"] = (
+            f"{counted(len(result.copies), 'picture')} left out: each is a copy of another, and "
+            "copies show nothing new"
+        )
     if proven is None:
         rows["result"] = _why_nothing(control, result.answers)
         rows["more pictures"] = _would_help(result)
         return rows
     rows |= {
         "threshold": f"{proven.threshold:g}",
-        "answered": f"{proven.answered:,} of {result.pictures:,} pictures, "
+        "answered": f"{proven.answered:,} of {counted(result.pictures, 'picture')}, "
         f"{console.percent(result.share_answered)}",
-        "wrong": f"{proven.wrong:,} of {proven.answered:,} answers",
+        "wrong": f"{proven.wrong:,} of {counted(proven.answered, 'answer')}",
         "p-value": f"{proven.p_value:.3g}, the probability of so few wrong answers if {limit} were wrong",
         "guarantee": result.guarantee or "",
         "tests": _tests(control),
@@ -65,14 +71,14 @@ def _why_nothing(control: RiskControl, answers: int) -> str:
     if not control.tests:
         return (
             f"{limit} cannot be guaranteed at a confidence level of {level}: that takes at least "
-            f"{control.least_answers:,} answers, all of them right, and only {answers:,} pictures are "
-            "answered."
+            f"{counted(control.least_answers, 'answer')}, all of them right, and these pictures give only "
+            f"{answers:,}."
         )
     first = control.tests[0]
     return (
         f"The first tested threshold, {first.threshold:g}, failed: {first.wrong:,} of {first.answered:,} "
         f"answers are wrong (p-value {first.p_value:.3g}). Stricter ones have fewer than the "
-        f"{control.first_answers:,} answers that a test needs here."
+        f"{counted(control.first_answers, 'answer')} that a test needs here."
     )
 
 
@@ -80,8 +86,8 @@ def _tests(control: RiskControl) -> str:
     """Return which thresholds were tested, and where the tests ended."""
     first, last = control.tests[0], control.tests[-1]
     text = (
-        f"They begin at {first.threshold:g}, the strictest threshold with {control.first_answers:,} answers "
-        "or more,"
+        f"They begin at {first.threshold:g}, the strictest threshold with "
+        f"{counted(control.first_answers, 'answer')} or more,"
     )
     if last == control.proven:
         return f"{text} and all of them passed, down to {last.threshold:g}."
@@ -113,7 +119,8 @@ def _for_half(result: Calibration) -> str:
 
 
 def _estimate(limit: str, pictures: int) -> str:
-    return f"{limit} would need about {_rounded(pictures):,} more labelled pictures, by a rough estimate."
+    more = counted(_rounded(pictures), "more labelled picture")
+    return f"{limit} would need about {more}, by a rough estimate."
 
 
 def _rounded(number: int) -> int:

@@ -12,6 +12,7 @@ from digitcli import console
 from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
 from digitcli.diagnosis.data import ExaminedData
 from digitcli.diagnosis.findings import percent
+from digitcli.errors import counted
 
 # Labels that are drawn.
 DRAWN = 30
@@ -39,7 +40,7 @@ def describe_labels(data: ExaminedData, file: Path | None) -> Iterator[str]:
     """Yield sentences on how many labels are doubtful, which of them are drawn, and where all are written."""
     count, errors = len(data.doubtful), sum(label.is_error for label in data.doubtful)
     yield (
-        f"{count:,} of {console.counted(len(data.digits), 'label')} are doubtful: the networks read another "
+        f"{count:,} of {counted(len(data.digits), 'label')} are doubtful: the networks read another "
         f"digit. Confident learning takes {f'{errors:,}' if errors else 'none'} of them for wrong."
     )
     drawn = f"The {DRAWN} most doubtful ones are" if count > DRAWN else "Each is"

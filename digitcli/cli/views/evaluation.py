@@ -14,6 +14,7 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
+from digitcli.errors import counted
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS
 from digitcli.events import DigitsDone, Event, Notice
 
@@ -98,7 +99,7 @@ def _best_size(selection: Selection) -> str:
 def _draw_lines(result: LineEvaluation) -> Group:
     figures = {
         "model": result.model,
-        "data": f"{result.data}, {result.split}: {console.counted(result.n, 'line')}",
+        "data": f"{result.data}, {result.split}: {counted(result.n, 'line')}",
         "exact match": f"{console.percent(result.exact_match)}; "
         + console.interval(result.exact_match_low, result.exact_match_high),
         "character error rate": console.percent(result.cer),
@@ -168,7 +169,7 @@ def _mistakes_title(shown: int, wrong: int) -> str:
 def _figures(result: EvaluationResult) -> dict[str, str]:
     figures = {
         "model": result.model,
-        "data": f"{result.data}, {result.split}: {console.counted(result.n, 'digit')}",
+        "data": f"{result.data}, {result.split}: {counted(result.n, 'digit')}",
         "used in training": _used_in_training(result.overlap),
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
         + console.interval(result.accuracy_low, result.accuracy_high),

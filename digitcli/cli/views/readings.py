@@ -18,7 +18,7 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.cli.views.terminal_image import Picture
-from digitcli.errors import PictureError
+from digitcli.errors import PictureError, counted
 from digitcli.recognition.results import Digit, Number, Reading, as_percentage, describe_confidence
 
 # Columns of the terminal, chosen by hand so that a row fits into 80 columns.
@@ -139,7 +139,7 @@ class ReadingView:
             f"{self.counts[status]:,} {word}" for status, word in words.items() if self.counts[status]
         )
         rate = f"{total / seconds:,.0f} a second" if total > seconds else f"{seconds / total:.1f} s each"
-        return f"{total:,} pictures in {console.duration(seconds)}: {parts} ({rate})"
+        return f"{counted(total, 'picture')} in {console.duration(seconds)}: {parts} ({rate})"
 
     def _left(self) -> str:
         if self._all_files <= self._files:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, Recipe
+from digitcli.errors import counted
 from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, mcnemar
 from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.settings import settings_of
@@ -149,7 +150,7 @@ def _parameters(start: RunStarted) -> str:
 
 
 def _stop(config: TrainConfig, recipe: Recipe) -> str:
-    epochs = console.counted(recipe.epochs, "epoch")
+    epochs = counted(recipe.epochs, "epoch")
     if config.time_seconds is None:
         return epochs
     time = console.duration(config.time_seconds)

@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.comparison.tuning import TrialDone
+from digitcli.comparison.tuning_results import TrialDone
+from digitcli.errors import counted
 
 if TYPE_CHECKING:
-    from digitcli.comparison.tuning import Tuning
+    from digitcli.comparison.tuning_results import Tuning
 
 SHOWN = 10  # trials; JSON has all of them
 RECIPE = "recipe"
@@ -30,7 +31,7 @@ def _line(event: TrialDone) -> str:
         return f"{RECIPE}  {console.percent(trial.accuracy)}"
     words = [f"{trial.number}/{event.total}", console.percent(trial.accuracy)]
     if trial.state != "complete":
-        words.append(f"{trial.state} after {console.counted(trial.epochs, 'epoch')}")
+        words.append(f"{trial.state} after {counted(trial.epochs, 'epoch')}")
     words += [f"{name} {_value(value)}" for name, value in trial.settings.items()]
     return "  ".join((*words, f"best {console.percent(event.best.accuracy)}"))
 
