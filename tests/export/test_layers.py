@@ -13,27 +13,12 @@ from digitcli.errors import UsageError
 from digitcli.export.layers import plain_layers
 from digitcli.export.quantization import quantize, round_weights, run_layers
 from digitcli.inference.torch_runtime import infer
-from tests.support.exports import randomize
+from tests.support.exports import CHAINS, randomize
 
-HELD = [
-    "softmax",
-    "sigmoid_mlp",
-    "mlp",
-    "fast",
-    "lenet1",
-    "lenet5",
-    "cnn",
-    "allconv",
-    "vgg",
-    "mobilenet",
-    "tiny",
-    "micro",
-    "robust",
-]
 NOT_HELD = ["resnet", "vit", "lstm", "capsnet", "hog"]
 
 
-@pytest.mark.parametrize("architecture", HELD)
+@pytest.mark.parametrize("architecture", CHAINS)
 def test_they_compute_the_same(architecture: str, digits: Digits) -> None:
     torch.manual_seed(0)
     network = randomize(create_model(architecture)).eval()
