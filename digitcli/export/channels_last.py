@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from digitcli.architectures.layers import LEAST_CONTRAST_VARIANCE
 from digitcli.export.layers import INPUT, Array, Kind, PlainLayer, Shape
 
 OperationKind = Literal[
@@ -23,7 +24,6 @@ OperationKind = Literal[
 ANY = -1  # the size of an axis that depends on the number of images
 INPUT_NAME, OUTPUT_NAME = "images", "logits"
 LOWEST = float(np.finfo(np.float32).min)  # of pixels outside of the map; never the largest in a window
-LEAST_CONTRAST_VARIANCE = 1e-8  # as in `architectures.layers.LocalContrast`
 
 
 @dataclass(frozen=True)

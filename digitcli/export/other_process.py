@@ -28,7 +28,7 @@ def run_python(arguments: Sequence[str | Path], environment: Mapping[str, str] |
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode:
         last_line = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        cause = f"The process that runs the exported model failed: {last_line}"
+        cause = f"A process of Python for the exported model failed: {last_line}"
         raise EnvironmentFault(cause, "Check the installation with: digitcli doctor")
 
 

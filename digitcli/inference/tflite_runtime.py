@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,8 @@ import numpy.typing as npt
 from digitcli.errors import EnvironmentFault
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.onnx_runtime import as_batch
+
+STDERR = 2  # the file descriptor
 
 
 class TfliteRuntime:
@@ -68,14 +69,17 @@ def import_litert() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the messages away that LiteRT writes to file descriptor 2, whatever its settings, as it starts."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    """Keep the message away that LiteRT writes to file descriptor 2 as it starts; no setting does that."""
+    try:
+        kept = os.dup(STDERR)
+    except OSError:  # it is closed
+        yield
+        return
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nothing, 2)
+        os.dup2(nothing, STDERR)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, STDERR)
         os.close(kept)
         os.close(nothing)
