@@ -18,7 +18,7 @@ import numpy as np
 from digitcli.errors import EnvironmentFault
 from digitcli.export.channels_last import channels_last
 from digitcli.export.formats import FORMATS
-from digitcli.export.layers import count_weights, plain_layers
+from digitcli.export.layers import plain_layers
 from digitcli.export.other_process import run_in_process, run_python
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 
@@ -48,7 +48,7 @@ def prepare(source: Source) -> Exporter:
         names = [name for name in FORMATS["saved_model"].files if name != FACTS_FILE]
         files = {name: Path(written, name).read_bytes() for name in names}
     files[FACTS_FILE] = json.dumps(describe(source), indent=2).encode()
-    return Exporter(files, {"operations": len(graph.operations), "weights": count_weights(layers)}, _run)
+    return Exporter(files, {"operations": len(graph.operations)}, _run)
 
 
 def check_tensorflow() -> None:
