@@ -86,7 +86,7 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
 
 
 def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> None:
-    """Check, before the work begins, that a folder with files of these names can be written.
+    """Check, before the work begins, that a folder with files of these names, or paths in it, can be written.
 
     Raises:
         OutputError: the folder exists and `force` is not given, it holds other files, which would be lost, or
@@ -100,8 +100,9 @@ def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> 
             folder.stat()  # it fails for a name that is too long
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise OutputError(f"{folder} is not a folder.", remedy)
-        kept = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        if foreign := sorted(set(kept) - set(names)):
+        kept = [path.relative_to(folder) for path in folder.rglob("*")] if folder.is_dir() else []
+        own = {path for name in names for path in (Path(name), *Path(name).parents)}
+        if foreign := sorted(set(kept) - own):
             raise OutputError(f"{folder} holds other files, e.g. {foreign[0]}.", remedy)
         if kept and not force:
             raise OutputError(f"{folder} exists already.", "Name another folder, or replace it with --force.")
@@ -125,6 +126,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             new, old = temporary / "new", temporary / "old"
             new.mkdir()
             for name, content in files.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
                 write_whole(new / name, content)
             if target.exists():
                 target.rename(old)

@@ -12,6 +12,7 @@ LEAST_INK = 1e-6  # sum of ink; a blank image has no slope
 # Least variance of the rows of the ink, in squares of half of the height: that of one pixel. A horizontal
 # stroke has no slope.
 LEAST_VARIANCE = 1 / 14**2
+LEAST_CONTRAST_VARIANCE = 1e-8  # squares of ink; even paper has a local deviation of 0
 CONTRAST_PX = 3.0  # pixels; standard deviation of the Gaussian window of local contrast; chosen by hand
 
 
@@ -60,7 +61,7 @@ class LocalContrast(nn.Module):
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(images.device.type, enabled=False):
             contrast = images - _local_mean(images)
-            deviation = _local_mean(contrast.square()).clamp_min(1e-8).sqrt()
+            deviation = _local_mean(contrast.square()).clamp_min(LEAST_CONTRAST_VARIANCE).sqrt()
             output: Tensor = contrast / deviation.maximum(deviation.mean(dim=(2, 3), keepdim=True))
         return output
 

@@ -15,6 +15,7 @@ from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate, find
 from digitcli.benchmarking.environment import describe_environment
 from digitcli.benchmarking.measurement import Calls, PreparedModel, interval_of_median, median_and_p95
 from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Measuring, OnEvent
+from digitcli.benchmarking.runtimes import check_packages, reason_to_skip
 from digitcli.errors import EnvironmentFault, UsageError
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
@@ -41,10 +42,11 @@ def benchmark(
         UsageError: there is no model of a name, or no model can be measured with this runtime and dtype.
         ModelError: a file is damaged or no checkpoint, or its model reads lines.
         EnvironmentFault: the device is missing or computes wrongly, cannot run this dtype or torch.compile,
-            or lacks memory for one image.
+            or lacks memory for one image, or the package of a runtime is not installed.
     """
     candidates = find_candidates(config.archs) if candidates is None else candidates
     device = choose_device(config.device)
+    check_packages(config.runtimes)
     for candidate in candidates:  # a damaged file is an error before anything is measured
         measurement.open_candidate(candidate)
     with measurement.use_threads(config.threads):
@@ -54,8 +56,8 @@ def benchmark(
                 report = replace(report, results=(*report.results, result))
                 on_event(report)
         if not report.results:
-            names, runtime = ", ".join(candidate.name for candidate in candidates), config.runtimes[0]
-            cause = f"{names} cannot be measured with {runtime} on {device}."
+            names = ", ".join(candidate.name for candidate in candidates)
+            cause = f"{names} cannot be measured with {' or '.join(config.runtimes)} on {device}."
             raise UsageError(cause, "Give --runtime torch.")
         if config.train:
             report = _add_training_speeds(report, device, on_event)
@@ -67,7 +69,8 @@ def _measure_all(
 ) -> Iterator[BenchmarkResult]:
     for done, candidate in enumerate(candidates):
         for runtime, dtype in config.combinations:
-            if reason := measurement.reason_to_skip(candidate, device, runtime, dtype):
+            network = measurement.open_candidate(candidate)
+            if reason := reason_to_skip(candidate, network, device, runtime, dtype):
                 on_event(Notice(f"{candidate.name} with {runtime} in {dtype} is left out: {reason}"))
                 continue
             loading = Measuring(candidate.name, f"{runtime} {dtype}, loading", done, len(candidates))
@@ -95,12 +98,20 @@ def _measure_model(
         yield _result(model, batch_size, calls, accuracy, "calls")
     if config.cold_start:
         announce("cold start")
-        if trained is None or model.dtype != "float32" or model.runtime == "torch.compile":
-            reason = "digitcli predict runs trained models in float32 with torch or onnxruntime."
+        if trained is None or not _predict_can_run(model):
+            reason = "digitcli predict takes float32, and torch, or onnxruntime for shipped models."
             name = f"{model.candidate.name} {_described(model)}"
             on_event(Notice(f"The cold start of {name} is left out: {reason}"))
         else:
             yield _result(model, 1, measurement.measure_cold_start(model), accuracy, "cold_start")
+
+
+def _predict_can_run(model: PreparedModel) -> bool:
+    """Return whether `digitcli predict` runs a trained model in this dtype with this runtime."""
+    has_graph = model.candidate.model is not None and model.candidate.model.graph_path is not None
+    return model.dtype == "float32" and (
+        model.runtime == "torch" or (model.runtime == "onnxruntime" and has_graph)
+    )
 
 
 def _result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -19,7 +20,11 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Environment:
-    """The versions and the machine of a measurement; `cores` are the cores that this process may use."""
+    """The versions and the machine of a measurement; `cores` are the cores that this process may use.
+
+    onnxruntime, litert: the versions of further runtimes; None where the package is not installed, or where
+        an earlier version of digitcli did not store them.
+    """
 
     digitcli: str
     torch: str
@@ -30,6 +35,8 @@ class Environment:
     cores: int
     threads: int
     device: str
+    onnxruntime: str | None = None
+    litert: str | None = None
 
 
 def describe_environment(device: torch.device) -> Environment:
@@ -43,7 +50,16 @@ def describe_environment(device: torch.device) -> Environment:
         cores=usable_cores(),
         threads=torch.get_num_threads(),
         device=describe_device(device),
+        onnxruntime=_version("onnxruntime"),
+        litert=_version("ai-edge-litert"),
     )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def cpu_name() -> str:

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from digitcli.architectures.registry import create_model
 from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.configuration import Candidate
+from digitcli.benchmarking.runtimes import PACKAGES, GraphRuntime, open_graph_runtime
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import EnvironmentFault
 from digitcli.evaluation.metrics import Z_95, accuracy
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, open_onnx_runtime
+from digitcli.inference.onnx_runtime import as_batch
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, open_network, place_network
 
@@ -44,6 +45,7 @@ QUICK_WARM_UP_CALLS = 5
 QUICK_CALLS = 30
 COLD_WARM_UP_STARTS = 1  # loads the files of the libraries into the cache of the system
 COLD_STARTS = 9
+FLOAT_BYTES = 4
 ACCURACY_BATCH_SIZE = 500  # divides 10,000, so that torch.compile compiles for one shape only
 
 
@@ -51,8 +53,9 @@ ACCURACY_BATCH_SIZE = 500  # divides 10,000, so that torch.compile compiles for 
 class PreparedModel:
     """A model on its device, in a dtype and with a runtime, ready to be measured.
 
-    size_bytes: the size of the checkpoint; for new weights, the size of the parameters as float32.
-    onnx: its graph where `runtime` is onnxruntime.
+    size_bytes: the size of the files that the runtime loads; for new weights with PyTorch, the size of the
+        parameters as float32.
+    graph: what computes it in place of PyTorch, where `runtime` is onnxruntime or tflite.
     """
 
     candidate: Candidate
@@ -63,7 +66,7 @@ class PreparedModel:
     parameters: int
     macs: int
     size_bytes: int
-    onnx: OnnxRuntime | None = None
+    graph: GraphRuntime | None = None
 
     @property
     def architecture(self) -> str:
@@ -84,8 +87,8 @@ class PreparedModel:
     def call_with(self, batch_size: int) -> Callable[[], object]:
         """Return a function that computes a batch of test digits, which are on the device already."""
         digits = first_digits(batch_size)
-        if self.onnx is not None:
-            run_batch, batch = self.onnx.run_batch, as_batch(digits)
+        if self.graph is not None:
+            run_batch, batch = self.graph.run_batch, as_batch(digits)
             return lambda: run_batch(batch)
         images = as_input(torch.from_numpy(digits).to(self.device)).to(getattr(torch, self.dtype))
         network = self.callable_network()
@@ -117,17 +120,6 @@ class InDtype(nn.Module):
         return logits
 
 
-def reason_to_skip(candidate: Candidate, device: torch.device, runtime: str, dtype: str) -> str | None:
-    """Return the reason why a model cannot be measured in this way, or None if it can."""
-    if runtime != "onnxruntime":
-        return None
-    if dtype != "float32":
-        return "graphs compute in float32."
-    if device.type != "cpu":
-        return "onnxruntime computes on the CPU."
-    return None if candidate.model and candidate.model.graph_path else "it has no graph for onnxruntime."
-
-
 def open_candidate(candidate: Candidate) -> nn.Module:
     """Return the network of a candidate on the CPU.
 
@@ -145,11 +137,13 @@ def prepare_model(candidate: Candidate, device: torch.device, dtype: str, runtim
         EnvironmentFault: the device computes wrongly.
     """
     network, model = open_candidate(candidate), candidate.model
-    summary = summarize(network)
+    summary, graph = summarize(network), None
+    size_bytes = model.path.stat().st_size if model else FLOAT_BYTES * summary.parameters
+    if runtime in PACKAGES:
+        graph, size_bytes = open_graph_runtime(candidate, network, runtime, torch.get_num_threads())
     network = place_network(network, device)
     if dtype != "float32":
         network = InDtype(network, getattr(torch, dtype)).eval()
-    with_graph = model is not None and runtime == "onnxruntime"
     return PreparedModel(
         candidate=candidate,
         network=network,
@@ -158,8 +152,8 @@ def prepare_model(candidate: Candidate, device: torch.device, dtype: str, runtim
         runtime=runtime,
         parameters=summary.parameters,
         macs=summary.macs,
-        size_bytes=model.path.stat().st_size if model else 4 * summary.parameters,
-        onnx=open_onnx_runtime(model, torch.get_num_threads()) if model and with_graph else None,
+        size_bytes=size_bytes,
+        graph=graph,
     )
 
 
@@ -301,6 +295,6 @@ def interval_of_median(seconds: list[float]) -> tuple[float, float]:
 
 def measure_accuracy(model: PreparedModel, trained: ResolvedModel) -> float:
     """Return the accuracy of the trained model on the 10,000 MNIST test digits, computed as measured."""
-    digits, runtime = _test_digits(), model.onnx or TorchRuntime(model.callable_network(), model.device)
+    digits, runtime = _test_digits(), model.graph or TorchRuntime(model.callable_network(), model.device)
     classifier = DigitClassifier([trained], [runtime], ACCURACY_BATCH_SIZE)
     return accuracy(classifier.logits(digits.images), digits.labels)

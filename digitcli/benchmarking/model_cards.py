@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digitcli.architectures.registry import find_architecture
-from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.environment import cpu_name
 from digitcli.benchmarking.measurement import time_calls
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.inference.checkpoint import Header, name_members
+from digitcli.export.checkpoint_card import FACTS_FILE, checkpoint_rows, read_facts, rows_table
+from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_index import open_or_create
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.predictor import load_classifier
 
-if TYPE_CHECKING:
-    from torch import nn
-
-FACTS_FILE = "cards.toml"
 WARM_UP_CALLS = 10
 CALLS = 100
 INTRODUCTION = """# Shipped models
@@ -38,13 +31,6 @@ Tensors are stored in half precision, the largest first, as long as that changes
 digits of MNIST, to 2,000 composed lines or to 200 composed pages (`scripts/ship.py` checks it). They compute
 in float32.
 """
-# By task: what the multiplications are counted for, and what a model is trained on.
-INPUTS = {"digit": "an image", "line": "a line of 200 x 40 pixels", "page": "a page of 256 x 256 pixels"}
-UNITS = {
-    "digit": "digits",
-    "line": "composed lines an epoch, with digits",
-    "page": "composed squares of pages an epoch, with digits",
-}
 
 
 def model_cards(
@@ -63,22 +49,12 @@ def model_cards(
     if repeated := [title for title in titles if titles.count(title) > 1]:
         raise UsageError(f"Two datasets are the {repeated[0]}.", "Rename one of the files.")
     shipped = shipped_models()
-    facts = _facts(next(iter(shipped.values())).with_name(FACTS_FILE)) if shipped else {}
+    facts = read_facts(next(iter(shipped.values())).with_name(FACTS_FILE)) if shipped else {}
     cards = []
     for number, (name, path) in enumerate(shipped.items(), start=1):
         cards.append(_card(name, path, data, facts.get(name, {})))
         on_model(number, len(shipped))
     return "\n".join([INTRODUCTION, *cards])
-
-
-def facts_of_shipped(name: str) -> dict[str, str]:
-    """Return what `cards.toml` tells about a shipped model; nothing about another model."""
-    path = shipped_models().get(name)
-    return _facts(path.with_name(FACTS_FILE)).get(name, {}) if path else {}
-
-
-def _facts(path: Path) -> dict[str, dict[str, str]]:
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> str:
@@ -93,49 +69,6 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
         "one run takes": facts.get("took", ""),
     }
     return f"## {name}\n\n{rows_table(rows)}\n\n{facts.get('notes', '').rstrip()}\n"
-
-
-def checkpoint_rows(
-    network: nn.Module, header: Header, path: Path, facts: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the rows of a card that its checkpoint and its `cards.toml` tell, without a measurement."""
-    summary = summarize(network, header.task)
-    return {
-        "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
-        "members": name_members(header),
-        "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
-        "size": _size(path.stat().st_size),
-        "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
-        "trained on": _training_data(header),
-        "teacher": ", ".join(header.teacher),
-    }
-
-
-def rows_table(rows: Mapping[str, str]) -> str:
-    """Return rows as a Markdown table without headings; empty rows are left out."""
-    table = "\n".join(f"| {title} | {text} |" for title, text in rows.items() if text)
-    return f"| | |\n|---|---|\n{table}"
-
-
-def _first_sentence(architecture: str) -> str:
-    description = find_architecture(architecture).load().__doc__ or ""
-    sentence = description.strip().split("\n\n")[0].replace("\n", " ").rstrip(".")
-    return " ".join(sentence.split())
-
-
-def _rounded(macs: int) -> str:
-    return f"{macs / 1e6:.3g} million"
-
-
-def _training_data(header: Header) -> str:
-    dataset = header.dataset
-    if not {"name", "train", "validation"} <= dataset.keys():
-        return ""
-    synthetic = f" and {dataset['synthetic']:,} synthetic characters" if "synthetic" in dataset else ""
-    return (
-        f"{dataset['train']:,} {UNITS[header.task]} of {dataset['name']}{synthetic}; "
-        f"{dataset['validation']:,} more to choose settings and to fit the temperature"
-    )
 
 
 def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
@@ -210,7 +143,3 @@ def _milliseconds(name: str) -> float:
 
     time_calls(call, time.perf_counter, WARM_UP_CALLS, min_seconds=0.0)
     return 1000 * statistics.median(time_calls(call, time.perf_counter, CALLS, min_seconds=0.0))
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.0f} kB"

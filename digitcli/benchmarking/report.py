@@ -27,7 +27,9 @@ class BenchmarkResult:
     latency_ms_low, latency_ms_high: the 95 % interval of the median.
     images_per_second: follows from the median.
     macs: multiply-accumulate operations for one image.
-    size_bytes: the size of the checkpoint; for new weights, the size of the parameters as float32.
+    size_bytes: the size of the files that the runtime loads: the checkpoint, with onnxruntime also the graph
+        beside it, or the exported graph alone; for new weights with PyTorch, the size of the parameters as
+        float32.
     peak_memory_bytes: the most memory that PyTorch had allocated on a CUDA device; None elsewhere, where
         PyTorch does not count it: the memory of the process includes libraries and earlier models.
     accuracy: the accuracy on the 10,000 MNIST test digits with this dtype and runtime, from 0 to 1; None for

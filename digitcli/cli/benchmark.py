@@ -61,7 +61,7 @@ RuntimeOption = Annotated[
     Option(
         "--runtime",
         metavar="RUNTIME,...",
-        help="Run the models with these, separated by commas: "
+        help="Run the models with these, separated by commas, and compare their speed, size and accuracy: "
         f"{', '.join(get_args(Runtime))} (default: torch).",
     ),
 ]
@@ -127,6 +127,7 @@ def benchmark(
 
       digitcli benchmark
       digitcli benchmark --arch cnn,resnet --batch-size 1,64 --runtime torch,onnxruntime --device cpu
+      digitcli benchmark --arch fast --runtime torch,onnxruntime,tflite
       digitcli benchmark --format json > baseline.json
       digitcli benchmark --baseline baseline.json --max-slowdown 1.1
     """

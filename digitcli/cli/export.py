@@ -37,16 +37,16 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="Write to this file, or to this folder for hf and c (default: the name of the model with the "
-        "ending of the format, in the current folder).",
+        help="Write to this file, or to this folder for hf, saved_model and c (default: the name of the "
+        "model with the ending of the format, in the current folder).",
     ),
 ]
 DtypeOption = Annotated[
     Dtype,
     Option(
         "--dtype",
-        help="Store weights as float32, or for the format c as int8: 8-bit integers with one scale for each "
-        "output channel, while activations stay float32.",
+        help="Store weights as float32, or for the formats tflite and c as int8: 8-bit integers with one "
+        "scale for each output channel, while activations stay float32.",
     ),
 ]
 Verify = Annotated[
@@ -75,6 +75,7 @@ def export(
     Examples:
 
       digitcli export cnn -o cnn.onnx
+      digitcli export fast --to tflite
       digitcli export fast --to c --dtype int8 -o fast-c
       digitcli export runs/lenet5-1 --to html -o lenet5.html
     """

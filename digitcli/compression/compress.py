@@ -16,7 +16,7 @@ from digitcli.compression import pruning
 from digitcli.compression.compressor import STEPS_FOLDER, CompressionConfig, Compressor
 from digitcli.compression.results import CompressionResult, TestResult, TriedModel, draw_pareto
 from digitcli.compression.search import Goals, search
-from digitcli.compression.speed import measure_speeds, missing_runtime
+from digitcli.compression.speed import measure_speeds, missing_runtimes
 from digitcli.compression.steps import Step
 from digitcli.errors import OutputError, QualityError, UsageError
 from digitcli.evaluation.evaluate import evaluate
@@ -155,7 +155,7 @@ def _finish(compressor: Compressor, tried: Sequence[TriedModel], chosen: int | N
         chosen=0 if chosen is None else chosen,
         test=test,
         test_before=test_before,
-        runtime_missing=missing_runtime(),
+        missing_runtimes=missing_runtimes(),
     )
     write_whole(place / RESULT_FILE, (json.dumps(result.record(), indent=2) + "\n").encode())
     write_whole(place / CHART_FILE, draw_pareto(result).encode())

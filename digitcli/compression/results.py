@@ -74,7 +74,7 @@ class CompressionResult:
     chosen: the index in `tried` of the chosen one.
     test, test_before: the results of the chosen and of the original model on the test examples, which no
         choice depends on; None for models that do not read single digits.
-    runtime_missing: why a runtime was not measured; empty if all were.
+    missing_runtimes: why runtimes were not measured.
     """
 
     model: str
@@ -86,7 +86,7 @@ class CompressionResult:
     chosen: int
     test: TestResult | None
     test_before: TestResult | None
-    runtime_missing: str = ""
+    missing_runtimes: tuple[str, ...] = ()
 
     @property
     def front(self) -> tuple[int, ...]:

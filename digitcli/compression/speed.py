@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from digitcli.architectures.summary import input_shape
+from digitcli.benchmarking.configuration import Candidate
 from digitcli.benchmarking.measurement import time_calls
+from digitcli.benchmarking.runtimes import PACKAGES, open_graph_runtime, reason_to_skip
 from digitcli.compression.results import Speed
-from digitcli.errors import DigitcliError, EnvironmentFault
-from digitcli.export.onnx_file import graph_of_model, import_exporter
+from digitcli.errors import EnvironmentFault
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.onnx_runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import open_network
 
 BATCH_SIZE = 256  # images; the throughput of a CPU hardly grows with more
@@ -23,46 +24,46 @@ WARM_UP_SECONDS, MIN_CALLS, MIN_SECONDS = 0.1, 20, 0.4  # chosen by hand: a mode
 
 
 def measure_speeds(model: ResolvedModel) -> tuple[Speed, ...]:
-    """Return the speeds of a model in PyTorch and, if it can be exported, in ONNX Runtime, on the CPU."""
-    network = open_network(model)
-    shape = input_shape(network, model.header.task)
-    computations: dict[str, Callable[[torch.Tensor], object]] = {"torch": network}
-    graph = _onnx_graph(model)
-    if graph is not None:
-        runtime = OnnxRuntime(graph, {}, torch.get_num_threads())
-        computations["onnxruntime"] = lambda images: runtime.run_batch(images.numpy())
-    return tuple(_speed(name, compute, shape) for name, compute in computations.items())
+    """Return the speeds of a model on the CPU, in PyTorch and in each other runtime that is installed.
+
+    A runtime that cannot hold the model is left out.
+    """
+    network, candidate = open_network(model), Candidate(model.name, model)
+    shape, threads = input_shape(network, model.header.task), torch.get_num_threads()
+    speeds = [_speed("torch", network, shape)]
+    for name in PACKAGES:
+        if not missing_package(name) and not reason_to_skip(
+            candidate, network, torch.device("cpu"), name, "float32"
+        ):
+            runtime, _ = open_graph_runtime(candidate, network, name, threads)
+            speeds.append(_speed(name, lambda images: runtime.run_batch(images.numpy()), shape))  # noqa: B023
+    return tuple(speeds)
 
 
-def missing_runtime() -> str:
-    """Return why ONNX Runtime cannot be measured; empty if it can."""
+def missing_package(runtime: str) -> str:
+    """Return why a runtime cannot be used here; empty if it can."""
     try:
-        import_exporter()
+        PACKAGES[runtime]()
     except EnvironmentFault as error:
         return f"{error.cause} {error.remedy}"
     return ""
 
 
-def _onnx_graph(model: ResolvedModel) -> bytes | None:
-    try:
-        graph: bytes = graph_of_model(model).SerializeToString()
-    except DigitcliError:
-        return None
-    return graph
+def missing_runtimes() -> tuple[str, ...]:
+    """Return why runtimes are not measured."""
+    return tuple(reason for runtime in PACKAGES if (reason := missing_package(runtime)))
 
 
-def _speed(name: str, compute: Callable[[torch.Tensor], object], shape: tuple[int, ...]) -> Speed:
-    medians = []
-    for size in (1, BATCH_SIZE):
-        random = np.random.default_rng(0)
-        images = torch.from_numpy(random.random((size, *shape[1:]), np.float32))
-        with torch.inference_mode():
-            time_calls(lambda batch=images: compute(batch), time.perf_counter, 2, WARM_UP_SECONDS)  # type: ignore[misc]
-            seconds = time_calls(
-                lambda batch=images: compute(batch),  # type: ignore[misc]
-                time.perf_counter,
-                MIN_CALLS,
-                MIN_SECONDS,
-            )
-        medians.append(statistics.median(seconds))
-    return Speed(name, 1000 * medians[0], BATCH_SIZE / medians[1], BATCH_SIZE)
+def _speed(name: str, compute: Callable[[Tensor], object], shape: tuple[int, ...]) -> Speed:
+    seconds_of_one, seconds_of_batch = (
+        _median_seconds(compute, (size, *shape[1:])) for size in (1, BATCH_SIZE)
+    )
+    return Speed(name, 1000 * seconds_of_one, BATCH_SIZE / seconds_of_batch, BATCH_SIZE)
+
+
+def _median_seconds(compute: Callable[[Tensor], object], shape: tuple[int, ...]) -> float:
+    images = torch.from_numpy(np.random.default_rng(0).random(shape, np.float32))
+    with torch.inference_mode():
+        time_calls(lambda: compute(images), time.perf_counter, 2, WARM_UP_SECONDS)
+        seconds = time_calls(lambda: compute(images), time.perf_counter, MIN_CALLS, MIN_SECONDS)
+    return statistics.median(seconds)

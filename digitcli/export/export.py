@@ -97,6 +97,7 @@ def _verify(source: Source, exporter: Exporter, format: Format) -> tuple[Parity,
     original = expected_outputs(source, batches)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in exporter.files.items():
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
             Path(folder, name).write_bytes(content)
         path = Path(folder) if format.files else Path(folder, *exporter.files)
         actual = exporter.run(path, batches)

@@ -14,7 +14,7 @@ from digitcli.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from digitcli.export.source import Exporter, Source
 
-FormatName = Literal["onnx", "torch", "hf", "c", "html"]
+FormatName = Literal["onnx", "torch", "hf", "tflite", "saved_model", "c", "html"]
 Dtype = Literal["float32", "int8"]
 
 
@@ -54,6 +54,26 @@ FORMATS = {
             "-hf",
             "hugging_face:prepare",
             ("config.json", "model.safetensors", "README.md"),
+        ),
+        Format(
+            "tflite",
+            "one file for TensorFlow Lite on phones and small computers",
+            ".tflite",
+            "tflite_file:prepare",
+            dtypes=("float32", "int8"),
+        ),
+        Format(
+            "saved_model",
+            "a folder for TensorFlow",
+            "-saved-model",
+            "saved_model:prepare",
+            (
+                "saved_model.pb",
+                "fingerprint.pb",
+                "variables/variables.index",
+                "variables/variables.data-00000-of-00001",
+                "assets.extra/digitcli.json",
+            ),
         ),
         Format(
             "c",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import digitcli
-from digitcli.benchmarking.model_cards import checkpoint_rows, facts_of_shipped, rows_table
+from digitcli.export.checkpoint_card import checkpoint_rows, facts_of_shipped, rows_table
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.torch_runtime import TorchRuntime, load_model

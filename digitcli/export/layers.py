@@ -257,11 +257,14 @@ def _array(tensor: Tensor, dtype: Any = np.float32) -> npt.NDArray[Any]:
 
 
 def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
-    """Multiply the factors of a batch normalization into the convolution or linear layer before it."""
+    """Multiply the factors of a batch normalization into the convolution or linear layer before it.
+
+    Behind a layer that flattens maps of several pixels, it has a factor for each pixel, and stays a layer.
+    """
     folded: list[PlainLayer] = []
     for layer in layers:
         before = folded[-1] if folded else None
-        if layer.kind == "scale" and before is not None and before.kind in ("convolution", "linear"):
+        if layer.kind == "scale" and before is not None and _has_as_many_outputs(before, layer):
             assert before.weights is not None and before.biases is not None
             assert layer.weights is not None and layer.biases is not None
             factors = layer.weights.astype(np.float64)
@@ -276,6 +279,11 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
         else:
             folded.append(layer)
     return folded
+
+
+def _has_as_many_outputs(before: PlainLayer, scale: PlainLayer) -> bool:
+    """Return whether a layer has weights for each channel of the layer that scales its output."""
+    return before.kind in ("convolution", "linear") and before.shape[0] == scale.shape[0]
 
 
 def count_weights(layers: tuple[PlainLayer, ...]) -> int:

@@ -60,7 +60,7 @@ def run_layers(layers: Sequence[PlainLayer], batches: Sequence[Images]) -> list[
     for batch in batches:
         values = as_input(torch.from_numpy(batch))
         for layer in layers:
-            if layer.kind == "linear":
+            if len(layer.shape_in) == 1:
                 values = values.flatten(1)
             values = _compute(layer, values)
         outputs.append((values.flatten(1).numpy(),))

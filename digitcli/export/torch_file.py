@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.export import Dim
 
 from digitcli.export.network import AllOutputs, example_input
+from digitcli.export.other_process import run_in_process
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 
 DYNAMIC_AXES = {"digit": (0,), "line": (0, 3), "page": (0, 2, 3)}
@@ -28,10 +25,8 @@ import numpy, torch
 program = torch.export.load(sys.argv[1]).module()
 batches, results = numpy.load(sys.argv[2]), {}
 for name in batches:
-    images = torch.from_numpy(batches[name]).float().div(255)
-    images = images.unsqueeze(1) if images.ndim == 3 else images
     with torch.inference_mode():
-        for number, output in enumerate(program(images)):
+        for number, output in enumerate(program(torch.from_numpy(batches[name]))):
             results[f"{name}_{number}"] = output.numpy()
 numpy.savez(sys.argv[3], **results)
 """
@@ -58,11 +53,4 @@ def prepare(source: Source) -> Exporter:
 
 
 def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
-    with tempfile.TemporaryDirectory() as folder:
-        images, results = Path(folder, "images.npz"), Path(folder, "results.npz")
-        np.savez(images, *batches)
-        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), str(images), str(results)]
-        subprocess.run(command, check=True, cwd=folder)
-        with np.load(results) as stored:
-            names = [[name for name in stored if name.startswith(f"arr_{n}_")] for n in range(len(batches))]
-            return [tuple(stored[name] for name in parts) for parts in names]
+    return run_in_process(["-W", "ignore", "-c", SCRIPT, path], batches)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import create_model
-from digitcli.benchmarking import environment, measurement
+from digitcli.benchmarking import environment, measurement, runtimes
 from digitcli.benchmarking.benchmark import benchmark
 from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
@@ -55,7 +55,10 @@ def test_every_result_follows_from_its_calls() -> None:
     assert Measuring("mlp", "torch float32, batch 4", 1, 2) in events
 
 
-def test_models_are_measured_with_every_combination_that_can_run_them() -> None:
+def test_models_are_measured_with_every_combination_that_can_run_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
     ways = {"runtimes": ("torch", "onnxruntime"), "dtypes": ("auto", "bfloat16", "float32")}
     report, events = run("cnn", "softmax", **ways)
     assert [(row.name, row.runtime, row.dtype) for row in report.results] == [
@@ -72,7 +75,10 @@ def test_models_are_measured_with_every_combination_that_can_run_them() -> None:
     assert Measuring("cnn", "onnxruntime float32, batch 1", 0, 2) in events
 
 
-def test_no_model_that_can_be_measured_is_a_usage_error(tmp_path: Path) -> None:
+def test_no_model_that_can_be_measured_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
     write_checkpoint(
         tmp_path / "own.safetensors", Header(architecture="softmax"), create_model("softmax").state_dict()
     )
@@ -89,6 +95,7 @@ def test_a_cold_start_is_measured_for_trained_models(monkeypatch: pytest.MonkeyP
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(measurement.subprocess, "run", answered)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     report, events = run("cnn", "softmax", cold_start=True, runtimes=("onnxruntime", "torch"))
     assert [(row.name, row.runtime, row.measured) for row in report.results] == [
         ("cnn", "onnxruntime", "calls"), ("cnn", "onnxruntime", "cold_start"),
@@ -114,7 +121,7 @@ def test_a_graph_computes_with_the_threads_of_the_benchmark(monkeypatch: pytest.
         requested.append(threads)
         return open_onnx_runtime(model, threads)
 
-    monkeypatch.setattr(measurement, "open_onnx_runtime", opened)
+    monkeypatch.setattr(runtimes, "open_onnx_runtime", opened)
     run("cnn", runtimes=("onnxruntime",), threads=3)
     assert requested == [3]
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from digitcli.benchmarking import model_cards as module
-from digitcli.benchmarking.model_cards import FACTS_FILE, model_cards
+from digitcli.benchmarking.model_cards import model_cards
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.export.checkpoint_card import FACTS_FILE
 from digitcli.inference.model_resolution import shipped_models
 from tests.support.models import as_npz, pointing_digits, pointing_model
 from tests.support.processes import Run

@@ -28,7 +28,7 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     assert "fold,int8 *" in shown.stdout and "times smaller than fast@" in shown.stdout
     record = json.loads(digitcli(*arguments, "--format", "json").stdout)
     assert [each["steps"] for each in record["tried"]] == ["original", "fold", "fold,int8"]
-    assert {each["runtime"] for each in record["tried"][2]["speeds"]} == {"torch", "onnxruntime"}
+    assert {each["runtime"] for each in record["tried"][2]["speeds"]} >= {"torch", "onnxruntime"}
     assert record["chosen"] == 2 and 2 in record["front"]
     evaluated = json.loads(digitcli("evaluate", "small", "--data", other_digits, "--format", "json").stdout)
     assert evaluated["accuracy"] == record["test"]["accuracy"]

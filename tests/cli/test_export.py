@@ -39,7 +39,7 @@ def test_integers_and_memory_are_told(digitcli: Run) -> None:
     [
         (["none"], 5, "There is no model 'none'"),
         (["softmax.safetensors", "--to", "tflight"], 2, "tflight"),
-        (["softmax.safetensors", "--dtype", "int8"], 2, "--to c"),
+        (["softmax.safetensors", "--dtype", "int8"], 2, "--to tflite or c"),
         (["softmax.safetensors", "-o", "model.pt"], 2, "Name a file that ends in .onnx"),
         (["softmax.safetensors", "-o", "there.onnx"], 7, "exists already"),
         (["softmax.safetensors", "--to", "c", "-o", "there"], 7, "holds other files"),

@@ -95,7 +95,7 @@ def test_force_replaces_an_export_but_no_other_folder() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
-def test_only_c_stores_integers(dtype: str) -> None:
+def test_onnx_stores_no_integers(dtype: str) -> None:
     with pytest.raises(UsageError, match=dtype):
         export(model_of("softmax"), "onnx", dtype=dtype)  # type: ignore[arg-type]
 

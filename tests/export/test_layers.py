@@ -13,27 +13,12 @@ from digitcli.errors import UsageError
 from digitcli.export.layers import plain_layers
 from digitcli.export.quantization import quantize, round_weights, run_layers
 from digitcli.inference.torch_runtime import infer
-from tests.support.exports import randomize
+from tests.support.exports import CHAINS, in_blocks, randomize
 
-HELD = [
-    "softmax",
-    "sigmoid_mlp",
-    "mlp",
-    "fast",
-    "lenet1",
-    "lenet5",
-    "cnn",
-    "allconv",
-    "vgg",
-    "mobilenet",
-    "tiny",
-    "micro",
-    "robust",
-]
 NOT_HELD = ["resnet", "vit", "lstm", "capsnet", "hog"]
 
 
-@pytest.mark.parametrize("architecture", HELD)
+@pytest.mark.parametrize("architecture", CHAINS)
 def test_they_compute_the_same(architecture: str, digits: Digits) -> None:
     torch.manual_seed(0)
     network = randomize(create_model(architecture)).eval()
@@ -79,6 +64,14 @@ def test_a_batch_normalization_that_follows_no_weights_is_a_layer(digits: Digits
     network(torch.zeros(2, 1, 28, 28))
     layers = plain_layers(randomize(network).eval(), "own", "c")
     assert [layer.kind for layer in layers] == ["scale", "max_pool", "linear"]
+    ((logits,),) = run_layers(layers, [digits.images[:4]])
+    np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
+
+
+def test_a_batch_normalization_of_single_pixels_is_not_folded_into_maps(digits: Digits) -> None:
+    network = randomize(in_blocks()).eval()
+    layers = plain_layers(network, "own", "c")
+    assert [layer.kind for layer in layers][-2:] == ["scale", "linear"]
     ((logits,),) = run_layers(layers, [digits.images[:4]])
     np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
 

@@ -13,6 +13,12 @@ from digitcli.architectures.layers import LocalContrast
 from digitcli.architectures.registry import create_model
 from digitcli.inference.checkpoint import Header, write_checkpoint
 
+# The architectures that are chains of plain layers.
+CHAINS = [
+    "softmax", "sigmoid_mlp", "mlp", "fast", "lenet1", "lenet5", "cnn", "allconv", "vgg", "mobilenet", "tiny",
+    "micro", "robust",
+]  # fmt: skip
+
 
 def randomize(network: nn.Module) -> nn.Module:
     """Give batch normalization other values than those that change nothing."""
@@ -52,6 +58,20 @@ def unusual() -> nn.Module:
         nn.Flatten(),
         nn.Linear(6, 10),
         nn.Sigmoid(),
+    )
+
+
+def in_blocks() -> nn.Module:
+    """Layers whose result depends on the order of the axes, and windows that reach beyond the map."""
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=2, padding=1),
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(8, 16, (2, 3), stride=(1, 2), padding=(0, 1), groups=8),
+        nn.MaxPool2d(3, stride=1, padding=1),
+        nn.Conv2d(16, 16, 4, padding=2, groups=16),
+        nn.Flatten(),
+        nn.BatchNorm1d(16 * 7 * 5),
+        nn.Linear(16 * 7 * 5, 10),
     )
 
 

@@ -83,10 +83,17 @@ def _environment(report: BenchmarkReport) -> Table:
             "device": environment.device,
             "CPU": f"{environment.cpu}; cores: {environment.cores}, threads: {environment.threads}",
             "versions": f"digitcli {environment.digitcli}, torch {environment.torch}, "
-            f"Python {environment.python}, {environment.platform}",
+            f"{_versions_of_runtimes(report)}Python {environment.python}, {environment.platform}",
             "measured": f"{', '.join(combinations)}; milliseconds of a call with a whole batch",
         }
     )
+
+
+def _versions_of_runtimes(report: BenchmarkReport) -> str:
+    """Return the versions of ONNX Runtime and of LiteRT where they were measured, each with a comma."""
+    measured, environment = {row.runtime for row in report.results}, report.environment
+    onnxruntime = f"onnxruntime {environment.onnxruntime}, " if "onnxruntime" in measured else ""
+    return onnxruntime + (f"LiteRT {environment.litert}, " if "tflite" in measured else "")
 
 
 COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {

@@ -58,8 +58,8 @@ def show_compression(result: CompressionResult) -> None:
         rows["test"] = _describe_test(result.test)
         rows["test before"] = _describe_test(result.test_before)
     console.show_table(Group(table, "", console.pairs(rows)))
-    if result.runtime_missing:
-        console.show_notice(f"ONNX Runtime was not measured: {result.runtime_missing}")
+    for reason in result.missing_runtimes:
+        console.show_notice(f"A runtime was not measured: {reason}")
     console.show_left_out(left_out)
 
 

@@ -1,0 +1,334 @@
+"""A network as a graph of TensorFlow Lite's operations, on arrays in the order row, column, channel.
+
+Plain layers work on arrays in the order channel, row, column. TensorFlow Lite, and TensorFlow on a CPU,
+compute convolutions in the other order only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, prod
+from typing import Any, Literal
+
+import numpy as np
+
+from digitcli.architectures.compression import UINT8_MAX
+from digitcli.architectures.layers import LEAST_CONTRAST_VARIANCE
+from digitcli.export.layers import INPUT, Array, Kind, PlainLayer, Shape
+
+OperationKind = Literal[
+    "abs", "add", "average_pool_2d", "conv_2d", "depthwise_conv_2d", "div", "fully_connected", "leaky_relu",
+    "logistic", "max_pool_2d", "maximum", "mean", "minimum", "mul", "pad", "relu", "reshape", "round", "sqrt",
+    "sub", "sum", "tanh", "transpose",
+]  # fmt: skip
+ANY = -1  # the size of an axis that depends on the number of images
+INPUT_NAME, OUTPUT_NAME = "images", "logits"
+LOWEST = float(np.finfo(np.float32).min)  # of pixels outside of the map; never the largest in a window
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the graph.
+
+    name: the name of its output, e.g. `5/conv_2d` for a convolution in the layer 5 of the network.
+    inputs: the names of its inputs: of constants, of earlier outputs, or `images`.
+    shape: the shape of its output.
+    settings: what else it needs, e.g. `strides` or `axes`.
+    """
+
+    kind: OperationKind
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+    settings: Mapping[str, Any]
+
+
+@dataclass
+class Graph:
+    """Operations in the order in which they are computed, from `images` (N, 1, 28, 28) to `logits` (N, 10).
+
+    constants: the arrays of the graph by name. The filters of `conv_2d` are (maps, rows, columns, channels
+        of a group), of `depthwise_conv_2d` (1, rows, columns, maps); the weights of `fully_connected` are
+        (outputs, inputs).
+    weights: the axis of the output channels of the constants that may be quantized.
+    shapes: the shapes of the constants and of the outputs; `ANY` stands for the number of images.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+
+    def add(
+        self, kind: OperationKind, layer: str, *inputs: str, shape: Shape | None = None, **settings: Any
+    ) -> str:
+        """Append an operation, and return the name of its output.
+
+        shape: the shape of the output; by default that to which the inputs are broadcast.
+        """
+        name = self._new_name(f"{layer}/{kind}")
+        shape = _broadcast([self.shapes[each] for each in inputs]) if shape is None else shape
+        self.operations.append(Operation(kind, name, inputs, shape, settings))
+        self.shapes[name] = shape
+        return name
+
+    def constant(self, name: str, values: Any) -> str:
+        """Add a constant of float32, and return its name."""
+        name = self._new_name(name)
+        self.constants[name] = np.ascontiguousarray(values, np.float32)
+        self.shapes[name] = self.constants[name].shape
+        return name
+
+    def _new_name(self, name: str) -> str:
+        count = sum(used == name or used.startswith(f"{name}_") for used in self.shapes)
+        return f"{name}_{count}" if count else name
+
+
+def _broadcast(shapes: Sequence[Shape]) -> Shape:
+    sizes = np.broadcast_shapes(*(shape[1:] for shape in shapes))
+    return (ANY if any(shape[:1] == (ANY,) for shape in shapes) else 1, *sizes)
+
+
+def channels_last(layers: Sequence[PlainLayer]) -> Graph:
+    """Return the graph that computes plain layers."""
+    graph = Graph(shapes={INPUT_NAME: (ANY, *INPUT)})
+    channels, rows, columns = INPUT
+    x = graph.add("reshape", "input", INPUT_NAME, shape=(ANY, rows, columns, channels))
+    for layer in layers:
+        if len(layer.shape_in) == 1:
+            x = _flatten(graph, layer, x)
+        x = COMPUTE[layer.kind](graph, layer, x)
+    x = graph.add("reshape", "output", x, shape=(ANY, prod(layers[-1].shape)))
+    last = graph.operations[-1]
+    graph.operations[-1] = Operation(last.kind, OUTPUT_NAME, last.inputs, last.shape, last.settings)
+    return graph
+
+
+def _layer_name(layer: PlainLayer) -> str:
+    return layer.name.partition(",")[0]
+
+
+def _flatten(graph: Graph, layer: PlainLayer, x: str) -> str:
+    """Return values as (N, C * H * W), in the order of PyTorch."""
+    if len(graph.shapes[x]) == 2:
+        return x
+    _, rows, columns, channels = graph.shapes[x]
+    if channels > 1 and rows * columns > 1:
+        x = _transpose(graph, layer, x, (0, 3, 1, 2))
+    return graph.add("reshape", _layer_name(layer), x, shape=(ANY, rows * columns * channels))
+
+
+def _transpose(graph: Graph, layer: PlainLayer, x: str, order: tuple[int, ...]) -> str:
+    shape = tuple(graph.shapes[x][axis] for axis in order)
+    return graph.add("transpose", _layer_name(layer), x, shape=shape, order=order)
+
+
+def _last_axis(graph: Graph, x: str, values: Any) -> Array:
+    """Return one number for each channel, or one for all, with as many axes as the array x has."""
+    axes = len(graph.shapes[x])
+    return np.asarray(values, np.float32).reshape(*(1,) * (axes - 1), -1)
+
+
+def _elementwise(kind: OperationKind) -> Callable[[Graph, PlainLayer, str], str]:
+    def compute(graph: Graph, layer: PlainLayer, x: str) -> str:
+        return graph.add(kind, _layer_name(layer), x)
+
+    return compute
+
+
+def _leaky_relu(graph: Graph, layer: PlainLayer, x: str) -> str:
+    return graph.add("leaky_relu", _layer_name(layer), x, slope=layer.numbers["slope"])
+
+
+def _quantize(graph: Graph, layer: PlainLayer, x: str) -> str:
+    name, numbers = _layer_name(layer), layer.numbers
+
+    def constant(label: str, value: float) -> str:
+        return graph.constant(f"{name}/{label}", _last_axis(graph, x, value))
+
+    scale, zero_point = constant("scale", numbers["scale"]), constant("zero_point", numbers["zero_point"])
+    steps = graph.add("round", name, graph.add("div", name, x, scale))
+    steps = graph.add("add", name, steps, zero_point)
+    steps = graph.add("maximum", name, steps, constant("least", 0))
+    steps = graph.add("minimum", name, steps, constant("largest", UINT8_MAX))
+    return graph.add("mul", name, graph.add("sub", name, steps, zero_point), scale)
+
+
+def _normalize(graph: Graph, layer: PlainLayer, x: str) -> str:
+    name = _layer_name(layer)
+    mean = graph.constant(f"{name}/mean", _last_axis(graph, x, layer.numbers["mean"]))
+    deviation = graph.constant(f"{name}/deviation", _last_axis(graph, x, layer.numbers["deviation"]))
+    return graph.add("div", name, graph.add("sub", name, x, mean), deviation)
+
+
+def _scale(graph: Graph, layer: PlainLayer, x: str) -> str:
+    name = _layer_name(layer)
+    factors = graph.constant(f"{name}/weights", _last_axis(graph, x, layer.weights))
+    shifts = graph.constant(f"{name}/biases", _last_axis(graph, x, layer.biases))
+    return graph.add("add", name, graph.add("mul", name, x, factors), shifts)
+
+
+def _convolution(graph: Graph, layer: PlainLayer, x: str) -> str:
+    assert layer.weights is not None
+    name, strides, groups = _layer_name(layer), layer.numbers["stride"], layer.numbers["groups"]
+    x, padding = _pad(graph, layer, x, 0.0)
+    depthwise = groups == layer.shape_in[0] > 1
+    weights = layer.weights.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+    filters = graph.constant(f"{name}/weights", weights)
+    graph.weights[filters] = 3 if depthwise else 0
+    biases = graph.constant(f"{name}/biases", layer.biases)
+    kind: OperationKind = "depthwise_conv_2d" if depthwise else "conv_2d"
+    settings = {"strides": strides, "padding": padding, "groups": groups}
+    return graph.add(kind, name, x, filters, biases, shape=_shape(layer), **settings)
+
+
+def _shape(layer: PlainLayer) -> Shape:
+    """Return the shape of the output of a layer of maps."""
+    channels, rows, columns = layer.shape
+    return ANY, rows, columns, channels
+
+
+def _pad(graph: Graph, layer: PlainLayer, x: str, value: float) -> tuple[str, str]:
+    """Return the input of a window with what has to be padded, and the name of the padding that remains.
+
+    `same` of TensorFlow pads so many pixels that the output has the size of the input divided by the stride,
+    rounded up, and the larger half of them on the right and below.
+    """
+    sides = zip(layer.shape_in[1:], layer.shape[1:], *_window(layer), strict=True)
+    padded, same = [], []
+    for side, size, kernel, stride, before in sides:
+        needed = max((size - 1) * stride + kernel - side, 0)
+        padded.append((before, max(needed - before, 0)))
+        same.append(size == ceil(side / stride) and before == needed // 2)
+    if not any(before or after for before, after in padded):
+        return x, "valid"
+    if all(same):
+        return x, "same"
+    shape = (ANY, *(side + sum(pair) for side, pair in zip(layer.shape_in[1:], padded, strict=True)))
+    shape = (*shape, layer.shape_in[0])
+    paddings = ((0, 0), *padded, (0, 0))
+    return graph.add("pad", _layer_name(layer), x, shape=shape, paddings=paddings, value=value), "valid"
+
+
+def _window(layer: PlainLayer) -> tuple[tuple[int, int], ...]:
+    return tuple(layer.numbers[name] for name in ("kernel", "stride", "padding"))
+
+
+def _max_pool(graph: Graph, layer: PlainLayer, x: str) -> str:
+    return _pool(graph, layer, x, "max_pool_2d", LOWEST)
+
+
+def _average_pool(graph: Graph, layer: PlainLayer, x: str) -> str:
+    return _pool(graph, layer, x, "average_pool_2d", 0.0)
+
+
+def _pool(graph: Graph, layer: PlainLayer, x: str, kind: OperationKind, outside: float) -> str:
+    x, padding = _pad(graph, layer, x, outside)
+    settings = {"kernel": layer.numbers["kernel"], "strides": layer.numbers["stride"], "padding": padding}
+    return graph.add(kind, _layer_name(layer), x, shape=_shape(layer), **settings)
+
+
+def _reduce(graph: Graph, kind: OperationKind, layer: PlainLayer, x: str, axes: tuple[int, ...]) -> str:
+    """Sum or average over axes, which keep the size 1."""
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(graph.shapes[x]))
+    return graph.add(kind, _layer_name(layer), x, shape=shape, axes=axes)
+
+
+def _global_average(graph: Graph, layer: PlainLayer, x: str) -> str:
+    return _reduce(graph, "mean", layer, x, (1, 2))
+
+
+def _linear(graph: Graph, layer: PlainLayer, x: str) -> str:
+    name = _layer_name(layer)
+    weights = graph.constant(f"{name}/weights", layer.weights)
+    graph.weights[weights] = 0
+    biases = graph.constant(f"{name}/biases", layer.biases)
+    return graph.add("fully_connected", name, x, weights, biases, shape=(ANY, *layer.shape))
+
+
+def _pixel_unshuffle(graph: Graph, layer: PlainLayer, x: str) -> str:
+    factor, (channels, rows, columns) = layer.numbers["factor"], layer.shape_in
+    blocks = (ANY, rows // factor, factor, columns // factor, factor, channels)
+    x = graph.add("reshape", _layer_name(layer), x, shape=blocks)
+    x = _transpose(graph, layer, x, (0, 1, 3, 5, 2, 4))
+    return graph.add("reshape", _layer_name(layer), x, shape=_shape(layer))
+
+
+def _deslant(graph: Graph, layer: PlainLayer, x: str) -> str:
+    """Shear an image (N, H, W, 1), see `architectures.layers.Deslant`.
+
+    The pixels of a row are interpolated linearly: a pixel counts by 1 less its distance, or not at all.
+    """
+    name, (_, side, _) = _layer_name(layer), layer.shape_in
+    places = np.linspace(-1, 1, side, dtype=np.float32)
+    rows = graph.constant(f"{name}/rows", places.reshape(1, -1, 1, 1))
+    columns = graph.constant(f"{name}/columns", places.reshape(1, 1, -1, 1))
+    squares = graph.constant(f"{name}/squares", places.reshape(1, -1, 1, 1) ** 2)
+
+    def number(value: float) -> str:
+        return graph.constant(f"{name}/number", np.full((1, 1, 1, 1), value))
+
+    def add(kind: OperationKind, *inputs: str) -> str:
+        return graph.add(kind, name, *inputs)
+
+    def total(values: str) -> str:
+        return _reduce(graph, "sum", layer, values, (1, 2, 3))
+
+    by_rows = add("mul", x, rows)
+    ink = add("maximum", total(x), number(layer.numbers["least_ink"]))
+    row, column = add("div", total(by_rows), ink), add("div", total(add("mul", x, columns)), ink)
+    product = add("div", total(add("mul", by_rows, columns)), ink)
+    square = add("div", total(add("mul", x, squares)), ink)
+    variance = add("sub", square, add("mul", row, row))
+    variance = add("maximum", variance, number(layer.numbers["least_variance"]))
+    slope = add("div", add("sub", product, add("mul", row, column)), variance)
+    shift = add("mul", add("mul", slope, number((side - 1) / 2)), add("sub", rows, row))
+    numbers = np.arange(side, dtype=np.float32)
+    place = add("add", shift, graph.constant(f"{name}/places", numbers.reshape(1, 1, -1, 1)))
+    pixels = graph.constant(f"{name}/pixels", numbers.reshape(1, 1, 1, -1))
+    share = add("relu", add("sub", number(1), add("abs", add("sub", place, pixels))))  # N, H, W, W
+    by_pixel = graph.add("reshape", name, x, shape=(ANY, side, 1, side))
+    return _reduce(graph, "sum", layer, add("mul", share, by_pixel), (3,))
+
+
+def _local_contrast(graph: Graph, layer: PlainLayer, x: str) -> str:
+    """Normalize the contrast of an image (N, H, W, 1), see `architectures.layers.LocalContrast`."""
+    name = _layer_name(layer)
+    window = graph.constant(f"{name}/window", layer.weights)
+    no_biases = graph.constant(f"{name}/no_biases", np.zeros(layer.shape[-1]))
+    least = graph.constant(f"{name}/least_variance", np.full((1, 1, 1, 1), LEAST_CONTRAST_VARIANCE))
+
+    def local_mean(values: str) -> str:
+        for _ in range(2):  # along the columns, and then along the rows
+            _, rows, columns, _ = graph.shapes[values]
+            values = graph.add("reshape", name, values, shape=(ANY, columns))
+            values = graph.add("fully_connected", name, values, window, no_biases, shape=(ANY, columns))
+            values = graph.add("reshape", name, values, shape=(ANY, rows, columns, 1))
+            values = _transpose(graph, layer, values, (0, 2, 1, 3))
+        return values
+
+    contrast = graph.add("sub", name, x, local_mean(x))
+    variance = local_mean(graph.add("mul", name, contrast, contrast))
+    deviation = graph.add("sqrt", name, graph.add("maximum", name, variance, least))
+    divisor = graph.add("maximum", name, deviation, _reduce(graph, "mean", layer, deviation, (1, 2)))
+    return graph.add("div", name, contrast, divisor)
+
+
+COMPUTE: Mapping[Kind, Callable[[Graph, PlainLayer, str], str]] = {
+    "deslant": _deslant,
+    "normalize": _normalize,
+    "local_contrast": _local_contrast,
+    "convolution": _convolution,
+    "linear": _linear,
+    "scale": _scale,
+    "max_pool": _max_pool,
+    "average_pool": _average_pool,
+    "global_average": _global_average,
+    "pixel_unshuffle": _pixel_unshuffle,
+    "relu": _elementwise("relu"),
+    "leaky_relu": _leaky_relu,
+    "tanh": _elementwise("tanh"),
+    "sigmoid": _elementwise("logistic"),
+    "quantize": _quantize,
+}

@@ -1,0 +1,82 @@
+"""Runtimes beside PyTorch: the graph that each computes, its size, and what cannot be measured."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from digitcli.architectures.registry import create_model
+from digitcli.benchmarking import runtimes
+from digitcli.benchmarking.configuration import Candidate
+from digitcli.data.dataset import Digits
+from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import infer
+from tests.support.benchmarks import notices, run
+
+CPU = torch.device("cpu")
+
+
+def test_each_runtime_has_a_row_with_its_accuracy_and_its_size() -> None:
+    pytest.importorskip("ai_edge_litert")
+    report, _ = run("fast", runtimes=("torch", "onnxruntime", "tflite"), batch_sizes=(1, 3))
+    assert [(row.runtime, row.batch_size) for row in report.results] == [
+        ("torch", 1), ("torch", 3), ("onnxruntime", 1), ("onnxruntime", 3), ("tflite", 1), ("tflite", 3),
+    ]  # fmt: skip
+    assert len({row.accuracy for row in report.results}) == 1 and report.results[0].accuracy
+    model = resolve_model("fast")
+    assert model.graph_path is not None
+    checkpoint, graph = model.path.stat().st_size, model.graph_path.stat().st_size
+    sizes = [row.size_bytes for row in report.results[::2]]
+    assert sizes[:2] == [checkpoint, checkpoint + graph] and sizes[2] > 4 * 109_242
+    assert report.environment.onnxruntime and report.environment.litert
+
+
+@pytest.mark.parametrize(("runtime", "package"), [("onnxruntime", "onnx"), ("tflite", "ai_edge_litert")])
+def test_a_network_without_a_graph_gets_one(runtime: str, package: str, digits: Digits) -> None:
+    pytest.importorskip(package)
+    torch.manual_seed(0)
+    network, candidate = create_model("sigmoid_mlp").eval(), Candidate("sigmoid_mlp", None)
+    assert runtimes.reason_to_skip(candidate, network, CPU, runtime, "float32") is None
+    opened, size_bytes = runtimes.open_graph_runtime(candidate, network, runtime, 1)
+    (logits,) = opened.run(digits.images[:3])
+    np.testing.assert_allclose(logits, infer(network, digits.images[:3]).numpy(), atol=1e-5)
+    assert 4 * 79_510 < size_bytes < 4 * 79_510 + 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "runtime", "dtype", "words"),
+    [
+        ("softmax", "cpu", "tflite", "bfloat16", "compute in float32"),
+        ("softmax", "cuda", "tflite", "float32", "tflite computes on the CPU"),
+        ("softmax", "cuda", "onnxruntime", "float32", "onnxruntime computes on the CPU"),
+        ("resnet", "cpu", "tflite", "float32", "cannot hold resnet: it has"),
+    ],
+)
+def test_what_cannot_be_measured_has_a_reason(
+    name: str, device: str, runtime: str, dtype: str, words: str
+) -> None:
+    network = create_model(name)
+    reason = runtimes.reason_to_skip(Candidate(name, None), network, torch.device(device), runtime, dtype)
+    assert reason is not None and words in reason
+
+
+def test_a_network_that_no_runtime_takes_is_an_error_that_names_it() -> None:
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(UsageError, match="resnet cannot be measured with tflite on cpu") as failure:
+        run("resnet", runtimes=("tflite",))
+    assert "--runtime torch" in failure.value.remedy
+    _, events = run("resnet", "softmax", runtimes=("tflite",))
+    assert any("resnet with tflite in float32 is left out" in message for message in notices(events))
+
+
+def test_a_missing_package_ends_the_benchmark_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(EnvironmentFault, match="ai-edge-litert") as failure:
+        run("softmax", runtimes=("torch", "tflite"))
+    assert "digitcli[tflite]" in failure.value.remedy

@@ -1,0 +1,96 @@
+"""SavedModel: a folder that TensorFlow runs in a process of its own.
+
+The tests that need TensorFlow are skipped without it; `.ci/saved_model` runs them where it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from digitcli.data.dataset import Digits
+from digitcli.errors import EnvironmentFault, OutputError, UsageError
+from digitcli.export import saved_model
+from digitcli.export.export import export
+from digitcli.export.formats import FORMATS
+from digitcli.export.other_process import run_python
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import infer, load_model
+from tests.support.exports import model_of
+
+with_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
+
+
+@with_tensorflow
+def test_a_folder_answers_all_test_digits_alike_and_says_what_it_is(digits: Digits) -> None:
+    model = model_of("tiny")
+    result = export(model, "saved_model")
+    assert result.path == "tiny-saved-model" and result.parity is not None and result.parity.n == 10_000
+    assert result.parity.different_answers == 0 and result.parity.largest_difference < 1e-4
+    files = {path.relative_to(result.path).as_posix() for path in Path(result.path).rglob("*.*")}
+    assert files - {"assets.extra"} == set(FORMATS["saved_model"].files)
+    facts = json.loads(Path(result.path, saved_model.FACTS_FILE).read_text())
+    assert facts["checkpoint_sha256"] == resolve_model(model).sha256
+    here = str(Path(saved_model.__file__).parent).encode()
+    assert here not in Path(result.path, "saved_model.pb").read_bytes(), "it names a folder of this machine"
+    batches = [digits.images[:3], digits.images[:1]]
+    outputs = saved_model._run(Path(result.path), batches)
+    for (logits,), batch in zip(outputs, batches, strict=True):
+        np.testing.assert_allclose(logits, infer(load_model(model), batch).numpy(), atol=1e-4)
+
+
+@with_tensorflow
+@pytest.mark.usefixtures("on_few_digits")
+@pytest.mark.parametrize("name", ["unusual", "in_blocks"])
+def test_unusual_layers_are_computed(name: str, plugins: Callable[..., None]) -> None:
+    plugins(**{name: f"tests.support.exports:{name}"})
+    result = export(model_of(name), "saved_model")
+    assert result.parity is not None and result.parity.largest_difference < 1e-5
+
+
+@with_tensorflow
+@pytest.mark.usefixtures("on_few_digits")
+def test_force_replaces_a_folder_but_no_other_files_in_it() -> None:
+    model = model_of("softmax")
+    export(model, "saved_model", Path("out"))
+    export(model, "saved_model", Path("out"), force=True)
+    Path("out/variables/mine.txt").touch()
+    with pytest.raises(OutputError, match="holds other files, e.g. variables/mine.txt"):
+        export(model, "saved_model", Path("out"), force=True)
+
+
+def test_other_networks_are_refused() -> None:
+    with pytest.raises(UsageError, match="The format saved_model cannot hold vit"):
+        export(model_of("vit"), "saved_model")
+
+
+def test_a_missing_tensorflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match="TensorFlow") as failure:
+        export(model_of("softmax"), "saved_model")
+    assert "digitcli[saved_model]" in failure.value.remedy and not Path("softmax-saved-model").exists()
+
+
+def test_tensorflow_is_not_imported_by_digitcli(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_model, "run_python", lambda arguments, environment: _stop())
+    monkeypatch.setattr(saved_model, "check_tensorflow", lambda: None)
+    with pytest.raises(EnvironmentFault, match="stopped"):
+        export(model_of("softmax"), "saved_model")
+    assert "tensorflow" not in sys.modules and "digitcli.export.tensorflow_program" not in sys.modules
+
+
+def _stop() -> None:
+    raise EnvironmentFault("stopped", "")
+
+
+def test_a_process_that_fails_tells_its_last_line() -> None:
+    with pytest.raises(EnvironmentFault, match="failed: ValueError: no such layer"):
+        run_python(["-c", "raise ValueError('no such layer')"])
