@@ -12,6 +12,7 @@ is built. A change is a dictionary, so that the header of a checkpoint holds it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ from digitcli.errors import UsageError
 
 Change = Mapping[str, Any]
 UINT8_MAX = 255
+FLOAT16_ERROR = 1e-3  # twice the largest relative error of the rounding to 11 bits
+SIZES = (
+    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
+    "normalized_shape",
+)  # fmt: skip  # the attributes of layers that a pruning changes
 WEIGHT = "weight"
 ORIGINAL = ".parametrizations.weight.original"  # the name of quantized weights in a state dict
 LOG_SCALE = ".parametrizations.weight.0.log_scale"
@@ -33,7 +39,7 @@ def apply_changes(network: nn.Module, changes: Sequence[Change]) -> None:
 
     Raises:
         UsageError: a change is unknown.
-        KeyError, AttributeError, ValueError: a change does not fit the network.
+        KeyError, AttributeError, TypeError, ValueError: a change does not fit the network.
     """
     for change in changes:
         match change["change"]:
@@ -74,23 +80,42 @@ def _fold(network: nn.Module, layers: Mapping[str, str]) -> None:
 def _resize(
     network: nn.Module, attributes: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
 ) -> None:
-    """Set sizes of layers, and give their tensors new shapes."""
+    """Set sizes of layers, and give their tensors smaller shapes.
+
+    A checkpoint may come from anybody: nothing but sizes is set, and nothing becomes larger.
+    """
     for name, values in attributes.items():
         layer = network.get_submodule(name)
         for attribute, value in values.items():
+            if attribute not in SIZES or not _is_smaller(_sizes(value), _sizes(getattr(layer, attribute))):
+                raise ValueError(f"{name}.{attribute} cannot become {value}")
             setattr(layer, attribute, tuple(value) if isinstance(value, list) else value)
+    tensors = network.state_dict()
     for name, shape in shapes.items():
+        if not _is_smaller(_sizes(shape), tuple(tensors[name].shape)):
+            raise ValueError(f"{name} cannot have the shape {shape}")
         owner, _, own = name.rpartition(".")
         layer = network.get_submodule(owner)
         old = getattr(layer, own)
-        tensor = torch.ones(tuple(shape), dtype=old.dtype, device=old.device)
+        tensor = torch.ones(_sizes(shape), dtype=old.dtype, device=old.device)
         setattr(layer, own, nn.Parameter(tensor) if isinstance(old, nn.Parameter) else tensor)
+
+
+def _sizes(value: int | Sequence[int]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _is_smaller(sizes: tuple[int, ...], old: tuple[int, ...]) -> bool:
+    pairs = zip(sizes, old, strict=False)
+    return len(sizes) == len(old) and all(type(new) is int and 0 < new <= size for new, size in pairs)
 
 
 def _factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
     """Replace layers by two: one with `rank` outputs, and a linear or 1x1 layer."""
     for name, rank in ranks.items():
-        layer = network.get_submodule(name)
+        layer: Any = network.get_submodule(name)
+        if type(rank) is not int or not 0 < rank < min(layer.weight.flatten(1).shape):
+            raise ValueError(f"{name} cannot have the rank {rank}")
         bias = layer.bias is not None
         parts: tuple[nn.Module, nn.Module]
         if isinstance(layer, nn.Linear):
@@ -124,6 +149,8 @@ class QuantizedWeight(nn.Module):
 
     def __init__(self, bits: int, channels: int) -> None:
         super().__init__()
+        if bits not in (4, 8):
+            raise ValueError(f"weights cannot have {bits} bits")
         self.bits = bits
         self.log_scale = nn.Parameter(torch.zeros(channels))  # to base 2
 
@@ -147,11 +174,14 @@ class QuantizedInput(nn.Module):
 
     def __init__(self, scale: float, zero_point: int) -> None:
         super().__init__()
+        if not 0 < scale < math.inf or type(zero_point) is not int or not 0 <= zero_point <= UINT8_MAX:
+            raise ValueError(f"an input cannot have the scale {scale} and the zero point {zero_point}")
         self.scale, self.zero_point = scale, zero_point
 
     def forward(self, values: Tensor) -> Tensor:  # noqa: D102
         integers = _round_in_forward(values.float() / self.scale) + self.zero_point
-        return (integers.clamp(0, UINT8_MAX) - self.zero_point) * self.scale
+        rounded = (integers.clamp(0, UINT8_MAX) - self.zero_point) * self.scale
+        return rounded.to(values.dtype)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"scale={self.scale:.4g}, zero_point={self.zero_point}"
@@ -192,14 +222,12 @@ def with_plain_weights(network: nn.Module) -> nn.Module:
 def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a network as a checkpoint stores them: quantized weights as integers.
 
-    Two integers of 4 bits share a byte. The other numbers of a compressed network become float16.
+    Two integers of 4 bits share a byte. The other tensors of a compressed network become float16, if that
+    changes no number much.
     """
     if not changes:
         return dict(tensors)
-    packed = {
-        name: tensor.detach().half() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
+    packed = {name: _halved(tensor.detach()) for name, tensor in tensors.items()}
     for layer, number in _bits_of(changes).items():
         weight = tensors[layer + ORIGINAL].detach()
         if weight.is_floating_point():
@@ -208,6 +236,14 @@ def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, 
             integers = (weight.float() / per_channel(scale, weight.ndim)).round().clamp(-limit, limit)
             packed[layer + ORIGINAL] = _as_bytes(integers.to(torch.int8), number)
     return packed
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Return floats in 16 bits, or as they are if one is too large for that or loses many of its digits."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return tensor
+    half, least = tensor.half(), FLOAT16_ERROR * float(tensor.abs().max())
+    return half if torch.allclose(half.float(), tensor.float(), rtol=FLOAT16_ERROR, atol=least) else tensor
 
 
 def unpack(

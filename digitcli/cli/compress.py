@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument, Option
 
 from digitcli import console
 from digitcli.cli.options import DeviceOption, complete_dataset, complete_shipped
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.compression.steps import parse_steps
+from digitcli.compression.steps import DEFAULT_EPOCHS, parse_steps
 from digitcli.errors import UsageError
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.settings import parse_size
 from digitcli.training.configuration import TrainConfig
-
-DEFAULT_EPOCHS = 5
 
 ModelArgument = Annotated[
     str,
@@ -101,7 +99,10 @@ OutputOption = Annotated[
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace another compression in the folder of --output.")]
-Format = Annotated[console.Format, Option("--format", help="Print a table for people, or JSON.")]
+Format = Annotated[
+    Literal["table", "json", "csv"],
+    Option("--format", help="Print a table for people, or JSON or CSV for programs."),
+]
 
 
 def compress(
@@ -158,5 +159,7 @@ def compress(
         )  # fmt: skip
     if format == "json":
         console.show_json(result.record())
+    elif format == "csv":
+        console.show_csv(result.rows())
     else:
         show_compression(result)

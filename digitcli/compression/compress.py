@@ -9,16 +9,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import digitcli
 from digitcli.architectures.registry import ENSEMBLE
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.compression import pruning
-from digitcli.compression.compressor import STEPS_FOLDER, CompressionConfig, Compressor
+from digitcli.compression.compressor import STEPS_FOLDER, CompressionConfig, Compressor, learns_from_teacher
 from digitcli.compression.results import CompressionResult, TestResult, TriedModel, draw_pareto
 from digitcli.compression.search import Goals, search
 from digitcli.compression.speed import measure_speeds, missing_runtimes
-from digitcli.compression.steps import Step
-from digitcli.errors import OutputError, QualityError, UsageError
+from digitcli.compression.steps import TRAINED, Step, is_name_of_steps
+from digitcli.errors import Interrupted, OutputError, QualityError, UsageError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RUNS, read_checkpoint, write_checkpoint
@@ -64,17 +66,19 @@ def compress(
     """
     original = resolve_model(config.model)
     goals = Goals(max_accuracy_loss, max_bytes)
-    _check(original, steps, goals, config.teacher)
+    _check(original, config, steps, goals)
     place = folder or OUT / original.id.partition("@")[0]
-    with _opened(place, config, original, force):
-        compressor = Compressor(original, config, place, on_event, stop_signal)
+    compressor = Compressor(original, config, place, on_event, stop_signal)
+    with _opened(compressor, force):
         if goals:
             tried, chosen = search(compressor, goals)
         else:
             tried = [compressor.make(tuple(steps[:count])) for count in range(len(steps) + 1)]
             chosen = len(steps)
         on_event(Notice("Measuring the speed of every model", routine=True))
-        tried = [replace(each, speeds=measure_speeds(resolve_model(each.checkpoint))) for each in tried]
+        for index, each in enumerate(tried):
+            _stop_if_signalled(stop_signal)
+            tried[index] = replace(each, speeds=measure_speeds(resolve_model(each.checkpoint)))
         result = _finish(compressor, tried, chosen)
     if chosen is None:
         best = max(tried[1:], key=lambda each: each.accuracy, default=tried[0])
@@ -86,7 +90,12 @@ def compress(
     return result
 
 
-def _check(original: ResolvedModel, steps: Sequence[Step], goals: Goals, teacher: Sequence[str]) -> None:
+def _stop_if_signalled(stop_signal: StopSignal) -> None:
+    if (number := stop_signal()) is not None:
+        raise Interrupted(number, "Stopped.", "The same command continues with the finished models.")
+
+
+def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[Step], goals: Goals) -> None:
     if bool(steps) == bool(goals):
         cause = "Steps and goals are given." if steps else "Neither steps nor goals are given."
         raise UsageError(cause, "Give --steps, or --max-accuracy-loss or --max-size, but not both.")
@@ -96,42 +105,74 @@ def _check(original: ResolvedModel, steps: Sequence[Step], goals: Goals, teacher
     if any(change["change"] == "quantize_weights" for change in header.arguments.get("compression", ())):
         cause = f"The weights of {original.name} are integers already."
         raise UsageError(cause, "Compress the model that it was made from.")
-    if header.task != "digit" and (teacher or any(step.kind == "distill" for step in steps)):
+    distills = any(step.kind == "distill" for step in steps)
+    if header.task != "digit" and (config.teacher or distills):
         cause = f"Teachers are for single digits, but {original.name} reads {header.task}s."
         raise UsageError(cause, "Leave --teacher and distill out.")
-    if any(step.kind == "prune" for step in steps):
+    trains = distills or (config.epochs > 0 and (bool(goals) or any(step.kind in TRAINED for step in steps)))
+    if config.teacher and not (trains and learns_from_teacher(header.architecture)):
+        cause = "--teacher has no effect, because nothing here is trained with a teacher."
+        raise UsageError(cause, "Leave it out, or give a step that trains, e.g. int4, and --epochs.")
+    if goals or any(step.kind == "prune" for step in steps):
         pruning.check_installed()
 
 
 @contextlib.contextmanager
-def _opened(place: Path, config: CompressionConfig, original: ResolvedModel, force: bool) -> Iterator[None]:
+def _opened(compressor: Compressor, force: bool) -> Iterator[None]:
     """Hold the lock of the folder, whose finished steps must be of the same compression."""
+    place, config = compressor.folder, compressor.config
+    teachers = resolve_teachers(config.teacher)
+    for model in (compressor.original, *teachers):
+        if place.resolve() in model.path.resolve().parents:
+            cause = f"The model {model.name} lies in the folder {place}, which the result would replace."
+            raise OutputError(cause, "Name another folder with -o.")
+    if place.exists() and not place.is_dir():
+        raise OutputError(f"{place} is no folder.", "Name another folder with -o.")
     settings = {
         **dataclasses.asdict(config),
-        "model": original.sha256,
-        "teacher": [model.sha256 for model in resolve_teachers(config.teacher)],
+        "model": compressor.original.sha256,
+        "teacher": [model.sha256 for model in teachers],
+        "data_digest": compressor.data_digest,
+        "version": digitcli.__version__,
     }
     with faults_of(place):
         place.mkdir(parents=True, exist_ok=True)
     with locked(place), faults_of(place):
         file = place / CONFIG_FILE
-        if _stored(file) != settings:
-            names = (STEPS_FOLDER, MODEL_FILE, RESULT_FILE, CHART_FILE, CONFIG_FILE)
-            present = [name for name in names if (place / name).exists()]
-            if present and not force:
-                cause = f"{place} has another compression, or other files: {', '.join(present)}."
-                raise OutputError(cause, "Name another folder with -o, or replace them with --force.")
-            for name in names:
-                shutil.rmtree(place / name) if (place / name).is_dir() else (place / name).unlink(True)
+        stored = _stored(file)
+        if stored != settings:
+            _make_room(place, is_ours=stored.keys() == settings.keys(), force=force)
             write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
+        for name in (MODEL_FILE, RESULT_FILE, CHART_FILE):  # of other steps, or of a goal
+            (place / name).unlink(missing_ok=True)
         yield
 
 
-def _stored(file: Path) -> object:
+def _make_room(place: Path, *, is_ours: bool, force: bool) -> None:
+    """Remove another compression from a folder, and nothing else.
+
+    Raises:
+        OutputError: `force` is not given, or the folder has files of the same names that are of others.
+    """
+    names = (STEPS_FOLDER, MODEL_FILE, RESULT_FILE, CHART_FILE, CONFIG_FILE)
+    present = ", ".join(name for name in names if (place / name).exists())
+    if present and not is_ours:
+        raise OutputError(f"{place} has other files: {present}.", "Name another folder with -o.")
+    if present and not force:
+        cause = f"{place} has another compression: {present}."
+        raise OutputError(cause, "Name another folder with -o, or replace it with --force.")
+    for folder in (place / STEPS_FOLDER).glob("*"):
+        if is_name_of_steps(folder.name):
+            shutil.rmtree(folder)
+
+
+def _stored(file: Path) -> dict[str, Any]:
+    """Return the settings of the compression in a folder; nothing if there is none."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _finish(compressor: Compressor, tried: Sequence[TriedModel], chosen: int | None) -> CompressionResult:
@@ -144,15 +185,14 @@ def _finish(compressor: Compressor, tried: Sequence[TriedModel], chosen: int | N
             compressor.on_event(Notice("Testing the chosen model", routine=True))
             test, test_before = (_test(each, compressor.config.data) for each in (model, original))
         _write_model(place / MODEL_FILE, model, original, tried[chosen], test)
-    unit = original.header.task
     result = CompressionResult(
         model=original.id,
         folder=str(place),
-        checkpoint=str(place / MODEL_FILE),
-        unit=unit,
+        checkpoint=None if chosen is None else str(place / MODEL_FILE),
+        unit=original.header.task,
         n=compressor.validation_size,
         tried=tuple(tried),
-        chosen=0 if chosen is None else chosen,
+        chosen=chosen,
         test=test,
         test_before=test_before,
         missing_runtimes=missing_runtimes(),
@@ -173,5 +213,8 @@ def _write_model(
     """Write the chosen model, whose header says which model it was made from."""
     header, tensors = read_checkpoint(model.path, model.sha256)
     metrics = {"validation_accuracy": figures.accuracy, "test_accuracy": test.accuracy if test else None}
-    start = {"model": original.id, "sha256": original.sha256, "temperature": original.header.temperature}
+    start: dict[str, Any] = {}
+    if not figures.steps.startswith("distill"):
+        temperature = original.header.temperature
+        start = {"model": original.id, "sha256": original.sha256, "temperature": temperature}
     write_checkpoint(path, replace(header, metrics=metrics, start=start), tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.compression import Change, pack
+from digitcli.architectures.compression import Change, pack, with_plain_weights
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.architectures.summary import summarize
 from digitcli.atomic_write import faults_of
@@ -19,21 +20,24 @@ from digitcli.compression.folding import fold
 from digitcli.compression.low_rank import factorize
 from digitcli.compression.quantization import quantize_inputs, quantize_weights
 from digitcli.compression.results import TriedModel
-from digitcli.compression.steps import TRAINED, Step, join_steps
+from digitcli.compression.steps import DEFAULT_EPOCHS, TRAINED, Step, join_steps
+from digitcli.data.dataset import Digits
+from digitcli.data.loading import load_dataset
+from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.metrics import wilson_interval
+from digitcli.evaluation.splits import take_split
 from digitcli.events import Event, Notice, OnEvent, RunStarted
 from digitcli.export.network import example_input
-from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.inference.torch_runtime import load_network, open_network
+from digitcli.inference.torch_runtime import infer, load_network, open_network
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal, prepare
-from digitcli.training.task import TrainingTask
+from digitcli.training.task import TrainingTask, seed_random
 from digitcli.training.transfer import with_start
 
-EPOCHS = 5  # of fine-tuning after a step; chosen by hand, see docs/compression.md for the effect of more
 BATCHES = 8  # of training examples, for the gradient of the pruning and for the ranges of inputs
 STEPS_FOLDER = "steps"
 UNTRAINED_FILE = "untrained.safetensors"  # the model of a step before its fine-tuning
@@ -53,7 +57,7 @@ class CompressionConfig:
 
     model: str
     data: str = TrainConfig.data
-    epochs: int = EPOCHS
+    epochs: int = DEFAULT_EPOCHS
     seed: int = 0
     device: str = "auto"
     teacher: tuple[str, ...] = ()
@@ -100,7 +104,7 @@ class Compressor:
         fields = with_start({"start": str(file.resolve()), "data": self.config.data})
         recipe = {**fields.pop("recipe"), "epochs": self.config.epochs}
         arch = start.header.architecture
-        teacher = self._teacher if _learns_from_teacher(arch) else ()
+        teacher = self._teacher if learns_from_teacher(arch) else ()
         return self._trained(place, {**fields, "recipe": recipe, "teacher": teacher}, join_steps(steps))
 
     @property
@@ -126,10 +130,29 @@ class Compressor:
         changes = [*start.header.arguments.get("compression", ()), *self._apply(network, start, step)]
         tensors = pack(changes, network.state_dict())
         arguments = {**start.header.arguments, "compression": changes}
-        header = replace(start.header, arguments=arguments, guarantee=None, metrics={})
+        header = replace(
+            start.header,
+            arguments=arguments,
+            temperature=self._temperature(network, start.header),
+            guarantee=None,  # what was measured about the answers of the start model is not known of this one
+            risk={},
+            risk_companions=(),
+            metrics={},
+        )
         with faults_of(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(file, header, tensors)
+
+    def _temperature(self, network: nn.Module, header: Header) -> float:
+        """Return the temperature that calibrates a network; for lines and pages, that of its start model."""
+        if header.task != "digit":
+            return header.temperature
+        logits = infer(with_plain_weights(copy.deepcopy(network)), self._validation_digits.images)
+        return fit_temperature(logits, self._validation_digits.labels, least=header.temperature)
+
+    @functools.cached_property
+    def _validation_digits(self) -> Digits:
+        return take_split(load_dataset(self.config.data), "validation")
 
     def _apply(self, network: nn.Module, start: ResolvedModel, step: Step) -> list[Change]:
         match step.kind:
@@ -151,17 +174,23 @@ class Compressor:
     def _training_loss(self, network: nn.Module) -> Tensor:
         """Return the mean loss of a network on a few batches of training examples."""
         task = self._task
+        seed_random(torch.device("cpu"), self.config.seed)
         losses = [task.loss(network, 0, step % task.steps, progress=1.0) for step in range(BATCHES)]
         return torch.stack(losses).mean()
 
     @functools.cached_property
     def _task(self) -> TrainingTask:
         """The examples on which the model was trained, with their loss."""
-        config = TrainConfig(**with_start({"start": self.config.model, "data": self.config.data}))
+        fields = {"start": str(self.original.path), "data": self.config.data, "seed": self.config.seed}
+        config = replace(TrainConfig(**with_start(fields)), device="cpu")
         with trainer.separate_random_numbers(config):
-            return prepare(replace(config, device="cpu"), None, None, lambda event: None, lambda: None)[
-                0
-            ].task
+            setup, _ = prepare(config, None, None, lambda event: None, lambda: None)
+        return setup.task
+
+    @property
+    def data_digest(self) -> str:
+        """The hash of the data."""
+        return self._task.digest
 
     @property
     def validation_size(self) -> int:
@@ -209,6 +238,6 @@ class Compressor:
         )
 
 
-def _learns_from_teacher(arch: str) -> bool:
+def learns_from_teacher(arch: str) -> bool:
     """Return whether an architecture can learn from the answers of the model that is compressed."""
     return find_architecture(arch).task == "digit" and resolve_recipe(arch).loss == "cross_entropy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -59,13 +60,16 @@ def _foldable(network: nn.Module) -> dict[str, str]:
     except Exception as error:  # tracing runs the code of the network with values that can fail anywhere
         cause = "The normalization of this network cannot be folded: its layers have no fixed order."
         raise UsageError(cause, "Leave fold and int8 out.") from error
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     pairs = {}
     for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(network.get_submodule(node.target), _BatchNorm):
+        if node.op != "call_module" or calls[node.target] > 1 or not node.args:
             continue
+        norm: Any = network.get_submodule(node.target)
         before = node.args[0]
-        if before.op == "call_module" and len(before.users) == 1:
-            layer = network.get_submodule(before.target)
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                pairs[str(node.target)] = str(before.target)
+        if not isinstance(norm, _BatchNorm) or norm.running_mean is None or before.op != "call_module":
+            continue
+        layer = network.get_submodule(before.target)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and calls[before.target] == len(before.users) == 1:
+            pairs[str(node.target)] = str(before.target)
     return pairs

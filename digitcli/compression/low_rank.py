@@ -24,8 +24,9 @@ def factorize(network: nn.Module, share: float) -> list[Change]:
         UsageError: no layer can be factorized so.
     """
     factors: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
+    layer: Any
     for name, layer in network.named_modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d) or getattr(layer, "groups", 1) > 1:
+        if type(layer) not in (nn.Linear, nn.Conv2d) or not _is_plain(layer):
             continue
         matrix = layer.weight.flatten(1)  # outputs, inputs
         outputs, inputs = matrix.shape
@@ -46,3 +47,8 @@ def factorize(network: nn.Module, share: float) -> list[Change]:
         if bias is not None:
             parts[1].bias.copy_(bias)
     return [change]
+
+
+def _is_plain(layer: Any) -> bool:
+    """Return whether a layer is one matrix, and pads with zeros if it is a convolution."""
+    return isinstance(layer, nn.Linear) or (layer.groups == 1 and layer.padding_mode == "zeros")

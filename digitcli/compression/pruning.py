@@ -9,13 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.compression import Change
+from digitcli.architectures.compression import SIZES, Change
 from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.export.network import AllOutputs
 
-SIZES = (
-    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
-    "normalized_shape",
-)  # fmt: skip
 LARGEST_SHARE = 0.95  # of the channels of one layer; a layer without channels would end the network
 
 
@@ -51,23 +48,27 @@ def prune(
     check_installed()
     import torch_pruning
 
-    before = _sizes(network)
+    before, whole = _sizes(network), AllOutputs(network).eval()
+    shapes = [output.shape for output in whole(example)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of weights outside of layers, which it leaves alone
             pruner = torch_pruning.pruner.BasePruner(
-                network.eval(),
+                whole,
                 example,
                 importance=torch_pruning.importance.GroupTaylorImportance(),
                 global_pruning=True,
                 pruning_ratio=share,
                 max_pruning_ratio=LARGEST_SHARE,
-                ignored_layers=[_last_layer(network)],
+                ignored_layers=_output_layers(network, example),
             )
             loss_of(network).backward()
+            for weight in network.parameters():  # those on which the loss does not depend matter to nothing
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
             pruner.step()
             with torch.no_grad():
-                network(example)
+                if [output.shape for output in whole(example)] != shapes:
+                    raise ValueError("its outputs would change")
     except (IndexError, TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         cause = f"Channels of this network cannot be removed: {error}"
         raise UsageError(cause, "Leave prune out, or compress another architecture.") from error
@@ -78,9 +79,21 @@ def prune(
     return [change]
 
 
-def _last_layer(network: nn.Module) -> nn.Module:
-    """Return the layer whose outputs are the logits."""
-    return [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+def _output_layers(network: nn.Module, example: Tensor) -> list[nn.Module]:
+    """Return the layers that give the outputs of the network: its heads, or the last layer that is called."""
+    if heads := getattr(network, "parallel", ()):
+        return [network.get_submodule(name) for name in heads]
+    called: list[nn.Module] = []
+    handles = [
+        layer.register_forward_hook(lambda layer, inputs, output: called.append(layer))
+        for layer in network.modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    with torch.no_grad():
+        network(example)
+    for handle in handles:
+        handle.remove()
+    return called[-1:]
 
 
 def _sizes(network: nn.Module) -> tuple[dict[str, dict[str, Any]], dict[str, list[int]]]:

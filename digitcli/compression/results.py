@@ -68,10 +68,11 @@ class CompressionResult:
     """The result of a compression.
 
     model: the model that was compressed, e.g. `cnn@1a2b3c4d`.
-    folder, checkpoint: the folder of the compression, and the file of the chosen model in it.
+    folder, checkpoint: the folder of the compression, and the file of the chosen model in it; None if no
+        model reaches the goals.
     unit, n: what the accuracies of `tried` were measured on, and how many there are.
     tried: every model, the original one first.
-    chosen: the index in `tried` of the chosen one.
+    chosen: the index in `tried` of the chosen one; None if no model reaches the goals.
     test, test_before: the results of the chosen and of the original model on the test examples, which no
         choice depends on; None for models that do not read single digits.
     missing_runtimes: why runtimes were not measured.
@@ -79,11 +80,11 @@ class CompressionResult:
 
     model: str
     folder: str
-    checkpoint: str
+    checkpoint: str | None
     unit: str
     n: int
     tried: tuple[TriedModel, ...]
-    chosen: int
+    chosen: int | None
     test: TestResult | None
     test_before: TestResult | None
     missing_runtimes: tuple[str, ...] = ()
@@ -96,6 +97,18 @@ class CompressionResult:
     def record(self) -> dict[str, Any]:
         """Return the result as JSON shows it."""
         return {**dataclasses.asdict(self), "front": list(self.front)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each model as CSV shows them."""
+        rows = [dataclasses.asdict(each) for each in self.tried]
+        for row, each in zip(rows, self.tried, strict=True):
+            del row["speeds"]
+            for speed in each.speeds:
+                row |= {
+                    f"{speed.runtime}_latency_ms": speed.latency_ms,
+                    f"{speed.runtime}_images_per_second": speed.images_per_second,
+                }
+        return rows
 
 
 def pareto_front(tried: Sequence[TriedModel]) -> tuple[int, ...]:

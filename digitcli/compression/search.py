@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from digitcli.compression.compressor import Compressor
 from digitcli.compression.results import TriedModel
 from digitcli.compression.steps import Step
-from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.errors import UsageError
 from digitcli.events import Notice
 
 SHARES = tuple(round(0.05 * number, 2) for number in range(1, 20))  # of the channels that may be removed
@@ -81,7 +81,7 @@ def _tried_with(compressor: Compressor, goals: Goals, last: Step, original: Trie
                 break  # with fewer channels it would lose more
             if goals.max_accuracy_loss is None:
                 break  # with fewer channels it would only be smaller
-    except (UsageError, EnvironmentFault) as error:
+    except UsageError as error:  # this network cannot be pruned or quantized so
         compressor.on_event(Notice(f"With {last.kind}: {error.cause} {error.remedy}"))
     return models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -35,8 +36,9 @@ def measure_speeds(model: ResolvedModel) -> tuple[Speed, ...]:
         if not missing_package(name) and not reason_to_skip(
             candidate, network, torch.device("cpu"), name, "float32"
         ):
-            runtime, _ = open_graph_runtime(candidate, network, name, threads)
-            speeds.append(_speed(name, lambda images: runtime.run_batch(images.numpy()), shape))  # noqa: B023
+            with contextlib.suppress(Exception):  # exporters of other libraries raise anything
+                runtime, _ = open_graph_runtime(candidate, network, name, threads)
+                speeds.append(_speed(name, lambda images: runtime.run_batch(images.numpy()), shape))  # noqa: B023
     return tuple(speeds)
 
 

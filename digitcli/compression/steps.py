@@ -16,6 +16,8 @@ SHARES: dict[Kind, str] = {
 }
 TRAINED: tuple[Kind, ...] = ("prune", "low_rank", "int4")  # the steps after which the network is fine-tuned
 QUANTIZING: tuple[Kind, ...] = ("int8", "int4")
+DEFAULT_EPOCHS = 5  # of fine-tuning after a step; chosen by hand
+MOST_STEPS = 8  # their names become the name of a folder
 EXAMPLE = "Give steps as in --steps fold,prune=0.5,int8."
 
 
@@ -46,6 +48,8 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     steps = tuple(_parse_step(word.strip()) for word in text.split(",") if word.strip())
     if not steps:
         raise UsageError("No step is given.", EXAMPLE)
+    if len(steps) > MOST_STEPS:
+        raise UsageError(f"{len(steps)} steps are given.", f"Give {MOST_STEPS} at most.")
     for place, step in enumerate(steps):
         if step.kind == "distill" and place:
             raise UsageError(
@@ -82,3 +86,11 @@ def _parse_step(word: str) -> Step:
         cause = f"{kind} is {SHARES[kind]}, between 0 and 1; {value or 'nothing'} is given."
         raise UsageError(cause, f"Give, for example, {kind}=0.5.")
     return Step(kind, share)
+
+
+def is_name_of_steps(text: str) -> bool:
+    """Return whether a text is what `join_steps` gives."""
+    try:
+        return join_steps(parse_steps(text)) == text
+    except UsageError:
+        return False

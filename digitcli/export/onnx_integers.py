@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from digitcli.architectures.compression import QuantizedInput, quantized_layers
 
-INT32_MAX = 2**31 - 1
+LARGEST_BIAS = 2**30  # half of the range of int32 is left to the sum; a larger bias stays a float
 
 
 @torch.no_grad()
@@ -30,14 +30,15 @@ def with_integer_operations(network: nn.Module) -> nn.Module:
         if not isinstance(inputs, QuantizedInput):
             continue
         _store(layer, "weight", rounded.detach(), scale, torch.int8)
-        if layer.bias is not None:  # integer operations add the bias to sums of products of integers
-            _store(layer, "bias", layer.bias.detach(), scale * inputs.scale, torch.int32)
+        steps = scale * inputs.scale  # integer operations add the bias to sums of products of integers
+        if layer.bias is not None and (layer.bias / steps).abs().max() < LARGEST_BIAS:
+            _store(layer, "bias", layer.bias.detach(), steps, torch.int32)
         layer.input_quantizer = _Quantize(inputs)
     return network
 
 
 def _store(layer: Any, name: str, values: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
-    integers = (values / scale.view(-1, *(1,) * (values.ndim - 1))).round().clamp(-INT32_MAX, INT32_MAX)
+    integers = (values / scale.view(-1, *(1,) * (values.ndim - 1))).round()
     parametrize.register_parametrization(layer, name, _Dequantize(integers.to(dtype), scale), unsafe=True)
 
 

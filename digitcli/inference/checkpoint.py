@@ -305,6 +305,9 @@ def _check_header(header: Header) -> None:
     if header.architecture == ENSEMBLE.name:
         for member in member_headers(header):
             _check_header(member)
+    for change in header.arguments.get("compression", ()):
+        if not isinstance(change, dict) or not isinstance(change.get("change"), str):
+            raise TypeError(f"a change by compression is {change!r:.40}")
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
     if header.guarantee and not 0 <= header.guarantee.threshold <= 1:

@@ -123,7 +123,7 @@ def load_network(model: ResolvedModel) -> nn.Module:
     except UsageError as error:
         cause = f"{model.path} needs an architecture that is not installed: {error.cause}"
         raise ModelError(cause, error.remedy) from error
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         cause = f"{model.path} does not fit its architecture '{header.architecture}': {error}"
         raise ModelError(cause, REPLACE_REMEDY) from error
     return network.eval()
@@ -134,7 +134,7 @@ def _checked_tensors(
 ) -> dict[str, Tensor]:
     """Return the tensors of a file unpacked, after comparing their shapes with those of the network.
 
-    No memory is taken for the network before that.
+    No memory is taken for our own networks before that.
 
     Raises:
         ValueError: a shape differs, or a tensor is missing.
@@ -143,12 +143,15 @@ def _checked_tensors(
         with torch.device("meta"):
             expected = create_model(architecture, **arguments).state_dict()
     except ModelError:  # some networks of other packages, e.g. RegNet, need values, which meta tensors lack
-        return tensors
+        expected = create_model(architecture, **arguments).state_dict()
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     tensors = unpack(arguments.get("compression", ()), tensors, shapes)
     wrong = sorted(expected.keys() ^ tensors.keys())
     wrong += [
-        name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape
+        name
+        for name in expected.keys() & tensors.keys()
+        if expected[name].shape != tensors[name].shape
+        or expected[name].is_floating_point() != tensors[name].is_floating_point()
     ]
     if wrong:
         raise ValueError(f"{len(wrong)} tensors are missing, unknown or of another shape, e.g. {wrong[0]}.")

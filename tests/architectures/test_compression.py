@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from digitcli.architectures.compression import QuantizedWeight, apply_changes, pack, unpack
+from digitcli.architectures.compression import QuantizedInput, QuantizedWeight, apply_changes, pack, unpack
 from digitcli.architectures.registry import create_model
 from digitcli.compression.quantization import quantize_weights
 from digitcli.errors import ModelError
@@ -96,6 +97,19 @@ def test_a_quantized_checkpoint_opens_with_plain_weights_or_with_its_scales(tmp_
         ([{"change": "fold", "layers": {"7": "nothing"}}], "does not fit its architecture"),
         ([{"change": "quantize_weights", "bits": {"9": 4}}], "does not fit its architecture"),
         ([{"change": "factorize", "ranks": {"": 2}}], "does not fit its architecture"),
+        ([{"change": "factorize", "ranks": {LINEAR: 10}}], "cannot have the rank 10"),
+        (
+            [{"change": "resize", "attributes": {LINEAR: {"forward": 3}}, "shapes": {}}],
+            "forward cannot become",
+        ),
+        ([{"change": "resize", "attributes": {}, "shapes": {f"{LINEAR}.weight": [9**9]}}], "the shape"),
+        ([{"change": "resize", "attributes": {}, "shapes": {f"{LINEAR}.weight": [20, 784]}}], "the shape"),
+        ([{"change": "quantize_weights", "bits": {LINEAR: 2000}}], "2000 bits"),
+        ([{"change": "quantize_inputs", "ranges": {LINEAR: ["a", 0]}}], "does not fit its architecture"),
+        ([{"change": "quantize_inputs", "ranges": {LINEAR: [0.0, 0]}}], "the scale 0.0"),
+        ([{"change": "quantize_inputs", "ranges": {LINEAR: [0.1, 256]}}], "the zero point 256"),
+        ([{"x": 1}], "damaged header"),
+        (["fold"], "damaged header"),
     ],
 )
 def test_changes_that_do_not_fit_are_an_error_of_the_model(
@@ -126,3 +140,38 @@ def test_new_sizes_keep_kinds_of_tensors() -> None:
     apply_changes(network, [change])
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
     assert isinstance(network.get_parameter("2.weight"), nn.Parameter)
+
+
+def needs_values() -> nn.Module:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    assert float(network[1].weight.detach().std()) > 0  # tensors without values have no deviation
+    return network
+
+
+def test_integers_are_unpacked_where_a_network_needs_values(
+    tmp_path: Path, plugins: Callable[..., None]
+) -> None:
+    plugins(needy=f"{__name__}:needs_values")
+    network = create_model("needy").eval()
+    changes = quantize_weights(network, 8)
+    header = Header(architecture="needy", arguments={"compression": changes})
+    write_checkpoint(tmp_path / "eight.safetensors", header, pack(changes, network.state_dict()))
+    images = torch.rand(5, 1, 28, 28)
+    opened = open_network(resolve_model(tmp_path / "eight.safetensors"))
+    torch.testing.assert_close(opened(images), network(images), atol=0.05, rtol=0)
+
+
+def test_numbers_that_float16_cannot_hold_stay_as_they_are() -> None:
+    tensors = {
+        "large": torch.tensor([1e5, 1.0]),
+        "small": torch.tensor([0.1, 0.25]),
+        "count": torch.tensor(3),
+    }
+    packed = pack([{"change": "fold", "layers": {}}], tensors)
+    assert [packed[name].dtype for name in tensors] == [torch.float32, torch.float16, torch.int64]
+    assert torch.equal(packed["large"], tensors["large"])
+
+
+def test_rounded_inputs_keep_their_number_format() -> None:
+    values = QuantizedInput(0.1, 0)(torch.tensor([0.26], dtype=torch.bfloat16))
+    assert values.dtype == torch.bfloat16 and abs(float(values) - 0.3) < 0.01

@@ -45,7 +45,7 @@ def same_after_storing(
     arguments = {"compression": changes}
     write_checkpoint(
         path := Path("changed.safetensors"),
-        Header(architecture=name, arguments=arguments),
+        Header(architecture=name, arguments=arguments, alphabet="0123456789.,-=/"),
         pack(changes, network.state_dict()),
     )
     with torch.inference_mode():
@@ -180,3 +180,35 @@ def test_a_compressed_network_keeps_its_scales_for_training() -> None:
     )
     scales = [name for name in load_network(resolve_model(path)).state_dict() if name.endswith("log_scale")]
     assert len(scales) == len(changes[0]["bits"])
+
+
+def test_a_layer_that_is_used_twice_keeps_its_normalization(images: Tensor) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 1, 3, padding=1)
+            self.first, self.second = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.second(self.layer(self.first(self.layer(images))))  # type: ignore[no-any-return]
+
+    network = randomize(Twice()).eval()
+    assert fold(network) == []
+
+
+def test_a_normalization_without_statistics_is_kept(images: Tensor) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)).eval()
+    assert fold(network) == []
+
+
+def test_a_reader_is_pruned_with_both_of_its_heads() -> None:
+    pytest.importorskip("torch_pruning")
+    torch.manual_seed(0)
+    network = randomize(create_model("reader")).eval()
+    lines = torch.rand(2, 1, 40, 64)
+    before = sum(map(torch.numel, network.parameters()))
+    shapes = [output.shape for output in network.locate(lines)]  # type: ignore[operator]
+    changes = prune(network, lines, lambda whole: whole(lines).square().mean(), 0.3)
+    assert [output.shape for output in network.locate(lines)] == shapes  # type: ignore[operator]
+    assert sum(map(torch.numel, network.parameters())) < 0.85 * before
+    same_after_storing("reader", network, changes, lines)

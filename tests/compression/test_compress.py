@@ -86,11 +86,57 @@ def test_an_interrupted_training_goes_on(other_digits: Path) -> None:
 def test_another_compression_needs_force_and_files_of_others_stay(other_digits: Path) -> None:
     run(other_digits, "int8")
     (FOLDER / "mine.txt").write_text("kept")
+    (FOLDER / "steps/mine.txt").write_text("kept")
     with pytest.raises(OutputError, match="another compression") as caught:
         run(other_digits, "int8", model="micro")
     assert "--force" in caught.value.remedy
     assert run(other_digits, "int8", model="micro", force=True).model.startswith("micro@")
-    assert (FOLDER / "mine.txt").read_text() == "kept"
+    assert (FOLDER / "mine.txt").read_text() == (FOLDER / "steps/mine.txt").read_text() == "kept"
+    (FOLDER / "settings.json").write_text('{"of": "another program"}')
+    with pytest.raises(OutputError, match="has other files"):
+        run(other_digits, "int8", force=True)
+    assert (FOLDER / "steps/int8").exists()
+
+
+def test_the_model_that_is_compressed_is_never_replaced(other_digits: Path) -> None:
+    run(other_digits, "fold")
+    config = CompressionConfig(model=str(FOLDER), data=str(other_digits), epochs=0)
+    with pytest.raises(OutputError, match="lies in the folder small"):
+        compress(config, parse_steps("int8"), folder=FOLDER, force=True)
+    assert (FOLDER / "model.safetensors").exists()
+
+
+def test_steps_are_not_found_again_for_other_data(
+    other_digits: Path, few_digits: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "d.npz"
+    data.write_bytes(other_digits.read_bytes())
+    run(data, "int8")
+    data.write_bytes(few_digits.read_bytes())
+    with pytest.raises(OutputError, match="another compression"):
+        run(data, "int8")
+
+
+def test_the_seed_decides_on_which_examples_inputs_are_measured(other_digits: Path) -> None:
+    ranges = []
+    for seed in (0, 0, 1):
+        config = CompressionConfig(model="micro", data=str(other_digits), epochs=0, seed=seed)
+        compress(config, parse_steps("int8"), folder=Path(f"folder{len(ranges)}"))
+        header = read_header(Path(f"folder{len(ranges)}") / "model.safetensors")
+        ranges.append([change["ranges"] for change in header.arguments["compression"] if "ranges" in change])
+    assert ranges[0] == ranges[1] != ranges[2]
+
+
+def test_what_was_measured_about_the_original_is_not_claimed_of_the_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from digitcli.training import line_sources
+
+    monkeypatch.setattr(line_sources, "VALIDATION_LINES", 20)
+    assert resolve_model("reader").header.risk
+    compress(CompressionConfig(model="reader", epochs=0), parse_steps("fold"), folder=FOLDER)
+    header = resolve_model(FOLDER).header
+    assert not header.risk and not header.risk_companions and header.alphabet
 
 
 def test_without_epochs_nothing_is_trained(other_digits: Path) -> None:
@@ -107,6 +153,8 @@ def test_a_goal_for_the_size_is_reached(other_digits: Path) -> None:
 
 
 def test_a_missed_goal_writes_no_model_but_keeps_what_was_tried(other_digits: Path) -> None:
+    model = str(saved(Path("s.safetensors")))
+    run(other_digits, "int8", epochs=0, model=model)
     with pytest.raises(QualityError, match="No model reaches a loss of 0 points or less and 900 bytes"):
         run(
             other_digits,
@@ -115,7 +163,9 @@ def test_a_missed_goal_writes_no_model_but_keeps_what_was_tried(other_digits: Pa
             epochs=0,
             model=str(saved(Path("s.safetensors"))),
         )
-    assert not (FOLDER / "model.safetensors").exists() and (FOLDER / "compression.json").exists()
+    assert not (FOLDER / "model.safetensors").exists()
+    record = json.loads((FOLDER / "compression.json").read_text())
+    assert record["chosen"] is None and record["checkpoint"] is None
 
 
 def test_what_cannot_be_compressed_is_refused(few_digits: Path, other_digits: Path) -> None:

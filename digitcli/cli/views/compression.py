@@ -47,6 +47,7 @@ class CompressionView:
 def show_compression(result: CompressionResult) -> None:
     """Print all models, then the chosen one with its test results."""
     table, left_out = _table(result)
+    assert result.chosen is not None and result.checkpoint is not None, "a missed goal is an error"
     chosen, original = result.tried[result.chosen], result.tried[0]
     rows = {
         "chosen": f"{chosen.steps}: {console.size(chosen.weights_bytes)} of weights, "
@@ -83,7 +84,13 @@ def _table(result: CompressionResult) -> tuple[Table, list[str]]:
         **{f"{name}, images/s": _throughputs(tried, name) for name in runtimes},
         "ECE": [_ece(each.ece) for each in tried],
     }
-    less_important = ("ECE", "multiplications", *(f"{name}, images/s" for name in runtimes), "parameters")
+    less_important = (
+        *(f"{name}, images/s" for name in runtimes),
+        "multiplications",
+        "ECE",
+        "parameters",
+        *(f"{name}, 1 image" for name in reversed(runtimes)),
+    )
     labels = [f"{each.steps}{' *' * (number in result.front)}" for number, each in enumerate(tried)]
     return console.fitted_table(
         "steps (* on the Pareto front)", labels, columns, less_important, console.out.width
