@@ -80,6 +80,8 @@ def measured_adaptation(models: Sequence[AdaptedModel], **changes: object) -> Ad
         "folds": 2,
         "scores": (EpochScore(0, 0.4, 0.8, 1.0), EpochScore(1, 0.2, 0.9, 1.1), EpochScore(2, 0.3, 0.85, 1.2)),
         "choice": Choice(1, 0.5, 0.914, 0.908, EpochScore(1, 0.2, 0.9, 1.1)),
+        "keeps_reader": True,
+        "classifier": None,
         "settings": {"lr_share": 0.1},
         "seconds": 61.0,
         "models": tuple(models),
@@ -98,6 +100,7 @@ def measured_self_training(models: Sequence[AdaptedModel], labels: Sequence[str 
     )
     return SelfTraining(
         folder="scans/cheques", model="reader@0", digest="0" * 64, pictures=pictures, failures=(),
-        threshold=0.9, page_threshold=0.95, evidence="it was measured", epochs=4, share=1.0,
-        composed_before=0.914, composed_after=0.908, settings={}, seconds=61.0, models=tuple(models),
+        threshold=0.9, page_threshold=0.95, evidence="it was measured", epochs=4,
+        most_epochs=8 if any(labels) else None, forgets=False, share=1.0, composed_before=0.914,
+        composed_after=0.908, settings={}, seconds=61.0, models=tuple(models),
     )  # fmt: skip
