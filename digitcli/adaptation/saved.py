@@ -57,7 +57,7 @@ class SavedAdaptation:
             raise ValueError(
                 f"it has the results of {len(self.results)} pictures, but tells of {self.pictures}"
             )
-        if self.scores and self.epochs not in [score.epochs for score in self.scores]:
+        if self.epochs not in [score.epochs for score in self.scores]:
             raise ValueError(f"it has no score of epoch {self.epochs}")
         _check_counts(self.pictures, self.right_before, self.right_after, self.gained, self.lost)
 

@@ -143,7 +143,7 @@ def test_a_picture_that_vanishes_during_the_training_is_an_input_error(
 
     wrong = miscounting_reader(tmp_path / "wrong.safetensors")
     with pytest.raises(InputError, match=r"png could be read before the training"):
-        adapt(folder, [wrong], settings=TWO, folds=12, device="cpu", on_event=remove)
+        adapt(folder, [wrong], settings=TWO, folds=2, device="cpu", on_event=remove)
 
 
 def test_random_labels_do_not_help(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def models() -> dict[str, str]:
 def test_a_model_that_cannot_be_used_is_code_5(predict: Run, models: dict[str, str]) -> None:
     put("5.png")
     for name, words in models.items():
-        done = predict("5.png", "-m", "cnn", "-m", name, "-o", "out.csv", "--annotate", "out")
+        done = predict("5.png", "-m", "fast", "-m", name, "-o", "out.csv", "--annotate", "out")
         assert done.returncode == 5 and done.stdout == "", name
         assert words in done.stderr, name
     assert not Path("out.csv").exists() and not Path("out").exists()

@@ -329,7 +329,7 @@ def test_unreadable_pictures_give_exit_code_4_and_a_model(
     assert done.returncode == 4, done.stderr
     assert json.loads(done.stdout)["unreadable"] == 1
     again = digitcli("train", "--resume", json.loads(done.stdout)["run"])
-    assert again.returncode == 4 and f"1 files of '{tmp_path / 'pictures'}' could not" in again.stderr
+    assert again.returncode == 4 and f"1 file of '{tmp_path / 'pictures'}' could not" in again.stderr
     assert "[red]\\x1b[2J.png" in done.stderr and "\x1b" not in done.stderr
 
 
@@ -362,13 +362,17 @@ def test_closing_the_terminal_saves_the_run(few_digits: Path, tmp_path: Path) ->
         stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, start_new_session=True,
     )  # fmt: skip
     os.close(slave)
-    received = b""
-    while b"epoch 2/" not in received:
-        received += os.read(master, 65536)
-    os.close(master)
-    process.send_signal(signal.SIGHUP)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 129
+    try:
+        received = b""
+        while b"epoch 2/" not in received:
+            received += os.read(master, 65536)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 129
+    finally:  # a process that is left behind slows other tests and fails one of them with a warning
+        process.kill()
+        process.wait()
     assert (tmp_path / "run" / RESUME_FILE).is_file()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from digitcli.errors import UsageError
 from digitcli.imaging.strips import LineBox
+from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.pages.finding import Findings, FoundLine
 from digitcli.recognition.reader import Reader
@@ -49,7 +51,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         recipe = {"epochs": 1, "batch_size": 2, "dtype": "float32"}
         for name in ("finder", "strip_reader"):
             train(TrainConfig(arch=name, recipe=recipe, device="cpu"), out=folder / name)
-    return {name: folder / name for name in ("finder", "strip_reader")}
+    header, tensors = read_checkpoint(folder / "finder" / MODEL_FILE)
+    write_checkpoint(folder / "other_finder.safetensors", dataclasses.replace(header, seed=1), tensors)
+    return {
+        **{name: folder / name for name in ("finder", "strip_reader")},
+        "other_finder": folder / "other_finder.safetensors",
+    }
 
 
 def test_numbers_are_read_where_they_are_found(
@@ -109,7 +116,7 @@ def test_untrained_networks_answer_any_page(runs: dict[str, Path]) -> None:
     [
         (["finder"], "only finds lines"),
         (["strip_reader"], "page finder"),
-        (["finder", "finder", "strip_reader"], "Several page finders"),
+        (["finder", "other_finder", "strip_reader"], "Several page finders"),
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(

@@ -241,7 +241,7 @@ def test_interrupted_snapshots_end_as_undisturbed_ones(few_digits: Path, tmp_pat
         ({"member_archs": "cnn,vgg", "snapshots": 2}, "--member-archs is given", "out"),
         ({"snapshots": 2, "time_seconds": 9.0}, "--time is given", "Leave --time"),
         ({"snapshots": 2, "patience": 1}, "--patience is given", "Leave --patience"),
-        ({"snapshots": 5}, "6 epochs are no multiple of 5", "--epochs 10"),
+        ({"snapshots": 5}, "The epochs, 6, are no multiple of the snapshots, 5", "--epochs 10"),
         ({"snapshots": 2, "recipe": {"schedule": "constant"}}, "constant", "--schedule cosine"),
         ({"members": 3, "member_archs": "cnn,vgg"}, "names 2 architectures, but --members is 3", "Leave"),
         ({"member_archs": "cnn"}, "two members or more", "commas"),
