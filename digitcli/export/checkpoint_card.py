@@ -41,12 +41,13 @@ def checkpoint_rows(
 ) -> dict[str, str]:
     """Return the rows of a card that its checkpoint and its `cards.toml` tell, without a measurement."""
     summary = summarize(network, header.task)
+    seed = "" if header.seed is None else f" (seed {header.seed})"
     return {
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
         "members": name_members(header),
         "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
         "size": _size(path.stat().st_size),
-        "made by": f"`{facts['command']}` (seed {header.seed})" if "command" in facts else "",
+        "made by": f"`{facts['command']}`{seed}" if "command" in facts else "",
         "trained on": _training_data(header),
         "teacher": ", ".join(header.teacher),
     }

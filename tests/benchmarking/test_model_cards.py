@@ -79,7 +79,8 @@ def test_every_shipped_model_has_its_facts() -> None:
     folder = next(iter(shipped_models().values())).parent
     facts = tomllib.loads((folder / FACTS_FILE).read_text())
     assert facts.keys() == shipped_models().keys()
-    assert all(each["command"].startswith("digitcli train ") and each["notes"] for each in facts.values())
+    commands = ("digitcli train ", "digitcli evaluate ")
+    assert all(each["command"].startswith(commands) and each["notes"] for each in facts.values())
 
 
 def test_every_shipped_model_has_its_card() -> None:
