@@ -241,7 +241,9 @@ def parse_size(text: str, option: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|)", text.strip(), re.IGNORECASE)
     size = round(float(match[1]) * SIZE_UNITS[match[2].lower()]) if match else 0
     if size <= 0:
-        raise UsageError(f"{option} is '{text}'.", "Give a size such as 900, 64kB or 1.5MB.")
+        raise UsageError(
+            f"{option} is '{text}'.", "Give a size above 0, such as 900B, 64kB (64,000 bytes) or 1.5MB."
+        )
     return size
 
 

@@ -138,7 +138,7 @@ def compress(
     max_bytes = None if max_size is None else parse_size(max_size, "--max-size")
     if bool(parsed) == (max_accuracy_loss is not None or max_bytes is not None):
         cause = "Steps and goals are given." if parsed else "Neither steps nor goals are given."
-        raise UsageError(cause, "Give --steps, or --max-accuracy-loss or --max-size, but not both.")
+        raise UsageError(cause, "Give either --steps, or goals: --max-accuracy-loss, --max-size or both.")
     resolve_model(model)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.views.compression import CompressionView, show_compression

@@ -98,7 +98,7 @@ def _stop_if_signalled(stop_signal: StopSignal) -> None:
 def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[Step], goals: Goals) -> None:
     if bool(steps) == bool(goals):
         cause = "Steps and goals are given." if steps else "Neither steps nor goals are given."
-        raise UsageError(cause, "Give --steps, or --max-accuracy-loss or --max-size, but not both.")
+        raise UsageError(cause, "Give either --steps, or goals: --max-accuracy-loss, --max-size or both.")
     header = original.header
     if header.architecture == ENSEMBLE.name:
         raise UsageError(f"{original.name} is an ensemble.", "Compress its members one by one.")

@@ -83,7 +83,7 @@ def _parse_step(word: str) -> Step:
     except ValueError:
         share = -1.0
     if not 0 < share < 1:
-        cause = f"{kind} is {SHARES[kind]}, between 0 and 1; {value or 'nothing'} is given."
+        cause = f"{kind} is {SHARES[kind]}, more than 0 and less than 1; {value or 'nothing'} is given."
         raise UsageError(cause, f"Give, for example, {kind}=0.5.")
     return Step(kind, share)
 

@@ -23,7 +23,7 @@ def test_steps_have_a_form_as_text_and_come_back_from_it() -> None:
         ("", "No step is given"),
         ("prun=0.5", "There is no step 'prun'"),
         ("prune", "nothing is given"),
-        ("prune=1", "between 0 and 1; 1 is given"),
+        ("prune=1", "more than 0 and less than 1; 1 is given"),
         ("prune=nan", "nan is given"),
         ("low_rank=half", "half is given"),
         ("int8=4", "int8 takes no value"),

@@ -56,6 +56,10 @@ def show_compression(result: CompressionResult) -> None:
         "chart": f"{result.folder}/pareto.svg",
     }
     if result.test and result.test_before:
+        lost = (100 * (before - after) for before, after in (
+            (original.accuracy, chosen.accuracy), (result.test_before.accuracy, result.test.accuracy)
+        ))  # fmt: skip
+        rows["lost"] = "{:.2f} points on the validation digits, {:.2f} on the test digits".format(*lost)
         rows["test"] = _describe_test(result.test)
         rows["test before"] = _describe_test(result.test_before)
     console.show_table(Group(table, "", console.pairs(rows)))
