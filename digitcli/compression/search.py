@@ -60,9 +60,10 @@ def search(compressor: Compressor, goals: Goals) -> tuple[list[TriedModel], int 
     accuracy the best model is the smallest one, else the most accurate one.
     """
     original = compressor.make(())
-    tried = [original]
+    models = [original]
     for last in QUANTIZATIONS:
-        tried += _tried_with(compressor, goals, last, original)
+        models += _tried_with(compressor, goals, last, original)
+    tried = list({model.steps: model for model in models}.values())  # both kinds may follow the same pruning
     reached = [index for index, model in enumerate(tried) if goals.reached_by(model, original)]
     if goals.max_accuracy_loss is not None:
         return tried, min(reached, key=lambda index: tried[index].weights_bytes, default=None)
@@ -76,6 +77,8 @@ def _tried_with(compressor: Compressor, goals: Goals, last: Step, original: Trie
     models: list[TriedModel] = []
     try:
         for share in _shares(compressor, goals, last):
+            if share:
+                models.append(compressor.make(_pruning(share)))
             models.append(compressor.make((*_pruning(share), last)))
             if not goals.are_accurate_enough(models[-1], original):
                 break  # with fewer channels it would lose more

@@ -57,7 +57,7 @@ def test_the_smallest_model_of_those_that_lose_little_is_chosen() -> None:
 def test_the_most_accurate_model_of_a_size_is_chosen_after_two_trials() -> None:
     compressor = FakeCompressor()
     assert chosen(compressor, max_bytes=30_000) == "prune=0.4,int4"
-    assert compressor.made == ["original", "prune=0.7,int8", "prune=0.4,int4"]
+    assert compressor.made == ["original", "prune=0.7", "prune=0.7,int8", "prune=0.4", "prune=0.4,int4"]
 
 
 def test_both_goals_must_be_reached() -> None:
