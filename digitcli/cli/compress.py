@@ -130,7 +130,7 @@ def compress(
       digitcli compress fast --max-accuracy-loss 0.1
 
     The folder of the result is a model for every other command. Choices depend on validation digits alone;
-    the test digits are used once, at the end. Ctrl-C stops, and the same command continues. Exit code 8 says
+    the test digits choose nothing. Ctrl-C stops, and the same command continues. Exit code 8 says
     that no model reaches the goals.
     """
     check_device_name(device or TrainConfig.device)
