@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 import os
@@ -19,6 +20,7 @@ from PIL import ImageFont
 
 from digitcli.architectures import registry
 from digitcli.cli import exit_code_of_run
+from digitcli.data import mnist
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist, load_mnist_test
 from tests.support.processes import Run
@@ -35,6 +37,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads 
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in a folder of its own, so that relative paths do not lead into the repository."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mnist_is_decompressed_once() -> Iterator[None]:
+    """Decompress the embedded digits once, which takes half a second; no test may change them."""
+    arrays = functools.cache(mnist._read_embedded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist, "_read_embedded", arrays)
+        yield
+    if arrays.cache_info().currsize == len(mnist.SHA256):
+        assert mnist.load_mnist().digest == mnist.DIGEST
 
 
 @pytest.fixture(scope="session")
