@@ -8,7 +8,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from hypothesis import settings
 from PIL import ImageFont
 
 from digitcli.architectures import registry
-from digitcli.cli import exit_code_of_run
 from digitcli.data import mnist
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist, load_mnist_test
 from tests.support.processes import Run
+from tests.support.terminal import Terminal, run_in_process, terminal
 
 # A slow machine is no failure, and every run tries the same examples.
 settings.register_profile("digitcli", deadline=None, derandomize=True, database=None)
@@ -103,16 +103,28 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def digitcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `digitcli ARGUMENTS` without a process; `input` is its stdin."""
+    """Runs `digitcli ARGUMENTS` without a process; `input` is its stdin, `env` what the environment adds."""
 
-    def run(*arguments: str | Path, input: bytes = b"") -> subprocess.CompletedProcess[str]:
-        command = ["digitcli", *map(str, arguments)]
+    def run(
+        *arguments: str | Path, input: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", command)
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
             capsys.readouterr()
-            code = exit_code_of_run()
-            return subprocess.CompletedProcess(command, code, *capsys.readouterr())
+            code = run_in_process(patch, arguments, env or {})
+            return subprocess.CompletedProcess(["digitcli", *map(str, arguments)], code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Runs `digitcli ARGUMENTS` on a terminal without a process; returns the exit code and what is shown."""
+
+    def run(*arguments: str | Path, **env: str) -> tuple[int, str]:
+        with monkeypatch.context() as patch, terminal(patch) as shown:
+            code = run_in_process(patch, arguments, {"TERM": "xterm-256color", **env})
+        return code, shown()
 
     return run
 
