@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from hypothesis import settings
 from PIL import ImageFont
 
 from digitcli.architectures import registry
-from digitcli.cli import exit_code_of_run
+from digitcli.data import mnist
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist, load_mnist_test
 from tests.support.processes import Run
+from tests.support.terminal import Terminal, run_in_process, terminal
 
 # A slow machine is no failure, and every run tries the same examples.
 settings.register_profile("digitcli", deadline=None, derandomize=True, database=None)
@@ -35,6 +37,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads 
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in a folder of its own, so that relative paths do not lead into the repository."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mnist_is_decompressed_once() -> Iterator[None]:
+    """Decompress the embedded digits once, which takes half a second; no test may change them."""
+    arrays = functools.cache(mnist._read_embedded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist, "_read_embedded", arrays)
+        yield
+        if arrays.cache_info().currsize == len(mnist.SHA256):  # else nothing but the test digits was read
+            assert mnist.load_mnist().digest == mnist.DIGEST
 
 
 @pytest.fixture(scope="session")
@@ -90,16 +103,28 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def digitcli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `digitcli ARGUMENTS` without a process; `input` is its stdin."""
+    """Runs `digitcli ARGUMENTS` without a process; `input` is its stdin, `env` what the environment adds."""
 
-    def run(*arguments: str | Path, input: bytes = b"") -> subprocess.CompletedProcess[str]:
-        command = ["digitcli", *map(str, arguments)]
+    def run(
+        *arguments: str | Path, input: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", command)
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
             capsys.readouterr()
-            code = exit_code_of_run()
-            return subprocess.CompletedProcess(command, code, *capsys.readouterr())
+            code = run_in_process(patch, arguments, env or {})
+            return subprocess.CompletedProcess(["digitcli", *map(str, arguments)], code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Runs `digitcli ARGUMENTS` on a terminal without a process; returns the exit code and what is shown."""
+
+    def run(*arguments: str | Path, **env: str) -> tuple[int, str]:
+        with monkeypatch.context() as patch, terminal(patch) as shown:
+            code = run_in_process(patch, arguments, {"TERM": "xterm-256color", **env})
+        return code, shown()
 
     return run
 

@@ -27,7 +27,7 @@ from digitcli.inference.onnx_runtime import OnnxRuntime, open_onnx_runtime
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
-from tests.support.benchmarks import NO_MEMORY, notices, run
+from tests.support.benchmarks import FEW, NO_MEMORY, notices, run
 
 CPU = torch.device("cpu")
 DIGIT_MODELS = {name for name, path in shipped_models().items() if read_header(path).task == "digit"}
@@ -173,8 +173,8 @@ def test_the_shipped_models_are_measured_if_none_is_named(digits: Digits) -> Non
     report, _ = run()
     assert {row.name for row in report.results} == DIGIT_MODELS
     row = report.results[0]
-    logits = infer(load_model(row.name), digits.images[:300])
-    assert row.accuracy == accuracy(logits, torch.from_numpy(digits.labels[:300]))
+    logits = infer(load_model(row.name), digits.images[:FEW])
+    assert row.accuracy == accuracy(logits, torch.from_numpy(digits.labels[:FEW]))
     assert row.size_bytes == shipped_models()[row.name].stat().st_size
     assert row.model is not None and row.model.startswith(row.name + "@")
 

@@ -33,8 +33,10 @@ from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from tests.support.benchmarks import measure_quickly
+from tests.support.forked import in_background
 from tests.support.models import saved
-from tests.support.processes import Run, digitcli_in_background, read_terminal, read_until
+from tests.support.processes import Run, read_until
+from tests.support.terminal import Terminal
 
 KEYS = [
     "architecture", "device", "dtype", "runtime", "batch_size", "latency_ms_median", "latency_ms_p95",
@@ -82,8 +84,8 @@ def test_csv_has_a_row_for_each_result_and_the_environment_is_on_stderr(digitcli
     assert "versions" in done.stderr and "torch" in done.stderr
 
 
-def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli_process: Run) -> None:
-    done = digitcli_process("benchmark", "-a", "sigmoid_mlp", "-b", "1", "-d", "cpu", env={"COLUMNS": "100"})
+def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli: Run) -> None:
+    done = digitcli("benchmark", "-a", "sigmoid_mlp", "-b", "1", "-d", "cpu", env={"COLUMNS": "100"})
     assert done.returncode == 0, done.stderr
     assert re.search(r"^sigmoid_mlp +1 .* 79\.5 k +79\.4 k +318 kB", done.stdout, re.MULTILINE)
     assert "threads" in done.stdout and "versions" in done.stdout
@@ -117,8 +119,8 @@ def test_no_name_and_no_number_is_cut_in_a_narrow_terminal(width: int, trained: 
     assert "training images/s" not in left_out and ("accuracy" not in left_out or width < 80)
 
 
-def test_columns_that_do_not_fit_are_named(digitcli_process: Run) -> None:
-    done = digitcli_process("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "50"})
+def test_columns_that_do_not_fit_are_named(digitcli: Run) -> None:
+    done = digitcli("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", env={"COLUMNS": "50"})
     assert done.returncode == 0, done.stderr
     assert "do not fit: MACs, params" in done.stderr and "--format csv" in done.stderr
     assert re.search(r"^softmax +1 ", done.stdout, re.MULTILINE) and "MACs" not in done.stdout
@@ -186,14 +188,14 @@ def test_a_row_that_is_clearly_slower_than_the_baseline_ends_with_code_8(
     assert ("--max-slowdown" in shown.err) == (code == 8)
 
 
-def test_rows_measured_before_a_signal_are_shown(tmp_path: Path) -> None:
+def test_rows_measured_before_a_signal_are_shown() -> None:
     number = signal.SIGTERM
     batch_sizes = ",".join(map(str, range(1, 41)))
     arguments = ["benchmark", "-a", "softmax", "-b", batch_sizes, "-d", "cpu", "--format", "json"]
-    with digitcli_in_background(*arguments, folder=tmp_path) as process:
+    with in_background(*arguments) as process:
         read_until("softmax  batch 1 ", process.stderr)
         process.send_signal(number)
-        shown, errors = process.communicate(timeout=60)
+        shown, errors = process.communicate()
     assert process.returncode == 128 + number, errors
     assert rows_of("json", shown)[0] == "1" and "Stopped." in errors
 
@@ -206,9 +208,8 @@ def test_a_path_with_a_comma_is_a_path(digitcli: Run, tmp_path: Path) -> None:
     assert [row["name"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["a,b.safetensors"]
 
 
-def test_on_a_terminal_a_status_names_the_current_measurement(tmp_path: Path) -> None:
-    arguments = ["benchmark", "-a", "softmax", "-b", "1", "-d", "cpu"]
-    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
+def test_on_a_terminal_a_status_names_the_current_measurement(on_terminal: Terminal) -> None:
+    code, shown = on_terminal("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu", NO_COLOR="1")
     assert code == 0, shown
     assert "Measuring softmax" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from digitcli.compression import speed
+from digitcli.data.dataset import Digits
+from tests.support.benchmarks import measure_quickly
 from tests.support.processes import Run
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+def quickly(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
     """Time few calls."""
+    measure_quickly(monkeypatch, digits)
     for name in ("WARM_UP_SECONDS", "MIN_SECONDS"):
         monkeypatch.setattr(speed, name, 0.0)
     monkeypatch.setattr(speed, "MIN_CALLS", 2)

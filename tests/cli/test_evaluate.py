@@ -18,8 +18,10 @@ from PIL import Image
 from digitcli.cli.views import evaluation as evaluation_view
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.selection import Addition, Selection
+from tests.support.forked import in_background, run_digitcli_in_ascii, run_digitcli_on_a_full_disk
 from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
-from tests.support.processes import Run, read_terminal
+from tests.support.processes import Run
+from tests.support.terminal import Terminal
 
 LABELS, ANSWERS = [3, 3, 3, 5, 5, 7], [3, 3, 5, 5, 5, 7]
 
@@ -41,9 +43,9 @@ def result(model: str, data: str) -> EvaluationResult:
 
 
 def test_json_goes_to_stdout_alone_and_has_the_keys_of_the_design(
-    digitcli_process: Run, model: str, data: str, tmp_path: Path
+    digitcli: Run, model: str, data: str, tmp_path: Path
 ) -> None:
-    done = digitcli_process("evaluate", model, "--data", data, "--format", "json", "--save", "same.json")
+    done = digitcli("evaluate", model, "--data", data, "--format", "json", "--save", "same.json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert list(result) == EVALUATION_KEYS
@@ -65,8 +67,8 @@ def test_several_models_by_position_and_by_option_are_one_list(
     assert re.fullmatch(r"pointing@\w+\+a@\w+\+b@\w+", json.loads(done.stdout)["model"])
 
 
-def test_in_a_pipe_there_is_plain_text_with_everything(digitcli_process: Run, model: str, data: str) -> None:
-    done = digitcli_process("evaluate", model, "--data", data)
+def test_in_a_pipe_there_is_plain_text_with_everything(digitcli: Run, model: str, data: str) -> None:
+    done = digitcli("evaluate", model, "--data", data, env={"COLUMNS": "120"})
     assert done.returncode == 0, done.stderr
     assert re.search(r"accuracy +83\.33 %, 1 wrong; 95 % interval 43\.65 to 96\.99 %", done.stdout)
     assert re.search(r"^ +5 +66\.67 % +100\.00 % +80\.00 % +2 ", done.stdout, re.MULTILINE)
@@ -75,18 +77,19 @@ def test_in_a_pipe_there_is_plain_text_with_everything(digitcli_process: Run, mo
     assert "\x1b" not in done.stdout + done.stderr and done.stderr == ""
 
 
-def test_where_text_is_ascii_so_is_the_table(digitcli_process: Run, model: str, data: str) -> None:
-    done = digitcli_process("evaluate", model, "--data", data, env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.isascii() and "\\x" not in done.stdout and "\\u" not in done.stdout
+def test_where_text_is_ascii_so_is_the_table(model: str, data: str) -> None:
+    with in_background("evaluate", model, "--data", data, target=run_digitcli_in_ascii) as process:
+        shown, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "accuracy" in shown
+    assert shown.isascii() and "\\x" not in shown and "\\u" not in shown
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_on_a_terminal_shares_are_shaded_unless_colour_is_unwanted(
-    model: str, data: str, tmp_path: Path, no_color: str
+    on_terminal: Terminal, model: str, data: str, no_color: str
 ) -> None:
-    arguments = ["evaluate", model, "--data", data]
-    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": no_color, "COLUMNS": "120"})
+    code, shown = on_terminal("evaluate", model, "--data", data, NO_COLOR=no_color, COLUMNS="120")
     assert code == 0, shown
     assert "5? it is 3" in shown and "·" in shown
     assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)
@@ -217,20 +220,12 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(
 def test_the_figures_are_shown_even_if_a_full_disk_keeps_them_from_being_saved(
     model: str, data: str, tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands for the disk."""
-    script = (
-        "import resource, signal\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
-        "from digitcli.cli import main\n"
-        "main()"
-    )
-    arguments = ["evaluate", model, "--data", data, "--format", "json", "--save", "result.json"]
-    command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 7, done.stderr
-    assert json.loads(done.stdout)["n"] == 6
-    assert "cannot be written" in done.stderr and not (tmp_path / "result.json").exists()
+    arguments = ("evaluate", model, "--data", data, "--format", "json", "--save", "result.json")
+    with in_background(*arguments, target=run_digitcli_on_a_full_disk) as process:
+        shown, errors = process.communicate()
+    assert process.returncode == 7, errors
+    assert json.loads(shown)["n"] == 6
+    assert "cannot be written" in errors and not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

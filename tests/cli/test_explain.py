@@ -27,9 +27,9 @@ def page_of(*lines: str) -> np.ndarray:
     )
 
 
-def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli_process: Run) -> None:
+def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli: Run) -> None:
     put("4.png", "4")
-    done = digitcli_process("explain", "fast", "4.png")
+    done = digitcli("explain", "fast", "4.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4.png: 4 with ")
     assert "--save" in done.stderr  # a pipe has no colours

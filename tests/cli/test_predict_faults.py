@@ -25,7 +25,8 @@ from digitcli.errors import Interrupted
 from digitcli.inference.model_resolution import shipped_models
 from tests.support.pictures import drawn, encoded, flipped, png
 from tests.support.predictions import names_in, put, read, records
-from tests.support.processes import Run, read_terminal
+from tests.support.processes import Run
+from tests.support.terminal import Terminal
 
 PIPE_BYTES = 4096
 NOISE = encoded(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
@@ -111,7 +112,7 @@ def test_a_file_without_permission_has_the_reason_permission(predict: Run) -> No
 
 
 def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(
-    digitcli_process: Run, tmp_path: Path
+    digitcli_process: Run, on_terminal: Terminal, tmp_path: Path
 ) -> None:
     names = [os.fsdecode(name) for name in HOSTILE]
     for name in names:
@@ -119,7 +120,7 @@ def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(
     missing = [f"no{name}" for name in names]
     done = digitcli_process("predict", *names, *missing, "--format", "jsonl", **buffered())
     assert read(done) == [(name, "5") for name in names] + [(name, None) for name in missing]
-    code, shown = read_terminal(["predict", *names, *missing], tmp_path, {"NO_COLOR": "1", "COLUMNS": "120"})
+    code, shown = on_terminal("predict", *names, *missing, NO_COLOR="1", COLUMNS="120")
     assert code == 4
     for text in (shown, done.stderr):
         assert "\x1b[2J" not in text and "\x07" not in text and "Traceback" not in text
@@ -185,9 +186,9 @@ def test_a_mistake_is_a_cause_and_an_exit_code(
     assert names_in() == ["5.png"]
 
 
-def test_a_terminal_as_standard_input_is_a_mistake_and_no_wait(tmp_path: Path) -> None:
+def test_a_terminal_as_standard_input_is_a_mistake_and_no_wait(on_terminal: Terminal) -> None:
     for arguments in (["-"], ["--files-from", "-"]):
-        code, shown = read_terminal(["predict", *arguments], tmp_path, {})
+        code, shown = on_terminal("predict", *arguments)
         assert code == 2 and "Standard input is a terminal" in shown
 
 
@@ -242,10 +243,10 @@ def test_where_text_is_ascii_so_is_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_on_a_terminal_digits_are_drawn_in_colour_unless_that_is_unwanted(
-    tmp_path: Path, no_color: str
+    on_terminal: Terminal, no_color: str
 ) -> None:
-    put(tmp_path / "57.png", "57")
-    code, shown = read_terminal(["predict", "57.png"], tmp_path, {"NO_COLOR": no_color, "COLUMNS": "120"})
+    put("57.png", "57")
+    code, shown = on_terminal("predict", "57.png", NO_COLOR=no_color, COLUMNS="120")
     assert code == 0, shown
     assert ("▀" in shown) == (not no_color) and ("▒" in shown) == bool(no_color)
     assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)

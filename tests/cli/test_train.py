@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.settings import setting, settings_of
 from digitcli.training.configuration import TrainConfig
-from tests.support.processes import Run, digitcli_in_background, read_terminal, read_until
+from tests.support.forked import ForkedProcess, in_background, run_digitcli_on_a_full_disk
+from tests.support.processes import Run, read_until
+from tests.support.terminal import Terminal
 
 KEYS = {
     "architecture", "run", "checkpoint", "seed", "epochs", "train_seconds", "total_seconds",
@@ -48,24 +51,23 @@ def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(
     assert "epoch 2/2" in done.stderr and "optimization" in done.stderr
 
 
-def test_a_table_in_a_pipe_is_plain_text(digitcli_process: Run, few_digits: Path) -> None:
-    done = digitcli_process("train", "-a", "softmax", "--data", few_digits, "-e", "1", "-d", "cpu")
+def test_a_table_in_a_pipe_is_plain_text(digitcli: Run, few_digits: Path) -> None:
+    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "-d", "cpu")
     assert done.returncode == 0
     assert re.search(r"test +\d+\.\d\d %", done.stdout)
     assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
 
 
-def test_on_a_terminal_there_is_a_live_view(few_digits: Path, tmp_path: Path) -> None:
-    arguments = ["train", "-a", "cnn", "--data", str(few_digits), "-e", "1", "-b", "16"]
-    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": ""})
+def test_on_a_terminal_there_is_a_live_view(on_terminal: Terminal, few_digits: Path) -> None:
+    arguments = ("train", "-a", "cnn", "--data", few_digits, "-e", "1", "-b", "16")
+    code, shown = on_terminal(*arguments, NO_COLOR="")
     assert code == 0, shown
     assert "left" in shown and "images/s" in shown
     assert "\x1b[" in shown
 
 
-def test_no_color_turns_colours_off(few_digits: Path, tmp_path: Path) -> None:
-    arguments = ["train", "-a", "softmax", "--data", str(few_digits), "-e", "1"]
-    code, shown = read_terminal(arguments, tmp_path, {"NO_COLOR": "1"})
+def test_no_color_turns_colours_off(on_terminal: Terminal, few_digits: Path) -> None:
+    code, shown = on_terminal("train", "-a", "softmax", "--data", few_digits, "-e", "1", NO_COLOR="1")
     assert code == 0
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
@@ -221,10 +223,9 @@ def test_the_start_names_only_settings_that_are_on(name: str) -> None:
 
 
 @contextlib.contextmanager
-def long_training(data: Path | str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def long_training(data: Path | str) -> Iterator[ForkedProcess]:
     """Train in the folder `run`, from the first steps to the end of the context."""
-    arguments = ["train", "-a", "softmax", "--data", data, "-e", "100000", "--out", "run"]
-    with digitcli_in_background(*arguments, folder=folder) as process:
+    with in_background("train", "-a", "softmax", "--data", data, "-e", "100000", "--out", "run") as process:
         read_until("epoch 1", process.stderr)
         yield process
 
@@ -233,9 +234,9 @@ def long_training(data: Path | str, folder: Path) -> Iterator[subprocess.Popen[s
 def test_a_signal_saves_and_the_run_can_be_continued(
     digitcli: Run, few_digits: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    with long_training(few_digits, tmp_path) as process:
+    with long_training(few_digits) as process:
         process.send_signal(number)
-        _, shown = process.communicate(timeout=60)
+        _, shown = process.communicate()
     assert process.returncode == code, shown
     assert "digitcli train --resume run" in shown and "Traceback" not in shown
     assert (tmp_path / "run" / RESUME_FILE).is_file()
@@ -254,14 +255,14 @@ def test_the_options_of_a_continued_run_are_checked_against_its_architecture(tmp
 
 
 def test_a_killed_run_can_be_continued(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
-    with long_training(few_digits, tmp_path) as process:
+    with long_training(few_digits) as process:
         process.kill()
     done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
     assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
-    with long_training(few_digits, tmp_path):
+    with long_training(few_digits):
         done = digitcli("train", "-a", "softmax", "--data", few_digits, "--out", "run", "--force")
     assert done.returncode == 7 and "in use" in done.stderr
 
@@ -269,23 +270,14 @@ def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: P
 def test_a_full_disk_is_an_output_error_and_keeps_the_saved_state(
     digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands for the disk."""
     started = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "--out", "run")
     assert started.returncode == 0, started.stderr
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-
-    script = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
-        "from digitcli.cli import main\n"
-        "main()"
-    )
-    arguments = ["train", "-a", "mlp", "--data", str(few_digits), "-e", "1", "--out", "run", "--force"]
-    command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 7, done.stderr
-    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    arguments = ("train", "-a", "mlp", "--data", few_digits, "-e", "1", "--out", "run", "--force")
+    with in_background(*arguments, target=run_digitcli_on_a_full_disk) as process:
+        _, shown = process.communicate()
+    assert process.returncode == 7, shown
+    assert "cannot be written" in shown and "Traceback" not in shown
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -344,9 +336,9 @@ def test_a_run_can_be_continued_from_another_folder(
     digitcli: Run, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "few.npz").write_bytes(few_digits.read_bytes())
-    with long_training("few.npz", tmp_path) as process:
+    with long_training("few.npz") as process:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     done = digitcli("train", "--resume", "../run", "--patience", "1")
@@ -376,27 +368,21 @@ def test_closing_the_terminal_saves_the_run(few_digits: Path, tmp_path: Path) ->
     assert (tmp_path / "run" / RESUME_FILE).is_file()
 
 
-def test_training_goes_on_if_nobody_reads_stderr(few_digits: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "digitcli", "train", "-a", "softmax", "--data", str(few_digits)]
-    process = subprocess.Popen(
-        [*command, "-e", "3", "--format", "json"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    process.stderr.close()
-    shown, _ = process.communicate(timeout=60)
+def test_training_goes_on_if_nobody_reads_stderr(few_digits: Path) -> None:
+    arguments = ("train", "-a", "softmax", "--data", few_digits, "-e", "3", "--format", "json")
+    with in_background(*arguments) as process:
+        process.close_stderr()
+        shown, _ = process.communicate()
     assert process.returncode == 0
     assert json.loads(shown)["epochs"] == 3
 
 
 def test_a_signal_before_the_first_step_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
-    with digitcli_in_background("train", "--data", "mnist", "--out", "run", folder=tmp_path) as process:
-        while not (tmp_path / "run").exists() and process.poll() is None:
-            pass
+    with in_background("train", "--data", "mnist", "--out", "run") as process:
+        while not (tmp_path / "run").exists() and process.returncode is None:
+            time.sleep(0.001)
         process.send_signal(signal.SIGINT)
-        _, shown = process.communicate(timeout=60)
+        _, shown = process.communicate()
     assert process.returncode == 130, shown
     assert "Traceback" not in shown
     assert not (tmp_path / "run").exists() or (tmp_path / "run" / RESUME_FILE).exists()

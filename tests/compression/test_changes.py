@@ -66,8 +66,9 @@ def test_folding_changes_no_answer(name: str, images: Tensor) -> None:
         same_after_storing(name, folded, changes, images)
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("name", DIGITS)
+@pytest.mark.parametrize(
+    ("name", "bits"), [*((name, 4) for name in DIGITS), ("cnn", 8), ("vit", 8), ("lstm", 8)]
+)
 def test_quantized_weights_are_stored_as_integers(name: str, bits: int, images: Tensor) -> None:
     network = built(name)
     original = network(images)

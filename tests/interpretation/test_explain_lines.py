@@ -27,6 +27,8 @@ from digitcli.strip_format import ALPHABET
 
 WIDTH_PX, GAP_PX = 24, 3  # of a digit, and of the paper beside it
 TEXT = "704"
+QUADRATURES = explain_lines.QUADRATURES
+ROUGHLY = 0.05  # share of a score
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,11 @@ def line(digits: Digits) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Take few steps: coarse squares, few noisy copies, and at once the points that are enough for a line."""
+    """Take few steps: coarse squares, few noisy copies, and few points, which add up roughly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explain_lines, "OCCLUSION_STEP_PX", 8)
-        patch.setattr(explain_lines, "QUADRATURES", explain_lines.QUADRATURES[1:2])
+        patch.setattr(explain_lines, "QUADRATURES", ((60, 3),))
+        patch.setattr(attribution, "COMPLETENESS", ROUGHLY)
         patch.setattr(attribution, "NOISY_COPIES", 2)
         yield
 
@@ -54,7 +57,7 @@ def zero(line: npt.NDArray[np.uint8]) -> LineExplanation:
 
 
 def adds_up(shares: Attribution) -> bool:
-    expected = pytest.approx(shares.score - shares.baseline, rel=COMPLETENESS, abs=LEAST_LOGITS)
+    expected = pytest.approx(shares.score - shares.baseline, rel=ROUGHLY, abs=LEAST_LOGITS)
     return bool(shares.values.sum() == expected)
 
 
@@ -78,6 +81,21 @@ def test_integrated_gradients_add_up_to_the_lead_over_a_blank(zero: LineExplanat
     for each in zero.attributions[2:4]:
         assert adds_up(each)
     assert zero.attributions[2].score > 5 > -5 > zero.attributions[2].baseline
+
+
+def test_the_shares_of_a_digit_add_up_within_a_hundredth(
+    line: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Take the points of quadrature with which all lines add up; a single digit is quick enough for them."""
+    monkeypatch.setattr(attribution, "COMPLETENESS", COMPLETENESS)
+    read = read_line(load_model("reader"), resolve_model("reader").header, line[:, : WIDTH_PX + 2 * GAP_PX])
+    (_, reader) = read.places[0]
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        return reader(images)[:, 7]
+
+    shares = attribution.integrated_gradients(score, read.batch, quadratures=QUADRATURES[1:2])
+    assert read.text == "7" and shares.max() > 0  # an error is raised if they do not add up
 
 
 def test_a_line_of_200_pixels_takes_as_many_passes_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,16 +21,16 @@ ROW = BenchmarkResult(
     measured="calls", name="cnn", model=None,
 )  # fmt: skip
 
-
+FEW = 100
 NO_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
 def measure_quickly(patch: pytest.MonkeyPatch, digits: Digits) -> None:
-    """Let a row take 20 calls and the accuracy 300 digits, however fast the machine is."""
+    """Let a row take 20 calls and the accuracy 100 digits, however fast the machine is."""
     for name in ("WARM_UP_SECONDS", "MIN_SECONDS"):
         patch.setattr(measurement, name, 0.0)
     patch.setattr(measurement, "MAX_SECONDS", math.inf)
-    few = Digits(digits.images[:300], digits.labels[:300])
+    few = Digits(digits.images[:FEW], digits.labels[:FEW])
     patch.setattr(measurement, "_test_digits", lambda: few)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,54 +17,51 @@ import torch
 from digitcli.data.augmentation import AUGMENTATIONS, augment, mixup
 from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, read_header
 from digitcli.inference.devices import rank_and_size
+from digitcli.training import trainer
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, joined_processes
 from tests.support.augmentation import recipe_with
+from tests.support.forked import ForkedProcess, in_background, run_digitcli
 from tests.support.models import saved
-from tests.support.processes import Run, python_in_background, read_until
+from tests.support.processes import Run, read_until
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")
 
-# Trains and prints a hash of all weights and buffers of the process, of which the second one writes no file.
-PRINT_HASH_OF_WEIGHTS = """
-import hashlib, pathlib, sys
-from digitcli.training import trainer
-from digitcli.training.configuration import TrainConfig
 
-def prepare_and_keep(*arguments):
-    global state
-    setup, state = prepare(*arguments)
-    return setup, state
+def print_hash_of_weights(data: str) -> None:
+    """Train, and print a hash of all weights and buffers of the process: only the first writes a file."""
+    states, prepare = [], trainer.prepare
+    with pytest.MonkeyPatch.context() as patch:
 
-prepare, trainer.prepare = trainer.prepare, prepare_and_keep
-recipe = {"epochs": 1, "batch_size": 8, "stochastic_depth": 0.5, "dropout": 0.5, "dtype": "float32"}
-config = TrainConfig(arch="reader", data=sys.argv[1], device="cpu", recipe=recipe)
-trainer.train(config, out=pathlib.Path("run"))
-tensors = state.network.state_dict().values()
-print(state.steps_total, hashlib.sha256(b"".join(bytes(t.numpy().data) for t in tensors)).hexdigest())
-"""
+        def prepare_and_keep(*arguments: Any) -> Any:
+            setup, state = prepare(*arguments)
+            states.append(state)
+            return setup, state
+
+        patch.setattr(trainer, "prepare", prepare_and_keep)
+        recipe = {"epochs": 1, "batch_size": 8, "stochastic_depth": 0.5, "dropout": 0.5, "dtype": "float32"}
+        trainer.train(TrainConfig(arch="reader", data=data, device="cpu", recipe=recipe), out=Path("run"))
+    (state,) = states
+    weights = b"".join(bytes(tensor.numpy().data) for tensor in state.network.state_dict().values())
+    print(state.steps_total, hashlib.sha256(weights).hexdigest())
 
 
 @contextlib.contextmanager
-def two_processes(*arguments: str | Path, folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Run Python in two processes as torchrun would start them; kill those that run at the end."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+def two_processes(
+    *arguments: str | Path, target: Callable[..., None] = run_digitcli
+) -> Iterator[list[ForkedProcess]]:
+    """Run a function in two processes as torchrun would start them; kill those that run at the end."""
+    address = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    environments = [{**address, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(
-                python_in_background(
-                    *arguments,
-                    folder=folder,
-                    environment={**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-                )
-            )
-            for rank in ("0", "1")
+            stack.enter_context(in_background(*arguments, target=target, **environment))
+            for environment in environments
         ]
 
 
-def train_in_two_processes(
-    *arguments: str, folder: Path
-) -> contextlib.AbstractContextManager[list[subprocess.Popen[str]]]:
-    return two_processes("-m", "digitcli", "train", *SETTINGS, *arguments, folder=folder)
+def train_in_two_processes(*arguments: str) -> contextlib.AbstractContextManager[list[ForkedProcess]]:
+    return two_processes("train", *SETTINGS, *arguments)
 
 
 def free_port() -> str:
@@ -72,9 +70,9 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
-def wait_for(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+def wait_for(processes: list[ForkedProcess]) -> list[tuple[str, str]]:
     """Return what each process printed, after both have succeeded."""
-    outputs = [process.communicate(timeout=100) for process in processes]
+    outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     return outputs
 
@@ -84,7 +82,7 @@ def test_two_processes_train_the_same_weights_as_one(digitcli: Run, few_digits: 
     shared = ("--data", str(few_digits), "--epochs", "2")
     done = digitcli("train", *SETTINGS, *shared, "--out", "one")
     assert done.returncode == 0, done.stderr
-    with train_in_two_processes(*shared, "--out", "two", folder=tmp_path) as processes:
+    with train_in_two_processes(*shared, "--out", "two") as processes:
         outputs = wait_for(processes)
     assert outputs[1] == ("", "")
     result = json.loads(outputs[0][0])
@@ -111,7 +109,7 @@ def test_two_processes_rehearse_and_freeze_as_one_does(
     shared += ("--original", str(other_digits), "--rehearse", "0.3", "--freeze", "1", "--layer-decay", "0.5")
     done = digitcli("train", *SETTINGS, *shared, "--out", "one")
     assert done.returncode == 0, done.stderr
-    with train_in_two_processes(*shared, "--out", "two", folder=tmp_path) as processes:
+    with train_in_two_processes(*shared, "--out", "two") as processes:
         wait_for(processes)
     (_, ours), (_, theirs), (_, start) = (
         read_checkpoint(tmp_path / file)
@@ -126,18 +124,18 @@ def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_
     line_folder: Path, tmp_path: Path
 ) -> None:
     """Each process reads other lines, so the weights differ unless all gradients and buffers are averaged."""
-    with two_processes("-c", PRINT_HASH_OF_WEIGHTS, line_folder, folder=tmp_path) as processes:
+    with two_processes(line_folder, target=print_hash_of_weights) as processes:
         (first, _), (second, _) = wait_for(processes)
     assert first == second and int(first.split()[0]) > 3
     assert read_header(tmp_path / "run" / "model.safetensors").task == "line"
 
 
-def test_a_process_that_dies_ends_the_others_with_exit_code_6(few_digits: Path, tmp_path: Path) -> None:
+def test_a_process_that_dies_ends_the_others_with_exit_code_6(few_digits: Path) -> None:
     endless = ("--data", str(few_digits), "--epochs", "100000", "--out", "run")
-    with train_in_two_processes(*endless, folder=tmp_path) as (first, second):
+    with train_in_two_processes(*endless) as (first, second):
         read_until("epoch 2/", first.stderr)
         second.send_signal(signal.SIGKILL)
-        _, errors = first.communicate(timeout=60)
+        _, errors = first.communicate()
     assert first.returncode == 6, errors
     assert "Process 0 of 2" in errors and "--resume" in errors and "Traceback" not in errors
 
@@ -148,22 +146,22 @@ def test_a_signal_to_any_process_stops_all_of_them_and_the_run_resumes(
     """Use batch normalization and dropout."""
     settings = ("--arch", "mlp", "--dropout", "0.3", "--data", str(few_digits))
     endless = (*settings, "--epochs", "100000", "--out", "run")
-    with train_in_two_processes(*endless, folder=tmp_path) as (first, second):
+    with train_in_two_processes(*endless) as (first, second):
         read_until("epoch 1/", first.stderr)
         second.send_signal(signal.SIGTERM)
-        errors = [process.communicate(timeout=60)[1] for process in (first, second)]
+        errors = [process.communicate()[1] for process in (first, second)]
     assert [first.returncode, second.returncode] == [143, 143], errors
     epochs = read_header(tmp_path / "run" / RESUME_FILE).training["epoch"]
     more = ("--arch", "mlp", "--resume", "run", "--epochs", str(epochs + 1))
-    with train_in_two_processes(*more, folder=tmp_path) as processes:
+    with train_in_two_processes(*more) as processes:
         (result, _), _ = wait_for(processes)
     assert json.loads(result)["epochs"] == epochs + 1
 
 
-def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Path, tmp_path: Path) -> None:
+def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Path) -> None:
     odd = ("--data", str(few_digits), "--batch-size", "25", "--out", "run")
-    with train_in_two_processes(*odd, folder=tmp_path) as processes:
-        errors = [process.communicate(timeout=60)[1] for process in processes]
+    with train_in_two_processes(*odd) as processes:
+        errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], errors
     assert all("multiple of 2" in text for text in errors)
 

@@ -11,6 +11,7 @@ from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import InputError
 from digitcli.synthesis.line_folders import read_lines, write_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.training import line_sources
 from digitcli.training.line_sources import (
     POOL_BATCHES,
     ComposedLines,
@@ -31,7 +32,9 @@ def test_pools_of_stored_lines_contain_every_line_once_an_epoch(line_folder: Pat
     assert sorted(epochs.tolist()) == sorted(32 * [len(line.text) for line in lines])
 
 
-def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits) -> None:
+def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_sources, "POOL_BATCHES", 4)
+
     def first(seed: int, number: int) -> np.ndarray:
         return ComposedLines(Dataset("d", digits), None, seed).pools(2)[number][0].images
 

@@ -83,7 +83,7 @@ def test_the_loss_falls_on_a_few_lines(digits: Digits) -> None:
     batch = as_batch(compose(LineSynthesizer(digits), np.random.default_rng(4), 6), np.random.default_rng(5))
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(25):
         loss = line_loss(network, batch, torch.device("cpu"), progress=0.0)
         optimizer.zero_grad()
         loss.backward()
