@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -355,6 +356,14 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
 
 def compose_pictures(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
     """Return `count` pictures as strips that are at most `LONGEST_PX` wide."""
+    strips = (strip_of_picture(scene) for scene in compose_scenes(composer, random))
+    return list(itertools.islice(filter(_is_trainable, strips), count))
+
+
+def compose_scenes(
+    composer: SceneComposer, random: np.random.Generator, count: int | None = None
+) -> Iterator[Scene]:
+    """Yield what a `picture_reader` learns from: `count` scenes, or without end."""
     kinds: list[Callable[[], Scene]] = [
         lambda: composer.character(random),
         lambda: composer.image(random),
@@ -363,11 +372,8 @@ def compose_pictures(composer: SceneComposer, random: np.random.Generator, count
         lambda: composer.small_picture(random),
     ]
     shares = [*PICTURE_SHARES.values(), 1 - sum(PICTURE_SHARES.values())]
-    strips: list[LabelledStrip] = []
-    while len(strips) < count:
-        strip = strip_of_picture(kinds[int(random.choice(len(kinds), p=shares))]())
-        strips += [strip] if _is_trainable(strip) else []
-    return strips
+    for _ in itertools.count() if count is None else range(count):
+        yield kinds[int(random.choice(len(kinds), p=shares))]()
 
 
 # How the strips for an architecture are composed.
