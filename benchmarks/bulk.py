@@ -32,12 +32,13 @@ def main() -> None:
     parser.add_argument(
         "--count", type=int, default=100_000, help="the number of pictures (default: 100,000)"
     )
-    parser.add_argument("--model", default="fast", help="the model that reads them (default: fast)")
+    parser.add_argument("--model", help="the model that reads them (default: the default models)")
     parser.add_argument("--option", action="append", default=[], help="an option of digitcli predict")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), arguments.count)
-        measure(folder, arguments.count, ["--model", arguments.model, *arguments.option])
+        model = ["--model", arguments.model] if arguments.model else []
+        measure(folder, arguments.count, [*model, *arguments.option])
 
 
 def write_pictures(folder: Path, count: int) -> None:

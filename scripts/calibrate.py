@@ -42,7 +42,7 @@ def main() -> None:
     photographs = [
         synthesizer.synthesize_photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)
     ]
-    reader = Reader(min_confidence=0.0)
+    reader = Reader("reader", min_confidence=0.0)  # nothing reads easy pictures before it
     readings = list(reader.read_all(grey for grey, _, _ in photographs))
     answers = [
         (reading.text or "", "".join(filter(str.isdecimal, text)), reading.confidence or 0.0)

@@ -32,7 +32,7 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
 from digitcli.recognition.calibrate import Answer, answer_pictures, numbers_of
 from digitcli.recognition.line_input import FINDER
-from digitcli.recognition.models import complete_models
+from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import Line
@@ -75,7 +75,7 @@ def adapt(
     started = time.perf_counter()
     check_settings(settings, folds)
     listed = read_labelled_pictures(Path(folder))
-    resolved = complete_models(resolve_models(models))
+    resolved = complete_models(resolve_models(models or [DEFAULT_OF_KIND["line"]]))
     start = model_to_adapt(resolved)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
     answers, failures = _answer_usable(reader, listed, start.header.alphabet, on_event)

@@ -51,7 +51,7 @@ from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import MAX_ERROR, numbers_of, read_one_page_each
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.line_input import FINDER
-from digitcli.recognition.models import complete_models
+from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
@@ -116,7 +116,7 @@ def adapt_unlabelled(
     for epochs in (settings.epochs, fixed_epochs):
         check_settings(dataclasses.replace(settings, epochs=epochs), FOLDS)
     listed, labels, copies = _list_pictures(Path(folder))
-    resolved = complete_models(resolve_models(models))
+    resolved = complete_models(resolve_models(models or [DEFAULT_OF_KIND["line"]]))
     start, chosen_device = model_to_adapt(resolved), choose_device(device)
     reader = Reader(*resolved, device=device, max_error=MAX_ERROR, constraints=constraints)
     read = list(read_one_page_each(reader, listed, as_progress(AdaptationStage.READ, on_event)))

@@ -26,6 +26,9 @@ GUESS_CONFIDENCE = 0.5
 NOT_A_DIGIT_CONFIDENCE = 0.5
 # Confidence of a single number from which networks that read whole pages are not asked (chosen by hand).
 EASY = 0.9
+# The same of the network that reads whole pictures, from which nothing else is asked: of 1,880 such
+# answers to pictures of held-out hands, fonts and generators 5 were wrong, and 16 of 2,111 from 0.9 on.
+CERTAIN = 0.97
 # Confidence from which a number on a whole page counts against the regions of its ink: it is likelier right.
 LIKELY = 0.5
 # Reasons for a refusal that do not lower the confidence.
@@ -59,6 +62,15 @@ class Decision:
         """Whether one number, and no other, was read for certain."""
         is_sure = self.confidence is not None and self.confidence >= EASY
         return self.status == "read" and len(self.numbers) == 1 and is_sure
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the network that reads whole pictures has read one number for certain."""
+        return self.confidence is not None and self.confidence >= CERTAIN
+
+    def is_doubted_by(self, other: Decision | None) -> bool:
+        """Return whether another network reads another text."""
+        return other is not None and other.text != self.text
 
     def refused(self, reason: str) -> Decision:
         """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""

@@ -232,3 +232,14 @@ def digit_shares(hypotheses: Hypotheses, text: str, place: int) -> dict[str, flo
         if len(hypothesis) == len(text):
             shares[hypothesis[place]] = shares.get(hypothesis[place], 0.0) + probability
     return shares
+
+
+def with_unlikely_digits(shares: dict[str, float], column: np.ndarray) -> dict[str, float]:
+    """Add the digits that are too unlikely for any hypothesis, from their column (11,) of log-probabilities.
+
+    Together they have at most the probability that the others leave.
+    """
+    rest = {digit: math.exp(column[int(digit)]) for digit in DIGITS if digit not in shares}
+    left = max(0.0, 1 - sum(shares.values()))
+    scale = min(1.0, left / max(sum(rest.values()), LEAST_PROBABILITY))
+    return shares | {digit: scale * share for digit, share in rest.items()}

@@ -12,7 +12,7 @@ from digitcli.imaging.strips import cut_whole
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import PageFinder, load_page_finder
 from digitcli.recognition.crops import crop_numbers
-from digitcli.recognition.models import STRIP_READER
+from digitcli.recognition.models import PICTURE_READER, STRIP_READER
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
@@ -20,8 +20,6 @@ from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers
 
-# The architecture that reads whole pictures.
-PICTURE_READER = "picture_reader"
 # The shipped model that finds the lines for strip readers.
 FINDER = "finder"
 

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from digitcli.errors import UsageError
-from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_models
+from digitcli.inference.model_resolution import (
+    ResolvedModel,
+    check_distinct,
+    resolve_model,
+    resolve_models,
+)
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.picture_reader import PictureReader
 from digitcli.recognition.results import DEFAULT_MODELS
 
-# The architecture that reads what a page finder found.
+# The architecture that reads what a page finder found, and the one that reads whole pictures.
 STRIP_READER = "strip_reader"
+PICTURE_READER = "picture_reader"
 # The default model of each kind, see `_kind`.
-DEFAULT_OF_KIND = dict(zip(("line", "digit", "page", "strip"), DEFAULT_MODELS, strict=True))
+DEFAULT_OF_KIND = dict(zip(("line", "digit", "page", "strip", "picture"), DEFAULT_MODELS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,13 @@ class RecognitionModels:
     line_models: networks that read line crops.
     classifier: the mean of the networks that read digit crops, or None.
     page_reader: the networks that find lines on whole pages and read strips of them, or None.
+    picture_reader: the network that answers easy pictures before the others, or None.
     """
 
     line_models: tuple[LineRecognizer, ...]
     classifier: DigitClassifier | None
     page_reader: PageReader | None = None
+    picture_reader: PictureReader | None = None
 
     @property
     def name(self) -> str:
@@ -48,6 +57,8 @@ class RecognitionModels:
         if self.page_reader is not None:
             readers = [model for model in self.page_reader.line_models if model not in models]
             models += [self.page_reader.finder, *readers]
+        if self.picture_reader is not None:
+            models.append(self.picture_reader.network)
         return models
 
     @property
@@ -65,19 +76,36 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
     """Return the models of a reader for which these are named; without any, the default ones.
 
     A model that reads lines replaces the default one only: for each other kind, of which no model is named,
-    the default one stays.
+    the default one stays. Only the one that reads easy pictures before the others does not: the named model
+    was chosen to read them itself, unless it was calibrated together with that one.
 
     Raises:
-        UsageError: a model is named twice, or a page finder, or a network that reads what it found, is named
-            without the other.
+        UsageError: a model is named twice, or without another that it needs.
         ModelError: a default model is missing or damaged.
     """
     check_distinct(named)
-    kinds = {_kind(model) for model in named}
-    missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
-    models = (*named, *(resolve_models(missing) if not named or "line" in kinds else ()))
+    models = (*named, *resolve_models(_missing_defaults(named)))
     _check_pair(models)
+    _check_picture_reader(models)
     return models
+
+
+def _missing_defaults(named: Sequence[ResolvedModel]) -> list[str]:
+    """Return the names of the default models that complete the named ones."""
+    kinds = {_kind(model) for model in named}
+    if named and "line" not in kinds:
+        return []
+    missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
+    first = DEFAULT_OF_KIND["picture"]
+    if named and first in missing and not _was_calibrated_with(first, named):
+        missing.remove(first)
+    return missing
+
+
+def _was_calibrated_with(name: str, models: Sequence[ResolvedModel]) -> bool:
+    """Return whether the guarantee of one of the models was given together with a model."""
+    guarantees = [model.header.guarantee for model in models if model.header.guarantee is not None]
+    return any(resolve_model(name).sha256 in guarantee.companions for guarantee in guarantees)
 
 
 def reads_strips(model: ResolvedModel) -> bool:
@@ -85,8 +113,15 @@ def reads_strips(model: ResolvedModel) -> bool:
     return model.header.architecture == STRIP_READER
 
 
+def reads_pictures(model: ResolvedModel) -> bool:
+    """Return whether a model reads whole pictures, before the others."""
+    return model.header.architecture == PICTURE_READER
+
+
 def _kind(model: ResolvedModel) -> str:
-    """Return the task of a model, or `strip` if it reads what a page finder found."""
+    """Return the task of a model, `strip` if it reads what a page finder found, or `picture`."""
+    if reads_pictures(model):
+        return "picture"
     return "strip" if reads_strips(model) else model.header.task
 
 
@@ -104,3 +139,18 @@ def _check_pair(models: Sequence[ResolvedModel]) -> None:
         raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
     if len(finders) > 1:
         raise UsageError("Several page finders are named.", "Name one.")
+
+
+def _check_picture_reader(models: Sequence[ResolvedModel]) -> None:
+    """Check that at most one model reads whole pictures, and that others read the pictures that it leaves.
+
+    Raises:
+        UsageError: that is not so.
+    """
+    first = [model for model in models if reads_pictures(model)]
+    if len(first) > 1:
+        raise UsageError("Several models for easy pictures are named.", "Name one.")
+    if first and len(models) == 1:
+        raise UsageError(
+            f"{first[0].name} reads easy pictures only.", "Name a model that reads the others too."
+        )

@@ -6,9 +6,10 @@
     3. recognize   recognize.py      RegionResult: the numbers of a region and their confidence
     4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
-A page on which these stages do not read a single number for certain is read again by networks that learned to
-find numbers (`pages/page_reader.py`), one page at a time. Threads find and crop. The other networks take the
-regions of several pages together.
+Before them, one network reads every page as a whole (`picture_reader.py`); where it is certain, its answer
+counts. A page on which the four stages do not read a single number for certain, or another one than that
+network, is read again by networks that learned to find numbers (`pages/page_reader.py`), one page at a time.
+Threads read the whole page, find and crop. The other networks take the regions of several pages together.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class PreparedPage:
     error: the error of a page that could not be opened or searched.
     picture, ink: as in `Reading`, where pictures are kept.
     levels: the page, uint8 (H, W), for networks that read whole pages.
+    first: what the network for whole pictures reads, if it reads one number; nothing else reads a page whose
+        number is certain.
     """
 
     file: str
@@ -87,6 +90,7 @@ class PreparedPage:
     picture: np.ndarray | None = None
     ink: np.ndarray | None = None
     levels: np.ndarray | None = None
+    first: Decision | None = None
 
 
 def run_pipeline(
@@ -128,7 +132,9 @@ def find_and_crop(
             yield PreparedPage(name, number, error=grey)
             continue
         try:
-            page = _find_and_crop(name, number, rotate(grey, options.rotation), models)
+            page = _find_and_crop(name, number, rotate(grey, options.rotation), models, options)
+        except DigitcliError:
+            raise
         except Exception as fault:
             yield PreparedPage(name, number, error=_failure(name, fault))
             continue
@@ -136,15 +142,29 @@ def find_and_crop(
 
 
 def _find_and_crop(
-    name: str, number: int | None, grey: np.ndarray, models: RecognitionModels
+    name: str, number: int | None, grey: np.ndarray, models: RecognitionModels, options: PipelineOptions
 ) -> PreparedPage:
-    levels = as_levels(grey) if models.page_reader else None
+    levels = as_levels(grey) if models.page_reader or models.picture_reader else None
+    first = None
+    if models.picture_reader is not None and levels is not None:
+        first = models.picture_reader.read(levels, options.constraints, options.top_k)
+    if first is not None and first.is_certain:
+        return PreparedPage(name, number, picture=grey, first=first)
     if not models.read_regions:
-        return PreparedPage(name, number, picture=grey, ink=1 - grey, levels=levels)
+        return PreparedPage(name, number, picture=grey, levels=levels, first=first)
     with_lines = bool(models.line_models)
     layout = find_numbers(grey, with_lines)  # stage 1: find
     regions = crop_numbers(layout, with_lines)  # stage 2: crop
-    return PreparedPage(name, number, regions, layout.is_faint, picture=grey, ink=layout.ink, levels=levels)
+    return PreparedPage(
+        name,
+        number,
+        regions,
+        layout.is_faint,
+        picture=grey,
+        ink=layout.ink,
+        levels=levels,
+        first=first,
+    )
 
 
 def recognize_and_decide(
@@ -176,9 +196,12 @@ def _decide(
     """
     if page.error is not None:
         return decide_error(page.error)
+    if page.first is not None and page.first.is_certain:
+        return page.first.refuse_below(options.min_confidence)
     try:
         by_ink = _decide_regions(page, evidence, models, options) if models.read_regions else None
-        if models.page_reader is None or page.levels is None or (by_ink and by_ink.is_easy):
+        is_easy = by_ink is not None and by_ink.is_easy and not by_ink.is_doubted_by(page.first)
+        if models.page_reader is None or page.levels is None or is_easy:
             assert by_ink is not None
             return by_ink.refuse_below(options.min_confidence)
     except Exception as fault:
@@ -191,9 +214,11 @@ def _decide(
         if by_ink is not None and is_out_of_memory(fault):
             return by_ink.refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
-    if by_ink is not None and choose(by_ink, whole) is by_ink:
-        return by_ink.refuse_below(options.min_confidence)
-    return whole.refuse_below(options.page_min_confidence)
+    chosen = whole if by_ink is None else choose(by_ink, whole)
+    if not chosen.numbers and page.first is not None and page.first.is_easy:
+        return page.first.refuse_below(options.min_confidence)
+    is_whole = chosen is whole
+    return chosen.refuse_below(options.page_min_confidence if is_whole else options.min_confidence)
 
 
 def _decide_regions(

@@ -16,8 +16,9 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.models import RecognitionModels, complete_models, reads_strips
+from digitcli.recognition.models import RecognitionModels, complete_models, reads_pictures, reads_strips
 from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.picture_reader import PictureReader
 from digitcli.recognition.pipeline import (
     Picture,
     PipelineOptions,
@@ -186,17 +187,23 @@ def _load_models(
     finds_rotation: bool,
 ) -> RecognitionModels:
     finders = [model for model in models if model.header.task == "page"]
+    first = [model for model in models if reads_pictures(model)]
     strip_readers = [model for model in models if reads_strips(model)]
-    line_models = [
-        load_line_recognizer(model, device, runtime=runtime, threads=threads)
+    line_models = tuple(
+        load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=bool(first))
         for model in models
-        if model.header.task == "line" and model not in strip_readers
-    ]
+        if model.header.task == "line" and model not in (*first, *strip_readers)
+    )
     digit_models = [model for model in models if model.header.task == "digit"]
-    classifier = page_reader = None
+    classifier = page_reader = picture_reader = None
     if digit_models:
         classifier = load_classifier(
-            *digit_models, device=device, batch_size=batch_size, runtime=runtime, threads=threads
+            *digit_models,
+            device=device,
+            batch_size=batch_size,
+            runtime=runtime,
+            threads=threads,
+            at_first_use=bool(first),
         )
     if finders:
         fitted = next((model.header for model in strip_readers if model.header.acceptance), None)
@@ -206,9 +213,12 @@ def _load_models(
                 load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
                 for model in strip_readers
             )
-            + tuple(line_models),
+            + line_models,
             fitted.acceptance if fitted else {},
             fitted.presence if fitted else {},
             finds_rotation,
         )
-    return RecognitionModels(tuple(line_models), classifier, page_reader)
+    if first:
+        network = load_line_recognizer(first[0], device, runtime=runtime, threads=1)  # of each thread
+        picture_reader = PictureReader(network, first[0].header.acceptance)
+    return RecognitionModels(line_models, classifier, page_reader, picture_reader)

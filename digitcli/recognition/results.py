@@ -25,8 +25,9 @@ MIN_CONFIDENCE = 0.5
 TOP_K = 2
 # Digit crops that a network takes at once (chosen by hand).
 BATCH_SIZE = 256
-# Networks for one line and for digits that stand alone, and networks that find and read the lines of a page.
-DEFAULT_MODELS = ("reader", "digit_or_none", "finder", "page_reader")
+# Networks for one line and for digits that stand alone, networks that find and read the lines of a page, and
+# one that reads easy pictures before the others.
+DEFAULT_MODELS = ("reader", "digit_or_none", "finder", "page_reader", "picture_reader")
 # Columns of CSV.
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 # Decimals of probabilities in records.
@@ -137,7 +138,7 @@ class Reading:
     model: the names and identities of the weights.
     error: the error of a picture that could not be read.
     picture: the upright picture, float32 (H, W) in [0, 1]; only where the reader keeps pictures.
-    ink: its ink, float32 (h, w) in [0, 1]; only where the reader keeps pictures.
+    ink: its ink, float32 (h, w) in [0, 1]; only where the reader keeps pictures, and has looked for ink.
     changed: whether the constraints changed the text.
     rotation: the degrees by which the page was turned clockwise before it was read; boxes are in pixels of
         the turned page.

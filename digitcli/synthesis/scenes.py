@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
@@ -40,6 +41,13 @@ CHARACTER_SQUARENESS = 0.15  # standard deviation of the logarithm of its width 
 CHARACTER_SCREEN_SHARE = 0.35  # of these pictures are drawn on a screen
 FAINT_SHARE = 0.25  # of the others have ink that is hardly darker than the paper
 FAINT_INK = (0.06, 0.25)  # range of its darkness
+IMAGE_MARGIN = (-0.12, 0.3)  # range of the paper around a digit of a dataset, in its heights; below 0 is none
+IMAGE_SHIFT = 0.04  # standard deviation by which the margins of its four sides differ, in heights
+IMAGE_SQUARE_SHARE = 0.75  # of these pictures are square, as those of a dataset
+IMAGE_SIDES_PX = (14, 200)  # range of the height of these pictures
+IMAGE_FULL_CONTRAST = 0.7  # of these pictures are black and white, without grain
+IMAGE_CONTRAST = (0.25, 1.0)  # range of the contrast of the others
+IMAGE_GRAIN = 0.04  # largest standard deviation of their grain
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,18 @@ class SceneComposer:
         picture = photograph_page(random, page.layers, digit_px, CHARACTER_SCREEN_SHARE, dark)
         return Scene(picture, tuple(page.labels))
 
+    def image(self, random: np.random.Generator) -> Scene:
+        """Show an image of the dataset as a picture: of any size, dark on light or light on dark."""
+        image, digit = self._room.image(random)
+        ink, box = _frame(random, image)
+        height = round(float(np.exp(random.uniform(*np.log(IMAGE_SIDES_PX)))))
+        scale = height / len(ink)
+        flags = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST) if scale > 1 else (cv2.INTER_AREA,)
+        size = max(1, round(scale * ink.shape[1])), height
+        ink = np.asarray(cv2.resize(ink, size, interpolation=int(random.choice(flags))), np.uint8)
+        label = Label(Kind.NUMBER, str(digit), corners_of(box * np.float32(scale)))
+        return Scene(_tint(random, ink / np.float32(255)), (label,))
+
     def line(self, random: np.random.Generator) -> Scene:
         """Compose a strip of paper with one line, most often an amount, or with nothing to read."""
         picture, text, boxes = self._lines.synthesize_photograph(random)
@@ -147,6 +167,31 @@ class SceneComposer:
         fineness = int(random.choice(SMALL_FINENESS))
         digit_px = None if fineness == 1 else fineness * SMALL_DIGIT_PX
         return self.page(random, height * fineness, width * fineness, small=True, digit_px=digit_px)
+
+
+def _frame(random: np.random.Generator, image: Mask) -> tuple[Mask, npt.NDArray[np.float32]]:
+    """Return the ink of an image with other margins, often square, and the box (1, 4) around it."""
+    rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+    ink = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    margins = random.uniform(*IMAGE_MARGIN) + random.normal(0, IMAGE_SHIFT, 4)
+    top, bottom, left, right = np.round(margins.clip(0) * len(ink)).astype(int).tolist()
+    if random.random() < IMAGE_SQUARE_SHARE:
+        spare = top + len(ink) + bottom - left - ink.shape[1] - right
+        top, bottom = top + max(0, -spare) // 2, bottom + max(0, -spare) // 2
+        left, right = left + max(0, spare) // 2, right + max(0, spare) // 2
+    box = np.array([[left, top, left + ink.shape[1], top + len(ink)]], np.float32)
+    return np.pad(ink, ((top, bottom), (left, right))), box
+
+
+def _tint(random: np.random.Generator, ink: npt.NDArray[np.floating]) -> Mask:
+    """Return a picture of ink from 0 to 1: black and white or of less contrast, and half of them reversed."""
+    contrast, paper, grain = 1.0, 1.0, 0.0
+    if random.random() >= IMAGE_FULL_CONTRAST:
+        contrast = random.uniform(*IMAGE_CONTRAST)
+        paper, grain = random.uniform(contrast, 1), random.uniform(0, IMAGE_GRAIN) * contrast
+    light = paper - contrast * ink.clip(0, 1) + random.normal(0, grain, ink.shape)
+    light = light if random.random() < 0.5 else 1 - light
+    return np.asarray((255 * light + 0.5).clip(0, 255), np.uint8)
 
 
 def _sample_layout(random: np.random.Generator, small: bool) -> Layout:

@@ -201,6 +201,12 @@ class WritingRoom:
         growth = random.uniform(0.02, 0.14) if random.random() < 0.5 else 0.0
         return FontScribe(font, spacing=0.0, growth=growth)
 
+    def image(self, random: np.random.Generator) -> tuple[Mask, int]:
+        """Return an image of the dataset, uint8 (H, W), ink 255, and its digit."""
+        digit = int(random.choice([digit for digit, images in enumerate(self._images) if len(images)]))
+        images = self._images[digit]
+        return images[int(random.integers(len(images)))], digit
+
     def _strokes(self, random: np.random.Generator) -> WriterStrokes | None:
         if random.random() < IMAGES_SHARE:
             return None

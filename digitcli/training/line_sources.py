@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.strip_format import STRIP_PAPER
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
-from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, strip_of_picture, strips_of
 from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes
 from digitcli.synthesis.texts import ALPHABET as STRIP_ALPHABET
@@ -44,9 +45,12 @@ SCENE_SIDE_PX = 256
 # The share of the scenes that are one line, most often an amount: a third of the strips. Chosen by hand.
 LINES_SHARE = 0.5
 
-# The share of the small pictures, and of the other scenes, that show one character. Chosen by hand.
-CHARACTER_SHARE = 0.3
+# The share of the other scenes that show one character. Chosen by hand.
 CHARACTER_SCENES_SHARE = 0.15
+
+# The shares of what a `picture_reader` learns from: pictures of one character, images of the dataset, lines,
+# and pages; the rest are small pictures. Chosen by hand.
+PICTURE_SHARES = {"character": 0.3, "image": 0.25, "line": 0.15, "page": 0.05}
 
 # How often a strip is used: it takes three times as long to compose as to train on in bfloat16.
 STRIP_USES = 4
@@ -351,14 +355,25 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
 
 
 def compose_pictures(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
-    """Return `count` small pictures as strips that are at most `LONGEST_PX` wide."""
-    strips: list[LabelledStrip] = []
-    while len(strips) < count:
-        is_character = random.random() < CHARACTER_SHARE
-        scene = composer.character(random) if is_character else composer.small_picture(random)
-        strip = strip_of_picture(scene)
-        strips += [strip] if _is_trainable(strip) else []
-    return strips
+    """Return `count` pictures as strips that are at most `LONGEST_PX` wide."""
+    strips = (strip_of_picture(scene) for scene in compose_scenes(composer, random))
+    return list(itertools.islice(filter(_is_trainable, strips), count))
+
+
+def compose_scenes(
+    composer: SceneComposer, random: np.random.Generator, count: int | None = None
+) -> Iterator[Scene]:
+    """Yield what a `picture_reader` learns from: `count` scenes, or without end."""
+    kinds: list[Callable[[], Scene]] = [
+        lambda: composer.character(random),
+        lambda: composer.image(random),
+        lambda: composer.line(random),
+        lambda: composer.page(random, SCENE_SIDE_PX, SCENE_SIDE_PX),
+        lambda: composer.small_picture(random),
+    ]
+    shares = [*PICTURE_SHARES.values(), 1 - sum(PICTURE_SHARES.values())]
+    for _ in itertools.count() if count is None else range(count):
+        yield kinds[int(random.choice(len(kinds), p=shares))]()
 
 
 # How the strips for an architecture are composed.

@@ -22,6 +22,7 @@ from PIL import Image
 from digitcli.imaging import open_pages
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
+from digitcli.recognition.results import DEFAULT_MODELS
 from tests.support.pictures import drawn, encoded
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run
@@ -57,7 +58,7 @@ def test_json_lines_are_the_records_of_the_design_one_an_input_in_order(
         assert list(record) == RECORD
         assert (record["schema"], record["page"], record["raw"]) == (1, None, record["text"])
         named = [model.split("@") for model in record["model"].split("+")]
-        assert [name for name, _ in named] == ["reader", "digit_or_none", "finder", "page_reader"]
+        assert [name for name, _ in named] == list(DEFAULT_MODELS)
         assert all(len(digest) == 8 and int(digest, 16) >= 0 for _, digest in named)
         assert (record["confidence"] is None) == (record["status"] == "error")
         assert record["confidence"] is None or 0 <= record["confidence"] <= 1
@@ -285,8 +286,10 @@ def test_only_force_annotates_into_a_folder_that_is_not_empty(predict: Run) -> N
 
 def test_the_steps_are_shown_beside_the_table_and_never_in_the_data(predict: Run) -> None:
     put("57.png", "57"), put("4.png", "4")
+    easy = predict("4.png", "--show-steps").stdout
+    assert "2  each line as the line network sees it, 40 pixels high" in easy and "the ink" not in easy
     for name in ("57.png", "4.png"):
-        shown = predict(name, "--show-steps").stdout
+        shown = predict(name, "--show-steps", "-m", "reader").stdout
         assert all(f"\n{step}  " in f"\n{shown}" or f" {step}  " in shown for step in "1234"), shown
         assert "200 pixels" in shown and "█" in shown and "40 pixels high" in shown and "28 x 28" in shown
     data = predict("57.png", "--show-steps", "--format", "jsonl")

@@ -18,6 +18,7 @@ from digitcli.recognition.hypotheses import (
     likeliest_text,
     probability_of_no_digit,
     recalibrated,
+    with_unlikely_digits,
 )
 
 CROP = LineCrop(np.zeros((40, 100), np.uint8), np.eye(3)[:2], (100, 40))
@@ -90,3 +91,13 @@ def test_a_text_that_was_certain_leaves_nothing_to_others() -> None:
     certain = {"7": 1.0, "1": 1e-13}
     assert recalibrated(certain, "7", 0.9) == {"7": 0.9, "1": pytest.approx(9e-14)}
     assert sum(recalibrated(certain, "7", 1.0).values()) == 1.0
+
+
+@pytest.mark.parametrize("left", [0.0, 1e-4, 0.1])
+def test_unlikely_digits_share_at_most_what_the_others_leave(left: float) -> None:
+    column = np.log(np.array([0.005, 0.002, 0.001, *[0.0005] * 7, 0.99], np.float32))
+    shares = with_unlikely_digits({"7": 1 - left}, column)
+    assert sorted(shares) == list("0123456789") and shares["7"] == 1 - left
+    assert sum(shares.values()) <= 1 + 1e-9
+    assert sum(shares.values()) == pytest.approx(min(1.0, 1 - left + 0.011), abs=1e-6)
+    assert shares["0"] > shares["1"] > shares["2"] > shares["3"] or left == 0.0

@@ -126,6 +126,25 @@ def test_strips_show_numbers_other_writing_and_nothing(composer: SceneComposer) 
         assert (strip.boxes[:, 2] <= strip.image.shape[2]).all()
 
 
+def test_an_image_of_the_dataset_is_a_picture_with_its_digit_in_the_box(composer: SceneComposer) -> None:
+    random = np.random.default_rng(3)
+    papers = set()
+    for _ in range(40):
+        scene = composer.image(random)
+        (label,) = scene.labels
+        assert label.kind is Kind.NUMBER and label.text in set("0123456789")
+        height, width = scene.picture.shape
+        assert 14 <= height <= 200
+        corners = label.corners.reshape(-1, 2)
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+        assert 0 <= x0 < x1 <= width + 1 and 0 <= y0 < y1 <= height + 1
+        paper = float(np.median(scene.picture))
+        inside = scene.picture[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].astype(float)
+        assert np.abs(inside - paper).max() > 0.15 * 255
+        papers.add(paper > 127)
+    assert papers == {True, False}
+
+
 def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(composer: SceneComposer) -> None:
     random = np.random.default_rng(5)
     texts = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -229,28 +230,27 @@ def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, 
 
 def draw_steps(reading: Reading) -> Group:
     """Draw the steps of one picture: the upright grey picture, its ink with boxes, and its crops."""
-    assert reading.picture is not None and reading.ink is not None
+    assert reading.picture is not None
     height, width = reading.picture.shape
-    first = f"1  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
-    second = "2  the ink without light and ruled lines, and the boxes of the digits"
-    first_steps = Columns(
-        [
-            Group(Text(first), _fitted(_bytes(reading.picture))),
-            Group(Text(second), _fitted(_boxed_ink(reading))),
-        ],
-        padding=(0, 2),
-    )
+    number = itertools.count(1)
+    first = f"{next(number)}  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
+    pictures = [Group(Text(first), _fitted(_bytes(reading.picture)))]
+    if reading.ink is not None:
+        second = f"{next(number)}  the ink without light and ruled lines, and the boxes of the digits"
+        pictures.append(Group(Text(second), _fitted(_boxed_ink(reading))))
+    parts: list[RenderableType] = [Columns(pictures, padding=(0, 2))]
     if not reading.digits:
         is_blank = reading.status == "blank"
-        return Group(first_steps, Text(f"3  nothing is {'written' if is_blank else 'a digit'}"))
-    parts: list[RenderableType] = [first_steps]
-    lines = [_line(number) for number in reading.numbers if number.line is not None]
+        return Group(*parts, Text(f"{next(number)}  nothing is {'written' if is_blank else 'a digit'}"))
+    lines = [_line(each) for each in reading.numbers if each.line is not None]
     if lines:
-        parts += [Text("3  each line as the line network sees it, 40 pixels high, and its candidates")]
+        parts += [
+            Text(f"{next(number)}  each line as the line network sees it, 40 pixels high, and its candidates")
+        ]
         parts += [Columns(lines, padding=(0, 2, 1, 0))]
     digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
     if digits:
-        parts += [Text(f"{4 if lines else 3}  each digit as the digit network sees it, 28 x 28 pixels")]
+        parts += [Text(f"{next(number)}  each digit as the digit network sees it, 28 x 28 pixels")]
         parts += [Columns(digits, padding=(0, 2, 1, 0))]
     return Group(*parts)
 

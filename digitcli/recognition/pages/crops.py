@@ -15,6 +15,7 @@ from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
 from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.pages.finding import FoundLine
+from digitcli.strip_format import STRIP_HEIGHT_PX
 
 # Margin above and below the line in its first and in its second strip, in heights of the line. The reader was
 # trained on margins from 0.1 to 0.5.
@@ -60,6 +61,13 @@ def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionC
         for row, lines in enumerate(rows)
         for line in lines
     )
+
+
+def whole_picture(grey: Grey) -> RegionCrops:
+    """Return a page, uint8 (H, W), as one line that fills it."""
+    height, width = grey.shape
+    line = FoundLine(LineBox(width / 2, height / 2, width, height, 0.0), 1.0, 0.0, STRIP_HEIGHT_PX)
+    return RegionCrops(0, line, 1.0, True, [_line_crop(grey, cut_whole(grey))])
 
 
 class _Strips(Sequence[LineCrop]):

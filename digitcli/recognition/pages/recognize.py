@@ -25,6 +25,7 @@ from digitcli.recognition.hypotheses import (
     given_constraints,
     likeliest_text,
     recalibrated,
+    with_unlikely_digits,
 )
 from digitcli.recognition.pages.acceptance import features, logistic
 from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, RegionCrops
@@ -326,9 +327,12 @@ def _number(
 ) -> Number:
     """Return a text as a number."""
     crops = evidence.crops
+    line, columns = _aligned(evidence.lines, text)
     digits = []
-    for place, (digit, box) in enumerate(zip(text, _boxes(evidence, text), strict=True)):
+    for place, (digit, box) in enumerate(zip(text, _boxes(crops, line, columns, text), strict=True)):
         shares = digit_shares(hypotheses, text, place)
+        if columns:
+            shares = with_unlikely_digits(shares, line.columns[columns[place]])
         others = sorted((pair for pair in shares.items() if pair[0] != digit), key=lambda pair: -pair[1])
         digits.append(Digit(digit, min(1.0, shares[digit]), box, tuple(others[: top_k - 1])))
     return Number(
@@ -348,14 +352,18 @@ def _picture_of(evidence: RegionEvidence) -> npt.NDArray[np.uint8]:
     return line.crop.image[0, :, start:end]
 
 
-def _boxes(evidence: RegionEvidence, text: str) -> list[Box]:
-    """Return the box of each digit, which a line network predicts; else the box of the whole strip."""
-    crops = evidence.crops
-    for line in evidence.lines:
+def _aligned(lines: Sequence[LineEvidence], text: str) -> tuple[LineEvidence, list[int]]:
+    """Return the first strip that shows a text, with the column of each digit; none if no strip does."""
+    for line in sorted(lines, key=lambda line: line.distances is None):  # stable; those with boxes first
         columns = align(line.columns, text)
-        if line.distances is not None and len(columns) == len(text):
-            return [
-                box_at(line.crop, line.distances[column], line.first_column + column) for column in columns
-            ]
+        if len(columns) == len(text):
+            return line, columns
+    return lines[0], []
+
+
+def _boxes(crops: RegionCrops, line: LineEvidence, columns: Sequence[int], text: str) -> list[Box]:
+    """Return the box of each digit, which a line network predicts; else the box of the whole strip."""
+    if columns and line.distances is not None:
+        return [box_at(line.crop, line.distances[column], line.first_column + column) for column in columns]
     strip = crops.strips[0]
     return [strip.box_on_page(0, 0, strip.image.shape[2], strip.image.shape[1])] * len(text)

@@ -1,0 +1,57 @@
+"""Read a whole picture by one small network, which comes before the stages of the pipeline.
+
+This is the first stage of a cascade: Viola & Jones, "Rapid object detection using a boosted cascade of simple
+features", 2001. It answers the many pictures that show one clear number; the other networks read the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from digitcli.imaging.finder_input import Grey
+from digitcli.inference.predictor import LineRecognizer
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.decision import LIKELY, Decision
+from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
+from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
+from digitcli.recognition.pages.decision import decide_page
+from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region
+
+
+@dataclass(frozen=True)
+class PictureReader:
+    """A network that sees a whole picture as a strip, see `architectures.reader.picture_reader`.
+
+    acceptance: the weights of the confidence, see `recognition.pages.acceptance`.
+    """
+
+    network: LineRecognizer
+    acceptance: Mapping[str, float] = field(default_factory=dict)
+
+    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Decision | None:
+        """Return the answer to a page, uint8 (H, W), that is likely to show one number; else None.
+
+        Raises:
+            ModelError: the network answers with values that are not finite.
+        """
+        height, width = grey.shape
+        if width > MAX_LENGTH * height:
+            return None
+        evidence = self.look(grey)
+        if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
+            return None
+        (result,) = recognize_region(evidence, None, top_k)
+        if result.number is None or result.confidence < LIKELY:
+            return None
+        if constraints is not None and not constraints.accepts(result.number.text):
+            return None
+        return decide_page([result], 0.0, None)
+
+    def look(self, grey: Grey) -> RegionEvidence:
+        """Return what the network says of a page, uint8 (H, W), as one line."""
+        crops = whole_picture(grey)
+        (answer,) = self.network.outputs([crops.strips[0].image])
+        header = self.network.header
+        line = LineEvidence.of(crops.strips[0], answer, header.alphabet, header.temperature)
+        return RegionEvidence(crops, (line,), self.acceptance)

@@ -1,0 +1,139 @@
+"""The network that reads whole pictures answers the easy ones, and leaves the others to the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from digitcli.errors import UsageError
+from digitcli.inference.predictor import LineRecognizer
+from digitcli.recognition import pipeline
+from digitcli.recognition.constraints import parse_constraints
+from digitcli.recognition.decision import CERTAIN, EASY, LIKELY, Decision
+from digitcli.recognition.picture_reader import PictureReader
+from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
+from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number
+from digitcli.strip_format import OTHER
+from tests.support.networks import FakeReader, page_models
+from tests.support.pictures import drawn
+
+PAPER = np.full((80, 120), 200, np.uint8)
+
+
+def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decision | None:
+    """Read a page by a network that is this sure of each character of a text."""
+    network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=likely))
+    constraints = None if length is None else parse_constraints(length=str(length))
+    return PictureReader(network).read(PAPER, constraints, top_k=2)
+
+
+def decision(text: str, confidence: float) -> Decision:
+    """Return the answer that a page shows one number."""
+    digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
+    return Decision("read", None, text, confidence, (Number(digits, confidence, raw=text),))
+
+
+def test_one_number_is_the_answer_with_its_marks_and_boxes() -> None:
+    read = answer("3.5")
+    assert read is not None and read.is_certain
+    (number,) = read.numbers
+    assert (read.text, number.raw, len(number.digits)) == ("35", "3.5", 2)
+    for x, y, width, height in (digit.box for digit in number.digits):
+        assert 0 <= x < x + width <= 120 and 0 <= y < y + height <= 80
+
+
+@pytest.mark.parametrize("text", ["", OTHER, f"7{OTHER}", "1 2", "3+4", "."])
+def test_whatever_is_not_one_number_is_left_to_the_other_networks(text: str) -> None:
+    assert answer(text) is None
+
+
+@pytest.mark.parametrize(
+    "likely, is_read, is_certain", [(0.99, True, True), (0.9, True, False), (0.4, False, False)]
+)
+def test_a_number_counts_if_it_is_likely_and_alone_if_it_is_certain(
+    likely: float, is_read: bool, is_certain: bool
+) -> None:
+    read = answer("7", likely)
+    assert (read is not None) == is_read
+    assert (read is not None and read.is_certain) == is_certain
+
+
+def test_a_number_that_breaks_a_constraint_is_left_to_the_other_networks() -> None:
+    assert answer("72", length=2) is not None
+    assert answer("72", length=3) is None
+
+
+def test_a_very_long_picture_is_left_to_networks_that_bound_their_memory() -> None:
+    network = cast(LineRecognizer, FakeReader("7", name="picture_reader"))
+    assert PictureReader(network).read(np.full((4, 4000), 200, np.uint8), None, 2) is None
+
+
+OPTIONS = PipelineOptions(
+    batch_size=8, jobs=1, min_confidence=0.5, page_min_confidence=0.5, constraints=None, top_k=2,
+    keep_pictures=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "first, by_ink, whole, expected",
+    [
+        (("7", CERTAIN), None, None, "7"),
+        (("7", EASY), ("1", EASY), ("2", 0.8), "2"),  # a doubt: the networks for pages decide
+        (("7", LIKELY), ("1", EASY), ("7", 0.8), "7"),
+        (("7", LIKELY), ("7", EASY), ("1", 0.8), "7"),  # no doubt: they are not asked
+        (None, ("1", EASY), ("2", 0.8), "1"),
+        (("7", EASY), None, None, "7"),  # nothing else finds a number
+        (("7", EASY - 0.1), None, None, ""),
+        (None, None, None, ""),
+    ],
+)
+def test_the_networks_are_asked_where_those_before_disagree(
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[str, float] | None,
+    by_ink: tuple[str, float] | None,
+    whole: tuple[str, float] | None,
+    expected: str,
+) -> None:
+    blank = Decision("blank", "blank", "", 0.9)
+    models = page_models()
+    assert models.page_reader is not None
+    monkeypatch.setattr(type(models.page_reader), "read", lambda *_: decision(*whole) if whole else blank)
+    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision(*by_ink) if by_ink else blank)
+    monkeypatch.setattr(type(models), "read_regions", True)
+    page = PreparedPage("a.png", None, levels=PAPER, first=decision(*first) if first else None)
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert reading.text == expected
+    stricter = replace(OPTIONS, min_confidence=0.999, page_min_confidence=0.999)
+    (refused,) = recognize_and_decide([page], models, stricter)
+    assert refused.text == expected and (refused.status == "refused") == bool(expected)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Reader:
+    return Reader(device="cpu")
+
+
+def test_easy_digits_are_read_without_looking_for_ink(
+    shipped: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_nothing(*_: object) -> None:
+        raise AssertionError("this picture is easy")
+
+    monkeypatch.setattr(pipeline, "find_numbers", find_nothing)
+    for text in "0123456789":
+        assert shipped.read(drawn(text, 90)).text == text
+
+
+def test_it_comes_first_only_where_no_reader_of_lines_is_named(shipped: Reader) -> None:
+    assert [part.split("@")[0] for part in shipped.name.split("+")] == list(DEFAULT_MODELS)
+    assert "picture_reader" not in Reader("reader", device="cpu").name
+
+
+@pytest.mark.parametrize("named", [["picture_reader"], ["reader", "picture_reader", "picture_reader"]])
+def test_it_needs_others_and_is_named_once(named: list[str]) -> None:
+    with pytest.raises(UsageError):
+        Reader(*named, device="cpu")
