@@ -201,7 +201,7 @@ def _describe_compression(changes: Sequence[Mapping[str, Any]]) -> str:
 def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
-        "compression": _describe_compression(header.arguments.get("compression", ())),
+        "compression": _describe_compression(header.compression),
         "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),

@@ -102,7 +102,7 @@ def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[S
     header = original.header
     if header.architecture == ENSEMBLE.name:
         raise UsageError(f"{original.name} is an ensemble.", "Compress its members one by one.")
-    if any(change["change"] == "quantize_weights" for change in header.arguments.get("compression", ())):
+    if header.has_integer_weights:
         cause = f"The weights of {original.name} are integers already."
         raise UsageError(cause, "Compress the model that it was made from.")
     distills = any(step.kind == "distill" for step in steps)

@@ -127,7 +127,7 @@ class Compressor:
     def _change(self, start: ResolvedModel, step: Step, file: Path) -> None:
         """Change the network of a model by one step, and write it to a file."""
         network = load_network(start)
-        changes = [*start.header.arguments.get("compression", ()), *self._apply(network, start, step)]
+        changes = [*start.header.compression, *self._apply(network, start, step)]
         tensors = pack(changes, network.state_dict())
         arguments = {**start.header.arguments, "compression": changes}
         header = replace(

@@ -140,6 +140,7 @@ def open_or_create(name: str) -> tuple[nn.Module, ResolvedModel | None]:
 
 
 def _row(name: str, path: Path | None) -> ModelRow:
+    from digitcli.architectures.compression import with_plain_weights
     from digitcli.architectures.summary import summarize
 
     header = read_header(path) if path else None
@@ -148,7 +149,7 @@ def _row(name: str, path: Path | None) -> ModelRow:
     # A plug-in that fails must not hide the others.
     with contextlib.suppress(ModelError), architecture.plugin_errors():
         network = create_model(architecture.name, **(header.arguments if header else {}))
-        summary = summarize(network, architecture.task)
+        summary = summarize(with_plain_weights(network), architecture.task)
     float32_bytes = 4 * summary.parameters if summary else None
     return ModelRow(
         name=name,

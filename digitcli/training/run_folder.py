@@ -196,7 +196,7 @@ def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -
         OutputError: the disk is full or the folder cannot be written.
     """
     history = [EpochDone(**row) for row in header.training["history"]]
-    weights = pack(header.arguments.get("compression", ()), model_tensors(tensors))
+    weights = pack(header.compression, model_tensors(tensors))
     write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), weights)
     write_whole(folder / METRICS_FILE, _csv(history).encode())
     write_whole(folder / CURVES_FILE, draw_curves(header.architecture, history).encode())

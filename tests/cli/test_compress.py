@@ -32,7 +32,11 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     assert record["chosen"] == 2 and 2 in record["front"]
     evaluated = json.loads(digitcli("evaluate", "small", "--data", other_digits, "--format", "json").stdout)
     assert evaluated["accuracy"] == record["test"]["accuracy"]
-    for command in (("models", "small"), ("benchmark", "--arch", "small", "--batch-size", "1")):
+    for command in (
+        ("models", "small"),
+        ("benchmark", "--arch", "small", "--batch-size", "1"),
+        ("compare", "small", "shipped/fast", "--data", other_digits),
+    ):
         done = digitcli(*command)
         assert done.returncode == 0, done.stderr
     described = digitcli("models", "small").stdout
