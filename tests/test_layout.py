@@ -32,8 +32,8 @@ LAYERS = [
     {"synthesis"},
     {"architectures", "data"},
     {"imaging"},
-    {"settings", "events", "atomic_write", "json_records", "worker_process", "charts"},
-    {"page_format", "strip_format"},
+    {"settings", "events", "atomic_write", "json_records", "worker_process", "charts", "templating"},
+    {"page_format", "strip_format", "optional_packages"},
     {"errors"},
 ]
 HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}

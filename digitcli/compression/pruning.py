@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from digitcli.architectures.compression import SIZES, Change
-from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.errors import UsageError
 from digitcli.export.network import AllOutputs
+from digitcli.optional_packages import import_packages
 
 LARGEST_SHARE = 0.95  # of the channels of one layer; a layer without channels would end the network
 
@@ -22,11 +23,7 @@ def check_installed() -> None:
     Raises:
         EnvironmentFault: it is not installed.
     """
-    try:
-        import torch_pruning  # noqa: F401
-    except ImportError as error:
-        cause = f"The step prune needs the package torch-pruning: {error}."
-        raise EnvironmentFault(cause, "Install it: pip install 'digitcli[compress]'") from error
+    import_packages("The step prune", "compress", "torch_pruning")
 
 
 def prune(

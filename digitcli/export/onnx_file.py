@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from digitcli.errors import EnvironmentFault
 from digitcli.export.network import AllOutputs, example_input
 from digitcli.export.onnx_integers import with_integer_operations
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import load_network
+from digitcli.optional_packages import import_packages
 
 if TYPE_CHECKING:
     import onnx
@@ -60,12 +60,7 @@ def import_exporter() -> None:
     Raises:
         EnvironmentFault: one of them is not installed.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        cause = f"The format onnx needs the packages onnx and onnxscript: {error}."
-        raise EnvironmentFault(cause, "Install them: pip install 'digitcli[export]'") from error
+    import_packages("The format onnx", "export", "onnx", "onnxscript")
 
 
 def export_graph(

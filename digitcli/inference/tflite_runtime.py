@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.errors import EnvironmentFault
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.onnx_runtime import as_batch
+from digitcli.optional_packages import import_packages
 
 STDERR = 2  # the file descriptor
 
@@ -60,11 +60,7 @@ def import_litert() -> None:
     Raises:
         EnvironmentFault: LiteRT cannot be imported.
     """
-    try:
-        import ai_edge_litert.interpreter  # noqa: F401
-    except ImportError as error:
-        cause = f"TensorFlow Lite needs the package ai-edge-litert: {error}."
-        raise EnvironmentFault(cause, "Install it: pip install 'digitcli[tflite]'") from error
+    import_packages("TensorFlow Lite", "tflite", "ai_edge_litert.interpreter")
 
 
 @contextlib.contextmanager

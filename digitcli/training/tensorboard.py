@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import find_architecture
 from digitcli.atomic_write import faults_of
-from digitcli.errors import EnvironmentFault, OutputError, quoted
+from digitcli.errors import OutputError, quoted
 from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.optional_packages import import_packages
 from digitcli.training import tensorboard_summaries as summaries
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
@@ -42,11 +43,7 @@ def check_installed() -> None:
     Raises:
         EnvironmentFault: it is missing or too old.
     """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        cause = f"The package tensorboard cannot be loaded: {error}."
-        raise EnvironmentFault(cause, "Install it with: pip install 'digitcli[tensorboard]'") from error
+    import_packages("--tensorboard", "tensorboard", "torch.utils.tensorboard")
 
 
 @contextlib.contextmanager
