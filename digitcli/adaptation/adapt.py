@@ -121,7 +121,7 @@ def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
         cause = f"{len(of_ink)} of the models are of the architecture {INK_READER}, which is adapted."
         raise UsageError(cause, "Name one such model with -m, or leave -m out.")
     (model,) = of_ink
-    if model.header.has_integer_weights:
+    if model.header.weight_bits:
         cause = f"The weights of {model.name} are integers, which cannot be trained."
         raise UsageError(cause, "Adapt the model that it was made from, and compress the result.")
     return model

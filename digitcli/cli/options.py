@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
+from digitcli.console import TableFormat
 from digitcli.recognition.constraints import CheckDigit
 
 # Processes at most that read pictures: each takes 120 MB of memory.
@@ -89,6 +90,9 @@ def runtime_option(panel: str | None = None) -> Any:
 
 
 DeviceOption = Annotated[str | None, device_option()]
+TableFormatOption = Annotated[
+    TableFormat, Option("--format", help="Print a table for people, or JSON or CSV for programs.")
+]
 RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]
 LengthOption = Annotated[
     str | None,

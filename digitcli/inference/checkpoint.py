@@ -122,9 +122,11 @@ class Header:
         return changes
 
     @property
-    def has_integer_weights(self) -> bool:
-        """Whether weights are stored as integers, which only `digitcli compress` makes."""
-        return any(change["change"] == "quantize_weights" for change in self.compression)
+    def weight_bits(self) -> int | None:
+        """The largest number of bits of weights that are integers; None if all are floats."""
+        return max(
+            (bits for change in self.compression for bits in change.get("bits", {}).values()), default=None
+        )
 
 
 def library_versions() -> dict[str, str]:
@@ -316,8 +318,11 @@ def _check_header(header: Header) -> None:
         for member in member_headers(header):
             _check_header(member)
     for change in header.compression:
-        if not isinstance(change, dict) or not isinstance(change.get("change"), str):
+        bits = change.get("bits", {}) if isinstance(change, dict) else None
+        if not isinstance(bits, dict) or not isinstance(change.get("change"), str):
             raise TypeError(f"a change by compression is {change!r:.40}")
+        if not all(type(number) is int for number in bits.values()):
+            raise TypeError(f"the bits of weights are {bits!r:.40}")
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
     if header.guarantee and not 0 <= header.guarantee.threshold <= 1:
