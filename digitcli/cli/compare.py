@@ -13,7 +13,7 @@ from digitcli.cli.options import (
     DeviceOption,
     TableFormatOption,
     complete_architecture,
-    complete_dataset,
+    dataset_option,
     tensorboard_option,
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
@@ -47,14 +47,7 @@ SeedsOption = Annotated[
         help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).",
     ),
 ]
-DataOption = Annotated[
-    str,
-    Option(
-        metavar="DATASET",
-        help="Train and evaluate on this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    ),
-]
+DataOption = Annotated[str, dataset_option("Train and evaluate on")]
 SplitOption = Annotated[
     EvaluationSplit,
     Option(

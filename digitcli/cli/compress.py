@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, TableFormatOption, complete_dataset, complete_shipped
+from digitcli.cli.options import DeviceOption, TableFormatOption, complete_shipped, dataset_option
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.compression.steps import DEFAULT_EPOCHS, parse_steps
 from digitcli.errors import QualityError, UsageError
@@ -67,14 +67,7 @@ EpochsOption = Annotated[
         help="Fine-tune for this many epochs after prune, low_rank and int4; 0 does not train.",
     ),
 ]
-DataOption = Annotated[
-    str,
-    Option(
-        metavar="DATASET",
-        help="Fine-tune and validate on this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    ),
-]
+DataOption = Annotated[str, dataset_option("Fine-tune and validate on")]
 TeacherOption = Annotated[
     list[str] | None,
     Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.cli.options import complete_shipped
+from digitcli.cli.options import FormatOption, complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.events import Event, Notice
 from digitcli.export.formats import FORMATS, Dtype, FormatName, check_output, default_output, find_format
@@ -58,7 +58,6 @@ Verify = Annotated[
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace the file or the folder of --output if it exists.")]
-Format = Annotated[console.Format, Option("--format", help="Print a table for people, or JSON.")]
 
 
 def export(
@@ -68,7 +67,7 @@ def export(
     dtype: DtypeOption = "float32",
     verify: Verify = True,
     force: Force = False,
-    format: Format = "table",
+    format: FormatOption = "table",
 ) -> None:
     """Write a model for another program or language, and check that it answers the same there.
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from digitcli import console
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.options import complete_dataset, complete_model
+from digitcli.cli.options import FormatOption, complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError, counted
@@ -48,7 +48,6 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Format = Annotated[console.Format, typer.Option("--format", help="Print a table for people, or JSON.")]
 
 
 def models(
@@ -56,7 +55,7 @@ def models(
     shipped: Shipped = False,
     model_cards: ModelCards = False,
     data: Data = None,
-    format: Format = "table",
+    format: FormatOption = "table",
 ) -> None:
     """List every architecture and every shipped model, or show one of them layer by layer.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from digitcli.console import TableFormat
+from digitcli.console import Format, TableFormat
 from digitcli.recognition.constraints import CheckDigit
 
 # Processes at most that read pictures: each takes 120 MB of memory.
@@ -89,7 +89,17 @@ def runtime_option(panel: str | None = None) -> Any:
     )
 
 
+def dataset_option(purpose: str) -> Any:
+    """Return the option --data with its purpose, e.g. `Train on`."""
+    return Option(
+        metavar="DATASET",
+        help=f"{purpose} this dataset: a name, a file or a folder, as for digitcli train.",
+        autocompletion=complete_dataset,
+    )
+
+
 DeviceOption = Annotated[str | None, device_option()]
+FormatOption = Annotated[Format, Option("--format", help="Print a table for people, or JSON.")]
 TableFormatOption = Annotated[
     TableFormat, Option("--format", help="Print a table for people, or JSON or CSV for programs.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from typer import Option
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, TableFormatOption, complete_architecture, complete_dataset
+from digitcli.cli.options import DeviceOption, TableFormatOption, complete_architecture, dataset_option
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, parse_ranges
 from digitcli.comparison.specification import parse_specification
@@ -52,14 +52,7 @@ VaryOption = Annotated[
 ObjectiveOption = Annotated[
     Literal["accuracy", "loss"], Option(help="Optimize this figure of the validation digits.")
 ]
-DataOption = Annotated[
-    str,
-    Option(
-        metavar="DATASET",
-        help="Train on this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    ),
-]
+DataOption = Annotated[str, dataset_option("Train on")]
 OutOption = Annotated[
     Path | None,
     Option(metavar="DIR", help="Keep the search in this folder (default: runs/tune/NAME)."),
