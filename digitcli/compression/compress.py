@@ -77,8 +77,6 @@ def compress(
         goals there are none.
     max_accuracy_loss: the largest accepted loss of validation accuracy, in percentage points.
     max_bytes: the largest accepted number of bytes of the weights.
-    folder: by default `runs/compress/NAME`.
-
     folder: by default `runs/compress/NAME`, or `runs/compress/NAME-ARCH` if the first step is `distill=ARCH`.
 
     Returns: what was tried; nothing is chosen if no model reaches the goals.

@@ -34,7 +34,8 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     assert [each["steps"] for each in record["tried"]] == ["original", "fold", "fold,int8"]
     assert {each["runtime"] for each in record["tried"][2]["speeds"]} >= {"torch", "onnxruntime"}
     assert record["chosen"] == 2 and 2 in record["front"]
-    evaluated = json.loads(digitcli("evaluate", "small", "--data", other_digits, "--format", "json").stdout)
+    of_test = ("--data", other_digits, "--split", "test", "--format", "json")
+    evaluated = json.loads(digitcli("evaluate", "small", *of_test).stdout)
     assert evaluated["accuracy"] == record["test"]["accuracy"]
     assert evaluated["model"].startswith("small-int8@")
     assert f"small ({evaluated['model']})" in digitcli("models", "small").stdout

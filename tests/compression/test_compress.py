@@ -6,14 +6,14 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 from digitcli.compression import compress as module
 from digitcli.compression.compress import compress
-from digitcli.compression.compressor import CompressionConfig
+from digitcli.compression.compressor import CompressionConfig, Compressor
 from digitcli.compression.results import CompressionResult
 from digitcli.compression.steps import parse_steps
 from digitcli.data.dataset import split
@@ -111,12 +111,15 @@ def test_another_compression_needs_force_and_files_of_others_stay(other_digits: 
     run(other_digits, "int8")
     (FOLDER / "mine.txt").write_text("kept")
     (FOLDER / "steps/mine.txt").write_text("kept")
+    distilled = FOLDER / "steps/distill=torchvision%2Fresnet18"
+    distilled.mkdir()
     with pytest.raises(OutputError, match="was started with another model\\.") as caught:
         run(other_digits, "int8", model="micro")
     assert "--force" in caught.value.remedy
     with pytest.raises(OutputError, match=r"--epochs \(1, now 2\)\.$"):
         run(other_digits, "int8", epochs=2)
     assert run(other_digits, "int8", model="micro", force=True).model.startswith("micro@")
+    assert not distilled.exists()
     assert (FOLDER / "mine.txt").read_text() == (FOLDER / "steps/mine.txt").read_text() == "kept"
     (FOLDER / "settings.json").write_text('{"of": "another program"}')
     with pytest.raises(OutputError, match="has other files"):
@@ -229,3 +232,18 @@ def test_all_models_are_tested_on_the_same_digits(few_digits: Path, tmp_path: Pa
         run(tmp_path / "d.npz", "int4", model="micro")
     dataset = split(load_dataset(str(tmp_path / "d.npz")))
     assert tested == [len(dataset.test)] * 2 and len(dataset.test) < len(dataset.train)
+
+
+def test_the_folder_of_a_smaller_architecture_is_named_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+
+    def recorded(compressor: Compressor, force: bool) -> NoReturn:
+        folders.append(compressor.folder)
+        raise OutputError("enough")
+
+    monkeypatch.setattr(module, "_opened", recorded)
+    for steps in ("int8", "distill=tiny,int8", "distill=torchvision/resnet18"):
+        with pytest.raises(OutputError, match="enough"):
+            compress(CompressionConfig(model="cnn"), parse_steps(steps))
+    names = ("cnn", "cnn-tiny", "cnn-torchvision-resnet18")
+    assert folders == [Path("runs/compress", name) for name in names]
