@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, TableFormatOption, complete_shipped, dataset_option
+from digitcli.cli.options import (
+    DeviceOption,
+    TableFormatOption,
+    complete_shipped,
+    dataset_option,
+    model_argument,
+)
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.compression.steps import DEFAULT_EPOCHS, parse_steps
 from digitcli.errors import QualityError, UsageError
@@ -17,15 +23,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.settings import parse_points, parse_size
 from digitcli.training.configuration import TrainConfig
 
-ModelArgument = Annotated[
-    str,
-    Argument(
-        metavar="MODEL",
-        help="Compress this shipped model, checkpoint file or run folder.",
-        autocompletion=complete_shipped,
-        show_default=False,
-    ),
-]
+ModelArgument = Annotated[str, model_argument("Compress")]
 StepsOption = Annotated[
     str | None,
     Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from typer import Option
+from typer import Argument, Option
 
 from digitcli.console import Format, TableFormat
 from digitcli.recognition.constraints import CheckDigit
@@ -86,6 +86,16 @@ def runtime_option(panel: str | None = None) -> Any:
         help="Run models with torch or onnxruntime; auto takes onnxruntime for shipped models on the CPU, "
         "which starts faster, and else torch (default: auto).",
         rich_help_panel=panel,
+    )
+
+
+def model_argument(verb: str) -> Any:
+    """Return the argument MODEL of a command that does something with one model, e.g. `Export`."""
+    return Argument(
+        metavar="MODEL",
+        help=f"{verb} this shipped model, checkpoint file or run folder.",
+        autocompletion=complete_shipped,
+        show_default=False,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,15 +16,8 @@ from digitcli.export.network import AllOutputs
 from digitcli.optional_packages import import_packages
 
 LARGEST_SHARE = 0.95  # of the channels of one layer; a layer without channels would end the network
-
-
-def check_installed() -> None:
-    """Import the library of the pruning.
-
-    Raises:
-        EnvironmentFault: it is not installed.
-    """
-    import_packages("The step prune", "compress", "torch_pruning")
+# Raises an EnvironmentFault if the library of the pruning is not installed.
+check_installed = partial(import_packages, "The step prune", "compress", "torch_pruning")
 
 
 def prune(

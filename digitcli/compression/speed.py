@@ -55,7 +55,7 @@ def measure_speeds(
     models: list[OpenedModel] = []
     for each in tried:
         check_signal()
-        models.append(_open(resolve_model(each.checkpoint)))
+        models.append(_open(each.steps, resolve_model(each.checkpoint)))
         for runtime, reason in models[-1].reasons.items():
             if not any(runtime in earlier.reasons for earlier in models[:-1]):
                 on_event(Notice(f"{each.steps} is not measured with {runtime}: {reason}"))
@@ -89,8 +89,8 @@ def _missing_package(runtime: str) -> str:
     return ""
 
 
-def _open(model: ResolvedModel) -> OpenedModel:
-    network, candidate, task = open_network(model), Candidate(model.name, model), model.header.task
+def _open(steps: str, model: ResolvedModel) -> OpenedModel:
+    network, candidate, task = open_network(model), Candidate(steps, model), model.header.task
     opened = OpenedModel(input_shape(network, task)[1:], BATCH_SIZES[task], {"torch": network}, {})
     for name in PACKAGES:
         if _missing_package(name):

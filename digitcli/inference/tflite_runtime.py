@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from digitcli.inference.onnx_runtime import as_batch
 from digitcli.optional_packages import import_packages
 
 STDERR = 2  # the file descriptor
+# Imports LiteRT, or raises an EnvironmentFault.
+import_litert = partial(import_packages, "TensorFlow Lite", "tflite", "ai_edge_litert.interpreter")
 
 
 class TfliteRuntime:
@@ -52,15 +55,6 @@ class TfliteRuntime:
         self._interpreter.set_tensor(self._input, batch)
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(output) for output in self._outputs)
-
-
-def import_litert() -> None:
-    """Import LiteRT.
-
-    Raises:
-        EnvironmentFault: LiteRT cannot be imported.
-    """
-    import_packages("TensorFlow Lite", "tflite", "ai_edge_litert.interpreter")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,8 @@ if TYPE_CHECKING:
 
 # The least points of a curve in a long epoch. Of short steps, writing each would take as long as the step.
 POINTS_PER_EPOCH = 500
-
-
-def check_installed() -> None:
-    """Check that the package tensorboard can be loaded.
-
-    Raises:
-        EnvironmentFault: it is missing or too old.
-    """
-    import_packages("--tensorboard", "tensorboard", "torch.utils.tensorboard")
+# Raises an EnvironmentFault if the package tensorboard is missing or too old.
+check_installed = partial(import_packages, "--tensorboard", "tensorboard", "torch.utils.tensorboard")
 
 
 @contextlib.contextmanager
