@@ -85,6 +85,16 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
             _sync_folder(target.parent)
 
 
+def remove_partial_files(folder: Path, names: Collection[str]) -> None:
+    """Remove the temporary files of `writing_whole` that a killed process has left for files of these names.
+
+    No other process may write to the folder meanwhile.
+    """
+    for name in names:
+        for part in folder.glob(f".{name[:LONGEST_PREFIX]}.*.part"):
+            part.unlink(missing_ok=True)
+
+
 def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> None:
     """Check, before the work begins, that a folder with files of these names, or paths in it, can be written.
 

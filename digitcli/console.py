@@ -9,9 +9,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, Protocol, TypeVar, cast
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -21,6 +21,7 @@ from rich.table import Table
 from digitcli.errors import DigitcliError, Interrupted
 
 Format = Literal["table", "json"]
+TableFormat = Literal["table", "json", "csv"]
 SPARKS = "▁▂▃▄▅▆▇█"
 
 NAME_WIDTH = 15  # characters; columns of figures are left out before names get less
@@ -131,6 +132,29 @@ def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     print(text.getvalue(), end="")
 
 
+class TabularResult(Protocol):
+    """A result with rows."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON shows it."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of CSV."""
+
+
+Result = TypeVar("Result", bound=TabularResult)
+
+
+def show_result(result: Result, format: TableFormat, show: Callable[[Result], None]) -> None:
+    """Print a result as JSON or CSV, or else as `show` prints it for people."""
+    if format == "json":
+        show_json(result.record())
+    elif format == "csv":
+        show_csv(result.rows())
+    else:
+        show(result)
+
+
 def show_table(table: RenderableType) -> None:
     """Print a table on stdout."""
     out.print(table)
@@ -230,6 +254,11 @@ def percent(fraction: float | None) -> str:
 def interval(low: float, high: float) -> str:
     """Return a 95 % interval of a fraction, e.g. 95 % interval 98.98 to 99.34 %."""
     return f"95 % interval {100 * low:.2f} to {percent(high)}"
+
+
+def three_digits(number: float) -> str:
+    """Return the first three digits of a measurement, since the fourth differs from run to run."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def duration(seconds: float) -> str:

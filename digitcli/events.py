@@ -78,6 +78,22 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class ModelStarted:
+    """The next of several models is made.
+
+    name: What distinguishes it from the others.
+    number: Its number, from 1.
+    n: How many there are in all.
+    is_most: Whether `n` is the largest number that there can be, since the work may end before.
+    """
+
+    name: str
+    number: int
+    n: int
+    is_most: bool = False
+
+
+@dataclass(frozen=True)
 class StepDone:
     """The progress of a training run after some step.
 
@@ -148,5 +164,5 @@ class StageProgress:
     n: int
 
 
-Event = Notice | DigitsDone | PicturesDone | RunStarted | StepDone | EpochDone | StageProgress
+Event = Notice | DigitsDone | PicturesDone | ModelStarted | RunStarted | StepDone | EpochDone | StageProgress
 OnEvent = Callable[[Event], None]

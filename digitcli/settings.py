@@ -31,8 +31,8 @@ TYPE_NAMES: dict[Any, str] = {
     str: "a text",
     tuple[str, ...]: "a list of texts",
 }
+SIZE_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
 # The fields whose options have another name, since it has no unit or is a keyword of Python.
-SIZE_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
 OPTION_NAMES = {"time_seconds": "time", "start": "from"}
 
 
@@ -233,18 +233,31 @@ def option_name(name: str) -> str:
 
 
 def parse_size(text: str, option: str) -> int:
-    """Return the bytes in a size: `64kB`, `1.5 MB` or `900`; a kB has 1,000 bytes.
+    """Return the bytes in a size: `900B`, `64kB` or `1.5 MB`; a kB has 1,000 bytes.
 
     Raises:
-        UsageError: the text is not a size.
+        UsageError: the text is not a size with a unit.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|)", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB)", text.strip(), re.IGNORECASE)
     size = round(float(match[1]) * SIZE_UNITS[match[2].lower()]) if match else 0
     if size <= 0:
-        raise UsageError(
-            f"{option} is '{text}'.", "Give a size above 0, such as 900B, 64kB (64,000 bytes) or 1.5MB."
-        )
+        remedy = "Give a size above 0 with its unit, such as 900B, 64kB (64,000 bytes) or 1.5MB."
+        raise UsageError(f"{option} is '{text}'.", remedy)
     return size
+
+
+def parse_points(text: str, option: str) -> float:
+    """Return percentage points from 0 to 100: `0.3` or `0.3%`.
+
+    Raises:
+        UsageError: the text is not such a number.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*%?", text.strip())
+    points = float(match[1]) if match else -1.0
+    if not 0 <= points <= 100:
+        remedy = "Give percentage points from 0 to 100: 0.3 or 0.3% allows 99.2 % in place of 99.5 %."
+        raise UsageError(f"{option} is '{text}'.", remedy)
+    return points
 
 
 def parse_duration(text: str | float) -> float:

@@ -32,8 +32,8 @@ LAYERS = [
     {"synthesis"},
     {"architectures", "data"},
     {"imaging"},
-    {"settings", "events", "atomic_write", "json_records", "worker_process", "charts"},
-    {"page_format", "strip_format"},
+    {"settings", "events", "atomic_write", "json_records", "worker_process", "charts", "templating"},
+    {"page_format", "strip_format", "optional_packages"},
     {"errors"},
 ]
 HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}
@@ -205,6 +205,12 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["export", "fast", "--to", "tflight"],
     ["export", "fast", "--dtype", "int8"],
     ["export", "fast", "-o", "fast.pt"],
+    ["compress", "--help"],
+    ["compress", "fast"],
+    ["compress", "nothing-like-it", "--steps", "int8"],
+    ["compress", "fast", "--steps", "int8,int8"],
+    ["compress", "fast", "--max-size", "64"],
+    ["compress", "fast", "--max-accuracy-loss", "little"],
     ["synthesize", "--help"],
     ["synthesize", "--out", "a", "--count", "0"],
 ]

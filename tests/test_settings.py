@@ -13,6 +13,8 @@ from digitcli.settings import (
     check_settings,
     freeze_lists,
     parse_duration,
+    parse_points,
+    parse_size,
     setting,
     settings_of,
 )
@@ -155,3 +157,28 @@ def test_none_and_a_zero_that_is_the_least_number_turn_a_setting_off() -> None:
     assert not declared["sugar"].is_off(0.1)
     assert not declared["milk"].is_off(False) and not declared["strength"].is_off(0.0)
     assert not declared["origin"].is_off("")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("900B", 900), ("64kB", 64_000), (" 1.5 mb", 1_500_000), ("64", 0), ("0kB", 0), ("-1B", 0)],
+)
+def test_a_size_has_a_unit(text: str, size: int) -> None:
+    if size:
+        assert parse_size(text, "--max-size") == size
+        return
+    with pytest.raises(UsageError, match=f"^--max-size is '{text}'") as caught:
+        parse_size(text, "--max-size")
+    assert "with its unit, such as 900B, 64kB" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "points"), [("0.3", 0.3), ("0.3%", 0.3), (".5 %", 0.5), ("0", 0), ("101", None)]
+)
+def test_points_may_have_a_percent_sign(text: str, points: float | None) -> None:
+    if points is not None:
+        assert parse_points(text, "--loss") == points
+        return
+    with pytest.raises(UsageError, match=f"^--loss is '{text}'") as caught:
+        parse_points(text, "--loss")
+    assert "0.3 or 0.3%" in caught.value.remedy

@@ -114,13 +114,17 @@ def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
     """Return the model of a reader that is adapted: the only one that reads the ink of lines.
 
     Raises:
-        UsageError: there is none, or there are several.
+        UsageError: there is none, or there are several, or its weights are integers.
     """
     of_ink = [model for model in models if model.header.architecture == INK_READER]
     if len(of_ink) != 1:
         cause = f"{len(of_ink)} of the models are of the architecture {INK_READER}, which is adapted."
         raise UsageError(cause, "Name one such model with -m, or leave -m out.")
-    return of_ink[0]
+    (model,) = of_ink
+    if model.header.weight_bits:
+        cause = f"The weights of {model.name} are integers, which cannot be trained."
+        raise UsageError(cause, "Adapt the model that it was made from, and compress the result.")
+    return model
 
 
 def _answer_usable(

@@ -213,9 +213,15 @@ def quantized_layers(network: nn.Module) -> dict[str, tuple[Any, QuantizedWeight
 
 @torch.no_grad()
 def with_plain_weights(network: nn.Module) -> nn.Module:
-    """Replace quantized weights by the floats that they stand for, which computes the same sooner."""
+    """Replace quantized weights by the floats that they stand for, which computes the same sooner.
+
+    PyTorch's `remove_parametrizations` would also change the class of the layer, which copies share.
+    """
     for layer, _ in quantized_layers(network).values():
-        parametrize.remove_parametrizations(layer, WEIGHT, leave_parametrized=True)
+        weight = layer.weight
+        layer.__class__ = type(layer).__bases__[0]
+        del layer.parametrizations
+        layer.weight = nn.Parameter(weight)
     return network
 
 

@@ -13,6 +13,7 @@ from digitcli.adaptation.settings import EPOCHS, FOLDS, SELF_TRAINING_EPOCHS, Fi
 from digitcli.cli.options import (
     CheckDigitOption,
     DeviceOption,
+    FormatOption,
     LengthOption,
     PatternOption,
     RangeOption,
@@ -90,7 +91,6 @@ Seed = Annotated[int, Option(metavar="N", help="Draw the folds and the training 
 Force = Annotated[
     bool, Option("--force", help="Replace the adapted model that is in the folder of --output.")
 ]
-Format = Annotated[console.Format, Option("--format", help="Print a table for people, or JSON.")]
 
 
 def adapt(
@@ -107,7 +107,7 @@ def adapt(
     seed: Seed = 0,
     force: Force = False,
     device: DeviceOption = None,
-    format: Format = "table",
+    format: FormatOption = "table",
 ) -> None:
     """Adapt the reader to your pictures, and say how many more of them it then reads rightly.
 

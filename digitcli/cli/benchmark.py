@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from typer import Option
 
@@ -19,7 +19,7 @@ from digitcli.benchmarking.configuration import (
     find_candidates,
 )
 from digitcli.benchmarking.report import BenchmarkReport, check_threads, find_slowdowns, read_baseline
-from digitcli.cli.options import DeviceOption, complete_model
+from digitcli.cli.options import DeviceOption, TableFormatOption, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.benchmark import BenchmarkView, show_report, show_slowdowns
 from digitcli.errors import QualityError, UsageError, counted
@@ -97,10 +97,6 @@ MaxSlowdownOption = Annotated[
         rich_help_panel=COMPARISON,
     ),
 ]
-FormatOption = Annotated[
-    Literal["table", "json", "csv"],
-    Option(help="Print a table for people, or JSON or CSV for programs."),
-]
 
 
 def benchmark(
@@ -114,7 +110,7 @@ def benchmark(
     cold_start: ColdStartOption = False,
     baseline: BaselineOption = None,
     max_slowdown: MaxSlowdownOption = None,
-    format: FormatOption = "table",
+    format: TableFormatOption = "table",
 ) -> None:
     """Measure the speed, memory and accuracy of models on this machine.
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.cli.options import MAX_PROCESSES, DeviceOption, RuntimeChoice, RuntimeOption, complete_shipped
+from digitcli.cli.options import (
+    MAX_PROCESSES,
+    DeviceOption,
+    FormatOption,
+    RuntimeChoice,
+    RuntimeOption,
+    complete_shipped,
+)
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import PartialInputError, QualityError, UsageError, counted
@@ -65,7 +72,6 @@ Output = Annotated[
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace the file of --output if it exists.")]
-Format = Annotated[console.Format, Option("--format", help="Print a table for people, or JSON.")]
 
 
 def calibrate(
@@ -77,7 +83,7 @@ def calibrate(
     force: Force = False,
     device: DeviceOption = None,
     runtime: RuntimeOption = None,
-    format: Format = "table",
+    format: FormatOption = "table",
 ) -> None:
     """Find the threshold from which on few answers to your pictures are wrong, with a guarantee.
 

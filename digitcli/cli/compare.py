@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import DeviceOption, complete_architecture, complete_dataset, tensorboard_option
+from digitcli.cli.options import (
+    DeviceOption,
+    TableFormatOption,
+    complete_architecture,
+    dataset_option,
+    tensorboard_option,
+)
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
@@ -41,14 +47,7 @@ SeedsOption = Annotated[
         help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).",
     ),
 ]
-DataOption = Annotated[
-    str,
-    Option(
-        metavar="DATASET",
-        help="Train and evaluate on this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    ),
-]
+DataOption = Annotated[str, dataset_option("Train and evaluate on")]
 SplitOption = Annotated[
     EvaluationSplit,
     Option(
@@ -74,10 +73,6 @@ SaveOption = Annotated[
 ]
 TensorBoardOption = Annotated[Path | None, tensorboard_option()]
 ForceOption = Annotated[bool, Option("--force", help="Overwrite the files of --plot and --save.")]
-FormatOption = Annotated[
-    Literal["table", "json", "csv"],
-    Option(help="Print a table for people, or JSON or CSV for programs."),
-]
 
 
 def compare(
@@ -91,7 +86,7 @@ def compare(
     save: SaveOption = None,
     tensorboard: TensorBoardOption = None,
     force: ForceOption = False,
-    format: FormatOption = "table",
+    format: TableFormatOption = "table",
 ) -> None:
     """Compare architectures and models over several seeds and tell real differences from chance.
 
@@ -132,7 +127,7 @@ def compare(
         if plot is not None:
             write_whole(plot, comparing.draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
-        _show(result, format)
+        console.show_result(result, format, _show)
     _raise_failures(result)
 
 
@@ -157,17 +152,12 @@ def _check_files(plot: Path | None, save: Path | None, force: bool) -> None:
         check_writable(path, force)
 
 
-def _show(result: Comparison, format: str) -> None:
-    if format == "json":
-        console.show_json(result.record())
-    elif format == "csv":
-        console.show_csv(result.rows())
-    else:
-        from digitcli.cli.views.comparison import draw_comparison
+def _show(result: Comparison) -> None:
+    from digitcli.cli.views.comparison import draw_comparison
 
-        drawn, left_out = draw_comparison(result, console.out.width)
-        console.show_table(drawn)
-        console.show_left_out(left_out)
+    drawn, left_out = draw_comparison(result, console.out.width)
+    console.show_table(drawn)
+    console.show_left_out(left_out)
 
 
 def _raise_failures(result: Comparison) -> None:

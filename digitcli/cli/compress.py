@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, complete_dataset, complete_shipped
+from digitcli.cli.options import (
+    DeviceOption,
+    TableFormatOption,
+    complete_shipped,
+    dataset_option,
+    model_argument,
+)
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.compression.steps import DEFAULT_EPOCHS, parse_steps
-from digitcli.errors import UsageError
+from digitcli.errors import QualityError, UsageError
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.settings import parse_size
+from digitcli.settings import parse_points, parse_size
 from digitcli.training.configuration import TrainConfig
 
-ModelArgument = Annotated[
-    str,
-    Argument(
-        metavar="MODEL",
-        help="Compress this shipped model, checkpoint file or run folder.",
-        autocompletion=complete_shipped,
-        show_default=False,
-    ),
-]
+ModelArgument = Annotated[str, model_argument("Compress")]
 StepsOption = Annotated[
     str | None,
     Option(
@@ -38,14 +36,12 @@ StepsOption = Annotated[
     ),
 ]
 LossOption = Annotated[
-    float | None,
+    str | None,
     Option(
         "--max-accuracy-loss",
         metavar="POINTS",
-        min=0,
-        max=100,
         help="Search the smallest model that loses at most this many percentage points of accuracy on the "
-        "validation digits.",
+        "validation digits, for example 0.3.",
         show_default=False,
     ),
 ]
@@ -69,14 +65,7 @@ EpochsOption = Annotated[
         help="Fine-tune for this many epochs after prune, low_rank and int4; 0 does not train.",
     ),
 ]
-DataOption = Annotated[
-    str,
-    Option(
-        metavar="DATASET",
-        help="Fine-tune and validate on this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    ),
-]
+DataOption = Annotated[str, dataset_option("Fine-tune and validate on")]
 TeacherOption = Annotated[
     list[str] | None,
     Option(
@@ -94,15 +83,12 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="DIR",
-        help="Write the model and all that was tried to this folder (default: runs/compress/NAME).",
+        help="Write the model and all that was tried to this folder (default: runs/compress/NAME, or "
+        "runs/compress/NAME-ARCH after distill=ARCH).",
         show_default=False,
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace another compression in the folder of --output.")]
-Format = Annotated[
-    Literal["table", "json", "csv"],
-    Option("--format", help="Print a table for people, or JSON or CSV for programs."),
-]
 
 
 def compress(
@@ -117,7 +103,7 @@ def compress(
     seed: SeedOption = 0,
     output: OutputOption = None,
     force: Force = False,
-    format: Format = "table",
+    format: TableFormatOption = "table",
 ) -> None:
     """Make a trained model smaller by pruning, low rank and integers, and measure what each step brings.
 
@@ -135,8 +121,9 @@ def compress(
     """
     check_device_name(device or TrainConfig.device)
     parsed = () if steps is None else parse_steps(steps)
+    loss = None if max_accuracy_loss is None else parse_points(max_accuracy_loss, "--max-accuracy-loss")
     max_bytes = None if max_size is None else parse_size(max_size, "--max-size")
-    if bool(parsed) == (max_accuracy_loss is not None or max_bytes is not None):
+    if bool(parsed) == (loss is not None or max_bytes is not None):
         cause = "Steps and goals are given." if parsed else "Neither steps nor goals are given."
         raise UsageError(cause, "Give either --steps, or goals: --max-accuracy-loss, --max-size or both.")
     resolve_model(model)
@@ -154,12 +141,9 @@ def compress(
     )
     with CompressionView() as view, stop_on_signals() as stop_signal:
         result = module.compress(
-            config, parsed, max_accuracy_loss=max_accuracy_loss, max_bytes=max_bytes, folder=output,
+            config, parsed, max_accuracy_loss=loss, max_bytes=max_bytes, folder=output,
             force=force, on_event=view, stop_signal=stop_signal,
         )  # fmt: skip
-    if format == "json":
-        console.show_json(result.record())
-    elif format == "csv":
-        console.show_csv(result.rows())
-    else:
-        show_compression(result)
+    console.show_result(result, format, show_compression)
+    if result.chosen is None:
+        raise QualityError(result.miss, "Give other goals, or more --epochs.")

@@ -10,7 +10,7 @@ from typer import Argument, Option
 from digitcli import console
 from digitcli.atomic_write import check_writable
 from digitcli.cli.explain_run import ExplainOptions, run
-from digitcli.cli.options import DRAWINGS, DeviceOption, complete_shipped
+from digitcli.cli.options import DRAWINGS, DeviceOption, model_argument
 from digitcli.data.files import PICTURE_SUFFIXES
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.inference.devices import check_device_name
@@ -28,15 +28,7 @@ REFUSED_FOR_LINES = {
     "--method prototype": "it searches training digits, each of which stands alone",
 }
 
-ModelArgument = Annotated[
-    str,
-    Argument(
-        metavar="MODEL",
-        help="Explain this shipped model, checkpoint file or run folder.",
-        autocompletion=complete_shipped,
-        show_default=False,
-    ),
-]
+ModelArgument = Annotated[str, model_argument("Explain")]
 Pictures = Annotated[
     list[Path] | None,
     Argument(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from digitcli import console
-from digitcli.cli.options import complete_shipped
+from digitcli.cli.options import FormatOption, model_argument
 from digitcli.cli.signals import wait_with_signals
 from digitcli.events import Event, Notice
 from digitcli.export.formats import FORMATS, Dtype, FormatName, check_output, default_output, find_format
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
 SUMMARIES = "; ".join(f"{row.name}, {row.summary}" for row in FORMATS.values())
 
-ModelArgument = Annotated[
-    str,
-    Argument(
-        metavar="MODEL",
-        help="Export this shipped model, checkpoint file or run folder.",
-        autocompletion=complete_shipped,
-        show_default=False,
-    ),
-]
+ModelArgument = Annotated[str, model_argument("Export")]
 To = Annotated[FormatName, Option("--to", help=f"Write this format: {SUMMARIES}.")]
 Output = Annotated[
     Path | None,
@@ -58,7 +50,6 @@ Verify = Annotated[
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace the file or the folder of --output if it exists.")]
-Format = Annotated[console.Format, Option("--format", help="Print a table for people, or JSON.")]
 
 
 def export(
@@ -68,7 +59,7 @@ def export(
     dtype: DtypeOption = "float32",
     verify: Verify = True,
     force: Force = False,
-    format: Format = "table",
+    format: FormatOption = "table",
 ) -> None:
     """Write a model for another program or language, and check that it answers the same there.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,7 +11,7 @@ from rich.table import Table
 from digitcli import console
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.options import complete_dataset, complete_model
+from digitcli.cli.options import FormatOption, complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.training import describe_recipe
 from digitcli.errors import UsageError, counted
@@ -49,7 +48,6 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Format = Annotated[console.Format, typer.Option("--format", help="Print a table for people, or JSON.")]
 
 
 def models(
@@ -57,7 +55,7 @@ def models(
     shipped: Shipped = False,
     model_cards: ModelCards = False,
     data: Data = None,
-    format: Format = "table",
+    format: FormatOption = "table",
 ) -> None:
     """List every architecture and every shipped model, or show one of them layer by layer.
 
@@ -131,14 +129,15 @@ def _show_description(model: ModelDescription) -> None:
     console.show_table(console.pairs(facts))
 
 
-def _titled_table(name: str) -> Table:
-    title = escape(console.printable(name))
+def _titled_table(model: ModelDescription) -> Table:
+    identity = "" if model.id is None else f" ({model.id})"
+    title = escape(console.printable(model.name + identity))
     return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
 
 
 def _members_table(ensemble: ModelDescription) -> Table:
     """Return a row for each member of an ensemble; its layers are those of its architecture."""
-    table = _titled_table(ensemble.name)
+    table = _titled_table(ensemble)
     table.add_column("member", style="dim")
     table.add_column("architecture", style="cyan")
     for heading in ("seed", "parameters", "validation", "test"):
@@ -154,7 +153,7 @@ def _members_table(ensemble: ModelDescription) -> Table:
 
 
 def _layers_table(model: ModelDescription) -> Table:
-    table = _titled_table(model.name)
+    table = _titled_table(model)
     table.add_column("layer", style="dim")
     table.add_column("stage", justify="right")
     table.add_column("kind", style="cyan")
@@ -181,27 +180,23 @@ def _recipe_of(header: Header) -> dict[str, str]:
     return describe_recipe(Recipe(**settings), has_teacher=bool(header.teacher)) if settings else {}
 
 
-def _describe_compression(changes: Sequence[Mapping[str, Any]]) -> str:
+def _describe_compression(header: Header) -> str:
     """Return what a compression has changed, see `architectures.compression`."""
     names = {
         "fold": "batch normalization folded",
         "resize": "channels removed",
         "factorize": "layers factorized",
         "quantize_inputs": "inputs of layers in 8 bits",
+        "quantize_weights": f"weights in {header.weight_bits} bits",
     }
-    words = []
-    for change in changes:
-        if change["change"] == "quantize_weights":
-            words.append(f"weights in {max(change['bits'].values())} bits")
-        else:
-            words.append(names.get(change["change"], change["change"]))
-    return ", ".join(dict.fromkeys(words))
+    changes = [change["change"] for change in header.compression]
+    return ", ".join(dict.fromkeys(names.get(change, change) for change in changes))
 
 
 def _training_facts(header: Header) -> dict[str, str]:
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
-        "compression": _describe_compression(header.arguments.get("compression", ())),
+        "compression": _describe_compression(header),
         "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from typer import Option
+from typer import Argument, Option
 
+from digitcli.console import Format, TableFormat
 from digitcli.recognition.constraints import CheckDigit
 
 # Processes at most that read pictures: each takes 120 MB of memory.
@@ -88,7 +89,30 @@ def runtime_option(panel: str | None = None) -> Any:
     )
 
 
+def model_argument(verb: str) -> Any:
+    """Return the argument MODEL of a command that does something with one model, e.g. `Export`."""
+    return Argument(
+        metavar="MODEL",
+        help=f"{verb} this shipped model, checkpoint file or run folder.",
+        autocompletion=complete_shipped,
+        show_default=False,
+    )
+
+
+def dataset_option(purpose: str) -> Any:
+    """Return the option --data with its purpose, e.g. `Train on`."""
+    return Option(
+        metavar="DATASET",
+        help=f"{purpose} this dataset: a name, a file or a folder, as for digitcli train.",
+        autocompletion=complete_dataset,
+    )
+
+
 DeviceOption = Annotated[str | None, device_option()]
+FormatOption = Annotated[Format, Option("--format", help="Print a table for people, or JSON.")]
+TableFormatOption = Annotated[
+    TableFormat, Option("--format", help="Print a table for people, or JSON or CSV for programs.")
+]
 RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]
 LengthOption = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from typer import Option
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, complete_architecture, complete_dataset
+from digitcli.cli.options import DeviceOption, TableFormatOption, complete_architecture, dataset_option
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, parse_ranges
 from digitcli.comparison.specification import parse_specification
@@ -52,21 +52,10 @@ VaryOption = Annotated[
 ObjectiveOption = Annotated[
     Literal["accuracy", "loss"], Option(help="Optimize this figure of the validation digits.")
 ]
-DataOption = Annotated[
-    str,
-    Option(
-        metavar="DATASET",
-        help="Train on this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    ),
-]
+DataOption = Annotated[str, dataset_option("Train on")]
 OutOption = Annotated[
     Path | None,
     Option(metavar="DIR", help="Keep the search in this folder (default: runs/tune/NAME)."),
-]
-FormatOption = Annotated[
-    Literal["table", "json", "csv"],
-    Option("--format", help="Print a table for people, or JSON or CSV for programs."),
 ]
 
 
@@ -78,7 +67,7 @@ def tune(
     data: DataOption = TrainConfig.data,
     device: DeviceOption = None,
     out: OutOption = None,
-    format: FormatOption = "table",
+    format: TableFormatOption = "table",
 ) -> None:
     """Search the settings of a recipe on the validation digits.
 
@@ -111,9 +100,4 @@ def tune(
             specification, ranges, folder, trials=trials, objective=objective,
             on_event=RunsView(bar, trials + 1, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
-    if format == "json":
-        console.show_json(result.record())
-    elif format == "csv":
-        console.show_csv(result.rows())
-    else:
-        show_tuning(result)
+    console.show_result(result, format, show_tuning)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from digitcli.architectures.compression import with_plain_weights
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.atomic_write import faults_of
@@ -176,7 +177,7 @@ def _define_from_header(header: Header) -> ModelDefinition:
 def build_network(definition: ModelDefinition) -> nn.Module:
     """Return the network with random weights; the state of the random number generator is kept."""
     with torch.random.fork_rng(devices=[]):
-        return create_model(definition.architecture, **definition.arguments)
+        return with_plain_weights(create_model(definition.architecture, **definition.arguments))
 
 
 def _check_saved(specification: Specification, definition: ModelDefinition, conditions: Conditions) -> None:

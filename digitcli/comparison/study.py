@@ -11,8 +11,9 @@ from digitcli.comparison.runs import define_from_config
 from digitcli.comparison.search_ranges import SearchRange
 from digitcli.comparison.tuning_results import Objective, TunedTrial
 from digitcli.data.dataset import Dataset
-from digitcli.errors import EnvironmentFault, InputError, UsageError
+from digitcli.errors import InputError, UsageError
 from digitcli.json_records import parse_record
+from digitcli.optional_packages import import_packages
 from digitcli.training.configuration import TrainConfig
 
 if TYPE_CHECKING:
@@ -31,11 +32,9 @@ def check_installed() -> None:
     Raises:
         EnvironmentFault: it is missing.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        cause = f"The package optuna cannot be loaded: {error}."
-        raise EnvironmentFault(cause, "Install it with: pip install 'digitcli[tune]'") from error
+    import_packages("A search", "tune", "optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -10,27 +10,50 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import digitcli
 from digitcli.architectures.registry import ENSEMBLE
-from digitcli.atomic_write import faults_of, write_whole
+from digitcli.atomic_write import faults_of, remove_partial_files, write_whole
 from digitcli.compression import pruning
-from digitcli.compression.compressor import STEPS_FOLDER, CompressionConfig, Compressor, learns_from_teacher
-from digitcli.compression.results import CompressionResult, TestResult, TriedModel, draw_pareto
-from digitcli.compression.search import Goals, search
+from digitcli.compression.compressor import (
+    STEPS_FOLDER,
+    UNTRAINED_FILE,
+    CompressionConfig,
+    Compressor,
+    learns_from_teacher,
+)
+from digitcli.compression.results import (
+    COMPRESSIONS,
+    CompressionResult,
+    Goals,
+    TestResult,
+    TriedModel,
+    draw_pareto,
+)
+from digitcli.compression.search import search
 from digitcli.compression.speed import measure_speeds, missing_runtimes
-from digitcli.compression.steps import TRAINED, Step, is_name_of_steps
-from digitcli.errors import Interrupted, OutputError, QualityError, UsageError
+from digitcli.compression.steps import TRAINED, Step, is_name_of_steps, join_steps
+from digitcli.errors import OutputError, UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE, RUNS, read_checkpoint, write_checkpoint
+from digitcli.events import ModelStarted, Notice, OnEvent
+from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.training.configuration import resolve_teachers
-from digitcli.training.run_folder import locked
+from digitcli.training.run_folder import RUN_FILES, locked
 from digitcli.training.setup import StopSignal
 
-OUT = RUNS / "compress"
 RESULT_FILE, CONFIG_FILE, CHART_FILE = "compression.json", "settings.json", "pareto.svg"
+OWN_FILES = (MODEL_FILE, RESULT_FILE, CHART_FILE, CONFIG_FILE)
+# The settings on which finished steps depend, and how a message names two different values.
+COMPARED = {
+    "model": "model",
+    "epochs": "--epochs ({}, now {})",
+    "seed": "--seed ({}, now {})",
+    "teacher": "--teacher",
+    "data_digest": "content of --data",
+    "version": "version of digitcli ({}, now {})",
+}
 
 
 def compress(
@@ -54,45 +77,43 @@ def compress(
         goals there are none.
     max_accuracy_loss: the largest accepted loss of validation accuracy, in percentage points.
     max_bytes: the largest accepted number of bytes of the weights.
-    folder: by default `runs/compress/NAME`.
+    folder: by default `runs/compress/NAME`, or `runs/compress/NAME-ARCH` if the first step is `distill=ARCH`.
+
+    Returns: what was tried; nothing is chosen if no model reaches the goals.
 
     Raises:
         UsageError: the settings contradict each other, or a step cannot be made with this model.
         ModelError: there is no such model, or it is damaged.
         EnvironmentFault: a package that a step needs is not installed.
-        OutputError: the folder has another compression and `force` is not given, or cannot be written.
-        QualityError: no model reaches the goals; the tried ones are kept.
+        OutputError: the folder has another compression and `force` is not given, is in use, or cannot be
+            written.
         Interrupted: `stop_signal` returned a number. The same call continues.
     """
     original = resolve_model(config.model)
     goals = Goals(max_accuracy_loss, max_bytes)
     _check(original, config, steps, goals)
-    place = folder or OUT / original.id.partition("@")[0]
+    place = folder or COMPRESSIONS / _default_name(original, steps)
     compressor = Compressor(original, config, place, on_event, stop_signal)
     with _opened(compressor, force):
-        if goals:
-            tried, chosen = search(compressor, goals)
-        else:
-            tried = [compressor.make(tuple(steps[:count])) for count in range(len(steps) + 1)]
-            chosen = len(steps)
+        tried, chosen = search(compressor, goals) if goals else _follow(compressor, tuple(steps))
         on_event(Notice("Measuring the speed of every model", routine=True))
-        for index, each in enumerate(tried):
-            _stop_if_signalled(stop_signal)
-            tried[index] = replace(each, speeds=measure_speeds(resolve_model(each.checkpoint)))
-        result = _finish(compressor, tried, chosen)
-    if chosen is None:
-        best = max(tried[1:], key=lambda each: each.accuracy, default=tried[0])
-        cause = (
-            f"No model reaches {goals}; of those that were tried, {best.steps} has "
-            f"{best.weights_bytes:,} bytes and reads {100 * best.accuracy:.2f} % of the validation examples."
-        )
-        raise QualityError(cause, f"Give other goals, or more --epochs; {place / RESULT_FILE} lists all.")
-    return result
+        tried = measure_speeds(tried, on_event, compressor.check_signal)
+        return _finish(compressor, goals, tried, chosen)
 
 
-def _stop_if_signalled(stop_signal: StopSignal) -> None:
-    if (number := stop_signal()) is not None:
-        raise Interrupted(number, "Stopped.", "The same command continues with the finished models.")
+def _default_name(original: ResolvedModel, steps: Sequence[Step]) -> str:
+    """Return the name of the folder; that of a smaller architecture is part of it."""
+    arch = steps[0].arch if steps else None
+    return "-".join([original.label, *([arch.replace("/", "-")] if arch else [])])
+
+
+def _follow(compressor: Compressor, steps: tuple[Step, ...]) -> tuple[list[TriedModel], int]:
+    """Return the original, the models after each of the steps, and the index of the last one."""
+    tried = [compressor.make(())]
+    for count in range(1, len(steps) + 1):
+        compressor.on_event(ModelStarted(join_steps(steps[:count]), count, len(steps)))
+        tried.append(compressor.make(steps[:count]))
+    return tried, len(steps)
 
 
 def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[Step], goals: Goals) -> None:
@@ -102,7 +123,7 @@ def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[S
     header = original.header
     if header.architecture == ENSEMBLE.name:
         raise UsageError(f"{original.name} is an ensemble.", "Compress its members one by one.")
-    if any(change["change"] == "quantize_weights" for change in header.arguments.get("compression", ())):
+    if header.weight_bits:
         cause = f"The weights of {original.name} are integers already."
         raise UsageError(cause, "Compress the model that it was made from.")
     distills = any(step.kind == "distill" for step in steps)
@@ -137,32 +158,47 @@ def _opened(compressor: Compressor, force: bool) -> Iterator[None]:
     }
     with faults_of(place):
         place.mkdir(parents=True, exist_ok=True)
-    with locked(place), faults_of(place):
-        file = place / CONFIG_FILE
-        stored = _stored(file)
-        if stored != settings:
-            _make_room(place, is_ours=stored.keys() == settings.keys(), force=force)
-            write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
-        for name in (MODEL_FILE, RESULT_FILE, CHART_FILE):  # of other steps, or of a goal
-            (place / name).unlink(missing_ok=True)
+    with locked(place, OWN_FILES):
+        with faults_of(place):
+            _prepare(place, settings, force)
         yield
 
 
-def _make_room(place: Path, *, is_ours: bool, force: bool) -> None:
+def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
+    """Keep the finished steps of a folder if they have the same settings; remove all else of earlier calls.
+
+    Raises:
+        OutputError: the folder has another compression and `force` is not given, or files of others.
+    """
+    stored = _stored(place / CONFIG_FILE)
+    differences = [
+        title.format(stored.get(name), settings[name])
+        for name, title in COMPARED.items()
+        if stored.get(name) != settings[name]
+    ]
+    if differences:
+        _make_room(place, differences, is_ours=stored.keys() == settings.keys(), force=force)
+        write_whole(place / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
+    for step in (place / STEPS_FOLDER).glob("*"):
+        remove_partial_files(step, (UNTRAINED_FILE, *RUN_FILES))
+    for name in (MODEL_FILE, RESULT_FILE, CHART_FILE):  # of other steps, or of a goal
+        (place / name).unlink(missing_ok=True)
+
+
+def _make_room(place: Path, differences: Sequence[str], *, is_ours: bool, force: bool) -> None:
     """Remove another compression from a folder, and nothing else.
 
     Raises:
         OutputError: `force` is not given, or the folder has files of the same names that are of others.
     """
-    names = (STEPS_FOLDER, MODEL_FILE, RESULT_FILE, CHART_FILE, CONFIG_FILE)
-    present = ", ".join(name for name in names if (place / name).exists())
+    present = ", ".join(name for name in (STEPS_FOLDER, *OWN_FILES) if (place / name).exists())
     if present and not is_ours:
         raise OutputError(f"{place} has other files: {present}.", "Name another folder with -o.")
     if present and not force:
-        cause = f"{place} has another compression: {present}."
-        raise OutputError(cause, "Name another folder with -o, or replace it with --force.")
+        cause = f"{place} has another compression, which was started with another {', '.join(differences)}."
+        raise OutputError(cause, "Give the same, name another folder with -o, or replace it with --force.")
     for folder in (place / STEPS_FOLDER).glob("*"):
-        if is_name_of_steps(folder.name):
+        if is_name_of_steps(unquote(folder.name)):
             shutil.rmtree(folder)
 
 
@@ -175,7 +211,9 @@ def _stored(file: Path) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _finish(compressor: Compressor, tried: Sequence[TriedModel], chosen: int | None) -> CompressionResult:
+def _finish(
+    compressor: Compressor, goals: Goals, tried: Sequence[TriedModel], chosen: int | None
+) -> CompressionResult:
     """Test the chosen model, and write it with the figures and the chart."""
     original, place = compressor.original, compressor.folder
     test = test_before = None
@@ -189,6 +227,7 @@ def _finish(compressor: Compressor, tried: Sequence[TriedModel], chosen: int | N
         model=original.id,
         folder=str(place),
         checkpoint=None if chosen is None else str(place / MODEL_FILE),
+        goals=goals,
         unit=original.header.task,
         n=compressor.validation_size,
         tried=tuple(tried),
@@ -203,7 +242,7 @@ def _finish(compressor: Compressor, tried: Sequence[TriedModel], chosen: int | N
 
 
 def _test(model: ResolvedModel, data: str) -> TestResult:
-    result = evaluate(model, data, device="cpu", runtime="torch")
+    result = evaluate(model, data, split="test", device="cpu", runtime="torch")
     return TestResult(result.accuracy, result.accuracy_low, result.accuracy_high, result.ece)
 
 

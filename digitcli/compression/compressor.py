@@ -7,6 +7,7 @@ import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,12 @@ from digitcli.compression.results import TriedModel
 from digitcli.compression.steps import DEFAULT_EPOCHS, TRAINED, Step, join_steps
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
+from digitcli.errors import Interrupted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
-from digitcli.events import Event, Notice, OnEvent, RunStarted
+from digitcli.events import Event, Notice, OnEvent
 from digitcli.export.network import example_input
 from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
@@ -77,14 +79,24 @@ class Compressor:
     stop_signal: StopSignal
 
     def make(self, steps: tuple[Step, ...]) -> TriedModel:
-        """Make the model of some steps, and validate it.
+        """Make the model of some steps, and validate it; without steps, validate the original.
 
         Raises:
             UsageError: a step cannot be made with this model.
             EnvironmentFault: a package that a step needs is not installed.
             Interrupted: `stop_signal` returned a number; the finished steps are kept.
         """
+        self.check_signal()
         return self._validate(self._made(steps), join_steps(steps))
+
+    def check_signal(self) -> None:
+        """Stop if a signal was received.
+
+        Raises:
+            Interrupted: `stop_signal` returned a number.
+        """
+        if (number := self.stop_signal()) is not None:
+            raise Interrupted(number, "Stopped.", "The same command continues with the finished models.")
 
     def _made(self, steps: tuple[Step, ...]) -> ResolvedModel:
         """Return the model of some steps, which are made if they are not in the folder."""
@@ -92,12 +104,11 @@ class Compressor:
             return self.original
         *earlier, step = steps
         start = self._made(tuple(earlier))
-        place = self.folder / STEPS_FOLDER / join_steps(steps)
+        place = self._folder_of(steps)
         if step.kind == "distill":
-            return self._trained(place, {"arch": step.arch, "teacher": self._teacher}, str(step))
+            return self._trained(place, {"arch": step.arch, "teacher": self._teacher})
         file = place / UNTRAINED_FILE
         if not file.exists():
-            self.on_event(Notice(f"{join_steps(steps)}: changing the network", routine=True))
             self._change(start, step, file)
         if step.kind not in TRAINED or not self.config.epochs:
             return resolve_model(file)
@@ -105,29 +116,34 @@ class Compressor:
         recipe = {**fields.pop("recipe"), "epochs": self.config.epochs}
         arch = start.header.architecture
         teacher = self._teacher if learns_from_teacher(arch) else ()
-        return self._trained(place, {**fields, "recipe": recipe, "teacher": teacher}, join_steps(steps))
+        return self._trained(place, {**fields, "recipe": recipe, "teacher": teacher})
+
+    def _folder_of(self, steps: tuple[Step, ...]) -> Path:
+        return self.folder / STEPS_FOLDER / quote(join_steps(steps), safe=",=")
 
     @property
     def _teacher(self) -> tuple[str, ...]:
         return self.config.teacher or (str(self.original.path.resolve()),)
 
-    def _trained(self, place: Path, fields: dict[str, Any], title: str) -> ResolvedModel:
+    def _trained(self, place: Path, fields: dict[str, Any]) -> ResolvedModel:
         """Train in a run folder, or continue there."""
 
         def forward(event: Event) -> None:
-            if isinstance(event, RunStarted):
-                self.on_event(Notice(f"{title}: training", routine=True))
-            elif not (isinstance(event, Notice) and event.routine):
+            if not (isinstance(event, Notice) and event.routine):
                 self.on_event(event)
 
         common = {"data": self.config.data, "seed": self.config.seed, "device": self.config.device}
-        trainer.resume(place, {**common, **fields}, on_event=forward, stop_signal=self.stop_signal)
+        try:
+            trainer.resume(place, {**common, **fields}, on_event=forward, stop_signal=self.stop_signal)
+        except Interrupted:  # its remedy would continue this training alone
+            self.check_signal()
+            raise
         return resolve_model(place)
 
     def _change(self, start: ResolvedModel, step: Step, file: Path) -> None:
         """Change the network of a model by one step, and write it to a file."""
         network = load_network(start)
-        changes = [*start.header.arguments.get("compression", ()), *self._apply(network, start, step)]
+        changes = [*start.header.compression, *self._apply(network, start, step)]
         tensors = pack(changes, network.state_dict())
         arguments = {**start.header.arguments, "compression": changes}
         header = replace(
@@ -205,8 +221,9 @@ class Compressor:
         *earlier, last = steps
         start = self.original
         if earlier:
-            file = self.folder / STEPS_FOLDER / join_steps(tuple(earlier)) / UNTRAINED_FILE
+            file = self._folder_of(tuple(earlier)) / UNTRAINED_FILE
             if not file.exists():
+                self.check_signal()
                 self._change(start, earlier[0], file)
             start = resolve_model(file)
         network = load_network(start)

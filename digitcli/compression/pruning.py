@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from digitcli.architectures.compression import SIZES, Change
-from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.errors import UsageError
 from digitcli.export.network import AllOutputs
+from digitcli.optional_packages import import_packages
 
 LARGEST_SHARE = 0.95  # of the channels of one layer; a layer without channels would end the network
-
-
-def check_installed() -> None:
-    """Import the library of the pruning.
-
-    Raises:
-        EnvironmentFault: it is not installed.
-    """
-    try:
-        import torch_pruning  # noqa: F401
-    except ImportError as error:
-        cause = f"The step prune needs the package torch-pruning: {error}."
-        raise EnvironmentFault(cause, "Install it: pip install 'digitcli[compress]'") from error
+# Raises an EnvironmentFault if the library of the pruning is not installed.
+check_installed = partial(import_packages, "The step prune", "compress", "torch_pruning")
 
 
 def prune(

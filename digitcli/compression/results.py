@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from digitcli.charts import Panel, Series, draw_chart
+from digitcli.inference.checkpoint import RUNS
 
+COMPRESSIONS = RUNS / "compress"  # the folder of compressions that name no other
+SPEED_FIGURES = ("latency_ms", "latency_ms_low", "latency_ms_high", "images_per_second")  # columns of CSV
 LEAST_ERROR = 0.02  # percent; a logarithmic axis has no 0, and 0.02 % is one of 5,000 validation digits
 
 
@@ -16,12 +19,15 @@ LEAST_ERROR = 0.02  # percent; a logarithmic axis has no 0, and 0.02 % is one of
 class Speed:
     """How fast a runtime computes a model on the CPU.
 
-    latency_ms: the median time of a call with one image.
-    images_per_second: the throughput with a batch of `batch_size` images.
+    latency_ms, latency_ms_low, latency_ms_high: the median time of a call with one image: the middle, the
+        lowest and the highest of several rounds.
+    images_per_second: the throughput with a batch of `batch_size` images, by the middle round.
     """
 
     runtime: str
     latency_ms: float
+    latency_ms_low: float
+    latency_ms_high: float
     images_per_second: float
     batch_size: int
 
@@ -54,6 +60,44 @@ class TriedModel:
 
 
 @dataclass(frozen=True)
+class Goals:
+    """What a compressed model must reach; None where there is no goal.
+
+    max_accuracy_loss: the largest loss of validation accuracy, in percentage points.
+    max_bytes: the largest number of bytes of the weights.
+    """
+
+    max_accuracy_loss: float | None = None
+    max_bytes: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.max_accuracy_loss is not None or self.max_bytes is not None
+
+    def are_small_enough(self, weights_bytes: int) -> bool:
+        """Return whether a number of bytes is accepted."""
+        return self.max_bytes is None or weights_bytes <= self.max_bytes
+
+    def are_accurate_enough(self, model: TriedModel, original: TriedModel) -> bool:
+        """Return whether the accuracy of a model is accepted."""
+        if self.max_accuracy_loss is None:
+            return True
+        loss = 100 * (original.accuracy - model.accuracy)
+        return loss <= self.max_accuracy_loss + 1e-9  # a loss of 0.1 is not exact as a float
+
+    def reached_by(self, model: TriedModel, original: TriedModel) -> bool:
+        """Return whether a model reaches all goals."""
+        return self.are_small_enough(model.weights_bytes) and self.are_accurate_enough(model, original)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.max_accuracy_loss is not None:
+            parts.append(f"a loss of {self.max_accuracy_loss:g} points or less")
+        if self.max_bytes is not None:
+            parts.append(f"{self.max_bytes:,} bytes or less")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True)
 class TestResult:
     """The accuracy of a model on the test examples, its 95 % interval and its expected calibration error."""
 
@@ -70,6 +114,7 @@ class CompressionResult:
     model: the model that was compressed, e.g. `cnn@1a2b3c4d`.
     folder, checkpoint: the folder of the compression, and the file of the chosen model in it; None if no
         model reaches the goals.
+    goals: what was searched for; without any goal, the model of all steps is the chosen one.
     unit, n: what the accuracies of `tried` were measured on, and how many there are.
     tried: every model, the original one first.
     chosen: the index in `tried` of the chosen one; None if no model reaches the goals.
@@ -81,6 +126,7 @@ class CompressionResult:
     model: str
     folder: str
     checkpoint: str | None
+    goals: Goals
     unit: str
     n: int
     tried: tuple[TriedModel, ...]
@@ -94,6 +140,15 @@ class CompressionResult:
         """The indices of the models on the Pareto front."""
         return pareto_front(self.tried)
 
+    @property
+    def miss(self) -> str:
+        """What is missed, if no model reaches the goals."""
+        best = max(self.tried, key=lambda each: each.accuracy)
+        return (
+            f"No model reaches {self.goals}. Of those that were tried, {best.steps} reads most: "
+            f"{100 * best.accuracy:.2f} % of the validation {self.unit}s, with {best.weights_bytes:,} bytes."
+        )
+
     def record(self) -> dict[str, Any]:
         """Return the result as JSON shows it."""
         return {**dataclasses.asdict(self), "front": list(self.front)}
@@ -101,13 +156,11 @@ class CompressionResult:
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each model as CSV shows them."""
         rows = [dataclasses.asdict(each) for each in self.tried]
-        for row, each in zip(rows, self.tried, strict=True):
-            del row["speeds"]
-            for speed in each.speeds:
-                row |= {
-                    f"{speed.runtime}_latency_ms": speed.latency_ms,
-                    f"{speed.runtime}_images_per_second": speed.images_per_second,
-                }
+        speeds = [{speed["runtime"]: speed for speed in row.pop("speeds")} for row in rows]
+        for runtime in dict.fromkeys(name for each in speeds for name in each):
+            for row, each in zip(rows, speeds, strict=True):  # a runtime may not take every model
+                for figure in SPEED_FIGURES:
+                    row[f"{runtime}_{figure}"] = each.get(runtime, {}).get(figure)
         return rows
 
 

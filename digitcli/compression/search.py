@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
 
 from digitcli.compression.compressor import Compressor
-from digitcli.compression.results import TriedModel
-from digitcli.compression.steps import Step
+from digitcli.compression.results import Goals, TriedModel
+from digitcli.compression.steps import Step, join_steps
 from digitcli.errors import UsageError
-from digitcli.events import Notice
+from digitcli.events import ModelStarted, Notice
 
 SHARES = tuple(round(0.05 * number, 2) for number in range(1, 20))  # of the channels that may be removed
 LADDER = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # those that are tried one after the other
 QUANTIZATIONS = (Step("int8"), Step("int4"))
-
-
-@dataclass(frozen=True)
-class Goals:
-    """What a compressed model must reach; None where there is no goal.
-
-    max_accuracy_loss: the largest loss of validation accuracy, in percentage points.
-    max_bytes: the largest number of bytes of the weights.
-    """
-
-    max_accuracy_loss: float | None = None
-    max_bytes: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.max_accuracy_loss is not None or self.max_bytes is not None
-
-    def are_small_enough(self, weights_bytes: int) -> bool:
-        """Return whether a number of bytes is accepted."""
-        return self.max_bytes is None or weights_bytes <= self.max_bytes
-
-    def are_accurate_enough(self, model: TriedModel, original: TriedModel) -> bool:
-        """Return whether the accuracy of a model is accepted."""
-        if self.max_accuracy_loss is None:
-            return True
-        loss = 100 * (original.accuracy - model.accuracy)
-        return loss <= self.max_accuracy_loss + 1e-9  # a loss of 0.1 is not exact as a float
-
-    def reached_by(self, model: TriedModel, original: TriedModel) -> bool:
-        """Return whether a model reaches all goals."""
-        return self.are_small_enough(model.weights_bytes) and self.are_accurate_enough(model, original)
-
-    def __str__(self) -> str:
-        parts = []
-        if self.max_accuracy_loss is not None:
-            parts.append(f"a loss of {self.max_accuracy_loss:g} points or less")
-        if self.max_bytes is not None:
-            parts.append(f"{self.max_bytes:,} bytes or less")
-        return " and ".join(parts)
+Steps = tuple[Step, ...]
 
 
 def search(compressor: Compressor, goals: Goals) -> tuple[list[TriedModel], int | None]:
@@ -59,40 +22,64 @@ def search(compressor: Compressor, goals: Goals) -> tuple[list[TriedModel], int 
     Integers of 8 and of 4 bits are tried, after the removal of more and more channels. With a goal for the
     accuracy the best model is the smallest one, else the most accurate one.
     """
-    original = compressor.make(())
-    models = [original]
-    for last in QUANTIZATIONS:
-        models += _tried_with(compressor, goals, last, original)
-    tried = list({model.steps: model for model in models}.values())  # both kinds may follow the same pruning
-    reached = [index for index, model in enumerate(tried) if goals.reached_by(model, original)]
+    tried: dict[Steps, TriedModel] = {(): compressor.make(())}
+    plans = [_plan(compressor, goals, last) for last in QUANTIZATIONS]
+    for number, plan in enumerate(plans):
+        try:
+            _follow(compressor, goals, tried, plan, waiting={*itertools.chain(*plans[number:])})
+        except UsageError as error:  # this network cannot be pruned or quantized so
+            _report(compressor, QUANTIZATIONS[number], error)
+    models, original = list(tried.values()), tried[()]
+    reached = [index for index, model in enumerate(models) if goals.reached_by(model, original)]
     if goals.max_accuracy_loss is not None:
-        return tried, min(reached, key=lambda index: tried[index].weights_bytes, default=None)
-    return tried, max(
-        reached, key=lambda index: (tried[index].accuracy, -tried[index].weights_bytes), default=None
+        return models, min(reached, key=lambda index: models[index].weights_bytes, default=None)
+    return models, max(
+        reached, key=lambda index: (models[index].accuracy, -models[index].weights_bytes), default=None
     )
 
 
-def _tried_with(compressor: Compressor, goals: Goals, last: Step, original: TriedModel) -> list[TriedModel]:
-    """Return the models that were tried with one kind of integers."""
-    models: list[TriedModel] = []
+def _follow(
+    compressor: Compressor,
+    goals: Goals,
+    tried: dict[Steps, TriedModel],
+    plan: list[Steps],
+    waiting: set[Steps],
+) -> None:
+    """Add the models of a plan to those that were tried, until one of them loses too much accuracy.
+
+    waiting: the steps of this plan and of the later ones, each of which may end before.
+    """
+    is_most = goals.max_accuracy_loss is not None
+    for steps in plan:
+        if steps not in tried:  # after the same pruning come both kinds of integers
+            n = len(waiting | tried.keys()) - 1  # without the original
+            compressor.on_event(ModelStarted(join_steps(steps), len(tried), n, is_most))
+            tried[steps] = compressor.make(steps)
+        if steps[-1] in QUANTIZATIONS and not goals.are_accurate_enough(tried[steps], tried[()]):
+            break  # with fewer channels it would lose more
+
+
+def _plan(compressor: Compressor, goals: Goals, last: Step) -> list[Steps]:
+    """Return the steps of the models to try with one kind of integers, in their order."""
     try:
-        for share in _shares(compressor, goals, last):
-            if share:
-                models.append(compressor.make(_pruning(share)))
-            models.append(compressor.make((*_pruning(share), last)))
-            if not goals.are_accurate_enough(models[-1], original):
-                break  # with fewer channels it would lose more
-            if goals.max_accuracy_loss is None:
-                break  # with fewer channels it would only be smaller
-    except UsageError as error:  # this network cannot be pruned or quantized so
-        compressor.on_event(Notice(f"With {last.kind}: {error.cause} {error.remedy}"))
-    return models
+        shares = _shares(compressor, goals, last)
+    except UsageError as error:
+        _report(compressor, last, error)
+        return []
+    if goals.max_accuracy_loss is None:
+        shares = shares[:1]  # with fewer channels it would only be smaller
+    return [steps for share in shares for steps in (_pruning(share), (*_pruning(share), last)) if steps]
+
+
+def _report(compressor: Compressor, last: Step, error: UsageError) -> None:
+    compressor.on_event(Notice(f"With {last}: {error.cause} {error.remedy}"))
 
 
 def _shares(compressor: Compressor, goals: Goals, last: Step) -> list[float]:
     """Return the shares of channels that are removed, from the least that is small enough on."""
     if goals.are_small_enough(compressor.bytes_of((last,))):
         return list(LADDER)
+    compressor.on_event(Notice(f"{last}: looking for the share of channels to remove", routine=True))
     low, high = 0, len(SHARES)  # the first one that is small enough is found by bisection
     while low < high:
         middle = (low + high) // 2
@@ -103,5 +90,5 @@ def _shares(compressor: Compressor, goals: Goals, last: Step) -> list[float]:
     return [] if low == len(SHARES) else [SHARES[low], *(share for share in LADDER if share > SHARES[low])]
 
 
-def _pruning(share: float) -> tuple[Step, ...]:
+def _pruning(share: float) -> Steps:
     return (Step("prune", share),) if share else ()

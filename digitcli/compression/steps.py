@@ -50,6 +50,10 @@ def parse_steps(text: str) -> tuple[Step, ...]:
         raise UsageError("No step is given.", EXAMPLE)
     if len(steps) > MOST_STEPS:
         raise UsageError(f"{len(steps)} steps are given.", f"Give {MOST_STEPS} at most.")
+    integers = [step.kind for step in steps if step.kind.startswith("int")]
+    if len(integers) > 1:
+        cause = f"{' and '.join(integers)} are given, but weights are stored in one kind of integers."
+        raise UsageError(cause, "Give one of them, once, as the last step.")
     for place, step in enumerate(steps):
         if step.kind == "distill" and place:
             raise UsageError(

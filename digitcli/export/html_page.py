@@ -19,6 +19,7 @@ from digitcli.export.layers import PlainLayer, count_weights, plain_layers
 from digitcli.export.source import Exporter, Source, describe
 from digitcli.export.templating import policy_hash, read_asset, render
 
+STYLES = ("page.css", "drawing.css")
 SCRIPTS = ("network.js", "ink.js", "page.js")
 EXAMPLES = 200  # test digits on which a browser is compared with PyTorch
 
@@ -35,7 +36,7 @@ def prepare(source: Source) -> Exporter:
         find_browser()
     facts = describe(source)
     records, weights = _records(layers)
-    style = read_asset("page.css")
+    style = "".join(map(read_asset, STYLES))
     script = '"use strict";\n' + "\n".join(map(read_asset, SCRIPTS))
     values = {
         "facts": facts,

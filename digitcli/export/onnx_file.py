@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from digitcli.errors import EnvironmentFault
 from digitcli.export.network import AllOutputs, example_input
 from digitcli.export.onnx_integers import with_integer_operations
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import load_network
+from digitcli.optional_packages import import_packages
 
 if TYPE_CHECKING:
     import onnx
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 OPSET = 20
 DYNAMIC_AXES = {"digit": {0: "N"}, "line": {0: "N", 3: "W"}, "page": {0: "N", 2: "H", 3: "W"}}
 OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"]}
+# Imports what PyTorch needs to write ONNX, or raises an EnvironmentFault.
+import_exporter = partial(import_packages, "The format onnx", "export", "onnx", "onnxscript")
 
 
 def prepare(source: Source) -> Exporter:
@@ -52,20 +55,6 @@ def graph_of_model(model: ResolvedModel) -> onnx.ModelProto:
     import_exporter()
     task = model.header.task
     return export_graph(with_integer_operations(load_network(model)), task, OUTPUT_NAMES[task])
-
-
-def import_exporter() -> None:
-    """Import the packages that PyTorch needs to write ONNX.
-
-    Raises:
-        EnvironmentFault: one of them is not installed.
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        cause = f"The format onnx needs the packages onnx and onnxscript: {error}."
-        raise EnvironmentFault(cause, "Install them: pip install 'digitcli[export]'") from error
 
 
 def export_graph(

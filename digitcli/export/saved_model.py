@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from digitcli.errors import EnvironmentFault
 from digitcli.export.channels_last import channels_last
 from digitcli.export.formats import FORMATS
 from digitcli.export.layers import plain_layers
 from digitcli.export.other_process import run_in_process, run_python
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.optional_packages import missing_package
 
 PROGRAM = Path(__file__).with_name("tensorflow_program.py")
 # The file of a SavedModel says nothing of its input; this folder is where TensorFlow lets programs add files.
@@ -58,8 +58,7 @@ def check_tensorflow() -> None:
         EnvironmentFault: it is not.
     """
     if importlib.util.find_spec("tensorflow") is None:
-        cause = "The format saved_model needs TensorFlow, which is not installed."
-        raise EnvironmentFault(cause, "Install it: pip install 'digitcli[saved_model]'")
+        raise missing_package("The format saved_model", "saved_model", "there is no tensorflow")
 
 
 def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:

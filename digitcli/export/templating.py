@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from digitcli.templating import SHARED, template_environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -17,15 +17,7 @@ def render(
     template: str, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]], *, escape: bool
 ) -> str:
     """Return a template of this package filled with values; `escape` makes every text safe for HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"thousands": lambda number: f"{number:,}", **filters}
+    environment = template_environment(TEMPLATES, filters, escape=escape, keep_trailing_newline=True)
     return environment.get_template(template).render(values)
 
 
@@ -35,5 +27,6 @@ def policy_hash(text: str) -> str:
 
 
 def read_asset(name: str) -> str:
-    """Return a file that becomes part of an export as it is."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+    """Return a file that becomes part of an export as it is, of this package or of all HTML files."""
+    folder = TEMPLATES if (TEMPLATES / name).exists() else SHARED
+    return (folder / name).read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Tensors = TypeVar("Tensors")
 
 FORMAT_VERSION = 1
-RUNS = Path("runs")  # the folder in which run folders are created
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RUNS = Path("runs")  # the folder of the run folders that have no other
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
@@ -115,6 +114,19 @@ class Header:
     versions: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def compression(self) -> Sequence[Mapping[str, Any]]:
+        """The changes that a compression has made to the network, see `architectures.compression`."""
+        changes: Sequence[Mapping[str, Any]] = self.arguments.get("compression", ())
+        return changes
+
+    @property
+    def weight_bits(self) -> int | None:
+        """The largest number of bits of weights that are integers; None if all are floats."""
+        return max(
+            (bits for change in self.compression for bits in change.get("bits", {}).values()), default=None
+        )
 
 
 def library_versions() -> dict[str, str]:
@@ -305,9 +317,12 @@ def _check_header(header: Header) -> None:
     if header.architecture == ENSEMBLE.name:
         for member in member_headers(header):
             _check_header(member)
-    for change in header.arguments.get("compression", ()):
-        if not isinstance(change, dict) or not isinstance(change.get("change"), str):
+    for change in header.compression:
+        bits = change.get("bits", {}) if isinstance(change, dict) else None
+        if not isinstance(bits, dict) or not isinstance(change.get("change"), str):
             raise TypeError(f"a change by compression is {change!r:.40}")
+        if not all(type(number) is int for number in bits.values()):
+            raise TypeError(f"the bits of weights are {bits!r:.40}")
     if not 1e-3 <= header.temperature <= 1e3:
         raise ValueError(f"temperature is {header.temperature}")
     if header.guarantee and not 0 <= header.guarantee.threshold <= 1:

@@ -42,7 +42,7 @@ def write_ensemble(
             cause = f"The task of {model.name} is {model.header.task}s, not single digits."
             raise ModelError(cause, "Name models of the task digit.")
         _, weights = read_checkpoint(model.path, model.sha256)
-        if model.header.arguments.get("compression"):  # integers of a member would not be unpacked
+        if model.header.weight_bits:  # integers of a member would not be unpacked
             weights = load_network(model).state_dict()
         tensors |= {f"members.{number}.{name}": tensor for name, tensor in weights.items()}
     members = [model.header for model in models]

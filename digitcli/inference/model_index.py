@@ -59,11 +59,13 @@ class ModelDescription:
 
     description: the summary and the paper from the docstring of the architecture.
     summary: its layers.
+    id: its short name and the start of its digest; None for an architecture without weights.
     header: the header of its checkpoint; None for an architecture without weights.
     members: the members of an ensemble; empty for another model.
     """
 
     name: str
+    id: str | None
     description: str
     summary: Summary
     header: Header | None
@@ -94,8 +96,9 @@ def describe_model(name: str) -> ModelDescription:
     description = _summary_and_paper(architecture.load().__doc__ or "")
     with architecture.plugin_errors():
         summary = summarize(network, architecture.task)
-    header = model.header if model else None
-    return ModelDescription(name, description, summary, header, _describe_members(network, header))
+    header, identity = (model.header, model.id) if model else (None, None)
+    members = _describe_members(network, header)
+    return ModelDescription(name, identity, description, summary, header, members)
 
 
 def _summary_and_paper(docstring: str) -> str:
@@ -140,6 +143,7 @@ def open_or_create(name: str) -> tuple[nn.Module, ResolvedModel | None]:
 
 
 def _row(name: str, path: Path | None) -> ModelRow:
+    from digitcli.architectures.compression import with_plain_weights
     from digitcli.architectures.summary import summarize
 
     header = read_header(path) if path else None
@@ -148,7 +152,7 @@ def _row(name: str, path: Path | None) -> ModelRow:
     # A plug-in that fails must not hide the others.
     with contextlib.suppress(ModelError), architecture.plugin_errors():
         network = create_model(architecture.name, **(header.arguments if header else {}))
-        summary = summarize(network, architecture.task)
+        summary = summarize(with_plain_weights(network), architecture.task)
     float32_bytes = 4 * summary.parameters if summary else None
     return ModelRow(
         name=name,

@@ -43,13 +43,29 @@ class ResolvedModel:
     graph_path: Path | None
 
     @property
-    def id(self) -> str:
-        """A short name and the start of the digest, e.g. `cnn@1a2b3c4d`."""
+    def label(self) -> str:
+        """A short name, which can be part of a file's: that of its file or run folder, e.g. `cnn`.
+
+        What a compression has changed is part of it, e.g. `cnn-pruned-int8`, unless the name ends so.
+        """
         label = self.path.parent.resolve().name if self.path.name == MODEL_FILE else self.path.stem
-        return f"{label}@{self.sha256[:8]}"
+        suffix = "".join(f"-{word}" for word in describe_compression(self.header))
+        return label if label.endswith(suffix) else label + suffix
+
+    @property
+    def id(self) -> str:
+        """The label and the start of the digest, e.g. `cnn@1a2b3c4d`."""
+        return f"{self.label}@{self.sha256[:8]}"
 
 
 ModelLike = str | Path | ResolvedModel
+
+
+def describe_compression(header: Header) -> list[str]:
+    """Return in one word each what a compression has changed, without what changes no answer."""
+    names = {"resize": "pruned", "factorize": "low_rank", "quantize_weights": f"int{header.weight_bits}"}
+    changes = dict.fromkeys(change["change"] for change in header.compression)
+    return [names[change] for change in changes if change in names]
 
 
 def resolve_models(names: Iterable[ModelLike]) -> tuple[ResolvedModel, ...]:

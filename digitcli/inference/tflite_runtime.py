@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.errors import EnvironmentFault
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.onnx_runtime import as_batch
+from digitcli.optional_packages import import_packages
 
 STDERR = 2  # the file descriptor
+# Imports LiteRT, or raises an EnvironmentFault.
+import_litert = partial(import_packages, "TensorFlow Lite", "tflite", "ai_edge_litert.interpreter")
 
 
 class TfliteRuntime:
@@ -52,19 +55,6 @@ class TfliteRuntime:
         self._interpreter.set_tensor(self._input, batch)
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(output) for output in self._outputs)
-
-
-def import_litert() -> None:
-    """Import LiteRT.
-
-    Raises:
-        EnvironmentFault: LiteRT cannot be imported.
-    """
-    try:
-        import ai_edge_litert.interpreter  # noqa: F401
-    except ImportError as error:
-        cause = f"TensorFlow Lite needs the package ai-edge-litert: {error}."
-        raise EnvironmentFault(cause, "Install it: pip install 'digitcli[tflite]'") from error
 
 
 @contextlib.contextmanager

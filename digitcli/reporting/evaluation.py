@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from digitcli.compression.results import COMPRESSIONS
 from digitcli.data.dataset import Digits
 from digitcli.errors import DigitcliError
 from digitcli.evaluation.evaluate import evaluate
@@ -59,7 +60,13 @@ def find_model(name: str, folder: Path) -> ResolvedModel | None:
     The result is None if there is none, or only one with other weights; so it is for an ensemble.
     """
     label = name.rpartition("@")[0]
-    places = [RUNS / label, folder / label, folder / f"{label}.safetensors"]
+    words = label.split("-")  # the last ones may say what a compression has changed
+    labels = ["-".join(words[:count]) for count in range(len(words), 0, -1)]
+    places = [
+        place
+        for each in labels
+        for place in (RUNS / each, COMPRESSIONS / each, folder / each, folder / f"{each}.safetensors")
+    ]
     candidates = [label, *(str(path) for path in places if path.is_file() or (path / MODEL_FILE).is_file())]
     for candidate in candidates if label and Path(label).name == label else ():
         try:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import functools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 import digitcli
 from digitcli.errors import counted
 from digitcli.evaluation.statistics import describe_p
 from digitcli.recognition.results import as_percentage
+from digitcli.templating import template_environment
 
 Kind = Literal["run", "evaluation", "comparison", "readings", "adaptation"]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,24 +78,15 @@ def chart_figure(svg: str) -> Figure:
 
 @functools.cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "percent": lambda fraction: f"{100 * fraction:.2f}{SPACE}%",
         "counted": counted,
         "points": lambda fraction: f"{100 * fraction:.2f}",
         "probability": lambda probability: as_percentage(probability).replace(" ", SPACE),
-        "thousands": lambda number: f"{number:,}",
         "p_value": describe_p,
         "words": lambda name: name.replace("_", " "),
     }
-    return environment
+    return template_environment(TEMPLATES, filters, escape=True, finalize=_printable)
 
 
 def _printable(value: Any) -> Any:

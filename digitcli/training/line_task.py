@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.calibration import minimize_over_temperature
@@ -21,8 +20,8 @@ from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.line_sources import POOL_BATCHES, AnyLine, LineBatch, LineSource
+from digitcli.training.pools import PoolReader
 from digitcli.training.task import FinalMetrics
-from digitcli.worker_process import set_up_worker
 
 # The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
 WORKERS = min(8, max(1, usable_cores() - 1))
@@ -48,7 +47,7 @@ class LineTask:
         workers: int,
         processes: Processes = ONE_PROCESS,
     ) -> None:
-        self._source, self._device, self._processes = source, device, processes
+        self._source, self._device = source, device
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
         self.sources: dict[str, str] = {}
@@ -56,33 +55,17 @@ class LineTask:
         self.batch_size = min(recipe.batch_size, lines)
         self.steps = max(lines // self.batch_size, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"alphabet": source.alphabet}
-        self._workers = workers if source.composes else 0
-        self._pools: Iterator[list[LineBatch]] = iter(())
-        self._pool_number, self._pool = -1, list[LineBatch]()
+        workers = workers if source.composes else 0
+        self._pools = PoolReader(
+            lambda: source.pools(self.batch_size // processes.size), workers, 3, processes
+        )
         self.train_hashes = None  # lines are generated, and no evaluation can contain the same ones
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the `line_loss` of this process's part of the batch."""
         number, index = divmod(epoch * self.steps + step, POOL_BATCHES)
-        if number != self._pool_number:
-            if number != self._pool_number + 1 or self._pool_number < 0:
-                self._pools = iter(self._loader(first=number))
-            self._pool_number, self._pool = number, next(self._pools)
-        return line_loss(network, self._pool[index], self._device, progress, self._source.alphabet)
-
-    def _loader(self, first: int) -> DataLoader[list[LineBatch]]:
-        """Load pools from number `first` on; each process loads every `processes.size`-th pool."""
-        worker_options: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 3}
-        return DataLoader(
-            self._source.pools(self.batch_size // self._processes.size),  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=range(first * self._processes.size + self._processes.rank, 2**31, self._processes.size),
-            collate_fn=_unchanged,
-            num_workers=self._workers,
-            worker_init_fn=_begin_worker,
-            generator=torch.Generator(),  # the global generator belongs to dropout and must not be advanced
-            **(worker_options if self._workers else {}),
-        )
+        batch = self._pools.batch(number, index)
+        return line_loss(network, batch, self._device, progress, self._source.alphabet)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the negative log-likelihood and the exact match of the validation lines' digits."""
@@ -171,11 +154,3 @@ def _box_loss(boxes: Tensor, batch: LineBatch) -> Tensor:
     targets = torch.from_numpy(batch.boxes).to(boxes.device)[boxed]
     loss = F.smooth_l1_loss(boxes[boxed], targets, reduction="sum")
     return loss / max(4 * int(batch.boxed.sum()), 1)
-
-
-def _begin_worker(number: int) -> None:
-    set_up_worker()
-
-
-def _unchanged(pool: list[LineBatch]) -> list[LineBatch]:
-    return pool

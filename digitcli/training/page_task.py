@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.dataset import Dataset, split
@@ -21,9 +20,9 @@ from digitcli.synthesis.scenes import PlacedScene, SceneComposer
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.page_loss import CoreCounts, core_counts, page_loss
 from digitcli.training.page_targets import MAPS, WEIGHTS, draw_targets
+from digitcli.training.pools import PoolReader
 from digitcli.training.scene_source import handwriting_digest, scene_composer
 from digitcli.training.task import FinalMetrics, derive_seed
-from digitcli.worker_process import set_up_worker
 
 # The side of a training square, in pixels.
 SIDE_PX = 256
@@ -96,18 +95,12 @@ class PageTask:
         self.steps = max(EPOCH_SQUARES // self.batch_size, recipe.min_epoch_steps)
         self.train_hashes = None  # squares are generated, and no evaluation can contain the same ones
         self._splits, self._seed, self._device, self._processes = split(dataset), seed, device, processes
-        self._workers = workers
-        self._pools: Iterator[list[Squares]] = iter(())
-        self._pool_number, self._pool = -1, list[Squares]()
+        self._pools = PoolReader(self._compose_pools, workers, 2, processes)
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the loss of this process's part of the batch."""
         number, index = divmod(epoch * self.steps + step, POOL_BATCHES)
-        if number != self._pool_number:
-            if number != self._pool_number + 1 or self._pool_number < 0:
-                self._pools = iter(self._loader(first=number))
-            self._pool_number, self._pool = number, next(self._pools)
-        batch = self._pool[index]
+        batch = self._pools.batch(number, index)
         return page_loss(network(_to_input(batch, self._device)).float(), _to_targets(batch, self._device))
 
     @property
@@ -115,19 +108,9 @@ class PageTask:
         """The number of squares of a step that this process takes."""
         return self.batch_size // self._processes.size
 
-    def _loader(self, first: int) -> DataLoader[list[Squares]]:
-        options: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 2}
+    def _compose_pools(self) -> SquarePools:
         composer = scene_composer(self._splits.train, held_out=False)
-        return DataLoader(
-            SquarePools(composer, self._share, self._seed),  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=range(first * self._processes.size + self._processes.rank, 2**31, self._processes.size),
-            collate_fn=_unchanged,
-            num_workers=self._workers,
-            worker_init_fn=_begin_worker,
-            generator=torch.Generator(),  # the global generator belongs to dropout and must not be advanced
-            **(options if self._workers else {}),
-        )
+        return SquarePools(composer, self._share, self._seed)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the loss and the F-measure of the cells of numbers in the validation squares."""
@@ -208,11 +191,3 @@ def _to_input(batch: Squares, device: torch.device) -> Tensor:
 
 def _to_targets(batch: Squares, device: torch.device) -> Tensor:
     return torch.from_numpy(batch.targets).to(device)
-
-
-def _begin_worker(number: int) -> None:
-    set_up_worker()
-
-
-def _unchanged(pool: list[Squares]) -> list[Squares]:
-    return pool

@@ -6,11 +6,10 @@ import contextlib
 import csv
 import dataclasses
 import io
-import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from digitcli.architectures.compression import pack
-from digitcli.atomic_write import write_whole
+from digitcli.atomic_write import remove_partial_files, write_whole
 from digitcli.charts import Panel, Series, draw_chart
 from digitcli.errors import ModelError, OutputError, UsageError, counted
 from digitcli.events import EpochDone
@@ -89,8 +88,8 @@ def _removed_if_nothing_is_saved() -> Iterator[list[Path]]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, and delete the partial files of a killed run.
+def locked(folder: Path, files: Collection[str] = RUN_FILES) -> Iterator[None]:
+    """Hold the lock of a folder, and delete what a killed process has left of these files.
 
     Raises:
         OutputError: the folder is in use or cannot be written.
@@ -98,8 +97,7 @@ def locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
-        for part in itertools.chain.from_iterable(folder.glob(f".{name}.*.part") for name in RUN_FILES):
-            part.unlink()
+        remove_partial_files(folder, files)
     except Timeout as error:
         cause = f"{folder} is in use by another run."
         raise OutputError(cause, "Wait for it, or name another folder.") from error
@@ -196,7 +194,7 @@ def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -
         OutputError: the disk is full or the folder cannot be written.
     """
     history = [EpochDone(**row) for row in header.training["history"]]
-    weights = pack(header.arguments.get("compression", ()), model_tensors(tensors))
+    weights = pack(header.compression, model_tensors(tensors))
     write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), weights)
     write_whole(folder / METRICS_FILE, _csv(history).encode())
     write_whole(folder / CURVES_FILE, draw_curves(header.architecture, history).encode())

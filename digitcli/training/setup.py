@@ -276,7 +276,7 @@ def _build_seeded_network(
 def _compression_of(saved: Saved | None, start: ResolvedModel | None) -> tuple[Change, ...]:
     """Return the changes by which the network of a run was compressed before it."""
     header = saved[0] if saved else start.header if start else None
-    return tuple(header.arguments.get("compression", ())) if header else ()
+    return tuple(header.compression) if header else ()
 
 
 def _trustworthy_device(

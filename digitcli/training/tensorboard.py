@@ -9,6 +9,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import find_architecture
 from digitcli.atomic_write import faults_of
-from digitcli.errors import EnvironmentFault, OutputError, quoted
+from digitcli.errors import OutputError, quoted
 from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.optional_packages import import_packages
 from digitcli.training import tensorboard_summaries as summaries
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
@@ -34,19 +36,8 @@ if TYPE_CHECKING:
 
 # The least points of a curve in a long epoch. Of short steps, writing each would take as long as the step.
 POINTS_PER_EPOCH = 500
-
-
-def check_installed() -> None:
-    """Check that the package tensorboard can be loaded.
-
-    Raises:
-        EnvironmentFault: it is missing or too old.
-    """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        cause = f"The package tensorboard cannot be loaded: {error}."
-        raise EnvironmentFault(cause, "Install it with: pip install 'digitcli[tensorboard]'") from error
+# Raises an EnvironmentFault if the package tensorboard is missing or too old.
+check_installed = partial(import_packages, "--tensorboard", "tensorboard", "torch.utils.tensorboard")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from digitcli.adaptation import cross_validation, final_network
-from digitcli.adaptation.adapt import adapt
+from digitcli.adaptation.adapt import adapt, model_to_adapt
 from digitcli.adaptation.cross_validation import Setup, cross_validate
 from digitcli.adaptation.examples import PictureLines
 from digitcli.adaptation.folds import divide_into_folds
@@ -280,3 +281,12 @@ def test_an_earlier_adaptation_is_replaced_with_force_and_stays_after_a_failure(
 
 def _interrupt(*arguments: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_reader_with_integer_weights_is_refused() -> None:
+    reader = resolve_model("reader")
+    changes = ({"change": "quantize_weights", "bits": {"classes": 8}},)
+    header = replace(reader.header, arguments={**reader.header.arguments, "compression": changes})
+    with pytest.raises(UsageError, match="The weights of reader are integers") as caught:
+        model_to_adapt([replace(reader, header=header)])
+    assert "compress the result" in caught.value.remedy

@@ -77,6 +77,6 @@ def test_a_missing_package_ends_the_benchmark_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(EnvironmentFault, match="ai-edge-litert") as failure:
+    with pytest.raises(EnvironmentFault, match="ai_edge_litert") as failure:
         run("softmax", runtimes=("torch", "tflite"))
     assert "digitcli[tflite]" in failure.value.remedy

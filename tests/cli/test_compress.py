@@ -9,7 +9,9 @@ import pytest
 
 from digitcli.compression import speed
 from digitcli.data.dataset import Digits
+from digitcli.training.run_folder import existing_run
 from tests.support.benchmarks import measure_quickly
+from tests.support.models import saved
 from tests.support.processes import Run
 
 
@@ -19,8 +21,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
     measure_quickly(monkeypatch, digits)
     for name in ("WARM_UP_SECONDS", "MIN_SECONDS"):
         monkeypatch.setattr(speed, name, 0.0)
-    monkeypatch.setattr(speed, "MIN_CALLS", 2)
-    monkeypatch.setattr(speed, "BATCH_SIZE", 8)
+    monkeypatch.setattr(speed, "ROUNDS", 2)
+    monkeypatch.setattr(speed, "BATCH_SIZES", {"digit": 8})
 
 
 def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_digits: Path) -> None:
@@ -29,13 +31,24 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     shown = digitcli(*arguments)
     assert shown.returncode == 0, shown.stderr
     assert "fold,int8 *" in shown.stdout and "times smaller than fast@" in shown.stdout
+    assert "µs (range)" in shown.stdout
+    assert "1 of 2: fold\n2 of 2: fold,int8\n" in shown.stderr
     record = json.loads(digitcli(*arguments, "--format", "json").stdout)
     assert [each["steps"] for each in record["tried"]] == ["original", "fold", "fold,int8"]
     assert {each["runtime"] for each in record["tried"][2]["speeds"]} >= {"torch", "onnxruntime"}
     assert record["chosen"] == 2 and 2 in record["front"]
-    evaluated = json.loads(digitcli("evaluate", "small", "--data", other_digits, "--format", "json").stdout)
+    of_test = ("--data", other_digits, "--split", "test", "--format", "json")
+    evaluated = json.loads(digitcli("evaluate", "small", *of_test).stdout)
     assert evaluated["accuracy"] == record["test"]["accuracy"]
-    for command in (("models", "small"), ("benchmark", "--arch", "small", "--batch-size", "1")):
+    assert evaluated["model"].startswith("small-int8@")
+    assert f"small ({evaluated['model']})" in digitcli("models", "small").stdout
+    (_, *rows) = digitcli(*arguments, "--format", "csv").stdout.splitlines()
+    assert [row.split(",")[0].strip('"') for row in rows] == ["original", "fold", "fold"]
+    for command in (
+        ("models", "small"),
+        ("benchmark", "--arch", "small", "--batch-size", "1"),
+        ("compare", "small", "shipped/fast", "--data", other_digits),
+    ):
         done = digitcli(*command)
         assert done.returncode == 0, done.stderr
     described = digitcli("models", "small").stdout
@@ -51,7 +64,10 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
         (("fast", "--steps", "int8", "--max-size", "9kB"), 2, "Steps and goals are given"),
         (("fast", "--steps", "shrink"), 2, "There is no step 'shrink'"),
         (("fast", "--max-size", "big"), 2, "--max-size is 'big'"),
-        (("fast", "--max-accuracy-loss", "-1"), 2, "--max-accuracy-loss"),
+        (("fast", "--max-size", "64"), 2, "with its unit, such as 900B, 64kB"),
+        (("fast", "--max-accuracy-loss", "-1"), 2, "--max-accuracy-loss is '-1'"),
+        (("fast", "--max-accuracy-loss", "101%"), 2, "0.3 or 0.3% allows 99.2 %"),
+        (("fast", "--max-accuracy-loss", "little"), 2, "--max-accuracy-loss is 'little'"),
         (("fist", "--steps", "int8"), 5, "There is no model 'fist'"),
         (("finder", "--steps", "distill=tiny"), 2, "Teachers are for single digits"),
         (("fast", "--steps", "int8", "--data", "no.npz"), 3, "no.npz"),
@@ -63,3 +79,20 @@ def test_mistakes_have_an_exit_code(
     failed = digitcli("compress", *arguments)
     assert failed.returncode == code and message in failed.stderr, failed.stderr
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.safetensors"))
+
+
+def test_missed_goals_show_what_was_tried(digitcli: Run, other_digits: Path) -> None:
+    saved(Path("softmax.safetensors"))
+    missed = digitcli(
+        "compress", "softmax.safetensors", "--max-size", "900B", "--max-accuracy-loss", "0.3%",
+        "--epochs", "0", "--data", other_digits, "-o", "small",
+    )  # fmt: skip
+    assert missed.returncode == 8, missed.stderr
+    assert "original" in missed.stdout and "small/pareto.svg" in missed.stdout
+    assert "No model reaches a loss of 0.3 points or less and 900 bytes or less" in missed.stderr
+
+
+def test_a_folder_in_use_is_refused(digitcli: Run, other_digits: Path) -> None:
+    with existing_run(Path("small")):
+        second = digitcli("compress", "micro", "--steps", "fold", "--data", other_digits, "-o", "small")
+    assert second.returncode == 7 and "small is in use by another run" in second.stderr

@@ -183,6 +183,16 @@ def test_a_compressed_network_keeps_its_scales_for_training() -> None:
     assert len(scales) == len(changes[0]["bits"])
 
 
+def test_a_copy_with_plain_weights_leaves_the_network_as_it_was(images: Tensor) -> None:
+    network = built("micro")
+    quantize_weights(network, 4)
+    expected = network(images)
+    plain = with_plain_weights(copy.deepcopy(network))
+    assert not any(name.endswith("log_scale") for name in plain.state_dict())
+    torch.testing.assert_close(plain(images), expected)
+    torch.testing.assert_close(network(images), expected)
+
+
 def test_a_layer_that_is_used_twice_keeps_its_normalization(images: Tensor) -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

@@ -6,17 +6,21 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 
 from digitcli.compression import compress as module
 from digitcli.compression.compress import compress
-from digitcli.compression.compressor import CompressionConfig
-from digitcli.compression.results import CompressionResult, Speed
+from digitcli.compression.compressor import CompressionConfig, Compressor
+from digitcli.compression.results import CompressionResult
 from digitcli.compression.steps import parse_steps
-from digitcli.errors import Interrupted, ModelError, OutputError, QualityError, UsageError
-from digitcli.events import Event, Notice
+from digitcli.data.dataset import split
+from digitcli.data.loading import load_dataset
+from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate
+from digitcli.events import Event, ModelStarted
 from digitcli.inference.checkpoint import read_header
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
@@ -29,7 +33,7 @@ FOLDER = Path("small")
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure no speed, which takes seconds."""
-    monkeypatch.setattr(module, "measure_speeds", lambda model: (Speed("torch", 1.0, 2.0, 3),))
+    monkeypatch.setattr(module, "measure_speeds", lambda tried, on_event, check_signal: list(tried))
 
 
 def run(data: Path, steps: str = "", model: str = "fast", **options: Any) -> CompressionResult:
@@ -60,8 +64,8 @@ def test_another_teacher_can_be_named(other_digits: Path) -> None:
     compress(config, parse_steps("int4"), folder=FOLDER)
     learned_from = read_header(FOLDER / "steps/int4/model.safetensors").teacher
     assert list(learned_from) == [resolve_model("tiny").id, resolve_model("fast").id]
-    with pytest.raises(OutputError, match="another compression"):
-        compress(replace(config, teacher=()), parse_steps("int4"), folder=FOLDER)
+    with pytest.raises(OutputError, match=r"another --seed \(0, now 1\), --teacher\.$"):
+        compress(replace(config, teacher=(), seed=1), parse_steps("int4"), folder=FOLDER)
 
 
 def test_finished_steps_are_found_again(other_digits: Path) -> None:
@@ -74,23 +78,48 @@ def test_finished_steps_are_found_again(other_digits: Path) -> None:
 
 def test_an_interrupted_training_goes_on(other_digits: Path) -> None:
     signals = iter([None] * 5 + [signal.SIGINT] * 5)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as stopped:
         run(other_digits, "int4", epochs=1, stop_signal=lambda: next(signals))
-    notices: list[Event] = []
-    result = run(other_digits, "int4", epochs=1, on_event=notices.append)
-    assert result.tried[1].steps == "int4"
-    messages = [event.message for event in notices if isinstance(event, Notice)]
-    assert "int4: changing the network" not in messages, "it began again"
+    assert stopped.value.remedy == "The same command continues with the finished models."
+    begun = FOLDER / "steps/int4/untrained.safetensors"
+    time = begun.stat().st_mtime_ns
+    events: list[Event] = []
+    result = run(other_digits, "int4", epochs=1, on_event=events.append)
+    assert result.tried[1].steps == "int4" and begun.stat().st_mtime_ns == time
+    assert [event for event in events if isinstance(event, ModelStarted)] == [ModelStarted("int4", 1, 1)]
+
+
+def test_a_signal_stops_between_two_models(other_digits: Path) -> None:
+    signals = iter([None, None, signal.SIGTERM, signal.SIGTERM])
+    with pytest.raises(Interrupted) as stopped:
+        run(other_digits, "fold,int8", stop_signal=lambda: next(signals))
+    assert stopped.value.exit_code == 128 + signal.SIGTERM and not (FOLDER / "model.safetensors").exists()
+
+
+def test_what_a_killed_process_has_left_is_removed(other_digits: Path) -> None:
+    run(other_digits, "fold")
+    names = ("model.safetensors", "compression.json", "steps/fold/untrained.safetensors")
+    left = [(FOLDER / name).with_name(f".{Path(name).name}.k3j.part") for name in names]
+    of_others = FOLDER / ".thesis.tex.k3j.part"
+    for path in (*left, of_others):
+        path.touch()
+    run(other_digits, "fold")
+    assert [path.exists() for path in (*left, of_others)] == [False, False, False, True]
 
 
 def test_another_compression_needs_force_and_files_of_others_stay(other_digits: Path) -> None:
     run(other_digits, "int8")
     (FOLDER / "mine.txt").write_text("kept")
     (FOLDER / "steps/mine.txt").write_text("kept")
-    with pytest.raises(OutputError, match="another compression") as caught:
+    distilled = FOLDER / "steps/distill=torchvision%2Fresnet18"
+    distilled.mkdir()
+    with pytest.raises(OutputError, match="was started with another model\\.") as caught:
         run(other_digits, "int8", model="micro")
     assert "--force" in caught.value.remedy
+    with pytest.raises(OutputError, match=r"--epochs \(1, now 2\)\.$"):
+        run(other_digits, "int8", epochs=2)
     assert run(other_digits, "int8", model="micro", force=True).model.startswith("micro@")
+    assert not distilled.exists()
     assert (FOLDER / "mine.txt").read_text() == (FOLDER / "steps/mine.txt").read_text() == "kept"
     (FOLDER / "settings.json").write_text('{"of": "another program"}')
     with pytest.raises(OutputError, match="has other files"):
@@ -113,7 +142,7 @@ def test_steps_are_not_found_again_for_other_data(
     data.write_bytes(other_digits.read_bytes())
     run(data, "int8")
     data.write_bytes(few_digits.read_bytes())
-    with pytest.raises(OutputError, match="another compression"):
+    with pytest.raises(OutputError, match="with another content of --data"):
         run(data, "int8")
 
 
@@ -155,14 +184,8 @@ def test_a_goal_for_the_size_is_reached(other_digits: Path) -> None:
 def test_a_missed_goal_writes_no_model_but_keeps_what_was_tried(other_digits: Path) -> None:
     model = str(saved(Path("s.safetensors")))
     run(other_digits, "int8", epochs=0, model=model)
-    with pytest.raises(QualityError, match="No model reaches a loss of 0 points or less and 900 bytes"):
-        run(
-            other_digits,
-            max_bytes=900,
-            max_accuracy_loss=0,
-            epochs=0,
-            model=str(saved(Path("s.safetensors"))),
-        )
+    result = run(other_digits, max_bytes=900, max_accuracy_loss=0, epochs=0, model=model)
+    assert result.miss.startswith("No model reaches a loss of 0 points or less and 900 bytes or less.")
     assert not (FOLDER / "model.safetensors").exists()
     record = json.loads((FOLDER / "compression.json").read_text())
     assert record["chosen"] is None and record["checkpoint"] is None
@@ -176,6 +199,7 @@ def test_what_cannot_be_compressed_is_refused(few_digits: Path, other_digits: Pa
     with pytest.raises(ModelError):
         run(few_digits, "int8", model="nothing")
     run(other_digits, "int4", epochs=0)
+    assert resolve_model(FOLDER).id.startswith("small-int4@")
     with pytest.raises(UsageError, match="integers already"):
         compress(CompressionConfig(model=str(FOLDER)), parse_steps("int8"), folder=Path("second"))
 
@@ -190,3 +214,36 @@ def test_a_reader_of_lines_can_be_quantized(monkeypatch: pytest.MonkeyPatch) -> 
     assert small.weights_bytes < 0.3 * original.weights_bytes and result.unit == "line"
     assert small.accuracy > 0.5 and result.test is None
     assert resolve_model(FOLDER).header.alphabet == resolve_model("reader").header.alphabet
+
+
+def test_all_models_are_tested_on_the_same_digits(few_digits: Path, tmp_path: Path) -> None:
+    """Also where the dataset has no test digits, and the original was not trained on it."""
+    with np.load(few_digits) as content:
+        np.savez(tmp_path / "d.npz", images=content["images"], labels=content["labels"])
+    tested: list[int] = []
+
+    def counting(*arguments: Any, **options: Any) -> EvaluationResult:
+        result = evaluate(*arguments, **options)
+        tested.append(result.n)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "evaluate", counting)
+        run(tmp_path / "d.npz", "int4", model="micro")
+    dataset = split(load_dataset(str(tmp_path / "d.npz")))
+    assert tested == [len(dataset.test)] * 2 and len(dataset.test) < len(dataset.train)
+
+
+def test_the_folder_of_a_smaller_architecture_is_named_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+
+    def recorded(compressor: Compressor, force: bool) -> NoReturn:
+        folders.append(compressor.folder)
+        raise OutputError("enough")
+
+    monkeypatch.setattr(module, "_opened", recorded)
+    for steps in ("int8", "distill=tiny,int8", "distill=torchvision/resnet18"):
+        with pytest.raises(OutputError, match="enough"):
+            compress(CompressionConfig(model="cnn"), parse_steps(steps))
+    names = ("cnn", "cnn-tiny", "cnn-torchvision-resnet18")
+    assert folders == [Path("runs/compress", name) for name in names]

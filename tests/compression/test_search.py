@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from digitcli.compression.results import TriedModel, pareto_front
-from digitcli.compression.search import Goals, search
+from digitcli.compression.results import CompressionResult, Goals, Speed, TriedModel, pareto_front
+from digitcli.compression.search import search
 from digitcli.compression.steps import Step, join_steps
 from digitcli.errors import UsageError
+from digitcli.events import ModelStarted
 
 
 @dataclass
@@ -19,10 +20,14 @@ class FakeCompressor:
 
     made: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    started: list[ModelStarted] = field(default_factory=list)
     can_prune: bool = True
 
     def on_event(self, event: Any) -> None:
-        self.notices.append(event.message)
+        if isinstance(event, ModelStarted):
+            self.started.append(event)
+        elif not event.routine:
+            self.notices.append(event.message)
 
     def bytes_of(self, steps: tuple[Step, ...]) -> int:
         bits = {"int8": 8, "int4": 4}.get(steps[-1].kind, 32) if steps else 32
@@ -52,12 +57,18 @@ def test_the_smallest_model_of_those_that_lose_little_is_chosen() -> None:
     assert chosen(compressor, max_accuracy_loss=0.1) == "int4"
     int8 = [steps for steps in compressor.made if steps.endswith("int8")]
     assert int8 == ["int8", "prune=0.2,int8", "prune=0.4,int8"], "it goes on until too much is lost"
+    assert [event.name for event in compressor.started] == compressor.made[1:]
+    assert [event.number for event in compressor.started] == [1, 2, 3, 4, 5, 6, 7]
+    # at first 8 times int8 and 8 times int4, each with the same 7 prunings; int8 has ended after 3 of them
+    assert [event.n for event in compressor.started] == [23] * 5 + [18] * 2
+    assert all(event.is_most for event in compressor.started)
 
 
 def test_the_most_accurate_model_of_a_size_is_chosen_after_two_trials() -> None:
     compressor = FakeCompressor()
     assert chosen(compressor, max_bytes=30_000) == "prune=0.4,int4"
     assert compressor.made == ["original", "prune=0.7", "prune=0.7,int8", "prune=0.4", "prune=0.4,int4"]
+    assert compressor.started == [ModelStarted(name, k, 4) for k, name in enumerate(compressor.made) if k]
 
 
 def test_both_goals_must_be_reached() -> None:
@@ -88,3 +99,13 @@ def test_no_model_on_the_front_is_beaten(sizes: tuple[int, ...], front: tuple[in
         for size, accuracy in zip(sizes, accuracies, strict=True)
     ]
     assert pareto_front(tried) == front
+
+
+def test_csv_has_the_same_columns_for_models_that_some_runtimes_do_not_take() -> None:
+    models = [TriedModel(name, "", 0.9, 0, 1, None, 9, 9, 9, 9) for name in ("original", "fold")]
+    fast = Speed("tflite", 0.01, 0.01, 0.02, 1000.0, 256)
+    tried = (models[0], replace(models[1], speeds=(fast,)))
+    result = CompressionResult("a@1", "f", None, Goals(), "digit", 50, tried, None, None, None)
+    first, second = result.rows()
+    assert list(first) == list(second) and "speeds" not in first
+    assert (first["tflite_latency_ms_high"], second["tflite_latency_ms_high"]) == (None, 0.02)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -52,14 +51,7 @@ def test_a_model_of_lines_is_compared_on_composed_lines(monkeypatch: pytest.Monk
 
 
 def test_without_the_packages_the_remedy_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    ordinary = builtins.__import__
-
-    def import_(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "onnxscript":
-            raise ImportError("No module named 'onnxscript'")
-        return ordinary(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", import_)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(EnvironmentFault, match="onnxscript") as failure:
         export(model_of("softmax"))
     assert "digitcli[export]" in failure.value.remedy

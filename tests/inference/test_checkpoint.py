@@ -150,6 +150,8 @@ def test_a_newer_format_asks_for_an_update(path: Path) -> None:
         {"format_version": "one"},
         {"surprise": 1},
         {"metrics": {"test_accuracy": "x"}},
+        {"arguments": {"compression": [{"change": "quantize_weights", "bits": {"0": "8"}}]}},
+        {"arguments": {"compression": [{"change": "quantize_weights", "bits": [8]}]}},
     ],
 )
 def test_a_header_of_wrong_types_is_damaged(path: Path, change: dict[str, object]) -> None:

@@ -158,5 +158,14 @@ def test_a_model_is_found_by_its_id_unless_its_weights_have_changed(place: str) 
     shipped = resolve_model("fast")
     assert find_model(shipped.id, Path("beside")) == shipped
     assert find_model("mine@00000000", Path("beside")) is None
+    changes = [
+        {"change": "resize", "attributes": {}, "shapes": {}},
+        {"change": "quantize_weights", "bits": {"1": 8}},
+    ]
+    folder = Path("runs/compress/small-steps")
+    folder.mkdir(parents=True)
+    compressed = pointing_model(folder / "model.safetensors", arguments={"compression": changes})
+    found = find_model(resolve_model(compressed).id, Path("beside"))
+    assert found is not None and found.id.startswith("small-steps-pruned-int8@")
     for strange in ("", "@", "../mine@1", "a\0b@1", "cnn@1+fast@2"):
         assert find_model(strange, Path("beside")) is None

@@ -185,7 +185,7 @@ def test_every_process_composes_lines_in_workers_and_a_dry_run_does_not(
     def workers(folder: Path | None, processes: Processes) -> int:
         setup, _ = prepare(config, folder, None, lambda event: None, lambda: None, processes)
         assert isinstance(setup.task, LineTask)
-        return setup.task._workers
+        return setup.task._pools.workers
 
     assert workers(tmp_path, Processes(0, 2)) == workers(None, Processes(1, 2)) == max(1, WORKERS // 2)
     assert workers(tmp_path, ONE_PROCESS) == WORKERS

@@ -44,7 +44,7 @@ def _line(row: BenchmarkResult) -> str:
     is_default = (row.runtime, row.dtype) == ("torch", "float32")
     combination = "" if is_default else f"  {row.runtime} {row.dtype}"
     batch = f"batch {_batch(row)}" if row.measured == "calls" else _batch(row)
-    times = f"{_latency(row.latency_ms_median)} ms  {row.images_per_second:,.0f} images/s"
+    times = f"{console.three_digits(row.latency_ms_median)} ms  {row.images_per_second:,.0f} images/s"
     return f"{row.name}{combination}  {batch}  {times}"
 
 
@@ -100,8 +100,8 @@ COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
     "\nruntime": lambda row: row.runtime,
     "\ndtype": lambda row: row.dtype,
     "\nbatch": lambda row: _batch(row),
-    "median\nms": lambda row: _latency(row.latency_ms_median),
-    "p95\nms": lambda row: _latency(row.latency_ms_p95),
+    "median\nms": lambda row: console.three_digits(row.latency_ms_median),
+    "p95\nms": lambda row: console.three_digits(row.latency_ms_p95),
     "\nimages/s": lambda row: _short(row.images_per_second),
     "\nparams": lambda row: _short(row.parameters),
     "\nMACs": lambda row: _short(row.macs),
@@ -139,11 +139,6 @@ def _batch(row: BenchmarkResult) -> str:
 
 def _or_empty(number: float | None, shown: Callable[[float], str]) -> str:
     return "" if number is None else shown(number)
-
-
-def _latency(latency_ms: float) -> str:
-    """Return three digits, since the fourth differs from run to run."""
-    return f"{latency_ms:,.0f}" if latency_ms >= 100 else f"{latency_ms:.3g}"
 
 
 def _short(number: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -12,16 +13,17 @@ from rich.table import Table
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
 from digitcli.compression.results import CompressionResult, Speed, TestResult, TriedModel
-from digitcli.events import EpochDone, Event, Notice, StepDone
+from digitcli.events import EpochDone, Event, ModelStarted, Notice, RunStarted, StepDone
 
 PERCENT = 100
 
 
 class CompressionView:
-    """A bar for the training that runs, and a line for each epoch and each notice."""
+    """A bar for the training that runs, and a line for each model, each epoch and each notice."""
 
     def __init__(self) -> None:
         self.bar = CountingBar("% of this training")
+        self.epochs = 0
 
     def __enter__(self) -> Self:
         self.bar.__enter__()
@@ -37,9 +39,15 @@ class CompressionView:
         match event:
             case Notice():
                 console.show_notice(event.message)
+            case ModelStarted():
+                n = f"at most {event.n}" if event.is_most else str(event.n)
+                console.err.print(f"{event.number} of {n}: {event.name}", soft_wrap=True)
+            case RunStarted():
+                self.epochs = event.recipe.epochs
             case EpochDone():
                 accuracy = console.percent(event.validation_accuracy)
-                console.err.print(f"epoch {event.epoch}  validation {accuracy}", soft_wrap=True)
+                epoch = f"  epoch {event.epoch}/{self.epochs}"
+                console.err.print(f"{epoch}  validation {accuracy}", soft_wrap=True)
             case StepDone():
                 self.bar.show(round(PERCENT * event.progress), PERCENT)
 
@@ -47,13 +55,20 @@ class CompressionView:
 def show_compression(result: CompressionResult) -> None:
     """Print all models, then the chosen one with its test results."""
     table, left_out = _table(result)
-    assert result.chosen is not None and result.checkpoint is not None, "a missed goal is an error"
-    chosen, original = result.tried[result.chosen], result.tried[0]
+    rows = _describe_chosen(result, result.tried[result.chosen]) if result.chosen is not None else {}
+    rows["chart"] = f"{result.folder}/pareto.svg"
+    console.show_table(Group(table, "", console.pairs(rows)))
+    for reason in result.missing_runtimes:
+        console.show_notice(f"A runtime was not measured: {reason}")
+    console.show_left_out(left_out)
+
+
+def _describe_chosen(result: CompressionResult, chosen: TriedModel) -> dict[str, str]:
+    original = result.tried[0]
     rows = {
         "chosen": f"{chosen.steps}: {console.size(chosen.weights_bytes)} of weights, "
         f"{original.weights_bytes / chosen.weights_bytes:.1f} times smaller than {result.model}",
-        "model": result.checkpoint,
-        "chart": f"{result.folder}/pareto.svg",
+        "model": str(result.checkpoint),
     }
     if result.test and result.test_before:
         lost = (100 * (before - after) for before, after in (
@@ -62,10 +77,7 @@ def show_compression(result: CompressionResult) -> None:
         rows["lost"] = "{:.2f} points on the validation digits, {:.2f} on the test digits".format(*lost)
         rows["test"] = _describe_test(result.test)
         rows["test before"] = _describe_test(result.test_before)
-    console.show_table(Group(table, "", console.pairs(rows)))
-    for reason in result.missing_runtimes:
-        console.show_notice(f"A runtime was not measured: {reason}")
-    console.show_left_out(left_out)
+    return rows
 
 
 def _describe_test(test: TestResult) -> str:
@@ -76,41 +88,47 @@ def _describe_test(test: TestResult) -> str:
 def _table(result: CompressionResult) -> tuple[Table, list[str]]:
     tried = result.tried
     runtimes = dict.fromkeys(speed.runtime for each in tried for speed in each.speeds)
+    of_all = [speed.latency_ms for each in tried for speed in each.speeds]
+    unit, factor = ("µs", 1000) if min(of_all, default=1) < 1 else ("ms", 1)  # the same in the whole table
+    latency, throughput = f"{{}}, 1 image\n{unit} (range)", "{}\nimages/s"
     columns = {
-        f"validation accuracy, {result.n:,} {result.unit}s": [
+        f"validation accuracy\n{result.n:,} {result.unit}s": [
             f"{console.percent(each.accuracy)} ({100 * each.accuracy_low:.2f}-{100 * each.accuracy_high:.2f})"
             for each in tried
         ],
-        "weights": [console.size(each.weights_bytes) for each in tried],
-        "parameters": [f"{each.parameters:,}" for each in tried],
-        "multiplications": [f"{each.macs:,}" for each in tried],
-        **{f"{name}, 1 image": _latencies(tried, name) for name in runtimes},
-        **{f"{name}, images/s": _throughputs(tried, name) for name in runtimes},
-        "ECE": [_ece(each.ece) for each in tried],
+        "\nweights": [console.size(each.weights_bytes) for each in tried],
+        "\nparameters": [f"{each.parameters:,}" for each in tried],
+        "\nmultiplications": [f"{each.macs:,}" for each in tried],
+        **{latency.format(name): _cells(tried, name, partial(_latency, factor)) for name in runtimes},
+        **{throughput.format(name): _cells(tried, name, _throughput) for name in runtimes},
+        "\nECE": [_ece(each.ece) for each in tried],
     }
     less_important = (
-        *(f"{name}, images/s" for name in runtimes),
-        "multiplications",
-        "ECE",
-        "parameters",
-        *(f"{name}, 1 image" for name in reversed(runtimes)),
+        *(throughput.format(name) for name in runtimes),
+        "\nmultiplications",
+        "\nECE",
+        "\nparameters",
+        *(latency.format(name) for name in reversed(runtimes)),
     )
     labels = [f"{each.steps}{' *' * (number in result.front)}" for number, each in enumerate(tried)]
     return console.fitted_table(
-        "steps (* on the Pareto front)", labels, columns, less_important, console.out.width
+        "steps\n* on the Pareto front", labels, columns, less_important, console.out.width
     )
 
 
-def _latencies(tried: Sequence[TriedModel], runtime: str) -> list[str]:
-    return [f"{speed.latency_ms:.2f} ms" if speed else "" for speed in _speeds(tried, runtime)]
+def _cells(tried: Sequence[TriedModel], runtime: str, shown: Callable[[Speed], str]) -> list[str]:
+    """Return a cell for each model, which is empty where a runtime does not take the model."""
+    speeds = [{speed.runtime: speed for speed in each.speeds}.get(runtime) for each in tried]
+    return ["" if speed is None else shown(speed) for speed in speeds]
 
 
-def _throughputs(tried: Sequence[TriedModel], runtime: str) -> list[str]:
-    return [f"{speed.images_per_second:,.0f}" if speed else "" for speed in _speeds(tried, runtime)]
+def _latency(factor: int, speed: Speed) -> str:
+    times = (speed.latency_ms, speed.latency_ms_low, speed.latency_ms_high)
+    return "{} ({}-{})".format(*(console.three_digits(factor * time) for time in times))
 
 
-def _speeds(tried: Sequence[TriedModel], runtime: str) -> list[Speed | None]:
-    return [next((speed for speed in each.speeds if speed.runtime == runtime), None) for each in tried]
+def _throughput(speed: Speed) -> str:
+    return f"{speed.images_per_second:,.0f}"
 
 
 def _ece(value: float | None) -> str:
