@@ -17,7 +17,7 @@ from digitcli.export.source import Images, Outputs
 from digitcli.export.templating import TEMPLATES
 from digitcli.inference.devices import usable_cores
 
-OPTIONS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
+OPTIONS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
 CHECK = TEMPLATES / "check.c"
 CLASSES = 10
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 
-from digitcli.architectures.compression import QuantizedInput
+from digitcli.architectures.compression import WEIGHT, QuantizedInput
 from digitcli.architectures.layers import (
     LEAST_INK,
     LEAST_VARIANCE,
@@ -50,6 +51,8 @@ class PlainLayer:
     weights: (maps, channels of a group, height, width) of a convolution, (outputs, inputs) of a linear layer,
         (pixels, neighbours) of the window of local contrast, or one factor for each channel.
     biases: one number for each map, output or channel.
+    scales, bits: where the weights are integers of so many bits times a scale for each map or output, as in a
+        model that `digitcli compress` has quantized, these scales; None and 0 where they are any floats.
     """
 
     name: str
@@ -59,6 +62,8 @@ class PlainLayer:
     numbers: Mapping[str, Any]
     weights: Array | None = None
     biases: Array | None = None
+    scales: Array | None = None
+    bits: int = 0
 
     @property
     def title(self) -> str:
@@ -73,8 +78,11 @@ class PlainLayer:
         return words + (", batch normalization folded in" if ", " in self.name else "")
 
 
+@torch.no_grad()
 def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[PlainLayer, ...]:
     """Return the layers of a network, with each batch normalization folded into the layer before it.
+
+    network: as `load_network` gives it, if the layers shall know the scales of quantized weights.
 
     Raises:
         UsageError: the network has a layer that is not in the list of kinds.
@@ -180,8 +188,13 @@ def _linear(module: Any, layer: PlainLayer) -> PlainLayer | None:
 
 
 def _with_parameters(module: Any, layer: PlainLayer) -> PlainLayer:
-    biases = torch.zeros(len(module.weight)) if module.bias is None else module.bias
-    return replace(layer, weights=_array(module.weight), biases=_array(biases))
+    weights = module.weight
+    biases = torch.zeros(len(weights)) if module.bias is None else module.bias
+    layer = replace(layer, weights=_array(weights), biases=_array(biases))
+    if not parametrize.is_parametrized(module, WEIGHT):
+        return layer
+    quantizer = module.parametrizations[WEIGHT][0]
+    return replace(layer, scales=_array(quantizer.log_scale.exp2()), bits=quantizer.bits)
 
 
 def _batch_norm(module: Any, layer: PlainLayer) -> PlainLayer | None:
@@ -268,6 +281,7 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
             assert before.weights is not None and before.biases is not None
             assert layer.weights is not None and layer.biases is not None
             factors = layer.weights.astype(np.float64)
+            scales = None if before.scales is None else (before.scales * np.abs(factors)).astype(np.float32)
             weights = before.weights * factors.reshape(-1, *(1,) * (before.weights.ndim - 1))
             biases = before.biases * factors + layer.biases
             folded[-1] = replace(
@@ -275,6 +289,7 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
                 name=f"{before.name}, {layer.name}",
                 weights=weights.astype(np.float32),
                 biases=biases.astype(np.float32),
+                scales=scales,
             )
         else:
             folded.append(layer)

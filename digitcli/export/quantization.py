@@ -1,13 +1,14 @@
-"""Symmetric quantization of weights to 8-bit integers, one scale for each output channel.
+"""Weights as integers with one scale for each output channel: rounded to 8 bits, or of a compressed model.
 
 Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference: a whitepaper", 2018,
-section 3.1.1. Activations and biases stay floats.
+section 3.1.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from digitcli.export.source import Images, Outputs
 from digitcli.inference.torch_runtime import as_input
 
 MAX_INTEGER = 127  # symmetric: -128 is not used
+BITS = 8  # of the integers to which floats are rounded
 QUANTIZED_KINDS = ("convolution", "linear")
 WITHOUT_WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "deslant": Deslant(),
@@ -32,8 +34,32 @@ WITHOUT_WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@dataclass(frozen=True)
+class IntegerWeights:
+    """The weights of a layer as integers of some bits, int8, and the scale of each output channel."""
+
+    integers: npt.NDArray[np.int8]
+    scales: Array
+    bits: int
+
+
+def integer_weights(layer: PlainLayer) -> IntegerWeights:
+    """Return the weights of a layer as the integers that they are, or else rounded to 8 bits."""
+    assert layer.weights is not None
+    if layer.scales is None:
+        return IntegerWeights(*quantize(layer.weights), BITS)
+    scales = np.where(layer.scales > 0, layer.scales, np.float32(1))
+    integers = np.round(layer.weights / per_output(scales, layer.weights.ndim))
+    return IntegerWeights(integers.astype(np.int8), scales, layer.bits)
+
+
+def per_output(values: npt.NDArray[Any], dimensions: int) -> npt.NDArray[Any]:
+    """Return values (C,) in a shape that multiplies weights (C, ...) channel by channel."""
+    return values.reshape(-1, *(1,) * (dimensions - 1))
+
+
 def quantize(weights: Array) -> tuple[npt.NDArray[np.int8], Array]:
-    """Return weights as integers of the same shape, and the scale of each output channel (outputs,)."""
+    """Return weights rounded to 8-bit integers of the same shape, and the scale of each output channel."""
     rows = weights.reshape(len(weights), -1)
     scales = np.abs(rows).max(axis=1) / np.float32(MAX_INTEGER)
     scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
@@ -46,9 +72,9 @@ def round_weights(layers: Sequence[PlainLayer]) -> tuple[PlainLayer, ...]:
     rounded = []
     for layer in layers:
         if layer.kind in QUANTIZED_KINDS and layer.weights is not None:
-            integers, scales = quantize(layer.weights)
-            shape = (-1, *(1,) * (integers.ndim - 1))
-            layer = replace(layer, weights=integers.astype(np.float32) * scales.reshape(shape))
+            rounding = integer_weights(layer)
+            scales = per_output(rounding.scales, rounding.integers.ndim)
+            layer = replace(layer, weights=rounding.integers.astype(np.float32) * scales)
         rounded.append(layer)
     return tuple(rounded)
 
