@@ -90,7 +90,7 @@ def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[Pl
     layers: list[PlainLayer] = []
     values = torch.zeros(1, *INPUT)
     for name, module in _chain(network):
-        if not isinstance(module, WITHOUT_EFFECT + CONVERTED):
+        if not _is_one_of(module, WITHOUT_EFFECT + CONVERTED):
             raise _not_supported(module, architecture, format)
         with torch.inference_mode():
             try:
@@ -122,13 +122,19 @@ def _chain(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
 
     What quantizes the input of a layer is a layer before it.
     """
-    if not isinstance(network, nn.Sequential):
+    if not _is_one_of(network, (nn.Sequential,)):
         if isinstance(quantizer := getattr(network, "input_quantizer", None), QuantizedInput):
             yield f"{prefix}.input_quantizer", quantizer
         yield prefix or "network", network
         return
-    for name, child in network.named_children():
-        yield from _chain(child, f"{prefix}.{name}".lstrip("."))
+    for name, child in network._modules.items():  # a layer that stands in it twice is computed twice
+        if child is not None:
+            yield from _chain(child, f"{prefix}.{name}".lstrip("."))
+
+
+def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Return whether a layer is of one of these kinds, and computes what they compute."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 def _plain(name: str, module: nn.Module, shape_in: Shape, shape: Shape) -> PlainLayer | None:
@@ -141,7 +147,7 @@ def _plain(name: str, module: nn.Module, shape_in: Shape, shape: Shape) -> Plain
 
 
 def _activation(module: nn.Module, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind=ACTIVATIONS[type(module)])
+    return replace(layer, kind=next(name for kind, name in ACTIVATIONS.items() if isinstance(module, kind)))
 
 
 def _leaky_relu(module: Any, layer: PlainLayer) -> PlainLayer:
