@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, QualityError, UsageError
 from digitcli.export import c_program, c_source, parity
 from digitcli.export.c_steps import pack
@@ -83,7 +84,8 @@ def test_a_model_with_quantized_inputs_computes_with_integers(architecture: str,
     source = Path(result.path, "digit_model.c").read_text()
     assert "static int32_t add_products(" in source and "typedef int8_t weight;" in source
     assert not re.search(r"static void (convolve|multiply|max_pool|relu|leaky_relu)\(", source)
-    assert "integers in convolutions" in Path(result.path, "digit_model.h").read_text()
+    header = Path(result.path, "digit_model.h").read_text()
+    assert "integers in convolutions" in header and "at most 1 in 1,000 answers differs" in header
 
 
 @with_compiler
@@ -167,6 +169,31 @@ def test_a_program_with_a_warning_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(QualityError, match="cannot be compiled"):
         export(model_of("softmax"), "c")
     assert not Path("softmax-c").exists()
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_a_program_that_stops_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("check.c").write_text("int main(void) { return 1; }")
+    monkeypatch.setattr(c_program, "CHECK", Path("check.c"))
+    with pytest.raises(QualityError, match="stops before its end: exit code 1"):
+        export(model_of("softmax"), "c")
+    assert not Path("softmax-c").exists()
+
+
+@with_compiler
+def test_a_compiler_for_another_machine_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: Digits
+) -> None:
+    compiler = tmp_path / "other-cc"
+    compiler.write_text(
+        '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no program > "$2"; chmod +x "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(EnvironmentFault, match="cannot run the compiled program") as failure:
+        c_program.run(tmp_path, [digits.images[:1]])
+    assert "CC" in failure.value.remedy
 
 
 def test_a_model_of_lines_is_refused() -> None:
