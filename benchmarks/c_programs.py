@@ -33,7 +33,7 @@ LINKER_SCRIPT = """
 SECTIONS {
   .text 0x0 : { KEEP(*(.vectors)) *(.text* .rodata*) *(.ARM.ex*) }
   .data 0x20000000 : { *(.data*) }
-  .bss : { *(.bss* COMMON) }
+  .bss : { *(.bss* COMMON) end = .; }
 }
 """
 BOARD = """
