@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from digitcli.export.integer_layers import IntegerLayer, Multipliers
 from digitcli.export.layers import ELEMENTWISE, PlainLayer, Shape
-from digitcli.export.quantization import BITS, QUANTIZED_KINDS, IntegerWeights, integer_weights
+from digitcli.export.quantization import BITS, QUANTIZED_KINDS, IntegerWeights, integer_weights, pack
 
 WIDTH = 100  # characters of a line of numbers
 FLOAT_BYTES = 4
@@ -198,17 +198,6 @@ def _weights_array(id: str, weights: IntegerWeights, packed: bool) -> CArray:
         return _array(f"{id}_weights", "weight", weights.integers, meaning)
     meaning = f"{meaning}; {weights.bits} bits each"
     return _array(f"{id}_weights", "uint8_t", pack(weights.integers, weights.bits), meaning)
-
-
-def pack(integers: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
-    """Return integers of some bits one after the other, from the lowest bit of each byte on.
-
-    Half of the range is added to each, so that none is negative. One byte of zeros follows, because the
-    program reads two bytes at a time.
-    """
-    levels = integers.ravel().astype(np.int16) + 2 ** (bits - 1)
-    digits = (levels[:, None] >> np.arange(bits)) & 1
-    return np.append(np.packbits(digits.astype(bool).ravel(), bitorder="little"), np.uint8(0))
 
 
 def _array(name: str, type: str, values: npt.NDArray[Any], meaning: str) -> CArray:

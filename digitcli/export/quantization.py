@@ -67,6 +67,17 @@ def quantize(weights: Array) -> tuple[npt.NDArray[np.int8], Array]:
     return integers.reshape(weights.shape), scales
 
 
+def pack(integers: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
+    """Return integers of some bits one after the other, from the lowest bit of each byte on.
+
+    Half of the range is added to each, so that none is negative. One byte of zeros follows, because programs
+    read two bytes at a time.
+    """
+    levels = integers.ravel().astype(np.int16) + 2 ** (bits - 1)
+    digits = (levels[:, None] >> np.arange(bits)) & 1
+    return np.append(np.packbits(digits.astype(bool).ravel(), bitorder="little"), np.uint8(0))
+
+
 def round_weights(layers: Sequence[PlainLayer]) -> tuple[PlainLayer, ...]:
     """Return layers whose weights are those that the integers stand for."""
     rounded = []

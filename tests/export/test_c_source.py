@@ -15,10 +15,10 @@ import pytest
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, QualityError, UsageError
 from digitcli.export import c_program, c_source, parity
-from digitcli.export.c_steps import pack
 from digitcli.export.export import export
 from digitcli.export.integer_layers import IntegerLayer, integer_layers
 from digitcli.export.layers import PlainLayer
+from digitcli.export.quantization import pack
 from tests.support.exports import model_of, quantized_model_of
 
 with_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
