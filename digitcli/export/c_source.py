@@ -25,7 +25,7 @@ from digitcli.export.c_steps import (
 )
 from digitcli.export.integer_layers import IntegerLayer, integer_layers
 from digitcli.export.layers import INPUT, PlainLayer, count_weights, plain_layers
-from digitcli.export.quantization import BITS, QUANTIZED_KINDS, round_weights, run_layers
+from digitcli.export.quantization import BITS, QUANTIZED_KINDS, rounded_reference
 from digitcli.export.source import Exporter, Source, describe
 from digitcli.export.templating import render
 from digitcli.inference.torch_runtime import load_network
@@ -84,12 +84,7 @@ def prepare(source: Source) -> Exporter:
         facts["weights_bytes"] = _constants_bytes(steps)
     else:
         facts |= flash_bytes(files, compiler)
-    rounded = round_weights(layers)
-    is_rounded_now = quantized and any(
-        layer.kind in QUANTIZED_KINDS and layer.scales is None for layer in layers
-    )
-    expected = (lambda batches: run_layers(rounded, batches)) if is_rounded_now else None
-    return Exporter(files, facts, run, expected)
+    return Exporter(files, facts, run, rounded_reference(layers) if quantized else None)
 
 
 def _weights_of_a_map(layer: PlainLayer) -> int:

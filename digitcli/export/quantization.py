@@ -46,11 +46,7 @@ class IntegerWeights:
 def integer_weights(layer: PlainLayer) -> IntegerWeights:
     """Return the weights of a layer as the integers that they are, or else rounded to 8 bits."""
     assert layer.weights is not None
-    if layer.scales is None:
-        return IntegerWeights(*quantize(layer.weights), BITS)
-    scales = np.where(layer.scales > 0, layer.scales, np.float32(1))
-    integers = np.round(layer.weights / per_output(scales, layer.weights.ndim))
-    return IntegerWeights(integers.astype(np.int8), scales, layer.bits)
+    return IntegerWeights(*quantize(layer.weights, layer.scales), layer.bits or BITS)
 
 
 def per_output(values: npt.NDArray[Any], dimensions: int) -> npt.NDArray[Any]:
@@ -58,10 +54,14 @@ def per_output(values: npt.NDArray[Any], dimensions: int) -> npt.NDArray[Any]:
     return values.reshape(-1, *(1,) * (dimensions - 1))
 
 
-def quantize(weights: Array) -> tuple[npt.NDArray[np.int8], Array]:
-    """Return weights rounded to 8-bit integers of the same shape, and the scale of each output channel."""
+def quantize(weights: Array, scales: Array | None = None) -> tuple[npt.NDArray[np.int8], Array]:
+    """Return weights rounded to 8-bit integers of the same shape, and the scale of each output channel.
+
+    scales: those of weights that are integers already.
+    """
     rows = weights.reshape(len(weights), -1)
-    scales = np.abs(rows).max(axis=1) / np.float32(MAX_INTEGER)
+    if scales is None:
+        scales = np.abs(rows).max(axis=1) / np.float32(MAX_INTEGER)
     scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
     integers = np.round(rows / scales[:, None]).astype(np.int8)
     return integers.reshape(weights.shape), scales
@@ -88,6 +88,16 @@ def round_weights(layers: Sequence[PlainLayer]) -> tuple[PlainLayer, ...]:
             layer = replace(layer, weights=rounding.integers.astype(np.float32) * scales)
         rounded.append(layer)
     return tuple(rounded)
+
+
+def rounded_reference(
+    layers: Sequence[PlainLayer],
+) -> Callable[[Sequence[Images]], list[Outputs]] | None:
+    """Return what computes logits with rounded weights; None if all weights are integers already."""
+    if all(layer.scales is not None for layer in layers if layer.kind in QUANTIZED_KINDS):
+        return None
+    rounded = round_weights(layers)
+    return lambda batches: run_layers(rounded, batches)
 
 
 @torch.inference_mode()
