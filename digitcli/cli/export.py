@@ -38,7 +38,8 @@ DtypeOption = Annotated[
     Option(
         "--dtype",
         help="Store weights as float32, or for the formats tflite and c as int8: 8-bit integers with one "
-        "scale for each output channel, while activations stay float32.",
+        "scale for each output channel, while activations stay float32; c keeps the integers of a compressed "
+        "model, 4-bit ones too, and computes with integers where its inputs are rounded.",
     ),
 ]
 Verify = Annotated[

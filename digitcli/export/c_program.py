@@ -17,7 +17,7 @@ from digitcli.export.source import Images, Outputs
 from digitcli.export.templating import TEMPLATES
 from digitcli.inference.devices import usable_cores
 
-OPTIONS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
+OPTIONS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
 CHECK = TEMPLATES / "check.c"
 CLASSES = 10
 
@@ -41,7 +41,9 @@ def run(folder: Path, batches: Sequence[Images]) -> list[Outputs]:
     """Compile the program in a folder and compute the logits of images (N, 28, 28).
 
     Raises:
-        QualityError: the program cannot be compiled without a warning, or its answer is not its best logit.
+        QualityError: the program cannot be compiled without a warning, stops before its end, or its answer is
+            not its best logit.
+        EnvironmentFault: this machine cannot run what the compiler makes.
     """
     compiler = find_compiler(required=True)
     assert compiler is not None
@@ -52,7 +54,14 @@ def run(folder: Path, batches: Sequence[Images]) -> list[Outputs]:
 
 
 def _run_batch(program: Path, batch: Images) -> Outputs:
-    done = subprocess.run([program], input=batch.tobytes(), capture_output=True, check=True)
+    try:
+        done = subprocess.run([program], input=batch.tobytes(), capture_output=True, check=True)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode(errors="replace").strip()[-300:] or f"exit code {error.returncode}"
+        raise QualityError(f"The exported program stops before its end: {reason}") from error
+    except OSError as error:
+        remedy = "Name a compiler for this machine in the variable CC, or give --no-verify."
+        raise EnvironmentFault(f"This machine cannot run the compiled program: {error}.", remedy) from error
     rows = np.frombuffer(done.stdout, np.float32).reshape(-1, CLASSES + 1)
     logits, answers = rows[:, :CLASSES], rows[:, CLASSES]
     if not np.array_equal(logits.argmax(axis=-1), answers):
@@ -73,7 +82,10 @@ def flash_bytes(files: Mapping[str, bytes], compiler: str) -> dict[str, str | in
         done = subprocess.run([size, target], capture_output=True, text=True, check=True)
     heading, values = (line.split() for line in done.stdout.splitlines()[:2])
     machine = os.uname().machine if hasattr(os, "uname") else "this machine"
-    return {"flash_bytes": int(values[0]), "flash_of": machine} if heading[0] == "text" else {}
+    if heading[:2] != ["text", "data"]:
+        return {}
+    # Constants that hold addresses count as data where a compiler makes code that can lie anywhere.
+    return {"flash_bytes": int(values[0]) + int(values[1]), "flash_of": machine}
 
 
 def _compile(compiler: str, *arguments: str | Path) -> None:

@@ -52,12 +52,14 @@ class Graph:
         of a group), of `depthwise_conv_2d` (1, rows, columns, maps); the weights of `fully_connected` are
         (outputs, inputs).
     weights: the axis of the output channels of the constants that may be quantized.
+    scales: the scales of those that are integers times a scale for each output channel already.
     shapes: the shapes of the constants and of the outputs; `ANY` stands for the number of images.
     """
 
     operations: list[Operation] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
+    scales: dict[str, Array] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
 
     def add(
@@ -78,6 +80,14 @@ class Graph:
         name = self._new_name(name)
         self.constants[name] = np.ascontiguousarray(values, np.float32)
         self.shapes[name] = self.constants[name].shape
+        return name
+
+    def constant_of_weights(self, layer: PlainLayer, name: str, values: Any, axis: int) -> str:
+        """Add the weights of a layer with their output channels along an axis, and return their name."""
+        name = self.constant(name, values)
+        self.weights[name] = axis
+        if layer.scales is not None:
+            self.scales[name] = layer.scales
         return name
 
     def _new_name(self, name: str) -> str:
@@ -175,8 +185,7 @@ def _convolution(graph: Graph, layer: PlainLayer, x: str) -> str:
     x, padding = _pad(graph, layer, x, 0.0)
     depthwise = groups == layer.shape_in[0] > 1
     weights = layer.weights.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-    filters = graph.constant(f"{name}/weights", weights)
-    graph.weights[filters] = 3 if depthwise else 0
+    filters = graph.constant_of_weights(layer, f"{name}/weights", weights, 3 if depthwise else 0)
     biases = graph.constant(f"{name}/biases", layer.biases)
     kind: OperationKind = "depthwise_conv_2d" if depthwise else "conv_2d"
     settings = {"strides": strides, "padding": padding, "groups": groups}
@@ -241,8 +250,7 @@ def _global_average(graph: Graph, layer: PlainLayer, x: str) -> str:
 
 def _linear(graph: Graph, layer: PlainLayer, x: str) -> str:
     name = _layer_name(layer)
-    weights = graph.constant(f"{name}/weights", layer.weights)
-    graph.weights[weights] = 0
+    weights = graph.constant_of_weights(layer, f"{name}/weights", layer.weights, 0)
     biases = graph.constant(f"{name}/biases", layer.biases)
     return graph.add("fully_connected", name, x, weights, biases, shape=(ANY, *layer.shape))
 

@@ -76,6 +76,7 @@ def export(
     if verify:
         on_event(Notice("Comparing its answers with those of PyTorch", routine=True))
         parity, rounding = _verify(source, exporter, kind)
+        check_output(target, kind, force)  # again, because the comparison took a while
     if kind.files:
         write_folder(target, exporter.files)
     else:

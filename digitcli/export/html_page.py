@@ -11,13 +11,13 @@ from dataclasses import asdict
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from digitcli.errors import counted
 from digitcli.export.browser import find_browser, run
 from digitcli.export.layers import PlainLayer, count_weights, plain_layers
+from digitcli.export.quantization import integer_weights, pack
 from digitcli.export.source import Exporter, Source, describe
 from digitcli.export.templating import policy_hash, read_asset, render
+from digitcli.inference.torch_runtime import load_network
 
 STYLES = ("page.css", "drawing.css")
 SCRIPTS = ("network.js", "ink.js", "page.js")
@@ -31,7 +31,7 @@ def prepare(source: Source) -> Exporter:
         UsageError: the network has a layer that the page cannot compute.
         EnvironmentFault: the export is to be verified, and there is no browser.
     """
-    layers = plain_layers(source.network, source.model.header.architecture, "html")
+    layers = plain_layers(load_network(source.model), source.model.header.architecture, "html")
     if source.verified:
         find_browser()
     facts = describe(source)
@@ -46,7 +46,7 @@ def prepare(source: Source) -> Exporter:
         "style": style,
         "script": script,
         "model": json.dumps({"facts": facts, "layers": records}).replace("<", "\\u003c"),
-        "weights_base64": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
+        "weights_base64": base64.b64encode(weights).decode(),
     }
     html = render("page.html.jinja", values, {"outputs": _outputs}, escape=True)
     return Exporter({"model.html": html.encode()}, {"layers": len(layers)}, run, examples=EXAMPLES)
@@ -58,19 +58,30 @@ def _policy(style: str, script: str) -> str:
     return f"default-src 'none'; img-src data:; {hashes}"
 
 
-def _records(layers: tuple[PlainLayer, ...]) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Return the layers as JSON, in which weights and biases are places in one array, and this array."""
-    records, arrays, start = [], [np.zeros(0, np.float32)], 0
+def _records(layers: tuple[PlainLayer, ...]) -> tuple[list[dict[str, Any]], bytes]:
+    """Return the layers as JSON, in which arrays are places in a row of bytes, and these bytes.
+
+    Weights that are integers take as many bits as each needs, see `quantization.pack`; other arrays are
+    floats, which lie in front, so that each begins at a multiple of their size.
+    """
+    records, floats, packed = [], bytearray(), bytearray()
     for layer in layers:
         record = asdict(layer) | {"title": layer.title}
-        for name in ("weights", "biases"):
+        integers = None if layer.scales is None else integer_weights(layer)
+        if integers is not None:
+            record["weights"], record["scales"] = None, integers.scales
+            record["packed"] = {"start": len(packed), "count": integers.integers.size}
+            packed += pack(integers.integers, integers.bits).tobytes()
+        for name in ("weights", "biases", "scales"):
             array = record[name]
             if array is not None:
-                record[name] = {"start": start, "count": array.size}
-                arrays.append(array.ravel())
-                start += array.size
+                record[name] = {"start": len(floats), "count": array.size}
+                floats += array.astype("<f4").tobytes()
         records.append(record)
-    return records, np.concatenate(arrays)
+    for record in records:
+        if "packed" in record:
+            record["packed"]["start"] += len(floats)
+    return records, bytes(floats + packed)
 
 
 def _outputs(layer: PlainLayer) -> str:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 
-from digitcli.architectures.compression import QuantizedInput
+from digitcli.architectures.compression import WEIGHT, QuantizedInput
 from digitcli.architectures.layers import (
     LEAST_INK,
     LEAST_VARIANCE,
@@ -50,6 +51,8 @@ class PlainLayer:
     weights: (maps, channels of a group, height, width) of a convolution, (outputs, inputs) of a linear layer,
         (pixels, neighbours) of the window of local contrast, or one factor for each channel.
     biases: one number for each map, output or channel.
+    scales, bits: where the weights are integers of so many bits times a scale for each map or output, as in a
+        model that `digitcli compress` has quantized, these scales; None and 0 where they are any floats.
     """
 
     name: str
@@ -59,6 +62,8 @@ class PlainLayer:
     numbers: Mapping[str, Any]
     weights: Array | None = None
     biases: Array | None = None
+    scales: Array | None = None
+    bits: int = 0
 
     @property
     def title(self) -> str:
@@ -73,8 +78,11 @@ class PlainLayer:
         return words + (", batch normalization folded in" if ", " in self.name else "")
 
 
+@torch.no_grad()
 def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[PlainLayer, ...]:
     """Return the layers of a network, with each batch normalization folded into the layer before it.
+
+    network: as `load_network` gives it, if the layers shall know the scales of quantized weights.
 
     Raises:
         UsageError: the network has a layer that is not in the list of kinds.
@@ -82,7 +90,7 @@ def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[Pl
     layers: list[PlainLayer] = []
     values = torch.zeros(1, *INPUT)
     for name, module in _chain(network):
-        if not isinstance(module, WITHOUT_EFFECT + CONVERTED):
+        if not _is_one_of(module, WITHOUT_EFFECT + CONVERTED):
             raise _not_supported(module, architecture, format)
         with torch.inference_mode():
             try:
@@ -114,13 +122,19 @@ def _chain(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
 
     What quantizes the input of a layer is a layer before it.
     """
-    if not isinstance(network, nn.Sequential):
+    if not _is_one_of(network, (nn.Sequential,)):
         if isinstance(quantizer := getattr(network, "input_quantizer", None), QuantizedInput):
             yield f"{prefix}.input_quantizer", quantizer
         yield prefix or "network", network
         return
-    for name, child in network.named_children():
-        yield from _chain(child, f"{prefix}.{name}".lstrip("."))
+    for name, child in network._modules.items():  # a layer that stands in it twice is computed twice
+        if child is not None:
+            yield from _chain(child, f"{prefix}.{name}".lstrip("."))
+
+
+def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Return whether a layer is of one of these kinds, and computes what they compute."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 def _plain(name: str, module: nn.Module, shape_in: Shape, shape: Shape) -> PlainLayer | None:
@@ -133,7 +147,7 @@ def _plain(name: str, module: nn.Module, shape_in: Shape, shape: Shape) -> Plain
 
 
 def _activation(module: nn.Module, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind=ACTIVATIONS[type(module)])
+    return replace(layer, kind=next(name for kind, name in ACTIVATIONS.items() if isinstance(module, kind)))
 
 
 def _leaky_relu(module: Any, layer: PlainLayer) -> PlainLayer:
@@ -180,8 +194,13 @@ def _linear(module: Any, layer: PlainLayer) -> PlainLayer | None:
 
 
 def _with_parameters(module: Any, layer: PlainLayer) -> PlainLayer:
-    biases = torch.zeros(len(module.weight)) if module.bias is None else module.bias
-    return replace(layer, weights=_array(module.weight), biases=_array(biases))
+    weights = module.weight
+    biases = torch.zeros(len(weights)) if module.bias is None else module.bias
+    layer = replace(layer, weights=_array(weights), biases=_array(biases))
+    if not parametrize.is_parametrized(module, WEIGHT):
+        return layer
+    quantizer = module.parametrizations[WEIGHT][0]
+    return replace(layer, scales=_array(quantizer.log_scale.exp2()), bits=quantizer.bits)
 
 
 def _batch_norm(module: Any, layer: PlainLayer) -> PlainLayer | None:
@@ -268,6 +287,7 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
             assert before.weights is not None and before.biases is not None
             assert layer.weights is not None and layer.biases is not None
             factors = layer.weights.astype(np.float64)
+            scales = None if before.scales is None else (before.scales * np.abs(factors)).astype(np.float32)
             weights = before.weights * factors.reshape(-1, *(1,) * (before.weights.ndim - 1))
             biases = before.biases * factors + layer.biases
             folded[-1] = replace(
@@ -275,6 +295,7 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
                 name=f"{before.name}, {layer.name}",
                 weights=weights.astype(np.float32),
                 biases=biases.astype(np.float32),
+                scales=scales,
             )
         else:
             folded.append(layer)

@@ -24,7 +24,8 @@ def run_python(arguments: Sequence[str | Path], environment: Mapping[str, str] |
     Raises:
         EnvironmentFault: the process ends with an error.
     """
-    command = [sys.executable, *map(str, arguments)]
+    # -P: files in the current folder, or beside the program, must not take the place of packages.
+    command = [sys.executable, "-P", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode:
         last_line = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]

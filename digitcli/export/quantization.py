@@ -1,13 +1,14 @@
-"""Symmetric quantization of weights to 8-bit integers, one scale for each output channel.
+"""Weights as integers with one scale for each output channel: rounded to 8 bits, or of a compressed model.
 
 Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference: a whitepaper", 2018,
-section 3.1.1. Activations and biases stay floats.
+section 3.1.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from digitcli.export.source import Images, Outputs
 from digitcli.inference.torch_runtime import as_input
 
 MAX_INTEGER = 127  # symmetric: -128 is not used
+BITS = 8  # of the integers to which floats are rounded
 QUANTIZED_KINDS = ("convolution", "linear")
 WITHOUT_WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "deslant": Deslant(),
@@ -32,13 +34,48 @@ WITHOUT_WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def quantize(weights: Array) -> tuple[npt.NDArray[np.int8], Array]:
-    """Return weights as integers of the same shape, and the scale of each output channel (outputs,)."""
+@dataclass(frozen=True)
+class IntegerWeights:
+    """The weights of a layer as integers of some bits, int8, and the scale of each output channel."""
+
+    integers: npt.NDArray[np.int8]
+    scales: Array
+    bits: int
+
+
+def integer_weights(layer: PlainLayer) -> IntegerWeights:
+    """Return the weights of a layer as the integers that they are, or else rounded to 8 bits."""
+    assert layer.weights is not None
+    return IntegerWeights(*quantize(layer.weights, layer.scales), layer.bits or BITS)
+
+
+def per_output(values: npt.NDArray[Any], dimensions: int) -> npt.NDArray[Any]:
+    """Return values (C,) in a shape that multiplies weights (C, ...) channel by channel."""
+    return values.reshape(-1, *(1,) * (dimensions - 1))
+
+
+def quantize(weights: Array, scales: Array | None = None) -> tuple[npt.NDArray[np.int8], Array]:
+    """Return weights rounded to 8-bit integers of the same shape, and the scale of each output channel.
+
+    scales: those of weights that are integers already.
+    """
     rows = weights.reshape(len(weights), -1)
-    scales = np.abs(rows).max(axis=1) / np.float32(MAX_INTEGER)
+    if scales is None:
+        scales = np.abs(rows).max(axis=1) / np.float32(MAX_INTEGER)
     scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
     integers = np.round(rows / scales[:, None]).astype(np.int8)
     return integers.reshape(weights.shape), scales
+
+
+def pack(integers: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
+    """Return integers of some bits one after the other, from the lowest bit of each byte on.
+
+    Half of the range is added to each, so that none is negative. One byte of zeros follows, because programs
+    read two bytes at a time.
+    """
+    levels = integers.ravel().astype(np.int16) + 2 ** (bits - 1)
+    digits = (levels[:, None] >> np.arange(bits)) & 1
+    return np.append(np.packbits(digits.astype(bool).ravel(), bitorder="little"), np.uint8(0))
 
 
 def round_weights(layers: Sequence[PlainLayer]) -> tuple[PlainLayer, ...]:
@@ -46,11 +83,21 @@ def round_weights(layers: Sequence[PlainLayer]) -> tuple[PlainLayer, ...]:
     rounded = []
     for layer in layers:
         if layer.kind in QUANTIZED_KINDS and layer.weights is not None:
-            integers, scales = quantize(layer.weights)
-            shape = (-1, *(1,) * (integers.ndim - 1))
-            layer = replace(layer, weights=integers.astype(np.float32) * scales.reshape(shape))
+            rounding = integer_weights(layer)
+            scales = per_output(rounding.scales, rounding.integers.ndim)
+            layer = replace(layer, weights=rounding.integers.astype(np.float32) * scales)
         rounded.append(layer)
     return tuple(rounded)
+
+
+def rounded_reference(
+    layers: Sequence[PlainLayer],
+) -> Callable[[Sequence[Images]], list[Outputs]] | None:
+    """Return what computes logits with rounded weights; None if all weights are integers already."""
+    if all(layer.scales is not None for layer in layers if layer.kind in QUANTIZED_KINDS):
+        return None
+    rounded = round_weights(layers)
+    return lambda batches: run_layers(rounded, batches)
 
 
 @torch.inference_mode()

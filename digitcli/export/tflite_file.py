@@ -18,10 +18,11 @@ import torch
 
 from digitcli.export.channels_last import INPUT_NAME, OUTPUT_NAME, Graph, Operation, channels_last
 from digitcli.export.formats import Dtype
-from digitcli.export.layers import Shape, plain_layers
-from digitcli.export.quantization import quantize, round_weights, run_layers
+from digitcli.export.layers import Array, Shape, plain_layers
+from digitcli.export.quantization import quantize, rounded_reference
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
+from digitcli.inference.torch_runtime import load_network
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"  # of the file, at its bytes 4 to 8
@@ -49,12 +50,13 @@ def prepare(source: Source) -> Exporter:
         UsageError: the network has a layer that the graph cannot hold.
         EnvironmentFault: the package `ai-edge-litert` is not installed.
     """
-    layers = plain_layers(source.network, source.model.header.architecture, "tflite")
+    quantized = source.dtype == "int8"
+    network = load_network(source.model) if quantized else source.network
+    layers = plain_layers(network, source.model.header.architecture, "tflite")
     import_litert()
     graph, facts = channels_last(layers), json.dumps(describe(source), indent=2)
     content = tflite_bytes(graph, source.dtype, {METADATA_NAME: facts}, source.model.id)
-    rounded = round_weights(layers)
-    expected = (lambda batches: run_layers(rounded, batches)) if source.dtype == "int8" else None
+    expected = rounded_reference(layers) if quantized else None
     return Exporter({"model.tflite": content}, {"operations": len(graph.operations)}, _run, expected)
 
 
@@ -79,8 +81,10 @@ def tflite_bytes(graph: Graph, dtype: Dtype, metadata: Mapping[str, str], title:
     file = _File(schema)
     indices = {INPUT_NAME: file.tensor(INPUT_NAME, graph.shapes[INPUT_NAME])}
     for name, values in graph.constants.items():
-        axis = graph.weights.get(name) if dtype == "int8" else None
-        indices[name] = file.constant(name, values) if axis is None else file.integers(name, values, axis)
+        if dtype == "int8" and name in graph.weights:
+            indices[name] = file.integers(name, values, graph.weights[name], graph.scales.get(name))
+        else:
+            indices[name] = file.constant(name, values)
     for operation in graph.operations:
         indices[operation.name] = file.operation(operation, [indices[name] for name in operation.inputs])
     model = file.model([indices[INPUT_NAME]], [indices[OUTPUT_NAME]], metadata, title)
@@ -143,9 +147,11 @@ class _File:
         little = values.astype(values.dtype.newbyteorder("<"))
         return self.tensor(name, values.shape, values.dtype.name.upper(), little.tobytes())
 
-    def integers(self, name: str, values: npt.NDArray[np.float32], axis: int) -> int:
+    def integers(
+        self, name: str, values: npt.NDArray[np.float32], axis: int, scales: Array | None = None
+    ) -> int:
         """Add a constant as 8-bit integers with a scale for each channel; return the number of its floats."""
-        integers, scales = quantize(np.moveaxis(values, axis, 0))
+        integers, scales = quantize(np.moveaxis(values, axis, 0), scales)
         content = np.moveaxis(integers, 0, axis).tobytes()
         stored = self.tensor(f"{name}/int8", values.shape, "INT8", content)
         self.tensors[stored].quantization = self.schema.QuantizationParametersT(

@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, QualityError, UsageError
-from digitcli.export import c_program
+from digitcli.export import c_program, c_source, parity
 from digitcli.export.export import export
-from tests.support.exports import model_of
+from digitcli.export.integer_layers import IntegerLayer, integer_layers
+from digitcli.export.layers import PlainLayer
+from digitcli.export.quantization import pack
+from tests.support.exports import model_of, quantized_model_of
 
 with_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 
@@ -64,6 +70,85 @@ def test_a_single_layer_needs_no_buffer(plugins: Callable[..., None]) -> None:
     assert export(model_of("single"), "c").facts["ram_bytes"] == 0
 
 
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+@pytest.mark.parametrize(
+    ("architecture", "ram_bytes"), [("fast", 6_272), ("lenet1", 3_920), ("micro", 4_144), ("tiny", 12_580)]
+)
+def test_a_model_with_quantized_inputs_computes_with_integers(architecture: str, ram_bytes: int) -> None:
+    model = quantized_model_of(architecture)
+    result = export(model, "c", dtype="int8")
+    assert result.parity is not None and result.parity.rounds_inputs and result.rounding is None
+    floats = export(model, "c", Path("floats"), verify=False).facts
+    assert result.facts["ram_bytes"] == ram_bytes <= 0.4 * int(floats["ram_bytes"])
+    source = Path(result.path, "digit_model.c").read_text()
+    assert "static int32_t add_products(" in source and "typedef int8_t weight;" in source
+    assert not re.search(r"static void (convolve|multiply|max_pool|relu|leaky_relu)\(", source)
+    header = Path(result.path, "digit_model.h").read_text()
+    assert "integers in convolutions" in header and "at most 1 in 1,000 answers differs" in header
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+@pytest.mark.parametrize("name", ["unusual", "in_blocks", "single"])
+def test_integers_are_computed_in_every_layer_without_undefined_behaviour(
+    name: str, plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*c_program.OPTIONS, "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
+    monkeypatch.setattr(c_program, "OPTIONS", options)
+    monkeypatch.setattr(parity, "MAX_SHARE", 0.01)  # random networks are less sure than trained ones
+    plugins(**{name: f"tests.support.exports:{name}"})
+    for bits, inputs in ((8, True), (4, True), (4, False)):
+        model = quantized_model_of(name, bits, inputs=inputs)
+        result = export(model, "c", Path(f"{name}-{bits}-{inputs}"), dtype="int8")
+        assert result.parity is not None and result.rounding is None
+        assert inputs or result.parity.largest_difference < 1e-4
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_weights_of_4_bits_stay_packed() -> None:
+    model = quantized_model_of("lenet1", 4, inputs=False)
+    result = export(model, "c", dtype="int8")
+    assert result.parity is not None and result.parity.largest_difference < 1e-4
+    eight = export(quantized_model_of("lenet1", 8, inputs=False), "c", Path("eight"), dtype="int8").facts
+    if "flash_bytes" in eight:
+        saved = int(eight["flash_bytes"]) - int(result.facts["flash_bytes"])
+        assert 3_220 / 2 - 300 < saved < 3_220 / 2, "unpacking takes at most 300 bytes"
+    assert int(result.facts["ram_bytes"]) == int(eight["ram_bytes"]) + 192  # the weights of one output
+    assert "4-bit integers" in Path(result.path, "digit_model.h").read_text()
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_packed_integers_can_be_read_from_pairs_of_bytes(bits: int) -> None:
+    limit = 2 ** (bits - 1) - 1
+    integers = np.random.default_rng(bits).integers(-limit, limit + 1, 50).astype(np.int8)
+    packed = pack(integers, bits).astype(int)
+    assert len(packed) == (50 * bits + 7) // 8 + 1
+    places = [divmod(number * bits, 8) for number in range(50)]
+    read = [(packed[at] | packed[at + 1] << 8) >> bit & 2**bits - 1 for at, bit in places]
+    assert np.array_equal(np.array(read) - 2 ** (bits - 1), integers)
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("biases", 0.0), ("scales", 1.05), ("zero_point", 1)], ids=lambda value: str(value)
+)
+def test_wrong_integers_are_not_kept(monkeypatch: pytest.MonkeyPatch, field: str, wrong: float) -> None:
+    def spoil(layers: Sequence[PlainLayer]) -> list[PlainLayer | IntegerLayer]:
+        *units, last = integer_layers(layers)
+        assert isinstance(last, IntegerLayer)
+        value = getattr(last, field)
+        spoiled = value + 1 if field == "zero_point" else (value * wrong).astype(value.dtype)
+        return [*units, replace(last, **{field: spoiled})]
+
+    monkeypatch.setattr(c_source, "integer_layers", spoil)
+    with pytest.raises(QualityError, match="not kept"):
+        export(quantized_model_of("lenet1"), "c", dtype="int8")
+    assert not Path("lenet1-int8-c").exists()
+
+
 def test_without_a_compiler_only_an_unchecked_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
     model = model_of("lenet1")
@@ -84,6 +169,31 @@ def test_a_program_with_a_warning_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(QualityError, match="cannot be compiled"):
         export(model_of("softmax"), "c")
     assert not Path("softmax-c").exists()
+
+
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_a_program_that_stops_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("check.c").write_text("int main(void) { return 1; }")
+    monkeypatch.setattr(c_program, "CHECK", Path("check.c"))
+    with pytest.raises(QualityError, match="stops before its end: exit code 1"):
+        export(model_of("softmax"), "c")
+    assert not Path("softmax-c").exists()
+
+
+@with_compiler
+def test_a_compiler_for_another_machine_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: Digits
+) -> None:
+    compiler = tmp_path / "other-cc"
+    compiler.write_text(
+        '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no program > "$2"; chmod +x "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(EnvironmentFault, match="cannot run the compiled program") as failure:
+        c_program.run(tmp_path, [digits.images[:1]])
+    assert "CC" in failure.value.remedy
 
 
 def test_a_model_of_lines_is_refused() -> None:

@@ -94,6 +94,21 @@ def test_force_replaces_an_export_but_no_other_folder() -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["out", "softmax.safetensors"]
 
 
+def test_files_that_appear_during_the_comparison_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = hugging_face.prepare
+
+    def prepare_and_disturb(source: Source) -> Exporter:
+        exporter = prepare(source)
+        Path("out").mkdir(exist_ok=True)
+        Path("out", "mine.txt").touch()
+        return exporter
+
+    monkeypatch.setattr(hugging_face, "prepare", prepare_and_disturb)
+    with pytest.raises(OutputError, match="mine.txt"):
+        export(model_of("softmax"), "hf", Path("out"), force=True)
+    assert Path("out", "mine.txt").exists()
+
+
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
 def test_onnx_stores_no_integers(dtype: str) -> None:
     with pytest.raises(UsageError, match=dtype):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,16 @@ from torch import nn
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.errors import UsageError
-from digitcli.export.layers import plain_layers
+from digitcli.export.c_steps import Step, assign_places, make_steps
+from digitcli.export.layers import PlainLayer, plain_layers
 from digitcli.export.quantization import quantize, round_weights, run_layers
 from digitcli.inference.torch_runtime import infer
 from tests.support.exports import CHAINS, in_blocks, randomize
+
+
+def steps_of(layers: Sequence[PlainLayer]) -> list[Step]:
+    return make_steps(layers, assign_places(layers), quantized=False, packed=False)
+
 
 NOT_HELD = ["resnet", "vit", "lstm", "capsnet", "hog"]
 
@@ -55,6 +63,48 @@ def test_settings_that_no_function_has_are_refused(layer: nn.Module) -> None:
     network(torch.zeros(2, 1, 28, 28))
     with pytest.raises(UsageError, match="cannot hold"):
         plain_layers(network.eval(), "own", "c")
+
+
+def test_a_layer_that_stands_in_a_network_twice_is_computed_twice(digits: Digits) -> None:
+    torch.manual_seed(0)
+    activation, middle = nn.Tanh(), nn.Linear(20, 20)
+    network = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(784, 20),
+        activation,
+        middle,
+        activation,
+        middle,
+        activation,
+        nn.Linear(20, 10),
+    )
+    layers = plain_layers(network.eval(), "own", "c")
+    assert [layer.kind for layer in layers] == ["linear", "tanh"] * 3 + ["linear"]
+    ((logits,),) = run_layers(layers, [digits.images[:4]])
+    np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
+    assert len({step.records[0].name for step in steps_of(layers) if step.records}) == 4
+
+
+class Doubled(nn.ReLU):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(values)
+
+
+class Branch(nn.Sequential):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values + super().forward(values)  # type: ignore[no-any-return]
+
+
+class Named(nn.ReLU):
+    """An activation that computes what ReLU computes."""
+
+
+def test_own_layers_that_compute_something_else_are_refused() -> None:
+    for layer in (Doubled(), Branch(nn.Conv2d(1, 1, 1))):
+        with pytest.raises(UsageError, match="cannot hold own"):
+            plain_layers(nn.Sequential(layer, nn.Flatten(), nn.Linear(784, 10)).eval(), "own", "c")
+    layers = plain_layers(nn.Sequential(nn.Flatten(), nn.Linear(784, 10), Named()).eval(), "own", "c")
+    assert [layer.kind for layer in layers] == ["linear", "relu"]
 
 
 def test_a_batch_normalization_that_follows_no_weights_is_a_layer(digits: Digits) -> None:

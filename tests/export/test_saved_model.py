@@ -94,3 +94,8 @@ def _stop() -> None:
 def test_a_process_that_fails_tells_its_last_line() -> None:
     with pytest.raises(EnvironmentFault, match="failed: ValueError: no such layer"):
         run_python(["-c", "raise ValueError('no such layer')"])
+
+
+def test_files_in_the_current_folder_take_no_place_of_packages() -> None:
+    Path("numpy.py").write_text("raise SystemExit('a file of the current folder was imported')")
+    run_python(["-c", "import numpy; numpy.zeros(1)"])

@@ -24,7 +24,7 @@ from digitcli.export.tflite_file import ALIGNMENT_BYTES, tflite_bytes
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.tflite_runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
-from tests.support.exports import CHAINS, in_blocks, model_of, randomize, single, unusual
+from tests.support.exports import CHAINS, in_blocks, model_of, quantized_model_of, randomize, single, unusual
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 
@@ -100,6 +100,16 @@ def test_rounding_is_compared_with_the_original() -> None:
     result = export(model_of("lenet1"), "tflite", dtype="int8")
     assert result.parity is not None and result.rounding is not None
     assert result.parity.largest_difference < 1e-4 < result.rounding.largest_difference
+
+
+@pytest.mark.usefixtures("on_few_digits")
+def test_integers_of_a_compressed_model_are_not_rounded_again() -> None:
+    """`micro` has depthwise and other convolutions, and a linear layer."""
+    result = export(quantized_model_of("micro", 4, inputs=False), "tflite", dtype="int8")
+    assert result.rounding is None and result.parity is not None
+    assert result.parity.largest_difference < 1e-4
+    stored = [array for array in arrays_of(Path(result.path).read_bytes()).values() if array.dtype == np.int8]
+    assert stored and all(np.abs(array).max() <= 7 for array in stored)
 
 
 def test_starting_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from digitcli.architectures.compression import pack
 from digitcli.architectures.layers import LocalContrast
 from digitcli.architectures.registry import create_model
+from digitcli.compression.folding import fold
+from digitcli.compression.quantization import quantize_inputs, quantize_weights
+from digitcli.data.mnist import load_mnist_test
 from digitcli.inference.checkpoint import Header, write_checkpoint
 
 # The architectures that are chains of plain layers.
@@ -39,6 +43,23 @@ def model_of(architecture: str, **header: object) -> Path:
     path = Path(f"{architecture}.safetensors")
     network = randomize(create_model(architecture))
     write_checkpoint(path, Header(architecture=architecture, **header), network.state_dict())  # type: ignore[arg-type]
+    return path
+
+
+def quantized_model_of(architecture: str, bits: int = 8, *, inputs: bool = True) -> Path:
+    """Write a checkpoint of an architecture with random weights, quantized as `digitcli compress` does it.
+
+    inputs: whether the inputs of layers are quantized, too.
+    """
+    torch.manual_seed(0)
+    network = randomize(create_model(architecture)).eval()
+    images = torch.from_numpy(load_mnist_test().images[300:364, None]).float() / 255
+    changes = fold(network)
+    changes += quantize_inputs(network, lambda layer: layer(images)) if inputs else []
+    changes += quantize_weights(network, bits)
+    path = Path(f"{architecture}-int{bits}.safetensors")
+    header = Header(architecture=architecture, arguments={"compression": changes})
+    write_checkpoint(path, header, pack(changes, network.state_dict()))
     return path
 
 

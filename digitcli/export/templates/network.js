@@ -9,11 +9,26 @@ function decodeBytes(text) {
 
 function readModel() {
   const model = JSON.parse(document.getElementById("model").textContent);
-  const weights = new Float32Array(decodeBytes(document.getElementById("weights").textContent).buffer);
-  for (const layer of model.layers)
-    for (const name of ["weights", "biases"])
-      if (layer[name]) layer[name] = weights.subarray(layer[name].start, layer[name].start + layer[name].count);
+  const bytes = decodeBytes(document.getElementById("weights").textContent);
+  for (const layer of model.layers) {
+    for (const name of ["weights", "biases", "scales"])
+      if (layer[name]) layer[name] = new Float32Array(bytes.buffer, layer[name].start, layer[name].count);
+    if (layer.packed) layer.weights = unpackWeights(bytes, layer);
+  }
   return model;
+}
+
+// Return weights that are integers times a scale for each output. The integers lie one after the other, from the
+// lowest bit of each byte on, and half of their range was added to each.
+function unpackWeights(bytes, layer) {
+  const { start, count } = layer.packed;
+  const { bits, scales } = layer;
+  return Float32Array.from({ length: count }, (_, i) => {
+    const bit = i * bits;
+    const at = start + Math.floor(bit / 8);
+    const level = ((bytes[at] | (bytes[at + 1] << 8)) >> (bit % 8)) & (2 ** bits - 1);
+    return (level - 2 ** (bits - 1)) * scales[Math.floor((i * scales.length) / count)];
+  });
 }
 
 function roundHalfToEven(value) {

@@ -1,0 +1,198 @@
+"""Layers that compute with integers alone, from integers from 0 to 255 to integers from 0 to 255.
+
+Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
+2018: products of 8-bit integers are summed up in 32 bits, with a bias that is an integer too, and the sum is
+multiplied by a fixed-point number, which gives the integer of the next layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import frexp
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.architectures.compression import UINT8_MAX
+from digitcli.export.layers import Kind, PlainLayer, Shape
+from digitcli.export.quantization import QUANTIZED_KINDS, IntegerWeights, integer_weights
+
+INT32_MAX = 2**31 - 1
+MULTIPLIER_BITS = 31
+# Of a multiplier, so that 64 bits hold its product with a sum. One that would need a larger shift loses
+# digits; even the largest sum then changes by less than 1/10,000 of a step.
+MAX_SHIFT = 46
+NO_ACTIVATION = 1.0  # the factor of negative values; that of ReLU is 0
+CURVES: tuple[Kind, ...] = ("tanh", "sigmoid")
+MEANS: tuple[Kind, ...] = ("average_pool", "global_average")
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """Factors as integers: `integers` times 2 to the power of `-shifts`, both for each output channel."""
+
+    integers: npt.NDArray[np.int32]
+    shifts: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A convolution or linear layer with quantized inputs, and the layers after it that belong to it.
+
+    layers: the layer with weights, and those after it that are computed with it.
+    weights: its weights, with scales that are large enough for sums of 32 bits.
+    zero_point: the integer of the input that means zero.
+    biases: in steps of the scale of the input times the scale of a weight.
+    scales: this step for each output channel.
+    output: what quantizes the input of the next layer; None if the output is floats.
+    multipliers: from sums to steps of the output, where that is integers.
+    slope: the factor of negative values: 0 for ReLU.
+    curve: the activation that has no slope; the output is floats then.
+    pool: the pooling after the activation. The largest value is that of the largest sum.
+    """
+
+    layers: tuple[PlainLayer, ...]
+    weights: IntegerWeights
+    zero_point: int
+    biases: npt.NDArray[np.int32]
+    scales: npt.NDArray[np.float32]
+    output: PlainLayer | None
+    multipliers: Multipliers | None
+    slope: float
+    curve: Kind | None
+    pool: PlainLayer | None
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the output for one image."""
+        return self.layers[-1].shape
+
+
+def integer_layers(layers: Sequence[PlainLayer]) -> list[PlainLayer | IntegerLayer]:
+    """Return layers, of which those with quantized inputs are integer layers.
+
+    A layer of the kind `quantize` that stays in the list gives its integers to the integer layer after it, or
+    floats to any other layer.
+    """
+    joined: list[PlainLayer | IntegerLayer] = []
+    at = 0
+    while at < len(layers):
+        if not quantizes_next(layers, at):
+            joined.append(layers[at])
+            at += 1
+            continue
+        before = joined[-1] if joined else None
+        if not (isinstance(before, IntegerLayer) and before.output is not None):
+            joined.append(layers[at])
+        layer = _integer_layer(layers, at)
+        joined.append(layer)
+        at += 1 + len(layer.layers)
+    return joined
+
+
+def quantizes_next(layers: Sequence[PlainLayer], at: int) -> bool:
+    """Return whether a layer quantizes the input of a layer with weights."""
+    following = layers[at + 1 : at + 2]
+    return layers[at].kind == "quantize" and bool(following) and following[0].kind in QUANTIZED_KINDS
+
+
+def _integer_layer(layers: Sequence[PlainLayer], at: int) -> IntegerLayer:
+    """Return the integer layer whose input the layer at a place quantizes."""
+    quantizer, layer = layers[at], layers[at + 1]
+    assert layer.biases is not None
+    slope, curve, pool, end = _following(layers, at + 2)
+    is_mean = pool is not None and pool.kind in MEANS
+    output = None
+    if not is_mean and curve is None and end < len(layers) and quantizes_next(layers, end):
+        output = layers[end]
+    elif not is_mean:  # floats: what follows is computed by its own function
+        slope, curve, pool, end = NO_ACTIVATION, None, None, at + 2
+    weights, scales, biases = _fit_sums(quantizer, layer)
+    return IntegerLayer(
+        tuple(layers[at + 1 : end]),
+        weights,
+        quantizer.numbers["zero_point"],
+        biases,
+        scales.astype(np.float32),
+        output,
+        None if output is None else fixed_point(scales / np.float32(output.numbers["scale"])),
+        slope,
+        curve,
+        pool,
+    )
+
+
+def _following(layers: Sequence[PlainLayer], at: int) -> tuple[float, Kind | None, PlainLayer | None, int]:
+    """Return the slope, the curve and the pooling of the layers from a place on, and the place after them.
+
+    Activations never decrease, so that the largest value before an activation is the largest after it.
+    """
+    slope, curve, pool = NO_ACTIVATION, None, None
+    is_active = False
+    for place in range(at, len(layers)):
+        layer = layers[place]
+        factor = 0.0 if layer.kind == "relu" else layer.numbers.get("slope", -1.0)
+        if pool is None and layer.kind in ("max_pool", *MEANS) and _is_apart(layer):
+            pool = layer
+        elif is_active or (pool is not None and pool.kind in MEANS):
+            return slope, curve, pool, place
+        elif layer.kind in CURVES:
+            curve, is_active = layer.kind, True
+        elif layer.kind in ("relu", "leaky_relu") and 0 <= factor <= 1:
+            slope, is_active = factor, True
+        else:
+            return slope, curve, pool, place
+    return slope, curve, pool, len(layers)
+
+
+def _is_apart(pool: PlainLayer) -> bool:
+    """Return whether the windows of a pooling do not overlap, so that no sum is computed twice."""
+    if pool.kind == "global_average":
+        return True
+    sides = zip(pool.numbers["kernel"], pool.numbers["stride"], strict=True)
+    return all(kernel <= stride for kernel, stride in sides)
+
+
+def _fit_sums(
+    quantizer: PlainLayer, layer: PlainLayer
+) -> tuple[IntegerWeights, npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """Return the weights, the step of the sums and the biases of each output channel.
+
+    A sum must not exceed 32 bits. The scale of a channel whose bias is too large for that is doubled until it
+    fits; its weights count for so little that their rounding does not matter.
+    """
+    assert layer.biases is not None
+    weights = integer_weights(layer)
+    input_scale, zero_point = np.float32(quantizer.numbers["scale"]), quantizer.numbers["zero_point"]
+    largest = max(zero_point, UINT8_MAX - zero_point)
+    exact = weights.integers.reshape(len(layer.biases), -1).astype(np.float64)
+    scales = weights.scales.astype(np.float64)
+    while True:
+        biases = np.round(layer.biases / (scales * input_scale))
+        is_large = np.abs(biases) + largest * np.abs(np.round(exact)).sum(axis=1) > INT32_MAX
+        if not is_large.any():
+            break
+        exact[is_large] /= 2
+        scales[is_large] *= 2
+    integers = np.round(exact).astype(np.int8).reshape(weights.integers.shape)
+    fitted = IntegerWeights(integers, scales.astype(np.float32), weights.bits)
+    return fitted, scales * input_scale, biases.astype(np.int32)
+
+
+def fixed_point(factors: npt.NDArray[np.float64]) -> Multipliers:
+    """Return positive factors as integers of 31 bits and shifts of at most `MAX_SHIFT` bits.
+
+    Factors of 2 to the power of 31 or more become the largest one: they bring every sum but 0 to an end of
+    the range.
+    """
+    integers, shifts = [], []
+    for factor in factors:
+        shift = min(max(MULTIPLIER_BITS - frexp(factor)[1], 0), MAX_SHIFT)
+        integer = round(factor * 2**shift)
+        if integer > INT32_MAX and shift:  # it was rounded up to a power of 2
+            shift -= 1
+            integer = round(factor * 2**shift)
+        integers.append(min(integer, INT32_MAX))
+        shifts.append(shift)
+    return Multipliers(np.array(integers, np.int32), np.array(shifts, np.uint8))

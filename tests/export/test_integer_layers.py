@@ -1,0 +1,125 @@
+"""Integer layers: sums fit 32 bits, factors become fixed-point numbers, and what can be joined is joined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from digitcli.architectures.compression import apply_changes
+from digitcli.export.integer_layers import INT32_MAX, MAX_SHIFT, IntegerLayer, fixed_point, integer_layers
+from digitcli.export.layers import plain_layers
+from digitcli.export.quantization import integer_weights
+
+
+def joined(*layers: nn.Module, ranges: dict[str, list[float]]) -> list[str]:
+    """Return what each unit computes, with `>` before an output of integers."""
+    network = nn.Sequential(*layers)
+    network(torch.zeros(1, 1, 28, 28))
+    apply_changes(network.eval(), [{"change": "quantize_inputs", "ranges": ranges}])
+    units = integer_layers(plain_layers(network, "own", "c"))
+    return [
+        f"{'>' * (unit.output is not None)}{' '.join(each.kind for each in unit.layers)}"
+        if isinstance(unit, IntegerLayer)
+        else unit.kind
+        for unit in units
+    ]
+
+
+def last_layers() -> tuple[nn.Module, nn.Module]:
+    return nn.Flatten(), nn.LazyLinear(10)
+
+
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        ([nn.ReLU(), nn.MaxPool2d(2)], [">convolution relu max_pool"]),
+        ([nn.MaxPool2d(2, ceil_mode=True), nn.LeakyReLU(0.3)], [">convolution max_pool leaky_relu"]),
+        ([nn.LeakyReLU(-0.3)], ["convolution", "leaky_relu", "quantize"]),
+        ([nn.LeakyReLU(2)], ["convolution", "leaky_relu", "quantize"]),
+        ([nn.MaxPool2d(3, stride=2)], ["convolution", "max_pool", "quantize"]),
+        ([nn.Tanh(), nn.AvgPool2d(2)], ["convolution tanh average_pool", "quantize"]),
+        ([nn.AvgPool2d(2), nn.Tanh()], ["convolution average_pool", "tanh", "quantize"]),
+        ([nn.AvgPool2d(2, stride=1)], ["convolution", "average_pool", "quantize"]),
+        ([nn.Sigmoid()], ["convolution", "sigmoid", "quantize"]),
+        (
+            [nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1)],
+            ["convolution", "relu", "max_pool", "global_average", "quantize"],
+        ),
+        ([nn.ReLU(), nn.Sigmoid()], ["convolution", "relu", "sigmoid", "quantize"]),
+        ([nn.BatchNorm2d(2), nn.PixelUnshuffle(2)], ["convolution", "pixel_unshuffle", "quantize"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_follows_a_layer_is_computed_with_it_where_that_is_exact(
+    between: list[nn.Module], expected: list[str]
+) -> None:
+    layers = [nn.Conv2d(1, 2, 3), *between, *last_layers()]
+    linear = str(len(layers) - 1)
+    ranges = {"0": [0.01, 0], linear: [0.02, 10]}
+    assert joined(*layers, ranges=ranges) == ["quantize", *expected, "linear"]
+
+
+def test_a_rounded_input_of_another_layer_stays_floats() -> None:
+    ranges = {"1": [0.01, 0]}
+    assert joined(nn.Conv2d(1, 2, 3), nn.ReLU(), *last_layers(), ranges=ranges) == [
+        "convolution",
+        "quantize",
+        "relu",
+        "linear",
+    ]
+
+
+@pytest.mark.parametrize(
+    "factor", [1e-30, 1e-13, 3e-9, 0.0007, 0.3, 0.5, 1 - 2**-33, 1.0, 200.0, 2.0**31, 1e30]
+)
+def test_a_fixed_point_number_is_as_near_as_a_sum_can_tell(factor: float) -> None:
+    numbers = fixed_point(np.array([factor]))
+    integer, shift = int(numbers.integers[0]), int(numbers.shifts[0])
+    assert 0 <= integer <= INT32_MAX and shift <= MAX_SHIFT
+    value = Fraction(integer, 2**shift)
+    if factor < 2**30:
+        error = abs(value - Fraction(factor))
+        assert error <= Fraction(factor) / 2**30 or error * INT32_MAX <= Fraction(1, 10_000)
+    else:
+        assert value >= 2**30, "it still brings a sum of 1 to the end of the range"
+
+
+def test_a_bias_that_is_too_large_for_its_scale_costs_precision_of_the_weights_only() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with torch.no_grad():
+        network[1].weight[0] *= 1e-7
+        network[1].weight[1] = 0
+        network[1].bias.fill_(5)
+    apply_changes(network, [{"change": "quantize_inputs", "ranges": {"1": [1 / 255, 20]}}])
+    _, layer = integer_layers(plain_layers(network.eval(), "own", "c"))
+    assert isinstance(layer, IntegerLayer)
+    sums = layer.biases.astype(np.int64) + 235 * np.abs(layer.weights.integers.astype(np.int64)).sum(axis=1)
+    assert sums.max() <= INT32_MAX
+    np.testing.assert_allclose(layer.biases * layer.scales, 5, rtol=1e-4)
+    weights = layer.weights.integers * layer.weights.scales[:, None]
+    expected = network[1].weight.detach().numpy()
+    np.testing.assert_allclose(weights[2:], expected[2:], atol=1e-3)
+    assert np.abs(weights[0] - expected[0]).sum() * 20 < 1e-3 * 5
+
+
+def test_integers_of_a_quantized_layer_are_its_own() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 26 * 26, 10)
+    ).eval()
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([-2.0, 0.0, 0.5]))  # a factor may be negative or zero
+    apply_changes(network, [{"change": "quantize_weights", "bits": {"0": 4}}])
+    network[0].parametrizations.weight[0].log_scale.data.fill_(-4)
+    convolution, linear = plain_layers(network, "own", "c")
+    own = integer_weights(convolution)
+    assert own.bits == 4 and np.abs(own.integers).max() <= 7 and not own.integers[1].any()
+    steps = (network[0].weight * 16).round().detach().numpy()
+    np.testing.assert_array_equal(own.integers[0], -steps[0])
+    np.testing.assert_allclose(own.integers * own.scales[:, None, None, None], convolution.weights, rtol=1e-5)
+    assert integer_weights(linear).bits == 8 and linear.scales is None
+    assert integer_weights(replace(linear, scales=np.full(10, 0.1, np.float32), bits=8)).integers.max() <= 1
