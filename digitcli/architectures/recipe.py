@@ -391,7 +391,7 @@ RECIPES = {
     "hog": Recipe(epochs=20, lr=3e-3, augment=True),
     "reader": LINES,
     "strip_reader": replace(LINES, epochs=29),
-    "picture_reader": replace(LINES, epochs=45, batch_size=64, dropout=0.0),
+    "picture_reader": replace(LINES, epochs=85, batch_size=64, dropout=0.0),
     "finder": Recipe(
         epochs=37,
         batch_size=8,
