@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.errors import quoted
+from digitcli.errors import counted, quoted
 from digitcli.imaging import digit_from_grey
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.imaging.opening import open_picture
@@ -156,6 +156,7 @@ def examine_picture(
         return Diagnosis(f"picture {path}", facts)
     upright = rotate(picture, reading.rotation)  # the boxes of the digits are in it
     findings = (
+        *several_digits(reading, label),
         *too_small(reading),
         *cut_off(reading, upright),
         *_effective_corrections(picture, reading, reader, path, label),
@@ -181,6 +182,17 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         evidence = finding.evidence if before is None else f"{before.evidence} {finding.evidence}"
         together[key] = replace(before or finding, evidence=evidence)
     return tuple(together.values())
+
+
+def several_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
+    """Yield that more is read than the picture shall show, which is a part of it."""
+    shown, wanted = _without_spaces(reading.text), _without_spaces(label)
+    if wanted and wanted != shown and wanted in shown:
+        evidence = (
+            f"The picture is read as {reading.text}: beside {label}, something else in it is taken for "
+            f"{counted(len(shown) - len(wanted), 'digit')}."
+        )
+        yield Finding("several_digits", "warning", evidence, "Cut out the number that you mean.")
 
 
 def too_small(reading: Reading) -> Iterator[Finding]:

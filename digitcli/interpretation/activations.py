@@ -32,7 +32,7 @@ def activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         return hook
 
     layers = [(name, layer) for name, layer in network.named_modules() if name]
-    with _hooks(*(layer.register_forward_hook(keep(name)) for name, layer in layers)):
+    with hooks(*(layer.register_forward_hook(keep(name)) for name, layer in layers)):
         network(images)
     return outputs
 
@@ -87,7 +87,7 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
             latest[0] = inputs[0]
 
     layers = [layer for layer in network.modules() if next(layer.parameters(recurse=False), None) is not None]
-    with _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
+    with hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
         network(images)
     return latest[0].flatten(1)
 
@@ -119,7 +119,7 @@ def grad_cam(network: nn.Module, score: Score, images: Tensor, layer: str | None
         return output.clone()  # a layer that works in place would overwrite it
 
     images = images.detach().requires_grad_()
-    with torch.enable_grad(), _hooks(network.get_submodule(name).register_forward_hook(keep)):
+    with torch.enable_grad(), hooks(network.get_submodule(name).register_forward_hook(keep)):
         (gradient,) = torch.autograd.grad(score(images).sum(), kept[:1])
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # N, C, 1, 1
     attribution = F.relu((weights * kept[0]).sum(dim=1, keepdim=True)).detach()
@@ -148,7 +148,7 @@ def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
             "This network has no attention.",
             "Choose another method, or train a network that has: digitcli train --arch vit.",
         )
-    with torch.no_grad(), _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
+    with torch.no_grad(), hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
         network(images)
     identity = torch.eye(kept[0].shape[-1]).to(kept[0])
     flow = identity.expand_as(kept[0])
@@ -162,7 +162,7 @@ def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+def hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
     """Remove hooks at the end."""
     try:
         yield

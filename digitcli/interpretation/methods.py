@@ -105,7 +105,7 @@ def note_on_maps(layers: Sequence[Layer], methods: Sequence[Method]) -> list[str
 
 
 def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
-    """Return the feature maps of one layer only; without a name, all layers.
+    """Return the filters, and the feature maps of one layer only; without a name, those of all layers.
 
     Raises:
         UsageError: there is no such layer with feature maps.
@@ -116,4 +116,4 @@ def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
     if name not in maps:
         remedy = f"Give one of {', '.join(maps)}." if maps else f"{NO_MAPS} Leave --layer out."
         raise UsageError(f"There are no feature maps of a layer '{name}'.", remedy)
-    return (maps[name],)
+    return tuple(layer for layer in layers if layer.kind == "filters" or layer.name == name)

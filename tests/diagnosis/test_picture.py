@@ -79,6 +79,14 @@ def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Re
     assert "unfamiliar_style" in [finding.rule for finding in findings]
 
 
+def test_more_digits_than_the_label_are_found(reader: Reader) -> None:
+    (finding,) = examine_picture(NUMBER, "071", reader).findings
+    assert finding.rule == "several_digits" and "beside 071, something else" in finding.evidence
+    assert "taken for 2 digits" in finding.evidence
+    rules = [finding.rule for finding in examine_picture(NUMBER, "99", reader).findings]
+    assert "several_digits" not in rules
+
+
 def test_a_picture_that_nothing_mends_says_so(reader: Reader) -> None:
     blank = saved(np.full((60, 90), 255, np.uint8))
     (finding,) = examine_picture(blank, "5", reader).findings
