@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.patches import Attention
 from digitcli.errors import UsageError
 from digitcli.interpretation.attribution import Score
@@ -53,23 +54,30 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     }
 
 
-def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
-    """Return the name and the weights (N, H, W) of the first layer: what each of its units looks for.
+def filters(network: nn.Module, side_px: int = 28) -> dict[str, Tensor]:
+    """Return the weights (N, H, W) of the first layer by its name: what each of its units looks for.
 
-    Those of a fully connected layer that sees all pixels are as large as the image.
+    Those of a fully connected layer that sees all pixels are as large as the image. An ensemble has a first
+    layer for each of its members.
 
     Raises:
         UsageError: the first layer has no weights that are pictures.
     """
+    if isinstance(network, Ensemble):
+        return {
+            f"members.{number}.{name}": weights
+            for number, member in enumerate(network.members)
+            for name, weights in filters(member, side_px).items()
+        }
     factor = 1
     for name, layer in network.named_modules():
         weights = getattr(layer, "weight", None)
         if isinstance(layer, nn.PixelUnshuffle):
             factor *= layer.downscale_factor
         if isinstance(layer, nn.Conv2d) and weights is not None:
-            return name, F.pixel_shuffle(weights.detach(), factor).mean(dim=1)  # the mean of three colours
+            return {name: F.pixel_shuffle(weights.detach(), factor).mean(dim=1)}  # the mean of three colours
         if isinstance(layer, nn.Linear) and layer.in_features == side_px**2:
-            return name, layer.weight.detach().unflatten(1, (side_px, side_px))
+            return {name: layer.weight.detach().unflatten(1, (side_px, side_px))}
         if weights is not None or list(layer.parameters(recurse=False)):
             break
     raise UsageError(
@@ -79,7 +87,13 @@ def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
 
 @torch.no_grad()
 def features(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the input of the last layer with weights, (N, F), where similar digits are close together."""
+    """Return the input of the last layer with weights, (N, F), where similar digits are close together.
+
+    That of an ensemble is the inputs of all members side by side, each scaled to length 1.
+    """
+    if isinstance(network, Ensemble):
+        seen = [F.normalize(features(member, images)) for member in network.members]
+        return torch.cat(seen, dim=1)
     latest = [images]
 
     def keep(layer: nn.Module, inputs: tuple[object, ...]) -> None:

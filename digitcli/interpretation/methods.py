@@ -89,8 +89,8 @@ def one_map(method: str, values: Tensor) -> npt.NDArray[np.float32]:
 def layers_of(network: nn.Module, batch: Tensor, methods: Sequence[Method]) -> Iterator[Layer]:
     """Yield the filters of the first layer, and the feature maps of all layers without parts."""
     if "filters" in methods:
-        name, weights = filters(network)
-        yield Layer(name, "filters", weights.float().cpu().numpy())
+        for name, weights in filters(network).items():
+            yield Layer(name, "filters", weights.float().cpu().numpy())
     if "feature-maps" in methods:
         for name, maps in feature_maps(network, batch).items():
             layer = network.get_submodule(name)

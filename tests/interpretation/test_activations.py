@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.patches import Attention
 from digitcli.architectures.registry import ARCHITECTURES, create_model
 from digitcli.errors import UsageError
@@ -100,7 +101,18 @@ def test_filters_behind_a_pixel_unshuffle_are_put_together_again() -> None:
     network[1].weight.data = F.pixel_unshuffle(whole.weight.data, 2)
     images = torch.rand(2, 1, 28, 28)
     assert torch.allclose(network(images), whole(images), atol=1e-5)
-    assert torch.equal(filters(network)[1], whole.weight[:, 0])
+    assert torch.equal(filters(network)["1"], whole.weight[:, 0])
+
+
+def test_every_member_of_an_ensemble_is_looked_into(images: Tensor) -> None:
+    members = [network_of("lenet1"), network_of("fast")]
+    both = Ensemble(members, [1.0, 1.0])
+    assert list(filters(both)) == ["members.0.1", "members.1.2"]
+    seen, (first, second) = features(both, images), (features(member, images) for member in members)
+    assert torch.allclose(seen.norm(dim=1), torch.full((3,), 2**0.5))
+    assert seen.shape[1] == first.shape[1] + second.shape[1]
+    distance = F.cosine_similarity(first[:1], first[1:2]) + F.cosine_similarity(second[:1], second[1:2])
+    assert torch.allclose((seen[0] - seen[1]).square().sum(), 4 - 2 * distance, atol=1e-4)
 
 
 def test_the_features_of_cnn_give_its_logits(images: Tensor) -> None:
