@@ -91,7 +91,7 @@ def _keep_ink(is_dark: bool) -> Callable[[Grey], Grey]:
             for index in np.unique(nearest[counts > 0]):
                 centres[index] = np.average(levels[nearest == index], weights=counts[nearest == index])
         ink, paler = centres[0], (centres[0] + centres[1]) / 2
-        return np.clip((dark - ink) * 255 / max(1.0, paler - ink), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip((dark - ink) * 255 / max(1.0, paler - ink), 0, 255), np.uint8)
 
     return kept
 
