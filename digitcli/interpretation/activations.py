@@ -14,8 +14,10 @@ from digitcli.architectures.patches import Attention
 from digitcli.errors import UsageError
 from digitcli.interpretation.attribution import Score
 
-# Layers of transformers whose outputs (N, H, W, C) are no maps.
-CHANNELS_LAST = {"Linear", "LayerNorm", "Permute"}
+# Layers of transformers whose outputs (N, H, W, C) are no maps, and layers whose outputs are always maps. All
+# others keep the order of the layer before them.
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
+CHANNELS_FIRST = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
 # Least height and width of a map that shows where something is.
 LEAST_SIDE = 2
 
@@ -43,15 +45,28 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
     A layer that only rescales the pixels, as normalization of the input does, has none.
     """
-    return {
-        name: output
-        for name, output in activations(network, images).items()
-        if output.dim() == 4
-        and len(output) == len(images)
-        and min(output.shape[2:]) >= LEAST_SIDE
-        and output.shape != images.shape
-        and type(network.get_submodule(name)).__name__ not in CHANNELS_LAST
-    }
+    maps: dict[str, Tensor] = {}
+    is_channels_last = False
+    for name, output in activations(network, images).items():
+        if output.dim() != 4 or len(output) != len(images):
+            continue
+        is_channels_last = _is_channels_last(network.get_submodule(name), is_channels_last)
+        is_map = min(output.shape[2:]) >= LEAST_SIDE and output.shape != images.shape
+        if is_map and not is_channels_last:
+            maps[name] = output
+    return maps
+
+
+def _is_channels_last(layer: nn.Module, before: bool) -> bool:
+    """Return whether the output of a layer is (N, H, W, C) and not (N, C, H, W).
+
+    before: whether that of the layer before it is.
+    """
+    if type(layer).__name__ == "Permute":  # of torchvision, whose import takes as long as an explanation
+        return [*getattr(layer, "dims", ())][-1:] == [1]
+    if type(layer) in CHANNELS_LAST:  # LayerNorm2d, which is derived from LayerNorm, keeps the order
+        return True
+    return before and not isinstance(layer, CHANNELS_FIRST)
 
 
 def filters(network: nn.Module, side_px: int = 28) -> dict[str, Tensor]:

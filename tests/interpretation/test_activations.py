@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
+from torchvision.ops import Permute
 
 from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.patches import Attention
@@ -53,6 +55,16 @@ def test_a_layer_that_works_in_place_does_not_change_what_the_layer_before_it_an
     assert torch.equal(seen["0"], network[0](images)) and (seen["0"] < 0).any()
     attribution = grad_cam(network, digit_score(network, torch.tensor([0, 1])), images, layer="0")
     assert attribution.shape == images.shape
+
+
+def test_layers_with_the_channels_last_have_no_maps() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), Permute([0, 2, 3, 1]), nn.Linear(6, 8), nn.GELU(), nn.Dropout(),
+        Permute([0, 3, 1, 2]), LayerNorm2d(8), nn.LayerNorm(26), nn.Conv2d(8, 4, 3), nn.Identity(),
+    )  # fmt: skip
+    maps = feature_maps(network.eval(), torch.rand(2, 1, 28, 28))
+    assert list(maps) == ["0", "1", "6", "7", "9", "10"]
+    assert [output.shape[1] for output in maps.values()] == [6, 6, 8, 8, 4, 4]
 
 
 def test_an_unknown_layer_is_named_with_those_that_there_are(images: Tensor, labels: Tensor) -> None:
