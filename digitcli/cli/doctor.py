@@ -215,9 +215,9 @@ def draw(diagnosis: Diagnosis) -> Group:
     parts: list[RenderableType] = [console.pairs(diagnosis.facts), ""]
     for finding in diagnosis.findings:
         parts.append(Text(f"{finding.severity}: {finding.rule}", STYLES[finding.severity]))
-        parts += [console.printable(finding.evidence), finding.remedy]
-        parts += [Text(f"    {finding.command}")] if finding.command else []
+        parts += [Text(console.printable(sentence)) for sentence in (finding.evidence, finding.remedy)]
+        parts += [Text(f"    {console.printable(finding.command)}")] if finding.command else []
         parts.append("")
     if not diagnosis.findings and diagnosis.has_verdict:
-        parts.append(Text(f"Nothing is wrong with the {diagnosis.subject}.", "green"))
+        parts.append(Text(f"Nothing is wrong with the {console.printable(diagnosis.subject)}.", "green"))
     return Group(*parts)

@@ -19,6 +19,8 @@ from digitcli.interpretation.explanation import LINE_PANEL, PANEL, ChangeKind, M
 
 SUFFIXES = (*DRAWINGS, ".npz")
 TEST_DIGITS = 10_000
+# Methods of the literature that the command does not offer, by a sanity check in docs/explanation.md.
+WITHDRAWN = ("grad-cam", "attention")
 # Why a model of lines cannot take an option.
 REFUSED_FOR_LINES = {
     "--test-digit": "test digits of MNIST are no lines",
@@ -215,6 +217,9 @@ def _resolve(model: str) -> ResolvedModel:
 
 
 def _checked(method: str) -> Method:
+    if method in WITHDRAWN:
+        cause = f"The method '{method}' is not offered: it tells no more than the digit itself does."
+        raise UsageError(cause, "Give --method occlusion; docs/explanation.md has the measurement.")
     if method not in get_args(Method):
         cause = f"There is no method '{method}'."
         raise UsageError(cause, did_you_mean(method, get_args(Method)))

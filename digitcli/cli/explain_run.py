@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import DigitcliError, InputError, PartialInputError, PictureError, counted
+from digitcli.errors import DigitcliError, InputError, PartialInputError, PictureError, counted, quoted
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.interpretation.explanation import ChangeKind, Method
 
@@ -152,11 +152,17 @@ def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
 
 
 def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
-    from digitcli.imaging import digit_from_picture
+    from digitcli.imaging import count_digits, digit_from_grey, open_picture
 
-    digit = digit_from_picture(path)
+    grey = open_picture(path)
+    digit = digit_from_grey(grey)
     if not digit.any():
         raise PictureError("blank", f"Nothing is written in {path}.", "Name a picture of a digit.")
+    if (count := count_digits(grey)) > 1:
+        console.show_notice(
+            f"{path} shows {count} digits, of which the central one is explained. Cut out another one, or "
+            f"name a model of lines: digitcli explain reader {quoted(path)}"
+        )
     return digit
 
 

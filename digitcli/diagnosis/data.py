@@ -32,6 +32,9 @@ TRUSTED = 0.97
 # 0.5 and 0.3 pixels in the mean. The augmentation of the recipes shifts by two pixels and scales by a tenth.
 MIDDLE_PX, SHIFT_PX = 13.5, 2.0
 SIZE_PX, SIZE_TOLERANCE_PX = 20.0, 3.0
+# The levels of MNIST's ink and paper are 255 and 0. With ink of half that level, or paper of 10, the model
+# `fast` begins to read fewer test digits: 99.1 % of 1,500 at 128 and 93.4 % at 16 in place of 99.3 %.
+LEAST_INK, MOST_PAPER = 128, 10
 # Digits that the shipped classifier reads in each orientation.
 ORIENTED = 1_000
 SIGNIFICANT = 0.001
@@ -131,6 +134,7 @@ def examine_data(
         *duplicates(dataset),
         *imbalance(digits),
         *placement(digits),
+        *contrast(digits),
         *orientation(digits, device),
         *label_errors(doubtful, digits, agreement, spec if part == "train" else None, corrections),
     ]
@@ -219,6 +223,21 @@ def _extent(has_ink: Any) -> npt.NDArray[np.int64]:
     """Return the distance from the first to the last true value in every row of an array (N, P)."""
     first, last = has_ink.argmax(axis=1), has_ink.shape[1] - has_ink[:, ::-1].argmax(axis=1)
     return np.where(has_ink.any(axis=1), last - first, 0)
+
+
+def contrast(digits: Digits) -> Iterator[Finding]:
+    """Yield that ink is paler or paper is brighter than MNIST's, for which models normalize."""
+    pixels = digits.images.reshape(len(digits), -1)
+    ink, paper = np.median(pixels.max(axis=1)), np.median(np.median(pixels, axis=1))
+    if ink < LEAST_INK or paper > MOST_PAPER:
+        yield Finding(
+            "other_contrast",
+            "warning",
+            f"In the median of the digits, the brightest ink has the level {ink:g} and the paper {paper:g}; "
+            "models expect ink of 255 on paper of 0, as MNIST has it.",
+            "Scale the pixels to these levels, or give pictures of any size in place of 28 x 28 pixels: they "
+            "are scaled when they are loaded.",
+        )
 
 
 def orientation(digits: Digits, device: str = "auto") -> Iterator[Finding]:

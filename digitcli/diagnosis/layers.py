@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from digitcli.diagnosis.findings import Finding, percent
-from digitcli.interpretation.activations import activations
+from digitcli.interpretation.activations import hooks
 
 # The gradient of the first layer may be this much smaller than that of the last; in the shipped recipes it is
 # 45 times smaller at most (`sigmoid_mlp`).
@@ -21,6 +23,9 @@ SATURATED_SHARE = 0.9
 # A sigmoid or tanh is saturated if it is this close to one of its limits, as a share of its range: then it
 # passes on at most a twenty-fifth of the gradient that it passes on in the middle.
 NEAR_LIMIT = 0.01
+RECTIFIERS, SQUASHERS = (nn.ReLU, nn.ReLU6), (nn.Sigmoid, nn.Tanh)
+# Images that a network sees together: a deep one enlarges them to 224 pixels, where each takes 100 MB.
+BATCH_SIZE = 50
 
 
 def gradient_faults(network: nn.Module, loss: Tensor) -> Iterator[Finding]:
@@ -67,25 +72,53 @@ def inactive_units(network: nn.Module, images: Tensor) -> Iterator[Finding]:
     """Yield layers whose units pass hardly any gradient on for images (N, C, H, W).
 
     They are ReLUs that are zero for all images (a unit of a convolution is a channel), and sigmoids and tanhs
-    near their limits.
+    near their limits. A layer that is used several times, as in torchvision's residual blocks, counts each
+    time.
     """
-    outputs = activations(network, images)
-    for name, layer in network.named_modules():
-        if name not in outputs:
-            continue
-        values = outputs[name].flatten(2) if outputs[name].ndim > 2 else outputs[name].unsqueeze(2)  # N, U, P
-        if isinstance(layer, nn.ReLU):
-            share = float((values <= 0).all(dim=2).all(dim=0).float().mean())
+    for name, layer, idle in _idle_shares(network, images):
+        if isinstance(layer, RECTIFIERS):
+            share = float((idle == 1).float().mean())
             if share >= DEAD_SHARE:
                 evidence = f"{percent(share, 0)} of the units are zero for all of {len(images):,} digits"
                 yield _inactive("dead_units", name, layer, evidence)
-        elif isinstance(layer, nn.Sigmoid | nn.Tanh):
-            low = -1.0 if isinstance(layer, nn.Tanh) else 0.0
-            margin = NEAR_LIMIT * (1 - low)
-            share = float(((values < low + margin) | (values > 1 - margin)).float().mean())
+        else:
+            share = float(idle.mean())
             if share >= SATURATED_SHARE:
                 evidence = f"{percent(share, 0)} of the answers to {len(images):,} digits are near the limits"
                 yield _inactive("saturated_units", name, layer, evidence)
+
+
+@torch.no_grad()
+def _idle_shares(network: nn.Module, images: Tensor) -> Iterator[tuple[str, nn.Module, Tensor]]:
+    """Yield the share (U,) of its answers in which each unit is idle, for each use of a ReLU and the like."""
+    active: dict[tuple[nn.Module, int], Tensor] = {}  # U, the share of the answers to all images
+    uses: Counter[nn.Module] = Counter()
+
+    def count(layer: nn.Module, inputs: object, output: Tensor) -> None:
+        of_unit = (~_is_idle(layer, output)).transpose(0, 1).flatten(1)  # U, answers
+        use, share = uses[layer], of_unit.double().mean(dim=1) * len(output) / len(images)
+        active[layer, use] = active.get((layer, use), torch.zeros_like(share)) + share
+        uses[layer] += 1
+
+    watched = {
+        name: each for name, each in network.named_modules() if isinstance(each, RECTIFIERS + SQUASHERS)
+    }
+    with hooks(*(layer.register_forward_hook(count) for layer in watched.values())):
+        for batch in images.split(BATCH_SIZE):
+            uses.clear()
+            network(batch)
+    for name, layer in watched.items():
+        for use in range(uses[layer]):
+            yield name, layer, 1 - active[layer, use]
+
+
+def _is_idle(layer: nn.Module, output: Tensor) -> Tensor:
+    """Return where a ReLU is zero, or a sigmoid or tanh is near its limits."""
+    if isinstance(layer, RECTIFIERS):
+        return output <= 0
+    low = -1.0 if isinstance(layer, nn.Tanh) else 0.0
+    margin = NEAR_LIMIT * (1 - low)
+    return (output < low + margin) | (output > 1 - margin)
 
 
 def _inactive(rule: str, name: str, layer: nn.Module, evidence: str) -> Finding:

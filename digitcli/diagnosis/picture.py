@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.errors import quoted
+from digitcli.errors import counted, quoted
 from digitcli.imaging import digit_from_grey
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.imaging.opening import open_picture
@@ -31,6 +31,8 @@ CONFIDENT = 0.9
 STYLE_MODEL, USUAL_DISTANCE = "fast", 0.48
 # The networks scale digits to 20 of 28 pixels, or lines to 40; below half of that a digit is mostly guessed.
 LEAST_HEIGHT_PX = 14
+# Rounds of k-means, after which the levels hardly move.
+ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,34 @@ def _flatten(picture: Grey) -> Grey:
     return np.asarray(cv2.divide(picture, paper, scale=200), np.uint8)
 
 
-def _sharpen(picture: Grey) -> Grey:
-    """Add the difference from a blurred copy (unsharp masking) of a hundredth of the shorter side."""
-    blurred = cv2.GaussianBlur(picture, (0, 0), max(1.5, min(picture.shape) / 100))
-    return np.asarray(cv2.addWeighted(picture, 3.0, blurred, -2.0, 0), np.uint8)
+def _keep_ink(is_dark: bool) -> Callable[[Grey], Grey]:
+    """Make white what is clearly paler than dark ink, such as squares and other patterns, and likewise black.
+
+    The levels are divided into three (k-means, Lloyd 1982), of which the darkest is ink.
+    """
+
+    def kept(picture: Grey) -> Grey:
+        dark = picture if is_dark else 255 - picture
+        counts, levels = np.bincount(dark.ravel(), minlength=256), np.arange(256)
+        centres = np.array([quantile(dark, share) for share in (0.005, 0.5, 0.995)])
+        for _ in range(ROUNDS):
+            nearest = np.abs(levels - centres[:, None]).argmin(axis=0)
+            for index in np.unique(nearest[counts > 0]):
+                centres[index] = np.average(levels[nearest == index], weights=counts[nearest == index])
+        ink, paler = centres[0], (centres[0] + centres[1]) / 2
+        return np.asarray(np.clip((dark - ink) * 255 / max(1.0, paler - ink), 0, 255), np.uint8)
+
+    return kept
+
+
+def _sharpen(share: float, amount: float) -> Callable[[Grey], Grey]:
+    """Add the difference from a copy that is blurred by a share of the shorter side (unsharp masking)."""
+
+    def sharpened(picture: Grey) -> Grey:
+        blurred = cv2.GaussianBlur(picture, (0, 0), max(1.5, share * min(picture.shape)))
+        return np.asarray(cv2.addWeighted(picture, 1 + amount, blurred, -amount, 0), np.uint8)
+
+    return sharpened
 
 
 def _pad(picture: Grey) -> Grey:
@@ -92,7 +118,18 @@ def _enlarge(picture: Grey) -> Grey:
 
 
 def _smooth(picture: Grey) -> Grey:
-    return np.asarray(cv2.fastNlMeansDenoising(picture, None, 20), np.uint8)
+    """Smooth by the mean of similar places (Buades, Coll & Morel 2005), as strongly as there is noise."""
+    return np.asarray(cv2.fastNlMeansDenoising(picture, None, max(20.0, noise_of(picture))), np.uint8)
+
+
+def noise_of(picture: Grey) -> float:
+    """Return the standard deviation of the noise in levels. Immerkær, "Fast noise variance estimation", 1996.
+
+    The difference of two second derivatives is zero for paper and for straight edges.
+    """
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    differences = cv2.filter2D(picture.astype(np.float32), -1, mask)
+    return float(np.abs(differences).mean() * np.sqrt(np.pi / 2) / 6)
 
 
 def _turn(times: int) -> Callable[[Grey], Grey]:
@@ -121,10 +158,21 @@ CORRECTIONS = (
         "too_thin", "drawn with thicker strokes", "Write with a thicker pen, or scan finer.", _thicken
     ),
     Correction("too_small", "enlarged three times", "Scan or photograph it with more pixels.", _enlarge),
-    Correction("blurred", "sharpened", "Hold the camera still, and focus on the paper.", _sharpen),
+    *(
+        Correction("blurred", change, "Hold the camera still, and focus on the paper.", apply)
+        for change, apply in (
+            ("sharpened", _sharpen(0.01, 2.0)),
+            ("sharpened strongly", _sharpen(0.033, 3.0)),
+        )
+    ),
     Correction("noisy", "smoothed", "Give it more light, or scan it.", _smooth),
-    Correction(
-        "uneven_background", "freed from shadows and patterns", "Avoid shadows and patterned paper.", _flatten
+    *(
+        Correction("uneven_background", change, "Avoid shadows and patterned paper.", apply)
+        for change, apply in (
+            ("freed from shadows", _flatten),
+            ("freed from everything that is paler than its dark ink", _keep_ink(is_dark=True)),
+            ("freed from everything that is darker than its light ink", _keep_ink(is_dark=False)),
+        )
     ),
     Correction("cut_off", "surrounded by paper", "Leave a margin around the number.", _pad),
 )
@@ -156,6 +204,7 @@ def examine_picture(
         return Diagnosis(f"picture {path}", facts)
     upright = rotate(picture, reading.rotation)  # the boxes of the digits are in it
     findings = (
+        *several_digits(reading, label),
         *too_small(reading),
         *cut_off(reading, upright),
         *_effective_corrections(picture, reading, reader, path, label),
@@ -181,6 +230,17 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         evidence = finding.evidence if before is None else f"{before.evidence} {finding.evidence}"
         together[key] = replace(before or finding, evidence=evidence)
     return tuple(together.values())
+
+
+def several_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
+    """Yield that more is read than the picture shall show, which is a part of it."""
+    shown, wanted = _without_spaces(reading.text), _without_spaces(label)
+    if wanted and wanted != shown and wanted in shown:
+        evidence = (
+            f"The picture is read as {reading.text}: beside {label}, something else in it is taken for "
+            f"{counted(len(shown) - len(wanted), 'digit')}."
+        )
+        yield Finding("several_digits", "warning", evidence, "Cut out the number that you mean.")
 
 
 def too_small(reading: Reading) -> Iterator[Finding]:

@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.patches import Attention
 from digitcli.errors import UsageError
 from digitcli.interpretation.attribution import Score
 
-# Layers of transformers whose outputs (N, H, W, C) are no maps.
-CHANNELS_LAST = {"Linear", "LayerNorm", "Permute"}
+# Layers of transformers whose outputs (N, H, W, C) are no maps, and layers whose outputs are always maps. All
+# others keep the order of the layer before them.
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
+CHANNELS_FIRST = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
 # Least height and width of a map that shows where something is.
 LEAST_SIDE = 2
 
@@ -32,7 +35,7 @@ def activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         return hook
 
     layers = [(name, layer) for name, layer in network.named_modules() if name]
-    with _hooks(*(layer.register_forward_hook(keep(name)) for name, layer in layers)):
+    with hooks(*(layer.register_forward_hook(keep(name)) for name, layer in layers)):
         network(images)
     return outputs
 
@@ -42,34 +45,54 @@ def feature_maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
     A layer that only rescales the pixels, as normalization of the input does, has none.
     """
-    return {
-        name: output
-        for name, output in activations(network, images).items()
-        if output.dim() == 4
-        and len(output) == len(images)
-        and min(output.shape[2:]) >= LEAST_SIDE
-        and output.shape != images.shape
-        and type(network.get_submodule(name)).__name__ not in CHANNELS_LAST
-    }
+    maps: dict[str, Tensor] = {}
+    is_channels_last = False
+    for name, output in activations(network, images).items():
+        if output.dim() != 4 or len(output) != len(images):
+            continue
+        is_channels_last = _is_channels_last(network.get_submodule(name), is_channels_last)
+        is_map = min(output.shape[2:]) >= LEAST_SIDE and output.shape != images.shape
+        if is_map and not is_channels_last:
+            maps[name] = output
+    return maps
 
 
-def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
-    """Return the name and the weights (N, H, W) of the first layer: what each of its units looks for.
+def _is_channels_last(layer: nn.Module, before: bool) -> bool:
+    """Return whether the output of a layer is (N, H, W, C) and not (N, C, H, W).
 
-    Those of a fully connected layer that sees all pixels are as large as the image.
+    before: whether that of the layer before it is.
+    """
+    if type(layer).__name__ == "Permute":  # of torchvision, whose import takes as long as an explanation
+        return [*getattr(layer, "dims", ())][-1:] == [1]
+    if type(layer) in CHANNELS_LAST:  # LayerNorm2d, which is derived from LayerNorm, keeps the order
+        return True
+    return before and not isinstance(layer, CHANNELS_FIRST)
+
+
+def filters(network: nn.Module, side_px: int = 28) -> dict[str, Tensor]:
+    """Return the weights (N, H, W) of the first layer by its name: what each of its units looks for.
+
+    Those of a fully connected layer that sees all pixels are as large as the image. An ensemble has a first
+    layer for each of its members.
 
     Raises:
         UsageError: the first layer has no weights that are pictures.
     """
+    if isinstance(network, Ensemble):
+        return {
+            f"members.{number}.{name}": weights
+            for number, member in enumerate(network.members)
+            for name, weights in filters(member, side_px).items()
+        }
     factor = 1
     for name, layer in network.named_modules():
         weights = getattr(layer, "weight", None)
         if isinstance(layer, nn.PixelUnshuffle):
             factor *= layer.downscale_factor
         if isinstance(layer, nn.Conv2d) and weights is not None:
-            return name, F.pixel_shuffle(weights.detach(), factor).mean(dim=1)  # the mean of three colours
+            return {name: F.pixel_shuffle(weights.detach(), factor).mean(dim=1)}  # the mean of three colours
         if isinstance(layer, nn.Linear) and layer.in_features == side_px**2:
-            return name, layer.weight.detach().unflatten(1, (side_px, side_px))
+            return {name: layer.weight.detach().unflatten(1, (side_px, side_px))}
         if weights is not None or list(layer.parameters(recurse=False)):
             break
     raise UsageError(
@@ -79,7 +102,13 @@ def filters(network: nn.Module, side_px: int = 28) -> tuple[str, Tensor]:
 
 @torch.no_grad()
 def features(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the input of the last layer with weights, (N, F), where similar digits are close together."""
+    """Return the input of the last layer with weights, (N, F), where similar digits are close together.
+
+    That of an ensemble is the inputs of all members side by side, each scaled to length 1.
+    """
+    if isinstance(network, Ensemble):
+        seen = [F.normalize(features(member, images)) for member in network.members]
+        return torch.cat(seen, dim=1)
     latest = [images]
 
     def keep(layer: nn.Module, inputs: tuple[object, ...]) -> None:
@@ -87,7 +116,7 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
             latest[0] = inputs[0]
 
     layers = [layer for layer in network.modules() if next(layer.parameters(recurse=False), None) is not None]
-    with _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
+    with hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
         network(images)
     return latest[0].flatten(1)
 
@@ -119,7 +148,7 @@ def grad_cam(network: nn.Module, score: Score, images: Tensor, layer: str | None
         return output.clone()  # a layer that works in place would overwrite it
 
     images = images.detach().requires_grad_()
-    with torch.enable_grad(), _hooks(network.get_submodule(name).register_forward_hook(keep)):
+    with torch.enable_grad(), hooks(network.get_submodule(name).register_forward_hook(keep)):
         (gradient,) = torch.autograd.grad(score(images).sum(), kept[:1])
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # N, C, 1, 1
     attribution = F.relu((weights * kept[0]).sum(dim=1, keepdim=True)).detach()
@@ -148,7 +177,7 @@ def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
             "This network has no attention.",
             "Choose another method, or train a network that has: digitcli train --arch vit.",
         )
-    with torch.no_grad(), _hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
+    with torch.no_grad(), hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
         network(images)
     identity = torch.eye(kept[0].shape[-1]).to(kept[0])
     flow = identity.expand_as(kept[0])
@@ -162,7 +191,7 @@ def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+def hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
     """Remove hooks at the end."""
     try:
         yield

@@ -36,6 +36,11 @@ OCCLUSION_PX, OCCLUSION_STEP_PX = 8, 4
 # Points of quadrature and their power, see `attribution`: of 13 composed lines, 6 add up with the
 # first, and all with the second.
 QUADRATURES = ((50, 1), (200, 3), (1000, 4))
+# What benchmarks/line_attributions.py measured of integrated gradients.
+CAUTION = (
+    "Integrated gradients of a line add up to the score, and show where the digit is. Which of its strokes "
+    "matter they tell no better than its ink does: prefer occlusion."
+)
 
 
 def _raise(error: UsageError) -> None:
@@ -119,6 +124,8 @@ def _explain(
     attributions, notes = attributions_of(
         reader, line.batch, methods, digit, other, paper, line_methods(paper)
     )
+    if any(each.method == "integrated-gradients" for each in attributions):
+        notes.append(CAUTION)
     return replace(
         explanation,
         attributions=tuple(replace(each, values=each.values[:, :width]) for each in attributions),

@@ -89,8 +89,8 @@ def one_map(method: str, values: Tensor) -> npt.NDArray[np.float32]:
 def layers_of(network: nn.Module, batch: Tensor, methods: Sequence[Method]) -> Iterator[Layer]:
     """Yield the filters of the first layer, and the feature maps of all layers without parts."""
     if "filters" in methods:
-        name, weights = filters(network)
-        yield Layer(name, "filters", weights.float().cpu().numpy())
+        for name, weights in filters(network).items():
+            yield Layer(name, "filters", weights.float().cpu().numpy())
     if "feature-maps" in methods:
         for name, maps in feature_maps(network, batch).items():
             layer = network.get_submodule(name)
@@ -105,7 +105,7 @@ def note_on_maps(layers: Sequence[Layer], methods: Sequence[Method]) -> list[str
 
 
 def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
-    """Return the feature maps of one layer only; without a name, all layers.
+    """Return the filters, and the feature maps of one layer only; without a name, those of all layers.
 
     Raises:
         UsageError: there is no such layer with feature maps.
@@ -116,4 +116,4 @@ def only_layer(layers: Sequence[Layer], name: str | None) -> tuple[Layer, ...]:
     if name not in maps:
         remedy = f"Give one of {', '.join(maps)}." if maps else f"{NO_MAPS} Leave --layer out."
         raise UsageError(f"There are no feature maps of a layer '{name}'.", remedy)
-    return (maps[name],)
+    return tuple(layer for layer in layers if layer.kind == "filters" or layer.name == name)

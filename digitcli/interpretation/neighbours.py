@@ -54,7 +54,7 @@ class NeighbourSearch:
     def __init__(self, network: nn.Module, model: ResolvedModel, search_all: bool = False) -> None:
         self._network = network
         path = cache_folder() / "features" / f"{model.id.rpartition('@')[2]}.npz"
-        stored = None if search_all else _read(path)
+        stored = None if search_all else _read(path, network)
         self._digits = stored or _see_training_digits(network, None if search_all else SEARCHED)
         if stored is None and not search_all:
             _write(path, self._digits)
@@ -94,13 +94,15 @@ def _features_of(network: nn.Module, images: npt.NDArray[np.uint8]) -> npt.NDArr
     return np.asarray(torch.cat(seen).numpy())
 
 
-def _read(path: Path) -> TrainingDigits | None:
-    """Read stored features; None if there are none, or damaged ones."""
+def _read(path: Path, network: nn.Module) -> TrainingDigits | None:
+    """Read stored features; None if there are none, or damaged ones, or those of another version."""
     try:
         with np.load(path) as arrays:
-            return TrainingDigits(**arrays)
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile):
+            stored = TrainingDigits(**arrays)
+        is_usable = stored.features.shape == (SEARCHED, _features_of(network, stored.images[:1]).shape[1])
+    except (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile):
         return None
+    return stored if is_usable else None
 
 
 def _write(path: Path, digits: TrainingDigits) -> None:

@@ -145,7 +145,7 @@ def in_colours(image: npt.NDArray[np.uint8]) -> Rgb:
 
 def _overlay(image: npt.NDArray[np.uint8], attribution: Attribution) -> Rgb:
     """Return the digit in dim grey, with the attribution in colours over it."""
-    values = attribution.values / (np.percentile(np.abs(attribution.values), FULL_COLOUR) or 1.0)
+    values = attribution.values / _full_colour(attribution.values)
     strength = np.clip(np.abs(values), 0, 1)[:, :, None]
     colour = np.where(values[:, :, None] >= 0, FOR, AGAINST)
     ink = INK * image[:, :, None] / 255
@@ -188,18 +188,26 @@ def _difference(image: npt.NDArray[np.uint8], change: Change) -> Rgb:
 
 
 def _pictures_of_layers(layers: Sequence[Layer]) -> list[CaptionedPicture]:
-    """Return a mosaic of the maps of each layer; a picture of each map if there is only one layer."""
-    if len(layers) == 1 and layers[0].kind != "filters":
-        return [
-            CaptionedPicture(
-                _mosaic(replace(layer, maps=layer.maps[index : index + 1])),
-                f"{layer.name}: map {index}",
-                f"layer {layer.name}: map {index}",
-            )
-            for layer in layers
-            for index in range(len(layer.maps))
-        ]
-    return [CaptionedPicture(_mosaic(layer), *_words_of_layer(layer)) for layer in layers]
+    """Return a mosaic of the filters and of the maps of each layer; of a single layer, a picture of each map.
+
+    Full colour is the same for all maps of a layer, so that a map which hardly answers stays dark.
+    """
+    is_single = sum(layer.kind != "filters" for layer in layers) == 1
+    pictures = []
+    for layer in layers:
+        if is_single and layer.kind != "filters":
+            pictures += [
+                CaptionedPicture(
+                    _mosaic(layer.maps[index : index + 1], _full_colour(layer.maps)),
+                    f"{layer.name}: map {index}",
+                    f"layer {layer.name}: map {index}",
+                )
+                for index in range(len(layer.maps))
+            ]
+        else:
+            mosaic = _mosaic(layer.maps, _full_colour(layer.maps))
+            pictures.append(CaptionedPicture(mosaic, *_words_of_layer(layer)))
+    return pictures
 
 
 def _words_of_layer(layer: Layer) -> tuple[str, str]:
@@ -211,16 +219,24 @@ def _words_of_layer(layer: Layer) -> tuple[str, str]:
     return f"{layer.name}: {size}", f"layer {layer.name}{kind}: {size}"
 
 
-def _mosaic(layer: Layer) -> Rgb:
-    """Return all maps of a layer in a square mosaic: positive values in red, negative ones in blue."""
-    count, height, width = layer.maps.shape
+def _full_colour(values: npt.NDArray[np.float32]) -> float:
+    """Return the size of a value that has full colour."""
+    return float(np.percentile(np.abs(values), FULL_COLOUR)) or 1.0
+
+
+def _mosaic(maps: npt.NDArray[np.float32], full: float) -> Rgb:
+    """Return maps (N, H, W) in a square mosaic: positive values in red, negative ones in blue.
+
+    full: the size of a value that has full colour.
+    """
+    count, height, width = maps.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     mosaic = np.zeros((rows * (height + 1), columns * (width + 1)))
-    for index, values in enumerate(layer.maps):
+    for index, values in enumerate(maps):
         row, column = divmod(index, columns)
         y, x = row * (height + 1), column * (width + 1)
         mosaic[y : y + height, x : x + width] = values
-    mosaic = mosaic[:-1, :-1] / (np.percentile(np.abs(layer.maps), FULL_COLOUR) or 1.0)
+    mosaic = mosaic[:-1, :-1] / full
     strength = np.clip(np.abs(mosaic), 0, 1)[:, :, None]
     return np.asarray(255 * strength * np.where(mosaic[:, :, None] >= 0, FOR, AGAINST), np.uint8)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import DISTILLATION, Recipe
+from digitcli.architectures.recipe import DISTILLATION, TRANSFER, Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
@@ -125,8 +125,10 @@ def _own_recipe(architecture: str) -> Mapping[str, Any]:
 
 
 def _is_idle(declared: Setting, header: Header) -> bool:
-    """Tell whether a setting is off, or has no effect for want of another one or of a teacher."""
+    """Tell whether a setting is off, or has no effect for want of another one, a teacher or a start model."""
     if declared.group == DISTILLATION and not header.teacher:
+        return True
+    if declared.group == TRANSFER and not header.start:
         return True
     other, values = declared.requires or ("", ("",))
     return declared.is_off(header.recipe[declared.name]) or header.recipe.get(other, "") not in values

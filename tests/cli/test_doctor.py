@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from digitcli import console
+from digitcli.cli.doctor import draw
+from digitcli.diagnosis.findings import Diagnosis, Finding
 from digitcli.training import trainer
 from tests.support.processes import Run
 from tests.support.training import train_config
@@ -22,6 +26,21 @@ def test_a_comparison_as_text_and_as_json(digitcli: Run) -> None:
     record = json.loads(digitcli("doctor", file, "--format", "json").stdout)
     assert record["subject"].startswith("comparison ") and len(record["findings"]) == 1
     assert set(record["findings"][0]) == {"rule", "severity", "evidence", "remedy", "command"}
+
+
+def test_a_name_cannot_steer_the_terminal(digitcli: Run) -> None:
+    name = "a\x1b[31m.json"
+    shutil.copy(ROOT / "benchmarks" / "zoo.json", name)
+    done = digitcli("doctor", name)
+    assert done.returncode == 0 and "Nothing is wrong with the comparison a" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_a_name_in_brackets_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    finding = Finding("unreadable_files", "warning", "[red]a.png cannot be used.", "Repair [b].", "rm [red]a")
+    console.show_table(draw(Diagnosis("dataset [bold]", findings=(finding,))))
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in (finding.evidence, finding.remedy, "rm [red]a"))
 
 
 def test_a_healthy_model(digitcli: Run) -> None:

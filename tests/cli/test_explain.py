@@ -38,6 +38,16 @@ def test_a_digit_is_drawn_with_what_speaks_for_it_and_its_neighbours(digitcli: R
         assert caption in done.stdout
 
 
+def test_of_several_digits_the_central_one_is_explained_and_a_note_says_so(digitcli: Run) -> None:
+    put("427.png", "427")
+    put("4.png", "4")
+    done = digitcli("explain", "fast", "4.png", "427.png", "-m", "saliency")
+    assert done.returncode == 0 and "427.png: 2 with " in done.stdout
+    assert "427.png shows 3 digits, of which the central one is explained." in done.stderr
+    assert "digitcli explain reader 427.png" in done.stderr
+    assert done.stderr.count(" shows ") == 1
+
+
 def test_json_has_every_value_and_a_bad_picture_costs_only_itself(digitcli: Run) -> None:
     put("4.png", "4")
     Path("blank.png").write_bytes(encoded(np.full((90, 90), 255, np.uint8)))
@@ -132,7 +142,8 @@ def test_a_line_without_the_digit_of_position_costs_only_itself(digitcli: Run) -
         (["fast", "none.png"], 3, "'none.png' does not exist"),
         (["fast", "none.png", "neither.png"], 3, "No picture could be explained"),
         (["fast", "4.png", "-m", "shap"], 2, "There is no method 'shap'"),
-        (["fast", "4.png", "-m", "attention"], 2, "There is no method 'attention'"),
+        (["fast", "4.png", "-m", "attention"], 2, "The method 'attention' is not offered"),
+        (["fast", "4.png", "-m", "grad-cam"], 2, "tells no more than the digit itself does"),
         (["fast", "4.png", "--adversarial"], 2, "--adversarial needs a digit"),
         (["fast", "4.png", "--save", "a.gif"], 2, "--save cannot write a.gif"),
         (["fast", "--test-digit", "10000"], 2, "--test-digit"),

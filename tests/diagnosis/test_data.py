@@ -13,6 +13,7 @@ from digitcli.data.corrections import COLUMNS, correct_labels
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.data import (
+    contrast,
     duplicates,
     examine_data,
     imbalance,
@@ -37,6 +38,7 @@ def changed(digits: Digits, change: Callable[[np.ndarray], np.ndarray]) -> Digit
 def test_healthy_digits_have_no_findings(some: Digits) -> None:
     dataset = Dataset("healthy", some, some.take(np.arange(0)))
     found = [*unreadable_files(dataset), *duplicates(dataset), *imbalance(some), *placement(some)]
+    found += contrast(some)
     assert [*found, *orientation(some, "cpu")] == []
 
 
@@ -72,6 +74,20 @@ def test_digits_of_another_size_are_found(some: Digits) -> None:
     small[:, 7:21, 7:21] = some.images[:, ::2, ::2]
     (finding,) = placement(replace(some, images=small))
     assert finding.rule == "other_size" and "10 pixels" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    "change, levels",
+    [
+        (lambda images: images // 3, "level 85 and the paper 0;"),
+        (lambda images: 40 + (images * 0.8).astype(np.uint8), "level 244 and the paper 40;"),
+    ],
+)
+def test_another_contrast_is_found(
+    some: Digits, change: Callable[[np.ndarray], np.ndarray], levels: str
+) -> None:
+    (finding,) = contrast(changed(some, change))
+    assert finding.rule == "other_contrast" and levels in finding.evidence
 
 
 def test_a_rare_and_a_missing_digit_are_found(some: Digits) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from digitcli.diagnosis import layers
 from digitcli.diagnosis.layers import gradient_faults, inactive_units
 
 IMAGES = torch.rand(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -67,3 +68,29 @@ def test_dead_channels_of_a_convolution_are_found() -> None:
 def test_saturated_units_are_found(activation: type[nn.Module]) -> None:
     findings = list(inactive_units(network(activation, 1, gain=1000.0), IMAGES))
     assert [finding.rule for finding in findings] == ["saturated_units"]
+
+
+def test_a_layer_that_is_used_twice_counts_each_time() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.activation = nn.ReLU6(inplace=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            pixels = images.flatten(1)
+            dead = self.activation(pixels - 2)
+            return self.activation(pixels) + dead
+
+    (finding,) = inactive_units(Twice(), IMAGES)
+    assert finding.rule == "dead_units" and "layer activation (ReLU6), 100 %" in finding.evidence
+
+
+def test_a_unit_that_answers_to_one_image_of_many_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "BATCH_SIZE", 7)
+    model = nn.Sequential(nn.Flatten(), nn.ReLU())
+    images = torch.zeros(50, 1, 2, 2)
+    images[30, 0, :, 0] = 1.0
+    (finding,) = inactive_units(model, images)
+    assert "50 % of the units are zero for all of 50 digits" in finding.evidence
+    images[3, 0, 0, 1] = 1.0
+    assert list(inactive_units(model, images)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,10 +47,45 @@ def test_a_picture_upside_down_is_found(reader: Reader) -> None:
 
 def test_a_patterned_ground_is_found_where_the_number_is_known(reader: Reader) -> None:
     picture = cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE)
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    squares = 0.55 + 0.45 * ((columns // 12 + rows // 12) % 2)
-    findings = examine_picture(saved((picture * squares).astype(np.uint8)), "40713", reader).findings
+    findings = examine_picture(saved(squares(picture, 0.45)), "40713", reader).findings
     assert "uneven_background" in [finding.rule for finding in findings]
+
+
+def squares(picture: np.ndarray, depth: float) -> np.ndarray:
+    """Put a number on a chequered ground."""
+    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    return (picture * (1 - depth * ((columns // 12 + rows // 12) % 2))).astype(np.uint8)
+
+
+def noise(picture: np.ndarray) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return np.clip(40 + 0.7 * picture + random.normal(0, 70, picture.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("rule", "plant"),
+    [
+        ("blurred", lambda picture: cv2.GaussianBlur(picture, (0, 0), 7)),
+        ("noisy", noise),
+        ("uneven_background", lambda picture: squares(picture, 0.5)),
+    ],
+)
+def test_a_fault_that_is_planted_is_found_by_a_real_correction(
+    reader: Reader, rule: str, plant: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CORRECTIONS", [each for each in CORRECTIONS if each.rule == rule])
+    monkeypatch.setattr(module, "CONFIDENT", 0.86)  # the noisy picture has 0.80, and 0.91 when it is smoothed
+    picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
+    (finding, *_) = examine_picture(saved(plant(picture)), "40713", reader).findings
+    assert finding.rule == rule and "read as 40713" in finding.evidence
+    assert examine_picture(saved(picture), "40713", reader).findings == ()
+
+
+@pytest.mark.parametrize("deviation", [5, 20, 60])
+def test_noise_is_measured_in_levels(deviation: int) -> None:
+    random = np.random.default_rng(0)
+    picture = np.full((90, 120), 128.0) + random.normal(0, deviation, (90, 120))
+    assert module.noise_of(picture.astype(np.uint8)) == pytest.approx(deviation, rel=0.1)
 
 
 def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
@@ -77,6 +113,14 @@ def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Re
     cv2.putText(picture, "K", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, 0, 5)
     findings = examine_picture(saved(picture), "4", reader).findings
     assert "unfamiliar_style" in [finding.rule for finding in findings]
+
+
+def test_more_digits_than_the_label_are_found(reader: Reader) -> None:
+    (finding,) = examine_picture(NUMBER, "071", reader).findings
+    assert finding.rule == "several_digits" and "beside 071, something else" in finding.evidence
+    assert "taken for 2 digits" in finding.evidence
+    rules = [finding.rule for finding in examine_picture(NUMBER, "99", reader).findings]
+    assert "several_digits" not in rules
 
 
 def test_a_picture_that_nothing_mends_says_so(reader: Reader) -> None:

@@ -7,7 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.convnext import LayerNorm2d
+from torchvision.ops import Permute
 
+from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.patches import Attention
 from digitcli.architectures.registry import ARCHITECTURES, create_model
 from digitcli.errors import UsageError
@@ -52,6 +55,16 @@ def test_a_layer_that_works_in_place_does_not_change_what_the_layer_before_it_an
     assert torch.equal(seen["0"], network[0](images)) and (seen["0"] < 0).any()
     attribution = grad_cam(network, digit_score(network, torch.tensor([0, 1])), images, layer="0")
     assert attribution.shape == images.shape
+
+
+def test_layers_with_the_channels_last_have_no_maps() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), Permute([0, 2, 3, 1]), nn.Linear(6, 8), nn.GELU(), nn.Dropout(),
+        Permute([0, 3, 1, 2]), LayerNorm2d(8), nn.LayerNorm(26), nn.Conv2d(8, 4, 3), nn.Identity(),
+    )  # fmt: skip
+    maps = feature_maps(network.eval(), torch.rand(2, 1, 28, 28))
+    assert list(maps) == ["0", "1", "6", "7", "9", "10"]
+    assert [output.shape[1] for output in maps.values()] == [6, 6, 8, 8, 4, 4]
 
 
 def test_an_unknown_layer_is_named_with_those_that_there_are(images: Tensor, labels: Tensor) -> None:
@@ -100,7 +113,18 @@ def test_filters_behind_a_pixel_unshuffle_are_put_together_again() -> None:
     network[1].weight.data = F.pixel_unshuffle(whole.weight.data, 2)
     images = torch.rand(2, 1, 28, 28)
     assert torch.allclose(network(images), whole(images), atol=1e-5)
-    assert torch.equal(filters(network)[1], whole.weight[:, 0])
+    assert torch.equal(filters(network)["1"], whole.weight[:, 0])
+
+
+def test_every_member_of_an_ensemble_is_looked_into(images: Tensor) -> None:
+    members = [network_of("lenet1"), network_of("fast")]
+    both = Ensemble(members, [1.0, 1.0])
+    assert list(filters(both)) == ["members.0.1", "members.1.2"]
+    seen, (first, second) = features(both, images), (features(member, images) for member in members)
+    assert torch.allclose(seen.norm(dim=1), torch.full((3,), 2**0.5))
+    assert seen.shape[1] == first.shape[1] + second.shape[1]
+    distance = F.cosine_similarity(first[:1], first[1:2]) + F.cosine_similarity(second[:1], second[1:2])
+    assert torch.allclose((seen[0] - seen[1]).square().sum(), 4 - 2 * distance, atol=1e-4)
 
 
 def test_the_features_of_cnn_give_its_logits(images: Tensor) -> None:

@@ -19,6 +19,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation import attribution, explain_lines
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
+from digitcli.interpretation.explain_lines import CAUTION
 from digitcli.interpretation.explain_lines import explain_lines as explain
 from digitcli.interpretation.explanation import Attribution, Method
 from digitcli.interpretation.line_explanation import LineExplanation
@@ -186,7 +187,7 @@ def test_every_architecture_of_lines_is_explained(
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     methods: list[Method] = ["occlusion", "integrated-gradients", "saliency", "smoothgrad"]
     (explanation,) = explain(path, [("noise", image)], methods, against=1)
-    assert explanation.text == "7" and explanation.notes == ()
+    assert explanation.text == "7" and explanation.notes == (CAUTION,)
     assert [each.name for each in explanation.attributions[:2]] == ["occlusion/7", "occlusion/7-1"]
     assert all(
         each.values.shape == (40, 24) and np.isfinite(each.values).all() for each in explanation.attributions

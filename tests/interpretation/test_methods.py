@@ -50,6 +50,7 @@ def test_layers_are_chosen_by_their_names() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
     layers = tuple(layers_of(network, torch.rand(1, 1, 8, 8), ["filters", "feature-maps"]))
     assert [layer.array_name for layer in layers] == ["filters/0", "feature-maps/0", "feature-maps/1"]
-    assert only_layer(layers, None) == layers and only_layer(layers, "1") == layers[2:]
+    assert only_layer(layers, None) == layers
+    assert only_layer(layers, "1") == (layers[0], layers[2])  # filters stay
     with pytest.raises(UsageError, match="a layer '2'"):
         only_layer([Layer("2", "filters", np.zeros((1, 2, 2), np.float32))], "2")

@@ -49,6 +49,16 @@ def test_a_damaged_file_is_replaced(network: nn.Module, digits: Digits, stored: 
         assert set(arrays) == {"images", "labels", "numbers", "features"}
 
 
+def test_features_of_another_version_are_replaced(network: nn.Module, digits: Digits, stored: Path) -> None:
+    NeighbourSearch(network, FAST)
+    with np.load(stored) as arrays:
+        older = {**arrays, "features": arrays["features"][:, 1:]}
+    np.savez(stored, **older)
+    assert NeighbourSearch(network, FAST).nearest(digits.images[0])[0].label == 7
+    with np.load(stored) as arrays:
+        assert arrays["features"].shape[1] == older["features"].shape[1] + 1
+
+
 def test_a_cache_that_cannot_be_written_does_no_harm(
     network: nn.Module, digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -47,6 +47,16 @@ def test_layers_of_a_line_keep_their_shape() -> None:
     assert all(picture.size_px == (80, 40) for picture in maps)
 
 
+def test_a_map_that_hardly_answers_is_dark_beside_the_others_of_its_layer() -> None:
+    maps = np.ones((3, 10, 20), np.float32)
+    maps[1] = 0.1
+    kernels = Layer("trunk.0", "filters", np.ones((2, 3, 3), np.float32))
+    layers = (kernels, Layer("trunk.2", "ReLU", maps))
+    _, mosaic, strong, weak, _ = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
+    assert mosaic.caption == "trunk.0: 2 filters of 3x3" and weak.caption == "trunk.2: map 1"
+    assert (strong.pixels[:, :, 0] == 255).all() and weak.pixels.max() < 30
+
+
 def test_titles_name_the_number_the_digit_and_the_runner_up() -> None:
     likely = line_explanation({7: 0.8, 1: 0.15}, blank=0.05, file="a\nb.png")
     assert title_of(likely) == "a?b.png: 407 with 75.00 %; digit 3 of 3: 7 with 80.00 %, then 1 with 15.00 %"

@@ -50,7 +50,7 @@ def test_the_page_has_everything_that_a_repetition_needs(run_folder: Path) -> No
     assert len(environment["digest of the dataset"]) == 64 and "version of torch" in environment
     assert settings(page)["epochs"] == ("2", str(resolve_recipe("softmax").epochs))
     assert settings(page)["augment"] == ("off", None)
-    assert not {"affine", "dropout", "mixup"} & settings(page).keys()  # without an effect, or off
+    assert not {"affine", "dropout", "mixup", "freeze"} & settings(page).keys()  # without an effect, or off
     assert page.values["command"].startswith("digitcli train --arch softmax --data ")
     assert page.values["command"].endswith(" --epochs 2 --batch-size 64")
     assert page.values["command"] in unescape(render(page))

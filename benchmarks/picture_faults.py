@@ -1,0 +1,149 @@
+"""Measure how often `digitcli doctor` finds a fault that is planted in a picture.
+
+Command: python benchmarks/picture_faults.py --numbers 20
+
+Numbers of four digits are composed of MNIST's test digits, as dark ink on white paper. Each fault is planted
+in growing strength, until the number is read wrongly or with doubt; then the doctor examines the picture,
+and is told what it shows. It prints, for each fault, how many pictures became doubtful, in how many the fault
+is among the findings and in how many it is the first one, and how many have no explanation. At last it counts
+the findings on the pictures without a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.data.mnist import load_mnist_test
+from digitcli.diagnosis.picture import CONFIDENT, examine_picture
+from digitcli.recognition.reader import Reader
+
+Grey = npt.NDArray[np.uint8]
+
+# Digits of a number, and pixels of the picture for each of MNIST's.
+DIGITS, SCALE = 4, 4
+# Paper around the number, in pixels: about half of the height of a digit.
+MARGIN_PX = 50
+RANDOM = np.random.default_rng(23)
+
+
+def thin(picture: Grey, pixels: float) -> Grey:
+    """Make strokes thinner by so many pixels."""
+    size = int(pixels)
+    return np.asarray(cv2.dilate(picture, np.ones((size, size), np.uint8)), np.uint8)
+
+
+def blur(picture: Grey, deviation_px: float) -> Grey:
+    """Blur by a Gaussian of this standard deviation."""
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation_px), np.uint8)
+
+
+def add_noise(picture: Grey, deviation: float) -> Grey:
+    """Lower the contrast, and add noise of this standard deviation in levels."""
+    noisy = 40 + 0.7 * picture + RANDOM.normal(0, deviation, picture.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def checker(picture: Grey, depth: float) -> Grey:
+    """Put a number on a chequered ground."""
+    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    return (picture * (1 - depth * ((columns // 12 + rows // 12) % 2))).astype(np.uint8)
+
+
+def shrink(picture: Grey, factor: float) -> Grey:
+    """Make a picture smaller."""
+    return np.asarray(
+        cv2.resize(picture, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA), np.uint8
+    )
+
+
+def cut(picture: Grey, share: float) -> Grey:
+    """Cut off the paper on the right and a share of the width of a digit."""
+    return np.ascontiguousarray(picture[:, : -(MARGIN_PX + 4 * SCALE + round(share * 20 * SCALE))])
+
+
+# Faults by the rule that shall find them: a change of the picture, and its growing strengths.
+FAULTS: dict[str, tuple[Callable[[Grey, float], Grey], Sequence[float]]] = {
+    "too_thin": (thin, (5, 7, 8, 9, 10, 11, 12)),
+    "blurred": (blur, (4, 6, 8, 10, 12, 14, 17)),
+    "noisy": (add_noise, (30, 50, 70, 90, 110, 140)),
+    "uneven_background": (checker, (0.3, 0.45, 0.6, 0.75, 0.9)),
+    "too_small": (shrink, (4, 6, 8, 10, 12, 14)),
+    "cut_off": (cut, (0.2, 0.35, 0.5, 0.65)),
+    "turned": (lambda picture, turns: np.ascontiguousarray(np.rot90(picture, int(turns))), (1, 2, 3)),
+    "inverted": (lambda picture, depth: (255 - picture * depth).astype(np.uint8), (1.0, 0.6, 0.3)),
+}
+
+
+def compose(digits: npt.NDArray[np.uint8]) -> Grey:
+    """Draw digits (N, 28, 28) beside each other, in dark ink on white paper."""
+    row = cv2.resize(np.hstack(list(digits)), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+    return np.pad(255 - np.asarray(row, np.uint8), MARGIN_PX, constant_values=255)
+
+
+def examine(picture: Grey, label: str, reader: Reader) -> list[str]:
+    """Return the rules that the doctor finds, the first one first."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        cv2.imwrite(str(path), picture)
+        return [finding.rule for finding in examine_picture(path, label, reader).findings]
+
+
+def is_doubtful(picture: Grey, label: str, reader: Reader) -> bool:
+    """Tell whether a picture is read wrongly, or not for certain."""
+    reading = reader.read(picture)
+    is_sure = reading.status == "read" and (reading.confidence or 0.0) >= CONFIDENT
+    return (reading.text or "").replace(" ", "") != label or not is_sure
+
+
+def measure(numbers: Sequence[tuple[Grey, str]], rule: str, reader: Reader) -> Counter[str]:
+    """Plant a fault in numbers that are read well, and count what the doctor finds."""
+    plant, strengths = FAULTS[rule]
+    counts: Counter[str] = Counter()
+    for picture, label in numbers:
+        planted = next(
+            (each for each in (plant(picture, s) for s in strengths) if is_doubtful(each, label, reader)),
+            None,
+        )
+        if planted is None:
+            continue
+        rules = examine(planted, label, reader)
+        counts["doubtful"] += 1
+        counts["found"] += rule in rules
+        counts["first"] += rules[:1] == [rule]
+        counts["unexplained"] += rules == ["unexplained"]
+        counts.update(f"({other})" for other in rules if other not in (rule, "unexplained"))
+    return counts
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--numbers", type=int, default=20, help="compose this many numbers")
+    parser.add_argument("--fault", choices=FAULTS, action="append", help="plant only this fault")
+    arguments = parser.parse_args()
+    test, reader = load_mnist_test(), Reader(device="cpu")
+    rows = np.arange(DIGITS * arguments.numbers).reshape(-1, DIGITS)
+    composed = [(compose(test.images[row]), "".join(map(str, test.labels[row]))) for row in rows]
+    healthy = [(picture, label) for picture, label in composed if not is_doubtful(picture, label, reader)]
+    alarms = sum(bool(examine(picture, label, reader)) for picture, label in healthy)
+    print(f"{len(healthy)} of {len(composed)} numbers are read well; findings on them: {alarms}", flush=True)
+    for rule in arguments.fault or FAULTS:
+        counts = measure(healthy, rule, reader)
+        others = ", ".join(f"{name} {count}" for name, count in counts.most_common() if name[0] == "(")
+        print(
+            f"{rule}: doubtful {counts['doubtful']}, found {counts['found']}, first {counts['first']}, "
+            f"unexplained {counts['unexplained']}; {others}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
