@@ -115,7 +115,11 @@ Adversarial = Annotated[
 ]
 All = Annotated[
     bool,
-    Option("--all", help="Search the nearest digits among all 55,000 training digits, not 2,000."),
+    Option(
+        "--all",
+        help="Search the nearest digits among all 55,000 training digits, not 2,000; with --class, average "
+        "over all test digits of the class, not 50.",
+    ),
 ]
 Save = Annotated[
     Path | None,
@@ -154,8 +158,8 @@ def explain(
     if not pictures and not test_digit and not classes:
         remedy = "Name a picture of one digit, or give --test-digit N or --class DIGIT."
         raise UsageError("No picture is named.", remedy)
-    if classes and (method or layer or search_all or (against, counterfactual) != (None, None)):
-        remedy = "Leave --method, --layer, --against, --counterfactual and --all out."
+    if classes and (method or layer or (against, counterfactual) != (None, None)):
+        remedy = "Leave --method, --layer, --against and --counterfactual out."
         raise UsageError("--class has a method of its own.", remedy)
     methods = _chosen_methods(method, layer, search_all)
     changes = _chosen_changes(counterfactual, adversarial)

@@ -79,7 +79,7 @@ def _of_digits(
         search_all=options.search_all,
     )
     for digit in options.classes:
-        yield explain_class(model, digit, device=options.device)
+        yield explain_class(model, digit, device=options.device, every=options.search_all)
 
 
 def _of_lines(

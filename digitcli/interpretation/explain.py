@@ -62,11 +62,11 @@ def explain(
         yield replace(explanation, layers=only_layer(explanation.layers, layer))
 
 
-def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Explanation:
+def explain_class(model: ModelLike, digit: int, *, device: str = "auto", every: bool = False) -> Explanation:
     """Explain what a model believes a digit is: the mean over test digits, and activation maximization.
 
     The image of the explanation is the mean of the test digits of MNIST with this label, and the attribution
-    is the mean of that of the first of them, by occlusion.
+    is the mean of that of the first `CLASS_IMAGES` of them, or of `every` one, by occlusion.
 
     Raises:
         ModelError, EnvironmentFault: see `explain`.
@@ -76,13 +76,10 @@ def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Expl
     test = load_mnist_test()
     images = torch.from_numpy(test.images[test.labels == digit])
     mean = images.float().mean(dim=0).round().to(torch.uint8)
-    batch = as_input(images[:CLASS_IMAGES].to(device_of(network)))
-    score = digit_score(network, torch.full((len(batch),), digit))
-    attribution = occlusion(score, batch, step_px=CLASS_STEP_PX).mean(dim=0, keepdim=True)
-    with torch.no_grad():
-        value, baseline = (float(score(each).mean()) for each in (batch, torch.zeros_like(batch)))
+    chosen = as_input((images if every else images[:CLASS_IMAGES]).to(device_of(network)))
+    attribution, value, baseline = _mean_occlusion(network, chosen, digit)
     with backward_pass(network):
-        optimal = optimal_input(network, as_input(mean[None].to(batch.device)), digit)
+        optimal = optimal_input(network, as_input(mean[None].to(chosen.device)), digit)
     return Explanation(
         f"class {digit}",
         resolved.id,
@@ -91,6 +88,18 @@ def explain_class(model: ModelLike, digit: int, *, device: str = "auto") -> Expl
         (Attribution("occlusion", digit, None, value, baseline, one_map("occlusion", attribution)),),
         optimal=_levels(optimal),
     )
+
+
+def _mean_occlusion(network: nn.Module, images: Tensor, digit: int) -> tuple[Tensor, float, float]:
+    """Return the mean attribution (1, 1, 28, 28) of images, and their mean scores with and without ink."""
+    total, value, baseline = torch.zeros_like(images[:1]), 0.0, 0.0
+    for batch in images.split(CLASS_IMAGES):
+        score = digit_score(network, torch.full((len(batch),), digit))
+        total += occlusion(score, batch, step_px=CLASS_STEP_PX).sum(dim=0, keepdim=True)
+        with torch.no_grad():
+            value += float(score(batch).sum())
+            baseline += float(score(torch.zeros_like(batch)).sum())
+    return total / len(images), value / len(images), baseline / len(images)
 
 
 def _resolve(model: ModelLike) -> ResolvedModel:

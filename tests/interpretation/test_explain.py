@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from digitcli.data.mnist import load_mnist
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.interpretation import attribution
+from digitcli.interpretation import explain as explaining
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
 from digitcli.interpretation.drawing import LEGEND, pictures_of, save_explanations, title_of
 from digitcli.interpretation.explain import explain, explain_class
@@ -159,6 +161,23 @@ def test_a_class_is_explained_by_its_mean_and_by_an_input_that_is_surely_it() ->
         "3: occlusion",
         "optimal",
     ]
+
+
+def test_the_mean_over_all_digits_of_a_class_does_not_depend_on_the_batches(
+    monkeypatch: pytest.MonkeyPatch, digits: Digits
+) -> None:
+    few = replace(digits, images=digits.images[:60], labels=digits.labels[:60])
+    monkeypatch.setattr(explaining, "load_mnist_test", lambda: few)
+    label = int(few.labels[0])
+    count = int((few.labels == label).sum())
+    monkeypatch.setattr(explaining, "CLASS_IMAGES", count)
+    (whole,) = explain_class("micro", label).attributions
+    monkeypatch.setattr(explaining, "CLASS_IMAGES", max(1, count // 2))
+    (every,) = explain_class("micro", label, every=True).attributions
+    (some,) = explain_class("micro", label).attributions
+    assert count > 1
+    assert np.allclose(every.values, whole.values, atol=1e-4) and every.score == pytest.approx(whole.score)
+    assert not np.allclose(some.values, whole.values, atol=1e-4)
 
 
 def test_what_cannot_be_computed_is_noted_and_costs_nothing_else(
