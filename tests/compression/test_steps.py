@@ -29,6 +29,7 @@ def test_steps_have_a_form_as_text_and_come_back_from_it() -> None:
         ("int8=4", "int8 takes no value"),
         ("int8,prune=0.5", "int8 comes before prune=0.5"),
         ("int4,int8", "int4 comes before int8"),
+        ("int2", "There is no step 'int2'"),
         ("fold,distill=tiny", "distill=tiny trains another network"),
         ("distill", "distill needs an architecture"),
         ("distill=reader", "reader does not read single digits"),
