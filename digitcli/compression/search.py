@@ -13,6 +13,7 @@ from digitcli.events import Notice
 SHARES = tuple(round(0.05 * number, 2) for number in range(1, 20))  # of the channels that may be removed
 LADDER = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # those that are tried one after the other
 QUANTIZATIONS = (Step("int8"), Step("int4"))
+WITHOUT_PRUNING = (Step("int7"), Step("int6"), Step("int5"))  # take seconds, because nothing is trained
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,16 @@ class Goals:
 def search(compressor: Compressor, goals: Goals) -> tuple[list[TriedModel], int | None]:
     """Return the original and all tried models, and the index of the best one that reaches the goals.
 
-    Integers of 8 and of 4 bits are tried, after the removal of more and more channels. With a goal for the
-    accuracy the best model is the smallest one, else the most accurate one.
+    Integers of 8 and of 4 bits are tried, after the removal of more and more channels, and those of 7, 6 and
+    5 bits without that. With a goal for the accuracy the best model is the smallest one, else the most
+    accurate one.
     """
     original = compressor.make(())
     models = [original]
     for last in QUANTIZATIONS:
         models += _tried_with(compressor, goals, last, original)
+    for last in WITHOUT_PRUNING:
+        models += _tried_without_pruning(compressor, goals, last)
     tried = list({model.steps: model for model in models}.values())  # both kinds may follow the same pruning
     reached = [index for index, model in enumerate(tried) if goals.reached_by(model, original)]
     if goals.max_accuracy_loss is not None:
@@ -87,6 +91,14 @@ def _tried_with(compressor: Compressor, goals: Goals, last: Step, original: Trie
     except UsageError as error:  # this network cannot be pruned or quantized so
         compressor.on_event(Notice(f"With {last.kind}: {error.cause} {error.remedy}"))
     return models
+
+
+def _tried_without_pruning(compressor: Compressor, goals: Goals, last: Step) -> list[TriedModel]:
+    """Return the model that has only been quantized, if it is small enough."""
+    try:
+        return [compressor.make((last,))] if goals.are_small_enough(compressor.bytes_of((last,))) else []
+    except UsageError:  # reported with `QUANTIZATIONS`, which fail in the same way
+        return []
 
 
 def _shares(compressor: Compressor, goals: Goals, last: Step) -> list[float]:

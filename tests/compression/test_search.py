@@ -9,7 +9,7 @@ import pytest
 
 from digitcli.compression.results import TriedModel, pareto_front
 from digitcli.compression.search import Goals, search
-from digitcli.compression.steps import Step, join_steps
+from digitcli.compression.steps import BITS, Step, join_steps
 from digitcli.errors import UsageError
 
 
@@ -25,7 +25,7 @@ class FakeCompressor:
         self.notices.append(event.message)
 
     def bytes_of(self, steps: tuple[Step, ...]) -> int:
-        bits = {"int8": 8, "int4": 4}.get(steps[-1].kind, 32) if steps else 32
+        bits = BITS.get(steps[-1].kind, 32) if steps else 32
         return round(12_500 * bits * (1 - self._share(steps)))
 
     def make(self, steps: tuple[Step, ...]) -> TriedModel:
@@ -58,6 +58,11 @@ def test_the_most_accurate_model_of_a_size_is_chosen_after_two_trials() -> None:
     compressor = FakeCompressor()
     assert chosen(compressor, max_bytes=30_000) == "prune=0.4,int4"
     assert compressor.made == ["original", "prune=0.7", "prune=0.7,int8", "prune=0.4", "prune=0.4,int4"]
+
+
+def test_integers_of_other_sizes_are_tried_where_they_need_no_pruning() -> None:
+    assert chosen(FakeCompressor(), max_bytes=80_000) == "int5", "with 4 bits it would lose more"
+    assert chosen(FakeCompressor(can_prune=False), max_bytes=80_000) == "int5"
 
 
 def test_both_goals_must_be_reached() -> None:
