@@ -6,7 +6,7 @@ is built. A change is a dictionary, so that the header of a checkpoint holds it 
     {"change": "fold", "layers": {"2": "1"}}               normalization 2 is folded into layer 1
     {"change": "resize", "attributes": {"1": {"out_channels": 16}}, "shapes": {"1.weight": [16, 1, 3, 3]}}
     {"change": "factorize", "ranks": {"9": 24}}            layer 9 becomes two layers with 24 values between
-    {"change": "quantize_weights", "bits": {"1": 8}}       the weights of layer 1 are integers times a scale
+    {"change": "quantize_weights", "bits": {"1": 8}, "rounded_scales": true}   weights of layer 1 are integers
     {"change": "quantize_inputs", "ranges": {"1": [0.02, 0]}}   so is its input: scale and zero point
 """
 
@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -24,6 +25,9 @@ from digitcli.errors import UsageError
 
 Change = Mapping[str, Any]
 UINT8_MAX = 255
+MOST_BITS, LEAST_BITS = 8, 3  # of a weight
+SCALE_STEPS = 8  # of a rounded scale from one power of two to the next: neighbours differ by 9 %
+SCALE_RANGE = -24.0, 8 - 1 / SCALE_STEPS  # of the logarithms of rounded scales: their steps fill a byte
 FLOAT16_ERROR = 1e-3  # twice the largest relative error of the rounding to 11 bits
 SIZES = (
     "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
@@ -52,7 +56,8 @@ def apply_changes(network: nn.Module, changes: Sequence[Change]) -> None:
             case "quantize_weights":
                 for name, bits in change["bits"].items():
                     layer: Any = network.get_submodule(name)
-                    quantized = QuantizedWeight(bits, layer.weight.shape[0])
+                    rounded = change.get("rounded_scales", False)
+                    quantized = QuantizedWeight(bits, layer.weight.shape[0], rounded)
                     parametrize.register_parametrization(layer, WEIGHT, quantized)
             case "quantize_inputs":
                 for name, (scale, zero_point) in change["ranges"].items():
@@ -145,18 +150,27 @@ class QuantizedWeight(nn.Module):
     were not there (Bengio, Léonard & Courville, 2013), and trains the scale as well. Jain et al., "Trained
     quantization thresholds for accurate and efficient fixed-point inference of deep neural networks", 2020,
     learn its logarithm, because the steps of Adam do not depend on the size of a parameter.
+
+    rounded: whether the logarithm is rounded, too, so that a byte holds it; otherwise it becomes a float16.
     """
 
-    def __init__(self, bits: int, channels: int) -> None:
+    def __init__(self, bits: int, channels: int, rounded: bool = True) -> None:
         super().__init__()
-        if bits not in (4, 8):
+        if type(bits) is not int or not LEAST_BITS <= bits <= MOST_BITS:
             raise ValueError(f"weights cannot have {bits} bits")
-        self.bits = bits
+        self.bits, self.rounded = bits, rounded
         self.log_scale = nn.Parameter(torch.zeros(channels))  # to base 2
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale of each output channel (C,)."""
+        if not self.rounded:
+            return self.log_scale.exp2()
+        return (_round_in_forward(SCALE_STEPS * self.log_scale.clamp(*SCALE_RANGE)) / SCALE_STEPS).exp2()
 
     def forward(self, weight: Tensor) -> Tensor:  # noqa: D102
         limit = largest_integer(self.bits)
-        scale = per_channel(self.log_scale.exp2(), weight.ndim)
+        scale = per_channel(self.scale, weight.ndim)
         return _round_in_forward((weight / scale).clamp(-limit, limit)) * scale
 
 
@@ -228,19 +242,21 @@ def with_plain_weights(network: nn.Module) -> nn.Module:
 def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a network as a checkpoint stores them: quantized weights as integers.
 
-    Two integers of 4 bits share a byte. The other tensors of a compressed network become float16, if that
-    changes no number much.
+    Integers of fewer than 8 bits share bytes, and each rounded scale has one. Other tensors become float16,
+    if that changes no number much.
     """
     if not changes:
         return dict(tensors)
     packed = {name: _halved(tensor.detach()) for name, tensor in tensors.items()}
-    for layer, number in _bits_of(changes).items():
-        weight = tensors[layer + ORIGINAL].detach()
+    for layer, (bits, rounded) in _quantizations(changes).items():
+        weight, log_scale = tensors[layer + ORIGINAL].detach(), tensors[layer + LOG_SCALE].detach()
         if weight.is_floating_point():
-            limit = largest_integer(number)
-            scale = packed[layer + LOG_SCALE].float().exp2()
+            limit = largest_integer(bits)
+            if rounded:
+                packed[layer + LOG_SCALE] = _pack_scales(log_scale)
+            scale = _unpack_scales(packed[layer + LOG_SCALE]).exp2()
             integers = (weight.float() / per_channel(scale, weight.ndim)).round().clamp(-limit, limit)
-            packed[layer + ORIGINAL] = _as_bytes(integers.to(torch.int8), number)
+            packed[layer + ORIGINAL] = _pack_integers(integers.to(torch.int8), bits)
     return packed
 
 
@@ -263,37 +279,56 @@ def unpack(
         ValueError: the integers do not fit a shape.
     """
     unpacked = dict(tensors)
-    for layer, number in _bits_of(changes).items():
+    for layer, (bits, _) in _quantizations(changes).items():
         name = layer + ORIGINAL
         integers, shape = unpacked.get(name), shapes.get(name)
         if integers is None or shape is None or integers.is_floating_point():
             continue
-        if number <= 4:
-            integers = _unpack_nibbles(integers, shape.numel())
-        scale = unpacked[layer + LOG_SCALE].float().exp2()
-        unpacked[name] = integers.view(shape).float() * per_channel(scale, len(shape))
+        integers = _unpack_integers(integers, bits, shape.numel())
+        unpacked[layer + LOG_SCALE] = log_scale = _unpack_scales(unpacked[layer + LOG_SCALE])
+        unpacked[name] = integers.view(shape).float() * per_channel(log_scale.exp2(), len(shape))
     return unpacked
 
 
-def _bits_of(changes: Sequence[Change]) -> dict[str, int]:
+def _quantizations(changes: Sequence[Change]) -> dict[str, tuple[int, bool]]:
+    """Return the bits of the weights of each quantized layer, and whether its scales are rounded."""
     return {
-        name: bits
+        name: (bits, change.get("rounded_scales", False))
         for change in changes
         if change["change"] == "quantize_weights"
         for name, bits in change["bits"].items()
     }
 
 
-def _as_bytes(integers: Tensor, bits: int) -> Tensor:
-    """Return integers as they are, or two of 4 bits in a byte: the first one in its lower half."""
-    if bits > 4:
+def _pack_scales(log_scale: Tensor) -> Tensor:
+    """Return logarithms of scales as bytes: the number of steps above the least one, minus 128."""
+    steps = (SCALE_STEPS * (log_scale.float().clamp(*SCALE_RANGE) - SCALE_RANGE[0])).round()
+    return (steps - 128).to(torch.int8)
+
+
+def _unpack_scales(packed: Tensor) -> Tensor:
+    if packed.is_floating_point():
+        return packed.float()
+    return (packed.float() + 128) / SCALE_STEPS + SCALE_RANGE[0]
+
+
+def _pack_integers(integers: Tensor, bits: int) -> Tensor:
+    """Return integers of 8 bits as they are, and others as a row of bits, each with its lowest bit first.
+
+    Half of the range is added to integers of fewer bits, so that none is negative.
+    """
+    if bits == MOST_BITS:
         return integers
-    flat = nn.functional.pad(integers.flatten(), (0, integers.numel() % 2)).to(torch.int16) + 8
-    return (flat[::2] + 16 * flat[1::2]).to(torch.uint8)
+    values = (integers.flatten() + 2 ** (bits - 1)).to(torch.uint8).cpu().numpy()
+    each = np.unpackbits(values[:, None], axis=1, count=bits, bitorder="little")  # N, bits
+    return torch.from_numpy(np.packbits(each, bitorder="little"))
 
 
-def _unpack_nibbles(packed: Tensor, count: int) -> Tensor:
-    if packed.numel() != (count + 1) // 2:
-        raise ValueError(f"{packed.numel()} bytes do not hold {count} integers of 4 bits")
-    flat = torch.stack([packed % 16, packed // 16], dim=1).flatten()
-    return flat[:count].to(torch.int8) - 8
+def _unpack_integers(packed: Tensor, bits: int, count: int) -> Tensor:
+    if bits == MOST_BITS:
+        return packed
+    if packed.numel() != -(-count * bits // 8):
+        raise ValueError(f"{packed.numel()} bytes do not hold {count} integers of {bits} bits")
+    each = np.unpackbits(packed.numpy(), count=count * bits, bitorder="little").reshape(count, bits)
+    values = np.packbits(each, axis=1, bitorder="little")[:, 0].astype(np.int16)
+    return torch.from_numpy(values - 2 ** (bits - 1))

@@ -31,7 +31,8 @@ StepsOption = Annotated[
         help="Take these steps in their order: distill=ARCH trains a smaller architecture with the model as "
         "its teacher; prune=SHARE removes this share of the channels; low_rank=SHARE keeps this share of the "
         "weights of each layer; fold folds batch normalization into the layers before it; int8 stores and "
-        "computes in 8-bit integers; int4 stores weights in 4 bits. int8 and int4 fold first.",
+        "computes in 8-bit integers; int7, int6, int5, int4 and int3 store weights alone in so many bits. "
+        "All of these fold first.",
         show_default=False,
     ),
 ]
@@ -62,7 +63,7 @@ EpochsOption = Annotated[
         "-e",
         metavar="N",
         min=0,
-        help="Fine-tune for this many epochs after prune, low_rank and int4; 0 does not train.",
+        help="Fine-tune for this many epochs after prune, low_rank, int4 and int3; 0 does not train.",
     ),
 ]
 DataOption = Annotated[str, dataset_option("Fine-tune and validate on")]

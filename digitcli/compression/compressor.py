@@ -21,7 +21,7 @@ from digitcli.compression.folding import fold
 from digitcli.compression.low_rank import factorize
 from digitcli.compression.quantization import quantize_inputs, quantize_weights
 from digitcli.compression.results import TriedModel
-from digitcli.compression.steps import DEFAULT_EPOCHS, TRAINED, Step, join_steps
+from digitcli.compression.steps import BITS, DEFAULT_EPOCHS, TRAINED, Step, join_steps
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted
@@ -43,7 +43,6 @@ from digitcli.training.transfer import with_start
 BATCHES = 8  # of training examples, for the gradient of the pruning and for the ranges of inputs
 STEPS_FOLDER = "steps"
 UNTRAINED_FILE = "untrained.safetensors"  # the model of a step before its fine-tuning
-BITS = {"int8": 8, "int4": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +180,11 @@ class Compressor:
                 assert step.share is not None
                 example = example_input(network, start.header.task)
                 return pruning.prune(network, example, self._training_loss, step.share)
-            case "int8" | "int4":
-                folded = fold(network)
-                inputs = quantize_inputs(network, self._training_loss) if step.kind == "int8" else []
-                return [*folded, *inputs, *quantize_weights(network, BITS[step.kind])]
-        raise AssertionError(f"{step} does not change a network")
+        assert step.kind in BITS, f"{step} does not change a network"
+        folded = fold(network)
+        if step.kind == "int8":
+            return [*folded, *quantize_inputs(network, self._training_loss), *quantize_weights(network, 8)]
+        return [*folded, *quantize_weights(network, BITS[step.kind], self._training_loss)]
 
     def _training_loss(self, network: nn.Module) -> Tensor:
         """Return the mean loss of a network on a few batches of training examples."""

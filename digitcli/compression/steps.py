@@ -8,14 +8,16 @@ from typing import Literal, get_args
 from digitcli.architectures.registry import find_architecture
 from digitcli.errors import UsageError, did_you_mean
 
-Kind = Literal["distill", "prune", "low_rank", "fold", "int8", "int4"]
+Kind = Literal["distill", "prune", "low_rank", "fold", "int8", "int7", "int6", "int5", "int4", "int3"]
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 SHARES: dict[Kind, str] = {
     "prune": "the share of all channels that is removed",
     "low_rank": "the share of the weights of each layer that is kept",
 }
-TRAINED: tuple[Kind, ...] = ("prune", "low_rank", "int4")  # the steps after which the network is fine-tuned
-QUANTIZING: tuple[Kind, ...] = ("int8", "int4")
+BITS: dict[Kind, int] = {"int8": 8, "int7": 7, "int6": 6, "int5": 5, "int4": 4, "int3": 3}  # of the weights
+# The steps after which the network is fine-tuned. With weights of 5 bits or more, fine-tuning made a network
+# worse: docs/compression.md has the figures.
+TRAINED: tuple[Kind, ...] = ("prune", "low_rank", "int4", "int3")
 DEFAULT_EPOCHS = 5  # of fine-tuning after a step; chosen by hand
 MOST_STEPS = 8  # their names become the name of a folder
 EXAMPLE = "Give steps as in --steps fold,prune=0.5,int8."
@@ -60,9 +62,9 @@ def parse_steps(text: str) -> tuple[Step, ...]:
                 f"{step} trains another network, which would not have the steps before it.",
                 "Give distill as the first step.",
             )
-        if step.kind in QUANTIZING and place < len(steps) - 1:
+        if step.kind in BITS and place < len(steps) - 1:
             cause = f"{step} comes before {steps[place + 1]}, but integers cannot be compressed further."
-            raise UsageError(cause, "Give one of int8 and int4, as the last step.")
+            raise UsageError(cause, f"Give one of {', '.join(BITS)}, as the last step.")
     return steps
 
 

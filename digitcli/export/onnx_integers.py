@@ -23,7 +23,7 @@ def with_integer_operations(network: nn.Module) -> nn.Module:
     Layers of which only the weights are quantized keep floats: there is no faster operation for them.
     """
     for layer, quantizer in quantized_layers(network).values():
-        scale = quantizer.log_scale.detach().exp2()
+        scale = quantizer.scale
         rounded: Any = layer.weight
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
         inputs = getattr(layer, "input_quantizer", None)

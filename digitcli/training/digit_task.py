@@ -38,6 +38,9 @@ from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.distillation import distillation_loss, load_teacher, soft_targets
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
+# The number of digits that a teacher answers at once, where its answers are kept. Chosen by hand.
+TEACHER_BATCH = 500
+
 # A part of the seeds of the order of rehearsed digits, which no order of new digits has.
 _REHEARSAL = -1
 
@@ -170,26 +173,38 @@ class DigitTask:
             by_labels = weight * loss(logits, labels) + (1 - weight) * loss(logits, others)
         if self._teacher is None:
             return by_labels
-        targets = self._soft_targets(self._teacher, images, labels, weight)
+        targets = self._soft_targets(self._teacher, images, indices, weight)
         by_teacher = distillation_loss(logits, targets, self._recipe.distillation_temperature)
         teacher_weight = self._recipe.distillation_weight
         return teacher_weight * by_teacher + (1 - teacher_weight) * by_labels
 
     def _soft_targets(
-        self, teacher: nn.Module, images: Tensor, labels: Tensor, weight: Tensor | None
+        self, teacher: nn.Module, images: Tensor, indices: Tensor, weight: Tensor | None
     ) -> Tensor:
         """Return the teacher's probabilities (B, 10) for the images that the network sees.
 
-        A letter gets ten equal probabilities, as from its label, since a teacher may take it for a digit. An
-        image that mixup has blended from a digit and a letter gets a blend of both.
+        Digits that are not augmented are the same in every epoch, and so are the answers to them. A letter
+        gets ten equal probabilities, as from its label, since a teacher may take it for a digit. An image
+        that mixup has blended from a digit and a letter gets a blend of both.
         """
-        targets = soft_targets(teacher, images, self._recipe.distillation_temperature)
+        if not self._recipe.augment:
+            targets = self._targets_of_all[indices]
+        else:
+            targets = soft_targets(teacher, images, self._recipe.distillation_temperature)
         if not self._recipe.synthetic:
             return targets
-        letters = (labels == NO_DIGIT).float()  # B, the share of each image that is a letter
+        letters = (self._labels[indices] == NO_DIGIT).float()  # B, the share of each image that is a letter
         if weight is not None:
             letters = torch.lerp(letters.roll(len(letters) // 2), letters, weight)
         return torch.lerp(targets, torch.full_like(targets, 1 / targets.shape[-1]), letters[:, None])
+
+    @functools.cached_property
+    def _targets_of_all(self) -> Tensor:
+        """The teacher's probabilities (N, 10) for all training digits without augmentation."""
+        assert self._teacher is not None
+        temperature = self._recipe.distillation_temperature
+        parts = self._images.split(TEACHER_BATCH)
+        return torch.cat([soft_targets(self._teacher, as_input(part), temperature) for part in parts])
 
     def augmented(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the digits at these indices as the network sees them, (B, 1, 28, 28).

@@ -205,9 +205,11 @@ def test_what_cannot_be_compressed_is_refused(few_digits: Path, other_digits: Pa
 
 
 def test_a_reader_of_lines_can_be_quantized(monkeypatch: pytest.MonkeyPatch) -> None:
-    from digitcli.training import line_sources
+    from digitcli.training import line_sources, line_task
 
     monkeypatch.setattr(line_sources, "VALIDATION_LINES", 20)
+    for part in (line_sources, line_task):
+        monkeypatch.setattr(part, "POOL_BATCHES", 8)
     config = CompressionConfig(model="reader", epochs=0)
     result = compress(config, parse_steps("int4"), folder=FOLDER)
     original, small = result.tried

@@ -9,7 +9,7 @@ import pytest
 
 from digitcli.compression.results import CompressionResult, Goals, Speed, TriedModel, pareto_front
 from digitcli.compression.search import search
-from digitcli.compression.steps import Step, join_steps
+from digitcli.compression.steps import BITS, Step, join_steps
 from digitcli.errors import UsageError
 from digitcli.events import ModelStarted
 
@@ -30,7 +30,7 @@ class FakeCompressor:
             self.notices.append(event.message)
 
     def bytes_of(self, steps: tuple[Step, ...]) -> int:
-        bits = {"int8": 8, "int4": 4}.get(steps[-1].kind, 32) if steps else 32
+        bits = BITS.get(steps[-1].kind, 32) if steps else 32
         return round(12_500 * bits * (1 - self._share(steps)))
 
     def make(self, steps: tuple[Step, ...]) -> TriedModel:
@@ -58,9 +58,10 @@ def test_the_smallest_model_of_those_that_lose_little_is_chosen() -> None:
     int8 = [steps for steps in compressor.made if steps.endswith("int8")]
     assert int8 == ["int8", "prune=0.2,int8", "prune=0.4,int8"], "it goes on until too much is lost"
     assert [event.name for event in compressor.started] == compressor.made[1:]
-    assert [event.number for event in compressor.started] == [1, 2, 3, 4, 5, 6, 7]
-    # at first 8 times int8 and 8 times int4, each with the same 7 prunings; int8 has ended after 3 of them
-    assert [event.n for event in compressor.started] == [23] * 5 + [18] * 2
+    assert [event.number for event in compressor.started] == [*range(1, 11)]
+    # at first 8 times int8 and 8 times int4, each with the same 7 prunings, and 3 others; int8 has ended
+    # after 3 of them, and int4 after 2
+    assert [event.n for event in compressor.started] == [26] * 5 + [21] * 2 + [10] * 3
     assert all(event.is_most for event in compressor.started)
 
 
@@ -69,6 +70,11 @@ def test_the_most_accurate_model_of_a_size_is_chosen_after_two_trials() -> None:
     assert chosen(compressor, max_bytes=30_000) == "prune=0.4,int4"
     assert compressor.made == ["original", "prune=0.7", "prune=0.7,int8", "prune=0.4", "prune=0.4,int4"]
     assert compressor.started == [ModelStarted(name, k, 4) for k, name in enumerate(compressor.made) if k]
+
+
+def test_integers_of_other_sizes_are_tried_where_they_need_no_pruning() -> None:
+    assert chosen(FakeCompressor(), max_bytes=80_000) == "int5", "with 4 bits it would lose more"
+    assert chosen(FakeCompressor(can_prune=False), max_bytes=80_000) == "int5"
 
 
 def test_both_goals_must_be_reached() -> None:

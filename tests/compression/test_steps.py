@@ -31,6 +31,7 @@ def test_steps_have_a_form_as_text_and_come_back_from_it() -> None:
         ("int4,int8", "int4 and int8 are given, but weights are stored in one kind"),
         ("int8,int8", "int8 and int8 are given"),
         ("int8,fold,int8", "int8 and int8 are given"),
+        ("int2", "There is no step 'int2'"),
         ("fold,distill=tiny", "distill=tiny trains another network"),
         ("distill", "distill needs an architecture"),
         ("distill=reader", "reader does not read single digits"),

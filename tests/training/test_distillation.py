@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from pathlib import Path
@@ -112,6 +113,25 @@ def test_a_batch_has_both_losses_on_the_images_that_the_network_sees(
     by_teacher = expected_divergence(logits, (teacher_logits / 2.5).softmax(dim=-1), 2.5)
     assert float(loss.detach()) == pytest.approx(0.75 * by_teacher + 0.25 * float(by_labels), rel=1e-5)
     assert (weight is not None) == bool(mixup)
+
+
+def test_the_answers_to_digits_that_are_not_augmented_are_kept(
+    few_digits: Path, models: tuple[str, str]
+) -> None:
+    network = create_model("softmax")
+    for augment in (False, True):
+        task, _ = task_with(few_digits, models[0], augment=augment, distillation_weight=1.0)
+        indices = task.indices(0, 0)
+        images, _ = task.augmented(indices)
+        loss = float(task.loss_of(network, indices).detach())
+        if not augment:
+            with torch.no_grad():
+                answers, logits = load_teacher(resolve_teachers(models[:1]), CPU)(images), network(images)
+            expected = expected_divergence(logits, (answers / 2.0).softmax(dim=-1), 2.0)
+            assert loss == pytest.approx(expected, rel=1e-4)
+        task._teacher = nn.Identity()  # its answers would be of another shape
+        with pytest.raises(RuntimeError) if augment else contextlib.nullcontext():
+            assert float(task.loss_of(network, indices).detach()) == loss
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
