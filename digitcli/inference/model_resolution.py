@@ -148,9 +148,10 @@ def _resolve(name: str) -> ResolvedModel:
     shipped = shipped_models()
     path = shipped.get(name) or _find_checkpoint(name, shipped)
     header, sha256 = read_header_and_digest(path)
-    like = _checkpoint_with_same_graph(header, shipped)
-    graph_path = (like or path).with_suffix(".onnx")
-    has_graph = (like or path) in shipped.values() and graph_path.is_file()
+    is_shipped = path in shipped.values()
+    like = path if is_shipped else _checkpoint_with_same_graph(header, shipped)
+    graph_path = like.with_suffix(".onnx") if like else None
+    has_graph = graph_path is not None and graph_path.is_file()
     return ResolvedModel(name, path, header, sha256, graph_path if has_graph else None)
 
 

@@ -210,7 +210,8 @@ def test_shipped_weights_are_seed_0_of_the_recipe_on_their_card(name: str, digit
     card = (ROOT / "models" / "README.md").read_text().split(f"\n## {name}\n")[1]
     made_by = re.search(r"`digitcli (train [^`]*)`", card)
     assert made_by
-    options = re.sub(r" --(strokes|fonts) \S+", "", made_by[1]).split()  # files that are not here
+    options = re.sub(r" --(strokes|fonts) \S+", "", made_by[1])  # files that are not here
+    options = re.sub(r"--from \S+", f"--from {name}", options).split()
     settings = json.loads(digitcli(*options, "--print-config", "--format", "json").stdout)
     header = read_header(shipped_models()[name])
     new = {key: settings.get(key) for key in ("normalization", "stochastic_depth")}  # since the first release

@@ -14,6 +14,7 @@ from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.onnx_runtime import open_onnx_runtime
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.training.line_sources import STRIP_COMPOSERS
 from tests.support.models import saved
 
 RUNTIMES = ("onnxruntime", "torch")
@@ -33,7 +34,7 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
             LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)).image for seed in range(8)
         ]
         lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
-        if header.architecture == "strip_reader":
+        if header.architecture in STRIP_COMPOSERS:
             widths = 1, 4, 8, 33, 80, 88, 88, 200, 400
             lines = [random.integers(0, 256, (3, 40, width), np.uint8) for width in widths]
         answers = [load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines) for runtime in RUNTIMES]

@@ -17,7 +17,7 @@ from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.line_sources import compose_strips
+from digitcli.training.line_sources import STRIP_COMPOSERS
 from digitcli.training.page_loss import core_counts
 from digitcli.training.page_task import compose_squares
 from digitcli.training.scene_source import scene_composer
@@ -36,8 +36,8 @@ def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> N
         f_measure = core_counts(maps, torch.from_numpy(squares.targets)).f_measure
         assert f_measure >= header.metrics["test_accuracy"] - 0.1
         return
-    if header.architecture == "strip_reader":
-        strips = compose_strips(composer, random, 60)
+    if header.architecture in STRIP_COMPOSERS:
+        strips = STRIP_COMPOSERS[header.architecture](composer, random, 60)
         answers = [answer.logits for answer in infer_lines(network, [strip.image for strip in strips])]
         match = exact_match(answers, [strip.digits for strip in strips], header.alphabet)
         assert match >= header.metrics["test_accuracy"] - 0.1
