@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from digitcli.errors import UsageError
+from digitcli.inference.model_resolution import resolve_models
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition import pipeline
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.decision import CERTAIN, EASY, LIKELY, Decision
+from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.picture_reader import PictureReader
 from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
@@ -160,6 +162,14 @@ def test_easy_digits_are_read_without_looking_for_ink(
 def test_it_comes_first_only_where_no_reader_of_lines_is_named(shipped: Reader) -> None:
     assert [part.split("@")[0] for part in shipped.name.split("+")] == list(DEFAULT_MODELS)
     assert "picture_reader" not in Reader("reader", device="cpu").name
+
+
+def test_it_comes_before_a_model_that_was_adapted_together_with_it() -> None:
+    reader, first = resolve_models(["reader", "picture_reader"])
+    for companions, expected in ((first.sha256,), True), (("of another",), False):
+        header = replace(reader.header, risk_companions=companions)
+        models = complete_models([replace(reader, header=header)])
+        assert ("picture_reader" in [model.name for model in models]) == expected
 
 
 @pytest.mark.parametrize("named", [["picture_reader"], ["reader", "picture_reader", "picture_reader"]])
