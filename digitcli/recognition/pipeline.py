@@ -125,7 +125,13 @@ def run_pipeline(
 def find_and_crop(
     picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
 ) -> Iterator[PreparedPage]:
-    """Open a picture, and find and crop the numbers of each page; a page that fails holds its error."""
+    """Open a picture, read each page as a whole, and find and crop its numbers where that is not certain.
+
+    A page that fails holds its error.
+
+    Raises:
+        ModelError: the network for whole pictures answers with values that are not finite.
+    """
     name = _name_of(picture)
     for number, grey in _open(picture):
         if isinstance(grey, PictureError):
