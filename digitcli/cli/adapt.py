@@ -25,7 +25,6 @@ from digitcli.errors import PartialInputError, QualityError, UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.results import DEFAULT_MODELS
 
 if TYPE_CHECKING:
     from digitcli.adaptation.self_training_results import SelfTraining
@@ -57,7 +56,7 @@ Model = Annotated[
         "-m",
         metavar="MODEL",
         help="Start from this shipped model, checkpoint file or folder; repeat the option and choose as for "
-        f"digitcli predict (default: {', '.join(DEFAULT_MODELS)}).",
+        "digitcli predict (default: reader).",
         autocompletion=complete_shipped,
     ),
 ]

@@ -58,8 +58,9 @@ Model = Annotated[
     list[str] | None,
     Option("--model", "-m", metavar="MODEL", autocompletion=complete_shipped, rich_help_panel=MODELS,
            help="Read with this shipped model, checkpoint file or run folder; repeat the option to average "
-           f"models (default: {', '.join(DEFAULT_MODELS)}); a model of lines replaces only reader; models of "
-           "single digits alone, for example cnn, read only digits that stand apart."),
+           f"models (default: {', '.join(DEFAULT_MODELS)}); a model of lines replaces reader "
+           "and picture_reader; models of single digits alone, for example cnn, read only digits that stand "
+           "apart."),
 ]  # fmt: skip
 Device = Annotated[str | None, device_option(MODELS)]
 Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]

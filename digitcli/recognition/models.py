@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
 
     A model that reads lines replaces the default one only: for each other kind, of which no model is named,
     the default one stays. Only the one that reads easy pictures before the others does not: the named model
-    was chosen to read them itself, unless it was calibrated together with that one.
+    was chosen to read them itself, unless it was calibrated or adapted together with that one.
 
     Raises:
         UsageError: a model is named twice, or without another that it needs.
@@ -97,15 +98,17 @@ def _missing_defaults(named: Sequence[ResolvedModel]) -> list[str]:
         return []
     missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
     first = DEFAULT_OF_KIND["picture"]
-    if named and first in missing and not _was_calibrated_with(first, named):
+    if named and first in missing and not _was_measured_with(first, named):
         missing.remove(first)
     return missing
 
 
-def _was_calibrated_with(name: str, models: Sequence[ResolvedModel]) -> bool:
-    """Return whether the guarantee of one of the models was given together with a model."""
-    guarantees = [model.header.guarantee for model in models if model.header.guarantee is not None]
-    return any(resolve_model(name).sha256 in guarantee.companions for guarantee in guarantees)
+def _was_measured_with(name: str, models: Sequence[ResolvedModel]) -> bool:
+    """Return whether the guarantee or the risk of one of the models was measured together with a model."""
+    measured = [model.header.risk_companions for model in models]
+    measured += [model.header.guarantee.companions for model in models if model.header.guarantee is not None]
+    companions = set(itertools.chain.from_iterable(measured))
+    return bool(companions) and resolve_model(name).sha256 in companions
 
 
 def reads_strips(model: ResolvedModel) -> bool:

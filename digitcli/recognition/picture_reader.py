@@ -41,10 +41,10 @@ class PictureReader:
         evidence = self.look(grey)
         if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
             return None
-        (result,) = recognize_region(evidence, None, top_k)
+        (result,) = recognize_region(evidence, constraints, top_k)
         if result.number is None or result.confidence < LIKELY:
             return None
-        if constraints is not None and not constraints.accepts(result.number.text):
+        if result.is_changed or result.breaks_constraints or result.is_faint:  # it may be a stain
             return None
         return decide_page([result], 0.0, None)
 

@@ -69,7 +69,7 @@ class PipelineOptions:
 
 @dataclass(frozen=True)
 class PreparedPage:
-    """A page whose numbers are found and cropped, before any network has seen it.
+    """A page after the threads: read by the network for whole pictures, or with its numbers cropped, or both.
 
     file: the name of the picture.
     number: the number of the page from 1 on, None for a picture with one page.
@@ -125,7 +125,13 @@ def run_pipeline(
 def find_and_crop(
     picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
 ) -> Iterator[PreparedPage]:
-    """Open a picture, and find and crop the numbers of each page; a page that fails holds its error."""
+    """Open a picture, read each page as a whole, and find and crop its numbers where that is not certain.
+
+    A page that fails holds its error.
+
+    Raises:
+        ModelError: the network for whole pictures answers with values that are not finite.
+    """
     name = _name_of(picture)
     for number, grey in _open(picture):
         if isinstance(grey, PictureError):
@@ -203,7 +209,7 @@ def _decide(
         is_easy = by_ink is not None and by_ink.is_easy and not by_ink.is_doubted_by(page.first)
         if models.page_reader is None or page.levels is None or is_easy:
             assert by_ink is not None
-            return by_ink.refuse_below(options.min_confidence)
+            return _or_first(by_ink, page).refuse_below(options.min_confidence)
     except Exception as fault:
         return decide_error(_failure(page.file, fault))
     try:
@@ -212,13 +218,18 @@ def _decide(
         raise
     except Exception as fault:
         if by_ink is not None and is_out_of_memory(fault):
-            return by_ink.refuse_below(options.min_confidence)
+            return _or_first(by_ink, page).refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
-    chosen = whole if by_ink is None else choose(by_ink, whole)
-    if not chosen.numbers and page.first is not None and page.first.is_easy:
-        return page.first.refuse_below(options.min_confidence)
+    chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page)
     is_whole = chosen is whole
     return chosen.refuse_below(options.page_min_confidence if is_whole else options.min_confidence)
+
+
+def _or_first(decision: Decision, page: PreparedPage) -> Decision:
+    """Return a decision; if it has no number, what the network for whole pictures read for certain."""
+    if not decision.numbers and page.first is not None and page.first.is_easy:
+        return page.first
+    return decision
 
 
 def _decide_regions(

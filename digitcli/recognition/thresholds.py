@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.checkpoint import Guarantee
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.recognition.models import DEFAULT_OF_KIND, reads_pictures, reads_strips
+from digitcli.recognition.models import DEFAULT_OF_KIND, reads_strips
 from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE
 
 # The evidence for a threshold that no pictures have confirmed.
@@ -147,10 +147,9 @@ def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
     """Return the risk table of numbers that are read by their ink.
 
     The errors of the default models for one line were measured together, and the line model keeps them. The
-    model that reads easy pictures before the others took no part, so that it may be there or not.
+    default model for easy pictures took no part, so that it may be there or not.
     """
-    others = [model for model in models if not reads_pictures(model)]
-    if {model.name for model in others} != set(DEFAULT_MODELS) - {DEFAULT_OF_KIND["picture"]}:
+    if {model.name for model in models} | {DEFAULT_OF_KIND["picture"]} != set(DEFAULT_MODELS):
         return {}
     return next(model.header.risk for model in models if model.name == DEFAULT_MODELS[0])
 

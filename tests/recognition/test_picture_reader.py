@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from digitcli.errors import UsageError
+from digitcli.inference.model_resolution import resolve_models
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition import pipeline
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.decision import CERTAIN, EASY, LIKELY, Decision
+from digitcli.recognition.models import complete_models
+from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.picture_reader import PictureReader
 from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
 from digitcli.recognition.reader import Reader
@@ -21,7 +24,7 @@ from digitcli.strip_format import OTHER
 from tests.support.networks import FakeReader, page_models
 from tests.support.pictures import drawn
 
-PAPER = np.full((80, 120), 200, np.uint8)
+PAPER = np.pad(np.full((40, 60), 20, np.uint8), ((20, 20), (30, 30)), constant_values=200)
 
 
 def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decision | None:
@@ -67,9 +70,21 @@ def test_a_number_that_breaks_a_constraint_is_left_to_the_other_networks() -> No
     assert answer("72", length=3) is None
 
 
+def test_other_numbers_meet_the_constraints_too() -> None:
+    free, constrained = answer("72", likely=0.9), answer("72", likely=0.9, length=2)
+    assert free is not None and [len(text) for text, _ in free.numbers[0].alternatives] == [1]
+    assert constrained is not None and not constrained.numbers[0].alternatives
+
+
 def test_a_very_long_picture_is_left_to_networks_that_bound_their_memory() -> None:
     network = cast(LineRecognizer, FakeReader("7", name="picture_reader"))
-    assert PictureReader(network).read(np.full((4, 4000), 200, np.uint8), None, 2) is None
+    assert PictureReader(network).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2) is None
+
+
+def test_faint_writing_is_left_to_stages_that_refuse_it_as_perhaps_a_stain(shipped: Reader) -> None:
+    faint = (230 - 8 * (255 - drawn("7").astype(float)) / 255).round().astype(np.uint8)
+    reading = shipped.read(faint)
+    assert (reading.status, reading.reason, reading.text) == ("refused", "too_faint", "7")
 
 
 OPTIONS = PipelineOptions(
@@ -112,6 +127,22 @@ def test_the_networks_are_asked_where_those_before_disagree(
     assert refused.text == expected and (refused.status == "refused") == bool(expected)
 
 
+@pytest.mark.parametrize("has_page_reader", [False, True])
+def test_it_answers_where_no_ink_is_a_number_and_pages_are_not_read(
+    monkeypatch: pytest.MonkeyPatch, has_page_reader: bool
+) -> None:
+    def fill_the_memory(*_: object) -> None:
+        raise MemoryError
+
+    models = page_models() if has_page_reader else replace(page_models(), page_reader=None)
+    monkeypatch.setattr(PageReader, "read", fill_the_memory)
+    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: Decision("blank", "blank", "", 0.9))
+    monkeypatch.setattr(type(models), "read_regions", True)
+    page = PreparedPage("a.png", None, levels=PAPER, first=decision("7", EASY))
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert reading.text == "7"
+
+
 @pytest.fixture(scope="module")
 def shipped() -> Reader:
     return Reader(device="cpu")
@@ -131,6 +162,14 @@ def test_easy_digits_are_read_without_looking_for_ink(
 def test_it_comes_first_only_where_no_reader_of_lines_is_named(shipped: Reader) -> None:
     assert [part.split("@")[0] for part in shipped.name.split("+")] == list(DEFAULT_MODELS)
     assert "picture_reader" not in Reader("reader", device="cpu").name
+
+
+def test_it_comes_before_a_model_that_was_adapted_together_with_it() -> None:
+    reader, first = resolve_models(["reader", "picture_reader"])
+    for companions, expected in ((first.sha256,), True), (("of another",), False):
+        header = replace(reader.header, risk_companions=companions)
+        models = complete_models([replace(reader, header=header)])
+        assert ("picture_reader" in [model.name for model in models]) == expected
 
 
 @pytest.mark.parametrize("named", [["picture_reader"], ["reader", "picture_reader", "picture_reader"]])

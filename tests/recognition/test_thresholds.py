@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,13 @@ def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
         "--max-error is calibrated for the default models only. With these models it refuses every answer "
         "with a confidence below 0.98."
     )
+
+
+def test_errors_were_not_measured_beside_another_model_for_easy_pictures() -> None:
+    *others, first = complete_models([])
+    assert find_thresholds(others, 0.01).note is None
+    mine = dataclasses.replace(first, name="mine.safetensors", sha256="of mine")
+    assert find_thresholds([*others, mine], 0.01).note is not None
 
 
 def test_companions_are_the_other_models() -> None:
