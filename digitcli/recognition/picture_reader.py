@@ -44,7 +44,7 @@ class PictureReader:
         (result,) = recognize_region(evidence, constraints, top_k)
         if result.number is None or result.confidence < LIKELY:
             return None
-        if result.is_changed or result.breaks_constraints or result.is_faint:  # it may be a stain
+        if result.is_changed or result.breaks_constraints:
             return None
         return decide_page([result], 0.0, None)
 
