@@ -167,6 +167,8 @@ def test_a_line_without_the_digit_of_position_costs_only_itself(digitcli: Run) -
         (["fast", "4.png", "-m", "occlusion", "--all"], 2, "--all searches"),
         (["fast", "--class", "3", "--against", "2"], 2, "--class has a method of its own"),
         (["4.png", "fast"], 2, "4.png is a picture, not a model"),
+        (["4.png"], 2, "4.png is a picture, not a model"),
+        (["4.png"], 2, "digitcli explain cnn 4.png"),
         (["finder", "4.png"], 5, "pages, not single digits"),
         (["fast", "4.png", "--position", "1"], 2, "fast does not read lines"),
         (["reader", "4.png", "--position", "0"], 2, "--position"),
