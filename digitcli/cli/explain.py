@@ -12,7 +12,7 @@ from digitcli.atomic_write import check_writable
 from digitcli.cli.explain_run import ExplainOptions, run
 from digitcli.cli.options import DRAWINGS, DeviceOption, model_argument
 from digitcli.data.files import PICTURE_SUFFIXES
-from digitcli.errors import UsageError, did_you_mean
+from digitcli.errors import UsageError, did_you_mean, quoted
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.interpretation.explanation import LINE_PANEL, PANEL, ChangeKind, Method
@@ -155,6 +155,7 @@ def explain(
 
     Example: digitcli explain cnn image.png
     """
+    _check_not_a_picture(model)
     if not pictures and not test_digit and not classes:
         remedy = "Name a picture of one digit, or give --test-digit N or --class DIGIT."
         raise UsageError("No picture is named.", remedy)
@@ -167,7 +168,7 @@ def explain(
         check_device_name(device)
     if save is not None:
         _check_target(save, force)
-    resolved = _resolve(model)
+    resolved = resolve_model(model)
     if resolved.header.task == "line":
         given = {
             "--test-digit": test_digit,
@@ -213,11 +214,11 @@ def _chosen_changes(counterfactual: int | None, adversarial: bool) -> list[tuple
     return [] if counterfactual is None else [(kind, counterfactual) for kind in kinds]
 
 
-def _resolve(model: str) -> ResolvedModel:
+def _check_not_a_picture(model: str) -> None:
     if Path(model).suffix.lower().lstrip(".") in PICTURE_SUFFIXES:
         cause = f"{model} is a picture, not a model."
-        raise UsageError(cause, f"Give the model first, for example: digitcli explain cnn {model}")
-    return resolve_model(model)
+        remedy = f"Give the model first, for example: digitcli explain cnn {quoted(model)}"
+        raise UsageError(cause, remedy)
 
 
 def _checked(method: str) -> Method:

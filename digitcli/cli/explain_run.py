@@ -152,18 +152,21 @@ def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
 
 
 def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
-    from digitcli.imaging import count_digits, digit_from_grey, open_picture
+    from digitcli.imaging import open_picture
+    from digitcli.recognition.digit_input import central_digit
 
-    grey = open_picture(path)
-    digit = digit_from_grey(grey)
-    if not digit.any():
-        raise PictureError("blank", f"Nothing is written in {path}.", "Name a picture of a digit.")
-    if (count := count_digits(grey)) > 1:
+    digit = central_digit(open_picture(path), str(path))
+    if digit.count > 1:
         console.show_notice(
-            f"{path} shows {count} digits, of which the central one is explained. Cut out another one, or "
-            f"name a model of lines: digitcli explain reader {quoted(path)}"
+            f"{path} shows {digit.count} digits, of which the central one is explained. Cut out another one, "
+            f"or name a model of lines: digitcli explain reader {quoted(path)}"
         )
-    return digit
+    elif digit.may_touch:
+        console.show_notice(
+            f"The digit in {path} is wide, but is explained as one. If it is two digits that touch, name a "
+            f"model of lines: digitcli explain reader {quoted(path)}"
+        )
+    return digit.image
 
 
 def _test_digits(numbers: Sequence[int]) -> NamedImages:

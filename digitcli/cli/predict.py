@@ -79,8 +79,9 @@ Jobs = Annotated[
 MinConfidence = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
-           help="Refuse each number whose confidence is below this, from 0 to 1; --max-error takes its place "
-           f"(default: the threshold that the models store, {MIN_CONFIDENCE} for the shipped ones)."),
+           help="Refuse each number whose confidence is below this, from 0 to 1; cannot be given with "
+           f"--max-error (default: the threshold that the models store, {MIN_CONFIDENCE} for the shipped "
+           "ones)."),
 ]  # fmt: skip
 MaxError = Annotated[
     float | None,

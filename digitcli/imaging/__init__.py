@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from digitcli.imaging.binarization import find_ink, limit_size
-from digitcli.imaging.components import ConnectedComponents
 from digitcli.imaging.normalization import normalize_central_digit
 from digitcli.imaging.opening import open_pages, open_picture
 
 __all__ = [
-    "count_digits",
     "digit_from_grey",
     "digit_from_picture",
     "find_ink",
@@ -49,16 +47,8 @@ def digit_from_grey(grey: np.ndarray) -> np.ndarray:
     return normalize_central_digit(_ink_of(grey))
 
 
-def count_digits(grey: np.ndarray) -> int:
-    """Return how many characters stand apart in grey pixels (H, W), uint8 or float in [0, 1].
-
-    Digits that touch count as one.
-    """
-    return len(ConnectedComponents(_ink_of(grey)).group_digits())
-
-
 def _ink_of(grey: np.ndarray) -> np.ndarray:
-    """Return the ink, float32 (H, W), of a picture that shows a single digit or a few."""
+    """Return the ink, float32 (H, W), of a picture that shows a single digit."""
     grey = limit_size(grey, _DIGIT_SIDE_PX)
     if grey.dtype == np.uint8:
         grey = grey.astype(np.float32) / 255

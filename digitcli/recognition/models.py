@@ -137,9 +137,11 @@ def _check_pair(models: Sequence[ResolvedModel]) -> None:
     finders = [model for model in models if model.header.task == "page"]
     readers = [model for model in models if reads_strips(model)]
     if readers and not finders:
-        raise UsageError(f"{readers[0].name} reads strips of a page finder.", "Name a page finder too.")
+        cause = f"{readers[0].name} reads numbers, but needs a page finder that finds them."
+        raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['page']}.")
     if finders and not readers:
-        raise UsageError(f"{finders[0].name} only finds lines.", f"Name a {STRIP_READER} too.")
+        cause = f"{finders[0].name} finds numbers, but does not read them."
+        raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['strip']}.")
     if len(finders) > 1:
         raise UsageError("Several page finders are named.", "Name one.")
 
@@ -154,6 +156,5 @@ def _check_picture_reader(models: Sequence[ResolvedModel]) -> None:
     if len(first) > 1:
         raise UsageError("Several models for easy pictures are named.", "Name one.")
     if first and len(models) == 1:
-        raise UsageError(
-            f"{first[0].name} reads easy pictures only.", "Name a model that reads the others too."
-        )
+        cause = f"{first[0].name} reads easy pictures only."
+        raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['line']}, which reads the others.")

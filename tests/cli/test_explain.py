@@ -48,6 +48,21 @@ def test_of_several_digits_the_central_one_is_explained_and_a_note_says_so(digit
     assert done.stderr.count(" shows ") == 1
 
 
+def test_the_central_digit_of_a_close_row_is_explained_alone(digitcli: Run) -> None:
+    Path("40713.png").write_bytes(encoded(written("40713", gap=0.2)[0]))
+    done = digitcli("explain", "fast", "40713.png", "-m", "saliency")
+    assert done.returncode == 0 and done.stdout.startswith("40713.png: 7 with "), done.stdout
+    assert "40713.png shows 5 digits" in done.stderr
+
+
+def test_digits_that_touch_need_a_model_of_lines(digitcli: Run) -> None:
+    Path("555.png").write_bytes(encoded(written("555", gap=-0.02)[0]))
+    done = digitcli("explain", "fast", "555.png")
+    assert done.returncode == 3 and done.stdout == ""
+    assert "The digits of 555.png touch." in done.stderr
+    assert "digitcli explain reader 555.png" in done.stderr
+
+
 def test_json_has_every_value_and_a_bad_picture_costs_only_itself(digitcli: Run) -> None:
     put("4.png", "4")
     Path("blank.png").write_bytes(encoded(np.full((90, 90), 255, np.uint8)))
@@ -152,6 +167,8 @@ def test_a_line_without_the_digit_of_position_costs_only_itself(digitcli: Run) -
         (["fast", "4.png", "-m", "occlusion", "--all"], 2, "--all searches"),
         (["fast", "--class", "3", "--against", "2"], 2, "--class has a method of its own"),
         (["4.png", "fast"], 2, "4.png is a picture, not a model"),
+        (["4.png"], 2, "4.png is a picture, not a model"),
+        (["4.png"], 2, "digitcli explain cnn 4.png"),
         (["finder", "4.png"], 5, "pages, not single digits"),
         (["fast", "4.png", "--position", "1"], 2, "fast does not read lines"),
         (["reader", "4.png", "--position", "0"], 2, "--position"),

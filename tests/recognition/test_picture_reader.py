@@ -172,7 +172,14 @@ def test_it_comes_before_a_model_that_was_adapted_together_with_it() -> None:
         assert ("picture_reader" in [model.name for model in models]) == expected
 
 
-@pytest.mark.parametrize("named", [["picture_reader"], ["reader", "picture_reader", "picture_reader"]])
-def test_it_needs_others_and_is_named_once(named: list[str]) -> None:
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("named", "message", "remedy"),
+    [
+        (["picture_reader"], "reads easy pictures only", "Add -m reader"),
+        (["reader", "picture_reader", "picture_reader"], "picture_reader", ""),
+    ],
+)
+def test_it_needs_others_and_is_named_once(named: list[str], message: str, remedy: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         Reader(*named, device="cpu")
+    assert remedy in caught.value.remedy

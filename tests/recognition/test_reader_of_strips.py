@@ -112,15 +112,16 @@ def test_untrained_networks_answer_any_page(runs: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("names", "message", "remedy"),
     [
-        (["finder"], "only finds lines"),
-        (["strip_reader"], "page finder"),
-        (["finder", "other_finder", "strip_reader"], "Several page finders"),
+        (["finder"], "finds numbers, but does not read them", "Add -m page_reader."),
+        (["strip_reader"], "needs a page finder", "Add -m finder."),
+        (["finder", "other_finder", "strip_reader"], "Several page finders", "Name one."),
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(
-    runs: dict[str, Path], names: list[str], message: str
+    runs: dict[str, Path], names: list[str], message: str, remedy: str
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         Reader(*(runs.get(name, name) for name in names), device="cpu")
+    assert caught.value.remedy == remedy
