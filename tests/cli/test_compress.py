@@ -71,11 +71,14 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
         (("fist", "--steps", "int8"), 5, "There is no model 'fist'"),
         (("finder", "--steps", "distill=tiny"), 2, "Teachers are for single digits"),
         (("fast", "--steps", "int8", "--data", "no.npz"), 3, "no.npz"),
+        (("fast", "--steps", "int8", "-o", "there"), 7, "there holds other files"),
     ],
 )
 def test_mistakes_have_an_exit_code(
     digitcli: Run, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
+    Path("there").mkdir()
+    Path("there", "notes.txt").touch()
     failed = digitcli("compress", *arguments)
     assert failed.returncode == code and message in failed.stderr, failed.stderr
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.safetensors"))
