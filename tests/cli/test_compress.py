@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.compression import speed
+from digitcli.cli.views.compression import show_compression
+from digitcli.compression import results, speed
+from digitcli.compression.results import CompressionResult, Goals, TriedModel
 from digitcli.data.dataset import Digits
 from digitcli.training.run_folder import existing_run
 from tests.support.benchmarks import measure_quickly
@@ -55,6 +57,34 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     assert "batch normalization folded, inputs of layers in 8 bits, weights in 8 bits" in " ".join(
         described.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "change"),
+    [
+        (0.9968, 0.9961, "unchanged on the validation digits, unchanged on the test digits"),
+        (0.9968, 0.9963, "unchanged on the validation digits, higher by 0.02 points on the test digits"),
+        (
+            0.9868,
+            0.9960,
+            "lower by 1.00 points on the validation digits, lower by 0.01 points on the test digits",
+        ),
+    ],
+)
+def test_the_change_of_the_accuracy_is_told_in_words(
+    validation: float, test: float, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = (
+        TriedModel(steps, "", accuracy, 0.9, 1, None, 9, 9, 9, 9)
+        for steps, accuracy in (("original", 0.9968), ("int8", validation))
+    )
+    tested, tested_before = (results.TestResult(accuracy, 0.9, 1, None) for accuracy in (test, 0.9961))
+    show_compression(
+        CompressionResult(
+            "tiny@1", "f", "f/m", Goals(), "digit", 5000, (before, after), 1, tested, tested_before
+        )
+    )
+    assert f"accuracy     {change}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
