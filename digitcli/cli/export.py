@@ -90,6 +90,8 @@ def export(
         console.show_json(result)
     else:
         console.show_table(console.pairs(_describe(result)))
+        for note in result.notes:
+            console.show_notice(note)
 
 
 def _describe(result: ExportResult) -> dict[str, str]:

@@ -40,7 +40,7 @@ from digitcli.events import ModelStarted, Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.training.configuration import resolve_teachers
-from digitcli.training.run_folder import RUN_FILES, locked
+from digitcli.training.run_folder import LOCK_FILE, RUN_FILES, locked
 from digitcli.training.setup import StopSignal
 
 RESULT_FILE, CONFIG_FILE, CHART_FILE = "compression.json", "settings.json", "pareto.svg"
@@ -85,8 +85,8 @@ def compress(
         UsageError: the settings contradict each other, or a step cannot be made with this model.
         ModelError: there is no such model, or it is damaged.
         EnvironmentFault: a package that a step needs is not installed.
-        OutputError: the folder has another compression and `force` is not given, is in use, or cannot be
-            written.
+        OutputError: the folder has another compression and `force` is not given, holds files of others, is in
+            use, or cannot be written.
         Interrupted: `stop_signal` returned a number. The same call continues.
     """
     original = resolve_model(config.model)
@@ -157,6 +157,7 @@ def _opened(compressor: Compressor, force: bool) -> Iterator[None]:
         "version": digitcli.__version__,
     }
     with faults_of(place):
+        _check_replaceable(place, settings)
         place.mkdir(parents=True, exist_ok=True)
     with locked(place, OWN_FILES):
         with faults_of(place):
@@ -164,11 +165,29 @@ def _opened(compressor: Compressor, force: bool) -> Iterator[None]:
         yield
 
 
+def _check_replaceable(place: Path, settings: dict[str, Any]) -> None:
+    """Check that a path is free, or a folder that is empty or holds an earlier compression.
+
+    Raises:
+        OutputError: it is a folder with files of others.
+        OSError: the folder cannot be read.
+    """
+    if not place.exists() or _stored(place / CONFIG_FILE).keys() == settings.keys():
+        return
+    of_a_start = (LOCK_FILE, f".{CONFIG_FILE}.*.part")  # a process ended before it wrote its settings
+    names = sorted(
+        path.name for path in place.iterdir() if not any(path.match(pattern) for pattern in of_a_start)
+    )
+    if names:
+        cause = f"{place} holds other files than those of a compression, for example {names[0]}."
+        raise OutputError(cause, "Name another folder with -o.")
+
+
 def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
     """Keep the finished steps of a folder if they have the same settings; remove all else of earlier calls.
 
     Raises:
-        OutputError: the folder has another compression and `force` is not given, or files of others.
+        OutputError: the folder has another compression and `force` is not given.
     """
     stored = _stored(place / CONFIG_FILE)
     differences = [
@@ -177,7 +196,7 @@ def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
         if stored.get(name) != settings[name]
     ]
     if differences:
-        _make_room(place, differences, is_ours=stored.keys() == settings.keys(), force=force)
+        _make_room(place, differences, force)
         write_whole(place / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
     for step in (place / STEPS_FOLDER).glob("*"):
         remove_partial_files(step, (UNTRAINED_FILE, *RUN_FILES))
@@ -185,16 +204,13 @@ def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
         (place / name).unlink(missing_ok=True)
 
 
-def _make_room(place: Path, differences: Sequence[str], *, is_ours: bool, force: bool) -> None:
+def _make_room(place: Path, differences: Sequence[str], force: bool) -> None:
     """Remove another compression from a folder, and nothing else.
 
     Raises:
-        OutputError: `force` is not given, or the folder has files of the same names that are of others.
+        OutputError: there is one, and `force` is not given.
     """
-    present = ", ".join(name for name in (STEPS_FOLDER, *OWN_FILES) if (place / name).exists())
-    if present and not is_ours:
-        raise OutputError(f"{place} has other files: {present}.", "Name another folder with -o.")
-    if present and not force:
+    if (place / CONFIG_FILE).exists() and not force:
         cause = f"{place} has another compression, which was started with another {', '.join(differences)}."
         raise OutputError(cause, "Give the same, name another folder with -o, or replace it with --force.")
     for folder in (place / STEPS_FOLDER).glob("*"):

@@ -28,6 +28,7 @@ class ExportResult:
     rounding: how the answers differ from those of the model before its weights were rounded; None if they
         were not.
     facts: what else is worth telling, by name, e.g. `opset` or `ram_bytes`.
+    notes: sentences about what the person may not have meant.
     """
 
     path: str
@@ -38,6 +39,7 @@ class ExportResult:
     parity: Parity | None
     rounding: Parity | None
     facts: Mapping[str, str | int]
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -84,8 +86,23 @@ def export(
         write_whole(target, content)
     size_bytes = sum(map(len, exporter.files.values()))
     return ExportResult(
-        str(target), kind.name, dtype, size_bytes, resolved.id, parity, rounding, exporter.facts
+        path=str(target),
+        format=kind.name,
+        dtype=dtype,
+        size_bytes=size_bytes,
+        model=resolved.id,
+        parity=parity,
+        rounding=rounding,
+        facts=exporter.facts,
+        notes=_notes(source, kind),
     )
+
+
+def _notes(source: Source, format: Format) -> tuple[str, ...]:
+    bits = source.model.header.weight_bits
+    if bits is None or source.dtype == "int8" or "int8" not in format.dtypes:
+        return ()
+    return (f"The weights are stored as floats; --dtype int8 keeps the {bits}-bit integers.",)
 
 
 def _verify(source: Source, exporter: Exporter, format: Format) -> tuple[Parity, Parity | None]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.compression import speed
+from digitcli.cli.views.compression import show_compression
+from digitcli.compression import results, speed
+from digitcli.compression.results import CompressionResult, Goals, TriedModel
 from digitcli.data.dataset import Digits
 from digitcli.training.run_folder import existing_run
 from tests.support.benchmarks import measure_quickly
@@ -58,6 +60,34 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
 
 
 @pytest.mark.parametrize(
+    ("validation", "test", "change"),
+    [
+        (0.9968, 0.9961, "unchanged on the validation digits, unchanged on the test digits"),
+        (0.9968, 0.9963, "unchanged on the validation digits, higher by 0.02 points on the test digits"),
+        (
+            0.9868,
+            0.9960,
+            "lower by 1.00 points on the validation digits, lower by 0.01 points on the test digits",
+        ),
+    ],
+)
+def test_the_change_of_the_accuracy_is_told_in_words(
+    validation: float, test: float, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = (
+        TriedModel(steps, "", accuracy, 0.9, 1, None, 9, 9, 9, 9)
+        for steps, accuracy in (("original", 0.9968), ("int8", validation))
+    )
+    tested, tested_before = (results.TestResult(accuracy, 0.9, 1, None) for accuracy in (test, 0.9961))
+    show_compression(
+        CompressionResult(
+            "tiny@1", "f", "f/m", Goals(), "digit", 5000, (before, after), 1, tested, tested_before
+        )
+    )
+    assert f"accuracy     {change}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("fast",), 2, "Neither steps nor goals are given"),
@@ -71,11 +101,14 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
         (("fist", "--steps", "int8"), 5, "There is no model 'fist'"),
         (("finder", "--steps", "distill=tiny"), 2, "Teachers are for single digits"),
         (("fast", "--steps", "int8", "--data", "no.npz"), 3, "no.npz"),
+        (("fast", "--steps", "int8", "-o", "there"), 7, "there holds other files"),
     ],
 )
 def test_mistakes_have_an_exit_code(
     digitcli: Run, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
+    Path("there").mkdir()
+    Path("there", "notes.txt").touch()
     failed = digitcli("compress", *arguments)
     assert failed.returncode == code and message in failed.stderr, failed.stderr
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.safetensors"))

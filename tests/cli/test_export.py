@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exports import model_of
+from tests.support.exports import model_of, quantized_model_of
 from tests.support.processes import Run
 
 
@@ -32,6 +32,17 @@ def test_integers_and_memory_are_told(digitcli: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert "12,352 bytes in static buffers" in done.stdout and "not checked" in done.stdout
     assert "int8_t" in Path("lenet1-c/digit_model.c").read_text()
+
+
+def test_a_note_tells_that_integers_become_floats(digitcli: Run) -> None:
+    quantized_model_of("softmax", 4)
+    arguments = ("export", "softmax-int4.safetensors", "--no-verify", "--force")
+    note = "The weights are stored as floats; --dtype int8 keeps the 4-bit integers."
+    assert note in digitcli(*arguments, "--to", "c").stderr
+    assert json.loads(digitcli(*arguments, "--to", "c", "--format", "json").stdout)["notes"] == [note]
+    for others in (("--to", "c", "--dtype", "int8"), ("--to", "hf")):
+        done = digitcli(*arguments, *others)
+        assert done.returncode == 0 and "Note:" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,26 @@ def test_another_compression_needs_force_and_files_of_others_stay(other_digits: 
     assert not distilled.exists()
     assert (FOLDER / "mine.txt").read_text() == (FOLDER / "steps/mine.txt").read_text() == "kept"
     (FOLDER / "settings.json").write_text('{"of": "another program"}')
-    with pytest.raises(OutputError, match="has other files"):
+    with pytest.raises(OutputError, match="holds other files"):
         run(other_digits, "int8", force=True)
     assert (FOLDER / "steps/int8").exists()
+
+
+def test_a_folder_with_files_of_others_is_refused_and_stays_as_it_is(other_digits: Path) -> None:
+    FOLDER.mkdir()
+    (FOLDER / "notes.txt").write_text("kept")
+    for force in (False, True):
+        with pytest.raises(OutputError, match="holds other files .*, for example notes.txt"):
+            run(other_digits, "fold", force=force)
+    assert [path.name for path in FOLDER.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_in_which_a_compression_was_only_begun_is_taken(other_digits: Path) -> None:
+    FOLDER.mkdir()
+    for name in (".lock", ".settings.json.k3j.part"):
+        (FOLDER / name).touch()
+    assert run(other_digits, "fold").chosen == 1
+    assert not (FOLDER / ".settings.json.k3j.part").exists()
 
 
 def test_the_model_that_is_compressed_is_never_replaced(other_digits: Path) -> None:

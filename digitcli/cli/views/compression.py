@@ -71,13 +71,21 @@ def _describe_chosen(result: CompressionResult, chosen: TriedModel) -> dict[str,
         "model": str(result.checkpoint),
     }
     if result.test and result.test_before:
-        lost = (100 * (before - after) for before, after in (
-            (original.accuracy, chosen.accuracy), (result.test_before.accuracy, result.test.accuracy)
-        ))  # fmt: skip
-        rows["lost"] = "{:.2f} points on the validation digits, {:.2f} on the test digits".format(*lost)
+        rows["accuracy"] = (
+            f"{_describe_change(original.accuracy, chosen.accuracy)} on the validation digits, "
+            f"{_describe_change(result.test_before.accuracy, result.test.accuracy)} on the test digits"
+        )
         rows["test"] = _describe_test(result.test)
         rows["test before"] = _describe_test(result.test_before)
     return rows
+
+
+def _describe_change(before: float, after: float) -> str:
+    """Return in words how an accuracy has changed, in percentage points."""
+    points = f"{PERCENT * abs(after - before):.2f}"
+    if float(points) == 0:
+        return "unchanged"
+    return f"{'higher' if after > before else 'lower'} by {points} points"
 
 
 def _describe_test(test: TestResult) -> str:
