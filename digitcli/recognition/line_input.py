@@ -55,7 +55,7 @@ def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
 def reader_with(model: ResolvedModel, device: str = "auto") -> Reader | None:
     """Return what `predict` reads with if a line model is named, and a page finder where it needs one.
 
-    A network that reads whole pictures has none: `predict` shows it nothing.
+    There is none for a network that reads whole pictures: `predict` asks others where it is not certain.
 
     Raises:
         ModelError, EnvironmentFault: see `Reader`.
