@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     assert shown.returncode == 0, shown.stderr
     assert "fold,int8 *" in shown.stdout and "times smaller than fast@" in shown.stdout
     assert "µs (range)" in shown.stdout
-    assert "1 of 2: fold\n2 of 2: fold,int8\n" in shown.stderr
+    assert re.search(r"1 of 2: fold\n2 of 2: fold,int8  \(0:\d\d so far, about 0:\d\d left\)\n", shown.stderr)
     record = json.loads(digitcli(*arguments, "--format", "json").stdout)
     assert [each["steps"] for each in record["tried"]] == ["original", "fold", "fold,int8"]
     assert {each["runtime"] for each in record["tried"][2]["speeds"]} >= {"torch", "onnxruntime"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
@@ -24,6 +25,7 @@ class CompressionView:
     def __init__(self) -> None:
         self.bar = CountingBar("% of this training")
         self.epochs = 0
+        self.started = time.monotonic()
 
     def __enter__(self) -> Self:
         self.bar.__enter__()
@@ -41,7 +43,7 @@ class CompressionView:
                 console.show_notice(event.message)
             case ModelStarted():
                 n = f"at most {event.n}" if event.is_most else str(event.n)
-                console.err.print(f"{event.number} of {n}: {event.name}", soft_wrap=True)
+                console.err.print(f"{event.number} of {n}: {event.name}{self._pace(event)}", soft_wrap=True)
             case RunStarted():
                 self.epochs = event.recipe.epochs
             case EpochDone():
@@ -50,6 +52,16 @@ class CompressionView:
                 console.err.print(f"{epoch}  validation {accuracy}", soft_wrap=True)
             case StepDone():
                 self.bar.show(round(PERCENT * event.progress), PERCENT)
+
+    def _pace(self, event: ModelStarted) -> str:
+        """Return how long the models before took, and how long this one and the others take at that pace."""
+        done = event.number - 1
+        if not done:
+            return ""
+        elapsed = time.monotonic() - self.started
+        left = console.duration(elapsed / done * (event.n - done))
+        most = "at most " if event.is_most else ""
+        return f"  ({console.duration(elapsed)} so far, {most}about {left} left)"
 
 
 def show_compression(result: CompressionResult) -> None:
