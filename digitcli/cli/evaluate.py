@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
 SELECTION = "Selection of an ensemble (single digits only)"
-DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood", "fonts")
+DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood", "fonts", "adapt_batch_norm")
 
 Models = Annotated[
     list[str] | None,
@@ -146,6 +146,15 @@ Fonts = Annotated[
         rich_help_panel=MEASUREMENTS,
     ),
 ]
+AdaptBatchNorm = Annotated[
+    bool,
+    Option(
+        "--adapt-batch-norm",
+        help="Adapt the batch normalization to the unlabelled images of each group, and show the accuracy "
+        "before and after; each answer then depends on the other images (transductive).",
+        rich_help_panel=MEASUREMENTS,
+    ),
+]
 MinAccuracy = Annotated[
     float | None,
     Option(
@@ -191,6 +200,7 @@ def evaluate(
     robustness: RobustnessOption = False,
     ood: Ood = False,
     fonts: Fonts = None,
+    adapt_batch_norm: AdaptBatchNorm = False,
     min_accuracy: MinAccuracy = None,
     save: Save = None,
     force: Force = False,
@@ -204,6 +214,7 @@ def evaluate(
         "data": data, "select": select, "split": split, "device": device, "runtime": runtime,
         "batch_size": batch_size, "mistakes": mistakes, "without_label_errors": without_label_errors or None,
         "robustness": robustness or None, "ood": ood or None, "fonts": fonts,
+        "adapt_batch_norm": adapt_batch_norm or None,
     }  # fmt: skip
     chosen = {name: value for name, value in options.items() if value is not None}
     _check_options(chosen, min_accuracy, save, out, force)
@@ -230,6 +241,7 @@ def _check_options(
 ) -> None:
     """Refuse every mistake in the options before anything heavy is loaded."""
     from digitcli.data.loading import find_dataset
+    from digitcli.evaluation.batch_norm import check_adaptation
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
@@ -242,6 +254,9 @@ def _check_options(
         raise InputError(
             f"There is no file or folder {chosen['fonts']}.", "Name a font or a folder of fonts."
         )
+    if "adapt_batch_norm" in chosen:
+        others = {name: name in chosen for name in ("select", "robustness", "ood")}
+        check_adaptation(chosen.get("runtime", "auto"), **others)
     if "device" in chosen:
         check_device_name(chosen["device"])
     if save is not None:
@@ -289,7 +304,10 @@ def _evaluate(
         from digitcli.cli.views.progress import CountingBar
         from digitcli.inference.predictor import import_runtime
 
-        import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
+        runner = {name: chosen[name] for name in ("device", "runtime") if name in chosen}
+        if "adapt_batch_norm" in chosen:
+            runner["runtime"] = "torch"
+        import_runtime(models, **runner)
         if reads_lines:
             from digitcli.evaluation import evaluate_lines
         else:
