@@ -225,6 +225,8 @@ def evaluate(
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
         _check_line_options(resolved, chosen, save)
+    if adapt_batch_norm:
+        _check_adaptation(resolved, chosen)
     result = _evaluate(resolved, chosen, reads_lines)
     try:
         if save:
@@ -241,7 +243,6 @@ def _check_options(
 ) -> None:
     """Refuse every mistake in the options before anything heavy is loaded."""
     from digitcli.data.loading import find_dataset
-    from digitcli.evaluation.batch_norm import check_adaptation
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
@@ -254,9 +255,6 @@ def _check_options(
         raise InputError(
             f"There is no file or folder {chosen['fonts']}.", "Name a font or a folder of fonts."
         )
-    if "adapt_batch_norm" in chosen:
-        others = {name: name in chosen for name in ("select", "robustness", "ood")}
-        check_adaptation(chosen.get("runtime", "auto"), **others)
     if "device" in chosen:
         check_device_name(chosen["device"])
     if save is not None:
@@ -280,6 +278,13 @@ def _check_selection(chosen: dict[str, Any], models: int, out: Path | None, forc
         check_model_target(out, force)
     if "select" in chosen:
         check_selection(chosen["select"], models, chosen.get("split"))
+
+
+def _check_adaptation(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
+    from digitcli.evaluation.batch_norm import check_adaptation
+
+    relevant = ("runtime", "select", "robustness", "ood")
+    check_adaptation(models, **{name: chosen[name] for name in relevant if name in chosen})
 
 
 def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any], save: Path | None) -> None:

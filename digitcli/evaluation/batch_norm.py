@@ -13,7 +13,7 @@ covariate shift adaptation", 2020. They also mix in the statistics of training, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.errors import InputError, UsageError
+from digitcli.inference.checkpoint import read_tensor_names
+from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.runtime import Runtime, RuntimeName
 
@@ -47,20 +49,30 @@ class BatchNormAdaptation:
 
 
 def check_adaptation(
-    runtime: RuntimeName, *, select: bool = False, robustness: bool = False, ood: bool = False
+    models: Sequence[ResolvedModel],
+    runtime: RuntimeName = "auto",
+    *,
+    select: int | None = None,
+    robustness: bool = False,
+    ood: bool = False,
 ) -> Literal["torch"]:
-    """Return the runtime of adapted networks, after checking that it and no other measurement is asked for.
+    """Return the runtime of adapted networks, after checking that the models can be adapted. Loads no torch.
 
     Raises:
-        UsageError: the runtime is another, or the models are also chosen or measured as they were trained.
+        UsageError: a model has no batch normalization, the runtime is another, or the models are also chosen
+            or measured as they were trained.
     """
     if runtime not in ("auto", "torch"):
         cause = f"--adapt-batch-norm changes the network, which {runtime} cannot do."
         raise UsageError(cause, "Give --runtime torch, or leave --runtime out.")
-    for name, is_given in (("select", select), ("robustness", robustness), ("ood", ood)):
+    for name, is_given in {"select": select, "robustness": robustness, "ood": ood}.items():
         if is_given:
             cause = f"--{name} judges the models as trained, and --adapt-batch-norm changes them."
             raise UsageError(cause, f"Leave --{name} out, or give it in a command of its own.")
+    for model in models:
+        if not any(name.endswith(".running_mean") for name in read_tensor_names(model.path)):
+            cause = f"{model.name} has no batch normalization, so --adapt-batch-norm cannot adapt it."
+            raise UsageError(cause, "Name a model that has it, e.g. robust or fast, or leave the option out.")
     return "torch"
 
 
@@ -74,16 +86,15 @@ def adapted_logits(
 
     In the copies, the running statistics of every batch normalization are those of the images that are
     evaluated. Each group is adapted to by itself; without groups, all images are one group. Of an ensemble,
-    each member is adapted; a member of an ensemble in one file may have no batch normalization. The networks
-    of the classifier stay as they are. `on_progress` receives the number of images done.
+    each member is adapted; a member without batch normalization answers as trained. The networks of the
+    classifier, which PyTorch computes, stay as they are. `on_progress` receives the number of images done.
 
     Raises:
-        UsageError: a model has no batch normalization.
         InputError: a group has one image only.
     """
     names = np.array(groups or [""] * len(images))
     members = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
-    _check(classifier, {name: len(indices) for name, indices in members.items()})
+    _check_sizes({name: len(indices) for name, indices in members.items()})
     logits = np.zeros((len(images), 10), np.float32)
     done = 0
 
@@ -97,12 +108,8 @@ def adapted_logits(
     return logits
 
 
-def _check(classifier: DigitClassifier, sizes: dict[str, int]) -> None:
-    """Refuse networks that cannot be adapted, and groups of these sizes that cannot be adapted to."""
-    for model, runtime in zip(classifier.models, classifier.runtimes, strict=True):
-        if not _batch_norms(_network_of(runtime)):
-            cause = f"{model.name} has no batch normalization, so --adapt-batch-norm cannot adapt it."
-            raise UsageError(cause, "Leave the option out, or name a model that has it, e.g. robust or fast.")
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    """Refuse a group that is too small to be adapted to."""
     for name, size in sizes.items():
         if size < MIN_DIGITS:
             subject = f"The group '{name}' has" if name else "There is"

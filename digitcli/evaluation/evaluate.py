@@ -197,7 +197,7 @@ def evaluate(
     resolved = resolve_models(names)
     _check_options(split, mistakes, select, resolved)
     if adapt_batch_norm:
-        runtime = check_adaptation(runtime, select=bool(select), robustness=robustness, ood=ood)
+        runtime = check_adaptation(resolved, runtime, select=select, robustness=robustness, ood=ood)
     runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
     dataset = _load(str(data), on_event)
     classifier, selection = _open(resolved, dataset, select, runner, on_event)
@@ -205,9 +205,7 @@ def evaluate(
     correct_labels = correctly_labelled(dataset, split) if without_label_errors else None
     digits, groups = take_split(dataset, split), groups_of_split(dataset, split)
     overlap = report_overlap(digits, dataset, classifier, on_event)
-    adapted = _adapted_logits(classifier, digits, groups, on_event) if adapt_batch_norm else None
-    as_trained = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
-    logits = as_trained if adapted is None else adapted
+    logits, as_trained = _compute_logits(classifier, digits, groups, adapt_batch_norm, on_event)
     return EvaluationResult(
         model=classifier.name,
         data=str(data),
@@ -221,7 +219,7 @@ def evaluate(
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes, groups, as_trained if adapt_batch_norm else None),
+        **_metrics(digits, logits, mistakes, groups, as_trained),
     )
 
 
@@ -260,12 +258,18 @@ def _open(
     return load_classifier(*chosen, **runner, temperature=selection.temperature), selection
 
 
-def _adapted_logits(
-    classifier: DigitClassifier, digits: Digits, groups: tuple[str, ...], on_event: OnEvent
-) -> npt.NDArray[np.float32]:
-    return adapted_logits(
-        classifier, digits.images, groups, lambda done: on_event(DigitsDone(done, len(digits)))
-    )
+def _compute_logits(
+    classifier: DigitClassifier, digits: Digits, groups: tuple[str, ...], adapt: bool, on_event: OnEvent
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Return the logits (N, 10) and, if the models are to be adapted to the digits, those before that."""
+
+    def report(done: int) -> None:
+        on_event(DigitsDone(done, len(digits)))
+
+    if not adapt:
+        return classifier.logits(digits.images, report), None
+    adapted = adapted_logits(classifier, digits.images, groups, report)
+    return adapted, classifier.logits(digits.images, report)
 
 
 def _accuracy_of(

@@ -185,6 +185,12 @@ def test_training_digits_are_named_on_stderr(digitcli: Run, few_digits: Path) ->
         (["--min-accuracy", "nan"], 2, "from 0 to 1"),
         (["--save", "result.txt"], 2, ".json or .csv"),
         (["--force"], 2, "--save"),
+        (["--adapt-batch-norm"], 2, "cnn has no batch normalization"),
+        (["--adapt-batch-norm", "fast", "cnn"], 2, "cnn has no batch normalization"),
+        (["--adapt-batch-norm", "fast", "--runtime", "onnxruntime"], 2, "--runtime torch"),
+        (["--adapt-batch-norm", "fast", "--robustness"], 2, "--robustness judges"),
+        (["--adapt-batch-norm", "fast", "--ood"], 2, "--ood judges"),
+        (["--adapt-batch-norm", "fast", "--select", "1"], 2, "--select judges"),
         (["--save", "none/such.json"], 7, "cannot be written"),
         (["--save", "/proc/result.json"], 7, "cannot be written"),
     ],
@@ -308,11 +314,6 @@ def test_accuracies_before_and_after_adaptation_stand_side_by_side(
         (("--ood", "--fonts", "none"), 3),
         (("--without-label-errors", "--split", "train"), 2),
         (("--without-label-errors", "--data", "six.npz"), 2),
-        (("--adapt-batch-norm", "--robustness"), 2),
-        (("--adapt-batch-norm", "--ood"), 2),
-        (("--adapt-batch-norm", "--select", "1"), 2),
-        (("--adapt-batch-norm", "--runtime", "onnxruntime"), 2),
-        (("--adapt-batch-norm", "--data", "six.npz"), 2),  # the model has no batch normalization
     ],
 )
 def test_options_for_more_measurements_are_checked_at_once(

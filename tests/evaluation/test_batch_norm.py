@@ -101,9 +101,10 @@ def test_every_model_of_an_ensemble_is_adapted(fast: DigitClassifier, corrupted:
 def test_networks_without_batch_normalization_and_groups_of_one_digit_are_refused(
     fast: DigitClassifier, corrupted: Digits
 ) -> None:
-    without = load_classifier("fast", "cnn", device="cpu", runtime="torch")
     with pytest.raises(UsageError, match="^cnn has no batch normalization"):
-        adapted_logits(without, corrupted.images)
+        evaluate(["fast", "cnn"], "none.npz", adapt_batch_norm=True)
+    with pytest.raises(UsageError, match="--robustness judges the models as trained"):
+        evaluate("fast", adapt_batch_norm=True, robustness=True)
     with pytest.raises(InputError, match="'zigzag' has one digit only"):
         adapted_logits(fast, corrupted.images, (*GROUPS[1:], "zigzag"))
     with pytest.raises(InputError, match="There is one digit only"):
