@@ -171,6 +171,7 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["evaluate", "--split", "half"],
     ["evaluate", "--device", "abacus"],
     ["evaluate", "--batch-size", "0"],
+    ["evaluate", "cnn", "--adapt-batch-norm"],
     ["evaluate", "--mistakes", "-1"],
     ["evaluate", "cnn", "fast", "--select", "3"],
     ["evaluate", "cnn", "fast", "--select", "1", "--out", "model.txt"],

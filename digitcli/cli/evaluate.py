@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
 SELECTION = "Selection of an ensemble (single digits only)"
-DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood", "fonts")
+DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood", "fonts", "adapt_batch_norm")
 
 Models = Annotated[
     list[str] | None,
@@ -146,6 +146,15 @@ Fonts = Annotated[
         rich_help_panel=MEASUREMENTS,
     ),
 ]
+AdaptBatchNorm = Annotated[
+    bool,
+    Option(
+        "--adapt-batch-norm",
+        help="Adapt the batch normalization to the unlabelled images of each group, and show the accuracy "
+        "before and after; each answer then depends on the other images (transductive).",
+        rich_help_panel=MEASUREMENTS,
+    ),
+]
 MinAccuracy = Annotated[
     float | None,
     Option(
@@ -191,6 +200,7 @@ def evaluate(
     robustness: RobustnessOption = False,
     ood: Ood = False,
     fonts: Fonts = None,
+    adapt_batch_norm: AdaptBatchNorm = False,
     min_accuracy: MinAccuracy = None,
     save: Save = None,
     force: Force = False,
@@ -204,6 +214,7 @@ def evaluate(
         "data": data, "select": select, "split": split, "device": device, "runtime": runtime,
         "batch_size": batch_size, "mistakes": mistakes, "without_label_errors": without_label_errors or None,
         "robustness": robustness or None, "ood": ood or None, "fonts": fonts,
+        "adapt_batch_norm": adapt_batch_norm or None,
     }  # fmt: skip
     chosen = {name: value for name, value in options.items() if value is not None}
     _check_options(chosen, min_accuracy, save, out, force)
@@ -214,6 +225,8 @@ def evaluate(
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
         _check_line_options(resolved, chosen, save)
+    if adapt_batch_norm:
+        _check_adaptation(resolved, chosen)
     result = _evaluate(resolved, chosen, reads_lines)
     try:
         if save:
@@ -267,6 +280,13 @@ def _check_selection(chosen: dict[str, Any], models: int, out: Path | None, forc
         check_selection(chosen["select"], models, chosen.get("split"))
 
 
+def _check_adaptation(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
+    from digitcli.evaluation.batch_norm import check_adaptation
+
+    relevant = ("runtime", "select", "robustness", "ood")
+    check_adaptation(models, **{name: chosen[name] for name in relevant if name in chosen})
+
+
 def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any], save: Path | None) -> None:
     if len(models) > 1:
         names = " and ".join(model.name for model in models)
@@ -289,7 +309,10 @@ def _evaluate(
         from digitcli.cli.views.progress import CountingBar
         from digitcli.inference.predictor import import_runtime
 
-        import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
+        runner = {name: chosen[name] for name in ("device", "runtime") if name in chosen}
+        if "adapt_batch_norm" in chosen:
+            runner["runtime"] = "torch"
+        import_runtime(models, **runner)
         if reads_lines:
             from digitcli.evaluation import evaluate_lines
         else:

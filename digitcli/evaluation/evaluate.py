@@ -16,6 +16,7 @@ from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
+from digitcli.evaluation.batch_norm import BatchNormAdaptation, adapted_logits, check_adaptation
 from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin, coverage, reliability
 from digitcli.evaluation.metrics import (
     ClassScores,
@@ -58,6 +59,7 @@ NOT_RECORDED = (
     "predicted",
     "probabilities",
     "digit_groups",
+    "predicted_as_trained",
 )  # the fields that a record leaves out
 
 
@@ -79,13 +81,17 @@ class Mistake:
 
 @dataclass(frozen=True)
 class GroupAccuracy:
-    """The accuracy on a group of the digits, for example one corruption of MNIST-C, and its 95 % interval."""
+    """The accuracy on a group of the digits, for example one corruption of MNIST-C, and its 95 % interval.
+
+    accuracy_as_trained: the accuracy before the models were adapted to the group, if they were.
+    """
 
     name: str
     n: int
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    accuracy_as_trained: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,11 @@ class EvaluationResult:
     ood: how well confidence tells digits from other pictures.
     selection: how the models were chosen among several, if they were.
     groups: the accuracy of each group of the digits, if the dataset has groups.
+    adaptation: how the models were adapted to the digits; all other figures are those of the adapted models.
     models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
     digit_groups: the group of each digit, see `groups_of_split`.
+    predicted_as_trained: the answers (N,) before adaptation.
     """
 
     model: str
@@ -135,11 +143,13 @@ class EvaluationResult:
     ood: tuple[OodResult, ...] | None
     selection: Selection | None
     groups: list[GroupAccuracy] | None
+    adaptation: BatchNormAdaptation | None
     models: tuple[ResolvedModel, ...] = field(repr=False, compare=False)
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
     digit_groups: tuple[str, ...] = field(repr=False, compare=False)
+    predicted_as_trained: npt.NDArray[np.int64] | None = field(repr=False, compare=False)
 
     @property
     def wrong(self) -> int:
@@ -165,6 +175,7 @@ def evaluate(
     robustness: bool = False,
     ood: bool = False,
     fonts: Path | None = None,
+    adapt_batch_norm: bool = False,
     on_event: OnEvent = lambda event: None,
 ) -> EvaluationResult:
     """Evaluate a model, or the average of several, on labelled digits.
@@ -173,10 +184,11 @@ def evaluate(
     takes. With `select`, that many of the models are chosen on the validation digits, see `select_members`,
     and their average is calibrated there and evaluated on the test digits. For the default `split` see
     `default_split`. The result lists up to `mistakes` mistakes. `ood` also uses the letters of `fonts`.
+    With `adapt_batch_norm` the figures are those of models adapted to the digits, see `adapted_logits`.
 
     Raises:
         UsageError: there is no such dataset, split or device, a number is too small or too large, a model is
-            named twice, or the label errors of the digits are not known.
+            named twice, the label errors of the digits are not known, or a model cannot be adapted.
         InputError: the data or the fonts cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
@@ -184,17 +196,16 @@ def evaluate(
     names = [models] if isinstance(models, str | Path | ResolvedModel) else models
     resolved = resolve_models(names)
     _check_options(split, mistakes, select, resolved)
+    if adapt_batch_norm:
+        runtime = check_adaptation(resolved, runtime, select=select, robustness=robustness, ood=ood)
     runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
     dataset = _load(str(data), on_event)
-    selection, split = None, "test" if select else split
-    if select:
-        resolved, selection = select_models(resolved, dataset, select, **runner, on_event=on_event)
-    classifier = load_classifier(*resolved, **runner, temperature=selection.temperature if selection else 1.0)
-    split = split or default_split(dataset, classifier.headers)
+    classifier, selection = _open(resolved, dataset, select, runner, on_event)
+    split = split or ("test" if select else default_split(dataset, classifier.headers))
     correct_labels = correctly_labelled(dataset, split) if without_label_errors else None
-    digits = take_split(dataset, split)
+    digits, groups = take_split(dataset, split), groups_of_split(dataset, split)
     overlap = report_overlap(digits, dataset, classifier, on_event)
-    logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
+    logits, as_trained = _compute_logits(classifier, digits, groups, adapt_batch_norm, on_event)
     return EvaluationResult(
         model=classifier.name,
         data=str(data),
@@ -208,7 +219,7 @@ def evaluate(
         ood=_measure_ood(classifier, logits, fonts) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes, groups_of_split(dataset, split)),
+        **_metrics(digits, logits, mistakes, groups, as_trained),
     )
 
 
@@ -231,6 +242,34 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     if dataset.failures:
         on_event(Notice(f"Some inputs of '{data}' were left out: {describe_failures(dataset.failures)}"))
     return dataset
+
+
+def _open(
+    models: Sequence[ResolvedModel],
+    dataset: Dataset,
+    select: int | None,
+    runner: dict[str, Any],
+    on_event: OnEvent,
+) -> tuple[DigitClassifier, Selection | None]:
+    """Load the models, or those that are chosen on the validation digits and how they were chosen."""
+    if select is None:
+        return load_classifier(*models, **runner), None
+    chosen, selection = select_models(models, dataset, select, **runner, on_event=on_event)
+    return load_classifier(*chosen, **runner, temperature=selection.temperature), selection
+
+
+def _compute_logits(
+    classifier: DigitClassifier, digits: Digits, groups: tuple[str, ...], adapt: bool, on_event: OnEvent
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Return the logits (N, 10) and, if the models are to be adapted to the digits, those before that."""
+
+    def report(done: int) -> None:
+        on_event(DigitsDone(done, len(digits)))
+
+    if not adapt:
+        return classifier.logits(digits.images, report), None
+    adapted = adapted_logits(classifier, digits.images, groups, report)
+    return adapted, classifier.logits(digits.images, report)
 
 
 def _accuracy_of(
@@ -260,10 +299,19 @@ def _measure_ood(
 
 
 def _metrics(
-    digits: Digits, logits: npt.NDArray[np.float32], mistakes: int, groups: tuple[str, ...]
+    digits: Digits,
+    logits: npt.NDArray[np.float32],
+    mistakes: int,
+    groups: tuple[str, ...],
+    logits_as_trained: npt.NDArray[np.float32] | None,
 ) -> dict[str, Any]:
-    """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits."""
+    """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits.
+
+    logits_as_trained: the logits (N, 10) before adaptation; None if the models were not adapted.
+    """
     labels = digits.labels
+    before = None if logits_as_trained is None else logits_as_trained.argmax(axis=-1)
+    was_correct = None if before is None else before == labels
     confusion = confusion_counts(logits, labels)
     low, high = wilson_interval(int(confusion.trace()), len(labels))
     predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
@@ -280,21 +328,27 @@ def _metrics(
         "reliability": reliability(confidence, is_correct),
         "coverage": coverage(confidence, is_correct),
         "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
-        "groups": _group_accuracies(groups, is_correct) if groups else None,
+        "groups": _group_accuracies(groups, is_correct, was_correct) if groups else None,
+        "adaptation": None if was_correct is None else BatchNormAdaptation(float(was_correct.mean())),
         "digits": digits,
         "predicted": predicted,
         "probabilities": probabilities,
         "digit_groups": groups,
+        "predicted_as_trained": before,
     }
 
 
-def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
-    """Return the accuracy of each group, in the order in which they begin."""
+def _group_accuracies(
+    names: tuple[str, ...], is_correct: npt.NDArray[np.bool_], was_correct: npt.NDArray[np.bool_] | None
+) -> list[GroupAccuracy]:
+    """Return the accuracy of each group, in the order in which they begin, and that before adaptation."""
     accuracies = []
     for name in dict.fromkeys(filter(None, names)):
-        correct = is_correct[np.array(names) == name]
+        members = np.array(names) == name
+        correct = is_correct[members]
         interval = wilson_interval(int(correct.sum()), len(correct))
-        accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval))
+        before = None if was_correct is None else float(was_correct[members].mean())
+        accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval, before))
     return accuracies
 
 

@@ -92,7 +92,8 @@ def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
     elif path.suffix.lower() == ".svg":
         if not isinstance(result, EvaluationResult):
             raise UsageError(f"Lines have no diagrams to save as {path}.", "Name a .json or a .csv file.")
-        chart = draw_calibration(result.model, result.reliability, result.coverage)
+        name = result.model if result.adaptation is None else f"adapted {result.model}"
+        chart = draw_calibration(name, result.reliability, result.coverage)
         write_whole(path, chart.encode())
     else:
         content = _as_csv(result) if isinstance(result, EvaluationResult) else _lines_as_csv(result)
@@ -111,10 +112,15 @@ def _lines_as_csv(result: LineEvaluation) -> bytes:
 
 
 def _as_csv(result: EvaluationResult) -> bytes:
-    """Return `index,label,predicted,confidence`, `probability_0` to `probability_9`, and `group` if any."""
+    """Return `index,label,predicted,confidence`, `probability_0` to `probability_9`, and `group` if any.
+
+    If the models were adapted to the digits, the answers before that are in `predicted_as_trained`.
+    """
     columns = ["index", "label", "predicted", "confidence"]
     columns += [f"probability_{digit}" for digit in range(result.probabilities.shape[1])]
     columns += ["group"] if result.digit_groups else []
+    before = [] if result.predicted_as_trained is None else result.predicted_as_trained.tolist()
+    columns += ["predicted_as_trained"] if before else []
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow(columns)
@@ -122,7 +128,7 @@ def _as_csv(result: EvaluationResult) -> bytes:
         label, predicted = int(result.digits.labels[index]), int(result.predicted[index])
         figures = [f"{value:.6g}" for value in (probabilities[predicted], *probabilities)]
         group = [result.digit_groups[index]] if result.digit_groups else []
-        writer.writerow([index, label, predicted, *figures, *group])
+        writer.writerow([index, label, predicted, *figures, *group, *before[index : index + 1]])
     return content.getvalue().encode()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from digitcli.evaluation.batch_norm import BatchNormAdaptation
 from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin
 from digitcli.evaluation.evaluate import GroupAccuracy, Mistake
 from digitcli.evaluation.evaluate_lines import LineMistake
@@ -46,6 +47,7 @@ class SavedEvaluation:
     ood: tuple[OodResult, ...] | None = None
     selection: Selection | None = None
     groups: tuple[GroupAccuracy, ...] | None = None
+    adaptation: BatchNormAdaptation | None = None
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.confusion] != [CLASSES] * CLASSES:

@@ -46,6 +46,7 @@ class DigitClassifier:
 
     models, headers: the models, and the headers of all their networks; an ensemble has several.
     name: the ids of the models, e.g. `cnn@1a2b3c4d+fast@5e6f7a8b`.
+    runtimes: what computes each of the models.
     device, runtime: where and with which library they compute.
     batch_size: the number of images computed together; it is halved when the memory does not suffice.
     can_reject: whether all networks were also trained on letters, so that they can reject what is no digit.
@@ -58,13 +59,17 @@ class DigitClassifier:
         batch_size: int = DIGIT_BATCH_SIZE,
         temperature: float = 1.0,
     ) -> None:
-        self.models = tuple(models)
+        self.models, self.runtimes = tuple(models), tuple(runtimes)
         self.headers = tuple(part for model in models for part in member_headers(model.header))
         self.name = "+".join(model.id for model in models)
         self.device, self.runtime = runtimes[0].device, runtimes[0].name
         self.can_reject = all(header.recipe.get("synthetic") for header in self.headers)
         self.batch_size = batch_size
-        self._runtimes, self._temperature = runtimes, np.float32(temperature)
+        self._temperature = np.float32(temperature)
+
+    def with_runtimes(self, runtimes: Sequence[Runtime]) -> DigitClassifier:
+        """Return a classifier of the same models that other runtimes compute."""
+        return DigitClassifier(self.models, runtimes, self.batch_size, float(self._temperature))
 
     def logits(
         self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
@@ -97,7 +102,7 @@ class DigitClassifier:
     def _batch_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         logits = [
             runtime.run(images)[0] / np.float32(model.header.temperature)
-            for runtime, model in zip(self._runtimes, self.models, strict=True)
+            for runtime, model in zip(self.runtimes, self.models, strict=True)
         ]
         if len(logits) == 1:
             return logits[0]

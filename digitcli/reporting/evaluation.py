@@ -20,6 +20,7 @@ from digitcli.reporting.mistakes import MAX_MISTAKES, explain_command, find_digi
 from digitcli.reporting.page import Page, chart_figure
 
 WITHOUT_MODEL = "There are no explanations, since {name} is not at hand as a single model."
+ADAPTED_MODEL = "There are no explanations, since the answers are those of a model adapted to these digits."
 
 
 def page_of_model(model: ResolvedModel, on_event: OnEvent) -> Page:
@@ -82,6 +83,8 @@ def _shown_mistakes(evaluation: SavedEvaluation, model: ResolvedModel | None) ->
     """Return the mistakes as the template shows them, and why pictures or explanations are missing."""
     digits: Digits | None = None
     note = "" if model is not None else WITHOUT_MODEL.format(name=evaluation.model)
+    if evaluation.adaptation is not None:  # the model as trained answers otherwise
+        model, note = None, ADAPTED_MODEL
     try:
         digits = find_digits(evaluation)
     except DigitcliError as error:

@@ -120,11 +120,13 @@ def _draw_lines(result: LineEvaluation) -> Group:
 def _groups_table(groups: Sequence[GroupAccuracy]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("group", style="cyan")
-    for heading in ("accuracy", "95 % interval", "n"):
+    is_adapted = any(group.accuracy_as_trained is not None for group in groups)
+    for heading in (*(("as trained", "adapted") if is_adapted else ("accuracy",)), "95 % interval", "n"):
         table.add_column(heading, justify="right")
     for group in groups:
         interval = f"{100 * group.accuracy_low:.2f} to {100 * group.accuracy_high:.2f}"
-        table.add_row(group.name, console.percent(group.accuracy), interval, f"{group.n:,}")
+        before = [console.percent(group.accuracy_as_trained)] if is_adapted else []
+        table.add_row(group.name, *before, console.percent(group.accuracy), interval, f"{group.n:,}")
     return table
 
 
@@ -173,6 +175,7 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "used in training": _used_in_training(result.overlap),
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
         + console.interval(result.accuracy_low, result.accuracy_high),
+        "accuracy as trained": _as_trained(result),
         "without label errors": _without_label_errors(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(
@@ -183,6 +186,18 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "device": result.device,
     }
     return {name: value for name, value in figures.items() if value}
+
+
+def _as_trained(result: EvaluationResult) -> str:
+    """Return the accuracy before adaptation, and how the models were adapted."""
+    if result.adaptation is None:
+        return ""
+    of_group = "of its group" if result.groups else "evaluated"
+    return (
+        f"{console.percent(result.adaptation.accuracy_as_trained)}; the other figures are those of batch "
+        f"normalization adapted to the images. Each answer depends on all images {of_group} (transductive); "
+        "labels are not used"
+    )
 
 
 def _without_label_errors(result: EvaluationResult) -> str:
