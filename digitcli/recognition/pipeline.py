@@ -7,8 +7,9 @@
     4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
 Before them, one network reads every page as a whole (`picture_reader.py`); where it is certain, its answer
-counts. A page on which the four stages do not read a single number for certain, or another one than that
-network, is read again by networks that learned to find numbers (`pages/page_reader.py`), one page at a time.
+counts. A single number that the four stages read counts if that network reads the same, or if they are sure
+and it reads none. Every other page is read again by networks that learned to find numbers
+(`pages/page_reader.py`), one page at a time.
 Threads read the whole page, find and crop. The other networks take the regions of several pages together.
 """
 
@@ -32,7 +33,14 @@ from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
-from digitcli.recognition.decision import Decision, choose, decide_error, decide_faint_page, decide_page
+from digitcli.recognition.decision import (
+    Decision,
+    choose,
+    decide_error,
+    decide_faint_page,
+    decide_page,
+    surer,
+)
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
 from digitcli.recognition.pages.page_reader import as_levels
@@ -206,7 +214,9 @@ def _decide(
         return page.first.refuse_below(options.min_confidence)
     try:
         by_ink = _decide_regions(page, evidence, models, options) if models.read_regions else None
-        is_easy = by_ink is not None and by_ink.is_easy and not by_ink.is_doubted_by(page.first)
+        if by_ink is not None and page.first is not None and by_ink.is_confirmed_by(page.first):
+            return surer(by_ink, page.first).refuse_below(options.min_confidence)
+        is_easy = by_ink is not None and by_ink.is_easy and page.first is None
         if models.page_reader is None or page.levels is None or is_easy:
             assert by_ink is not None
             return _or_first(by_ink, page).refuse_below(options.min_confidence)

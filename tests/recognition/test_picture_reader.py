@@ -100,6 +100,8 @@ OPTIONS = PipelineOptions(
         (("7", EASY), ("1", EASY), ("2", 0.8), "2"),  # a doubt: the networks for pages decide
         (("7", LIKELY), ("1", EASY), ("7", 0.8), "7"),
         (("7", LIKELY), ("7", EASY), ("1", 0.8), "7"),  # no doubt: they are not asked
+        (("7", LIKELY), ("7", LIKELY), ("1", EASY), "7"),
+        (("7", LIKELY), ("7", LIKELY - 0.1), ("1", 0.8), "1"),
         (None, ("1", EASY), ("2", 0.8), "1"),
         (("7", EASY), None, None, "7"),  # nothing else finds a number
         (("7", EASY - 0.1), None, None, ""),
