@@ -81,6 +81,15 @@ class Decision:
         numbers = tuple(number.refused(reason) for number in self.numbers)
         return replace(self, status="refused", reason=reason, numbers=numbers)
 
+    def without_number(self, nothing: float) -> Decision:
+        """Return an answer without a number, with the probability that none is there as its confidence.
+
+        A page is not blank if it is likelier that a digit is written on it.
+        """
+        if self.status == "blank" and nothing < LIKELY:
+            return replace(self, status="refused", reason="not_a_digit", confidence=nothing)
+        return replace(self, confidence=nothing)
+
     def refuse_below(self, min_confidence: float) -> Decision:
         """Return the same answer, in which numbers with a lower confidence are refused.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from digitcli.imaging.finder_input import Grey
+from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
@@ -24,6 +25,23 @@ WIDTH_STEP_PX = 16
 
 
 @dataclass(frozen=True)
+class PictureAnswer:
+    """What the network says of a page.
+
+    decision: its answer, if the page likely shows one number; else None.
+    nothing: the probability that no digit is written; None if the page is too long to be seen at once.
+    """
+
+    decision: Decision | None = None
+    nothing: float | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it has read one number for certain."""
+        return self.decision is not None and self.decision.is_certain
+
+
+@dataclass(frozen=True)
 class PictureReader:
     """A network that sees a whole picture as a strip, see `architectures.reader.picture_reader`.
 
@@ -33,24 +51,18 @@ class PictureReader:
     network: LineRecognizer
     acceptance: Mapping[str, float] = field(default_factory=dict)
 
-    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Decision | None:
-        """Return the answer to a page, uint8 (H, W), that is likely to show one number; else None.
+    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> PictureAnswer:
+        """Read a page, uint8 (H, W).
 
         Raises:
             ModelError: the network answers with values that are not finite.
         """
         height, width = grey.shape
         if width > MAX_LENGTH * height:
-            return None
+            return PictureAnswer()
         evidence = self.look(grey)
-        if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
-            return None
-        (result,) = recognize_region(evidence, constraints, top_k)
-        if result.number is None or result.confidence < LIKELY:
-            return None
-        if result.is_changed or result.breaks_constraints:
-            return None
-        return decide_page([result], 0.0, None)
+        nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
+        return PictureAnswer(_read_number(evidence, constraints, top_k), nothing)
 
     def look(self, grey: Grey) -> RegionEvidence:
         """Return what the network says of a page, uint8 (H, W), as one line."""
@@ -59,3 +71,15 @@ class PictureReader:
         header = self.network.header
         line = LineEvidence.of(crops.strips[0], answer, header.alphabet, header.temperature)
         return RegionEvidence(crops, (line,), self.acceptance)
+
+
+def _read_number(evidence: RegionEvidence, constraints: Constraints | None, top_k: int) -> Decision | None:
+    """Return the answer to a page that likely shows one number; else None."""
+    if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
+        return None
+    (result,) = recognize_region(evidence, constraints, top_k)
+    if result.number is None or result.confidence < LIKELY:
+        return None
+    if result.is_changed or result.breaks_constraints:
+        return None
+    return decide_page([result], 0.0, None)
