@@ -90,6 +90,15 @@ class Decision:
             return replace(self, status="refused", reason="not_a_digit", confidence=nothing)
         return replace(self, confidence=nothing)
 
+    def at_most(self, probability: float) -> Decision:
+        """Return the same answer, of which no number is surer than a probability."""
+        if not self.numbers or self.confidence is None:
+            return self
+        numbers = tuple(
+            replace(number, confidence=min(number.confidence, probability)) for number in self.numbers
+        )
+        return replace(self, numbers=numbers, confidence=min(self.confidence, probability))
+
     def refuse_below(self, min_confidence: float) -> Decision:
         """Return the same answer, in which numbers with a lower confidence are refused.
 

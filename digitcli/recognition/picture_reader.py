@@ -40,6 +40,11 @@ class PictureAnswer:
         """Whether it has read one number for certain."""
         return self.decision is not None and self.decision.is_certain
 
+    @property
+    def sees_nothing(self) -> bool:
+        """Whether it is likelier that no digit is written."""
+        return self.nothing is not None and self.nothing >= LIKELY
+
 
 @dataclass(frozen=True)
 class PictureReader:

@@ -8,7 +8,7 @@
 
 Before them, one network reads every page as a whole (`picture_reader.py`); where it is certain, its answer
 counts. A single number that the four stages read counts if that network reads the same, or if they are sure
-and it reads none. Every other page is read again by networks that learned to find numbers
+and it says nothing against it. Every other page is read again by networks that learned to find numbers
 (`pages/page_reader.py`), one page at a time.
 Threads read the whole page, find and crop. The other networks take the regions of several pages together.
 """
@@ -217,7 +217,7 @@ def _decide(
         by_ink = _decide_regions(page, evidence, models, options) if models.read_regions else None
         if by_ink is not None and first is not None and by_ink.is_confirmed_by(first):
             return surer(by_ink, first).refuse_below(options.min_confidence)
-        is_easy = by_ink is not None and by_ink.is_easy and first is None
+        is_easy = by_ink is not None and by_ink.is_easy and first is None and not page.first.sees_nothing
         if models.page_reader is None or page.levels is None or is_easy:
             assert by_ink is not None
             return _or_first(by_ink, page.first).refuse_below(options.min_confidence)
@@ -231,6 +231,8 @@ def _decide(
         if by_ink is not None and is_out_of_memory(fault):
             return _or_first(by_ink, page.first).refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
+    if by_ink is not None and not whole.numbers and page.first.nothing is not None:
+        by_ink = by_ink.at_most(1 - page.first.nothing)
     chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page.first)
     is_whole = chosen is whole
     return chosen.refuse_below(options.page_min_confidence if is_whole else options.min_confidence)

@@ -125,12 +125,13 @@ def test_the_networks_are_asked_where_those_before_disagree(
 ) -> None:
     blank = Decision("blank", "blank", "", 0.9)
     models = page_models()
+    nothing = 0.3 if expected else 0.7
     assert models.page_reader is not None
     monkeypatch.setattr(type(models.page_reader), "read", lambda *_: decision(*whole) if whole else blank)
     monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision(*by_ink) if by_ink else blank)
     monkeypatch.setattr(type(models), "read_regions", True)
     page = PreparedPage(
-        "a.png", None, levels=PAPER, first=PictureAnswer(decision(*first) if first else None, 0.7)
+        "a.png", None, levels=PAPER, first=PictureAnswer(decision(*first) if first else None, nothing)
     )
     (reading,) = recognize_and_decide([page], models, OPTIONS)
     assert reading.text == expected
@@ -138,6 +139,24 @@ def test_the_networks_are_asked_where_those_before_disagree(
     stricter = replace(OPTIONS, min_confidence=0.999, page_min_confidence=0.999)
     (refused,) = recognize_and_decide([page], models, stricter)
     assert refused.text == expected and (refused.status == "refused") == bool(expected)
+
+
+@pytest.mark.parametrize(
+    "nothing, whole, text, status",
+    [(0.2, "2", "1", "read"), (0.6, "2", "2", "read"), (0.6, "", "1", "refused")],
+)
+def test_a_number_of_which_it_sees_no_digit_is_read_again_and_doubted(
+    monkeypatch: pytest.MonkeyPatch, nothing: float, whole: str, text: str, status: str
+) -> None:
+    blank = Decision("blank", "blank", "", 0.9)
+    models = page_models()
+    monkeypatch.setattr(PageReader, "read", lambda *_: decision(whole, 0.8) if whole else blank)
+    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision("1", EASY))
+    monkeypatch.setattr(type(models), "read_regions", True)
+    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(None, nothing))
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert (reading.text, reading.status) == (text, status)
+    assert reading.confidence == {"read": 0.8 if text == "2" else EASY, "refused": 0.4}[status]
 
 
 @pytest.mark.parametrize("has_page_reader", [False, True])
