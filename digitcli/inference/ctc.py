@@ -39,7 +39,11 @@ def log_softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> Co
 
 def digit_columns(logits: npt.NDArray[np.float32], alphabet: str, temperature: float = 1.0) -> Columns:
     """Return log-probabilities (T, 11) of the ten digits, and of a blank that includes all other classes."""
-    columns = log_softmax(logits, temperature)
+    return without_marks(log_softmax(logits, temperature), alphabet)
+
+
+def without_marks(columns: Columns, alphabet: str) -> Columns:
+    """Return log-probabilities (T, 11) of the ten digits, and of a blank that includes all other classes."""
     digits = [alphabet.index(digit) for digit in DIGITS]
     others = [index for index in range(columns.shape[-1]) if index not in digits]
     blank = np.logaddexp.reduce(columns[:, others], axis=-1, keepdims=True)
@@ -55,11 +59,10 @@ def best_path_places(columns: Columns, alphabet: str = DIGITS) -> list[tuple[str
     """Return the characters of the best path, each with its first column and the one after its last."""
     blank = len(alphabet)
     best = columns.argmax(axis=-1)
-    starts = np.flatnonzero(np.append(True, best[1:] != best[:-1]))
-    ends = np.append(starts[1:], len(best))
+    starts = [0, *(1 + np.flatnonzero(best[1:] != best[:-1])).tolist(), len(best)]
     return [
-        (alphabet[best[start]], int(start), int(end))
-        for start, end in zip(starts, ends, strict=True)
+        (alphabet[best[start]], start, end)
+        for start, end in itertools.pairwise(starts)
         if best[start] != blank
     ]
 
@@ -216,24 +219,23 @@ def log_probability(columns: Columns, text: str) -> float:
 
 def align(columns: Columns, text: str) -> list[int]:
     """Return for each digit the column of its highest probability in the best alignment (Viterbi, 1967)."""
-    scores = _forward_scores(columns, text, np.maximum)
+    scores = _forward_scores(columns, text, np.maximum).tolist()
     states = _states(text)
+    emissions = columns[:, states].tolist()
     state = len(states) - 1
-    if text and scores[-1, -2] > scores[-1, -1]:
+    if text and scores[-1][-2] > scores[-1][-1]:
         state -= 1
     best_column: dict[int, int] = {}
     for time in range(len(columns) - 1, -1, -1):
         if state % 2:
             best = best_column.get(state)
-            if best is None or columns[time, states[state]] > columns[best, states[state]]:
+            if best is None or emissions[time][state] > emissions[best][state]:
                 best_column[state] = time
         if time:
-            previous = [scores[time - 1, state]]
-            if state >= 1:
-                previous.append(scores[time - 1, state - 1])
-            if state >= 2 and state % 2 and states[state] != states[state - 2]:
-                previous.append(scores[time - 1, state - 2])
-            state -= int(np.argmax(previous))
+            may_skip = state >= 2 and state % 2 and states[state] != states[state - 2]
+            steps = 3 if may_skip else min(2, state + 1)
+            before = scores[time - 1][state - steps + 1 : state + 1]
+            state -= max(range(steps), key=lambda step: before[-1 - step])
     return [best_column[2 * index + 1] for index in range(len(text)) if 2 * index + 1 in best_column]
 
 
@@ -259,14 +261,13 @@ def _states(text: str) -> list[int]:
 def _forward_scores(columns: Columns, text: str, join: np.ufunc) -> npt.NDArray[np.float64]:
     """Return the log-probability (T, S) of each state after each column; `join` combines paths."""
     states = np.array(_states(text))
-    may_skip = np.zeros(len(states), bool)  # the blank between two different digits
-    may_skip[3::2] = states[3::2] != states[1:-2:2]
-    scores = np.full((len(columns), len(states)), -np.inf)
+    skipping = np.full(len(states), -np.inf)  # 0 where the blank between two different digits may be skipped
+    skipping[3::2][states[3::2] != states[1:-2:2]] = 0
+    scores = np.full((len(columns), 2 + len(states)), -np.inf)  # two impossible states come first
     emissions = columns[:, states].astype(np.float64)
-    scores[0, :2] = emissions[0, :2]
+    scores[0, 2:4] = emissions[0, :2]
     for time in range(1, len(columns)):
-        stay = scores[time - 1]
-        step = np.append(-np.inf, stay[:-1])
-        skip = np.where(may_skip, np.concatenate([[-np.inf, -np.inf], stay[:-2]])[: len(states)], -np.inf)
-        scores[time] = join(join(stay, step), skip) + emissions[time]
-    return scores
+        before = scores[time - 1]
+        stay_or_step = join(before[2:], before[1:-1])
+        scores[time, 2:] = join(stay_or_step, before[:-2] + skipping) + emissions[time]
+    return scores[:, 2:]

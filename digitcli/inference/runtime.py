@@ -80,7 +80,10 @@ class LineOutput:
 
 
 def run_lines(
-    runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], batch_size: int = LINE_BATCH_SIZE
+    runtime: Runtime,
+    line_crops: Sequence[npt.NDArray[np.uint8]],
+    batch_size: int = LINE_BATCH_SIZE,
+    width_step: int = WIDTH_STEP_PX,
 ) -> list[LineOutput]:
     """Run a line network on line crops, each of a width of its own.
 
@@ -92,7 +95,7 @@ def run_lines(
     outputs: dict[int, LineOutput] = {}
     indices_by_width: dict[int, list[int]] = {}
     for index, crop in enumerate(line_crops):
-        indices_by_width.setdefault(padded_width(crop), []).append(index)
+        indices_by_width.setdefault(padded_width(crop, width_step), []).append(index)
     for width, indices in indices_by_width.items():
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
@@ -102,9 +105,9 @@ def run_lines(
     return [outputs[index] for index in range(len(line_crops))]
 
 
-def padded_width(line_crop: npt.NDArray[np.uint8]) -> int:
+def padded_width(line_crop: npt.NDArray[np.uint8], width_step: int = WIDTH_STEP_PX) -> int:
     """Return the width in pixels to which a line crop is padded, see `run_lines`."""
-    return -(-int(line_crop.shape[-1]) // WIDTH_STEP_PX) * WIDTH_STEP_PX
+    return -(-int(line_crop.shape[-1]) // width_step) * width_step
 
 
 def paper_level(line_crop: npt.NDArray[np.uint8]) -> int:

@@ -18,8 +18,8 @@ from digitcli.inference.ctc import (
     Grammar,
     beam_search,
     best_path_places,
-    digit_columns,
     log_softmax,
+    without_marks,
 )
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
@@ -76,25 +76,30 @@ class LineEvidence:
     @classmethod
     def of(cls, crop: LineCrop, answer: LineOutput, alphabet: str, temperature: float) -> LineEvidence:
         """Calibrate a network's answer to a crop by its temperature."""
-        return cls(
-            crop,
-            digit_columns(answer.logits, alphabet, temperature),
-            log_softmax(answer.logits, temperature),
-            alphabet,
-            answer.distances,
-        )
+        with_marks = log_softmax(answer.logits, temperature)
+        return cls(crop, without_marks(with_marks, alphabet), with_marks, alphabet, answer.distances)
 
     @functools.cached_property
     def likely_texts(self) -> list[tuple[str, float]]:
         """The likely texts of a strip with their log-probabilities, see `ctc.beam_search`."""
         return beam_search(self.columns, ANY_DIGITS, min_probability=MIN_PROBABILITY_STRIP)
 
+    @functools.cached_property
+    def places(self) -> list[tuple[str, int, int]]:
+        """The likeliest characters with their columns, see `ctc.best_path_places`."""
+        return best_path_places(self.with_marks, self.alphabet)
+
+    @property
+    def raw(self) -> str:
+        """The likeliest characters, marks and others included."""
+        return "".join(character for character, _, _ in self.places)
+
     def bounds(self) -> list[int]:
         """Return the columns between which numbers stand: behind spaces and operators between two digits.
 
         A sign or a currency before a number is a part of it: `12 -5` holds `12` and `-5`.
         """
-        places = best_path_places(self.with_marks, self.alphabet)
+        places = self.places
         digits = [index for index, (character, _, _) in enumerate(places) if character.isdecimal()]
         bounds = [0]
         for left, right in itertools.pairwise(digits):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from digitcli.imaging.finder_input import Grey
+from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
@@ -17,6 +18,32 @@ from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region
+
+# Pictures are padded to a multiple of this width: one of a digit, 40 pixels wide, to 48 and not to 64. The
+# network is as accurate so on composed pictures, certain of more of them, and a tenth faster.
+WIDTH_STEP_PX = 16
+
+
+@dataclass(frozen=True)
+class PictureAnswer:
+    """What the network says of a page.
+
+    decision: its answer, if the page likely shows one number; else None.
+    nothing: the probability that no digit is written; None if the page is too long to be seen at once.
+    """
+
+    decision: Decision | None = None
+    nothing: float | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it has read one number for certain."""
+        return self.decision is not None and self.decision.is_certain
+
+    @property
+    def sees_nothing(self) -> bool:
+        """Whether it is likelier that no digit is written."""
+        return self.nothing is not None and self.nothing >= LIKELY
 
 
 @dataclass(frozen=True)
@@ -29,29 +56,35 @@ class PictureReader:
     network: LineRecognizer
     acceptance: Mapping[str, float] = field(default_factory=dict)
 
-    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Decision | None:
-        """Return the answer to a page, uint8 (H, W), that is likely to show one number; else None.
+    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> PictureAnswer:
+        """Read a page, uint8 (H, W).
 
         Raises:
             ModelError: the network answers with values that are not finite.
         """
         height, width = grey.shape
         if width > MAX_LENGTH * height:
-            return None
+            return PictureAnswer()
         evidence = self.look(grey)
-        if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
-            return None
-        (result,) = recognize_region(evidence, constraints, top_k)
-        if result.number is None or result.confidence < LIKELY:
-            return None
-        if result.is_changed or result.breaks_constraints:
-            return None
-        return decide_page([result], 0.0, None)
+        nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
+        return PictureAnswer(_read_number(evidence, constraints, top_k), nothing)
 
     def look(self, grey: Grey) -> RegionEvidence:
         """Return what the network says of a page, uint8 (H, W), as one line."""
         crops = whole_picture(grey)
-        (answer,) = self.network.outputs([crops.strips[0].image])
+        (answer,) = self.network.outputs([crops.strips[0].image], WIDTH_STEP_PX)
         header = self.network.header
         line = LineEvidence.of(crops.strips[0], answer, header.alphabet, header.temperature)
         return RegionEvidence(crops, (line,), self.acceptance)
+
+
+def _read_number(evidence: RegionEvidence, constraints: Constraints | None, top_k: int) -> Decision | None:
+    """Return the answer to a page that likely shows one number; else None."""
+    if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
+        return None
+    (result,) = recognize_region(evidence, constraints, top_k)
+    if result.number is None or result.confidence < LIKELY:
+        return None
+    if result.is_changed or result.breaks_constraints:
+        return None
+    return decide_page([result], 0.0, None)

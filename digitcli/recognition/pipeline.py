@@ -7,8 +7,9 @@
     4. decide      decision.py       Decision: the status, reason, text and confidence of a page
 
 Before them, one network reads every page as a whole (`picture_reader.py`); where it is certain, its answer
-counts. A page on which the four stages do not read a single number for certain, or another one than that
-network, is read again by networks that learned to find numbers (`pages/page_reader.py`), one page at a time.
+counts. A single number that the four stages read counts if that network reads the same, or if they are sure
+and it says nothing against it. Every other page is read again by networks that learned to find numbers
+(`pages/page_reader.py`), one page at a time.
 Threads read the whole page, find and crop. The other networks take the regions of several pages together.
 """
 
@@ -32,10 +33,18 @@ from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
-from digitcli.recognition.decision import Decision, choose, decide_error, decide_faint_page, decide_page
+from digitcli.recognition.decision import (
+    Decision,
+    choose,
+    decide_error,
+    decide_faint_page,
+    decide_page,
+    surer,
+)
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
 from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.picture_reader import PictureAnswer
 from digitcli.recognition.recognize import RegionEvidence, recognize_page, run_networks
 from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers
@@ -78,8 +87,7 @@ class PreparedPage:
     error: the error of a page that could not be opened or searched.
     picture, ink: as in `Reading`, where pictures are kept.
     levels: the page, uint8 (H, W), for networks that read whole pages.
-    first: what the network for whole pictures reads, if it reads one number; nothing else reads a page whose
-        number is certain.
+    first: what the network for whole pictures says; nothing else reads a page of which it is certain.
     """
 
     file: str
@@ -90,7 +98,7 @@ class PreparedPage:
     picture: np.ndarray | None = None
     ink: np.ndarray | None = None
     levels: np.ndarray | None = None
-    first: Decision | None = None
+    first: PictureAnswer = PictureAnswer()
 
 
 def run_pipeline(
@@ -151,10 +159,10 @@ def _find_and_crop(
     name: str, number: int | None, grey: np.ndarray, models: RecognitionModels, options: PipelineOptions
 ) -> PreparedPage:
     levels = as_levels(grey) if models.page_reader or models.picture_reader else None
-    first = None
+    first = PictureAnswer()
     if models.picture_reader is not None and levels is not None:
         first = models.picture_reader.read(levels, options.constraints, options.top_k)
-    if first is not None and first.is_certain:
+    if first.is_certain:
         return PreparedPage(name, number, picture=grey, first=first)
     if not models.read_regions:
         return PreparedPage(name, number, picture=grey, levels=levels, first=first)
@@ -202,14 +210,17 @@ def _decide(
     """
     if page.error is not None:
         return decide_error(page.error)
-    if page.first is not None and page.first.is_certain:
-        return page.first.refuse_below(options.min_confidence)
+    first = page.first.decision
+    if first is not None and first.is_certain:
+        return first.refuse_below(options.min_confidence)
     try:
         by_ink = _decide_regions(page, evidence, models, options) if models.read_regions else None
-        is_easy = by_ink is not None and by_ink.is_easy and not by_ink.is_doubted_by(page.first)
+        if by_ink is not None and first is not None and by_ink.is_confirmed_by(first):
+            return surer(by_ink, first).refuse_below(options.min_confidence)
+        is_easy = by_ink is not None and by_ink.is_easy and first is None and not page.first.sees_nothing
         if models.page_reader is None or page.levels is None or is_easy:
             assert by_ink is not None
-            return _or_first(by_ink, page).refuse_below(options.min_confidence)
+            return _or_first(by_ink, page.first).refuse_below(options.min_confidence)
     except Exception as fault:
         return decide_error(_failure(page.file, fault))
     try:
@@ -218,18 +229,22 @@ def _decide(
         raise
     except Exception as fault:
         if by_ink is not None and is_out_of_memory(fault):
-            return _or_first(by_ink, page).refuse_below(options.min_confidence)
+            return _or_first(by_ink, page.first).refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
-    chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page)
+    if by_ink is not None and not whole.numbers and page.first.nothing is not None:
+        by_ink = by_ink.at_most(1 - page.first.nothing)
+    chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page.first)
     is_whole = chosen is whole
     return chosen.refuse_below(options.page_min_confidence if is_whole else options.min_confidence)
 
 
-def _or_first(decision: Decision, page: PreparedPage) -> Decision:
-    """Return a decision; if it has no number, what the network for whole pictures read for certain."""
-    if not decision.numbers and page.first is not None and page.first.is_easy:
-        return page.first
-    return decision
+def _or_first(decision: Decision, first: PictureAnswer) -> Decision:
+    """Return a decision; if it has no number, what the network for whole pictures says."""
+    if decision.numbers or decision.is_fraction or first.nothing is None:
+        return decision
+    if first.decision is None:
+        return decision.without_number(first.nothing)
+    return first.decision if first.decision.is_easy else first.decision.refused("low_confidence")
 
 
 def _decide_regions(

@@ -14,7 +14,7 @@ import numpy as np
 from digitcli.imaging.components import Box
 from digitcli.imaging.grayscale import median
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
-from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align, best_path
+from digitcli.inference.ctc import ANY_DIGITS, DIGITS, align
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, LineCrop, RegionCrops
 from digitcli.recognition.grouping import wide_gaps
@@ -215,9 +215,8 @@ def _number(
 def text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
     """Return the text with its marks, from the first crop that shows its digits; else the digits alone."""
     for evidence in lines:
-        raw = best_path(evidence.with_marks, evidence.alphabet)
-        if "".join(character for character in raw if character.isdecimal()) == text:
-            return raw.replace(OTHER, "").strip()
+        if "".join(character for character in evidence.raw if character.isdecimal()) == text:
+            return evidence.raw.replace(OTHER, "").strip()
     return text
 
 

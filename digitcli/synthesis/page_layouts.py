@@ -45,6 +45,7 @@ LARGEST_DIGIT_PX = 320
 CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
 LETTER_SHARE = 0.2
 CELL_SHARE = 0.3  # of these pictures show parts of the frame of a cell
+EMPTY_CELL_SHARE = 0.6  # of such pictures without a character
 
 
 def fill_with_free_numbers(desk: Desk) -> None:
@@ -238,6 +239,14 @@ def fill_with_one_character(desk: Desk) -> None:
     desk.page.put(stamp, x, y, Kind.OTHER if is_letter else Kind.NUMBER, "" if is_letter else text)
     if desk.chance(CELL_SHARE):
         draw_edges_of_cell(desk)
+
+
+def fill_with_no_character(desk: Desk) -> None:
+    """Draw the edges of an empty cell, or anything else that is no number."""
+    if desk.chance(EMPTY_CELL_SHARE):
+        draw_edges_of_cell(desk)
+    else:
+        fill_with_nothing(desk)
 
 
 def fill_with_nothing(desk: Desk) -> None:

@@ -11,7 +11,12 @@ import numpy.typing as npt
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of, transform
-from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_one_character
+from digitcli.synthesis.page_layouts import (
+    LAYOUTS,
+    Layout,
+    fill_with_no_character,
+    fill_with_one_character,
+)
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.paper import photograph_page
 from digitcli.synthesis.stamps import WritingRoom
@@ -111,11 +116,18 @@ class SceneComposer:
 
     def character(self, random: np.random.Generator) -> Scene:
         """Compose a nearly square picture of one digit, or sometimes of one letter."""
+        return self._square_picture(random, fill_with_one_character)
+
+    def empty(self, random: np.random.Generator) -> Scene:
+        """Compose such a picture without a character: an empty cell, or scribbles, shapes and the like."""
+        return self._square_picture(random, fill_with_no_character)
+
+    def _square_picture(self, random: np.random.Generator, fill: Layout) -> Scene:
         height = round(float(np.exp(random.uniform(*np.log(CHARACTER_SIDES_PX)))))
         width = round(height * float(np.exp(random.normal(0, CHARACTER_SQUARENESS))))
         page = Page.blank(height, width)
         digit_px = 0.7 * height
-        fill_with_one_character(Desk(random, page, self._room, self._room.scribe(random), digit_px))
+        fill(Desk(random, page, self._room, self._room.scribe(random), digit_px))
         dark = random.uniform(*FAINT_INK) if random.random() < FAINT_SHARE else None
         picture = photograph_page(random, page.layers, digit_px, CHARACTER_SCREEN_SHARE, dark)
         return Scene(picture, tuple(page.labels))

@@ -49,8 +49,8 @@ LINES_SHARE = 0.5
 CHARACTER_SCENES_SHARE = 0.15
 
 # The shares of what a `picture_reader` learns from: pictures of one character, images of the dataset, lines,
-# and pages; the rest are small pictures. Chosen by hand.
-PICTURE_SHARES = {"character": 0.3, "image": 0.25, "line": 0.15, "page": 0.05}
+# pages, and pictures without a character; the rest are small pictures. Chosen by hand.
+PICTURE_SHARES = {"character": 0.3, "image": 0.25, "line": 0.15, "page": 0.05, "empty": 0.05}
 
 # How often a strip is used: it takes three times as long to compose as to train on in bfloat16.
 STRIP_USES = 4
@@ -369,6 +369,7 @@ def compose_scenes(
         lambda: composer.image(random),
         lambda: composer.line(random),
         lambda: composer.page(random, SCENE_SIDE_PX, SCENE_SIDE_PX),
+        lambda: composer.empty(random),
         lambda: composer.small_picture(random),
     ]
     shares = [*PICTURE_SHARES.values(), 1 - sum(PICTURE_SHARES.values())]

@@ -89,7 +89,7 @@ def test_importing_the_module_loads_no_torch() -> None:
 
 def test_lines_are_padded_by_paper_on_their_right() -> None:
     ink, strip = np.full((40, 33), 255, np.uint8), np.full((3, 40, 33), 9, np.uint8)
-    assert padded_width(ink) == 64
+    assert padded_width(ink) == 64 and padded_width(ink, 16) == 48
     assert pad_lines([ink], 64)[0, :, 33:].max() == 0
     padded = pad_lines([strip, strip], 64)
     assert (

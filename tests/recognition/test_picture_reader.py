@@ -16,7 +16,7 @@ from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.decision import CERTAIN, EASY, LIKELY, Decision
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.picture_reader import PictureReader
+from digitcli.recognition.picture_reader import PictureAnswer, PictureReader
 from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number
@@ -31,7 +31,7 @@ def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decis
     """Read a page by a network that is this sure of each character of a text."""
     network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=likely))
     constraints = None if length is None else parse_constraints(length=str(length))
-    return PictureReader(network).read(PAPER, constraints, top_k=2)
+    return PictureReader(network).read(PAPER, constraints, top_k=2).decision
 
 
 def decision(text: str, confidence: float) -> Decision:
@@ -78,7 +78,15 @@ def test_other_numbers_meet_the_constraints_too() -> None:
 
 def test_a_very_long_picture_is_left_to_networks_that_bound_their_memory() -> None:
     network = cast(LineRecognizer, FakeReader("7", name="picture_reader"))
-    assert PictureReader(network).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2) is None
+    long = PictureReader(network).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2)
+    assert long == PictureAnswer()
+
+
+@pytest.mark.parametrize("text, least, most", [("", 0.9, 1.0), (OTHER, 0.9, 1.0), ("7", 0.0, 0.01)])
+def test_it_says_how_likely_no_digit_is_written(text: str, least: float, most: float) -> None:
+    network = cast(LineRecognizer, FakeReader(text, name="picture_reader"))
+    nothing = PictureReader(network).read(PAPER, None, 2).nothing
+    assert nothing is not None and least <= nothing <= most
 
 
 def test_faint_writing_is_read_where_it_is_clear(shipped: Reader) -> None:
@@ -100,9 +108,11 @@ OPTIONS = PipelineOptions(
         (("7", EASY), ("1", EASY), ("2", 0.8), "2"),  # a doubt: the networks for pages decide
         (("7", LIKELY), ("1", EASY), ("7", 0.8), "7"),
         (("7", LIKELY), ("7", EASY), ("1", 0.8), "7"),  # no doubt: they are not asked
+        (("7", LIKELY), ("7", LIKELY), ("1", EASY), "7"),
+        (("7", LIKELY), ("7", LIKELY - 0.1), ("1", 0.8), "1"),
         (None, ("1", EASY), ("2", 0.8), "1"),
         (("7", EASY), None, None, "7"),  # nothing else finds a number
-        (("7", EASY - 0.1), None, None, ""),
+        (("7", EASY - 0.1), None, None, "7"),  # a guess, which is refused
         (None, None, None, ""),
     ],
 )
@@ -115,16 +125,38 @@ def test_the_networks_are_asked_where_those_before_disagree(
 ) -> None:
     blank = Decision("blank", "blank", "", 0.9)
     models = page_models()
+    nothing = 0.3 if expected else 0.7
     assert models.page_reader is not None
     monkeypatch.setattr(type(models.page_reader), "read", lambda *_: decision(*whole) if whole else blank)
     monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision(*by_ink) if by_ink else blank)
     monkeypatch.setattr(type(models), "read_regions", True)
-    page = PreparedPage("a.png", None, levels=PAPER, first=decision(*first) if first else None)
+    page = PreparedPage(
+        "a.png", None, levels=PAPER, first=PictureAnswer(decision(*first) if first else None, nothing)
+    )
     (reading,) = recognize_and_decide([page], models, OPTIONS)
     assert reading.text == expected
+    assert (reading.status == "read") == (bool(expected) and first != ("7", EASY - 0.1))
     stricter = replace(OPTIONS, min_confidence=0.999, page_min_confidence=0.999)
     (refused,) = recognize_and_decide([page], models, stricter)
     assert refused.text == expected and (refused.status == "refused") == bool(expected)
+
+
+@pytest.mark.parametrize(
+    "nothing, whole, text, status",
+    [(0.2, "2", "1", "read"), (0.6, "2", "2", "read"), (0.6, "", "1", "refused")],
+)
+def test_a_number_of_which_it_sees_no_digit_is_read_again_and_doubted(
+    monkeypatch: pytest.MonkeyPatch, nothing: float, whole: str, text: str, status: str
+) -> None:
+    blank = Decision("blank", "blank", "", 0.9)
+    models = page_models()
+    monkeypatch.setattr(PageReader, "read", lambda *_: decision(whole, 0.8) if whole else blank)
+    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision("1", EASY))
+    monkeypatch.setattr(type(models), "read_regions", True)
+    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(None, nothing))
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert (reading.text, reading.status) == (text, status)
+    assert reading.confidence == {"read": 0.8 if text == "2" else EASY, "refused": 0.4}[status]
 
 
 @pytest.mark.parametrize("has_page_reader", [False, True])
@@ -138,9 +170,23 @@ def test_it_answers_where_no_ink_is_a_number_and_pages_are_not_read(
     monkeypatch.setattr(PageReader, "read", fill_the_memory)
     monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: Decision("blank", "blank", "", 0.9))
     monkeypatch.setattr(type(models), "read_regions", True)
-    page = PreparedPage("a.png", None, levels=PAPER, first=decision("7", EASY))
+    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(decision("7", EASY), 0.1))
     (reading,) = recognize_and_decide([page], models, OPTIONS)
     assert reading.text == "7"
+
+
+@pytest.mark.parametrize(
+    "nothing, status, confidence", [(0.8, "blank", 0.8), (0.4, "refused", 0.4), (None, "blank", 0.9)]
+)
+def test_it_tells_how_sure_it_is_that_a_page_is_blank(
+    monkeypatch: pytest.MonkeyPatch, nothing: float | None, status: str, confidence: float
+) -> None:
+    models = page_models()
+    blank = Decision("blank", "blank", "", 0.9)
+    monkeypatch.setattr(PageReader, "read", lambda *_: blank)
+    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(None, nothing))
+    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    assert (reading.status, reading.confidence, reading.text) == (status, confidence, "")
 
 
 @pytest.fixture(scope="module")

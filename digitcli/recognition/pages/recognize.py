@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from digitcli.imaging.components import Box
 from digitcli.imaging.strips import END_SPACE, strip_ink
-from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search, best_path
+from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import LineCrop
@@ -123,7 +123,7 @@ class RegionEvidence:
     @property
     def raw(self) -> str:
         """The characters that the first strip shows, marks and others included."""
-        return best_path(self.lines[0].with_marks, self.lines[0].alphabet)
+        return self.lines[0].raw
 
 
 @dataclass(frozen=True)
