@@ -1,8 +1,12 @@
-"""Examine a picture that is read wrongly or with doubt: read it again after each of several corrections."""
+"""Examine a picture that is read wrongly or with doubt.
+
+It is read again after each of several corrections, and its digits and paper are measured. A correction that
+helps names a fault only if no measurement contradicts it: sharpening helps thin strokes, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +16,13 @@ import numpy.typing as npt
 import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
+from digitcli.diagnosis.picture_measurements import (
+    USUAL,
+    digit_at_edge,
+    distances_from_edge,
+    measure_picture,
+    noise_of,
+)
 from digitcli.errors import counted, quoted
 from digitcli.imaging import digit_from_grey
 from digitcli.imaging.grayscale import quantile, rotate
@@ -29,8 +40,9 @@ CONFIDENT = 0.9
 # The model whose features tell how similar two digits are, and the distance from the nearest training digit
 # below which 99 % of 2,000 validation digits of MNIST are, in mean distances of two training digits.
 STYLE_MODEL, USUAL_DISTANCE = "fast", 0.48
-# The networks scale digits to 20 of 28 pixels, or lines to 40; below half of that a digit is mostly guessed.
-LEAST_HEIGHT_PX = 14
+# A digit that is nearer to the edge than this, in its heights, may lack paper around it; of the pictures that
+# are read well, three quarters have more (benchmarks/usual_pictures.py).
+LEAST_MARGIN = 0.04
 # Rounds of k-means, after which the levels hardly move.
 ROUNDS = 20
 
@@ -122,16 +134,6 @@ def _smooth(picture: Grey) -> Grey:
     return np.asarray(cv2.fastNlMeansDenoising(picture, None, max(20.0, noise_of(picture))), np.uint8)
 
 
-def noise_of(picture: Grey) -> float:
-    """Return the standard deviation of the noise in levels. Immerkær, "Fast noise variance estimation", 1996.
-
-    The difference of two second derivatives is zero for paper and for straight edges.
-    """
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    differences = cv2.filter2D(picture.astype(np.float32), -1, mask)
-    return float(np.abs(differences).mean() * np.sqrt(np.pi / 2) / 6)
-
-
 def _turn(times: int) -> Callable[[Grey], Grey]:
     return lambda picture: np.ascontiguousarray(np.rot90(picture, -times))
 
@@ -177,6 +179,8 @@ CORRECTIONS = (
     Correction("cut_off", "surrounded by paper", "Leave a margin around the number.", _pad),
 )
 
+REMEDIES = {correction.rule: correction.remedy for correction in CORRECTIONS}
+
 
 def examine_picture(
     path: Path, label: str | None = None, reader: Reader | None = None, device: str = "auto"
@@ -203,12 +207,8 @@ def examine_picture(
     if not _is_doubtful(reading, label):
         return Diagnosis(f"picture {path}", facts)
     upright = rotate(picture, reading.rotation)  # the boxes of the digits are in it
-    findings = (
-        *several_digits(reading, label),
-        *too_small(reading),
-        *cut_off(reading, upright),
-        *_effective_corrections(picture, reading, reader, path, label),
-    )
+    corrections = tuple(_effective_corrections(picture, reading, reader, path, label))
+    findings = (*explained(corrections, reading, upright), *several_digits(reading, label))
     findings = findings or tuple(unfamiliar_style(reading, upright))
     return Diagnosis(f"picture {path}", facts, merged(findings) or (_unexplained(reading, label),))
 
@@ -243,23 +243,57 @@ def several_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
         yield Finding("several_digits", "warning", evidence, "Cut out the number that you mean.")
 
 
-def too_small(reading: Reading) -> Iterator[Finding]:
-    """Yield that the largest digit is so small that networks have to enlarge it."""
-    tallest = max((digit.box[3] for digit in reading.digits), default=LEAST_HEIGHT_PX)
-    if tallest < LEAST_HEIGHT_PX:
-        evidence = f"The tallest digit is {tallest} pixels high; {LEAST_HEIGHT_PX} or more are needed."
-        yield Finding("too_small", "warning", evidence, "Scan or photograph it with more pixels.")
-
-
 def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
-    """Yield that a digit touches the edge of the upright picture."""
-    height, width = picture.shape
-    for digit in reading.digits:
-        x, y, box_width, box_height = digit.box
-        if min(x, y) <= 0 or x + box_width >= width or y + box_height >= height:
-            evidence = f"The digit read as {digit.digit} touches the edge of the picture."
-            yield Finding("cut_off", "warning", evidence, "Leave a margin around the number.")
-            return
+    """Yield that a digit, or ink beside the digits, touches the edge of the upright picture."""
+    boxes = [digit.box for digit in reading.digits]
+    gaps = distances_from_edge(boxes, picture)
+    evidence = None
+    if gaps and min(gaps) <= 0:
+        nearest = reading.digits[int(np.argmin(gaps))]
+        evidence = f"The digit read as {nearest.digit} touches the edge of the picture."
+    elif digit_at_edge(picture, boxes):
+        evidence = "Beside the digits, ink as high as a digit touches the edge of the picture."
+    if evidence:
+        yield Finding("cut_off", "warning", evidence, REMEDIES["cut_off"])
+
+
+def explained(corrections: Sequence[Finding], reading: Reading, picture: Grey) -> tuple[Finding, ...]:
+    """Return what the upright picture's measurements show, and what the effective corrections do.
+
+    A correction of a fault that the measurements rule out helped by something else: it counts for the fault
+    that was measured or, without one, for the measurement that is nearest to a fault. Without either, it
+    counts for the fault that it mends, unless another correction explains the picture.
+    """
+    boxes = [digit.box for digit in reading.digits]
+    values = measure_picture(picture, boxes)
+    grades = {rule: USUAL[rule].grade(value) for rule, value in values.items()}
+    faults = [_measured(rule, values[rule]) for rule, grade in grades.items() if grade == "fault"]
+    faults += cut_off(reading, picture)
+    ruled_out = {rule for rule, grade in grades.items() if grade == "usual"}
+    ruled_out |= {"too_thin", "blurred"} - values.keys() if values else set()  # noise or few pixels hide them
+    if boxes and min(distances_from_edge(boxes, picture)) > LEAST_MARGIN:
+        ruled_out |= {"cut_off"} - {fault.rule for fault in faults}
+    credible = [finding for finding in corrections if finding.rule not in ruled_out]
+    doubted = [finding for finding in corrections if finding.rule in ruled_out]
+    if doubted and not faults and not credible:
+        faults = _nearest_fault(values)
+    if faults:
+        cause = faults[0]
+        doubted = [replace(each, rule=cause.rule, remedy=cause.remedy, command=None) for each in doubted]
+    elif credible:
+        doubted = []
+    return (*credible, *doubted, *faults)
+
+
+def _measured(rule: str, value: float) -> Finding:
+    return Finding(rule, "warning", USUAL[rule].evidence(value), REMEDIES[rule])
+
+
+def _nearest_fault(values: Mapping[str, float]) -> list[Finding]:
+    """Return the unusual value that is nearest to its limit, if there is one."""
+    nearness = {rule: USUAL[rule].nearness(value) for rule, value in values.items()}
+    rule = max(nearness, key=lambda each: nearness[each])
+    return [_measured(rule, values[rule])] if nearness[rule] > 0 else []
 
 
 def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
