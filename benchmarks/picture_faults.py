@@ -3,14 +3,14 @@
 Command: python benchmarks/picture_faults.py --numbers 20
 
 Numbers are composed of MNIST's test digits, as dark ink on white paper. Each fault is planted in growing
-strength, until the number is read wrongly or with doubt; then the doctor examines the picture, and is told what
-it shows. It prints, for each fault, how many pictures became doubtful, in how many the fault is among the
-findings and in how many it is the first one, in how many a finding names a correction that leads to the right
-answer, how many have no explanation, and how often other faults are named. The findings on the pictures without
-a fault are counted, too.
+strength, until the number is read wrongly or with doubt; then the doctor examines the picture, and is told
+what it shows. For each fault it prints how many pictures became doubtful, in how many the fault is among the
+findings, in how many it is the first one, in how many a finding names a correction that leads to the right
+answer, how many have no explanation, and how often other faults are named. It counts the findings on the
+pictures without a fault, too.
 
---digits 1 composes single digits, and --light light ink on black. --validation takes MNIST's validation digits,
-for choices; the test digits are for the figures that are reported.
+--digits 1 composes single digits, and --light light ink on black. --validation takes MNIST's validation
+digits, for choices; the test digits are for the figures that are reported.
 """
 
 from __future__ import annotations
