@@ -1,26 +1,37 @@
-"""Examine a picture that is read wrongly or with doubt: read it again after each of several corrections."""
+"""Examine a picture that is read wrongly or with doubt.
+
+It is read again after each of several corrections, and its digits and paper are measured. A correction that
+helps names a fault only if no measurement contradicts it: sharpening helps thin strokes, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
+from digitcli.diagnosis.picture_corrections import CORRECTIONS, REMEDIES, pad
+from digitcli.diagnosis.picture_measurements import (
+    USUAL,
+    area_of,
+    digit_at_edge,
+    distances_from_edge,
+    measure_picture,
+)
 from digitcli.errors import counted, quoted
 from digitcli.imaging import digit_from_grey
-from digitcli.imaging.grayscale import quantile, rotate
+from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import open_picture
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Reading, describe_confidence
+from digitcli.recognition.results import Number, Reading, describe_confidence
 
 Grey = npt.NDArray[np.uint8]
 
@@ -29,159 +40,19 @@ CONFIDENT = 0.9
 # The model whose features tell how similar two digits are, and the distance from the nearest training digit
 # below which 99 % of 2,000 validation digits of MNIST are, in mean distances of two training digits.
 STYLE_MODEL, USUAL_DISTANCE = "fast", 0.48
-# The networks scale digits to 20 of 28 pixels, or lines to 40; below half of that a digit is mostly guessed.
-LEAST_HEIGHT_PX = 14
-# Rounds of k-means, after which the levels hardly move.
-ROUNDS = 20
-
-
-@dataclass(frozen=True)
-class Correction:
-    """A change of a picture (H, W), grey, that mends one fault.
-
-    rule: the fault that the picture has if the changed one is read better.
-    change: what the change does, after "if the picture is".
-    remedy: what mends the fault.
-    apply: changes a picture.
-    options: options of `digitcli predict` that do the same.
-    changes_answer: whether the fault is one only if the changed picture is read otherwise.
-    """
-
-    rule: str
-    change: str
-    remedy: str
-    apply: Callable[[Grey], Grey]
-    options: str | None = None
-    changes_answer: bool = False
-
-
-def _ink_is_dark(picture: Grey) -> bool:
-    """Return whether the ink is darker than the paper, which covers most of the picture."""
-    return float(np.median(picture)) > (quantile(picture, 0.01) + quantile(picture, 0.99)) / 2
-
-
-def _thicken(picture: Grey) -> Grey:
-    """Make strokes thicker by a two-hundredth of the longer side, two pixels at least."""
-    size = max(3, max(picture.shape) // 100 | 1)
-    change = cv2.erode if _ink_is_dark(picture) else cv2.dilate
-    return np.asarray(change(picture, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), np.uint8)
-
-
-def _flatten(picture: Grey) -> Grey:
-    """Divide by the paper around each pixel: closing removes dark ink from it, and opening light ink."""
-    side = max(15, min(picture.shape) // 6 | 1)
-    kind = cv2.MORPH_CLOSE if _ink_is_dark(picture) else cv2.MORPH_OPEN
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    paper = cv2.GaussianBlur(cv2.morphologyEx(picture, kind, kernel), (0, 0), side / 3)
-    return np.asarray(cv2.divide(picture, paper, scale=200), np.uint8)
-
-
-def _keep_ink(is_dark: bool) -> Callable[[Grey], Grey]:
-    """Make white what is clearly paler than dark ink, such as squares and other patterns, and likewise black.
-
-    The levels are divided into three (k-means, Lloyd 1982), of which the darkest is ink.
-    """
-
-    def kept(picture: Grey) -> Grey:
-        dark = picture if is_dark else 255 - picture
-        counts, levels = np.bincount(dark.ravel(), minlength=256), np.arange(256)
-        centres = np.array([quantile(dark, share) for share in (0.005, 0.5, 0.995)])
-        for _ in range(ROUNDS):
-            nearest = np.abs(levels - centres[:, None]).argmin(axis=0)
-            for index in np.unique(nearest[counts > 0]):
-                centres[index] = np.average(levels[nearest == index], weights=counts[nearest == index])
-        ink, paler = centres[0], (centres[0] + centres[1]) / 2
-        return np.asarray(np.clip((dark - ink) * 255 / max(1.0, paler - ink), 0, 255), np.uint8)
-
-    return kept
-
-
-def _sharpen(share: float, amount: float) -> Callable[[Grey], Grey]:
-    """Add the difference from a copy that is blurred by a share of the shorter side (unsharp masking)."""
-
-    def sharpened(picture: Grey) -> Grey:
-        blurred = cv2.GaussianBlur(picture, (0, 0), max(1.5, share * min(picture.shape)))
-        return np.asarray(cv2.addWeighted(picture, 1 + amount, blurred, -amount, 0), np.uint8)
-
-    return sharpened
-
-
-def _pad(picture: Grey) -> Grey:
-    """Add paper around the picture, half of its shorter side."""
-    width = min(picture.shape) // 2
-    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    return np.pad(picture, width, constant_values=int(np.median(edge)))
-
-
-def _enlarge(picture: Grey) -> Grey:
-    return np.asarray(cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def _smooth(picture: Grey) -> Grey:
-    """Smooth by the mean of similar places (Buades, Coll & Morel 2005), as strongly as there is noise."""
-    return np.asarray(cv2.fastNlMeansDenoising(picture, None, max(20.0, noise_of(picture))), np.uint8)
-
-
-def noise_of(picture: Grey) -> float:
-    """Return the standard deviation of the noise in levels. Immerkær, "Fast noise variance estimation", 1996.
-
-    The difference of two second derivatives is zero for paper and for straight edges.
-    """
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    differences = cv2.filter2D(picture.astype(np.float32), -1, mask)
-    return float(np.abs(differences).mean() * np.sqrt(np.pi / 2) / 6)
-
-
-def _turn(times: int) -> Callable[[Grey], Grey]:
-    return lambda picture: np.ascontiguousarray(np.rot90(picture, -times))
-
-
-CORRECTIONS = (
-    Correction(
-        "inverted",
-        "inverted",
-        "Scan it as dark ink on light paper.",
-        lambda picture: 255 - picture,
-        changes_answer=True,  # light ink on dark paper, of which the same digits are read, is no fault
-    ),
-    *(
-        Correction(
-            "turned",
-            f"turned by {90 * times} degrees clockwise",
-            "Turn it, or say how it lies.",
-            _turn(times),
-            f"--rotate {90 * times}",
-        )
-        for times in (1, 2, 3)
-    ),
-    Correction(
-        "too_thin", "drawn with thicker strokes", "Write with a thicker pen, or scan finer.", _thicken
-    ),
-    Correction("too_small", "enlarged three times", "Scan or photograph it with more pixels.", _enlarge),
-    *(
-        Correction("blurred", change, "Hold the camera still, and focus on the paper.", apply)
-        for change, apply in (
-            ("sharpened", _sharpen(0.01, 2.0)),
-            ("sharpened strongly", _sharpen(0.033, 3.0)),
-        )
-    ),
-    Correction("noisy", "smoothed", "Give it more light, or scan it.", _smooth),
-    *(
-        Correction("uneven_background", change, "Avoid shadows and patterned paper.", apply)
-        for change, apply in (
-            ("freed from shadows", _flatten),
-            ("freed from everything that is paler than its dark ink", _keep_ink(is_dark=True)),
-            ("freed from everything that is darker than its light ink", _keep_ink(is_dark=False)),
-        )
-    ),
-    Correction("cut_off", "surrounded by paper", "Leave a margin around the number.", _pad),
-)
+# A digit that is nearer to the edge than this, in its heights, may lack paper around it; of the pictures that
+# are read well, three quarters have more (benchmarks/usual_pictures.py).
+LEAST_MARGIN = 0.026
+# Paper around a number that is cut out of its page, as a share of its height.
+NUMBER_MARGIN = 0.5
 
 
 def examine_picture(
     path: Path, label: str | None = None, reader: Reader | None = None, device: str = "auto"
 ) -> Diagnosis:
     """Return how a picture, or a document's first page, is read, and what makes it read better.
+
+    Of a page with several numbers that no correction helps as a whole, the least certain one is examined.
 
     label: the digits that the picture shows, if they are known: then a correction is better if it leads to
         them. Otherwise it is better if it makes a doubtful or refused answer confident.
@@ -203,14 +74,39 @@ def examine_picture(
     if not _is_doubtful(reading, label):
         return Diagnosis(f"picture {path}", facts)
     upright = rotate(picture, reading.rotation)  # the boxes of the digits are in it
-    findings = (
-        *several_digits(reading, label),
-        *too_small(reading),
-        *cut_off(reading, upright),
-        *_effective_corrections(picture, reading, reader, path, label),
-    )
-    findings = findings or tuple(unfamiliar_style(reading, upright))
-    return Diagnosis(f"picture {path}", facts, merged(findings) or (_unexplained(reading, label),))
+    corrections = tuple(_effective_corrections(picture, reading, reader, path, label))
+    if len(reading.numbers) > 1 and label is None and not corrections:
+        number = min(reading.numbers, key=lambda each: each.confidence)
+        facts["least certain number"] = f"{number.text} at {percent(number.confidence, 1)}, {_place(number)}"
+        return Diagnosis(f"picture {path}", facts, _examine_number(number, upright, reader, path))
+    return Diagnosis(f"picture {path}", facts, _causes(corrections, reading, upright, label))
+
+
+def _place(number: Number) -> str:
+    x, y, width, height = number.box
+    return f"{width} x {height} pixels from ({x}, {y})"
+
+
+def _examine_number(number: Number, page: Grey, reader: Reader, path: Path) -> tuple[Finding, ...]:
+    """Return what is wrong with one of the numbers of an upright page, which is cut out with a margin."""
+    picture = np.ascontiguousarray(page[area_of(number.box, NUMBER_MARGIN)])
+    reading = reader.read(picture)
+    if not _is_doubtful(reading, None) and reading.text:
+        answer = f"{reading.text} at {percent(reading.confidence or 0, 1)}"
+        evidence = f"Cut out of the page, the number at {_place(number)} is read as {answer}."
+        return (Finding("crowded", "warning", evidence, "Leave more space around it, or cut it out."),)
+    corrections = tuple(_effective_corrections(picture, reading, reader, path, None))
+    return _causes(corrections, reading, rotate(picture, reading.rotation), None)
+
+
+def _causes(
+    corrections: Sequence[Finding], reading: Reading, upright: Grey, label: str | None
+) -> tuple[Finding, ...]:
+    """Return what is wrong with a picture that is read with doubt, at least that it is not known."""
+    values = measure_picture(upright, [digit.box for digit in reading.digits])
+    findings = (*explained(corrections, values, reading, upright), *several_digits(reading, label))
+    findings = findings or (*unfamiliar_style(reading, upright), *nearest_fault(values))
+    return merged(findings) or (_unexplained(reading, label),)
 
 
 def _in_words(reading: Reading) -> str:
@@ -243,30 +139,73 @@ def several_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
         yield Finding("several_digits", "warning", evidence, "Cut out the number that you mean.")
 
 
-def too_small(reading: Reading) -> Iterator[Finding]:
-    """Yield that the largest digit is so small that networks have to enlarge it."""
-    tallest = max((digit.box[3] for digit in reading.digits), default=LEAST_HEIGHT_PX)
-    if tallest < LEAST_HEIGHT_PX:
-        evidence = f"The tallest digit is {tallest} pixels high; {LEAST_HEIGHT_PX} or more are needed."
-        yield Finding("too_small", "warning", evidence, "Scan or photograph it with more pixels.")
+def explained(
+    corrections: Sequence[Finding], values: Mapping[str, float], reading: Reading, picture: Grey
+) -> Sequence[Finding]:
+    """Return what the upright picture's measurements show, and what the effective corrections do.
+
+    A correction of a fault that the measurements rule out helped by something else: it counts for the fault
+    that was measured or, without one, for the measurement that is nearest to a fault. Without either, it
+    counts for the fault that it mends, unless another correction explains the picture.
+    """
+    if corrections and corrections[0].rule == "turned":
+        return corrections  # digits on their side were measured
+    grades = {rule: USUAL[rule].grade(value) for rule, value in values.items()}
+    faults = [_measured(rule, values[rule]) for rule, grade in grades.items() if grade == "fault"]
+    faults += cut_off(reading, picture, has_clear_ink=not {"noisy", "uneven_background"} & _rules(faults))
+    ruled_out = {rule for rule, grade in grades.items() if grade == "usual"}
+    ruled_out |= {"too_thin", "blurred"} - values.keys() if values else set()  # noise or few pixels hide them
+    if reading.digits and min(_distances(reading, picture)) > LEAST_MARGIN:
+        ruled_out |= {"cut_off"} - _rules(faults)
+    credible = [finding for finding in corrections if finding.rule not in ruled_out]
+    doubted = [finding for finding in corrections if finding.rule in ruled_out]
+    if doubted and not faults and not credible:
+        faults = nearest_fault(values)
+    if faults:
+        cause = faults[0]
+        doubted = [replace(each, rule=cause.rule, remedy=cause.remedy, command=None) for each in doubted]
+    elif credible:
+        doubted = []
+    return (*credible, *doubted, *faults)
 
 
-def cut_off(reading: Reading, picture: Grey) -> Iterator[Finding]:
-    """Yield that a digit touches the edge of the upright picture."""
-    height, width = picture.shape
-    for digit in reading.digits:
-        x, y, box_width, box_height = digit.box
-        if min(x, y) <= 0 or x + box_width >= width or y + box_height >= height:
-            evidence = f"The digit read as {digit.digit} touches the edge of the picture."
-            yield Finding("cut_off", "warning", evidence, "Leave a margin around the number.")
-            return
+def _rules(findings: Iterable[Finding]) -> set[str]:
+    return {finding.rule for finding in findings}
+
+
+def _measured(rule: str, value: float) -> Finding:
+    return Finding(rule, "warning", USUAL[rule].evidence(value), REMEDIES[rule])
+
+
+def nearest_fault(values: Mapping[str, float]) -> list[Finding]:
+    """Return the measured value that is nearest to a fault, if one is unusual."""
+    nearness = {rule: USUAL[rule].nearness(value) for rule, value in values.items()}
+    rule = max(nearness, key=lambda each: nearness[each], default="")
+    return [_measured(rule, values[rule])] if rule and nearness[rule] > 0 else []
+
+
+def cut_off(reading: Reading, picture: Grey, *, has_clear_ink: bool = True) -> Iterator[Finding]:
+    """Yield that a digit or, where ink is clear, ink beside the digits touches the edge of the picture."""
+    distances = _distances(reading, picture)
+    evidence = None
+    if distances and min(distances) <= 0:
+        nearest = reading.digits[int(np.argmin(distances))]
+        evidence = f"The digit read as {nearest.digit} touches the edge of the picture."
+    elif has_clear_ink and digit_at_edge(picture, [digit.box for digit in reading.digits]):
+        evidence = "Ink as high as a digit touches the edge of the picture."
+    if evidence:
+        yield Finding("cut_off", "warning", evidence, REMEDIES["cut_off"])
+
+
+def _distances(reading: Reading, picture: Grey) -> list[float]:
+    return distances_from_edge([digit.box for digit in reading.digits], picture)
 
 
 def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
     """Yield that a single character of the upright picture is far from the training digits, for a network."""
     if len(reading.digits) == 1:
         x, y, width, height = reading.digits[0].box
-        picture = _pad(picture[y : y + height, x : x + width])
+        picture = pad(picture[y : y + height, x : x + width])
     elif reading.reason != "not_a_digit":
         return
     model = resolve_model(STYLE_MODEL)
@@ -286,8 +225,11 @@ def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
 
 
 def _is_doubtful(reading: Reading, label: str | None) -> bool:
+    """Tell whether a reading is wrong or unsure; on a page of several numbers each of them has to be sure."""
     if label is not None and not _shows(reading, label):
         return True
+    if len(reading.numbers) > 1 and label is None:
+        return any(each.status != "read" or each.confidence < CONFIDENT for each in reading.numbers)
     return reading.status != "blank" and _is_unsure(reading)
 
 

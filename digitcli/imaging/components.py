@@ -15,8 +15,8 @@ _MASK_LEVEL = 0.25  # share of full ink; paler pixels belong to no component
 _MAX_COMPONENTS = 2000  # the largest are kept: no page holds more digits, and specks would take minutes
 
 # A digit, compared with the reference.
-_MIN_HEIGHT = 0.45  # share of the reference's height
-_MAX_HEIGHT = 2.2  # share of the reference's height
+MIN_HEIGHT = 0.45  # share of the reference's height
+MAX_HEIGHT = 2.2  # share of the reference's height
 _MIN_SHADE = 0.5  # share of the reference's mean ink
 _MIN_STROKE = 0.25  # share of the reference's stroke width
 _MAX_EDGE_STROKE = 2.0  # the same for a digit at the edge of the picture; thicker components are shadows
@@ -188,7 +188,7 @@ class ConnectedComponents:
         height, reference_shade = median(self.height[reference]), median(shade[reference])
         is_slim = self.width < _SLIM * self.height
         has_stroke = candidates & (self.stroke > np.where(is_slim, _MIN_SLIM_STROKE, _MIN_STROKE) * stroke)
-        has_height = (self.height > _MIN_HEIGHT * height) & (self.height < _MAX_HEIGHT * height)
+        has_height = (self.height > MIN_HEIGHT * height) & (self.height < MAX_HEIGHT * height)
         return has_stroke, has_stroke & has_height & (shade > _MIN_SHADE * reference_shade)
 
     def _find_most_central(self) -> int:

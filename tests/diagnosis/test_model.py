@@ -20,6 +20,21 @@ def test_shipped_models_have_no_findings() -> None:
         assert diagnosis.findings == () and diagnosis.facts["identity"].startswith(f"{name}@")
 
 
+def test_metrics_have_units() -> None:
+    facts = examine_model("fast").facts
+    units = {
+        name: facts[name].split(" ")[-1] for name in facts if name.startswith(("test", "train", "valid"))
+    }
+    assert units == {
+        "validation_accuracy": "%",
+        "test_accuracy": "%",
+        "test_nll": "nats",
+        "test_ece": "%",
+        "train_seconds": "s",
+    }
+    assert facts["test_accuracy"] == "99.61 %" and facts["epochs"] == "20"
+
+
 def changed(tmp_path: Path, layer: str, value: float) -> Path:
     header, tensors = read_checkpoint(shipped_models()["fast"])
     tensors[layer] = torch.full_like(tensors[layer], value)

@@ -14,10 +14,10 @@ import pytest
 
 from digitcli.diagnosis import picture as module
 from digitcli.diagnosis.findings import Finding
-from digitcli.diagnosis.picture import CORRECTIONS, examine_picture, merged
+from digitcli.diagnosis.picture import CORRECTIONS, examine_picture, explained, merged
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Reading
+from digitcli.recognition.results import Digit, Number, Reading
 
 NUMBER = Path(__file__).parents[2] / "docs" / "pictures" / "number.jpg"
 
@@ -81,11 +81,86 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     assert examine_picture(saved(picture), "40713", reader).findings == ()
 
 
-@pytest.mark.parametrize("deviation", [5, 20, 60])
-def test_noise_is_measured_in_levels(deviation: int) -> None:
-    random = np.random.default_rng(0)
-    picture = np.full((90, 120), 128.0) + random.normal(0, deviation, (90, 120))
-    assert module.noise_of(picture.astype(np.uint8)) == pytest.approx(deviation, rel=0.1)
+@pytest.mark.parametrize(
+    ("rule", "plant"),
+    [
+        ("too_thin", lambda picture: cv2.dilate(picture, np.ones((11, 11), np.uint8))),
+        ("blurred", lambda picture: cv2.GaussianBlur(picture, (0, 0), 14)),
+        ("noisy", lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5))),
+        ("uneven_background", lambda picture: squares(picture, 0.6)),
+    ],
+)
+def test_a_fault_that_no_correction_mends_is_measured(
+    reader: Reader, rule: str, plant: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CORRECTIONS", ())
+    picture = cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE)
+    findings = examine_picture(saved(plant(picture)), "40713", reader).findings
+    assert [finding.rule for finding in findings] == [rule]
+    assert "of pictures that are read well" in findings[0].evidence
+    assert examine_picture(saved(picture), "40713", reader).findings == ()
+
+
+def effective(*rules: str) -> list[Finding]:
+    return [Finding(rule, "warning", f"Mending {rule} helps.", module.REMEDIES[rule]) for rule in rules]
+
+
+@pytest.mark.parametrize(
+    ("corrections", "values", "rules"),
+    [
+        (["blurred"], {}, ["blurred"]),  # nothing was measured
+        (
+            ["blurred"],
+            {"too_thin": 0.02, "blurred": 0.06},
+            ["too_thin"],
+        ),  # sharpening helps thin strokes, too
+        (["blurred"], {"too_thin": 0.05, "blurred": 0.06}, ["too_thin"]),  # they are thin, but no fault alone
+        (["blurred"], {"too_thin": 0.1, "blurred": 0.06}, ["blurred"]),  # nothing else is unusual
+        (["blurred"], {"too_thin": 0.1, "blurred": 0.2}, ["blurred"]),
+        (["blurred"], {"too_thin": 0.02, "blurred": 0.1}, ["blurred", "too_thin"]),
+        (["blurred", "inverted"], {"too_thin": 0.1, "blurred": 0.06}, ["inverted"]),
+        (["too_thin"], {"noisy": 0.1}, ["noisy"]),  # noise hides the strokes
+        ([], {"too_thin": 0.05}, []),
+        (["turned"], {"too_thin": 0.02}, ["turned"]),  # digits on their side were measured
+    ],
+)
+def test_a_correction_counts_for_the_fault_that_was_measured(
+    corrections: list[str], values: dict[str, float], rules: list[str]
+) -> None:
+    reading = Reading("", None, "read", None, "12", 0.6, (), "")
+    findings = merged(explained(effective(*corrections), values, reading, np.full((60, 90), 255, np.uint8)))
+    assert [finding.rule for finding in findings] == rules
+    if len(rules) == 1 and corrections == ["blurred"]:
+        assert findings[0].evidence.startswith("Mending blurred helps.")
+
+
+def test_a_page_is_examined_by_its_least_certain_number(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CORRECTIONS", ())
+    diagnosis = examine_picture(NUMBER.with_name("page.jpg"), reader=reader)
+    assert diagnosis.facts["least certain number"].startswith("27182 at 8")
+    page = cv2.imread(str(NUMBER.with_name("page.jpg")), cv2.IMREAD_GRAYSCALE)
+    assert examine_picture(saved(page[:400]), reader=reader).findings == ()
+
+
+def test_a_number_that_is_read_well_once_it_is_cut_out_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CORRECTIONS", ())
+    sure, unsure = (
+        Number((Digit("7", confidence, (x, 20, 10, 20)),), confidence, "7")
+        for confidence, x in ((0.99, 10), (0.5, 60))
+    )
+    page = Reading("", None, "read", None, "7 7", 0.5, (sure, unsure), "")
+    alone = Reading("", None, "read", None, "7", 0.99, (sure,), "")
+    fake: Any = SimpleNamespace(read=lambda picture: page if picture.shape == (60, 90) else alone)
+    (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=fake).findings
+    assert finding.rule == "crowded" and "(60, 20) is read as 7 at 99.0 %" in finding.evidence
+
+
+def test_a_digit_that_looks_the_same_when_it_is_turned_is_not_called_turned() -> None:
+    fake: Any = FakeReader(1, text="421")  # index 1 is the first of the turns
+    (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), "421", fake).findings
+    assert finding.rule == "unexplained"
 
 
 def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
