@@ -108,8 +108,8 @@ def main() -> None:
     write_checkpoint(path, header, tensors)
 
 
-def fit(places: Sequence[Place], labels: Sequence[bool]) -> dict[str, float]:
-    """Return the weights of a logistic regression of labels on the features of places."""
+def fit(places: Sequence[Place], labels: Sequence[bool], names: Sequence[str] = FEATURES) -> dict[str, float]:
+    """Return the weights, by their names, of a logistic regression of labels on the features of places."""
     values = torch.tensor([place.features for place in places], dtype=torch.float64)  # N, F
     targets = torch.tensor(labels, dtype=values.dtype)
     weights = torch.zeros(values.shape[1], dtype=values.dtype, requires_grad=True)
@@ -123,7 +123,7 @@ def fit(places: Sequence[Place], labels: Sequence[bool]) -> dict[str, float]:
         return loss
 
     optimizer.step(closure)
-    return dict(zip(FEATURES, weights.detach().tolist(), strict=True))
+    return dict(zip(names, weights.detach().tolist(), strict=True))
 
 
 def places_of(composer: SceneComposer, number: int, page_reader: PageReader) -> Iterator[Place]:

@@ -1,7 +1,8 @@
 """Fit the confidence of `picture_reader`: `python scripts/calibrate_pictures.py`.
 
 The script shows it composed pictures by held-out hands and in held-out fonts, and pictures of generators that
-training never sees, and writes the weights of the probability that its text is right into its checkpoint.
+training never sees. It writes into its checkpoint the weights of the probability that its text is right, and
+those of the probability that a number stands where neither it nor any other network found one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import argparse
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +31,25 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer
 from digitcli.recognition.pages.recognize import recognize_region
-from digitcli.recognition.picture_reader import PictureReader
+from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureReader
+from digitcli.recognition.reader import Reader
 from digitcli.strip_format import OTHER
+from digitcli.synthesis.page import Kind
 from digitcli.synthesis.strips import strip_of_picture
 from digitcli.training.line_sources import compose_scenes
 from digitcli.training.scene_source import scene_composer
 
 MODEL = "picture_reader"
 SEED = 90210  # different from those of other scripts and of training
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, the digits of its only number, empty if there is none, and whether it shows any number."""
+
+    picture: Grey
+    text: str
+    is_number: bool
 
 
 def main() -> None:
@@ -47,37 +60,66 @@ def main() -> None:
     parser.add_argument("--composed", type=int, default=6000, help="composed pictures (default: 6,000)")
     parser.add_argument("--held-out", type=int, default=300, help="of each generator (default: 300)")
     arguments = parser.parse_args()
-    reader = PictureReader(load_line_recognizer(MODEL, "cpu"), acceptance={})
+    examples = list(compose(arguments.composed, arguments.held_out))
+    write(acceptance=fit_acceptance(examples), presence={})
+    write(presence=fit_presence(examples))
+
+
+def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
+    """Return the weights of the probability that the text of the network is right."""
+    reader = PictureReader(load_line_recognizer(MODEL, "cpu"))
     places = []
-    for picture, text in pictures(arguments.composed, arguments.held_out):
-        evidence = reader.look(picture)
+    for example in examples:
+        evidence = reader.look(example.picture)
         nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
         (result, *others) = recognize_region(evidence, None, 1)
         if result.number is not None and not others and OTHER not in evidence.raw:
             read, probability = result.number.text, result.confidence
             values = evidence.features(probability, nothing, len(read))
-            places.append(Place(list(values.values()), read == text, bool(text)))
-    acceptance = fit(places, [place.is_right for place in places])
+            places.append(Place(list(values.values()), read == example.text, example.is_number))
     print(f"{len(places)} numbers, {np.mean([place.is_right for place in places]):.1%} right")
-    print({feature: round(weight, 3) for feature, weight in acceptance.items()})
+    return fit(places, [place.is_right for place in places])
+
+
+def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
+    """Return the weights of the probability that a number stands where no network found one."""
+    reader = Reader(device="cpu")
+    picture_reader = reader.models.picture_reader
+    assert picture_reader is not None
+    places = []
+    for example in examples:
+        if not reader.read(example.picture).numbers:
+            values = picture_reader.features_of_nothing(picture_reader.look(example.picture))
+            places.append(Place(list(values.values()), False, example.is_number))
+    print(
+        f"{len(places)} without an answer, {np.mean([place.is_number for place in places]):.1%} with a number"
+    )
+    return fit(places, [place.is_number for place in places], NOTHING_FEATURES)
+
+
+def write(**weights: dict[str, float]) -> None:
+    """Print weights and write them into the checkpoint."""
+    for name, each in weights.items():
+        print(name, {feature: round(weight, 3) for feature, weight in each.items()})
     path = resolve_model(MODEL).path
     header, tensors = read_checkpoint(path)
-    write_checkpoint(path, dataclasses.replace(header, acceptance=acceptance), tensors)
+    write_checkpoint(path, dataclasses.replace(header, **weights), tensors)
 
 
-def pictures(composed: int, held_out: int) -> Iterator[tuple[Grey, str]]:
-    """Yield pictures and the digits of their only number, which are empty if there is none."""
+def compose(composed: int, held_out: int) -> Iterator[Example]:
+    """Yield composed pictures, and pictures of generators that training never sees."""
     validation = split(load_mnist()).validation
     composer = scene_composer(validation, held_out=True)
     for scene in compose_scenes(composer, np.random.default_rng(SEED), composed):
         text = strip_of_picture(scene).text
-        yield scene.picture, "" if OTHER in text else re.sub(r"\D", "", text)
+        is_number = any(label.kind is Kind.NUMBER for label in scene.labels)
+        yield Example(scene.picture, "" if OTHER in text else re.sub(r"\D", "", text), is_number)
     room = held_out_room(validation)
     for index, world in enumerate(WORLDS.values()):
         for number in range(held_out):
             held = single_number(world, np.random.default_rng([SEED, index, number]), room)
             (label,) = (label for label in held.labels if label.text)
-            yield held.picture, re.sub(r"\D", "", label.text)
+            yield Example(held.picture, re.sub(r"\D", "", label.text), is_number=True)
 
 
 if __name__ == "__main__":

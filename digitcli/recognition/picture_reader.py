@@ -15,6 +15,7 @@ from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
 from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
+from digitcli.recognition.pages.acceptance import logistic
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region
@@ -22,6 +23,7 @@ from digitcli.recognition.pages.recognize import RegionEvidence, recognize_regio
 # Pictures are padded to a multiple of this width: one of a digit, 40 pixels wide, to 48 and not to 64. The
 # network is as accurate so on composed pictures, certain of more of them, and a tenth faster.
 WIDTH_STEP_PX = 16
+NOTHING_FEATURES = ("nothing", "bias")
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,12 @@ class PictureReader:
     """A network that sees a whole picture as a strip, see `architectures.reader.picture_reader`.
 
     acceptance: the weights of the confidence, see `recognition.pages.acceptance`.
+    presence: those of the probability that a number stands there although nobody found one.
     """
 
     network: LineRecognizer
     acceptance: Mapping[str, float] = field(default_factory=dict)
+    presence: Mapping[str, float] = field(default_factory=dict)
 
     def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> PictureAnswer:
         """Read a page, uint8 (H, W).
@@ -66,8 +70,14 @@ class PictureReader:
         if width > MAX_LENGTH * height:
             return PictureAnswer()
         evidence = self.look(grey)
-        nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
+        features = self.features_of_nothing(evidence)
+        nothing = 1 - logistic(features, self.presence or {"nothing": -1.0})
         return PictureAnswer(_read_number(evidence, constraints, top_k), nothing)
+
+    def features_of_nothing(self, evidence: RegionEvidence) -> dict[str, float]:
+        """Return what tells whether nothing is written, see `recognition.pages.acceptance`."""
+        values = evidence.features(1.0, evidence.hypotheses(ANY_DIGITS).get("", 0.0), 1)
+        return {name: values[name] for name in NOTHING_FEATURES}
 
     def look(self, grey: Grey) -> RegionEvidence:
         """Return what the network says of a page, uint8 (H, W), as one line."""

@@ -220,5 +220,6 @@ def _load_models(
         )
     if first:
         network = load_line_recognizer(first[0], device, runtime=runtime, threads=1)  # of each thread
-        picture_reader = PictureReader(network, first[0].header.acceptance)
+        header = first[0].header
+        picture_reader = PictureReader(network, header.acceptance, header.presence)
     return RecognitionModels(line_models, classifier, page_reader, picture_reader)
