@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from digitcli.errors import InputError, UsageError
 from digitcli.inference.checkpoint import read_tensor_names
+from digitcli.inference.devices import is_out_of_memory
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.runtime import Runtime, RuntimeName
@@ -123,7 +124,7 @@ def _adapted(classifier: DigitClassifier, images: npt.NDArray[np.uint8]) -> Digi
 
     networks = [copy.deepcopy(_network_of(runtime)) for runtime in classifier.runtimes]
     for network in networks:
-        _replace_statistics(network, images)
+        _replace_statistics_in_memory(network, images)
     return classifier.with_runtimes([TorchRuntime(network) for network in networks])
 
 
@@ -145,7 +146,19 @@ def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
     ]
 
 
-def _replace_statistics(network: nn.Module, images: npt.NDArray[np.uint8]) -> None:
+def _replace_statistics_in_memory(network: nn.Module, images: npt.NDArray[np.uint8]) -> None:
+    """Replace the running statistics, with smaller batches where the memory does not suffice."""
+    batch_size = BATCH_SIZE
+    while True:
+        try:
+            return _replace_statistics(network, images, batch_size)
+        except (RuntimeError, MemoryError) as error:
+            if batch_size // 2 < MIN_DIGITS or not is_out_of_memory(error):
+                raise
+            batch_size //= 2
+
+
+def _replace_statistics(network: nn.Module, images: npt.NDArray[np.uint8], batch_size: int) -> None:
     """Replace the running statistics by the means over batches of images (N, 28, 28), uint8 with ink 255.
 
     Each batch normalization sees inputs that the layers before it normalized by the statistics of the batch.
@@ -157,7 +170,7 @@ def _replace_statistics(network: nn.Module, images: npt.NDArray[np.uint8]) -> No
     from digitcli.inference.torch_runtime import as_input, device_of, evaluation_mode
 
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(images))
-    batches = np.array_split(order, -(-len(images) // BATCH_SIZE))
+    batches = np.array_split(order, -(-len(images) // batch_size))
     with torch.inference_mode(), evaluation_mode(network):
         for layer in _batch_norms(network):
             layer.reset_running_stats()

@@ -143,3 +143,21 @@ def test_saved_files_and_reports_say_that_the_model_was_adapted(result: Evaluati
     page = page_of_evaluation(saved, "result.json", read_source(Path("result.json")).digest)
     assert "transductive" in render(page) and "accuracy as trained" in render(page)
     assert "adapted to these digits" in page.values["note"] and page.values["explain"] is None
+
+
+def test_statistics_take_smaller_batches_where_the_memory_does_not_suffice(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small(nn.Module):
+        """A layer that has no memory for more than 40 images."""
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            if len(batch) > 40:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return batch
+
+    images = digits.images[:120]
+    layers = (nn.BatchNorm1d(784), nn.Linear(784, 10))
+    small = adapted_logits(classifier_of(Small(), *layers), images)
+    monkeypatch.setattr(batch_norm, "BATCH_SIZE", 31)
+    assert np.allclose(small, adapted_logits(classifier_of(*layers), images), atol=1e-4)
