@@ -299,7 +299,10 @@ def test_accuracies_before_and_after_adaptation_stand_side_by_side(
     arguments = ("evaluate", "fast", "--data", "corrupted", "--device", "cpu")
     done = digitcli(*arguments, "--adapt-batch-norm", env={"COLUMNS": "120"})
     assert done.returncode == 0, done.stderr
-    assert re.search(r"accuracy as trained +\d+\.\d\d %;.*transductive", " ".join(done.stdout.split()))
+    assert re.search(
+        r"accuracy as trained \d+\.\d\d % accuracy adapted \d+\.\d\d %, .*transductive",
+        " ".join(done.stdout.split()),
+    )
     assert re.search(r"^group +as trained +adapted +95 % interval +n$", done.stdout, re.MULTILINE)
     row = re.search(r"^fog +(\S+) % +(\S+) % ", done.stdout, re.MULTILINE)
     as_trained = digitcli(*arguments, "--runtime", "torch", env={"COLUMNS": "120"}).stdout

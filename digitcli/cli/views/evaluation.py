@@ -173,9 +173,7 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "model": result.model,
         "data": f"{result.data}, {result.split}: {counted(result.n, 'digit')}",
         "used in training": _used_in_training(result.overlap),
-        "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
-        + console.interval(result.accuracy_low, result.accuracy_high),
-        "accuracy as trained": _as_trained(result),
+        **_accuracies(result),
         "without label errors": _without_label_errors(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(
@@ -188,16 +186,20 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
     return {name: value for name, value in figures.items() if value}
 
 
-def _as_trained(result: EvaluationResult) -> str:
-    """Return the accuracy before adaptation, and how the models were adapted."""
-    if result.adaptation is None:
-        return ""
-    of_group = "of its group" if result.groups else "evaluated"
-    return (
-        f"{console.percent(result.adaptation.accuracy_as_trained)}; the other figures are those of batch "
-        f"normalization adapted to the images. Each answer depends on all images {of_group} (transductive); "
-        "labels are not used"
+def _accuracies(result: EvaluationResult) -> dict[str, str]:
+    """Return the accuracy and, if the models were adapted to the images, first that as they were trained."""
+    accuracy = f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; " + console.interval(
+        result.accuracy_low, result.accuracy_high
     )
+    if result.adaptation is None:
+        return {"accuracy": accuracy}
+    of_group = "of its group" if result.groups else "evaluated"
+    return {
+        "accuracy as trained": console.percent(result.adaptation.accuracy_as_trained),
+        "accuracy adapted": accuracy,
+        "adapted": f"batch normalization, to all images {of_group}, without labels (transductive); "
+        "the figures below are adapted",
+    }
 
 
 def _without_label_errors(result: EvaluationResult) -> str:
