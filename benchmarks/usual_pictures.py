@@ -1,6 +1,6 @@
 """Measure pictures that are read well, for the limits in `digitcli.diagnosis.picture_measurements`.
 
-Command: python benchmarks/usual_pictures.py --pictures 2000
+Command: python benchmarks/usual_pictures.py --pictures 3000
 
 The pictures show MNIST's validation digits, held-out hands and fonts, composed as photographs and scans of
 good and poor quality. Those with a single number that is read rightly at 90 % or more count. It prints, for
@@ -31,7 +31,7 @@ SEED = 2323
 def main() -> None:
     """Measure, and print a line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2000, help="compose this many pictures")
+    parser.add_argument("--pictures", type=int, default=3000, help="compose this many pictures")
     arguments = parser.parse_args()
     composer, reader = scene_composer(split(load_mnist()).validation, held_out=True), Reader(device="cpu")
     measured: dict[str, list[float]] = defaultdict(list)

@@ -151,7 +151,8 @@ def explained(
     if corrections and corrections[0].rule == "turned":
         return corrections  # digits on their side were measured
     grades = {rule: USUAL[rule].grade(value) for rule, value in values.items()}
-    faults = [_measured(rule, values[rule]) for rule, grade in grades.items() if grade == "fault"]
+    worst_first = sorted(values, key=lambda rule: -USUAL[rule].nearness(values[rule]))
+    faults = [_measured(rule, values[rule]) for rule in worst_first if grades[rule] == "fault"]
     faults += cut_off(reading, picture, has_clear_ink=not {"noisy", "uneven_background"} & _rules(faults))
     ruled_out = {rule for rule, grade in grades.items() if grade == "usual"}
     ruled_out |= {"too_thin", "blurred"} - values.keys() if values else set()  # noise or few pixels hide them

@@ -66,7 +66,7 @@ class Range:
         return f"{self.sentence.format(self._in_words(value))}; {usual_values}"
 
     def _in_words(self, value: float) -> str:
-        return f"{value:.0f} pixels" if self.in_pixels else f"{100 * value:.1f} %"
+        return f"{value:.0f} pixels" if self.in_pixels else f"{100 * value:.2f} %"
 
 
 # By `python benchmarks/usual_pictures.py --pictures 3000`: composed pictures of MNIST's validation digits,

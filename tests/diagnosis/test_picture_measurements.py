@@ -115,7 +115,7 @@ def test_the_evidence_tells_the_limit_of_a_fault_and_common_values_otherwise() -
         "is 9 pixels high; of pictures that are read well, 95 % have 14 pixels or more."
     )
     assert height.evidence(20).endswith("three quarters have 25 pixels or more.")
-    assert USUAL["noisy"].evidence(0.1).endswith("95 % have 3.2 % or less.")
+    assert USUAL["noisy"].evidence(0.1).endswith("95 % have 3.20 % or less.")
 
 
 @pytest.mark.parametrize("deviation", [5, 20, 60])
