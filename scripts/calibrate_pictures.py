@@ -1,8 +1,8 @@
 """Fit the confidence of `picture_reader`: `python scripts/calibrate_pictures.py`.
 
 The script shows it composed pictures by held-out hands and in held-out fonts, and pictures of generators that
-training never sees. It writes into its checkpoint the weights of the probability that its text is right, and
-those of the probability that a number stands where neither it nor any other network found one.
+training never sees, and blank paper. It writes into its checkpoint the weights of the probability that its
+text is right, and those of the probability that a number stands where no network found one.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer
 from digitcli.recognition.pages.recognize import recognize_region
-from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureReader
+from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureReader, features_of_nothing
 from digitcli.recognition.reader import Reader
 from digitcli.strip_format import OTHER
 from digitcli.synthesis.page import Kind
+from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import strip_of_picture
 from digitcli.training.line_sources import compose_scenes
 from digitcli.training.scene_source import scene_composer
 
 MODEL = "picture_reader"
+SIDES_PX = (30, 1200)  # range of the sides of blank pages
 SEED = 90210  # different from those of other scripts and of training
 
 
@@ -88,8 +90,10 @@ def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
     assert picture_reader is not None
     places = []
     for example in examples:
-        if not reader.read(example.picture).numbers:
-            values = picture_reader.features_of_nothing(picture_reader.look(example.picture))
+        reading = reader.read(example.picture)
+        if not reading.numbers:
+            nothing = picture_reader.look(example.picture).hypotheses(ANY_DIGITS).get("", 0.0)
+            values = features_of_nothing(nothing, reading.status == "blank")
             places.append(Place(list(values.values()), False, example.is_number))
     print(
         f"{len(places)} without an answer, {np.mean([place.is_number for place in places]):.1%} with a number"
@@ -112,14 +116,25 @@ def compose(composed: int, held_out: int) -> Iterator[Example]:
     composer = scene_composer(validation, held_out=True)
     for scene in compose_scenes(composer, np.random.default_rng(SEED), composed):
         text = strip_of_picture(scene).text
-        is_number = any(label.kind is Kind.NUMBER for label in scene.labels)
+        is_number = any(label.kind is Kind.NUMBER and label.text for label in scene.labels)
         yield Example(scene.picture, "" if OTHER in text else re.sub(r"\D", "", text), is_number)
+    yield from blank_pages(composer, composed // 10)
     room = held_out_room(validation)
     for index, world in enumerate(WORLDS.values()):
         for number in range(held_out):
             held = single_number(world, np.random.default_rng([SEED, index, number]), room)
             (label,) = (label for label in held.labels if label.text)
             yield Example(held.picture, re.sub(r"\D", "", label.text), is_number=True)
+
+
+def blank_pages(composer: SceneComposer, count: int) -> Iterator[Example]:
+    """Yield paper on which nothing is written, every other time of one shade only."""
+    for number in range(count):
+        random = np.random.default_rng([SEED, number])
+        height, width = np.exp(random.uniform(*np.log(SIDES_PX), 2)).astype(int).tolist()
+        page = composer.page(random, height, width, layout=lambda desk: None).picture
+        shade = np.full((height, width), random.integers(100, 256), np.uint8)
+        yield Example(page if number % 2 else shade, "", is_number=False)
 
 
 if __name__ == "__main__":

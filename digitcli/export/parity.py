@@ -18,7 +18,7 @@ from digitcli.evaluation.metrics import read_digits
 from digitcli.export.source import Images, Outputs, Source
 from digitcli.imaging.finder_input import finder_input
 from digitcli.inference.checkpoint import Header
-from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width
+from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width, width_step
 from digitcli.inference.torch_runtime import TorchRuntime
 from digitcli.page_format import NUMBER
 from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines
@@ -70,7 +70,8 @@ def example_batches(source: Source, count: int | None = None) -> list[Images]:
         images = load_mnist_test().images[:count]
         return [images[start : start + DIGIT_BATCH_SIZE] for start in range(0, len(images), DIGIT_BATCH_SIZE)]
     if task == "line":
-        return _batches_of_lines(_held_out_lines(source.model.header.architecture, count or LINES))
+        architecture = source.model.header.architecture
+        return _batches_of_lines(_held_out_lines(architecture, count or LINES), width_step(architecture))
     return [page[None] for page in _held_out_pages(count or PAGES)]
 
 
@@ -81,11 +82,11 @@ def _held_out_lines(architecture: str, count: int) -> list[Images]:
     return [line.image for line in ComposedLines(load_mnist(), None, seed=0).test(count)]
 
 
-def _batches_of_lines(lines: Sequence[Images]) -> list[Images]:
+def _batches_of_lines(lines: Sequence[Images], step: int) -> list[Images]:
     """Return batches of lines that are padded to the same width."""
     by_width: dict[int, list[Images]] = {}
     for line in lines:
-        by_width.setdefault(padded_width(line), []).append(line)
+        by_width.setdefault(padded_width(line, step), []).append(line)
     return [
         pad_lines(group[start : start + LINES_OF_A_BATCH], width)
         for width, group in sorted(by_width.items())

@@ -29,13 +29,13 @@ from digitcli.inference.onnx_runtime import import_onnxruntime, open_onnx_runtim
 from digitcli.inference.runtime import (
     DIGIT_BATCH_SIZE,
     LINE_BATCH_SIZE,
-    WIDTH_STEP_PX,
     LazyRuntime,
     LineOutput,
     Runtime,
     RuntimeName,
     average_probabilities,
     run_lines,
+    width_step,
 )
 
 # Pixels of an input from which threads wait for each other, so that not all need memory at once.
@@ -122,20 +122,17 @@ class LineRecognizer:
         self.device, self.runtime = runtime.device, runtime.name
         self.batch_size = batch_size
         self._runtime = runtime
+        self._width_step = width_step(self.header.architecture)
 
-    def outputs(
-        self, strips: Sequence[npt.NDArray[np.uint8]], width_step: int = WIDTH_STEP_PX
-    ) -> list[LineOutput]:
+    def outputs(self, strips: Sequence[npt.NDArray[np.uint8]]) -> list[LineOutput]:
         """Return the output for each strip, uint8 (40, W) or (3, 40, W), before calibration.
-
-        The strips are padded to a multiple of `width_step` pixels, see `run_lines`.
 
         Raises:
             ModelError: the weights are such that an output is not finite.
         """
         while True:
             try:
-                outputs = run_lines(self._runtime, strips, self.batch_size, width_step)
+                outputs = run_lines(self._runtime, strips, self.batch_size, self._width_step)
                 break
             except (RuntimeError, MemoryError) as error:
                 if self.batch_size == 1 or not is_out_of_memory(error):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.ctc import DIGITS, beam_search, digit_columns, divide
-from digitcli.inference.runtime import count_columns, pad_lines, padded_width
+from digitcli.inference.runtime import count_columns, pad_lines, padded_width, width_step
 from digitcli.inference.torch_runtime import as_input, device_of
 
 
@@ -67,7 +67,7 @@ class ReadLine:
 @torch.no_grad()
 def read_line(network: nn.Module, header: Header, image: npt.NDArray[np.uint8]) -> ReadLine:
     """Read a line, uint8 (40, W) or (3, 40, W), by the network of a checkpoint, and divide it into digits."""
-    padded = pad_lines([image], padded_width(image))
+    padded = pad_lines([image], padded_width(image, width_step(header.architecture)))
     batch = as_input(torch.from_numpy(padded).to(device_of(network)))
     logits = network(batch)[0].float().cpu().numpy()
     logits = logits[: count_columns(image.shape[-1], padded.shape[-1], len(logits))]

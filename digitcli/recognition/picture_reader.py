@@ -15,15 +15,13 @@ from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
 from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
-from digitcli.recognition.pages.acceptance import logistic
+from digitcli.recognition.pages.acceptance import log_odds, logistic
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region
 
-# Pictures are padded to a multiple of this width: one of a digit, 40 pixels wide, to 48 and not to 64. The
-# network is as accurate so on composed pictures, certain of more of them, and a tenth faster.
-WIDTH_STEP_PX = 16
-NOTHING_FEATURES = ("nothing", "bias")
+# What tells whether a number stands where no network found one, see `features_of_nothing`.
+NOTHING_FEATURES = ("nothing", "is_blank", "bias")
 
 
 @dataclass(frozen=True)
@@ -70,22 +68,29 @@ class PictureReader:
         if width > MAX_LENGTH * height:
             return PictureAnswer()
         evidence = self.look(grey)
-        features = self.features_of_nothing(evidence)
-        nothing = 1 - logistic(features, self.presence or {"nothing": -1.0})
+        nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
         return PictureAnswer(_read_number(evidence, constraints, top_k), nothing)
 
-    def features_of_nothing(self, evidence: RegionEvidence) -> dict[str, float]:
-        """Return what tells whether nothing is written, see `recognition.pages.acceptance`."""
-        values = evidence.features(1.0, evidence.hypotheses(ANY_DIGITS).get("", 0.0), 1)
-        return {name: values[name] for name in NOTHING_FEATURES}
+    def probability_of_number(self, nothing: float, is_blank: bool) -> float:
+        """Return the probability that a number stands where no network found one.
+
+        nothing: that of no digit, by this network.
+        is_blank: whether the others found no writing at all.
+        """
+        return logistic(features_of_nothing(nothing, is_blank), self.presence or {"nothing": -1.0})
 
     def look(self, grey: Grey) -> RegionEvidence:
         """Return what the network says of a page, uint8 (H, W), as one line."""
         crops = whole_picture(grey)
-        (answer,) = self.network.outputs([crops.strips[0].image], WIDTH_STEP_PX)
+        (answer,) = self.network.outputs([crops.strips[0].image])
         header = self.network.header
         line = LineEvidence.of(crops.strips[0], answer, header.alphabet, header.temperature)
         return RegionEvidence(crops, (line,), self.acceptance)
+
+
+def features_of_nothing(nothing: float, is_blank: bool) -> dict[str, float]:
+    """Return the values that the weights multiply, see `PictureReader.probability_of_number`."""
+    return {"nothing": log_odds(nothing), "is_blank": float(is_blank), "bias": 1.0}
 
 
 def _read_number(evidence: RegionEvidence, constraints: Constraints | None, top_k: int) -> Decision | None:

@@ -220,7 +220,7 @@ def _decide(
         is_easy = by_ink is not None and by_ink.is_easy and first is None and not page.first.sees_nothing
         if models.page_reader is None or page.levels is None or is_easy:
             assert by_ink is not None
-            return _or_first(by_ink, page.first).refuse_below(options.min_confidence)
+            return _or_first(by_ink, page.first, models).refuse_below(options.min_confidence)
     except Exception as fault:
         return decide_error(_failure(page.file, fault))
     try:
@@ -229,22 +229,37 @@ def _decide(
         raise
     except Exception as fault:
         if by_ink is not None and is_out_of_memory(fault):
-            return _or_first(by_ink, page.first).refuse_below(options.min_confidence)
+            return _or_first(by_ink, page.first, models).refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
-    if by_ink is not None and not whole.numbers and page.first.nothing is not None:
-        by_ink = by_ink.at_most(1 - page.first.nothing)
-    chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page.first)
+    if by_ink is not None and not whole.numbers:
+        by_ink = _or_surer(by_ink, page.first)
+    chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page.first, models)
     is_whole = chosen is whole
     return chosen.refuse_below(options.page_min_confidence if is_whole else options.min_confidence)
 
 
-def _or_first(decision: Decision, first: PictureAnswer) -> Decision:
-    """Return a decision; if it has no number, what the network for whole pictures says."""
-    if decision.numbers or decision.is_fraction or first.nothing is None:
+def _or_first(decision: Decision, first: PictureAnswer, models: RecognitionModels) -> Decision:
+    """Return a decision; if it has no number, what the network for whole pictures says.
+
+    A number that it alone finds is right if one is there and its text is right.
+    """
+    if decision.numbers or decision.is_fraction or first.nothing is None or models.picture_reader is None:
         return decision
-    if first.decision is None:
-        return decision.without_number(first.nothing)
-    return first.decision if first.decision.is_easy else first.decision.refused("low_confidence")
+    is_there = models.picture_reader.probability_of_number(first.nothing, decision.status == "blank")
+    if first.decision is None or first.decision.confidence is None:
+        return decision.without_number(1 - is_there)
+    return first.decision.at_most(is_there * first.decision.confidence)
+
+
+def _or_surer(by_ink: Decision, first: PictureAnswer) -> Decision:
+    """Return what the regions of the ink show where the networks for pages find nothing.
+
+    It is at most as sure as a digit is written, and gives way to a surer number of the network for pictures.
+    """
+    if not by_ink.numbers or first.nothing is None:
+        return by_ink
+    by_ink = by_ink.at_most(1 - first.nothing)
+    return by_ink if first.decision is None else surer(by_ink, first.decision)
 
 
 def _decide_regions(

@@ -30,6 +30,8 @@ BATCH_SIZE = 256
 DEFAULT_MODELS = ("reader", "digit_or_none", "finder", "page_reader", "picture_reader")
 # Columns of CSV.
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
+# A confidence by which others can be divided.
+LEAST_CONFIDENCE = 1e-9
 # Decimals of probabilities in records.
 DECIMALS = 6
 # First characters of a cell that a spreadsheet takes for a formula.
@@ -86,6 +88,23 @@ class Number:
     def refused(self, reason: str) -> Number:
         """Return the same number as a guess with the status `refused`."""
         return replace(self, status="refused", reason=reason)
+
+    def at_most(self, probability: float) -> Number:
+        """Return the same number, which is at most so sure, and with it its digits and alternatives."""
+        factor = min(1.0, probability / max(self.confidence, LEAST_CONFIDENCE))
+        return replace(
+            self,
+            confidence=factor * self.confidence,
+            digits=tuple(
+                replace(
+                    digit,
+                    confidence=factor * digit.confidence,
+                    alternatives=_scaled(digit.alternatives, factor),
+                )
+                for digit in self.digits
+            ),
+            alternatives=_scaled(self.alternatives, factor),
+        )
 
     @property
     def text(self) -> str:
@@ -201,6 +220,11 @@ def describe_confidence(status: str, text: str | None) -> str:
     if text or status == "error":
         return ""
     return "that nothing is written" if status == "blank" else "that no digit is written"
+
+
+def _scaled(candidates: Iterable[tuple[str, float]], factor: float) -> tuple[tuple[str, float], ...]:
+    """Return candidates with other probabilities."""
+    return tuple((text, factor * probability) for text, probability in candidates)
 
 
 def as_percentage(probability: float) -> str:

@@ -45,7 +45,7 @@ LARGEST_DIGIT_PX = 320
 CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
 LETTER_SHARE = 0.2
 CELL_SHARE = 0.3  # of these pictures show parts of the frame of a cell
-EMPTY_CELL_SHARE = 0.6  # of such pictures without a character
+EMPTY_CELL_SHARE = 0.6  # of such pictures without a number
 
 
 def fill_with_free_numbers(desk: Desk) -> None:
@@ -241,7 +241,7 @@ def fill_with_one_character(desk: Desk) -> None:
         draw_edges_of_cell(desk)
 
 
-def fill_with_no_character(desk: Desk) -> None:
+def fill_with_no_number(desk: Desk) -> None:
     """Draw the edges of an empty cell, or anything else that is no number."""
     if desk.chance(EMPTY_CELL_SHARE):
         draw_edges_of_cell(desk)

@@ -14,7 +14,7 @@ from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of, trans
 from digitcli.synthesis.page_layouts import (
     LAYOUTS,
     Layout,
-    fill_with_no_character,
+    fill_with_no_number,
     fill_with_one_character,
 )
 from digitcli.synthesis.page_marks import Desk
@@ -119,8 +119,8 @@ class SceneComposer:
         return self._square_picture(random, fill_with_one_character)
 
     def empty(self, random: np.random.Generator) -> Scene:
-        """Compose such a picture without a character: an empty cell, or scribbles, shapes and the like."""
-        return self._square_picture(random, fill_with_no_character)
+        """Compose such a picture without a number: an empty cell, scribbles, shapes, words and the like."""
+        return self._square_picture(random, fill_with_no_number)
 
     def _square_picture(self, random: np.random.Generator, fill: Layout) -> Scene:
         height = round(float(np.exp(random.uniform(*np.log(CHARACTER_SIDES_PX)))))

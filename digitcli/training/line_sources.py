@@ -49,7 +49,7 @@ LINES_SHARE = 0.5
 CHARACTER_SCENES_SHARE = 0.15
 
 # The shares of what a `picture_reader` learns from: pictures of one character, images of the dataset, lines,
-# pages, and pictures without a character; the rest are small pictures. Chosen by hand.
+# pages, and pictures without a number; the rest are small pictures. Chosen by hand.
 PICTURE_SHARES = {"character": 0.3, "image": 0.25, "line": 0.15, "page": 0.05, "empty": 0.05}
 
 # How often a strip is used: it takes three times as long to compose as to train on in bfloat16.

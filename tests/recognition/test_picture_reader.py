@@ -19,7 +19,7 @@ from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.picture_reader import PictureAnswer, PictureReader
 from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number
+from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
 from digitcli.strip_format import OTHER
 from tests.support.networks import FakeReader, page_models
 from tests.support.pictures import drawn
@@ -101,6 +101,26 @@ OPTIONS = PipelineOptions(
 )  # fmt: skip
 
 
+def read_with(
+    monkeypatch: pytest.MonkeyPatch,
+    first: PictureAnswer,
+    by_ink: Decision | None,
+    whole: Decision | None,
+    min_confidence: float = 0.5,
+) -> Reading:
+    """Read a page of which the network for pictures, the regions of its ink and those for pages say this."""
+    blank = Decision("blank", "blank", "", 0.9)
+    network = cast(LineRecognizer, FakeReader("", name="picture_reader"))
+    models = replace(page_models(), picture_reader=PictureReader(network))
+    monkeypatch.setattr(PageReader, "read", lambda *_: whole or blank)
+    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: by_ink or blank)
+    monkeypatch.setattr(type(models), "read_regions", True)
+    page = PreparedPage("a.png", None, levels=PAPER, first=first)
+    options = replace(OPTIONS, min_confidence=min_confidence, page_min_confidence=min_confidence)
+    (reading,) = recognize_and_decide([page], models, options)
+    return reading
+
+
 @pytest.mark.parametrize(
     "first, by_ink, whole, expected",
     [
@@ -112,7 +132,7 @@ OPTIONS = PipelineOptions(
         (("7", LIKELY), ("7", LIKELY - 0.1), ("1", 0.8), "1"),
         (None, ("1", EASY), ("2", 0.8), "1"),
         (("7", EASY), None, None, "7"),  # nothing else finds a number
-        (("7", EASY - 0.1), None, None, "7"),  # a guess, which is refused
+        (("7", 0.9), ("1", 0.2), None, "7"),  # a surer number of the two
         (None, None, None, ""),
     ],
 )
@@ -123,22 +143,33 @@ def test_the_networks_are_asked_where_those_before_disagree(
     whole: tuple[str, float] | None,
     expected: str,
 ) -> None:
-    blank = Decision("blank", "blank", "", 0.9)
-    models = page_models()
-    nothing = 0.3 if expected else 0.7
-    assert models.page_reader is not None
-    monkeypatch.setattr(type(models.page_reader), "read", lambda *_: decision(*whole) if whole else blank)
-    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision(*by_ink) if by_ink else blank)
-    monkeypatch.setattr(type(models), "read_regions", True)
-    page = PreparedPage(
-        "a.png", None, levels=PAPER, first=PictureAnswer(decision(*first) if first else None, nothing)
+    nothing = 0.1 if expected else 0.7
+    answers = (
+        PictureAnswer(decision(*first) if first else None, nothing),
+        decision(*by_ink) if by_ink else None,
+        decision(*whole) if whole else None,
     )
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
-    assert reading.text == expected
-    assert (reading.status == "read") == (bool(expected) and first != ("7", EASY - 0.1))
-    stricter = replace(OPTIONS, min_confidence=0.999, page_min_confidence=0.999)
-    (refused,) = recognize_and_decide([page], models, stricter)
+    reading = read_with(monkeypatch, *answers)
+    assert (reading.text, reading.status) == (expected, "read" if expected else "blank")
+    refused = read_with(monkeypatch, *answers, min_confidence=0.999)
     assert refused.text == expected and (refused.status == "refused") == bool(expected)
+    assert refused.confidence == reading.confidence
+
+
+def test_the_surer_of_two_equal_numbers_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for sure, doubtful in ((0.9, 0.6), (0.6, 0.9)):
+        first = PictureAnswer(decision("7", sure), 0.1)
+        assert read_with(monkeypatch, first, decision("7", doubtful), None).confidence == 0.9
+
+
+def test_a_number_is_confirmed_by_the_same_with_the_same_marks() -> None:
+    two = replace(decision("7", EASY), numbers=2 * decision("7", EASY).numbers)
+    other_mark = replace(decision("7", EASY), numbers=(replace(decision("7", EASY).numbers[0], raw="7."),))
+    assert decision("7", EASY).is_confirmed_by(decision("7", LIKELY))
+    for other in (None, decision("1", EASY), two, other_mark):
+        assert not decision("7", EASY).is_confirmed_by(other)
+    assert not two.is_confirmed_by(decision("7", EASY))
+    assert not decision("7", EASY).refused("cut_off").is_confirmed_by(decision("7", EASY))
 
 
 @pytest.mark.parametrize(
@@ -148,15 +179,41 @@ def test_the_networks_are_asked_where_those_before_disagree(
 def test_a_number_of_which_it_sees_no_digit_is_read_again_and_doubted(
     monkeypatch: pytest.MonkeyPatch, nothing: float, whole: str, text: str, status: str
 ) -> None:
-    blank = Decision("blank", "blank", "", 0.9)
-    models = page_models()
-    monkeypatch.setattr(PageReader, "read", lambda *_: decision(whole, 0.8) if whole else blank)
-    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: decision("1", EASY))
-    monkeypatch.setattr(type(models), "read_regions", True)
-    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(None, nothing))
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    first = PictureAnswer(None, nothing)
+    reading = read_with(monkeypatch, first, decision("1", EASY), decision(whole, 0.8) if whole else None)
     assert (reading.text, reading.status) == (text, status)
-    assert reading.confidence == {"read": 0.8 if text == "2" else EASY, "refused": 0.4}[status]
+    expected = {"read": 0.8 if text == "2" else EASY, "refused": 0.4}[status]
+    assert reading.confidence == pytest.approx(expected)
+
+
+def test_a_number_that_nothing_else_finds_is_as_sure_as_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.9), 0.3), None, None)
+    assert (reading.status, reading.text) == ("read", "7") and reading.confidence == pytest.approx(0.63)
+    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.6), 0.3), None, None)
+    assert (reading.status, reading.reason) == ("refused", "low_confidence")
+
+
+def test_a_doubted_number_has_alternatives_that_are_less_likely() -> None:
+    sure = decision("12", 0.8)
+    (number,) = sure.numbers
+    digits = tuple(replace(digit, alternatives=(("3", 0.1),)) for digit in number.digits)
+    two = replace(
+        sure, numbers=2 * (replace(number, digits=digits, alternatives=(("1", 0.1),)),), confidence=0.64
+    )
+    doubted = two.at_most(0.4)
+    for number in doubted.numbers:
+        assert number.confidence == pytest.approx(0.4)
+        assert number.alternatives[0][1] == pytest.approx(0.05)
+        assert number.digits[0].confidence == pytest.approx(0.4)
+        assert number.digits[0].alternatives[0][1] == pytest.approx(0.05)
+    assert doubted.confidence == pytest.approx(0.16)
+    assert two.at_most(0.9) == two
+
+
+def test_a_fraction_is_refused_whatever_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    fraction = Decision("refused", "not_a_digit", "", 0.8, is_fraction=True)
+    reading = read_with(monkeypatch, PictureAnswer(decision("34", 0.9), 0.1), fraction, None)
+    assert (reading.status, reading.text, reading.confidence) == ("refused", "", 0.8)
 
 
 @pytest.mark.parametrize("has_page_reader", [False, True])
@@ -166,7 +223,9 @@ def test_it_answers_where_no_ink_is_a_number_and_pages_are_not_read(
     def fill_the_memory(*_: object) -> None:
         raise MemoryError
 
-    models = page_models() if has_page_reader else replace(page_models(), page_reader=None)
+    network = cast(LineRecognizer, FakeReader("", name="picture_reader"))
+    models = replace(page_models(), picture_reader=PictureReader(network))
+    models = models if has_page_reader else replace(models, page_reader=None)
     monkeypatch.setattr(PageReader, "read", fill_the_memory)
     monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: Decision("blank", "blank", "", 0.9))
     monkeypatch.setattr(type(models), "read_regions", True)
@@ -176,17 +235,25 @@ def test_it_answers_where_no_ink_is_a_number_and_pages_are_not_read(
 
 
 @pytest.mark.parametrize(
-    "nothing, status, confidence", [(0.8, "blank", 0.8), (0.4, "refused", 0.4), (None, "blank", 0.9)]
+    "nothing, status, reason, confidence",
+    [
+        (0.8, "blank", "blank", 0.8),
+        (0.4, "refused", "low_confidence", 0.4),
+        (None, "blank", "blank", 0.9),
+    ],
 )
 def test_it_tells_how_sure_it_is_that_a_page_is_blank(
-    monkeypatch: pytest.MonkeyPatch, nothing: float | None, status: str, confidence: float
+    monkeypatch: pytest.MonkeyPatch, nothing: float | None, status: str, reason: str, confidence: float
 ) -> None:
-    models = page_models()
-    blank = Decision("blank", "blank", "", 0.9)
-    monkeypatch.setattr(PageReader, "read", lambda *_: blank)
-    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(None, nothing))
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
-    assert (reading.status, reading.confidence, reading.text) == (status, confidence, "")
+    reading = read_with(monkeypatch, PictureAnswer(None, nothing), None, None)
+    assert (reading.status, reading.reason, reading.text) == (status, reason, "")
+    assert reading.confidence == confidence
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (1000, 800), (40, 900), (3000, 60)])
+def test_white_paper_is_blank(shipped: Reader, shape: tuple[int, int]) -> None:
+    reading = shipped.read(np.full(shape, 255, np.uint8))
+    assert reading.status == "blank" and (reading.confidence or 0.0) >= 0.75
 
 
 @pytest.fixture(scope="module")

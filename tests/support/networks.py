@@ -53,7 +53,7 @@ class FakeReader:
         self.strips, self.calls = strips, list[int]()
         self._outputs = [line_output(*({character: likely} for character in text)) for text in texts]
 
-    def outputs(self, line_crops: Sequence[np.ndarray], width_step: int = 1) -> list[LineOutput]:
+    def outputs(self, line_crops: Sequence[np.ndarray]) -> list[LineOutput]:
         """Return the answers to strips, uint8 (3, 40, W)."""
         first = sum(self.calls)
         self.calls.append(len(line_crops))

@@ -90,6 +90,13 @@ def test_a_picture_of_one_character_shows_a_digit_or_a_letter(composer: SceneCom
         assert line_box(label).share_outside((width, height)) < 0.3
 
 
+def test_a_picture_without_a_number_is_labelled_so(composer: SceneComposer) -> None:
+    scenes = [composer.empty(np.random.default_rng(seed)) for seed in range(40)]
+    assert not any(label.text for scene in scenes for label in scene.labels)
+    assert {strip_of_picture(scene).text for scene in scenes} == {"", OTHER}
+    assert sum(float(scene.picture.std()) > 2 for scene in scenes) >= 20  # most show something
+
+
 def test_a_single_row_of_boxes_is_one_number(room: WritingRoom) -> None:
     for seed in range(25):
         random = np.random.default_rng(seed)

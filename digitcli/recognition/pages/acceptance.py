@@ -40,10 +40,10 @@ def features(
     """
     line = crops.line
     return {
-        "reading": _log_odds(probability),
-        "nothing": _log_odds(nothing),
-        "finder": _log_odds(line.score),
-        "other": _log_odds(line.other_score),
+        "reading": log_odds(probability),
+        "nothing": log_odds(nothing),
+        "finder": log_odds(line.score),
+        "other": log_odds(line.other_score),
         "height": math.log2(crops.relative_height),
         "alone": float(crops.is_alone),
         "digits": math.log(digits),
@@ -58,7 +58,8 @@ def logistic(values: Mapping[str, float], weights: Mapping[str, float]) -> float
     return 1 / (1 + math.exp(-max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, total))))
 
 
-def _log_odds(probability: float) -> float:
+def log_odds(probability: float) -> float:
+    """Return the logarithm of the odds, at most `LARGEST_LOG_ODDS` in size."""
     if probability <= 0 or probability >= 1:
         return math.copysign(LARGEST_LOG_ODDS, probability - 0.5)
     return max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, math.log(probability / (1 - probability))))
