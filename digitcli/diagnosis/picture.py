@@ -104,7 +104,11 @@ def _causes(
 ) -> tuple[Finding, ...]:
     """Return what is wrong with a picture that is read with doubt, at least that it is not known."""
     values = measure_picture(upright, [digit.box for digit in reading.digits])
-    findings = (*explained(corrections, values, reading, upright), *several_digits(reading, label))
+    findings = (
+        *explained(corrections, values, reading, upright),
+        *several_digits(reading, label),
+        *missing_digits(reading, label),
+    )
     findings = findings or (*unfamiliar_style(reading, upright), *nearest_fault(values))
     return merged(findings) or (_unexplained(reading, label),)
 
@@ -137,6 +141,16 @@ def several_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
             f"{counted(len(shown) - len(wanted), 'digit')}."
         )
         yield Finding("several_digits", "warning", evidence, "Cut out the number that you mean.")
+
+
+def missing_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
+    """Yield that a part of what the picture shall show is read, and the rest is not."""
+    shown, wanted = _without_spaces(reading.text), _without_spaces(label)
+    if shown and shown != wanted and shown in wanted:
+        count = counted(len(wanted) - len(shown), "digit")
+        evidence = f"The picture is read as {reading.text}, which is {label} without {count}."
+        remedy = "Leave a margin around the number, and write each digit whole."
+        yield Finding("missing_digits", "warning", evidence, remedy)
 
 
 def explained(

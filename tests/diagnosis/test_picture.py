@@ -14,7 +14,14 @@ import pytest
 
 from digitcli.diagnosis import picture as module
 from digitcli.diagnosis.findings import Finding
-from digitcli.diagnosis.picture import CORRECTIONS, examine_picture, explained, merged
+from digitcli.diagnosis.picture import (
+    CORRECTIONS,
+    examine_picture,
+    explained,
+    merged,
+    missing_digits,
+    several_digits,
+)
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Digit, Number, Reading
@@ -191,11 +198,19 @@ def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Re
 
 
 def test_more_digits_than_the_label_are_found(reader: Reader) -> None:
-    (finding,) = examine_picture(NUMBER, "071", reader).findings
+    reading = reader.read(NUMBER)
+    (finding,) = several_digits(reading, "071")
     assert finding.rule == "several_digits" and "beside 071, something else" in finding.evidence
     assert "taken for 2 digits" in finding.evidence
-    rules = [finding.rule for finding in examine_picture(NUMBER, "99", reader).findings]
-    assert "several_digits" not in rules
+    assert not list(several_digits(reading, "99")) and not list(missing_digits(reading, "071"))
+
+
+def test_fewer_digits_than_the_label_are_found(reader: Reader) -> None:
+    reading = reader.read(NUMBER)
+    (finding,) = missing_digits(reading, "407138")
+    assert finding.rule == "missing_digits" and "407138 without 1 digit" in finding.evidence
+    assert not list(missing_digits(reading, "99")) and not list(missing_digits(reading, "40713"))
+    assert not list(several_digits(reading, "407138"))
 
 
 def test_a_picture_that_nothing_mends_says_so(reader: Reader) -> None:
