@@ -89,7 +89,14 @@ OutputOption = Annotated[
         show_default=False,
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace another compression in the folder of --output.")]
+Force = Annotated[
+    bool,
+    Option(
+        "--force",
+        help="Replace a compression with other steps, goals or settings in the folder of --output; its model "
+        "stays until the new one is finished.",
+    ),
+]
 
 
 def compress(
