@@ -154,4 +154,4 @@ def compress(
         )  # fmt: skip
     console.show_result(result, format, show_compression)
     if result.chosen is None:
-        raise QualityError(result.miss, "Give other goals, or more --epochs.")
+        raise QualityError(result.miss, result.remedy)

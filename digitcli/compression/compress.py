@@ -292,6 +292,7 @@ def _finish(
         test=test,
         test_before=test_before,
         missing_runtimes=missing_runtimes(),
+        computed_bytes=dict(compressor.computed_bytes),
     )
     write_whole(place / COMPRESSION_FILE, (json.dumps(result.record(), indent=2) + "\n").encode())
     write_whole(place / CHART_FILE, draw_pareto(result).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,20 @@ def test_missed_goals_show_what_was_tried(digitcli: Run, other_digits: Path) -> 
     assert missed.returncode == 8, missed.stderr
     assert "original" in missed.stdout and "small/pareto.svg" in missed.stdout
     assert "No model reaches a loss of 0.3 points or less and 900 bytes or less" in missed.stderr
+
+
+def test_an_impossible_size_names_the_smallest_one() -> None:
+    tried = TriedModel("original", "", 0.99, 0.9, 1, None, 4_296, 9, 9, 9)
+    goals = Goals(max_bytes=100)
+    missed = CompressionResult("tiny@1", "f", None, goals, "digit", 5, (tried,), None, None, None)
+    assert "The smallest, original, has 4,296 bytes of weights." in missed.miss
+    computed = replace(missed, computed_bytes={"prune=0.95,int4": 315, "int8": 1_168})
+    assert computed.miss == (
+        "No model reaches 100 bytes or less. The smallest, prune=0.95,int4, has 315 bytes of weights."
+    )
+    assert "--max-size 315B" in computed.remedy and "--epochs" not in computed.remedy
+    reachable = replace(computed, goals=Goals(0.1, 400))
+    assert "--epochs" in reachable.remedy and "original reads most" in reachable.miss
 
 
 def test_a_folder_in_use_is_refused(digitcli: Run, other_digits: Path) -> None:

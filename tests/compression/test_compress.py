@@ -235,6 +235,7 @@ def test_a_missed_goal_writes_no_model_but_keeps_what_was_tried(other_digits: Pa
     run(other_digits, "int8", epochs=0, model=model)
     result = run(other_digits, max_bytes=900, max_accuracy_loss=0, epochs=0, model=model, force=True)
     assert result.miss.startswith("No model reaches a loss of 0 points or less and 900 bytes or less.")
+    assert result.computed_bytes["int8"] > 900 and str(min(result.computed_bytes.values())) in result.remedy
     assert not (FOLDER / "model.safetensors").exists()
     record = json.loads((FOLDER / "compression.json").read_text())
     assert record["chosen"] is None and record["checkpoint"] is None
