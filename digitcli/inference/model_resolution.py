@@ -17,9 +17,11 @@ from digitcli.inference.checkpoint import (
     ADAPTATION_FILE,
     COMPRESSION_FILE,
     COMPRESSION_SETTINGS_FILE,
+    EXPORTED_FILES,
     MEMBER_FOLDER,
     MODEL_FILE,
     Header,
+    exported_model,
     read_header_and_digest,
 )
 
@@ -183,6 +185,8 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
         if path.is_dir():
             if (path / MODEL_FILE).is_file():
                 return path / MODEL_FILE
+            if any((path / file).is_file() for file in EXPORTED_FILES):
+                raise exported_model(path)
             raise ModelError(f"The folder {path} holds no {MODEL_FILE}.", _remedy_for_unfinished(path))
         if path.exists():
             return path
