@@ -12,7 +12,7 @@ from digitcli import console
 from digitcli.cli.options import FormatOption, model_argument
 from digitcli.cli.signals import wait_with_signals
 from digitcli.events import Event, Notice
-from digitcli.export.formats import FORMATS, Dtype, FormatName, check_output, default_output, find_format
+from digitcli.export.formats import FORMATS, Dtype, check_output, default_output, find_format
 from digitcli.inference.model_resolution import resolve_model
 
 if TYPE_CHECKING:
@@ -22,7 +22,22 @@ if TYPE_CHECKING:
 SUMMARIES = "; ".join(f"{row.name}, {row.summary}" for row in FORMATS.values())
 
 ModelArgument = Annotated[str, model_argument("Export")]
-To = Annotated[FormatName, Option("--to", help=f"Write this format: {SUMMARIES}.")]
+
+
+def complete_format(incomplete: str) -> list[tuple[str, str]]:
+    """Return the formats with their summaries."""
+    return [(row.name, row.summary) for row in FORMATS.values() if row.name.startswith(incomplete)]
+
+
+To = Annotated[
+    str,
+    Option(
+        "--to",
+        metavar="FORMAT",
+        help=f"Write this format: {SUMMARIES}.",
+        autocompletion=complete_format,
+    ),
+]
 Output = Annotated[
     Path | None,
     Option(
