@@ -140,12 +140,14 @@ def _describe_facts(facts: Mapping[str, str | int]) -> dict[str, str]:
     if "ram_bytes" in facts:
         rows["RAM"] = f"{facts['ram_bytes']:,} bytes in static buffers"
     if "flash_bytes" in facts:
+        constants = int(facts["constant_bytes"])
         rows["flash"] = (
-            f"{facts['flash_bytes']:,} bytes of code and constants, compiled for {facts['flash_of']}"
+            f"{facts['flash_bytes']:,} bytes, compiled for {facts['flash_of']}: {constants:,} of weights, "
+            f"scales and other constants, and {int(facts['flash_bytes']) - constants:,} of code"
         )
     elif "weights_bytes" in facts:
         rows["flash"] = (
             f"more than the {facts['weights_bytes']:,} bytes of the weights; no compiler was found"
         )
-    others = facts.keys() - {"ram_bytes", "flash_bytes", "flash_of", "weights_bytes"}
+    others = facts.keys() - {"ram_bytes", "flash_bytes", "constant_bytes", "flash_of", "weights_bytes"}
     return rows | {name: str(value) for name, value in facts.items() if name in others}
