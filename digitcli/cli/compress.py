@@ -52,8 +52,8 @@ SizeOption = Annotated[
         "--max-size",
         metavar="SIZE",
         help="Search the most accurate model whose weights take at most this much in its checkpoint, for "
-        "example 64kB, which is less than the flash memory of its C program; with --max-accuracy-loss both must "
-        "be reached.",
+        "example 64kB, which is less than the flash memory of its C program; with --max-accuracy-loss both "
+        "must be reached.",
         show_default=False,
     ),
 ]
