@@ -194,7 +194,7 @@ def pareto_front(tried: Sequence[TriedModel]) -> tuple[int, ...]:
 
 
 def draw_pareto(result: CompressionResult) -> str:
-    """Return a chart, as SVG, of the validation error by the size of all models, with the Pareto front."""
+    """Return a chart, as SVG, of the error of all models by their size, with the front and the goal."""
     points = [
         (each.weights_bytes / 1000, max(LEAST_ERROR, 100 * (1 - each.accuracy))) for each in result.tried
     ]
@@ -202,9 +202,19 @@ def draw_pareto(result: CompressionResult) -> str:
     panel = Panel(
         f"error on {result.n:,} validation {result.unit}s in %",
         "weights in kB",
-        [front, Series("tried", points, numbered=True)],
+        [front, Series("tried", points, numbered=True, ringed=result.chosen)],
         logarithmic=True,
+        x_limit=result.goals.max_bytes and result.goals.max_bytes / 1000,
+        y_limit=_largest_error(result),
     )
-    return draw_chart(
-        f"Compression of {result.model}", [panel], [each.steps for each in result.tried], (560, 400)
-    )
+    names = [f"{each.steps}{' (chosen)' * (n == result.chosen)}" for n, each in enumerate(result.tried)]
+    goal = f", goal: {result.goals} (dotted)" if result.goals else ""
+    return draw_chart(f"Compression of {result.model}{goal}", [panel], names, (560, 400), heading=True)
+
+
+def _largest_error(result: CompressionResult) -> float | None:
+    """Return the largest error that the goal accepts, in percent; None without a goal for the accuracy."""
+    if result.goals.max_accuracy_loss is None:
+        return None
+    error = 100 * (1 - result.tried[0].accuracy) + result.goals.max_accuracy_loss
+    return max(LEAST_ERROR, error)

@@ -11,7 +11,7 @@ import pytest
 
 from digitcli.cli.views.compression import show_compression
 from digitcli.compression import results, speed
-from digitcli.compression.results import CompressionResult, Goals, TriedModel
+from digitcli.compression.results import CompressionResult, Goals, TriedModel, draw_pareto
 from digitcli.data.dataset import Digits
 from digitcli.training.run_folder import existing_run
 from tests.support.benchmarks import measure_quickly
@@ -137,6 +137,9 @@ def test_an_impossible_size_names_the_smallest_one() -> None:
         "No model reaches 100 bytes or less. The smallest, prune=0.95,int4, has 315 bytes of weights."
     )
     assert "--max-size 315B" in computed.remedy and "--epochs" not in computed.remedy
+    chart = draw_pareto(replace(computed, chosen=0))
+    assert "Compression of tiny@1, goal: 100 bytes or less (dotted)</text>" in chart
+    assert "1 original (chosen)" in chart and 'class="ring"' in chart and 'class="limit"' in chart
     reachable = replace(computed, goals=Goals(0.1, 400))
     assert "--epochs" in reachable.remedy and "original reads most" in reachable.miss
 
