@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.compression.compress import RESULT_FILE
 from digitcli.compression.results import LEAST_ERROR, TriedModel, pareto_front
+from digitcli.inference.checkpoint import COMPRESSION_FILE
 from digitcli.json_records import parse_record
 
 SIZE_PX = 560, 620
@@ -35,7 +35,7 @@ def draw(folders: Sequence[Path]) -> str:
     models: dict[str, TriedModel] = {}
     examples = set()
     for folder in folders:
-        result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+        result = json.loads((folder / COMPRESSION_FILE).read_text(encoding="utf-8"))
         if result["unit"] != "digit":
             continue
         examples.add(result["n"])

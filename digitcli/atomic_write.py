@@ -108,6 +108,9 @@ def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> 
     with faults_of(folder):
         with contextlib.suppress(FileNotFoundError):
             folder.stat()  # it fails for a name that is too long
+        if not (parent := folder.absolute().parent).exists():
+            cause = f"{folder} cannot be written: the folder {parent} does not exist."
+            raise OutputError(cause, "Create it, or name a folder in one that exists.")
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise OutputError(f"{folder} is not a folder.", remedy)
         kept = [path.relative_to(folder) for path in folder.rglob("*")] if folder.is_dir() else []
@@ -116,7 +119,7 @@ def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> 
             raise OutputError(f"{folder} holds other files, e.g. {foreign[0]}.", remedy)
         if kept and not force:
             raise OutputError(f"{folder} exists already.", "Name another folder, or replace it with --force.")
-        with tempfile.TemporaryFile(dir=folder.absolute().parent):
+        with tempfile.TemporaryFile(dir=parent):
             pass
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 56, 48  # pixels between the edges of a panel and its plot
+RADIUS_PX = 8  # of a numbered dot
 ROW_PX, CHARACTER_PX = 18, 8  # the height of a row of text, and the most that one of its characters takes
+HEADING_PX = 30  # the height of the title above the panels
 MAX_TICKS, MAX_NAME_CHARACTERS = 6, 40
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # colour-blind readers tell these apart (Okabe & Ito, 2008)
 STYLE = (
     "text{font:13px sans-serif;fill:#333}rect{fill:#fff}.grid{stroke:#8884}.line{fill:none;stroke-width:2}"
+    ".limit,.ring{fill:none;stroke:#888;stroke-width:2}.limit{stroke-dasharray:2 4}.title{font-weight:bold}"
     ".number{font-size:11px;fill:#fff}.number,.x{text-anchor:middle}.y{text-anchor:end}"
     "@media(prefers-color-scheme:dark){text{fill:#ccc}rect{fill:#161616}}"
 )
@@ -21,41 +24,62 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together: a line, or numbered dots which a legend beside the plots explains."""
+    """Points that belong together: a line, or numbered dots which a legend beside the plots explains.
+
+    ringed: the index of the dot that has a ring around it.
+    """
 
     name: str
     points: Sequence[Point]
     dashed: bool = False
     numbered: bool = False
+    ringed: int | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot. A logarithmic panel has two logarithmic axes; `y_range` replaces the range from 0 upwards."""
+    """One plot. A logarithmic panel has two logarithmic axes; `y_range` replaces the range from 0 upwards.
+
+    x_limit, y_limit: where a dotted line crosses the plot, e.g. at a goal.
+    """
 
     title: str
     x_title: str
     series: Sequence[Series]
     logarithmic: bool = False
     y_range: tuple[float, float] | None = None
+    x_limit: float | None = None
+    y_limit: float | None = None
 
 
 def draw_chart(
-    title: str, panels: Sequence[Panel], legend: Sequence[str] = (), panel_px: tuple[int, int] = (380, 300)
+    title: str,
+    panels: Sequence[Panel],
+    legend: Sequence[str] = (),
+    panel_px: tuple[int, int] = (380, 300),
+    *,
+    heading: bool = False,
 ) -> str:
-    """Draw panels side by side, and a legend that names the numbered dots, counted from 1."""
+    """Draw panels side by side, and a legend that names the numbered dots, counted from 1.
+
+    heading: whether the title is drawn above the panels; it always is what a screen reader reads first.
+    """
     width, height = panel_px
     left = width * len(panels)
     names = [f"{number} {_printable(name)}" for number, name in enumerate(legend, start=1)]
     full_width = left + CHARACTER_PX * max(map(len, names), default=0)
     full_height = max(height, TOP + ROW_PX * len(names))
+    above = HEADING_PX if heading else 0
     description = " ".join(_describe(panel, names) for panel in panels)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width} {full_height}" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'viewBox="0 {-above} {full_width} {full_height + above}" '
         f'aria-labelledby="title description">\n<title id="title">{_printable(title)}</title>',
         f'<desc id="description">{description}</desc>',
-        f'<style>{STYLE}</style><rect width="{full_width}" height="{full_height}"/>',
+        f'<style>{STYLE}</style><rect y="{-above}" width="{full_width}" height="{full_height + above}"/>',
     ]
+    if heading:
+        parts.append(_text(8, 20 - above, escape(title), "title"))
     for index, panel in enumerate(panels):
         parts.append(f'<g transform="translate({width * index} 0)">{_draw_panel(panel, width, height)}</g>')
     parts += [_text(left, TOP + ROW_PX * index, name) for index, name in enumerate(names)]
@@ -76,11 +100,16 @@ def _describe(panel: Panel, names: Sequence[str]) -> str:
 
 def _draw_panel(panel: Panel, width: int, height: int) -> str:
     right, lower = width - RIGHT, height - BOTTOM
-    x_values, y_values = zip(*(point for series in panel.series for point in series.points), strict=True)
+    x_values, y_values = map(list, zip(*(xy for each in panel.series for xy in each.points), strict=True))
+    x_values += [panel.x_limit] if panel.x_limit else []
+    y_values += [panel.y_limit] if panel.y_limit else []
+    margin = RADIUS_PX + 2 if panel.logarithmic else 0  # so that no dot crosses the frame
     y_range = y_values if panel.logarithmic else panel.y_range or (0.0, max(y_values) or 1.0)
     counts = all(float(value).is_integer() for value in x_values)
-    x_px, x_ticks = _axis(x_values, (LEFT, right), panel.logarithmic, least_step=1.0 if counts else 0.0)
-    y_px, y_ticks = _axis(y_range, (lower, TOP), panel.logarithmic)
+    x_px, x_ticks = _axis(
+        x_values, (LEFT + margin, right - margin), panel.logarithmic, least_step=1.0 if counts else 0.0
+    )
+    y_px, y_ticks = _axis(y_range, (lower - margin, TOP + margin), panel.logarithmic)
     parts = [
         _text(8, 20, panel.title),
         _text((LEFT + right) / 2, height - 10, panel.x_title, "x"),
@@ -89,11 +118,16 @@ def _draw_panel(panel: Panel, width: int, height: int) -> str:
         *(f'<path class="grid" d="M{x_px(value):.1f} {TOP}V{lower}"/>' for value in x_ticks),
         *(_text(x_px(value), height - 30, _format(value), "x") for value in x_ticks),
     ]
+    if panel.x_limit:
+        parts.append(f'<path class="limit" d="M{x_px(panel.x_limit):.1f} {TOP}V{lower}"/>')
+    if panel.y_limit:
+        parts.append(f'<path class="limit" d="M{LEFT} {y_px(panel.y_limit):.1f}H{right}"/>')
     for index, (series, colour) in enumerate(zip(panel.series, COLOURS, strict=False)):
         parts.append(_draw_series(series, [(x_px(x), y_px(y)) for x, y in series.points], colour))
         if len(panel.series) > 1:
             y = 16 + ROW_PX * index
-            parts.append(_draw_series(series, [(right - 30, y - 4), (right, y - 4)], colour))
+            sample = [(right - 15, y - 4)] if series.numbered else [(right - 30, y - 4), (right, y - 4)]
+            parts.append(_draw_series(replace(series, ringed=None), sample, colour))
             parts.append(_text(right - 36, y, series.name, "y"))
     return "\n".join(parts)
 
@@ -125,8 +159,10 @@ def _axis(
 
 def _draw_series(series: Series, points: Sequence[Point], colour: str) -> str:
     if series.numbered:  # the first point is drawn last, on top of the others
-        return "\n".join(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="{colour}"/>{_text(x, y + 4, number, "number")}'
+        ring = "" if series.ringed is None else _ring(*points[series.ringed])
+        return ring + "\n".join(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS_PX}" fill="{colour}"/>'
+            f"{_text(x, y + 4, number, 'number')}"
             for number, (x, y) in reversed(list(enumerate(points, start=1)))
         )
     if len(points) == 1:
@@ -134,6 +170,10 @@ def _draw_series(series: Series, points: Sequence[Point], colour: str) -> str:
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     dashes = "6 4" if series.dashed else "none"
     return f'<path class="line" stroke="{colour}" stroke-dasharray="{dashes}" d="M{path}"/>'
+
+
+def _ring(x: float, y: float) -> str:
+    return f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS_PX + 3}"/>\n'
 
 
 def _text(x: float, y: float, text: object, kind: str = "name") -> str:

@@ -25,4 +25,9 @@ def import_packages(needed_by: str, extra: str, *modules: str) -> None:
 def missing_package(needed_by: str, extra: str, reason: str) -> EnvironmentFault:
     """Return the error about a package of an extra that is not installed."""
     cause = f"{needed_by} needs a package that cannot be loaded: {reason}."
-    return EnvironmentFault(cause, f"Install it: pip install 'digitcli[{extra}]'")
+    return EnvironmentFault(cause, f"Install it, in the copy of the repository: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra, in a copy of the repository."""
+    return f"pip install '.[{extra}]'"

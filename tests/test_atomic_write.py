@@ -177,6 +177,12 @@ def test_a_path_that_can_never_be_a_folder_is_an_output_error(tmp_path: Path, na
     assert caught.value.exit_code == 7 and caught.value.remedy
 
 
+def test_a_missing_parent_of_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"the folder \S*none does not exist\.$") as caught:
+        check_writable_folder(tmp_path / "none" / "such", ["model.c"], force=False)
+    assert "space" not in caught.value.remedy
+
+
 def test_an_existing_folder_needs_force(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -48,6 +48,25 @@ def test_numbered_dots_are_explained_by_a_legend() -> None:
     assert "2 cnn: 7 at 3.275e+06" in (chart.findtext(f"{SVG}desc") or "")
 
 
+def test_the_choice_and_the_limits_are_marked_within_the_frame() -> None:
+    dots = Series("models", [(1.0, 0.2), (8.0, 5.0)], numbered=True, ringed=1)
+    panel = Panel("error", "kB", [LINE.series[0], dots], logarithmic=True, x_limit=90.0, y_limit=0.02)
+    chart = ElementTree.fromstring(draw_chart("Title", [panel], ("a", "b"), heading=True))
+    (title,) = (text for text in chart.iter(f"{SVG}text") if text.get("class") == "title")
+    assert title.text == "Title" and float(title.get("y", "")) < 0
+    limits = [path.get("d", "") for path in chart.iter(f"{SVG}path") if path.get("class") == "limit"]
+    assert len(limits) == 2 and 60 < float(limits[0][1:].split()[0]) < 360
+    circles = list(chart.iter(f"{SVG}circle"))
+    (ring,) = (circle for circle in circles if circle.get("class") == "ring")
+    plotted = [c for c in circles if float(c.get("cy", "")) > 56 - 8]
+    assert len(plotted) == 3 and ring in plotted
+    for circle in plotted:
+        assert 60 + 8 <= float(circle.get("cx", "")) <= 360 - 8
+        assert 56 + 8 <= float(circle.get("cy", "")) <= 252 - 8
+    (sample,) = (circle for circle in circles if circle not in plotted)
+    assert float(sample.get("cx", "")) - 8 > 360 - 36, "the name ends at the left of the marker"
+
+
 def test_a_long_legend_makes_the_chart_higher() -> None:
     panel, names = numbered(*[(index + 1, 1.0) for index in range(40)]), tuple(f"m{n}" for n in range(40))
     chart = parsed(panel, legend=names)

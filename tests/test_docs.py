@@ -107,6 +107,11 @@ def test_readme_has_the_two_commands_that_set_everything_up() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_the_package_is_installed_from_a_copy_of_the_repository(page: Path) -> None:
+    assert not re.search(r"pip\s+install\s+'?digitcli\b", page.read_text()), "README has `pip install .`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", outside_fences(page))
     for link, anchor in links:

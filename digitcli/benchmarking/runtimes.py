@@ -18,6 +18,7 @@ from digitcli.export.onnx_file import export_graph, graph_of_model, import_expor
 from digitcli.export.tflite_file import tflite_bytes
 from digitcli.inference.onnx_runtime import OnnxRuntime, import_onnxruntime, open_onnx_runtime
 from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
+from digitcli.optional_packages import install_command
 
 
 class GraphRuntime(Protocol):
@@ -71,7 +72,7 @@ def reason_to_skip(
     except UsageError as error:  # a layer that the format cannot hold
         return error.cause
     except EnvironmentFault:
-        return "it has no graph for onnxruntime; pip install 'digitcli[export]' makes one possible."
+        return f"it has no graph for onnxruntime; {install_command('export')} makes one possible."
     return None
 
 

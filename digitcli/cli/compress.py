@@ -51,8 +51,9 @@ SizeOption = Annotated[
     Option(
         "--max-size",
         metavar="SIZE",
-        help="Search the most accurate model whose weights take at most this much, for example 64kB; with "
-        "--max-accuracy-loss both must be reached.",
+        help="Search the most accurate model whose weights take at most this much in its checkpoint, for "
+        "example 64kB, which is less than the flash memory of its C program; with --max-accuracy-loss both "
+        "must be reached.",
         show_default=False,
     ),
 ]
@@ -89,7 +90,14 @@ OutputOption = Annotated[
         show_default=False,
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replace another compression in the folder of --output.")]
+Force = Annotated[
+    bool,
+    Option(
+        "--force",
+        help="Replace a compression with other steps, goals or settings in the folder of --output; its model "
+        "stays until the new one is finished.",
+    ),
+]
 
 
 def compress(
@@ -147,4 +155,4 @@ def compress(
         )  # fmt: skip
     console.show_result(result, format, show_compression)
     if result.chosen is None:
-        raise QualityError(result.miss, "Give other goals, or more --epochs.")
+        raise QualityError(result.miss, result.remedy)

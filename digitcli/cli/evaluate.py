@@ -56,9 +56,9 @@ Data = Annotated[
     Option(
         "--data",
         metavar="DATASET",
-        help="Evaluate on this dataset: mnist or another named dataset; a folder of IDX files, or of "
-        "pictures in sub-folders 0 to 9; an .npz or .csv file; for line models, a folder that digitcli "
-        "synthesize wrote (default: mnist; for line models, 2,000 lines of its test digits).",
+        help="Evaluate on this dataset: mnist, mnist-c (corrupted digits) or another named dataset; a folder "
+        "of IDX files, or of pictures in sub-folders 0 to 9; an .npz or .csv file; for line models, a folder "
+        "that digitcli synthesize wrote (default: mnist; for line models, 2,000 lines of its test digits).",
         autocompletion=complete_dataset,
     ),
 ]

@@ -12,7 +12,7 @@ from digitcli import console
 from digitcli.cli.options import FormatOption, model_argument
 from digitcli.cli.signals import wait_with_signals
 from digitcli.events import Event, Notice
-from digitcli.export.formats import FORMATS, Dtype, FormatName, check_output, default_output, find_format
+from digitcli.export.formats import FORMATS, Dtype, check_output, default_output, find_format
 from digitcli.inference.model_resolution import resolve_model
 
 if TYPE_CHECKING:
@@ -22,7 +22,22 @@ if TYPE_CHECKING:
 SUMMARIES = "; ".join(f"{row.name}, {row.summary}" for row in FORMATS.values())
 
 ModelArgument = Annotated[str, model_argument("Export")]
-To = Annotated[FormatName, Option("--to", help=f"Write this format: {SUMMARIES}.")]
+
+
+def complete_format(incomplete: str) -> list[tuple[str, str]]:
+    """Return the formats with their summaries."""
+    return [(row.name, row.summary) for row in FORMATS.values() if row.name.startswith(incomplete)]
+
+
+To = Annotated[
+    str,
+    Option(
+        "--to",
+        metavar="FORMAT",
+        help=f"Write this format: {SUMMARIES}.",
+        autocompletion=complete_format,
+    ),
+]
 Output = Annotated[
     Path | None,
     Option(
@@ -125,12 +140,14 @@ def _describe_facts(facts: Mapping[str, str | int]) -> dict[str, str]:
     if "ram_bytes" in facts:
         rows["RAM"] = f"{facts['ram_bytes']:,} bytes in static buffers"
     if "flash_bytes" in facts:
+        constants = int(facts["constant_bytes"])
         rows["flash"] = (
-            f"{facts['flash_bytes']:,} bytes of code and constants, compiled for {facts['flash_of']}"
+            f"{facts['flash_bytes']:,} bytes, compiled for {facts['flash_of']}: {constants:,} of weights, "
+            f"scales and other constants, and {int(facts['flash_bytes']) - constants:,} of code"
         )
     elif "weights_bytes" in facts:
         rows["flash"] = (
             f"more than the {facts['weights_bytes']:,} bytes of the weights; no compiler was found"
         )
-    others = facts.keys() - {"ram_bytes", "flash_bytes", "flash_of", "weights_bytes"}
+    others = facts.keys() - {"ram_bytes", "flash_bytes", "constant_bytes", "flash_of", "weights_bytes"}
     return rows | {name: str(value) for name, value in facts.items() if name in others}

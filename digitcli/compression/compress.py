@@ -37,14 +37,20 @@ from digitcli.compression.steps import TRAINED, Step, is_name_of_steps, join_ste
 from digitcli.errors import OutputError, UsageError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import ModelStarted, Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import (
+    COMPRESSION_FILE,
+    COMPRESSION_SETTINGS_FILE,
+    MODEL_FILE,
+    read_checkpoint,
+    write_checkpoint,
+)
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.training.configuration import resolve_teachers
 from digitcli.training.run_folder import LOCK_FILE, RUN_FILES, locked
 from digitcli.training.setup import StopSignal
 
-RESULT_FILE, CONFIG_FILE, CHART_FILE = "compression.json", "settings.json", "pareto.svg"
-OWN_FILES = (MODEL_FILE, RESULT_FILE, CHART_FILE, CONFIG_FILE)
+CHART_FILE = "pareto.svg"
+OWN_FILES = (MODEL_FILE, COMPRESSION_FILE, CHART_FILE, COMPRESSION_SETTINGS_FILE)
 # The settings on which finished steps depend, and how a message names two different values.
 COMPARED = {
     "model": "model",
@@ -69,8 +75,9 @@ def compress(
 ) -> CompressionResult:
     """Compress a model by steps, or search the steps that reach goals, and measure what each brings.
 
-    The folder gets the chosen model, the figures as `compression.json` and their chart. The same call
-    continues a compression that was interrupted. Choices depend on validation examples alone; the test
+    The folder gets the chosen model, the figures as `compression.json` and their chart, which replace
+    those of an earlier compression at the very end. The same call continues a compression that was
+    interrupted. Choices depend on validation examples alone; the test
     examples are used for the chosen and the original model, after the choice.
 
     steps: the steps in their order; every model along them is measured, and the last one is chosen. With
@@ -85,8 +92,8 @@ def compress(
         UsageError: the settings contradict each other, or a step cannot be made with this model.
         ModelError: there is no such model, or it is damaged.
         EnvironmentFault: a package that a step needs is not installed.
-        OutputError: the folder has another compression and `force` is not given, holds files of others, is in
-            use, or cannot be written.
+        OutputError: the folder has another compression, or the model of other steps or goals, and `force` is
+            not given; or it holds files of others, is in use, or cannot be written.
         Interrupted: `stop_signal` returned a number. The same call continues.
     """
     original = resolve_model(config.model)
@@ -94,7 +101,7 @@ def compress(
     _check(original, config, steps, goals)
     place = folder or COMPRESSIONS / _default_name(original, steps)
     compressor = Compressor(original, config, place, on_event, stop_signal)
-    with _opened(compressor, force):
+    with _opened(compressor, _request(goals, join_steps(tuple(steps))), force):
         tried, chosen = search(compressor, goals) if goals else _follow(compressor, tuple(steps))
         on_event(Notice("Measuring the speed of every model", routine=True))
         tried = measure_speeds(tried, on_event, compressor.check_signal)
@@ -139,8 +146,8 @@ def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[S
 
 
 @contextlib.contextmanager
-def _opened(compressor: Compressor, force: bool) -> Iterator[None]:
-    """Hold the lock of the folder, whose finished steps must be of the same compression."""
+def _opened(compressor: Compressor, request: str, force: bool) -> Iterator[None]:
+    """Hold the lock of the folder, whose finished steps and model must be of the same compression."""
     place, config = compressor.folder, compressor.config
     teachers = resolve_teachers(config.teacher)
     for model in (compressor.original, *teachers):
@@ -162,6 +169,7 @@ def _opened(compressor: Compressor, force: bool) -> Iterator[None]:
     with locked(place, OWN_FILES):
         with faults_of(place):
             _prepare(place, settings, force)
+            _check_finished(place, request, force)
         yield
 
 
@@ -172,9 +180,12 @@ def _check_replaceable(place: Path, settings: dict[str, Any]) -> None:
         OutputError: it is a folder with files of others.
         OSError: the folder cannot be read.
     """
-    if not place.exists() or _stored(place / CONFIG_FILE).keys() == settings.keys():
+    if not place.exists() or _stored(place / COMPRESSION_SETTINGS_FILE).keys() == settings.keys():
         return
-    of_a_start = (LOCK_FILE, f".{CONFIG_FILE}.*.part")  # a process ended before it wrote its settings
+    of_a_start = (
+        LOCK_FILE,
+        f".{COMPRESSION_SETTINGS_FILE}.*.part",
+    )  # a process ended before it wrote its settings
     names = sorted(
         path.name for path in place.iterdir() if not any(path.match(pattern) for pattern in of_a_start)
     )
@@ -183,13 +194,42 @@ def _check_replaceable(place: Path, settings: dict[str, Any]) -> None:
         raise OutputError(cause, "Name another folder with -o.")
 
 
+def _request(goals: Goals, steps: str) -> str:
+    """Return in words what is asked of a compression."""
+    return f"the goal of {goals}" if goals else f"--steps {steps}"
+
+
+def _check_finished(place: Path, request: str, force: bool) -> None:
+    """Check that a folder holds no model that was made by other steps or for other goals.
+
+    Raises:
+        OutputError: it holds one, and `force` is not given.
+    """
+    if force or not (place / MODEL_FILE).exists():
+        return
+    stored = _stored(place / COMPRESSION_FILE)
+    try:
+        former = _request(Goals(**stored["goals"]), stored["tried"][-1]["steps"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        former = "unknown steps or goals"
+    if former != request:
+        cause = f"{place} has the finished result of a compression with {former}."
+        remedy = (
+            "Name another folder with --output, or replace the result with --force, which uses the models in "
+            f"{STEPS_FOLDER}/ again that have the same settings."
+        )
+        raise OutputError(cause, remedy)
+
+
 def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
-    """Keep the finished steps of a folder if they have the same settings; remove all else of earlier calls.
+    """Keep the finished steps of a folder if they have the same settings, else make room for others.
+
+    The model, the figures and the chart of an earlier call stay until those of this call are written.
 
     Raises:
         OutputError: the folder has another compression and `force` is not given.
     """
-    stored = _stored(place / CONFIG_FILE)
+    stored = _stored(place / COMPRESSION_SETTINGS_FILE)
     differences = [
         title.format(stored.get(name), settings[name])
         for name, title in COMPARED.items()
@@ -197,20 +237,18 @@ def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
     ]
     if differences:
         _make_room(place, differences, force)
-        write_whole(place / CONFIG_FILE, (json.dumps(settings, indent=2) + "\n").encode())
+        write_whole(place / COMPRESSION_SETTINGS_FILE, (json.dumps(settings, indent=2) + "\n").encode())
     for step in (place / STEPS_FOLDER).glob("*"):
         remove_partial_files(step, (UNTRAINED_FILE, *RUN_FILES))
-    for name in (MODEL_FILE, RESULT_FILE, CHART_FILE):  # of other steps, or of a goal
-        (place / name).unlink(missing_ok=True)
 
 
 def _make_room(place: Path, differences: Sequence[str], force: bool) -> None:
-    """Remove another compression from a folder, and nothing else.
+    """Remove the steps of another compression from a folder, and nothing else.
 
     Raises:
         OutputError: there is one, and `force` is not given.
     """
-    if (place / CONFIG_FILE).exists() and not force:
+    if (place / COMPRESSION_SETTINGS_FILE).exists() and not force:
         cause = f"{place} has another compression, which was started with another {', '.join(differences)}."
         raise OutputError(cause, "Give the same, name another folder with -o, or replace it with --force.")
     for folder in (place / STEPS_FOLDER).glob("*"):
@@ -219,7 +257,7 @@ def _make_room(place: Path, differences: Sequence[str], force: bool) -> None:
 
 
 def _stored(file: Path) -> dict[str, Any]:
-    """Return the settings of the compression in a folder; nothing if there is none."""
+    """Return what a JSON file of a compression holds; nothing if the file is missing or damaged."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -239,6 +277,9 @@ def _finish(
             compressor.on_event(Notice("Testing the chosen model", routine=True))
             test, test_before = (_test(each, compressor.config.data) for each in (model, original))
         _write_model(place / MODEL_FILE, model, original, tried[chosen], test)
+    else:  # a model of other goals would not belong to these figures
+        with faults_of(place):
+            (place / MODEL_FILE).unlink(missing_ok=True)
     result = CompressionResult(
         model=original.id,
         folder=str(place),
@@ -251,8 +292,9 @@ def _finish(
         test=test,
         test_before=test_before,
         missing_runtimes=missing_runtimes(),
+        computed_bytes=dict(compressor.computed_bytes),
     )
-    write_whole(place / RESULT_FILE, (json.dumps(result.record(), indent=2) + "\n").encode())
+    write_whole(place / COMPRESSION_FILE, (json.dumps(result.record(), indent=2) + "\n").encode())
     write_whole(place / CHART_FILE, draw_pareto(result).encode())
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,6 +69,7 @@ class Compressor:
     """Makes compressed models in a folder, in which finished steps are found again.
 
     original: the model that is compressed.
+    computed_bytes: the bytes of the weights of the models whose size alone was computed, by their steps.
     """
 
     original: ResolvedModel
@@ -76,6 +77,7 @@ class Compressor:
     folder: Path
     on_event: OnEvent
     stop_signal: StopSignal
+    computed_bytes: dict[str, int] = field(default_factory=dict)
 
     def make(self, steps: tuple[Step, ...]) -> TriedModel:
         """Make the model of some steps, and validate it; without steps, validate the original.
@@ -227,7 +229,9 @@ class Compressor:
             start = resolve_model(file)
         network = load_network(start)
         changes = [*fold(network), *quantize_weights(network, BITS[last.kind])]
-        return sum(tensor.nbytes for tensor in pack(changes, network.state_dict()).values())
+        size = sum(tensor.nbytes for tensor in pack(changes, network.state_dict()).values())
+        self.computed_bytes[join_steps(steps)] = size
+        return size
 
     def _validate(self, model: ResolvedModel, steps: str) -> TriedModel:
         header, tensors = read_checkpoint(model.path, model.sha256)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from digitcli.charts import Panel, Series, draw_chart
@@ -121,6 +121,7 @@ class CompressionResult:
     test, test_before: the results of the chosen and of the original model on the test examples, which no
         choice depends on; None for models that do not read single digits.
     missing_runtimes: why runtimes were not measured.
+    computed_bytes: the bytes of the weights of the models whose size alone was computed, by their steps.
     """
 
     model: str
@@ -134,6 +135,7 @@ class CompressionResult:
     test: TestResult | None
     test_before: TestResult | None
     missing_runtimes: tuple[str, ...] = ()
+    computed_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def front(self) -> tuple[int, ...]:
@@ -143,11 +145,28 @@ class CompressionResult:
     @property
     def miss(self) -> str:
         """What is missed, if no model reaches the goals."""
+        steps, size = self._smallest
+        if not self.goals.are_small_enough(size):
+            return f"No model reaches {self.goals}. The smallest, {steps}, has {size:,} bytes of weights."
         best = max(self.tried, key=lambda each: each.accuracy)
         return (
             f"No model reaches {self.goals}. Of those that were tried, {best.steps} reads most: "
             f"{100 * best.accuracy:.2f} % of the validation {self.unit}s, with {best.weights_bytes:,} bytes."
         )
+
+    @property
+    def remedy(self) -> str:
+        """What to do if no model reaches the goals."""
+        _, size = self._smallest
+        if not self.goals.are_small_enough(size):
+            return f"Give --max-size {size}B or more, or compress a model that is smaller."
+        return "Give other goals, or more --epochs."
+
+    @property
+    def _smallest(self) -> tuple[str, int]:
+        """The steps and the bytes of the weights of the smallest model whose size is known."""
+        sizes = {**self.computed_bytes, **{each.steps: each.weights_bytes for each in self.tried}}
+        return min(sizes.items(), key=lambda item: item[1])
 
     def record(self) -> dict[str, Any]:
         """Return the result as JSON shows it."""
@@ -175,7 +194,7 @@ def pareto_front(tried: Sequence[TriedModel]) -> tuple[int, ...]:
 
 
 def draw_pareto(result: CompressionResult) -> str:
-    """Return a chart, as SVG, of the validation error by the size of all models, with the Pareto front."""
+    """Return a chart, as SVG, of the error of all models by their size, with the front and the goal."""
     points = [
         (each.weights_bytes / 1000, max(LEAST_ERROR, 100 * (1 - each.accuracy))) for each in result.tried
     ]
@@ -183,9 +202,19 @@ def draw_pareto(result: CompressionResult) -> str:
     panel = Panel(
         f"error on {result.n:,} validation {result.unit}s in %",
         "weights in kB",
-        [front, Series("tried", points, numbered=True)],
+        [front, Series("tried", points, numbered=True, ringed=result.chosen)],
         logarithmic=True,
+        x_limit=result.goals.max_bytes and result.goals.max_bytes / 1000,
+        y_limit=_largest_error(result),
     )
-    return draw_chart(
-        f"Compression of {result.model}", [panel], [each.steps for each in result.tried], (560, 400)
-    )
+    names = [f"{each.steps}{' (chosen)' * (n == result.chosen)}" for n, each in enumerate(result.tried)]
+    goal = f", goal: {result.goals} (dotted)" if result.goals else ""
+    return draw_chart(f"Compression of {result.model}{goal}", [panel], names, (560, 400), heading=True)
+
+
+def _largest_error(result: CompressionResult) -> float | None:
+    """Return the largest error that the goal accepts, in percent; None without a goal for the accuracy."""
+    if result.goals.max_accuracy_loss is None:
+        return None
+    error = 100 * (1 - result.tried[0].accuracy) + result.goals.max_accuracy_loss
+    return max(LEAST_ERROR, error)

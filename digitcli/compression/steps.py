@@ -71,7 +71,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
 def _parse_step(word: str) -> Step:
     name, _, value = word.partition("=")
     if name not in KINDS:
-        raise UsageError(f"There is no step '{name}'.", did_you_mean(name, KINDS))
+        raise UsageError(f"There is no step '{name}'.", _nearest_step(name))
     kind = KINDS[name]
     if kind == "distill":
         if not value:
@@ -92,6 +92,15 @@ def _parse_step(word: str) -> Step:
         cause = f"{kind} is {SHARES[kind]}, more than 0 and less than 1; {value or 'nothing'} is given."
         raise UsageError(cause, f"Give, for example, {kind}=0.5.")
     return Step(kind, share)
+
+
+def _nearest_step(name: str) -> str:
+    """Return the remedy for an unknown step; integers have the nearest number of bits."""
+    bits = name.removeprefix("int")
+    if bits == name or not bits.isdecimal():
+        return did_you_mean(name, KINDS)
+    nearest = min(BITS, key=lambda kind: abs(BITS[kind] - int(bits)))
+    return f"Did you mean {nearest}? Integers have {min(BITS.values())} to {max(BITS.values())} bits."
 
 
 def is_name_of_steps(text: str) -> bool:

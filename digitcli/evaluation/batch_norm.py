@@ -72,9 +72,20 @@ def check_adaptation(
             raise UsageError(cause, f"Leave --{name} out, or give it in a command of its own.")
     for model in models:
         if not any(name.endswith(".running_mean") for name in read_tensor_names(model.path)):
-            cause = f"{model.name} has no batch normalization, so --adapt-batch-norm cannot adapt it."
-            raise UsageError(cause, "Name a model that has it, e.g. robust or fast, or leave the option out.")
+            raise _not_adaptable(model)
     return "torch"
+
+
+def _not_adaptable(model: ResolvedModel) -> UsageError:
+    if any(change["change"] == "fold" for change in model.header.compression):
+        cause = (
+            f"Compression folded the batch normalization of {model.name} into the layers before it, so "
+            "--adapt-batch-norm cannot adapt it."
+        )
+        start = model.header.start.get("model", "the original")
+        return UsageError(cause, f"Name the model that was compressed ({start}), or leave the option out.")
+    cause = f"{model.name} has no batch normalization, so --adapt-batch-norm cannot adapt it."
+    return UsageError(cause, "Name a model that has it, e.g. robust or fast, or leave the option out.")
 
 
 def adapted_logits(

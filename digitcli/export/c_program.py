@@ -70,7 +70,7 @@ def _run_batch(program: Path, batch: Images) -> Outputs:
 
 
 def flash_bytes(files: Mapping[str, bytes], compiler: str) -> dict[str, str | int]:
-    """Return the bytes of code and constants of the compiled program; nothing where `size` is missing."""
+    """Return the bytes of the compiled program, and of its constants; nothing where `size` is missing."""
     size = shutil.which("size")
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -80,12 +80,21 @@ def flash_bytes(files: Mapping[str, bytes], compiler: str) -> dict[str, str | in
         if size is None:
             return {}
         done = subprocess.run([size, target], capture_output=True, text=True, check=True)
+        constants = _bytes_of_constants(size, target)
     heading, values = (line.split() for line in done.stdout.splitlines()[:2])
     machine = os.uname().machine if hasattr(os, "uname") else "this machine"
     if heading[:2] != ["text", "data"]:
         return {}
     # Constants that hold addresses count as data where a compiler makes code that can lie anywhere.
-    return {"flash_bytes": int(values[0]) + int(values[1]), "flash_of": machine}
+    flash = int(values[0]) + int(values[1])
+    return {"flash_bytes": flash, "constant_bytes": constants, "flash_of": machine}
+
+
+def _bytes_of_constants(size: str, target: Path) -> int:
+    """Return the bytes of the sections of a compiled program that hold constants, and no code."""
+    done = subprocess.run([size, "-A", target], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return sum(int(row[1]) for row in rows if row and row[0].startswith((".rodata", ".data")))
 
 
 def _compile(compiler: str, *arguments: str | Path) -> None:

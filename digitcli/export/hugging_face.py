@@ -7,6 +7,7 @@ https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ A network of the architecture `{architecture}`, exported by digitcli {version}.
 
 ## Use
 
+`pip install .` in a copy of the repository of digitcli installs the program.
+
 ```console
-pip install digitcli
 digitcli {use}
 ```
 
@@ -84,9 +86,14 @@ def _card(source: Source, facts: dict[str, Any]) -> str:
         table=rows_table(rows),
         use=USES[model.header.task],
         digest=model.sha256,
-        notes=described.get("notes", "").strip() + "\n" if "notes" in described else "",
+        notes=without_scripts(described["notes"]).strip() + "\n" if "notes" in described else "",
         **{name: value for name, value in facts.items() if f"{{{name}" in CARD},
     )
+
+
+def without_scripts(text: str) -> str:
+    """Return a text without the parentheses that name scripts of the repository, which the hub has not."""
+    return re.sub(r"\s*\([^()]*`python [^()]*\)", "", text)
 
 
 def _metadata(source: Source, title: str) -> dict[str, Any]:

@@ -31,8 +31,12 @@ FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RUNS = Path("runs")  # the folder of the run folders that have no other
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
+COMPRESSION_FILE = "compression.json"  # the figures of a finished compression, beside its model
+COMPRESSION_SETTINGS_FILE = "settings.json"  # of a compression, from its beginning on
 ADAPTATION_FILE = "adaptation.json"  # names the checkpoints of a folder of adapted models
 MEMBER_FOLDER = "member-{}"  # the folder of a member in the run folder of an ensemble, numbered from 0
+EXPORTED_ENDINGS = (".onnx", ".pt2", ".tflite", ".html")  # of the files that `digitcli export` writes
+EXPORTED_FILES = ("digit_model.c", "saved_model.pb")  # in the folders that it writes for other programs
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory
 DIGEST_KEY = b'"sha256":"'
@@ -258,6 +262,8 @@ def _parse_metadata(content: bytes, path: Path) -> dict[str, str]:
         entries = json.loads(_header_bytes(content), object_pairs_hook=_dict_of_unique_keys)
         metadata: dict[str, str] = entries.get("__metadata__", {})
     except (ValueError, AttributeError, RecursionError) as error:
+        if path.suffix.lower() in EXPORTED_ENDINGS:
+            raise exported_model(path) from error
         if content.startswith(PICKLE_STARTS):
             raise ModelError(
                 f"{path} is a pickle or an archive of pickles, which can run any program.",
@@ -268,6 +274,14 @@ def _parse_metadata(content: bytes, path: Path) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in required_keys):
         raise ModelError(f"{path} was not written by digitcli.", "Train the model with digitcli train.")
     return metadata
+
+
+def exported_model(path: Path) -> ModelError:
+    """Return the error about a file or a folder that was written for another program."""
+    return ModelError(
+        f"{path} is an exported model for other programs, and digitcli reads checkpoints.",
+        "Name the model that it was exported from.",
+    )
 
 
 def _header_bytes(content: bytes) -> bytes:

@@ -15,9 +15,13 @@ from digitcli.architectures.registry import is_architecture
 from digitcli.errors import ModelError, UsageError, did_you_mean
 from digitcli.inference.checkpoint import (
     ADAPTATION_FILE,
+    COMPRESSION_FILE,
+    COMPRESSION_SETTINGS_FILE,
+    EXPORTED_FILES,
     MEMBER_FOLDER,
     MODEL_FILE,
     Header,
+    exported_model,
     read_header_and_digest,
 )
 
@@ -181,16 +185,26 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
         if path.is_dir():
             if (path / MODEL_FILE).is_file():
                 return path / MODEL_FILE
-            remedy = "Name the folder of a run that has finished at least one epoch."
-            if (path / MEMBER_FOLDER.format(0)).is_dir():
-                remedy = f"Train the other members of this ensemble: digitcli train --resume {path}"
-            raise ModelError(f"The folder {path} holds no {MODEL_FILE}.", remedy)
+            if any((path / file).is_file() for file in EXPORTED_FILES):
+                raise exported_model(path)
+            raise ModelError(f"The folder {path} holds no {MODEL_FILE}.", _remedy_for_unfinished(path))
         if path.exists():
             return path
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be read: {error}.", "Name another file.") from error
     cause = f"There is no model '{name}': it is no shipped model, no checkpoint file and no run folder."
     raise ModelError(cause, _remedy_for_missing(name, shipped))
+
+
+def _remedy_for_unfinished(folder: Path) -> str:
+    """Return the remedy for a folder without a model, by what has begun there."""
+    if (folder / COMPRESSION_FILE).is_file():
+        return "Its compression reached no goal: run digitcli compress again with other goals."
+    if (folder / COMPRESSION_SETTINGS_FILE).is_file():
+        return "Its compression was interrupted: run the same `digitcli compress` again, which continues it."
+    if (folder / MEMBER_FOLDER.format(0)).is_dir():
+        return f"Train the other members of this ensemble: digitcli train --resume {folder}"
+    return "Name the folder of a run that has finished at least one epoch."
 
 
 def _remedy_for_missing(name: str, shipped: dict[str, Path]) -> str:

@@ -79,4 +79,4 @@ def test_a_missing_package_ends_the_benchmark_before_anything_is_measured(
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(EnvironmentFault, match="ai_edge_litert") as failure:
         run("softmax", runtimes=("torch", "tflite"))
-    assert "digitcli[tflite]" in failure.value.remedy
+    assert "pip install '.[tflite]'" in failure.value.remedy

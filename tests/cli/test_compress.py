@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from digitcli.cli.views.compression import show_compression
 from digitcli.compression import results, speed
-from digitcli.compression.results import CompressionResult, Goals, TriedModel
+from digitcli.compression.results import CompressionResult, Goals, TriedModel, draw_pareto
 from digitcli.data.dataset import Digits
 from digitcli.training.run_folder import existing_run
 from tests.support.benchmarks import measure_quickly
@@ -124,6 +125,23 @@ def test_missed_goals_show_what_was_tried(digitcli: Run, other_digits: Path) -> 
     assert missed.returncode == 8, missed.stderr
     assert "original" in missed.stdout and "small/pareto.svg" in missed.stdout
     assert "No model reaches a loss of 0.3 points or less and 900 bytes or less" in missed.stderr
+
+
+def test_an_impossible_size_names_the_smallest_one() -> None:
+    tried = TriedModel("original", "", 0.99, 0.9, 1, None, 4_296, 9, 9, 9)
+    goals = Goals(max_bytes=100)
+    missed = CompressionResult("tiny@1", "f", None, goals, "digit", 5, (tried,), None, None, None)
+    assert "The smallest, original, has 4,296 bytes of weights." in missed.miss
+    computed = replace(missed, computed_bytes={"prune=0.95,int4": 315, "int8": 1_168})
+    assert computed.miss == (
+        "No model reaches 100 bytes or less. The smallest, prune=0.95,int4, has 315 bytes of weights."
+    )
+    assert "--max-size 315B" in computed.remedy and "--epochs" not in computed.remedy
+    chart = draw_pareto(replace(computed, chosen=0))
+    assert "Compression of tiny@1, goal: 100 bytes or less (dotted)</text>" in chart
+    assert "1 original (chosen)" in chart and 'class="ring"' in chart and 'class="limit"' in chart
+    reachable = replace(computed, goals=Goals(0.1, 400))
+    assert "--epochs" in reachable.remedy and "original reads most" in reachable.miss
 
 
 def test_a_folder_in_use_is_refused(digitcli: Run, other_digits: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_note_tells_that_integers_become_floats(digitcli: Run) -> None:
     ("arguments", "code", "cause"),
     [
         (["none"], 5, "There is no model 'none'"),
-        (["softmax.safetensors", "--to", "tflight"], 2, "tflight"),
+        (["softmax.safetensors", "--to", "htm"], 2, "There is no format 'htm'.\nDid you mean html?"),
         (["softmax.safetensors", "--dtype", "int8"], 2, "--to tflite or c"),
         (["softmax.safetensors", "-o", "model.pt"], 2, "Name a file that ends in .onnx"),
         (["softmax.safetensors", "-o", "there.onnx"], 7, "exists already"),

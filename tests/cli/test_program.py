@@ -47,6 +47,10 @@ def test_the_process_ends_after_exit_functions_and_waits_for_no_thread() -> None
     assert (done.returncode, done.stdout) == (2, "done") and "train" in done.stderr
 
 
+def test_the_help_of_evaluate_names_the_corrupted_digits(digitcli: Run) -> None:
+    assert "mnist-c" in digitcli("evaluate", "--help").stdout
+
+
 def test_no_arguments_show_the_help(digitcli: Run) -> None:
     done = digitcli()
     assert done.returncode == 2 and "Usage:" in done.stdout + done.stderr

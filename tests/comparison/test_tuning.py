@@ -210,4 +210,4 @@ def test_a_missing_package_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(EnvironmentFault, match=r"A search needs a package .*optuna") as fault:
         check_installed()
-    assert "digitcli[tune]" in fault.value.remedy
+    assert "pip install '.[tune]'" in fault.value.remedy

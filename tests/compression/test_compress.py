@@ -28,6 +28,7 @@ from digitcli.training.network import count_parameters
 from tests.support.models import saved
 
 FOLDER = Path("small")
+RESULTS = ("model.safetensors", "compression.json", "pareto.svg")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_another_teacher_can_be_named(other_digits: Path) -> None:
 def test_finished_steps_are_found_again(other_digits: Path) -> None:
     first = run(other_digits, "low_rank=0.5")
     changed = {path: path.stat().st_mtime_ns for path in FOLDER.glob("steps/*/*.safetensors")}
-    again = run(other_digits, "low_rank=0.5,int8")
+    again = run(other_digits, "low_rank=0.5,int8", force=True)
     assert again.tried[:2] == first.tried
     assert all(path.stat().st_mtime_ns == time for path, time in changed.items())
 
@@ -94,6 +95,9 @@ def test_a_signal_stops_between_two_models(other_digits: Path) -> None:
     with pytest.raises(Interrupted) as stopped:
         run(other_digits, "fold,int8", stop_signal=lambda: next(signals))
     assert stopped.value.exit_code == 128 + signal.SIGTERM and not (FOLDER / "model.safetensors").exists()
+    with pytest.raises(ModelError, match="holds no model.safetensors") as caught:
+        resolve_model(FOLDER)
+    assert "run the same `digitcli compress` again" in caught.value.remedy
 
 
 def test_what_a_killed_process_has_left_is_removed(other_digits: Path) -> None:
@@ -125,6 +129,34 @@ def test_another_compression_needs_force_and_files_of_others_stay(other_digits: 
     with pytest.raises(OutputError, match="holds other files"):
         run(other_digits, "int8", force=True)
     assert (FOLDER / "steps/int8").exists()
+
+
+def test_a_finished_model_of_other_steps_or_goals_needs_force(other_digits: Path) -> None:
+    run(other_digits, "int5")
+    kept = {name: (FOLDER / name).read_bytes() for name in RESULTS}
+    for other in ({"steps": "int8"}, {"steps": "fold,int5"}, {"max_bytes": 100_000}):
+        with pytest.raises(
+            OutputError, match=r"finished result of a compression with --steps int5\.$"
+        ) as caught:
+            run(other_digits, **other)
+        assert caught.value.exit_code == 7
+        assert "--output" in caught.value.remedy and "--force" in caught.value.remedy
+    assert {name: (FOLDER / name).read_bytes() for name in RESULTS} == kept
+    step = FOLDER / "steps/int5/untrained.safetensors"
+    time = step.stat().st_mtime_ns
+    run(other_digits, "int8", force=True)
+    assert resolve_model(FOLDER).header.weight_bits == 8 and step.stat().st_mtime_ns == time
+    run(other_digits, "int8")  # the same steps need no --force
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_finished_model_stays_until_its_replacement_is_finished(other_digits: Path, epochs: int) -> None:
+    run(other_digits, "int5")
+    kept = {name: (FOLDER / name).read_bytes() for name in RESULTS}
+    signals = iter([None, None, signal.SIGINT, signal.SIGINT])
+    with pytest.raises(Interrupted):
+        run(other_digits, "fold,int8", epochs=epochs, force=True, stop_signal=lambda: next(signals))
+    assert {name: (FOLDER / name).read_bytes() for name in RESULTS} == kept
 
 
 def test_a_folder_with_files_of_others_is_refused_and_stays_as_it_is(other_digits: Path) -> None:
@@ -201,11 +233,16 @@ def test_a_goal_for_the_size_is_reached(other_digits: Path) -> None:
 def test_a_missed_goal_writes_no_model_but_keeps_what_was_tried(other_digits: Path) -> None:
     model = str(saved(Path("s.safetensors")))
     run(other_digits, "int8", epochs=0, model=model)
-    result = run(other_digits, max_bytes=900, max_accuracy_loss=0, epochs=0, model=model)
+    result = run(other_digits, max_bytes=900, max_accuracy_loss=0, epochs=0, model=model, force=True)
     assert result.miss.startswith("No model reaches a loss of 0 points or less and 900 bytes or less.")
+    assert result.computed_bytes["int8"] > 900 and str(min(result.computed_bytes.values())) in result.remedy
     assert not (FOLDER / "model.safetensors").exists()
     record = json.loads((FOLDER / "compression.json").read_text())
     assert record["chosen"] is None and record["checkpoint"] is None
+    with pytest.raises(ModelError) as caught:
+        resolve_model(FOLDER)
+    assert "other goals" in caught.value.remedy
+    assert run(other_digits, "int8", epochs=0, model=model).chosen == 1, "nothing is lost without a model"
 
 
 def test_what_cannot_be_compressed_is_refused(few_digits: Path, other_digits: Path) -> None:
@@ -256,7 +293,7 @@ def test_all_models_are_tested_on_the_same_digits(few_digits: Path, tmp_path: Pa
 def test_the_folder_of_a_smaller_architecture_is_named_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
 
-    def recorded(compressor: Compressor, force: bool) -> NoReturn:
+    def recorded(compressor: Compressor, request: str, force: bool) -> NoReturn:
         folders.append(compressor.folder)
         raise OutputError("enough")
 

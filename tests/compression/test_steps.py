@@ -17,6 +17,13 @@ def test_steps_have_a_form_as_text_and_come_back_from_it() -> None:
     assert parse_steps(join_steps(steps)) == steps and join_steps(()) == "original"
 
 
+@pytest.mark.parametrize(("text", "nearest"), [("int2", "int3"), ("int16", "int8"), ("in8", "int8")])
+def test_the_nearest_number_of_bits_is_suggested(text: str, nearest: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_steps(text)
+    assert caught.value.remedy.startswith(f"Did you mean {nearest}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from digitcli.compression.folding import fold
 from digitcli.data.corruptions import corrupt
 from digitcli.data.dataset import Dataset, Digits, concatenate
 from digitcli.errors import InputError, UsageError
@@ -17,9 +19,10 @@ from digitcli.evaluation.batch_norm import adapted_logits
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.export import save_result
 from digitcli.evaluation.saved import SavedEvaluation, parse_evaluation
+from digitcli.inference.checkpoint import write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import DigitClassifier, load_classifier
-from digitcli.inference.torch_runtime import TorchRuntime
+from digitcli.inference.torch_runtime import TorchRuntime, open_network
 from digitcli.reporting.evaluation import page_of_evaluation
 from digitcli.reporting.page import render
 from digitcli.reporting.source import read_source
@@ -109,6 +112,18 @@ def test_networks_without_batch_normalization_and_groups_of_one_digit_are_refuse
         adapted_logits(fast, corrupted.images, (*GROUPS[1:], "zigzag"))
     with pytest.raises(InputError, match="There is one digit only"):
         adapted_logits(fast, corrupted.images[:1])
+
+
+def test_a_model_whose_batch_normalization_was_folded_names_the_original(tmp_path: Path) -> None:
+    network, header = open_network(resolve_model("fast")), resolve_model("fast").header
+    changes = fold(network)
+    folded = dataclasses.replace(
+        header, arguments={**header.arguments, "compression": changes}, start={"model": "fast@2bc71c68"}
+    )
+    write_checkpoint(tmp_path / "small.safetensors", folded, network.state_dict())
+    with pytest.raises(UsageError, match="^Compression folded the batch normalization") as caught:
+        evaluate(tmp_path / "small.safetensors", adapt_batch_norm=True)
+    assert "(fast@2bc71c68)" in caught.value.remedy
 
 
 @pytest.fixture

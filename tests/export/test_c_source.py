@@ -32,6 +32,7 @@ def test_a_program_answers_all_test_digits_alike() -> None:
     assert result.facts["ram_bytes"] == 4 * 784 and result.rounding is None
     if "flash_bytes" in result.facts:
         assert 4 * 7_850 < int(result.facts["flash_bytes"]) < 4 * 7_850 + 2_000
+        assert 4 * 7_850 <= int(result.facts["constant_bytes"]) < 4 * 7_850 + 100
     header = Path("softmax-c/digit_model.h").read_text()
     assert "int digit_predict(const float pixels[DIGIT_PIXELS], float logits[DIGIT_CLASSES]);" in header
 

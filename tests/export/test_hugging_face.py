@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import digitcli
+from digitcli.export.checkpoint_card import read_facts
 from digitcli.export.export import export
+from digitcli.export.hugging_face import without_scripts
 from digitcli.inference.model_resolution import resolve_model
 from tests.support.exports import model_of
 from tests.support.processes import Run
@@ -32,6 +35,15 @@ def test_a_card_of_an_unknown_model_claims_no_licence_and_no_data() -> None:
     export(model_of("softmax"), "hf")
     card = Path("softmax-hf/README.md").read_text()
     assert "license:" not in card and "datasets:" not in card and "model-index:" not in card
+
+
+def test_a_card_names_no_script_of_the_repository() -> None:
+    for name, facts in read_facts(Path(digitcli.__file__).parents[1] / "models/cards.toml").items():
+        assert "python " not in without_scripts(facts.get("notes", "")), name
+    export("fast", "hf", Path("fast-hf"), verify=False)
+    card = Path("fast-hf/README.md").read_text()
+    assert "in a third less time.\n" in card and "benchmarks" not in card
+    assert "`pip install .`" in card and "pip install digitcli" not in card
 
 
 def test_the_hub_understands_the_metadata_of_a_shipped_model() -> None:

@@ -54,4 +54,4 @@ def test_without_the_packages_the_remedy_installs_them(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(EnvironmentFault, match="onnxscript") as failure:
         export(model_of("softmax"))
-    assert "digitcli[export]" in failure.value.remedy
+    assert "pip install '.[export]'" in failure.value.remedy

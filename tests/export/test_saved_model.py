@@ -76,7 +76,7 @@ def test_a_missing_tensorflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match="there is no tensorflow") as failure:
         export(model_of("softmax"), "saved_model")
-    assert "digitcli[saved_model]" in failure.value.remedy and not Path("softmax-saved-model").exists()
+    assert "pip install '.[saved_model]'" in failure.value.remedy and not Path("softmax-saved-model").exists()
 
 
 def test_tensorflow_is_not_imported_by_digitcli(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,4 +128,4 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(EnvironmentFault, match="ai_edge_litert") as failure:
         export(model_of("softmax"), "tflite")
-    assert "digitcli[tflite]" in failure.value.remedy and not Path("softmax.tflite").exists()
+    assert "pip install '.[tflite]'" in failure.value.remedy and not Path("softmax.tflite").exists()

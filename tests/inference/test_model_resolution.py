@@ -12,6 +12,7 @@ import pytest
 
 from digitcli.cli import exit_code_of_run
 from digitcli.errors import ModelError
+from digitcli.export.formats import FORMATS
 from digitcli.inference import model_resolution
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, resolve_models, shipped_models
@@ -91,6 +92,23 @@ def test_a_damaged_list_of_adapted_models_is_a_model_error(tmp_path: Path, text:
 def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
         resolve_model(tmp_path)
+
+
+def test_an_exported_model_is_said_to_be_one(tmp_path: Path) -> None:
+    """Every format but that of the Hugging Face hub, whose folder is a model of digitcli."""
+    for row in FORMATS.values():
+        path = tmp_path / f"fast{row.ending}"
+        if row.files:
+            for name in row.files:
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (path / name).write_bytes(b"content")
+        else:
+            path.write_bytes(b"PK\x03\x04 content")
+        if row.name == "hf":
+            continue
+        with pytest.raises(ModelError, match="is an exported model") as caught:
+            resolve_model(path)
+        assert caught.value.remedy == "Name the model that it was exported from."
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])

@@ -289,7 +289,7 @@ def test_a_missing_package_is_reported_before_the_training(
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(EnvironmentFault) as caught:
         train(train_config(few_digits), out=tmp_path / "run", tensorboard=tmp_path / "tb")
-    assert "pip install 'digitcli[tensorboard]'" in caught.value.remedy and caught.value.exit_code == 6
+    assert "pip install '.[tensorboard]'" in caught.value.remedy and caught.value.exit_code == 6
     with pytest.raises(EnvironmentFault):
         resume(tmp_path / "run", {}, tensorboard=tmp_path / "tb")
     assert list(tmp_path.iterdir()) == []
