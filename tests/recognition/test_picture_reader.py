@@ -16,7 +16,7 @@ from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.decision import CERTAIN, EASY, LIKELY, Decision
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.picture_reader import PictureAnswer, PictureReader
+from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureAnswer, PictureReader
 from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
@@ -252,7 +252,15 @@ def test_it_tells_how_sure_it_is_that_a_page_is_blank(
 @pytest.mark.parametrize("shape", [(100, 100), (1000, 800), (40, 900), (3000, 60)])
 def test_white_paper_is_blank(shipped: Reader, shape: tuple[int, int]) -> None:
     reading = shipped.read(np.full(shape, 255, np.uint8))
-    assert reading.status == "blank" and (reading.confidence or 0.0) >= 0.75
+    assert reading.status == "blank" and (reading.confidence or 0.0) > LIKELY
+
+
+def test_the_shipped_weights_tell_whether_a_number_was_missed(shipped: Reader) -> None:
+    picture_reader = shipped.models.picture_reader
+    assert picture_reader is not None and set(picture_reader.presence) == set(NOTHING_FEATURES)
+    seen = [picture_reader.probability_of_number(nothing, is_blank=False) for nothing in (0.01, 0.5, 0.99)]
+    assert seen == sorted(seen, reverse=True)  # the surer of nothing the network is, the less likely is a number
+    assert picture_reader.probability_of_number(0.5, is_blank=True) < seen[1]
 
 
 @pytest.fixture(scope="module")
