@@ -43,7 +43,7 @@ def digit_columns(logits: npt.NDArray[np.float32], alphabet: str, temperature: f
 
 
 def without_marks(columns: Columns, alphabet: str) -> Columns:
-    """Return log-probabilities (T, 11) of the ten digits, and of a blank that includes all other classes."""
+    """Return log-probabilities of an alphabet and the blank, (T, A + 1), as those of `digit_columns`."""
     digits = [alphabet.index(digit) for digit in DIGITS]
     others = [index for index in range(columns.shape[-1]) if index not in digits]
     blank = np.logaddexp.reduce(columns[:, others], axis=-1, keepdims=True)

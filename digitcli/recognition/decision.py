@@ -72,7 +72,8 @@ class Decision:
     def is_confirmed_by(self, other: Decision | None) -> bool:
         """Return whether one number is read, likely rightly, and another network reads the same, marks too.
 
-        Of 405 such answers to pictures of held-out hands, fonts and generators 12 were wrong.
+        Of 405 such answers to pictures of held-out hands, fonts and generators, whatever their marks, 12 were
+        wrong.
         """
         is_one = self.status == "read" and len(self.numbers) == 1 and _is_likely(self.numbers[0])
         if not is_one or other is None or len(other.numbers) != 1:
