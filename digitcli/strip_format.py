@@ -11,6 +11,6 @@ COLUMN_PX = 4  # pixels of a strip for each column of the network's output
 BOX_SCALE_PX = 20.0  # pixels of a strip; the unit of the distances that a network predicts
 
 DIGITS = "0123456789"
-MARKS = ".,-/:+×*=%()[]#$€£"
+MARKS = ".,-/:+×*=%()[]#$€£÷"
 OTHER = "□"  # stands for all other characters, however many
 ALPHABET = DIGITS + MARKS + " " + OTHER  # a space separates two numbers

@@ -27,7 +27,7 @@ from digitcli.recognition.crops import LineCrop
 from digitcli.strip_format import OTHER
 
 # The characters that separate the numbers of a strip.
-SEPARATORS = frozenset(" +×*=" + OTHER)
+SEPARATORS = frozenset(" +×*÷=" + OTHER)
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 

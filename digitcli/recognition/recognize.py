@@ -28,7 +28,7 @@ from digitcli.recognition.hypotheses import (
     probability_of_no_digit,
 )
 from digitcli.recognition.results import Digit, Number
-from digitcli.synthesis.texts import OTHER
+from digitcli.strip_format import OTHER
 
 if TYPE_CHECKING:  # that module loads this one
     from digitcli.recognition.models import RecognitionModels

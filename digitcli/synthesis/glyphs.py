@@ -199,6 +199,12 @@ def _cross(random: np.random.Generator) -> _Lines:
     return [[(0, y - half + a), (size, y + half + b)], [(size, y - half + c), (0, y + half + d)]]
 
 
+def _obelus(random: np.random.Generator) -> _Lines:
+    width, y, tilt = random.uniform(0.4, 0.8), random.uniform(0.45, 0.65), random.normal(0, 0.04)
+    dots = [(width * random.uniform(0.4, 0.6), y + side * random.uniform(0.15, 0.3)) for side in (-1, 1)]
+    return [[(0, y - tilt), (width, y + tilt)], *[[dot, (dot[0] + 0.02, dot[1])] for dot in dots]]
+
+
 def _star(random: np.random.Generator) -> _Lines:
     size, y = random.uniform(0.3, 0.6), random.uniform(0.35, 0.6)
     half, count = size / 2, int(random.integers(3, 5))
@@ -290,4 +296,5 @@ MARKS: dict[str, Callable[[np.random.Generator], _Lines]] = {
     "$": _dollar,
     "€": _euro,
     "£": _pound,
+    "÷": _obelus,
 }

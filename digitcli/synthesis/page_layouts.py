@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from digitcli.strip_format import DIGITS, OTHER
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
 from digitcli.synthesis.page import Kind
@@ -25,7 +26,15 @@ from digitcli.synthesis.page_marks import (
     rule_width,
 )
 from digitcli.synthesis.stamps import Scribe, Stamp
-from digitcli.synthesis.texts import DIGITS, LOWER, OTHER, UPPER, sample_integer, sample_number, sample_word
+from digitcli.synthesis.texts import (
+    LOWER,
+    OPERATORS,
+    UPPER,
+    sample_decimal,
+    sample_integer,
+    sample_number,
+    sample_word,
+)
 
 # Heights of a digit between two numbers in a line, above which they are numbers of their own.
 NUMBER_GAP = 0.9
@@ -163,7 +172,7 @@ def fill_with_text(desk: Desk) -> None:
 
 
 def fill_with_sums(desk: Desk) -> None:
-    """Write columns of numbers to add with a line below, or expressions one below the other."""
+    """Write columns of numbers to add with a line below."""
     height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
     while x < desk.page.width:
         y, widest = desk.uniform(0, 1) * height, height
@@ -186,6 +195,22 @@ def fill_with_sums(desk: Desk) -> None:
                     y += 0.25 * height
             y += height * desk.uniform(0.3, 1.2)
         x += widest + height * desk.uniform(2, 5)
+
+
+def fill_with_exercises(desk: Desk) -> None:
+    """Write or print sums in rows, with wide gaps, and answers in the same or in another hand."""
+    height = desk.height_px
+    pupil = desk.scribe if desk.chance(0.6) else desk.room.scribe(desk.random)
+    teacher = replace(desk, scribe=desk.label_scribe() if desk.chance(0.6) else pupil)
+    x = desk.uniform(0, 2) * height
+    while x < desk.page.width:
+        y, widest = desk.uniform(0, 1) * height, height
+        while y < desk.page.height:
+            text, stamp = _exercise(teacher, replace(desk, scribe=pupil))
+            if desk.page.put(stamp, x, y, Kind.NUMBER, text):
+                widest = max(widest, stamp.width)
+            y += height * desk.uniform(1.2, 2.5)
+        x += widest + height * desk.uniform(1, 4)
 
 
 def fill_with_one_number(desk: Desk) -> None:
@@ -297,7 +322,8 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.26, 0.14, fill_with_table),
     (0.14, 0.06, fill_with_form),
     (0.12, 0.06, fill_with_text),
-    (0.08, 0.02, fill_with_sums),
+    (0.04, 0.01, fill_with_sums),
+    (0.06, 0.03, fill_with_exercises),
     (0.06, 0.40, fill_with_one_number),
     (0.04, 0.10, fill_with_one_comb),
     (0.00, 0.04, fill_with_one_fraction),
@@ -332,6 +358,26 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
     return f"{first} {second}", _side_by_side(
         [desk.number(first), desk.number(second)], desk.uniform(0.45, NUMBER_GAP) * desk.height_px
     )
+
+
+def _exercise(teacher: Desk, pupil: Desk) -> tuple[str, Stamp]:
+    """Write a sum, most often with an equals sign, and the answer to three quarters of those."""
+    gap_px = teacher.uniform(0.1, 0.7) * teacher.height_px
+    is_decimal = teacher.chance(0.4)
+
+    def operand() -> str:
+        return sample_decimal(teacher.random) if is_decimal else sample_integer(teacher.random, 1, 3)
+
+    parts = [operand()]
+    for _ in range(1 if teacher.chance(0.8) else 2):
+        parts += [str(teacher.random.choice(list(OPERATORS))), operand()]
+    if teacher.chance(0.9):
+        parts.append("=")
+    stamps = [teacher.number(part) for part in parts]
+    if parts[-1] == "=" and teacher.chance(0.75):
+        parts.append(operand())
+        stamps.append(pupil.number(parts[-1]))
+    return "".join(parts), _side_by_side(stamps, gap_px)
 
 
 def _fraction(desk: Desk) -> Stamp:

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
-from digitcli.strip_format import STRIP_HEIGHT_PX
+from digitcli.strip_format import DIGITS, OTHER, STRIP_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import Corners, Kind, Label, line_box
 from digitcli.synthesis.scenes import Scene
-from digitcli.synthesis.texts import DIGITS, OTHER
 
 # How much boxes differ from the right ones, which is more than those of a finder do. Chosen by hand.
 MARGINS = (0.1, 0.5)  # range of the margin above and below, in heights
@@ -43,7 +42,7 @@ class LabelledStrip:
     """A strip and what is written on it.
 
     image: uint8 (3, 40, W), see `cut_strip`.
-    text: characters of `texts.ALPHABET`; empty if nothing is written.
+    text: characters of `strip_format.ALPHABET`; empty if nothing is written.
     boxes: float32 (n, 4), x0 y0 x1 y1 of its characters other than spaces, in pixels of the strip.
     """
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-DIGITS = "0123456789"
-MARKS = ".,-/:+×*=%()[]#$€£"
-OTHER = "□"  # stands for letters, however many
-ALPHABET = DIGITS + MARKS + " " + OTHER
+from digitcli.strip_format import DIGITS
+
 ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "--", "/-", "//", ",")  # keep others from adding digits
 CURRENCIES = "$€£"
+OPERATORS = "+-×*/:÷"
 # Letters of words in Latin script, by their frequency in English, and capitals and accented letters.
 LOWER = (
     "eeeeeeeeeeeetttttttttaaaaaaaaooooooooiiiiiiinnnnnnnssssssrrrrrrhhhhhhddddlllluuuccmmffyywwggppbbvkxjqz"
@@ -77,7 +76,8 @@ def _amount(random: np.random.Generator) -> str:
     return digits
 
 
-def _decimal(random: np.random.Generator) -> str:
+def sample_decimal(random: np.random.Generator) -> str:
+    """Return a random number with a decimal point or comma."""
     whole = "" if random.random() < 0.05 else "0" if random.random() < 0.4 else sample_integer(random, 1, 4)
     point = "." if random.random() < 0.7 else ","
     sign = "-" if random.random() < 0.08 else ""
@@ -113,7 +113,7 @@ def _fraction(random: np.random.Generator) -> str:
 def _sum(random: np.random.Generator) -> str:
     text = sample_integer(random, 1, 3)
     for _ in range(int(random.integers(1, 4))):
-        text += str(random.choice(list("+-×*/:"))) + sample_integer(random, 1, 3)
+        text += str(random.choice(list(OPERATORS))) + sample_integer(random, 1, 3)
     if random.random() < 0.5:
         text += "=" + (sample_integer(random, 1, 4) if random.random() < 0.7 else "")
     return text
@@ -146,7 +146,7 @@ NUMBERS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
     (0.24, _mark_of_exam),
     (0.19, _integer),
     (0.19, _amount),
-    (0.10, _decimal),
+    (0.10, sample_decimal),
     (0.08, _date),
     (0.03, _time),
     (0.03, _fraction),

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError, counted
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
+from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
 from digitcli.strip_format import STRIP_PAPER
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, strip_of_picture, strips_of
 from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes
-from digitcli.synthesis.texts import ALPHABET as STRIP_ALPHABET
 from digitcli.training.scene_source import handwriting_digest, scene_composer
 from digitcli.training.task import derive_seed
 

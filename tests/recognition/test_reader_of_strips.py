@@ -14,7 +14,7 @@ from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_che
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.pages.finding import Findings, FoundLine
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.texts import ALPHABET
+from digitcli.strip_format import ALPHABET
 from digitcli.training import line_sources, page_task
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train

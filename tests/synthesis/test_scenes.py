@@ -7,6 +7,7 @@ import pytest
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
+from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Page, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
@@ -15,7 +16,6 @@ from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strips import strip_of_picture, strips_of
 from digitcli.synthesis.strokes import load_writers
-from digitcli.synthesis.texts import ALPHABET, OTHER
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from digitcli.strip_format import ALPHABET, DIGITS, MARKS
 from digitcli.synthesis.glyphs import MARKS as DRAWN_MARKS
-from digitcli.synthesis.texts import ALPHABET, DIGITS, MARKS, sample_integer, sample_number, sample_word
+from digitcli.synthesis.texts import sample_integer, sample_number, sample_word
 
 
 def test_numbers_use_every_mark_that_can_be_drawn_and_no_other() -> None:
