@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
+from digitcli.synthesis.exercises import fill_with_exercises
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
 from digitcli.synthesis.page import Kind
@@ -25,12 +26,10 @@ from digitcli.synthesis.page_marks import (
     draw_tick,
     rule_width,
 )
-from digitcli.synthesis.stamps import Scribe, Stamp
+from digitcli.synthesis.stamps import Scribe, Stamp, side_by_side
 from digitcli.synthesis.texts import (
     LOWER,
-    OPERATORS,
     UPPER,
-    sample_decimal,
     sample_integer,
     sample_number,
     sample_word,
@@ -197,22 +196,6 @@ def fill_with_sums(desk: Desk) -> None:
         x += widest + height * desk.uniform(2, 5)
 
 
-def fill_with_exercises(desk: Desk) -> None:
-    """Write or print sums in rows, with wide gaps, and answers in the same or in another hand."""
-    height = desk.height_px
-    pupil = desk.scribe if desk.chance(0.6) else desk.room.scribe(desk.random)
-    teacher = replace(desk, scribe=desk.label_scribe() if desk.chance(0.6) else pupil)
-    x = desk.uniform(0, 2) * height
-    while x < desk.page.width:
-        y, widest = desk.uniform(0, 1) * height, height
-        while y < desk.page.height:
-            text, stamp = _exercise(teacher, replace(desk, scribe=pupil))
-            if desk.page.put(stamp, x, y, Kind.NUMBER, text):
-                widest = max(widest, stamp.width)
-            y += height * desk.uniform(1.2, 2.5)
-        x += widest + height * desk.uniform(1, 4)
-
-
 def fill_with_one_number(desk: Desk) -> None:
     """Write one number, or a single digit, as large as the page."""
     text = _digit(desk) if desk.chance(0.45) else sample_number(desk.random)
@@ -355,29 +338,9 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
     if not desk.chance(0.15):
         return first, desk.number(first)
     second = sample_integer(desk.random, 1, 4)
-    return f"{first} {second}", _side_by_side(
+    return f"{first} {second}", side_by_side(
         [desk.number(first), desk.number(second)], desk.uniform(0.45, NUMBER_GAP) * desk.height_px
     )
-
-
-def _exercise(teacher: Desk, pupil: Desk) -> tuple[str, Stamp]:
-    """Write a sum, most often with an equals sign, and the answer to three quarters of those."""
-    gap_px = teacher.uniform(0.1, 0.7) * teacher.height_px
-    is_decimal = teacher.chance(0.4)
-
-    def operand() -> str:
-        return sample_decimal(teacher.random) if is_decimal else sample_integer(teacher.random, 1, 3)
-
-    parts = [operand()]
-    for _ in range(1 if teacher.chance(0.8) else 2):
-        parts += [str(teacher.random.choice(list(OPERATORS))), operand()]
-    if teacher.chance(0.9):
-        parts.append("=")
-    stamps = [teacher.number(part) for part in parts]
-    if parts[-1] == "=" and teacher.chance(0.75):
-        parts.append(operand())
-        stamps.append(pupil.number(parts[-1]))
-    return "".join(parts), _side_by_side(stamps, gap_px)
 
 
 def _fraction(desk: Desk) -> Stamp:
@@ -402,20 +365,8 @@ def _with_unit(desk: Desk, text: str) -> tuple[str, Stamp]:
     gap_px = desk.uniform(0.05, 0.45) * desk.height_px
     number = desk.number(text)
     if desk.chance(0.5):
-        return f"{OTHER}{text}", _side_by_side([word, number], gap_px)
-    return f"{text}{OTHER}", _side_by_side([number, word], gap_px)
-
-
-def _side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
-    height = max(stamp.height for stamp in stamps)
-    width = sum(stamp.width for stamp in stamps) + round(gap_px) * (len(stamps) - 1)
-    mask, boxes, x = np.zeros((height, width), np.uint8), [], 0
-    for stamp in stamps:
-        y = (height - stamp.height) // 2
-        mask[y : y + stamp.height, x : x + stamp.width] = stamp.mask
-        boxes.append(stamp.boxes + np.array([x, y, x, y], np.float32))
-        x += stamp.width + round(gap_px)
-    return Stamp(mask, np.concatenate(boxes))
+        return f"{OTHER}{text}", side_by_side([word, number], gap_px)
+    return f"{text}{OTHER}", side_by_side([number, word], gap_px)
 
 
 def _digit(desk: Desk) -> str:

@@ -226,6 +226,19 @@ def load_fonts() -> Fonts:
     return Fonts(handwritten, printed)
 
 
+def side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
+    """Return stamps in a row, each in the middle of its height."""
+    height = max(stamp.height for stamp in stamps)
+    width = sum(stamp.width for stamp in stamps) + round(gap_px) * (len(stamps) - 1)
+    mask, boxes, x = np.zeros((height, width), np.uint8), [], 0
+    for stamp in stamps:
+        y = (height - stamp.height) // 2
+        mask[y : y + stamp.height, x : x + stamp.width] = stamp.mask
+        boxes.append(stamp.boxes + np.array([x, y, x, y], np.float32))
+        x += stamp.width + round(gap_px)
+    return Stamp(mask, np.concatenate(boxes))
+
+
 def _shrunk(stamp: Stamp, scale: float) -> Stamp:
     """Return a stamp whose sides are multiplied by `scale`."""
     if scale == 1:
