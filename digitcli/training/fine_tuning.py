@@ -59,7 +59,7 @@ def check_start_model(
     alphabet = task.header.get("alphabet", header.alphabet)
     if alphabet != header.alphabet:
         cause = f"{start.name} reads the characters {header.alphabet}, but '{task.name}' has {alphabet}."
-        raise UsageError(cause, "Start from a model that reads the same characters, for example reader.")
+        raise UsageError(cause, "Start from a model that reads the same characters, or leave --from out.")
     if original is None:
         if task.unit == "digit" and header.dataset.get("digest") != task.digest:
             cause = f"It is not known where the data are on which {start.name} was trained"

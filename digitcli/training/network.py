@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from digitcli.architectures.compression import Change
 from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import TORCHVISION, create_model
+from digitcli.architectures.registry import TORCHVISION, accepts_argument, create_model
 from digitcli.architectures.stages import freeze
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel
@@ -49,11 +49,12 @@ def create_network(
         UsageError: the network cannot be built or trained by this recipe.
         ModelError, EnvironmentFault: see `create_model` and `load_network`.
     """
-    network = create_model(
-        arch,
-        **architecture_arguments(recipe, compression),
-        **({"pretrained": True} if pretrained else {}),
-    )
+    arguments = architecture_arguments(recipe, compression)
+    if pretrained:
+        arguments["pretrained"] = True
+    if start is not None and accepts_argument(arch, "alphabet"):
+        arguments["alphabet"] = start.header.alphabet
+    network = create_model(arch, **arguments)
     initialize(network, recipe.initialization)
     if start is not None:
         network.load_state_dict(load_network(start).state_dict())

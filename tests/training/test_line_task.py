@@ -14,7 +14,7 @@ from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.evaluation.evaluate_lines import evaluate_lines
-from digitcli.inference.checkpoint import read_checkpoint, read_header
+from digitcli.inference.checkpoint import Header, read_checkpoint, read_header, write_checkpoint
 from digitcli.synthesis.line_folders import is_line_folder, read_lines
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.training.configuration import TrainConfig
@@ -51,6 +51,16 @@ def test_a_damaged_folder_is_an_input_error(line_folder: Path, tmp_path: Path, d
         (copy / "labels.csv").write_text("\n".join([*text[:-1], "00059.png,1,11111111111"]) + "\n")
     with pytest.raises(InputError, match="digitcli synthesize|cannot be read|is no line"):
         read_lines(copy)
+
+
+def test_a_start_model_that_reads_other_characters_is_refused(line_folder: Path, tmp_path: Path) -> None:
+    network = create_model("reader", dropout=0.1, alphabet="0123456789.")
+    header = Header(architecture="reader", arguments={"dropout": 0.1}, task="line", alphabet="0123456789.")
+    write_checkpoint(tmp_path / "start.safetensors", header, network.state_dict())
+    start = str(tmp_path / "start.safetensors")
+    config = TrainConfig(arch="reader", data=str(line_folder), recipe=RECIPE, device="cpu", start=start)
+    with pytest.raises(UsageError, match=r"reads the characters 0123456789\., but"):
+        train(config, out=tmp_path / "run")
 
 
 def test_training_on_a_folder_makes_a_model_and_resumes_bit_for_bit(
