@@ -50,9 +50,9 @@ def read_in_processes(
     """Yield one reading a page, in the order of the pictures; each process reads with a reader of its own.
 
     When a process dies, or the system cannot start one, no picture is lost: `read_here` reads in this process
-    the portions that the workers did not finish, and then the rest. `create_reader` must be picklable.
+    the portions that the workers did not finish, and then the rest; it also reads pictures that cannot be
+    sent to a worker. `create_reader` must be picklable.
     """
-    children_before = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     try:
         pool = ProcessPoolExecutor(processes, context, initializer=_begin_worker, initargs=(create_reader,))
@@ -76,8 +76,8 @@ def read_in_processes(
         ):
             try:
                 readings, seconds = task.result()
-            except BrokenExecutor:
-                is_broken = True
+            except (BrokenExecutor, TypeError) as error:
+                is_broken = is_broken or isinstance(error, BrokenExecutor)
                 yield from read_here(portion)
                 continue
             size.adapt(len(portion), seconds)
@@ -85,8 +85,8 @@ def read_in_processes(
         if is_broken:
             yield from read_here(remaining)
     finally:
-        for child in set(multiprocessing.active_children()) - set(children_before):
-            child.terminate()  # a picture that takes long must not delay the end
+        for process in list((pool._processes or {}).values()):
+            process.terminate()  # a picture that takes long must not delay the end
         with contextlib.suppress(RuntimeError):  # joining a process that never started
             pool.shutdown(cancel_futures=True)
 

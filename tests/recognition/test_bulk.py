@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -133,6 +134,26 @@ def test_stopping_early_stops_the_processes() -> None:
     for child in children:
         child.join(10)
     assert not any(child.is_alive() for child in children)
+
+
+def test_the_processes_of_the_caller_go_on() -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    readings = Reader("cnn", device="cpu", processes=2).read_all(sources(20))
+    next(readings)
+    other.start()
+    try:
+        readings.close()
+        assert other.is_alive()
+    finally:
+        other.terminate()
+        other.join(10)
+
+
+def test_a_picture_that_cannot_be_sent_is_read_here() -> None:
+    content = encoded(drawn("5", 40, stroke_px=4))
+    pictures: list[object] = [*sources(6), memoryview(content), *sources(6)]
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
+    assert len(readings) == 13 and readings[6].text == "5"
 
 
 def test_few_pictures_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
