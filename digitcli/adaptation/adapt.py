@@ -15,7 +15,7 @@ from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
 from digitcli.adaptation.folds import divide_into_folds
 from digitcli.adaptation.kept_networks import train_networks
 from digitcli.adaptation.results import Adaptation, PictureResult
-from digitcli.adaptation.settings import FOLDS, LEAST_PICTURES, FineTuning, check_settings
+from digitcli.adaptation.settings import FOLDS, INK_READER, LEAST_PICTURES, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
@@ -33,7 +33,6 @@ from digitcli.inference.predictor import load_line_recognizer, load_page_finder
 from digitcli.recognition.calibrate import Answer, answer_pictures, numbers_of
 from digitcli.recognition.line_input import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
-from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import Line
 from digitcli.training.line_sources import compose

@@ -22,7 +22,7 @@ from digitcli.adaptation.cross_validation import (
 from digitcli.adaptation.folds import Folds
 from digitcli.adaptation.networks import recipe_of, trained_epochs
 from digitcli.adaptation.results import AdaptedModel, Choice
-from digitcli.adaptation.settings import FineTuning
+from digitcli.adaptation.settings import INK_READER, FineTuning
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import InputError
 from digitcli.evaluation.calibration import risk_table
@@ -31,7 +31,6 @@ from digitcli.inference.checkpoint import Header, library_versions, read_checkpo
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import Answer, answer_pictures
-from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
 from digitcli.training.fine_tuning import describe_start_model

@@ -27,6 +27,7 @@ from digitcli.adaptation.results import AdaptedModel
 from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
 from digitcli.adaptation.settings import (
     FOLDS,
+    INK_READER,
     LEAST_PICTURES,
     SELF_TRAINING_EPOCHS,
     FineTuning,
@@ -52,7 +53,6 @@ from digitcli.recognition.calibrate import MAX_ERROR, numbers_of, read_one_page_
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.line_input import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
-from digitcli.recognition.pages.recognize import INK_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
 from digitcli.training.line_task import line_logits

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from digitcli.errors import UsageError
 
+# The architecture that is adapted: it reads the ink of lines.
+INK_READER = "reader"
 # The parts into which the pictures are divided: a network of each learns from four fifths of them.
 FOLDS = 5
 # The fewest pictures that can be read; for the classifier, the fewest of a single digit. With fewer, no test

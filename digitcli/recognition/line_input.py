@@ -12,10 +12,11 @@ from digitcli.imaging.strips import cut_whole
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import PageFinder, load_page_finder
 from digitcli.recognition.crops import crop_numbers
-from digitcli.recognition.models import PICTURE_READER, STRIP_READER
+from digitcli.recognition.models import PICTURE_READER
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.pages.recognize import STRIP_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers

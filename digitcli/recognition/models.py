@@ -15,11 +15,11 @@ from digitcli.inference.model_resolution import (
 )
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.pages.recognize import STRIP_READER
 from digitcli.recognition.picture_reader import PictureReader
 from digitcli.recognition.results import DEFAULT_MODELS
 
-# The architecture that reads what a page finder found, and the one that reads whole pictures.
-STRIP_READER = "strip_reader"
+# The architecture that reads whole pictures.
 PICTURE_READER = "picture_reader"
 # The default model of each kind, see `_kind`.
 DEFAULT_OF_KIND = dict(zip(("line", "digit", "page", "strip", "picture"), DEFAULT_MODELS, strict=True))

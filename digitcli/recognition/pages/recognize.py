@@ -33,8 +33,8 @@ from digitcli.recognition.recognize import LEAST_LIKELY, box_at, text_with_marks
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER, STRIP_HEIGHT_PX
 
-# The architecture that reads the ink of strips; the others read strips as they are.
-INK_READER = "reader"
+# The architecture that reads strips as they are; the others read the ink of strips.
+STRIP_READER = "strip_reader"
 # Probability that no digit is written, above which a region has no number: a blank is likelier.
 EMPTY = 0.5
 # The same where the weights of the confidence are known: they count it, and what the page finder says.
@@ -200,7 +200,7 @@ def _is_certain(lines: Sequence[LineEvidence]) -> bool:
 def _read_strips(crops: Sequence[LineCrop], model: LineRecognizer) -> list[LineEvidence]:
     """Run a line network on strips."""
     alphabet, temperature = model.header.alphabet, model.header.temperature
-    is_of_ink = model.header.architecture == INK_READER
+    is_of_ink = model.header.architecture != STRIP_READER
     answers = model.outputs([strip_ink(crop.image) if is_of_ink else crop.image for crop in crops])
     return [
         LineEvidence.of(crop, answer, alphabet, temperature)
