@@ -29,7 +29,8 @@ def decide_page(
     """Decide on a page: each number is read, or refused for another reason than its confidence.
 
     A page without numbers is refused if something else is written on it: where a number might stand, or by
-    `other_writing`, the probability of writing elsewhere. It is blank if that is likelier.
+    `other_writing`, the probability of writing elsewhere. It is blank if that is likelier, and refused as
+    hard to read if many places may each show a number.
     """
     written = [result for result in results if result.number is not None]
     if not written and any(result.is_other for result in results):
@@ -39,9 +40,7 @@ def decide_page(
         return Decision("refused", "not_a_digit", "", other_writing)
     if not written:
         empty = (1 - other_writing) * _all_right(results)
-        if empty < 1 - OTHER_WRITING:
-            return Decision("refused", "not_a_digit", "", 1 - empty)
-        return Decision("blank", "blank", "", empty)
+        return Decision("blank", "blank", "", empty).without_number(empty)
     if constraints is not None and constraints.is_single and len(written) > 1:
         written = [_choose_one(written)]
     numbers = tuple(map(_decide_number, written))
