@@ -190,7 +190,16 @@ def recognize_and_decide(
         ModelError: a network answers with values that are not finite.
     """
     # stage 3: recognize
-    evidence = iter(run_networks([region for page in pages for region in page.regions], models))
+    try:
+        evidence = iter(run_networks([region for page in pages for region in page.regions], models))
+    except DigitcliError:
+        raise
+    except Exception as fault:
+        if len(pages) > 1:  # the others are read without the page that fails
+            return [recognize_and_decide([page], models, options)[0] for page in pages]
+        return [
+            _reading(page, decide_error(_failure(page.file, fault)), models.name, options) for page in pages
+        ]
     readings = []
     for page in pages:
         page_evidence = list(itertools.islice(evidence, len(page.regions)))

@@ -95,6 +95,9 @@ class Reader:
         rotate: Rotation | int = "auto",
     ) -> None:
         check_ranges(min_confidence, max_error, top_k)
+        for name, number in (("batch_size", batch_size), ("jobs", jobs), ("processes", processes)):
+            if number < 1:
+                raise UsageError(f"{name} is {number}.", "Give 1 or more.")
         if str(rotate) not in get_args(Rotation):
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
         resolved = complete_models(resolve_models(models))

@@ -153,6 +153,23 @@ def test_a_fault_while_a_page_is_recognized_loses_no_other(
     assert readings[1].reason == "internal" and "ZeroDivisionError" in str(readings[1].error)
 
 
+def test_a_fault_of_a_network_loses_no_other_page(
+    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probabilities = network.probabilities
+
+    def fail(images: np.ndarray) -> np.ndarray:
+        if len(images) >= 2 * len(DIGIT_SIZES_PX):
+            raise RuntimeError("a mistake")
+        return probabilities(images)
+
+    monkeypatch.setattr(network, "probabilities", fail)
+    pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
+    readings = recognize_and_decide(pages, models, OPTIONS)
+    assert [reading.text for reading in readings] == ["0", None, "0"]
+    assert readings[1].reason == "internal" and "RuntimeError" in str(readings[1].error)
+
+
 def test_a_network_that_fails_ends_the_run(
     models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

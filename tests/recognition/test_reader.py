@@ -250,6 +250,9 @@ def test_an_error_of_the_input_is_raised(softmax: Callable[..., Reader]) -> None
         {"max_error": 0.1, "min_confidence": 0.9},
         {"top_k": 0},
         {"top_k": 11},
+        {"jobs": 0},
+        {"processes": 0},
+        {"batch_size": 0},
     ],
 )
 def test_values_out_of_range_are_usage_errors(options: dict[str, float]) -> None:
