@@ -24,6 +24,7 @@ from digitcli.inference.torch_runtime import open_network
 from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedStrips
 from digitcli.training.line_task import LineTask
 
+SAME = ("architecture", "arguments", "alphabet")
 MEASURED = ("validation_accuracy", "test_accuracy", "test_nll", "test_ece")
 
 
@@ -37,21 +38,26 @@ def main() -> None:
     arguments = parser.parse_args()
     (header, first), *others = [read_checkpoint(resolve_model(model).path) for model in arguments.models]
     for other, _ in others:
-        if (other.architecture, other.alphabet) != (header.architecture, header.alphabet):
-            sys.exit("The models have different architectures or alphabets.")
+        if any(getattr(other, name) != getattr(header, name) for name in SAME):
+            sys.exit("The models have different architectures, arguments or alphabets.")
+    if header.architecture not in STRIP_COMPOSERS:
+        sys.exit(f"Only models of {', '.join(STRIP_COMPOSERS)} can be averaged.")
     average = {
         name: torch.stack([tensor.float(), *(tensors[name].float() for _, tensors in others)]).mean(0)
         if tensor.is_floating_point()
         else tensor
         for name, tensor in first.items()
     }
-    write_checkpoint(arguments.output, header, average)
-    network = open_network(resolve_model(arguments.output))
+    network = open_network(resolve_model(arguments.models[0]))
+    network.load_state_dict(average)
     source = ComposedStrips(load_mnist(), header.seed, STRIP_COMPOSERS[header.architecture])
     found = LineTask(source, Recipe(**header.recipe), torch.device("cpu"), workers=0).test(network)
     metrics = {name: getattr(found, name) for name in MEASURED}
     print(f"temperature {found.temperature:.3f}", metrics)
-    header = dataclasses.replace(header, temperature=found.temperature, metrics=metrics)
+    header = dataclasses.replace(
+        header, temperature=found.temperature, metrics=metrics, refusal_threshold=None, risk={},
+        acceptance={}, presence={}, guarantee=None, risk_companions=(),
+    )  # fmt: skip
     write_checkpoint(arguments.output, header, average)
 
 
