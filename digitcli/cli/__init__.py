@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
@@ -182,9 +183,12 @@ def exit_code_of_run() -> int:
 
 
 def _show_hint(error: BaseException | None) -> None:
-    """Say how an architecture is named, after the error of Typer about a word that is no option."""
-    context = getattr(error, "ctx", None)
-    if context is None or "unexpected extra argument" not in str(getattr(error, "message", "")):
+    """Say how a picture or an architecture is named, after an error about an unknown word."""
+    context, message = getattr(error, "ctx", None), str(getattr(error, "message", ""))
+    word = next(iter(command_line_arguments()), "")
+    if message.startswith("No such command") and Path(word).exists():
+        console.err.print(f"To read a picture: digitcli predict {word}", markup=False, soft_wrap=True)
+    if context is None or "unexpected extra argument" not in message:
         return
     if any("--arch" in parameter.opts for parameter in context.command.params):
         hint = f"Name an architecture with --arch, for example: {context.command_path} --arch cnn"

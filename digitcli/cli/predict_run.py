@@ -78,7 +78,10 @@ def check_options(options: PredictOptions) -> None:
 
 def _check_input(options: PredictOptions) -> None:
     if not options.inputs and options.files_from is None:
-        raise UsageError("No picture is named.", "Name one, e.g. digitcli predict image.png, or a folder.")
+        raise UsageError(
+            "No picture is named.",
+            "Name a file or a folder, e.g. digitcli predict image.png, or - for standard input.",
+        )
     if options.null and options.files_from is None:
         raise UsageError("-0 describes a list, but no list is named.", "Name the list with --files-from.")
     uses = [*options.inputs, options.files_from].count(STANDARD_INPUT)
@@ -147,7 +150,8 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
             readings = annotator.write_all(readings)
         _show(view.watch(readings), options, view, results)
         if view.read_before:
-            console.show_notice(f"{counted(view.read_before, 'picture')} had been read before.")
+            kept = f"{counted(view.read_before, 'picture')} had been read before."
+            console.show_notice(f"{kept} Their results are kept as they are, whatever the options are now.")
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _raise_failures(view)

@@ -77,7 +77,7 @@ def open_pages(
     Only TIFF and PDF files have several pages; of an animation the first frame is read. For a page that
     cannot be read, a `PictureError` is yielded in its place, and the other pages are read.
     """
-    name = "The picture" if isinstance(source, bytes) else f"'{source}'"
+    name = "The input" if isinstance(source, bytes) else f"'{source}'"
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(_open_source(source, name))

@@ -62,7 +62,16 @@ def find_thresholds(
         note = _unknown("--max-error is calibrated for the default models only.", ink)
         return Thresholds(ink, page, UNMEASURED, note)
     evidence = f"above that, at most {100 * max_error:g} % of the answers to synthetic pictures were wrong"
-    return Thresholds(ink, page, evidence)
+    return Thresholds(ink, page, evidence, _unreached(max_error, ink) if max(ink, page) >= 1 else None)
+
+
+def _unreached(max_error: float, ink: float) -> str:
+    """Return the note for a share of errors that no measured threshold reaches, at least on pages."""
+    where, there = ("", "") if ink >= 1 else (" where the page was searched", " there")
+    return (
+        f"No confidence is known from which on at most {100 * max_error:g} % of the answers are wrong"
+        f"{where}, so nearly every answer is refused{there}. Give a larger --max-error."
+    )
 
 
 def companions_of(model: ResolvedModel, models: Sequence[ResolvedModel]) -> tuple[str, ...]:

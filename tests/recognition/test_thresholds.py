@@ -118,6 +118,15 @@ def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_every
     assert found.note is not None and "nearly every answer is refused" in found.note
 
 
+def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
+    models = complete_models([])
+    assert find_thresholds(models, 0.01).note is None
+    note = find_thresholds(models, 0.001).note
+    assert note is not None and "nearly every answer is refused there" in note
+    note = find_thresholds(models, 1e-6).note
+    assert note is not None and "nearly every answer is refused." in note
+
+
 @pytest.mark.parametrize("others", [["a"], ["a", "b", "c"], []])
 def test_a_risk_that_was_measured_with_other_models_does_not_count(others: list[str]) -> None:
     found = find_thresholds([adapted("a", "b"), *map(model, others)], 0.05)
