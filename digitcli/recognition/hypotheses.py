@@ -28,6 +28,8 @@ from digitcli.strip_format import OTHER
 
 # The characters that separate the numbers of a strip.
 SEPARATORS = frozenset(" +×*÷=" + OTHER)
+# Those of them that a person writes between two numbers of a sum.
+OPERATORS = frozenset("+×*÷=")
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 

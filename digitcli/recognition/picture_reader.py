@@ -14,7 +14,7 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
-from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
+from digitcli.recognition.hypotheses import OPERATORS, SEPARATORS, LineEvidence
 from digitcli.recognition.pages.acceptance import log_odds, logistic
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
@@ -30,10 +30,12 @@ class PictureAnswer:
 
     decision: its answer, if the page likely shows one number; else None.
     nothing: the probability that no digit is written; None if the page is too long to be seen at once.
+    has_operators: whether it sees operators, which separate numbers.
     """
 
     decision: Decision | None = None
     nothing: float | None = None
+    has_operators: bool = False
 
     @property
     def is_certain(self) -> bool:
@@ -69,7 +71,8 @@ class PictureReader:
             return PictureAnswer()
         evidence = self.look(grey)
         nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
-        return PictureAnswer(_read_number(evidence, constraints, top_k), nothing)
+        decision = _read_number(evidence, constraints, top_k)
+        return PictureAnswer(decision, nothing, bool(OPERATORS.intersection(evidence.raw)))
 
     def probability_of_number(self, nothing: float, is_blank: bool) -> float:
         """Return the probability that a number stands where no network found one.

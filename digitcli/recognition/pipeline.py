@@ -227,7 +227,8 @@ def _decide(
         if by_ink is not None and first is not None and by_ink.is_confirmed_by(first):
             return surer(by_ink, first).refuse_below(options.min_confidence)
         is_easy = by_ink is not None and by_ink.is_easy and first is None
-        is_doubted = page.first.sees_nothing
+        is_sum = page.first.has_operators
+        is_doubted = page.first.sees_nothing or is_sum
         if models.page_reader is None or page.levels is None or (is_easy and not is_doubted):
             assert by_ink is not None
             return _or_first(by_ink, page.first, models).refuse_below(options.min_confidence)
@@ -243,7 +244,7 @@ def _decide(
         return decide_error(_failure(page.file, fault))
     if by_ink is not None and not whole.numbers:
         by_ink = _or_surer(by_ink, page.first)
-    elif by_ink is not None and is_easy:  # the doubt was wrong
+    elif by_ink is not None and is_easy and not is_sum:  # the doubt was wrong
         return by_ink.refuse_below(options.min_confidence)
     chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page.first, models)
     is_whole = chosen is whole

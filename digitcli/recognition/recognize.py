@@ -19,6 +19,7 @@ from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, LineCrop, RegionCrops
 from digitcli.recognition.grouping import wide_gaps
 from digitcli.recognition.hypotheses import (
+    OPERATORS,
     Hypotheses,
     LineEvidence,
     digit_shares,
@@ -172,9 +173,7 @@ def _result(
     else:
         shares = [digit_shares(hypotheses, text, place) for place in range(len(text))]
     number = _number(evidence, hypotheses, text, shares, top_k)
-    numbers = [number]
-    if may_split and region.is_whole_picture:
-        numbers = _split(number)
+    numbers = _split(number, at_gaps=region.is_whole_picture) if may_split else [number]
     return RegionResult(
         tuple(numbers),
         number.confidence,
@@ -252,15 +251,21 @@ def _box_around(crops: RegionCrops) -> Box:
     return x, y, right - x, bottom - y
 
 
-def _split(number: Number) -> list[Number]:
-    """Split a line into numbers where a gap between digits is wide for their height and has no mark in it."""
+def _split(number: Number, *, at_gaps: bool) -> list[Number]:
+    """Split a line into numbers at operators.
+
+    `at_gaps` splits it also where a gap between digits is wide for their height and has no mark in it.
+    """
     boxes = np.array([digit.box for digit in number.digits])
     gaps = boxes[1:, 0] - (boxes[:-1, 0] + boxes[:-1, 2])
     if not len(gaps):
         return [number]
-    wide = wide_gaps(gaps, median(boxes[:, 3]))
     places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
-    cuts = [0, *(np.flatnonzero(wide & (np.diff(places) == 1)) + 1).tolist(), len(boxes)]
+    marks = [number.raw[left + 1 : right] for left, right in itertools.pairwise(places)]
+    is_cut = np.array([bool(OPERATORS.intersection(between)) for between in marks])
+    if at_gaps:
+        is_cut |= wide_gaps(gaps, median(boxes[:, 3])) & (np.diff(places) == 1)
+    cuts = [0, *(np.flatnonzero(is_cut) + 1).tolist(), len(boxes)]
     if len(cuts) == 2:
         return [number]
     return [_part(number, start, end) for start, end in itertools.pairwise(cuts)]

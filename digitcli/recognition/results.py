@@ -95,6 +95,7 @@ class Number:
         return replace(
             self,
             confidence=factor * self.confidence,
+            doubt=self.doubt if factor == 1 else "low_confidence",
             digits=tuple(
                 replace(
                     digit,

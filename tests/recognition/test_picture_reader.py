@@ -185,6 +185,13 @@ def test_a_number_of_which_it_sees_no_digit_is_doubted_if_no_other_network_finds
     assert reading.confidence == pytest.approx(EASY if status == "read" else 0.4)
 
 
+def test_where_it_sees_operators_the_networks_for_pages_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_ink, whole = decision("1212", 0.99), decision("12", 0.8)
+    for has_operators, text in ((True, "12"), (False, "1212")):
+        first = PictureAnswer(None, 0.1, has_operators)
+        assert read_with(monkeypatch, first, by_ink, whole).text == text
+
+
 def test_a_number_that_nothing_else_finds_is_as_sure_as_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.9), 0.3), None, None)
     assert (reading.status, reading.text) == ("read", "7") and reading.confidence == pytest.approx(0.63)

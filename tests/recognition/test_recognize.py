@@ -203,6 +203,11 @@ def test_marks_go_with_the_number_they_stand_in() -> None:
     assert [(number.text, number.raw) for number in result.numbers] == [("15", "1.5"), ("27", "2.7-")]
 
 
+def test_operators_separate_numbers() -> None:
+    result = read(evidence({"1": 0.99}, {"2": 0.99}, {"=": 0.99}, {"1": 0.99}, {"-": 0.99}, {"2": 0.99}))
+    assert [(number.text, number.raw) for number in result.numbers] == [("12", "12="), ("12", "1-2")]
+
+
 def test_two_digits_far_apart_are_two_numbers() -> None:
     assert [number.text for number in read(evidence({"7": 0.99}, {}, {}, {"3": 0.99})).numbers] == ["7", "3"]
 
