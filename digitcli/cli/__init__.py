@@ -54,6 +54,9 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "line reader.",
 }
 HELP_OPTIONS = ["-h", "--help"]
+# The error that ended the run. Its frames hold the connection to other processes; to release them waits for
+# these, which may never answer, so they live until the process ends.
+_kept_errors: list[BaseException] = []
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
@@ -203,6 +206,7 @@ def show_internal_error(kind: type[BaseException], error: BaseException, trace: 
 
 
 def _fail(error: DigitcliError | Interrupted) -> int:
+    _kept_errors.append(error)
     rank, size = rank_and_size()
     if size > 1:
         error.cause = f"Process {rank} of {size}: {error.cause}"
