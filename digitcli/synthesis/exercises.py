@@ -1,4 +1,4 @@
-"""Fill a page with exercises: sums in rows, most often with an answer, as on the work sheets of schools.
+"""Fill a page as a pupil does: sums in rows, most often with an answer, or letters of chosen answers.
 
 All sizes and shares were chosen by hand. No real page was used.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from digitcli.synthesis.letters import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.stamps import Stamp, side_by_side
 from digitcli.synthesis.texts import OPERATORS, sample_decimal, sample_integer
+
+# Letters from which answers are chosen, most often the first of them.
+CHOICES = "ABCDEFGH"
 
 
 def fill_with_exercises(desk: Desk) -> None:
@@ -27,6 +31,30 @@ def fill_with_exercises(desk: Desk) -> None:
                 widest = max(widest, stamp.width)
             y += height * desk.uniform(1.2, 2.5)
         x += widest + height * desk.uniform(1, 4)
+
+
+def fill_with_letters(desk: Desk) -> None:
+    """Write columns of single letters, as answers to choose from, on half of the pages beside numbers."""
+    height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
+    writer = desk.scribe if desk.chance(0.6) else desk.label_scribe()
+    letters = CHOICES[: int(desk.random.integers(2, len(CHOICES) + 1))] if desk.chance(0.7) else CLEAR_LETTERS
+    has_numbers, end = desk.chance(0.5), str(desk.random.choice(["", ".", ")"]))
+    step, question = height * desk.uniform(1.2, 2.5), 1
+    while x < desk.page.width:
+        y = desk.uniform(0, 1) * height
+        while y < desk.page.height:
+            left = x
+            if has_numbers:
+                text = f"{question}{end}"
+                stamp = desk.number(text)
+                desk.page.put(stamp, left, y, Kind.NUMBER, text)
+                left += stamp.width + height * desk.uniform(0.4, 1.5)
+            if desk.chance(0.9):
+                letter = str(desk.random.choice(list(letters)))
+                size_px = height * desk.uniform(0.8, 1.15)
+                desk.page.put(writer.word(desk.random, letter, size_px), left, y, Kind.OTHER)
+            y, question = y + step, question + 1
+        x += height * desk.uniform(2.5, 6)
 
 
 def _exercise(teacher: Desk, pupil: Desk) -> tuple[str, Stamp]:

@@ -39,6 +39,7 @@ LETTERS = {
     "z": "2,38! 40,38! 0,98! 44,96!",
     "A": "0,100! 28,0! 54,100! / 10,64! 46,62!",
     "B": "6,0! 4,100! / 6,2 40,10 36,44 8,46! 50,58 46,92 4,100",
+    "C": "50,14 28,0 2,50 26,100 52,84",
     "D": "6,0! 4,100! / 6,2 50,24 50,76 4,100",
     "E": "50,2! 4,2! 4,100! 52,98! / 4,50! 40,48!",
     "F": "50,2! 4,2! 4,100! / 4,48! 40,46!",
@@ -84,6 +85,8 @@ LIKE_NO_DIGIT = (
     *("alpha", "delta", "eta", "lambda", "mu", "xi", "pi", "phi", "chi", "psi", "omega"),
     *("Gamma", "Delta", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"),
 )
+# Letters that hardly anybody takes for a digit, in any hand or font.
+CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
 PRINTED_LETTERS = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # without letters that look like a digit in some font
 OPENCV_FONTS = (
     cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -55,6 +55,12 @@ class Layers:
     rules: Mask
     reversed: Mask
     sheet: Mask
+
+    def shrunk(self, share: float, x: int, y: int) -> Layers:
+        """Return the layers as a part of layers of the same size, with the upper left corner at x, y."""
+        return Layers(
+            *(_shrunk(layer, share, x, y) for layer in (self.writing, self.rules, self.reversed, self.sheet))
+        )
 
     def warped(self, view: npt.NDArray[np.floating]) -> Layers:
         """Return the layers after a perspective transformation (3, 3)."""
@@ -122,6 +128,16 @@ class Page:
         """Draw a line through points (P, 2) in the layer of rules."""
         draw_strokes(self.layers.rules, [np.asarray(points, np.float32)], width_px, int(level))
 
+    def shrunk(self, share: float, x: float, y: float) -> Page:
+        """Return the page as a sheet that fills a share of the sides of a picture of the same size.
+
+        x, y: its upper left corner in the picture, in pixels.
+        """
+        x, y = round(x), round(y)
+        matrix = np.array([[share, 0, x], [0, share, y]])
+        labels = [replace(label, corners=transform(label.corners, matrix)) for label in self.labels]
+        return Page(self.layers.shrunk(share, x, y), labels)
+
     def frame(self, box: tuple[float, float, float, float], width_px: float, level: float) -> None:
         """Draw a frame with the corners x0, y0 and x1, y1."""
         x0, y0, x1, y1 = box
@@ -158,6 +174,14 @@ def line_box(label: Label) -> LineBox:
     middle_u, middle_v = (u.min() + u.max()) / 2, (v.min() + v.max()) / 2
     centre = along * middle_u + across * middle_v
     return LineBox(float(centre[0]), float(centre[1]), float(np.ptp(u)), float(np.ptp(v)), angle)
+
+
+def _shrunk(layer: Mask, share: float, x: int, y: int) -> Mask:
+    height, width = layer.shape
+    size = min(width - x, max(1, round(share * width))), min(height - y, max(1, round(share * height)))
+    placed = np.zeros_like(layer)
+    placed[y : y + size[1], x : x + size[0]] = cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
+    return placed
 
 
 def corners_of(boxes: npt.NDArray[np.float32]) -> Corners:

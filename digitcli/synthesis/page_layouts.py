@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
-from digitcli.synthesis.exercises import fill_with_exercises
+from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
+from digitcli.synthesis.letters import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import (
     Desk,
@@ -49,8 +50,7 @@ COMB_PITCH = (0.75, 2.2)
 LARGEST_OVERFLOW = 0.15
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
 LARGEST_DIGIT_PX = 320
-# Letters that hardly anybody takes for a digit, and their share of the pictures of one character.
-CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
+# Share of letters among the pictures of one character.
 LETTER_SHARE = 0.2
 CELL_SHARE = 0.3  # of these pictures show parts of the frame of a cell
 EMPTY_CELL_SHARE = 0.6  # of such pictures without a number
@@ -284,7 +284,7 @@ def fill_with_nothing(desk: Desk) -> None:
             rows=desk.chance(0.75),
             columns=desk.chance(0.65),
         )
-    if desk.chance(0.3) and not desk.page.labels:  # a photograph of things, without paper
+    if desk.chance(0.5) and not desk.page.labels:  # a photograph of things, without paper
         desk.page.layers.sheet[:] = 0
     if kinds[5] and desk.chance(0.5):
         large = min(desk.uniform(1.5, 3) * min(desk.page.height, desk.page.width), 400)
@@ -301,14 +301,15 @@ def fill_with_nothing(desk: Desk) -> None:
 Layout = Callable[[Desk], None]
 # The shares of the layouts on large squares, and on small ones.
 LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
-    (0.20, 0.12, fill_with_free_numbers),
-    (0.26, 0.14, fill_with_table),
+    (0.18, 0.12, fill_with_free_numbers),
+    (0.22, 0.12, fill_with_table),
     (0.14, 0.06, fill_with_form),
     (0.12, 0.06, fill_with_text),
+    (0.04, 0.03, fill_with_letters),
     (0.04, 0.01, fill_with_sums),
     (0.06, 0.03, fill_with_exercises),
     (0.06, 0.40, fill_with_one_number),
-    (0.04, 0.10, fill_with_one_comb),
+    (0.06, 0.12, fill_with_one_comb),
     (0.00, 0.04, fill_with_one_fraction),
     (0.14, 0.14, fill_with_nothing),
 )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from digitcli.imaging.normalization import LINE_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import Layers
+from digitcli.synthesis.surface import draw_surface
 from digitcli.synthesis.writer_style import CANVAS_PX
 
 MIN_WIDTH_PX = 8  # of a line; the networks need two columns
@@ -72,7 +73,7 @@ def photograph_page(
     if random.random() < 0.12:  # a blackboard or a display
         light = _reverse(random, light)
     if not layers.sheet.all():
-        light = np.where(layers.sheet > 127, light, _surface(random, shape, digit_px))
+        light = np.where(layers.sheet > 127, light, draw_surface(random, shape))
     return _expose(random, light, digit_px)
 
 
@@ -87,23 +88,6 @@ def _drawing_on_screen(random: np.random.Generator, strokes: Light, marks: Light
 def _reverse(random: np.random.Generator, light: Light) -> Light:
     """Return light ink on dark paper."""
     return np.float32(random.uniform(0.85, 1)) - np.float32(random.uniform(0.6, 0.95)) * light
-
-
-def _surface(random: np.random.Generator, shape: tuple[int, ...], digit_px: float) -> Light:
-    """Return a surface: a table, cloth, a hand or things, as smooth and rough shapes of any tone."""
-    height, width = shape
-    light = np.full((height, width), random.uniform(0.05, 0.9), np.float32)
-    for _ in range(int(random.integers(0, 6))):
-        centre, sides = random.uniform([0, 0], [width, height]), random.uniform(1, 12, 2) * digit_px
-        angles = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(3, 20))))
-        outline = centre + sides * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        cv2.fillPoly(light, [np.round(outline).astype(np.int32)], random.uniform(0.05, 0.95))
-    if random.random() < 0.5:
-        light = _blur(light, random.uniform(0.3, 0.3 * digit_px))
-    side = int(random.integers(4, 64))
-    grain = random.standard_normal((side, max(2, int(side * random.uniform(0.1, 2))))).astype(np.float32)
-    texture = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(light * (1 + np.float32(random.uniform(0, 0.2)) * texture), 0, 1).astype(np.float32)
 
 
 def _light_of_page(

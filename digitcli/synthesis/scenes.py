@@ -33,6 +33,9 @@ TURN_DEGREES = 9.0  # standard deviation of the other turns
 PERSPECTIVE_SHARE = 0.5  # of the turned pages are in perspective
 PERSPECTIVE = 0.06  # standard deviation by which a corner of such a page moves, in sides of the page
 SURFACE_SHARE = 0.5  # of the turned pages end where something else begins
+SHEET_SHARE = 0.12  # of the pages are sheets that fill a part of the picture
+SHEET_SIDE = (0.4, 0.95)  # range of their share of the sides of the picture
+SHEET_DIGIT_PX = 8.0  # height that digits keep on them
 MOSAIC_SHARE = 0.4  # of the squares are mosaics of small pictures
 LINE_TILES = 0.15  # of these pictures show one line
 CHARACTER_TILES = 0.1  # of these pictures show one character
@@ -100,6 +103,7 @@ class SceneComposer:
         digit_px = digit_px or float(np.exp(random.uniform(low, max(low, high))))
         desk = Desk(random, page, self._room, self._room.scribe(random), digit_px)
         (layout or _sample_layout(random, small))(desk)
+        page, digit_px = _lay_down(random, page, digit_px)
         layers, labels = _change_view(random, page)
         return Scene(photograph_page(random, layers, digit_px), labels)
 
@@ -129,6 +133,7 @@ class SceneComposer:
         digit_px = 0.7 * height
         fill(Desk(random, page, self._room, self._room.scribe(random), digit_px))
         dark = random.uniform(*FAINT_INK) if random.random() < FAINT_SHARE else None
+        page, digit_px = _lay_down(random, page, digit_px)
         picture = photograph_page(random, page.layers, digit_px, CHARACTER_SCREEN_SHARE, dark)
         return Scene(picture, tuple(page.labels))
 
@@ -232,6 +237,15 @@ def _sample_width(random: np.random.Generator, height: int) -> int:
     return int(height * np.exp(random.uniform(-0.5, 1.5))) + 8
 
 
+def _lay_down(random: np.random.Generator, page: Page, digit_px: float) -> tuple[Page, float]:
+    """Return a page, which a few times becomes a sheet on something larger, and the height of a digit."""
+    if random.random() >= SHEET_SHARE:
+        return page, digit_px
+    share = min(1.0, max(random.uniform(*SHEET_SIDE), SHEET_DIGIT_PX / digit_px))
+    x, y = random.uniform(0, 1 - share, 2) * (page.width, page.height)
+    return page.shrunk(share, x, y), share * digit_px
+
+
 def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple[Label, ...]]:
     """Turn half of the pages, and show some in perspective; of these, some end inside the picture."""
     if random.random() < LEVEL_SHARE:
@@ -246,7 +260,7 @@ def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple
         moved = moved + random.normal(0, PERSPECTIVE, (4, 2)) * min(width, height)
     view = np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
     layers = page.layers.warped(view)
-    if random.random() >= SURFACE_SHARE:
+    if page.layers.sheet.all() and random.random() >= SURFACE_SHARE:
         layers = replace(layers, sheet=page.layers.sheet)
     labels = [replace(label, corners=transform(label.corners, view)) for label in page.labels]
     return layers, tuple(labels)

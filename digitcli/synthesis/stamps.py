@@ -70,7 +70,7 @@ class Scribe(Protocol):
 
 @dataclass(frozen=True)
 class PenScribe:
-    """A `Scribe` with a pen; its letters are strokes too, chosen at random whatever the text."""
+    """A `Scribe` with a pen; its letters are strokes too, and random ones stand for those it cannot write."""
 
     writer: Writer
 
@@ -83,11 +83,11 @@ class PenScribe:
         return _shrunk(Stamp(mask, boxes), height_px / drawn_px)
 
     def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Write as many letters as the text has."""
+        """Write a word of as many letters as the text has."""
         width, gap = random.uniform(0.8, 1.3), random.uniform(*LETTER_GAP)
         strokes, x = [], 0.0
-        for name in random.choice(list(LETTERS), len(text)):
-            letter = write_shape(random, LETTERS[str(name)])
+        for name, other in zip(text, random.choice(list(LETTERS), len(text)), strict=True):
+            letter = write_shape(random, LETTERS.get(name) or LETTERS[str(other)])
             slanted = [s * [width, 1] - [[self.writer.style.slant, 0]] * s[:, 1:] for s in letter]
             x -= min(float(s[:, 0].min()) for s in slanted)
             strokes += [s + [x, 0] for s in slanted]

@@ -24,7 +24,8 @@ ANGLE_SPREAD = 0.03  # standard deviation of the angle, in radians
 # What a scene gives.
 STRIPS_OF_SCENE = 12  # at most, of its numbers
 OTHER_SHARE = 0.35  # of the words give a strip
-NOTHING_SHARE = 0.35  # of the scenes give a strip without writing
+NOTHING_SHARE = 0.5  # of the scenes give a strip without writing
+NOTHING_PLACES = 4  # are looked at for it, and the one of most contrast is taken, as a finder mistakes it
 PIECE_SHARE = 0.15  # of the scenes with numbers give a piece of a digit
 JOINED_SHARE = 0.5  # of the numbers with a neighbour are shown together with it, and so on along the line
 LARGEST_GAP = 3.0  # between neighbours, in heights
@@ -171,9 +172,10 @@ def _seen_text(text: str, outside: npt.NDArray[np.floating]) -> str:
 
 
 def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
-    """Cut out a place that no label touches."""
+    """Cut out a place that no label touches, of several the one of most contrast."""
     height, width = scene.picture.shape
-    for _ in range(4):
+    places: list[tuple[float, LineBox]] = []
+    for _ in range(NOTHING_PLACES):
         size = float(
             np.exp(
                 random.uniform(np.log(LEAST_HEIGHT_PX), np.log(0.8 * min(height, width) + LEAST_HEIGHT_PX))
@@ -189,8 +191,12 @@ def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[Labelle
         around = box.corners(box.length + size, box.height * 1.6)
         low, high = around.min(axis=0), around.max(axis=0)
         if all(_is_apart(label.corners, low, high) for label in scene.labels):
-            return [_cut(random, scene, box, "", NO_CORNERS)]
-    return []
+            (x0, y0), (x1, y1) = low.clip(0).astype(int), np.ceil(high).astype(int)
+            places.append((float(scene.picture[y0:y1, x0:x1].std()), box))
+    if not places:
+        return []
+    _, box = max(places, key=lambda place: place[0])
+    return [_cut(random, scene, box, "", NO_CORNERS)]
 
 
 def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -> list[LabelledStrip]:
