@@ -31,7 +31,12 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer
 from digitcli.recognition.pages.recognize import recognize_region
-from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureReader, features_of_nothing
+from digitcli.recognition.picture_reader import (
+    NOTHING_FEATURES,
+    NUMBER_FEATURES,
+    PictureReader,
+    features_of_nothing,
+)
 from digitcli.recognition.reader import Reader
 from digitcli.strip_format import OTHER
 from digitcli.synthesis.page import Kind
@@ -78,9 +83,9 @@ def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
         if result.number is not None and not others and OTHER not in evidence.raw:
             read, probability = result.number.text, result.confidence
             values = evidence.features(probability, nothing, len(read))
-            places.append(Place(list(values.values()), read == example.text, example.is_number))
+            places.append(Place(values, read == example.text, example.is_number))
     print(f"{len(places)} numbers, {np.mean([place.is_right for place in places]):.1%} right")
-    return fit(places, [place.is_right for place in places])
+    return fit(places, [place.is_right for place in places], NUMBER_FEATURES)
 
 
 def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
@@ -94,7 +99,7 @@ def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
         if not reading.numbers:
             nothing = picture_reader.look(example.picture).hypotheses(ANY_DIGITS).get("", 0.0)
             values = features_of_nothing(nothing, reading.status == "blank")
-            places.append(Place(list(values.values()), False, example.is_number))
+            places.append(Place(values, False, example.is_number))
     print(
         f"{len(places)} without an answer, {np.mean([place.is_number for place in places]):.1%} with a number"
     )

@@ -393,7 +393,7 @@ RECIPES = {
     "strip_reader": replace(LINES, epochs=29),
     "picture_reader": replace(LINES, epochs=85, batch_size=64, dropout=0.0),
     "finder": Recipe(
-        epochs=37,
+        epochs=63,
         batch_size=8,
         optimizer="adamw",
         lr=2.5e-3,

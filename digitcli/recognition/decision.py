@@ -5,7 +5,6 @@ The texts and confidences are the same at every threshold. `Decision.refuse_belo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.grouping import group_lines
 from digitcli.recognition.recognize import RegionResult
-from digitcli.recognition.results import LEAST_CONFIDENCE, Number, Status, text_of
+from digitcli.recognition.results import Number, Status, text_of
 
 # Probability that a page without ink is blank; measured by benchmarks/blank.py.
 BLANK_CONFIDENCE = 0.9
@@ -96,15 +95,11 @@ class Decision:
         return replace(self, confidence=nothing)
 
     def at_most(self, probability: float) -> Decision:
-        """Return the same answer, of which no number is surer than a probability."""
+        """Return the same answer, which is no surer than a probability, and no number of it either."""
         if not self.numbers or self.confidence is None:
             return self
         numbers = tuple(number.at_most(probability) for number in self.numbers)
-        change = math.prod(
-            after.confidence / max(before.confidence, LEAST_CONFIDENCE)
-            for before, after in zip(self.numbers, numbers, strict=True)
-        )
-        return replace(self, numbers=numbers, confidence=change * self.confidence)
+        return replace(self, numbers=numbers, confidence=min(self.confidence, probability))
 
     def refuse_below(self, min_confidence: float) -> Decision:
         """Return the same answer, in which numbers with a lower confidence are refused.

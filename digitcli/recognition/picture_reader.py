@@ -20,6 +20,8 @@ from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region
 
+# What tells whether its text is right, see `recognition.pages.acceptance`.
+NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
 # What tells whether a number stands where no network found one, see `features_of_nothing`.
 NOTHING_FEATURES = ("nothing", "is_blank", "bias")
 

@@ -66,7 +66,7 @@ def squares(picture: np.ndarray, depth: float) -> np.ndarray:
 
 def noise(picture: np.ndarray) -> np.ndarray:
     random = np.random.default_rng(0)
-    return np.clip(40 + 0.7 * picture + random.normal(0, 65, picture.shape), 0, 255).astype(np.uint8)
+    return np.clip(40 + 0.7 * picture + random.normal(0, 75, picture.shape), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     reader: Reader, rule: str, plant: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CORRECTIONS", [each for each in CORRECTIONS if each.rule == rule])
-    monkeypatch.setattr(module, "CONFIDENT", 0.86)  # the noisy picture has 0.85, and 0.90 when it is smoothed
+    monkeypatch.setattr(module, "CONFIDENT", 0.86)  # the noisy picture has 0.82, and more when it is smoothed
     picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
     (finding, *_) = examine_picture(saved(plant(picture)), "40713", reader).findings
     assert finding.rule == rule and "read as 40713" in finding.evidence

@@ -212,7 +212,7 @@ def test_a_doubted_number_has_alternatives_that_are_less_likely() -> None:
         assert number.alternatives[0][1] == pytest.approx(0.05)
         assert number.digits[0].confidence == pytest.approx(0.4)
         assert number.digits[0].alternatives[0][1] == pytest.approx(0.05)
-    assert doubted.confidence == pytest.approx(0.16)
+    assert doubted.confidence == pytest.approx(0.4)
     assert two.at_most(0.9) == two
 
 

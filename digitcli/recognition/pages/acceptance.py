@@ -16,7 +16,9 @@ from digitcli.recognition.pages.crops import RegionCrops
 LARGEST_LOG_ODDS = 12.0
 # Heights of a line for each of its digits: the median of composed numbers that were read correctly.
 TYPICAL_PITCH = 0.89
-FEATURES = ("reading", "nothing", "finder", "other", "height", "alone", "digits", "pitch", "bias")
+FEATURES = ("reading", "nothing", "finder", "other", "digits", "pitch", "bias")
+# What tells whether a number stands there, whatever its digits are.
+PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
 
 
 def features(
@@ -26,13 +28,10 @@ def features(
 
     `length` is that of the number, in heights of its line.
 
-
     reading: the log-odds of the text, by the reader.
     nothing: the log-odds that no digit stands there, by the reader.
     finder: the log-odds that a number stands there, by the page finder.
     other: the log-odds that other writing stands there, by the page finder.
-    height: the binary logarithm of the height of the line, in heights of the surest line of the page.
-    alone: 1 if no other line was found on the page, else 0.
     digits: the logarithm of the number of digits.
     pitch: how far the length for each digit is from the typical one, as a logarithm: a digit may be missing,
         or other writing may belong to the line.
@@ -44,8 +43,6 @@ def features(
         "nothing": log_odds(nothing),
         "finder": log_odds(line.score),
         "other": log_odds(line.other_score),
-        "height": math.log2(crops.relative_height),
-        "alone": float(crops.is_alone),
         "digits": math.log(digits),
         "pitch": abs(math.log(length / digits / TYPICAL_PITCH)),
         "bias": 1.0,

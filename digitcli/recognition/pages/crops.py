@@ -34,30 +34,19 @@ class RegionCrops:
 
     row: the number of its row on the page, from 0 on.
     line: the line that the page finder found.
-    relative_height: the height of the line, in heights of the surest line of the page.
-    is_alone: whether no other line was found on the page.
     strips: the strips of the line; each is cut out when it is asked for.
     """
 
     row: int
     line: FoundLine
-    relative_height: float
-    is_alone: bool
     strips: Sequence[LineCrop]
 
 
 def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionCrops, ...]:
     """Return the lines of a page, uint8 (H, W), with their strips."""
-    surest = max((line for lines in rows for line in lines), key=lambda line: line.score, default=None)
     is_alone = sum(map(len, rows)) == 1
     return tuple(
-        RegionCrops(
-            row,
-            line,
-            line.box.height / surest.box.height if surest else 1.0,
-            is_alone,
-            _strips(grey, line.box, is_alone=is_alone),
-        )
+        RegionCrops(row, line, _strips(grey, line.box, is_alone=is_alone))
         for row, lines in enumerate(rows)
         for line in lines
     )
@@ -67,7 +56,7 @@ def whole_picture(grey: Grey) -> RegionCrops:
     """Return a page, uint8 (H, W), as one line that fills it."""
     height, width = grey.shape
     line = FoundLine(LineBox(width / 2, height / 2, width, height, 0.0), 1.0, 0.0, STRIP_HEIGHT_PX)
-    return RegionCrops(0, line, 1.0, True, [_line_crop(grey, cut_whole(grey))])
+    return RegionCrops(0, line, [_line_crop(grey, cut_whole(grey))])
 
 
 class _Strips(Sequence[LineCrop]):

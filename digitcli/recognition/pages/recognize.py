@@ -41,8 +41,10 @@ EMPTY = 0.5
 EMPTY_BEFORE_WEIGHTS = 0.98
 # Least length of a part of a line, in heights of the line.
 LEAST_LENGTH = 0.1
-# Probability that a number stands at a place, below which what is read there is no number.
-LEAST_PRESENCE = 0.5
+# Probability that a number stands at a place, below which what is read there is passed over. Of the places on
+# pages that training never sees, this keeps 31 % of those without a number, loses 0.2 % of the numbers that
+# are read rightly and 14 % of the others, which cannot be refused any more; 0.5 keeps 14 % and loses 25 %.
+LEAST_PRESENCE = 0.2
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1

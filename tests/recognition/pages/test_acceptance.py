@@ -18,14 +18,14 @@ from digitcli.recognition.pages.crops import RegionCrops
 from digitcli.recognition.pages.finding import FoundLine
 
 LINE = FoundLine(LineBox(0, 0, 60, 10, 0.0), score=0.8, other_score=0.25, level_px=30)
-CROPS = RegionCrops(0, LINE, relative_height=0.5, is_alone=True, strips=())
+CROPS = RegionCrops(0, LINE, strips=())
 
 
 def test_features_are_log_odds_and_sizes() -> None:
     values = features(0.9, 0.2, 4, CROPS, 6.0)
     assert tuple(values) == FEATURES
     pitch = math.log(1.5 / TYPICAL_PITCH)
-    expected = math.log(9), -math.log(4), math.log(4), -math.log(3), -1.0, 1.0, math.log(4), pitch, 1.0
+    expected = math.log(9), -math.log(4), math.log(4), -math.log(3), math.log(4), pitch, 1.0
     assert list(values.values()) == pytest.approx(expected)
 
 

@@ -65,16 +65,6 @@ def test_the_lines_of_all_rows_are_cropped_in_reading_order() -> None:
     crops = crop_lines(page_of_bars(), rows)
     assert [each.row for each in crops] == [0, 0, 1]
     assert [each.line for each in crops] == [*rows[0], *rows[1]]
-    assert [each.is_alone for each in crops] == [False] * 3
-    assert [each.relative_height for each in crops] == [1, 1, 1]
-
-
-def test_a_line_knows_its_height_beside_the_surest() -> None:
-    surest = FoundLine(LineBox(50, 30, 60, 20, 0.0), 0.99, 0.0, 30)
-    (_, small) = crop_lines(page_of_bars(), [[surest], [found(150, 80, 40, 10)]])
-    assert small.relative_height == 0.5
-    (alone,) = crop_lines(page_of_bars(), [[surest]])
-    assert alone.is_alone and alone.relative_height == 1
 
 
 def test_a_line_without_end_takes_little_memory() -> None:
