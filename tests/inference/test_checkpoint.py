@@ -215,7 +215,8 @@ def test_shipped_weights_are_seed_0_of_the_recipe_on_their_card(name: str, digit
     settings = json.loads(digitcli(*options, "--print-config", "--format", "json").stdout)
     header = read_header(shipped_models()[name])
     new = {key: settings.get(key) for key in ("normalization", "stochastic_depth")}  # since the first release
-    assert header.seed == settings["seed"] == int("--seed" in options)  # another for further epochs
+    seed = 1 if name == "finder" else 0  # its last epochs see other pages than those before
+    assert header.seed == settings["seed"] == seed
     recipe = {key: value for key, value in settings.items() if key in dataclasses.asdict(Recipe())}
     assert Recipe(**{**new, **header.recipe}) == Recipe(**recipe)
 
