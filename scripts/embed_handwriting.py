@@ -1,11 +1,14 @@
-"""Embed pen strokes and fonts in the package: `python scripts/embed_handwriting.py STROKES`.
+"""Embed pen strokes and fonts in the package.
 
-    python scripts/embed_handwriting.py ../shared/data/strokes
+    python scripts/embed_handwriting.py STROKES IMAGES
 
-STROKES is a folder of files in the UNIPEN format, see `digitcli.synthesis.strokes`. The script writes them as
-`digitcli/data/handwriting/strokes.npz.xz`. It downloads fonts under the OFL or the Apache licence, which
-Fontsource publishes in the npm registry, with `npm pack` to `digitcli/data/handwriting/fonts`, and writes the
-first line of their licences to `FONTS`.
+STROKES is a folder of files in the UNIPEN format, see `digitcli.synthesis.strokes`. IMAGES is an archive with
+the 14,999 `images` (N, 28, 28) of bhmsds, their `labels` and their `numbers`, the order in which they were
+written; the centre lines of every second block of them are traced, the other half is kept to choose by. The
+script writes both as `digitcli/data/handwriting/strokes.npz.xz`. It downloads fonts under the OFL or the
+Apache licence, which Fontsource publishes in the npm registry, with `npm pack` to
+`digitcli/data/handwriting/fonts`, and writes the first line of their licences to `FONTS`. It needs
+scikit-image.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from centre_lines import centre_lines
 
 from digitcli.atomic_write import write_whole
-from digitcli.synthesis.strokes import EMBEDDED, STROKE_SCALE, WriterStrokes, read_strokes
+from digitcli.synthesis.strokes import EMBEDDED, EMBEDDED_STROKES, STROKE_SCALE, WriterStrokes, read_strokes
 
 HANDWRITTEN = (
     "amatic-sc annie-use-your-telescope architects-daughter bad-script calligraffitti caveat "
@@ -40,6 +44,7 @@ PRINTED = (
     "tech-mono source-serif-4 tinos vt323"
 )
 VERSION = "5.3.0"  # of the packages of Fontsource
+BLOCK = 30  # images of a digit in a row that look as if one hand wrote them; a block counts as one writer
 
 
 def main() -> None:
@@ -48,8 +53,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("strokes", type=Path)
-    folder: Path = parser.parse_args().strokes
-    write_whole(EMBEDDED / "strokes.npz.xz", pack_strokes(read_strokes(folder)))
+    parser.add_argument("images", type=Path)
+    arguments = parser.parse_args()
+    writers = [*read_strokes(arguments.strokes), *trace_writers(arguments.images)]
+    write_whole(EMBEDDED_STROKES, pack_strokes(writers))
     notices = []
     for kind, names in (("hand", HANDWRITTEN.split()), ("print", PRINTED.split())):
         for name in names:
@@ -58,6 +65,19 @@ def main() -> None:
             notices.append(f"{kind}-{name}.woff: {notice}")
     write_whole(EMBEDDED / "fonts" / "FONTS", "\n".join([*notices, ""]).encode())
     print(f"{len(notices)} fonts")
+
+
+def trace_writers(path: Path) -> list[WriterStrokes]:
+    """Return the centre lines of every second block of images, each block as one writer."""
+    archive = np.load(path)
+    blocks: dict[int, WriterStrokes] = {}
+    for image, digit, number in zip(
+        archive["images"], archive["labels"].tolist(), archive["numbers"].tolist(), strict=True
+    ):
+        block, strokes = number // BLOCK, centre_lines(image)
+        if block % 2 == 0 and strokes:
+            blocks.setdefault(block, {}).setdefault(digit, []).append(strokes)
+    return [digits for _, digits in sorted(blocks.items()) if len(digits) == 10]
 
 
 def pack_strokes(writers: list[WriterStrokes]) -> bytes:

@@ -12,10 +12,8 @@ import numpy.typing as npt
 from digitcli.data.dataset import Digits
 from digitcli.synthesis.page import Corners, Kind, Label
 from digitcli.synthesis.stamps import PenScribe, Scribe, WritingRoom, load_fonts
-from digitcli.synthesis.strokes import WriterStrokes, load_writers
+from digitcli.synthesis.strokes import WriterStrokes, load_writers, split_writers
 from digitcli.synthesis.writer_style import Writer, sample_style
-
-HELD_OUT_WRITERS = 10  # one of this many writers is held out, as in `training.scene_source`
 
 Light = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
@@ -208,7 +206,7 @@ def new_sheet(
 
 def held_out_room(digits: Digits) -> HeldOutRoom:
     """Return the held-out writers and fonts, and digits that nothing was trained on."""
-    writers = load_writers()[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
+    writers = split_writers(load_writers(), held_out=True)
     images = [digits.images[digits.labels == digit] for digit in range(10)]
     return HeldOutRoom(writers, images, WritingRoom(digits, writers, load_fonts().split(held_out=True)))
 

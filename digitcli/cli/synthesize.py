@@ -34,9 +34,9 @@ Strokes = Annotated[
     Path | None,
     Option(
         metavar="FILE|DIR",
-        help="Also write with pen strokes of real people: pendigits-orig.tra, plain or compressed "
-        f"(.gz, .bz2, .xz), or a folder with it and pendigits-orig.tes, from {STROKES_URL}. "
-        "By default, lines are written with MNIST's digits and with strokes of invented writers.",
+        help="Write with these pen strokes of real people, not those in the package: for example "
+        "pendigits-orig.tra, plain or compressed (.gz, .bz2, .xz), or a folder with it and "
+        f"pendigits-orig.tes, from {STROKES_URL}.",
         show_default=False,
     ),
 ]
@@ -94,5 +94,5 @@ def _describe(summary: LineFolderSummary) -> dict[str, str]:
         "digits": console.thousands(summary.digits),
         "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
         "seed": str(summary.seed),
-        "strokes": summary.strokes or "none: MNIST's digits and invented writers",
+        "strokes": summary.strokes or "those in the package",
     }

@@ -17,6 +17,7 @@ from digitcli.synthesis.digit_shapes import write_shape
 from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.strokes import load_writers, split_writers
 from digitcli.synthesis.writer_style import Writer, sample_style
 from digitcli.worker_process import set_up_worker
 
@@ -39,7 +40,7 @@ class CharacterSynthesizer:
     """
 
     def __init__(self, digits: Digits, letters: Sequence[Mask]) -> None:
-        self._lines = LineSynthesizer(digits)
+        self._lines = LineSynthesizer(digits, split_writers(load_writers(), held_out=False))
         self._letters = [np.stack(letters)] * 10
 
     def synthesize(self, random: np.random.Generator, count: int) -> Digits:

@@ -88,7 +88,9 @@ def write_lines(
     force: bool = False,
     on_event: Callable[[LinesWritten], None] = lambda event: None,
 ) -> LineFolderSummary:
-    """Write lines of MNIST's training digits, of invented writers and, if they are given, of pen strokes.
+    """Write lines of MNIST's training digits, of invented writers and of pen strokes.
+
+    The strokes are those of a path, by default those that the package contains and trains on.
 
     Pictures `00000.png` ... show lines as networks see them: ink 255 on paper 0, 40 pixels high. In
     `labels.csv` (`file,label,raw`), the label has only the digits and `raw` also the marks; `boxes.json` has
@@ -105,10 +107,10 @@ def write_lines(
     from digitcli.data.dataset import split
     from digitcli.data.mnist import load_mnist
     from digitcli.synthesis.lines import LineSynthesizer
-    from digitcli.synthesis.strokes import read_strokes
+    from digitcli.synthesis.strokes import load_writers, read_strokes, split_writers
 
     check_output_folder(folder, force)
-    writers = read_strokes(strokes) if strokes else []
+    writers = read_strokes(strokes) if strokes else split_writers(load_writers(), held_out=False)
     synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
     _prepare_folder(folder)
     texts: dict[str, str] = {}

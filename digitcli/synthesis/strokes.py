@@ -1,7 +1,7 @@
 """Pen strokes of digits; they have the hatted 1s and crossed 7s that MNIST lacks.
 
-The package contains strokes by 138 writers; `digitcli/data/handwriting/LICENSE` names their sources. Further
-strokes are read from files in the UNIPEN format, plain or compressed with gzip, bzip2 or xz.
+The package contains strokes of 33,168 digits; `digitcli/data/handwriting/LICENSE` names their sources. Others
+are read from files in the UNIPEN format, plain or compressed with gzip, bzip2 or xz.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import io
 import lzma
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,10 +26,12 @@ REMEDY = (
     "https://archive.ics.uci.edu/dataset/81"
 )
 EMBEDDED = Path(str(files("digitcli.data"))) / "handwriting"
+EMBEDDED_STROKES = EMBEDDED / "strokes.npz.xz"
 STROKE_SCALE = 1000  # steps of the embedded strokes for each height of a digit
 MAX_BYTES = 2**28  # after decompression; the published files have 6 MB
 SEGMENT = re.compile(r"^\.SEGMENT\b", re.MULTILINE)
 MAX_COORDINATE = 10**6  # the published tablet has 500 steps on each side
+HELD_OUT_WRITERS = 10  # one of this many writers is held out from training
 
 Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right, y downwards, in heights of the digit
 DigitStrokes = list[Stroke]  # one digit, whose upper left corner is at 0, 0
@@ -38,7 +41,7 @@ WriterStrokes = dict[int, list[DigitStrokes]]  # all samples of each digit by on
 @functools.cache
 def load_writers() -> tuple[WriterStrokes, ...]:
     """Return the embedded strokes: every writer who wrote all ten digits."""
-    archive = np.load(io.BytesIO(lzma.decompress((EMBEDDED / "strokes.npz.xz").read_bytes())))
+    archive = np.load(io.BytesIO(lzma.decompress(EMBEDDED_STROKES.read_bytes())))
     points = np.cumsum(archive["differences"], axis=1, dtype=np.int16).T / np.float32(STROKE_SCALE)
     all_strokes = np.split(points.astype(np.float32), np.cumsum(archive["lengths"].astype(np.int64))[:-1])
     ends = np.cumsum(archive["strokes"].astype(np.int64)).tolist()
@@ -48,6 +51,12 @@ def load_writers() -> tuple[WriterStrokes, ...]:
     ):
         writers[writer].setdefault(digit, []).append(all_strokes[start:end])
     return tuple(writers)
+
+
+def split_writers(writers: Sequence[WriterStrokes], *, held_out: bool) -> list[WriterStrokes]:
+    """Return the writers to train on, or those that are held out."""
+    last = HELD_OUT_WRITERS - 1
+    return [writer for i, writer in enumerate(writers) if (i % HELD_OUT_WRITERS == last) == held_out]
 
 
 def read_strokes(path: Path) -> list[WriterStrokes]:

@@ -115,7 +115,7 @@ class TrainConfig:
     strokes: str | None = setting(
         None,
         DATA,
-        "Compose training lines from these pen trajectories too; only for architectures that read lines.",
+        "Compose lines from these pen trajectories, not those in the package; only to train line readers.",
         unit=PATH,
     )
     fonts: str | None = setting(

@@ -21,7 +21,13 @@ from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, strip_of_picture, strips_of
-from digitcli.synthesis.strokes import WriterStrokes, read_stroke_bytes, read_strokes
+from digitcli.synthesis.strokes import (
+    EMBEDDED_STROKES,
+    load_writers,
+    read_stroke_bytes,
+    read_strokes,
+    split_writers,
+)
 from digitcli.training.scene_source import handwriting_digest, scene_composer
 from digitcli.training.task import derive_seed
 
@@ -61,9 +67,6 @@ BUCKET_PX = 8
 # The width, in pixels, above which a line is not trained on: longer lines show the network the same short
 # stretches again.
 LONGEST_PX = 420
-
-# One of this many writers of the strokes is held out from training.
-HELD_OUT_WRITERS = 10
 
 # The number of columns on either side of a character's centre that learn its box. Chosen by hand.
 NEAR_COLUMNS = 2
@@ -195,7 +198,8 @@ class StoredPools:
 class ComposedLines:
     """A `LineSource` that composes lines from the digits of a dataset and from pen strokes.
 
-    The validation and test lines use the digits of these splits, and writers who are held out from training.
+    The strokes are those of a path, by default those of the package. The validation and test lines use the
+    digits of these splits, and writers who are held out from training.
     """
 
     composes = True
@@ -206,7 +210,7 @@ class ComposedLines:
         self.digest = _digest(dataset, strokes)
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
-        self._writers, self._held_out = _writers(strokes)
+        self._writers = read_strokes(Path(strokes)) if strokes else load_writers()
 
     def pools(self, batch_size: int) -> LinePools:
         """Return pools of lines that are composed from the training digits."""
@@ -214,7 +218,7 @@ class ComposedLines:
 
     def training_synthesizer(self) -> LineSynthesizer:
         """Return a synthesizer with the training digits and the writers that are not held out."""
-        return LineSynthesizer(self._splits.train, self._writers)
+        return LineSynthesizer(self._splits.train, split_writers(self._writers, held_out=False))
 
     def validation(self) -> list[Line]:
         """Compose lines from the validation digits."""
@@ -223,12 +227,13 @@ class ComposedLines:
 
     def validation_synthesizer(self) -> LineSynthesizer:
         """Return a synthesizer with the validation digits and the held-out writers."""
-        return LineSynthesizer(self._splits.validation, self._held_out)
+        return LineSynthesizer(self._splits.validation, split_writers(self._writers, held_out=True))
 
     def test(self, count: int = TEST_LINES) -> list[Line]:
         """Compose lines from the test digits."""
         random = np.random.default_rng(derive_seed(self._seed, *_TEST_SEED))
-        return compose(LineSynthesizer(self._splits.test, self._held_out), random, count)
+        synthesizer = LineSynthesizer(self._splits.test, split_writers(self._writers, held_out=True))
+        return compose(synthesizer, random, count)
 
 
 class ComposedStrips:
@@ -442,15 +447,7 @@ def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: st
     return batch
 
 
-def _writers(strokes: str | None) -> tuple[list[WriterStrokes], list[WriterStrokes]]:
-    """Return the writers to train on and the held-out writers."""
-    writers = read_strokes(Path(strokes)) if strokes else []
-    training = [writer for number, writer in enumerate(writers, start=1) if number % HELD_OUT_WRITERS]
-    return training, writers[HELD_OUT_WRITERS - 1 :: HELD_OUT_WRITERS]
-
-
 def _digest(dataset: Dataset, strokes: str | None) -> str:
-    """Return a hash of the digits and, if there are any, of the strokes."""
-    if strokes is None:
-        return dataset.digest
-    return hashlib.sha256(dataset.digest.encode() + read_stroke_bytes(Path(strokes))).hexdigest()
+    """Return a hash of the digits and the strokes."""
+    content = read_stroke_bytes(Path(strokes)) if strokes else EMBEDDED_STROKES.read_bytes()
+    return hashlib.sha256(dataset.digest.encode() + content).hexdigest()

@@ -8,19 +8,12 @@ from digitcli.data.dataset import Dataset, Digits
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
-from digitcli.synthesis.strokes import EMBEDDED, load_writers
-
-# One of this many writers of the strokes is held out from training.
-HELD_OUT_WRITERS = 10
+from digitcli.synthesis.strokes import EMBEDDED, load_writers, split_writers
 
 
 def scene_composer(digits: Digits, *, held_out: bool) -> SceneComposer:
     """Return a composer with digits, and with the writers and fonts to train on, or the held-out ones."""
-    writers = [
-        writer
-        for index, writer in enumerate(load_writers())
-        if (index % HELD_OUT_WRITERS == HELD_OUT_WRITERS - 1) == held_out
-    ]
+    writers = split_writers(load_writers(), held_out=held_out)
     room = WritingRoom(digits, writers, load_fonts().split(held_out=held_out))
     return SceneComposer(room, LineSynthesizer(digits, writers))
 

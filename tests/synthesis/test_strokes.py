@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from digitcli.errors import InputError
-from digitcli.synthesis.strokes import load_writers, read_strokes
+from digitcli.synthesis.strokes import load_writers, read_strokes, split_writers
 from tests.support.strokes import unipen
 
 
@@ -92,12 +92,19 @@ def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path, name: st
         read_strokes(tmp_path / name)
 
 
-def test_the_package_contains_the_strokes_of_138_writers() -> None:
+def test_one_of_ten_writers_is_held_out() -> None:
     writers = load_writers()
-    assert len(writers) == 138
+    training, held_out = (split_writers(writers, held_out=is_held_out) for is_held_out in (False, True))
+    assert (len(training), len(held_out)) == (147, 16)
+    assert not {id(writer) for writer in training} & {id(writer) for writer in held_out}
+
+
+def test_the_package_contains_the_strokes_of_163_writers() -> None:
+    writers = load_writers()
+    assert len(writers) == 163
     assert all(sorted(writer) == list(range(10)) for writer in writers)
     samples = [sample for writer in writers for digit in writer.values() for sample in digit]
-    assert len(samples) == 25_668
+    assert len(samples) == 33_168
     points = np.concatenate([stroke for sample in samples[::50] for stroke in sample])
     assert points.min() >= 0
     assert points[:, 1].max() <= 1.001

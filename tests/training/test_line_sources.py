@@ -47,7 +47,8 @@ def test_some_writers_are_held_out(tmp_path: Path, digits: Digits) -> None:
     strokes = tmp_path / "strokes.tra"
     strokes.write_text("\n" + "".join(unipen(digit, writer) for writer in range(20) for digit in range(10)))
     lines = ComposedLines(Dataset("d", digits), str(strokes), 0)
-    assert (len(lines._writers), len(lines._held_out)) == (18, 2)
+    assert len(lines.training_synthesizer()._writers) == 18
+    assert len(lines.validation_synthesizer()._writers) == 2
     assert lines.digest != ComposedLines(Dataset("d", digits), None, 0).digest
 
 

@@ -17,6 +17,7 @@ from digitcli.evaluation.evaluate_lines import evaluate_lines
 from digitcli.inference.checkpoint import Header, read_checkpoint, read_header, write_checkpoint
 from digitcli.synthesis.line_folders import is_line_folder, read_lines
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.strokes import load_writers, split_writers
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.line_sources import StoredLines, as_batch, compose
 from digitcli.training.line_task import LineTask, line_loss
@@ -30,7 +31,8 @@ def test_a_folder_contains_the_lines_that_were_written(line_folder: Path, digits
     lines = read_lines(line_folder)
     assert len(lines) == 60
 
-    synthesizer = LineSynthesizer(split(load_mnist()).train)
+    writers = split_writers(load_writers(), held_out=False)
+    synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
     for number in (0, 7, 59):
         line = synthesizer.synthesize_line(np.random.default_rng([3, number]))
         assert np.array_equal(lines[number].image, line.image) and lines[number].text == line.text
