@@ -179,13 +179,17 @@ def choose(by_ink: Decision, whole: Decision) -> Decision:
 
     The latter find several numbers better, and read a single one better: in 98 pictures of one number in
     which both read different texts (composed ones, and kinds that training never sees), they were right in 85
-    and the former in 4. Otherwise the surer counts where both find as many numbers. An answer
-    that breaks the constraints or is cut off, or is unlikely because of that, gives way first.
+    and the former in 4. Where both find as many numbers, the answer with more likely ones counts, and then
+    the surer. A single number that breaks the constraints or is cut off, or is unlikely because of that,
+    gives way first.
     """
     if by_ink.is_fraction or not whole.numbers:
         return by_ink
+    likely_by_ink, likely = (sum(map(_is_likely, each.numbers)) for each in (by_ink, whole))
     if len(by_ink.numbers) != len(whole.numbers):
-        return whole if any(map(_is_likely, whole.numbers)) else by_ink
+        return whole if likely else by_ink
+    if len(whole.numbers) > 1 and likely != likely_by_ink:
+        return whole if likely > likely_by_ink else by_ink
     is_doubtful = [decision.refuse_below(LIKELY).reason in FIRM_REASONS for decision in (by_ink, whole)]
     if is_doubtful[0] != is_doubtful[1]:
         return whole if is_doubtful[0] else by_ink

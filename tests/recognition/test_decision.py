@@ -152,6 +152,14 @@ def test_a_refusal_for_another_reason_than_doubt_counts_less(reason: str) -> Non
     assert choose(sure, read) is choose(read, sure) is read
 
 
+def test_one_number_that_is_cut_off_does_not_cost_the_others_of_its_page() -> None:
+    doubtful, read = decision_of(["12", "34", "56"], 0.4), decision_of(["12", "84", "56"], 0.8)
+    numbers = (*read.numbers[:2], read.numbers[2].refused("cut_off"))
+    partial = dataclasses.replace(read, status="partial", reason="cut_off", numbers=numbers)
+    assert choose(doubtful, partial) is partial
+    assert choose(partial, doubtful) is partial
+
+
 def test_a_stacked_fraction_stays_refused() -> None:
     fraction = dataclasses.replace(decision_of([], 0.9), is_fraction=True)
     assert choose(fraction, decision_of(["3", "4"], 0.95)) is fraction
