@@ -20,6 +20,7 @@ from digitcli.synthesis.page_marks import (
     Desk,
     decorate,
     draw_curve,
+    draw_discs,
     draw_edges_of_cell,
     draw_rubber_stamp,
     draw_shape,
@@ -271,7 +272,7 @@ def fill_with_nothing(desk: Desk) -> None:
     for _ in range(int(desk.random.integers(1, 8)) if kinds[2] else 0):
         draw_curve(desk)
     for _ in range(int(desk.random.integers(1, 5)) if kinds[3] else 0):
-        draw_shape(desk)
+        (draw_shape if desk.chance(0.5) else draw_discs)(desk)
     if kinds[3] and desk.chance(0.3):
         draw_rubber_stamp(desk)
     if kinds[4]:

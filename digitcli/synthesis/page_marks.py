@@ -1,4 +1,4 @@
-"""Draw the marks of pages that are no writing: rules, frames, circles, ticks, stamps, scribbles and shapes.
+"""Draw the marks of pages that are no writing: rules, frames, ticks, stamps, scribbles, discs and shapes.
 
 All sizes and shares were chosen by hand.
 """
@@ -165,6 +165,37 @@ def draw_curve(desk: Desk) -> None:
     kernel = np.ones(5) / 5
     smooth = np.stack([np.convolve(smooth[:, axis], kernel, "valid") for axis in (0, 1)], axis=1)
     desk.page.line(smooth, max(1.0, desk.height_px * desk.uniform(0.03, 0.2)), desk.uniform(120, 255))
+
+
+def draw_discs(desk: Desk) -> None:
+    """Draw screws, buttons, coins or punched holes at a free place: discs with a rim, alone or in a row.
+
+    Unlike a zero, a disc is filled, and may have a slot, a cross or a hole.
+    """
+    radius, count = desk.uniform(0.25, 2) * desk.height_px, int(desk.random.choice([1, 1, 2, 3, 4, 5, 6]))
+    pitch, x, y = (
+        desk.uniform(2.1, 4) * radius,
+        *desk.random.uniform([0, 0], [desk.page.width, desk.page.height]),
+    )
+    if not desk.page.is_free((x - radius, y - radius, x + (count - 1) * pitch + radius, y + radius)):
+        return
+    fill, rim, width_px = desk.uniform(40, 255), desk.uniform(40, 255), rule_width(desk)
+    angle, bars = desk.uniform(0, np.pi), int(desk.random.integers(3))
+    for number in range(count):
+        centre = np.array([x + number * pitch, y]) + desk.random.normal(0, 0.05 * radius, 2)
+        place = np.round(centre).astype(int).tolist()
+        cv2.circle(desk.page.layers.rules, place, max(1, round(radius)), int(fill), -1, cv2.LINE_AA)
+        angles = np.linspace(0, 2 * np.pi, 24)
+        desk.page.line(centre + radius * _directions(angles), width_px, rim)
+        if bars == 0 and desk.chance(0.5):
+            cv2.circle(desk.page.layers.rules, place, max(1, round(0.4 * radius)), int(rim), -1, cv2.LINE_AA)
+        for turn in range(bars):
+            half = 0.8 * radius * _directions(np.array([angle + turn * np.pi / 2]))[0]
+            desk.page.line([centre - half, centre + half], width_px, rim)
+
+
+def _directions(angles: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def draw_shape(desk: Desk) -> None:

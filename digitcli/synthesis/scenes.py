@@ -17,7 +17,7 @@ from digitcli.synthesis.page_layouts import (
     fill_with_no_number,
     fill_with_one_character,
 )
-from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.paper import photograph_page
 from digitcli.synthesis.stamps import WritingRoom
 
@@ -26,6 +26,8 @@ HEIGHTS_PX = (10.0, 80.0)  # range of the height of a digit in a scene
 TINY_SHARE = 0.12  # of the scenes have digits of a height that is searched at a finer scale
 TINY_PX = (3.5, 10.0)  # range of this height
 FINENESS = {1: 0.45, 2: 0.3, 3: 0.15, 4: 0.1}  # times finer than the finder sees it: share of scenes
+DISCS_SHARE = 0.1  # of the pages show screws, buttons or the like beside the writing
+MOST_DISCS = 4  # rows of them
 LEVEL_SHARE = 0.5  # of the pages are neither turned nor in perspective
 STEEP_SHARE = 0.3  # of the others are turned by any angle up to the steepest
 STEEPEST_DEGREES = 30.0
@@ -103,6 +105,9 @@ class SceneComposer:
         digit_px = digit_px or float(np.exp(random.uniform(low, max(low, high))))
         desk = Desk(random, page, self._room, self._room.scribe(random), digit_px)
         (layout or _sample_layout(random, small))(desk)
+        if desk.chance(DISCS_SHARE):
+            for _ in range(int(random.integers(1, MOST_DISCS + 1))):
+                draw_discs(desk)
         page, digit_px = _lay_down(random, page, digit_px)
         layers, labels = _change_view(random, page)
         return Scene(photograph_page(random, layers, digit_px), labels)

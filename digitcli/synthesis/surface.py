@@ -7,7 +7,7 @@ recognize real pictures (Baradad et al., "Learning to see by looking at noise", 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -21,6 +21,11 @@ MOST_LEAVES = 300  # their number is log-uniform from 1 on
 SIZES = (0.01, 0.6)  # range of the radius of a leaf, in longer sides of the picture
 SIZE_EXPONENT = 2.0  # of the power law of the radii; 3 is that of natural pictures, with more small leaves
 TONES = (0.03, 0.97)  # range of the light of leaves
+ROW_SHARE = 0.15  # of the leaves lie in a row of their like, as coins do
+ROW_SIZES = (0.01, 0.15)  # log-uniform range of their radius
+MOST_IN_ROW = 8
+PITCH = (2.05, 3.5)  # range of their distance, in radii
+NESTED_SHARE = 0.3  # of the leaves have smaller ones of the same shape in them, as cups and eyes do
 SOFT_SHARE = 0.5  # of the pictures are out of focus
 SOFTNESS_PX = (0.3, 6.0)  # range of the standard deviation of their blur
 TEXTURE = 0.2  # largest contrast of the texture
@@ -32,10 +37,16 @@ def draw_surface(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     height, width = shape
     first, second = (np.full(shape, random.uniform(*TONES), np.float32) for _ in range(2))
     for _ in range(int(MOST_LEAVES ** random.random())):
-        outline = _sample_leaf(random) * _sample_radius(random) * max(shape)
-        points = np.round(outline + random.uniform([0, 0], [width, height])).astype(np.int32)
-        for canvas in (first, second):  # the light changes within a leaf, from one tone to another
-            cv2.fillPoly(canvas, [points], random.uniform(*TONES))
+        in_row = int(random.integers(2, MOST_IN_ROW + 1)) if random.random() < ROW_SHARE else 1
+        radius = max(shape) * (_sample_radius(random) if in_row == 1 else _log_uniform(random, *ROW_SIZES))
+        outline, place = _sample_leaf(random) * radius, random.uniform([0, 0], [width, height])
+        moves, sizes = list(_row(random, radius, in_row)), list(_nested(random))
+        for size in sizes:
+            tones = random.uniform(*TONES, 2)
+            for move in moves:
+                points = np.round(outline * size + place + move).astype(np.int32)
+                for canvas, tone in zip((first, second), tones, strict=True):
+                    cv2.fillPoly(canvas, [points], float(tone))  # the light changes between both tones
     ramp = _smooth(random, shape, (2, 5))
     light = first + (second - first) * np.clip(ramp + np.float32(0.5), 0, 1)
     if random.random() < SOFT_SHARE:
@@ -44,10 +55,29 @@ def draw_surface(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     return np.asarray(light.clip(0, 1), np.float32)
 
 
+def _row(random: np.random.Generator, radius: float, count: int) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the places of a leaf and of its like in a row, which is mostly level or upright."""
+    angle, pitch = random.integers(2) * np.pi / 2 + random.normal(0, 0.1), random.uniform(*PITCH) * radius
+    for number in range(count):
+        yield number * pitch * np.array([np.cos(angle), np.sin(angle)]) + random.normal(0, 0.05 * radius, 2)
+
+
+def _nested(random: np.random.Generator) -> Iterator[float]:
+    """Yield the sizes of a leaf, 1, and of those in it."""
+    yield (size := 1.0)
+    while random.random() < NESTED_SHARE:
+        size *= random.uniform(0.4, 0.95)
+        yield size
+
+
 def _sample_radius(random: np.random.Generator) -> float:
     """Return a radius whose density falls as a power of it."""
     low, high = (size ** (1 - SIZE_EXPONENT) for size in SIZES)
     return float(random.uniform(high, low) ** (1 / (1 - SIZE_EXPONENT)))
+
+
+def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(random.uniform(np.log(low), np.log(high))))
 
 
 def _sample_leaf(random: np.random.Generator) -> Outline:
@@ -72,7 +102,7 @@ def _ellipse(random: np.random.Generator) -> Outline:
 
 def _rectangle(random: np.random.Generator) -> Outline:
     """Return a box, or something as slim as a pen."""
-    half = float(np.exp(random.uniform(np.log(0.03), 0)))
+    half = _log_uniform(random, 0.03, 1)
     return np.array([[-1, -half], [1, -half], [1, half], [-1, half]])
 
 

@@ -11,7 +11,7 @@ from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Page, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
-from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strips import strip_of_picture, strips_of
@@ -50,6 +50,20 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
             window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
             if label.text and 0 <= x < page.width and 0 <= y < page.height:
                 assert window.any()
+
+
+def test_discs_are_filled_and_cover_no_writing(room: WritingRoom) -> None:
+    random = np.random.default_rng(0)
+    page = Page.blank(200, 200)
+    desk = Desk(random, page, room, room.scribe(random), 30.0)
+    page.put(desk.number("0"), 85, 85, Kind.NUMBER, "0")
+    x0, y0 = np.floor(page.labels[0].corners.min(axis=(0, 1))).astype(int)
+    x1, y1 = np.ceil(page.labels[0].corners.max(axis=(0, 1))).astype(int)
+    for _ in range(40):
+        draw_discs(desk)
+    assert (page.layers.rules > 0).mean() > 0.2
+    assert (page.layers.rules[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] == 0).all()
+    assert len(page.labels) == 1
 
 
 def test_scenes_fill_most_of_a_square_and_do_not_overlap(composer: SceneComposer) -> None:
