@@ -128,6 +128,11 @@ class Page:
         """Draw a line through points (P, 2) in the layer of rules."""
         draw_strokes(self.layers.rules, [np.asarray(points, np.float32)], width_px, int(level))
 
+    def reverse(self, box: tuple[float, float, float, float]) -> None:
+        """Show what lies in a box x0, y0, x1, y1 light on dark."""
+        x0, y0, x1, y1 = (int(side) for side in box)
+        cv2.rectangle(self.layers.reversed, (x0, y0), (x1, y1), 255, -1)
+
     def shrunk(self, share: float, x: float, y: float) -> Page:
         """Return the page as a sheet that fills a share of the sides of a picture of the same size.
 

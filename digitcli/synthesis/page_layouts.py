@@ -439,7 +439,9 @@ def _comb(desk: Desk, x: float, y: float, cells: int | None = None, pitch: float
     width_px, level, kind = rule_width(desk), desk.uniform(60, 255), desk.random.random()
     for index in range(cells):
         left, right = x + index * (pitch + space), x + index * (pitch + space) + pitch
-        if kind < 0.8:
+        if kind < 0.15:  # the drums of a meter
+            desk.page.reverse((left, top, right, bottom))
+        elif kind < 0.8:
             desk.page.frame((left, top, right, bottom), width_px, level)
         else:  # a comb without tops
             desk.page.line(

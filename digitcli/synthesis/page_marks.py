@@ -81,14 +81,7 @@ def decorate(desk: Desk, box: tuple[float, float, float, float]) -> None:
     level = desk.uniform(100, 255)
     if kind < 0.12:
         margin = desk.uniform(0.1, 0.5) * height
-        corners = np.array([(x0 - margin, y0 - margin / 2), (x1 + margin, y1 + margin / 2)])
-        cv2.rectangle(
-            desk.page.layers.reversed,
-            corners[0].astype(int).tolist(),
-            corners[1].astype(int).tolist(),
-            255,
-            -1,
-        )
+        desk.page.reverse((x0 - margin, y0 - margin / 2, x1 + margin, y1 + margin / 2))
     elif kind < 0.4:
         y = y1 + desk.uniform(-0.02, 0.25) * height
         desk.page.line(
