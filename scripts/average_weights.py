@@ -1,6 +1,6 @@
 """Average the weights of trainings that go on from the same ones: `scripts/average_weights.py A B -o C`.
 
-The mean of readers of strips is one network, as fast as each, and often better than each on data of other
+The mean of readers of lines is one network, as fast as each, and often better than each on data of other
 kinds: Wortsman et al., "Robust fine-tuning of zero-shot models" and "Model soups: averaging weights of
 multiple fine-tuned models improves accuracy without increasing inference time", 2022. Its temperature is
 fitted and its accuracy measured as after a training. `scripts/ship.py` ships it, and the scripts that
@@ -21,7 +21,7 @@ from digitcli.data.mnist import load_mnist
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
-from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedStrips
+from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, LineSource
 from digitcli.training.line_task import LineTask
 
 SAME = ("architecture", "arguments", "alphabet")
@@ -40,8 +40,8 @@ def main() -> None:
     for other, _ in others:
         if any(getattr(other, name) != getattr(header, name) for name in SAME):
             sys.exit("The models have different architectures, arguments or alphabets.")
-    if header.architecture not in STRIP_COMPOSERS:
-        sys.exit(f"Only models of {', '.join(STRIP_COMPOSERS)} can be averaged.")
+    if header.task != "line":
+        sys.exit("Only readers of lines can be averaged.")
     average = {
         name: torch.stack([tensor.float(), *(tensors[name].float() for _, tensors in others)]).mean(0)
         if tensor.is_floating_point()
@@ -50,7 +50,11 @@ def main() -> None:
     }
     network = open_network(resolve_model(arguments.models[0]))
     network.load_state_dict(average)
-    source = ComposedStrips(load_mnist(), header.seed, STRIP_COMPOSERS[header.architecture])
+    source: LineSource
+    if header.architecture in STRIP_COMPOSERS:
+        source = ComposedStrips(load_mnist(), header.seed, STRIP_COMPOSERS[header.architecture])
+    else:
+        source = ComposedLines(load_mnist(), None, header.seed)
     found = LineTask(source, Recipe(**header.recipe), torch.device("cpu"), workers=0).test(network)
     metrics = {name: getattr(found, name) for name in MEASURED}
     print(f"temperature {found.temperature:.3f}", metrics)

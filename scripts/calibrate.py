@@ -1,10 +1,10 @@
-"""Measure how reliable the confidence of the shipped reader is, on lines of writers that it never saw.
+"""Measure how reliable the confidence of the default models is on lines of writers that they never saw.
 
-    python scripts/calibrate.py --strokes pendigits
+    python scripts/calibrate.py
 
 The script composes lines from MNIST's validation digits and from the writers that training holds out, and
-reads them like `digitcli predict`. It writes into the checkpoint which confidence keeps the share of wrong
-answers below which limit.
+reads them like `digitcli predict`. It writes into the checkpoint of `reader` which confidence keeps the share
+of wrong answers below which limit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,18 +30,17 @@ SEED = 4711  # different from the seed of `digitcli evaluate`
 def main() -> None:
     """Read the lines, print the measurements and write them into the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strokes", type=Path, required=True)
     parser.add_argument("--count", type=int, default=5000)
     arguments = parser.parse_args()
     model = resolve_model("reader")
-    source = ComposedLines(load_mnist(), str(arguments.strokes), SEED)
+    source = ComposedLines(load_mnist(), None, SEED)
     if model.header.dataset["digest"] != source.digest:
         sys.exit("The reader was trained on other strokes, perhaps also on the writers held out from these.")
     synthesizer = source.validation_synthesizer()
     photographs = [
         synthesizer.synthesize_photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)
     ]
-    reader = Reader("reader", min_confidence=0.0)  # nothing reads easy pictures before it
+    reader = Reader(min_confidence=0.0)
     readings = list(reader.read_all(grey for grey, _, _ in photographs))
     answers = [
         (reading.text or "", "".join(filter(str.isdecimal, text)), reading.confidence or 0.0)

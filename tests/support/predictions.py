@@ -13,9 +13,10 @@ from tests.support.pictures import drawn, encoded
 
 
 def put(path: Path | str, digits: str = "5") -> str:
-    """A picture of digits that stand side by side."""
+    """A picture of digits that stand side by side, nearer to each other than two numbers."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encoded(np.hstack([drawn(digit, 200) for digit in digits])))
+    row = np.hstack([drawn(digit, 200)[:, 40:-40] for digit in digits])
+    Path(path).write_bytes(encoded(np.pad(row, ((0, 0), (40, 40)), constant_values=255)))
     return str(path)
 
 
