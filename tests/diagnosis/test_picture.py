@@ -94,7 +94,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
         ("too_thin", lambda picture: cv2.dilate(picture, np.ones((11, 11), np.uint8))),
         ("blurred", lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
         ("noisy", lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5))),
-        ("uneven_background", lambda picture: squares(picture, 0.6)),
+        ("uneven_background", lambda picture: squares(picture, 0.45)),
     ],
 )
 def test_a_fault_that_no_correction_mends_is_measured(
