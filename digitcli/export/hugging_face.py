@@ -93,7 +93,7 @@ def _card(source: Source, facts: dict[str, Any]) -> str:
 
 def without_scripts(text: str) -> str:
     """Return a text without the parentheses that name scripts of the repository, which the hub has not."""
-    return re.sub(r"\s*\([^()]*`python [^()]*\)", "", text)
+    return re.sub(r"\s*\([^()]*`python\s[^()]*\)", "", text)
 
 
 def _metadata(source: Source, title: str) -> dict[str, Any]:
