@@ -145,8 +145,6 @@ class AdaptationStage(StrEnum):
     TRAIN = "training steps of the cross-validation"
     TRAIN_ALL = "training steps on all pictures"
     TEST = "held-out pictures read"
-    TRAIN_DIGITS = "training steps of the cross-validation on single digits"
-    TRAIN_DIGITS_OF_ALL = "training steps on the single digits of all pictures"
     READ_AGAIN = "pictures read again"
 
 

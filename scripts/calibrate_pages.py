@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,20 +36,20 @@ from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.hypotheses import SEPARATORS
-from digitcli.recognition.pages.acceptance import FEATURES, PRESENCE_FEATURES
-from digitcli.recognition.pages.crops import crop_lines
-from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.models import RecognitionModels
+from digitcli.recognition.pages.acceptance import ALONE, FEATURES, PRESENCE_FEATURES
 from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.pages.recognize import recognize_region, run_networks
+from digitcli.recognition.pages.recognize import recognize_region
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
+from digitcli.training.line_sources import compose_scenes
 from digitcli.training.scene_source import scene_composer
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from held_out.sheet import HeldOutRoom, HeldOutScene, digits_box, held_out_room, overlap
-from held_out_scenes import MIN_IOU, WORLDS, single_number
+from held_out_scenes import MIN_IOU, WORLDS
 
 SEED = 4711
 SIDES_PX = (200, 1400)  # of the large pages; a third of the pages are small
@@ -57,7 +58,10 @@ NOTHING_SHARE = 0.4  # of the large pages show no number: without them the prese
 LARGEST_CUT = 0.1  # share outside of the page, above which a number is neither right nor wrong
 LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
 WEIGHT_DECAY = 1e-3
-READING_ALONE = {"reading": 1.0}  # the weights with which the probability of the text is the confidence
+READING_ALONE = {
+    "reading": 1.0,
+    ALONE + "reading": 1.0,
+}  # the weights with which the probability of the text is the confidence
 MODEL = "page_reader"  # whose checkpoint holds the weights and the limits
 
 
@@ -81,39 +85,43 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pages", type=int, default=1200, help="composed pages to fit on (default: 1,200)")
-    parser.add_argument("--held-out-pages", type=int, default=20, help="of each generator (default: 20)")
-    parser.add_argument("--held-out-pictures", type=int, default=100, help="of each (default: 100)")
-    parser.add_argument("--lines", type=int, default=800, help="composed lines (default: 800)")
+    parser.add_argument(
+        "--pictures", type=int, default=4000, help="composed pictures of at most one number (default: 4,000)"
+    )
+    parser.add_argument("--held-out-pages", type=int, default=50, help="of each generator (default: 50)")
     arguments = parser.parse_args()
-    page_reader = Reader(device="cpu", rotate="0").models.page_reader
+    models = Reader(device="cpu", rotate="0").models
+    page_reader = models.page_reader
     assert page_reader is not None
     validation = split(load_mnist()).validation
     composer = scene_composer(validation, held_out=True)
-    places = [
-        place for number in range(arguments.pages) for place in places_of(composer, number, page_reader)
-    ]
-    acceptance = fit(places, [place.is_right for place in places])
+    randoms = (np.random.default_rng([SEED, number]) for number in range(arguments.pages))
+    pages = (_compose(composer, random) for random in randoms)
+    pictures = compose_scenes(composer, np.random.default_rng([SEED, 3]), arguments.pictures)
+    places = [place for scene in itertools.chain(pages, pictures) for place in places_of(scene, models)]
+    acceptance = fit(places, [place.is_right for place in places], both(FEATURES))
     told = [place for place in places if place.is_right or not place.is_number]
-    presence = fit(told, [place.is_number for place in told], PRESENCE_FEATURES)
+    presence = fit(told, [place.is_number for place in told], both(PRESENCE_FEATURES))
     print(f"{len(places)} places, {np.mean([place.is_number for place in places]):.1%} with a number")
     for name, weights in (("acceptance", acceptance), ("presence", presence)):
         print(name, {feature: round(weight, 3) for feature, weight in weights.items()})
     page_reader = dataclasses.replace(page_reader, acceptance=acceptance, presence=presence)
     room = held_out_room(validation)
-    answers = [
-        *held_out_answers(page_reader, room, arguments.held_out_pages, arguments.held_out_pictures),
-        *(answer for n in range(arguments.lines) for answer in line_answers(composer, n, page_reader)),
-    ]
-    risk = _report(answers)
+    risk = _report(list(held_out_answers(page_reader, room, arguments.held_out_pages)))
     path = resolve_model(MODEL).path
     header, tensors = read_checkpoint(path)
     header = dataclasses.replace(header, risk=risk, acceptance=acceptance, presence=presence)
     write_checkpoint(path, header, tensors)
 
 
-def fit(places: Sequence[Place], labels: Sequence[bool], names: Sequence[str] = FEATURES) -> dict[str, float]:
+def both(names: Sequence[str]) -> list[str]:
+    """Return the names of the weights for numbers among others, and of those for the only one of a page."""
+    return [*names, *(ALONE + name for name in names)]
+
+
+def fit(places: Sequence[Place], labels: Sequence[bool], names: Sequence[str]) -> dict[str, float]:
     """Return the weights, by their names, of a logistic regression of labels on the features of places."""
-    rows = [[place.features[name] for name in names] for place in places]
+    rows = [[place.features.get(name, 0.0) for name in names] for place in places]
     values = torch.tensor(rows, dtype=torch.float64)  # N, F
     targets = torch.tensor(labels, dtype=values.dtype)
     weights = torch.zeros(values.shape[1], dtype=values.dtype, requires_grad=True)
@@ -130,20 +138,25 @@ def fit(places: Sequence[Place], labels: Sequence[bool], names: Sequence[str] = 
     return dict(zip(names, weights.detach().tolist(), strict=True))
 
 
-def places_of(composer: SceneComposer, number: int, page_reader: PageReader) -> Iterator[Place]:
-    """Yield the places of a page where a number is read, unless it is unclear what is right."""
-    scene = _compose(composer, np.random.default_rng([SEED, number]))
-    lines = find_lines(scene.picture, page_reader.finder.maps).lines
-    regions = crop_lines(scene.picture, reading_order(lines))
-    for evidence in run_networks(regions, page_reader.line_models, READING_ALONE, {}):
+def places_of(scene: Scene, models: RecognitionModels) -> Iterator[Place]:
+    """Yield the places of a page where a number is read, unless it is unclear what is right.
+
+    There are none on pages of which the network for whole pictures is certain.
+    """
+    assert models.page_reader is not None and models.picture_reader is not None
+    first = models.picture_reader.read(scene.picture, None, 1)
+    page_reader = dataclasses.replace(models.page_reader, acceptance=READING_ALONE, presence={})
+    page = page_reader.find_and_read(scene.picture, first.line)
+    for evidence in [] if first.is_certain else page.regions:
         expected = _expected(evidence.crops.line.box, scene)
-        for part in [] if expected is None else evidence.parts():
-            nothing = part.hypotheses(ANY_DIGITS).get("", 0.0)
-            (result,) = recognize_region(part, None, 1)
+        parts = [] if expected is None else evidence.parts()
+        for part, result in zip(parts, recognize_region(evidence, None, 1) if parts else [], strict=True):
             if result.number is not None:
-                text, probability = result.number.text, result.confidence
-                values = part.features(probability, nothing, len(text))
-                yield Place(values, text in (expected or ()), bool(expected))
+                text, nothing = result.number.text, part.hypotheses(ANY_DIGITS).get("", 0.0)
+                values = part.features(text, result.confidence, nothing)
+                prefix = ALONE if part.is_alone else ""
+                named = {prefix + name: value for name, value in values.items()}
+                yield Place(named, text in (expected or ()), bool(expected))
 
 
 def _compose(composer: SceneComposer, random: np.random.Generator) -> Scene:
@@ -179,20 +192,18 @@ def _digits_of(label: Label) -> list[str]:
 Answers = Iterator[tuple[float, bool]]  # the confidence of a number, and whether it is right
 
 
-def held_out_answers(page_reader: PageReader, room: HeldOutRoom, pages: int, pictures: int) -> Answers:
-    """Yield the numbers that are read on pages and on pictures of one number of every generator."""
+def held_out_answers(page_reader: PageReader, room: HeldOutRoom, pages: int) -> Answers:
+    """Yield the numbers that are read on pages of every generator."""
     for index, world in enumerate(WORLDS.values()):
         for number in range(pages):
             scene = world(np.random.default_rng([SEED, index, number]), room, None)
-            yield from _answers_to(scene, page_reader)
-        for number in range(pictures):
-            scene = single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
             yield from _answers_to(scene, page_reader)
 
 
 def _answers_to(scene: HeldOutScene, page_reader: PageReader) -> Answers:
     labels = [label for label in scene.labels if label.kind is Kind.NUMBER]
-    for number in page_reader.read(scene.picture, None, 1).numbers:
+    numbers = page_reader.read(scene.picture, None, 1).numbers
+    for number in numbers if len(numbers) > 1 else []:
         x, y, width, height = number.box
         box = x, y, x + width, y + height
         is_right = any(
@@ -201,14 +212,6 @@ def _answers_to(scene: HeldOutScene, page_reader: PageReader) -> Answers:
         )
         if is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored):
             yield number.confidence, is_right
-
-
-def line_answers(composer: SceneComposer, number: int, page_reader: PageReader) -> Answers:
-    """Yield what is read in a composed line of one number, or of nothing."""
-    scene = composer.line(np.random.default_rng([SEED, number, 2]))
-    expected = {digits for label in scene.labels for digits in _digits_of(label)}
-    for answer in page_reader.read(scene.picture, None, 1).numbers:
-        yield answer.confidence, answer.text in expected
 
 
 def _report(answers: Sequence[tuple[float, bool]]) -> dict[str, float]:

@@ -82,7 +82,7 @@ def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
         (result, *others) = recognize_region(evidence, None, 1)
         if result.number is not None and not others and OTHER not in evidence.raw:
             read, probability = result.number.text, result.confidence
-            values = evidence.features(probability, nothing, len(read))
+            values = evidence.features(read, probability, nothing)
             places.append(Place(values, read == example.text, example.is_number))
     print(f"{len(places)} numbers, {np.mean([place.is_right for place in places]):.1%} right")
     return fit(places, [place.is_right for place in places], NUMBER_FEATURES)

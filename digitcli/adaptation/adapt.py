@@ -1,4 +1,4 @@
-"""Adapt the networks that read numbers to labelled pictures, and find out whether it helps."""
+"""Adapt the network that reads lines to labelled pictures, and find out whether it helps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from digitcli.adaptation.cross_validation import Setup
 from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
+from digitcli.adaptation.final_network import train_and_judge
 from digitcli.adaptation.folds import divide_into_folds
-from digitcli.adaptation.kept_networks import train_networks
 from digitcli.adaptation.results import Adaptation, PictureResult
 from digitcli.adaptation.settings import FOLDS, INK_READER, LEAST_PICTURES, FineTuning, check_settings
 from digitcli.data import DEFAULT_DATASET
@@ -57,12 +57,11 @@ def adapt(
     device: str = "auto",
     on_event: OnEvent = lambda event: None,
 ) -> Adaptation:
-    """Fine-tune the networks that read numbers on labelled pictures, and find out whether that helps.
+    """Fine-tune a network that reads lines on labelled pictures, and find out whether that helps.
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. The one of the
-    architecture `reader` is fine-tuned, and, where enough pictures show a single digit, the classifier of
-    single digits. Cross-validation chooses the number of epochs of the former, and tells how many pictures
-    are read rightly by networks that were not trained on them. `save_adaptation` writes the result.
+    architecture `reader` is fine-tuned. Cross-validation chooses the number of epochs, and tells how many
+    pictures are read rightly by networks that were not trained on them. `save_adaptation` writes the result.
 
     Raises:
         UsageError: a value is out of range, or there is no single network to adapt.
@@ -87,25 +86,23 @@ def adapt(
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
     composed = compose_lines(original, settings.seed, on_event)
     setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
-    kept = train_networks(setup, answers, resolved, original, device, on_event)
+    judged = train_and_judge(setup, answers, resolved, original, device, on_event)
     return Adaptation(
         folder=str(folder),
         model=reader.name,
         digest=digest,
-        pictures=_results(answers, kept.answers, setup),
+        pictures=_results(answers, judged.answers, setup),
         unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=failures,
         lines=len(setup.lines),
         groups=divided.groups,
         divides_group=divided.divides_group,
         folds=divided.count,
-        scores=kept.scores,
-        choice=kept.choice,
-        keeps_reader=kept.keeps_reader,
-        classifier=kept.classifier,
+        scores=judged.scores,
+        choice=judged.choice,
         settings=dataclasses.asdict(settings),
         seconds=time.perf_counter() - started,
-        models=kept.models,
+        models=judged.models,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +18,9 @@ from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.imaging.strips import strip_ink
 from digitcli.inference.ctc import best_path, digit_columns
 from digitcli.inference.predictor import LineRecognizer, PageFinder
-from digitcli.recognition.crops import crop_numbers
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
-from digitcli.recognition.segmentation import find_numbers
 from digitcli.synthesis.line_folders import count_ctc_columns
 from digitcli.synthesis.lines import Line
 
@@ -47,7 +44,7 @@ class PictureLines:
 def find_lines_to_learn(
     pictures: Sequence[LabelledPicture],
     recognizer: LineRecognizer,
-    finder: PageFinder | None,
+    finder: PageFinder,
     on_event: OnEvent = lambda event: None,
     *,
     rotations: Mapping[str, int] | None = None,
@@ -55,10 +52,10 @@ def find_lines_to_learn(
 ) -> list[PictureLines]:
     """Return the lines of pictures of one page each, which can be opened.
 
-    They are all crops of the regions that are found by their ink, and the ink of the strips that a page
-    finder finds: what `predict` shows a network that reads ink. A picture whose regions cannot be matched
-    with its label has none, and a crop that shows only a part of its number is left out. With
-    `only_agreeing`, a picture in which the network does not read the label in every line has none either.
+    They are the ink of the strips that a page finder finds: what `predict` shows a network that reads ink. A
+    picture whose regions cannot be matched with its label has none, and a strip that shows only a part of its
+    number is left out. With `only_agreeing`, a picture in which the network does not read the label in every
+    strip has none either.
 
     rotations: the degrees by which pictures are turned clockwise until they are upright, by their names.
 
@@ -68,12 +65,8 @@ def find_lines_to_learn(
     examples = []
     for number, picture in enumerate(pictures, start=1):
         grey = open_upright(picture, (rotations or {}).get(picture.file, 0))
-        regions = [_crops_of_ink(grey), *([] if finder is None else [_crops_of_page(grey, finder)])]
-        lines = [
-            _labelled_lines(crops, picture.text, recognizer, only_agreeing) for crops in regions if crops
-        ]
-        is_used = all(lines) or not only_agreeing
-        examples.append(PictureLines(picture, tuple(itertools.chain(*lines)) if is_used else ()))
+        lines = _labelled_lines(_ink_of_strips(grey, finder), picture.text, recognizer, only_agreeing)
+        examples.append(PictureLines(picture, tuple(lines)))
         on_event(StageProgress(AdaptationStage.CROP, number, len(pictures)))
     return examples
 
@@ -90,13 +83,7 @@ def open_upright(picture: LabelledPicture, degrees: int) -> np.ndarray:
     return rotate(grey, degrees)
 
 
-def _crops_of_ink(grey: np.ndarray) -> list[list[np.ndarray]]:
-    """Return the line crops of each region that is found by its ink, uint8 (40, W)."""
-    regions = crop_numbers(find_numbers(grey, with_lines=True), with_lines=True)
-    return [[crop.image for crop in region.lines] for region in regions]
-
-
-def _crops_of_page(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray]]:
+def _ink_of_strips(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray]]:
     """Return the ink of the strips of each line that a page finder finds, uint8 (40, W)."""
     levels = as_levels(grey)
     regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))

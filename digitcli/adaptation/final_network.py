@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,19 @@ from digitcli.adaptation.cross_validation import (
     CrossValidation,
     Setup,
     copied_weights,
+    cross_validate,
     interpolated,
     score_interpolated,
 )
 from digitcli.adaptation.folds import Folds
 from digitcli.adaptation.networks import recipe_of, trained_epochs
-from digitcli.adaptation.results import AdaptedModel, Choice
+from digitcli.adaptation.results import AdaptedModel, Choice, EpochScore
 from digitcli.adaptation.settings import INK_READER, FineTuning
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import InputError
 from digitcli.evaluation.calibration import risk_table
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
-from digitcli.inference.checkpoint import Header, library_versions, read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import Header, library_versions, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import Answer, answer_pictures
@@ -68,6 +70,51 @@ class Remembering:
     composed_before: float
     composed_after: float
     tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The final network, judged by those of the folds, which read pictures that they were not trained on.
+
+    scores: the scores of the held-out lines by the number of epochs.
+    choice: how the network was chosen, see `Adaptation`.
+    answers: the answers to the held-out pictures; those before where no network was chosen.
+    models: the network, if more pictures are read rightly with it.
+    """
+
+    scores: tuple[EpochScore, ...]
+    choice: Choice | None
+    answers: Sequence[Answer]
+    models: tuple[AdaptedModel, ...] = ()
+
+
+def train_and_judge(
+    setup: Setup,
+    answers: Sequence[Answer],
+    models: Sequence[ResolvedModel],
+    original: OriginalLines,
+    device: str,
+    on_event: OnEvent,
+) -> Judged:
+    """Adapt the network that reads lines, and find out whether more pictures are read rightly with it.
+
+    answers: what the models of the reader read before the adaptation.
+
+    Raises:
+        The errors of `cross_validate` and `read_held_out`.
+    """
+    validation = cross_validate(setup, counter(AdaptationStage.TRAIN, setup.steps, on_event))
+    trained = train_on_all(setup, validation, original, on_event)
+    if trained is None:
+        return Judged(validation.scores, None, answers)
+    with tempfile.TemporaryDirectory() as folder:
+        networks = write_fold_networks(setup, validation, trained, Path(folder))
+        folds = [[network if model is setup.start else model for model in models] for network in networks]
+        pictures = [answer.picture for answer in answers]
+        after = read_held_out(pictures, setup.folds, folds, device, on_event)
+    helps = sum(answer.is_right for answer in after) > sum(answer.is_right for answer in answers)
+    adapted = (adapted_model(setup, trained, after, models),) if helps else ()
+    return Judged(validation.scores, trained.choice, after, adapted)
 
 
 def train_on_all(
@@ -164,21 +211,6 @@ def adapted_model(
         risk=_risk(answers),
     )
     return AdaptedModel(INK_READER, header, trained.tensors)
-
-
-def unchanged_model(
-    start: ResolvedModel, answers: Sequence[Answer], models: Sequence[ResolvedModel]
-) -> AdaptedModel:
-    """Return a network as it was, with the risk of a reader whose other networks were adapted."""
-    header, tensors = read_checkpoint(start.path, start.sha256)
-    changed = dataclasses.replace(
-        header,
-        start=describe_start_model(start, None),
-        risk=_risk(answers),
-        risk_companions=companions_of(start, models),
-        guarantee=None,
-    )
-    return AdaptedModel(INK_READER, changed, tensors)
 
 
 def header_of(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from digitcli.adaptation.settings import LARGEST_MNIST_LOSS
 from digitcli.data.dataset import Failure
 from digitcli.evaluation.statistics import SIGNIFICANCE, mcnemar
 
@@ -81,47 +80,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class ClassifierResult:
-    """How an adapted classifier of single digits does, beside the other networks of the reader.
-
-    Before it, the reader has the adapted network for lines, if that is kept.
-
-    pictures: the number of pictures of a single digit.
-    digits: the number of digits that were learned from, those of numbers included.
-    accuracy_before, accuracy_after: the share of the crops of these digits that the classifier reads rightly
-        by itself, before the adaptation and after it, where a classifier was not trained on them.
-    right_before, right_after: the number of all pictures that are read rightly without and with it.
-    gained, lost: the number of pictures that are read rightly only with it, and only without it.
-    mnist_before, mnist_after: the accuracy on the test digits of MNIST; None if it does not help.
-    is_kept: whether more pictures are read rightly with it, and it forgets little.
-    """
-
-    pictures: int
-    digits: int
-    accuracy_before: float
-    accuracy_after: float
-    right_before: int
-    right_after: int
-    gained: int
-    lost: int
-    mnist_before: float | None = None
-    mnist_after: float | None = None
-    is_kept: bool = False
-
-    @property
-    def forgets_too_much(self) -> bool:
-        """Whether it loses more than `LARGEST_MNIST_LOSS` on the test digits of MNIST."""
-        if self.mnist_before is None or self.mnist_after is None:
-            return False
-        return self.mnist_before - self.mnist_after > LARGEST_MNIST_LOSS
-
-    @property
-    def p_value(self) -> float:
-        """The probability of such a difference by chance, by the exact test of McNemar."""
-        return mcnemar(self.lost, self.gained)
-
-
-@dataclass(frozen=True)
 class AdaptedModel:
     """A network that was adapted.
 
@@ -151,12 +109,9 @@ class Adaptation:
     scores: the scores of the held-out lines by the number of epochs.
     choice: how the final network was chosen; None if no training makes the labels likelier, or all make the
         network forget too much.
-    keeps_reader: whether the network that reads lines was adapted: more pictures are read rightly with it.
-    classifier: how the classifier of single digits does; None if it was not trained.
     settings: the settings of the training.
     seconds: how long the adaptation took.
-    models: the adapted networks; empty if the adaptation does not help. Beside an adapted classifier, the
-        network that reads lines is among them even if it did not change.
+    models: the adapted network; empty if the adaptation does not help.
     """
 
     folder: str
@@ -171,8 +126,6 @@ class Adaptation:
     folds: int
     scores: tuple[EpochScore, ...]
     choice: Choice | None
-    keeps_reader: bool
-    classifier: ClassifierResult | None
     settings: Mapping[str, Any]
     seconds: float
     models: tuple[AdaptedModel, ...] = field(default=(), repr=False, compare=False)
@@ -214,7 +167,7 @@ class Adaptation:
 
     @property
     def helps(self) -> bool:
-        """Whether more pictures are read rightly after the adaptation, by the networks that are kept."""
+        """Whether more pictures are read rightly after the adaptation."""
         return self.right_after > self.right_before
 
     @property
@@ -257,20 +210,12 @@ class Adaptation:
             "may_be_chance": self.may_be_chance,
             "composed_before": self.choice.composed_before if self.choice else None,
             "composed_after": self.choice.composed_after if self.choice else None,
-            "keeps_reader": self.keeps_reader,
-            "classifier": _record_of(self.classifier),
             "seconds": round(self.seconds, 1),
             "settings": dict(self.settings),
             "scores": [dataclasses.asdict(score) for score in self.scores],
             "results": [dataclasses.asdict(picture) for picture in self.pictures],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }
-
-
-def _record_of(classifier: ClassifierResult | None) -> dict[str, Any] | None:
-    if classifier is None:
-        return None
-    return {**dataclasses.asdict(classifier), "p_value": classifier.p_value}
 
 
 def describe_help(helps: bool, may_be_chance: bool) -> str:

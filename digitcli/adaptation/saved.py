@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from digitcli.adaptation.results import ClassifierResult, EpochScore, PictureResult
+from digitcli.adaptation.results import EpochScore, PictureResult
 from digitcli.adaptation.self_training_results import PictureReadTwice
 from digitcli.data.dataset import Failure
 
@@ -44,8 +44,6 @@ class SavedAdaptation:
     results: tuple[PictureResult, ...]
     wrong_before: int | None = None
     wrong_after: int | None = None
-    keeps_reader: bool = True
-    classifier: ClassifierResult | None = None
     unlabelled: int = 0
     unused: int = 0
     seconds: float = 0.0

@@ -133,7 +133,7 @@ def adapt_unlabelled(
         digest=digest_of(pictures),
         pictures=_compare(before, after, labels, examples),
         failures=(*copies, *(each for each in read if isinstance(each, Failure))),
-        threshold=reader.thresholds.ink,
+        threshold=reader.thresholds.alone,
         page_threshold=reader.thresholds.page,
         evidence=reader.thresholds.evidence,
         **training.figures(),

@@ -56,8 +56,8 @@ class SelfTraining:
     digest: the SHA-256 of the pictures and the labels.
     pictures: what is read in all pictures that can be read; those with a label are never learned from.
     failures: the pictures that cannot be read.
-    threshold, page_threshold: the confidence from which on a reading of a line by its ink, and one of a
-        page, became a target.
+    threshold, page_threshold: the confidence from which on the only number of a page, and one beside
+        others, became a target.
     evidence: what is known about readings above the thresholds, as the end of a sentence.
     epochs: the number of passes over the lines; 0 if none of them makes the labels likelier, or if the
         training would make the network forget too much.

@@ -10,8 +10,8 @@ from digitcli.errors import UsageError
 INK_READER = "reader"
 # The parts into which the pictures are divided: a network of each learns from four fifths of them.
 FOLDS = 5
-# The fewest pictures that can be read; for the classifier, the fewest of a single digit. With fewer, no test
-# can tell an improvement from chance, and each fold has only one or two pictures. Chosen by hand.
+# The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
+# has only one or two pictures. Chosen by hand.
 LEAST_PICTURES = 10
 # The passes over the labelled lines, at most. Chosen by cross-validation up to this number.
 EPOCHS = 12
@@ -30,9 +30,6 @@ COMPOSED_SHARE = 0.5
 # digits by Polish hands, with noise: AdamW with a rate of 3e-4 learned as fast and forgot more (after 4
 # epochs it read 90.0 % of 600 composed lines, in place of 91.0 %).
 LR_SHARE = 0.1
-# The largest loss of accuracy of a classifier on the 10,000 test digits of MNIST: about five standard errors
-# of the difference between two networks that read 99.3 % of them.
-LARGEST_MNIST_LOSS = 0.005
 # The networks that a cross-validation keeps in memory, one of each fold after each epoch: about 1.5 GB.
 MOST_NETWORKS = 600
 

@@ -115,9 +115,8 @@ def adapt(
     Then: digitcli predict scans -m my-reader
 
     Each picture is judged by networks that were not trained on it (cross-validation). Give pictures by the
-    same writer, or of the same form, the same group in labels.csv, so that they stay together. Where ten or
-    more pictures show a single digit, the classifier of single digits is adapted, too. Exit code 8 says that
-    the adaptation did not help, and that no model was written.
+    same writer, or of the same form, the same group in labels.csv, so that they stay together. Exit
+    code 8 says that the adaptation did not help, and that no model was written.
 
     With --unlabelled, confident readings take the place of labels, and only they are learned. The constraints
     on every number are for --unlabelled. Without a labelled picture, nothing tells whether that helps.

@@ -176,14 +176,12 @@ def load_classifier(
     runtime: RuntimeName = "auto",
     threads: int = 0,
     temperature: float = 1.0,
-    at_first_use: bool = False,
 ) -> DigitClassifier:
     """Load models of single digits, whose probabilities are averaged, onto a device.
 
     A model is a shipped name (`cnn`), a checkpoint file or a run folder. The device `auto` is the fastest of
     this machine. `threads` of the CPU compute in ONNX Runtime, 0 means one for each core. `temperature`
-    calibrates the average of several models. With `at_first_use`, ONNX Runtime loads the weights only when
-    the classifier sees the first image.
+    calibrates the average of several models.
 
     Raises:
         UsageError: no model is named, the batch size is below 1, there is no such kind of device, or the
@@ -200,7 +198,7 @@ def load_classifier(
         if model.header.task != "digit":
             cause = f"The task of {model.name} is {model.header.task}s, not single digits."
             raise ModelError(cause, "Name a model of the task digit.")
-    runtimes = _open_runtimes(resolved, device, runtime, threads, at_first_use=at_first_use)
+    runtimes = _open_runtimes(resolved, device, runtime, threads)
     return DigitClassifier(resolved, runtimes, batch_size, temperature)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.grouping import group_lines
-from digitcli.recognition.recognize import RegionResult
+from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.results import Number, Status, text_of
 
 # Probability that a page without ink is blank; measured by benchmarks/blank.py.
@@ -24,15 +24,13 @@ FAINT_CONFIDENCE = 0.5
 GUESS_CONFIDENCE = 0.5
 # Confidence of the answer that a page of several guesses shows no number: it may show one.
 NOT_A_DIGIT_CONFIDENCE = 0.5
-# Confidence of a single number from which networks that read whole pages are not asked (chosen by hand).
-EASY = 0.9
-# The same of the network that reads whole pictures, from which nothing else is asked: of 1,868 such
+# Confidence of the network that reads whole pictures, from which nothing else is asked: of 1,868 such
 # answers to pictures of held-out hands, fonts and generators 2 were wrong, and 16 of 2,136 from 0.9 on.
 CERTAIN = 0.97
-# Confidence from which a number on a whole page counts against the regions of its ink: it is likelier right.
+# Probability from which an answer is likelier right than wrong.
 LIKELY = 0.5
-# Reasons for a refusal that do not lower the confidence.
-FIRM_REASONS = ("constraint", "cut_off")
+# Numbers that are seen in a fraction at most: its parts, and the bar, which may be taken for a 1.
+MOST_IN_FRACTION = 3
 # Probability of the two likeliest texts together, from which the reason is two_candidates (chosen by hand).
 TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
@@ -43,7 +41,6 @@ SECOND_CANDIDATE = 0.1
 class Decision:
     """The answer of a page, see `Reading` for its fields.
 
-    is_fraction: whether the page shows nothing but a stacked fraction.
     rotation: the degrees by which the page was turned clockwise.
     """
 
@@ -54,30 +51,17 @@ class Decision:
     numbers: tuple[Number, ...] = ()
     is_changed: bool = False
     error: PictureError | None = None
-    is_fraction: bool = False
     rotation: int = 0
-
-    @property
-    def is_easy(self) -> bool:
-        """Whether one number, and no other, was read for certain."""
-        is_sure = self.confidence is not None and self.confidence >= EASY
-        return self.status == "read" and len(self.numbers) == 1 and is_sure
 
     @property
     def is_certain(self) -> bool:
         """Whether the network that reads whole pictures has read one number for certain."""
         return self.confidence is not None and self.confidence >= CERTAIN
 
-    def is_confirmed_by(self, other: Decision | None) -> bool:
-        """Return whether one number is read, likely rightly, and another network reads the same, marks too.
-
-        Of 405 such answers to pictures of held-out hands, fonts and generators, whatever their marks, 12 were
-        wrong.
-        """
-        is_one = self.status == "read" and len(self.numbers) == 1 and _is_likely(self.numbers[0])
-        if not is_one or other is None or len(other.numbers) != 1:
-            return False
-        return (other.text, other.numbers[0].raw) == (self.text, self.numbers[0].raw)
+    def leaves_room_for_fraction(self, height_px: int) -> bool:
+        """Whether the numbers of a page of this height may be the parts of a fraction, or a part of one."""
+        heights = [number.box[3] for number in self.numbers]
+        return 1 <= len(heights) <= MOST_IN_FRACTION and max(heights) < height_px / 2
 
     def refused(self, reason: str) -> Decision:
         """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""
@@ -92,6 +76,8 @@ class Decision:
         """
         if nothing < LIKELY:
             return replace(self, status="refused", reason="low_confidence", confidence=nothing)
+        if self.reason == "low_confidence":
+            return replace(self, status="blank", reason="blank", confidence=nothing)
         return replace(self, confidence=nothing)
 
     def at_most(self, probability: float) -> Decision:
@@ -119,26 +105,33 @@ class Decision:
 
 
 BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
+NOT_A_DIGIT = Decision("refused", "not_a_digit", "", NOT_A_DIGIT_CONFIDENCE)
 
 
-def decide_page(regions: Sequence[RegionResult], constraints: Constraints | None) -> Decision:
-    """Decide on a page: each number is read, or refused for another reason than its confidence."""
-    if not any(region.numbers or region.has_ink for region in regions):
+def decide_page(results: Sequence[NumberResult], constraints: Constraints | None) -> Decision:
+    """Decide on a page whose digits stand apart: each number is read, or refused for another reason than its
+    confidence.
+    """
+    if not results:
         return BLANK
-    empty_confidence = _all_right([region for region in regions if not region.numbers])
-    written = [region for region in regions if region.numbers]
+    empty_confidence = all_right([result for result in results if result.number is None])
+    written = [result for result in results if result.number is not None]
     if not written:
-        return _not_a_digit(empty_confidence)
+        return replace(NOT_A_DIGIT, confidence=empty_confidence)
     if constraints is not None and constraints.is_single and len(written) > 1:
-        written = [_choose_one(written)]
-    confidence = empty_confidence * _all_right(written)
-    is_changed = any(region.is_changed for region in written)
+        written = [choose_one(written)]
+    confidence = empty_confidence * all_right(written)
     if constraints is None and _are_guesses(written):
-        return _not_a_digit(NOT_A_DIGIT_CONFIDENCE)
-    if constraints is None and all(region.is_in_fraction for region in written):
-        return replace(_not_a_digit(confidence), is_fraction=True)
-    numbers = _with_rows([number for region in written for number in _decide_region(region)])
+        return NOT_A_DIGIT
+    if constraints is None and all(result.is_in_fraction for result in written):
+        return replace(NOT_A_DIGIT, confidence=confidence)
+    return decision_of(_with_rows([decide_number(result) for result in written]), written, confidence)
+
+
+def decision_of(numbers: tuple[Number, ...], results: Sequence[NumberResult], confidence: float) -> Decision:
+    """Return the decision on a page with numbers, from the results that gave them."""
     status, reason = page_status(numbers)
+    is_changed = any(result.is_changed for result in results)
     return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
 
 
@@ -149,20 +142,21 @@ def _with_rows(numbers: Sequence[Number]) -> tuple[Number, ...]:
     return tuple(replace(number, row=row_of[index]) for index, number in enumerate(numbers))
 
 
-def _are_guesses(regions: Sequence[RegionResult]) -> bool:
-    """Return whether several regions are so uncertain that the page is a photograph or a text."""
-    return len(regions) > 1 and _all_right(regions) ** (1 / len(regions)) < GUESS_CONFIDENCE
+def _are_guesses(results: Sequence[NumberResult]) -> bool:
+    """Return whether several numbers are so uncertain that the page is a photograph or a text."""
+    return len(results) > 1 and all_right(results) ** (1 / len(results)) < GUESS_CONFIDENCE
 
 
-def _decide_region(region: RegionResult) -> list[Number]:
-    """Return the numbers of a region, each with its status and reason, and the reason for its doubt."""
-    if region.breaks_constraints:
-        return [number.refused("constraint") for number in region.numbers]
-    if region.is_in_fraction:
-        return [number.refused("not_a_digit") for number in region.numbers]
-    if region.runs_out:
-        return [number.refused("cut_off") for number in region.numbers]
-    return [replace(number, doubt=_reason_for_doubt(region, number)) for number in region.numbers]
+def decide_number(result: NumberResult) -> Number:
+    """Return a number with its status and reason, and the reason for its doubt."""
+    assert result.number is not None
+    if result.breaks_constraints:
+        return result.number.refused("constraint")
+    if result.is_in_fraction:
+        return result.number.refused("not_a_digit")
+    if result.runs_out:
+        return result.number.refused("cut_off")
+    return replace(result.number, doubt=_reason_for_doubt(result))
 
 
 def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
@@ -172,39 +166,6 @@ def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
         return "read", None
     status: Status = "refused" if len(refused) == len(numbers) else "partial"
     return status, min(refused, key=lambda number: number.confidence).reason
-
-
-def choose(by_ink: Decision, whole: Decision) -> Decision:
-    """Choose between the regions of the ink on a page, and networks that read the whole page.
-
-    The latter find several numbers better, and read a single one better: in 98 pictures of one number in
-    which both read different texts (composed ones, and kinds that training never sees), they were right in 85
-    and the former in 4. Where both find as many numbers, the answer with more likely ones counts, and then
-    the surer. A single number that breaks the constraints or is cut off, or is unlikely because of that,
-    gives way first.
-    """
-    if by_ink.is_fraction or not whole.numbers:
-        return by_ink
-    likely_by_ink, likely = (sum(map(_is_likely, each.numbers)) for each in (by_ink, whole))
-    if len(by_ink.numbers) != len(whole.numbers):
-        return whole if likely else by_ink
-    if len(whole.numbers) > 1 and likely != likely_by_ink:
-        return whole if likely > likely_by_ink else by_ink
-    is_doubtful = [decision.refuse_below(LIKELY).reason in FIRM_REASONS for decision in (by_ink, whole)]
-    if is_doubtful[0] != is_doubtful[1]:
-        return whole if is_doubtful[0] else by_ink
-    if len(whole.numbers) == 1 and by_ink.text != whole.text:
-        return whole
-    return surer(whole, by_ink)
-
-
-def surer(first: Decision, second: Decision) -> Decision:
-    """Return the surer of two answers, and the first one if they are as sure."""
-    return max(first, second, key=lambda decision: decision.confidence or 0.0)
-
-
-def _is_likely(number: Number) -> bool:
-    return number.confidence >= LIKELY and number.reason not in FIRM_REASONS
 
 
 def decide_error(error: PictureError) -> Decision:
@@ -223,38 +184,38 @@ def decide_faint_page(decision: Decision, can_reject: bool) -> Decision:
     return BLANK
 
 
-def _all_right(regions: Sequence[RegionResult]) -> float:
-    """Return the probability that all regions are right."""
-    return float(np.prod([region.confidence for region in regions]))
+def all_right(results: Sequence[NumberResult]) -> float:
+    """Return the probability that all answers are right."""
+    return float(np.prod([result.confidence for result in results]))
 
 
-def _not_a_digit(confidence: float) -> Decision:
-    return Decision("refused", "not_a_digit", "", confidence)
+def choose_one(results: Sequence[NumberResult]) -> NumberResult:
+    """Return the likeliest number of a picture that holds a single one.
 
-
-def _choose_one(regions: Sequence[RegionResult]) -> RegionResult:
-    """Return the likeliest region of a picture that holds a single number.
-
-    The confidence of its number becomes the probability that it is right and the only one.
+    Its confidence becomes the probability that it is right and the only one.
     """
     likeliest, *others = sorted(
-        regions, key=lambda region: (not region.breaks_constraints, region.confidence), reverse=True
+        results, key=lambda result: (not result.breaks_constraints, result.confidence), reverse=True
     )
-    alone = float(np.prod([1 - region.confidence for region in others]))
+    assert likeliest.number is not None
+    alone = float(np.prod([1 - result.confidence for result in others]))
+    confidence = likeliest.confidence * alone
     return replace(
         likeliest,
-        numbers=tuple(replace(each, confidence=each.confidence * alone) for each in likeliest.numbers),
-        confidence=likeliest.confidence * alone,
+        number=replace(likeliest.number, confidence=likeliest.number.confidence * alone),
+        confidence=confidence,
         is_changed=not likeliest.breaks_constraints,
     )
 
 
-def _reason_for_doubt(region: RegionResult, number: Number) -> str:
-    """Return the reason code that tells why a number of a region is not more certain."""
-    if region.is_changed:
+def _reason_for_doubt(result: NumberResult) -> str:
+    """Return the reason code that tells why a number is not more certain."""
+    if result.is_changed:
         return "constraint"
-    if region.is_cut_off:
+    if result.is_cut_off:
         return "cut_off"
-    together = number.confidence + region.rival_confidence
-    has_two = together >= TWO_CANDIDATES and region.rival_confidence >= SECOND_CANDIDATE
-    return "two_candidates" if has_two and len(region.numbers) == 1 else "low_confidence"
+    if result.is_faint:
+        return "too_faint"
+    together = result.confidence + result.rival_confidence
+    has_two = together >= TWO_CANDIDATES and result.rival_confidence >= SECOND_CANDIDATE
+    return "two_candidates" if has_two else "low_confidence"

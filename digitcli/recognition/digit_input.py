@@ -9,10 +9,13 @@ import numpy as np
 from digitcli.errors import PictureError, quoted
 from digitcli.imaging.components import Box
 from digitcli.recognition.crops import crop_numbers
-from digitcli.recognition.segmentation import WIDEST_DIGIT, find_numbers
+from digitcli.recognition.segmentation import find_numbers
 
+# Greatest width of a digit beside others, in heights of it; a wider component is several digits that touch
+# (chosen by hand).
+WIDEST_DIGIT = 1.3
 # Greatest width of a digit that stands alone, in heights of it. Of 10,000 test digits of MNIST 7 are wider,
-# and 169 are wider than `WIDEST_DIGIT`, which holds for a digit beside others.
+# and 169 are wider than `WIDEST_DIGIT`.
 WIDEST_LONE_DIGIT = 1.7
 
 

@@ -1,4 +1,4 @@
-"""The texts that a region may hold and their probabilities, over all networks and all crops."""
+"""The texts that a place on a page may hold, and their probabilities."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from digitcli.imaging.grayscale import median
 from digitcli.inference.ctc import (
     ANY_DIGITS,
     DIGITS,
-    MIN_PROBABILITY,
     Grammar,
     beam_search,
     best_path_places,
@@ -23,31 +23,29 @@ from digitcli.inference.ctc import (
 )
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import LineCrop
+from digitcli.recognition.pages.crops import LineCrop
 from digitcli.strip_format import OTHER
 
 # The characters that separate the numbers of a strip.
 SEPARATORS = frozenset(" +×*÷=" + OTHER)
-# Those of them that a person writes between two numbers of a sum.
-OPERATORS = frozenset("+×*÷=")
-
-# All values were chosen by hand, by looking at pictures and the answers to them.
-
-# Probability from which the beam search tries a digit of a line network where every text is allowed. Under
-# constraints, which may need an unlikely digit, it is `MIN_PROBABILITY`.
-MIN_PROBABILITY_ANY_TEXT = 1e-4
-# The same for strips of whole pages. With 1e-3, the search takes half of the time of 1e-4; no text of 120
-# composed strips changed, and probabilities by 0.0003 in the mean.
+# Distance of two digits with a space between them, in distances of those without, from which the space
+# separates numbers in the only line of a page. The digits in the boxes of a form are as far from each other,
+# whether `page_reader` sees a space there or not. Chosen on composed pictures: see docs/design-notes.md.
+UNEVEN = 1.5
+# Probability from which the beam search tries a digit in a strip where every text is allowed; under
+# constraints, which may need an unlikely digit, it is that of `ctc.beam_search`. With 1e-3, the search takes
+# half of the time of 1e-4; no text of 120 composed strips changed, and probabilities by 0.0003 in the mean.
 MIN_PROBABILITY_STRIP = 1e-3
-# Weight of the digit networks where the components stand apart; the rest is the weight of the line networks.
-DIGIT_WEIGHT = 0.3
+# Least probability of all texts that meet the constraints; with less, the number on the page breaks them
+# (chosen by hand, as is the next value).
+LEAST_LIKELY = 1e-6
 # Probability that a number breaks the constraints, which stays even if the networks are certain.
 CONSTRAINT_DOUBT = 0.05
 # Probability that counts as none, so that it has a logarithm.
 LEAST_PROBABILITY = 1e-12
-# Probability from which the beam search tries a digit of a digit network. It is below `LEAST_PROBABILITY`, so
+# Probability from which the beam search tries a digit of a classifier. It is below `LEAST_PROBABILITY`, so
 # that rounding leaves no digit out.
-MIN_PROBABILITY_DIGIT_NETWORKS = LEAST_PROBABILITY / 2
+MIN_PROBABILITY_CLASSIFIER = LEAST_PROBABILITY / 2
 # Logarithm of the probability of an impossible class.
 NEVER = -1e9
 
@@ -96,17 +94,25 @@ class LineEvidence:
         """The likeliest characters, marks and others included."""
         return "".join(character for character, _, _ in self.places)
 
-    def bounds(self) -> list[int]:
-        """Return the columns between which numbers stand: behind spaces and operators between two digits.
+    def bounds(self, *, is_alone: bool = False) -> list[int]:
+        """Return the columns between which numbers stand: behind separators between two digits.
 
-        A sign or a currency before a number is a part of it: `12 -5` holds `12` and `-5`.
+        A sign or a currency before a number is a part of it: `12 -5` holds `12` and `-5`. In the only line of
+        a page, a space separates numbers only if it is wider than the distances of digits.
         """
         places = self.places
         digits = [index for index, (character, _, _) in enumerate(places) if character.isdecimal()]
-        bounds = [0]
+        gaps = []
         for left, right in itertools.pairwise(digits):
-            ends = [end for character, _, end in places[left + 1 : right] if character in SEPARATORS]
-            bounds += ends[-1:]
+            between = [place for place in places[left + 1 : right] if place[0] in SEPARATORS]
+            gaps.append((places[right][1] - places[left][1], between))
+        even = [distance for distance, between in gaps if not between]
+        least = UNEVEN * median(np.array(even)) if even else math.inf
+        bounds = [0]
+        for distance, between in gaps:
+            is_space = all(character == " " for character, _, _ in between)
+            if between and not (is_alone and is_space and distance < least):
+                bounds.append(between[-1][2])
         return [*bounds, len(self.columns)]
 
     def split(self, bounds: Sequence[int]) -> list[LineEvidence]:
@@ -125,27 +131,19 @@ class LineEvidence:
         ]
 
 
-def find_hypotheses(
-    lines: Sequence[LineEvidence],
-    digits: np.ndarray | None,
-    grammar: Grammar,
-    shared: float | None = None,
-    doubt: float = 0.0,
-) -> tuple[Hypotheses, float]:
-    """Return the likeliest texts that a grammar allows, and the probability that digit networks share.
+def digit_hypotheses(digits: np.ndarray, grammar: Grammar, doubt: float = 0.0) -> Hypotheses:
+    """Return the likeliest texts of N digits that a grammar allows, from their probabilities (N, 10).
 
-    Digit networks, `digits` (N, 10), always answer with a digit. Therefore they only help to tell which
-    digits a text has; they cannot tell whether there are digits at all, nor whether a lone component is a
-    single digit. Where the grammar leaves texts out, `shared` is the probability that was shared without a
-    grammar. `doubt` is the probability that nothing is written, whatever the networks read.
+    `doubt` is the probability that nothing is written, whatever the classifier reads.
     """
-    hypotheses, shared = _combined(lines, digits, grammar, shared)
+    beams = beam_search(_as_columns(digits), grammar, min_probability=MIN_PROBABILITY_CLASSIFIER)
+    hypotheses = {text: math.exp(log_probability) for text, log_probability in beams} or {"": 0.0}
     if doubt:
         empty = hypotheses.get("", 0.0)
         hypotheses = {text: probability * (1 - doubt) for text, probability in hypotheses.items()}
         if grammar.accepts(""):
             hypotheses[""] = 1 - (1 - empty) * (1 - doubt)
-    return hypotheses, shared
+    return hypotheses
 
 
 def probability_of_no_digit(digits: np.ndarray) -> float:
@@ -156,39 +154,6 @@ def probability_of_no_digit(digits: np.ndarray) -> float:
     share of the former.
     """
     return float(min(1.0, digits.shape[1] * digits.min()))
-
-
-def _combined(
-    lines: Sequence[LineEvidence], digits: np.ndarray | None, grammar: Grammar, shared: float | None
-) -> tuple[Hypotheses, float]:
-    """Combine the hypotheses of line networks and of digit networks by `DIGIT_WEIGHT`."""
-    hypotheses = _line_hypotheses(lines, grammar) if lines else {}
-    if digits is None:
-        return hypotheses or {"": 0.0}, 0.0
-    digit_beams = beam_search(_as_columns(digits), grammar, min_probability=MIN_PROBABILITY_DIGIT_NETWORKS)
-    if not lines:
-        alone = {text: math.exp(log_probability) for text, log_probability in digit_beams}
-        return alone or {"": 0.0}, 1.0
-    shared_texts = [text for text in hypotheses if text and (len(digits) > 1 or len(text) == 1)]
-    shared = sum(hypotheses[text] for text in shared_texts) if shared is None else shared
-    for text in shared_texts:
-        hypotheses[text] *= 1 - DIGIT_WEIGHT
-    for text, log_probability in digit_beams:
-        hypotheses[text] = hypotheses.get(text, 0.0) + DIGIT_WEIGHT * shared * math.exp(log_probability)
-    return hypotheses or {"": 0.0}, shared
-
-
-def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypotheses:
-    """Return the mean over all crops of a line; a crop that shows nothing does not count against another."""
-    sums: Hypotheses = {}
-    min_probability = MIN_PROBABILITY_ANY_TEXT if grammar is ANY_DIGITS else MIN_PROBABILITY
-    for evidence in lines:
-        for text, log_probability in beam_search(evidence.columns, grammar, min_probability=min_probability):
-            sums[text] = sums.get(text, 0.0) + math.exp(log_probability)
-    empty = [math.exp(float(evidence.columns[:, -1].sum())) for evidence in lines]
-    written = len(lines) - sum(empty)
-    hypotheses = {text: share * (1 - min(empty)) / max(written, 1e-9) for text, share in sums.items() if text}
-    return hypotheses | ({"": min(empty)} if grammar.accepts("") else {})
 
 
 def _as_columns(digits: np.ndarray) -> np.ndarray:

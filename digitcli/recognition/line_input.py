@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 
 from digitcli.errors import PictureError
-from digitcli.imaging.strips import cut_whole
+from digitcli.imaging.strips import cut_whole, strip_ink
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import PageFinder, load_page_finder
-from digitcli.recognition.crops import crop_numbers
 from digitcli.recognition.models import PICTURE_READER
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
@@ -19,7 +18,6 @@ from digitcli.recognition.pages.page_reader import as_levels
 from digitcli.recognition.pages.recognize import STRIP_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
-from digitcli.recognition.segmentation import find_numbers
 
 # The shipped model that finds the lines for strip readers.
 FINDER = "finder"
@@ -30,16 +28,17 @@ CutLines = Callable[[np.ndarray], list[np.ndarray]]
 def line_cutter(architecture: str, device: str = "auto") -> CutLines:
     """Return a function from a picture, float32 (H, W) in [0, 1], to its lines as an architecture sees them.
 
-    A `strip_reader` sees strips, uint8 (3, 40, W), of the lines that the shipped page finder finds. A
-    `picture_reader` sees the whole picture as a strip. Other architectures see the ink of each line, uint8
-    (40, W). Of several crops of a line, this is the first. The lines are in reading order.
+    A `picture_reader` sees the whole picture as a strip, uint8 (3, 40, W), and a `strip_reader` strips of the
+    lines that the shipped page finder finds. Other architectures see the ink of these strips, uint8 (40, W).
+    Of several strips of a line, this is the first. The lines are in reading order.
 
     Raises:
         ModelError, EnvironmentFault: the page finder cannot be loaded.
     """
-    if architecture == STRIP_READER:
-        return partial(_cut_strips, finder=load_page_finder(FINDER, device))
-    return _cut_whole if architecture == PICTURE_READER else _cut_ink
+    if architecture == PICTURE_READER:
+        return _cut_whole
+    cut = _cut_strips if architecture == STRIP_READER else _cut_ink
+    return partial(cut, finder=load_page_finder(FINDER, device))
 
 
 def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
@@ -74,15 +73,14 @@ def contains(reading: Reading, text: str) -> bool:
     return any("".join(texts[start:end]) == text for end in places for start in range(end))
 
 
-def _cut_ink(grey: np.ndarray) -> list[np.ndarray]:
-    regions = crop_numbers(find_numbers(grey, with_lines=True), with_lines=True)
-    return [region.lines[0].image for region in regions]
-
-
 def _cut_strips(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
     levels = as_levels(grey)
     regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
     return [region.strips[0].image for region in regions]
+
+
+def _cut_ink(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
+    return [strip_ink(strip) for strip in _cut_strips(grey, finder)]
 
 
 def _cut_whole(grey: np.ndarray) -> list[np.ndarray]:

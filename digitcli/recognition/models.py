@@ -22,27 +22,25 @@ from digitcli.recognition.results import DEFAULT_MODELS
 # The architecture that reads whole pictures.
 PICTURE_READER = "picture_reader"
 # The default model of each kind, see `_kind`.
-DEFAULT_OF_KIND = dict(zip(("line", "digit", "page", "strip", "picture"), DEFAULT_MODELS, strict=True))
+DEFAULT_OF_KIND = dict(zip(("line", "page", "strip", "picture"), DEFAULT_MODELS, strict=True))
 
 
 @dataclass(frozen=True)
 class RecognitionModels:
-    """The networks of a reader.
+    """The networks of a reader: a classifier of single digits, or networks that find numbers and read them.
 
-    line_models: networks that read line crops.
     classifier: the mean of the networks that read digit crops, or None.
     page_reader: the networks that find lines on whole pages and read strips of them, or None.
-    picture_reader: the network that answers easy pictures before the others, or None.
+    picture_reader: the network that answers easy pictures before those, or None.
     """
 
-    line_models: tuple[LineRecognizer, ...]
-    classifier: DigitClassifier | None
+    classifier: DigitClassifier | None = None
     page_reader: PageReader | None = None
     picture_reader: PictureReader | None = None
 
     @property
     def name(self) -> str:
-        """The names and identities of all weights: `reader@1a2b3c4d+digit_or_none@5e6f7a8b`."""
+        """The names and identities of all weights: `finder@1a2b3c4d+page_reader@5e6f7a8b`."""
         return "+".join(model.name for model in self._all)
 
     @property
@@ -52,20 +50,14 @@ class RecognitionModels:
 
     @property
     def _all(self) -> list[LineRecognizer | DigitClassifier | PageFinder]:
-        models: list[LineRecognizer | DigitClassifier | PageFinder] = [*self.line_models]
+        models: list[LineRecognizer | DigitClassifier | PageFinder] = []
         if self.classifier is not None:
             models.append(self.classifier)
         if self.page_reader is not None:
-            readers = [model for model in self.page_reader.line_models if model not in models]
-            models += [self.page_reader.finder, *readers]
+            models += [self.page_reader.finder, *self.page_reader.line_models]
         if self.picture_reader is not None:
             models.append(self.picture_reader.network)
         return models
-
-    @property
-    def read_regions(self) -> bool:
-        """Whether there are networks that read regions, which are found by their ink."""
-        return bool(self.line_models) or self.classifier is not None
 
     @property
     def can_reject(self) -> bool:
@@ -78,13 +70,15 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
 
     A model that reads lines replaces the default one only: for each other kind, of which no model is named,
     the default one stays. Only the one that reads easy pictures before the others does not: the named model
-    was chosen to read them itself, unless it was calibrated or adapted together with that one.
+    was chosen to read them itself, unless it was calibrated or adapted together with that one. Classifiers of
+    single digits read digits that stand apart, and need no other model.
 
     Raises:
-        UsageError: a model is named twice, or without another that it needs.
+        UsageError: a model is named twice, without another that it needs, or with one that cannot help it.
         ModelError: a default model is missing or damaged.
     """
     check_distinct(named)
+    _check_tasks(named)
     models = (*named, *resolve_models(_missing_defaults(named)))
     _check_pair(models)
     _check_picture_reader(models)
@@ -126,6 +120,19 @@ def _kind(model: ResolvedModel) -> str:
     if reads_pictures(model):
         return "picture"
     return "strip" if reads_strips(model) else model.header.task
+
+
+def _check_tasks(models: Sequence[ResolvedModel]) -> None:
+    """Check that classifiers of single digits are not named together with models that read whole numbers.
+
+    Raises:
+        UsageError: they are.
+    """
+    digit_models = [model for model in models if model.header.task == "digit"]
+    others = [model for model in models if model not in digit_models]
+    if digit_models and others:
+        cause = f"{digit_models[0].name} reads single digits, and {others[0].name} numbers of several digits."
+        raise UsageError(cause, "Name models of one kind.")
 
 
 def _check_pair(models: Sequence[ResolvedModel]) -> None:

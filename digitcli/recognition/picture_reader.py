@@ -14,7 +14,7 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
-from digitcli.recognition.hypotheses import OPERATORS, SEPARATORS, LineEvidence
+from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
 from digitcli.recognition.pages.acceptance import log_odds, logistic
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
@@ -32,22 +32,17 @@ class PictureAnswer:
 
     decision: its answer, if the page likely shows one number; else None.
     nothing: the probability that no digit is written; None if the page is too long to be seen at once.
-    has_operators: whether it sees operators, which separate numbers.
+    line: what it reads, unless it sees several numbers or other characters.
     """
 
     decision: Decision | None = None
     nothing: float | None = None
-    has_operators: bool = False
+    line: LineEvidence | None = None
 
     @property
     def is_certain(self) -> bool:
         """Whether it has read one number for certain."""
         return self.decision is not None and self.decision.is_certain
-
-    @property
-    def sees_nothing(self) -> bool:
-        """Whether it is likelier that no digit is written."""
-        return self.nothing is not None and self.nothing >= LIKELY
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,20 @@ class PictureReader:
         evidence = self.look(grey)
         nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
         decision = _read_number(evidence, constraints, top_k)
-        return PictureAnswer(decision, nothing, bool(OPERATORS.intersection(evidence.raw)))
+        is_several = bool(SEPARATORS.intersection(evidence.raw))
+        return PictureAnswer(decision, nothing, None if is_several else evidence.lines[0])
+
+    def answer_instead(self, answer: PictureAnswer, decision: Decision) -> Decision:
+        """Return the answer to a page on which no other network found a number, given their decision.
+
+        A number that this network alone finds is right if one is there and its text is right.
+        """
+        if answer.nothing is None:
+            return decision
+        is_there = self.probability_of_number(answer.nothing, decision.status == "blank")
+        if answer.decision is None or answer.decision.confidence is None:
+            return decision.without_number(1 - is_there)
+        return answer.decision.at_most(is_there * answer.decision.confidence)
 
     def probability_of_number(self, nothing: float, is_blank: bool) -> float:
         """Return the probability that a number stands where no network found one.

@@ -1,16 +1,17 @@
-"""The reading pipeline: four stages from pictures to readings.
+"""The reading pipeline, from pictures to readings.
 
-    stage          module            result
-    1. find        segmentation.py   PageLayout: the regions of a page, one for each number
-    2. crop        crops.py          PreparedPage: the regions and their crops, the inputs of the networks
-    3. recognize   recognize.py      RegionResult: the numbers of a region and their confidence
-    4. decide      decision.py       Decision: the status, reason, text and confidence of a page
+The default models: one network reads every page as a whole (`picture_reader.py`), in threads. Where it is not
+certain, networks find the lines of the page and read them (`pages/`), one page at a time:
 
-Before them, one network reads every page as a whole (`picture_reader.py`); where it is certain, its answer
-counts. A single number that the four stages read counts if that network reads the same, or if they are sure
-and it says nothing against it. Every other page is read again by networks that learned to find numbers
-(`pages/page_reader.py`), one page at a time.
-Threads read the whole page, find and crop. The other networks take the regions of several pages together.
+    stage          module                result
+    1. find        pages/finding.py      Findings: the lines of numbers on a page
+    2. crop        pages/crops.py        RegionCrops: a line and its strips, the inputs of the networks
+    3. recognize   pages/recognize.py    NumberResult: a number and its confidence
+    4. decide      pages/decision.py     Decision: the status, reason, text and confidence of a page
+
+Classifiers of single digits, where they are named, read digits that stand apart. Their four stages are
+`segmentation.py`, `crops.py`, `recognize.py` and `decision.py`. Threads find and crop, and a network takes
+the digits of several pages together.
 """
 
 from __future__ import annotations
@@ -33,21 +34,14 @@ from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
-from digitcli.recognition.decision import (
-    Decision,
-    choose,
-    decide_error,
-    decide_faint_page,
-    decide_page,
-    surer,
-)
+from digitcli.recognition.decision import NOT_A_DIGIT, Decision, decide_error, decide_faint_page, decide_page
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
-from digitcli.recognition.pages.page_reader import as_levels
-from digitcli.recognition.picture_reader import PictureAnswer
-from digitcli.recognition.recognize import RegionEvidence, recognize_page, run_networks
+from digitcli.recognition.pages.page_reader import PageReader, as_levels
+from digitcli.recognition.picture_reader import PictureAnswer, PictureReader
+from digitcli.recognition.recognize import RegionEvidence, recognize_page, run_classifier
 from digitcli.recognition.results import Reading
-from digitcli.recognition.segmentation import find_numbers
+from digitcli.recognition.segmentation import find_numbers, is_fraction
 from digitcli.recognition.sources import Source
 
 # Pages at most that go through the networks together (chosen by hand).
@@ -63,7 +57,7 @@ Picture = str | Path | bytes | np.ndarray | Image.Image
 class PipelineOptions:
     """The settings of the pipeline, see `Reader` for their meaning.
 
-    page_min_confidence: the confidence below which a number is refused that networks for pages read.
+    page_min_confidence: the confidence below which a number is refused that is not the only one of its page.
     """
 
     batch_size: int
@@ -78,11 +72,11 @@ class PipelineOptions:
 
 @dataclass(frozen=True)
 class PreparedPage:
-    """A page after the threads: read by the network for whole pictures, or with its numbers cropped, or both.
+    """A page after the threads: read by the network for whole pictures, or with its digits cropped.
 
     file: the name of the picture.
     number: the number of the page from 1 on, None for a picture with one page.
-    regions: the regions in reading order and their crops.
+    regions: the regions in reading order and their crops, for classifiers of single digits.
     is_faint: whether only faint marks were found.
     error: the error of a page that could not be opened or searched.
     picture, ink: as in `Reading`, where pictures are kept.
@@ -133,7 +127,7 @@ def run_pipeline(
 def find_and_crop(
     picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
 ) -> Iterator[PreparedPage]:
-    """Open a picture, read each page as a whole, and find and crop its numbers where that is not certain.
+    """Open a picture, and read each page as a whole, or find and crop its digits.
 
     A page that fails holds its error.
 
@@ -158,40 +152,30 @@ def find_and_crop(
 def _find_and_crop(
     name: str, number: int | None, grey: np.ndarray, models: RecognitionModels, options: PipelineOptions
 ) -> PreparedPage:
-    levels = as_levels(grey) if models.page_reader or models.picture_reader else None
+    if models.page_reader is None:
+        layout = find_numbers(grey)  # stage 1: find
+        regions = crop_numbers(layout)  # stage 2: crop
+        return PreparedPage(name, number, regions, layout.is_faint, picture=grey, ink=layout.ink)
+    levels = as_levels(grey)
     first = PictureAnswer()
-    if models.picture_reader is not None and levels is not None:
+    if models.picture_reader is not None:
         first = models.picture_reader.read(levels, options.constraints, options.top_k)
-    if first.is_certain:
-        return PreparedPage(name, number, picture=grey, first=first)
-    if not models.read_regions:
-        return PreparedPage(name, number, picture=grey, levels=levels, first=first)
-    with_lines = bool(models.line_models)
-    layout = find_numbers(grey, with_lines)  # stage 1: find
-    regions = crop_numbers(layout, with_lines)  # stage 2: crop
-    return PreparedPage(
-        name,
-        number,
-        regions,
-        layout.is_faint,
-        picture=grey,
-        ink=layout.ink,
-        levels=levels,
-        first=first,
-    )
+    return PreparedPage(name, number, picture=grey, levels=None if first.is_certain else levels, first=first)
 
 
 def recognize_and_decide(
     pages: Sequence[PreparedPage], models: RecognitionModels, options: PipelineOptions
 ) -> list[Reading]:
-    """Run the networks on the regions of all pages together, then find the numbers of each page and decide.
+    """Run classifiers on the digits of all pages together, then find the numbers of each page and decide.
 
     Raises:
         ModelError: a network answers with values that are not finite.
     """
     # stage 3: recognize
     try:
-        evidence = iter(run_networks([region for page in pages for region in page.regions], models))
+        evidence = iter(
+            run_classifier([region for page in pages for region in page.regions], models.classifier)
+        )
     except DigitcliError:
         raise
     except Exception as fault:
@@ -219,60 +203,40 @@ def _decide(
     """
     if page.error is not None:
         return decide_error(page.error)
-    first = page.first.decision
-    if first is not None and first.is_certain:
-        return first.refuse_below(options.min_confidence)
     try:
-        by_ink = _decide_regions(page, evidence, models, options) if models.read_regions else None
-        if by_ink is not None and first is not None and by_ink.is_confirmed_by(first):
-            return surer(by_ink, first).refuse_below(options.min_confidence)
-        is_easy = by_ink is not None and by_ink.is_easy and first is None
-        is_sum = page.first.has_operators
-        is_doubted = page.first.sees_nothing or is_sum
-        if models.page_reader is None or page.levels is None or (is_easy and not is_doubted):
-            assert by_ink is not None
-            return _or_first(by_ink, page.first, models).refuse_below(options.min_confidence)
-    except Exception as fault:
-        return decide_error(_failure(page.file, fault))
-    try:
-        whole = models.page_reader.read(page.levels, options.constraints, options.top_k)
+        if models.page_reader is None:
+            decision = _decide_regions(page, evidence, models, options)
+        else:
+            decision = _decide_whole(page, models.page_reader, models.picture_reader, options)
     except DigitcliError:
         raise
     except Exception as fault:
-        if by_ink is not None and is_out_of_memory(fault):
-            return _or_first(by_ink, page.first, models).refuse_below(options.min_confidence)
         return decide_error(_failure(page.file, fault))
-    if by_ink is not None and not whole.numbers:
-        by_ink = _or_surer(by_ink, page.first)
-    elif by_ink is not None and is_easy and not is_sum:  # the doubt was wrong
-        return by_ink.refuse_below(options.min_confidence)
-    chosen = _or_first(whole if by_ink is None else choose(by_ink, whole), page.first, models)
-    is_whole = chosen is whole
-    return chosen.refuse_below(options.page_min_confidence if is_whole else options.min_confidence)
+    is_among_others = models.page_reader is not None and len(decision.numbers) > 1
+    return decision.refuse_below(options.page_min_confidence if is_among_others else options.min_confidence)
 
 
-def _or_first(decision: Decision, first: PictureAnswer, models: RecognitionModels) -> Decision:
-    """Return a decision; if it has no number, what the network for whole pictures says.
+def _decide_whole(
+    page: PreparedPage,
+    page_reader: PageReader,
+    picture_reader: PictureReader | None,
+    options: PipelineOptions,
+) -> Decision:
+    """Decide on a page by the networks that find and read its numbers, at no threshold.
 
-    A number that it alone finds is right if one is there and its text is right.
+    Where they find none, the network for whole pictures may. They take the parts of a stacked fraction for
+    numbers, so that a rule tells these.
     """
-    if decision.numbers or decision.is_fraction or first.nothing is None or models.picture_reader is None:
-        return decision
-    is_there = models.picture_reader.probability_of_number(first.nothing, decision.status == "blank")
-    if first.decision is None or first.decision.confidence is None:
-        return decision.without_number(1 - is_there)
-    return first.decision.at_most(is_there * first.decision.confidence)
-
-
-def _or_surer(by_ink: Decision, first: PictureAnswer) -> Decision:
-    """Return what the regions of the ink show where the networks for pages find nothing.
-
-    It is at most as sure as a digit is written, and gives way to a surer number of the network for pictures.
-    """
-    if not by_ink.numbers or first.nothing is None:
-        return by_ink
-    by_ink = by_ink.at_most(1 - first.nothing)
-    return by_ink if first.decision is None else surer(by_ink, first.decision)
+    first = page.first
+    if page.levels is None:
+        assert first.decision is not None
+        return first.decision
+    decision = page_reader.read(page.levels, options.constraints, options.top_k, first.line)
+    if not decision.numbers and picture_reader is not None:
+        return picture_reader.answer_instead(first, decision)
+    if decision.leaves_room_for_fraction(len(page.levels)) and is_fraction(page.levels):
+        return replace(NOT_A_DIGIT, confidence=decision.confidence)
+    return decision
 
 
 def _decide_regions(
@@ -284,9 +248,7 @@ def _decide_regions(
     """Decide on a page by the regions of its ink, at no threshold."""
     results = recognize_page(evidence, options.constraints, options.top_k)
     decision = decide_page(results, options.constraints)  # stage 4: decide
-    if page.is_faint:
-        decision = decide_faint_page(decision, models.can_reject or bool(models.line_models))
-    return decision
+    return decide_faint_page(decision, models.can_reject) if page.is_faint else decision
 
 
 def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:

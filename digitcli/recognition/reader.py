@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
@@ -108,7 +108,7 @@ class Reader:
             thresholds = Thresholds(min_confidence, min_confidence, "this is the threshold that was given")
         self.thresholds = thresholds
         self.calibration_note = thresholds.note
-        self.min_confidence, self.page_min_confidence = thresholds.ink, thresholds.page
+        self.min_confidence, self.page_min_confidence = thresholds.alone, thresholds.page
         self.models = _load_models(resolved, device, runtime, batch_size, threads, rotate == "auto")
         self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
@@ -189,40 +189,31 @@ def _load_models(
     threads: int,
     finds_rotation: bool,
 ) -> RecognitionModels:
-    finders = [model for model in models if model.header.task == "page"]
-    first = [model for model in models if reads_pictures(model)]
-    strip_readers = [model for model in models if reads_strips(model)]
-    line_models = tuple(
-        load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=bool(first))
-        for model in models
-        if model.header.task == "line" and model not in (*first, *strip_readers)
-    )
     digit_models = [model for model in models if model.header.task == "digit"]
-    classifier = page_reader = picture_reader = None
     if digit_models:
-        classifier = load_classifier(
-            *digit_models,
-            device=device,
-            batch_size=batch_size,
-            runtime=runtime,
-            threads=threads,
-            at_first_use=bool(first),
-        )
-    if finders:
-        fitted = next((model.header for model in strip_readers if model.header.acceptance), None)
-        page_reader = PageReader(
-            load_page_finder(finders[0], device, runtime, threads, at_first_use=True),
-            tuple(
-                load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
-                for model in strip_readers
-            )
-            + line_models,
-            fitted.acceptance if fitted else {},
-            fitted.presence if fitted else {},
-            finds_rotation,
-        )
-    if first:
-        network = load_line_recognizer(first[0], device, runtime=runtime, threads=1)  # of each thread
-        header = first[0].header
-        picture_reader = PictureReader(network, header.acceptance, header.presence)
-    return RecognitionModels(line_models, classifier, page_reader, picture_reader)
+        options: dict[str, Any] = {"batch_size": batch_size, "runtime": runtime, "threads": threads}
+        return RecognitionModels(load_classifier(*digit_models, device=device, **options))
+    (finder,) = (model for model in models if model.header.task == "page")
+    first = [model for model in models if reads_pictures(model)]
+    line_models = [model for model in models if model.header.task == "line" and model not in first]
+    line_models.sort(key=reads_strips, reverse=True)  # the first network is asked before the others
+    fitted = next(
+        (model.header for model in line_models if reads_strips(model) and model.header.acceptance), None
+    )
+    page_reader = PageReader(
+        load_page_finder(finder, device, runtime, threads, at_first_use=True),
+        tuple(
+            load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
+            for model in line_models
+        ),
+        fitted.acceptance if fitted else {},
+        fitted.presence if fitted else {},
+        finds_rotation,
+    )
+    if not first:
+        return RecognitionModels(page_reader=page_reader)
+    network = load_line_recognizer(first[0], device, runtime=runtime, threads=1)  # of each thread
+    header = first[0].header
+    return RecognitionModels(
+        page_reader=page_reader, picture_reader=PictureReader(network, header.acceptance, header.presence)
+    )

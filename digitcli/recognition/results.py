@@ -25,9 +25,8 @@ MIN_CONFIDENCE = 0.5
 TOP_K = 2
 # Digit crops that a network takes at once (chosen by hand).
 BATCH_SIZE = 256
-# Networks for one line and for digits that stand alone, networks that find and read the lines of a page, and
-# one that reads easy pictures before the others.
-DEFAULT_MODELS = ("reader", "digit_or_none", "finder", "page_reader", "picture_reader")
+# The network that finds the lines of a page, two that read them, and one that reads easy pictures before.
+DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader")
 # Columns of CSV.
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 # A confidence by which others can be divided.

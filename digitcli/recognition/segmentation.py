@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
 from digitcli.imaging.components import Box, ConnectedComponents
@@ -23,32 +24,19 @@ SIDE_PX = 640
 LARGE_SIDE_PX = 2560
 # Height in pixels of digits in the reduced picture below which a larger copy is searched.
 SMALL_DIGIT_PX = 24
-# Least height of digits, as a share of the picture's height, that make the picture one line.
-FILLING_HEIGHT = 0.35
-# Greatest height in pixels of a strip, which is a low and wide picture of one line.
-STRIP_HEIGHT_PX = 160
-# Least width of a strip, in heights of the picture.
-STRIP_ASPECT = 1.6
-# Least height of a single component that is a line of its own in a strip, as a share of the tallest digit.
-LONE_HEIGHT = 0.6
-# The same, as a share of the height of the strip.
-LONE_STRIP_HEIGHT = 0.25
 # Least share of the rows of a digit at the edge that are also rows of the number to which it belongs.
 EDGE_OVERLAP = 0.5
 # Greatest distance of a digit at the edge from its neighbour, in widest steps between the number's digits.
 EDGE_STEP = 1.3
-# Greatest width of a single digit, in heights of it; a wider component is several digits that touch.
-WIDEST_DIGIT = 1.3
 
 
 @dataclass(frozen=True)
 class Component:
-    """Ink that may be a digit: a connected component and its detached parts, or several digits that touch.
+    """Ink that may be a digit: a connected component and its detached parts.
 
     box: x, y, width, height in pixels of the picture.
     is_cut_off: whether the component touches the edge of the picture, where a part of it may be missing.
-    ink: the ink of this component alone, float32 (h, w) in [0, 1]; None if only a line network can read the
-        number.
+    ink: the ink of this component alone, float32 (h, w) in [0, 1]; None where it is no longer needed.
     """
 
     box: Box
@@ -61,13 +49,11 @@ class Region:
     """The place of one number on the page.
 
     components: the components that may be the digits of the number, from left to right.
-    is_whole_picture: whether the region is the whole picture, which is one line and may hold several numbers.
     is_in_fraction: whether a fraction bar lies between this number and another one.
     runs_out: whether a further digit of the number lies at the edge of the picture, where it may be cut off.
     """
 
     components: tuple[Component, ...]
-    is_whole_picture: bool = False
     is_in_fraction: bool = False
     runs_out: bool = False
 
@@ -88,19 +74,22 @@ class PageLayout:
     is_faint: bool = False
 
 
-def find_numbers(grey: np.ndarray, with_lines: bool = False) -> PageLayout:
-    """Find the numbers in a grey picture (H, W), float32 in [0, 1]; without any, search its faint marks.
-
-    `with_lines` says that a line network will read the numbers, so that their digits may touch.
-    """
-    layout = _find_regions(grey, with_lines)
+def find_numbers(grey: np.ndarray) -> PageLayout:
+    """Find the numbers in a grey picture (H, W), float32 in [0, 1]; without any, search its faint marks."""
+    layout = _find_regions(grey)
     if layout.regions or (lifted := enhance_faint_marks(grey)) is None:
         return layout
-    faint_layout = _find_regions(lifted, with_lines)
+    faint_layout = _find_regions(lifted)
     return replace(faint_layout, is_faint=True) if faint_layout.regions else layout
 
 
-def _find_regions(grey: np.ndarray, with_lines: bool) -> PageLayout:
+def is_fraction(levels: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether a page, uint8 (H, W), shows nothing but numbers above and below a fraction bar."""
+    regions = find_numbers(levels.astype(np.float32) / 255).regions
+    return bool(regions) and all(region.is_in_fraction for region in regions)
+
+
+def _find_regions(grey: np.ndarray) -> PageLayout:
     """Find the regions in few pixels first, and in more pixels where the digits are small.
 
     Few pixels show anything written large, and they hide the texture of the paper.
@@ -111,15 +100,10 @@ def _find_regions(grey: np.ndarray, with_lines: bool) -> PageLayout:
         side_px = min(LARGE_SIDE_PX, round(SIDE_PX * 2 * SMALL_DIGIT_PX / height_px))
         connected, groups, boxes = _find_digits(grey, side_px)
     lines = group_lines(boxes)
-    only_line = _only_line(boxes, lines, grey.shape, len(connected.ink)) if with_lines else None
-    if only_line is not None:
-        components = tuple(_component(connected, groups[index], grey.shape, False) for index in only_line)
-        return PageLayout((Region(components, is_whole_picture=True),), grey, connected.ink)
     regions = []
     numbers = [number for line in lines for number in split_at_gaps(boxes, line)]
     for number, is_in_fraction in zip(numbers, find_fractions(connected, groups, numbers), strict=True):
-        keep_ink = _are_separate(boxes[number]) or not with_lines
-        components = tuple(_component(connected, groups[index], grey.shape, keep_ink) for index in number)
+        components = tuple(_component(connected, groups[index], grey.shape) for index in number)
         runs_out = len(number) > 1 and _runs_out(
             connected, [groups[index] for index in number], boxes[number]
         )
@@ -138,43 +122,14 @@ def _find_digits(grey: np.ndarray, side_px: int) -> tuple[ConnectedComponents, l
     return connected, groups, np.array([connected.box(group) for group in groups]).reshape(-1, 4)
 
 
-def _component(
-    connected: ConnectedComponents, group: list[int], picture: tuple[int, ...], keep_ink: bool
-) -> Component:
+def _component(connected: ConnectedComponents, group: list[int], picture: tuple[int, ...]) -> Component:
     """Return the component of a digit, its box in pixels of the picture (H, W)."""
     x, y, width, height = connected.box(group)
     down, across = picture[0] / connected.ink.shape[0], picture[1] / connected.ink.shape[1]
     left, right = round(x * across), round((x + width) * across)
     top, bottom = round(y * down), round((y + height) * down)
     is_cut_off = bool(connected.touches_edge[group].any())
-    ink = connected.crop_ink(group) if keep_ink else None
-    return Component((left, top, right - left, bottom - top), is_cut_off, ink)
-
-
-def _only_line(
-    boxes: np.ndarray, lines: list[list[int]], picture: tuple[int, ...], height_px: int
-) -> list[int] | None:
-    """Return the indices of the boxes of a picture that is one line from top to bottom, else None.
-
-    Such a picture is a strip, for example a field cut out of a form, or a line of touching digits that are as
-    high as the picture. A strip may have no boxes at all: the background may hide all of the writing.
-    """
-    height, width = picture
-    if height <= STRIP_HEIGHT_PX and width >= STRIP_ASPECT * height:
-        least = max(LONE_HEIGHT * boxes[:, 3].max(initial=0), LONE_STRIP_HEIGHT * height_px)
-        rows = [line for line in lines if len(line) > 1 or boxes[line[0], 3] >= least]
-        tops = [boxes[line, 1].min() for line in rows]
-        bottoms = [(boxes[line, 1] + boxes[line, 3]).max() for line in rows]
-        if max(tops, default=0) < min(bottoms, default=1):
-            from_left_to_right: list[int] = np.argsort(boxes[:, 0], kind="stable").tolist()
-            return from_left_to_right
-    filling = [line for line in lines if median(boxes[line, 3]) >= FILLING_HEIGHT * height_px]
-    if len(filling) != 1 or _are_separate(boxes[filling[0]]):
-        return None
-    line = filling[0]
-    top, bottom = boxes[line, 1].min(), (boxes[line, 1] + boxes[line, 3]).max()
-    middles = boxes[:, 1] + boxes[:, 3] / 2
-    return None if ((middles < top) | (middles > bottom)).any() else line
+    return Component((left, top, right - left, bottom - top), is_cut_off, connected.crop_ink(group))
 
 
 def _runs_out(connected: ConnectedComponents, digits: list[list[int]], boxes: np.ndarray) -> bool:
@@ -191,8 +146,3 @@ def _runs_out(connected: ConnectedComponents, digits: list[list[int]], boxes: np
         if shared_rows > EDGE_OVERLAP * height and steps.min() < EDGE_STEP * np.diff(middles).max():
             return True
     return False
-
-
-def _are_separate(boxes: np.ndarray) -> bool:
-    """Tell whether each of the boxes (N, 4) is narrow enough for a single digit."""
-    return bool((boxes[:, 2] <= WIDEST_DIGIT * boxes[:, 3]).all())

@@ -19,22 +19,22 @@ UNMEASURED = "this is 1 minus --max-error, and was not measured with these model
 class Thresholds:
     """The least confidences of numbers that are not refused.
 
-    ink: of a number that is read by its ink.
-    page: of a number that networks for pages find and read.
+    alone: of the only number of a page, and of all numbers that classifiers of single digits read.
+    page: of a number that stands among others on its page.
     evidence: what is known about the answers above the thresholds, as the end of a sentence.
     note: why a share of errors that was asked for is not known to hold, or why a guarantee is not used, as a
         sentence; None where neither is the case.
     """
 
-    ink: float
+    alone: float
     page: float
     evidence: str
     note: str | None = None
 
     def describe(self) -> str:
         """Return below which confidences numbers are refused, and what is known about the others."""
-        page = "" if self.page == self.ink else f", and below {self.page:g} where the page was searched,"
-        return f"Numbers with a confidence below {self.ink:g}{page} are refused: {self.evidence}."
+        page = "" if self.page == self.alone else f", and below {self.page:g} beside other numbers,"
+        return f"Numbers with a confidence below {self.alone:g}{page} are refused: {self.evidence}."
 
 
 def find_thresholds(
@@ -55,19 +55,17 @@ def find_thresholds(
     if measured is not None:
         return _of_adaptation(measured, max_error)
     risk, page_risk = _risk(models), _page_risk(models)
-    reads_pages_only = all(model.header.task == "page" or reads_strips(model) for model in models)
-    is_measured = bool(page_risk if reads_pages_only else risk)
-    ink, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
-    if not is_measured:
-        note = _unknown("--max-error is calibrated for the default models only.", ink)
-        return Thresholds(ink, page, UNMEASURED, note)
+    alone, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
+    if not risk:
+        note = _unknown("--max-error is calibrated for the default models only.", alone)
+        return Thresholds(alone, alone, UNMEASURED, note)
     evidence = f"above that, at most {100 * max_error:g} % of the answers to synthetic pictures were wrong"
-    return Thresholds(ink, page, evidence, _unreached(max_error, ink) if max(ink, page) >= 1 else None)
+    return Thresholds(alone, page, evidence, _unreached(max_error, alone) if max(alone, page) >= 1 else None)
 
 
-def _unreached(max_error: float, ink: float) -> str:
+def _unreached(max_error: float, alone: float) -> str:
     """Return the note for a share of errors that no measured threshold reaches, at least on pages."""
-    where, there = ("", "") if ink >= 1 else (" where the page was searched", " there")
+    where, there = ("", "") if alone >= 1 else (" on pages of several numbers", " there")
     return (
         f"No confidence is known from which on at most {100 * max_error:g} % of the answers are wrong"
         f"{where}, so nearly every answer is refused{there}. Give a larger --max-error."
@@ -141,10 +139,7 @@ def _of_adaptation(risk: Mapping[str, float], max_error: float) -> Thresholds:
 
 
 def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float] | None:
-    """Return the risk table of an adapted model, if these are the models with which it was measured.
-
-    It was measured on answers of the whole reader, to numbers that were read by either way.
-    """
+    """Return the risk table of an adapted model, if these are the models with which it was measured."""
     for model in models:
         companions = model.header.risk_companions
         if companions and companions == companions_of(model, models):
@@ -153,10 +148,10 @@ def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float] |
 
 
 def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
-    """Return the risk table of numbers that are read by their ink.
+    """Return the risk table of the only numbers of their pages.
 
-    The errors of the default models for one line were measured together, and the line model keeps them. The
-    default model for easy pictures took no part, so that it may be there or not.
+    The errors of the default models were measured together, and the line model keeps them. The default model
+    for easy pictures may be missing.
     """
     if {model.name for model in models} | {DEFAULT_OF_KIND["picture"]} != set(DEFAULT_MODELS):
         return {}
@@ -164,6 +159,6 @@ def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
 
 
 def _page_risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
-    """Return the risk table of numbers on pages; a reader of strips keeps it for its page finder too."""
+    """Return the risk table of numbers beside others; a reader of strips keeps it for its page finder too."""
     readers = [model for model in models if reads_strips(model)]
     return readers[0].header.risk if len(readers) == 1 else {}

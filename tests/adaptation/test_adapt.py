@@ -86,7 +86,7 @@ def test_an_adapted_folder_is_a_model(helpful: Adaptation, tmp_path: Path) -> No
     reader = Reader(folder, device="cpu")
     assert reader.read(Path(helpful.folder) / "2.png").text == TEXTS[2]
     assert [name.split("@")[0] for name in reader.name.split("+")] == [
-        "reader", "digit_or_none", "finder", "page_reader",
+        "finder", "page_reader", "reader",
     ]  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def test_the_measured_risk_counts_beside_the_same_models_only(helpful: Adaptatio
     risk = models[0].header.risk
     assert set(risk) == {"0.1"}  # 12 right answers and one that counts as wrong show no less
     found = find_thresholds(models, 0.1)
-    assert found.note is None and found.ink == found.page == risk["0.1"]
-    others = [model for model in models if model.name != "digit_or_none"]
+    assert found.note is None and found.alone == found.page == risk["0.1"]
+    others = [model for model in models if model.name != "page_reader"]
     assert find_thresholds(others, 0.1).note is not None
 
 

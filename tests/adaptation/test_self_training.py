@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,19 @@ from digitcli.adaptation.examples import find_lines_to_learn
 from digitcli.adaptation.saving import save_adaptation
 from digitcli.adaptation.self_training import adapt_unlabelled
 from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
-from digitcli.adaptation.settings import FineTuning
+from digitcli.adaptation.settings import INK_READER, FineTuning
 from digitcli.cli.views.adaptation import describe_self_training
 from digitcli.data.labelled_pictures import LABELS, read_labelled_pictures
 from digitcli.errors import InputError
 from digitcli.events import AdaptationStage, Event, StageProgress
 from digitcli.inference.model_resolution import resolve_model, resolve_models
-from digitcli.inference.predictor import load_line_recognizer
+from digitcli.inference.predictor import LineRecognizer, load_line_recognizer, load_page_finder
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.models import complete_models
+from digitcli.recognition.pages import page_reader
+from digitcli.recognition.pages.crops import RegionCrops
+from digitcli.recognition.pages.recognize import RegionEvidence, run_networks
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import find_thresholds
 from digitcli.training import original
@@ -109,7 +112,9 @@ def test_a_labelled_part_chooses_the_epochs_shows_that_it_helps_and_is_never_lea
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_training: None
 ) -> None:
     wrong = miscounting_reader(tmp_path / "wrong.safetensors")
-    monkeypatch.setattr(self_training, "LEAST_PICTURES", 3)  # the other networks disagree with it
+    monkeypatch.setattr(self_training, "LEAST_PICTURES", 3)
+    monkeypatch.setattr(self_training, "MAX_ERROR", 0.2)
+    monkeypatch.setattr(page_reader, "run_networks", _run_ink_reader)  # the other one disagrees with it
     folder = with_further_pictures(tmp_path / "f", "copy0.png,305\ncopy2.png,4280\ncopy4.png,512")
     result = adapt_unlabelled(folder, [wrong], settings=FineTuning(epochs=2), device="cpu")
     assert result.helps and not result.is_worse and result.models
@@ -122,6 +127,14 @@ def test_a_labelled_part_chooses_the_epochs_shows_that_it_helps_and_is_never_lea
     assert "chosen from 0 to 2 by the labelled" in describe_self_training(result, None)["epochs"]
     idle = dataclasses.replace(result, epochs=0, composed_after=None)
     assert "likelier" in describe_self_training(idle, None)["result"]
+
+
+def _run_ink_reader(
+    regions: Sequence[RegionCrops], models: Sequence[LineRecognizer], *weights: Mapping[str, float]
+) -> list[RegionEvidence]:
+    return run_networks(
+        regions, [each for each in models if each.header.architecture == INK_READER], *weights
+    )
 
 
 def test_no_model_is_given_if_the_labelled_part_became_worse(
@@ -183,7 +196,8 @@ def test_labelled_lines_choose_the_number_of_epochs(tmp_path: Path) -> None:
         resolve_model(each) for each in ("reader", miscounting_reader(tmp_path / "wrong.safetensors"))
     )
     folder = labelled_numbers(tmp_path / "f", TEXTS[:3])
-    lines = find_lines_to_learn(read_labelled_pictures(folder), load_line_recognizer(right, "cpu"), None)
+    recognizer, finder = load_line_recognizer(right, "cpu"), load_page_finder("finder", "cpu")
+    lines = find_lines_to_learn(read_labelled_pictures(folder), recognizer, finder)
     weights = [copied_weights(open_network(model)) for model in (wrong, right, wrong)]
     assert self_training._choose_epochs(wrong, weights, lines, torch.device("cpu")) == 2
     assert self_training._choose_epochs(right, weights, lines, torch.device("cpu")) == 0

@@ -58,7 +58,7 @@ def test_json_lines_are_the_records_of_the_design_one_an_input_in_order(
         assert list(record) == RECORD
         assert (record["schema"], record["page"], record["raw"]) == (1, None, record["text"])
         named = [model.split("@") for model in record["model"].split("+")]
-        assert [name for name, _ in named] == list(DEFAULT_MODELS)
+        assert {name for name, _ in named} == set(DEFAULT_MODELS)
         assert all(len(digest) == 8 and int(digest, 16) >= 0 for _, digest in named)
         assert (record["confidence"] is None) == (record["status"] == "error")
         assert record["confidence"] is None or 0 <= record["confidence"] <= 1
@@ -84,7 +84,8 @@ def test_numbers_and_digits_have_the_keys_of_the_design_and_boxes_in_the_picture
             x, y, width, height = part["box"]
             assert all(type(side) is int for side in part["box"])
             assert 0 <= x < x + width <= 1000 and 0 <= y < y + height <= 200
-    assert record["numbers"][0]["digits"][1]["box"][0] // 120 == 1
+    x, _, width, _ = record["numbers"][0]["digits"][1]["box"]
+    assert 120 <= x + width / 2 < 240
 
 
 def test_json_is_a_list_of_the_same_records_and_csv_has_their_columns(
@@ -288,10 +289,12 @@ def test_the_steps_are_shown_beside_the_table_and_never_in_the_data(predict: Run
     put("57.png", "57"), put("4.png", "4")
     easy = predict("4.png", "--show-steps").stdout
     assert "2  each line as the line network sees it, 40 pixels high" in easy and "the ink" not in easy
+    shown = predict("57.png", "--show-steps", "-m", "reader").stdout
+    assert "2  each line as the line network sees it, 40 pixels high" in shown and "the ink" not in shown
     for name in ("57.png", "4.png"):
-        shown = predict(name, "--show-steps", "-m", "reader").stdout
-        assert all(f"\n{step}  " in f"\n{shown}" or f" {step}  " in shown for step in "1234"), shown
-        assert "200 pixels" in shown and "█" in shown and "40 pixels high" in shown and "28 x 28" in shown
+        shown = predict(name, "--show-steps", "-m", "cnn").stdout
+        assert all(f"\n{step}  " in f"\n{shown}" or f" {step}  " in shown for step in "123"), shown
+        assert "200 pixels" in shown and "█" in shown and "28 x 28" in shown
     data = predict("57.png", "--show-steps", "--format", "jsonl")
     assert read(data) == [("57.png", "57")]
     assert "40 pixels high" in data.stderr and data.returncode == 0

@@ -94,7 +94,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
         (["too_thin"], lambda picture: cv2.dilate(picture, np.ones((11, 11), np.uint8))),
         (["blurred"], lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
         (["noisy"], lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5))),
-        (["uneven_background", "missing_digits"], lambda picture: squares(picture, 0.6)),
+        (["uneven_background", "missing_digits"], lambda picture: squares(picture, 0.5)),
     ],
 )
 def test_a_fault_that_no_correction_mends_is_measured(
@@ -106,7 +106,7 @@ def test_a_fault_that_no_correction_mends_is_measured(
     monkeypatch.setattr(module, "CORRECTIONS", ())
     picture = cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE)
     findings = examine_picture(saved(plant(picture)), "40713", reader).findings
-    assert [finding.rule for finding in findings] == rules  # 40713 is read as 40 on squares
+    assert [finding.rule for finding in findings] == rules  # 40713 is read as 0 on squares
     assert "of pictures that are read well" in findings[0].evidence
     assert examine_picture(saved(picture), "40713", reader).findings == ()
 
@@ -149,7 +149,7 @@ def test_a_page_is_examined_by_its_least_certain_number(
 ) -> None:
     monkeypatch.setattr(module, "CORRECTIONS", ())
     diagnosis = examine_picture(NUMBER.with_name("page.jpg"), reader=reader)
-    assert diagnosis.facts["least certain number"].startswith("27182 at 8")
+    assert diagnosis.facts["least certain number"].startswith("27182 at ")
     page = cv2.imread(str(NUMBER.with_name("page.jpg")), cv2.IMREAD_GRAYSCALE)
     assert examine_picture(saved(page[:400]), reader=reader).findings == ()
 
@@ -175,10 +175,10 @@ def test_a_digit_that_looks_the_same_when_it_is_turned_is_not_called_turned() ->
 
 def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
     picture = cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE)
-    tiny = cv2.resize(picture, None, fx=0.025, fy=0.025, interpolation=cv2.INTER_AREA)
+    tiny = cv2.resize(picture, None, fx=0.04, fy=0.04, interpolation=cv2.INTER_AREA)
     assert "too_small" in [f.rule for f in examine_picture(saved(tiny), "40713", reader).findings]
     rows, columns = np.nonzero(picture < 100)
-    tight = picture[rows.min() + 10 : rows.max() - 10, columns.min() + 5 : columns.max() - 5]
+    tight = picture[rows.min() + 20 : rows.max() - 20, columns.min() + 40 : columns.max() - 40]
     assert "cut_off" in [f.rule for f in examine_picture(saved(tight), reader=reader).findings]
 
 
@@ -195,7 +195,7 @@ def test_a_page_on_its_side_has_no_cut_off_digit(
 
 def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Reader) -> None:
     picture = np.full((90, 90), 255, np.uint8)
-    cv2.putText(picture, "K", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, 0, 5)
+    cv2.putText(picture, "W", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, 0, 5)
     findings = examine_picture(saved(picture), "4", reader).findings
     assert "unfamiliar_style" in [finding.rule for finding in findings]
 

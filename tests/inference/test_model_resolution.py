@@ -162,7 +162,7 @@ def test_predict_resolves_each_name_once_and_opens_each_model_file_at_most_twice
     finally:
         counting = False
     assert "5" in capfd.readouterr().out
-    assert len(resolved) == (2 if models else 5) and set(resolved.values()) == {1}
+    assert len(resolved) == (2 if models else 4) and set(resolved.values()) == {1}
     checkpoints = {name: count for name, count in opened.items() if name.endswith(".safetensors")}
     graphs = {name: count for name, count in opened.items() if name.endswith(".onnx")}
     loaded = {name.replace("safetensors", "onnx") for name, opens in checkpoints.items() if opens == 2}

@@ -201,7 +201,6 @@ def test_nothing_is_stored_where_nothing_is_proven(tmp_path: Path) -> None:
     ("named", "carrier"),
     [
         ([], "reader"),
-        (["fast", "reader"], "reader"),
         (["fast", "cnn"], "fast"),
         (["finder", "page_reader"], "page_reader"),
     ],

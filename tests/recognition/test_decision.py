@@ -7,20 +7,21 @@ import dataclasses
 import pytest
 
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import BLANK, Decision, choose, decide_faint_page, decide_page
-from digitcli.recognition.recognize import RegionResult
-from digitcli.recognition.results import Digit, Number, Status
+from digitcli.recognition.decision import BLANK, Decision, decide_faint_page, decide_page
+from digitcli.recognition.number_result import NumberResult
+from digitcli.recognition.results import Digit, Number
 
 SINGLE = parse_constraints(single_digit=True)
 
 
-def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool = False) -> RegionResult:
+def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool = False) -> NumberResult:
     digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
-    numbers = (Number(digits, confidence, raw or text),)
-    return RegionResult(numbers, confidence, breaks_constraints=breaks_constraints)
+    return NumberResult(
+        Number(digits, confidence, raw or text), confidence, breaks_constraints=breaks_constraints
+    )
 
 
-def decide(regions: list[RegionResult], constraints: Constraints | None, min_confidence: float) -> Decision:
+def decide(regions: list[NumberResult], constraints: Constraints | None, min_confidence: float) -> Decision:
     return decide_page(regions, constraints).refuse_below(min_confidence)
 
 
@@ -47,11 +48,10 @@ def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> 
 
 def test_a_page_without_ink_is_blank() -> None:
     assert decide([], None, 0.5) == BLANK
-    assert decide([RegionResult((), 0.99, has_ink=False)], None, 0.5) == BLANK
 
 
 def test_ink_without_numbers_is_not_a_digit() -> None:
-    decision = decide([RegionResult((), 0.95)], None, 0.5)
+    decision = decide([NumberResult(None, 0.95)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
     assert decision.confidence == pytest.approx(0.95)
 
@@ -109,7 +109,7 @@ def test_several_guesses_are_a_photograph_or_a_text() -> None:
         (dataclasses.replace(result("1", 0.45), rival_confidence=0.05), "low_confidence"),
     ],
 )
-def test_the_least_certain_region_gives_the_reason(region: RegionResult, reason: str) -> None:
+def test_the_least_certain_region_gives_the_reason(region: NumberResult, reason: str) -> None:
     assert decide([region, result("7", 0.99)], None, 0.9).reason == reason
 
 
@@ -120,70 +120,9 @@ def test_faint_marks_are_blank_or_need_a_person() -> None:
     assert decide_faint_page(decide([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
 
 
-@pytest.mark.parametrize(
-    ("by_ink", "whole", "expected"),
-    [
-        (["12"], ["12"], "by_ink"),
-        (["12", "3"], ["12", "5"], "by_ink"),
-        (["12"], ["72"], "whole"),
-        (["12", "3"], ["123"], "whole"),
-        (["12"], ["1", "2"], "whole"),
-        ([], ["7"], "whole"),
-        (["7"], [], "by_ink"),
-        ([], [], "by_ink"),
-    ],
-)
-def test_networks_for_pages_count_for_other_numbers_and_for_another_single_number(
-    by_ink: list[str], whole: list[str], expected: str
-) -> None:
-    ink, page = (decision_of(texts, confidence) for texts, confidence in ((by_ink, 0.8), (whole, 0.7)))
-    assert choose(ink, page) is (ink if expected == "by_ink" else page)
-
-
-def test_networks_for_pages_do_not_count_where_their_numbers_are_unlikely() -> None:
-    blank, guess = decision_of([], 0.9), decision_of(["7"], 0.3)
-    assert choose(blank, guess) is blank
-    assert choose(decision_of(["12", "13"], 0.98), decision_of([], 0.9)).text == "12 13"
-
-
-@pytest.mark.parametrize("reason", ["constraint", "cut_off"])
-def test_a_refusal_for_another_reason_than_doubt_counts_less(reason: str) -> None:
-    sure, read = decision_of(["12"], 0.95).refused(reason), decision_of(["12"], 0.7)
-    assert choose(sure, read) is choose(read, sure) is read
-
-
-def test_one_number_that_is_cut_off_does_not_cost_the_others_of_its_page() -> None:
-    doubtful, read = decision_of(["12", "34", "56"], 0.4), decision_of(["12", "84", "56"], 0.8)
-    numbers = (*read.numbers[:2], read.numbers[2].refused("cut_off"))
-    partial = dataclasses.replace(read, status="partial", reason="cut_off", numbers=numbers)
-    assert choose(doubtful, partial) is partial
-    assert choose(partial, doubtful) is partial
-
-
-def test_a_stacked_fraction_stays_refused() -> None:
-    fraction = dataclasses.replace(decision_of([], 0.9), is_fraction=True)
-    assert choose(fraction, decision_of(["3", "4"], 0.95)) is fraction
-
-
-@pytest.mark.parametrize(
-    ("texts", "confidence", "is_easy"),
-    [(["12"], 0.95, True), (["12"], 0.8, False), (["1", "2"], 0.95, False), ([], 0.95, False)],
-)
-def test_a_single_certain_number_is_easy(texts: list[str], confidence: float, is_easy: bool) -> None:
-    assert decision_of(texts, confidence).is_easy == is_easy
-
-
-def decision_of(texts: list[str], confidence: float) -> Decision:
-    """Return the answer that these numbers were read, or that the page is blank."""
-    numbers = tuple(Number((), confidence, text) for text in texts)
-    status: Status = "read" if texts else "blank"
-    return Decision(status, None, " ".join(texts), confidence, numbers)
-
-
 def test_numbers_know_their_row() -> None:
-    def at(x: int, y: int) -> RegionResult:
-        number = Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7")
-        return RegionResult((number,), 0.9)
+    def at(x: int, y: int) -> NumberResult:
+        return NumberResult(Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7"), 0.9)
 
     decision = decide_page([at(10, 10), at(90, 14), at(12, 80)], None)
     assert [number.row for number in decision.numbers] == [0, 0, 1]
@@ -200,9 +139,3 @@ def test_a_threshold_refuses_for_the_reason_of_the_doubt_and_changes_nothing_els
     assert BLANK.refuse_below(1.0) is BLANK
     faint = decide_faint_page(decide_page([result("12", 0.6)], None), can_reject=True)
     assert faint.refuse_below(0.99).reason == "too_faint"
-
-
-@pytest.mark.parametrize("confidence", [0.3, 0.6])
-def test_a_number_that_is_cut_off_gives_way_only_if_it_is_unlikely(confidence: float) -> None:
-    cut = decide_page([dataclasses.replace(result("12", confidence), is_cut_off=True)], None)
-    assert choose(cut, decision_of(["12"], 0.2)).confidence == (0.2 if confidence < 0.5 else confidence)

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 
 from digitcli.inference.ctc import ANY_DIGITS
-from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.hypotheses import (
     CONSTRAINT_DOUBT,
-    LineEvidence,
+    digit_hypotheses,
     digit_shares,
-    find_hypotheses,
     given_constraints,
     likeliest_text,
     probability_of_no_digit,
@@ -21,38 +18,19 @@ from digitcli.recognition.hypotheses import (
     with_unlikely_digits,
 )
 
-CROP = LineCrop(np.zeros((40, 100), np.uint8), np.eye(3)[:2], (100, 40))
 ONLY_SEVEN = Constraints(values=(7, 7))
 
 
-def line_evidence(**by_digit: float) -> LineEvidence:
-    """Return the answer to a line whose one column shows digits with these probabilities, else the blank."""
-    columns = np.full((3, 11), 1e-9, np.float32)
-    columns[:, -1] = 1
-    for name, probability in by_digit.items():
-        columns[1, int(name[1:])] = probability
-    columns[1, -1] = max(1e-9, 1 - sum(by_digit.values()))
-    return LineEvidence.of(CROP, LineOutput(np.log(columns), None), "0123456789", 1.0)
-
-
-def test_an_unlikely_digit_of_a_line_is_tried_under_constraints_only() -> None:
-    line = line_evidence(d1=0.9, d7=5e-5)
-    any_text, _ = find_hypotheses([line], None, ANY_DIGITS)
-    constrained, _ = find_hypotheses([line], None, ONLY_SEVEN)
-    assert any_text["1"] == pytest.approx(0.9, abs=0.01) and "7" not in any_text
-    assert constrained == {"7": pytest.approx(5e-5, rel=0.1)}
-
-
-def test_every_digit_of_a_digit_network_is_tried() -> None:
-    hypotheses, shared = find_hypotheses([], np.eye(10)[[1]], ANY_DIGITS)
-    assert set(hypotheses) - {""} == set("0123456789") and shared == 1
+def test_every_digit_of_a_classifier_is_tried() -> None:
+    hypotheses = digit_hypotheses(np.eye(10)[[1]], ANY_DIGITS)
+    assert set(hypotheses) - {""} == set("0123456789")
     assert hypotheses["1"] == pytest.approx(1) and hypotheses["7"] < 1e-11
+    assert set(digit_hypotheses(np.eye(10)[[1]], ONLY_SEVEN)) == {"7"}
 
 
 def test_doubt_moves_probability_to_the_empty_text() -> None:
-    hypotheses, _ = find_hypotheses([line_evidence(d1=0.8)], None, ANY_DIGITS, doubt=0.5)
-    assert hypotheses["1"] == pytest.approx(0.4, abs=0.01)
-    assert hypotheses[""] == pytest.approx(0.6, abs=0.01)
+    hypotheses = digit_hypotheses(np.eye(10)[[1]], ANY_DIGITS, doubt=0.5)
+    assert hypotheses["1"] == pytest.approx(0.5) and hypotheses[""] == pytest.approx(0.5)
 
 
 def test_ten_equal_probabilities_mean_no_digit() -> None:

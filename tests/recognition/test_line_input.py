@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from digitcli.errors import PictureError
-from digitcli.imaging.strips import cut_whole
+from digitcli.imaging.strips import cut_whole, strip_ink
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.line_input import contains, line_cutter, longest_line, reader_with
 from digitcli.recognition.pages.page_reader import as_levels
@@ -20,10 +20,10 @@ def paper() -> np.ndarray:
     return written("40713", 60)[0]
 
 
-def test_a_line_reader_sees_the_ink_that_predict_shows_it(paper: np.ndarray) -> None:
-    (line,) = line_cutter("reader")(grey_of(paper))
-    (number,) = Reader("reader", device="cpu").read(paper).numbers
-    assert number.line is not None and np.array_equal(line, number.line)
+def test_a_line_reader_sees_the_ink_of_the_strip_that_the_page_finder_finds(paper: np.ndarray) -> None:
+    (line,) = line_cutter("reader", "cpu")(grey_of(paper))
+    (strip,) = line_cutter("strip_reader", "cpu")(grey_of(paper))
+    assert np.array_equal(line, strip_ink(strip))
 
 
 def test_a_strip_reader_sees_the_strip_that_the_page_finder_finds(paper: np.ndarray) -> None:
@@ -47,7 +47,7 @@ def test_every_line_of_a_page_is_cut_out_and_the_longest_is_chosen(paper: np.nda
 
 @pytest.mark.parametrize(
     "model, together",
-    [("reader", "reader+digit_or_none+finder+page_reader"), ("page_reader", "finder+page_reader")],
+    [("reader", "finder+page_reader+reader"), ("page_reader", "finder+page_reader")],
 )
 def test_a_line_model_reads_with_what_predict_adds_to_it(model: str, together: str) -> None:
     reader = reader_with(resolve_model(model), "cpu")

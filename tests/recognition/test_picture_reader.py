@@ -11,9 +11,8 @@ import pytest
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.inference.predictor import LineRecognizer
-from digitcli.recognition import pipeline
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.decision import CERTAIN, EASY, LIKELY, Decision
+from digitcli.recognition.decision import CERTAIN, LIKELY, Decision
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureAnswer, PictureReader
@@ -102,53 +101,34 @@ OPTIONS = PipelineOptions(
 
 
 def read_with(
-    monkeypatch: pytest.MonkeyPatch,
-    first: PictureAnswer,
-    by_ink: Decision | None,
-    whole: Decision | None,
-    min_confidence: float = 0.5,
+    monkeypatch: pytest.MonkeyPatch, first: PictureAnswer, page: Decision | None, min_confidence: float = 0.5
 ) -> Reading:
-    """Read a page of which the network for pictures, the regions of its ink and those for pages say this."""
-    blank = Decision("blank", "blank", "", 0.9)
+    """Read a page of which the network for pictures says this, and those that find and read numbers that."""
     network = cast(LineRecognizer, FakeReader("", name="picture_reader"))
     models = replace(page_models(), picture_reader=PictureReader(network))
-    monkeypatch.setattr(PageReader, "read", lambda *_: whole or blank)
-    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: by_ink or blank)
-    monkeypatch.setattr(type(models), "read_regions", True)
-    page = PreparedPage("a.png", None, levels=PAPER, first=first)
+    monkeypatch.setattr(PageReader, "read", lambda *_: page or Decision("blank", "blank", "", 0.9))
+    levels = None if first.is_certain else PAPER
     options = replace(OPTIONS, min_confidence=min_confidence, page_min_confidence=min_confidence)
-    (reading,) = recognize_and_decide([page], models, options)
+    prepared = PreparedPage("a.png", None, levels=levels, first=first)
+    (reading,) = recognize_and_decide([prepared], models, options)
     return reading
 
 
 @pytest.mark.parametrize(
-    "first, by_ink, whole, expected",
+    "first, page, expected",
     [
-        (("7", CERTAIN), None, None, "7"),
-        (("7", EASY), ("1", EASY), ("2", 0.8), "2"),  # a doubt: the networks for pages decide
-        (("7", LIKELY), ("1", EASY), ("7", 0.8), "7"),
-        (("7", LIKELY), ("7", EASY), ("1", 0.8), "7"),  # no doubt: they are not asked
-        (("7", LIKELY), ("7", LIKELY), ("1", EASY), "7"),
-        (("7", LIKELY), ("7", LIKELY - 0.1), ("1", 0.8), "1"),
-        (None, ("1", EASY), ("2", 0.8), "1"),
-        (("7", EASY), None, None, "7"),  # nothing else finds a number
-        (("7", 0.9), ("1", 0.2), None, "7"),  # a surer number of the two
-        (None, None, None, ""),
+        (("7", CERTAIN), ["2"], "7"),
+        (("7", 0.9), ["2"], "2"),
+        (None, ["2"], "2"),
+        (("7", 0.9), [], "7"),  # nothing else finds a number
+        (None, [], ""),
     ],
 )
-def test_the_networks_are_asked_where_those_before_disagree(
-    monkeypatch: pytest.MonkeyPatch,
-    first: tuple[str, float] | None,
-    by_ink: tuple[str, float] | None,
-    whole: tuple[str, float] | None,
-    expected: str,
+def test_the_other_networks_count_where_it_is_not_certain(
+    monkeypatch: pytest.MonkeyPatch, first: tuple[str, float] | None, page: list[str], expected: str
 ) -> None:
     nothing = 0.1 if expected else 0.7
-    answers = (
-        PictureAnswer(decision(*first) if first else None, nothing),
-        decision(*by_ink) if by_ink else None,
-        decision(*whole) if whole else None,
-    )
+    answers = PictureAnswer(decision(*first) if first else None, nothing), several(*page) if page else None
     reading = read_with(monkeypatch, *answers)
     assert (reading.text, reading.status) == (expected, "read" if expected else "blank")
     refused = read_with(monkeypatch, *answers, min_confidence=0.999)
@@ -156,46 +136,16 @@ def test_the_networks_are_asked_where_those_before_disagree(
     assert refused.confidence == reading.confidence
 
 
-def test_the_surer_of_two_equal_numbers_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for sure, doubtful in ((0.9, 0.6), (0.6, 0.9)):
-        first = PictureAnswer(decision("7", sure), 0.1)
-        assert read_with(monkeypatch, first, decision("7", doubtful), None).confidence == 0.9
-
-
-def test_a_number_is_confirmed_by_the_same_with_the_same_marks() -> None:
-    two = replace(decision("7", EASY), numbers=2 * decision("7", EASY).numbers)
-    other_mark = replace(decision("7", EASY), numbers=(replace(decision("7", EASY).numbers[0], raw="7."),))
-    assert decision("7", EASY).is_confirmed_by(decision("7", LIKELY))
-    for other in (None, decision("1", EASY), two, other_mark):
-        assert not decision("7", EASY).is_confirmed_by(other)
-    assert not two.is_confirmed_by(decision("7", EASY))
-    assert not decision("7", EASY).refused("cut_off").is_confirmed_by(decision("7", EASY))
-
-
-@pytest.mark.parametrize(
-    "nothing, whole, text, status",
-    [(0.2, "2", "1", "read"), (0.6, "2", "1", "read"), (0.6, "", "1", "refused")],
-)
-def test_a_number_of_which_it_sees_no_digit_is_doubted_if_no_other_network_finds_one(
-    monkeypatch: pytest.MonkeyPatch, nothing: float, whole: str, text: str, status: str
-) -> None:
-    first = PictureAnswer(None, nothing)
-    reading = read_with(monkeypatch, first, decision("1", EASY), decision(whole, 0.8) if whole else None)
-    assert (reading.text, reading.status) == (text, status)
-    assert reading.confidence == pytest.approx(EASY if status == "read" else 0.4)
-
-
-def test_where_it_sees_operators_the_networks_for_pages_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    by_ink, whole = decision("1212", 0.99), decision("12", 0.8)
-    for has_operators, text in ((True, "12"), (False, "1212")):
-        first = PictureAnswer(None, 0.1, has_operators)
-        assert read_with(monkeypatch, first, by_ink, whole).text == text
+def several(*texts: str) -> Decision:
+    """Return the answer that a page shows these numbers, each with a confidence of 0.8."""
+    numbers = tuple(decision(text, 0.8).numbers[0] for text in texts)
+    return Decision("read", None, " ".join(texts), 0.8 ** len(texts), numbers)
 
 
 def test_a_number_that_nothing_else_finds_is_as_sure_as_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.9), 0.3), None, None)
+    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.9), 0.3), None)
     assert (reading.status, reading.text) == ("read", "7") and reading.confidence == pytest.approx(0.63)
-    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.6), 0.3), None, None)
+    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.6), 0.3), None)
     assert (reading.status, reading.reason) == ("refused", "low_confidence")
 
 
@@ -216,30 +166,6 @@ def test_a_doubted_number_has_alternatives_that_are_less_likely() -> None:
     assert two.at_most(0.9) == two
 
 
-def test_a_fraction_is_refused_whatever_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    fraction = Decision("refused", "not_a_digit", "", 0.8, is_fraction=True)
-    reading = read_with(monkeypatch, PictureAnswer(decision("34", 0.9), 0.1), fraction, None)
-    assert (reading.status, reading.text, reading.confidence) == ("refused", "", 0.8)
-
-
-@pytest.mark.parametrize("has_page_reader", [False, True])
-def test_it_answers_where_no_ink_is_a_number_and_pages_are_not_read(
-    monkeypatch: pytest.MonkeyPatch, has_page_reader: bool
-) -> None:
-    def fill_the_memory(*_: object) -> None:
-        raise MemoryError
-
-    network = cast(LineRecognizer, FakeReader("", name="picture_reader"))
-    models = replace(page_models(), picture_reader=PictureReader(network))
-    models = models if has_page_reader else replace(models, page_reader=None)
-    monkeypatch.setattr(PageReader, "read", fill_the_memory)
-    monkeypatch.setattr(pipeline, "_decide_regions", lambda *_: Decision("blank", "blank", "", 0.9))
-    monkeypatch.setattr(type(models), "read_regions", True)
-    page = PreparedPage("a.png", None, levels=PAPER, first=PictureAnswer(decision("7", EASY), 0.1))
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
-    assert reading.text == "7"
-
-
 @pytest.mark.parametrize(
     "nothing, status, reason, confidence",
     [
@@ -251,7 +177,7 @@ def test_it_answers_where_no_ink_is_a_number_and_pages_are_not_read(
 def test_it_tells_how_sure_it_is_that_a_page_is_blank(
     monkeypatch: pytest.MonkeyPatch, nothing: float | None, status: str, reason: str, confidence: float
 ) -> None:
-    reading = read_with(monkeypatch, PictureAnswer(None, nothing), None, None)
+    reading = read_with(monkeypatch, PictureAnswer(None, nothing), None)
     assert (reading.status, reading.reason, reading.text) == (status, reason, "")
     assert reading.confidence == confidence
 
@@ -275,19 +201,17 @@ def shipped() -> Reader:
     return Reader(device="cpu")
 
 
-def test_easy_digits_are_read_without_looking_for_ink(
-    shipped: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def find_nothing(*_: object) -> None:
+def test_easy_digits_are_read_by_no_other_network(shipped: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_nothing(*_: object) -> None:
         raise AssertionError("this picture is easy")
 
-    monkeypatch.setattr(pipeline, "find_numbers", find_nothing)
+    monkeypatch.setattr(PageReader, "read", read_nothing)
     for text in "0123456789":
         assert shipped.read(drawn(text, 90)).text == text
 
 
 def test_it_comes_first_only_where_no_reader_of_lines_is_named(shipped: Reader) -> None:
-    assert [part.split("@")[0] for part in shipped.name.split("+")] == list(DEFAULT_MODELS)
+    assert {part.split("@")[0] for part in shipped.name.split("+")} == set(DEFAULT_MODELS)
     assert "picture_reader" not in Reader("reader", device="cpu").name
 
 

@@ -63,7 +63,7 @@ def network() -> CountingNetwork:
 
 @pytest.fixture
 def models(network: CountingNetwork) -> RecognitionModels:
-    return RecognitionModels((), cast(DigitClassifier, network))
+    return RecognitionModels(cast(DigitClassifier, network))
 
 
 def tiff(*papers: np.ndarray) -> bytes:
@@ -209,19 +209,13 @@ def test_a_batch_ends_at_the_batch_size(models: RecognitionModels, network: Coun
     assert network.calls == [2 * len(DIGIT_SIZES_PX)] * 2 + [len(DIGIT_SIZES_PX)]
 
 
-def test_a_lack_of_memory_for_the_page_leaves_the_answer_of_its_regions(
-    models: RecognitionModels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lack_of_memory_for_a_page_is_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
     page, _ = written("2457", stroke_px=12)
-    both = dataclasses.replace(models, page_reader=page_models(FakeReader("1")).page_reader)
     monkeypatch.setattr(PageReader, "read", fail)
-    alone, with_pages = (next(run_pipeline([page], each, OPTIONS)) for each in (models, both))
-    assert (with_pages.status, with_pages.text) == (alone.status, alone.text)
-    only_pages = page_models(FakeReader("1"))
-    assert next(run_pipeline([page], only_pages, OPTIONS)).reason == "too_large"
+    assert next(run_pipeline([page], page_models(FakeReader("1")), OPTIONS)).reason == "too_large"
 
 
 def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> None:
@@ -233,19 +227,14 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
 
 
-@pytest.mark.parametrize("confidence", [0.3, 0.92])
-def test_a_threshold_changes_no_text_and_no_confidence(
-    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch, confidence: float
-) -> None:
-    shares = np.full(10, (1 - confidence) / 9)
-    shares[3] = confidence
-    monkeypatch.setattr(network, "probabilities", lambda images: np.tile(shares, (len(images), 1)))
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_threshold_changes_no_text_and_no_confidence(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     number = Number((Digit("8", 0.97, (0, 0, 9, 9)),), 0.97, "8")
-    monkeypatch.setattr(PageReader, "read", lambda *_: Decision("read", None, "8", 0.97, (number,)))
-    both = dataclasses.replace(models, page_reader=page_models(FakeReader("1")).page_reader)
-    expected = ("3", 0.92) if confidence == 0.92 else ("8", 0.97)
-    for threshold in (0.0, 0.5, 0.95, 1.0):
-        options = dataclasses.replace(OPTIONS, min_confidence=threshold, page_min_confidence=threshold)
-        (reading,) = run_pipeline([drawn("3")], both, options)
-        assert (reading.text, reading.confidence) == (expected[0], pytest.approx(expected[1]))
-        assert (reading.status == "read") == (expected[1] >= threshold)
+    page = Decision("read", None, " ".join("8" * count), 0.97**count, (number,) * count)
+    monkeypatch.setattr(PageReader, "read", lambda *_: page)
+    for threshold in (0.0, 0.95, 0.98):
+        limits = (threshold, 1.0) if count == 1 else (1.0, threshold)  # of a lone number, and of others
+        options = dataclasses.replace(OPTIONS, min_confidence=limits[0], page_min_confidence=limits[1])
+        (reading,) = run_pipeline([drawn("8")], page_models(), options)
+        assert (reading.text, reading.confidence) == (page.text, page.confidence)
+        assert (reading.status == "read") == (threshold < 0.97)

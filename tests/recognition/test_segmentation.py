@@ -101,7 +101,7 @@ def test_digits_above_each_other_in_a_low_picture_are_two_lines(digits: str) -> 
     paper, _ = stacked(*(written(digit, 50, stroke_px=5, margin_px=10) for digit in digits))
     strip = np.pad(paper, ((0, 0), (100, 100)), constant_values=255)
     assert strip.shape[0] <= 160
-    regions = find_numbers(grey_of(strip), with_lines=True).regions
+    regions = find_numbers(grey_of(strip)).regions
     assert [len(region.components) for region in regions] == [1, 1]
 
 

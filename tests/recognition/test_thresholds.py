@@ -32,7 +32,7 @@ def guaranteed(*companions: str) -> ResolvedModel:
 def test_a_guarantee_holds_for_its_error_and_for_larger_ones(max_error: float) -> None:
     models = [model("b"), guaranteed("a", "b"), model("a")]
     found = find_thresholds(models, max_error)
-    assert (found.ink, found.page, found.note) == (0.9, 0.9, None)
+    assert (found.alone, found.page, found.note) == (0.9, 0.9, None)
     assert found.describe() == (
         "Numbers with a confidence below 0.9 are refused: mine guarantees that at most 1 % of the answers "
         "are wrong, at a confidence level of 95 %."
@@ -46,35 +46,35 @@ def test_without_an_error_the_models_have_their_own_threshold() -> None:
 
 def test_a_guarantee_that_is_not_used_is_mentioned() -> None:
     found = find_thresholds([model("a"), guaranteed()], None)
-    assert (found.ink, found.page) == (0.25, 0.25)
+    assert (found.alone, found.page) == (0.25, 0.25)
     assert found.note is not None and "only with --max-error 0.01" in found.note
 
 
 def test_a_smaller_error_was_not_proven() -> None:
     found = find_thresholds([guaranteed()], 0.005)
-    assert (found.ink, found.page) == (1.0, 1.0)
+    assert (found.alone, found.page) == (1.0, 1.0)
     assert found.note is not None and "calibrated for --max-error 0.01" in found.note
 
 
 @pytest.mark.parametrize("companions", [(), ("a",), ("a", "a"), ("a", "b", "c")])
 def test_a_guarantee_does_not_hold_beside_other_models(companions: tuple[str, ...]) -> None:
     found = find_thresholds([guaranteed(*companions), model("a"), model("b")], 0.01)
-    assert (found.ink, found.page) == (0.99, 0.99)
+    assert (found.alone, found.page) == (0.99, 0.99)
     assert found.note is not None and "together with other models" in found.note and "0.99" in found.note
 
 
 def test_constraints_are_not_covered_by_a_guarantee() -> None:
     found = find_thresholds([guaranteed()], 0.01, is_plain=False)
-    assert found.ink == 0.9 and found.note is not None and "without constraints" in found.note
+    assert found.alone == 0.9 and found.note is not None and "without constraints" in found.note
 
 
 def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
     shipped = find_thresholds(complete_models([]), 0.01)
-    assert shipped.note is None and shipped.ink != shipped.page
-    assert min(shipped.ink, shipped.page) > 0.5 and max(shipped.ink, shipped.page) < 1
-    assert "where the page was searched" in shipped.describe() and "synthetic" in shipped.describe()
+    assert shipped.note is None and shipped.alone != shipped.page
+    assert min(shipped.alone, shipped.page) > 0.5 and max(shipped.alone, shipped.page) < 1
+    assert "beside other numbers" in shipped.describe() and "synthetic" in shipped.describe()
     other = find_thresholds(resolve_models(["cnn"]), 0.02)
-    assert (other.ink, other.page) == (0.98, 0.98) and "not measured" in other.describe()
+    assert (other.alone, other.page) == (0.98, 0.98) and "not measured" in other.describe()
     assert other.note == (
         "--max-error is calibrated for the default models only. With these models it refuses every answer "
         "with a confidence below 0.98."
@@ -103,7 +103,7 @@ def adapted(*companions: str, risk: float | None = 0.7) -> ResolvedModel:
 
 def test_a_risk_that_was_measured_with_these_models_counts_for_both_ways() -> None:
     found = find_thresholds([model("b"), adapted("a", "b"), model("a")], 0.05)
-    assert (found.ink, found.page, found.note) == (0.7, 0.7, None)
+    assert (found.alone, found.page, found.note) == (0.7, 0.7, None)
     assert found.describe() == (
         "Numbers with a confidence below 0.7 are refused: above that, at most 5 % of the answers to the "
         "held-out pictures of the adaptation were wrong."
@@ -115,7 +115,7 @@ def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_every
     risk: float | None, max_error: float
 ) -> None:
     found = find_thresholds([adapted("a", risk=risk), model("a")], max_error)
-    assert (found.ink, found.page) == (1.0, 1.0) and "has not shown" in found.describe()
+    assert (found.alone, found.page) == (1.0, 1.0) and "has not shown" in found.describe()
     assert found.note is not None and "nearly every answer is refused" in found.note
 
 
@@ -131,4 +131,4 @@ def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
 @pytest.mark.parametrize("others", [["a"], ["a", "b", "c"], []])
 def test_a_risk_that_was_measured_with_other_models_does_not_count(others: list[str]) -> None:
     found = find_thresholds([adapted("a", "b"), *map(model, others)], 0.05)
-    assert (found.ink, found.page) == (0.95, 0.95) and found.note is not None
+    assert (found.alone, found.page) == (0.95, 0.95) and found.note is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.adaptation.results import AdaptedModel, ClassifierResult
+from digitcli.adaptation.results import AdaptedModel
 from digitcli.adaptation.saving import save_adaptation
 from digitcli.errors import InputError, ModelError
 from digitcli.inference.checkpoint import ADAPTATION_FILE, read_checkpoint
@@ -49,17 +49,6 @@ def test_an_adaptation_to_labelled_pictures(models: list[AdaptedModel], tmp_path
 def test_pictures_of_one_group_are_a_caution(models: list[AdaptedModel], tmp_path: Path) -> None:
     save_adaptation(measured_adaptation(models, divides_group=True), tmp_path / "my-reader")
     assert "All pictures are of one group" in html_of(tmp_path / "my-reader")
-
-
-def test_an_adapted_classifier_beside_an_unchanged_reader(models: list[AdaptedModel], tmp_path: Path) -> None:
-    classifier = ClassifierResult(12, 40, 0.875, 0.95, 2, 3, 1, 0, 0.9961, 0.9957, is_kept=True)
-    figures = {"choice": None, "keeps_reader": False, "classifier": classifier}
-    save_adaptation(measured_adaptation(models, **figures), tmp_path / "my-reader")
-    html = html_of(tmp_path / "my-reader")
-    assert "learned from 40 digits. By itself it reads 87.50 % of them rightly before and 95.00 %" in html
-    assert "gains 1 picture and loses 0. Of the test digits of MNIST it reads 99.61 % before" in html
-    assert "It is kept." in html and "The network that reads lines stays as it was." in html
-    assert "the number that was chosen" not in html
 
 
 @pytest.mark.parametrize(

@@ -33,19 +33,6 @@ def labelled_numbers(folder: Path, labels: Sequence[str] = TEXTS, groups: Sequen
     return folder
 
 
-def labelled_digits(folder: Path, count: int = 12) -> Path:
-    """Draw single digits, 0 to 9 and again from 0 on, and label them."""
-    folder.mkdir()
-    rows = [["file", "text"]]
-    for number in range(count):
-        text = str(number % 10)
-        (folder / f"{number}.png").write_bytes(encoded(written(text, 60 + number, margin_px=30)[0]))
-        rows.append([f"{number}.png", text])
-    with (folder / "labels.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder
-
-
 def miscounting_reader(path: Path) -> Path:
     """Write a copy of the shipped reader that takes each digit for the next one."""
     header, tensors = read_checkpoint(resolve_model("reader").path)
@@ -86,8 +73,6 @@ def measured_adaptation(models: Sequence[AdaptedModel], **changes: object) -> Ad
         "folds": 2,
         "scores": (EpochScore(0, 0.4, 0.8, 1.0), EpochScore(1, 0.2, 0.9, 1.1), EpochScore(2, 0.3, 0.85, 1.2)),
         "choice": Choice(1, 0.5, 0.914, 0.908, EpochScore(1, 0.2, 0.9, 1.1)),
-        "keeps_reader": True,
-        "classifier": None,
         "settings": {"lr_share": 0.1},
         "seconds": 61.0,
         "models": tuple(models),

@@ -93,4 +93,4 @@ def page_models(*readers: FakeReader) -> RecognitionModels:
     """Return the networks of a pipeline that finds bars on whole pages and reads them."""
     line_models = cast(tuple[LineRecognizer, ...], readers)
     finder = cast(PageFinder, FakeFinder())
-    return RecognitionModels((), None, PageReader(finder, line_models))
+    return RecognitionModels(page_reader=PageReader(finder, line_models))

@@ -11,7 +11,6 @@ from digitcli.adaptation.results import (
     FORGETS_TOO_MUCH,
     OF_ONE_GROUP,
     Adaptation,
-    ClassifierResult,
     describe_help,
 )
 from digitcli.adaptation.self_training_results import (
@@ -62,15 +61,13 @@ def describe(result: Adaptation, output: Path | None) -> dict[str, str]:
         "pictures": _pictures(result),
         "before": _answers(result.right_before, result.wrong_before, n),
     }
-    if result.choice is not None or result.classifier is not None:
+    if result.choice is not None:
         rows |= {
             "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by networks that were not "
             "trained on it",
             "difference": _difference(result.gained, result.lost, result.p_value),
         }
     rows |= _describe_reader(result)
-    if result.classifier is not None:
-        rows |= _describe_classifier(result.classifier)
     rows["result"] = _verdict(result)
     if result.divides_group:
         rows["groups"] = OF_ONE_GROUP
@@ -105,8 +102,7 @@ def _describe_reader(result: Adaptation) -> dict[str, str]:
     """Return the rows about the network that reads lines."""
     choice, before = result.choice, result.scores[0]
     if choice is None:
-        why = f"{_why_no_choice(result)} The network that reads lines stays as it was."
-        return {"lines": why} if result.classifier else {}
+        return {}
     rows = {
         "lines": f"of {result.lines:,} held-out lines, {console.percent(before.exact_match)} read rightly "
         f"before, {console.percent(choice.score.exact_match)} after",
@@ -116,34 +112,7 @@ def _describe_reader(result: Adaptation) -> dict[str, str]:
     }
     if choice.share < 1:
         rows["weights"] = _moved_back(choice.share)
-    if result.helps and not result.keeps_reader:
-        rows["lines"] += "; not kept, because no more pictures are read rightly with it"
     return rows
-
-
-def _describe_classifier(classifier: ClassifierResult) -> dict[str, str]:
-    """Return the rows about the classifier of single digits."""
-    rows = {
-        "digits": f"of {classifier.digits:,} held-out digits, "
-        f"{console.percent(classifier.accuracy_before)} read rightly before, "
-        f"{console.percent(classifier.accuracy_after)} after by the classifier of single digits",
-        "classifier": f"{_difference(classifier.gained, classifier.lost, classifier.p_value)}; "
-        f"{_why_kept(classifier)}",
-    }
-    if classifier.mnist_before is not None and classifier.mnist_after is not None:
-        rows["MNIST"] = (
-            f"of 10,000 test digits, {console.percent(classifier.mnist_before)} read rightly before, "
-            f"{console.percent(classifier.mnist_after)} after"
-        )
-    return rows
-
-
-def _why_kept(classifier: ClassifierResult) -> str:
-    if classifier.is_kept:
-        return "kept"
-    if classifier.forgets_too_much:
-        return "not kept, because it forgets too many digits of MNIST"
-    return "not kept, because no more pictures are read rightly with it"
 
 
 def _why_no_choice(result: Adaptation) -> str:
@@ -153,7 +122,7 @@ def _why_no_choice(result: Adaptation) -> str:
 
 
 def _verdict(result: Adaptation) -> str:
-    if result.choice is None and result.classifier is None:
+    if result.choice is None:
         return _why_no_choice(result)
     return describe_help(result.helps, result.may_be_chance)
 
@@ -164,7 +133,7 @@ def describe_self_training(result: SelfTraining, output: Path | None) -> dict[st
         "model": result.model,
         "pictures": f"{len(result.unlabelled):,} without a label, {len(result.labelled):,} with one",
         "confident": f"{result.answered_before:,} of those without a label are read with a confidence of "
-        f"{result.threshold:.3f} or more ({result.page_threshold:.3f} where the page was searched): "
+        f"{result.threshold:.3f} or more ({result.page_threshold:.3f} beside other numbers): "
         f"{result.evidence}",
         "learned": f"{counted(result.lines, 'line')} of {result.learned:,} of these, read alike in every "
         "crop",

@@ -16,19 +16,22 @@ from digitcli.recognition.pages.crops import RegionCrops
 LARGEST_LOG_ODDS = 12.0
 # Heights of a line for each of its digits: the median of composed numbers that were read correctly.
 TYPICAL_PITCH = 0.89
-FEATURES = ("reading", "nothing", "finder", "other", "digits", "pitch", "bias")
+FEATURES = ("reading", "surest", "nothing", "finder", "other", "digits", "pitch", "bias")
 # What tells whether a number stands there, whatever its digits are.
 PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
+# Begins the names of the weights for the only number of a page. It is often one that somebody cut out.
+ALONE = "alone_"
 
 
 def features(
-    probability: float, nothing: float, digits: int, crops: RegionCrops, length: float
+    probability: float, surest: float, nothing: float, digits: int, crops: RegionCrops, length: float
 ) -> dict[str, float]:
     """Return the values that the weights multiply, for a text with a probability.
 
     `length` is that of the number, in heights of its line.
 
-    reading: the log-odds of the text, by the reader.
+    reading: the log-odds of the text, by the mean over all networks and strips.
+    surest: the same by the network and the strip that are surest of it.
     nothing: the log-odds that no digit stands there, by the reader.
     finder: the log-odds that a number stands there, by the page finder.
     other: the log-odds that other writing stands there, by the page finder.
@@ -40,6 +43,7 @@ def features(
     line = crops.line
     return {
         "reading": log_odds(probability),
+        "surest": log_odds(surest),
         "nothing": log_odds(nothing),
         "finder": log_odds(line.score),
         "other": log_odds(line.other_score),
@@ -47,6 +51,14 @@ def features(
         "pitch": abs(math.log(length / digits / TYPICAL_PITCH)),
         "bias": 1.0,
     }
+
+
+def weights_for(weights: Mapping[str, float], *, is_alone: bool) -> dict[str, float]:
+    """Return the weights for the only number of a page, if there are any, or those for others."""
+    alone = {name.removeprefix(ALONE): weight for name, weight in weights.items() if name.startswith(ALONE)}
+    if is_alone and alone:
+        return alone
+    return {name: weight for name, weight in weights.items() if not name.startswith(ALONE)}
 
 
 def logistic(values: Mapping[str, float], weights: Mapping[str, float]) -> float:

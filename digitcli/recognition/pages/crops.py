@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from digitcli.imaging.components import Box
 from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
-from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.pages.finding import FoundLine
 from digitcli.strip_format import STRIP_HEIGHT_PX
 
@@ -26,6 +28,30 @@ LEAST_SHARE = 0.5
 # Greatest length of a strip in heights of its line. It bounds the memory that a line reader takes; a longer
 # line is refused.
 MAX_LENGTH = 100.0
+
+
+@dataclass(frozen=True)
+class LineCrop:
+    """A strip, and its place on the page.
+
+    image: uint8 (3, 40, W), see `imaging.strips`.
+    to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
+    page_size: width and height of the page in pixels.
+    is_faint: whether its ink hardly differs from the paper.
+    """
+
+    image: np.ndarray
+    to_page: np.ndarray
+    page_size: tuple[int, int]
+    is_faint: bool = False
+
+    def box_on_page(self, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """Return the upright box on the page, x, y, width, height, around a box of the crop."""
+        corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_page.T
+        corners = np.clip(corners, 0, self.page_size)
+        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        left, top = min(left, self.page_size[0] - 1), min(top, self.page_size[1] - 1)
+        return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from digitcli.imaging.grayscale import rotate
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import Decision
+from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.finding import find_lines, reading_order
-from digitcli.recognition.pages.recognize import recognize_region, run_networks
+from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 
 # Mean confidence of the numbers of a page, below which it is read sideways and upside down too. The mean of
 # composed pages is about 0.95, and that of the same pages turned 0.8 at most.
@@ -32,6 +33,18 @@ ROTATED_NUMBERS = 3
 
 
 @dataclass(frozen=True)
+class PageEvidence:
+    """What the networks say of a page.
+
+    regions: the lines that may be numbers, in reading order.
+    other_writing: the probability of other writing on the page.
+    """
+
+    regions: tuple[RegionEvidence, ...]
+    other_writing: float
+
+
+@dataclass(frozen=True)
 class PageReader:
     """A page finder and the networks that read the strips of its lines; the mean of their answers counts.
 
@@ -45,25 +58,38 @@ class PageReader:
     presence: Mapping[str, float] = field(default_factory=dict)
     finds_rotation: bool = False
 
-    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Decision:
+    def read(
+        self, grey: Grey, constraints: Constraints | None, top_k: int, whole: LineEvidence | None = None
+    ) -> Decision:
         """Read a page, uint8 (H, W), at no threshold; digits and numbers have `top_k` candidates.
+
+        `whole` is what a network for whole pictures reads, if that is one number.
 
         Raises:
             ModelError: a network answers with values that are not finite.
         """
-        decision = self._read_upright(grey, constraints, top_k)
+        decision = self._read_upright(grey, constraints, top_k, whole)
         is_page = len(decision.numbers) >= ROTATED_NUMBERS and min(grey.shape) >= ROTATED_SIDE_PX
         is_hard = decision.status != "blank" and _mean_confidence(decision) < DOUBTFUL
         if not (self.finds_rotation and is_page and is_hard):
             return decision
         return self._read_rotated(grey, decision, constraints, top_k)
 
-    def _read_upright(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Decision:
+    def find_and_read(self, grey: Grey, whole: LineEvidence | None = None) -> PageEvidence:
+        """Find the lines of a page, uint8 (H, W), and read them; `whole` counts for its only number."""
         found = find_lines(grey, self.finder.maps)
         regions = crop_lines(grey, reading_order(found.lines))
         evidence = run_networks(regions, self.line_models, self.acceptance, self.presence)
-        results = [result for each in evidence for result in recognize_region(each, constraints, top_k)]
-        return decide_page(results, found.other, constraints)
+        if len(evidence) == 1:
+            evidence = [evidence[0].as_only(whole)]
+        return PageEvidence(tuple(evidence), found.other)
+
+    def _read_upright(
+        self, grey: Grey, constraints: Constraints | None, top_k: int, whole: LineEvidence | None = None
+    ) -> Decision:
+        page = self.find_and_read(grey, whole)
+        results = [result for each in page.regions for result in recognize_region(each, constraints, top_k)]
+        return decide_page(results, page.other_writing, constraints)
 
     def _read_rotated(
         self, grey: Grey, upright: Decision, constraints: Constraints | None, top_k: int

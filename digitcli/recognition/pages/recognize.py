@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.components import Box
+from digitcli.imaging.normalization import BOX_SCALE_PX
 from digitcli.imaging.strips import END_SPACE, strip_ink
 from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.hypotheses import (
+    LEAST_LIKELY,
     SEPARATORS,
     Hypotheses,
     LineEvidence,
@@ -27,9 +28,9 @@ from digitcli.recognition.hypotheses import (
     recalibrated,
     with_unlikely_digits,
 )
-from digitcli.recognition.pages.acceptance import features, logistic
-from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, RegionCrops
-from digitcli.recognition.recognize import LEAST_LIKELY, box_at, text_with_marks
+from digitcli.recognition.number_result import NumberResult
+from digitcli.recognition.pages.acceptance import features, logistic, weights_for
+from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER, STRIP_HEIGHT_PX
 
@@ -66,6 +67,7 @@ class RegionEvidence:
     acceptance, presence: the weights of the confidence, and those of the probability that a number stands
         there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
+    is_alone: whether it is the only line of the page, or its only number.
     """
 
     crops: RegionCrops
@@ -74,6 +76,7 @@ class RegionEvidence:
     presence: Mapping[str, float] = field(default_factory=dict)
     is_first: bool = True
     is_last: bool = True
+    is_alone: bool = False
 
     def parts(self) -> list[RegionEvidence]:
         """Split a line into its numbers by the first network and strip.
@@ -82,7 +85,10 @@ class RegionEvidence:
         themselves; they count where they show as many numbers.
         """
         first = self.lines[0]
-        parts = [line.split((first if line.crop is first.crop else line).bounds()) for line in self.lines]
+        parts = [
+            line.split((first if line.crop is first.crop else line).bounds(is_alone=self.is_alone))
+            for line in self.lines
+        ]
         count = len(parts[0])
         return [
             dataclasses.replace(
@@ -90,29 +96,45 @@ class RegionEvidence:
                 lines=tuple(part[index] for part in parts if len(part) == count),
                 is_first=index == 0,
                 is_last=index == count - 1,
+                is_alone=self.is_alone and count == 1,
             )
             for index in range(count)
         ]
+
+    def as_only(self, whole: LineEvidence | None) -> RegionEvidence:
+        """Return what the networks say if this is the only line of the page.
+
+        `whole` is what a network for whole pictures reads, which counts if the line is one number.
+        """
+        only = dataclasses.replace(self, is_alone=True)
+        if whole is None or len(only.parts()) > 1:
+            return only
+        return dataclasses.replace(only, lines=(*self.lines, whole))
 
     def hypotheses(self, grammar: Grammar) -> Hypotheses:
         """Return the likeliest texts that a grammar allows with their probabilities."""
         return _line_hypotheses(self.lines, grammar)
 
-    def confidence(self, probability: float, nothing: float, digits: int) -> float:
+    def confidence(self, text: str, probability: float, nothing: float) -> float:
         """Return the probability that a number is right, given that of its text and that of no digit."""
         if not self.acceptance:
             return probability
-        return logistic(self.features(probability, nothing, digits), self.acceptance)
+        return self._logistic(self.acceptance, text, probability, nothing)
 
-    def probability_of_number(self, probability: float, nothing: float, digits: int) -> float:
+    def probability_of_number(self, text: str, probability: float, nothing: float) -> float:
         """Return the probability that a number stands there, given that of its text and that of no digit."""
         if not self.presence:
             return 1.0
-        return logistic(self.features(probability, nothing, digits), self.presence)
+        return self._logistic(self.presence, text, probability, nothing)
 
-    def features(self, probability: float, nothing: float, digits: int) -> dict[str, float]:
+    def features(self, text: str, probability: float, nothing: float) -> dict[str, float]:
         """Return what the weights multiply, see `recognition.pages.acceptance`."""
-        return features(probability, nothing, digits, self.crops, self._length)
+        surest = max(math.exp(dict(line.likely_texts).get(text, -math.inf)) for line in self.lines)
+        return features(probability, surest, nothing, len(text), self.crops, self._length)
+
+    def _logistic(self, weights: Mapping[str, float], text: str, probability: float, nothing: float) -> float:
+        values = self.features(text, probability, nothing)
+        return logistic(values, weights_for(weights, is_alone=self.is_alone))
 
     @property
     def _length(self) -> float:
@@ -128,32 +150,6 @@ class RegionEvidence:
     def raw(self) -> str:
         """The characters that the first strip shows, marks and others included."""
         return self.lines[0].raw
-
-
-@dataclass(frozen=True)
-class NumberResult:
-    """The answer about a place where a number may stand.
-
-    number: the number; None if the networks read nothing.
-    confidence: the probability that the answer is right.
-    rival_confidence: the probability of the second likeliest text.
-    is_cut_off: whether the region touches the edge of the page, where a part of it may be missing.
-    runs_out: whether its last character at the edge of the page cannot be read, because it is cut off.
-    is_faint: whether its ink hardly differs from the paper.
-    is_changed: whether the constraints changed the text.
-    breaks_constraints: whether no likely text meets the constraints.
-    is_other: whether other writing stands there.
-    """
-
-    number: Number | None
-    confidence: float
-    rival_confidence: float = 0.0
-    is_cut_off: bool = False
-    runs_out: bool = False
-    is_faint: bool = False
-    is_changed: bool = False
-    breaks_constraints: bool = False
-    is_other: bool = False
 
 
 def run_networks(
@@ -217,11 +213,15 @@ def recognize_region(
 ) -> list[NumberResult]:
     """Find the numbers in a region, each of which must meet the constraints.
 
-    Numbers that only a space separates are one number if that meets the constraints, and they do not.
+    Numbers that only a space separates are one number if that meets the constraints, and they do not; where
+    only they do, the space separates them.
     """
     parts = evidence.parts()
     if constraints is not None and _is_one_number(evidence, parts, constraints, top_k):
         return [dataclasses.replace(_recognize(evidence, constraints, top_k), is_changed=True)]
+    if constraints is not None and not _accept(parts, constraints, top_k):
+        at_spaces = dataclasses.replace(evidence, is_alone=False).parts()
+        parts = at_spaces if _accept(at_spaces, constraints, top_k) else parts
     return [_recognize(part, constraints, top_k) for part in parts]
 
 
@@ -231,10 +231,14 @@ def _is_one_number(
     """Tell whether only the whole region meets the constraints, and no operator separates its parts."""
     if len(parts) == 1 or constraints.is_single or any(map(_ends_with_operator, parts)):
         return False
-    if all(_accepts(constraints, _recognize(part, None, top_k)) for part in parts):
+    if _accept(parts, constraints, top_k):
         return False
     whole = _recognize(evidence, None, top_k)
     return whole.number is not None and _accepts(constraints, whole)
+
+
+def _accept(parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int) -> bool:
+    return all(_accepts(constraints, _recognize(part, None, top_k)) for part in parts)
 
 
 def _accepts(constraints: Constraints, result: NumberResult) -> bool:
@@ -252,7 +256,7 @@ def _recognize(evidence: RegionEvidence, constraints: Constraints | None, top_k:
     text = likeliest_text(hypotheses, EMPTY_BEFORE_WEIGHTS if evidence.acceptance else EMPTY)
     if not text:
         return NumberResult(None, nothing, is_other=OTHER in evidence.raw)
-    is_there = evidence.probability_of_number(min(1.0, hypotheses[text]), nothing, len(text))
+    is_there = evidence.probability_of_number(text, min(1.0, hypotheses[text]), nothing)
     if is_there < LEAST_PRESENCE:
         return NumberResult(None, 1 - is_there, is_other=OTHER in evidence.raw)
     result = _result(evidence, hypotheses, text, nothing, top_k)
@@ -284,7 +288,7 @@ def _result(
     evidence: RegionEvidence, hypotheses: Hypotheses, text: str, nothing: float, top_k: int
 ) -> NumberResult:
     """Return a text as the answer about a region; `nothing` is the probability that no digit stands there."""
-    confidence = evidence.confidence(min(1.0, hypotheses[text]), nothing, len(text))
+    confidence = evidence.confidence(text, min(1.0, hypotheses[text]), nothing)
     hypotheses = recalibrated(hypotheses, text, confidence)
     rivals = sorted(
         (pair for pair in hypotheses.items() if pair[0] not in ("", text)), key=lambda pair: -pair[1]
@@ -305,11 +309,18 @@ def _is_cut_off(crops: RegionCrops) -> bool:
 
 
 def _runs_out(evidence: RegionEvidence) -> bool:
-    """Tell whether a line is too long, or cut off by the edge of the page within a character."""
-    crops, raw = evidence.crops, evidence.raw
+    """Tell whether a line is too long, or cut off by the edge of the page within a character.
+
+    Every strip must show so, by each network that knows other characters.
+    """
+    crops = evidence.crops
     if crops.line.box.length > MAX_LENGTH * crops.line.box.height:
         return True
-    if OTHER not in (raw[:1], raw[-1:]):
+    raws = [line.raw for line in evidence.lines if OTHER in line.alphabet and line.raw]
+    starts_with_other, ends_with_other = (
+        bool(raws) and all(raw[place] == OTHER for raw in raws) for place in (0, -1)
+    )
+    if not starts_with_other and not ends_with_other:
         return False
     box, size = crops.line.box, np.array(crops.strips[0].page_size)
     reach = np.array([np.cos(box.angle), np.sin(box.angle)]) * (box.length / 2 + EDGE_REACH * box.height)
@@ -317,8 +328,8 @@ def _runs_out(evidence: RegionEvidence) -> bool:
         (point <= 0) | (point >= size) for point in ((box.x, box.y) - reach, (box.x, box.y) + reach)
     ]
     starts, ends = (bool(each.any()) for each in is_outside)
-    at_start = evidence.is_first and starts and raw.startswith(OTHER)
-    return at_start or (evidence.is_last and ends and raw.endswith(OTHER))
+    at_start = evidence.is_first and starts and starts_with_other
+    return at_start or (evidence.is_last and ends and ends_with_other)
 
 
 def _number(
@@ -371,3 +382,18 @@ def _boxes(crops: RegionCrops, line: LineEvidence, columns: Sequence[int], text:
         return [box_at(line.crop, line.distances[column], line.first_column + column) for column in columns]
     strip = crops.strips[0]
     return [strip.box_on_page(0, 0, strip.image.shape[2], strip.image.shape[1])] * len(text)
+
+
+def box_at(crop: LineCrop, distances: np.ndarray, column: int) -> Box:
+    """Return the box on the page of the character at a column, from its distances to the four sides."""
+    to_left, to_right, top, bottom = (distances * BOX_SCALE_PX).tolist()
+    x = (column + 0.5) * COLUMN_PX
+    return crop.box_on_page(x - max(to_left, 1), top, x + max(to_right, 1), max(bottom, top + 1))
+
+
+def text_with_marks(lines: Sequence[LineEvidence], text: str) -> str:
+    """Return the text with its marks, from the first strip that shows its digits; else the digits alone."""
+    for evidence in lines:
+        if "".join(character for character in evidence.raw if character.isdecimal()) == text:
+            return evidence.raw.replace(OTHER, "").replace(" ", "")
+    return text

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox
-from digitcli.recognition.crops import LineCrop
-from digitcli.recognition.pages.crops import MAX_LENGTH, crop_lines
+from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines
 from digitcli.recognition.pages.finding import FoundLine
 from tests.support.networks import page_of_bars
 from tests.support.pictures import written

@@ -8,8 +8,8 @@ import pytest
 
 from digitcli.recognition.constraints import Constraints, parse_constraints
 from digitcli.recognition.decision import Decision
+from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.decision import decide_page
-from digitcli.recognition.pages.recognize import NumberResult
 from digitcli.recognition.results import Digit, Number
 
 SINGLE = parse_constraints(single_digit=True)

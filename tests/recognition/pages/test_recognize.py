@@ -12,16 +12,12 @@ import pytest
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.crops import LineCrop
 from digitcli.recognition.hypotheses import LineEvidence
-from digitcli.recognition.pages.crops import RegionCrops
+from digitcli.recognition.number_result import NumberResult
+from digitcli.recognition.pages.acceptance import ALONE
+from digitcli.recognition.pages.crops import LineCrop, RegionCrops
 from digitcli.recognition.pages.finding import FoundLine
-from digitcli.recognition.pages.recognize import (
-    NumberResult,
-    RegionEvidence,
-    recognize_region,
-    run_networks,
-)
+from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 from digitcli.recognition.results import Number
 from tests.support.networks import ALPHABET, COLUMNS_OF_A_PLACE, FakeReader, line_output
 
@@ -82,13 +78,13 @@ def test_a_line_is_read_with_its_marks() -> None:
     [
         ("12 345", ["12", "345"], ["12", "345"]),
         ("5/6+8×7=98", ["56", "8", "7", "98"], ["5/6+", "8×", "7=", "98"]),
-        ("3 + 4", ["3", "4"], ["3 +", "4"]),
+        ("3 + 4", ["3", "4"], ["3+", "4"]),
         ("+5 -7", ["5", "7"], ["+5", "-7"]),
         ("$5 $7.-", ["5", "7"], ["$5", "$7.-"]),
         ("11/22/2019", ["11222019"], ["11/22/2019"]),
         ("-0.001", ["0001"], ["-0.001"]),
         ("□500,-", ["500"], ["500,-"]),
-        ("= 17 □", ["17"], ["= 17"]),
+        ("= 17 □", ["17"], ["=17"]),
         ("1□5", ["1", "5"], ["1", "5"]),
     ],
 )
@@ -97,6 +93,58 @@ def test_a_line_is_split_at_spaces_and_operators(written: str, texts: list[str],
     assert texts_of(results) == texts
     assert [number.raw for number in numbers_of(results)] == raws
     assert all(result.confidence > 0.98 for result in results)
+
+
+def only_line(written: str, **constraints: str | bool) -> list[str]:
+    """Return the numbers of the only line of a page, whose characters stand equally far apart."""
+    line = spelt(written)
+    alone = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,)).as_only(None)
+    return texts_of(recognize_region(alone, parse_constraints(**constraints), 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("written", "texts"),
+    [
+        ("8 3 0 5 9", ["83059"]),  # as in the boxes of a form
+        ("12 34", ["12", "34"]),  # twice as far as the other digits
+        ("12   34", ["12", "34"]),
+        ("1 2", ["12"]),
+    ],
+)
+def test_a_space_in_the_only_line_separates_numbers_if_it_is_wider_than_their_gaps(
+    written: str, texts: list[str]
+) -> None:
+    assert only_line(written) == texts
+
+
+def test_constraints_tell_whether_a_space_in_the_only_line_separates_numbers() -> None:
+    assert only_line("8 3 0 5 9", length="5") == ["83059"]
+    assert only_line("12 34", length="4") == ["1234"]
+    assert only_line("1 2", length="1") == ["1", "2"]
+
+
+def test_operators_in_the_only_line_of_a_page_separate_numbers() -> None:
+    line = spelt("12 + 5")
+    alone = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,)).as_only(spelt("125"))
+    assert [number.text for number in numbers_of(recognize_region(alone, None, 3))] == ["12", "5"]
+    assert len(alone.lines) == 1 and not any(part.is_alone for part in alone.parts())
+
+
+def test_the_whole_picture_is_one_more_view_of_its_only_number() -> None:
+    line = spelt("7", 0.9)
+    evidence = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,))
+    for text, confidence in (("7", 0.9), ("1", 0.45)):
+        (result,) = recognize_region(evidence.as_only(spelt(text, 0.9 if text == "7" else 0.4)), None, 3)
+        assert result.number is not None and result.number.text == "7"
+        assert result.confidence == pytest.approx(confidence, abs=0.01)
+
+
+def test_the_only_number_of_a_page_has_weights_of_its_own() -> None:
+    line = spelt("7", 0.9)
+    crops = RegionCrops(0, LINE, (line.crop,))
+    evidence = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, f"{ALONE}bias": 0.0})
+    (among,), (alone,) = (recognize_region(each, None, 1) for each in (evidence, evidence.as_only(None)))
+    assert among.confidence == pytest.approx(0.9, abs=0.01) and alone.confidence == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -333,8 +381,8 @@ def test_networks_without_spaces_are_split_where_the_first_one_finds_them() -> N
 
 def test_the_parts_of_a_line_have_their_own_length() -> None:
     crops = RegionCrops(0, LINE, (CROP,))
-    whole = RegionEvidence(crops, (spelt("1234"),)).features(0.9, 0.0, 4)
-    parts = [part.features(0.9, 0.0, 2) for part in RegionEvidence(crops, (spelt("12 34"),)).parts()]
+    whole = RegionEvidence(crops, (spelt("1234"),)).features("1234", 0.9, 0.0)
+    parts = [part.features("12", 0.9, 0.0) for part in RegionEvidence(crops, (spelt("12 34"),)).parts()]
     assert all(part["pitch"] < 1 for part in [whole, *parts])
 
 
