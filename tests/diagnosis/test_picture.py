@@ -81,7 +81,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     reader: Reader, rule: str, plant: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CORRECTIONS", [each for each in CORRECTIONS if each.rule == rule])
-    # the noisy picture has 0.89 and more when it is smoothed, the blurred one less than that when it is mended
+    # the noisy picture has 0.89, and more when it is smoothed; the mended blurred one has less
     monkeypatch.setattr(module, "CONFIDENT", 0.9 if rule == "noisy" else 0.86)
     picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
     (finding, *_) = examine_picture(saved(plant(picture)), "40713", reader).findings
