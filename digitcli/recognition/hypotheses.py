@@ -30,7 +30,8 @@ from digitcli.strip_format import OTHER
 SEPARATORS = frozenset(" +×*÷=" + OTHER)
 # Distance of two digits with a space between them, in distances of those without, from which the space
 # separates numbers in the only line of a page. The digits in the boxes of a form are as far from each other,
-# whether `page_reader` sees a space there or not. Chosen on composed pictures: see docs/design-notes.md.
+# whether `page_reader` sees a space there or not. Chosen by hand, and not tuned: it reads 88 of 100 forms as
+# one number (53 if every space counts), and 27 of 30 pairs of numbers one height of a digit apart as two.
 UNEVEN = 1.5
 # Probability from which the beam search tries a digit in a strip where every text is allowed; under
 # constraints, which may need an unlikely digit, it is that of `ctc.beam_search`. With 1e-3, the search takes
