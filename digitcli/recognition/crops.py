@@ -21,7 +21,7 @@ DIGIT_SIZES_PX = (20, 16)
 
 
 @dataclass(frozen=True)
-class RegionCrops:
+class DigitCrops:
     """A region, which is the place of one number on the page, and its crops.
 
     region: the region without the ink of its components, to save memory.
@@ -32,9 +32,9 @@ class RegionCrops:
     digits: np.ndarray
 
 
-def crop_numbers(layout: PageLayout) -> tuple[RegionCrops, ...]:
+def crop_numbers(layout: PageLayout) -> tuple[DigitCrops, ...]:
     """Crop the digits of every region of a page."""
-    return tuple(RegionCrops(_without_ink(region), _crop_digits(region)) for region in layout.regions)
+    return tuple(DigitCrops(_without_ink(region), _crop_digits(region)) for region in layout.regions)
 
 
 def _without_ink(region: Region) -> Region:

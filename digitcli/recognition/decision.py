@@ -108,7 +108,7 @@ BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
 NOT_A_DIGIT = Decision("refused", "not_a_digit", "", NOT_A_DIGIT_CONFIDENCE)
 
 
-def decide_page(results: Sequence[NumberResult], constraints: Constraints | None) -> Decision:
+def decide_digits(results: Sequence[NumberResult], constraints: Constraints | None) -> Decision:
     """Decide on a page whose digits stand apart: each number is read, or refused for another reason than its
     confidence.
     """

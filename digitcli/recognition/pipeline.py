@@ -33,13 +33,19 @@ from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import grey_from_array, grey_from_image
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops, crop_numbers
-from digitcli.recognition.decision import NOT_A_DIGIT, Decision, decide_error, decide_faint_page, decide_page
+from digitcli.recognition.crops import DIGIT_SIZES_PX, DigitCrops, crop_numbers
+from digitcli.recognition.decision import (
+    NOT_A_DIGIT,
+    Decision,
+    decide_digits,
+    decide_error,
+    decide_faint_page,
+)
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
 from digitcli.recognition.pages.page_reader import PageReader, as_levels
 from digitcli.recognition.picture_reader import PictureAnswer, PictureReader
-from digitcli.recognition.recognize import RegionEvidence, recognize_page, run_classifier
+from digitcli.recognition.recognize import DigitEvidence, recognize_page, run_classifier
 from digitcli.recognition.results import Reading
 from digitcli.recognition.segmentation import find_numbers, is_fraction
 from digitcli.recognition.sources import Source
@@ -86,7 +92,7 @@ class PreparedPage:
 
     file: str
     number: int | None
-    regions: tuple[RegionCrops, ...] = ()
+    regions: tuple[DigitCrops, ...] = ()
     is_faint: bool = False
     error: PictureError | None = None
     picture: np.ndarray | None = None
@@ -193,7 +199,7 @@ def recognize_and_decide(
 
 def _decide(
     page: PreparedPage,
-    evidence: Sequence[RegionEvidence],
+    evidence: Sequence[DigitEvidence],
     models: RecognitionModels,
     options: PipelineOptions,
 ) -> Decision:
@@ -241,13 +247,13 @@ def _decide_whole(
 
 def _decide_regions(
     page: PreparedPage,
-    evidence: Sequence[RegionEvidence],
+    evidence: Sequence[DigitEvidence],
     models: RecognitionModels,
     options: PipelineOptions,
 ) -> Decision:
     """Decide on a page by the regions of its ink, at no threshold."""
     results = recognize_page(evidence, options.constraints, options.top_k)
-    decision = decide_page(results, options.constraints)  # stage 4: decide
+    decision = decide_digits(results, options.constraints)  # stage 4: decide
     return decide_faint_page(decision, models.can_reject) if page.is_faint else decision
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.crops import DIGIT_SIZES_PX, RegionCrops
+from digitcli.recognition.crops import DIGIT_SIZES_PX, DigitCrops
 from digitcli.recognition.hypotheses import (
     LEAST_LIKELY,
     Hypotheses,
@@ -31,7 +31,7 @@ EMPTY_AMONG_OTHERS = 0.5
 
 
 @dataclass(frozen=True)
-class RegionEvidence:
+class DigitEvidence:
     """The answers of a classifier about a region.
 
     crops: the region and its crops.
@@ -39,14 +39,12 @@ class RegionEvidence:
     can_reject: whether the classifier can reject what is no digit, see `probability_of_no_digit`.
     """
 
-    crops: RegionCrops
+    crops: DigitCrops
     digits: np.ndarray
     can_reject: bool = False
 
 
-def run_classifier(
-    regions: Sequence[RegionCrops], classifier: DigitClassifier | None
-) -> list[RegionEvidence]:
+def run_classifier(regions: Sequence[DigitCrops], classifier: DigitClassifier | None) -> list[DigitEvidence]:
     """Classify the digits of regions, which may be from several pages."""
     if classifier is None or not regions:
         return []
@@ -55,12 +53,12 @@ def run_classifier(
     means = probabilities.reshape(-1, len(DIGIT_SIZES_PX), probabilities.shape[-1]).mean(axis=1)
     parts = np.split(means, np.cumsum([len(crops.digits) for crops in regions])[:-1])
     return [
-        RegionEvidence(crops, part, classifier.can_reject) for crops, part in zip(regions, parts, strict=True)
+        DigitEvidence(crops, part, classifier.can_reject) for crops, part in zip(regions, parts, strict=True)
     ]
 
 
 def recognize_page(
-    regions: Sequence[RegionEvidence], constraints: Constraints | None, top_k: int
+    regions: Sequence[DigitEvidence], constraints: Constraints | None, top_k: int
 ) -> tuple[NumberResult, ...]:
     """Find the numbers in the regions of a page; digits and numbers have `top_k` candidates."""
     empty_threshold = EMPTY_ALONE if len(regions) == 1 else EMPTY_AMONG_OTHERS
@@ -68,7 +66,7 @@ def recognize_page(
 
 
 def recognize_region(
-    evidence: RegionEvidence,
+    evidence: DigitEvidence,
     constraints: Constraints | None,
     top_k: int,
     empty_threshold: float = EMPTY_AMONG_OTHERS,
@@ -95,7 +93,7 @@ def recognize_region(
 
 
 def _result(
-    evidence: RegionEvidence, hypotheses: Hypotheses, text: str, top_k: int, *, free: bool
+    evidence: DigitEvidence, hypotheses: Hypotheses, text: str, top_k: int, *, free: bool
 ) -> NumberResult:
     """Return a text as the result of a region; `free` says that no constraints changed the hypotheses."""
     region = evidence.crops.region
@@ -115,7 +113,7 @@ def _result(
 
 
 def _number(
-    evidence: RegionEvidence,
+    evidence: DigitEvidence,
     hypotheses: Hypotheses,
     text: str,
     shares: Sequence[dict[str, float]],

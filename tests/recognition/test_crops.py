@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from digitcli.recognition.crops import RegionCrops, crop_numbers
+from digitcli.recognition.crops import DigitCrops, crop_numbers
 from digitcli.recognition.segmentation import find_numbers
 from tests.support.pictures import grey_of, written
 
 
-def crops_of(paper: np.ndarray) -> tuple[RegionCrops, ...]:
+def crops_of(paper: np.ndarray) -> tuple[DigitCrops, ...]:
     return crop_numbers(find_numbers(grey_of(paper)))
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import BLANK, Decision, decide_faint_page, decide_page
+from digitcli.recognition.decision import BLANK, Decision, decide_digits, decide_faint_page
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.results import Digit, Number
 
@@ -22,7 +22,7 @@ def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool
 
 
 def decide(regions: list[NumberResult], constraints: Constraints | None, min_confidence: float) -> Decision:
-    return decide_page(regions, constraints).refuse_below(min_confidence)
+    return decide_digits(regions, constraints).refuse_below(min_confidence)
 
 
 def test_a_page_is_as_certain_as_all_of_its_regions() -> None:
@@ -124,18 +124,18 @@ def test_numbers_know_their_row() -> None:
     def at(x: int, y: int) -> NumberResult:
         return NumberResult(Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7"), 0.9)
 
-    decision = decide_page([at(10, 10), at(90, 14), at(12, 80)], None)
+    decision = decide_digits([at(10, 10), at(90, 14), at(12, 80)], None)
     assert [number.row for number in decision.numbers] == [0, 0, 1]
 
 
 def test_a_threshold_refuses_for_the_reason_of_the_doubt_and_changes_nothing_else() -> None:
     firm = dataclasses.replace(result("12", 0.9), runs_out=True)
-    decision = decide_page([firm, dataclasses.replace(result("7", 0.6), rival_confidence=0.3)], None)
+    decision = decide_digits([firm, dataclasses.replace(result("7", 0.6), rival_confidence=0.3)], None)
     assert (decision.status, decision.reason) == ("partial", "cut_off")
     refused = decision.refuse_below(0.7)
     assert (refused.status, refused.reason) == ("refused", "two_candidates")
     assert (refused.text, refused.confidence) == (decision.text, decision.confidence)
     assert decision.refuse_below(0.6) is decision
     assert BLANK.refuse_below(1.0) is BLANK
-    faint = decide_faint_page(decide_page([result("12", 0.6)], None), can_reject=True)
+    faint = decide_faint_page(decide_digits([result("12", 0.6)], None), can_reject=True)
     assert faint.refuse_below(0.99).reason == "too_faint"

@@ -24,7 +24,7 @@ from digitcli.recognition.pipeline import (
     recognize_and_decide,
     run_pipeline,
 )
-from digitcli.recognition.recognize import RegionEvidence
+from digitcli.recognition.recognize import DigitEvidence
 from digitcli.recognition.results import Digit, Number
 from digitcli.recognition.sources import Source
 from tests.support.networks import FakeReader, page_models, page_of_bars
@@ -141,7 +141,7 @@ def test_a_fault_while_a_page_is_recognized_loses_no_other(
 ) -> None:
     recognize_page = pipeline.recognize_page
 
-    def recognize(regions: Sequence[RegionEvidence], *settings: object) -> object:
+    def recognize(regions: Sequence[DigitEvidence], *settings: object) -> object:
         if sum(len(region.crops.digits) for region in regions) == 2:
             raise ZeroDivisionError("a mistake")
         return recognize_page(regions, *settings)  # type: ignore[arg-type]

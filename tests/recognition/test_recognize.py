@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.crops import RegionCrops
+from digitcli.recognition.crops import DigitCrops
 from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.recognize import RegionEvidence, recognize_region
+from digitcli.recognition.recognize import DigitEvidence, recognize_region
 from digitcli.recognition.segmentation import Component, Region
 
 
@@ -26,8 +26,8 @@ def read(
     **constraints: str | bool,
 ) -> NumberResult:
     """Recognize a region of whose digits a classifier gives these probabilities."""
-    crops = RegionCrops(place or region(len(digits)), np.zeros((len(digits), 2, 28, 28), np.uint8))
-    answers = RegionEvidence(crops, digits, can_reject)
+    crops = DigitCrops(place or region(len(digits)), np.zeros((len(digits), 2, 28, 28), np.uint8))
+    answers = DigitEvidence(crops, digits, can_reject)
     return recognize_region(answers, parse_constraints(**constraints), top_k)  # type: ignore[arg-type]
 
 

@@ -52,7 +52,7 @@ LEAST_PRESENCE = 0.2
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
 # Probability of a text from which no further network or strip is asked.
-CERTAIN = 0.995
+CERTAIN_TEXT = 0.995
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
 
@@ -194,7 +194,7 @@ def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypothe
 
 def _is_certain(lines: Sequence[LineEvidence]) -> bool:
     """Tell whether a text is so likely that no further network or strip is asked."""
-    return bool(lines) and max(_line_hypotheses(lines, ANY_DIGITS).values(), default=0.0) >= CERTAIN
+    return bool(lines) and max(_line_hypotheses(lines, ANY_DIGITS).values(), default=0.0) >= CERTAIN_TEXT
 
 
 def _read_strips(crops: Sequence[LineCrop], model: LineRecognizer) -> list[LineEvidence]:
