@@ -71,7 +71,8 @@ def load_folder(path: Path) -> Dataset:
         return Dataset(name, train, None, failures, files)
     if entries.pictures:
         raise InputError(
-            f"{path} contains pictures, but no folders that tell which digits they show.", LAYOUT
+            f"{path} contains pictures, but no folders that tell which digits they show.",
+            f"{LAYOUT} To examine one picture, name its file.",
         )
     raise InputError(f"{path} contains no digits.", LAYOUT)
 

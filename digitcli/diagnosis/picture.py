@@ -96,11 +96,16 @@ def _examine_number(number: Number, page: Grey, reader: Reader, path: Path) -> t
         evidence = f"Cut out of the page, the number at {_place(number)} is read as {answer}."
         return (Finding("crowded", "warning", evidence, "Leave more space around it, or cut it out."),)
     corrections = tuple(_effective_corrections(picture, reading, reader, path, None))
-    return _causes(corrections, reading, rotate(picture, reading.rotation), None)
+    part = f"Cut out of the page, the number at {_place(number)}"
+    return _causes(corrections, reading, rotate(picture, reading.rotation), None, part)
 
 
 def _causes(
-    corrections: Sequence[Finding], reading: Reading, upright: Grey, label: str | None
+    corrections: Sequence[Finding],
+    reading: Reading,
+    upright: Grey,
+    label: str | None,
+    subject: str = "The picture",
 ) -> tuple[Finding, ...]:
     """Return what is wrong with a picture that is read with doubt, at least that it is not known."""
     values = measure_picture(upright, [digit.box for digit in reading.digits])
@@ -110,7 +115,7 @@ def _causes(
         *missing_digits(reading, label),
     )
     findings = findings or (*unfamiliar_style(reading, upright), *nearest_fault(values))
-    return merged(findings) or (_unexplained(reading, label),)
+    return merged(findings) or (_unexplained(reading, label, subject),)
 
 
 def _in_words(reading: Reading) -> str:
@@ -234,8 +239,8 @@ def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
             "It looks unlike the digits that networks learn from. To the nearest of 2,000 training digits, a "
             f"{nearest.label}, its distance is {nearest.distance:.2f} times that of two of them in the mean; "
             f"for 99 % of MNIST's validation digits it is below {USUAL_DISTANCE:g}.",
-            "If it is a digit, train on pictures like this one.",
-            "digitcli train --arch cnn --data DIR",
+            "It may be no digit. If it is one, let the reader learn from pictures like this one.",
+            "digitcli adapt DIR -o my-reader",
         )
 
 
@@ -274,6 +279,8 @@ def _effective_corrections(
         is_same = _without_spaces(reading.text) == _without_spaces(first.text)
         if not _is_better(reading, first, label) or (is_same and correction.changes_answer):
             continue
+        if reading.rotation != first.rotation:
+            continue  # it was read because it was turned
         confidence = reading.confidence or 0.0
         answer = f"{reading.text} at {percent(confidence, 1)}"
         evidence = f"If the picture is {correction.change}, it is read as {answer}."
@@ -296,12 +303,12 @@ def _is_better(reading: Reading, first: Reading, label: str | None) -> bool:
     return _shows(reading, label) and (is_sure or (reading.confidence or 0.0) > certainty)
 
 
-def _unexplained(reading: Reading, label: str | None) -> Finding:
+def _unexplained(reading: Reading, label: str | None, subject: str) -> Finding:
     wanted = "a confident answer" if label is None or _shows(reading, label) else label
     return Finding(
         "unexplained",
         "warning",
-        f"The picture is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
+        f"{subject} is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
         f"no known correction leads to {wanted}.",
-        "Photograph it again: whole, sharp, evenly lit and large.",
+        "Look at it yourself, or photograph it again: whole, sharp, evenly lit and large.",
     )

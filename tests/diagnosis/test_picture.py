@@ -155,6 +155,25 @@ def test_a_page_is_examined_by_its_least_certain_number(
     assert examine_picture(saved(page[:400]), reader=reader).findings == ()
 
 
+def test_a_correction_after_which_the_page_is_turned_mends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    padding = [each for each in CORRECTIONS if each.rule == "cut_off"]
+    monkeypatch.setattr(module, "CORRECTIONS", padding)
+    rules = []
+    for rotation in (0, 90):
+        unsure, sure = (
+            Reading("", None, "read", None, "7", confidence, (), "", rotation=turned)
+            for confidence, turned in ((0.5, 0), (0.99, rotation))
+        )
+        fake: Any = SimpleNamespace(
+            read=lambda picture, unsure=unsure, sure=sure: unsure if picture.shape == (60, 90) else sure
+        )
+        findings = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=fake).findings
+        rules.append([finding.rule for finding in findings])
+    assert rules == [["cut_off"], ["unexplained"]]
+
+
 def test_a_number_that_is_read_well_once_it_is_cut_out_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CORRECTIONS", ())
     sure, unsure = (
