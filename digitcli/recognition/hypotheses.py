@@ -37,10 +37,7 @@ UNEVEN = 1.5
 # constraints, which may need an unlikely digit, it is that of `ctc.beam_search`. With 1e-3, the search takes
 # half of the time of 1e-4; no text of 120 composed strips changed, and probabilities by 0.0003 in the mean.
 MIN_PROBABILITY_STRIP = 1e-3
-# Least probability of all texts that meet the constraints; with less, the number on the page breaks them
-# (chosen by hand, as is the next value).
-LEAST_LIKELY = 1e-6
-# Probability that a number breaks the constraints, which stays even if the networks are certain.
+# Probability that a number breaks the constraints, before it is read (chosen by hand).
 CONSTRAINT_DOUBT = 0.05
 # Probability that counts as none, so that it has a logarithm.
 LEAST_PROBABILITY = 1e-12
@@ -181,6 +178,15 @@ def given_constraints(hypotheses: Hypotheses, constraints: Constraints) -> Hypot
     accepted = {text: share for text, share in hypotheses.items() if constraints.accepts(text)}
     total = sum(accepted.values())
     return {text: share / (total + CONSTRAINT_DOUBT * (1 - total)) for text, share in accepted.items()}
+
+
+def breaks_constraints(hypotheses: Hypotheses) -> bool:
+    """Tell whether a number likelier breaks the constraints than that the networks misread it.
+
+    hypotheses: those that meet the constraints, with their probabilities before the constraints are known.
+    """
+    total = sum(hypotheses.values())
+    return total < CONSTRAINT_DOUBT * (1 - total)
 
 
 def recalibrated(hypotheses: Hypotheses, text: str, confidence: float) -> Hypotheses:

@@ -13,8 +13,8 @@ from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, DigitCrops
 from digitcli.recognition.hypotheses import (
-    LEAST_LIKELY,
     Hypotheses,
+    breaks_constraints,
     digit_hypotheses,
     digit_shares,
     given_constraints,
@@ -84,7 +84,7 @@ def recognize_region(
     is_changed = not constraints.accepts(text)
     if is_changed:
         hypotheses = digit_hypotheses(evidence.digits, constraints, doubt)
-        if sum(hypotheses.values()) < LEAST_LIKELY:
+        if breaks_constraints(hypotheses):
             return dataclasses.replace(result, breaks_constraints=True)
     hypotheses = given_constraints(hypotheses, constraints)
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])

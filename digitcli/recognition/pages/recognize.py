@@ -18,10 +18,10 @@ from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.hypotheses import (
-    LEAST_LIKELY,
     SEPARATORS,
     Hypotheses,
     LineEvidence,
+    breaks_constraints,
     digit_shares,
     given_constraints,
     likeliest_text,
@@ -276,7 +276,7 @@ def _constrained(
     is_changed = not constraints.accepts(text)
     if is_changed:
         hypotheses = evidence.hypotheses(constraints)
-        if sum(hypotheses.values()) < LEAST_LIKELY:
+        if breaks_constraints(hypotheses):
             return dataclasses.replace(result, breaks_constraints=True)
     hypotheses = given_constraints(hypotheses, constraints)
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
