@@ -129,7 +129,7 @@ def annotate(reading: Reading) -> bytes:
 def draw_steps(reading: Reading) -> bytes:
     """Return a PNG of the steps from top to bottom: the picture, its ink, its lines and its digits."""
     assert reading.picture is not None, "the reader does not keep pictures"
-    steps = [("the picture, upright and grey", _canvas(reading.picture)[0])]
+    steps = [("the picture in grey, as it was read", _canvas(reading.picture)[0])]
     if reading.ink is not None:
         steps.append(("the ink that was found", _canvas(reading.ink)[0]))
     numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]

@@ -33,8 +33,8 @@ class Thresholds:
 
     def describe(self) -> str:
         """Return below which confidences numbers are refused, and what is known about the others."""
-        page = "" if self.page == self.alone else f", and below {self.page:g} beside other numbers,"
-        return f"Numbers with a confidence below {self.alone:g}{page} are refused: {self.evidence}."
+        page = "" if self.page == self.alone else f", and below {self.page:.3g} beside other numbers,"
+        return f"Numbers with a confidence below {self.alone:.3g}{page} are refused: {self.evidence}."
 
 
 def find_thresholds(
@@ -60,6 +60,10 @@ def find_thresholds(
         note = _unknown("--max-error is calibrated for the default models only.", alone)
         return Thresholds(alone, alone, UNMEASURED, note)
     evidence = f"above that, at most {100 * max_error:g} % of the answers to synthetic pictures were wrong"
+    if alone >= 1:
+        evidence = "no lower threshold is known for this --max-error"
+    elif page != alone:
+        evidence += ", but more of those to real pages of several numbers"
     return Thresholds(alone, page, evidence, _unreached(max_error, alone) if max(alone, page) >= 1 else None)
 
 

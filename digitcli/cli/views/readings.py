@@ -161,7 +161,7 @@ class ReadingView:
 def describe(reading: Reading) -> Text:
     """Return a reading as one line."""
     page = "" if reading.page is None else f" page {reading.page}"
-    text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "")
+    text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "no number")
     if reading.status == "partial":
         text = " ".join(
             number.text + ("?" if number.status == "refused" else "") for number in reading.numbers
@@ -172,6 +172,8 @@ def describe(reading: Reading) -> Text:
         notes.append(describe_refusal(reading) + reading.reason.replace("_", " "))
     if reading.changed:
         notes.append("changed by the constraints")
+    if reading.rotation:
+        notes.append(f"turned by {reading.rotation} degrees")
     note = ", ".join(filter(None, notes))
     row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
@@ -233,7 +235,9 @@ def draw_steps(reading: Reading) -> Group:
     assert reading.picture is not None
     height, width = reading.picture.shape
     number = itertools.count(1)
-    first = f"{next(number)}  {console.printable(reading.file)}, upright and grey, {width} x {height} pixels"
+    first = (
+        f"{next(number)}  {console.printable(reading.file)}, grey, as it was read, {width} x {height} pixels"
+    )
     pictures = [Group(Text(first), _fitted(_bytes(reading.picture)))]
     if reading.ink is not None:
         second = f"{next(number)}  the ink without light and ruled lines, and the boxes of the digits"
@@ -245,7 +249,9 @@ def draw_steps(reading: Reading) -> Group:
     lines = [_line(each) for each in reading.numbers if each.line is not None]
     if lines:
         parts += [
-            Text(f"{next(number)}  each line as the line network sees it, 40 pixels high, and its candidates")
+            Text(
+                f"{next(number)}  each number as the networks see it, 40 pixels high, and its likeliest readings"
+            )
         ]
         parts += [Columns(lines, padding=(0, 2, 1, 0))]
     digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
