@@ -248,11 +248,7 @@ def draw_steps(reading: Reading) -> Group:
         return Group(*parts, Text(f"{next(number)}  nothing is {'written' if is_blank else 'a digit'}"))
     lines = [_line(each) for each in reading.numbers if each.line is not None]
     if lines:
-        parts += [
-            Text(
-                f"{next(number)}  each number as the networks see it, 40 pixels high, and its likeliest readings"
-            )
-        ]
+        parts += [Text(f"{next(number)}  each number as networks see it, 40 pixels high, and its readings")]
         parts += [Columns(lines, padding=(0, 2, 1, 0))]
     digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
     if digits:
