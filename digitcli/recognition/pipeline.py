@@ -258,12 +258,16 @@ def _decide_regions(
 
 
 def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
-    """Tell whether the pages fill a batch of the networks, or their kept pictures take much memory."""
+    """Tell whether the pages fill a batch of a classifier, or their kept pictures take much memory.
+
+    Pages without digits for a classifier, as all are for the default models, do not wait for others.
+    """
     components = sum(len(crops.region.components) for page in pages for crops in page.regions)
     digit_crops = len(DIGIT_SIZES_PX) * components
     pictures = [picture for page in pages for picture in (page.picture, page.levels) if picture is not None]
     kept_pixels = sum(picture.size for picture in pictures)
-    return len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
+    is_full = len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
+    return is_full or not components
 
 
 def _pages_ahead(

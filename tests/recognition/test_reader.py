@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -181,6 +182,16 @@ def test_many_pictures_are_read_in_order_as_one_by_one(softmax: Callable[..., Re
 
 def test_no_pictures_give_no_readings(softmax: Callable[..., Reader]) -> None:
     assert list(softmax().read_all([])) == []
+
+
+def test_the_default_models_answer_before_many_pictures_are_taken() -> None:
+    taken: list[int] = []
+    readings = Reader(device="cpu").read_all(
+        taken.append(number) or drawn("3", 28, stroke_px=3) for number in itertools.count()
+    )
+    next(readings)
+    readings.close()
+    assert len(taken) <= 2 * THREADS + 2
 
 
 def test_pictures_are_taken_as_they_are_needed(softmax: Callable[..., Reader]) -> None:
