@@ -72,7 +72,7 @@ def load_folder(path: Path) -> Dataset:
     if entries.pictures:
         raise InputError(
             f"{path} contains pictures, but no folders that tell which digits they show.",
-            f"{LAYOUT} To examine one picture, name its file.",
+            f"{LAYOUT} digitcli doctor FILE examines one picture.",
         )
     raise InputError(f"{path} contains no digits.", LAYOUT)
 

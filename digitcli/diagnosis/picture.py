@@ -274,19 +274,22 @@ def _effective_corrections(
     One that loses digits is none, unless it leads to the label.
     """
     effective: list[tuple[float, Finding]] = []
+    rotations = []
     for correction in CORRECTIONS:
         reading = reader.read(correction.apply(picture))
         is_same = _without_spaces(reading.text) == _without_spaces(first.text)
         if not _is_better(reading, first, label) or (is_same and correction.changes_answer):
             continue
-        if reading.rotation != first.rotation:
-            continue  # it was read because it was turned
         confidence = reading.confidence or 0.0
         answer = f"{reading.text} at {percent(confidence, 1)}"
         evidence = f"If the picture is {correction.change}, it is read as {answer}."
         command = f"digitcli predict {correction.options} {quoted(path)}" if correction.options else None
         finding = Finding(correction.rule, "warning", evidence, correction.remedy, command)
         effective.append((confidence, finding))
+        rotations.append(reading.rotation)
+    # Where turning it helps, a correction after which the reader turns it by itself helps by that.
+    if "turned" in _rules(finding for _, finding in effective):
+        effective = [each for each, turn in zip(effective, rotations, strict=True) if turn == first.rotation]
     yield from (finding for _, finding in sorted(effective, key=lambda pair: -pair[0]))
 
 

@@ -64,16 +64,16 @@ def squares(picture: np.ndarray, depth: float) -> np.ndarray:
     return (picture * (1 - depth * ((columns // 12 + rows // 12) % 2))).astype(np.uint8)
 
 
-def noise(picture: np.ndarray) -> np.ndarray:
+def noise(picture: np.ndarray, deviation: float) -> np.ndarray:
     random = np.random.default_rng(0)
-    return np.clip(40 + 0.7 * picture + random.normal(0, 75, picture.shape), 0, 255).astype(np.uint8)
+    return np.clip(40 + 0.7 * picture + random.normal(0, deviation, picture.shape), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
     ("rule", "plant"),
     [
         ("blurred", lambda picture: cv2.GaussianBlur(picture, (0, 0), 5.5)),
-        ("noisy", noise),
+        ("noisy", lambda picture: noise(cv2.resize(picture, None, fx=2, fy=2), 150)),
         ("uneven_background", lambda picture: squares(picture, 0.5)),
     ],
 )
@@ -81,8 +81,6 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     reader: Reader, rule: str, plant: Callable[[np.ndarray], np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CORRECTIONS", [each for each in CORRECTIONS if each.rule == rule])
-    # the noisy picture has 0.89, and more when it is smoothed; the mended blurred one has less
-    monkeypatch.setattr(module, "CONFIDENT", 0.9 if rule == "noisy" else 0.86)
     picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
     (finding, *_) = examine_picture(saved(plant(picture)), "40713", reader).findings
     assert finding.rule == rule and "read as 40713" in finding.evidence
@@ -94,7 +92,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     [
         (["too_thin"], lambda picture: cv2.dilate(picture, np.ones((11, 11), np.uint8))),
         (["blurred"], lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
-        (["noisy"], lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5))),
+        (["noisy"], lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5), 95)),
         (["uneven_background", "missing_digits"], lambda picture: squares(picture, 0.5)),
     ],
 )
@@ -158,20 +156,21 @@ def test_a_page_is_examined_by_its_least_certain_number(
 def test_a_correction_after_which_the_page_is_turned_mends_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    padding = [each for each in CORRECTIONS if each.rule == "cut_off"]
-    monkeypatch.setattr(module, "CORRECTIONS", padding)
+    padding, turning = (
+        next(each for each in CORRECTIONS if each.rule == rule) for rule in ("cut_off", "turned")
+    )
+    monkeypatch.setattr(module, "CORRECTIONS", [padding, turning])
     rules = []
     for rotation in (0, 90):
-        unsure, sure = (
-            Reading("", None, "read", None, "7", confidence, (), "", rotation=turned)
-            for confidence, turned in ((0.5, 0), (0.99, rotation))
-        )
-        fake: Any = SimpleNamespace(
-            read=lambda picture, unsure=unsure, sure=sure: unsure if picture.shape == (60, 90) else sure
-        )
+        readings = {
+            (60, 90): Reading("", None, "read", None, "6", 0.5, (), ""),
+            (120, 150): Reading("", None, "read", None, "7", 0.98, (), "", rotation=rotation),
+            (90, 60): Reading("", None, "read", None, "7", 0.99, (), ""),
+        }
+        fake: Any = SimpleNamespace(read=lambda picture, readings=readings: readings[picture.shape])
         findings = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=fake).findings
         rules.append([finding.rule for finding in findings])
-    assert rules == [["cut_off"], ["unexplained"]]
+    assert rules == [["turned", "cut_off"], ["turned"]]
 
 
 def test_a_number_that_is_read_well_once_it_is_cut_out_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
