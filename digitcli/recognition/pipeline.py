@@ -112,11 +112,14 @@ def run_pipeline(
     pool = ThreadPoolExecutor(options.jobs)
     is_closed = threading.Event()
 
-    def is_batch(pages: list[PreparedPage]) -> bool:
+    def is_full(pages: list[PreparedPage]) -> bool:
         return is_closed.is_set() or _are_enough(pages, options.batch_size)
 
+    def is_batch(pages: list[PreparedPage]) -> bool:
+        return models.page_reader is not None or is_full(pages)  # networks of pages read each by itself
+
     def is_prepared(pages: list[PreparedPage]) -> bool:
-        return options.keep_pictures or is_batch(pages)  # many kept pictures would fill the memory
+        return options.keep_pictures or is_full(pages)  # many kept pictures would fill the memory
 
     def batches_of(picture: Picture | Source) -> Iterator[list[PreparedPage]]:
         return grouped_until(find_and_crop(picture, models, options), is_prepared)
@@ -258,16 +261,12 @@ def _decide_regions(
 
 
 def _are_enough(pages: list[PreparedPage], batch_size: int) -> bool:
-    """Tell whether the pages fill a batch of a classifier, or their kept pictures take much memory.
-
-    Pages without digits for a classifier, as all are for the default models, do not wait for others.
-    """
+    """Tell whether the pages fill a batch of a classifier, or their kept pictures take much memory."""
     components = sum(len(crops.region.components) for page in pages for crops in page.regions)
     digit_crops = len(DIGIT_SIZES_PX) * components
     pictures = [picture for page in pages for picture in (page.picture, page.levels) if picture is not None]
     kept_pixels = sum(picture.size for picture in pictures)
-    is_full = len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
-    return is_full or not components
+    return len(pages) >= PAGES_AT_ONCE or digit_crops >= batch_size or kept_pixels >= KEPT_PIXELS
 
 
 def _pages_ahead(

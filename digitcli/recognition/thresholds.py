@@ -33,8 +33,9 @@ class Thresholds:
 
     def describe(self) -> str:
         """Return below which confidences numbers are refused, and what is known about the others."""
-        page = "" if self.page == self.alone else f", and below {self.page:.3g} beside other numbers,"
-        return f"Numbers with a confidence below {self.alone:.3g}{page} are refused: {self.evidence}."
+        alone, page = (f"{threshold:.4g}" for threshold in (self.alone, self.page))
+        beside = "" if page == alone else f", and below {page} beside other numbers,"
+        return f"Numbers with a confidence below {alone}{beside} are refused: {self.evidence}."
 
 
 def find_thresholds(
@@ -62,7 +63,7 @@ def find_thresholds(
     evidence = f"above that, at most {100 * max_error:g} % of the answers to synthetic pictures were wrong"
     if alone >= 1:
         evidence = "no lower threshold is known for this --max-error"
-    elif page != alone:
+    elif page < 1:
         evidence += ", but more of those to real pages of several numbers"
     return Thresholds(alone, page, evidence, _unreached(max_error, alone) if max(alone, page) >= 1 else None)
 

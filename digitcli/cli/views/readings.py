@@ -173,7 +173,7 @@ def describe(reading: Reading) -> Text:
     if reading.changed:
         notes.append("changed by the constraints")
     if reading.rotation:
-        notes.append(f"turned by {reading.rotation} degrees")
+        notes.append(f"turned by {reading.rotation} degrees clockwise")
     note = ", ".join(filter(None, notes))
     row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
     return row.append(f"  {note}" if note else "", STYLES[reading.status])
