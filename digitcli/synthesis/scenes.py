@@ -80,11 +80,14 @@ class PlacedScene:
 
 
 class SceneComposer:
-    """Composes random scenes; a generator in the same state gives the same scene."""
+    """Composes random scenes; a generator in the same state gives the same scene.
+
+    lines: what composes single lines.
+    """
 
     def __init__(self, room: WritingRoom, lines: LineSynthesizer) -> None:
         self._room = room
-        self._lines = lines
+        self.lines = lines
 
     def page(
         self,
@@ -156,7 +159,7 @@ class SceneComposer:
 
     def line(self, random: np.random.Generator) -> Scene:
         """Compose a strip of paper with one line, most often an amount, or with nothing to read."""
-        picture, text, boxes = self._lines.synthesize_photograph(random)
+        picture, text, boxes = self.lines.synthesize_photograph(random)
         if random.random() < REVERSED_SHARE:
             picture = 255 - picture
         return Scene(picture, (Label(Kind.NUMBER, text, corners_of(boxes)),) if text else ())

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError, counted
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
+from digitcli.imaging.strips import strip_ink
 from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
 from digitcli.strip_format import STRIP_PAPER
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
@@ -60,6 +61,10 @@ PICTURE_SHARES = {"character": 0.3, "image": 0.25, "line": 0.15, "page": 0.05, "
 
 # How often a strip is used: it takes three times as long to compose as to train on in bfloat16.
 STRIP_USES = 4
+
+# The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by
+# hand.
+INK_OF_STRIPS_SHARE = 0.5
 
 # The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
 BUCKET_PX = 8
@@ -157,17 +162,19 @@ class LineSource(Protocol):
 
 @dataclass(frozen=True)
 class ComposedPools:
-    """`LinePools` of newly composed lines."""
+    """`LinePools` of newly composed lines, and of the ink of strips of newly composed scenes."""
 
-    synthesizer: LineSynthesizer
+    composer: SceneComposer
     batch_size: int
     seed: int
 
     def __getitem__(self, number: int) -> list[LineBatch]:
         """Compose the lines of a pool; the lines of a batch have similar widths."""
         random = np.random.default_rng(derive_seed(self.seed, number))
-        lines = compose(self.synthesizer, random, POOL_BATCHES * self.batch_size)
-        return as_batches(lines, self.batch_size, random)
+        size = POOL_BATCHES * self.batch_size
+        strips = compose_ink_of_strips(self.composer, random, round(INK_OF_STRIPS_SHARE * size))
+        lines = compose(self.composer.lines, random, size - len(strips))
+        return as_batches([*lines, *strips], self.batch_size, random)
 
 
 @dataclass(frozen=True)
@@ -198,8 +205,9 @@ class StoredPools:
 class ComposedLines:
     """A `LineSource` that composes lines from the digits of a dataset and from pen strokes.
 
-    The strokes are those of a path, by default those of the package. The validation and test lines use the
-    digits of these splits, and writers who are held out from training.
+    Of the training lines a part is the ink of strips of scenes (`INK_OF_STRIPS_SHARE`). The strokes are those
+    of a path, by default those of the package. The validation and test lines use the digits of these splits,
+    and writers who are held out from training.
     """
 
     composes = True
@@ -213,8 +221,9 @@ class ComposedLines:
         self._writers = read_strokes(Path(strokes)) if strokes else load_writers()
 
     def pools(self, batch_size: int) -> LinePools:
-        """Return pools of lines that are composed from the training digits."""
-        return ComposedPools(self.training_synthesizer(), batch_size, self._seed)
+        """Return pools of lines and of strips of scenes that are composed from the training digits."""
+        composer = scene_composer(self._splits.train, held_out=False, writers=self._writers)
+        return ComposedPools(composer, batch_size, self._seed)
 
     def training_synthesizer(self) -> LineSynthesizer:
         """Return a synthesizer with the training digits and the writers that are not held out."""
@@ -357,6 +366,20 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
             scene = composer.picture(random, SCENE_SIDE_PX)
         strips += [strip for strip in strips_of(random, scene) if _is_trainable(strip)]
     return strips[:count]
+
+
+def compose_ink_of_strips(composer: SceneComposer, random: np.random.Generator, count: int) -> list[Line]:
+    """Return the ink of `count` strips of scenes as lines, see `imaging.strips.strip_ink`.
+
+    A character outside of the alphabet of lines is nothing to read.
+    """
+    lines = []
+    for strip in compose_strips(composer, random, count):
+        is_known = [character in ALPHABET for character in strip.text if character != " "]
+        text = "".join(character for character in strip.text if character in ALPHABET)
+        boxes = strip.boxes[is_known] if len(strip.boxes) == len(is_known) else strip.boxes[:0]
+        lines.append(Line(strip_ink(strip.image), text, boxes))
+    return lines
 
 
 def compose_pictures(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:

@@ -9,8 +9,10 @@ import pytest
 
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import InputError
+from digitcli.imaging.strips import strip_ink
 from digitcli.synthesis.line_folders import read_lines, write_lines
-from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
+from digitcli.synthesis.scenes import SceneComposer
 from digitcli.training import line_sources
 from digitcli.training.line_sources import (
     POOL_BATCHES,
@@ -19,7 +21,10 @@ from digitcli.training.line_sources import (
     StoredPools,
     as_batch,
     compose,
+    compose_ink_of_strips,
+    compose_strips,
 )
+from digitcli.training.scene_source import scene_composer
 from tests.support.strokes import unipen
 
 
@@ -50,6 +55,34 @@ def test_some_writers_are_held_out(tmp_path: Path, digits: Digits) -> None:
     assert len(lines.training_synthesizer()._writers) == 18
     assert len(lines.validation_synthesizer()._writers) == 2
     assert lines.digest != ComposedLines(Dataset("d", digits), None, 0).digest
+
+
+def test_strips_of_scenes_are_lines_whose_other_characters_are_nothing_to_read(digits: Digits) -> None:
+    composer = scene_composer(digits, held_out=False)
+    strips = compose_strips(composer, np.random.default_rng(3), 60)
+    lines = compose_ink_of_strips(composer, np.random.default_rng(3), 60)
+    assert any(set(strip.text) - set(ALPHABET) for strip in strips)
+    for strip, line in zip(strips, lines, strict=True):
+        known = [each in ALPHABET for each in strip.text if each != " "]
+        assert line.text == "".join(each for each in strip.text if each in ALPHABET)
+        assert np.array_equal(line.image, strip_ink(strip.image))
+        assert np.array_equal(line.boxes, strip.boxes[np.array(known, bool)])
+
+
+def test_half_of_the_lines_of_a_pool_are_the_ink_of_strips(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_sources, "POOL_BATCHES", 4)
+    counts: list[int] = []
+    composed = compose_ink_of_strips
+
+    def counting(composer: SceneComposer, random: np.random.Generator, count: int) -> list[Line]:
+        counts.append(count)
+        return composed(composer, random, count)
+
+    monkeypatch.setattr(line_sources, "compose_ink_of_strips", counting)
+    batches = ComposedLines(Dataset("d", digits), None, 0).pools(6)[0]
+    assert counts == [12] and sum(len(batch.lengths) for batch in batches) == 24
 
 
 def test_a_batch_contains_the_columns_and_boxes_of_its_characters(digits: Digits) -> None:
