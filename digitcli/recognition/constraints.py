@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CheckDigit = Literal["luhn", "mod97", "ean"]
 # Seconds after which a pattern counts as not matched: some expressions take for ever (chosen by hand).
 MATCH_SECONDS = 0.5
+# The share of random numbers that a check digit accepts.
+SHARES_VALID: dict[CheckDigit, float] = {"luhn": 0.1, "mod97": 1 / 97, "ean": 0.1}
 # Digits of GTIN-8, UPC-A, EAN-13 and GTIN-14.
 EAN_LENGTHS = (8, 12, 13, 14)
 
@@ -37,6 +39,11 @@ class Constraints:
     pattern: regex.Pattern[str] | None = None
     check_digit: CheckDigit | None = None
     is_single: bool = False
+
+    @property
+    def share_valid(self) -> float:
+        """The share of random numbers that the check digit accepts."""
+        return SHARES_VALID[self.check_digit] if self.check_digit else 1.0
 
     def may_begin(self, text: str) -> bool:
         """Tell whether a number that meets the constraints can begin with these digits."""

@@ -150,12 +150,12 @@ def _are_guesses(results: Sequence[NumberResult]) -> bool:
 def decide_number(result: NumberResult) -> Number:
     """Return a number with its status and reason, and the reason for its doubt."""
     assert result.number is not None
-    if result.breaks_constraints:
-        return result.number.refused("constraint")
     if result.is_in_fraction:
         return result.number.refused("not_a_digit")
-    if result.runs_out:
+    if result.runs_out:  # most often it breaks the constraints, too
         return result.number.refused("cut_off")
+    if result.breaks_constraints:
+        return result.number.refused("constraint")
     return replace(result.number, doubt=_reason_for_doubt(result))
 
 

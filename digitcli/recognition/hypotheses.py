@@ -180,13 +180,15 @@ def given_constraints(hypotheses: Hypotheses, constraints: Constraints) -> Hypot
     return {text: share / (total + CONSTRAINT_DOUBT * (1 - total)) for text, share in accepted.items()}
 
 
-def breaks_constraints(hypotheses: Hypotheses) -> bool:
-    """Tell whether a number likelier breaks the constraints than that the networks misread it.
+def breaks_constraints(free: Hypotheses, accepted: Hypotheses, constraints: Constraints) -> bool:
+    """Tell whether a number likelier breaks the constraints than that the networks misread it (Bayes' rule).
 
-    hypotheses: those that meet the constraints, with their probabilities before the constraints are known.
+    free: the texts without constraints.
+    accepted: those that meet them, which fewer texts do the stricter a check digit is.
     """
-    total = sum(hypotheses.values())
-    return total < CONSTRAINT_DOUBT * (1 - total)
+    meets = sum(accepted.values()) / constraints.share_valid
+    breaks = sum(share for text, share in free.items() if text and not constraints.accepts(text))
+    return meets * (1 - CONSTRAINT_DOUBT) < breaks * CONSTRAINT_DOUBT
 
 
 def recalibrated(hypotheses: Hypotheses, text: str, confidence: float) -> Hypotheses:

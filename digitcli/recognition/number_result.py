@@ -19,7 +19,7 @@ class NumberResult:
     is_in_fraction: whether a fraction bar lies between this number and another one.
     is_faint: whether its ink hardly differs from the paper.
     is_changed: whether the constraints changed the text.
-    breaks_constraints: whether no likely text meets the constraints.
+    breaks_constraints: whether the number likelier breaks the constraints than that it was misread.
     is_other: whether other writing stands there.
     """
 

@@ -32,7 +32,7 @@ class PictureAnswer:
 
     decision: its answer, if the page likely shows one number; else None.
     nothing: the probability that no digit is written; None if the page is too long to be seen at once.
-    line: what it reads, unless it sees several numbers or other characters.
+    line: what it reads, unless it sees several numbers, other characters or no digit.
     """
 
     decision: Decision | None = None
@@ -70,7 +70,8 @@ class PictureReader:
         nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
         decision = _read_number(evidence, constraints, top_k)
         is_several = bool(SEPARATORS.intersection(evidence.raw))
-        return PictureAnswer(decision, nothing, None if is_several else evidence.lines[0])
+        is_other = is_several or nothing >= LIKELY
+        return PictureAnswer(decision, nothing, None if is_other else evidence.lines[0])
 
     def answer_instead(self, answer: PictureAnswer, decision: Decision) -> Decision:
         """Return the answer to a page on which no other network found a number, given their decision.

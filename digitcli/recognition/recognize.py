@@ -83,9 +83,10 @@ def recognize_region(
         return result
     is_changed = not constraints.accepts(text)
     if is_changed:
-        hypotheses = digit_hypotheses(evidence.digits, constraints, doubt)
-        if breaks_constraints(hypotheses):
+        accepted = digit_hypotheses(evidence.digits, constraints, doubt)
+        if breaks_constraints(hypotheses, accepted, constraints):
             return dataclasses.replace(result, breaks_constraints=True)
+        hypotheses = accepted
     hypotheses = given_constraints(hypotheses, constraints)
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
     result = _result(evidence, hypotheses, text, top_k, free=False)

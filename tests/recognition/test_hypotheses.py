@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from digitcli.inference.ctc import ANY_DIGITS
-from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.constraints import Constraints, parse_constraints
 from digitcli.recognition.hypotheses import (
     CONSTRAINT_DOUBT,
+    breaks_constraints,
     digit_hypotheses,
     digit_shares,
     given_constraints,
@@ -79,3 +80,24 @@ def test_unlikely_digits_share_at_most_what_the_others_leave(left: float) -> Non
     assert sum(shares.values()) <= 1 + 1e-9
     assert sum(shares.values()) == pytest.approx(min(1.0, 1 - left + 0.011), abs=1e-6)
     assert shares["0"] > shares["1"] > shares["2"] > shares["3"] or left == 0.0
+
+
+def test_a_number_breaks_constraints_where_that_is_likelier_than_a_mistake() -> None:
+    length, luhn = parse_constraints(length="3"), parse_constraints(check_digit="luhn")
+    assert length is not None and luhn is not None
+    assert breaks_constraints({"17": 0.97, "117": 0.02}, {"117": 0.02}, length)
+    assert not breaks_constraints({"17": 0.9, "117": 0.09}, {"117": 0.09}, length)
+    assert breaks_constraints({"17": 1.0}, {}, length)
+    # Of ten texts that are as likely, a check digit accepts one: that it is right says more.
+    assert not breaks_constraints({"17": 0.97, "18": 0.02}, {"18": 0.02}, luhn)
+    assert breaks_constraints({"17": 0.99, "18": 0.002}, {"18": 0.002}, luhn)
+
+
+@pytest.mark.parametrize("scheme", ["luhn", "ean", "mod97"])
+def test_a_check_digit_accepts_its_share_of_numbers(scheme: str) -> None:
+    constraints = parse_constraints(check_digit=scheme)
+    assert constraints is not None
+    random = np.random.default_rng(0)
+    texts = ["".join(map(str, random.integers(0, 10, 13))) for _ in range(4000)]
+    share = np.mean([constraints.accepts(text) for text in texts])
+    assert share == pytest.approx(constraints.share_valid, rel=0.3)

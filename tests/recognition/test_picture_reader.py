@@ -33,6 +33,12 @@ def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decis
     return PictureReader(network).read(PAPER, constraints, top_k=2).decision
 
 
+@pytest.mark.parametrize("text, counts", [("7", True), ("3.5", True), ("", False), ("1 2", False)])
+def test_what_it_reads_is_one_more_view_of_the_only_number_if_it_sees_one(text: str, counts: bool) -> None:
+    network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=0.9))
+    assert (PictureReader(network).read(PAPER, None, top_k=2).line is not None) == counts
+
+
 def decision(text: str, confidence: float) -> Decision:
     """Return the answer that a page shows one number."""
     digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)

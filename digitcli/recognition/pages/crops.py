@@ -1,15 +1,13 @@
 """Cut the lines that a page finder found out of a page, as strips for a line reader.
 
-A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A line has two strips with
-different margins, and a page that it fills is a third one. They are cut out when they are asked for: the
-second and the third where those before leave a doubt.
+A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A page that a line fills is a
+second strip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +17,11 @@ from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
 from digitcli.recognition.pages.finding import FoundLine
 from digitcli.strip_format import STRIP_HEIGHT_PX
 
-# Margin above and below the line in its first and in its second strip, in heights of the line. The reader was
-# trained on margins from 0.1 to 0.5.
-MARGINS = (0.2, 0.35)
+# Margin above and below the line in its strip, in heights of the line. The readers were trained on margins
+# from 0.1 to 0.5.
+MARGIN = 0.2
+# Strips of a line: its own, and the page that it fills.
+MOST_STRIPS = 2
 # Share of the height of a picture from which a lone line fills it: the height of the line in a strip with the
 # greatest margin that the reader was trained on.
 LEAST_SHARE = 0.5
@@ -60,7 +60,7 @@ class RegionCrops:
 
     row: the number of its row on the page, from 0 on.
     line: the line that the page finder found.
-    strips: the strips of the line; each is cut out when it is asked for.
+    strips: the strip of the line and, if it fills the page, the whole page.
     """
 
     row: int
@@ -82,36 +82,24 @@ def whole_picture(grey: Grey) -> RegionCrops:
     """Return a page, uint8 (H, W), as one line that fills it."""
     height, width = grey.shape
     line = FoundLine(LineBox(width / 2, height / 2, width, height, 0.0), 1.0, 0.0, STRIP_HEIGHT_PX)
-    return RegionCrops(0, line, [_line_crop(grey, cut_whole(grey))])
+    return RegionCrops(0, line, [_page_crop(grey)])
 
 
-class _Strips(Sequence[LineCrop]):
-    """The strips of a line with several margins; None stands for the whole page."""
-
-    def __init__(self, grey: Grey, box: LineBox, margins: Sequence[float | None]) -> None:
-        self._grey, self._box, self._margins = grey, box, margins
-        self._crops: list[LineCrop | None] = [None] * len(margins)
-
-    def __len__(self) -> int:
-        return len(self._margins)
-
-    def __getitem__(self, index: Any) -> Any:
-        if self._crops[index] is None:
-            margin = self._margins[index]
-            strip = cut_whole(self._grey) if margin is None else cut_strip(self._grey, self._box, margin)
-            self._crops[index] = _line_crop(self._grey, strip)
-        return self._crops[index]
+def cut_line(grey: Grey, box: LineBox, margin: float = MARGIN) -> LineCrop:
+    """Cut out a line, or the middle of one that is too long, with a margin in heights of the line."""
+    shortened = replace(box, length=min(box.length, MAX_LENGTH * box.height))
+    return _line_crop(grey, cut_strip(grey, shortened, margin))
 
 
 def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> Sequence[LineCrop]:
     height, width = grey.shape
     fills_picture = is_alone and box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height
-    return _Strips(grey, _shortened(box), (*MARGINS, None) if fills_picture else MARGINS)
-
-
-def _shortened(box: LineBox) -> LineBox:
-    return replace(box, length=min(box.length, MAX_LENGTH * box.height))
+    return (cut_line(grey, box), *([_page_crop(grey)] if fills_picture else []))
 
 
 def _line_crop(grey: Grey, strip: Strip) -> LineCrop:
     return LineCrop(strip.image, strip.to_picture, (grey.shape[1], grey.shape[0]), strip.is_faint)
+
+
+def _page_crop(grey: Grey) -> LineCrop:
+    return _line_crop(grey, cut_whole(grey))

@@ -30,7 +30,7 @@ from digitcli.recognition.hypotheses import (
 )
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.acceptance import features, logistic, weights_for
-from digitcli.recognition.pages.crops import MARGINS, MAX_LENGTH, LineCrop, RegionCrops
+from digitcli.recognition.pages.crops import MARGIN, MAX_LENGTH, MOST_STRIPS, LineCrop, RegionCrops
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER, STRIP_HEIGHT_PX
 
@@ -51,8 +51,9 @@ LEAST_PRESENCE = 0.2
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
-# Probability of a text from which no further network or strip is asked.
-CERTAIN_TEXT = 0.995
+# Probability of a text from which no further network or strip is asked. Of 1,657 pictures, composed or by
+# held-out generators, as many are read as with 0.995, by a twelfth fewer runs of networks.
+CERTAIN_TEXT = 0.98
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
 
@@ -144,7 +145,7 @@ class RegionEvidence:
             return box.length / box.height
         end_spaces = END_SPACE * (self.is_first + self.is_last)
         columns = len(self.lines[0].columns)
-        return max(columns * COLUMN_PX / STRIP_HEIGHT_PX * (1 + 2 * MARGINS[0]) - end_spaces, LEAST_LENGTH)
+        return max(columns * COLUMN_PX / STRIP_HEIGHT_PX * (1 + 2 * MARGIN) - end_spaces, LEAST_LENGTH)
 
     @property
     def raw(self) -> str:
@@ -158,22 +159,28 @@ def run_networks(
     acceptance: Mapping[str, float],
     presence: Mapping[str, float],
 ) -> list[RegionEvidence]:
-    """Read the first strip of each line by the first network.
+    """Read the strip of each line by the first network.
 
-    The others, and then the further strips, follow where those before leave a doubt.
+    The others follow where those before leave a doubt. Then the networks for ink read the page that a line
+    fills. Those for raw pixels learned from found lines alone, and do so only if there are no others, or if
+    they saw another character at an end: it may be a piece, which is cut off if the page shows it, too.
     """
     evidence: list[list[LineEvidence]] = [[] for _ in regions]
-    most_strips = max((len(crops.strips) for crops in regions), default=0)
-    for strip, model in itertools.product(range(most_strips), models):
-        doubtful = [
+    for_ink = [model for model in models if not _reads_raw_pixels(model)]
+
+    def is_asked(model: LineRecognizer, lines: Sequence[LineEvidence], *, of_page: bool) -> bool:
+        if of_page and for_ink and _reads_raw_pixels(model):
+            return OTHER in (lines[0].raw[:1], lines[0].raw[-1:])
+        return not _is_certain(lines)
+
+    for strip, model in itertools.product(range(MOST_STRIPS), models):
+        asked = [
             index
             for index, crops in enumerate(regions)
-            if len(crops.strips) > strip and not _is_certain(evidence[index])
+            if strip < len(crops.strips) and is_asked(model, evidence[index], of_page=strip > 0)
         ]
-        if not doubtful:
-            break
-        answers = _read_strips([regions[index].strips[strip] for index in doubtful], model)
-        for index, answer in zip(doubtful, answers, strict=True):
+        answers = _read_strips([regions[index].strips[strip] for index in asked], model)
+        for index, answer in zip(asked, answers, strict=True):
             evidence[index].append(answer)
     return [
         RegionEvidence(crops, tuple(lines), acceptance, presence)
@@ -200,12 +207,19 @@ def _is_certain(lines: Sequence[LineEvidence]) -> bool:
 def _read_strips(crops: Sequence[LineCrop], model: LineRecognizer) -> list[LineEvidence]:
     """Run a line network on strips."""
     alphabet, temperature = model.header.alphabet, model.header.temperature
-    is_of_ink = model.header.architecture != STRIP_READER
-    answers = model.outputs([strip_ink(crop.image) if is_of_ink else crop.image for crop in crops])
+    if not crops:
+        return []
+    images = [crop.image if _reads_raw_pixels(model) else strip_ink(crop.image) for crop in crops]
+    answers = model.outputs(images)
     return [
         LineEvidence.of(crop, answer, alphabet, temperature)
         for crop, answer in zip(crops, answers, strict=True)
     ]
+
+
+def _reads_raw_pixels(model: LineRecognizer) -> bool:
+    """Tell whether a network reads raw pixels of strips, as `page_reader` does, and not their ink."""
+    return model.header.architecture == STRIP_READER
 
 
 def recognize_region(
@@ -275,9 +289,10 @@ def _constrained(
     nothing, text = hypotheses.get("", 0.0), result.number.text
     is_changed = not constraints.accepts(text)
     if is_changed:
-        hypotheses = evidence.hypotheses(constraints)
-        if breaks_constraints(hypotheses):
+        accepted = evidence.hypotheses(constraints)
+        if breaks_constraints(hypotheses, accepted, constraints):
             return dataclasses.replace(result, breaks_constraints=True)
+        hypotheses = accepted
     hypotheses = given_constraints(hypotheses, constraints)
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
     result = _result(evidence, hypotheses, text, nothing, top_k)

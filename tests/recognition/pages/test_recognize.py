@@ -347,13 +347,29 @@ def test_a_line_that_one_network_reads_with_certainty_is_not_shown_to_the_next()
     assert (first.calls, second.calls) == ([2], [])
 
 
-def test_the_second_strip_of_a_line_is_read_only_if_the_first_leaves_a_doubt() -> None:
+def test_a_page_that_a_line_fills_is_read_only_if_its_strip_leaves_a_doubt() -> None:
     regions = [RegionCrops(0, LINE, (CROP, CROP)) for _ in range(2)]
     for likely, calls in ((0.999, [2]), (0.9, [2, 2])):
         reader = FakeReader("1", "2", likely=likely)
         answers = run_networks(regions, cast(list[LineRecognizer], [reader]), {}, {})
         assert reader.calls == calls
         assert [len(each.lines) for each in answers] == [len(calls)] * 2
+
+
+def test_a_page_that_a_line_fills_is_read_by_networks_for_ink() -> None:
+    of_strips, of_ink = FakeReader("1", likely=0.9), FakeReader("1", name="reader", likely=0.9)
+    regions = [RegionCrops(0, LINE, (CROP, CROP))]
+    (answers,) = run_networks(regions, cast(list[LineRecognizer], [of_strips, of_ink]), {}, {})
+    assert (of_strips.calls, of_ink.calls, len(answers.lines)) == ([1], [1, 1], 3)
+
+
+def test_a_character_at_an_end_is_cut_off_only_if_the_page_shows_it_too() -> None:
+    of_ink = FakeReader("1", name="reader", likely=0.9)
+    regions = [RegionCrops(0, LINE, (CROP, CROP))]
+    for texts, raws in ((("12□", "12"), ["12□", "1", "12", "1"]), (("12", "12"), ["12", "1", "1"])):
+        of_strips = FakeReader(*texts, likely=0.9)
+        (answers,) = run_networks(regions, cast(list[LineRecognizer], [of_strips, of_ink]), {}, {})
+        assert [line.raw for line in answers.lines] == raws
 
 
 def test_a_reader_of_ink_gets_the_ink_of_strips() -> None:
