@@ -18,7 +18,7 @@ from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.imaging.strips import strip_ink
 from digitcli.inference.ctc import best_path, digit_columns
 from digitcli.inference.predictor import LineRecognizer, PageFinder
-from digitcli.recognition.pages.crops import crop_lines, cut_line
+from digitcli.recognition.pages.crops import crop_lines
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
 from digitcli.synthesis.line_folders import count_ctc_columns
@@ -26,9 +26,6 @@ from digitcli.synthesis.lines import Line
 
 # The width in pixels above which a line is not learned: it has more than 20 digits, and takes long.
 LONGEST_PX = 840
-# Margin of a further strip of each line, in heights of the line: a line that is learned from, or that has to
-# be read alike, is seen in two ways at least.
-WIDER_MARGIN = 0.35
 NO_BOXES = np.zeros((0, 4), np.float32)
 
 
@@ -55,10 +52,9 @@ def find_lines_to_learn(
 ) -> list[PictureLines]:
     """Return the lines of pictures of one page each, which can be opened.
 
-    They are the ink of the strips of the lines that a page finder finds, which `predict` shows a network that
-    reads ink, and of strips with a wider margin. A picture whose regions cannot be matched with its label has
-    none, and a strip that shows only a part of its number is left out. With `only_agreeing`, a picture in
-    which the network does not read the label in every strip has none either.
+    They are the ink of the strips of the lines that a page finder finds. A picture whose regions cannot be
+    matched with its label has none, and a strip that shows only a part of its number is left out. With
+    `only_agreeing`, a picture in which the network does not read the label in every strip has none either.
 
     rotations: the degrees by which pictures are turned clockwise until they are upright, by their names.
 
@@ -90,13 +86,7 @@ def _ink_of_strips(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray
     """Return the ink of the strips of each line that a page finder finds, uint8 (40, W)."""
     levels = as_levels(grey)
     regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
-    return [
-        [
-            strip_ink(strip.image)
-            for strip in (*region.strips, cut_line(levels, region.line.box, WIDER_MARGIN))
-        ]
-        for region in regions
-    ]
+    return [[strip_ink(strip.image) for strip in region.strips] for region in regions]
 
 
 def _labelled_lines(

@@ -1,13 +1,15 @@
 """Cut the lines that a page finder found out of a page, as strips for a line reader.
 
-A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A page that a line fills is a
-second strip.
+A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A second one shows the page, if
+the line fills it, or more of the surroundings. It is cut out when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +19,10 @@ from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
 from digitcli.recognition.pages.finding import FoundLine
 from digitcli.strip_format import STRIP_HEIGHT_PX
 
-# Margin above and below the line in its strip, in heights of the line. The readers were trained on margins
-# from 0.1 to 0.5.
+# Margin above and below the line in its strip, and in a second one, in heights of the line. The readers were
+# trained on margins from 0.1 to 0.5.
 MARGIN = 0.2
-# Strips of a line: its own, and the page that it fills.
-MOST_STRIPS = 2
+WIDER_MARGIN = 0.35
 # Share of the height of a picture from which a lone line fills it: the height of the line in a strip with the
 # greatest margin that the reader was trained on.
 LEAST_SHARE = 0.5
@@ -60,21 +61,21 @@ class RegionCrops:
 
     row: the number of its row on the page, from 0 on.
     line: the line that the page finder found.
-    strips: the strip of the line and, if it fills the page, the whole page.
+    strips: the strips of the line, of which the second is cut out when it is asked for.
+    fills_page: whether the second one shows the whole page.
     """
 
     row: int
     line: FoundLine
     strips: Sequence[LineCrop]
+    fills_page: bool = False
 
 
 def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionCrops, ...]:
     """Return the lines of a page, uint8 (H, W), with their strips."""
     is_alone = sum(map(len, rows)) == 1
     return tuple(
-        RegionCrops(row, line, _strips(grey, line.box, is_alone=is_alone))
-        for row, lines in enumerate(rows)
-        for line in lines
+        _crop_line(grey, row, line, is_alone=is_alone) for row, lines in enumerate(rows) for line in lines
     )
 
 
@@ -91,10 +92,24 @@ def cut_line(grey: Grey, box: LineBox, margin: float = MARGIN) -> LineCrop:
     return _line_crop(grey, cut_strip(grey, shortened, margin))
 
 
-def _strips(grey: Grey, box: LineBox, *, is_alone: bool) -> Sequence[LineCrop]:
+def _crop_line(grey: Grey, row: int, line: FoundLine, *, is_alone: bool) -> RegionCrops:
     height, width = grey.shape
-    fills_picture = is_alone and box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height
-    return (cut_line(grey, box), *([_page_crop(grey)] if fills_picture else []))
+    fills_page = is_alone and line.box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height
+    second = (lambda: _page_crop(grey)) if fills_page else (lambda: cut_line(grey, line.box, WIDER_MARGIN))
+    return RegionCrops(row, line, _Strips(cut_line(grey, line.box), second), fills_page)
+
+
+class _Strips(Sequence[LineCrop]):
+    """Two strips, of which the second is cut out when it is asked for."""
+
+    def __init__(self, first: LineCrop, cut_second: Callable[[], LineCrop]) -> None:
+        self._first, self._cut_second = first, functools.cache(cut_second)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self._first, self._cut_second())[index] if index else self._first
 
 
 def _line_crop(grey: Grey, strip: Strip) -> LineCrop:

@@ -30,7 +30,7 @@ from digitcli.recognition.hypotheses import (
 )
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.acceptance import features, logistic, weights_for
-from digitcli.recognition.pages.crops import MARGIN, MAX_LENGTH, MOST_STRIPS, LineCrop, RegionCrops
+from digitcli.recognition.pages.crops import MARGIN, MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER, STRIP_HEIGHT_PX
 
@@ -159,25 +159,28 @@ def run_networks(
     acceptance: Mapping[str, float],
     presence: Mapping[str, float],
 ) -> list[RegionEvidence]:
-    """Read the strip of each line by the first network.
+    """Read the first strip of each line by the first network.
 
     The others follow where those before leave a doubt. Then the networks for ink read the page that a line
-    fills. Those for raw pixels learned from found lines alone, and do so only if there are no others, or if
-    they saw another character at an end: it may be a piece, which is cut off if the page shows it, too.
+    fills. Those for raw pixels learned from found lines alone, and read the second strip only if there are no
+    others, or if they saw another character at an end: it may be a piece, which is cut off if both show it.
     """
     evidence: list[list[LineEvidence]] = [[] for _ in regions]
     for_ink = [model for model in models if not _reads_raw_pixels(model)]
 
-    def is_asked(model: LineRecognizer, lines: Sequence[LineEvidence], *, of_page: bool) -> bool:
-        if of_page and for_ink and _reads_raw_pixels(model):
+    def is_asked(index: int, strip: int, model: LineRecognizer) -> bool:
+        lines = evidence[index]
+        if strip == 0 or not for_ink:
+            return not _is_certain(lines)
+        if _reads_raw_pixels(model):
             return OTHER in (lines[0].raw[:1], lines[0].raw[-1:])
-        return not _is_certain(lines)
+        return regions[index].fills_page and not _is_certain(lines)
 
-    for strip, model in itertools.product(range(MOST_STRIPS), models):
+    for strip, model in itertools.product(range(2), models):
         asked = [
             index
             for index, crops in enumerate(regions)
-            if strip < len(crops.strips) and is_asked(model, evidence[index], of_page=strip > 0)
+            if strip < len(crops.strips) and is_asked(index, strip, model)
         ]
         answers = _read_strips([regions[index].strips[strip] for index in asked], model)
         for index, answer in zip(asked, answers, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox
+from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox, cut_whole
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines
 from digitcli.recognition.pages.finding import FoundLine
 from tests.support.networks import page_of_bars
@@ -30,14 +30,17 @@ def inked(crop: LineCrop) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def test_each_line_has_a_strip_that_leads_back_to_its_place() -> None:
+def test_each_line_has_two_strips_that_lead_back_to_its_place() -> None:
     page, line = written_line()
     (crops,) = crop_lines(page, [[line]])
-    (crop,) = crops.strips
-    assert crop.image.dtype == np.uint8 and crop.image.shape[:2] == (3, STRIP_HEIGHT_PX)
-    x, y, width, height = crop.box_on_page(*inked(crop))
-    assert (x + width / 2, y + height / 2) == pytest.approx((line.box.x, line.box.y), abs=3)
-    assert (width, height) == pytest.approx((line.box.length, line.box.height), abs=5)
+    assert len(crops.strips) == len([*crops.strips]) == 2 and not crops.fills_page
+    for crop in crops.strips:
+        assert crop.image.dtype == np.uint8 and crop.image.shape[:2] == (3, STRIP_HEIGHT_PX)
+        x, y, width, height = crop.box_on_page(*inked(crop))
+        assert (x + width / 2, y + height / 2) == pytest.approx((line.box.x, line.box.y), abs=3)
+        assert (width, height) == pytest.approx((line.box.length, line.box.height), abs=5)
+    first, second = (inked(crop)[3] - inked(crop)[1] for crop in crops.strips)
+    assert first > second > 15  # the second has a wider margin
 
 
 def test_a_picture_that_a_line_fills_is_a_second_strip() -> None:
@@ -46,9 +49,10 @@ def test_a_picture_that_a_line_fills_is_a_second_strip() -> None:
     half = round(line.box.length / 2 + 10)
     tight = np.ascontiguousarray(page[y - reach : y + reach, x - half : x + half])
     (crops,) = crop_lines(tight, [[found(half, reach, line.box.length, line.box.height)]])
-    assert [inked(crop)[3] - inked(crop)[1] >= 20 for crop in crops.strips] == [True] * 2
+    assert crops.fills_page and crops.strips[1].image.shape[2] == cut_whole(tight).image.shape[2]
+    assert all(inked(crop)[3] - inked(crop)[1] >= 20 for crop in crops.strips)
     both = crop_lines(tight, [[found(30, reach, 50, 30), found(90, reach, 50, 30)]])
-    assert [len(each.strips) for each in both] == [1, 1]
+    assert not any(each.fills_page for each in both)
 
 
 def test_the_lines_of_all_rows_are_cropped_in_reading_order() -> None:
