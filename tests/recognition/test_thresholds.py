@@ -122,7 +122,7 @@ def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_every
 def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
     models = complete_models([])
     assert find_thresholds(models, 0.01).note is None
-    note = find_thresholds(models, 0.005).note
+    note = find_thresholds(models, 0.002).note
     assert note is not None and "nearly every answer is refused there" in note
     note = find_thresholds(models, 1e-6).note
     assert note is not None and "nearly every answer is refused." in note
