@@ -52,8 +52,8 @@ LEAST_PRESENCE = 0.2
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
 # Probability of a text from which no further network or strip is asked. With 0.98 as many are read by a
-# twelfth fewer runs of networks, but on pages by held-out generators 50 in place of 57 % of the numbers can be
-# answered with 1 % wrong: nobody catches the confident mistakes of one network.
+# twelfth fewer runs of networks, but on pages by held-out generators 50 in place of 57 % of the numbers can
+# be answered with 1 % wrong: nothing catches the confident mistakes of one network.
 CERTAIN_TEXT = 0.995
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
