@@ -44,7 +44,7 @@ def quick() -> Iterator[None]:
     """Take few steps: coarse squares, few noisy copies, and few points, which add up roughly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explain_lines, "OCCLUSION_STEP_PX", 8)
-        patch.setattr(explain_lines, "QUADRATURES", ((60, 3),))
+        patch.setattr(explain_lines, "QUADRATURES", ((120, 3),))
         patch.setattr(attribution, "COMPLETENESS", ROUGHLY)
         patch.setattr(attribution, "NOISY_COPIES", 2)
         yield
@@ -120,7 +120,7 @@ def test_layers_of_a_line_network_are_shown(zero: LineExplanation) -> None:
 
 def test_the_least_certain_digit_is_explained_by_default(line: npt.NDArray[np.uint8]) -> None:
     faint = line.copy()
-    faint[24:, 60:] //= 3  # the stem of the last digit
+    faint[24:, 60:] //= 5  # the stem of the last digit
     (explanation,) = explain("reader", [("line", faint)], [])
     every = [next(explain("reader", [("line", faint)], [], position=place)) for place in (1, 2, 3)]
     certainties = [each.probability(each.digit) for each in every]
