@@ -124,6 +124,7 @@ def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
     assert find_thresholds(models, 0.01).note is None
     note = find_thresholds(models, 0.002).note
     assert note is not None and "nearly every answer is refused there" in note
+    assert "no lower threshold is known" in find_thresholds(models, 1e-6).describe()
     note = find_thresholds(models, 1e-6).note
     assert note is not None and "nearly every answer is refused." in note
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import Decision
+from digitcli.recognition.decision import Decision, decide_number
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.results import Digit, Number
@@ -114,6 +115,8 @@ def test_two_likely_digits_are_not_a_single_one() -> None:
 
 def test_a_digit_that_meets_the_constraint_is_chosen_before_a_likelier_number_that_does_not() -> None:
     broken = result("12", breaks_constraints=True)
+    cut = replace(broken, runs_out=True)
+    assert decide_number(cut).reason == "cut_off"  # which is why it breaks them
     decision = decide(result("1", confidence=0.3), result("7", confidence=0.98), broken, constraints=SINGLE)
     assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
 
