@@ -15,6 +15,7 @@ import digitcli
 from digitcli.cli import COMMANDS
 from digitcli.comparison.saved import read_comparison
 from digitcli.comparison.specification import parse_specification
+from digitcli.export.checkpoint_card import read_facts
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
 from tests.support.command_lines import options_of, parse
@@ -217,6 +218,13 @@ def test_the_models_in_readme_agree_with_the_saved_runs() -> None:
     for line in compared:
         model = saved[re.findall(r"`(\w+)`", line)[0]]
         assert f"| {percent(model.runs)} " in line and f"| {len(model.runs)} |" in line
+
+
+def test_the_model_cards_tell_the_facts_of_their_file() -> None:
+    cards = " ".join((ROOT / "models" / "README.md").read_text().split())
+    for name, facts in read_facts(ROOT / "models" / "cards.toml").items():
+        for fact in facts.values():
+            assert " ".join(fact.split()) in cards, name
 
 
 def test_the_ablation_table_agrees_with_the_saved_runs() -> None:
