@@ -53,7 +53,7 @@ from held_out_scenes import MIN_IOU, WORLDS
 
 SEED = 4711
 SIDES_PX = (200, 1400)  # of the large pages; a third of the pages are small
-LINES_SHARE = 0.2  # of the pages are one line, most often an amount
+LINES_SHARE = 0.2  # of the pages are one line, such as an amount or a date
 NOTHING_SHARE = 0.4  # of the large pages show no number: without them the presence is overrated
 LARGEST_CUT = 0.1  # share outside of the page, above which a number is neither right nor wrong
 LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line

@@ -173,9 +173,10 @@ def _double_dash(random: np.random.Generator) -> _Lines:
 
 
 def _slash(random: np.random.Generator) -> _Lines:
-    """Return a stroke that is most often taller than a digit, which tells it from a slanted 1."""
+    """Return a stroke that is most often slanted and taller than a digit, which tells it from a 1."""
     top, foot = random.uniform(-0.35, 0.1), random.uniform(0.95, 1.3)
-    return [[(0, foot), (random.uniform(0.3, 0.7), top)]]
+    lean = random.uniform(0.3, 0.7) if random.random() < 0.8 else random.uniform(0.0, 0.3)
+    return [[(0, foot), (lean, top)]]
 
 
 def _colon(random: np.random.Generator) -> _Lines:

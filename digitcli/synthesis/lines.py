@@ -16,15 +16,11 @@ from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer
 from digitcli.synthesis.glyphs import Mask, render_printed_digits
 from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.strokes import WriterStrokes
+from digitcli.synthesis.texts import sample_amount, sample_number
 from digitcli.synthesis.writer_style import CANVAS_PX, Writer, sample_printed_style, sample_style
 
-# What stands on a line. The shares were chosen by hand, to resemble amounts and fields of forms.
 ALPHABET = "0123456789.,-=/"
-LENGTHS = {1: 0.10, 2: 0.10, 3: 0.15, 4: 0.20, 5: 0.22, 6: 0.13, 7: 0.06, 8: 0.04}  # digits: share of lines
-ROUND_SHARE = 0.5  # of the numbers end in zeros, like many sums of money
-ENDING_SHARE = 0.3  # of the numbers have one of the endings below
-ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "=", "-", "--", "//", ",", ".")  # keep others from adding digits
-LEADING_MARK_SHARE = 0.02  # of the numbers follow a mark
+AMOUNTS_SHARE = 0.5  # of the texts are amounts; the others are numbers of all kinds. Chosen by hand.
 
 # How a line is written. The shares were chosen by hand.
 EMPTY_SHARE = 0.10  # of the lines have nothing to read
@@ -113,36 +109,9 @@ class LineSynthesizer:
 
 
 def sample_text(random: np.random.Generator) -> str:
-    """Return a random number of one to eight digits, with the points, commas and dashes of amounts."""
-    text = _group_digits(random, _sample_digits(random))
-    if random.random() < ENDING_SHARE:
-        text += random.choice(ENDINGS)
-    if random.random() < LEADING_MARK_SHARE:
-        text = random.choice(["=", "-"]) + text
-    return str(text)
-
-
-def _sample_digits(random: np.random.Generator) -> str:
-    ends_in_zeros = random.random() >= 1 - ROUND_SHARE
-    length = int(random.choice(list(LENGTHS), p=list(LENGTHS.values())))
-    if not ends_in_zeros:
-        return "".join(random.choice(list("0123456789"), length))
-    zeros = int(random.integers(0, length)) if length > 1 else 0
-    first = random.choice(list("123456789"), 1)
-    rest = random.choice(list("0123456789"), length - 1)
-    return "".join([*first, *rest])[: length - zeros] + "0" * zeros
-
-
-def _group_digits(random: np.random.Generator, digits: str) -> str:
-    """Separate the thousands or the cents of a number, or make two numbers of it, or leave it as it is."""
-    length = len(digits)
-    if length >= 4 and random.random() < 0.5:
-        mark = str(random.choice([".", ",", "."]))
-        groups = [digits[:-6], digits[-6:-3], digits[-3:]] if length >= 7 else [digits[:-3], digits[-3:]]
-        return mark.join(groups)
-    if length >= 3 and random.random() < 0.15:
-        return digits[:-2] + str(random.choice([",", "."])) + digits[-2:]
-    if length >= 2 and random.random() < 0.04:
-        split = int(random.integers(1, length))
-        return digits[:split] + str(random.choice(["-", "/"])) + digits[split:]
-    return digits
+    """Return a random amount, or another number whose characters are all in `ALPHABET`."""
+    if random.random() < AMOUNTS_SHARE:
+        return sample_amount(random)
+    while not set(text := sample_number(random)) <= set(ALPHABET):
+        pass
+    return text

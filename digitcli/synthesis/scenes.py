@@ -158,7 +158,7 @@ class SceneComposer:
         return Scene(_tint(random, ink / np.float32(255)), (label,))
 
     def line(self, random: np.random.Generator) -> Scene:
-        """Compose a strip of paper with one line, most often an amount, or with nothing to read."""
+        """Compose a strip of paper with one line, such as an amount or a date, or with nothing to read."""
         picture, text, boxes = self.lines.synthesize_photograph(random)
         if random.random() < REVERSED_SHARE:
             picture = 255 - picture

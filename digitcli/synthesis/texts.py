@@ -8,7 +8,14 @@ import numpy as np
 
 from digitcli.strip_format import DIGITS
 
-ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "--", "/-", "//", ",")  # keep others from adding digits
+# What stands in an amount. The shares were chosen by hand.
+AMOUNT_LENGTHS = {1: 0.10, 2: 0.10, 3: 0.15, 4: 0.20, 5: 0.22, 6: 0.13, 7: 0.06, 8: 0.04}  # digits: share
+THOUSANDS_SHARE = 0.5  # of the amounts of four digits or more separate the thousands
+CENTS_SHARE = 0.2  # of the amounts have two decimals
+ENDING_SHARE = 0.3  # of the others have one of the endings below, which keep others from adding digits
+ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "--", "/-", "/=", "//", ",")
+LEADING_MARK_SHARE = 0.02  # of the amounts follow such a mark
+
 CURRENCIES = "$€£"
 OPERATORS = "+-×*/:÷"
 # Letters of words in Latin script, by their frequency in English, and capitals and accented letters.
@@ -27,12 +34,32 @@ def sample_number(random: np.random.Generator) -> str:
 
 def sample_integer(random: np.random.Generator, shortest: int, longest: int) -> str:
     """Return random digits; half of the numbers with several digits begin without zero and end in zeros."""
-    length = int(random.integers(shortest, longest + 1))
+    return _sample_digits(random, int(random.integers(shortest, longest + 1)))
+
+
+def sample_amount(random: np.random.Generator) -> str:
+    """Return a random sum of money without a currency: `1,250.50`, `300/-`."""
+    digits = _sample_digits(random, int(random.choice(list(AMOUNT_LENGTHS), p=list(AMOUNT_LENGTHS.values()))))
+    text, (thousands_mark, decimal_mark) = digits, random.permutation([".", ","]).tolist()
+    if len(digits) > 3 and random.random() < THOUSANDS_SHARE:
+        first = len(digits) % 3 or 3
+        groups = [digits[:first], *(digits[i : i + 3] for i in range(first, len(digits), 3))]
+        text = thousands_mark.join(groups)
+    if random.random() < CENTS_SHARE:
+        text += decimal_mark + sample_integer(random, 2, 2)
+    elif random.random() < ENDING_SHARE:
+        text += str(random.choice(ENDINGS))
+    if random.random() < LEADING_MARK_SHARE:
+        text = str(random.choice(["=", "-"])) + text
+    return text
+
+
+def _sample_digits(random: np.random.Generator, length: int) -> str:
     digits = "".join(random.choice(list(DIGITS), length))
     if length > 1 and random.random() < 0.5:
         zeros = int(random.integers(0, length))
         digits = str(random.integers(1, 10)) + digits[1 : length - zeros] + "0" * zeros
-    return digits[:length]
+    return digits
 
 
 def sample_word(random: np.random.Generator) -> str:
@@ -61,19 +88,11 @@ def _integer(random: np.random.Generator) -> str:
 
 
 def _amount(random: np.random.Generator) -> str:
-    digits = sample_integer(random, 1, 8)
-    if len(digits) > 3 and random.random() < 0.6:
-        separator = str(random.choice([".", ","]))
-        first = len(digits) % 3 or 3
-        digits = separator.join([digits[:first], *(digits[i : i + 3] for i in range(first, len(digits), 3))])
-    if random.random() < 0.4:
-        digits += str(random.choice([".", ","])) + sample_integer(random, 2, 2)
-    elif random.random() < 0.5:
-        digits += str(random.choice(ENDINGS))
+    text = sample_amount(random)
     if random.random() < 0.15:
         currency = str(random.choice(list(CURRENCIES)))
-        digits = currency + digits if random.random() < 0.6 else digits + currency
-    return digits
+        text = currency + text if random.random() < 0.6 else text + currency
+    return text
 
 
 def sample_decimal(random: np.random.Generator) -> str:

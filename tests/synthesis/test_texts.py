@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from digitcli.strip_format import ALPHABET, DIGITS, MARKS
 from digitcli.synthesis.glyphs import MARKS as DRAWN_MARKS
-from digitcli.synthesis.texts import sample_integer, sample_number, sample_word
+from digitcli.synthesis.texts import sample_amount, sample_integer, sample_number, sample_word
 
 
 def test_numbers_use_every_mark_that_can_be_drawn_and_no_other() -> None:
@@ -29,6 +31,15 @@ def test_an_integer_has_as_many_digits_as_asked_for() -> None:
     random = np.random.default_rng(2)
     lengths = {len(sample_integer(random, 2, 5)) for _ in range(200)}
     assert lengths == {2, 3, 4, 5}
+
+
+def test_an_amount_separates_cents_and_thousands_by_different_marks() -> None:
+    random = np.random.default_rng(3)
+    texts = [sample_amount(random) for _ in range(2000)]
+    both = [text for text in texts if re.fullmatch(r"\d{1,3}([.,])\d{3}(\1\d{3})*[.,]\d\d", text)]
+    assert len(both) > 50
+    assert all(text[-3] != text[-7] for text in both)
+    assert all(1 <= sum(map(str.isdecimal, text)) <= 10 for text in texts)
 
 
 def test_words_have_no_digits() -> None:
