@@ -1,7 +1,7 @@
 """Cut the lines that a page finder found out of a page, as strips for a line reader.
 
-A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A second one shows the page, if
-the line fills it, or more of the surroundings. It is cut out when it is asked for.
+A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A second one shows more of the
+surroundings, and a third the page, if the line fills it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class RegionCrops:
 
     row: the number of its row on the page, from 0 on.
     line: the line that the page finder found.
-    strips: the strips of the line, of which the second is cut out when it is asked for.
-    fills_page: whether the second one shows the whole page.
+    strips: the strips of the line, each of which is cut out when it is asked for.
+    fills_page: whether the last one shows the whole page.
     """
 
     row: int
@@ -94,22 +94,24 @@ def cut_line(grey: Grey, box: LineBox, margin: float = MARGIN) -> LineCrop:
 
 def _crop_line(grey: Grey, row: int, line: FoundLine, *, is_alone: bool) -> RegionCrops:
     height, width = grey.shape
+    cuts = [functools.partial(cut_line, grey, line.box, margin) for margin in (MARGIN, WIDER_MARGIN)]
     fills_page = is_alone and line.box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height
-    second = (lambda: _page_crop(grey)) if fills_page else (lambda: cut_line(grey, line.box, WIDER_MARGIN))
-    return RegionCrops(row, line, _Strips(cut_line(grey, line.box), second), fills_page)
+    if fills_page:
+        cuts.append(functools.partial(_page_crop, grey))
+    return RegionCrops(row, line, _LazyStrips(cuts), fills_page)
 
 
-class _Strips(Sequence[LineCrop]):
-    """Two strips, of which the second is cut out when it is asked for."""
+class _LazyStrips(Sequence[LineCrop]):
+    """Strips that are cut out when they are asked for."""
 
-    def __init__(self, first: LineCrop, cut_second: Callable[[], LineCrop]) -> None:
-        self._first, self._cut_second = first, functools.cache(cut_second)
+    def __init__(self, cuts: Sequence[Callable[[], LineCrop]]) -> None:
+        self._cuts = [functools.cache(cut) for cut in cuts]
 
     def __len__(self) -> int:
-        return 2
+        return len(self._cuts)
 
     def __getitem__(self, index: Any) -> Any:
-        return (self._first, self._cut_second())[index] if index else self._first
+        return self._cuts[index]()
 
 
 def _line_crop(grey: Grey, strip: Strip) -> LineCrop:

@@ -160,29 +160,25 @@ def run_networks(
     acceptance: Mapping[str, float],
     presence: Mapping[str, float],
 ) -> list[RegionEvidence]:
-    """Read the first strip of each line by the first network.
+    """Read the strips of each line by one network after the other, until a text is certain.
 
-    The others follow where those before leave a doubt. Then the networks for ink read the page that a line
-    fills. Those for raw pixels learned from found lines alone, and read the second strip only if there are no
-    others, or if they saw another character at an end: it may be a piece, which is cut off if both show it.
+    Networks for raw pixels learned from found lines alone, and never read the whole page. If the first strip
+    shows another character at an end, they read the second one in any case: it may be a piece, which is cut
+    off if both show it.
     """
     evidence: list[list[LineEvidence]] = [[] for _ in regions]
-    for_ink = [model for model in models if not _reads_raw_pixels(model)]
 
     def is_asked(index: int, strip: int, model: LineRecognizer) -> bool:
-        lines = evidence[index]
-        if strip == 0 or not for_ink:
-            return not _is_certain(lines)
-        if _reads_raw_pixels(model):
-            return OTHER in (lines[0].raw[:1], lines[0].raw[-1:])
-        return regions[index].fills_page and not _is_certain(lines)
+        crops, lines, reads_raw = regions[index], evidence[index], _reads_raw_pixels(model)
+        is_page = crops.fills_page and strip == len(crops.strips) - 1
+        if strip >= len(crops.strips) or (is_page and reads_raw):
+            return False
+        may_be_cut_off = strip == 1 and OTHER in (lines[0].raw[:1], lines[0].raw[-1:])
+        return not _is_certain(lines) or (may_be_cut_off and reads_raw)
 
-    for strip, model in itertools.product(range(2), models):
-        asked = [
-            index
-            for index, crops in enumerate(regions)
-            if strip < len(crops.strips) and is_asked(index, strip, model)
-        ]
+    most_strips = max((len(crops.strips) for crops in regions), default=0)
+    for strip, model in itertools.product(range(most_strips), models):
+        asked = [index for index in range(len(regions)) if is_asked(index, strip, model)]
         answers = _read_strips([regions[index].strips[strip] for index in asked], model)
         for index, answer in zip(asked, answers, strict=True):
             evidence[index].append(answer)

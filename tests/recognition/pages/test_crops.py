@@ -43,13 +43,14 @@ def test_each_line_has_two_strips_that_lead_back_to_its_place() -> None:
     assert first > second > 15  # the second has a wider margin
 
 
-def test_a_picture_that_a_line_fills_is_a_second_strip() -> None:
+def test_a_picture_that_a_line_fills_is_a_third_strip() -> None:
     page, line = written_line()
     x, y, reach = round(line.box.x), round(line.box.y), round(line.box.height * 0.7)
     half = round(line.box.length / 2 + 10)
     tight = np.ascontiguousarray(page[y - reach : y + reach, x - half : x + half])
     (crops,) = crop_lines(tight, [[found(half, reach, line.box.length, line.box.height)]])
-    assert crops.fills_page and crops.strips[1].image.shape[2] == cut_whole(tight).image.shape[2]
+    assert crops.fills_page and len(crops.strips) == 3
+    assert crops.strips[2].image.shape[2] == cut_whole(tight).image.shape[2]
     assert all(inked(crop)[3] - inked(crop)[1] >= 20 for crop in crops.strips)
     both = crop_lines(tight, [[found(30, reach, 50, 30), found(90, reach, 50, 30)]])
     assert not any(each.fills_page for each in both)
