@@ -73,7 +73,7 @@ def test_without_labels_nothing_tells_whether_it_helps(trained: SelfTraining, ev
     assert trained.helps is None and trained.right_before is None and trained.p_value is None
     assert len(trained.models) == 1 and not trained.labelled
     assert trained.threshold == resolve_model("reader").header.risk["0.01"]
-    assert trained.answered_before == trained.learned == len(TEXTS) and trained.lines == 2 * len(TEXTS)
+    assert trained.answered_before == trained.learned == len(TEXTS) and trained.lines == 3 * len(TEXTS)
     assert [picture.text_before for picture in trained.unlabelled] == [*TEXTS]
     assert all(picture.answered_before for picture in trained.pictures)
     record = json.loads(json.dumps(trained.record()))
