@@ -20,7 +20,7 @@ from digitcli.synthesis.texts import sample_amount, sample_number
 from digitcli.synthesis.writer_style import CANVAS_PX, Writer, sample_printed_style, sample_style
 
 ALPHABET = "0123456789.,-=/"
-AMOUNTS_SHARE = 0.5  # of the texts are amounts; the others are numbers of all kinds. Chosen by hand.
+AMOUNTS_SHARE = 0.5  # of the texts are drawn as amounts, and a fifth of the others. Chosen by hand.
 
 # How a line is written. The shares were chosen by hand.
 EMPTY_SHARE = 0.10  # of the lines have nothing to read
@@ -109,7 +109,7 @@ class LineSynthesizer:
 
 
 def sample_text(random: np.random.Generator) -> str:
-    """Return a random amount, or another number whose characters are all in `ALPHABET`."""
+    """Return a random amount, or a number of any kind whose characters are all in `ALPHABET`."""
     if random.random() < AMOUNTS_SHARE:
         return sample_amount(random)
     while not set(text := sample_number(random)) <= set(ALPHABET):

@@ -9,7 +9,16 @@ import numpy as np
 from digitcli.strip_format import DIGITS
 
 # What stands in an amount. The shares were chosen by hand.
-AMOUNT_LENGTHS = {1: 0.10, 2: 0.10, 3: 0.15, 4: 0.20, 5: 0.22, 6: 0.13, 7: 0.06, 8: 0.04}  # digits: share
+AMOUNT_LENGTHS = {
+    1: 0.10,
+    2: 0.10,
+    3: 0.15,
+    4: 0.20,
+    5: 0.22,
+    6: 0.13,
+    7: 0.06,
+    8: 0.04,
+}  # digits before the cents
 THOUSANDS_SHARE = 0.5  # of the amounts of four digits or more separate the thousands
 CENTS_SHARE = 0.2  # of the amounts have two decimals
 ENDING_SHARE = 0.3  # of the others have one of the endings below, which keep others from adding digits

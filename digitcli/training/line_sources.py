@@ -49,7 +49,7 @@ ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[Labelle
 # The side of the squares of scenes out of which strips are cut, in pixels.
 SCENE_SIDE_PX = 256
 
-# The share of the scenes that are one line, half of them amounts. Chosen by hand.
+# The share of the scenes that are one line, such as an amount or a date. Chosen by hand.
 LINES_SHARE = 0.6
 
 # The share of the other scenes that show one character. Chosen by hand.
@@ -59,7 +59,7 @@ CHARACTER_SCENES_SHARE = 0.15
 # pages, and pictures without a number; the rest are small pictures. Chosen by hand.
 PICTURE_SHARES = {"character": 0.3, "image": 0.25, "line": 0.15, "page": 0.05, "empty": 0.05}
 
-# How often a strip is used. Composing takes as long as training does, in another process.
+# How often a strip is used. Another process composes strips, in a third of the time that an epoch takes.
 STRIP_USES = 2
 
 # The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by

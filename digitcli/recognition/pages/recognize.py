@@ -64,8 +64,7 @@ class RegionEvidence:
     """The answers of the networks about a region.
 
     crops: the region and its crops.
-    lines: the answers so far, that of the first network to the first strip first; others only where those
-        before leave a doubt.
+    lines: the answers, that of the first network to the first strip first.
     acceptance, presence: the weights of the confidence, and those of the probability that a number stands
         there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
@@ -81,16 +80,15 @@ class RegionEvidence:
     is_alone: bool = False
 
     def parts(self) -> list[RegionEvidence]:
-        """Split a line into its numbers by the first network and strip.
+        """Split a line into its numbers.
 
-        The answers of others to the same strip are split at the same columns, those to other strips by
-        themselves; they count where they show as many numbers.
+        The answers to a strip are split at the same columns, those of the first network that read it: others
+        may not know what separates numbers. They count where they show as many numbers as the first strip.
         """
-        first = self.lines[0]
-        parts = [
-            line.split((first if line.crop is first.crop else line).bounds(is_alone=self.is_alone))
-            for line in self.lines
-        ]
+        parts = []
+        for line in self.lines:
+            first = next(each for each in self.lines if each.crop is line.crop)
+            parts.append(line.split(first.bounds(is_alone=self.is_alone)))
         count = len(parts[0])
         return [
             dataclasses.replace(

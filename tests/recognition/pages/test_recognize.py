@@ -347,7 +347,7 @@ def test_a_line_that_one_network_reads_with_certainty_is_not_shown_to_the_next()
     assert (first.calls, second.calls) == ([2], [])
 
 
-def test_a_page_that_a_line_fills_is_read_only_if_its_strip_leaves_a_doubt() -> None:
+def test_a_second_strip_is_read_only_if_the_first_leaves_a_doubt() -> None:
     regions = [RegionCrops(0, LINE, (CROP, CROP)) for _ in range(2)]
     for likely, calls in ((0.999, [2]), (0.9, [2, 2])):
         reader = FakeReader("1", "2", likely=likely)
@@ -365,7 +365,7 @@ def test_the_page_that_a_line_fills_is_read_by_networks_for_ink_alone() -> None:
         assert (sum(of_strips.calls), sum(of_ink.calls)) == (calls, 3)
 
 
-def test_a_character_at_an_end_is_cut_off_only_if_both_strips_show_it() -> None:
+def test_a_second_strip_confirms_that_a_character_at_an_end_is_cut_off() -> None:
     of_ink = FakeReader("12", name="reader")
     regions = [RegionCrops(0, LINE, (CROP, CROP))]
     for texts, raws in ((("12□", "12"), ["12□", "12"]), (("12", "12"), ["12"])):
@@ -396,10 +396,13 @@ def test_networks_without_spaces_are_split_where_the_first_one_finds_them() -> N
     blank = second.with_marks.copy()
     blank[:, ALPHABET.index(" ")] = -20.0
     without_space = dataclasses.replace(second, with_marks=blank)
-    crops = RegionCrops(0, LINE, (CROP,))
-    parts = RegionEvidence(crops, (first, without_space)).parts()
-    assert [len(part.lines) for part in parts] == [2, 2]
+    wider = dataclasses.replace(CROP)
+    lines = first, without_space, *(dataclasses.replace(each, crop=wider) for each in (first, without_space))
+    parts = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), lines).parts()
+    assert [len(part.lines) for part in parts] == [4, 4]
     assert [part.raw for part in parts] == ["12 ", "34"]
+    alone = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), (lines[0], lines[3])).parts()
+    assert [len(part.lines) for part in alone] == [1, 1]  # nobody tells where the second one ends
 
 
 def test_the_parts_of_a_line_have_their_own_length() -> None:
