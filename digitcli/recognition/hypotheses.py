@@ -92,26 +92,40 @@ class LineEvidence:
         """The likeliest characters, marks and others included."""
         return "".join(character for character, _, _ in self.places)
 
-    def bounds(self, *, is_alone: bool = False) -> list[int]:
-        """Return the columns between which numbers stand: behind separators between two digits.
+    @functools.cached_property
+    def separation(self) -> np.ndarray:
+        """The probability (T,) of a separator in each column."""
+        known = [index for index, character in enumerate(self.alphabet) if character in SEPARATORS]
+        return np.asarray(np.exp(self.with_marks[:, known]).sum(axis=1))
 
-        A sign or a currency before a number is a part of it: `12 -5` holds `12` and `-5`. In the only line of
-        a page, a space separates numbers only if it is wider than the distances of digits.
+    def segmentation(self, *, is_alone: bool = False) -> tuple[list[int], list[float]]:
+        """Return the n + 1 columns between which n numbers stand, and how likely each of them is one number.
+
+        They stand behind separators between two digits. A sign or a currency before a number is a part of it:
+        `12 -5` holds `12` and `-5`. In the only line of a page, a space separates numbers only if it is wider
+        than the distances of digits.
         """
         places = self.places
         digits = [index for index, (character, _, _) in enumerate(places) if character.isdecimal()]
         gaps = []
         for left, right in itertools.pairwise(digits):
             between = [place for place in places[left + 1 : right] if place[0] in SEPARATORS]
-            gaps.append((places[right][1] - places[left][1], between))
-        even = [distance for distance, between in gaps if not between]
+            columns = self.separation[places[left][2] : places[right][1]]
+            gaps.append((places[right][1] - places[left][1], between, float(columns.max(initial=0))))
+        even = [distance for distance, between, _ in gaps if not between]
         least = UNEVEN * median(np.array(even)) if even else math.inf
-        bounds = [0]
-        for distance, between in gaps:
+        bounds, shares = [0], [1.0]
+        for distance, between, separated in gaps:
             is_space = all(character == " " for character, _, _ in between)
-            if between and not (is_alone and is_space and distance < least):
+            if is_alone and is_space and distance < least:
+                continue
+            if between:
                 bounds.append(between[-1][2])
-        return [*bounds, len(self.columns)]
+                shares[-1] *= separated
+                shares.append(separated)
+            else:
+                shares[-1] *= 1 - separated
+        return [*bounds, len(self.columns)], shares
 
     def split(self, bounds: Sequence[int]) -> list[LineEvidence]:
         """Return the parts of the strip between columns."""

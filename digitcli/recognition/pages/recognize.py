@@ -69,6 +69,8 @@ class RegionEvidence:
         there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
     is_alone: whether it is the only line of the page, or its only number.
+    shares: for each answer, the probability that it shows one number; 1 before the line is split.
+    dissent: the number of answers that are left out, because they show more numbers or fewer.
     """
 
     crops: RegionCrops
@@ -78,22 +80,29 @@ class RegionEvidence:
     is_first: bool = True
     is_last: bool = True
     is_alone: bool = False
+    shares: tuple[float, ...] = ()
+    dissent: int = 0
 
     def parts(self) -> list[RegionEvidence]:
         """Split a line into its numbers.
 
         The answers to a strip are split at the same columns, those of the first network that read it: others
-        may not know what separates numbers. They count where they show as many numbers as the first strip.
+        may not know what separates numbers. Where a strip shows more numbers than the first, or fewer, the
+        answers speak against every text.
         """
         parts = []
         for line in self.lines:
             first = next(each for each in self.lines if each.crop is line.crop)
-            parts.append(line.split(first.bounds(is_alone=self.is_alone)))
+            bounds, shares = first.segmentation(is_alone=self.is_alone)
+            parts.append(list(zip(line.split(bounds), shares, strict=True)))
         count = len(parts[0])
+        agreeing = [part for part in parts if len(part) == count]
         return [
             dataclasses.replace(
                 self,
-                lines=tuple(part[index] for part in parts if len(part) == count),
+                lines=tuple(part[index][0] for part in agreeing),
+                shares=tuple(part[index][1] for part in agreeing),
+                dissent=len(parts) - len(agreeing),
                 is_first=index == 0,
                 is_last=index == count - 1,
                 is_alone=self.is_alone and count == 1,
@@ -113,7 +122,11 @@ class RegionEvidence:
 
     def hypotheses(self, grammar: Grammar) -> Hypotheses:
         """Return the likeliest texts that a grammar allows with their probabilities."""
-        return _line_hypotheses(self.lines, grammar)
+        return _line_hypotheses(self.lines, grammar, self._shares, len(self.lines) + self.dissent)
+
+    @property
+    def _shares(self) -> Sequence[float]:
+        return self.shares or [1.0] * len(self.lines)
 
     def confidence(self, text: str, probability: float, nothing: float) -> float:
         """Return the probability that a number is right, given that of its text and that of no digit."""
@@ -129,7 +142,10 @@ class RegionEvidence:
 
     def features(self, text: str, probability: float, nothing: float) -> dict[str, float]:
         """Return what the weights multiply, see `recognition.pages.acceptance`."""
-        surest = max(math.exp(dict(line.likely_texts).get(text, -math.inf)) for line in self.lines)
+        surest = max(
+            share * math.exp(dict(line.likely_texts).get(text, -math.inf))
+            for line, share in zip(self.lines, self._shares, strict=True)
+        )
         return features(probability, surest, nothing, len(text), self.crops, self._length)
 
     def _logistic(self, weights: Mapping[str, float], text: str, probability: float, nothing: float) -> float:
@@ -186,20 +202,26 @@ def run_networks(
     ]
 
 
-def _line_hypotheses(lines: Sequence[LineEvidence], grammar: Grammar) -> Hypotheses:
-    """Return the likeliest texts that a grammar allows: the mean over all strips and networks."""
+def _line_hypotheses(
+    lines: Sequence[LineEvidence], grammar: Grammar, shares: Sequence[float], count: int
+) -> Hypotheses:
+    """Return the likeliest texts that a grammar allows: the mean over `count` answers, these among them."""
     hypotheses: Hypotheses = {}
-    for evidence in lines:
-        is_free = grammar is ANY_DIGITS
+    is_free = grammar is ANY_DIGITS
+    for evidence, share in zip(lines, shares, strict=True):
         texts = evidence.likely_texts if is_free else beam_search(evidence.columns, grammar)
         for text, log_probability in texts:
-            hypotheses[text] = hypotheses.get(text, 0.0) + math.exp(log_probability) / len(lines)
+            hypotheses[text] = hypotheses.get(text, 0.0) + share * math.exp(log_probability) / count
     return hypotheses
 
 
 def _is_certain(lines: Sequence[LineEvidence]) -> bool:
-    """Tell whether a text is so likely that no further network or strip is asked."""
-    return bool(lines) and max(_line_hypotheses(lines, ANY_DIGITS).values(), default=0.0) >= CERTAIN_TEXT
+    """Tell whether a text and its numbers are so likely that no further network or strip is asked."""
+    if not lines:
+        return False
+    hypotheses = _line_hypotheses(lines, ANY_DIGITS, [1.0] * len(lines), len(lines))
+    _, shares = lines[0].segmentation()
+    return min(shares) * max(hypotheses.values(), default=0.0) >= CERTAIN_TEXT
 
 
 def _read_strips(crops: Sequence[LineCrop], model: LineRecognizer) -> list[LineEvidence]:

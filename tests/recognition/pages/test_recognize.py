@@ -241,11 +241,11 @@ def test_the_confidence_of_a_number_comes_from_its_weights(bias: float) -> None:
     answers = RegionEvidence(crops, (spelt("12 5", 0.99),), acceptance={"reading": 1.0, "bias": bias})
     for text, result in zip(["12", "5"], recognize_region(answers, None, 2), strict=True):
         assert result.number is not None and result.number.text == text
-        probability = 0.99 ** len(text)
+        probability = 0.99 ** (len(text) + 1)  # of its digits and of the space
         odds = probability / (1 - probability) * math.exp(bias)
         assert result.confidence == pytest.approx(odds / (1 + odds), abs=0.02)
         digits = [digit.confidence for digit in result.number.digits]
-        assert digits == pytest.approx([result.confidence / probability * 0.99] * len(text), abs=0.02)
+        assert digits == pytest.approx([result.confidence / probability * 0.99**2] * len(text), abs=0.02)
 
 
 @pytest.mark.parametrize(("bias", "texts"), [(-1.0, ["12", "5"]), (-2.0, [])])
@@ -309,8 +309,25 @@ def test_an_operator_separates_two_numbers_under_constraints_too() -> None:
 
 
 def test_a_doubtful_number_does_not_make_others_of_its_line_doubtful() -> None:
-    results = read(evidence(*({character: 0.9} for character in "1 2 3 4 5 6")))
+    results = read(
+        evidence(*({character: 0.999 if character == " " else 0.9} for character in "1 2 3 4 5 6"))
+    )
     assert [result.confidence for result in results] == pytest.approx([0.9] * 6, abs=0.01)
+
+
+def test_a_doubtful_space_makes_the_numbers_beside_it_doubtful() -> None:
+    first, second, third = read(evidence({"1": 1}, {" ": 0.7}, {"2": 1}, {" ": 1}, {"3": 1}))
+    assert (first.confidence, second.confidence) == pytest.approx((0.7, 0.7), abs=0.01)
+    assert third.confidence == pytest.approx(1, abs=0.01)
+    (number,) = read(evidence({"1": 1}, {" ": 0.3}, {"3": 1}))
+    assert text_of(number) == "13" and number.confidence == pytest.approx(0.7, abs=0.01)
+
+
+def test_a_strip_that_shows_another_number_of_numbers_speaks_against_every_text() -> None:
+    wider = dataclasses.replace(spelt("12"), crop=dataclasses.replace(CROP))
+    first, second = read(spelt("1 2"), wider)
+    assert (text_of(first), text_of(second)) == ("1", "2")
+    assert (first.confidence, second.confidence) == pytest.approx((0.5, 0.5), abs=0.01)
 
 
 def test_a_line_that_is_too_long_to_be_shown_whole_is_refused() -> None:
