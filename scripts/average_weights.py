@@ -5,12 +5,16 @@ kinds: Wortsman et al., "Robust fine-tuning of zero-shot models" and "Model soup
 multiple fine-tuned models improves accuracy without increasing inference time", 2022. Its temperature is
 fitted and its accuracy measured as after a training. `scripts/ship.py` ships it, and the scripts that
 calibrate fit its confidence.
+
+Composed lines show some characters more often than what people write. `--rarer` corrects a network for that:
+Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -34,6 +38,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="+", help="shipped names, checkpoints or run folders")
+    parser.add_argument(
+        "--rarer", nargs=2, metavar=("CHARACTER", "TIMES"), help="a character that is so many times rarer"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the checkpoint to write")
     arguments = parser.parse_args()
     (header, first), *others = [read_checkpoint(resolve_model(model).path) for model in arguments.models]
@@ -48,6 +55,9 @@ def main() -> None:
         else tensor
         for name, tensor in first.items()
     }
+    if arguments.rarer:
+        character, times = arguments.rarer
+        average["classes.bias"][header.alphabet.index(character)] -= math.log(float(times))
     network = open_network(resolve_model(arguments.models[0]))
     network.load_state_dict(average)
     source: LineSource
