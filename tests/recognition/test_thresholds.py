@@ -9,7 +9,7 @@ import pytest
 
 from digitcli.inference.checkpoint import Guarantee, Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
-from digitcli.recognition.models import complete_models
+from digitcli.recognition.models import complete_models, reads_strips
 from digitcli.recognition.thresholds import Thresholds, companions_of, find_thresholds
 
 
@@ -119,10 +119,17 @@ def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_every
     assert found.note is not None and "nearly every answer is refused" in found.note
 
 
+def with_risk(model: ResolvedModel, risk: dict[str, float]) -> ResolvedModel:
+    return dataclasses.replace(model, header=dataclasses.replace(model.header, risk=risk))
+
+
 def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
     models = complete_models([])
     assert find_thresholds(models, 0.01).note is None
-    note = find_thresholds(models, 0.002).note
+    risk = {"0.002": 0.99, "0.01": 0.9}
+    others = [with_risk(model, risk) for model in models if not reads_strips(model)]
+    for_pages = [with_risk(model, {"0.01": 0.9}) for model in models if reads_strips(model)]
+    note = find_thresholds([*others, *for_pages], 0.002).note
     assert note is not None and "nearly every answer is refused there" in note
     assert "no lower threshold is known" in find_thresholds(models, 1e-6).describe()
     note = find_thresholds(models, 1e-6).note

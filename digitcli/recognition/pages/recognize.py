@@ -51,9 +51,10 @@ LEAST_PRESENCE = 0.2
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
-# Probability of a text from which no further network or strip is asked. With 0.98 as many are read by a
-# twelfth fewer runs of networks, but on pages by held-out generators 50 in place of 57 % of the numbers can
-# be answered with 1 % wrong: nothing catches the confident mistakes of one network.
+# Probability of a text, and of its split into numbers, from which no further network or strip is asked. When
+# lines were read in one strip, 0.98 saved a twelfth of the runs of networks, but 50 in place of 57 % of the
+# numbers on pages by held-out generators could be answered with 1 % wrong: nothing caught the confident
+# mistakes of one network.
 CERTAIN_TEXT = 0.995
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
