@@ -18,6 +18,7 @@ from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.hypotheses import (
+    LEAST_PROBABILITY,
     SEPARATORS,
     Hypotheses,
     LineEvidence,
@@ -70,7 +71,7 @@ class RegionEvidence:
         there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
     is_alone: whether it is the only line of the page, or its only number.
-    shares: for each answer, the probability that it shows one number; 1 before the line is split.
+    shares: for each answer, the probability that it shows one number; none before the line is split.
     dissent: the number of answers that are left out, because they show more numbers or fewer.
     """
 
@@ -88,22 +89,24 @@ class RegionEvidence:
         """Split a line into its numbers.
 
         The answers to a strip are split at the same columns, those of the first network that read it: others
-        may not know what separates numbers. Where a strip shows more numbers than the first, or fewer, the
-        answers speak against every text.
+        may not know what separates numbers. Where it sees more numbers on a strip than on the first, or fewer
+        of them, the answers speak against every text.
         """
-        parts = []
+        parts, dissent = [], 0
+        count = len(self.lines[0].segmentation(is_alone=self.is_alone)[1])
         for line in self.lines:
             first = next(each for each in self.lines if each.crop is line.crop)
             bounds, shares = first.segmentation(is_alone=self.is_alone)
-            parts.append(list(zip(line.split(bounds), shares, strict=True)))
-        count = len(parts[0])
-        agreeing = [part for part in parts if len(part) == count]
+            if len(shares) == count:
+                parts.append(list(zip(line.split(bounds), shares, strict=True)))
+            elif " " in first.alphabet:
+                dissent += 1
         return [
             dataclasses.replace(
                 self,
-                lines=tuple(part[index][0] for part in agreeing),
-                shares=tuple(part[index][1] for part in agreeing),
-                dissent=len(parts) - len(agreeing),
+                lines=tuple(part[index][0] for part in parts),
+                shares=tuple(part[index][1] for part in parts),
+                dissent=dissent,
                 is_first=index == 0,
                 is_last=index == count - 1,
                 is_alone=self.is_alone and count == 1,
@@ -124,6 +127,11 @@ class RegionEvidence:
     def hypotheses(self, grammar: Grammar) -> Hypotheses:
         """Return the likeliest texts that a grammar allows with their probabilities."""
         return _line_hypotheses(self.lines, grammar, self._shares, len(self.lines) + self.dissent)
+
+    @property
+    def is_one_number(self) -> float:
+        """The probability that it is one number, whatever its text."""
+        return sum(self._shares) / (len(self.lines) + self.dissent)
 
     @property
     def _shares(self) -> Sequence[float]:
@@ -314,7 +322,9 @@ def _constrained(
         if breaks_constraints(hypotheses, accepted, constraints):
             return dataclasses.replace(result, breaks_constraints=True)
         hypotheses = accepted
-    hypotheses = given_constraints(hypotheses, constraints)
+    share = max(evidence.is_one_number, LEAST_PROBABILITY)  # which constraints do not change
+    given = given_constraints({each: p / share for each, p in hypotheses.items()}, constraints)
+    hypotheses = {each: p * share for each, p in given.items()}
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
     result = _result(evidence, hypotheses, text, nothing, top_k)
     return dataclasses.replace(result, is_changed=is_changed)

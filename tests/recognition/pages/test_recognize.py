@@ -323,6 +323,12 @@ def test_a_doubtful_space_makes_the_numbers_beside_it_doubtful() -> None:
     assert text_of(number) == "13" and number.confidence == pytest.approx(0.7, abs=0.01)
 
 
+def test_constraints_do_not_make_a_doubtful_space_certain() -> None:
+    line = evidence({"1": 1}, {" ": 0.7}, {"2": 1})
+    free, constrained = read(line)[0], read(line, length="1-8")[0]
+    assert constrained.confidence == pytest.approx(free.confidence, abs=0.01)
+
+
 def test_a_strip_that_shows_another_number_of_numbers_speaks_against_every_text() -> None:
     wider = dataclasses.replace(spelt("12"), crop=dataclasses.replace(CROP))
     first, second = read(spelt("1 2"), wider)
@@ -419,7 +425,11 @@ def test_networks_without_spaces_are_split_where_the_first_one_finds_them() -> N
     assert [len(part.lines) for part in parts] == [4, 4]
     assert [part.raw for part in parts] == ["12 ", "34"]
     alone = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), (lines[0], lines[3])).parts()
-    assert [len(part.lines) for part in alone] == [1, 1]  # nobody tells where the second one ends
+    assert [len(part.lines) for part in alone] == [1, 1]  # nobody tells where the first one ends
+    assert [part.dissent for part in alone] == [1, 1]
+    knows_no_space = dataclasses.replace(lines[3], alphabet=ALPHABET.replace(" ", "?"))
+    alone = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), (lines[0], knows_no_space)).parts()
+    assert [(len(part.lines), part.dissent) for part in alone] == [(1, 0), (1, 0)]
 
 
 def test_the_parts_of_a_line_have_their_own_length() -> None:
