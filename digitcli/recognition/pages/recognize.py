@@ -129,8 +129,8 @@ class RegionEvidence:
         return _line_hypotheses(self.lines, grammar, self._shares, len(self.lines) + self.dissent)
 
     @property
-    def is_one_number(self) -> float:
-        """The probability that it is one number, whatever its text."""
+    def share(self) -> float:
+        """The probability that it is one number, whatever its text: the mean over all answers."""
         return sum(self._shares) / (len(self.lines) + self.dissent)
 
     @property
@@ -322,7 +322,7 @@ def _constrained(
         if breaks_constraints(hypotheses, accepted, constraints):
             return dataclasses.replace(result, breaks_constraints=True)
         hypotheses = accepted
-    share = max(evidence.is_one_number, LEAST_PROBABILITY)  # which constraints do not change
+    share = max(evidence.share, LEAST_PROBABILITY)  # which constraints do not change
     given = given_constraints({each: p / share for each, p in hypotheses.items()}, constraints)
     hypotheses = {each: p * share for each, p in given.items()}
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
