@@ -8,6 +8,7 @@ import numpy as np
 
 from digitcli.strip_format import ALPHABET, DIGITS, MARKS
 from digitcli.synthesis.glyphs import MARKS as DRAWN_MARKS
+from digitcli.synthesis.glyphs import draw_mark
 from digitcli.synthesis.texts import sample_amount, sample_integer, sample_number, sample_word
 
 
@@ -45,3 +46,11 @@ def test_an_amount_separates_cents_and_thousands_by_different_marks() -> None:
 def test_words_have_no_digits() -> None:
     random = np.random.default_rng(3)
     assert not any(character in DIGITS for _ in range(500) for character in sample_word(random))
+
+
+def test_a_slash_of_the_height_of_a_digit_is_slanted() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(500):
+        (stroke,) = draw_mark(random, "/")
+        width, height = np.ptp(stroke, axis=0)
+        assert width >= 0.3 or height >= 1.2
