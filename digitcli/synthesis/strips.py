@@ -75,6 +75,13 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     return strips
 
 
+def fills_picture(scene: Scene) -> bool:
+    """Tell whether a scene shows one number that is as high as a line in a strip with the widest margin."""
+    if len(scene.labels) != 1 or scene.labels[0].kind is not Kind.NUMBER or not scene.labels[0].text:
+        return False
+    return line_box(scene.labels[0]).height * (1 + 2 * MARGINS[1]) >= len(scene.picture)
+
+
 def strip_of_picture(scene: Scene) -> LabelledStrip:
     """Return a whole scene as a strip; its text is `OTHER` if it shows anything but one whole number."""
     strip = cut_whole(scene.picture)

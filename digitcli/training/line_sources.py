@@ -21,7 +21,7 @@ from digitcli.strip_format import STRIP_PAPER
 from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.synthesis.strips import LabelledStrip, strip_of_picture, strips_of
+from digitcli.synthesis.strips import LabelledStrip, fills_picture, strip_of_picture, strips_of
 from digitcli.synthesis.strokes import (
     EMBEDDED_STROKES,
     load_writers,
@@ -51,6 +51,10 @@ SCENE_SIDE_PX = 256
 
 # The share of the scenes that are one line, such as an amount or a date. Chosen by hand.
 LINES_SHARE = 0.6
+
+# The share of the scenes that one number fills that are shown whole: a page finder may miss a thin stroke at
+# an end. Chosen by hand.
+WHOLE_SHARE = 0.25
 
 # The share of the other scenes that show one character. Chosen by hand.
 CHARACTER_SCENES_SHARE = 0.15
@@ -354,7 +358,7 @@ def compose(synthesizer: LineSynthesizer, random: np.random.Generator, count: in
 
 
 def compose_strips(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
-    """Cut `count` strips that are at most `LONGEST_PX` wide out of scenes."""
+    """Cut `count` strips that are at most `LONGEST_PX` wide out of scenes, or show these whole."""
     strips: list[LabelledStrip] = []
     while len(strips) < count:
         kind = random.random()
@@ -364,7 +368,9 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
             scene = composer.character(random)
         else:
             scene = composer.picture(random, SCENE_SIDE_PX)
-        strips += [strip for strip in strips_of(random, scene) if _is_trainable(strip)]
+        is_whole = fills_picture(scene) and random.random() < WHOLE_SHARE
+        found = [strip_of_picture(scene)] if is_whole else strips_of(random, scene)
+        strips += filter(_is_trainable, found)
     return strips[:count]
 
 

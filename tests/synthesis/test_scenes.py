@@ -14,7 +14,7 @@ from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
-from digitcli.synthesis.strips import strip_of_picture, strips_of
+from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of
 from digitcli.synthesis.strokes import load_writers
 
 
@@ -179,6 +179,17 @@ def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(composer: Scen
             assert [label.text for label in scene.labels] == [strip.text]
         texts.add(strip.text)
     assert {"", OTHER} < texts
+
+
+def test_one_number_fills_a_picture_if_it_is_half_as_high() -> None:
+    def scene(height: int, *labels: Label) -> Scene:
+        return Scene(np.full((height, 100), 200, np.uint8), labels)
+
+    corners = np.array([[[10, 5], [30, 5], [30, 35], [10, 35]]], np.float32)
+    number, word = Label(Kind.NUMBER, "7", corners), Label(Kind.OTHER, "", corners)
+    assert fills_picture(scene(60, number))
+    assert not fills_picture(scene(61, number))
+    assert not any(map(fills_picture, (scene(40), scene(40, word), scene(40, number, number))))
 
 
 def test_a_strip_shows_neighbours_up_to_one_that_stands_elsewhere() -> None:
