@@ -31,7 +31,7 @@ def main() -> None:
         "--confidence",
         type=float,
         action="append",
-        help="a confidence threshold (default: 0.5 and that of --max-error 0.01)",
+        help="a confidence threshold (default: that of the models, and that of --max-error 0.01)",
     )
     arguments = parser.parse_args()
 
@@ -43,8 +43,8 @@ def main() -> None:
     correct = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])
     confidences = np.array([(reading.confidence or 0) if reading.text else 0 for reading in readings])
     print(f"{len(files)} fonts, {(~is_digit).sum()} letters, {is_digit.sum()} digits")
-    strict = Reader(*arguments.model, max_error=0.01).min_confidence
-    for confidence in arguments.confidence or (0.5, strict):
+    thresholds = [Reader(*arguments.model, max_error=error).min_confidence for error in (None, 0.01)]
+    for confidence in arguments.confidence or thresholds:
         answered = confidences >= confidence
         print(
             f"threshold {confidence}: {answered[~is_digit].mean():.1%} of the letters answered, "

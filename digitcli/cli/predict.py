@@ -29,6 +29,7 @@ from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.results import (
     BATCH_SIZE,
+    DEFAULT_MAX_ERROR,
     DEFAULT_MODELS,
     MIN_CONFIDENCE,
     TOP_K,
@@ -80,16 +81,16 @@ MinConfidence = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below this, from 0 to 1; cannot be given with "
-           f"--max-error (default: the threshold that the models store, {MIN_CONFIDENCE} for the shipped "
-           "ones)."),
+           f"--max-error (default: the ones of --max-error {DEFAULT_MAX_ERROR} for the default models, else "
+           f"the one that a model stores, or {MIN_CONFIDENCE})."),
 ]  # fmt: skip
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below a stored one, above which at most this "
            "fraction of the answers was wrong, for example 0.01: to your pictures if digitcli calibrate "
-           "or adapt wrote the model, else to synthetic ones (default: off, so that --min-confidence "
-           "counts)."),
+           f"or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for the default "
+           "models)."),
 ]  # fmt: skip
 SingleDigit = Annotated[
     bool, Option("--single-digit", help="Each picture holds a single digit.", rich_help_panel=CONSTRAINTS)

@@ -60,7 +60,8 @@ class Reader:
     jobs: pictures that are opened at once.
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
-    min_confidence: the confidence below which an answer is refused; by default the threshold of the models.
+    min_confidence: the confidence below which an answer is refused; by default that of `max_error` 0.05 for
+        the default models; for others, the threshold that a model stores, or 0.5.
     max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the one that
         `digitcli calibrate` has stored; else the stored confidence above which at most this fraction of the
         answers was wrong, to synthetic pictures or to the held-out ones of an adaptation; else 1 -

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 # Version of the records.
 SCHEMA = 1
-# Confidence below which an answer is refused, unless a model says another: it is likelier wrong than right.
+# Share of the answers to synthetic pictures that may be wrong by default, where that was measured (chosen by
+# hand). A number that is refused costs a user less than a wrong one, since it is shown with a guess.
+DEFAULT_MAX_ERROR = 0.05
+# Confidence below which an answer of other models is refused: it is likelier wrong than right.
 MIN_CONFIDENCE = 0.5
 # Candidates for each digit and number: the best and one alternative.
 TOP_K = 2

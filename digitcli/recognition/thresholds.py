@@ -9,7 +9,7 @@ from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.checkpoint import Guarantee
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.models import DEFAULT_OF_KIND, reads_strips
-from digitcli.recognition.results import DEFAULT_MODELS, MIN_CONFIDENCE
+from digitcli.recognition.results import DEFAULT_MAX_ERROR, DEFAULT_MODELS, MIN_CONFIDENCE
 
 # The evidence for a threshold that no pictures have confirmed.
 UNMEASURED = "this is 1 minus --max-error, and was not measured with these models"
@@ -43,19 +43,22 @@ def find_thresholds(
 ) -> Thresholds:
     """Return the thresholds of models for a share of wrong answers, or their own ones.
 
-    `is_plain` tells whether pictures are read as `digitcli calibrate` reads them: without constraints, and
-    with no rotation given. The threshold that it has proven goes before the shares of wrong answers to
-    synthetic pictures, which the default models store.
+    Those of the default models are the ones for `DEFAULT_MAX_ERROR`. `is_plain` tells whether pictures are
+    read as `digitcli calibrate` reads them: without constraints, and with no rotation given. The threshold
+    that it has proven goes before the shares of wrong answers to synthetic pictures, which the default models
+    store.
     """
     guaranteed = [model for model in models if model.header.guarantee]
+    risk, page_risk = _risk(models), _page_risk(models)
     if max_error is None:
-        return _own(models, guaranteed)
+        if guaranteed or not risk:
+            return _own(models, guaranteed)
+        max_error = DEFAULT_MAX_ERROR
     if guaranteed:
         return _proven(guaranteed, models, max_error, is_plain)
     measured = _measured_together(models)
     if measured is not None:
         return _of_adaptation(measured, max_error)
-    risk, page_risk = _risk(models), _page_risk(models)
     alone, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
     if not risk:
         note = _unknown("--max-error is calibrated for the default models only.", alone)

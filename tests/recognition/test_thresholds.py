@@ -10,6 +10,7 @@ import pytest
 from digitcli.inference.checkpoint import Guarantee, Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.models import complete_models, reads_strips
+from digitcli.recognition.results import DEFAULT_MAX_ERROR
 from digitcli.recognition.thresholds import Thresholds, companions_of, find_thresholds
 
 
@@ -79,6 +80,16 @@ def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
         "--max-error is calibrated for the default models only. With these models it refuses every answer "
         "with a confidence below 0.98."
     )
+
+
+def test_by_default_the_shipped_models_keep_a_share_of_errors_and_others_a_threshold() -> (
+    None
+):
+    shipped = complete_models([])
+    assert find_thresholds(shipped, None) == find_thresholds(shipped, DEFAULT_MAX_ERROR)
+    assert "at most 5 % of the answers" in find_thresholds(shipped, None).describe()
+    cnn = find_thresholds(resolve_models(["cnn"]), None)
+    assert (cnn.alone, cnn.page, cnn.note) == (0.5, 0.5, None)
 
 
 def test_errors_were_not_measured_beside_another_model_for_easy_pictures() -> None:
