@@ -76,10 +76,12 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
 
 
 def fills_picture(scene: Scene) -> bool:
-    """Tell whether a scene shows one number that is as high as a line in a strip with the widest margin."""
+    """Tell whether a scene shows one whole number, as high as a line in a strip with the widest margin."""
     if len(scene.labels) != 1 or scene.labels[0].kind is not Kind.NUMBER or not scene.labels[0].text:
         return False
-    return line_box(scene.labels[0]).height * (1 + 2 * MARGINS[1]) >= len(scene.picture)
+    label, size = scene.labels[0], scene.picture.shape[::-1]
+    is_high = line_box(label).height * (1 + 2 * MARGINS[1]) >= len(scene.picture)
+    return is_high and bool(_shares_outside(label.corners, size).max() <= LARGEST_CUT)
 
 
 def strip_of_picture(scene: Scene) -> LabelledStrip:

@@ -24,7 +24,7 @@ CENTS_SHARE = 0.2  # of the amounts have two decimals
 ENDING_SHARE = 0.3  # of the others have one of the endings below, which keep others from adding digits
 ENDINGS = ("-", "=", ".-", ",-", ".", ".=", "--", ",")
 SLASH_ENDINGS = ("/-", "/=", "//")
-SLASH_ENDING_SHARE = 0.1  # of the endings. About 4 in 100 numbers have a slash, by a guess as in the world.
+SLASH_ENDING_SHARE = 0.1  # of the endings, so that 5 in 100 lines have a slash, and 8 in 100 numbers on pages
 LEADING_MARK_SHARE = 0.02  # of the amounts follow such a mark
 
 CURRENCIES = "$€£"
