@@ -43,11 +43,11 @@ def main() -> None:
     reader = Reader(min_confidence=0.0)
     readings = list(reader.read_all(grey for grey, _, _ in photographs))
     answers = [
-        (reading.text or "", "".join(filter(str.isdecimal, text)), reading.confidence or 0.0)
+        (reading.text, "".join(filter(str.isdecimal, text)), reading.confidence or 0.0)
         for reading, (_, text, _) in zip(readings, photographs, strict=True)
-        if reading.status == "read"
+        if reading.status == "read" and len(reading.numbers) == 1  # another threshold holds for several
     ]
-    is_correct = [answer.replace(" ", "") == text for answer, text, _ in answers]
+    is_correct = [answer == text for answer, text, _ in answers]
     confidences = [confidence for _, _, confidence in answers]
     table = risk_table(confidences, is_correct)
     error = calibration_error(torch.tensor(confidences), torch.tensor(is_correct))

@@ -6,8 +6,7 @@ The weights of `recognition.pages.acceptance` are fitted on composed pages, writ
 fonts that training holds out, with MNIST's validation digits. Those of the presence leave places out where a
 number stands and is misread: most of these cannot be read, and look like no number. Which confidence keeps
 the share of wrong answers below which limit is measured on pages and pictures that share no layout with those
-of training (the generators of `benchmarks/held_out_scenes.py`, with other seeds and digits), and on composed
-lines.
+of training (the generators of `benchmarks/held_out_scenes.py`, with other seeds and digits).
 The script writes the weights and the limits into the checkpoint of `page_reader`.
 """
 
@@ -203,7 +202,7 @@ def held_out_answers(page_reader: PageReader, room: HeldOutRoom, pages: int) -> 
 def _answers_to(scene: HeldOutScene, page_reader: PageReader) -> Answers:
     labels = [label for label in scene.labels if label.kind is Kind.NUMBER]
     numbers = page_reader.read(scene.picture, None, 1).numbers
-    for number in numbers if len(numbers) > 1 else []:
+    for number in [each for each in numbers if each.status == "read"] if len(numbers) > 1 else []:
         x, y, width, height = number.box
         box = x, y, x + width, y + height
         is_right = any(
