@@ -3,8 +3,10 @@
 The mean of readers of lines is one network, as fast as each, and often better than each on data of other
 kinds: Wortsman et al., "Robust fine-tuning of zero-shot models" and "Model soups: averaging weights of
 multiple fine-tuned models improves accuracy without increasing inference time", 2022. Its temperature is
-fitted and its accuracy measured as after a training. `scripts/ship.py` ships it, and the scripts that
-calibrate fit its confidence.
+fitted and its accuracy measured as after a training. The statistics of batch normalization are estimated
+anew, since their mean is not that of the average (Izmailov et al., "Averaging weights leads to wider optima
+and better generalization", 2018). `scripts/ship.py` ships it, and the scripts that calibrate fit its
+confidence.
 
 Composed lines show some characters more often than what people write. `--rarer` corrects a network for that:
 Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
@@ -19,6 +21,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.optim.swa_utils import update_bn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.mnist import load_mnist
@@ -28,6 +31,7 @@ from digitcli.inference.torch_runtime import open_network
 from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, LineSource
 from digitcli.training.line_task import LineTask
 
+BATCH_SIZE = 32  # of the lines from which the statistics of batch normalization are estimated
 SAME = ("architecture", "arguments", "alphabet")
 MEASURED = ("validation_accuracy", "test_accuracy", "test_nll", "test_ece")
 
@@ -59,12 +63,19 @@ def main() -> None:
         character, times = arguments.rarer
         average["classes.bias"][header.alphabet.index(character)] -= math.log(float(times))
     network = open_network(resolve_model(arguments.models[0]))
-    network.load_state_dict(average)
     source: LineSource
     if header.architecture in STRIP_COMPOSERS:
         source = ComposedStrips(load_mnist(), header.seed, STRIP_COMPOSERS[header.architecture])
     else:
         source = ComposedLines(load_mnist(), None, header.seed)
+    network.load_state_dict(average)
+    batches = source.pools(BATCH_SIZE)[0]
+    update_bn((torch.from_numpy(batch.images).float() / 255 for batch in batches), network)
+    average = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    network.eval()
     found = LineTask(source, Recipe(**header.recipe), torch.device("cpu"), workers=0).test(network)
     metrics = {name: getattr(found, name) for name in MEASURED}
     print(f"temperature {found.temperature:.3f}", metrics)
