@@ -243,9 +243,8 @@ def _decide_whole(
     decision = page_reader.read(page.levels, options.constraints, options.top_k, first.line)
     if not decision.numbers and picture_reader is not None:
         return picture_reader.answer_instead(first, decision)
-    if decision.leaves_room_for_fraction(len(page.levels)) and is_fraction(page.levels):
-        return replace(NOT_A_DIGIT, confidence=decision.confidence)
-    return decision
+    may_be_fraction = not decision.rotation and decision.leaves_room_for_fraction(len(page.levels))
+    return NOT_A_DIGIT if may_be_fraction and is_fraction(page.levels) else decision
 
 
 def _decide_regions(

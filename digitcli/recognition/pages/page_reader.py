@@ -70,8 +70,7 @@ class PageReader:
         """
         decision = self._read_upright(grey, constraints, top_k, whole)
         is_page = len(decision.numbers) >= ROTATED_NUMBERS and min(grey.shape) >= ROTATED_SIDE_PX
-        is_hard = decision.status != "blank" and _mean_confidence(decision) < DOUBTFUL
-        if not (self.finds_rotation and is_page and is_hard):
+        if not (self.finds_rotation and is_page and _mean_confidence(decision) < DOUBTFUL):
             return decision
         return self._read_rotated(grey, decision, constraints, top_k)
 
