@@ -23,6 +23,7 @@ from digitcli.inference.ctc import (
 )
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.decision import LIKELY
 from digitcli.recognition.pages.crops import LineCrop
 from digitcli.strip_format import OTHER
 
@@ -49,6 +50,24 @@ NEVER = -1e9
 
 # Texts of digits with their probabilities; the empty text means that nothing is written.
 Hypotheses = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What stands between two digits of a line, by a network.
+
+    separator: the probability of a character that separates two numbers, given that no digit stands there.
+    operator: the same without spaces.
+    no_digit: the probability that no digit stands there.
+    distance: the columns from one digit to the next.
+    cut: the column behind the likeliest separator.
+    """
+
+    separator: float
+    operator: float
+    no_digit: float
+    distance: int
+    cut: int
 
 
 @dataclass(frozen=True)
@@ -93,38 +112,64 @@ class LineEvidence:
         return "".join(character for character, _, _ in self.places)
 
     @functools.cached_property
-    def separation(self) -> np.ndarray:
-        """The probability (T,) of a separator in each column."""
-        known = [index for index, character in enumerate(self.alphabet) if character in SEPARATORS]
-        return np.asarray(np.exp(self.with_marks[:, known]).sum(axis=1))
+    def gaps(self) -> list[Gap]:
+        """What stands between each two digits."""
+        digits = [index for index, (character, _, _) in enumerate(self.places) if character.isdecimal()]
+        return [self._gap(self.places[left : right + 1]) for left, right in itertools.pairwise(digits)]
 
-    def segmentation(self, *, is_alone: bool = False) -> tuple[list[int], list[float]]:
+    def _gap(self, places: Sequence[tuple[str, int, int]]) -> Gap:
+        """Return what stands between the first and the last of some places."""
+        (_, left, start), *between, (_, end, _) = places
+        seen = [place for place in between if place[0] in SEPARATORS]
+        no_digit = np.maximum(np.exp(self.columns[start:end, -1]), LEAST_PROBABILITY)
+        operators = self._given_no_digit(start, end, no_digit, SEPARATORS - {" "})
+        separators = self._given_no_digit(start, end, no_digit, SEPARATORS)
+        return Gap(
+            separator=1 - float(np.prod(1 - separators)),
+            operator=1 - float(np.prod(1 - operators)),
+            no_digit=float(np.prod(no_digit)),
+            distance=end - left,
+            cut=seen[-1][2] if seen else min(end, start + 1 + int(np.argmax([*separators, 0]))),
+        )
+
+    def _given_no_digit(
+        self, start: int, end: int, no_digit: np.ndarray, characters: frozenset[str]
+    ) -> np.ndarray:
+        known = [index for index, character in enumerate(self.alphabet) if character in characters]
+        shares = np.exp(self.with_marks[start:end, known]).sum(axis=1)
+        return np.asarray(np.minimum(shares / no_digit, 1.0))
+
+    def separators(self, *, is_alone: bool = False) -> list[float]:
+        """Return how likely each gap separates two numbers, given that no digit stands in it.
+
+        In the only line of a page, a space does so only if it is wider than the distances of digits.
+        """
+        if not is_alone:
+            return [gap.separator for gap in self.gaps]
+        even = [gap.distance for gap in self.gaps if gap.separator < LIKELY]
+        least = UNEVEN * median(np.array(even)) if even else math.inf
+        return [gap.separator if gap.distance >= least else gap.operator for gap in self.gaps]
+
+    def segmentation(
+        self, separators: Sequence[float], is_split: Sequence[bool] | None = None
+    ) -> tuple[list[int], list[float]]:
         """Return the n + 1 columns between which n numbers stand, and how likely each of them is one number.
 
-        They stand behind separators between two digits. A sign or a currency before a number is a part of it:
-        `12 -5` holds `12` and `-5`. In the only line of a page, a space separates numbers only if it is wider
-        than the distances of digits.
+        separators: how likely each gap separates two numbers, see `separators`.
+        is_split: whether it does; by default, if that is likelier.
+
+        A sign or a currency before a number is a part of it: `12 -5` holds `12` and `-5`. That no digit
+        stands in a gap counts in the texts of the number before it.
         """
-        places = self.places
-        digits = [index for index, (character, _, _) in enumerate(places) if character.isdecimal()]
-        gaps = []
-        for left, right in itertools.pairwise(digits):
-            between = [place for place in places[left + 1 : right] if place[0] in SEPARATORS]
-            columns = self.separation[places[left][2] : places[right][1]]
-            gaps.append((places[right][1] - places[left][1], between, float(columns.max(initial=0))))
-        even = [distance for distance, between, _ in gaps if not between]
-        least = UNEVEN * median(np.array(even)) if even else math.inf
         bounds, shares = [0], [1.0]
-        for distance, between, separated in gaps:
-            is_space = all(character == " " for character, _, _ in between)
-            if is_alone and is_space and distance < least:
-                continue
-            if between:
-                bounds.append(between[-1][2])
-                shares[-1] *= separated
-                shares.append(separated)
+        is_split = is_split or [share >= LIKELY for share in separators]
+        for gap, share, splits in zip(self.gaps, separators, is_split, strict=True):
+            if splits:
+                bounds.append(gap.cut)
+                shares[-1] *= share
+                shares.append(share * gap.no_digit)
             else:
-                shares[-1] *= 1 - separated
+                shares[-1] *= 1 - share
         return [*bounds, len(self.columns)], shares
 
     def split(self, bounds: Sequence[int]) -> list[LineEvidence]:

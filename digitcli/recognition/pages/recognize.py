@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,9 @@ from digitcli.imaging.strips import END_SPACE, strip_ink
 from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.decision import LIKELY
 from digitcli.recognition.hypotheses import (
+    CONSTRAINT_DOUBT,
     LEAST_PROBABILITY,
     SEPARATORS,
     Hypotheses,
@@ -31,9 +34,9 @@ from digitcli.recognition.hypotheses import (
 )
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.acceptance import features, logistic, weights_for
-from digitcli.recognition.pages.crops import MARGIN, MAX_LENGTH, LineCrop, RegionCrops
+from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.results import Digit, Number
-from digitcli.strip_format import COLUMN_PX, OTHER, STRIP_HEIGHT_PX
+from digitcli.strip_format import COLUMN_PX, OTHER
 
 # The architecture that reads strips as they are; the others read the ink of strips.
 STRIP_READER = "strip_reader"
@@ -88,18 +91,28 @@ class RegionEvidence:
     def parts(self) -> list[RegionEvidence]:
         """Split a line into its numbers.
 
-        The answers to a strip are split at the same columns, those of the first network that read it: others
-        may not know what separates numbers. Where it sees more numbers on a strip than on the first, or fewer
-        of them, the answers speak against every text.
+        The answers to a strip are split at the same columns, those of the first network that read it. Of the
+        strips with as many digits as most, the mean says where the line is split. Where another strip shows
+        more numbers or fewer, the answers to it speak against every text.
         """
+        strips = self._strips
+        voters = self._voters(strips)
+        separators = {id(line): line.separators(is_alone=self.is_alone) for line in strips}
+        digits = statistics.mode(len(line.gaps) for line in voters.values())  # the first one of the commonest
+        alike = [separators[key] for key, line in voters.items() if len(line.gaps) == digits]
+        mean = [sum(shares) / len(alike) for shares in zip(*alike, strict=True)]
+        is_split = [share >= LIKELY for share in mean]
+        count = 1 + sum(is_split)
         parts, dissent = [], 0
-        count = len(self.lines[0].segmentation(is_alone=self.is_alone)[1])
-        for line in self.lines:
-            first = next(each for each in self.lines if each.crop is line.crop)
-            bounds, shares = first.segmentation(is_alone=self.is_alone)
+        for line, strip in zip(self.lines, strips, strict=True):
+            seen = separators[id(strip)]
+            if len(strip.gaps) == digits:
+                bounds, shares = strip.segmentation(seen if id(strip) in voters else mean, is_split)
+            else:
+                bounds, shares = strip.segmentation(seen)
             if len(shares) == count:
                 parts.append(list(zip(line.split(bounds), shares, strict=True)))
-            elif " " in first.alphabet:
+            elif id(strip) in voters:
                 dissent += 1
         return [
             dataclasses.replace(
@@ -113,6 +126,29 @@ class RegionEvidence:
             )
             for index in range(count)
         ]
+
+    def _voters(self, strips: Sequence[LineEvidence]) -> dict[int, LineEvidence]:
+        """Return the answers to the strips of the line by networks that know spaces; the first, if none does.
+
+        `picture_reader` knows none: it learned that several numbers are something else.
+        """
+        own = [line for line in strips if any(line.crop is crop for crop in self.crops.strips)]
+        return {id(line): line for line in own if " " in line.alphabet} or {id(strips[0]): strips[0]}
+
+    def joined(self) -> RegionEvidence:
+        """Return the line as one number, as likely as Bayes' rule says if only that meets the constraints."""
+        shares = []
+        for strip in self._strips:
+            one = math.prod(1 - share for share in strip.separators(is_alone=self.is_alone))
+            one, several = one * (1 - CONSTRAINT_DOUBT), (1 - one) * CONSTRAINT_DOUBT
+            shares.append(one / max(one + several, LEAST_PROBABILITY))
+        return dataclasses.replace(self, shares=tuple(shares))
+
+    @property
+    def _strips(self) -> list[LineEvidence]:
+        """For each answer, that of the first network that read the same strip."""
+        firsts = {id(line.crop): line for line in reversed(self.lines)}
+        return [firsts[id(line.crop)] for line in self.lines]
 
     def as_only(self, whole: LineEvidence | None) -> RegionEvidence:
         """Return what the networks say if this is the only line of the page.
@@ -150,11 +186,16 @@ class RegionEvidence:
         return self._logistic(self.presence, text, probability, nothing)
 
     def features(self, text: str, probability: float, nothing: float) -> dict[str, float]:
-        """Return what the weights multiply, see `recognition.pages.acceptance`."""
+        """Return what the weights multiply, see `recognition.pages.acceptance`.
+
+        Constraints change the probability of the text by the surest answer as they change the mean of all.
+        """
         surest = max(
             share * math.exp(dict(line.likely_texts).get(text, -math.inf))
             for line, share in zip(self.lines, self._shares, strict=True)
         )
+        free = self.hypotheses(ANY_DIGITS).get(text, 0.0)
+        surest = min(1.0, surest * probability / free) if free else probability
         return features(probability, surest, nothing, len(text), self.crops, self._length)
 
     def _logistic(self, weights: Mapping[str, float], text: str, probability: float, nothing: float) -> float:
@@ -168,8 +209,9 @@ class RegionEvidence:
         if self.is_first and self.is_last:
             return box.length / box.height
         end_spaces = END_SPACE * (self.is_first + self.is_last)
-        columns = len(self.lines[0].columns)
-        return max(columns * COLUMN_PX / STRIP_HEIGHT_PX * (1 + 2 * MARGIN) - end_spaces, LEAST_LENGTH)
+        line = self.lines[0]
+        length = len(line.columns) * COLUMN_PX * math.hypot(*line.crop.to_page[:, 0])
+        return max(length / box.height - end_spaces, LEAST_LENGTH)
 
     @property
     def raw(self) -> str:
@@ -229,7 +271,7 @@ def _is_certain(lines: Sequence[LineEvidence]) -> bool:
     if not lines:
         return False
     hypotheses = _line_hypotheses(lines, ANY_DIGITS, [1.0] * len(lines), len(lines))
-    _, shares = lines[0].segmentation()
+    _, shares = lines[0].segmentation(lines[0].separators())
     return min(shares) * max(hypotheses.values(), default=0.0) >= CERTAIN_TEXT
 
 
@@ -261,7 +303,7 @@ def recognize_region(
     """
     parts = evidence.parts()
     if constraints is not None and _is_one_number(evidence, parts, constraints, top_k):
-        return [dataclasses.replace(_recognize(evidence, constraints, top_k), is_changed=True)]
+        return [dataclasses.replace(_recognize(evidence.joined(), constraints, top_k), is_changed=True)]
     if constraints is not None and not _accept(parts, constraints, top_k):
         at_spaces = dataclasses.replace(evidence, is_alone=False).parts()
         parts = at_spaces if _accept(at_spaces, constraints, top_k) else parts
@@ -414,8 +456,15 @@ def _picture_of(evidence: RegionEvidence) -> npt.NDArray[np.uint8]:
 
 
 def _aligned(lines: Sequence[LineEvidence], text: str) -> tuple[LineEvidence, list[int]]:
-    """Return the first strip that shows a text, with the column of each digit; none if no strip does."""
-    for line in sorted(lines, key=lambda line: line.distances is None):  # stable; those with boxes first
+    """Return the answer that is surest of a text, of those with boxes, and the column of each digit.
+
+    There are no columns where none has as many columns as the text needs.
+    """
+
+    def rank(line: LineEvidence) -> tuple[bool, float]:
+        return line.distances is not None, dict(line.likely_texts).get(text, -math.inf)
+
+    for line in sorted(lines, key=rank, reverse=True):  # stable
         columns = align(line.columns, text)
         if len(columns) == len(text):
             return line, columns

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import LineBox
+from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.hypotheses import LineEvidence
@@ -19,6 +20,7 @@ from digitcli.recognition.pages.crops import LineCrop, RegionCrops
 from digitcli.recognition.pages.finding import FoundLine
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 from digitcli.recognition.results import Number
+from digitcli.strip_format import OTHER
 from tests.support.networks import ALPHABET, COLUMNS_OF_A_PLACE, FakeReader, line_output
 
 CROP = LineCrop(np.zeros((3, 40, 200), np.uint8), np.array([[2.0, 0, 10], [0, 2.0, 20]]), (900, 200))
@@ -121,6 +123,13 @@ def test_constraints_tell_whether_a_space_in_the_only_line_separates_numbers() -
     assert only_line("8 3 0 5 9", length="5") == ["83059"]
     assert only_line("12 34", length="4") == ["1234"]
     assert only_line("1 2", length="1") == ["1", "2"]
+
+
+def test_constraints_do_not_join_two_numbers_for_certain() -> None:
+    (certain,) = read(spelt("12 34"), length="4")
+    assert text_of(certain) == "1234" and certain.confidence < 0.05 and certain.is_changed
+    (likely,) = read(evidence({"1": 1.0}, {" ": 0.6}, {"2": 1.0}), length="2")
+    assert text_of(likely) == "12" and likely.confidence > 0.9
 
 
 def test_operators_in_the_only_line_of_a_page_separate_numbers() -> None:
@@ -329,11 +338,19 @@ def test_constraints_do_not_make_a_doubtful_space_certain() -> None:
     assert constrained.confidence == pytest.approx(free.confidence, abs=0.01)
 
 
-def test_a_strip_that_shows_another_number_of_numbers_speaks_against_every_text() -> None:
-    wider = dataclasses.replace(spelt("12"), crop=dataclasses.replace(CROP))
-    first, second = read(spelt("1 2"), wider)
+def test_a_strip_that_shows_another_number_of_numbers_is_outvoted_and_speaks_against_every_text() -> None:
+    joined, *split = (
+        dataclasses.replace(spelt(text), crop=dataclasses.replace(CROP)) for text in ("12", "1 2", "1 2")
+    )
+    first, second = read(joined, *split)
     assert (text_of(first), text_of(second)) == ("1", "2")
-    assert (first.confidence, second.confidence) == pytest.approx((0.5, 0.5), abs=0.01)
+    assert (first.confidence, second.confidence) == pytest.approx((2 / 3, 2 / 3), abs=0.01)
+
+
+def test_the_surest_strip_says_how_many_numbers_a_line_holds() -> None:
+    unsure = evidence({"1": 0.999}, {" ": 0.6}, {"2": 0.999})
+    sure = dataclasses.replace(spelt("12"), crop=dataclasses.replace(CROP))
+    assert texts_of(read(unsure, sure)) == texts_of(read(sure, unsure)) == ["12"]
 
 
 def test_a_line_that_is_too_long_to_be_shown_whole_is_refused() -> None:
@@ -424,12 +441,35 @@ def test_networks_without_spaces_are_split_where_the_first_one_finds_them() -> N
     parts = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), lines).parts()
     assert [len(part.lines) for part in parts] == [4, 4]
     assert [part.raw for part in parts] == ["12 ", "34"]
-    alone = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), (lines[0], lines[3])).parts()
-    assert [len(part.lines) for part in alone] == [1, 1]  # nobody tells where the first one ends
-    assert [part.dissent for part in alone] == [1, 1]
+    widest = dataclasses.replace(first, crop=dataclasses.replace(CROP))
+    crops = RegionCrops(0, LINE, (CROP, wider, widest.crop))
+    unseen = RegionEvidence(crops, (lines[0], lines[3], widest)).parts()
+    assert [part.shares for part in unseen] == [pytest.approx((0.99, 0, 0.99), abs=0.02)] * 2
     knows_no_space = dataclasses.replace(lines[3], alphabet=ALPHABET.replace(" ", "?"))
     alone = RegionEvidence(RegionCrops(0, LINE, (CROP, wider)), (lines[0], knows_no_space)).parts()
-    assert [(len(part.lines), part.dissent) for part in alone] == [(1, 0), (1, 0)]
+    assert [part.shares for part in alone] == [pytest.approx((0.99, 0.99), abs=0.02)] * 2
+
+
+def test_a_strip_with_other_digits_that_shows_another_number_of_numbers_dissents() -> None:
+    lines = [
+        dataclasses.replace(spelt(text), crop=dataclasses.replace(CROP)) for text in ("12", "1 2", "1 2")
+    ]
+    lines.append(dataclasses.replace(spelt("123"), crop=dataclasses.replace(CROP)))
+    crops = RegionCrops(0, LINE, tuple(line.crop for line in lines))
+    first, second = RegionEvidence(crops, tuple(lines)).parts()
+    assert (first.dissent, second.dissent) == (1, 1)
+    assert first.hypotheses(ANY_DIGITS)["1"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_digit_that_may_stand_in_a_gap_makes_both_numbers_doubtful() -> None:
+    line = evidence({"1": 1.0}, {"2": 1.0}, {OTHER: 0.4, "7": 0.3, "1": 0.3}, {"3": 1.0}, {"4": 1.0})
+    first, second = read(line)
+    assert (text_of(first), text_of(second)) == ("12", "34")
+    assert (first.confidence, second.confidence) == pytest.approx((0.4, 0.4), abs=0.01)
+
+
+def test_a_space_counts_in_all_of_its_columns() -> None:
+    assert texts_of(read(evidence({"1": 1.0}, {" ": 0.4}, {" ": 0.4}, {"2": 1.0}))) == ["1", "2"]
 
 
 def test_the_parts_of_a_line_have_their_own_length() -> None:
