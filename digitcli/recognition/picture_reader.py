@@ -111,8 +111,8 @@ def _read_number(evidence: RegionEvidence, constraints: Constraints | None, top_
     """Return the answer to a page that likely shows one number; else None."""
     if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
         return None
-    (result,) = recognize_region(evidence, constraints, top_k)
-    if result.number is None or result.confidence < LIKELY:
+    result, *others = recognize_region(evidence, constraints, top_k)
+    if others or result.number is None or result.confidence < LIKELY:
         return None
     if result.is_changed or result.breaks_constraints:
         return None

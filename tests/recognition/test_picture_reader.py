@@ -20,7 +20,7 @@ from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recogni
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
 from digitcli.strip_format import OTHER
-from tests.support.networks import FakeReader, page_models
+from tests.support.networks import FakeReader, line_output, page_models
 from tests.support.pictures import drawn
 
 PAPER = np.pad(np.full((40, 60), 20, np.uint8), ((20, 20), (30, 30)), constant_values=200)
@@ -57,6 +57,12 @@ def test_one_number_is_the_answer_with_its_marks_and_boxes() -> None:
 @pytest.mark.parametrize("text", ["", OTHER, f"7{OTHER}", "1 2", "3+4", "."])
 def test_whatever_is_not_one_number_is_left_to_the_other_networks(text: str) -> None:
     assert answer(text) is None
+
+
+def test_two_numbers_that_no_character_clearly_separates_are_left_to_the_other_networks() -> None:
+    network = FakeReader(name="picture_reader")
+    network._outputs = [line_output({"1": 1.0}, {OTHER: 0.4}, {OTHER: 0.4}, {"2": 1.0})]
+    assert PictureReader(cast(LineRecognizer, network)).read(PAPER, None, top_k=2).decision is None
 
 
 @pytest.mark.parametrize(

@@ -227,9 +227,9 @@ def run_networks(
 ) -> list[RegionEvidence]:
     """Read the strips of each line by one network after the other, until a text is certain.
 
-    Networks for raw pixels learned from found lines alone, and never read the whole page. If the first strip
-    shows another character at an end, they read the second one in any case: it may be a piece, which is cut
-    off if both show it.
+    Networks for raw pixels do not read the whole page: `page_reader` reads found lines better, and its answer
+    to the page does not make the mean better. If the first strip shows another character at an end, they read
+    the second one in any case: it may be a piece, which is cut off if both show it.
     """
     evidence: list[list[LineEvidence]] = [[] for _ in regions]
 
