@@ -7,16 +7,12 @@ fitted and its accuracy measured as after a training. The statistics of batch no
 anew, since their mean is not that of the average (Izmailov et al., "Averaging weights leads to wider optima
 and better generalization", 2018). `scripts/ship.py` ships it, and the scripts that calibrate fit its
 confidence.
-
-Composed lines show some characters more often than what people write. `--rarer` corrects a network for that:
-Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
 from pathlib import Path
 
@@ -42,9 +38,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="+", help="shipped names, checkpoints or run folders")
-    parser.add_argument(
-        "--rarer", nargs=2, metavar=("CHARACTER", "TIMES"), help="a character that is so many times rarer"
-    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the checkpoint to write")
     arguments = parser.parse_args()
     (header, first), *others = [read_checkpoint(resolve_model(model).path) for model in arguments.models]
@@ -59,9 +52,6 @@ def main() -> None:
         else tensor
         for name, tensor in first.items()
     }
-    if arguments.rarer:
-        character, times = arguments.rarer
-        average["classes.bias"][header.alphabet.index(character)] -= math.log(float(times))
     network = open_network(resolve_model(arguments.models[0]))
     source: LineSource
     if header.architecture in STRIP_COMPOSERS:
