@@ -83,8 +83,8 @@ def runtime_option(panel: str | None = None) -> Any:
     """Return the option --runtime, in this panel of the help."""
     return Option(
         "--runtime",
-        help="Run models with torch or onnxruntime; auto takes onnxruntime for shipped models on the CPU, "
-        "which starts faster, and else torch (default: auto).",
+        help="Run models with torch or onnxruntime, which starts faster; auto takes onnxruntime for shipped "
+        "models on the CPU, for lines and pages with integers of 8 bits, and else torch (default: auto).",
         rich_help_panel=panel,
     )
 

@@ -2,9 +2,16 @@
 
 A graph, e.g. `cnn.onnx` beside `cnn.safetensors`, holds the operations of a network and the names of its
 tensors; their values come from the checkpoint. `scripts/export_graphs.py` writes the graphs.
+
+A quantized graph, e.g. `reader.int8.onnx`, computes convolutions in integers of 8 bits, in a third of the
+time, and holds their weights itself: Jacob et al., "Quantization and training of neural networks for
+efficient integer-arithmetic-only inference", 2018. It names the weights of which it is made, so that it is
+used for no others. `scripts/quantize_graphs.py` writes it.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +21,8 @@ from digitcli.inference.checkpoint import REPLACE_REMEDY, read_arrays
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 
+QUANTIZED_ENDING = ".int8.onnx"
+WEIGHTS = "weights"  # the property of a quantized graph that holds the digest of its weights
 FATAL_ONLY = 4  # the log level at which ONNX Runtime prints no error that it raises as well
 
 
@@ -35,6 +44,11 @@ class OnnxRuntime:
         options.add_external_initializers(list(tensors), values)
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What the graph says of itself."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
         """Compute all outputs of the graph for images (N, H, W), uint8 with ink 255."""
@@ -67,8 +81,8 @@ def import_onnxruntime() -> None:
         raise EnvironmentFault(f"ONNX Runtime cannot be loaded: {error}.", remedy) from error
 
 
-def open_onnx_runtime(model: ResolvedModel, threads: int = 0) -> OnnxRuntime:
-    """Load the graph and the weights of a model.
+def open_onnx_runtime(model: ResolvedModel, threads: int = 0, *, quantized: bool = False) -> OnnxRuntime:
+    """Load the graph and the weights of a model; with `quantized`, its quantized graph if it has one.
 
     Raises:
         ModelError: the model has no graph, or one of its files is damaged.
@@ -78,13 +92,35 @@ def open_onnx_runtime(model: ResolvedModel, threads: int = 0) -> OnnxRuntime:
     if model.graph_path is None:
         raise ModelError(f"{model.name} has no graph for ONNX Runtime.", "Give --runtime torch or auto.")
     _, tensors = read_arrays(model.path, model.sha256)
-    weights = {
-        name: tensor.astype(np.float32) for name, tensor in tensors.items() if tensor.dtype.kind == "f"
-    }
     try:
+        if quantized and (runtime := _open_quantized(model, tensors, threads)):
+            return runtime
+        weights = {
+            name: tensor.astype(np.float32) for name, tensor in tensors.items() if tensor.dtype.kind == "f"
+        }
         return OnnxRuntime(model.graph_path.read_bytes(), weights, threads)
     except MemoryError:
         raise
     except Exception as error:  # the exceptions of ONNX Runtime have no base class but Exception
         cause = f"{model.graph_path} does not fit its checkpoint: {error}"
         raise ModelError(cause, REPLACE_REMEDY) from error
+
+
+def weights_digest(tensors: dict[str, npt.NDArray[np.generic]]) -> str:
+    """Return a hash of the tensors of a checkpoint, whatever its header says."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.tobytes())
+    return digest.hexdigest()
+
+
+def _open_quantized(
+    model: ResolvedModel, tensors: dict[str, npt.NDArray[np.generic]], threads: int
+) -> OnnxRuntime | None:
+    """Load the quantized graph of a model; None if it has none, or other weights, as after an adaptation."""
+    assert model.graph_path is not None
+    path = model.graph_path.with_suffix(QUANTIZED_ENDING)
+    if not path.is_file():
+        return None
+    runtime = OnnxRuntime(path.read_bytes(), {}, threads)
+    return runtime if runtime.properties.get(WEIGHTS) == weights_digest(tensors) else None

@@ -264,14 +264,15 @@ def _open_runtimes(
     *,
     at_first_use: bool = False,
 ) -> list[Runtime]:
-    """Open all models with the same library."""
+    """Open all models with the same library; `auto` takes quantized graphs where there are some."""
     if choose_runtime(models, device, runtime) == "onnxruntime":
+        openers = [
+            functools.partial(open_onnx_runtime, model, threads, quantized=runtime == "auto")
+            for model in models
+        ]
         if at_first_use:
-            return [
-                LazyRuntime(functools.partial(open_onnx_runtime, model, threads), "onnxruntime", "cpu")
-                for model in models
-            ]
-        return [open_onnx_runtime(model, threads) for model in models]
+            return [LazyRuntime(opener, "onnxruntime", "cpu") for opener in openers]
+        return [opener() for opener in openers]
     from digitcli.inference.torch_runtime import open_torch_runtime
 
     return [open_torch_runtime(model, device) for model in models]

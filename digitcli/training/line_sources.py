@@ -52,8 +52,8 @@ SCENE_SIDE_PX = 256
 # The share of the scenes that are one line, such as an amount or a date. Chosen by hand.
 LINES_SHARE = 0.6
 
-# The share of the scenes that one number fills that are shown whole: a page finder may miss a thin stroke at
-# an end. Chosen by hand.
+# The share of the scenes that one number fills that are shown whole, as `reader` sees them: a page finder may
+# miss a thin stroke at an end. Chosen by hand.
 WHOLE_SHARE = 0.25
 
 # The share of the other scenes that show one character. Chosen by hand.

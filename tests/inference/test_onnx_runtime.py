@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -10,14 +11,19 @@ import pytest
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError
 from digitcli.inference import model_resolution
+from digitcli.inference.checkpoint import read_arrays, read_checkpoint, write_checkpoint
+from digitcli.inference.ctc import best_path_places
 from digitcli.inference.model_resolution import resolve_model, shipped_models
-from digitcli.inference.onnx_runtime import open_onnx_runtime
+from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, WEIGHTS, open_onnx_runtime, weights_digest
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
+from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.line_sources import STRIP_COMPOSERS
+from digitcli.training.line_sources import STRIP_COMPOSERS, compose
+from digitcli.training.scene_source import scene_composer
 from tests.support.models import saved
 
 RUNTIMES = ("onnxruntime", "torch")
+READING = ("reader", "page_reader", "picture_reader", "finder")
 
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
@@ -48,6 +54,59 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
     images = digits.images[:100]
     np.testing.assert_allclose(ours.logits(images), theirs.logits(images), atol=1e-4)
     assert ours.logits(images[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize("name", READING)
+def test_the_quantized_graph_of_a_network_was_made_of_its_weights(name: str) -> None:
+    model = resolve_model(name)
+    quantized = open_onnx_runtime(model, quantized=True)
+    assert quantized.properties[WEIGHTS] == weights_digest(read_arrays(model.path)[1])
+    assert WEIGHTS not in open_onnx_runtime(model).properties
+
+
+@pytest.mark.parametrize("name", READING[:3])
+def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits) -> None:
+    header = resolve_model(name).header
+    composer, random = scene_composer(digits, held_out=True), np.random.default_rng(0)
+    if header.architecture in STRIP_COMPOSERS:
+        lines = [strip.image for strip in STRIP_COMPOSERS[header.architecture](composer, random, 60)]
+    else:
+        lines = [line.image for line in compose(composer.lines, random, 60)]
+    texts = [
+        [
+            "".join(character for character, _, _ in best_path_places(answer.logits, header.alphabet))
+            for answer in load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines)
+        ]
+        for runtime in ("auto", "onnxruntime")
+    ]
+    assert np.mean([ours == theirs for ours, theirs in zip(*texts, strict=True)]) >= 0.9
+
+
+def test_a_quantized_finder_finds_the_lines_that_the_finder_finds(digits: Digits) -> None:
+    composer, random = scene_composer(digits, held_out=True), np.random.default_rng(1)
+    finders = [load_page_finder("finder", "cpu", runtime) for runtime in ("auto", "onnxruntime")]
+    found = 0
+    for _ in range(8):
+        page = composer.page(random, 200, 300).picture
+        ours, theirs = (find_lines(page, finder.maps).lines for finder in finders)
+        found += sum(any(line.box.overlap(other.box) > 0.5 for other in ours) for line in theirs)
+        assert abs(len(ours) - len(theirs)) <= 1 + len(theirs) // 10
+    assert found >= 20
+
+
+def test_other_weights_are_not_run_by_a_quantized_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, reader = tmp_path / "reader.safetensors", shipped_models()["reader"]
+    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"reader": path})
+    for ending in (".onnx", QUANTIZED_ENDING):
+        shutil.copy(reader.with_suffix(ending), tmp_path)
+    header, tensors = read_checkpoint(reader)
+    write_checkpoint(path, dataclasses.replace(header, temperature=2.0), tensors)  # as a calibrated copy
+    assert WEIGHTS in open_onnx_runtime(resolve_model(path), quantized=True).properties
+    tensors["classes.bias"] = tensors["classes.bias"] + 1
+    write_checkpoint(path, header, tensors)
+    assert WEIGHTS not in open_onnx_runtime(resolve_model(path), quantized=True).properties
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "foreign"])

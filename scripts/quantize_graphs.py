@@ -1,0 +1,158 @@
+"""Quantize the networks with which `predict` reads by default: `python scripts/quantize_graphs.py`.
+
+    pip install -e '.[export]'
+
+The script writes models/NAME.int8.onnx beside the checkpoint of each network for lines or pages, and has to
+be run again when its weights change. Its convolutions take and give integers of 8 bits, but for the last
+ones, whose outputs would be too coarse for a confidence. ONNX Runtime observes their ranges on what the
+network was trained on. Weights have 7 bits, because processors without VNNI would overflow with 8.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from digitcli.atomic_write import write_whole
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist
+from digitcli.inference.checkpoint import read_arrays
+from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
+from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, WEIGHTS, as_batch, weights_digest
+from digitcli.inference.predictor import load_page_finder
+from digitcli.recognition.pages.finding import find_lines
+from digitcli.synthesis.scenes import Scene, SceneComposer
+from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, LineSource
+from digitcli.training.scene_source import scene_composer
+
+Inputs = Iterator[npt.NDArray[np.uint8]]  # batches of lines, or levels of pages
+
+BATCHES, BATCH_SIZE = 100, 16
+LEVELS, SIDES_PX = 200, (150, 500)  # of image pyramids; range of the sides of the pages
+
+
+def main() -> None:
+    """Write the quantized graph of every shipped network for lines or pages."""
+    for model in resolve_models(shipped_models()):
+        if model.header.task == "digit":
+            continue
+        inputs = levels_of_pages(model) if model.header.task == "page" else batches_of_lines(model)
+        content = quantize(model, inputs)
+        target = model.path.with_suffix(QUANTIZED_ENDING)
+        write_whole(target, content)
+        print(f"{target.name}: {len(content):,} bytes")
+
+
+def quantize(model: ResolvedModel, inputs: Inputs) -> bytes:
+    """Return the quantized graph of a model; the inputs show the ranges of its values."""
+    _, tensors = read_arrays(model.path, model.sha256)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "target"))
+        onnx.save(graph_with_weights(model, tensors), whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        quantize_static(
+            prepared,
+            target,
+            Ranges(graph.input[0].name, inputs),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=last_convolutions(graph),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+        quantized = onnx.load(target)
+    quantized.metadata_props.add(key=WEIGHTS, value=weights_digest(tensors))
+    return bytes(quantized.SerializeToString())
+
+
+def graph_with_weights(model: ResolvedModel, tensors: dict[str, npt.NDArray[np.generic]]) -> onnx.ModelProto:
+    """Return the graph of a model with the values of its tensors."""
+    graph = onnx.load(model.graph_path, load_external_data=False)
+    values = [
+        numpy_helper.from_array(tensors[each.name].astype(np.float32), each.name)
+        if each.name in tensors
+        else each
+        for each in graph.graph.initializer
+    ]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(values)
+    return graph
+
+
+def last_convolutions(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the convolutions that give the outputs."""
+    producers = {output: node for node in graph.node for output in node.output}
+    names = []
+    for output in graph.output:
+        node = producers[output.name]
+        while node.op_type != "Conv":
+            node = producers[node.input[0]]
+        names.append(node.name)
+    return names
+
+
+class Ranges(CalibrationDataReader):  # type: ignore[misc]
+    """Inputs from which ONNX Runtime learns the ranges of values."""
+
+    def __init__(self, name: str, inputs: Inputs) -> None:
+        self._name, self._inputs = name, inputs
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Return the next input, or None behind the last one."""
+        images = next(self._inputs, None)
+        return None if images is None else {self._name: as_batch(images)}
+
+
+def batches_of_lines(model: ResolvedModel) -> Inputs:
+    """Yield batches on which a line network was trained."""
+    header, dataset = model.header, load_mnist()
+    source: LineSource
+    if header.architecture in STRIP_COMPOSERS:
+        source = ComposedStrips(dataset, header.seed, STRIP_COMPOSERS[header.architecture])
+    else:
+        source = ComposedLines(dataset, None, header.seed)
+    for batch in source.pools(BATCH_SIZE)[0][:BATCHES]:
+        yield batch.images
+
+
+def levels_of_pages(model: ResolvedModel) -> Inputs:
+    """Yield the levels of the image pyramids of composed pages that a page finder looks at."""
+    composer = scene_composer(split(load_mnist()).train, held_out=False)
+    finder = load_page_finder(model, device="cpu", runtime="onnxruntime")
+    levels: list[npt.NDArray[np.uint8]] = []
+
+    def look(page: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        levels.append(page[None])
+        return finder.maps(page)
+
+    random = np.random.default_rng(model.header.seed)
+    for number in itertools.count():
+        find_lines(compose(composer, random, number).picture, look)
+        if len(levels) >= LEVELS:
+            break
+    yield from levels
+
+
+def compose(composer: SceneComposer, random: np.random.Generator, number: int) -> Scene:
+    """Compose a line, a character, a small picture or a page in turn."""
+    height, width = random.integers(*SIDES_PX, 2).tolist()
+    kinds = composer.line, composer.character, composer.small_picture
+    if number % 4 < len(kinds):
+        return kinds[number % 4](random)
+    return composer.page(random, height, width)
+
+
+if __name__ == "__main__":
+    main()
