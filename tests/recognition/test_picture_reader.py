@@ -205,7 +205,6 @@ def test_the_shipped_weights_tell_whether_a_number_was_missed(shipped: Reader) -
     assert picture_reader is not None and set(picture_reader.presence) == set(NOTHING_FEATURES)
     seen = [picture_reader.probability_of_number(nothing, is_blank=False) for nothing in (0.01, 0.5, 0.99)]
     assert seen == sorted(seen, reverse=True)  # a number is the less likely
-    assert picture_reader.probability_of_number(0.5, is_blank=True) < seen[1]
 
 
 @pytest.fixture(scope="module")
