@@ -10,7 +10,9 @@ network was trained on. Weights have 7 bits, because processors without VNNI wou
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
-from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, WEIGHTS, as_batch, weights_digest
+from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as_batch, weights_digest
 from digitcli.inference.predictor import load_page_finder
 from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.scenes import Scene, SceneComposer
@@ -42,19 +44,25 @@ LEVELS, SIDES_PX = 200, (150, 500)  # of image pyramids; range of the sides of t
 
 def main() -> None:
     """Write the quantized graph of every shipped network for lines or pages."""
+    digests = {}
     for model in resolve_models(shipped_models()):
         if model.header.task == "digit":
             continue
         inputs = levels_of_pages(model) if model.header.task == "page" else batches_of_lines(model)
-        content = quantize(model, inputs)
+        _, tensors = read_arrays(model.path, model.sha256)
+        content = quantize(model, tensors, inputs)
         target = model.path.with_suffix(QUANTIZED_ENDING)
         write_whole(target, content)
+        digests[target.name] = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "weights": weights_digest(tensors),
+        }
         print(f"{target.name}: {len(content):,} bytes")
+    write_whole(target.with_name(QUANTIZED_LIST), (json.dumps(digests, indent=2) + "\n").encode())
 
 
-def quantize(model: ResolvedModel, inputs: Inputs) -> bytes:
+def quantize(model: ResolvedModel, tensors: dict[str, npt.NDArray[np.generic]], inputs: Inputs) -> bytes:
     """Return the quantized graph of a model; the inputs show the ranges of its values."""
-    _, tensors = read_arrays(model.path, model.sha256)
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "target"))
         onnx.save(graph_with_weights(model, tensors), whole)
@@ -72,9 +80,7 @@ def quantize(model: ResolvedModel, inputs: Inputs) -> bytes:
             per_channel=True,
             reduce_range=True,
         )
-        quantized = onnx.load(target)
-    quantized.metadata_props.add(key=WEIGHTS, value=weights_digest(tensors))
-    return bytes(quantized.SerializeToString())
+        return target.read_bytes()
 
 
 def graph_with_weights(model: ResolvedModel, tensors: dict[str, npt.NDArray[np.generic]]) -> onnx.ModelProto:

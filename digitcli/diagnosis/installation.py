@@ -17,6 +17,7 @@ from digitcli.errors import DigitcliError, counted
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.devices import choose_device, describe_device, usable_cores
 from digitcli.inference.model_resolution import shipped_models
+from digitcli.inference.onnx_runtime import read_quantized_graph
 
 # The dependencies in pyproject.toml, and the modules that they bring. The metadata of a package that is
 # missing cannot tell its modules, so that they are listed here.
@@ -101,7 +102,8 @@ def damaged_weights() -> Iterator[Finding]:
         )
     for path in models.values():
         try:
-            read_arrays(path)
+            _, tensors = read_arrays(path)
+            read_quantized_graph(path, tensors)
         except DigitcliError as error:
             yield Finding("damaged_weights", "error", error.cause, REINSTALL, REINSTALL_COMMAND)
 

@@ -5,13 +5,15 @@ tensors; their values come from the checkpoint. `scripts/export_graphs.py` write
 
 A quantized graph, e.g. `reader.int8.onnx`, computes convolutions in integers of 8 bits, in a third of the
 time, and holds their weights itself: Jacob et al., "Quantization and training of neural networks for
-efficient integer-arithmetic-only inference", 2018. It names the weights of which it is made, so that it is
-used for no others. `scripts/quantize_graphs.py` writes it.
+efficient integer-arithmetic-only inference", 2018. `scripts/quantize_graphs.py` writes it, and a list that
+says of which weights it was made, so that it is used for no others.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,7 @@ from digitcli.inference.devices import usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 
 QUANTIZED_ENDING = ".int8.onnx"
-WEIGHTS = "weights"  # the property of a quantized graph that holds the digest of its weights
+QUANTIZED_LIST = "quantized.json"  # by file: the SHA-256 of a quantized graph, and the digest of its weights
 FATAL_ONLY = 4  # the log level at which ONNX Runtime prints no error that it raises as well
 
 
@@ -44,11 +46,6 @@ class OnnxRuntime:
         options.add_external_initializers(list(tensors), values)
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """What the graph says of itself."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
         """Compute all outputs of the graph for images (N, H, W), uint8 with ink 255."""
@@ -93,13 +90,13 @@ def open_onnx_runtime(model: ResolvedModel, threads: int = 0, *, quantized: bool
         raise ModelError(f"{model.name} has no graph for ONNX Runtime.", "Give --runtime torch or auto.")
     _, tensors = read_arrays(model.path, model.sha256)
     try:
-        if quantized and (runtime := _open_quantized(model, tensors, threads)):
-            return runtime
+        if quantized and (graph := read_quantized_graph(model.graph_path, tensors)):
+            return OnnxRuntime(graph, {}, threads)
         weights = {
             name: tensor.astype(np.float32) for name, tensor in tensors.items() if tensor.dtype.kind == "f"
         }
         return OnnxRuntime(model.graph_path.read_bytes(), weights, threads)
-    except MemoryError:
+    except (MemoryError, ModelError):
         raise
     except Exception as error:  # the exceptions of ONNX Runtime have no base class but Exception
         cause = f"{model.graph_path} does not fit its checkpoint: {error}"
@@ -114,13 +111,20 @@ def weights_digest(tensors: dict[str, npt.NDArray[np.generic]]) -> str:
     return digest.hexdigest()
 
 
-def _open_quantized(
-    model: ResolvedModel, tensors: dict[str, npt.NDArray[np.generic]], threads: int
-) -> OnnxRuntime | None:
-    """Load the quantized graph of a model; None if it has none, or other weights, as after an adaptation."""
-    assert model.graph_path is not None
-    path = model.graph_path.with_suffix(QUANTIZED_ENDING)
-    if not path.is_file():
+def read_quantized_graph(graph_path: Path, tensors: dict[str, npt.NDArray[np.generic]]) -> bytes | None:
+    """Return the quantized graph beside a graph; None if there is none, or it was made of other weights.
+
+    Raises:
+        ModelError: the quantized graph is damaged.
+    """
+    path = graph_path.with_suffix(QUANTIZED_ENDING)
+    try:
+        stated = json.loads(path.with_name(QUANTIZED_LIST).read_text(encoding="utf-8"))[path.name]
+    except (OSError, ValueError, KeyError):
         return None
-    runtime = OnnxRuntime(path.read_bytes(), {}, threads)
-    return runtime if runtime.properties.get(WEIGHTS) == weights_digest(tensors) else None
+    if stated["weights"] != weights_digest(tensors):  # as after an adaptation
+        return None
+    graph = path.read_bytes()
+    if hashlib.sha256(graph).hexdigest() != stated["sha256"]:
+        raise ModelError(f"{path} is damaged: its SHA-256 is another.", "Install digitcli again.")
+    return graph

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError
 from digitcli.inference import model_resolution
-from digitcli.inference.checkpoint import read_arrays, read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.ctc import best_path_places
 from digitcli.inference.model_resolution import resolve_model, shipped_models
-from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, WEIGHTS, open_onnx_runtime, weights_digest
+from digitcli.inference.onnx_runtime import QUANTIZED_LIST, open_onnx_runtime, read_quantized_graph
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.lines import LineSynthesizer
@@ -59,9 +58,8 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
 @pytest.mark.parametrize("name", READING)
 def test_the_quantized_graph_of_a_network_was_made_of_its_weights(name: str) -> None:
     model = resolve_model(name)
-    quantized = open_onnx_runtime(model, quantized=True)
-    assert quantized.properties[WEIGHTS] == weights_digest(read_arrays(model.path)[1])
-    assert WEIGHTS not in open_onnx_runtime(model).properties
+    assert model.graph_path is not None
+    assert read_quantized_graph(model.graph_path, read_arrays(model.path)[1]) is not None
 
 
 @pytest.mark.parametrize("name", READING[:3])
@@ -85,28 +83,37 @@ def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits
 def test_a_quantized_finder_finds_the_lines_that_the_finder_finds(digits: Digits) -> None:
     composer, random = scene_composer(digits, held_out=True), np.random.default_rng(1)
     finders = [load_page_finder("finder", "cpu", runtime) for runtime in ("auto", "onnxruntime")]
-    found = 0
+    found = expected = 0
     for _ in range(8):
         page = composer.page(random, 200, 300).picture
         ours, theirs = (find_lines(page, finder.maps).lines for finder in finders)
         found += sum(any(line.box.overlap(other.box) > 0.5 for other in ours) for line in theirs)
-        assert abs(len(ours) - len(theirs)) <= 1 + len(theirs) // 10
-    assert found >= 20
+        expected += len(theirs)
+        assert len(ours) <= len(theirs) + 1 + len(theirs) // 10
+    assert expected >= 20 and found >= 0.9 * expected
 
 
-def test_other_weights_are_not_run_by_a_quantized_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, reader = tmp_path / "reader.safetensors", shipped_models()["reader"]
-    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"reader": path})
-    for ending in (".onnx", QUANTIZED_ENDING):
-        shutil.copy(reader.with_suffix(ending), tmp_path)
-    header, tensors = read_checkpoint(reader)
-    write_checkpoint(path, dataclasses.replace(header, temperature=2.0), tensors)  # as a calibrated copy
-    assert WEIGHTS in open_onnx_runtime(resolve_model(path), quantized=True).properties
+def test_other_weights_are_not_run_by_a_quantized_graph() -> None:
+    model = resolve_model("reader")
+    assert model.graph_path is not None
+    tensors = read_arrays(model.path)[1]
     tensors["classes.bias"] = tensors["classes.bias"] + 1
-    write_checkpoint(path, header, tensors)
-    assert WEIGHTS not in open_onnx_runtime(resolve_model(path), quantized=True).properties
+    assert read_quantized_graph(model.graph_path, tensors) is None
+    assert read_quantized_graph(model.graph_path.with_name("cnn.onnx"), tensors) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_quantized_graph_is_named(tmp_path: Path, damage: str) -> None:
+    model = resolve_model("reader")
+    assert model.graph_path is not None
+    for name in ("reader.int8.onnx", QUANTIZED_LIST):
+        shutil.copy(model.graph_path.with_name(name), tmp_path)
+    graph = tmp_path / "reader.int8.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content[:-100] if damage == "cut" else content)
+    with pytest.raises(ModelError, match="int8.onnx is damaged"):
+        read_quantized_graph(tmp_path / "reader.onnx", read_arrays(model.path)[1])
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "foreign"])
