@@ -67,7 +67,7 @@ def find_thresholds(
     if alone >= 1:
         evidence = "no lower threshold is known for this --max-error"
     elif page < 1:
-        evidence += ", but more of those to real pages of several numbers"
+        evidence += ", and it may be more of those to real pages of several numbers"
     return Thresholds(alone, page, evidence, _unreached(max_error, alone) if max(alone, page) >= 1 else None)
 
 
