@@ -29,6 +29,7 @@ from digitcli.strip_format import OTHER
 
 # The characters that separate the numbers of a strip.
 SEPARATORS = frozenset(" +×*÷=" + OTHER)
+OPERATORS = SEPARATORS - {" "}
 # Distance of two digits with a space between them, in distances of those without, from which the space
 # separates numbers in the only line of a page. The digits in the boxes of a form are as far from each other,
 # whether `page_reader` sees a space there or not. Chosen by hand, and not tuned: it reads 88 of 100 forms as
@@ -58,7 +59,7 @@ class Gap:
 
     separator: the probability of a character that separates two numbers, given that no digit stands there.
     operator: the same without spaces.
-    no_digit: the probability that no digit stands there.
+    no_digit: the probability that no digit stands where the separator does.
     distance: the columns from one digit to the next.
     cut: the column behind the likeliest separator.
     """
@@ -121,23 +122,21 @@ class LineEvidence:
         """Return what stands between the first and the last of some places."""
         (_, left, start), *between, (_, end, _) = places
         seen = [place for place in between if place[0] in SEPARATORS]
+        shares, operators = (self._shares_of(each, start, end) for each in (SEPARATORS, OPERATORS))
         no_digit = np.maximum(np.exp(self.columns[start:end, -1]), LEAST_PROBABILITY)
-        operators = self._given_no_digit(start, end, no_digit, SEPARATORS - {" "})
-        separators = self._given_no_digit(start, end, no_digit, SEPARATORS)
+        separator = _any_of(shares / no_digit)
         return Gap(
-            separator=1 - float(np.prod(1 - separators)),
-            operator=1 - float(np.prod(1 - operators)),
-            no_digit=float(np.prod(no_digit)),
+            separator=separator,
+            operator=_any_of(operators / no_digit),
+            no_digit=_any_of(shares) / separator if separator else 1.0,
             distance=end - left,
-            cut=seen[-1][2] if seen else min(end, start + 1 + int(np.argmax([*separators, 0]))),
+            cut=seen[-1][2] if seen else min(end, start + 1 + int(np.argmax([*shares, 0]))),
         )
 
-    def _given_no_digit(
-        self, start: int, end: int, no_digit: np.ndarray, characters: frozenset[str]
-    ) -> np.ndarray:
+    def _shares_of(self, characters: frozenset[str], start: int, end: int) -> np.ndarray:
+        """Return the probability of one of some characters in each column from `start` to `end`."""
         known = [index for index, character in enumerate(self.alphabet) if character in characters]
-        shares = np.exp(self.with_marks[start:end, known]).sum(axis=1)
-        return np.asarray(np.minimum(shares / no_digit, 1.0))
+        return np.asarray(np.exp(self.with_marks[start:end, known]).sum(axis=1))
 
     def separators(self, *, is_alone: bool = False) -> list[float]:
         """Return how likely each gap separates two numbers, given that no digit stands in it.
@@ -186,6 +185,11 @@ class LineEvidence:
             )
             for start, end in itertools.pairwise(bounds)
         ]
+
+
+def _any_of(shares: np.ndarray) -> float:
+    """Return the probability of a character in any column, from its probability in each (T,), by CTC."""
+    return 1 - float(np.prod(1 - np.minimum(shares, 1.0)))
 
 
 def digit_hypotheses(digits: np.ndarray, grammar: Grammar, doubt: float = 0.0) -> Hypotheses:

@@ -69,7 +69,7 @@ class PictureReader:
         evidence = self.look(grey)
         nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
         decision = _read_number(evidence, constraints, top_k)
-        is_several = bool(SEPARATORS.intersection(evidence.raw))
+        is_several = bool(SEPARATORS.intersection(evidence.raw)) or len(evidence.parts()) > 1
         is_other = is_several or nothing >= LIKELY
         return PictureAnswer(decision, nothing, None if is_other else evidence.lines[0])
 

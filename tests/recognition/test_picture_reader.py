@@ -62,7 +62,8 @@ def test_whatever_is_not_one_number_is_left_to_the_other_networks(text: str) -> 
 def test_two_numbers_that_no_character_clearly_separates_are_left_to_the_other_networks() -> None:
     network = FakeReader(name="picture_reader")
     network._outputs = [line_output({"1": 1.0}, {OTHER: 0.4}, {OTHER: 0.4}, {"2": 1.0})]
-    assert PictureReader(cast(LineRecognizer, network)).read(PAPER, None, top_k=2).decision is None
+    answer = PictureReader(cast(LineRecognizer, network)).read(PAPER, None, top_k=2)
+    assert answer.decision is None and answer.line is None
 
 
 @pytest.mark.parametrize(

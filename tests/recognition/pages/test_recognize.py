@@ -468,6 +468,15 @@ def test_a_digit_that_may_stand_in_a_gap_makes_both_numbers_doubtful() -> None:
     assert (first.confidence, second.confidence) == pytest.approx((0.4, 0.4), abs=0.01)
 
 
+def test_the_tails_of_digits_beside_a_space_make_no_number_doubtful() -> None:
+    places = {"1": 1.0}, {"1": 0.45}, {" ": 1.0}, {"2": 0.45}, {"2": 1.0}
+    tails = evidence(*places).with_marks
+    columns = [4, *range(13, 14), 22, 31, 40]  # without blanks between them, so that each digit is one
+    line = LineEvidence.of(CROP, dataclasses.replace(line_output(), logits=tails[columns]), ALPHABET, 1.0)
+    parts = RegionEvidence(RegionCrops(0, LINE, (CROP,)), (line,)).parts()
+    assert [part.shares for part in parts] == [pytest.approx((1.0,), abs=0.01)] * 2
+
+
 def test_a_space_counts_in_all_of_its_columns() -> None:
     assert texts_of(read(evidence({"1": 1.0}, {" ": 0.4}, {" ": 0.4}, {"2": 1.0}))) == ["1", "2"]
 
