@@ -27,6 +27,7 @@ from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Digit, Number, Reading
 
 NUMBER = Path(__file__).parents[2] / "docs" / "pictures" / "number.jpg"
+SEEN_BLANK = pytest.mark.xfail(reason="no number is seen on the page as it lies", strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +209,7 @@ def test_small_and_cut_off_digits_are_found(reader: Reader) -> None:
         assert "cut_off" in [f.rule for f in examine_picture(saved(tight), reader=reader).findings]
 
 
-@pytest.mark.parametrize("times", [1, 2])  # turned three times, this page is called blank
+@pytest.mark.parametrize("times", [1, 2, pytest.param(3, marks=SEEN_BLANK)])
 def test_a_page_on_its_side_has_no_cut_off_digit(
     reader: Reader, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
