@@ -24,7 +24,7 @@ from digitcli.data.mnist import load_mnist
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
-from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, LineSource
+from digitcli.training.line_sources import composed_source
 from digitcli.training.line_task import LineTask
 
 BATCH_SIZE = 32  # of the lines from which the statistics of batch normalization are estimated
@@ -53,11 +53,7 @@ def main() -> None:
         for name, tensor in first.items()
     }
     network = open_network(resolve_model(arguments.models[0]))
-    source: LineSource
-    if header.architecture in STRIP_COMPOSERS:
-        source = ComposedStrips(load_mnist(), header.seed, STRIP_COMPOSERS[header.architecture])
-    else:
-        source = ComposedLines(load_mnist(), None, header.seed)
+    source = composed_source(header.architecture, load_mnist(), header.seed)
     network.load_state_dict(average)
     batches = source.pools(BATCH_SIZE)[0]
     update_bn((torch.from_numpy(batch.images).float() / 255 for batch in batches), network)

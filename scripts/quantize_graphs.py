@@ -33,7 +33,7 @@ from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as
 from digitcli.inference.predictor import load_page_finder
 from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, LineSource
+from digitcli.training.line_sources import composed_source
 from digitcli.training.scene_source import scene_composer
 
 Inputs = Iterator[npt.NDArray[np.uint8]]  # batches of lines, or levels of pages
@@ -123,12 +123,7 @@ class Ranges(CalibrationDataReader):  # type: ignore[misc]
 
 def batches_of_lines(model: ResolvedModel) -> Inputs:
     """Yield batches on which a line network was trained."""
-    header, dataset = model.header, load_mnist()
-    source: LineSource
-    if header.architecture in STRIP_COMPOSERS:
-        source = ComposedStrips(dataset, header.seed, STRIP_COMPOSERS[header.architecture])
-    else:
-        source = ComposedLines(dataset, None, header.seed)
+    source = composed_source(model.header.architecture, load_mnist(), model.header.seed)
     for batch in source.pools(BATCH_SIZE)[0][:BATCHES]:
         yield batch.images
 

@@ -411,6 +411,12 @@ def compose_scenes(
         yield kinds[int(random.choice(len(kinds), p=shares))]()
 
 
+def composed_source(architecture: str, dataset: Dataset, seed: int) -> ComposedLines | ComposedStrips:
+    """Return what an architecture for lines learns from, with the strokes of the package."""
+    compose_kind = STRIP_COMPOSERS.get(architecture)
+    return ComposedStrips(dataset, seed, compose_kind) if compose_kind else ComposedLines(dataset, None, seed)
+
+
 # How the strips for an architecture are composed.
 STRIP_COMPOSERS: dict[str, ComposeStrips] = {
     "strip_reader": compose_strips,
