@@ -33,7 +33,7 @@ from digitcli.recognition.hypotheses import (
     with_unlikely_digits,
 )
 from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.pages.acceptance import features, logistic, weights_for
+from digitcli.recognition.pages.acceptance import features, log_odds, logistic, weights_for
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER
@@ -188,14 +188,15 @@ class RegionEvidence:
     def features(self, text: str, probability: float, nothing: float) -> dict[str, float]:
         """Return what the weights multiply, see `recognition.pages.acceptance`.
 
-        Constraints change the probability of the text by the surest answer as they change the mean of all.
+        Constraints change the odds of the text by the surest answer as they change those by the mean of all.
         """
         surest = max(
             share * math.exp(dict(line.likely_texts).get(text, -math.inf))
             for line, share in zip(self.lines, self._shares, strict=True)
         )
         free = self.hypotheses(ANY_DIGITS).get(text, 0.0)
-        surest = min(1.0, surest * probability / free) if free else probability
+        gain = log_odds(probability) - log_odds(free)
+        surest = 1 / (1 + math.exp(-log_odds(surest) - gain)) if free else probability
         return features(probability, surest, nothing, len(text), self.crops, self._length)
 
     def _logistic(self, weights: Mapping[str, float], text: str, probability: float, nothing: float) -> float:

@@ -294,6 +294,13 @@ def test_constraints_make_no_unlikely_text_certain() -> None:
     assert text_of(result) == "7" and result.is_changed and result.confidence < 0.6
 
 
+def test_a_network_that_reads_worse_makes_no_text_certain_that_constraints_force() -> None:
+    lines = (evidence({"1": 0.98, "7": 0.01}), evidence({"1": 0.7, "7": 0.2}))
+    answers = RegionEvidence(RegionCrops(0, LINE, (CROP, CROP)), lines, acceptance={"surest": 1.0})
+    result = only(recognize_region(answers, parse_constraints(values="7"), 2))
+    assert text_of(result) == "7" and result.confidence < 0.85
+
+
 def test_a_number_that_likelier_breaks_the_constraints_keeps_its_text() -> None:
     result = only(read(evidence({"1": 0.98, "7": 0.01}), values="7"))
     assert text_of(result) == "1" and result.breaks_constraints and not result.is_changed
