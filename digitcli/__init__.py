@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from digitcli.inference.predictor import load_classifier
     from digitcli.inference.torch_runtime import infer, load_model
     from digitcli.recognition.calibrate import calibrate
+    from digitcli.recognition.constraints import parse_constraints
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.results import Reading
     from digitcli.training.configuration import TrainConfig, fine_tuning
@@ -46,6 +47,7 @@ __all__ = [
     "load_classifier",
     "load_dataset",
     "load_model",
+    "parse_constraints",
     "resume",
     "save_adaptation",
     "train",
@@ -67,6 +69,7 @@ _MODULES = {
     "load_classifier": "digitcli.inference.predictor",
     "load_dataset": "digitcli.data.loading",
     "load_model": "digitcli.inference.torch_runtime",
+    "parse_constraints": "digitcli.recognition.constraints",
     "resume": "digitcli.training.trainer",
     "save_adaptation": "digitcli.adaptation.saving",
     "train": "digitcli.training.trainer",
