@@ -26,7 +26,7 @@ ROTATED_CONFIDENCE = 0.6
 ROTATED_LEAD = 0.15
 # Least number of digits of a turned page: 0, 1, 8 and 69 look alike upside down.
 ROTATED_DIGITS = 4
-# Shorter side in pixels, and numbers of the upright page, below which a picture is not turned: it was cut out
+# Shorter side in pixels, and numbers of a page with any, below which a picture is not turned: it was cut out
 # of a page by somebody who saw it.
 ROTATED_SIDE_PX = 300
 ROTATED_NUMBERS = 3
@@ -49,7 +49,8 @@ class PageReader:
     """A page finder and the networks that read the strips of its lines; the mean of their answers counts.
 
     acceptance, presence: the weights of the confidence of a number, and of the probability that one is there.
-    finds_rotation: whether a page that is hard to read is also read sideways and upside down.
+    finds_rotation: whether a page that is hard to read, or shows no number at the places that were found, is
+        also read sideways and upside down.
     """
 
     finder: PageFinder
@@ -68,11 +69,12 @@ class PageReader:
         Raises:
             ModelError: a network answers with values that are not finite.
         """
-        decision = self._read_upright(grey, constraints, top_k, whole)
-        is_page = len(decision.numbers) >= ROTATED_NUMBERS and min(grey.shape) >= ROTATED_SIDE_PX
-        if not (self.finds_rotation and is_page and _mean_confidence(decision) < DOUBTFUL):
-            return decision
-        return self._read_rotated(grey, decision, constraints, top_k)
+        page = self.find_and_read(grey, whole)
+        decision = _decide(page, constraints, top_k)
+        is_large = min(grey.shape) >= ROTATED_SIDE_PX
+        if self.finds_rotation and is_large and _may_be_rotated(page, decision, whole):
+            return self._read_rotated(grey, decision, constraints, top_k)
+        return decision
 
     def find_and_read(self, grey: Grey, whole: LineEvidence | None = None) -> PageEvidence:
         """Find the lines of a page, uint8 (H, W), and read them; `whole` counts for its only number."""
@@ -83,13 +85,6 @@ class PageReader:
             evidence = [evidence[0].as_only(whole)]
         return PageEvidence(tuple(evidence), found.other)
 
-    def _read_upright(
-        self, grey: Grey, constraints: Constraints | None, top_k: int, whole: LineEvidence | None = None
-    ) -> Decision:
-        page = self.find_and_read(grey, whole)
-        results = [result for each in page.regions for result in recognize_region(each, constraints, top_k)]
-        return decide_page(results, page.other_writing, constraints)
-
     def _read_rotated(
         self, grey: Grey, upright: Decision, constraints: Constraints | None, top_k: int
     ) -> Decision:
@@ -97,10 +92,26 @@ class PageReader:
         best, least = upright, max(ROTATED_CONFIDENCE, _mean_confidence(upright) + ROTATED_LEAD)
         least_digits = max(ROTATED_DIGITS, _count_digits(upright))
         for degrees in (90, 270, 180):
-            decision = self._read_upright(rotate(grey, degrees), constraints, top_k)
+            decision = _decide(self.find_and_read(rotate(grey, degrees)), constraints, top_k)
             if _count_digits(decision) >= least_digits and _mean_confidence(decision) >= least:
                 best, least = replace(decision, rotation=degrees), _mean_confidence(decision)
         return best
+
+
+def _decide(page: PageEvidence, constraints: Constraints | None, top_k: int) -> Decision:
+    results = [result for each in page.regions for result in recognize_region(each, constraints, top_k)]
+    return decide_page(results, page.other_writing, constraints)
+
+
+def _may_be_rotated(page: PageEvidence, decision: Decision, whole: LineEvidence | None) -> bool:
+    """Tell whether the numbers of a page are hard to read, or none stands at the places that were found.
+
+    `whole` is what a network for whole pictures reads, if that is one number: then a page without others is
+    upright.
+    """
+    if not decision.numbers:
+        return whole is None and bool(page.regions) and decision.reason != "not_a_digit"
+    return len(decision.numbers) >= ROTATED_NUMBERS and _mean_confidence(decision) < DOUBTFUL
 
 
 def _mean_confidence(decision: Decision) -> float:

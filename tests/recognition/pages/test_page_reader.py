@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from digitcli.imaging.grayscale import rotate
 from digitcli.recognition.decision import Decision
-from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.hypotheses import LineEvidence
+from digitcli.recognition.pages import page_reader as module
+from digitcli.recognition.pages.crops import LineCrop
+from digitcli.recognition.pages.page_reader import PageEvidence, PageReader
 from digitcli.recognition.pipeline import PipelineOptions, run_pipeline
 from digitcli.recognition.results import Digit, Number
-from tests.support.networks import page_models, page_of_bars
+from tests.support.networks import ALPHABET, line_output, page_models, page_of_bars
 
 BAR = (40, 40, 90, 40)
+CROP = LineCrop(np.zeros((3, 40, 80), np.uint8), np.eye(2, 3), (80, 40))
+NUMBER = LineEvidence.of(CROP, line_output({"7": 0.99}), ALPHABET, 1.0)
 
 
 def networks() -> PageReader:
@@ -32,16 +38,37 @@ def marked() -> np.ndarray:
     return page
 
 
-def answers(monkeypatch: pytest.MonkeyPatch, upright: tuple[str, float], others: tuple[str, float]) -> None:
-    """Let pages be read as one text if their dark corner is the upper left one, and as another elsewhere."""
+@dataclass(frozen=True)
+class Decided(PageEvidence):
+    """What the networks say of a page, with the decision that follows."""
 
-    def read_upright(self: PageReader, page: np.ndarray, *_: object) -> Decision:
+    decision: Decision
+
+
+def answers(
+    monkeypatch: pytest.MonkeyPatch,
+    upright: tuple[str, float],
+    others: tuple[str, float],
+    places: int = 1,
+    reason: str | None = None,
+) -> None:
+    """Let pages be read as one text if their dark corner is the upper left one, and as another elsewhere.
+
+    Numbers are found at `places`; `reason` is that of a page without a text.
+    """
+
+    def find_and_read(self: PageReader, page: np.ndarray, *_: object) -> PageEvidence:
         text, confidence = upright if page[0, 0] == 0 else others
         digits = [Digit(digit, confidence, (0, 0, 9, 9)) for digit in text]
         numbers = tuple(Number((digit,), confidence, raw=digit.digit) for digit in digits)
-        return Decision("read", None, text, confidence, numbers)
+        decision = Decision(
+            "read" if text else "refused", None if text else reason, text, confidence, numbers
+        )
+        regions: tuple[Any, ...] = (None,) * places
+        return Decided(regions, 0.0, decision)
 
-    monkeypatch.setattr(PageReader, "_read_upright", read_upright)
+    monkeypatch.setattr(PageReader, "find_and_read", find_and_read)
+    monkeypatch.setattr(module, "_decide", lambda page, *_: page.decision)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
@@ -73,6 +100,23 @@ def test_a_page_stays_as_it_is_if_that_is_not_much_harder(
     answers(monkeypatch, upright, others)
     decision = replace(networks(), finds_rotation=True).read(rotate(marked, 180), None, 2)
     assert (decision.rotation, decision.text) == (0, others[0])
+
+
+@pytest.mark.parametrize(
+    ("places", "reason", "rotation"),
+    [
+        (1, "blank", 180),
+        (0, "blank", 0),
+        (1, "not_a_digit", 0),  # letters, some of which look like digits when they are turned
+    ],
+)
+def test_a_page_without_a_number_is_turned_if_places_for_one_were_found(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, places: int, reason: str, rotation: int
+) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("", 0.9), places, reason)
+    reader = replace(networks(), finds_rotation=True)
+    assert reader.read(rotate(marked, 180), None, 2).rotation == rotation
+    assert reader.read(rotate(marked, 180), None, 2, whole=NUMBER).rotation == 0
 
 
 def test_a_small_picture_is_not_turned(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
