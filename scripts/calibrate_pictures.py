@@ -98,7 +98,7 @@ def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
         reading = reader.read(example.picture)
         if not reading.numbers:
             nothing = picture_reader.look(example.picture).hypotheses(ANY_DIGITS).get("", 0.0)
-            values = features_of_nothing(nothing, reading.status == "blank")
+            values = features_of_nothing(nothing)
             places.append(Place(values, False, example.is_number))
     print(
         f"{len(places)} without an answer, {np.mean([place.is_number for place in places]):.1%} with a number"

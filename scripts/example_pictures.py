@@ -89,7 +89,7 @@ def main() -> None:
 
     sheet = Sheet(12, 900, 640, (235, 235, 228))
     sheet.draw_ruled_lines(60, (190, 205, 225), squared=True)
-    for row, text in enumerate(("8052", "314 159", "27182")):
+    for row, text in enumerate(("8052", "314 159", "57721")):
         sheet.write_number(text, 120, 110 + 160 * row, 90, BLACK)
     sheet.photograph(0.25).save(PICTURES / "page.jpg", quality=88)
 

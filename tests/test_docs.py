@@ -174,7 +174,7 @@ def test_example_pictures_are_read_correctly() -> None:
     texts = {
         "image.png": "4",
         "docs/pictures/number.jpg": "40713",
-        "docs/pictures/page.jpg": "8052 314 159 27182",
+        "docs/pictures/page.jpg": "8052 314 159 57721",
         "docs/pictures/blackboard.jpg": "2026",
         "docs/pictures/form.png": "83059",
         "docs/pictures/blank.jpg": "",

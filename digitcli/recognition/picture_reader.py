@@ -23,7 +23,7 @@ from digitcli.recognition.pages.recognize import RegionEvidence, recognize_regio
 # What tells whether its text is right, see `recognition.pages.acceptance`.
 NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
 # What tells whether a number stands where no network found one, see `features_of_nothing`.
-NOTHING_FEATURES = ("nothing", "is_blank", "bias")
+NOTHING_FEATURES = ("nothing", "bias")
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,17 @@ class PictureReader:
         """
         if answer.nothing is None:
             return decision
-        is_there = self.probability_of_number(answer.nothing, decision.status == "blank")
+        is_there = self.probability_of_number(answer.nothing)
         if answer.decision is None or answer.decision.confidence is None:
             return decision.without_number(1 - is_there)
         return answer.decision.at_most(is_there * answer.decision.confidence)
 
-    def probability_of_number(self, nothing: float, is_blank: bool) -> float:
+    def probability_of_number(self, nothing: float) -> float:
         """Return the probability that a number stands where no network found one.
 
         nothing: that of no digit, by this network.
-        is_blank: whether the others found no writing at all.
         """
-        return logistic(features_of_nothing(nothing, is_blank), self.presence or {"nothing": -1.0})
+        return logistic(features_of_nothing(nothing), self.presence or {"nothing": -1.0})
 
     def look(self, grey: Grey) -> RegionEvidence:
         """Return what the network says of a page, uint8 (H, W), as one line."""
@@ -102,9 +101,9 @@ class PictureReader:
         return RegionEvidence(crops, (line,), self.acceptance)
 
 
-def features_of_nothing(nothing: float, is_blank: bool) -> dict[str, float]:
+def features_of_nothing(nothing: float) -> dict[str, float]:
     """Return the values that the weights multiply, see `PictureReader.probability_of_number`."""
-    return {"nothing": log_odds(nothing), "is_blank": float(is_blank), "bias": 1.0}
+    return {"nothing": log_odds(nothing), "bias": 1.0}
 
 
 def _read_number(evidence: RegionEvidence, constraints: Constraints | None, top_k: int) -> Decision | None:

@@ -204,7 +204,7 @@ def test_white_paper_is_blank(shipped: Reader, shape: tuple[int, int]) -> None:
 def test_the_shipped_weights_tell_whether_a_number_was_missed(shipped: Reader) -> None:
     picture_reader = shipped.models.picture_reader
     assert picture_reader is not None and set(picture_reader.presence) == set(NOTHING_FEATURES)
-    seen = [picture_reader.probability_of_number(nothing, is_blank=False) for nothing in (0.01, 0.5, 0.99)]
+    seen = [picture_reader.probability_of_number(nothing) for nothing in (0.01, 0.5, 0.99)]
     assert seen == sorted(seen, reverse=True)  # a number is the less likely
 
 
