@@ -18,18 +18,18 @@ from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 
-# Mean confidence of the numbers of a page, below which it is read sideways and upside down too. The mean of
-# composed pages is about 0.95, and that of the same pages turned 0.8 at most.
+# Mean confidence over the places that were found on a page, see `_sureness`, below which it is read sideways
+# and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.
 DOUBTFUL = 0.75
-# Least mean confidence of the numbers of a turned page, and its least lead over the upright page.
+# Least mean confidence over the places of a turned page, and its least lead over the upright page.
 ROTATED_CONFIDENCE = 0.6
 ROTATED_LEAD = 0.15
 # Least number of digits of a turned page: 0, 1, 8 and 69 look alike upside down.
 ROTATED_DIGITS = 4
-# Shorter side in pixels, and numbers of a page with any, below which a picture is not turned: it was cut out
-# of a page by somebody who saw it.
+# Shorter side in pixels, and places on a page with a number, below which a picture is not turned: it was cut
+# out of a page by somebody who saw it.
 ROTATED_SIDE_PX = 300
-ROTATED_NUMBERS = 3
+ROTATED_PLACES = 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PageReader:
         decision = _decide(page, constraints, top_k)
         is_large = min(grey.shape) >= ROTATED_SIDE_PX
         if self.finds_rotation and is_large and _may_be_rotated(page, decision, whole):
-            return self._read_rotated(grey, decision, constraints, top_k)
+            return self._read_rotated(grey, decision, _sureness(page, decision), constraints, top_k)
         return decision
 
     def find_and_read(self, grey: Grey, whole: LineEvidence | None = None) -> PageEvidence:
@@ -86,15 +86,16 @@ class PageReader:
         return PageEvidence(tuple(evidence), found.other)
 
     def _read_rotated(
-        self, grey: Grey, upright: Decision, constraints: Constraints | None, top_k: int
+        self, grey: Grey, upright: Decision, sureness: float, constraints: Constraints | None, top_k: int
     ) -> Decision:
         """Return the surest answer of a page that is turned, or that of the upright page if none is sure."""
-        best, least = upright, max(ROTATED_CONFIDENCE, _mean_confidence(upright) + ROTATED_LEAD)
+        best, least = upright, max(ROTATED_CONFIDENCE, sureness + ROTATED_LEAD)
         least_digits = max(ROTATED_DIGITS, _count_digits(upright))
         for degrees in (90, 270, 180):
-            decision = _decide(self.find_and_read(rotate(grey, degrees)), constraints, top_k)
-            if _count_digits(decision) >= least_digits and _mean_confidence(decision) >= least:
-                best, least = replace(decision, rotation=degrees), _mean_confidence(decision)
+            page = self.find_and_read(rotate(grey, degrees))
+            decision = _decide(page, constraints, top_k)
+            if _count_digits(decision) >= least_digits and _sureness(page, decision) >= least:
+                best, least = replace(decision, rotation=degrees), _sureness(page, decision)
         return best
 
 
@@ -111,11 +112,13 @@ def _may_be_rotated(page: PageEvidence, decision: Decision, whole: LineEvidence 
     """
     if not decision.numbers:
         return whole is None and bool(page.regions) and decision.reason != "not_a_digit"
-    return len(decision.numbers) >= ROTATED_NUMBERS and _mean_confidence(decision) < DOUBTFUL
+    return len(page.regions) >= ROTATED_PLACES and _sureness(page, decision) < DOUBTFUL
 
 
-def _mean_confidence(decision: Decision) -> float:
-    return float(np.mean([number.confidence for number in decision.numbers] or [0.0]))
+def _sureness(page: PageEvidence, decision: Decision) -> float:
+    """Return the mean confidence over the places that were found; those without a number count 0."""
+    confidences = [number.confidence for number in decision.numbers]
+    return float(sum(confidences) / max(len(page.regions), len(confidences), 1))
 
 
 def _count_digits(decision: Decision) -> int:

@@ -49,12 +49,13 @@ def answers(
     monkeypatch: pytest.MonkeyPatch,
     upright: tuple[str, float],
     others: tuple[str, float],
-    places: int = 1,
+    places: int | None = None,
     reason: str | None = None,
 ) -> None:
     """Let pages be read as one text if their dark corner is the upper left one, and as another elsewhere.
 
-    Numbers are found at `places`; `reason` is that of a page without a text.
+    Each digit is a number at a place; a page that lies otherwise may have more places. `reason` is that of a
+    page without a text.
     """
 
     def find_and_read(self: PageReader, page: np.ndarray, *_: object) -> PageEvidence:
@@ -64,7 +65,8 @@ def answers(
         decision = Decision(
             "read" if text else "refused", None if text else reason, text, confidence, numbers
         )
-        regions: tuple[Any, ...] = (None,) * places
+        is_upright = page[0, 0] == 0
+        regions: tuple[Any, ...] = (None,) * (len(text) if is_upright or places is None else places)
         return Decided(regions, 0.0, decision)
 
     monkeypatch.setattr(PageReader, "find_and_read", find_and_read)
@@ -117,6 +119,15 @@ def test_a_page_without_a_number_is_turned_if_places_for_one_were_found(
     reader = replace(networks(), finds_rotation=True)
     assert reader.read(rotate(marked, 180), None, 2).rotation == rotation
     assert reader.read(rotate(marked, 180), None, 2, whole=NUMBER).rotation == 0
+
+
+@pytest.mark.parametrize(("places", "rotation"), [(4, 180), (2, 0)])
+def test_places_without_a_number_make_a_page_doubtful(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, places: int, rotation: int
+) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("40", 0.8), places)
+    decision = replace(networks(), finds_rotation=True).read(rotate(marked, 180), None, 2)
+    assert decision.rotation == rotation
 
 
 def test_a_small_picture_is_not_turned(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
