@@ -63,8 +63,12 @@ def weights_for(weights: Mapping[str, float], *, is_alone: bool) -> dict[str, fl
 
 def logistic(values: Mapping[str, float], weights: Mapping[str, float]) -> float:
     """Return the probability that weights give to features."""
-    total = sum(weight * values[name] for name, weight in weights.items())
-    return 1 / (1 + math.exp(-max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, total))))
+    return from_log_odds(sum(weight * values[name] for name, weight in weights.items()))
+
+
+def from_log_odds(value: float) -> float:
+    """Return the probability that has a logarithm of the odds, at most `LARGEST_LOG_ODDS` in size."""
+    return 1 / (1 + math.exp(-max(-LARGEST_LOG_ODDS, min(LARGEST_LOG_ODDS, value))))
 
 
 def log_odds(probability: float) -> float:

@@ -33,7 +33,7 @@ from digitcli.recognition.hypotheses import (
     with_unlikely_digits,
 )
 from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.pages.acceptance import features, log_odds, logistic, weights_for
+from digitcli.recognition.pages.acceptance import features, from_log_odds, log_odds, logistic, weights_for
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER
@@ -196,7 +196,7 @@ class RegionEvidence:
         )
         free = self.hypotheses(ANY_DIGITS).get(text, 0.0)
         gain = log_odds(probability) - log_odds(free)
-        surest = 1 / (1 + math.exp(-log_odds(surest) - gain)) if free else probability
+        surest = from_log_odds(log_odds(surest) + gain) if free else probability
         return features(probability, surest, nothing, len(text), self.crops, self._length)
 
     def _logistic(self, weights: Mapping[str, float], text: str, probability: float, nothing: float) -> float:
