@@ -18,7 +18,7 @@ from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 
-# Mean confidence over the places that were found on a page, see `_sureness`, below which it is read sideways
+# Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways
 # and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.
 DOUBTFUL = 0.75
 # Least mean confidence over the places of a turned page, and its least lead over the upright page.
@@ -42,6 +42,24 @@ class PageEvidence:
 
     regions: tuple[RegionEvidence, ...]
     other_writing: float
+
+
+@dataclass(frozen=True)
+class PageAnswer:
+    """The decision on a page, and how many places with or without a number were found on it."""
+
+    decision: Decision
+    places: int
+
+    @property
+    def sureness(self) -> float:
+        """The mean confidence over the places, of which those without a number count 0."""
+        return sum(number.confidence for number in self.decision.numbers) / max(self.places, 1)
+
+    @property
+    def digits(self) -> int:
+        """How many digits were read."""
+        return sum(len(number.digits) for number in self.decision.numbers)
 
 
 @dataclass(frozen=True)
@@ -69,12 +87,11 @@ class PageReader:
         Raises:
             ModelError: a network answers with values that are not finite.
         """
-        page = self.find_and_read(grey, whole)
-        decision = _decide(page, constraints, top_k)
+        answer = _decide(self.find_and_read(grey, whole), constraints, top_k)
         is_large = min(grey.shape) >= ROTATED_SIDE_PX
-        if self.finds_rotation and is_large and _may_be_rotated(page, decision, whole):
-            return self._read_rotated(grey, decision, _sureness(page, decision), constraints, top_k)
-        return decision
+        if self.finds_rotation and is_large and _may_be_rotated(answer, whole):
+            return self._read_rotated(grey, answer, constraints, top_k)
+        return answer.decision
 
     def find_and_read(self, grey: Grey, whole: LineEvidence | None = None) -> PageEvidence:
         """Find the lines of a page, uint8 (H, W), and read them; `whole` counts for its only number."""
@@ -86,43 +103,32 @@ class PageReader:
         return PageEvidence(tuple(evidence), found.other)
 
     def _read_rotated(
-        self, grey: Grey, upright: Decision, sureness: float, constraints: Constraints | None, top_k: int
+        self, grey: Grey, upright: PageAnswer, constraints: Constraints | None, top_k: int
     ) -> Decision:
         """Return the surest answer of a page that is turned, or that of the upright page if none is sure."""
-        best, least = upright, max(ROTATED_CONFIDENCE, sureness + ROTATED_LEAD)
-        least_digits = max(ROTATED_DIGITS, _count_digits(upright))
+        best, least = upright.decision, max(ROTATED_CONFIDENCE, upright.sureness + ROTATED_LEAD)
+        least_digits = max(ROTATED_DIGITS, upright.digits)
         for degrees in (90, 270, 180):
-            page = self.find_and_read(rotate(grey, degrees))
-            decision = _decide(page, constraints, top_k)
-            if _count_digits(decision) >= least_digits and _sureness(page, decision) >= least:
-                best, least = replace(decision, rotation=degrees), _sureness(page, decision)
+            answer = _decide(self.find_and_read(rotate(grey, degrees)), constraints, top_k)
+            if answer.digits >= least_digits and answer.sureness >= least:
+                best, least = replace(answer.decision, rotation=degrees), answer.sureness
         return best
 
 
-def _decide(page: PageEvidence, constraints: Constraints | None, top_k: int) -> Decision:
+def _decide(page: PageEvidence, constraints: Constraints | None, top_k: int) -> PageAnswer:
     results = [result for each in page.regions for result in recognize_region(each, constraints, top_k)]
-    return decide_page(results, page.other_writing, constraints)
+    return PageAnswer(decide_page(results, page.other_writing, constraints), len(results))
 
 
-def _may_be_rotated(page: PageEvidence, decision: Decision, whole: LineEvidence | None) -> bool:
+def _may_be_rotated(answer: PageAnswer, whole: LineEvidence | None) -> bool:
     """Tell whether the numbers of a page are hard to read, or none stands at the places that were found.
 
     `whole` is what a network for whole pictures reads, if that is one number: then a page without others is
     upright.
     """
-    if not decision.numbers:
-        return whole is None and bool(page.regions) and decision.reason != "not_a_digit"
-    return len(page.regions) >= ROTATED_PLACES and _sureness(page, decision) < DOUBTFUL
-
-
-def _sureness(page: PageEvidence, decision: Decision) -> float:
-    """Return the mean confidence over the places that were found; those without a number count 0."""
-    confidences = [number.confidence for number in decision.numbers]
-    return float(sum(confidences) / max(len(page.regions), len(confidences), 1))
-
-
-def _count_digits(decision: Decision) -> int:
-    return sum(len(number.digits) for number in decision.numbers)
+    if not answer.decision.numbers:
+        return whole is None and answer.places > 0 and answer.decision.reason != "not_a_digit"
+    return answer.places >= ROTATED_PLACES and answer.sureness < DOUBTFUL
 
 
 def as_levels(grey: np.ndarray) -> Grey:

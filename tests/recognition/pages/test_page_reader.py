@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from digitcli.imaging.grayscale import rotate
+from digitcli.imaging.strips import LineBox
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence
+from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages import page_reader as module
-from digitcli.recognition.pages.crops import LineCrop
-from digitcli.recognition.pages.page_reader import PageEvidence, PageReader
+from digitcli.recognition.pages.crops import LineCrop, RegionCrops
+from digitcli.recognition.pages.finding import FoundLine
+from digitcli.recognition.pages.page_reader import PageAnswer, PageEvidence, PageReader
+from digitcli.recognition.pages.recognize import RegionEvidence
 from digitcli.recognition.pipeline import PipelineOptions, run_pipeline
 from digitcli.recognition.results import Digit, Number
 from tests.support.networks import ALPHABET, line_output, page_models, page_of_bars
@@ -38,13 +41,6 @@ def marked() -> np.ndarray:
     return page
 
 
-@dataclass(frozen=True)
-class Decided(PageEvidence):
-    """What the networks say of a page, with the decision that follows."""
-
-    decision: Decision
-
-
 def answers(
     monkeypatch: pytest.MonkeyPatch,
     upright: tuple[str, float],
@@ -58,7 +54,7 @@ def answers(
     page without a text.
     """
 
-    def find_and_read(self: PageReader, page: np.ndarray, *_: object) -> PageEvidence:
+    def decide(page: np.ndarray, *_: object) -> PageAnswer:
         text, confidence = upright if page[0, 0] == 0 else others
         digits = [Digit(digit, confidence, (0, 0, 9, 9)) for digit in text]
         numbers = tuple(Number((digit,), confidence, raw=digit.digit) for digit in digits)
@@ -66,11 +62,10 @@ def answers(
             "read" if text else "refused", None if text else reason, text, confidence, numbers
         )
         is_upright = page[0, 0] == 0
-        regions: tuple[Any, ...] = (None,) * (len(text) if is_upright or places is None else places)
-        return Decided(regions, 0.0, decision)
+        return PageAnswer(decision, len(text) if is_upright or places is None else places)
 
-    monkeypatch.setattr(PageReader, "find_and_read", find_and_read)
-    monkeypatch.setattr(module, "_decide", lambda page, *_: page.decision)
+    monkeypatch.setattr(PageReader, "find_and_read", lambda _, page, *__: page)
+    monkeypatch.setattr(module, "_decide", decide)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
@@ -148,3 +143,12 @@ def test_a_turned_page_is_kept_as_it_was_read(monkeypatch: pytest.MonkeyPatch, m
 def test_pictures_are_rotated_clockwise() -> None:
     assert rotate(np.array([[1, 2], [3, 4]]), 90).tolist() == [[3, 1], [4, 2]]
     assert rotate(np.array([[1, 2], [3, 4]]), 270).tolist() == [[2, 4], [1, 3]]
+
+
+def test_each_part_of_a_split_line_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = Number((Digit("4", 0.9, (0, 0, 9, 9)),), 0.9, raw="4")
+    results = [NumberResult(number, 0.9), NumberResult(None, 0.8), NumberResult(None, 0.8)]
+    monkeypatch.setattr(module, "recognize_region", lambda *_: results)
+    region = RegionEvidence(RegionCrops(0, FoundLine(LineBox(5, 5, 9, 9, 0.0), 0.9, 0.1, 20), ()), ())
+    answer = module._decide(PageEvidence((region,), 0.0), None, 2)
+    assert (answer.places, answer.digits, answer.sureness) == (3, 1, pytest.approx(0.3))
