@@ -29,10 +29,10 @@ from digitcli.atomic_write import write_whole
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.inference.checkpoint import read_arrays
+from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
 from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as_batch, weights_digest
 from digitcli.inference.predictor import load_page_finder
-from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.training.line_sources import composed_source
 from digitcli.training.scene_source import scene_composer

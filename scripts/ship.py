@@ -19,10 +19,10 @@ from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.evaluate_lines import evaluate_lines
 from digitcli.evaluation.metrics import read_digits
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
+from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
-from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training.line_sources import STRIP_COMPOSERS

@@ -17,9 +17,9 @@ from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.imaging.strips import strip_ink
 from digitcli.inference.ctc import best_path, digit_columns
+from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
-from digitcli.recognition.pages.crops import crop_lines
-from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
 from digitcli.synthesis.line_folders import count_ctc_columns
 from digitcli.synthesis.lines import Line

@@ -9,11 +9,11 @@ import numpy as np
 
 from digitcli.errors import PictureError
 from digitcli.imaging.strips import cut_whole, strip_ink
+from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import PageFinder, load_page_finder
 from digitcli.recognition.models import PICTURE_READER
-from digitcli.recognition.pages.crops import crop_lines
-from digitcli.recognition.pages.finding import find_lines, reading_order
+from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
 from digitcli.recognition.pages.recognize import STRIP_READER
 from digitcli.recognition.reader import Reader

@@ -3,11 +3,11 @@
 The default models: one network reads every page as a whole (`picture_reader.py`), in threads. Where it is not
 certain, networks find the lines of the page and read them (`pages/`), one page at a time:
 
-    stage          module                result
-    1. find        pages/finding.py      Findings: the lines of numbers on a page
-    2. crop        pages/crops.py        RegionCrops: a line and its strips, the inputs of the networks
-    3. recognize   pages/recognize.py    NumberResult: a number and its confidence
-    4. decide      pages/decision.py     Decision: the status, reason, text and confidence of a page
+    stage          module                       result
+    1. find        inference/line_finding.py    Findings: the lines of numbers on a page
+    2. crop        pages/crops.py               RegionCrops: a line and its strips, the inputs of the networks
+    3. recognize   pages/recognize.py           NumberResult: a number and its confidence
+    4. decide      pages/decision.py            Decision: the status, reason, text and confidence of a page
 
 Classifiers of single digits, where they are named, read digits that stand apart. Their four stages are
 `segmentation.py`, `crops.py`, `recognize.py` and `decision.py`. Threads find and crop, and a network takes

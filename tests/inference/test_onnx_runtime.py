@@ -12,10 +12,10 @@ from digitcli.errors import EnvironmentFault, ModelError
 from digitcli.inference import model_resolution
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.ctc import best_path_places
+from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.onnx_runtime import QUANTIZED_LIST, open_onnx_runtime, read_quantized_graph
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
-from digitcli.recognition.pages.finding import find_lines
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.training.line_sources import STRIP_COMPOSERS, compose
 from digitcli.training.scene_source import scene_composer

@@ -11,8 +11,8 @@ import pytest
 from digitcli.errors import UsageError
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
+from digitcli.inference.line_finding import Findings, FoundLine
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition.pages.finding import Findings, FoundLine
 from digitcli.recognition.reader import Reader
 from digitcli.strip_format import ALPHABET
 from digitcli.training import line_sources, page_task

@@ -12,8 +12,8 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import Interrupted, UsageError
 from digitcli.inference.checkpoint import read_checkpoint, read_header
+from digitcli.inference.line_finding import decode_maps
 from digitcli.page_format import SMALL
-from digitcli.recognition.pages.finding import decode_maps
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig

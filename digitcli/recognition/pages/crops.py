@@ -16,7 +16,8 @@ import numpy as np
 from digitcli.imaging.components import Box
 from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
-from digitcli.recognition.pages.finding import FoundLine
+from digitcli.inference.line_finding import FoundLine
+from digitcli.recognition.grouping import group_lines
 from digitcli.strip_format import STRIP_HEIGHT_PX
 
 # Margin above and below the line in its strip, and in a second one, in heights of the line. The readers were
@@ -69,6 +70,19 @@ class RegionCrops:
     line: FoundLine
     strips: Sequence[LineCrop]
     fills_page: bool = False
+
+
+def reading_order(lines: Sequence[FoundLine]) -> list[list[FoundLine]]:
+    """Return the rows of a page from top to bottom, and the lines of each row from left to right."""
+    if not lines:
+        return []
+    boxes = [line.box for line in lines]
+    slope = float(np.average([box.angle for box in boxes], weights=[box.length for box in boxes]))
+    rotation = np.array([[np.cos(slope), np.sin(slope)], [-np.sin(slope), np.cos(slope)]])
+    corners = np.array([box.corners(box.length, box.height) @ rotation.T for box in boxes])  # N, 4, 2
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    rows = group_lines(np.concatenate([low, high - low], axis=1))
+    return [[lines[index] for index in row] for row in rows]
 
 
 def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionCrops, ...]:

@@ -9,13 +9,13 @@ import numpy as np
 
 from digitcli.imaging.finder_input import Grey
 from digitcli.imaging.grayscale import rotate
+from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence
-from digitcli.recognition.pages.crops import crop_lines
+from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.decision import decide_page
-from digitcli.recognition.pages.finding import find_lines, reading_order
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 
 # Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from digitcli.imaging.strips import LineBox
+from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.pages.acceptance import (
     FEATURES,
     LARGEST_LOG_ODDS,
@@ -15,7 +16,6 @@ from digitcli.recognition.pages.acceptance import (
     logistic,
 )
 from digitcli.recognition.pages.crops import RegionCrops
-from digitcli.recognition.pages.finding import FoundLine
 
 LINE = FoundLine(LineBox(0, 0, 60, 10, 0.0), score=0.8, other_score=0.25, level_px=30)
 CROPS = RegionCrops(0, LINE, strips=())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox, cut_whole
-from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines
-from digitcli.recognition.pages.finding import FoundLine
+from digitcli.inference.line_finding import FoundLine
+from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines, reading_order
 from tests.support.networks import page_of_bars
 from tests.support.pictures import written
 
@@ -88,3 +90,24 @@ def test_a_box_has_a_pixel_at_least() -> None:
     assert crop.box_on_page(10, 10, 10, 10) == (0, 0, 1, 1)
     beyond = LineCrop(crop.image, np.array([[1.0, 0, 500], [0, 1, 500]]), (9, 5))
     assert beyond.box_on_page(0, 0, 10, 10) == (8, 4, 1, 1)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, -0.3])
+def test_lines_are_read_row_by_row_from_left_to_right(angle: float) -> None:
+    table = [
+        found(
+            x * math.cos(angle) - y * math.sin(angle),
+            x * math.sin(angle) + y * math.cos(angle),
+            40,
+            20,
+            angle,
+        )
+        for y in (30, 70, 110)
+        for x in (50, 150, 250)
+    ]
+    shuffled = [table[index] for index in np.random.default_rng(0).permutation(9)]
+    assert reading_order(shuffled) == [table[:3], table[3:6], table[6:]]
+
+
+def test_a_page_without_lines_has_no_rows() -> None:
+    assert reading_order([]) == []

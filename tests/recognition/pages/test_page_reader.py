@@ -9,12 +9,12 @@ import pytest
 
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.strips import LineBox
+from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages import page_reader as module
 from digitcli.recognition.pages.crops import LineCrop, RegionCrops
-from digitcli.recognition.pages.finding import FoundLine
 from digitcli.recognition.pages.page_reader import PageAnswer, PageEvidence, PageReader
 from digitcli.recognition.pages.recognize import RegionEvidence
 from digitcli.recognition.pipeline import PipelineOptions, run_pipeline

@@ -11,13 +11,13 @@ import pytest
 
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.ctc import ANY_DIGITS
+from digitcli.inference.line_finding import FoundLine
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.acceptance import ALONE
 from digitcli.recognition.pages.crops import LineCrop, RegionCrops
-from digitcli.recognition.pages.finding import FoundLine
 from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
 from digitcli.recognition.results import Number
 from digitcli.strip_format import OTHER

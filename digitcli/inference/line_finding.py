@@ -1,4 +1,4 @@
-"""Stage 1, find: run the page finder on an image pyramid, and turn its maps into boxes of lines."""
+"""Run a page finder on an image pyramid, and turn its maps into boxes of lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from digitcli.imaging.finder_input import NEUTRAL, Grey, finder_input
 from digitcli.imaging.strips import LineBox
 from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
-from digitcli.recognition.grouping import group_lines
 
 Maps = npt.NDArray[np.float32]  # (6, H / 4, W / 4), see `architectures.finder`
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the page
@@ -122,19 +121,6 @@ def _around(cells: npt.NDArray[np.bool_], window: Window) -> Window:
         min(x1, x0 + int(np.ceil((columns[-1] + 1 + MARGIN_CELLS) * across))),
         min(y1, y0 + int(np.ceil((rows[-1] + 1 + MARGIN_CELLS) * down))),
     )
-
-
-def reading_order(lines: Sequence[FoundLine]) -> list[list[FoundLine]]:
-    """Return the rows of a page from top to bottom, and the lines of each row from left to right."""
-    if not lines:
-        return []
-    boxes = [line.box for line in lines]
-    slope = float(np.average([box.angle for box in boxes], weights=[box.length for box in boxes]))
-    rotation = np.array([[np.cos(slope), np.sin(slope)], [-np.sin(slope), np.cos(slope)]])
-    corners = np.array([box.corners(box.length, box.height) @ rotation.T for box in boxes])  # N, 4, 2
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    rows = group_lines(np.concatenate([low, high - low], axis=1))
-    return [[lines[index] for index in row] for row in rows]
 
 
 def scales_of(height: int, width: int) -> list[float]:

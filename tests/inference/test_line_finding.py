@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import LineBox
-from digitcli.recognition.pages.finding import (
+from digitcli.inference.line_finding import (
     FINEST_PIXELS,
     LARGEST_SCALE,
     FoundLine,
     decode_maps,
     find_lines,
-    reading_order,
     scales_of,
     suppress,
 )
@@ -124,27 +123,6 @@ def test_of_many_lines_none_overlaps_another() -> None:
 def test_neighbouring_rows_that_touch_are_both_kept() -> None:
     rows = [_line(100, 50, 120, 30), _line(100, 78, 120, 30)]
     assert sorted(suppress(rows), key=lambda line: line.box.y) == rows
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.3, -0.3])
-def test_lines_are_read_row_by_row_from_left_to_right(angle: float) -> None:
-    table = [
-        _line(
-            x * math.cos(angle) - y * math.sin(angle),
-            x * math.sin(angle) + y * math.cos(angle),
-            40,
-            20,
-            angle=angle,
-        )
-        for y in (30, 70, 110)
-        for x in (50, 150, 250)
-    ]
-    shuffled = [table[index] for index in np.random.default_rng(0).permutation(9)]
-    assert reading_order(shuffled) == [table[:3], table[3:6], table[6:]]
-
-
-def test_a_page_without_lines_has_no_rows() -> None:
-    assert reading_order([]) == []
 
 
 @pytest.mark.parametrize("scale", [1, 2])
