@@ -173,14 +173,9 @@ def _double_dash(random: np.random.Generator) -> _Lines:
 
 
 def _slash(random: np.random.Generator) -> _Lines:
-    """Return a stroke that is slanted and most often taller than a digit; if it is upright, always.
-
-    An upright stroke of the height of a digit is a 1.
-    """
-    if random.random() < 0.2:
-        top, foot, lean = random.uniform(-0.35, -0.1), random.uniform(1.1, 1.3), random.uniform(0.0, 0.3)
-    else:
-        top, foot, lean = random.uniform(-0.35, 0.1), random.uniform(0.95, 1.3), random.uniform(0.3, 0.7)
+    """Return a stroke that is taller than a digit at both ends: one of the same height may be a slanted 1."""
+    top, foot = random.uniform(-0.35, -0.05), random.uniform(1.05, 1.3)
+    lean = random.uniform(0.0, 0.3) if random.random() < 0.2 else random.uniform(0.3, 0.7)
     return [[(0, foot), (lean, top)]]
 
 
