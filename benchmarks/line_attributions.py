@@ -37,7 +37,8 @@ from digitcli.interpretation.faithfulness import deletion, randomized, rank_corr
 from digitcli.interpretation.methods import one_map
 from digitcli.interpretation.place_reader import PlaceReader, ReadLine, read_line
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.line_sources import STRIP_COMPOSERS, AnyLine, compose
+from digitcli.training.composed_lines import STRIP_COMPOSERS, compose
+from digitcli.training.line_sources import AnyLine
 from digitcli.training.scene_source import scene_composer
 
 SEED = 2026

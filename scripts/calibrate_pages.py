@@ -43,7 +43,7 @@ from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.training.line_sources import compose_scenes
+from digitcli.training.composed_lines import compose_scenes
 from digitcli.training.scene_source import scene_composer
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))

@@ -42,7 +42,7 @@ from digitcli.strip_format import OTHER
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.line_sources import compose_scenes
+from digitcli.training.composed_lines import compose_scenes
 from digitcli.training.scene_source import scene_composer
 
 MODEL = "picture_reader"

@@ -25,7 +25,7 @@ from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.strips import LabelledStrip
-from digitcli.training.line_sources import STRIP_COMPOSERS
+from digitcli.training.composed_lines import STRIP_COMPOSERS
 from digitcli.training.scene_source import scene_composer
 
 STRIPS = 2_000  # composed strips

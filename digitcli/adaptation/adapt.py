@@ -35,7 +35,7 @@ from digitcli.recognition.line_input import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import Line
-from digitcli.training.line_sources import compose
+from digitcli.training.composed_lines import compose
 from digitcli.training.original import OriginalLines
 from digitcli.training.task import derive_seed
 

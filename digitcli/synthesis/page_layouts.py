@@ -298,6 +298,20 @@ def fill_with_nothing(desk: Desk) -> None:
         desk.page.put(stamp, x, desk.uniform(desk.page.height - stamp.height, 0), Kind.NUMBER, "")
 
 
+def fill_with_things(desk: Desk) -> None:
+    """Show a photograph of things, without paper."""
+    desk.page.layers.sheet[:] = 0
+
+
+def fill_with_words(desk: Desk) -> None:
+    """Write words of two letters or more: a single one may look like a digit."""
+    words = desk.label_scribe()
+    for _ in range(int(desk.random.integers(3, 16))):
+        text = next(word for word in iter(lambda: sample_word(desk.random), "") if len(word) > 1)
+        stamp = words.word(desk.random, text, desk.height_px * desk.uniform(0.6, 1.5))
+        _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
+
+
 # Fills a page.
 Layout = Callable[[Desk], None]
 # The shares of the layouts on large squares, and on small ones.

@@ -35,6 +35,7 @@ LARGEST_CUT = 0.12  # share of a character outside of the picture that does not 
 UNREADABLE_CUT = 0.35  # the share above which a person cannot read it; between both it gives no strip
 INVISIBLE_CUT = 0.9  # the share above which nothing is seen of it
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
+WHOLE = 0.8  # share of a word that a place must cover to show it
 NO_CORNERS: Corners = np.zeros((0, 4, 2), np.float32)
 
 
@@ -72,6 +73,26 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
         strips += _strip_of_nothing(random, scene)
     if numbers and random.random() < PIECE_SHARE:
         strips += _strip_of_a_piece(random, scene, numbers[int(random.integers(len(numbers)))])
+    return strips
+
+
+def strips_of_mistakes(
+    random: np.random.Generator, scene: Scene, boxes: Sequence[LineBox]
+) -> list[LabelledStrip]:
+    """Cut out places of a scene without numbers where a page finder sees some: a word, or nothing to read.
+
+    Places that show a part of a word, or several, give no strip.
+    """
+    strips = []
+    for box in boxes:
+        low, high = _surroundings(box)
+        shown = [label for label in scene.labels if not _is_apart(label.corners, low, high)]
+        if box.height < LEAST_HEIGHT_PX:
+            continue
+        if not shown:
+            strips.append(_cut(random, scene, box, "", NO_CORNERS))
+        elif len(shown) == 1 and _is_whole_word(shown[0], box, scene):
+            strips.append(_cut(random, scene, box, OTHER, shown[0].corners))
     return strips
 
 
@@ -197,8 +218,7 @@ def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[Labelle
             size,
             random.normal(0, 0.1),
         )
-        around = box.corners(box.length + size, box.height * 1.6)
-        low, high = around.min(axis=0), around.max(axis=0)
+        low, high = _surroundings(box)
         if all(_is_apart(label.corners, low, high) for label in scene.labels):
             (x0, y0), (x1, y1) = low.clip(0).astype(int), np.ceil(high).astype(int)
             places.append((float(scene.picture[y0:y1, x0:x1].std()), box))
@@ -219,6 +239,22 @@ def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -
         float(centre[0]), float(centre[1]), height * random.uniform(0.5, 1.5), height, random.normal(0, 0.1)
     )
     return [_cut(random, scene, box, "", NO_CORNERS)]
+
+
+def _surroundings(box: LineBox) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the upper left and the lower right corner of what the largest strip of a line shows."""
+    margin = 2 * MARGINS[1] * box.height
+    around = box.corners(box.length + margin, box.height + margin).astype(np.float32)
+    return around.min(axis=0), around.max(axis=0)
+
+
+def _is_whole_word(label: Label, box: LineBox, scene: Scene) -> bool:
+    """Tell whether a place shows a word of a scene, of which the picture cuts nothing off."""
+    place = line_box(label)
+    areas = [each.length * each.height for each in (place, box)]
+    share = place.overlap(box) * min(areas) / areas[0]
+    is_inside = place.share_outside(scene.picture.shape[::-1]) <= LARGEST_CUT
+    return label.kind is Kind.OTHER and is_inside and share >= WHOLE
 
 
 def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]) -> bool:

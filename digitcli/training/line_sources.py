@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +14,12 @@ import numpy.typing as npt
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError, counted
 from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
-from digitcli.imaging.strips import strip_ink
 from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
 from digitcli.strip_format import STRIP_PAPER
-from digitcli.synthesis.line_folders import count_ctc_columns, hash_lines, read_lines, split_lines
+from digitcli.synthesis.line_folders import hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
-from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.synthesis.strips import LabelledStrip, fills_picture, strip_of_picture, strips_of
+from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.strips import LabelledStrip
 from digitcli.synthesis.strokes import (
     EMBEDDED_STROKES,
     load_writers,
@@ -29,6 +27,14 @@ from digitcli.synthesis.strokes import (
     read_strokes,
     split_writers,
 )
+from digitcli.training.composed_lines import (
+    STRIP_COMPOSERS,
+    TRAINING_COMPOSERS,
+    ComposeStrips,
+    compose,
+    compose_ink_of_strips,
+)
+from digitcli.training.hard_negatives import networks_digest
 from digitcli.training.scene_source import handwriting_digest, scene_composer
 from digitcli.training.task import derive_seed
 
@@ -43,27 +49,6 @@ POOL_BATCHES = 128
 VALIDATION_LINES = 1_000
 TEST_LINES = 5_000
 
-# Composes a number of strips, with writing by a composer.
-ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[LabelledStrip]]
-
-# The side of the squares of scenes out of which strips are cut, in pixels.
-SCENE_SIDE_PX = 256
-
-# The share of the scenes that are one line, such as an amount or a date. Chosen by hand.
-LINES_SHARE = 0.6
-
-# The share of the scenes that one number fills that are shown whole, as `reader` sees them: a page finder may
-# miss a thin stroke at an end. Chosen by hand.
-WHOLE_SHARE = 0.25
-
-# The share of the other scenes that show one character. Chosen by hand.
-CHARACTER_SCENES_SHARE = 0.15
-
-# The shares of what a `picture_reader` learns from: pictures of one character, images of the dataset, lines,
-# pages, and pictures without a number; the rest are small pictures. Chosen by hand; from 15 in place of 36
-# lines in 100 it learned to read 57 in place of 78 % of new lines, and characters no better.
-PICTURE_SHARES = {"character": 0.22, "image": 0.2, "line": 0.36, "page": 0.05, "empty": 0.05}
-
 # How often a strip is used. Another process composes strips, in a third of the time that an epoch takes.
 STRIP_USES = 2
 
@@ -73,10 +58,6 @@ INK_OF_STRIPS_SHARE = 0.5
 
 # The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
 BUCKET_PX = 8
-
-# The width, in pixels, above which a line is not trained on: longer lines show the network the same short
-# stretches again.
-LONGEST_PX = 420
 
 # The number of columns on either side of a character's centre that learn its box. Chosen by hand.
 NEAR_COLUMNS = 2
@@ -251,7 +232,7 @@ class ComposedLines:
 
 
 class ComposedStrips:
-    """A `LineSource` of strips of composed scenes, which one of `STRIP_COMPOSERS` cuts out.
+    """A `LineSource` of strips of composed scenes for one of the architectures of `STRIP_COMPOSERS`.
 
     The validation and test strips use the digits of these splits, and held-out writers and fonts.
     """
@@ -259,17 +240,19 @@ class ComposedStrips:
     composes = True
     alphabet = STRIP_ALPHABET
 
-    def __init__(self, dataset: Dataset, seed: int, compose: ComposeStrips) -> None:
+    def __init__(self, dataset: Dataset, seed: int, architecture: str) -> None:
         self.name, self.failures = dataset.name, dataset.failures
         self.digest = handwriting_digest(dataset)
-        self._compose = compose
+        if TRAINING_COMPOSERS[architecture] is not STRIP_COMPOSERS[architecture]:
+            self.digest = _with_networks(self.digest)
+        self._architecture = architecture
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
 
     def pools(self, batch_size: int) -> LinePools:
         """Return pools of strips of scenes with the training digits."""
         composer = scene_composer(self._splits.train, held_out=False)
-        return StripPools(composer, batch_size, self._seed, self._compose)
+        return StripPools(composer, batch_size, self._seed, TRAINING_COMPOSERS[self._architecture])
 
     def validation(self) -> list[LabelledStrip]:
         """Cut strips out of scenes with the validation digits."""
@@ -281,7 +264,8 @@ class ComposedStrips:
 
     def _held_out(self, digits: Digits, part: tuple[int, ...], count: int) -> list[LabelledStrip]:
         random = np.random.default_rng(derive_seed(self._seed, *part))
-        return self._compose(scene_composer(digits, held_out=True), random, count)
+        compose_kind = STRIP_COMPOSERS[self._architecture]
+        return compose_kind(scene_composer(digits, held_out=True), random, count)
 
 
 @dataclass(frozen=True)
@@ -348,86 +332,11 @@ class StoredLines:
         return self._test
 
 
-def compose(synthesizer: LineSynthesizer, random: np.random.Generator, count: int) -> list[Line]:
-    """Compose `count` lines that are at most `LONGEST_PX` wide and have enough columns for CTC."""
-    lines: list[Line] = []
-    while len(lines) < count:
-        line = synthesizer.synthesize_line(random)
-        if _is_trainable(line):
-            lines.append(line)
-    return lines
-
-
-def compose_strips(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
-    """Cut `count` strips that are at most `LONGEST_PX` wide out of scenes, or show these whole."""
-    strips: list[LabelledStrip] = []
-    while len(strips) < count:
-        kind = random.random()
-        if kind < LINES_SHARE:
-            scene = composer.line(random)
-        elif kind < LINES_SHARE + CHARACTER_SCENES_SHARE:
-            scene = composer.character(random)
-        else:
-            scene = composer.picture(random, SCENE_SIDE_PX)
-        is_whole = fills_picture(scene) and random.random() < WHOLE_SHARE
-        found = [strip_of_picture(scene)] if is_whole else strips_of(random, scene)
-        strips += filter(_is_trainable, found)
-    return strips[:count]
-
-
-def compose_ink_of_strips(composer: SceneComposer, random: np.random.Generator, count: int) -> list[Line]:
-    """Return the ink of `count` strips of scenes as lines, see `imaging.strips.strip_ink`.
-
-    A character outside of the alphabet of lines is nothing to read.
-    """
-    lines = []
-    for strip in compose_strips(composer, random, count):
-        is_known = [character in ALPHABET for character in strip.text if character != " "]
-        text = "".join(character for character in strip.text if character in ALPHABET)
-        boxes = strip.boxes[is_known] if len(strip.boxes) == len(is_known) else strip.boxes[:0]
-        lines.append(Line(strip_ink(strip.image), text, boxes))
-    return lines
-
-
-def compose_pictures(composer: SceneComposer, random: np.random.Generator, count: int) -> list[LabelledStrip]:
-    """Return `count` pictures as strips that are at most `LONGEST_PX` wide."""
-    strips = (strip_of_picture(scene) for scene in compose_scenes(composer, random))
-    return list(itertools.islice(filter(_is_trainable, strips), count))
-
-
-def compose_scenes(
-    composer: SceneComposer, random: np.random.Generator, count: int | None = None
-) -> Iterator[Scene]:
-    """Yield what a `picture_reader` learns from: `count` scenes, or without end."""
-    kinds: list[Callable[[], Scene]] = [
-        lambda: composer.character(random),
-        lambda: composer.image(random),
-        lambda: composer.line(random),
-        lambda: composer.page(random, SCENE_SIDE_PX, SCENE_SIDE_PX),
-        lambda: composer.empty(random),
-        lambda: composer.small_picture(random),
-    ]
-    shares = [*PICTURE_SHARES.values(), 1 - sum(PICTURE_SHARES.values())]
-    for _ in itertools.count() if count is None else range(count):
-        yield kinds[int(random.choice(len(kinds), p=shares))]()
-
-
 def composed_source(architecture: str, dataset: Dataset, seed: int) -> ComposedLines | ComposedStrips:
     """Return what an architecture for lines learns from, with the strokes of the package."""
-    compose_kind = STRIP_COMPOSERS.get(architecture)
-    return ComposedStrips(dataset, seed, compose_kind) if compose_kind else ComposedLines(dataset, None, seed)
-
-
-# How the strips for an architecture are composed.
-STRIP_COMPOSERS: dict[str, ComposeStrips] = {
-    "strip_reader": compose_strips,
-    "picture_reader": compose_pictures,
-}
-
-
-def _is_trainable(line: AnyLine) -> bool:
-    """Tell whether a line is not too wide, and has enough columns for CTC."""
-    return bool(count_ctc_columns(line.text) * COLUMN_PX <= line.image.shape[-1] <= LONGEST_PX)
+    if architecture in STRIP_COMPOSERS:
+        return ComposedStrips(dataset, seed, architecture)
+    return ComposedLines(dataset, None, seed)
 
 
 def as_batches(
@@ -484,6 +393,10 @@ def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: st
 
 
 def _digest(dataset: Dataset, strokes: str | None) -> str:
-    """Return a hash of the digits and the strokes."""
+    """Return a hash of the digits, the strokes and the networks that choose hard negatives."""
     content = read_stroke_bytes(Path(strokes)) if strokes else EMBEDDED_STROKES.read_bytes()
-    return hashlib.sha256(dataset.digest.encode() + content).hexdigest()
+    return _with_networks(hashlib.sha256(dataset.digest.encode() + content).hexdigest())
+
+
+def _with_networks(digest: str) -> str:
+    return hashlib.sha256((digest + networks_digest()).encode()).hexdigest()

@@ -17,8 +17,9 @@ from digitcli.data.loading import load_dataset
 from digitcli.evaluation.metrics import accuracy, exact_match
 from digitcli.inference.torch_runtime import infer
 from digitcli.synthesis.lines import Line
+from digitcli.training.composed_lines import STRIP_COMPOSERS
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines
+from digitcli.training.line_sources import ComposedLines
 from digitcli.training.line_task import line_logits
 
 # The number of original lines that are composed to test on: five times fewer than a run that learns to read

@@ -9,6 +9,7 @@ import numpy as np
 
 from digitcli.data.dataset import Failure
 from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.training.composed_lines import compose
 from digitcli.training.line_sources import (
     POOL_BATCHES,
     ComposedLines,
@@ -16,7 +17,6 @@ from digitcli.training.line_sources import (
     LinePools,
     StoredLines,
     as_batches,
-    compose,
 )
 from digitcli.training.task import derive_seed
 

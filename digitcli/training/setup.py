@@ -24,6 +24,7 @@ from digitcli.inference.checkpoint import Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.synthesis.line_folders import is_line_folder
+from digitcli.training.composed_lines import STRIP_COMPOSERS
 from digitcli.training.configuration import (
     TrainConfig,
     check_data_settings,
@@ -40,7 +41,7 @@ from digitcli.training.data_parallel import (
 )
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.fine_tuning import check_start_model, describe_start_model, least_temperature
-from digitcli.training.line_sources import STRIP_COMPOSERS, ComposedLines, ComposedStrips, StoredLines
+from digitcli.training.line_sources import ComposedLines, ComposedStrips, StoredLines
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.muon import check_muon
 from digitcli.training.network import (
@@ -312,7 +313,7 @@ def _load_task(
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
     if config.arch in STRIP_COMPOSERS:
-        strips = ComposedStrips(load_dataset(config.data), config.seed, STRIP_COMPOSERS[config.arch])
+        strips = ComposedStrips(load_dataset(config.data), config.seed, config.arch)
         return LineTask(strips, recipe, device, workers, processes)
     path = find_dataset(config.data)
     if path is None or not is_line_folder(path):

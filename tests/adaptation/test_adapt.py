@@ -28,7 +28,7 @@ from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import find_thresholds
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.training import original
-from digitcli.training.line_sources import compose
+from digitcli.training.composed_lines import compose
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader
 
 TWO = FineTuning(epochs=2)

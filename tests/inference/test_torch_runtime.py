@@ -17,7 +17,7 @@ from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.line_sources import STRIP_COMPOSERS
+from digitcli.training.composed_lines import STRIP_COMPOSERS
 from digitcli.training.page_loss import core_counts
 from digitcli.training.page_task import compose_squares
 from digitcli.training.scene_source import scene_composer

@@ -7,6 +7,7 @@ import pytest
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
+from digitcli.imaging.strips import LineBox
 from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Page, line_box
@@ -14,7 +15,7 @@ from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
-from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of
+from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of, strips_of_mistakes
 from digitcli.synthesis.strokes import load_writers
 
 
@@ -222,3 +223,19 @@ def test_a_digit_that_the_picture_cuts_off_is_another_character() -> None:
     assert texts(40, 70, 99) == ["12"]
     assert texts(-10, 30) == [f"{OTHER}2"]
     assert texts(30, 60, 85) == []
+
+
+def test_a_place_that_a_page_finder_mistakes_for_a_number_shows_a_whole_word_or_nothing() -> None:
+    word = Label(Kind.OTHER, "", np.array([[[20, 20], [140, 20], [140, 50], [20, 50]]], np.float32))
+    cut = Label(Kind.OTHER, "", np.array([[[-60, 120], [60, 120], [60, 150], [-60, 150]]], np.float32))
+    scene = Scene(np.full((200, 300), 255, np.uint8), (word, cut))
+
+    def texts(*box: float) -> list[str]:
+        boxes = [LineBox(*box, angle=0.0)]
+        return [strip.text for strip in strips_of_mistakes(np.random.default_rng(0), scene, boxes)]
+
+    assert texts(80, 35, 120, 30) == [OTHER]
+    assert texts(40, 35, 20, 30) == []  # a part of the word
+    assert texts(30, 135, 60, 30) == []  # the picture cuts the word off
+    assert texts(230, 100, 40, 30) == [""]
+    assert texts(230, 100, 8, 6) == []  # too small to be read

@@ -14,16 +14,12 @@ from digitcli.synthesis.line_folders import read_lines, write_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.training import line_sources
-from digitcli.training.line_sources import (
-    POOL_BATCHES,
-    ComposedLines,
-    StoredLines,
-    StoredPools,
-    as_batch,
+from digitcli.training.composed_lines import (
     compose,
     compose_ink_of_strips,
-    compose_strips,
+    compose_training_strips,
 )
+from digitcli.training.line_sources import POOL_BATCHES, ComposedLines, StoredLines, StoredPools, as_batch
 from digitcli.training.scene_source import scene_composer
 from tests.support.strokes import unipen
 
@@ -59,7 +55,7 @@ def test_some_writers_are_held_out(tmp_path: Path, digits: Digits) -> None:
 
 def test_strips_of_scenes_are_lines_whose_other_characters_are_nothing_to_read(digits: Digits) -> None:
     composer = scene_composer(digits, held_out=False)
-    strips = compose_strips(composer, np.random.default_rng(3), 60)
+    strips = compose_training_strips(composer, np.random.default_rng(3), 60)
     lines = compose_ink_of_strips(composer, np.random.default_rng(3), 60)
     assert any(set(strip.text) - set(ALPHABET) for strip in strips)
     for strip, line in zip(strips, lines, strict=True):
