@@ -15,7 +15,7 @@ from digitcli.inference.line_finding import Findings, FoundLine
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.reader import Reader
 from digitcli.strip_format import ALPHABET
-from digitcli.training import line_sources, page_task
+from digitcli.training import composed_lines, line_sources, page_task
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
 
@@ -39,8 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "VALIDATION_LINES": 2,
             "TEST_LINES": 2,
             "POOL_BATCHES": 4,
-            "SCENE_SIDE_PX": 128,
         },
+        composed_lines: {"SCENE_SIDE_PX": 128},
     }
     with pytest.MonkeyPatch.context() as patch:
         for module, values in sizes.items():
