@@ -52,7 +52,7 @@ class PageAnswer:
     places: int
 
     @property
-    def sureness(self) -> float:
+    def mean_confidence(self) -> float:
         """The mean confidence over the places, of which those without a number count 0."""
         return sum(number.confidence for number in self.decision.numbers) / max(self.places, 1)
 
@@ -106,12 +106,12 @@ class PageReader:
         self, grey: Grey, upright: PageAnswer, constraints: Constraints | None, top_k: int
     ) -> Decision:
         """Return the surest answer of a page that is turned, or that of the upright page if none is sure."""
-        best, least = upright.decision, max(ROTATED_CONFIDENCE, upright.sureness + ROTATED_LEAD)
+        best, least = upright.decision, max(ROTATED_CONFIDENCE, upright.mean_confidence + ROTATED_LEAD)
         least_digits = max(ROTATED_DIGITS, upright.digits)
         for degrees in (90, 270, 180):
             answer = _decide(self.find_and_read(rotate(grey, degrees)), constraints, top_k)
-            if answer.digits >= least_digits and answer.sureness >= least:
-                best, least = replace(answer.decision, rotation=degrees), answer.sureness
+            if answer.digits >= least_digits and answer.mean_confidence >= least:
+                best, least = replace(answer.decision, rotation=degrees), answer.mean_confidence
         return best
 
 
@@ -128,7 +128,7 @@ def _may_be_rotated(answer: PageAnswer, whole: LineEvidence | None) -> bool:
     """
     if not answer.decision.numbers:
         return whole is None and answer.places > 0 and answer.decision.reason != "not_a_digit"
-    return answer.places >= ROTATED_PLACES and answer.sureness < DOUBTFUL
+    return answer.places >= ROTATED_PLACES and answer.mean_confidence < DOUBTFUL
 
 
 def as_levels(grey: np.ndarray) -> Grey:

@@ -151,4 +151,4 @@ def test_each_part_of_a_split_line_is_a_place(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "recognize_region", lambda *_: results)
     region = RegionEvidence(RegionCrops(0, FoundLine(LineBox(5, 5, 9, 9, 0.0), 0.9, 0.1, 20), ()), ())
     answer = module._decide(PageEvidence((region,), 0.0), None, 2)
-    assert (answer.places, answer.digits, answer.sureness) == (3, 1, pytest.approx(0.3))
+    assert (answer.places, answer.digits, answer.mean_confidence) == (3, 1, pytest.approx(0.3))
