@@ -82,9 +82,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     reader: Reader,
     rule: str,
     plant: Callable[[np.ndarray, float], np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "CORRECTIONS", [each for each in CORRECTIONS if each.rule == rule])
     picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
     files = (saved(plant(picture, times)) for times in np.arange(0.5, 2, 0.1))
     diagnoses = (examine_picture(file, "40713", reader) for file in files)
