@@ -27,8 +27,8 @@ FINDER, READER = "finder", "page_reader"
 SIDES_PX = (256, 512)
 THINGS_SHARE = 0.7
 
-# The probability of a number, above which a place is left out: a bar or a ring may look like a digit.
-# Without this limit a reader called 12 in place of 4 % of single 1s nothing.
+# The probability of the likeliest number, above which a place is left out: a bar or a ring may look like a
+# digit. Without this limit a reader called 12 in place of 4 % of single 1s nothing.
 LIKE_A_NUMBER = 0.5
 
 

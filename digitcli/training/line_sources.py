@@ -49,7 +49,7 @@ POOL_BATCHES = 128
 VALIDATION_LINES = 1_000
 TEST_LINES = 5_000
 
-# How often a strip is used. Another process composes strips, in a third of the time that an epoch takes.
+# How often a strip is used: to compose strips takes much of the time. Chosen by hand.
 STRIP_USES = 2
 
 # The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by
@@ -91,7 +91,7 @@ class LineBatch:
 
 
 class LinePools(Protocol):
-    """An endless sequence of pools of batches; pool n depends on nothing but the seed and n."""
+    """An endless sequence of pools of batches; pool n depends on the data, the seed and n alone."""
 
     def __getitem__(self, number: int) -> list[LineBatch]:
         """Return a pool of `POOL_BATCHES` batches."""
