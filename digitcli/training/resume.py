@@ -140,7 +140,7 @@ def check_same_data(stored: Mapping[str, Any], task: TrainingTask) -> None:
     """
     digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
     if any(stored.get(name) != digest for name, digest in digests.items()):
-        kinds = "corrections, strokes, original data, fonts or shipped networks that choose hard negatives"
+        kinds = "the networks that choose hard negatives, corrections, strokes, original data or fonts"
         cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
         raise UsageError(cause, "Start a new run.")
 
