@@ -5,7 +5,8 @@ kinds: Wortsman et al., "Robust fine-tuning of zero-shot models" and "Model soup
 multiple fine-tuned models improves accuracy without increasing inference time", 2022. Its temperature is
 fitted and its accuracy measured as after a training. The statistics of batch normalization are estimated
 anew, since their mean is not that of the average (Izmailov et al., "Averaging weights leads to wider optima
-and better generalization", 2018). `scripts/ship.py` ships it, and the scripts that calibrate fit its
+and better generalization", 2018). The settings are those of A, the data those of the last model.
+`scripts/ship.py` ships it, and the scripts that calibrate fit its
 confidence.
 """
 
@@ -21,14 +22,14 @@ from torch.optim.swa_utils import update_bn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.mnist import load_mnist
-from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.training.line_sources import composed_source
 from digitcli.training.line_task import LineTask
 
 BATCH_SIZE = 32  # of the lines from which the statistics of batch normalization are estimated
-SAME = ("architecture", "arguments", "alphabet")
+SAME = ("architecture", "alphabet")
 MEASURED = ("validation_accuracy", "test_accuracy", "test_nll", "test_ece")
 
 
@@ -42,8 +43,10 @@ def main() -> None:
     arguments = parser.parse_args()
     (header, first), *others = [read_checkpoint(resolve_model(model).path) for model in arguments.models]
     for other, _ in others:
-        if any(getattr(other, name) != getattr(header, name) for name in SAME):
+        is_same = all(getattr(other, name) == getattr(header, name) for name in SAME)
+        if not is_same or _shape(other) != _shape(header):
             sys.exit("The models have different architectures, arguments or alphabets.")
+    last = others[-1][0] if others else header
     if header.task != "line":
         sys.exit("Only readers of lines can be averaged.")
     average = {
@@ -66,10 +69,15 @@ def main() -> None:
     metrics = {name: getattr(found, name) for name in MEASURED}
     print(f"temperature {found.temperature:.3f}", metrics)
     header = dataclasses.replace(
-        header, temperature=found.temperature, metrics=metrics, refusal_threshold=None, risk={},
-        acceptance={}, presence={}, guarantee=None, risk_companions=(),
+        header, dataset=last.dataset, temperature=found.temperature, metrics=metrics, refusal_threshold=None,
+        risk={}, acceptance={}, presence={}, guarantee=None, risk_companions=(),
     )  # fmt: skip
     write_checkpoint(arguments.output, header, average)
+
+
+def _shape(header: Header) -> dict[str, object]:
+    """Return the arguments of an architecture without dropout, which changes no weight and no answer."""
+    return {name: value for name, value in header.arguments.items() if name != "dropout"}
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ LARGEST_CUT = 0.12  # share of a character outside of the picture that does not 
 UNREADABLE_CUT = 0.35  # the share above which a person cannot read it; between both it gives no strip
 INVISIBLE_CUT = 0.9  # the share above which nothing is seen of it
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
-WHOLE = 0.8  # share of a word that a place must cover to show it
+WHOLE = 0.8  # share of a word that a place must cover to show it; chosen by hand
 NO_CORNERS: Corners = np.zeros((0, 4, 2), np.float32)
 
 
