@@ -2,8 +2,9 @@
 
 The table has 30 rows and 6 columns, and a number of 1 to 3 of MNIST's test digits in each cell; without and
 with printed names in front of the rows. A number counts as right if the cell has a number with the same
-digits. Of several repetitions, the time is the median. The memory is the largest resident set of a
-`digitcli predict` that reads the page: this process also draws it, which takes more.
+digits, and as placed if it also has the row and the column of its cell. Of several repetitions, the time is
+the median. The memory is the largest resident set of a `digitcli predict` that reads the page: this process
+also draws it, which takes more.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ NAMES = (
 )
 
 Grey = npt.NDArray[np.uint8]
-Cell = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+Cell = tuple[int, int]  # row, column
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
-def draw_table(*, has_names: bool, seed: int) -> tuple[Grey, dict[Cell, str]]:
-    """Return a page with a table, and the text of each cell."""
+def draw_table(*, has_names: bool, seed: int, empty: float = 0.0) -> tuple[Grey, dict[Cell, tuple[Box, str]]]:
+    """Return a page with a table, and the box and the text of each cell; a share of them is left empty."""
     random, test = np.random.default_rng(seed), load_mnist().test
     paper = 235 + random.normal(0, 4, (HEIGHT_PX, WIDTH_PX))
     page: Grey = np.asarray(np.clip(paper, 0, 255), np.uint8)
@@ -69,10 +71,13 @@ def draw_table(*, has_names: bool, seed: int) -> tuple[Grey, dict[Cell, str]]:
             cv2.putText(page, name, (220, top + 80), cv2.FONT_HERSHEY_SIMPLEX, 1.9, 60, 4, cv2.LINE_AA)
         for column in range(COLUMNS):
             x = left + column * column_px
+            if empty and random.random() < empty:
+                continue
             indices = random.integers(len(test.images), size=int(random.integers(1, 4)))
             start = x + 30 + int(random.integers(60)), top + 20 + int(random.integers(15))
             _write(page, [test.images[index] for index in indices], start, random)
-            cells[x, top, x + column_px, top + ROW_PX] = "".join(str(test.labels[index]) for index in indices)
+            text = "".join(str(test.labels[index]) for index in indices)
+            cells[row, column] = (x, top, x + column_px, top + ROW_PX), text
     return page, cells
 
 
@@ -90,17 +95,16 @@ def _write(page: Grey, digits: list[Grey], start: tuple[int, int], random: np.ra
         x += width + int(random.integers(2, 10))
 
 
-def count_right(numbers: tuple[Number, ...], cells: dict[Cell, str]) -> int:
-    """Return the number of cells that have a number with the right digits, by the centre of its box."""
-    right = 0
-    for (left, top, end, bottom), text in cells.items():
-        right += any(
-            number.text == text
-            and left <= number.box[0] + number.box[2] / 2 < end
-            and top <= number.box[1] + number.box[3] / 2 < bottom
-            for number in numbers
-        )
-    return right
+def find_right(numbers: tuple[Number, ...], cells: dict[Cell, tuple[Box, str]]) -> list[tuple[Cell, Number]]:
+    """Return the cells that have a number with the right digits, by the centre of its box."""
+    return [
+        (cell, number)
+        for cell, ((left, top, end, bottom), text) in cells.items()
+        for number in numbers
+        if number.text == text
+        and left <= number.box[0] + number.box[2] / 2 < end
+        and top <= number.box[1] + number.box[3] / 2 < bottom
+    ]
 
 
 def measure_memory(page: Grey) -> float:
@@ -120,20 +124,23 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of the time (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
+    parser.add_argument("--empty", type=float, default=0.0, help="the share of empty cells (default: 0)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the pages here")
     arguments = parser.parse_args()
     reader = Reader(device="cpu")
     for has_names in (False, True):
-        page, cells = draw_table(has_names=has_names, seed=arguments.seed)
+        page, cells = draw_table(has_names=has_names, seed=arguments.seed, empty=arguments.empty)
         seconds = []
         for _ in range(arguments.repeats):
             start = time.perf_counter()
             reading = reader.read(page)
             seconds.append(time.perf_counter() - start)
         memory_mb = measure_memory(page)
+        right = find_right(reading.numbers, cells)
+        placed = sum((number.row, number.column) == cell for cell, number in right)
         print(
             f"names {'yes' if has_names else 'no':3}  numbers {len(cells)}  found {len(reading.numbers)}"
-            f"  right {count_right(reading.numbers, cells)}"
+            f"  right {len(right)}  placed {placed}"
             f"  {statistics.median(seconds):.2f} s  peak {memory_mb:.0f} MB"
         )
         if arguments.save:

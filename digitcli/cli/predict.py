@@ -33,6 +33,7 @@ from digitcli.recognition.results import (
     DEFAULT_MODELS,
     MIN_CONFIDENCE,
     TOP_K,
+    CsvRows,
     Rotation,
     format_of,
 )
@@ -101,6 +102,11 @@ Format = Annotated[
            help="Print a table for people, or json, jsonl or csv for programs (default: table, or the suffix "
            "of the output file)."),
 ]  # fmt: skip
+Per = Annotated[
+    CsvRows,
+    Option(rich_help_panel=OUTPUT,
+           help="Write one row of CSV per page, or one per number with its row and column on the page."),
+]  # fmt: skip
 Output = Annotated[
     Path | None,
     Option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
@@ -161,6 +167,7 @@ def predict(
     check_digit: CheckDigitOption = None,
     single_digit: SingleDigit = False,
     format: Format = None,
+    per: Per = "page",
     output: Output = None,
     resume: Resume = False,
     force: Force = False,
@@ -182,8 +189,8 @@ def predict(
         inputs=inputs or [], files_from=files_from, null=null, rotate=rotate, device=device, runtime=runtime,
         batch_size=batch_size, jobs=jobs, min_confidence=min_confidence, max_error=max_error,
         constraints=parse_constraints(length, pattern, range, check_digit, single_digit),
-        form=format or (format_of(output) if output else "table"), output=output, resume=resume, force=force,
-        top_k=top_k, annotate=annotate, show_steps=show_steps,
+        form=format or (format_of(output) if output else "table"), per=per, output=output, resume=resume,
+        force=force, top_k=top_k, annotate=annotate, show_steps=show_steps,
     )  # fmt: skip
     check_options(options)
     read_pictures(options, resolve_models(model or DEFAULT_MODELS))

@@ -17,7 +17,7 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.results import BATCH_SIZE, Rotation, check_ranges, format_readings
+from digitcli.recognition.results import BATCH_SIZE, CsvRows, Rotation, check_ranges, format_readings
 from digitcli.recognition.resume import ResultWriter, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -52,6 +52,7 @@ class PredictOptions:
     max_error: float | None
     constraints: Constraints | None
     form: PredictFormat
+    per: CsvRows
     output: Path | None
     resume: bool
     force: bool
@@ -100,6 +101,9 @@ def _check_output(options: PredictOptions) -> None:
     if options.output and options.form == "table":
         cause = "A table is for a terminal, not for a file."
         raise UsageError(cause, "Give --format jsonl, json or csv.")
+    if options.per == "number" and options.form != "csv":
+        cause = f"--per number is for CSV, but the output is {options.form}."
+        raise UsageError(cause, "Give --format csv or -o numbers.csv; JSON lists the numbers of each page.")
     if options.resume and (options.output is None or options.form != "jsonl"):
         output = f"{options.output or 'standard output'} as {options.form}"
         cause = f"--resume needs a file of JSON lines, but the output is {output}."
@@ -220,7 +224,7 @@ def _show(
         for reading in readings:
             view.show_row(reading)
     else:
-        pieces = format_readings(readings, options.form)
+        pieces = format_readings(readings, options.form, options.per)
         try:
             for piece in pieces:
                 with wait_with_signals(insisting=True):  # a signal must not tear a piece

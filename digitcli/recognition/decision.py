@@ -12,9 +12,9 @@ import numpy as np
 
 from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.grouping import group_lines
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.results import Number, Status, text_of
+from digitcli.recognition.table import place_numbers
 
 # Probability that a page without ink is blank; measured by benchmarks/blank.py.
 BLANK_CONFIDENCE = 0.9
@@ -125,21 +125,14 @@ def decide_digits(results: Sequence[NumberResult], constraints: Constraints | No
         return NOT_A_DIGIT
     if constraints is None and all(result.is_in_fraction for result in written):
         return replace(NOT_A_DIGIT, confidence=confidence)
-    return decision_of(_with_rows([decide_number(result) for result in written]), written, confidence)
+    return decision_of([decide_number(result) for result in written], written, confidence)
 
 
-def decision_of(numbers: tuple[Number, ...], results: Sequence[NumberResult], confidence: float) -> Decision:
+def decision_of(numbers: Sequence[Number], results: Sequence[NumberResult], confidence: float) -> Decision:
     """Return the decision on a page with numbers, from the results that gave them."""
     status, reason = page_status(numbers)
     is_changed = any(result.is_changed for result in results)
-    return Decision(status, reason, text_of(numbers), confidence, numbers, is_changed)
-
-
-def _with_rows(numbers: Sequence[Number]) -> tuple[Number, ...]:
-    """Return numbers that know their row on the page."""
-    rows = group_lines(np.array([number.box for number in numbers]))
-    row_of = {index: row for row, indices in enumerate(rows) for index in indices}
-    return tuple(replace(number, row=row_of[index]) for index, number in enumerate(numbers))
+    return Decision(status, reason, text_of(numbers), confidence, place_numbers(numbers), is_changed)
 
 
 def _are_guesses(results: Sequence[NumberResult]) -> bool:

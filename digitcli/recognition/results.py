@@ -30,8 +30,13 @@ TOP_K = 2
 BATCH_SIZE = 256
 # The network that finds the lines of a page, two that read them, and one that reads easy pictures before.
 DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader")
-# Columns of CSV.
+# Columns of CSV with one row per page.
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
+# Columns of CSV with one row per number; a page without numbers has one row.
+NUMBER_FIELDS = (
+    "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "x", "y", "width",
+    "height", "alternative", "model",
+)  # fmt: skip
 # A confidence by which others can be divided.
 LEAST_CONFIDENCE = 1e-9
 # Decimals of probabilities in records.
@@ -41,6 +46,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 Status = Literal["read", "partial", "refused", "blank", "error"]
 TextFormat = Literal["json", "jsonl", "csv"]
+CsvRows = Literal["page", "number"]
 Rotation = Literal["auto", "0", "90", "180", "270"]
 
 
@@ -70,7 +76,7 @@ class Number:
     confidence: the probability that all of them are right.
     raw: the text with its marks where a network reads them.
     alternatives: the next likely texts with their probabilities.
-    row: the number of its row on the page, from 0 on.
+    row, column: the numbers of its row and its column on the page, from 0 on.
     line: the line crop that a line network saw, uint8 (40, W), ink 255 on paper 0; or the mean of a strip.
     status: `read`, or `refused` if the digits are only the best guess.
     reason: the reason code of a refused number.
@@ -82,6 +88,7 @@ class Number:
     raw: str
     alternatives: tuple[tuple[str, float], ...] = ()
     row: int | None = None
+    column: int | None = None
     line: np.ndarray | None = field(default=None, repr=False, compare=False)
     status: Literal["read", "refused"] = "read"
     reason: str | None = None
@@ -139,6 +146,7 @@ class Number:
             "reason": self.reason,
             "confidence": _rounded(self.confidence),
             "row": self.row,
+            "column": self.column,
             "box": list(self.box),
             "digits": digits,
             "alternatives": _pairs(self.alternatives),
@@ -245,9 +253,13 @@ def _rounded(probability: float) -> float:
     return round(float(probability), DECIMALS)
 
 
-def format_readings(readings: Iterable[Reading], form: TextFormat) -> Generator[str]:
-    """Yield the text of readings in a format, piece by piece."""
-    return {"json": _json, "jsonl": _json_lines, "csv": _csv}[form](readings)
+def format_readings(
+    readings: Iterable[Reading], form: TextFormat, csv_rows: CsvRows = "page"
+) -> Generator[str]:
+    """Yield the text of readings in a format, piece by piece; CSV has a row per page or per number."""
+    if form == "csv":
+        return _csv(readings, csv_rows)
+    return {"json": _json, "jsonl": _json_lines}[form](readings)
 
 
 def format_of(path: Path) -> TextFormat:
@@ -281,14 +293,31 @@ def _json(readings: Iterable[Reading]) -> Generator[str]:
     yield after
 
 
-def _csv(readings: Iterable[Reading]) -> Generator[str]:
-    yield ",".join(FIELDS) + "\n"
+def _csv(readings: Iterable[Reading], csv_rows: CsvRows) -> Generator[str]:
+    fields = FIELDS if csv_rows == "page" else NUMBER_FIELDS
+    yield _csv_line(fields)
     for reading in readings:
-        record = reading.record()
-        line = io.StringIO()
-        # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
-        csv.writer(line).writerow([_without_formula(record[name]) for name in FIELDS])
-        yield line.getvalue().removesuffix("\r\n") + "\n"
+        page = reading.record()
+        records = [page] if csv_rows == "page" or not reading.numbers else _numbers_of(page)
+        yield "".join(_csv_line(record.get(name) for name in fields) for record in records)
+
+
+def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers in the record of a page as flat records, with what the page tells of all of them."""
+    return [
+        page
+        | number
+        | dict(zip(("x", "y", "width", "height"), number["box"], strict=True))
+        | {"alternative": next((text for text, _ in number["alternatives"]), None)}
+        for number in page["numbers"]
+    ]
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    line = io.StringIO()
+    # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
+    csv.writer(line).writerow(map(_without_formula, cells))
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _without_formula(value: Any) -> Any:

@@ -29,7 +29,7 @@ from tests.support.processes import Run
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
 RECORD += ["changed", "rotation"]
-NUMBER = ["text", "raw", "status", "reason", "confidence", "row", "box", "digits", "alternatives"]
+NUMBER = ["text", "raw", "status", "reason", "confidence", "row", "column", "box", "digits", "alternatives"]
 DIGIT = ["digit", "confidence", "box", "alternatives"]
 ROW = ["file", "page", "status", "reason", "text", "raw", "confidence", "model"]
 BLANK = np.full((200, 200), 255, np.uint8)
@@ -73,6 +73,7 @@ def test_numbers_and_digits_have_the_keys_of_the_design_and_boxes_in_the_picture
     (tmp_path / "two.png").write_bytes(encoded(np.hstack([*digits[:3], gap, *digits[3:]])))
     (record,) = records(predict("two.png", "--format", "jsonl"))
     assert record["text"] == "245 79" == " ".join(number["text"] for number in record["numbers"])
+    assert [(number["row"], number["column"]) for number in record["numbers"]] == [(0, 0), (0, 1)]
     for number in record["numbers"]:
         assert list(number) == NUMBER and number["raw"] == number["text"]
         assert number["text"] == "".join(digit["digit"] for digit in number["digits"])
@@ -97,6 +98,21 @@ def test_json_is_a_list_of_the_same_records_and_csv_has_their_columns(
     assert list(rows[0]) == ROW
     as_words = [{key: "" if line[key] is None else str(line[key]) for key in ROW} for line in lines]
     assert rows == as_words
+
+
+def test_csv_per_number_has_a_row_for_each_and_keeps_pages_without_any(
+    predict: Run, inputs: list[str]
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(predict(*inputs, "--format", "csv", "--per", "number").stdout)))
+    assert [row["file"] for row in rows] == inputs
+    assert [row["status"] for row in rows] == ["read", "error", "blank", "error", "read"]
+    assert [(row["row"], row["column"]) for row in rows] == [
+        ("0", "0"),
+        ("", ""),
+        ("", ""),
+        ("", ""),
+        ("0", "0"),
+    ]
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])

@@ -17,6 +17,7 @@ import pytest
 from digitcli.errors import Interrupted, PictureError, UsageError
 from digitcli.recognition.results import (
     FIELDS,
+    NUMBER_FIELDS,
     Digit,
     Number,
     Reading,
@@ -29,7 +30,7 @@ from tests.support.processes import modules_loaded_by
 
 RECORD = {"schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"}
 RECORD |= {"changed", "rotation"}
-NUMBER = {"text", "raw", "status", "reason", "confidence", "row", "box", "digits", "alternatives"}
+NUMBER = {"text", "raw", "status", "reason", "confidence", "row", "column", "box", "digits", "alternatives"}
 DIGIT = {"digit", "confidence", "box", "alternatives"}
 
 ONE = Digit("1", 0.9, (40, 10, 8, 30), (("7", 0.08), ("4", 0.02)))
@@ -180,6 +181,21 @@ def test_csv_comes_back_as_it_was(name: str) -> None:
 
 def test_csv_of_nothing_is_its_header() -> None:
     assert "".join(format_readings([], "csv")) == ",".join(FIELDS) + "\n"
+    assert "".join(format_readings([], "csv", "number")) == ",".join(NUMBER_FIELDS) + "\n"
+
+
+def test_csv_per_number_tells_place_and_alternative_of_each() -> None:
+    first, second = NUMBERS
+    numbers = (dataclasses.replace(first, row=2, column=1), second.refused("low_confidence"))
+    text = "".join(format_readings([reading(numbers=numbers, page=3)], "csv", "number"))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["text"] for row in rows] == ["17", "7"]
+    assert rows[0] == {
+        "file": "cheque.jpg", "page": "3", "row": "2", "column": "1", "status": "read", "reason": "",
+        "text": "17", "raw": "1.7", "confidence": "0.45", "x": "40", "y": "4", "width": "40", "height": "36",
+        "alternative": "11", "model": "cnn@1a2b3c4d",
+    }  # fmt: skip
+    assert (rows[1]["status"], rows[1]["reason"], rows[1]["alternative"]) == ("refused", "low_confidence", "")
 
 
 def test_csv_leaves_missing_values_empty() -> None:

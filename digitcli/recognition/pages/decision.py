@@ -34,4 +34,4 @@ def decide_page(
         return Decision("blank", "blank", "", empty).without_number(empty)
     if constraints is not None and constraints.is_single and len(written) > 1:
         written = [choose_one(written)]
-    return decision_of(tuple(map(decide_number, written)), written, all_right(written))
+    return decision_of([decide_number(result) for result in written], written, all_right(written))
