@@ -99,8 +99,8 @@ SingleDigit = Annotated[
 Format = Annotated[
     PredictFormat | None,
     Option(rich_help_panel=OUTPUT,
-           help="Print a table for people, or json, jsonl or csv for programs (default: table, or the suffix "
-           "of the output file)."),
+           help="Print a table for people, or json, jsonl or csv for programs (default: the suffix of the "
+           "output file, csv with --per number, or table)."),
 ]  # fmt: skip
 Per = Annotated[
     CsvRows,
@@ -189,8 +189,15 @@ def predict(
         inputs=inputs or [], files_from=files_from, null=null, rotate=rotate, device=device, runtime=runtime,
         batch_size=batch_size, jobs=jobs, min_confidence=min_confidence, max_error=max_error,
         constraints=parse_constraints(length, pattern, range, check_digit, single_digit),
-        form=format or (format_of(output) if output else "table"), per=per, output=output, resume=resume,
-        force=force, top_k=top_k, annotate=annotate, show_steps=show_steps,
+        form=format or _default_form(output, per), per=per, output=output, resume=resume, force=force,
+        top_k=top_k, annotate=annotate, show_steps=show_steps,
     )  # fmt: skip
     check_options(options)
     read_pictures(options, resolve_models(model or DEFAULT_MODELS))
+
+
+def _default_form(output: Path | None, per: CsvRows) -> PredictFormat:
+    """Return the format where none is named."""
+    if output is not None:
+        return format_of(output)
+    return "csv" if per == "number" else "table"

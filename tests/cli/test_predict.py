@@ -103,7 +103,7 @@ def test_json_is_a_list_of_the_same_records_and_csv_has_their_columns(
 def test_csv_per_number_has_a_row_for_each_and_keeps_pages_without_any(
     predict: Run, inputs: list[str]
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(predict(*inputs, "--format", "csv", "--per", "number").stdout)))
+    rows = list(csv.DictReader(io.StringIO(predict(*inputs, "--per", "number").stdout)))
     assert [row["file"] for row in rows] == inputs
     assert [row["status"] for row in rows] == ["read", "error", "blank", "error", "read"]
     assert [(row["row"], row["column"]) for row in rows] == [

@@ -164,6 +164,7 @@ def test_a_model_that_cannot_be_used_is_code_5(predict: Run, models: dict[str, s
         (["5.png", "-o", "out.txt"], 2, "--format"),
         (["5.png", "-o", "out.csv", "--format", "table"], 2, "--format"),
         (["5.png", "--per", "number", "-o", "out.jsonl"], 2, "for CSV"),
+        (["5.png", "--per", "number", "--format", "table"], 2, "for CSV"),
         (["5.png", "--min-confidence", "nan"], 2, "from 0 to 1"),
         (["5.png", "--min-confidence", "99"], 2, "from 0 to 1"),
         (["5.png", "--top-k", "11"], 2, "--top-k"),
