@@ -97,14 +97,15 @@ def _write(page: Grey, digits: list[Grey], start: tuple[int, int], random: np.ra
 
 def find_right(numbers: tuple[Number, ...], cells: dict[Cell, tuple[Box, str]]) -> list[tuple[Cell, Number]]:
     """Return the cells that have a number with the right digits, by the centre of its box."""
-    return [
-        (cell, number)
+    right = {
+        cell: number
         for cell, ((left, top, end, bottom), text) in cells.items()
         for number in numbers
         if number.text == text
         and left <= number.box[0] + number.box[2] / 2 < end
         and top <= number.box[1] + number.box[3] / 2 < bottom
-    ]
+    }
+    return list(right.items())
 
 
 def measure_memory(page: Grey) -> float:

@@ -33,7 +33,7 @@ from digitcli.recognition.results import (
     DEFAULT_MODELS,
     MIN_CONFIDENCE,
     TOP_K,
-    CsvRows,
+    Per,
     Rotation,
     format_of,
 )
@@ -102,8 +102,8 @@ Format = Annotated[
            help="Print a table for people, or json, jsonl or csv for programs (default: the suffix of the "
            "output file, csv with --per number, or table)."),
 ]  # fmt: skip
-Per = Annotated[
-    CsvRows,
+PerOption = Annotated[
+    Per,
     Option(rich_help_panel=OUTPUT,
            help="Write one row of CSV per page, or one per number with its row and column on the page."),
 ]  # fmt: skip
@@ -127,7 +127,8 @@ Force = Annotated[
 TopK = Annotated[
     int,
     Option(metavar="K", min=1, max=10, rich_help_panel=OUTPUT,
-           help="Give this many candidates for each digit and number in JSON output, the best included."),
+           help="Give this many candidates for each digit and number in JSON output, the best included; CSV "
+           "has the second one of each number."),
 ]  # fmt: skip
 Rotate = Annotated[
     Rotation,
@@ -167,7 +168,7 @@ def predict(
     check_digit: CheckDigitOption = None,
     single_digit: SingleDigit = False,
     format: Format = None,
-    per: Per = "page",
+    per: PerOption = "page",
     output: Output = None,
     resume: Resume = False,
     force: Force = False,
@@ -196,7 +197,7 @@ def predict(
     read_pictures(options, resolve_models(model or DEFAULT_MODELS))
 
 
-def _default_form(output: Path | None, per: CsvRows) -> PredictFormat:
+def _default_form(output: Path | None, per: Per) -> PredictFormat:
     """Return the format where none is named."""
     if output is not None:
         return format_of(output)

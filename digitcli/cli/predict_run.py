@@ -17,7 +17,7 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.results import BATCH_SIZE, CsvRows, Rotation, check_ranges, format_readings
+from digitcli.recognition.results import BATCH_SIZE, Per, Rotation, check_ranges, format_readings
 from digitcli.recognition.resume import ResultWriter, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -52,7 +52,7 @@ class PredictOptions:
     max_error: float | None
     constraints: Constraints | None
     form: PredictFormat
-    per: CsvRows
+    per: Per
     output: Path | None
     resume: bool
     force: bool

@@ -128,7 +128,8 @@ def _pictures(
             raise InputError(cause, 'Write a text with a comma in quotation marks: "12,5".')
         first = seen.setdefault(os.path.normpath(name), rows.line_num)
         if first != rows.line_num:
-            raise InputError(f"{place}, lists {name} again, after line {first}.", "Leave one of them out.")
+            cause = f"{place}, lists {name} again, after line {first}."
+            raise InputError(cause, "Give each picture one row with all that is written on it.")
         group = (row.get("group") or "").strip() or None  # a space at the end makes no other group
         yield LabelledPicture(name, folder / name, _with_ascii_digits(text), group)
 

@@ -34,8 +34,8 @@ DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader")
 FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
 # Columns of CSV with one row per number; a page without numbers has one row.
 NUMBER_FIELDS = (
-    "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "x", "y", "width",
-    "height", "alternative", "model",
+    "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "alternative", "x", "y",
+    "width", "height", "rotation", "model",
 )  # fmt: skip
 # A confidence by which others can be divided.
 LEAST_CONFIDENCE = 1e-9
@@ -46,7 +46,8 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 Status = Literal["read", "partial", "refused", "blank", "error"]
 TextFormat = Literal["json", "jsonl", "csv"]
-CsvRows = Literal["page", "number"]
+# What a row of CSV stands for.
+Per = Literal["page", "number"]
 Rotation = Literal["auto", "0", "90", "180", "270"]
 
 
@@ -253,12 +254,10 @@ def _rounded(probability: float) -> float:
     return round(float(probability), DECIMALS)
 
 
-def format_readings(
-    readings: Iterable[Reading], form: TextFormat, csv_rows: CsvRows = "page"
-) -> Generator[str]:
+def format_readings(readings: Iterable[Reading], form: TextFormat, per: Per = "page") -> Generator[str]:
     """Yield the text of readings in a format, piece by piece; CSV has a row per page or per number."""
     if form == "csv":
-        return _csv(readings, csv_rows)
+        return _csv(readings, per)
     return {"json": _json, "jsonl": _json_lines}[form](readings)
 
 
@@ -293,17 +292,19 @@ def _json(readings: Iterable[Reading]) -> Generator[str]:
     yield after
 
 
-def _csv(readings: Iterable[Reading], csv_rows: CsvRows) -> Generator[str]:
-    fields = FIELDS if csv_rows == "page" else NUMBER_FIELDS
+def _csv(readings: Iterable[Reading], per: Per) -> Generator[str]:
+    fields = FIELDS if per == "page" else NUMBER_FIELDS
     yield _csv_line(fields)
     for reading in readings:
         page = reading.record()
-        records = [page] if csv_rows == "page" or not reading.numbers else _numbers_of(page)
-        yield "".join(_csv_line(record.get(name) for name in fields) for record in records)
+        records = [page] if per == "page" else _numbers_of(page)
+        yield "".join(_csv_line(record[name] for name in fields) for record in records)
 
 
 def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the numbers in the record of a page as flat records, with what the page tells of all of them."""
+    """Return the numbers of a page as flat records, or the page itself with no place if there are none."""
+    if not page["numbers"]:
+        return [dict.fromkeys(NUMBER_FIELDS) | page]
     return [
         page
         | number

@@ -70,10 +70,8 @@ def record_of_row(row: Mapping[str, str]) -> dict[str, Any]:
     """Return a row of CSV, with the columns `results.FIELDS`, as a record of JSON.
 
     Raises:
-        ValueError: a column is missing, a row is a number of a page, or a number is none.
+        ValueError: a column is missing, or a number is none.
     """
-    if "row" in row:
-        raise ValueError("each row is a number; --per page writes pages")
     if any(row.get(name) is None for name in FIELDS):
         raise ValueError(f"a row has not the columns {', '.join(FIELDS)}")
     record: dict[str, Any] = {name: _without_quote(row[name]) or None for name in FIELDS}

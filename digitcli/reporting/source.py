@@ -15,7 +15,7 @@ from digitcli.comparison.saved import SavedComparison, SavedModel
 from digitcli.errors import InputError
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, parse_evaluation
 from digitcli.json_records import parse_record
-from digitcli.recognition.results import FIELDS
+from digitcli.recognition.results import FIELDS, NUMBER_FIELDS
 from digitcli.recognition.saved import SavedReading, parse_readings, record_of_row
 
 REMEDY = (
@@ -60,6 +60,8 @@ def read_source(path: Path) -> Source:
 def _parse(text: str) -> Content:
     if not text.strip():
         raise ValueError("it is empty")
+    if text.splitlines()[0] == ",".join(NUMBER_FIELDS):
+        raise ValueError("it has a row per number; predict without --per number writes a row per page")
     if text.splitlines()[0] == ",".join(FIELDS):
         return parse_readings([record_of_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))])
     record = _parse_json(text)

@@ -101,18 +101,15 @@ def test_json_is_a_list_of_the_same_records_and_csv_has_their_columns(
 
 
 def test_csv_per_number_has_a_row_for_each_and_keeps_pages_without_any(
-    predict: Run, inputs: list[str]
+    predict: Run, inputs: list[str], tmp_path: Path
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(predict(*inputs, "--per", "number").stdout)))
-    assert [row["file"] for row in rows] == inputs
-    assert [row["status"] for row in rows] == ["read", "error", "blank", "error", "read"]
-    assert [(row["row"], row["column"]) for row in rows] == [
-        ("0", "0"),
-        ("", ""),
-        ("", ""),
-        ("", ""),
-        ("0", "0"),
-    ]
+    digit, gap = drawn("7", 200)[:, 40:160], np.full((200, 400), 255, np.uint8)
+    (tmp_path / "two.png").write_bytes(encoded(np.hstack([digit, digit, gap, digit])))
+    rows = list(csv.DictReader(io.StringIO(predict("two.png", *inputs, "--per", "number").stdout)))
+    assert [row["file"] for row in rows] == ["two.png", "two.png", *inputs]
+    assert [row["text"] for row in rows] == ["77", "7", "2457", "", "", "", "2457"]
+    assert [row["status"] for row in rows[2:]] == ["read", "error", "blank", "error", "read"]
+    assert [row["row"] + row["column"] for row in rows] == ["00", "01", "00", "", "", "", "00"]
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])

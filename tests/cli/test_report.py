@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from digitcli.recognition.results import format_readings
 from tests.support.predictions import put
 from tests.support.processes import Run
 
@@ -38,6 +39,7 @@ def test_what_predict_wrote_is_reported(digitcli: Run, results: str) -> None:
     [
         (["none.json"], 3, "There is no file or folder 'none.json'"),
         (["damaged.json"], 3, "damaged.json cannot be reported"),
+        (["numbers.csv"], 3, "predict without --per number writes a row per page"),
         (["results.jsonl", "-o", "report.pdf"], 2, "Name a file that ends in .html"),
         (["results.jsonl", "-o", "none/report.html"], 7, "cannot be written"),
     ],
@@ -46,6 +48,7 @@ def test_mistakes_have_a_cause_and_an_exit_code(
     digitcli: Run, arguments: list[str], code: int, cause: str
 ) -> None:
     Path("damaged.json").write_text('{"schema": 1, "models": 7}')
+    Path("numbers.csv").write_text("".join(format_readings([], "csv", "number")))
     done = digitcli("report", *arguments)
     assert done.returncode == code and cause in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""

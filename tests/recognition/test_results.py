@@ -192,8 +192,8 @@ def test_csv_per_number_tells_place_and_alternative_of_each() -> None:
     assert [row["text"] for row in rows] == ["17", "7"]
     assert rows[0] == {
         "file": "cheque.jpg", "page": "3", "row": "2", "column": "1", "status": "read", "reason": "",
-        "text": "17", "raw": "1.7", "confidence": "0.45", "x": "40", "y": "4", "width": "40", "height": "36",
-        "alternative": "11", "model": "cnn@1a2b3c4d",
+        "text": "17", "raw": "1.7", "confidence": "0.45", "alternative": "11", "x": "40", "y": "4",
+        "width": "40", "height": "36", "rotation": "0", "model": "cnn@1a2b3c4d",
     }  # fmt: skip
     assert (rows[1]["status"], rows[1]["reason"], rows[1]["alternative"]) == ("refused", "low_confidence", "")
 

@@ -56,12 +56,6 @@ def test_records_that_predict_does_not_write_are_refused(change: dict[str, Any],
         parse_readings([{"file": "a.png", "status": "read"} | change])
 
 
-def test_rows_of_numbers_are_no_pages() -> None:
-    text = "".join(format_readings(READINGS, "csv", "number"))
-    with pytest.raises(ValueError, match="each row is a number"):
-        record_of_row(next(csv.DictReader(io.StringIO(text))))
-
-
 def test_a_row_needs_every_column() -> None:
     with pytest.raises(ValueError, match="columns"):
         record_of_row({"file": "a.png"})
