@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from digitcli.compression import compress as module
+from digitcli.compression import compressor
 from digitcli.compression.compress import compress
 from digitcli.compression.compressor import CompressionConfig, Compressor
 from digitcli.compression.results import CompressionResult
@@ -24,6 +25,7 @@ from digitcli.events import Event, ModelStarted
 from digitcli.inference.checkpoint import read_header
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
+from digitcli.training import transfer
 from digitcli.training.network import count_parameters
 from tests.support.models import saved
 
@@ -33,8 +35,10 @@ RESULTS = ("model.safetensors", "compression.json", "pareto.svg")
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no speed, which takes seconds."""
+    """Measure no speed, and train for few steps."""
     monkeypatch.setattr(module, "measure_speeds", lambda tried, on_event, check_signal: list(tried))
+    monkeypatch.setattr(transfer, "MIN_EPOCH_STEPS", 10)
+    monkeypatch.setattr(compressor, "BATCHES", 3)
 
 
 def run(data: Path, steps: str = "", model: str = "fast", **options: Any) -> CompressionResult:
@@ -263,7 +267,7 @@ def test_a_reader_of_lines_can_be_quantized(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(line_sources, "VALIDATION_LINES", 20)
     for part in (line_sources, line_task):
-        monkeypatch.setattr(part, "POOL_BATCHES", 8)
+        monkeypatch.setattr(part, "POOL_BATCHES", 3)
     config = CompressionConfig(model="reader", epochs=0)
     result = compress(config, parse_steps("int4"), folder=FOLDER)
     original, small = result.tried
