@@ -25,8 +25,8 @@ def place_numbers(numbers: Sequence[Number]) -> tuple[Number, ...]:
 
     A number keeps the row in which it was found, but rows without numbers do not count.
     """
-    if not numbers:
-        return ()
+    if len(numbers) <= 1:  # most pictures hold one number, and hundreds of them are read in a second
+        return tuple(replace(number, row=0, column=0) for number in numbers)
     boxes = np.array([number.box for number in numbers], np.float64)
     rows = np.array([-1 if number.row is None else number.row for number in numbers])
     if (rows < 0).any():
@@ -48,6 +48,8 @@ def find_columns(boxes: Floats, rows: Integers) -> Integers:
     is made if more rows have boxes on both sides of it than it crosses boxes, so that a box that is too wide,
     or in two parts, changes no other.
     """
+    if len(np.unique(rows)) == len(rows):
+        return np.zeros(len(rows), np.int64)
     places = _across(boxes, rows)
     left, right = (np.sort(places + side * boxes[:, 2] / 2) for side in (-1, 1))
     edges = np.unique(np.concatenate([left, right, places]))
