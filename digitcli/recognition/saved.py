@@ -14,7 +14,10 @@ BOX_SIDES = 4
 
 @dataclass(frozen=True)
 class SavedNumber:
-    """A number of a record, see `results.Number`; its box is in pixels of the turned page."""
+    """A number of a record, see `results.Number`; its box is in pixels of the turned page.
+
+    row, column: its place on the page; None in records of earlier versions.
+    """
 
     text: str
     raw: str
@@ -23,6 +26,8 @@ class SavedNumber:
     box: tuple[int, ...]
     reason: str | None = None
     alternatives: tuple[tuple[Any, ...], ...] = ()
+    row: int | None = None
+    column: int | None = None
 
     def __post_init__(self) -> None:
         _check_probability(self.confidence)

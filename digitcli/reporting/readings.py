@@ -44,6 +44,13 @@ class Row:
         """Of what the confidence is the probability, if the answer has no digits."""
         return describe_confidence(self.answer.status or "", self.answer.text)
 
+    @property
+    def place(self) -> str:
+        """Where a number stands beside others, if that is known."""
+        if self.number is None or self.number.row is None or len(self.reading.numbers) == 1:
+            return ""
+        return f"row {self.number.row}, column {self.number.column}"
+
 
 def page_of_readings(readings: Sequence[SavedReading], source: str, digest: str) -> Page:
     """Return the report of readings; pictures are looked for in the current folder and beside `source`."""

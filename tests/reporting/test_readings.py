@@ -41,6 +41,22 @@ def test_the_least_certain_answer_comes_first(readings: Path) -> None:
     assert html.count("<br><small>that") == 1
 
 
+def test_a_number_beside_others_has_a_row_and_a_column(readings: Path) -> None:
+    record = json.loads(readings.read_text().splitlines()[0])
+    number = record["numbers"][0]
+    numbers = [number | {"row": 3, "column": 1}, number | {"row": 3, "column": 2}]
+    several = readings.with_name("several.jsonl")
+    several.write_text(
+        "".join(json.dumps(record | {"numbers": each}) + "\n" for each in (numbers, numbers[:1]))
+    )
+    assert [row.place for row in page_of(several).values["rows"]] == [
+        "row 3, column 1",
+        "row 3, column 2",
+        "",
+    ]
+    assert "<small>row 3, column 2</small>" in render(page_of(several))
+
+
 def test_a_name_of_two_different_pictures_is_told(readings: Path) -> None:
     put("five.png", "7")  # another than the one beside the file
     html = render(page_of(readings))
