@@ -21,8 +21,7 @@ from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
-from digitcli.synthesis.line_folders import count_ctc_columns
-from digitcli.synthesis.lines import Line
+from digitcli.synthesis.lines import Line, count_ctc_columns
 
 # The width in pixels above which a line is not learned: it has more than 20 digits, and takes long.
 LONGEST_PX = 840

@@ -15,8 +15,7 @@ from digitcli.data.augmentation import augment
 from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.inference.runtime import pad_lines
 from digitcli.inference.torch_runtime import as_input
-from digitcli.synthesis.line_folders import count_ctc_columns
-from digitcli.synthesis.lines import Line
+from digitcli.synthesis.lines import Line, count_ctc_columns
 
 # Chosen by hand, so that a varied line could be by the same hand.
 STRETCH = 0.12  # standard deviation of the logarithm of the width, and of half of it for the height

@@ -173,7 +173,7 @@ def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
     import numpy as np
 
     from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX
-    from digitcli.synthesis.lines import ALPHABET, Line
+    from digitcli.synthesis.lines import ALPHABET, Line, count_ctc_columns
 
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
     corners = np.array([box[1:] for box in boxes], np.float32).reshape(-1, 4)
@@ -202,14 +202,6 @@ def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
     test_size, validation_size = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)
     test, validation, train = np.split(order, [test_size, test_size + validation_size])
     return _take(lines, train), _take(lines, validation), _take(lines, test)
-
-
-def count_ctc_columns(text: str) -> int:
-    """Return the number of columns that CTC needs for a text.
-
-    Each character needs one, and a blank between equal characters needs another.
-    """
-    return len(text) + sum(left == right for left, right in zip(text, text[1:], strict=False))
 
 
 def hash_lines(lines: list[Line]) -> str:

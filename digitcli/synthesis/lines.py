@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
-from digitcli.imaging.normalization import LINE_HEIGHT_PX, line_ink
+from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX, line_ink
 from digitcli.synthesis.composition import compose_empty, compose_text
 from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer
 from digitcli.synthesis.glyphs import Mask, render_printed_digits
@@ -71,9 +71,14 @@ class LineSynthesizer:
         self._printed_digits = render_printed_digits()
 
     def synthesize_line(self, random: np.random.Generator) -> Line:
-        """Compose a random line; a generator in the same state gives the same line."""
-        grey, text, boxes = self.synthesize_photograph(random)
-        return Line(line_ink(grey), text, boxes)
+        """Compose a random line; a generator in the same state gives the same line.
+
+        A line with fewer columns than CTC needs for its text is composed anew: nobody could read it.
+        """
+        while True:
+            grey, text, boxes = self.synthesize_photograph(random)
+            if grey.shape[1] >= COLUMN_PX * count_ctc_columns(text):
+                return Line(line_ink(grey), text, boxes)
 
     def synthesize_photograph(self, random: np.random.Generator) -> tuple[Mask, str, npt.NDArray[np.float32]]:
         """Compose a random line as a camera sees it, dark on light: uint8 (40, W), its text and its boxes."""
@@ -106,6 +111,14 @@ class LineSynthesizer:
         writer = self._writers[int(random.integers(len(self._writers)))]
         blend_share = BLEND_SHARE if random.random() < 0.5 else 0.0
         return {digit: (invented if random.random() < blend_share else writer)[digit] for digit in invented}
+
+
+def count_ctc_columns(text: str) -> int:
+    """Return the number of columns that CTC needs for a text.
+
+    Each character needs one, and a blank between equal characters needs another.
+    """
+    return len(text) + sum(left == right for left, right in zip(text, text[1:], strict=False))
 
 
 def sample_text(random: np.random.Generator) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 
 from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.imaging.strips import strip_ink
-from digitcli.synthesis.line_folders import count_ctc_columns
-from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
+from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer, count_ctc_columns
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, fills_picture, strip_of_picture, strips_of
 from digitcli.training.hard_negatives import mine

@@ -42,6 +42,20 @@ def test_a_line_depends_only_on_the_state_of_the_generator(synthesizer: LineSynt
     assert np.array_equal(synthesizer.synthesize_line(random).image, second.image)
 
 
+def test_a_line_too_narrow_for_its_text_is_composed_anew(
+    from_mnist: LineSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths = iter([44, 44, 48])
+    boxes = np.zeros((7, 4), np.float32)
+
+    def photograph(random: np.random.Generator) -> tuple[np.ndarray, str, np.ndarray]:
+        return np.full((40, next(widths)), 200, np.uint8), "1000000", boxes
+
+    monkeypatch.setattr(from_mnist, "synthesize_photograph", photograph)
+    line = from_mnist.synthesize_line(np.random.default_rng(0))
+    assert line.image.shape == (40, 4 * 12)  # CTC needs a column for each digit, and one between two zeros
+
+
 def test_pictures_are_forty_high_and_light_on_dark(lines: list[Line]) -> None:
     for line in lines:
         assert line.image.dtype == np.uint8 and line.image.shape[0] == 40 and line.image.shape[1] >= 8
