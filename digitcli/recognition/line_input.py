@@ -15,7 +15,7 @@ from digitcli.inference.predictor import PageFinder, load_page_finder
 from digitcli.recognition.models import PICTURE_READER
 from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
-from digitcli.recognition.pages.recognize import STRIP_READER
+from digitcli.recognition.pages.run_networks import STRIP_READER
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Reading
 

@@ -15,7 +15,7 @@ from digitcli.inference.model_resolution import (
 )
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
 from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.pages.recognize import STRIP_READER
+from digitcli.recognition.pages.run_networks import STRIP_READER
 from digitcli.recognition.picture_reader import PictureReader
 from digitcli.recognition.results import DEFAULT_MODELS
 

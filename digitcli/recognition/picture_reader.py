@@ -18,7 +18,8 @@ from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
 from digitcli.recognition.pages.acceptance import log_odds, logistic
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
-from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region
+from digitcli.recognition.pages.evidence import RegionEvidence
+from digitcli.recognition.pages.recognize import recognize_region
 
 # What tells whether its text is right, see `recognition.pages.acceptance`.
 NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")

@@ -6,7 +6,8 @@ certain, networks find the lines of the page and read them (`pages/`), one page 
     stage          module                       result
     1. find        inference/line_finding.py    Findings: the lines of numbers on a page
     2. crop        pages/crops.py               RegionCrops: a line and its strips, the inputs of the networks
-    3. recognize   pages/recognize.py           NumberResult: a number and its confidence
+    3. recognize   pages/run_networks.py        RegionEvidence: what the networks say about a line
+                   pages/recognize.py           NumberResult: a number and its confidence
     4. decide      pages/decision.py            Decision: the status, reason, text and confidence of a page
 
 Classifiers of single digits, where they are named, read digits that stand apart. Their four stages are

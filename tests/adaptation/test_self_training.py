@@ -31,7 +31,8 @@ from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.pages import page_reader
 from digitcli.recognition.pages.crops import RegionCrops
-from digitcli.recognition.pages.recognize import RegionEvidence, run_networks
+from digitcli.recognition.pages.evidence import RegionEvidence
+from digitcli.recognition.pages.run_networks import run_networks
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import find_thresholds
 from digitcli.training import original

@@ -16,7 +16,9 @@ from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.decision import decide_page
-from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
+from digitcli.recognition.pages.evidence import RegionEvidence
+from digitcli.recognition.pages.recognize import recognize_region
+from digitcli.recognition.pages.run_networks import run_networks
 
 # Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways
 # and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.

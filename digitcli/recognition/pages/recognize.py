@@ -1,26 +1,19 @@
-"""Read the strips of the lines of a page, and turn the answers into numbers."""
+"""Turn what the networks say about the regions of a page into numbers."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.components import Box
 from digitcli.imaging.normalization import BOX_SCALE_PX
-from digitcli.imaging.strips import END_SPACE, strip_ink
-from digitcli.inference.ctc import ANY_DIGITS, Grammar, align, beam_search
-from digitcli.inference.predictor import LineRecognizer
+from digitcli.inference.ctc import ANY_DIGITS, align
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.decision import LIKELY
 from digitcli.recognition.hypotheses import (
-    CONSTRAINT_DOUBT,
     LEAST_PROBABILITY,
     SEPARATORS,
     Hypotheses,
@@ -33,19 +26,15 @@ from digitcli.recognition.hypotheses import (
     with_unlikely_digits,
 )
 from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.pages.acceptance import features, from_log_odds, log_odds, logistic, weights_for
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
+from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.results import Digit, Number
 from digitcli.strip_format import COLUMN_PX, OTHER
 
-# The architecture that reads strips as they are; the others read the ink of strips.
-STRIP_READER = "strip_reader"
 # Probability that no digit is written, above which a region has no number: a blank is likelier.
 EMPTY = 0.5
 # The same where the weights of the confidence are known: they count it, and what the page finder says.
 EMPTY_BEFORE_WEIGHTS = 0.98
-# Least length of a part of a line, in heights of the line.
-LEAST_LENGTH = 0.1
 # Probability that a number stands at a place, below which what is read there is passed over. Of 1,726 places
 # on pages that training never sees (`finder` after 55 of its 63 epochs), this keeps 31 % of those without
 # a number, and loses 0.2 % of the numbers that are read rightly and 14 % of the others, which then cannot be
@@ -55,243 +44,8 @@ LEAST_PRESENCE = 0.2
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
 LARGEST_CUT = 0.1
-# Probability of a text, and of its split into numbers, from which no further network or strip is asked. When
-# lines were read in one strip, 0.98 saved a twelfth of the runs of networks, but 50 in place of 57 % of the
-# numbers on pages by held-out generators could be answered with 1 % wrong: nothing caught the confident
-# mistakes of one network.
-CERTAIN_TEXT = 0.995
 # Heights of a line from its end, within which the edge of the page may cut it off.
 EDGE_REACH = 0.3
-
-
-@dataclass(frozen=True)
-class RegionEvidence:
-    """The answers of the networks about a region.
-
-    crops: the region and its crops.
-    lines: the answers, that of the first network to the first strip first.
-    acceptance, presence: the weights of the confidence, and those of the probability that a number stands
-        there, see `recognition.pages.acceptance`; without any, the probability of the text counts.
-    is_first, is_last: whether it is the first, or the last, of the numbers of a line.
-    is_alone: whether it is the only line of the page, or its only number.
-    shares: for each answer, the probability that it shows one number; none before the line is split.
-    dissent: the number of answers that are left out, because they show more numbers or fewer.
-    """
-
-    crops: RegionCrops
-    lines: tuple[LineEvidence, ...]
-    acceptance: Mapping[str, float] = field(default_factory=dict)
-    presence: Mapping[str, float] = field(default_factory=dict)
-    is_first: bool = True
-    is_last: bool = True
-    is_alone: bool = False
-    shares: tuple[float, ...] = ()
-    dissent: int = 0
-
-    def parts(self) -> list[RegionEvidence]:
-        """Split a line into its numbers.
-
-        The answers to a strip are split at the same columns, those of the first network that read it. Of the
-        strips with as many digits as most, the mean says where the line is split. Where another strip shows
-        more numbers or fewer, the answers to it speak against every text.
-        """
-        strips = self._strips
-        voters = self._voters(strips)
-        separators = {id(line): line.separators(is_alone=self.is_alone) for line in strips}
-        digits = statistics.mode(len(line.gaps) for line in voters.values())  # the first one of the commonest
-        alike = [separators[key] for key, line in voters.items() if len(line.gaps) == digits]
-        mean = [sum(shares) / len(alike) for shares in zip(*alike, strict=True)]
-        is_split = [share >= LIKELY for share in mean]
-        count = 1 + sum(is_split)
-        parts, dissent = [], 0
-        for line, strip in zip(self.lines, strips, strict=True):
-            seen = separators[id(strip)]
-            if len(strip.gaps) == digits:
-                bounds, shares = strip.segmentation(seen if id(strip) in voters else mean, is_split)
-            else:
-                bounds, shares = strip.segmentation(seen)
-            if len(shares) == count:
-                parts.append(list(zip(line.split(bounds), shares, strict=True)))
-            elif id(strip) in voters:
-                dissent += 1
-        return [
-            dataclasses.replace(
-                self,
-                lines=tuple(part[index][0] for part in parts),
-                shares=tuple(part[index][1] for part in parts),
-                dissent=dissent,
-                is_first=index == 0,
-                is_last=index == count - 1,
-                is_alone=self.is_alone and count == 1,
-            )
-            for index in range(count)
-        ]
-
-    def _voters(self, strips: Sequence[LineEvidence]) -> dict[int, LineEvidence]:
-        """Return the answers to the strips of the line by networks that know spaces; the first, if none does.
-
-        `picture_reader` knows none: it learned that several numbers are something else.
-        """
-        own = [line for line in strips if any(line.crop is crop for crop in self.crops.strips)]
-        return {id(line): line for line in own if " " in line.alphabet} or {id(strips[0]): strips[0]}
-
-    def joined(self) -> RegionEvidence:
-        """Return the line as one number, as likely as Bayes' rule says if only that meets the constraints."""
-        shares = []
-        for strip in self._strips:
-            one = math.prod(1 - share for share in strip.separators(is_alone=self.is_alone))
-            one, several = one * (1 - CONSTRAINT_DOUBT), (1 - one) * CONSTRAINT_DOUBT
-            shares.append(one / max(one + several, LEAST_PROBABILITY))
-        return dataclasses.replace(self, shares=tuple(shares))
-
-    @property
-    def _strips(self) -> list[LineEvidence]:
-        """For each answer, that of the first network that read the same strip."""
-        firsts = {id(line.crop): line for line in reversed(self.lines)}
-        return [firsts[id(line.crop)] for line in self.lines]
-
-    def as_only(self, whole: LineEvidence | None) -> RegionEvidence:
-        """Return what the networks say if this is the only line of the page.
-
-        `whole` is what a network for whole pictures reads, which counts if the line is one number.
-        """
-        only = dataclasses.replace(self, is_alone=True)
-        if whole is None or len(only.parts()) > 1:
-            return only
-        return dataclasses.replace(only, lines=(*self.lines, whole))
-
-    def hypotheses(self, grammar: Grammar) -> Hypotheses:
-        """Return the likeliest texts that a grammar allows with their probabilities."""
-        return _line_hypotheses(self.lines, grammar, self._shares, len(self.lines) + self.dissent)
-
-    @property
-    def share(self) -> float:
-        """The probability that it is one number, whatever its text: the mean over all answers."""
-        return sum(self._shares) / (len(self.lines) + self.dissent)
-
-    @property
-    def _shares(self) -> Sequence[float]:
-        return self.shares or [1.0] * len(self.lines)
-
-    def confidence(self, text: str, probability: float, nothing: float) -> float:
-        """Return the probability that a number is right, given that of its text and that of no digit."""
-        if not self.acceptance:
-            return probability
-        return self._logistic(self.acceptance, text, probability, nothing)
-
-    def probability_of_number(self, text: str, probability: float, nothing: float) -> float:
-        """Return the probability that a number stands there, given that of its text and that of no digit."""
-        if not self.presence:
-            return 1.0
-        return self._logistic(self.presence, text, probability, nothing)
-
-    def features(self, text: str, probability: float, nothing: float) -> dict[str, float]:
-        """Return what the weights multiply, see `recognition.pages.acceptance`.
-
-        Constraints change the odds of the text by the surest answer as they change those by the mean of all.
-        """
-        surest = max(
-            share * math.exp(dict(line.likely_texts).get(text, -math.inf))
-            for line, share in zip(self.lines, self._shares, strict=True)
-        )
-        free = self.hypotheses(ANY_DIGITS).get(text, 0.0)
-        gain = log_odds(probability) - log_odds(free)
-        surest = from_log_odds(log_odds(surest) + gain) if free else probability
-        return features(probability, surest, nothing, len(text), self.crops, self._length)
-
-    def _logistic(self, weights: Mapping[str, float], text: str, probability: float, nothing: float) -> float:
-        values = self.features(text, probability, nothing)
-        return logistic(values, weights_for(weights, is_alone=self.is_alone))
-
-    @property
-    def _length(self) -> float:
-        """The length of the number, in heights of the line."""
-        box = self.crops.line.box
-        if self.is_first and self.is_last:
-            return box.length / box.height
-        end_spaces = END_SPACE * (self.is_first + self.is_last)
-        line = self.lines[0]
-        length = len(line.columns) * COLUMN_PX * math.hypot(*line.crop.to_page[:, 0])
-        return max(length / box.height - end_spaces, LEAST_LENGTH)
-
-    @property
-    def raw(self) -> str:
-        """The characters that the first strip shows, marks and others included."""
-        return self.lines[0].raw
-
-
-def run_networks(
-    regions: Sequence[RegionCrops],
-    models: Sequence[LineRecognizer],
-    acceptance: Mapping[str, float],
-    presence: Mapping[str, float],
-) -> list[RegionEvidence]:
-    """Read the strips of each line by one network after the other, until a text is certain.
-
-    Networks for raw pixels do not read the whole page: `page_reader` reads found lines better, and its answer
-    to the page does not make the mean better. If the first strip shows another character at an end, they read
-    the second one in any case: it may be a piece, which is cut off if both show it.
-    """
-    evidence: list[list[LineEvidence]] = [[] for _ in regions]
-
-    def is_asked(index: int, strip: int, model: LineRecognizer) -> bool:
-        crops, lines, reads_raw = regions[index], evidence[index], _reads_raw_pixels(model)
-        is_page = crops.fills_page and strip == len(crops.strips) - 1
-        if strip >= len(crops.strips) or (is_page and reads_raw):
-            return False
-        may_be_cut_off = strip == 1 and OTHER in (lines[0].raw[:1], lines[0].raw[-1:])
-        return not _is_certain(lines) or (may_be_cut_off and reads_raw)
-
-    most_strips = max((len(crops.strips) for crops in regions), default=0)
-    for strip, model in itertools.product(range(most_strips), models):
-        asked = [index for index in range(len(regions)) if is_asked(index, strip, model)]
-        answers = _read_strips([regions[index].strips[strip] for index in asked], model)
-        for index, answer in zip(asked, answers, strict=True):
-            evidence[index].append(answer)
-    return [
-        RegionEvidence(crops, tuple(lines), acceptance, presence)
-        for crops, lines in zip(regions, evidence, strict=True)
-    ]
-
-
-def _line_hypotheses(
-    lines: Sequence[LineEvidence], grammar: Grammar, shares: Sequence[float], count: int
-) -> Hypotheses:
-    """Return the likeliest texts that a grammar allows: the mean over `count` answers, these among them."""
-    hypotheses: Hypotheses = {}
-    is_free = grammar is ANY_DIGITS
-    for evidence, share in zip(lines, shares, strict=True):
-        texts = evidence.likely_texts if is_free else beam_search(evidence.columns, grammar)
-        for text, log_probability in texts:
-            hypotheses[text] = hypotheses.get(text, 0.0) + share * math.exp(log_probability) / count
-    return hypotheses
-
-
-def _is_certain(lines: Sequence[LineEvidence]) -> bool:
-    """Tell whether a text and its numbers are so likely that no further network or strip is asked."""
-    if not lines:
-        return False
-    hypotheses = _line_hypotheses(lines, ANY_DIGITS, [1.0] * len(lines), len(lines))
-    _, shares = lines[0].segmentation(lines[0].separators())
-    return min(shares) * max(hypotheses.values(), default=0.0) >= CERTAIN_TEXT
-
-
-def _read_strips(crops: Sequence[LineCrop], model: LineRecognizer) -> list[LineEvidence]:
-    """Run a line network on strips."""
-    alphabet, temperature = model.header.alphabet, model.header.temperature
-    if not crops:
-        return []
-    images = [crop.image if _reads_raw_pixels(model) else strip_ink(crop.image) for crop in crops]
-    answers = model.outputs(images)
-    return [
-        LineEvidence.of(crop, answer, alphabet, temperature)
-        for crop, answer in zip(crops, answers, strict=True)
-    ]
-
-
-def _reads_raw_pixels(model: LineRecognizer) -> bool:
-    """Tell whether a network reads raw pixels of strips, as `page_reader` does, and not their ink."""
-    return model.header.architecture == STRIP_READER
 
 
 def recognize_region(

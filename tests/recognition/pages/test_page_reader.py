@@ -15,8 +15,8 @@ from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages import page_reader as module
 from digitcli.recognition.pages.crops import LineCrop, RegionCrops
+from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.pages.page_reader import PageAnswer, PageEvidence, PageReader
-from digitcli.recognition.pages.recognize import RegionEvidence
 from digitcli.recognition.pipeline import PipelineOptions, run_pipeline
 from digitcli.recognition.results import Digit, Number
 from tests.support.networks import ALPHABET, line_output, page_models, page_of_bars

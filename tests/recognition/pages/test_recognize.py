@@ -18,7 +18,9 @@ from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.acceptance import ALONE
 from digitcli.recognition.pages.crops import LineCrop, RegionCrops
-from digitcli.recognition.pages.recognize import RegionEvidence, recognize_region, run_networks
+from digitcli.recognition.pages.evidence import RegionEvidence
+from digitcli.recognition.pages.recognize import recognize_region
+from digitcli.recognition.pages.run_networks import run_networks
 from digitcli.recognition.results import Number
 from digitcli.strip_format import OTHER
 from tests.support.networks import ALPHABET, COLUMNS_OF_A_PLACE, FakeReader, line_output
