@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -19,6 +20,9 @@ Corners = npt.NDArray[np.float32]
 # Share of the smaller of two upright boxes that may overlap, as tails and loops do. Chosen by hand.
 LARGEST_OVERLAP = 0.1
 
+# Share of a character outside of the page, above which nothing is seen of it. Chosen by hand.
+INVISIBLE_CUT = 0.9
+
 
 class Kind(enum.Enum):
     """What a piece of writing is."""
@@ -34,11 +38,41 @@ class Label:
     kind: a number, or other writing.
     text: its characters of `texts.ALPHABET`; empty for other writing, and for a number too large to be read.
     corners: float32 (n, 4, 2), for each character but spaces its corners clockwise from the upper left one.
+    cut: float32 (n,), the share of each of these that the edge of the paper cuts off; none without paper.
     """
 
     kind: Kind
     text: str
     corners: Corners
+    cut: npt.NDArray[np.float32] | None = None
+
+    def shares_outside(self, size: tuple[int, ...]) -> npt.NDArray[np.floating]:
+        """Return the share (n,) of each character that is not seen in a picture of a width and a height."""
+        low, high = self.corners.min(axis=1), self.corners.max(axis=1)  # n, 2
+        seen = (np.clip(high, 0, size) - np.clip(low, 0, size)).prod(axis=1)
+        seen /= np.maximum((high - low).prod(axis=1), 1e-3)
+        return np.asarray(1 - seen if self.cut is None else 1 - seen * (1 - self.cut))
+
+    def cut_to(self, size: tuple[int, ...]) -> Label | None:
+        """Return what paper of a width and a height shows of it; None if that is nothing."""
+        if not len(self.corners):
+            return self
+        outside = self.shares_outside(size).astype(np.float32)
+        is_seen = outside < INVISIBLE_CUT
+        if not is_seen.any():
+            return None
+        flags = iter(is_seen.tolist())
+        text = "".join(character for character in self.text if character == " " or next(flags)).strip()
+        return Label(self.kind, text, self.corners[is_seen], outside[is_seen])
+
+
+def joined(labels: Sequence[Label]) -> Label:
+    """Return numbers of one line as one label, with spaces between their texts."""
+    cuts = [np.zeros(len(each.corners), np.float32) if each.cut is None else each.cut for each in labels]
+    text = " ".join(each.text for each in labels)
+    return Label(
+        labels[0].kind, text, np.concatenate([each.corners for each in labels]), np.concatenate(cuts)
+    )
 
 
 @dataclass(frozen=True)
@@ -140,8 +174,12 @@ class Page:
         """
         x, y = round(x), round(y)
         matrix = np.array([[share, 0, x], [0, share, y]])
-        labels = [replace(label, corners=transform(label.corners, matrix)) for label in self.labels]
-        return Page(self.layers.shrunk(share, x, y), labels)
+        return Page(self.layers.shrunk(share, x, y), self.moved_labels(matrix))
+
+    def moved_labels(self, matrix: npt.NDArray[np.floating]) -> list[Label]:
+        """Return the labels of what is seen on the page, after a transformation, see `transform`."""
+        seen = (label.cut_to((self.width, self.height)) for label in self.labels)
+        return [replace(label, corners=transform(label.corners, matrix)) for label in seen if label]
 
     def frame(self, box: tuple[float, float, float, float], width_px: float, level: float) -> None:
         """Draw a frame with the corners x0, y0 and x1, y1."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of, transform
+from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of
 from digitcli.synthesis.page_layouts import (
     LAYOUTS,
     Layout,
@@ -270,5 +270,4 @@ def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple
     layers = page.layers.warped(view)
     if page.layers.sheet.all() and random.random() >= SURFACE_SHARE:
         layers = replace(layers, sheet=page.layers.sheet)
-    labels = [replace(label, corners=transform(label.corners, view)) for label in page.labels]
-    return layers, tuple(labels)
+    return layers, tuple(page.moved_labels(view))

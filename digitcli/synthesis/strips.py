@@ -12,7 +12,7 @@ import numpy.typing as npt
 from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
 from digitcli.strip_format import DIGITS, OTHER, STRIP_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.page import Corners, Kind, Label, line_box
+from digitcli.synthesis.page import INVISIBLE_CUT, Corners, Kind, Label, joined, line_box
 from digitcli.synthesis.scenes import Scene
 
 # How much boxes differ from the right ones, which is more than those of a finder do. Chosen by hand.
@@ -33,7 +33,6 @@ LARGEST_STEP = 0.4  # by which a neighbour stands higher or lower, in heights
 LARGEST_RATIO = 1.3  # of the heights of neighbours
 LARGEST_CUT = 0.12  # share of a character outside of the picture that does not matter
 UNREADABLE_CUT = 0.35  # the share above which a person cannot read it; between both it gives no strip
-INVISIBLE_CUT = 0.9  # the share above which nothing is seen of it
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
 WHOLE = 0.8  # share of a word that a place must cover to show it; chosen by hand
 NO_CORNERS: Corners = np.zeros((0, 4, 2), np.float32)
@@ -102,7 +101,7 @@ def fills_picture(scene: Scene) -> bool:
         return False
     label, size = scene.labels[0], scene.picture.shape[::-1]
     is_high = line_box(label).height * (1 + 2 * MARGINS[1]) >= len(scene.picture)
-    return is_high and bool(_shares_outside(label.corners, size).max() <= LARGEST_CUT)
+    return is_high and bool(label.shares_outside(size).max() <= LARGEST_CUT)
 
 
 def strip_of_picture(scene: Scene) -> LabelledStrip:
@@ -117,7 +116,7 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
         and label.kind is Kind.NUMBER
         and label.text
         and line_box(label).height * STRIP_HEIGHT_PX >= LEAST_HEIGHT_PX * height
-        and _shares_outside(label.corners, (width, height)).max() <= LARGEST_CUT
+        and label.shares_outside((width, height)).max() <= LARGEST_CUT
     )
     if is_one_number:
         return _labelled(strip, label.text, label.corners)
@@ -160,15 +159,14 @@ class _Boxes:
 def _with_neighbours(random: np.random.Generator, label: Label, boxes: _Boxes) -> Label:
     """Return a number alone or together with those that follow on its right, in one text with spaces."""
     index = next(i for i, other in enumerate(boxes.labels) if other is label)
-    texts, corners = [label.text], [label.corners]
+    shown = [label]
     while random.random() < JOINED_SHARE:
         following = boxes.next_on_line(index)
         if following is None or not boxes.labels[following].text:
             break
         index = following
-        texts.append(boxes.labels[index].text)
-        corners.append(boxes.labels[index].corners)
-    return Label(label.kind, " ".join(texts), np.concatenate(corners))
+        shown.append(boxes.labels[index])
+    return joined(shown)
 
 
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:
@@ -178,9 +176,9 @@ def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str
         return []
     size = scene.picture.shape[::-1]
     if text == OTHER:
-        is_whole = box.share_outside(size) <= LARGEST_CUT
+        is_whole = label.shares_outside(size).mean() <= LARGEST_CUT
         return [_cut(random, scene, _jittered(random, box), text, label.corners)] if is_whole else []
-    outside = _shares_outside(label.corners, size)
+    outside = label.shares_outside(size)
     if ((outside > LARGEST_CUT) & (outside < UNREADABLE_CUT)).any():
         return []
     corners, seen = label.corners[outside < INVISIBLE_CUT], _seen_text(text, outside)
@@ -253,20 +251,13 @@ def _is_whole_word(label: Label, box: LineBox, scene: Scene) -> bool:
     place = line_box(label)
     areas = [each.length * each.height for each in (place, box)]
     share = place.overlap(box) * min(areas) / areas[0]
-    is_inside = place.share_outside(scene.picture.shape[::-1]) <= LARGEST_CUT
-    return label.kind is Kind.OTHER and is_inside and share >= WHOLE
+    is_inside = label.shares_outside(scene.picture.shape[::-1]).mean() <= LARGEST_CUT
+    return bool(label.kind is Kind.OTHER and is_inside and share >= WHOLE)
 
 
 def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]) -> bool:
     flat = corners.reshape(-1, 2)
     return not len(flat) or bool((flat.min(axis=0) > high).any() or (flat.max(axis=0) < low).any())
-
-
-def _shares_outside(corners: Corners, size: tuple[int, ...]) -> npt.NDArray[np.floating]:
-    """Return the share (n,) of each character that lies outside of the picture."""
-    low, high = corners.min(axis=1), corners.max(axis=1)  # n, 2
-    seen = np.clip(high, 0, size) - np.clip(low, 0, size)
-    return np.asarray(1 - seen.prod(axis=1) / np.maximum((high - low).prod(axis=1), 1e-3))
 
 
 def _jittered(random: np.random.Generator, box: LineBox) -> LineBox:

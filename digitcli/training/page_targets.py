@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -51,7 +52,8 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
     for label in labels:
         if not len(label.corners):
             continue
-        box = line_box(Label(label.kind, label.text, label.corners * np.float32(scale)))
+        label = replace(label, corners=label.corners * np.float32(scale))
+        box = line_box(label)
         whole = _mask(box.corners(box.length + 2, box.height + 2), rows, columns)
         if box.height < SMALL_OPEN_PX:
             is_small = SMALL_PX[0] <= box.height < SMALL_PX[1]
@@ -62,7 +64,7 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
         is_known = HEIGHT_LIMITS_PX[0] <= box.height <= HEIGHT_LIMITS_PX[1] and (
             label.text or label.kind is Kind.OTHER
         )
-        if not is_known or box.share_outside((width, height)) > LARGEST_CUT:
+        if not is_known or label.shares_outside((width, height)).mean() > LARGEST_CUT:
             maps[WEIGHTS : WEIGHTS + 2, whole] = 0
             continue
         core_length = max(box.length - 2 * SHORTENED * box.height, min(LEAST_CORE_PX, box.height / 2))

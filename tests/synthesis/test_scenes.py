@@ -10,7 +10,7 @@ from digitcli.data.mnist import load_mnist
 from digitcli.imaging.strips import LineBox
 from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.page import Kind, Label, Page, line_box
+from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.scenes import Scene, SceneComposer
@@ -51,6 +51,52 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
             window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
             if label.text and 0 <= x < page.width and 0 <= y < page.height:
                 assert window.any()
+
+
+@pytest.mark.parametrize("fineness", [1, 2])
+def test_what_paper_cuts_off_has_no_label_beside_it(
+    composer: SceneComposer, monkeypatch: pytest.MonkeyPatch, fineness: int
+) -> None:
+    """Also where the paper is a sheet on a table, or is seen from the side."""
+    written: list[np.ndarray] = []
+
+    def remember(random: np.random.Generator, layers: Layers, digit_px: float) -> np.ndarray:
+        written.append(layers.writing)
+        return layers.writing
+
+    monkeypatch.setattr("digitcli.synthesis.scenes.photograph_page", remember)
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        for label in composer.page(random, 256 * fineness, 256 * fineness, digit_px=20.0 * fineness).labels:
+            if label.kind is not Kind.NUMBER or not len(label.corners):
+                continue
+            outside = label.shares_outside(written[-1].shape[::-1])
+            for character, share in zip(label.corners, outside, strict=True):
+                (x0, y0), (x1, y1) = np.floor(character.min(axis=0)), np.ceil(character.max(axis=0))
+                seen = written[-1][max(0, int(y0)) : int(y1) + 1, max(0, int(x0)) : int(x1) + 1]
+                assert share > 0.5 or seen.any()
+
+
+def test_a_label_moves_with_what_the_paper_shows_of_it() -> None:
+    def corners(*lefts: float) -> np.ndarray:
+        return np.array([[[x, 5], [x + 20, 5], [x + 20, 35], [x, 35]] for x in lefts], np.float32)
+
+    page = Page.blank(100, 100)
+    for kind, text, lefts in (
+        (Kind.NUMBER, "1 23", [60, 90, 120]),
+        (Kind.NUMBER, "4", [110]),
+        (Kind.OTHER, "", [-5]),
+    ):
+        page.labels.append(Label(kind, text, corners(*lefts)))
+    (number, word) = page.shrunk(0.5, 10, 20).labels
+    assert (number.text, word.kind) == ("1 2", Kind.OTHER)
+    assert number.cut == pytest.approx([0, 0.5]) and word.cut == pytest.approx([0.25])
+    assert number.corners[0, 0] == pytest.approx([40, 22.5])
+    assert number.shares_outside((100, 100)) == pytest.approx([0, 0.5])
+    assert number.shares_outside((50, 100)) == pytest.approx([0, 1])
+    both = joined([word, number])
+    assert both.cut == pytest.approx([0.25, 0, 0.5]) and len(both.corners) == 3
+    assert joined([Label(Kind.NUMBER, "4", corners(10))] * 2).text == "4 4"
 
 
 def test_discs_are_filled_and_cover_no_writing(room: WritingRoom) -> None:
