@@ -37,8 +37,6 @@ WARMUP_STEPS = 10
 # The decay of the moving average of the weights, which takes the place of a falling learning rate: every
 # epoch could be the last.
 EMA_DECAY = 0.98
-# The progress of a run at which `line_loss` guides no columns any more.
-NOT_GUIDED = 1.0
 # A part of the seeds of variation, which no step has.
 _VARIATION = -1
 
@@ -72,7 +70,7 @@ def trained_epochs(
             set_lr(optimizer, recipe.lr * min(1.0, (taken + 1) / WARMUP_STEPS))
             _set_training_mode(network)
             with autocast(device, recipe):
-                loss = line_loss(network, batch, device, NOT_GUIDED, start.header.alphabet)
+                loss = line_loss(network, batch, device, guidance=0.0, alphabet=start.header.alphabet)
             loss.backward()
             if not math.isfinite(float(loss.detach())):
                 cause = f"The loss is not finite any more in epoch {epoch + 1}."

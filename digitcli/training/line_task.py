@@ -46,8 +46,10 @@ class LineTask:
         device: torch.device,
         workers: int,
         processes: Processes = ONE_PROCESS,
+        *,
+        guided: bool = True,
     ) -> None:
-        self._source, self._device = source, device
+        self._source, self._device, self._guided = source, device, guided
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
         self.sources: dict[str, str] = {}
@@ -62,10 +64,11 @@ class LineTask:
         self.train_hashes = None  # lines are generated, and no evaluation can contain the same ones
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
-        """Return the `line_loss` of this process's part of the batch."""
+        """Return the `line_loss` of this process's part of the batch; a `guided` run starts with guidance."""
         number, index = divmod(epoch * self.steps + step, POOL_BATCHES)
         batch = self._pools.batch(number, index)
-        return line_loss(network, batch, self._device, progress, self._source.alphabet)
+        guidance = max(0.0, 1 - progress / GUIDED_SHARE) if self._guided else 0.0
+        return line_loss(network, batch, self._device, guidance, self._source.alphabet)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the negative log-likelihood and the exact match of the validation lines' digits."""
@@ -112,13 +115,13 @@ def line_logits(network: nn.Module, lines: Sequence[AnyLine]) -> list[npt.NDArra
 
 
 def line_loss(
-    network: nn.Module, batch: LineBatch, device: torch.device, progress: float, alphabet: str = ALPHABET
+    network: nn.Module, batch: LineBatch, device: torch.device, guidance: float, alphabet: str = ALPHABET
 ) -> Tensor:
     """Return the loss of a batch of lines: CTC, the boxes of the characters, and at first their columns.
 
-    CTC alone takes long to find where characters are, so the first `GUIDED_SHARE` of the run (`progress`
-    from 0 to 1) also trains the column of each character's centre, with a weight that falls to zero. The
-    weights of the three parts were chosen by hand.
+    CTC alone takes long to find where characters are, so a network without trained weights first learns the
+    column of each character's centre too, with a `guidance` that falls from 1 to 0. The weights of the three
+    parts were chosen by hand.
     """
     images = torch.from_numpy(batch.images).to(device).float().div_(255)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -138,7 +141,6 @@ def line_loss(
     )
     ctc = ctc.to(device) / len(lengths)
     box_loss = torch.zeros((), device=device) if boxes is None else _box_loss(boxes.float(), batch)
-    guidance = max(0.0, 1 - progress / GUIDED_SHARE)
     if guidance == 0:
         return ctc / 4 + 2 * box_loss
     weights = torch.ones(len(alphabet) + 1, device=device)

@@ -41,7 +41,7 @@ from digitcli.training.data_parallel import (
 )
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.fine_tuning import check_start_model, describe_start_model, least_temperature
-from digitcli.training.line_sources import ComposedLines, ComposedStrips, StoredLines
+from digitcli.training.line_sources import ComposedLines, ComposedStrips, LineSource, StoredLines
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.muon import check_muon
 from digitcli.training.network import (
@@ -312,21 +312,23 @@ def _load_task(
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if find_architecture(config.arch).task == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
+    source = _load_line_source(config, recipe, original)
+    return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
+
+
+def _load_line_source(config: TrainConfig, recipe: Recipe, original: OriginalData | None) -> LineSource:
     if config.arch in STRIP_COMPOSERS:
-        strips = ComposedStrips(load_dataset(config.data), config.seed, config.arch)
-        return LineTask(strips, recipe, device, workers, processes)
+        return ComposedStrips(load_dataset(config.data), config.seed, config.arch)
     path = find_dataset(config.data)
     if path is None or not is_line_folder(path):
-        lines = ComposedLines(load_dataset(config.data), config.strokes, config.seed)
-        return LineTask(lines, recipe, device, workers, processes)
+        return ComposedLines(load_dataset(config.data), config.strokes, config.seed)
     if config.strokes is not None and original is None:
         cause = f"--strokes composes lines, but {config.data} already contains lines."
         raise UsageError(cause, "Leave --strokes out.")
     stored = StoredLines(path, config.seed)
     if isinstance(original, OriginalLines) and recipe.rehearse:
-        rehearsed = RehearsedLines(stored, original.source, recipe.rehearse, config.seed)
-        return LineTask(rehearsed, recipe, device, workers, processes)
-    return LineTask(stored, recipe, device, workers, processes)
+        return RehearsedLines(stored, original.source, recipe.rehearse, config.seed)
+    return stored
 
 
 def _digits_of(original: OriginalData | None) -> Digits | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.data.dataset import Digits, split
@@ -20,7 +21,7 @@ from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.strokes import load_writers, split_writers
 from digitcli.training.composed_lines import compose
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.line_sources import StoredLines, as_batch
+from digitcli.training.line_sources import LineBatch, StoredLines, as_batch
 from digitcli.training.line_task import LineTask, line_loss
 from digitcli.training.trainer import resume, train
 
@@ -97,7 +98,7 @@ def test_the_loss_falls_on_a_few_lines(digits: Digits) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
     losses = []
     for _ in range(25):
-        loss = line_loss(network, batch, torch.device("cpu"), progress=0.0)
+        loss = line_loss(network, batch, torch.device("cpu"), guidance=1.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -105,11 +106,30 @@ def test_the_loss_falls_on_a_few_lines(digits: Digits) -> None:
     assert losses[-1] < 0.4 * losses[0]
 
 
+@pytest.mark.parametrize(("start", "guided"), [(None, True), ("reader", False)])
+def test_only_a_network_without_trained_weights_is_guided(
+    line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str | None, guided: bool
+) -> None:
+    guidances = []
+
+    def spy(
+        network: nn.Module, batch: LineBatch, device: torch.device, guidance: float, alphabet: str
+    ) -> Tensor:
+        guidances.append(guidance)
+        return line_loss(network, batch, device, guidance, alphabet)
+
+    monkeypatch.setattr("digitcli.training.line_task.line_loss", spy)
+    config = TrainConfig(arch="reader", data=str(line_folder), recipe=RECIPE, device="cpu", start=start)
+    train(config, out=tmp_path / "run")
+    assert guidances[0] == float(guided) and guidances[-1] == 0
+    assert guidances == sorted(guidances, reverse=True)
+
+
 def test_a_batch_of_empty_lines_has_a_finite_loss(digits: Digits) -> None:
     empty = [line for line in compose(LineSynthesizer(digits), np.random.default_rng(0), 60) if not line.text]
     batch = as_batch(empty[:2], np.random.default_rng(0))
     assert batch.characters.dtype == np.int64 and not batch.boxed.any()
-    loss = line_loss(create_model("reader"), batch, torch.device("cpu"), progress=1.0)
+    loss = line_loss(create_model("reader"), batch, torch.device("cpu"), guidance=0.0)
     assert loss.isfinite()
 
 
