@@ -4,15 +4,19 @@ FOLDER holds sets of pictures two levels down, for example `photos/phone_photos`
 example a folder that `digitcli synthesize` wrote. The correct text of a picture is the `label` in a
 `labels.csv` beside it; or nothing, in a set below `notdigits`; or the first character of its file name. A
 picture is correct if exactly its digits are read. The last column is the coverage at 1 % errors: the largest
-share of the pictures, the most confident first, of which at most 1 % are wrong.
+share of the pictures, the most confident first, of which at most 1 % are wrong. The rows below the table are
+means of the sets with digits, each of which counts the same, also in the one ranking of all their pictures.
 
 A second table counts only the pictures with digits: which share `digitcli predict` answers and does not
 refuse, and which share of the answers is wrong (`--option=--max-error=0.01` sets that threshold). Where a
 `boxes.json` holds boxes drawn by hand, `[digit, x, y, width, height]`, the last line is the share of them
 that have an intersection over union (IoU) of 0.5 or more, in pictures that were read correctly.
 
+Sets below `pages` are read, so that they count in the times, but are in no table: they hold several numbers.
+
 Each reader reads the whole folder in a process of its own, `--repeats` times in turn. RapidOCR is measured if
-`--peer` names a Python in which it is installed:
+`--peer` names a Python in which it is installed, once as it is, and once with its probabilities masked to
+digits and marks, which makes it stronger on numbers:
 
     python -m venv peer && peer/bin/pip install rapidocr onnxruntime pillow numpy
     python benchmarks/reading.py FOLDER --peer peer/bin/python
@@ -58,10 +62,26 @@ def prepared(path):
     ground = tuple(int(level) for level in numpy.median(numpy.array(picture).reshape(-1, 3), axis=0))
     return numpy.array(ImageOps.expand(picture, 16, ground))[:, :, ::-1]
 
+class Masked:
+    def __init__(self, recognizer):
+        self.session = recognizer.session
+        self.kept = numpy.isin(recognizer.postprocess_op.character, ["blank", *"0123456789.,-/#*=$"])
+
+    def __call__(self, images):
+        columns = self.session(images) * self.kept
+        columns /= columns.sum(axis=-1, keepdims=True)
+        self.confidence = float(columns.max(axis=-1).prod())  # of the likeliest path
+        return columns
+
 engine = RapidOCR()
+engine(numpy.full((48, 96, 3), 255, "u1"), use_det=False, use_cls=False, use_rec=True)  # opens the recognizer
+masked = Masked(engine.text_rec) if sys.argv[1] == "masked" else None
+if masked:
+    engine.text_rec.session = masked
 for line in sys.stdin:
     result = engine(prepared(Path(line.rstrip("\\n"))), use_det=False, use_cls=False, use_rec=True)
     sure = min(map(float, result.scores)) if result.txts else 0.0
+    sure = masked.confidence if masked else sure
     print(json.dumps({"file": line.rstrip("\\n"), "text": "".join(result.txts or ()), "confidence": sure}))
 """
 
@@ -103,7 +123,8 @@ def main() -> None:
     listed = "".join(f"{path}\n" for paths in labels.values() for path in paths)
     readers = {"digitcli": lambda: read_with_digitcli(listed, arguments.option)}
     if arguments.peer:
-        readers["RapidOCR"] = lambda: lines_of([arguments.peer, "-c", PEER], listed)
+        readers["RapidOCR"] = lambda: lines_of([arguments.peer, "-c", PEER, "plain"], listed)
+        readers["masked"] = lambda: lines_of([arguments.peer, "-c", PEER, "masked"], listed)
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     answers: dict[str, dict[str, Answer]] = {}
     for _ in range(arguments.repeats):
@@ -111,10 +132,12 @@ def main() -> None:
             started = time.perf_counter()
             answers[name] = {row["file"]: as_answer(row) for row in read()}
             seconds[name].append(time.perf_counter() - started)
+    count = sum(map(len, labels.values()))
+    labels = {name: of_set for name, of_set in labels.items() if not name.startswith("pages")}
     print_table(labels, answers)
+    print_means(labels, answers)
     print_answered(labels, answers["digitcli"])
     print_boxes(labels, answers["digitcli"])
-    count = sum(map(len, labels.values()))
     for name, times in seconds.items():
         spread = f"{min(times):.1f} to {max(times):.1f} s, n = {len(times)}"
         print(
@@ -164,7 +187,8 @@ def as_answer(row: dict[str, Any]) -> Answer:
     numbers: list[dict[str, Any]] = row.get("numbers") or []
     boxes = tuple(tuple(digit["box"]) for number in numbers for digit in number["digits"])
     digits = re.sub(r"\D", "", row.get("text") or "")
-    return Answer(digits, float(row.get("confidence") or 0), row.get("status") == "read", boxes)
+    is_read = bool(digits) and row.get("status", "read") == "read"  # RapidOCR refuses nothing
+    return Answer(digits, float(row.get("confidence") or 0), is_read, boxes)
 
 
 def print_table(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
@@ -174,23 +198,47 @@ def print_table(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
         cells = ""
         for by_path in answers.values():
             read = [(by_path[path], label) for path, label in of_set.items()]
-            scored = [(answer.confidence, answer.digits == label) for answer, label in read]
-            right = sum(is_right for _, is_right in scored) / len(scored)
+            scored = [(answer.confidence, answer.digits == label, 1.0) for answer, label in read]
+            right = sum(is_right for _, is_right, _ in scored) / len(scored)
             share = "" if name.startswith("notdigits") else f"{answered(scored):.1%}"
             cells += f"  {right:9.1%} {share:>7}"
         print(f"{name:32} {len(of_set):5}{cells}")
 
 
-def answered(scored: list[tuple[float, bool]], limit: float = 0.01) -> float:
-    """Return the largest share, the most confident first, of which at most `limit` are wrong."""
-    best = wrong = 0
+def print_means(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
+    """Print the means of the sets with digits: right, answered wrongly, and the coverage at 1 % errors."""
+    sets = [of_set for of_set in labels.values() if all(of_set.values())]
+    if not sets:
+        return
+    print(f"{f'mean of {len(sets)} sets with digits':38}  {'right':>7} {'wrong':>7} {'at 1 %':>7}")
+    for name, by_path in answers.items():
+        pairs = [[(by_path[path], label) for path, label in of_set.items()] for of_set in sets]
+        right, wrong = (
+            statistics.mean(statistics.mean(map(float, flags)) for flags in of_sets)
+            for of_sets in (
+                [[answer.digits == label for answer, label in of_set] for of_set in pairs],
+                [[answer.is_read and answer.digits != label for answer, label in of_set] for of_set in pairs],
+            )
+        )
+        ranked = [
+            (answer.confidence, answer.digits == label, 1 / len(of_set))
+            for of_set in pairs
+            for answer, label in of_set
+        ]
+        print(f"{name:38}  {right:7.1%} {wrong:7.1%} {answered(ranked):7.1%}")
+
+
+def answered(scored: list[tuple[float, bool, float]], limit: float = 0.01) -> float:
+    """Return the largest share by weight, the most confident first, of which at most `limit` are wrong."""
+    best = wrong = count = 0.0
     ordered = sorted(scored, reverse=True)
-    for count, (confidence, is_right) in enumerate(ordered, start=1):
-        wrong += not is_right
-        tied = count < len(ordered) and ordered[count][0] == confidence
+    for place, (confidence, is_right, weight) in enumerate(ordered, start=1):
+        count += weight
+        wrong += weight * (not is_right)
+        tied = place < len(ordered) and ordered[place][0] == confidence
         if not tied and wrong <= limit * count:
             best = count
-    return best / len(scored)
+    return best / sum(weight for _, _, weight in ordered)
 
 
 def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
