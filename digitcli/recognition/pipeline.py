@@ -242,10 +242,12 @@ def _decide_whole(
         assert first.decision is not None
         return first.decision
     decision = page_reader.read(page.levels, options.constraints, options.top_k, first.line)
+    places = decision.places
     if not decision.numbers and picture_reader is not None:
-        return picture_reader.answer_instead(first, decision)
-    may_be_fraction = not decision.rotation and decision.leaves_room_for_fraction(len(page.levels))
-    return NOT_A_DIGIT if may_be_fraction and is_fraction(page.levels) else decision
+        decision = picture_reader.answer_instead(first, decision)
+    elif not decision.rotation and decision.leaves_room_for_fraction(len(page.levels)):
+        decision = NOT_A_DIGIT if is_fraction(page.levels) else decision
+    return replace(decision, places=places)
 
 
 def _decide_regions(
@@ -316,6 +318,7 @@ def _reading(page: PreparedPage, decision: Decision, model: str, options: Pipeli
         ink=ink,
         changed=decision.is_changed,
         rotation=(options.rotation + decision.rotation) % 360,
+        places=decision.places,
     )
 
 

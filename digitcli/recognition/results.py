@@ -155,6 +155,20 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A place on a page where the page finder sees a number.
+
+    corners: x and y of its corners, clockwise from the upper left one, in pixels of the upright picture.
+    score: the probability of a number there by the page finder, before anything is read.
+    has_number: whether a number was read there; other places are passed over.
+    """
+
+    corners: tuple[tuple[float, float], ...]
+    score: float
+    has_number: bool
+
+
+@dataclass(frozen=True)
 class Reading:
     """The answer to a picture or to one page of a file.
 
@@ -173,6 +187,7 @@ class Reading:
     changed: whether the constraints changed the text.
     rotation: the degrees by which the page was turned clockwise before it was read; boxes are in pixels of
         the turned page.
+    places: where the page finder sees numbers, in reading order; none if it was not asked.
     """
 
     file: str
@@ -188,6 +203,7 @@ class Reading:
     ink: np.ndarray | None = field(default=None, repr=False, compare=False)
     changed: bool = False
     rotation: int = 0
+    places: tuple[Place, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def raw(self) -> str | None:

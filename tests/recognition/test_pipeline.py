@@ -227,6 +227,16 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
 
 
+def test_a_reading_has_the_places_that_were_found_also_those_that_were_passed_over() -> None:
+    bars = (100, 100, 200, 60), (400, 100, 200, 60), (100, 300, 200, 60)
+    page = page_of_bars(*bars, shape=(500, 800))
+    (reading,) = run_pipeline([page], page_models(FakeReader("1", "", "4")), OPTIONS)
+    assert [place.has_number for place in reading.places] == [True, False, True]
+    for (x, y, width, height), place in zip(bars, reading.places, strict=True):
+        assert np.mean(place.corners, axis=0) == pytest.approx([x + width / 2, y + height / 2], abs=6)
+        assert 0 < place.score <= 1
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_threshold_changes_no_text_and_no_confidence(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     number = Number((Digit("8", 0.97, (0, 0, 9, 9)),), 0.97, "8")

@@ -231,7 +231,7 @@ def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, 
 
 
 def draw_steps(reading: Reading) -> Group:
-    """Draw the steps of one picture: the upright grey picture, its ink with boxes, and its crops."""
+    """Draw the steps of one picture: it in grey, its ink with boxes or its places, and its crops."""
     assert reading.picture is not None
     height, width = reading.picture.shape
     number = itertools.count(1)
@@ -242,6 +242,9 @@ def draw_steps(reading: Reading) -> Group:
     if reading.ink is not None:
         second = f"{next(number)}  the ink without light and ruled lines, and the boxes of the digits"
         pictures.append(Group(Text(second), _fitted(_boxed_ink(reading))))
+    if reading.places:
+        second = f"{next(number)}  the places where the page finder sees numbers: {len(reading.places)}"
+        pictures.append(Group(Text(second), _fitted(_framed_places(reading))))
     parts: list[RenderableType] = [Columns(pictures, padding=(0, 2))]
     if not reading.digits:
         is_blank = reading.status == "blank"
@@ -279,14 +282,30 @@ def _fitted(pixels: np.ndarray) -> Picture:
 def _boxed_ink(reading: Reading) -> np.ndarray:
     """Return the ink, white on black, with a grey box around each digit: uint8, twice as large as drawn."""
     assert reading.ink is not None and reading.picture is not None
-    height, width = reading.picture.shape
-    scale = min(2 * STEP_COLUMNS / width, 4 * STEP_ROWS / height)
-    size = (max(2, round(width * scale)), max(2, round(height * scale)))
-    boxed = cv2.resize(_bytes(reading.ink), size, interpolation=cv2.INTER_AREA)
+    boxed, scale = _twice_as_drawn(reading.ink, reading.picture.shape)
     for digit in reading.digits:
         x, y, box_width, box_height = (round(side * scale) for side in digit.box)
         cv2.rectangle(boxed, (x - 2, y - 2), (x + box_width + 1, y + box_height + 1), 110, 1)
     return boxed
+
+
+def _framed_places(reading: Reading) -> np.ndarray:
+    """Return the picture with a frame around each place, in the level that differs most from the paper."""
+    assert reading.picture is not None
+    framed, scale = _twice_as_drawn(reading.picture, reading.picture.shape)
+    level = 0 if np.median(framed) > 127 else 255
+    for place in reading.places:
+        corners = np.round(np.array(place.corners) * scale).astype(np.int32)
+        cv2.polylines(framed, [corners], isClosed=True, color=level, thickness=1)
+    return framed
+
+
+def _twice_as_drawn(shares: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, float]:
+    """Return a picture as uint8 twice as large as drawn, and its scale to a picture of this shape."""
+    height, width = shape
+    scale = min(2 * STEP_COLUMNS / width, 4 * STEP_ROWS / height)
+    size = (max(2, round(width * scale)), max(2, round(height * scale)))
+    return cv2.resize(_bytes(shares), size, interpolation=cv2.INTER_AREA), scale
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:

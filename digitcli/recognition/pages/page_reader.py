@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,11 +15,13 @@ from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence
+from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.pages.recognize import recognize_region
 from digitcli.recognition.pages.run_networks import run_networks
+from digitcli.recognition.results import Place
 
 # Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways
 # and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.
@@ -118,8 +121,18 @@ class PageReader:
 
 
 def _decide(page: PageEvidence, constraints: Constraints | None, top_k: int) -> PageAnswer:
-    results = [result for each in page.regions for result in recognize_region(each, constraints, top_k)]
-    return PageAnswer(decide_page(results, page.other_writing, constraints), len(results))
+    read = [recognize_region(region, constraints, top_k) for region in page.regions]
+    results = list(itertools.chain.from_iterable(read))
+    places = tuple(map(_place_of, page.regions, read))
+    decision = decide_page(results, page.other_writing, constraints)
+    return PageAnswer(replace(decision, places=places), len(results))
+
+
+def _place_of(region: RegionEvidence, results: Sequence[NumberResult]) -> Place:
+    line = region.crops.line
+    corners = line.box.corners(line.box.length, line.box.height).tolist()
+    has_number = any(result.number is not None for result in results)
+    return Place(tuple((x, y) for x, y in corners), line.score, has_number)
 
 
 def _may_be_rotated(answer: PageAnswer, whole: LineEvidence | None) -> bool:
