@@ -1,8 +1,9 @@
 """Measure `digitcli predict` on many small pictures: `python benchmarks/bulk.py --count 100000`.
 
 MNIST's 10,000 test digits are written as PNG files, again and again under other names, and read by one
-`digitcli predict`. The memory is the resident set of its process and of its child processes together, as
-Linux reports it, after a tenth of the pictures and at the end.
+`digitcli predict`. With `--side 200` the files are photographs of that size: dark ink on grainy paper with a
+shadow, the digit at a random place. The memory is the resident set of its process and of its child processes
+together, as Linux reports it, after a tenth of the pictures and at the end.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from digitcli.data.mnist import load_mnist_test
 
 PICTURES_PER_FOLDER = 10_000
+SEED = 0  # of the photographs
 MEGABYTE = 1e6
+
+Grey = npt.NDArray[np.uint8]
 
 
 def main() -> None:
@@ -32,23 +38,36 @@ def main() -> None:
     parser.add_argument(
         "--count", type=int, default=100_000, help="the number of pictures (default: 100,000)"
     )
+    parser.add_argument("--side", type=int, help="the side in pixels (default: MNIST's images as they are)")
     parser.add_argument("--model", help="the model that reads them (default: the default models)")
     parser.add_argument("--option", action="append", default=[], help="an option of digitcli predict")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_pictures(Path(folder), arguments.count)
+        write_pictures(Path(folder), arguments.count, arguments.side)
         model = ["--model", arguments.model] if arguments.model else []
         measure(folder, arguments.count, [*model, *arguments.option])
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    """Write PNG files of 28x28 pixels, whose names end with their digits."""
-    digits = load_mnist_test()
+def write_pictures(folder: Path, count: int, side: int | None) -> None:
+    """Write PNG files, whose names end with their digits."""
+    digits, random = load_mnist_test(), np.random.default_rng(SEED)
     for number in range(count):
         part = folder / f"{number // PICTURES_PER_FOLDER:03}"
         part.mkdir(exist_ok=True)
         index = number % len(digits)
-        cv2.imwrite(str(part / f"{number:07}_{digits.labels[index]}.png"), digits.images[index])
+        image = digits.images[index] if side is None else photograph(digits.images[index], side, random)
+        cv2.imwrite(str(part / f"{number:07}_{digits.labels[index]}.png"), image)
+
+
+def photograph(image: Grey, side: int, random: np.random.Generator) -> Grey:
+    """Show an image of MNIST, a third to all of the side large, as a photograph of ink on paper."""
+    size = int(side * random.uniform(1 / 3, 1))
+    x, y = random.integers(side - size + 1, size=2)
+    ink = np.zeros((side, side), np.float32)
+    ink[y : y + size, x : x + size] = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC) / 255
+    light = np.linspace(random.uniform(0.7, 1), random.uniform(0.7, 1), side, dtype=np.float32)
+    picture = 255 * light * (1 - 0.7 * ink.clip(0, 1)) + 4 * random.standard_normal(ink.shape)
+    return np.asarray(picture.clip(0, 255), np.uint8)
 
 
 def measure(folder: str, count: int, options: list[str]) -> None:
