@@ -30,6 +30,17 @@ Each model is a safetensors file with a JSON header that can rebuild it, and wit
 Tensors are stored in half precision, the largest first, as long as that changes no answer to the 70,000
 digits of MNIST, to 2,000 composed lines or to 200 composed pages (`scripts/ship.py` checks it). They compute
 in float32.
+
+The command of a card made its weights. `finder`, `page_reader`, `picture_reader` and `reader` are the end
+of a chain of trainings, each from the weights before, on a composition of scenes that changed on the way.
+The same architectures can be trained from nothing (`digitcli train --arch finder`, `strip_reader`,
+`picture_reader`, `reader`), but that gives neither these weights nor, in one run, their accuracy.
+
+Pen strokes from which lines and pages are composed: E. Alpaydin and F. Alimoglu, "Pen-Based Recognition of
+Handwritten Digits" (CC BY 4.0); F. Prat et al., "UJI Pen Characters (version 2)" (CC BY 4.0);
+kensanata/numbers (CC0 1.0); S. Kahl and B. Maxwell (Apache-2.0); the Lipi core toolkit 3.0 and BHMSDS by W.
+Blachowski et al. (MIT). [LICENSE](../digitcli/data/handwriting/LICENSE) has the details and those of the
+fonts.
 """
 
 
