@@ -29,8 +29,6 @@ NOT_A_DIGIT_CONFIDENCE = 0.5
 CERTAIN = 0.97
 # Probability from which an answer is likelier right than wrong.
 LIKELY = 0.5
-# Numbers that are seen in a fraction at most: its parts, and the bar, which may be taken for a 1.
-MOST_IN_FRACTION = 3
 # Probability of the two likeliest texts together, from which the reason is two_candidates (chosen by hand).
 TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
@@ -58,11 +56,6 @@ class Decision:
     def is_certain(self) -> bool:
         """Whether the network that reads whole pictures has read one number for certain."""
         return self.confidence is not None and self.confidence >= CERTAIN
-
-    def leaves_room_for_fraction(self, height_px: int) -> bool:
-        """Whether the numbers of a page of this height may be the parts of a fraction, or a part of one."""
-        heights = [number.box[3] for number in self.numbers]
-        return 1 <= len(heights) <= MOST_IN_FRACTION and max(heights) < height_px / 2
 
     def refused(self, reason: str) -> Decision:
         """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""

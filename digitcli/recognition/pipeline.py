@@ -44,11 +44,12 @@ from digitcli.recognition.decision import (
 )
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
+from digitcli.recognition.pages.fractions import shows_fraction
 from digitcli.recognition.pages.page_reader import PageReader, as_levels
 from digitcli.recognition.picture_reader import PictureAnswer, PictureReader
 from digitcli.recognition.recognize import DigitEvidence, recognize_page, run_classifier
 from digitcli.recognition.results import Reading
-from digitcli.recognition.segmentation import find_numbers, is_fraction
+from digitcli.recognition.segmentation import find_numbers
 from digitcli.recognition.sources import Source
 
 # Pages at most that go through the networks together (chosen by hand).
@@ -245,8 +246,8 @@ def _decide_whole(
     places = decision.places
     if not decision.numbers and picture_reader is not None:
         decision = picture_reader.answer_instead(first, decision)
-    elif not decision.rotation and decision.leaves_room_for_fraction(len(page.levels)):
-        decision = NOT_A_DIGIT if is_fraction(page.levels) else decision
+    elif not decision.rotation and shows_fraction(page.levels, decision.numbers):
+        decision = NOT_A_DIGIT
     return replace(decision, places=places)
 
 

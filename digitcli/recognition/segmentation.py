@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
 from digitcli.imaging.components import Box, ConnectedComponents
@@ -81,12 +80,6 @@ def find_numbers(grey: np.ndarray) -> PageLayout:
         return layout
     faint_layout = _find_regions(lifted)
     return replace(faint_layout, is_faint=True) if faint_layout.regions else layout
-
-
-def is_fraction(levels: npt.NDArray[np.uint8]) -> bool:
-    """Tell whether a page, uint8 (H, W), shows nothing but numbers above and below a fraction bar."""
-    regions = find_numbers(levels.astype(np.float32) / 255).regions
-    return bool(regions) and all(region.is_in_fraction for region in regions)
 
 
 def _find_regions(grey: np.ndarray) -> PageLayout:

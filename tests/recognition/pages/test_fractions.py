@@ -1,0 +1,71 @@
+"""A bar between two short numbers makes a fraction of them; rules, sums and tables do not."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from digitcli.recognition.pages.fractions import shows_fraction
+from digitcli.recognition.results import Digit, Number
+from tests.support.pictures import cut_tight
+
+Mark = tuple[str, int, int]  # a number, or "-120" for a bar 120 pixels long; x and y
+
+
+def drawn(*marks: Mark) -> tuple[np.ndarray, list[Number]]:
+    """Draw numbers and bars on white paper, and return the numbers with exact boxes."""
+    paper, numbers = np.full((700, 700), 235, np.uint8), []
+    for text, x, y in marks:
+        if text[0] == "-":
+            cv2.line(paper, (x, y), (x + int(text[1:]), y + 3), 30, 8)
+            continue
+        digits = []
+        for digit in text:
+            crop = cut_tight(digit)
+            height, width = crop.shape
+            paper[y : y + height, x : x + width] = np.minimum(paper[y : y + height, x : x + width], crop)
+            digits.append(Digit(digit, 0.9, (x, y, width, height)))
+            x += width + 20
+        numbers.append(Number(tuple(digits), 0.9, raw=text))
+    return paper, numbers
+
+
+@pytest.mark.parametrize("light_on_dark", [False, True])
+@pytest.mark.parametrize("gap", [8, 30, 60])
+@pytest.mark.parametrize(("upper", "lower"), [("1", "2"), ("3", "16"), ("15", "16")])
+def test_numbers_above_and_below_a_bar_are_a_fraction(
+    upper: str, lower: str, gap: int, light_on_dark: bool
+) -> None:
+    wide = max(len(upper), len(lower))
+    page, numbers = drawn((upper, 300, 150), (f"-{90 * wide}", 285, 255 + gap), (lower, 300, 262 + 2 * gap))
+    page = 255 - page if light_on_dark else page
+    assert shows_fraction(page, numbers) and shows_fraction(page, numbers[::-1])
+    bar = Number((Digit("1", 0.9, (290, 250 + gap, 90 * wide, 12)),), 0.9, raw="1")
+    assert shows_fraction(page, [*numbers, bar])  # a bar that is taken for a number
+    assert not shows_fraction(page, numbers[:1])
+
+
+NO_FRACTIONS: dict[str, tuple[Mark, ...]] = {
+    "two lines": (("12", 300, 150), ("34", 300, 300)),
+    "a long rule": (("12", 300, 150), ("-600", 50, 280), ("34", 300, 320)),
+    "a sum": (("12", 300, 50), ("34", 300, 200), ("-200", 280, 330), ("46", 300, 370)),
+    "longer numbers": (("1234", 150, 150), ("-350", 140, 280), ("5678", 150, 310)),
+    "underlined, and another below": (("12", 300, 100), ("-180", 290, 220), ("34", 300, 500)),
+    "a bar beside": (("12", 300, 150), ("-100", 500, 280), ("34", 300, 310)),
+    "a table": (
+        ("-200", 270, 120), ("12", 300, 150), ("-200", 270, 280), ("34", 300, 310), ("-200", 270, 440),
+    ),
+    "a short dash": (("12", 300, 150), ("-50", 330, 280), ("34", 300, 310)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NO_FRACTIONS)
+def test_other_numbers_and_bars_are_no_fraction(kind: str) -> None:
+    assert not shows_fraction(*drawn(*NO_FRACTIONS[kind]))
+
+
+def test_a_dark_field_below_a_number_is_no_bar() -> None:
+    page, numbers = drawn(("12", 300, 150), ("34", 300, 330))
+    page[270:] = 255 - page[270:]
+    assert not shows_fraction(page, numbers)
