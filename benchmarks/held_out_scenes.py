@@ -144,11 +144,12 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=40, help="pages of each generator (default: 40)")
     parser.add_argument("--seed", type=int, default=1, help="the random seed (default: 1)")
     parser.add_argument("--single", action="store_true", help="read pictures of one number instead of pages")
+    parser.add_argument("--max-error", type=float, help="as of digitcli predict (default: its default)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the pictures and labels.json here")
     arguments = parser.parse_args()
     measure = measure_single_numbers if arguments.single else measure_pages
     measure(
-        Reader(*arguments.model),
+        Reader(*arguments.model, max_error=arguments.max_error),
         held_out_room(split(load_mnist()).test),
         arguments.pages,
         arguments.seed,
