@@ -177,7 +177,7 @@ def _expected(box: LineBox, scene: Scene) -> set[str] | None:
         for label in scene.labels
         if label.kind is Kind.NUMBER and box.overlap(line_box(label)) > LEAST_OVERLAP
     ]
-    if any(not label.text or line_box(label).share_outside(size) > LARGEST_CUT for label in numbers):
+    if any(not label.text or label.shares_outside(size).mean() > LARGEST_CUT for label in numbers):
         return None
     return {digits for label in numbers for digits in _digits_of(label)}
 

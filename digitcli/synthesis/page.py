@@ -38,41 +38,43 @@ class Label:
     kind: a number, or other writing.
     text: its characters of `texts.ALPHABET`; empty for other writing, and for a number too large to be read.
     corners: float32 (n, 4, 2), for each character but spaces its corners clockwise from the upper left one.
-    cut: float32 (n,), the share of each of these that the edge of the paper cuts off; none without paper.
+    seen: float32 (n, 4, 2), the corners of the part of each of these that its paper shows; all without paper.
     """
 
     kind: Kind
     text: str
     corners: Corners
-    cut: npt.NDArray[np.float32] | None = None
+    seen: Corners | None = None
 
     def shares_outside(self, size: tuple[int, ...]) -> npt.NDArray[np.floating]:
         """Return the share (n,) of each character that is not seen in a picture of a width and a height."""
-        low, high = self.corners.min(axis=1), self.corners.max(axis=1)  # n, 2
-        seen = (np.clip(high, 0, size) - np.clip(low, 0, size)).prod(axis=1)
-        seen /= np.maximum((high - low).prod(axis=1), 1e-3)
-        return np.asarray(1 - seen if self.cut is None else 1 - seen * (1 - self.cut))
+        seen = self.corners if self.seen is None else self.seen
+        whole = np.maximum(_areas(self.corners), 1e-3)
+        return np.asarray(1 - _areas(np.clip(seen, 0, np.array(size, np.float32))) / whole)
 
     def cut_to(self, size: tuple[int, ...]) -> Label | None:
         """Return what paper of a width and a height shows of it; None if that is nothing."""
         if not len(self.corners):
             return self
-        outside = self.shares_outside(size).astype(np.float32)
-        is_seen = outside < INVISIBLE_CUT
+        is_seen = self.shares_outside(size) < INVISIBLE_CUT
         if not is_seen.any():
             return None
         flags = iter(is_seen.tolist())
         text = "".join(character for character in self.text if character == " " or next(flags)).strip()
-        return Label(self.kind, text, self.corners[is_seen], outside[is_seen])
+        seen = np.clip(self.corners if self.seen is None else self.seen, 0, np.array(size, np.float32))
+        return Label(self.kind, text, self.corners[is_seen], seen[is_seen])
+
+    def moved(self, matrix: npt.NDArray[np.floating]) -> Label:
+        """Return the label after a transformation, see `transform`."""
+        seen = None if self.seen is None else transform(self.seen, matrix)
+        return replace(self, corners=transform(self.corners, matrix), seen=seen)
 
 
 def joined(labels: Sequence[Label]) -> Label:
     """Return numbers of one line as one label, with spaces between their texts."""
-    cuts = [np.zeros(len(each.corners), np.float32) if each.cut is None else each.cut for each in labels]
-    text = " ".join(each.text for each in labels)
-    return Label(
-        labels[0].kind, text, np.concatenate([each.corners for each in labels]), np.concatenate(cuts)
-    )
+    seen = np.concatenate([each.corners if each.seen is None else each.seen for each in labels])
+    text, corners = " ".join(each.text for each in labels), np.concatenate([each.corners for each in labels])
+    return Label(labels[0].kind, text, corners, seen)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Page:
     def moved_labels(self, matrix: npt.NDArray[np.floating]) -> list[Label]:
         """Return the labels of what is seen on the page, after a transformation, see `transform`."""
         seen = (label.cut_to((self.width, self.height)) for label in self.labels)
-        return [replace(label, corners=transform(label.corners, matrix)) for label in seen if label]
+        return [label.moved(matrix) for label in seen if label]
 
     def frame(self, box: tuple[float, float, float, float], width_px: float, level: float) -> None:
         """Draw a frame with the corners x0, y0 and x1, y1."""
@@ -231,6 +233,11 @@ def corners_of(boxes: npt.NDArray[np.float32]) -> Corners:
     """Return the corners (n, 4, 2) of boxes (n, 4), x0 y0 x1 y1, clockwise from the upper left one."""
     x0, y0, x1, y1 = boxes.reshape(-1, 4).T
     return np.stack([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]).transpose(2, 0, 1).astype(np.float32)
+
+
+def _areas(corners: Corners) -> npt.NDArray[np.floating]:
+    """Return the areas (n,) of the upright boxes around corners (n, 4, 2)."""
+    return np.asarray(np.ptp(corners, axis=1).prod(axis=1))
 
 
 def _turn(mask: Mask, degrees: float) -> tuple[Mask, npt.NDArray[np.float32]]:

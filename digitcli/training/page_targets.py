@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -52,7 +51,7 @@ def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int)
     for label in labels:
         if not len(label.corners):
             continue
-        label = replace(label, corners=label.corners * np.float32(scale))
+        label = label.moved(np.array([[scale, 0, 0], [0, scale, 0]], np.float32))
         box = line_box(label)
         whole = _mask(box.corners(box.length + 2, box.height + 2), rows, columns)
         if box.height < SMALL_OPEN_PX:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,12 +92,14 @@ def test_a_label_moves_with_what_the_paper_shows_of_it() -> None:
         page.labels.append(Label(kind, text, corners(*lefts)))
     (number, word) = page.shrunk(0.5, 10, 20).labels
     assert (number.text, word.kind) == ("1 2", Kind.OTHER)
-    assert number.cut == pytest.approx([0, 0.5]) and word.cut == pytest.approx([0.25])
+    assert number.seen is not None and number.seen[1, :, 0] == pytest.approx([55, 60, 60, 55])
     assert number.corners[0, 0] == pytest.approx([40, 22.5])
     assert number.shares_outside((100, 100)) == pytest.approx([0, 0.5])
-    assert number.shares_outside((50, 100)) == pytest.approx([0, 1])
+    assert number.shares_outside((55, 100)) == pytest.approx([0, 1])
+    assert number.shares_outside((58, 100)) == pytest.approx([0, 0.7])  # cut off twice at the same side
+    assert word.shares_outside((100, 100)) == pytest.approx([0.25])
     both = joined([word, number])
-    assert both.cut == pytest.approx([0.25, 0, 0.5]) and len(both.corners) == 3
+    assert both.shares_outside((100, 100)) == pytest.approx([0.25, 0, 0.5]) and len(both.corners) == 3
     assert joined([Label(Kind.NUMBER, "4", corners(10))] * 2).text == "4 4"
 
 
@@ -283,5 +287,10 @@ def test_a_place_that_a_page_finder_mistakes_for_a_number_shows_a_whole_word_or_
     assert texts(80, 35, 120, 30) == [OTHER]
     assert texts(40, 35, 20, 30) == []  # a part of the word
     assert texts(30, 135, 60, 30) == []  # the picture cuts the word off
+    cut_by_paper = replace(word, seen=np.clip(word.corners, 0, [80, 200]).astype(np.float32))
+    scene = Scene(scene.picture, (cut_by_paper,))
+    assert texts(80, 35, 120, 30) == []
+    strips = [strips_of(np.random.default_rng(seed), scene) for seed in range(20)]
+    assert OTHER not in {strip.text for of_scene in strips for strip in of_scene}
     assert texts(230, 100, 40, 30) == [""]
     assert texts(230, 100, 8, 6) == []  # too small to be read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,13 @@ def test_other_writing_is_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "label", [_label(20, 20, "7", 9, 0), _label(10, 10, "7", 100, 0), _label(100, 40, "1234", 30, 0)]
+    "label",
+    [
+        _label(20, 20, "7", 9, 0),
+        _label(10, 10, "7", 100, 0),
+        _label(100, 40, "1234", 30, 0),
+        replace(_label(20, 40, "12", 30, 0), seen=np.clip(_label(20, 40, "12", 30, 0).corners, 0, 55)),
+    ],
 )
 def test_nothing_is_learned_of_lines_that_are_too_small_too_large_or_cut(label: Label) -> None:
     maps = draw_targets([label], 1.0, 128, 128)
