@@ -9,14 +9,13 @@ right if its digits are answered, and wrong if others are.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from held_out.sheet import held_out_room
-from held_out_scenes import WORLDS, single_number
+from held_out_scenes import WORLDS, outcome, single_number
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -97,12 +96,8 @@ def main() -> None:
         for index, world in enumerate(WORLDS.values()):
             for number in range(arguments.pictures):
                 scene = single_number(world, np.random.default_rng([arguments.seed, index, number, 1]), room)
-                (label,) = (label for label in scene.labels if label.text)
                 random = np.random.default_rng([arguments.seed, index, number, 2])
-                reading = reader.read(change(random, scene.picture))
-                is_right = re.sub(r"\D", "", reading.text or "") == re.sub(r"\D", "", label.text)
-                is_answer = reading.status in ("read", "partial")
-                counts[("right" if is_right else "wrong") if is_answer else "refused"] += 1
+                counts[outcome(reader.read(change(random, scene.picture)), scene)] += 1
         total = sum(counts.values())
         shares = " ".join(f"{count / total:8.1%}" for count in counts.values())
         print(f"{condition:22} {total:8} {shares}", flush=True)

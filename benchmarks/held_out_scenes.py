@@ -88,11 +88,7 @@ def measure_single_numbers(
         counts = {"right": 0, "wrong": 0, "refused": 0}
         for picture in range(pictures):
             scene = single_number(world, np.random.default_rng([seed, index, picture, 1]), room)
-            (label,) = (label for label in scene.labels if label.text)
-            reading = reader.read(scene.picture)
-            is_right = re.sub(r"\D", "", reading.text or "") == re.sub(r"\D", "", label.text)
-            is_answer = reading.status in ("read", "partial")
-            counts[("right" if is_right else "wrong") if is_answer else "refused"] += 1
+            counts[outcome(reader.read(scene.picture), scene)] += 1
             if folder:
                 saved[f"single-{name}-{picture:03}.png"] = scene
         rows.append([count / pictures for count in counts.values()])
@@ -100,6 +96,15 @@ def measure_single_numbers(
     print(f"{'mean':10} {'':8} " + " ".join(f"{share:8.1%}" for share in np.mean(rows, axis=0)))
     if folder:
         save(saved, folder)
+
+
+def outcome(reading: Reading, scene: HeldOutScene) -> str:
+    """Tell whether the only number of a scene is answered right, answered wrong, or refused."""
+    (label,) = (label for label in scene.labels if label.text)
+    if reading.status not in ("read", "partial"):
+        return "refused"
+    is_right = re.sub(r"\D", "", reading.text or "") == re.sub(r"\D", "", label.text)
+    return "right" if is_right else "wrong"
 
 
 def single_number(

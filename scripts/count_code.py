@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,7 @@ TRIVIAL = (-1, 0, 1, 2)
 
 def main() -> None:
     """Read the pictures, and print a row for each module and the sum."""
-    reader = digitcli.Reader(jobs=1) if "jobs" in digitcli.Reader.__init__.__code__.co_varnames else None
-    reader = reader or digitcli.Reader()
+    reader = digitcli.Reader()
     pictures = sys.argv[1:] or sys.exit(__doc__)
     for _ in reader.read_all(pictures):  # loads the models
         pass
@@ -36,8 +36,6 @@ def main() -> None:
         if event == "call" and PACKAGE in path.parents:
             ran[path].add(frame.f_code.co_firstlineno)
 
-    import threading
-
     threading.setprofile(remember)
     sys.setprofile(remember)
     for _ in reader.read_all(pictures):
@@ -45,14 +43,15 @@ def main() -> None:
     sys.setprofile(None)
     totals = [0, 0]
     for path in sorted(ran):
-        lines, numbers = count(ast.parse(path.read_text()), path.read_text().splitlines(), ran[path])
+        lines, numbers = count(path.read_text(), ran[path])
         totals = [totals[0] + lines, totals[1] + numbers]
         print(f"{path.relative_to(PACKAGE)!s:44} {lines:6} {numbers:6}")
     print(f"{'lines, numbers':44} {totals[0]:6} {totals[1]:6}")
 
 
-def count(tree: ast.Module, source: list[str], first_lines: set[int]) -> tuple[int, int]:
-    """Return the lines of code and the numbers of the functions that begin at these lines."""
+def count(content: str, first_lines: set[int]) -> tuple[int, int]:
+    """Return the lines of code and the numbers of the functions that begin at these lines of a module."""
+    tree, source = ast.parse(content), content.splitlines()
     functions = [
         node
         for node in ast.walk(tree)

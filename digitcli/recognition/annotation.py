@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
-from digitcli.recognition.results import Digit, Number, Place, Reading, as_percentage
+from digitcli.recognition.results import Detection, Digit, Number, Reading, as_percentage
 
 # Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
 NAME_BYTES = 180
@@ -41,7 +41,7 @@ BANNER = (30, 30, 40)
 PAPER = (255, 255, 255)
 # Height in pixels of the text.
 TEXT_PX = 20
-# Height in pixels of the score of a place.
+# Height in pixels of the score of a detection.
 SCORE_PX = 13
 # Height in pixels of the banner below a picture, which holds one line of text.
 BANNER_PX = 34
@@ -112,12 +112,12 @@ def annotate(reading: Reading) -> bytes:
     Where there are several numbers, a frame around each shows which digits belong together. The colour of a
     box tells the confidence of its digit, and that of a frame the confidence of the number, see
     `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`; those of a refused number are red. A thin blue frame is a
-    place that the page finder took for a number, and that the networks passed over when they read it.
+    line that the page finder detected, and that was passed over when it was read.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     image, scale = _canvas(reading.picture)
     draw = ImageDraw.Draw(image)
-    _draw_places(image, (place for place in reading.places if not place.has_number), scale)
+    _draw_detections(image, (each for each in reading.detections if not each.has_number), scale)
     for number in reading.numbers:
         is_refused = number.status == "refused"
         for digit in number.digits:
@@ -132,15 +132,15 @@ def annotate(reading: Reading) -> bytes:
 
 
 def draw_steps(reading: Reading) -> bytes:
-    """Return a PNG of the steps from top to bottom: the picture, its ink or places, its lines and digits."""
+    """Return a PNG of the steps, one below the other: the picture, ink or detections, lines, digits."""
     assert reading.picture is not None, "the reader does not keep pictures"
     steps = [("the picture in grey, as it was read", _canvas(reading.picture)[0])]
     if reading.ink is not None:
         steps.append(("the ink that was found", _canvas(reading.ink)[0]))
-    if reading.places:
+    if reading.detections:
         image, scale = _canvas(reading.picture)
-        _draw_places(image, reading.places, scale, with_score=True)
-        steps.append(("where the page finder sees numbers, and how surely", image))
+        _draw_detections(image, reading.detections, scale, with_score=True)
+        steps.append(("the lines with numbers that the page finder detects, and how surely", image))
     numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]
     digits = [
         (f"{digit.digit}  {as_percentage(digit.confidence)}", digit.image)
@@ -195,16 +195,18 @@ def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: t
     draw.text((x + 2, place + 1), digit.digit, PAPER, font)
 
 
-def _draw_places(image: Image.Image, places: Iterable[Place], scale: float, with_score: bool = False) -> None:
-    """Draw a frame around each place; it is thin and blue where no number was read."""
+def _draw_detections(
+    image: Image.Image, detections: Iterable[Detection], scale: float, with_score: bool = False
+) -> None:
+    """Draw a frame around each detection; it is thin and blue where no number was read."""
     draw, height = ImageDraw.Draw(image), image.height
-    for place in places:
-        corners = [(x * scale, y * scale) for x, y in place.corners]
-        colour = GREEN if place.has_number else BLUE
-        draw.polygon(corners, outline=colour, width=2 if place.has_number else 1)
+    for each in detections:
+        corners = [(x * scale, y * scale) for x, y in each.corners]
+        colour = GREEN if each.has_number else BLUE
+        draw.polygon(corners, outline=colour, width=2 if each.has_number else 1)
         if with_score:
             x, y = max(corners[3][0], 2), min(corners[3][1] + 2, height - SCORE_PX - 2)
-            draw.text((x, y), f"{place.score:.2f}", colour, ImageFont.load_default(SCORE_PX))
+            draw.text((x, y), f"{each.score:.2f}", colour, ImageFont.load_default(SCORE_PX))
 
 
 def _frame(number: Number, scale: float, size: tuple[int, int]) -> tuple[float, float, float, float]:

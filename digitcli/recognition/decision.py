@@ -13,7 +13,7 @@ import numpy as np
 from digitcli.errors import PictureError
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.results import Number, Place, Status, text_of
+from digitcli.recognition.results import Detection, Number, Status, text_of
 from digitcli.recognition.table import place_numbers
 
 # Probability that a page without ink is blank; measured by benchmarks/blank.py.
@@ -50,7 +50,7 @@ class Decision:
     is_changed: bool = False
     error: PictureError | None = None
     rotation: int = 0
-    places: tuple[Place, ...] = ()
+    detections: tuple[Detection, ...] = ()
 
     @property
     def is_certain(self) -> bool:

@@ -243,12 +243,13 @@ def _decide_whole(
         assert first.decision is not None
         return first.decision
     decision = page_reader.read(page.levels, options.constraints, options.top_k, first.line)
-    places = decision.places
+    detections = decision.detections
     if not decision.numbers and picture_reader is not None:
-        decision = picture_reader.answer_instead(first, decision)
-    elif not decision.rotation and shows_fraction(page.levels, decision.numbers):
-        decision = NOT_A_DIGIT
-    return replace(decision, places=places)
+        return replace(picture_reader.answer_instead(first, decision), detections=detections)
+    if not decision.rotation and shows_fraction(page.levels, decision.numbers):
+        passed_over = tuple(replace(each, has_number=False) for each in detections)
+        return replace(NOT_A_DIGIT, detections=passed_over)
+    return decision
 
 
 def _decide_regions(
@@ -319,7 +320,7 @@ def _reading(page: PreparedPage, decision: Decision, model: str, options: Pipeli
         ink=ink,
         changed=decision.is_changed,
         rotation=(options.rotation + decision.rotation) % 360,
-        places=decision.places,
+        detections=decision.detections,
     )
 
 

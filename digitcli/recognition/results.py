@@ -155,12 +155,12 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place on a page where the page finder sees a number.
+class Detection:
+    """A line of numbers that the page finder detected.
 
     corners: x and y of its corners, clockwise from the upper left one, in pixels of the upright picture.
-    score: the probability of a number there by the page finder, before anything is read.
-    has_number: whether a number was read there; other places are passed over.
+    score: the probability of a number by the page finder, before anything is read.
+    has_number: whether the answer has a number there; other detections are passed over.
     """
 
     corners: tuple[tuple[float, float], ...]
@@ -187,7 +187,7 @@ class Reading:
     changed: whether the constraints changed the text.
     rotation: the degrees by which the page was turned clockwise before it was read; boxes are in pixels of
         the turned page.
-    places: where the page finder sees numbers, in reading order; none if it was not asked.
+    detections: the lines that the page finder detected, in reading order; none if it was not asked.
     """
 
     file: str
@@ -203,7 +203,7 @@ class Reading:
     ink: np.ndarray | None = field(default=None, repr=False, compare=False)
     changed: bool = False
     rotation: int = 0
-    places: tuple[Place, ...] = field(default=(), repr=False, compare=False)
+    detections: tuple[Detection, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def raw(self) -> str | None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from digitcli.errors import OutputError
 from digitcli.recognition.annotation import FRAME_PX, MAX_DRAWN, Annotator, annotate, draw_steps
-from digitcli.recognition.results import Digit, Number, Place, Reading, Status
+from digitcli.recognition.results import Detection, Digit, Number, Reading, Status
 
 GREEN, ORANGE, RED, BLUE = (0, 130, 60), (190, 110, 0), (200, 30, 30), (40, 90, 210)
 BANNER_PX = 34
@@ -71,8 +71,10 @@ def test_the_digits_of_a_refused_number_are_red() -> None:
 
 def test_places_that_are_passed_over_have_a_blue_frame_and_the_steps_show_all_places() -> None:
     corners = ((20.0, 300.0), (80.0, 300.0), (80.0, 340.0), (20.0, 340.0))
-    passed_over, read = Place(corners, 0.61, has_number=False), Place(corners, 0.98, has_number=True)
-    with_one, with_other = (dataclasses.replace(reading(), places=(each,)) for each in (passed_over, read))
+    passed_over, read = Detection(corners, 0.61, has_number=False), Detection(corners, 0.98, has_number=True)
+    with_one, with_other = (
+        dataclasses.replace(reading(), detections=(each,)) for each in (passed_over, read)
+    )
     assert image_of(annotate(with_one)).getpixel((50, 300)) == BLUE
     assert image_of(annotate(with_other)).getpixel((50, 300)) == (255, 255, 255)
     steps = [image_of(draw_steps(each)) for each in (reading(), with_one, with_other)]

@@ -227,14 +227,14 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
 
 
-def test_a_reading_has_the_places_that_were_found_also_those_that_were_passed_over() -> None:
+def test_a_reading_has_the_lines_that_were_detected_also_those_that_were_passed_over() -> None:
     bars = (100, 100, 200, 60), (400, 100, 200, 60), (100, 300, 200, 60)
     page = page_of_bars(*bars, shape=(500, 800))
     (reading,) = run_pipeline([page], page_models(FakeReader("1", "", "4")), OPTIONS)
-    assert [place.has_number for place in reading.places] == [True, False, True]
-    for (x, y, width, height), place in zip(bars, reading.places, strict=True):
-        assert np.mean(place.corners, axis=0) == pytest.approx([x + width / 2, y + height / 2], abs=6)
-        assert 0 < place.score <= 1
+    assert [each.has_number for each in reading.detections] == [True, False, True]
+    for (x, y, width, height), each in zip(bars, reading.detections, strict=True):
+        assert np.mean(each.corners, axis=0) == pytest.approx([x + width / 2, y + height / 2], abs=6)
+        assert 0 < each.score <= 1
 
 
 @pytest.mark.parametrize("count", [1, 2])

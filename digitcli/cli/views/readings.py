@@ -231,7 +231,7 @@ def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, 
 
 
 def draw_steps(reading: Reading) -> Group:
-    """Draw the steps of one picture: it in grey, its ink with boxes or its places, and its crops."""
+    """Draw the steps of one picture: it in grey, its ink with boxes or its detections, and its crops."""
     assert reading.picture is not None
     height, width = reading.picture.shape
     number = itertools.count(1)
@@ -242,9 +242,11 @@ def draw_steps(reading: Reading) -> Group:
     if reading.ink is not None:
         second = f"{next(number)}  the ink without light and ruled lines, and the boxes of the digits"
         pictures.append(Group(Text(second), _fitted(_boxed_ink(reading))))
-    if reading.places:
-        second = f"{next(number)}  the places where the page finder sees numbers: {len(reading.places)}"
-        pictures.append(Group(Text(second), _fitted(_framed_places(reading))))
+    if reading.detections:
+        second = (
+            f"{next(number)}  the lines with numbers that the page finder detects: {len(reading.detections)}"
+        )
+        pictures.append(Group(Text(second), _fitted(_framed_detections(reading))))
     parts: list[RenderableType] = [Columns(pictures, padding=(0, 2))]
     if not reading.digits:
         is_blank = reading.status == "blank"
@@ -289,13 +291,13 @@ def _boxed_ink(reading: Reading) -> np.ndarray:
     return boxed
 
 
-def _framed_places(reading: Reading) -> np.ndarray:
-    """Return the picture with a frame around each place, in the level that differs most from the paper."""
+def _framed_detections(reading: Reading) -> np.ndarray:
+    """Return the picture with a frame around each detection, dark on light paper and light on dark."""
     assert reading.picture is not None
     framed, scale = _twice_as_drawn(reading.picture, reading.picture.shape)
     level = 0 if np.median(framed) > 127 else 255
-    for place in reading.places:
-        corners = np.round(np.array(place.corners) * scale).astype(np.int32)
+    for each in reading.detections:
+        corners = np.round(np.array(each.corners) * scale).astype(np.int32)
         cv2.polylines(framed, [corners], isClosed=True, color=level, thickness=1)
     return framed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ SHORTEST_BAR = 0.9  # length, in widths of the wider number
 LONGEST_OVERHANG = 1.5  # by which a bar may be longer than the wider number; longer ones are rules
 THICKEST_BAR = 0.3
 LARGEST_BREAK = 0.15  # in a bar
-LARGEST_GAP = 2.0  # between two numbers, in heights of the higher one
+LARGEST_GAP = 0.9  # between a number and the bar, in heights of the number
 NEAREST = 0.12  # a bar reaches so far into the boxes of the digits, which are not exact
 SURROUNDINGS = 0.8  # above and below the numbers, in which a rule shows that they stand in a table
 
@@ -27,28 +26,17 @@ Box = tuple[float, float, float, float]
 
 
 def shows_fraction(grey: Grey, numbers: Sequence[Number]) -> bool:
-    """Tell whether a page, uint8 (H, W), shows nothing but one number above a fraction bar, and one below."""
-    parts = [number for number in numbers if len(number.text) <= MOST_DIGITS]
-    for upper, lower in itertools.permutations(parts, 2):
-        others = [number for number in numbers if number not in (upper, lower)]
-        are_bar = all(_is_between(number.box, upper.box, lower.box) for number in others)
-        if are_bar and _is_fraction(grey, upper.box, lower.box):
-            return True
-    return False
+    """Tell whether a page, uint8 (H, W), shows nothing but one number above a fraction bar, and one below.
 
-
-def _is_between(box: Box, upper: Box, lower: Box) -> bool:
-    """Tell whether a box lies between two others, as that of a bar which is taken for a 1."""
-    return upper[1] + upper[3] / 2 < box[1] + box[3] / 2 < lower[1] + lower[3] / 2 and box[3] < upper[3]
-
-
-def _is_fraction(grey: Grey, upper: Box, lower: Box) -> bool:
-    """Tell whether a bar, and no other rule, lies between two numbers, the first of which is above."""
-    heights, widths = (upper[3], lower[3]), (upper[2], lower[2])
+    The boxes of the numbers lie on the page. Another rule above or below them is that of a table.
+    """
+    if len(numbers) != 2 or any(len(number.text) > MOST_DIGITS for number in numbers):
+        return False
+    upper, lower = sorted((number.box for number in numbers), key=lambda box: box[1])
+    height, widths = min(upper[3], lower[3]), (upper[2], lower[2])
     top, bottom = upper[1] + upper[3], lower[1]
     shared = min(upper[0] + upper[2], lower[0] + lower[2]) - max(upper[0], lower[0])
-    height, gap, middle = min(heights), bottom - top, (top + bottom) / 2
-    if shared < min(widths) / 2 or abs(gap) > LARGEST_GAP * max(heights) or middle > lower[1] + lower[3] / 2:
+    if shared < min(widths) / 2:
         return False
     paper, contrast = _contrast_of(grey, (upper, lower))
 
@@ -57,9 +45,11 @@ def _is_fraction(grey: Grey, upper: Box, lower: Box) -> bool:
         marks = (grey[rows].astype(np.float32) - paper) / contrast > INK
         return _has_bar(marks, (span[0], span[0] + span[2]), height, longest)
 
-    reach, around = max(gap / 2, NEAREST * height), SURROUNDINGS * height
-    wider = max(upper, lower, key=lambda box: box[2])
-    is_between = has_bar(middle - reach, middle + reach, wider, max(widths) + LONGEST_OVERHANG * height)
+    around, wider = SURROUNDINGS * height, max(upper, lower, key=lambda box: box[2])
+    middle, reach = (top + bottom) / 2, max((bottom - top) / 2, NEAREST * height)
+    first = max(middle - reach, bottom - LARGEST_GAP * lower[3])
+    last = min(middle + reach, top + LARGEST_GAP * upper[3])
+    is_between = has_bar(first, last, wider, max(widths) + LONGEST_OVERHANG * height)
     in_table = is_between and (
         has_bar(upper[1] - around, upper[1], upper, np.inf)
         or has_bar(lower[1] + lower[3], lower[1] + lower[3] + around, lower, np.inf)

@@ -21,7 +21,7 @@ from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.pages.recognize import recognize_region
 from digitcli.recognition.pages.run_networks import run_networks
-from digitcli.recognition.results import Place
+from digitcli.recognition.results import Detection
 
 # Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways
 # and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.
@@ -123,16 +123,16 @@ class PageReader:
 def _decide(page: PageEvidence, constraints: Constraints | None, top_k: int) -> PageAnswer:
     read = [recognize_region(region, constraints, top_k) for region in page.regions]
     results = list(itertools.chain.from_iterable(read))
-    places = tuple(map(_place_of, page.regions, read))
+    detections = tuple(map(_detection, page.regions, read))
     decision = decide_page(results, page.other_writing, constraints)
-    return PageAnswer(replace(decision, places=places), len(results))
+    return PageAnswer(replace(decision, detections=detections), len(results))
 
 
-def _place_of(region: RegionEvidence, results: Sequence[NumberResult]) -> Place:
+def _detection(region: RegionEvidence, results: Sequence[NumberResult]) -> Detection:
     line = region.crops.line
     corners = line.box.corners(line.box.length, line.box.height).tolist()
     has_number = any(result.number is not None for result in results)
-    return Place(tuple((x, y) for x, y in corners), line.score, has_number)
+    return Detection(tuple((x, y) for x, y in corners), line.score, has_number)
 
 
 def _may_be_rotated(answer: PageAnswer, whole: LineEvidence | None) -> bool:

@@ -41,9 +41,7 @@ def test_numbers_above_and_below_a_bar_are_a_fraction(
     page, numbers = drawn((upper, 300, 150), (f"-{90 * wide}", 285, 255 + gap), (lower, 300, 262 + 2 * gap))
     page = 255 - page if light_on_dark else page
     assert shows_fraction(page, numbers) and shows_fraction(page, numbers[::-1])
-    bar = Number((Digit("1", 0.9, (290, 250 + gap, 90 * wide, 12)),), 0.9, raw="1")
-    assert shows_fraction(page, [*numbers, bar])  # a bar that is taken for a number
-    assert not shows_fraction(page, numbers[:1])
+    assert not shows_fraction(page, numbers[:1]) and not shows_fraction(page, [*numbers, numbers[0]])
 
 
 NO_FRACTIONS: dict[str, tuple[Mark, ...]] = {
@@ -51,12 +49,15 @@ NO_FRACTIONS: dict[str, tuple[Mark, ...]] = {
     "a long rule": (("12", 300, 150), ("-600", 50, 280), ("34", 300, 320)),
     "a sum": (("12", 300, 50), ("34", 300, 200), ("-200", 280, 330), ("46", 300, 370)),
     "longer numbers": (("1234", 150, 150), ("-350", 140, 280), ("5678", 150, 310)),
-    "underlined, and another below": (("12", 300, 100), ("-180", 290, 220), ("34", 300, 500)),
-    "a bar beside": (("12", 300, 150), ("-100", 500, 280), ("34", 300, 310)),
+    "underlined, and another below": (("12", 300, 100), ("-180", 290, 220), ("34", 300, 330)),
+    "another above, and overlined": (("12", 300, 80), ("-180", 290, 320), ("34", 300, 335)),
+    "a bar beside": (("12", 300, 150), ("-200", 480, 280), ("34", 300, 310)),
     "a table": (
         ("-200", 270, 120), ("12", 300, 150), ("-200", 270, 280), ("34", 300, 310), ("-200", 270, 440),
     ),
     "a short dash": (("12", 300, 150), ("-50", 330, 280), ("34", 300, 310)),
+    "dashes": (("12", 300, 150), ("-40", 290, 280), ("-40", 360, 280), ("-40", 430, 280), ("34", 300, 310)),
+    "a number beside, below a bar": (("12", 200, 150), ("-290", 190, 280), ("34", 350, 310)),
 }  # fmt: skip
 
 
@@ -65,7 +66,18 @@ def test_other_numbers_and_bars_are_no_fraction(kind: str) -> None:
     assert not shows_fraction(*drawn(*NO_FRACTIONS[kind]))
 
 
-def test_a_dark_field_below_a_number_is_no_bar() -> None:
+def test_a_dark_stripe_between_two_numbers_is_no_bar() -> None:
     page, numbers = drawn(("12", 300, 150), ("34", 300, 330))
-    page[270:] = 255 - page[270:]
-    assert not shows_fraction(page, numbers)
+    (x, y, width, height), below = numbers[0].box, numbers[1].box[1]
+    for thickness, expected in ((8, True), (50, False)):
+        middle = (y + height + below) // 2
+        striped = page.copy()
+        striped[middle - thickness // 2 : middle + thickness // 2, x - 10 : x + width + 10] = 30
+        assert shows_fraction(striped, numbers) == expected
+        striped[middle - 30 : middle + 30, x + width // 3 : x + width // 3 + 4] = 235  # a small break
+        assert shows_fraction(striped, numbers) == expected
+
+
+def test_a_bar_may_touch_the_digits() -> None:
+    page, numbers = drawn(("12", 300, 150), ("-180", 285, 248), ("34", 300, 246))
+    assert shows_fraction(page, numbers)
