@@ -7,8 +7,8 @@ picture is correct if exactly its digits are read. The last column is the covera
 share of the pictures, the most confident first, of which at most 1 % are wrong. The rows below the table are
 means of the sets with digits, each of which counts the same, also in the one ranking of all their pictures.
 
-A second table counts only the pictures with digits: which share `digitcli predict` answers and does not
-refuse, and which share of the answers is wrong (`--option=--max-error=0.01` sets that threshold). Where a
+A second table counts only the pictures with digits: which share `digitcli predict` answers at least in part,
+and which share of the answers is wrong (`--option=--max-error=0.01` sets that threshold). Where a
 `boxes.json` holds boxes drawn by hand, `[digit, x, y, width, height]`, the last line is the share of them
 that have an intersection over union (IoU) of 0.5 or more, in pictures that were read correctly.
 
@@ -96,13 +96,15 @@ class Answer:
 
     digits: the digits that were read, or the best guess.
     confidence: from 0 to 1.
-    is_read: whether the answer was given and not refused.
+    is_read: whether the answer was given and no part of it refused; RapidOCR refuses nothing.
+    is_partial: whether only a part of it was given.
     boxes: a bounding box for each digit.
     """
 
     digits: str
     confidence: float
     is_read: bool
+    is_partial: bool
     boxes: tuple[Box, ...]
 
 
@@ -187,8 +189,9 @@ def as_answer(row: dict[str, Any]) -> Answer:
     numbers: list[dict[str, Any]] = row.get("numbers") or []
     boxes = tuple(tuple(digit["box"]) for number in numbers for digit in number["digits"])
     digits = re.sub(r"\D", "", row.get("text") or "")
-    is_read = bool(digits) and row.get("status", "read") == "read"  # RapidOCR refuses nothing
-    return Answer(digits, float(row.get("confidence") or 0), is_read, boxes)
+    status = row.get("status", "read")
+    is_read, is_partial = bool(digits) and status == "read", status == "partial"
+    return Answer(digits, float(row.get("confidence") or 0), is_read, is_partial, boxes)
 
 
 def print_table(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
@@ -247,7 +250,8 @@ def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
     sets = {name: of_set for name, of_set in labels.items() if any(of_set.values())}
     together = {path: label for of_set in sets.values() for path, label in of_set.items()}
     for name, of_set in (sets | {"all": together}).items():
-        read = [(answers[path].digits, label) for path, label in of_set.items() if answers[path].is_read]
+        given = [(answers[path], label) for path, label in of_set.items()]
+        read = [(each.digits, label) for each, label in given if each.is_read or each.is_partial]
         wrong = sum(digits != label for digits, label in read) / max(len(read), 1)
         print(f"{name:32} {len(of_set):5}  {len(read) / len(of_set):9.1%} {wrong:7.1%}")
 
