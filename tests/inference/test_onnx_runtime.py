@@ -24,6 +24,9 @@ from tests.support.models import saved
 RUNTIMES = ("onnxruntime", "torch")
 READING = ("reader", "page_reader", "picture_reader", "finder")
 
+# Lines of which nine tenths have to be read alike; of 1,000 it is 96 % for the worst network.
+COUNT = 200
+
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> None:
@@ -67,9 +70,9 @@ def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits
     header = resolve_model(name).header
     composer, random = scene_composer(digits, held_out=True), np.random.default_rng(0)
     if header.architecture in STRIP_COMPOSERS:
-        lines = [strip.image for strip in STRIP_COMPOSERS[header.architecture](composer, random, 60)]
+        lines = [strip.image for strip in STRIP_COMPOSERS[header.architecture](composer, random, COUNT)]
     else:
-        lines = [line.image for line in compose(composer.lines, random, 60)]
+        lines = [line.image for line in compose(composer.lines, random, COUNT)]
     texts = [
         [
             "".join(character for character, _, _ in best_path_places(answer.logits, header.alphabet))
