@@ -140,7 +140,9 @@ def draw_steps(reading: Reading) -> bytes:
     if reading.detections:
         image, scale = _canvas(reading.picture)
         _draw_detections(image, reading.detections, scale, with_score=True)
-        steps.append(("the lines with numbers that the page finder detects, and how surely", image))
+        steps.append(
+            ("lines that the page finder detects, with its score; in blue ones no number was read", image)
+        )
     numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]
     digits = [
         (f"{digit.digit}  {as_percentage(digit.confidence)}", digit.image)

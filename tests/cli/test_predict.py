@@ -303,7 +303,7 @@ def test_the_steps_are_shown_beside_the_table_and_never_in_the_data(predict: Run
     easy = predict("4.png", "--show-steps").stdout
     assert "2  each number as networks see it, 40 pixels high" in easy and "the ink" not in easy
     shown = predict("57.png", "--show-steps", "-m", "reader").stdout
-    assert "2  the lines with numbers that the page finder detects: 1" in shown and "the ink" not in shown
+    assert "2  lines that the page finder detects: 1" in shown and "the ink" not in shown
     assert "3  each number as networks see it, 40 pixels high" in shown
     for name in ("57.png", "4.png"):
         shown = predict(name, "--show-steps", "-m", "cnn").stdout

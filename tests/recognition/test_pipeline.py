@@ -25,7 +25,7 @@ from digitcli.recognition.pipeline import (
     run_pipeline,
 )
 from digitcli.recognition.recognize import DigitEvidence
-from digitcli.recognition.results import Digit, Number
+from digitcli.recognition.results import Detection, Digit, Number
 from digitcli.recognition.sources import Source
 from tests.support.networks import FakeReader, page_models, page_of_bars
 from tests.support.pictures import drawn, encoded, written
@@ -225,6 +225,21 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert (reading.status, reading.text) == ("read", "1 23 4")
     assert [number.row for number in reading.numbers] == [0, 0, 1]
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
+
+
+@pytest.mark.parametrize(("rotation", "text"), [(0, ""), (90, "3 4")])
+def test_a_fraction_is_refused_and_a_bar_is_not_looked_for_on_a_turned_page(
+    monkeypatch: pytest.MonkeyPatch, rotation: int, text: str
+) -> None:
+    numbers = tuple(Number((Digit(digit, 0.9, (0, 0, 9, 9)),), 0.9, digit) for digit in "34")
+    detections = (Detection(((0, 0), (9, 0), (9, 9), (0, 9)), 0.9, has_number=True),)
+    decision = Decision("read", None, "3 4", 0.8, numbers, rotation=rotation, detections=detections)
+    monkeypatch.setattr(PageReader, "read", lambda *_: decision)
+    monkeypatch.setattr(pipeline, "shows_fraction", lambda *_: True)
+    page, _ = written("2457", stroke_px=12)
+    (reading,) = run_pipeline([page], page_models(FakeReader("1")), OPTIONS)
+    assert (reading.text, reading.reason) == (text, None if text else "not_a_digit")
+    assert [each.has_number for each in reading.detections] == [bool(text)]
 
 
 def test_a_reading_has_the_lines_that_were_detected_also_those_that_were_passed_over() -> None:

@@ -243,9 +243,9 @@ def draw_steps(reading: Reading) -> Group:
         second = f"{next(number)}  the ink without light and ruled lines, and the boxes of the digits"
         pictures.append(Group(Text(second), _fitted(_boxed_ink(reading))))
     if reading.detections:
-        second = (
-            f"{next(number)}  the lines with numbers that the page finder detects: {len(reading.detections)}"
-        )
+        passed_over = sum(not each.has_number for each in reading.detections)
+        rest = f", {passed_over} of them passed over" if passed_over else ""
+        second = f"{next(number)}  lines that the page finder detects: {len(reading.detections)}{rest}"
         pictures.append(Group(Text(second), _fitted(_framed_detections(reading))))
     parts: list[RenderableType] = [Columns(pictures, padding=(0, 2))]
     if not reading.digits:
