@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from digitcli.imaging.finder_input import NEUTRAL, Grey, finder_input
 from digitcli.imaging.strips import LineBox
+from digitcli.imaging.turning import turn, turned_shape
 from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
 
 Maps = npt.NDArray[np.float32]  # (6, H / 4, W / 4), see `architectures.finder`
@@ -42,6 +43,13 @@ CELL_THRESHOLD = 0.35
 PEAK_THRESHOLD = 0.5
 LEAST_CELLS = 3  # that tell how sure it is that something is written
 OVERLAP = 0.35  # share of the smaller of two boxes that the surer one may cover
+# A page whose lines slope by more is turned level, at most as often and as far. The finder underrates steep
+# slopes, so that one turn leaves a rest. Of 160 numbers turned by 30 degrees 44 % were read without a turn,
+# 58 % after one and 62 % after up to three above 6 degrees, and 68 % above 4.
+LEAST_SLOPE, MOST_TURNS, MOST_SLOPE = math.radians(4), 3, math.radians(45)
+# Times as many pixels that the turned page may have: a line from edge to edge makes it twice, and less for
+# most others. Without a limit a picture of one line would become a hundred times as large.
+MOST_GROWTH = 3
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,44 @@ class Findings:
 
 
 def find_lines(grey: Grey, run_finder: RunFinder) -> Findings:
-    """Find the lines of numbers on a page, uint8 (H, W), from the coarsest level of a pyramid to the finest.
+    """Find the lines of numbers on a page, uint8 (H, W); they are in its pixels, whatever their slope.
+
+    A large page on which nothing is found is searched at every level. One whose lines slope is turned level,
+    and searched again.
+    """
+    found = _search(grey, run_finder)
+    if not found.lines and grey.size > ALWAYS_PIXELS:
+        found = _search(grey, run_finder, ALWAYS_SCALE)
+    slope = angle = _slope(found.lines)
+    for _ in range(MOST_TURNS):
+        is_steep = abs(slope) >= LEAST_SLOPE and abs(angle) <= MOST_SLOPE
+        if not is_steep or math.prod(turned_shape(grey.shape, angle)) > MOST_GROWTH * grey.size:
+            break
+        page = turn(grey, angle)
+        level = _search(page.picture, run_finder)
+        if not level.lines:
+            break
+        lines = tuple(replace(line, box=page.box_on_page(line.box)) for line in level.lines)
+        found = Findings(lines, max(found.other, level.other))
+        slope = _slope(level.lines)
+        angle += slope
+    return found
+
+
+def _slope(lines: Sequence[FoundLine]) -> float:
+    """Return the median slope of lines, in radians; long and sure lines weigh more."""
+    if not lines:
+        return 0.0
+    lines = sorted(lines, key=lambda line: line.box.angle)
+    weights = np.cumsum([line.score * line.box.length for line in lines])
+    return lines[int(np.searchsorted(weights, weights[-1] / 2))].box.angle
+
+
+def _search(grey: Grey, run_finder: RunFinder, whole_scale: float = 0.0) -> Findings:
+    """Search the levels of an image pyramid, from the coarsest to the finest.
 
     A fine level is only searched around writing that is too small for the level before, as in Najibi, Singh &
-    Davis, "AutoFocus: efficient multi-scale inference", 2019.
+    Davis, "AutoFocus: efficient multi-scale inference", 2019. Levels up to `whole_scale` are searched whole.
     """
     lines: list[FoundLine] = []
     other = 0.0
@@ -84,7 +126,7 @@ def find_lines(grey: Grey, run_finder: RunFinder) -> Findings:
     small: npt.NDArray[np.bool_] | None = None  # cells of small writing on the level before
     for scale in scales_of(*grey.shape):
         is_fine = scale > ALWAYS_SCALE or scale * scale * grey.size > ALWAYS_PIXELS
-        if small is not None and is_fine:
+        if small is not None and is_fine and scale > whole_scale:
             if not small.any():
                 break
             window = _around(small, window)

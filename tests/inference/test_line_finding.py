@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import LineBox
+from digitcli.imaging.turning import turn
 from digitcli.inference.line_finding import (
     FINEST_PIXELS,
     LARGEST_SCALE,
@@ -166,11 +167,11 @@ def sides_searched(page: np.ndarray) -> list[int]:
 
 
 def test_fine_levels_are_searched_around_small_writing_only() -> None:
-    coarse = len(sides_searched(page_of_bars(shape=(900, 1200))))
+    blank = sides_searched(page_of_bars(shape=(900, 1200)))
     large = sides_searched(page_of_bars((300, 300, 400, 200), shape=(900, 1200)))
     small = sides_searched(page_of_bars((300, 300, 60, 20), shape=(900, 1200)))
-    assert len(large) == coarse and max(large) < 400
-    assert len(small) == coarse + 2 and max(small) < 500
+    assert max(large) < 400 and max(small) < 500 and len(small) == len(large) + 2
+    assert max(blank) > 800  # nothing is found, so that the whole page is searched finer
 
 
 def test_of_a_large_page_the_third_finest_level_is_searched_whole() -> None:
@@ -185,3 +186,44 @@ def test_a_line_that_a_fine_level_finds_lies_where_it_is_on_the_page() -> None:
         pytest.approx((890, 620), abs=5),
     ]
     assert all(line.box.height == pytest.approx(40, abs=8) for line in lines)
+
+
+def test_a_line_that_no_coarse_level_shows_is_found_on_a_large_page() -> None:
+    page = page_of_bars((2600, 2000, 90, 24), shape=(3000, 4000))
+    (line,) = find_lines(page, FakeFinder().maps).lines
+    assert (line.box.x, line.box.y) == pytest.approx((2645, 2012), abs=10)
+
+
+class TimidFinder(FakeFinder):
+    """A page finder that sees half of the slope of a bar."""
+
+    def maps(self, page: np.ndarray) -> np.ndarray:
+        """Return the maps (6, H / 4, W / 4) of a page, uint8 (4, H, W)."""
+        maps = super().maps(page)
+        rows, columns = np.nonzero(maps[0] > 0)
+        if len(rows) and np.ptp(columns) > 4:
+            maps[2] = np.log2(30 / 28)
+            maps[4] = np.polyfit(columns, rows, 1)[0] / 2
+        return maps
+
+
+@pytest.mark.parametrize("degrees", [-30, -12, 20, 30])
+def test_a_page_whose_lines_slope_is_turned_until_they_are_level(degrees: float) -> None:
+    level = page_of_bars((60, 185, 280, 30), shape=(400, 400))
+    page = turn(level, math.radians(-degrees)).picture
+    (line,) = find_lines(page, TimidFinder().maps).lines
+    assert math.degrees(line.box.angle) == pytest.approx(degrees, abs=4)
+    assert (line.box.x, line.box.y) == pytest.approx(np.array(page.shape[::-1]) / 2, abs=8)
+
+
+def test_a_picture_of_a_line_is_not_turned_into_a_large_page() -> None:
+    areas = []
+
+    def run(level: np.ndarray) -> np.ndarray:
+        areas.append(level[0].size)
+        maps = FakeFinder().maps(level)
+        maps[4] = 0.5
+        return maps
+
+    find_lines(page_of_bars((100, 5, 5000, 20), shape=(30, 6000)), run)
+    assert max(areas) < 1_000_000
