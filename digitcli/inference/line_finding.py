@@ -47,6 +47,8 @@ OVERLAP = 0.35  # share of the smaller of two boxes that the surer one may cover
 # slopes, so that one turn leaves a rest. Of 160 numbers turned by 30 degrees 44 % were read without a turn,
 # 58 % after one and 62 % after up to three above 6 degrees, and 68 % above 4.
 LEAST_SLOPE, MOST_TURNS, MOST_SLOPE = math.radians(4), 3, math.radians(45)
+# Length of a line, in its heights, from which its slope counts: that of a single digit is not known.
+LEAST_SLOPING = 1.2
 # Times as many pixels that the turned page may have: a line from edge to edge makes it twice, and less for
 # most others. Without a limit a picture of one line would become a hundred times as large.
 MOST_GROWTH = 3
@@ -106,12 +108,13 @@ def find_lines(grey: Grey, run_finder: RunFinder) -> Findings:
 
 
 def _slope(lines: Sequence[FoundLine]) -> float:
-    """Return the median slope of lines, in radians; long and sure lines weigh more."""
-    if not lines:
+    """Return the median slope of lines, in radians; long and sure lines weigh more, single digits do not."""
+    sloping = [line for line in lines if line.box.length >= LEAST_SLOPING * line.box.height]
+    if not sloping:
         return 0.0
-    lines = sorted(lines, key=lambda line: line.box.angle)
-    weights = np.cumsum([line.score * line.box.length for line in lines])
-    return lines[int(np.searchsorted(weights, weights[-1] / 2))].box.angle
+    sloping.sort(key=lambda line: line.box.angle)
+    weights = np.cumsum([line.score * line.box.length for line in sloping])
+    return sloping[int(np.searchsorted(weights, weights[-1] / 2))].box.angle
 
 
 def _search(grey: Grey, run_finder: RunFinder, whole_scale: float = 0.0) -> Findings:
