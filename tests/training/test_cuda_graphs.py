@@ -62,7 +62,7 @@ def test_recorded_training_ends_with_the_weights_of_plain_training(
     arch: str, teacher: tuple[str, ...], few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def weights(name: str, **options: bool) -> dict[str, Tensor]:
-        recipe = {"epochs": 2, "batch_size": 70, "dtype": "float32", "elastic": 0.5}
+        recipe = {"epochs": 2, "batch_size": 70, "dtype": "float32", "elastic": 0.5, "lr": 1e-4}
         config = TrainConfig(
             arch=arch, data=str(few_digits), recipe=recipe, device="cpu", teacher=teacher, **options
         )
@@ -75,8 +75,10 @@ def test_recorded_training_ends_with_the_weights_of_plain_training(
     monkeypatch.setattr(setup, "GraphedStep", lambda update: GraphedStep(update, recorder))
     plain, recorded = weights("plain"), weights("recorded", cuda_graphs=True)
     assert recorder.replayed == 2 * 6 - WARMUP_STEPS
-    for name, tensor in plain.items():  # a learning rate that is a tensor is rounded to float32
-        torch.testing.assert_close(recorded[name], tensor, rtol=1e-3, atol=1e-3)
+    # A learning rate that is a tensor is rounded to float32. Adam makes steps as large as the learning rate of
+    # gradients that are nothing but rounding, which is why it is low.
+    for name, tensor in plain.items():
+        torch.testing.assert_close(recorded[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_the_learning_rate_of_a_recorded_step_is_one_tensor() -> None:
