@@ -576,7 +576,7 @@ def test_a_stacked_fraction_is_refused() -> None:
     reader = Reader(device="cpu")
     reading = reader.read(np.pad(np.vstack([above, bar, below]), 60, constant_values=255))
     assert (reading.status, reading.reason, reading.text) == ("refused", "not_a_digit", "")
-    assert len(reading.detections) == 2 and not any(each.has_number for each in reading.detections)
+    assert reading.detections and not any(each.has_number for each in reading.detections)
     without_bar = reader.read(np.pad(np.vstack([above, below]), 60, constant_values=255))
     assert without_bar.text == "3 4" and all(each.has_number for each in without_bar.detections)
 
