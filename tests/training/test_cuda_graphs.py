@@ -75,8 +75,8 @@ def test_recorded_training_ends_with_the_weights_of_plain_training(
     monkeypatch.setattr(setup, "GraphedStep", lambda update: GraphedStep(update, recorder))
     plain, recorded = weights("plain"), weights("recorded", cuda_graphs=True)
     assert recorder.replayed == 2 * 6 - WARMUP_STEPS
-    # A learning rate that is a tensor is rounded to float32. Adam makes steps of its size of gradients that are
-    # nothing but rounding, so that it is low.
+    # A learning rate that is a tensor is rounded to float32. Adam makes steps of its size even of gradients
+    # that are nothing but rounding, so that it is low.
     for name, tensor in plain.items():
         torch.testing.assert_close(recorded[name], tensor, rtol=1e-4, atol=1e-5)
 
