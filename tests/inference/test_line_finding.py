@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.strips import LineBox
-from digitcli.imaging.turning import turn
+from digitcli.imaging.turning import TurnedPage, turn
+from digitcli.inference import line_finding
 from digitcli.inference.line_finding import (
     FINEST_PIXELS,
     LARGEST_SCALE,
@@ -216,14 +217,68 @@ def test_a_page_whose_lines_slope_is_turned_until_they_are_level(degrees: float)
     assert (line.box.x, line.box.y) == pytest.approx(np.array(page.shape[::-1]) / 2, abs=8)
 
 
-def test_a_picture_of_a_line_is_not_turned_into_a_large_page() -> None:
-    areas = []
+def test_a_line_that_slopes_on_a_large_page_is_turned_too() -> None:
+    page = page_of_bars((2000, 1500, 160, 24), shape=(3000, 4000))
+    page = turn(page, math.radians(-20)).picture
+    (line,) = find_lines(page, TimidFinder().maps).lines
+    assert math.degrees(line.box.angle) == pytest.approx(20, abs=6)
 
-    def run(level: np.ndarray) -> np.ndarray:
-        areas.append(level[0].size)
-        maps = FakeFinder().maps(level)
+
+def test_a_turn_that_loses_most_lines_is_taken_back() -> None:
+    bars = [(40, y, 120, 30) for y in (40, 120, 200, 280)]
+    page = page_of_bars(*bars, shape=(400, 400))
+
+    class NarrowFinder(FakeFinder):
+        """A page finder that sees all bars slope, and finds one of them on any other page."""
+
+        def maps(self, level: np.ndarray) -> np.ndarray:
+            maps = super().maps(level)
+            is_turned = maps.shape[1:] not in shapes
+            maps[4] = 0.1 if is_turned else 0.3
+            if is_turned:
+                maps[0, maps.shape[1] // 3 :] = -8
+            return maps
+
+    shapes: set[tuple[int, ...]] = set()
+
+    def look(level: np.ndarray) -> np.ndarray:
+        shapes.add((level.shape[1] // 4, level.shape[2] // 4))
+        return FakeFinder().maps(level)
+
+    assert len(find_lines(page, look).lines) == len(find_lines(page, NarrowFinder().maps).lines) == 4
+
+
+def test_the_slope_of_a_single_digit_does_not_turn_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = _count_turns(monkeypatch)
+    find_lines(page_of_bars((60, 60, 16, 40), shape=(200, 200)), SteepFinder().maps)
+    assert turned == []
+    find_lines(page_of_bars((60, 60, 100, 30), shape=(200, 200)), SteepFinder().maps)
+    assert [round(math.degrees(angle)) for angle in turned] == [30]  # 60 degrees would be too far
+
+
+def test_a_picture_of_a_line_is_not_turned_into_a_large_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = _count_turns(monkeypatch)
+    find_lines(page_of_bars((100, 5, 5000, 20), shape=(30, 6000)), SteepFinder().maps)
+    assert turned == []
+
+
+class SteepFinder(FakeFinder):
+    """A page finder that sees every bar slope by 30 degrees."""
+
+    def maps(self, page: np.ndarray) -> np.ndarray:
+        """Return the maps (6, H / 4, W / 4) of a page, uint8 (4, H, W)."""
+        maps = super().maps(page)
         maps[4] = 0.5
         return maps
 
-    find_lines(page_of_bars((100, 5, 5000, 20), shape=(30, 6000)), run)
-    assert max(areas) < 1_000_000
+
+def _count_turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that gets the angle of each turn."""
+    angles: list[float] = []
+
+    def counted(page: np.ndarray, angle: float) -> TurnedPage:
+        angles.append(angle)
+        return turn(page, angle)
+
+    monkeypatch.setattr(line_finding, "turn", counted)
+    return angles
