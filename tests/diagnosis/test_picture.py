@@ -27,6 +27,8 @@ from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import Digit, Number, Reading
 
 NUMBER = Path(__file__).parents[2] / "docs" / "pictures" / "number.jpg"
+NOT_FIRST = pytest.mark.xfail(reason="an uneven background is named before the noise", strict=True)
+NOT_FOUND = pytest.mark.xfail(reason="no number is found on dark squares", strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,11 @@ def noise(picture: np.ndarray, deviation: float) -> np.ndarray:
     ("rule", "plant"),
     [
         ("blurred", lambda picture, times: cv2.GaussianBlur(picture, (0, 0), 5 * times)),
-        ("noisy", lambda picture, times: noise(cv2.resize(picture, None, fx=2, fy=2), 130 * times)),
+        pytest.param(
+            "noisy",
+            lambda picture, times: noise(cv2.resize(picture, None, fx=2, fy=2), 130 * times),
+            marks=NOT_FIRST,
+        ),
         ("uneven_background", lambda picture, times: squares(picture, 0.45 * times)),
     ],
 )
@@ -86,8 +92,8 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
     files = (saved(plant(picture, times)) for times in np.arange(0.5, 2, 0.1))
     diagnoses = (examine_picture(file, "40713", reader) for file in files)
-    findings = next(diagnosis.findings for diagnosis in diagnoses if diagnosis.findings)  # the weakest fault
-    assert "read as 40713" in {finding.rule: finding.evidence for finding in findings}[rule]
+    (finding, *_) = next(diagnosis.findings for diagnosis in diagnoses if diagnosis.findings)  # the weakest
+    assert finding.rule == rule and "read as 40713" in finding.evidence
     assert examine_picture(saved(picture), "40713", reader).findings == ()
 
 
@@ -98,6 +104,9 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
         (["blurred"], lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
         (["noisy"], lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5), 95)),
         (["uneven_background"], lambda picture: squares(picture, 0.45)),
+        pytest.param(
+            ["uneven_background", "missing_digits"], lambda picture: squares(picture, 0.5), marks=NOT_FOUND
+        ),
     ],
 )
 def test_a_fault_that_no_correction_mends_is_measured(
