@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
+from digitcli.synthesis.choices import fill_with_choices
 from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
@@ -316,17 +317,18 @@ def fill_with_words(desk: Desk) -> None:
 Layout = Callable[[Desk], None]
 # The shares of the layouts on large squares, and on small ones.
 LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
-    (0.18, 0.12, fill_with_free_numbers),
+    (0.15, 0.12, fill_with_free_numbers),
     (0.22, 0.12, fill_with_table),
     (0.14, 0.06, fill_with_form),
     (0.12, 0.06, fill_with_text),
     (0.04, 0.03, fill_with_letters),
     (0.04, 0.01, fill_with_sums),
     (0.06, 0.03, fill_with_exercises),
-    (0.06, 0.40, fill_with_one_number),
+    (0.06, 0.04, fill_with_choices),
+    (0.06, 0.38, fill_with_one_number),
     (0.06, 0.12, fill_with_one_comb),
     (0.00, 0.04, fill_with_one_fraction),
-    (0.14, 0.14, fill_with_nothing),
+    (0.11, 0.12, fill_with_nothing),
 )
 
 

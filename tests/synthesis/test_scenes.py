@@ -11,6 +11,7 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.imaging.strips import LineBox
 from digitcli.strip_format import ALPHABET, OTHER
+from digitcli.synthesis.choices import fill_with_choices
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
@@ -53,6 +54,20 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
             window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
             if label.text and 0 <= x < page.width and 0 <= y < page.height:
                 assert window.any()
+
+
+def test_boxes_to_tick_are_ink_without_a_label(room: WritingRoom) -> None:
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        page = Page.blank(300, 400)
+        fill_with_choices(Desk(random, page, room, room.scribe(random), 30.0))
+        unlabelled = np.maximum(page.layers.writing, page.layers.rules)
+        for label in page.labels:
+            x0, y0, x1, y1 = np.concatenate([label.corners.min((0, 1)), label.corners.max((0, 1))]).astype(
+                int
+            )
+            unlabelled[max(0, y0 - 2) : y1 + 3, max(0, x0 - 2) : x1 + 3] = 0
+        assert unlabelled.any()
 
 
 @pytest.mark.parametrize("fineness", [1, 2])

@@ -1,0 +1,95 @@
+"""Fill a page with answers to tick: boxes or circles beside words or numbers, as in forms and tests.
+
+An empty box has the size and the shape of a zero. All sizes and shares were chosen by hand. No real page was
+used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.synthesis.glyphs import Mask, draw_strokes
+from digitcli.synthesis.page import Kind
+from digitcli.synthesis.page_marks import Desk, draw_tick, rule_width
+from digitcli.synthesis.texts import sample_number, sample_word
+
+# Exponents of the superellipses that boxes are: a circle, a box with round corners and one without.
+EXPONENTS = (2.0, 6.0, 60.0)
+EXPONENT_SHARES = (0.3, 0.15, 0.55)
+MOST_ANSWERS = 6
+
+
+def fill_with_choices(desk: Desk) -> None:
+    """Write questions, and below each its answers in a row or in a column, with a box to tick for each."""
+    height, y = desk.height_px, desk.uniform(-0.3, 1.5) * desk.height_px
+    box, words, writer = _sample_box(desk), desk.label_scribe(), desk.label_scribe()
+    has_numbers, is_column = desk.uniform(-0.6, 1.2), desk.chance(0.4)
+    is_behind, gap_px = desk.chance(0.2), height * desk.uniform(0.25, 1.2)
+    left, step_px = desk.uniform(0, 2) * height, height * desk.uniform(1.5, 2.6)
+
+    def write(x: float, number_share: float) -> float:
+        """Write a word or a number at x, and return its right end."""
+        if desk.chance(number_share):
+            text, kind = sample_number(desk.random), Kind.NUMBER
+            stamp = writer.number(desk.random, text, height)
+        else:
+            text, kind = "", Kind.OTHER
+            stamp = words.word(desk.random, sample_word(desk.random), height * desk.uniform(0.8, 1.2))
+        desk.page.put(stamp, x, y + (height - stamp.height) / 2, kind, text)
+        return x + stamp.width
+
+    while y < desk.page.height:
+        x = left
+        for _ in range(int(desk.random.integers(0, 4))):
+            x = write(x, min(has_numbers, 0.2)) + 0.8 * height
+        y, x = y + step_px, left + desk.uniform(0, 1) * height
+        for _ in range(int(desk.random.integers(1, MOST_ANSWERS + 1))):
+            if is_behind:
+                x = write(x, has_numbers) + gap_px
+            box.draw(desk, x + box.width_px / 2, y + height / 2)
+            x += box.width_px + gap_px
+            if not is_behind:
+                x = write(x, has_numbers)
+            x += desk.uniform(1.2, 4) * height
+            if is_column:
+                x, y = left, y + step_px
+        y += step_px
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A box to tick.
+
+    layer: where it is drawn: its ink is that of the writing, or that of rules.
+    outline: points (P, 2) around its centre, in pixels.
+    level: how dark it is, up to 255.
+    ticked_share: how many of them are ticked.
+    """
+
+    layer: Mask
+    outline: npt.NDArray[np.floating]
+    width_px: float
+    pen_px: float
+    level: float
+    ticked_share: float
+
+    def draw(self, desk: Desk, x: float, y: float) -> None:
+        centre = np.array([x, y]) + desk.random.normal(0, 0.04 * self.width_px, 2)
+        outline = np.asarray(centre + self.outline, np.float32)
+        draw_strokes(self.layer, [outline], self.pen_px, int(self.level))
+        if desk.chance(self.ticked_share):
+            draw_tick(desk, x, y)
+
+
+def _sample_box(desk: Desk) -> _Box:
+    angles = np.linspace(np.pi / 4, 9 * np.pi / 4, 49)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    exponent = float(desk.random.choice(EXPONENTS, p=EXPONENT_SHARES))
+    outline = np.sign(directions) * np.abs(directions) ** (2 / exponent)
+    width_px = desk.height_px * desk.uniform(0.6, 1.4)
+    outline *= width_px / 2 * np.array([1, desk.uniform(0.9, 1.15)])
+    layer = desk.page.layers.writing if desk.chance(0.5) else desk.page.layers.rules
+    return _Box(layer, outline, width_px, rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6))
