@@ -1,68 +1,191 @@
-"""Measure how reliable the confidence of the default models is on lines of writers that they never saw.
+"""Measure which confidence keeps the share of wrong answers below which limit.
 
     python scripts/calibrate.py
 
-The script composes lines from MNIST's validation digits and from the writers that training holds out, and
-reads them like `digitcli predict`. It writes into the checkpoint of `reader` which confidence keeps the share
-of wrong answers below which limit.
+The default models read what they never saw. For the only number of a picture: lines by the writers that
+training holds out, most of them amounts, with MNIST's validation digits, and single numbers of the generators
+of `benchmarks/held_out_scenes.py`. For numbers beside others: pages of these generators. To both belong as
+many pictures without a number: a half are parts of such pages, the others are composed. Every answer to them
+is wrong. The script writes the limits into the checkpoints of `reader` and of `page_reader`, whose weights of
+the confidence `scripts/calibrate_pages.py` fits before.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import risk_table
 from digitcli.evaluation.metrics import calibration_error
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.results import Number
+from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.page import Kind
+from digitcli.synthesis.page_layouts import fill_with_nothing
+from digitcli.synthesis.scenes import SceneComposer
 from digitcli.training.line_sources import ComposedLines
+from digitcli.training.scene_source import scene_composer
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from held_out.handwritten import exam, letter
+from held_out.printed import receipt
+from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, digits_box, held_out_room, overlap
+from held_out_scenes import MIN_IOU, WORLDS, single_number
 
 SEED = 4711  # different from the seed of `digitcli evaluate`
+SIDES_PX = (60, 700)  # range of the sides of small pictures without a number
+PAGE_SIDES_PX = (400, 1400)  # the same of pages
+MARGIN_PX = 5  # least distance of a part of a page from every number on it
+TRIES = 20  # to find such parts on a page; few of them succeed
+# Whose parts are read: screws and pointers of a meter look like digits where the rest of it is not seen.
+PARTS_OF = (receipt, letter, exam)
+
+Answers = list[tuple[float, bool]]  # the confidence of each number, and whether it is right
 
 
 def main() -> None:
-    """Read the lines, print the measurements and write them into the checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=5000)
-    arguments = parser.parse_args()
-    model = resolve_model("reader")
-    source = ComposedLines(load_mnist(), None, SEED)
-    synthesizer = source.validation_synthesizer()
-    photographs = [
-        synthesizer.synthesize_photograph(np.random.default_rng([SEED, n])) for n in range(arguments.count)
-    ]
-    reader = Reader(device="cpu", min_confidence=0.0)
-    readings = list(reader.read_all(grey for grey, _, _ in photographs))
-    answers = [
-        (
-            reading.text,
-            "".join(filter(str.isdecimal, text)),
-            min(number.confidence for number in reading.numbers),
-        )
-        for reading, (_, text, _) in zip(readings, photographs, strict=True)
-        if reading.status == "read"  # a line that is read as several numbers is read wrongly
-    ]
-    is_correct = [answer == text for answer, text, _ in answers]
-    confidences = [confidence for _, _, confidence in answers]
-    table = risk_table(confidences, is_correct)
-    error = calibration_error(torch.tensor(confidences), torch.tensor(is_correct))
-    print(
-        f"{len(is_correct)} answers: {np.mean(is_correct):.2%} correct, mean confidence "
-        f"{np.mean(confidences):.2%}, expected calibration error {error:.4f}"
+    """Read the pictures, print the measurements and write them into the checkpoints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for max_error, min_confidence in table.items():
-        answered = np.mean(np.array(confidences) >= min_confidence)
-        print(
-            f"at most {float(max_error):.1%} wrong: confidence {min_confidence:.4f}, {answered:.1%} answered"
-        )
-    header, tensors = read_checkpoint(model.path)
-    write_checkpoint(model.path, dataclasses.replace(header, risk=table), tensors)
+    parser.add_argument("--lines", type=int, default=1500, help="lines, and single numbers (default: 1,500)")
+    parser.add_argument("--pages", type=int, default=50, help="pages of each generator (default: 50)")
+    arguments = parser.parse_args()
+    reader = Reader(device="cpu", min_confidence=0.0)
+    validation = split(load_mnist()).validation
+    room, composer = held_out_room(validation), scene_composer(validation, held_out=True)
+    nothing = pictures_without_number(room, composer, 2 * arguments.lines, SIDES_PX)
+    pictures = itertools.chain(
+        lines(arguments.lines),
+        single_numbers(room, arguments.lines),
+        ((scene.picture, "") for scene in nothing),
+    )
+    store("reader", alone(reader, pictures))
+    nothing = pictures_without_number(room, composer, arguments.pages * len(WORLDS), PAGE_SIDES_PX)
+    store("page_reader", beside_others(reader, itertools.chain(pages(room, arguments.pages), nothing)))
+
+
+def answers(reader: Reader, picture: Mask) -> list[Number]:
+    """Return the numbers of a picture that are answered where no confidence is too low."""
+    return [number for number in reader.read(picture).numbers if number.status == "read"]
+
+
+def lines(count: int) -> Iterator[tuple[Mask, str]]:
+    """Yield lines and their digits."""
+    synthesizer = ComposedLines(load_mnist(), None, SEED).validation_synthesizer()
+    for number in range(count):
+        picture, text, _ = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
+        yield picture, digits_of(text)
+
+
+def single_numbers(room: HeldOutRoom, count: int) -> Iterator[tuple[Mask, str]]:
+    """Yield pictures of one number by each generator in turn, and its digits."""
+    worlds = itertools.cycle(enumerate(WORLDS.values()))
+    for number, (index, world) in zip(range(count), worlds, strict=False):
+        scene = single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
+        yield scene.picture, digits_of("".join(label.text for label in scene.labels))
+
+
+def pages(room: HeldOutRoom, count: int) -> Iterator[HeldOutScene]:
+    """Yield pages by each generator."""
+    for index, world in enumerate(WORLDS.values()):
+        for number in range(count):
+            yield world(np.random.default_rng([SEED, index, number]), room, None)
+
+
+def pictures_without_number(
+    room: HeldOutRoom, composer: SceneComposer, count: int, sides_px: tuple[int, int]
+) -> Iterator[HeldOutScene]:
+    """Yield composed pictures without a number, and parts of pages by generators, in turn."""
+    parts = parts_without_number(np.random.default_rng([SEED, 2, *sides_px]), room, sides_px)
+    random = np.random.default_rng([SEED, 3, *sides_px])
+    for number in range(count):
+        if number % 2:
+            yield next(parts)
+        else:
+            scene = composer.page(random, *sample_size(random, sides_px), layout=fill_with_nothing)
+            yield HeldOutScene(scene.picture, (), ())
+
+
+def parts_without_number(
+    random: np.random.Generator, room: HeldOutRoom, sides_px: tuple[int, int]
+) -> Iterator[HeldOutScene]:
+    """Yield parts of pages by generators that show no number, without end."""
+    while True:
+        scene = PARTS_OF[int(random.integers(len(PARTS_OF)))](random, room, None)
+        numbers = [bounds(label.corners) for label in scene.labels if label.kind is Kind.NUMBER]
+        size = np.array(scene.picture.shape)
+        for _ in range(TRIES):
+            sides = np.minimum(sample_size(random, sides_px), size)
+            y, x = random.integers(size - sides + 1).tolist()
+            bottom, right = (sides + (y, x)).tolist()
+            box = x - MARGIN_PX, y - MARGIN_PX, right + MARGIN_PX, bottom + MARGIN_PX
+            if not any(overlap(box, number)[0] > 0 for number in (*numbers, *scene.ignored)):
+                yield HeldOutScene(scene.picture[y:bottom, x:right], (), ())
+
+
+def sample_size(random: np.random.Generator, sides_px: tuple[int, int]) -> tuple[int, int]:
+    """Return a height and a width within a range."""
+    low, high = (float(np.log(side)) for side in sides_px)
+    height, width = np.exp(random.uniform(low, high, 2)).astype(int).tolist()
+    return height, width
+
+
+def alone(reader: Reader, pictures: Iterable[tuple[Mask, str]]) -> Answers:
+    """Return the answers to pictures where one number is read."""
+    read = ((answers(reader, picture), text) for picture, text in pictures)
+    return [(numbers[0].confidence, numbers[0].text == text) for numbers, text in read if len(numbers) == 1]
+
+
+def beside_others(reader: Reader, scenes: Iterable[HeldOutScene]) -> Answers:
+    """Return the answers to pages where several numbers are read."""
+    found: Answers = []
+    for scene in scenes:
+        numbers = answers(reader, scene.picture)
+        for number in numbers if len(numbers) > 1 else ():
+            x, y, width, height = number.box
+            box = x, y, x + width, y + height
+            is_right = any(
+                digits_of(label.text) == number.text and overlap(box, digits_box(label))[0] >= MIN_IOU
+                for label in scene.labels
+                if label.kind is Kind.NUMBER
+            )
+            if is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored):
+                found.append((number.confidence, is_right))
+    return found
+
+
+def digits_of(text: str) -> str:
+    """Return the digits of a text."""
+    return re.sub(r"\D", "", text)
+
+
+def store(model: str, found: Answers) -> None:
+    """Print the risk table of answers, and write it into the checkpoint of a model."""
+    confidences, is_right = (torch.tensor(values) for values in zip(*found, strict=True))
+    table = risk_table(confidences.tolist(), is_right.tolist())
+    error = calibration_error(confidences, is_right)
+    print(
+        f"{model}: {len(found)} answers, {is_right.double().mean():.1%} right, calibration error {error:.4f}"
+    )
+    for max_error, threshold in table.items():
+        share = (confidences >= threshold).double().mean()
+        print(f"at most {float(max_error):.1%} wrong: confidence {threshold:.4f}, {share:.1%} answered")
+    path = resolve_model(model).path
+    header, tensors = read_checkpoint(path)
+    write_checkpoint(path, dataclasses.replace(header, risk=table), tensors)
 
 
 if __name__ == "__main__":

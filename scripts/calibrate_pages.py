@@ -1,13 +1,11 @@
-"""Fit the confidence of the networks that read pages, and measure how reliable it is.
+"""Fit the confidence of the networks that read pages.
 
     python scripts/calibrate_pages.py
 
 The weights of `recognition.pages.acceptance` are fitted on composed pages, written by the people and in the
 fonts that training holds out, with MNIST's validation digits. Those of the presence leave places out where a
-number stands and is misread: most of these cannot be read, and look like no number. Which confidence keeps
-the share of wrong answers below which limit is measured on pages and pictures that share no layout with those
-of training (the generators of `benchmarks/held_out_scenes.py`, with other seeds and digits).
-The script writes the weights and the limits into the checkpoint of `page_reader`.
+number stands and is misread: most of these cannot be read, and look like no number. The script writes them
+into the checkpoint of `page_reader`. `scripts/calibrate.py` measures what they bring.
 """
 
 from __future__ import annotations
@@ -16,10 +14,8 @@ import argparse
 import dataclasses
 import itertools
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,8 +24,6 @@ from torch import Tensor
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.evaluation.calibration import risk_table
-from digitcli.evaluation.metrics import calibration_error
 from digitcli.imaging.strips import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
@@ -37,7 +31,6 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.hypotheses import SEPARATORS
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages.acceptance import ALONE, FEATURES, PRESENCE_FEATURES
-from digitcli.recognition.pages.page_reader import PageReader
 from digitcli.recognition.pages.recognize import recognize_region
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind, Label, line_box
@@ -45,10 +38,6 @@ from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.training.composed_lines import compose_scenes
 from digitcli.training.scene_source import scene_composer
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from held_out.sheet import HeldOutRoom, HeldOutScene, digits_box, held_out_room, overlap
-from held_out_scenes import MIN_IOU, WORLDS
 
 SEED = 4711
 SIDES_PX = (200, 1400)  # of the large pages; a third of the pages are small
@@ -61,7 +50,7 @@ READING_ALONE = {
     "reading": 1.0,
     ALONE + "reading": 1.0,
 }  # the weights with which the probability of the text is the confidence
-MODEL = "page_reader"  # whose checkpoint holds the weights and the limits
+MODEL = "page_reader"  # whose checkpoint holds the weights
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ class Place:
 
 
 def main() -> None:
-    """Fit the weights, measure the limits, print both and write them into the checkpoint."""
+    """Fit the weights, print them and write them into the checkpoint."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,11 +76,8 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=int, default=4000, help="composed pictures of at most one number (default: 4,000)"
     )
-    parser.add_argument("--held-out-pages", type=int, default=50, help="of each generator (default: 50)")
     arguments = parser.parse_args()
     models = Reader(device="cpu", rotate="0").models
-    page_reader = models.page_reader
-    assert page_reader is not None
     validation = split(load_mnist()).validation
     composer = scene_composer(validation, held_out=True)
     randoms = (np.random.default_rng([SEED, number]) for number in range(arguments.pages))
@@ -104,12 +90,9 @@ def main() -> None:
     print(f"{len(places)} places, {np.mean([place.is_number for place in places]):.1%} with a number")
     for name, weights in (("acceptance", acceptance), ("presence", presence)):
         print(name, {feature: round(weight, 3) for feature, weight in weights.items()})
-    page_reader = dataclasses.replace(page_reader, acceptance=acceptance, presence=presence)
-    room = held_out_room(validation)
-    risk = _report(list(held_out_answers(page_reader, room, arguments.held_out_pages)))
     path = resolve_model(MODEL).path
     header, tensors = read_checkpoint(path)
-    header = dataclasses.replace(header, risk=risk, acceptance=acceptance, presence=presence)
+    header = dataclasses.replace(header, acceptance=acceptance, presence=presence)
     write_checkpoint(path, header, tensors)
 
 
@@ -186,42 +169,6 @@ def _digits_of(label: Label) -> list[str]:
     """Return the digits of each number of a label, which may hold several."""
     numbers = "".join(" " if character in SEPARATORS else character for character in label.text).split()
     return [re.sub(r"\D", "", number) for number in numbers]
-
-
-Answers = Iterator[tuple[float, bool]]  # the confidence of a number, and whether it is right
-
-
-def held_out_answers(page_reader: PageReader, room: HeldOutRoom, pages: int) -> Answers:
-    """Yield the numbers that are read on pages of every generator."""
-    for index, world in enumerate(WORLDS.values()):
-        for number in range(pages):
-            scene = world(np.random.default_rng([SEED, index, number]), room, None)
-            yield from _answers_to(scene, page_reader)
-
-
-def _answers_to(scene: HeldOutScene, page_reader: PageReader) -> Answers:
-    labels = [label for label in scene.labels if label.kind is Kind.NUMBER]
-    numbers = page_reader.read(scene.picture, None, 1).numbers
-    for number in [each for each in numbers if each.status == "read"] if len(numbers) > 1 else []:
-        x, y, width, height = number.box
-        box = x, y, x + width, y + height
-        is_right = any(
-            re.sub(r"\D", "", label.text) == number.text and overlap(box, digits_box(label))[0] >= MIN_IOU
-            for label in labels
-        )
-        if is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored):
-            yield number.confidence, is_right
-
-
-def _report(answers: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    confidences, is_right = (torch.tensor(values) for values in zip(*answers, strict=True))
-    print(f"{len(answers)} numbers, {is_right.double().mean():.1%} right")
-    print(f"expected calibration error {calibration_error(confidences, is_right):.4f}")
-    table = risk_table(confidences.tolist(), is_right.tolist())
-    for error, threshold in table.items():
-        share = (confidences >= threshold).double().mean()
-        print(f"at most {float(error):.1%} wrong: confidence {threshold:.4f}, {share:.1%} answered")
-    return table
 
 
 if __name__ == "__main__":

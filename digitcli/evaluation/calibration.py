@@ -12,7 +12,7 @@ import numpy.typing as npt
 from digitcli.evaluation.metrics import equal_mass_bins, nll
 
 COVERAGES = (1.0, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9)  # the fractions of the answers that are reported
-ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # the fractions of wrong answers in a risk table
+ERRORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)  # the fractions of wrong answers in a risk table
 MIN_TEMPERATURE = 0.05  # far below every temperature that was ever fitted
 MAX_TEMPERATURE = 20.0  # far above every temperature that was ever fitted
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
