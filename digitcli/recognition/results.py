@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Share of the answers to synthetic pictures that may be wrong by default, where that was measured (chosen by
 # hand). A number that is refused costs a user less than a wrong one, since it is shown with a guess.
-DEFAULT_MAX_ERROR = 0.05
+DEFAULT_MAX_ERROR = 0.03
 # Confidence below which an answer of other models is refused: it is likelier wrong than right.
 MIN_CONFIDENCE = 0.5
 # Candidates for each digit and number: the best and one alternative.

@@ -85,7 +85,9 @@ def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
 def test_by_default_the_shipped_models_keep_a_share_of_errors_and_others_a_threshold() -> None:
     shipped = complete_models([])
     assert find_thresholds(shipped, None) == find_thresholds(shipped, DEFAULT_MAX_ERROR)
-    assert "at most 5 % of the answers" in find_thresholds(shipped, None).describe()
+    assert (
+        f"at most {100 * DEFAULT_MAX_ERROR:g} % of the answers" in find_thresholds(shipped, None).describe()
+    )
     cnn = find_thresholds(resolve_models(["cnn"]), None)
     assert (cnn.alone, cnn.page, cnn.note) == (0.5, 0.5, None)
 
