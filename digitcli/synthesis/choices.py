@@ -26,13 +26,14 @@ def fill_with_choices(desk: Desk) -> None:
     """Write questions, and below each its answers in a row or in a column, with a box to tick for each."""
     height, y = desk.height_px, desk.uniform(-0.3, 1.5) * desk.height_px
     box, words, writer = _sample_box(desk), desk.label_scribe(), desk.label_scribe()
-    has_numbers, is_column = desk.uniform(-0.6, 1.2), desk.chance(0.4)
+    number_share, is_column = max(0.0, desk.uniform(-0.6, 1.2)), desk.chance(0.4)
     is_behind, gap_px = desk.chance(0.2), height * desk.uniform(0.25, 1.2)
-    left, step_px = desk.uniform(0, 2) * height, height * desk.uniform(1.5, 2.6)
+    left, step_px = desk.uniform(0, 2) * height, max(height * desk.uniform(1.5, 2.6), 1.1 * box.height_px)
+    indented = left + desk.uniform(0, 1) * height
 
-    def write(x: float, number_share: float) -> float:
+    def write(x: float, share: float) -> float:
         """Write a word or a number at x, and return its right end."""
-        if desk.chance(number_share):
+        if desk.chance(share):
             text, kind = sample_number(desk.random), Kind.NUMBER
             stamp = writer.number(desk.random, text, height)
         else:
@@ -44,18 +45,18 @@ def fill_with_choices(desk: Desk) -> None:
     while y < desk.page.height:
         x = left
         for _ in range(int(desk.random.integers(0, 4))):
-            x = write(x, min(has_numbers, 0.2)) + 0.8 * height
-        y, x = y + step_px, left + desk.uniform(0, 1) * height
+            x = write(x, min(number_share, 0.2)) + 0.8 * height
+        y, x = y + step_px, indented
         for _ in range(int(desk.random.integers(1, MOST_ANSWERS + 1))):
             if is_behind:
-                x = write(x, has_numbers) + gap_px
+                x = write(x, number_share) + gap_px
             box.draw(desk, x + box.width_px / 2, y + height / 2)
             x += box.width_px + gap_px
             if not is_behind:
-                x = write(x, has_numbers)
+                x = write(x, number_share)
             x += desk.uniform(1.2, 4) * height
             if is_column:
-                x, y = left, y + step_px
+                x, y = indented, y + step_px
         y += step_px
 
 
@@ -72,6 +73,7 @@ class _Box:
     layer: Mask
     outline: npt.NDArray[np.floating]
     width_px: float
+    height_px: float
     pen_px: float
     level: float
     ticked_share: float
@@ -90,6 +92,9 @@ def _sample_box(desk: Desk) -> _Box:
     exponent = float(desk.random.choice(EXPONENTS, p=EXPONENT_SHARES))
     outline = np.sign(directions) * np.abs(directions) ** (2 / exponent)
     width_px = desk.height_px * desk.uniform(0.6, 1.4)
-    outline *= width_px / 2 * np.array([1, desk.uniform(0.9, 1.15)])
+    height_px = width_px * desk.uniform(0.9, 1.15)
+    outline *= np.array([width_px, height_px]) / 2
     layer = desk.page.layers.writing if desk.chance(0.5) else desk.page.layers.rules
-    return _Box(layer, outline, width_px, rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6))
+    return _Box(
+        layer, outline, width_px, height_px, rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6)
+    )

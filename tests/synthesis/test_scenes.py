@@ -11,7 +11,7 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.imaging.strips import LineBox
 from digitcli.strip_format import ALPHABET, OTHER
-from digitcli.synthesis.choices import fill_with_choices
+from digitcli.synthesis import choices
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
@@ -56,18 +56,31 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
                 assert window.any()
 
 
-def test_boxes_to_tick_are_ink_without_a_label(room: WritingRoom) -> None:
-    for seed in range(6):
-        random = np.random.default_rng(seed)
-        page = Page.blank(300, 400)
-        fill_with_choices(Desk(random, page, room, room.scribe(random), 30.0))
-        unlabelled = np.maximum(page.layers.writing, page.layers.rules)
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_to_tick_are_ink_without_a_label(
+    room: WritingRoom, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    boxes: list[np.ndarray] = []  # where their outlines are drawn
+    draw = choices.draw_strokes
+
+    def remember(canvas: np.ndarray, strokes: list[np.ndarray], width_px: float, level: int) -> None:
+        boxes.extend(strokes)
+        draw(canvas, strokes, width_px, level)
+
+    monkeypatch.setattr(choices, "draw_strokes", remember)
+    random = np.random.default_rng(seed)
+    page = Page.blank(300, 400)
+    choices.fill_with_choices(Desk(random, page, room, room.scribe(random), 30.0))
+    ink = np.maximum(page.layers.writing, page.layers.rules)
+    seen = [box for box in boxes if box.min() >= 0 and (box.max(axis=0) < (400, 300)).all()]
+    assert seen
+    for box in seen:
+        x, y = np.round(box).astype(int).T
+        assert (ink[y, x] > 0).mean() > 0.9
+        centre = box.mean(axis=0)
         for label in page.labels:
-            x0, y0, x1, y1 = np.concatenate([label.corners.min((0, 1)), label.corners.max((0, 1))]).astype(
-                int
-            )
-            unlabelled[max(0, y0 - 2) : y1 + 3, max(0, x0 - 2) : x1 + 3] = 0
-        assert unlabelled.any()
+            low, high = label.corners.min((0, 1)), label.corners.max((0, 1))
+            assert not ((low < centre) & (centre < high)).all()
 
 
 @pytest.mark.parametrize("fineness", [1, 2])
