@@ -6,8 +6,8 @@ The default models read what they never saw. For the only number of a picture: l
 training holds out, most of them amounts, with MNIST's validation digits, and single numbers of the generators
 of `benchmarks/held_out_scenes.py`. For numbers beside others: pages of these generators. To both belong as
 many pictures without a number: a half are parts of such pages, the others are composed. Every answer to them
-is wrong. The script writes the limits into the checkpoints of `reader` and of `page_reader`, whose weights of
-the confidence `scripts/calibrate_pages.py` fits before.
+is wrong. The script writes the limits into the checkpoints of `reader` and of `page_reader`. Run
+`scripts/calibrate_pages.py` first: it fits the weights of the confidence.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from digitcli.data.dataset import split
+from digitcli.data.dataset import Dataset, split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import risk_table
 from digitcli.evaluation.metrics import calibration_error
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Number
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_layouts import fill_with_nothing
@@ -52,7 +51,7 @@ TRIES = 20  # to find such parts on a page; few of them succeed
 # Whose parts are read: screws and pointers of a meter look like digits where the rest of it is not seen.
 PARTS_OF = (receipt, letter, exam)
 
-Answers = list[tuple[float, bool]]  # the confidence of each number, and whether it is right
+Outcomes = list[tuple[float, bool]]  # the confidence of each answer, and whether it is right
 
 
 def main() -> None:
@@ -64,11 +63,12 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=50, help="pages of each generator (default: 50)")
     arguments = parser.parse_args()
     reader = Reader(device="cpu", min_confidence=0.0)
-    validation = split(load_mnist()).validation
+    mnist = load_mnist()
+    validation = split(mnist).validation
     room, composer = held_out_room(validation), scene_composer(validation, held_out=True)
     nothing = pictures_without_number(room, composer, 2 * arguments.lines, SIDES_PX)
     pictures = itertools.chain(
-        lines(arguments.lines),
+        lines(mnist, arguments.lines),
         single_numbers(room, arguments.lines),
         ((scene.picture, "") for scene in nothing),
     )
@@ -77,14 +77,9 @@ def main() -> None:
     store("page_reader", beside_others(reader, itertools.chain(pages(room, arguments.pages), nothing)))
 
 
-def answers(reader: Reader, picture: Mask) -> list[Number]:
-    """Return the numbers of a picture that are answered where no confidence is too low."""
-    return [number for number in reader.read(picture).numbers if number.status == "read"]
-
-
-def lines(count: int) -> Iterator[tuple[Mask, str]]:
+def lines(mnist: Dataset, count: int) -> Iterator[tuple[Mask, str]]:
     """Yield lines and their digits."""
-    synthesizer = ComposedLines(load_mnist(), None, SEED).validation_synthesizer()
+    synthesizer = ComposedLines(mnist, None, SEED).validation_synthesizer()
     for number in range(count):
         picture, text, _ = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
         yield picture, digits_of(text)
@@ -122,7 +117,7 @@ def pictures_without_number(
 def parts_without_number(
     random: np.random.Generator, room: HeldOutRoom, sides_px: tuple[int, int]
 ) -> Iterator[HeldOutScene]:
-    """Yield parts of pages by generators that show no number, without end."""
+    """Yield parts of pages by generators that show no number, without end; some of them overlap."""
     while True:
         scene = PARTS_OF[int(random.integers(len(PARTS_OF)))](random, room, None)
         numbers = [bounds(label.corners) for label in scene.labels if label.kind is Kind.NUMBER]
@@ -143,17 +138,21 @@ def sample_size(random: np.random.Generator, sides_px: tuple[int, int]) -> tuple
     return height, width
 
 
-def alone(reader: Reader, pictures: Iterable[tuple[Mask, str]]) -> Answers:
-    """Return the answers to pictures where one number is read."""
-    read = ((answers(reader, picture), text) for picture, text in pictures)
-    return [(numbers[0].confidence, numbers[0].text == text) for numbers, text in read if len(numbers) == 1]
+def alone(reader: Reader, pictures: Iterable[tuple[Mask, str]]) -> Outcomes:
+    """Return the answers to pictures where one number is read, given the right digits."""
+    read = ((reader.read(picture).numbers, text) for picture, text in pictures)
+    return [
+        (numbers[0].confidence, numbers[0].text == text)
+        for numbers, text in read
+        if len(numbers) == 1 and numbers[0].status == "read"
+    ]
 
 
-def beside_others(reader: Reader, scenes: Iterable[HeldOutScene]) -> Answers:
-    """Return the answers to pages where several numbers are read."""
-    found: Answers = []
+def beside_others(reader: Reader, scenes: Iterable[HeldOutScene]) -> Outcomes:
+    """Return the answers to pages where several numbers are read or refused."""
+    outcomes: Outcomes = []
     for scene in scenes:
-        numbers = answers(reader, scene.picture)
+        numbers = reader.read(scene.picture).numbers
         for number in numbers if len(numbers) > 1 else ():
             x, y, width, height = number.box
             box = x, y, x + width, y + height
@@ -162,9 +161,10 @@ def beside_others(reader: Reader, scenes: Iterable[HeldOutScene]) -> Answers:
                 for label in scene.labels
                 if label.kind is Kind.NUMBER
             )
-            if is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored):
-                found.append((number.confidence, is_right))
-    return found
+            is_clear = is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored)
+            if number.status == "read" and is_clear:
+                outcomes.append((number.confidence, is_right))
+    return outcomes
 
 
 def digits_of(text: str) -> str:
@@ -172,14 +172,12 @@ def digits_of(text: str) -> str:
     return re.sub(r"\D", "", text)
 
 
-def store(model: str, found: Answers) -> None:
+def store(model: str, outcomes: Outcomes) -> None:
     """Print the risk table of answers, and write it into the checkpoint of a model."""
-    confidences, is_right = (torch.tensor(values) for values in zip(*found, strict=True))
-    table = risk_table(confidences.tolist(), is_right.tolist())
+    table = risk_table(*zip(*outcomes, strict=True))
+    confidences, is_right = (torch.tensor(values) for values in zip(*outcomes, strict=True))
     error = calibration_error(confidences, is_right)
-    print(
-        f"{model}: {len(found)} answers, {is_right.double().mean():.1%} right, calibration error {error:.4f}"
-    )
+    print(f"{model}: {len(outcomes)} answers, {is_right.double().mean():.1%} right, ECE {error:.4f}")
     for max_error, threshold in table.items():
         share = (confidences >= threshold).double().mean()
         print(f"at most {float(max_error):.1%} wrong: confidence {threshold:.4f}, {share:.1%} answered")
