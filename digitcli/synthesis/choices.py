@@ -1,7 +1,7 @@
 """Fill a page with answers to tick: boxes or circles beside words or numbers, as in forms and tests.
 
-An empty box has the size and the shape of a zero. All sizes and shares were chosen by hand. No real page was
-used.
+An empty box has the size and the shape of a zero. A circle that stands alone is left out, since it may be
+one. All sizes and shares were chosen by hand. No real page was used.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from digitcli.synthesis.page_marks import Desk, draw_tick, rule_width
 from digitcli.synthesis.texts import sample_number, sample_word
 
 # Exponents of the superellipses that boxes are: a circle, a box with round corners and one without.
-EXPONENTS = (2.0, 6.0, 60.0)
-EXPONENT_SHARES = (0.3, 0.15, 0.55)
+EXPONENT_SHARES = {2.0: 0.3, 6.0: 0.15, 60.0: 0.55}
 MOST_ANSWERS = 6
 
 
@@ -60,6 +59,13 @@ def fill_with_choices(desk: Desk) -> None:
         y += step_px
 
 
+def fill_with_one_box(desk: Desk) -> None:
+    """Draw one box with corners, empty or ticked, around the middle of the page."""
+    box = _sample_box(desk, least_exponent=6.0)
+    x, y = desk.uniform(0.35, 0.65) * desk.page.width, desk.uniform(0.35, 0.65) * desk.page.height
+    box.draw(desk, x, y)
+
+
 @dataclass(frozen=True)
 class _Box:
     """A box to tick.
@@ -86,10 +92,11 @@ class _Box:
             draw_tick(desk, x, y)
 
 
-def _sample_box(desk: Desk) -> _Box:
+def _sample_box(desk: Desk, least_exponent: float = 2.0) -> _Box:
     angles = np.linspace(np.pi / 4, 9 * np.pi / 4, 49)
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    exponent = float(desk.random.choice(EXPONENTS, p=EXPONENT_SHARES))
+    shares = {each: share for each, share in EXPONENT_SHARES.items() if each >= least_exponent}
+    exponent = float(desk.random.choice(list(shares), p=np.array([*shares.values()]) / sum(shares.values())))
     outline = np.sign(directions) * np.abs(directions) ** (2 / exponent)
     width_px = desk.height_px * desk.uniform(0.6, 1.4)
     height_px = width_px * desk.uniform(0.9, 1.15)

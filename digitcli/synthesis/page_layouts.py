@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
-from digitcli.synthesis.choices import fill_with_choices
+from digitcli.synthesis.choices import fill_with_choices, fill_with_one_box
 from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
@@ -55,7 +55,9 @@ LARGEST_DIGIT_PX = 320
 # Share of letters among the pictures of one character.
 LETTER_SHARE = 0.2
 CELL_SHARE = 0.3  # of these pictures show parts of the frame of a cell
-EMPTY_CELL_SHARE = 0.6  # of such pictures without a number
+# Shares of such pictures without a number that show an empty cell or a box to tick.
+EMPTY_CELL_SHARE = 0.5
+BOX_SHARE = 0.15
 
 
 def fill_with_free_numbers(desk: Desk) -> None:
@@ -252,9 +254,12 @@ def fill_with_one_character(desk: Desk) -> None:
 
 
 def fill_with_no_number(desk: Desk) -> None:
-    """Draw the edges of an empty cell, or anything else that is no number."""
-    if desk.chance(EMPTY_CELL_SHARE):
+    """Draw the edges of an empty cell, a box to tick, or anything else that is no number."""
+    kind = desk.random.random()
+    if kind < EMPTY_CELL_SHARE:
         draw_edges_of_cell(desk)
+    elif kind < EMPTY_CELL_SHARE + BOX_SHARE:
+        fill_with_one_box(desk)
     else:
         fill_with_nothing(desk)
 
@@ -328,7 +333,8 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.06, 0.38, fill_with_one_number),
     (0.06, 0.12, fill_with_one_comb),
     (0.00, 0.04, fill_with_one_fraction),
-    (0.11, 0.12, fill_with_nothing),
+    (0.00, 0.02, fill_with_one_box),
+    (0.12, 0.12, fill_with_nothing),
 )
 
 

@@ -38,7 +38,8 @@ SURFACE_SHARE = 0.5  # of the turned pages end where something else begins
 SHEET_SHARE = 0.12  # of the pages are sheets that fill a part of the picture
 SHEET_SIDE = (0.4, 0.95)  # range of their share of the sides of the picture
 SHEET_DIGIT_PX = 8.0  # height that digits keep on them
-MOSAIC_SHARE = 0.4  # of the squares are mosaics of small pictures
+PLAIN_SHARE = 0.02  # of the squares have one shade, as paper that no camera has seen
+MOSAIC_SHARE = 0.4  # of the other squares are mosaics of small pictures
 LINE_TILES = 0.15  # of these pictures show one line
 CHARACTER_TILES = 0.1  # of these pictures show one character
 SMALL_PICTURES_SHARE = 0.5  # of the single pictures are small
@@ -165,7 +166,10 @@ class SceneComposer:
         return Scene(picture, (Label(Kind.NUMBER, text, corners_of(boxes)),) if text else ())
 
     def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
-        """Compose scenes that share a square: one page, or a mosaic of small pictures."""
+        """Compose scenes that share a square: one page, a mosaic of small pictures, or nothing at all."""
+        if random.random() < PLAIN_SHARE:
+            plain = np.full((side, side), random.integers(256), np.uint8)
+            return [PlacedScene(Scene(plain, ()), 0, 0, side, side)]
         if random.random() >= MOSAIC_SHARE:
             return [PlacedScene(self._large_picture(random, side), 0, 0, side, side)]
         return [self._tile_picture(random, *tile) for tile in _tile(random, side)]

@@ -15,6 +15,7 @@ from digitcli.inference.ctc import beam_search, digit_columns
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder
+from digitcli.synthesis.choices import fill_with_choices
 from digitcli.synthesis.page_layouts import fill_with_things, fill_with_words
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, strips_of_mistakes
@@ -22,10 +23,9 @@ from digitcli.synthesis.strips import LabelledStrip, strips_of_mistakes
 # The shipped networks that choose the places.
 FINDER, READER = "finder", "page_reader"
 
-# The sides of the squares on which places are looked for, in pixels, and the share of those that show things;
-# the others show words. Chosen by hand.
+# The sides of the squares on which places are looked for, in pixels, and what these show. Chosen by hand.
 SIDES_PX = (256, 512)
-THINGS_SHARE = 0.7
+LAYOUT_SHARES = {fill_with_things: 0.55, fill_with_words: 0.25, fill_with_choices: 0.2}
 
 # The probability of the likeliest number, above which a place is left out: a bar or a ring may look like a
 # digit. Without this limit a reader called 12 in place of 4 % of single 1s nothing.
@@ -33,12 +33,12 @@ LIKE_A_NUMBER = 0.5
 
 
 def mine(composer: SceneComposer, random: np.random.Generator) -> list[LabelledStrip]:
-    """Return strips of the places in a new scene of things or words where `FINDER` sees a number.
+    """Return strips of the places without a number in a new scene where `FINDER` sees one.
 
     Places that `READER` reads as a number are left out.
     """
     finder, reader = _networks()
-    layout = fill_with_things if random.random() < THINGS_SHARE else fill_with_words
+    layout = list(LAYOUT_SHARES)[int(random.choice(len(LAYOUT_SHARES), p=list(LAYOUT_SHARES.values())))]
     side = int(random.choice(SIDES_PX))
     scene = composer.page(random, side, side, layout=layout)
     boxes = [line.box for line in find_lines(scene.picture, finder.maps).lines]

@@ -14,7 +14,7 @@ from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis import choices
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
-from digitcli.synthesis.page_layouts import LAYOUTS, fill_with_table
+from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
@@ -56,9 +56,10 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
                 assert window.any()
 
 
+@pytest.mark.parametrize("fill", [choices.fill_with_choices, choices.fill_with_one_box])
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_to_tick_are_ink_without_a_label(
-    room: WritingRoom, monkeypatch: pytest.MonkeyPatch, seed: int
+    room: WritingRoom, monkeypatch: pytest.MonkeyPatch, seed: int, fill: Layout
 ) -> None:
     boxes: list[np.ndarray] = []  # where their outlines are drawn
     draw = choices.draw_strokes
@@ -70,7 +71,7 @@ def test_boxes_to_tick_are_ink_without_a_label(
     monkeypatch.setattr(choices, "draw_strokes", remember)
     random = np.random.default_rng(seed)
     page = Page.blank(300, 400)
-    choices.fill_with_choices(Desk(random, page, room, room.scribe(random), 30.0))
+    fill(Desk(random, page, room, room.scribe(random), 30.0))
     ink = np.maximum(page.layers.writing, page.layers.rules)
     seen = [box for box in boxes if box.min() >= 0 and (box.max(axis=0) < (400, 300)).all()]
     assert seen
@@ -81,6 +82,27 @@ def test_boxes_to_tick_are_ink_without_a_label(
         for label in page.labels:
             low, high = label.corners.min((0, 1)), label.corners.max((0, 1))
             assert not ((low < centre) & (centre < high)).all()
+
+
+def test_a_lone_box_to_tick_is_no_circle(room: WritingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    outlines: list[np.ndarray] = []
+    monkeypatch.setattr(choices, "draw_strokes", lambda canvas, strokes, *_: outlines.extend(strokes))
+    monkeypatch.setattr(choices, "draw_tick", lambda *_: None)
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        choices.fill_with_one_box(Desk(random, Page.blank(300, 400), room, room.scribe(random), 30.0))
+    assert len(outlines) == 40
+    for outline in outlines:
+        half = np.ptp(outline, axis=0) / 2
+        distances = np.hypot(*((outline - outline.mean(axis=0)) / half).T)
+        assert distances.max() > 1.2  # those of an ellipse are 1
+
+
+def test_a_few_squares_have_one_shade(composer: SceneComposer) -> None:
+    squares = [composer.square(np.random.default_rng(seed), 64) for seed in range(200)]
+    plain = [tiles for tiles in squares if np.ptp(tiles[0].scene.picture) == 0 and len(tiles) == 1]
+    assert 1 <= len(plain) <= 20
+    assert not any(tiles[0].scene.labels for tiles in plain)
 
 
 @pytest.mark.parametrize("fineness", [1, 2])
