@@ -2,12 +2,13 @@
 
     python scripts/calibrate.py
 
-The default models read what they never saw. For the only number of a picture: lines by the writers that
-training holds out, most of them amounts, with MNIST's validation digits, and single numbers of the generators
-of `benchmarks/held_out_scenes.py`. For numbers beside others: pages of these generators. To both belong as
-many pictures without a number: a half are parts of such pages, the others are composed. Every answer to them
-is wrong. The script writes the limits into the checkpoints of `reader` and of `page_reader`. Run
-`scripts/calibrate_pages.py` first: it fits the weights of the confidence.
+The default models read what they never saw: lines by the writers that training holds out, most of them
+amounts, with MNIST's validation digits; single numbers and pages of the generators of
+`benchmarks/held_out_scenes.py`; and as many pictures without a number, half of which are parts of such pages
+and half composed. Every answer to these is wrong. The only number that is read in a picture counts in the
+limits of `reader`, numbers beside others in those of `page_reader`, as in `digitcli predict`. The script
+writes the limits into the checkpoints of both. Run `scripts/calibrate_pages.py` first: it fits the weights of
+the confidence.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from digitcli.evaluation.metrics import calibration_error
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.page import Kind
+from digitcli.recognition.results import Number
+from digitcli.synthesis.page import Kind, Label, corners_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.training.line_sources import ComposedLines
@@ -40,7 +41,7 @@ from digitcli.training.scene_source import scene_composer
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from held_out.handwritten import exam, letter
 from held_out.printed import receipt
-from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, digits_box, held_out_room, overlap
+from held_out.sheet import Box, HeldOutRoom, HeldOutScene, bounds, digits_box, held_out_room, overlap
 from held_out_scenes import MIN_IOU, WORLDS, single_number
 
 SEED = 4711  # different from the seed of `digitcli evaluate`
@@ -66,31 +67,34 @@ def main() -> None:
     mnist = load_mnist()
     validation = split(mnist).validation
     room, composer = held_out_room(validation), scene_composer(validation, held_out=True)
-    nothing = pictures_without_number(room, composer, 2 * arguments.lines, SIDES_PX)
-    pictures = itertools.chain(
-        lines(mnist, arguments.lines),
-        single_numbers(room, arguments.lines),
-        ((scene.picture, "") for scene in nothing),
+    answers_alone, answers_beside = answers(
+        reader,
+        itertools.chain(
+            lines(mnist, arguments.lines),
+            single_numbers(room, arguments.lines),
+            pictures_without_number(room, composer, 2 * arguments.lines, SIDES_PX),
+            pages(room, arguments.pages),
+            pictures_without_number(room, composer, arguments.pages * len(WORLDS), PAGE_SIDES_PX),
+        ),
     )
-    store("reader", alone(reader, pictures))
-    nothing = pictures_without_number(room, composer, arguments.pages * len(WORLDS), PAGE_SIDES_PX)
-    store("page_reader", beside_others(reader, itertools.chain(pages(room, arguments.pages), nothing)))
+    store("reader", answers_alone)
+    store("page_reader", answers_beside)
 
 
-def lines(mnist: Dataset, count: int) -> Iterator[tuple[Mask, str]]:
-    """Yield lines and their digits."""
+def lines(mnist: Dataset, count: int) -> Iterator[HeldOutScene]:
+    """Yield lines, some of which are empty."""
     synthesizer = ComposedLines(mnist, None, SEED).validation_synthesizer()
     for number in range(count):
-        picture, text, _ = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
-        yield picture, digits_of(text)
+        picture, text, boxes = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
+        label = Label(Kind.NUMBER, text, corners_of(boxes))
+        yield HeldOutScene(picture, (label,) if digits_of(text) else (), ())
 
 
-def single_numbers(room: HeldOutRoom, count: int) -> Iterator[tuple[Mask, str]]:
-    """Yield pictures of one number by each generator in turn, and its digits."""
+def single_numbers(room: HeldOutRoom, count: int) -> Iterator[HeldOutScene]:
+    """Yield pictures of one number by each generator in turn."""
     worlds = itertools.cycle(enumerate(WORLDS.values()))
     for number, (index, world) in zip(range(count), worlds, strict=False):
-        scene = single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
-        yield scene.picture, digits_of("".join(label.text for label in scene.labels))
+        yield single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
 
 
 def pages(room: HeldOutRoom, count: int) -> Iterator[HeldOutScene]:
@@ -138,33 +142,35 @@ def sample_size(random: np.random.Generator, sides_px: tuple[int, int]) -> tuple
     return height, width
 
 
-def alone(reader: Reader, pictures: Iterable[tuple[Mask, str]]) -> Outcomes:
-    """Return the answers to pictures where one number is read, given the right digits."""
-    read = ((reader.read(picture).numbers, text) for picture, text in pictures)
-    return [
-        (numbers[0].confidence, numbers[0].text == text)
-        for numbers, text in read
-        if len(numbers) == 1 and numbers[0].status == "read"
-    ]
-
-
-def beside_others(reader: Reader, scenes: Iterable[HeldOutScene]) -> Outcomes:
-    """Return the answers to pages where several numbers are read or refused."""
-    outcomes: Outcomes = []
+def answers(reader: Reader, scenes: Iterable[HeldOutScene]) -> tuple[Outcomes, Outcomes]:
+    """Return the answers to pictures where one number is read, and those to pictures where several are."""
+    alone: Outcomes = []
+    beside: Outcomes = []
     for scene in scenes:
         numbers = reader.read(scene.picture).numbers
-        for number in numbers if len(numbers) > 1 else ():
-            x, y, width, height = number.box
-            box = x, y, x + width, y + height
-            is_right = any(
-                digits_of(label.text) == number.text and overlap(box, digits_box(label))[0] >= MIN_IOU
-                for label in scene.labels
-                if label.kind is Kind.NUMBER
-            )
-            is_clear = is_right or not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored)
+        outcomes = alone if len(numbers) == 1 else beside
+        for number in numbers:
+            is_right = is_read(number, scene)
+            is_clear = is_right or not any(overlap(box_of(number), each)[1] >= 0.5 for each in scene.ignored)
             if number.status == "read" and is_clear:
                 outcomes.append((number.confidence, is_right))
-    return outcomes
+    return alone, beside
+
+
+def is_read(number: Number, scene: HeldOutScene) -> bool:
+    """Tell whether a scene shows a number where it is read, or anywhere if it shows no other."""
+    shown = [label for label in scene.labels if label.kind is Kind.NUMBER]
+    return any(
+        digits_of(label.text) == number.text
+        and (len(shown) == 1 or overlap(box_of(number), digits_box(label))[0] >= MIN_IOU)
+        for label in shown
+    )
+
+
+def box_of(number: Number) -> Box:
+    """Return x0, y0, x1, y1 of a number."""
+    x, y, width, height = number.box
+    return x, y, x + width, y + height
 
 
 def digits_of(text: str) -> str:
