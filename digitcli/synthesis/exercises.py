@@ -1,4 +1,4 @@
-"""Fill a page as a pupil does: sums in rows, most often with an answer, or letters of chosen answers.
+"""Fill a page as a pupil does: sums in rows, most often with an answer, or in columns; letters of answers.
 
 All sizes and shares were chosen by hand. No real page was used.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from digitcli.synthesis.combs import write_into_comb
 from digitcli.synthesis.letters import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind
-from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.page_marks import Desk, rule_width
 from digitcli.synthesis.stamps import Stamp, side_by_side
-from digitcli.synthesis.texts import OPERATORS, sample_decimal, sample_integer
+from digitcli.synthesis.texts import OPERATORS, sample_decimal, sample_integer, sample_number
 
 # Letters from which answers are chosen, most often the first of them.
 CHOICES = "ABCDEFGH"
+# Share of columns of numbers to add whose digits stand below each other, as in squares, and the range of the
+# distance of two of them, in heights of a digit.
+SQUARED_SHARE = 0.4
+SQUARES = (0.8, 1.6)
 
 
 def fill_with_exercises(desk: Desk) -> None:
@@ -31,6 +36,38 @@ def fill_with_exercises(desk: Desk) -> None:
                 widest = max(widest, stamp.width)
             y += height * desk.uniform(1.2, 2.5)
         x += widest + height * desk.uniform(1, 4)
+
+
+def fill_with_sums(desk: Desk) -> None:
+    """Write columns of numbers to add with a line below, on some pages each digit below another one."""
+    pitch = desk.uniform(*SQUARES) * desk.height_px if desk.chance(SQUARED_SHARE) else None
+    height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
+    while x < desk.page.width:
+        y, widest = desk.uniform(0, 1) * height, height
+        while y < desk.page.height:
+            right = x + height * desk.uniform(2, 5)
+            for index in range(int(desk.random.integers(2, 5))):
+                text = sample_integer(desk.random, 1, 5) if desk.chance(0.7) else sample_number(desk.random)
+                if index and desk.chance(0.2):
+                    text = str(desk.random.choice(list("+-×"))) + text
+                if pitch:
+                    width = len(text) * pitch
+                    write_into_comb(desk, text, right - width, y, pitch, pitch)
+                else:
+                    stamp = desk.number(text)
+                    width = stamp.width
+                    desk.page.put(stamp, right - width, y, Kind.NUMBER, text)
+                widest = max(widest, width)
+                y += height * desk.uniform(1.15, 1.7)
+            if desk.chance(0.7):
+                for _ in range(int(desk.random.integers(1, 3))):
+                    slope = desk.random.normal(0, 0.05) * height
+                    desk.page.line(
+                        [(right - widest * 1.1, y), (right + 0.2 * height, y + slope)], rule_width(desk), 255
+                    )
+                    y += 0.25 * height
+            y += height * desk.uniform(0.3, 1.2)
+        x += widest + height * desk.uniform(2, 5)
 
 
 def fill_with_letters(desk: Desk) -> None:

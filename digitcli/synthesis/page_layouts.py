@@ -12,9 +12,9 @@ import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
 from digitcli.synthesis.choices import fill_with_choices, fill_with_one_box
-from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters
+from digitcli.synthesis.combs import draw_comb, fill_with_one_comb
+from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters, fill_with_sums
 from digitcli.synthesis.glyphs import draw_strokes
-from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
 from digitcli.synthesis.letters import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import (
@@ -38,16 +38,14 @@ from digitcli.synthesis.texts import (
     sample_word,
 )
 
-# Heights of a digit between two numbers in a line, above which they are numbers of their own.
-NUMBER_GAP = 0.9
+# Range of the gap between two numbers in a line, in heights of a digit and beyond the gap between digits.
+NUMBER_GAP = (0.45, 0.9)
 # Share of free numbers that are fractions with a bar, and the height of a digit in one that is alone on its
 # page, in heights of the page.
 FRACTION_SHARE = 0.08
 FRACTION_DIGIT = (0.15, 0.38)
 # Heights of a digit between two cells without a line between them: a wider gap than between digits.
 UNRULED_GAP = 1.2
-# Range of the distance of two boxes of a comb, in heights of a digit.
-COMB_PITCH = (0.75, 2.2)
 # Heights of a digit by which a number may be wider than its cell.
 LARGEST_OVERFLOW = 0.15
 # Greatest height in pixels of a number alone on its page; a larger one takes long to draw and teaches little.
@@ -86,10 +84,11 @@ def fill_with_table(desk: Desk) -> None:
     longest = 1 if single else int(desk.random.integers(2, 7))
     has_row_lines, has_column_lines = desk.chance(0.75), desk.chance(0.65)
     row_px = height * desk.uniform(1.15, 2.6)
-    column_px = height * (
-        desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
+    digit_px = height * (desk.uniform(0.7, 1) + desk.scribe.gap)
+    column_px = (
+        height * desk.uniform(1, 2.2) if single else digit_px * longest + height * desk.uniform(0.5, 2)
     )
-    gap_px = 0.0 if has_column_lines else height * UNRULED_GAP
+    gap_px = 0.0 if has_column_lines else height * (UNRULED_GAP + desk.scribe.gap)
     column_px += gap_px
     left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
     has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
@@ -99,7 +98,7 @@ def fill_with_table(desk: Desk) -> None:
     )
     rows = max(1, min(int((desk.page.height - top) / row_px), int(desk.random.integers(1, 18))))
     if single and rows == 1:  # a single row of equal boxes is one number
-        _comb(desk, max(left, 0.1 * height), max(top, 0.4 * height))
+        draw_comb(desk, max(left, 0.1 * height), max(top, 0.4 * height))
         return
     xs = left + label_px + column_px * np.arange(columns + 1)
     ys = top + row_px * np.arange(rows + 1)
@@ -139,7 +138,7 @@ def fill_with_form(desk: Desk) -> None:
                     )
                     desk.page.put(stamp, x, y + height - stamp.height, Kind.OTHER)
                     x += stamp.width + 0.3 * height
-            x = _field(desk, x, y) + desk.uniform(0.8, 3) * height
+            x = _field(desk, x, y) + (desk.scribe.gap + desk.uniform(0.8, 3)) * height
         y += height * desk.uniform(1.6, 3)
 
 
@@ -147,14 +146,13 @@ def fill_with_text(desk: Desk) -> None:
     """Write lines of words, on most pages with numbers among them."""
     scribe = desk.label_scribe()
     share = 0.0 if desk.chance(0.35) else desk.uniform(0.05, 0.4)
-    same_scribe = desk.chance(0.6)
+    writer = scribe if desk.chance(0.6) else desk.scribe  # of numbers
     y, step = desk.uniform(-0.5, 1) * desk.height_px, desk.uniform(1.4, 2.4) * desk.height_px
     while y < desk.page.height:
         x = desk.uniform(-1, 2) * desk.height_px
         while x < desk.page.width and not desk.chance(0.04):
             if desk.chance(share):
                 text, kind = sample_number(desk.random), Kind.NUMBER
-                writer = scribe if same_scribe else desk.scribe
                 stamp = writer.number(desk.random, text, desk.height_px)
             else:
                 text, kind = "", Kind.OTHER
@@ -169,35 +167,9 @@ def fill_with_text(desk: Desk) -> None:
             x += (
                 stamp.width
                 + desk.uniform(0.35, 0.9) * desk.height_px
-                + (0.6 * desk.height_px if kind is Kind.NUMBER else 0)
+                + ((0.6 + writer.gap) * desk.height_px if kind is Kind.NUMBER else 0)
             )
         y += step
-
-
-def fill_with_sums(desk: Desk) -> None:
-    """Write columns of numbers to add with a line below."""
-    height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
-    while x < desk.page.width:
-        y, widest = desk.uniform(0, 1) * height, height
-        while y < desk.page.height:
-            right = x + height * desk.uniform(2, 5)
-            for index in range(int(desk.random.integers(2, 5))):
-                text = sample_integer(desk.random, 1, 5) if desk.chance(0.7) else sample_number(desk.random)
-                if index and desk.chance(0.2):
-                    text = str(desk.random.choice(list("+-×"))) + text
-                stamp = desk.number(text)
-                desk.page.put(stamp, right - stamp.width, y, Kind.NUMBER, text)
-                widest = max(widest, stamp.width)
-                y += height * desk.uniform(1.15, 1.7)
-            if desk.chance(0.7):
-                for _ in range(int(desk.random.integers(1, 3))):
-                    slope = desk.random.normal(0, 0.05) * height
-                    desk.page.line(
-                        [(right - widest * 1.1, y), (right + 0.2 * height, y + slope)], rule_width(desk), 255
-                    )
-                    y += 0.25 * height
-            y += height * desk.uniform(0.3, 1.2)
-        x += widest + height * desk.uniform(2, 5)
 
 
 def fill_with_one_number(desk: Desk) -> None:
@@ -214,17 +186,6 @@ def fill_with_one_number(desk: Desk) -> None:
     desk.page.put(stamp, x, y, Kind.NUMBER, text, degrees)
     if desk.chance(0.3):
         decorate(desk, (x, y, x + stamp.width, y + stamp.height))
-
-
-def fill_with_one_comb(desk: Desk) -> None:
-    """Write one number into a row of boxes that fills the page, as in a field cut out of a form."""
-    cells, pitch = int(desk.random.integers(2, 11)), desk.uniform(*COMB_PITCH)
-    width = desk.page.width * desk.uniform(0.7, 0.97)
-    height_px = min(width / (cells * pitch), desk.uniform(0.4, 0.8) * desk.page.height)
-    desk = replace(desk, height_px=height_px)
-    x = desk.uniform(0.1, 0.9) * (desk.page.width - cells * pitch * height_px)
-    y = desk.uniform(0.3, 0.7) * (desk.page.height - height_px)
-    _comb(desk, x, y, cells, pitch)
 
 
 def fill_with_one_fraction(desk: Desk) -> None:
@@ -327,7 +288,7 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.14, 0.06, fill_with_form),
     (0.12, 0.06, fill_with_text),
     (0.04, 0.03, fill_with_letters),
-    (0.04, 0.01, fill_with_sums),
+    (0.06, 0.02, fill_with_sums),
     (0.06, 0.03, fill_with_exercises),
     (0.06, 0.04, fill_with_choices),
     (0.06, 0.38, fill_with_one_number),
@@ -343,7 +304,7 @@ def _put_freely(
 ) -> tuple[float, float, float, float] | None:
     """Put a stamp at a free place, and return its box; None if there was no free place."""
     page, grown = desk.page, abs(np.sin(np.radians(degrees))) * stamp.width / 2
-    across, along = 0.35 * desk.height_px, 0.175 * desk.height_px + grown
+    across, along = (0.35 + desk.scribe.gap) * desk.height_px, 0.175 * desk.height_px + grown
     for _ in range(6):
         x = desk.uniform(-0.05, 1) * max(page.width - 0.9 * stamp.width, 1)
         y = desk.uniform(-0.02, 1) * max(page.height - 0.9 * stamp.height, 1)
@@ -363,7 +324,8 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
         return first, desk.number(first)
     second = sample_integer(desk.random, 1, 4)
     return f"{first} {second}", side_by_side(
-        [desk.number(first), desk.number(second)], desk.uniform(0.45, NUMBER_GAP) * desk.height_px
+        [desk.number(first), desk.number(second)],
+        (desk.scribe.gap + desk.uniform(*NUMBER_GAP)) * desk.height_px,
     )
 
 
@@ -431,7 +393,7 @@ def _field(desk: Desk, x: float, y: float) -> float:
     """Write a field at x, y, and return its right end."""
     kind, height = desk.random.random(), desk.height_px
     if kind < 0.45:
-        return _comb(desk, x, y)
+        return draw_comb(desk, x, y)
     text = sample_number(desk.random)
     stamp = desk.number(text)
     width = max(stamp.width + 0.4 * height, desk.uniform(2, 8) * height)
@@ -446,55 +408,3 @@ def _field(desk: Desk, x: float, y: float) -> float:
             stamp, x + desk.uniform(0.1, 0.4) * height, y + (height - stamp.height) / 2, Kind.NUMBER, text
         )
     return x + width
-
-
-def _comb(desk: Desk, x: float, y: float, cells: int | None = None, pitch: float | None = None) -> float:
-    """Write a number into a row of equal boxes, one digit in each, and return its right end.
-
-    `pitch` is the distance of two boxes in heights of a digit.
-    """
-    height = desk.height_px
-    cells = cells or int(desk.random.integers(2, 11))
-    pitch = height * (pitch or desk.uniform(*COMB_PITCH))
-    space = 0.0 if desk.chance(0.75) else desk.uniform(0.05, 0.3) * height
-    top, bottom = y - desk.uniform(0.05, 0.4) * height, y + height * (1 + desk.uniform(0.05, 0.4))
-    width_px, level, kind = rule_width(desk), desk.uniform(60, 255), desk.random.random()
-    for index in range(cells):
-        left, right = x + index * (pitch + space), x + index * (pitch + space) + pitch
-        if kind < 0.15:  # the drums of a meter
-            desk.page.reverse((left, top, right, bottom))
-        elif kind < 0.8:
-            desk.page.frame((left, top, right, bottom), width_px, level)
-        else:  # a comb without tops
-            desk.page.line(
-                [(left, (top + bottom) / 2), (left, bottom), (right, bottom), (right, (top + bottom) / 2)],
-                width_px,
-                level,
-            )
-    filled = cells if desk.chance(0.6) else int(desk.random.integers(0, cells + 1))
-    start = cells - filled if desk.chance(0.3) else 0
-    _write_into_comb(
-        desk,
-        sample_integer(desk.random, filled, filled) if filled else "",
-        x + start * (pitch + space),
-        y,
-        pitch + space,
-        pitch,
-    )
-    return x + cells * (pitch + space)
-
-
-def _write_into_comb(desk: Desk, text: str, x: float, y: float, step: float, pitch: float) -> None:
-    if not text:
-        return
-    stamps = [desk.number(digit) for digit in text]
-    corner = np.array([[x - desk.height_px, y - desk.height_px]])
-    size = np.array([step * len(text), desk.height_px]) + 3 * desk.height_px
-    mask, boxes = np.zeros((int(size[1]), int(size[0])), np.uint8), []
-    for index, stamp in enumerate(stamps):
-        left = x + index * step + (pitch - stamp.width) / 2 + desk.random.normal(0, 0.06) * desk.height_px
-        top = y + (desk.height_px - stamp.height) / 2 + desk.random.normal(0, 0.06) * desk.height_px
-        shift = np.round(np.array([left, top]) - corner[0]).astype(int)
-        draw_glyph(mask, PlacedGlyph(stamp.mask, int(shift[0]), int(shift[1])))
-        boxes.append(stamp.boxes + np.array([*shift, *shift], np.float32))
-    desk.page.put(Stamp(mask, np.concatenate(boxes)), corner[0, 0], corner[0, 1], Kind.NUMBER, text)

@@ -7,7 +7,8 @@ import pytest
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.synthesis.exercises import CHOICES, fill_with_letters
+from digitcli.synthesis import exercises
+from digitcli.synthesis.exercises import CHOICES, fill_with_letters, fill_with_sums
 from digitcli.synthesis.letters import CLEAR_LETTERS, LETTERS
 from digitcli.synthesis.page import Kind, Page
 from digitcli.synthesis.page_marks import Desk
@@ -32,6 +33,25 @@ def test_chosen_letters_are_other_writing_and_their_questions_are_numbers(room: 
         numbered += bool(texts)
         assert all(text.rstrip(".)").isdecimal() for text in texts)
     assert 0 < numbered < 8
+
+
+def test_digits_of_a_column_in_squares_stand_below_each_other(
+    room: WritingRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercises, "SQUARED_SHARE", 1.0)
+    monkeypatch.setattr(exercises, "SQUARES", (1.5, 1.5))
+    pitch = 1.5 * 30.0
+    seen = 0
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        page = Page.blank(400, 500)
+        fill_with_sums(Desk(random, page, room, room.scribe(random), 30.0))
+        for label in page.labels:
+            centres = label.corners.mean(axis=1)[:, 0]
+            steps = np.diff(centres) / pitch
+            seen += len(steps)
+            assert np.abs(steps - 1).max(initial=0) < 0.5
+    assert seen > 50
 
 
 def test_a_pen_writes_the_letters_of_its_text(room: WritingRoom) -> None:
