@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -27,7 +27,7 @@ from held_out.texts import clock, date, price
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Reading
+from digitcli.recognition.results import Number, Reading
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.texts import sample_integer
 
@@ -42,19 +42,33 @@ WORLDS: dict[str, Callable[[np.random.Generator, HeldOutRoom, str | None], HeldO
 
 def score_page(scene: HeldOutScene, reading: Reading) -> npt.NDArray[np.int64]:
     """Return the numbers, those offered rightly, those answered rightly, and the answers that count."""
+    judged = judge(scene, reading.numbers)
+    answers = [
+        is_right for number, is_right in zip(reading.numbers, judged, strict=True) if number.status == "read"
+    ]
+    shown = sum(label.kind is Kind.NUMBER for label in scene.labels)
+    return np.array([shown, judged.count(True), answers.count(True), len(answers) - answers.count(None)])
+
+
+def judge(scene: HeldOutScene, numbers: Sequence[Number]) -> list[bool | None]:
+    """Tell of each number whether a scene shows it there; None where it may be read in two ways.
+
+    What is shown once is right once.
+    """
     open_labels = [label for label in scene.labels if label.kind is Kind.NUMBER]
-    counts = np.array([len(open_labels), 0, 0, 0])
-    for number in reading.numbers:
+    judged: list[bool | None] = []
+    for number in numbers:
         x, y, width, height = number.box
-        box, is_answer = (x, y, x + width, y + height), number.status == "read"
+        box = x, y, x + width, y + height
         for index, label in enumerate(open_labels):
             if re.sub(r"\D", "", label.text) == number.text and overlap(box, digits_box(label))[0] >= MIN_IOU:
                 del open_labels[index]
-                counts += [0, 1, is_answer, is_answer]
+                judged.append(True)
                 break
         else:
-            counts[3] += is_answer and not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored)
-    return counts
+            is_clear = not any(overlap(box, ignored)[1] >= 0.5 for ignored in scene.ignored)
+            judged.append(False if is_clear else None)
+    return judged
 
 
 def measure_pages(reader: Reader, room: HeldOutRoom, pages: int, seed: int, folder: Path | None) -> None:

@@ -18,7 +18,7 @@ import dataclasses
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,6 @@ from digitcli.evaluation.metrics import calibration_error
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Number
 from digitcli.synthesis.page import Kind, Label, corners_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import SceneComposer
@@ -41,8 +40,8 @@ from digitcli.training.scene_source import scene_composer
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from held_out.handwritten import exam, letter
 from held_out.printed import receipt
-from held_out.sheet import Box, HeldOutRoom, HeldOutScene, bounds, digits_box, held_out_room, overlap
-from held_out_scenes import MIN_IOU, WORLDS, single_number
+from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, held_out_room, overlap
+from held_out_scenes import WORLDS, judge, single_number
 
 SEED = 4711  # different from the seed of `digitcli evaluate`
 SIDES_PX = (60, 700)  # range of the sides of small pictures without a number
@@ -148,29 +147,16 @@ def answers(reader: Reader, scenes: Iterable[HeldOutScene]) -> tuple[Outcomes, O
     beside: Outcomes = []
     for scene in scenes:
         numbers = reader.read(scene.picture).numbers
+        texts = [digits_of(label.text) for label in scene.labels if label.kind is Kind.NUMBER]
+        if len(numbers) == len(texts) == 1:  # wherever it stands
+            judged: Sequence[bool | None] = [numbers[0].text == texts[0]]
+        else:
+            judged = judge(scene, numbers)
         outcomes = alone if len(numbers) == 1 else beside
-        for number in numbers:
-            is_right = is_read(number, scene)
-            is_clear = is_right or not any(overlap(box_of(number), each)[1] >= 0.5 for each in scene.ignored)
-            if number.status == "read" and is_clear:
+        for number, is_right in zip(numbers, judged, strict=True):
+            if number.status == "read" and is_right is not None:
                 outcomes.append((number.confidence, is_right))
     return alone, beside
-
-
-def is_read(number: Number, scene: HeldOutScene) -> bool:
-    """Tell whether a scene shows a number where it is read, or anywhere if it shows no other."""
-    shown = [label for label in scene.labels if label.kind is Kind.NUMBER]
-    return any(
-        digits_of(label.text) == number.text
-        and (len(shown) == 1 or overlap(box_of(number), digits_box(label))[0] >= MIN_IOU)
-        for label in shown
-    )
-
-
-def box_of(number: Number) -> Box:
-    """Return x0, y0, x1, y1 of a number."""
-    x, y, width, height = number.box
-    return x, y, x + width, y + height
 
 
 def digits_of(text: str) -> str:

@@ -16,7 +16,7 @@ from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import Desk, draw_tick, rule_width
 from digitcli.synthesis.texts import sample_number, sample_word
 
-# Exponents of the superellipses that boxes are: a circle, a box with round corners and one without.
+# Shares of the exponents of superellipses, which boxes are: circles, round corners and sharp ones.
 EXPONENT_SHARES = {2.0: 0.3, 6.0: 0.15, 60.0: 0.55}
 MOST_ANSWERS = 6
 
@@ -44,7 +44,7 @@ def fill_with_choices(desk: Desk) -> None:
     while y < desk.page.height:
         x = left
         for _ in range(int(desk.random.integers(0, 4))):
-            x = write(x, min(number_share, 0.2)) + 0.8 * height
+            x = write(x, min(number_share, 0.2)) + (writer.gap + 0.8) * height
         y, x = y + step_px, indented
         for _ in range(int(desk.random.integers(1, MOST_ANSWERS + 1))):
             if is_behind:
@@ -60,7 +60,7 @@ def fill_with_choices(desk: Desk) -> None:
 
 
 def fill_with_one_box(desk: Desk) -> None:
-    """Draw one box with corners, empty or ticked, around the middle of the page."""
+    """Draw one box that is no circle, empty or ticked, around the middle of the page."""
     box = _sample_box(desk, least_exponent=6.0)
     x, y = desk.uniform(0.35, 0.65) * desk.page.width, desk.uniform(0.35, 0.65) * desk.page.height
     box.draw(desk, x, y)

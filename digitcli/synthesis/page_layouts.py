@@ -322,7 +322,7 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
         return _with_unit(desk, first)
     if not desk.chance(0.15):
         return first, desk.number(first)
-    second = sample_integer(desk.random, 1, 4)
+    second = sample_integer(desk.random, 2 if len(first) == 1 else 1, 4)  # `3 7` and `37` may look alike
     return f"{first} {second}", side_by_side(
         [desk.number(first), desk.number(second)],
         (desk.scribe.gap + desk.uniform(*NUMBER_GAP)) * desk.height_px,

@@ -63,7 +63,7 @@ class Scribe(Protocol):
 
     @property
     def gap(self) -> float:
-        """The usual distance between digits, in their heights; 0 if they touch."""
+        """The distance between digits, in their heights, in addition to that of a font."""
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write digits and marks; `height_px` is the height of a digit."""
@@ -80,7 +80,7 @@ class PenScribe:
 
     @property
     def gap(self) -> float:
-        """The usual distance between digits, in their heights; 0 if they touch."""
+        """The distance between digits, in their heights; 0 if they touch."""
         return max(0.0, self.writer.style.gap)
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
@@ -114,7 +114,7 @@ class FontScribe:
 
     @property
     def gap(self) -> float:
-        """The distance that is added between digits, in their heights."""
+        """The distance between digits, in their heights, in addition to that of the font."""
         return self.spacing
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:

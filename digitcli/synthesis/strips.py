@@ -78,7 +78,7 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
 def strips_of_mistakes(
     random: np.random.Generator, scene: Scene, boxes: Sequence[LineBox]
 ) -> list[LabelledStrip]:
-    """Cut out places of a scene without numbers where a page finder sees some: a word, or nothing to read.
+    """Cut out places where a page finder sees a number and none is: a word, or nothing to read.
 
     Places that show a part of a word, or several, give no strip.
     """
