@@ -165,7 +165,8 @@ def explained(
 
     A correction of a fault that the measurements rule out helped by something else: it counts for the fault
     that was measured or, without one, for the measurement that is nearest to a fault. Without either, it
-    counts for the fault that it mends, unless another correction explains the picture.
+    counts for the fault that it mends, unless another correction explains the picture. Corrections of
+    faults that were measured come first.
     """
     if corrections and corrections[0].rule == "turned":
         return corrections  # digits on their side were measured
@@ -186,6 +187,8 @@ def explained(
         doubted = [replace(each, rule=cause.rule, remedy=cause.remedy, command=None) for each in doubted]
     elif credible:
         doubted = []
+    measured = _rules(faults)
+    credible.sort(key=lambda finding: finding.rule not in measured)
     return (*credible, *doubted, *faults)
 
 

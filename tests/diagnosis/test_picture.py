@@ -143,6 +143,7 @@ def effective(*rules: str) -> list[Finding]:
         (["blurred"], {"too_thin": 0.1, "blurred": 0.2}, ["blurred"]),
         (["blurred"], {"too_thin": 0.02, "blurred": 0.1}, ["blurred", "too_thin"]),
         (["blurred", "inverted"], {"too_thin": 0.1, "blurred": 0.06}, ["inverted"]),
+        (["inverted", "blurred"], {"blurred": 0.2}, ["blurred", "inverted"]),  # what was measured comes first
         (["too_thin"], {"noisy": 0.1}, ["noisy"]),  # noise hides the strokes
         ([], {"too_thin": 0.05}, []),
         (["turned"], {"too_thin": 0.02}, ["turned"]),  # digits on their side were measured
