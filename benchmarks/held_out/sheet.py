@@ -38,7 +38,7 @@ class HeldOutRoom:
 
     def person(self, random: np.random.Generator) -> PenScribe:
         """Return a person who writes so that others can read it."""
-        style = sample_style(random, widest_gap=0.7)
+        style = sample_style(random)
         style = replace(
             style,
             pen=min(max(style.pen, 0.045), 0.12),

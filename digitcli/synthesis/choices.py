@@ -44,7 +44,7 @@ def fill_with_choices(desk: Desk) -> None:
     while y < desk.page.height:
         x = left
         for _ in range(int(desk.random.integers(0, 4))):
-            x = write(x, min(number_share, 0.2)) + (writer.gap + 0.8) * height
+            x = write(x, min(number_share, 0.2)) + 0.8 * height
         y, x = y + step_px, indented
         for _ in range(int(desk.random.integers(1, MOST_ANSWERS + 1))):
             if is_behind:

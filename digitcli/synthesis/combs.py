@@ -1,4 +1,4 @@
-"""Write numbers whose digits are equally far apart, as in the boxes of forms.
+"""Write numbers with one digit in each of a row of equal boxes, as in forms.
 
 All sizes and shares were chosen by hand. No real page was used.
 """
@@ -59,11 +59,11 @@ def draw_comb(
     start = cells - filled if desk.chance(0.3) else 0
     digits = sample_integer(desk.random, filled, filled) if filled else ""
     step = width + space
-    write_at_pitch(desk, digits, x + start * step + width / 2, y, step)
+    _write_at_pitch(desk, digits, x + start * step + width / 2, y, step)
     return x + cells * step
 
 
-def write_at_pitch(desk: Desk, digits: str, x: float, y: float, pitch_px: float) -> None:
+def _write_at_pitch(desk: Desk, digits: str, x: float, y: float, pitch_px: float) -> None:
     """Write a number whose digits are `pitch_px` apart; the middle of the first is at x, its top at y."""
     if not digits:
         return

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from digitcli.synthesis.combs import write_at_pitch
 from digitcli.synthesis.letters import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import Desk, rule_width
@@ -16,10 +15,6 @@ from digitcli.synthesis.texts import OPERATORS, sample_decimal, sample_integer, 
 
 # Letters from which answers are chosen, most often the first of them.
 CHOICES = "ABCDEFGH"
-# Share of the pages of numbers to add whose digits stand in columns, one in each square of the paper, and the
-# range of the distance of two columns, in heights of a digit.
-SQUARED_SHARE = 0.4
-COLUMN_PITCH = (0.8, 1.6)
 
 
 def fill_with_exercises(desk: Desk) -> None:
@@ -35,31 +30,23 @@ def fill_with_exercises(desk: Desk) -> None:
             if desk.page.put(stamp, x, y, Kind.NUMBER, text):
                 widest = max(widest, stamp.width)
             y += height * desk.uniform(1.2, 2.5)
-        x += widest + height * (pupil.gap + desk.uniform(1, 4))
+        x += widest + height * desk.uniform(1, 4)
 
 
 def fill_with_sums(desk: Desk) -> None:
-    """Write numbers to add, with a line below, on some pages each digit below another one."""
-    pitch_px = desk.uniform(*COLUMN_PITCH) * desk.height_px if desk.chance(SQUARED_SHARE) else 0.0
-    gap_px = max(pitch_px, desk.scribe.gap * desk.height_px)
+    """Write columns of numbers to add with a line below."""
     height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
     while x < desk.page.width:
         y, widest = desk.uniform(0, 1) * height, height
         while y < desk.page.height:
             right = x + height * desk.uniform(2, 5)
             for index in range(int(desk.random.integers(2, 5))):
-                is_integer = bool(pitch_px) or desk.chance(0.7)
-                text = sample_integer(desk.random, 1, 5) if is_integer else sample_number(desk.random)
+                text = sample_integer(desk.random, 1, 5) if desk.chance(0.7) else sample_number(desk.random)
                 if index and desk.chance(0.2):
                     text = str(desk.random.choice(list("+-×"))) + text
-                stamp = None if pitch_px else desk.number(text)
-                width = stamp.width if stamp else len(text) * pitch_px
-                if desk.page.is_free((right - width - gap_px, y, right + gap_px, y + height)):
-                    if stamp:
-                        desk.page.put(stamp, right - width, y, Kind.NUMBER, text)
-                    else:
-                        write_at_pitch(desk, text, right - width + pitch_px / 2, y, pitch_px)
-                    widest = max(widest, width)
+                stamp = desk.number(text)
+                desk.page.put(stamp, right - stamp.width, y, Kind.NUMBER, text)
+                widest = max(widest, stamp.width)
                 y += height * desk.uniform(1.15, 1.7)
             if desk.chance(0.7):
                 for _ in range(int(desk.random.integers(1, 3))):
@@ -93,7 +80,7 @@ def fill_with_letters(desk: Desk) -> None:
                 size_px = height * desk.uniform(0.8, 1.15)
                 desk.page.put(writer.word(desk.random, letter, size_px), left, y, Kind.OTHER)
             y, question = y + step, question + 1
-        x += height * (desk.scribe.gap + desk.uniform(2.5, 6))
+        x += height * desk.uniform(2.5, 6)
 
 
 def _exercise(teacher: Desk, pupil: Desk) -> tuple[str, Stamp]:

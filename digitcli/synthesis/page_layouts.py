@@ -38,7 +38,7 @@ from digitcli.synthesis.texts import (
     sample_word,
 )
 
-# Range of the gap between two numbers in a line, in heights of a digit and beyond the gap between digits.
+# Range of the gap between two numbers in a line, in heights of a digit.
 NUMBER_GAP = (0.45, 0.9)
 # Share of free numbers that are fractions with a bar, and the height of a digit in one that is alone on its
 # page, in heights of the page.
@@ -84,11 +84,10 @@ def fill_with_table(desk: Desk) -> None:
     longest = 1 if single else int(desk.random.integers(2, 7))
     has_row_lines, has_column_lines = desk.chance(0.75), desk.chance(0.65)
     row_px = height * desk.uniform(1.15, 2.6)
-    digit_px = height * (desk.uniform(0.7, 1) + desk.scribe.gap)
-    column_px = (
-        height * desk.uniform(1, 2.2) if single else digit_px * longest + height * desk.uniform(0.5, 2)
+    column_px = height * (
+        desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
     )
-    gap_px = 0.0 if has_column_lines else height * (UNRULED_GAP + desk.scribe.gap)
+    gap_px = 0.0 if has_column_lines else height * UNRULED_GAP
     column_px += gap_px
     left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
     has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
@@ -138,7 +137,7 @@ def fill_with_form(desk: Desk) -> None:
                     )
                     desk.page.put(stamp, x, y + height - stamp.height, Kind.OTHER)
                     x += stamp.width + 0.3 * height
-            x = _field(desk, x, y) + (desk.scribe.gap + desk.uniform(0.8, 3)) * height
+            x = _field(desk, x, y) + desk.uniform(0.8, 3) * height
         y += height * desk.uniform(1.6, 3)
 
 
@@ -167,7 +166,7 @@ def fill_with_text(desk: Desk) -> None:
             x += (
                 stamp.width
                 + desk.uniform(0.35, 0.9) * desk.height_px
-                + ((0.6 + writer.gap) * desk.height_px if kind is Kind.NUMBER else 0)
+                + (0.6 * desk.height_px if kind is Kind.NUMBER else 0)
             )
         y += step
 
@@ -288,7 +287,7 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.14, 0.06, fill_with_form),
     (0.12, 0.06, fill_with_text),
     (0.04, 0.03, fill_with_letters),
-    (0.06, 0.02, fill_with_sums),
+    (0.04, 0.01, fill_with_sums),
     (0.06, 0.03, fill_with_exercises),
     (0.06, 0.04, fill_with_choices),
     (0.06, 0.38, fill_with_one_number),
@@ -304,7 +303,7 @@ def _put_freely(
 ) -> tuple[float, float, float, float] | None:
     """Put a stamp at a free place, and return its box; None if there was no free place."""
     page, grown = desk.page, abs(np.sin(np.radians(degrees))) * stamp.width / 2
-    across, along = (0.35 + desk.scribe.gap) * desk.height_px, 0.175 * desk.height_px + grown
+    across, along = 0.35 * desk.height_px, 0.175 * desk.height_px + grown
     for _ in range(6):
         x = desk.uniform(-0.05, 1) * max(page.width - 0.9 * stamp.width, 1)
         y = desk.uniform(-0.02, 1) * max(page.height - 0.9 * stamp.height, 1)
@@ -322,10 +321,10 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
         return _with_unit(desk, first)
     if not desk.chance(0.15):
         return first, desk.number(first)
-    second = sample_integer(desk.random, 2 if len(first) == 1 else 1, 4)  # `3 7` and `37` may look alike
+    second = sample_integer(desk.random, 1, 4)
     return f"{first} {second}", side_by_side(
         [desk.number(first), desk.number(second)],
-        (desk.scribe.gap + desk.uniform(*NUMBER_GAP)) * desk.height_px,
+        desk.uniform(*NUMBER_GAP) * desk.height_px,
     )
 
 

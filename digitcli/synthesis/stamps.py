@@ -61,10 +61,6 @@ class Stamp:
 class Scribe(Protocol):
     """A person or a machine that writes in one style."""
 
-    @property
-    def gap(self) -> float:
-        """The distance between digits, in their heights, in addition to that of a font."""
-
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write digits and marks; `height_px` is the height of a digit."""
 
@@ -77,11 +73,6 @@ class PenScribe:
     """A `Scribe` with a pen; its letters are strokes too, and random ones stand for those it cannot write."""
 
     writer: Writer
-
-    @property
-    def gap(self) -> float:
-        """The distance between digits, in their heights; 0 if they touch."""
-        return max(0.0, self.writer.style.gap)
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write digits and marks with the pen."""
@@ -111,11 +102,6 @@ class FontScribe:
     font: bytes
     spacing: float
     growth: float = 0.0
-
-    @property
-    def gap(self) -> float:
-        """The distance between digits, in their heights, in addition to that of the font."""
-        return self.spacing
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Print digits and marks, each with its box."""

@@ -20,7 +20,6 @@ from digitcli.synthesis.strokes import DigitStrokes, Stroke, WriterStrokes
 
 CANVAS_PX = 80  # height of the canvas: lines are drawn at twice the height at which they are read
 IMAGE_SHARE = 0.05  # of the digits of a writer with strokes are images of MNIST all the same
-WIDEST_GAP = 1.0  # between digits, in their heights, as on squared paper; chosen by hand
 MARK_SLANT = 0.3  # slant of the marks below, as a share of the digits' slant
 SLANTED_MARKS = ",-="
 REPEAT_SHARE = 0.8  # of the digits of a writer who repeats are the same sample as before
@@ -53,7 +52,7 @@ class Style:
     jitter: float  # how much one digit differs from the next; 1 is usual
 
 
-def sample_style(random: np.random.Generator, widest_gap: float = WIDEST_GAP) -> Style:
+def sample_style(random: np.random.Generator) -> Style:
     """Return a random style of handwriting; the distributions were chosen by hand."""
     joins = 0.6 if random.random() < 0.18 else 0.0
     return Style(
@@ -64,7 +63,7 @@ def sample_style(random: np.random.Generator, widest_gap: float = WIDEST_GAP) ->
         repeats=random.random() < 0.4,
         joins=joins,
         zero_joins=0.9 if random.random() < 0.25 else joins,
-        gap=_choose(random, 0.75, random.normal(0.12, 0.10), random.uniform(0.15, widest_gap)),
+        gap=_choose(random, 0.75, random.normal(0.12, 0.10), random.uniform(0.15, 0.7)),
         zero_height=random.uniform(0.3, 0.95) if random.random() < 0.4 else 1.0,
         zero_width=random.uniform(1, 1.7) if random.random() < 0.3 else 1.0,
         zero_raised=float(random.choice([0, 0, 0.5, 1])),

@@ -14,7 +14,7 @@ from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis import choices
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
-from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_free_numbers, fill_with_table
+from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
@@ -82,21 +82,6 @@ def test_boxes_to_tick_are_ink_without_a_label(
         for label in page.labels:
             low, high = label.corners.min((0, 1)), label.corners.max((0, 1))
             assert not ((low < centre) & (centre < high)).all()
-
-
-def test_two_numbers_of_a_line_are_farther_apart_than_digits(room: WritingRoom) -> None:
-    seen = 0
-    for seed in range(150):
-        random = np.random.default_rng(seed)
-        desk = Desk(random, Page.blank(400, 400), room, room.scribe(random), 20.0)
-        fill_with_free_numbers(desk)
-        for label in desk.page.labels:
-            first, _, second = label.text.partition(" ")
-            if first.isdecimal() and second.isdecimal():
-                seen += 1
-                gap = float(label.corners[len(first), 0, 0] - label.corners[len(first) - 1, 1, 0])
-                assert gap > (desk.scribe.gap + 0.3) * desk.height_px
-    assert seen > 10
 
 
 def test_a_lone_box_to_tick_is_no_circle(room: WritingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
