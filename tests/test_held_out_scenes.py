@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from held_out.camera import crumple, lay, speckled
 from held_out.sheet import HeldOutRoom, HeldOutScene, Pen, digits_box, held_out_room, new_sheet, overlap
-from held_out_scenes import WORLDS, score_page, single_number
+from held_out_scenes import WORLDS, judge, score_page, single_number
 
 from digitcli.data.dataset import Digits
 from digitcli.recognition.results import Digit, Number, Reading
@@ -65,6 +65,18 @@ def test_a_single_number_is_the_only_one_in_its_picture(room: HeldOutRoom) -> No
         scene = single_number(world, np.random.default_rng(2), room)
         assert [label.kind for label in scene.labels] == [Kind.NUMBER], name
         assert not scene.ignored
+
+
+def test_what_is_shown_once_is_right_once(room: HeldOutRoom) -> None:
+    scene = single_number(WORLDS["receipt"], np.random.default_rng(2), room)
+    (label,) = scene.labels
+    x0, y0, x1, y1 = (round(side) for side in digits_box(label))
+    digits, box = "".join(filter(str.isdecimal, label.text)), (x0, y0, x1 - x0, y1 - y0)
+    elsewhere = (x1 + 100, y0, x1 - x0, y1 - y0)
+    doubtful = replace(scene, ignored=((x1 + 99, y0 - 1, 2 * x1 + 101, y1 + 1),))
+    reading = reading_of((digits, box), (digits, box), (digits, elsewhere))
+    assert judge(scene, reading.numbers) == [True, False, False]
+    assert judge(doubtful, reading.numbers) == [True, False, None]
 
 
 def test_a_page_is_scored_by_digits_and_places(room: HeldOutRoom) -> None:
