@@ -15,6 +15,7 @@ from digitcli.cli.options import (
     RuntimeChoice,
     RuntimeOption,
     complete_shipped,
+    parse_fraction,
 )
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
@@ -40,12 +41,18 @@ Folder = Annotated[
     ),
 ]
 MaxError = Annotated[
-    float, Option(metavar="FRACTION", help="Guarantee that at most this fraction of the answers is wrong.")
+    float,
+    Option(
+        metavar="FRACTION",
+        parser=parse_fraction,
+        help="Guarantee that at most this fraction of the answers is wrong.",
+    ),
 ]
 Confidence = Annotated[
     float,
     Option(
         metavar="FRACTION",
+        parser=parse_fraction,
         help="Give the guarantee this confidence level: the probability, over the choice of the labelled "
         "pictures, that it is true.",
     ),

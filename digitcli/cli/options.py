@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 
 from digitcli.console import Format, TableFormat
 from digitcli.recognition.constraints import CheckDigit
@@ -51,6 +51,18 @@ def complete_device(incomplete: str) -> list[str]:
     from digitcli.inference.devices import DEVICE_NAMES
 
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]
+
+
+def parse_fraction(text: str) -> float:
+    """Return a fraction that is given as such, or in percent.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise BadParameter(f"{text!r} is not a fraction; give for example 0.01 or 1%.") from error
 
 
 def tensorboard_option(panel: str | None = None) -> Any:

@@ -17,6 +17,7 @@ from digitcli.cli.options import (
     RuntimeChoice,
     complete_shipped,
     device_option,
+    parse_fraction,
     runtime_option,
 )
 from digitcli.cli.predict_run import (
@@ -80,14 +81,14 @@ Jobs = Annotated[
 ]  # fmt: skip
 MinConfidence = Annotated[
     float | None,
-    Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
+    Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below this, from 0 to 1; cannot be given with "
            f"--max-error (default: the ones of --max-error {DEFAULT_MAX_ERROR} for the default models, else "
            f"the one that a model stores, or {MIN_CONFIDENCE})."),
 ]  # fmt: skip
 MaxError = Annotated[
     float | None,
-    Option(metavar="FRACTION", rich_help_panel=CERTAINTY,
+    Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below a stored one, above which at most this "
            "fraction of the answers was wrong, for example 0.01: to your pictures if digitcli calibrate "
            f"or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for the default "

@@ -200,6 +200,14 @@ def test_an_uncertain_answer_is_refused_with_the_best_guess(predict: Run) -> Non
     assert number == sure_number | {"status": "refused", "reason": record["reason"]}
 
 
+def test_a_fraction_may_be_given_in_percent(predict: Run) -> None:
+    put("4.png", "4")
+    for option, fraction, percent in (("--max-error", "0.01", "1%"), ("--min-confidence", "0.5", "50%")):
+        assert predict("4.png", option, percent).stdout == predict("4.png", option, fraction).stdout
+    refused = predict("4.png", "--max-error", "one")
+    assert refused.returncode == 2 and "'one' is not a fraction" in refused.stderr
+
+
 def test_a_doubtful_number_leaves_the_others_of_its_page_read(predict: Run) -> None:
     put("4.png", "4")
     digits, gap = [drawn(digit, 200)[:, 40:160] for digit in "24579"], np.full((200, 400), 255, np.uint8)
