@@ -14,3 +14,5 @@ DIGITS = "0123456789"
 MARKS = ".,-/:+×*=%()[]#$€£÷"
 OTHER = "□"  # stands for all other characters, however many
 ALPHABET = DIGITS + MARKS + " " + OTHER  # a space separates two numbers
+OPERATORS = frozenset("+×*÷=" + OTHER)  # separate two numbers, as a space does
+SEPARATORS = OPERATORS | {" "}

@@ -22,11 +22,11 @@ from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures
 from digitcli.events import OnEvent, PicturesDone
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.runtime import RuntimeName
-from digitcli.recognition.hypotheses import SEPARATORS
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import TOP_K, Reading, check_ranges
 from digitcli.recognition.sources import Source
+from digitcli.strip_format import SEPARATORS
 
 # The fraction of wrong answers that the documentation of `predict` recommends.
 MAX_ERROR = 0.01

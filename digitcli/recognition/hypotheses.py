@@ -25,11 +25,8 @@ from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY
 from digitcli.recognition.pages.crops import LineCrop
-from digitcli.strip_format import OTHER
+from digitcli.strip_format import OPERATORS, SEPARATORS
 
-# The characters that separate the numbers of a strip.
-SEPARATORS = frozenset(" +×*÷=" + OTHER)
-OPERATORS = SEPARATORS - {" "}
 # Distance of two digits with a space between them, in distances of those without, from which the space
 # separates numbers in the only line of a page. The digits in the boxes of a form are as far from each other,
 # whether `page_reader` sees a space there or not. Chosen by hand, and not tuned: it reads 88 of 100 forms as

@@ -14,12 +14,13 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY, Decision
-from digitcli.recognition.hypotheses import SEPARATORS, LineEvidence
+from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.pages.acceptance import log_odds, logistic
 from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.pages.recognize import recognize_region
+from digitcli.strip_format import SEPARATORS
 
 # What tells whether its text is right, see `recognition.pages.acceptance`.
 NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")

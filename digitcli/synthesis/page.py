@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.strips import LineBox
+from digitcli.strip_format import SEPARATORS
 from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
 from digitcli.synthesis.stamps import Stamp
@@ -68,6 +69,25 @@ class Label:
         """Return the label after a transformation, see `transform`."""
         seen = None if self.seen is None else transform(self.seen, matrix)
         return replace(self, corners=transform(self.corners, matrix), seen=seen)
+
+
+def numbers_of(label: Label) -> list[Label]:
+    """Return each number of a label, which may hold several, as a label with its own characters."""
+    seen = label.corners if label.seen is None else label.seen
+    numbers: list[tuple[str, list[int]]] = [("", [])]
+    place = 0
+    for character in label.text:
+        if character in SEPARATORS:
+            numbers.append(("", []))
+        else:
+            text, places = numbers[-1]
+            numbers[-1] = (text + character, [*places, place])
+        place += character != " "
+    return [
+        Label(label.kind, text, label.corners[places], seen[places])
+        for text, places in numbers
+        if any(character.isdecimal() for character in text)
+    ]
 
 
 def joined(labels: Sequence[Label]) -> Label:

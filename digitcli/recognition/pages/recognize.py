@@ -15,7 +15,6 @@ from digitcli.inference.ctc import ANY_DIGITS, align
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.hypotheses import (
     LEAST_PROBABILITY,
-    SEPARATORS,
     Hypotheses,
     LineEvidence,
     breaks_constraints,
@@ -29,7 +28,7 @@ from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.results import Digit, Number
-from digitcli.strip_format import COLUMN_PX, OTHER
+from digitcli.strip_format import COLUMN_PX, OTHER, SEPARATORS
 
 # Probability that no digit is written, above which a region has no number: a blank is likelier.
 EMPTY = 0.5
