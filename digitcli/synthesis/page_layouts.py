@@ -12,7 +12,7 @@ import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
 from digitcli.synthesis.choices import fill_with_choices, fill_with_one_box
-from digitcli.synthesis.combs import draw_comb, fill_with_one_comb
+from digitcli.synthesis.combs import draw_comb, fill_with_combs, fill_with_one_comb
 from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters, fill_with_sums
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.letters import CLEAR_LETTERS
@@ -284,7 +284,8 @@ Layout = Callable[[Desk], None]
 LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
     (0.15, 0.12, fill_with_free_numbers),
     (0.22, 0.12, fill_with_table),
-    (0.14, 0.06, fill_with_form),
+    (0.10, 0.06, fill_with_form),
+    (0.04, 0.00, fill_with_combs),
     (0.12, 0.06, fill_with_text),
     (0.04, 0.03, fill_with_letters),
     (0.04, 0.01, fill_with_sums),

@@ -1,0 +1,65 @@
+"""Numbers in combs, and the numbers of a label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digitcli.data.dataset import split
+from digitcli.data.mnist import load_mnist
+from digitcli.strip_format import OTHER
+from digitcli.synthesis.combs import CombStyle, draw_comb, fill_with_combs
+from digitcli.synthesis.page import Kind, Label, Page, numbers_of
+from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.strokes import load_writers
+
+
+@pytest.fixture(scope="module")
+def room() -> WritingRoom:
+    return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split(held_out=False))
+
+
+def desk(room: WritingRoom, seed: int) -> Desk:
+    random = np.random.default_rng(seed)
+    return Desk(random, Page.blank(500, 900), room, room.scribe(random), 30.0)
+
+
+def middles(label: Label) -> np.ndarray:
+    """Return the middle of each character along the line."""
+    return np.asarray(label.corners[:, :, 0].mean(axis=1))
+
+
+def test_a_comb_has_one_digit_in_each_box(room: WritingRoom) -> None:
+    for seed in range(5):
+        writer = desk(room, seed)
+        style = CombStyle.sample(writer, 1.5)
+        assert style.width == pytest.approx(45)
+        right = draw_comb(writer, 50, 100, 6, style)
+        assert right == pytest.approx(50 + 6 * style.pitch)
+        for label in writer.page.labels:
+            assert len(label.text) <= 6
+            box = (middles(label) - 50) / style.pitch
+            assert np.abs(box % 1 - 0.5 * style.width / style.pitch).max() < 0.25
+            assert np.all(np.diff(box.astype(int)) == 1)
+
+
+def test_combs_below_each_other_have_equal_boxes(room: WritingRoom) -> None:
+    writer = desk(room, 3)
+    fill_with_combs(writer)
+    numbers = [label for label in writer.page.labels if label.kind is Kind.NUMBER and len(label.text) > 1]
+    pitches = [float(np.diff(middles(label)).mean()) for label in numbers]
+    assert len(numbers) >= 3
+    assert np.std(pitches) < 0.1 * np.mean(pitches)
+
+
+def test_the_numbers_of_a_label_have_their_own_characters() -> None:
+    text = f"12 3.5×{OTHER}-7="
+    corners = np.zeros((len(text) - 1, 4, 2), np.float32)
+    corners[:, :, 0] = np.arange(len(corners))[:, None]
+    found = [
+        (number.text, number.corners[:, 0, 0].tolist())
+        for number in numbers_of(Label(Kind.NUMBER, text, corners))
+    ]
+    assert found == [("12", [0, 1]), ("3.5", [2, 3, 4]), ("-7", [7, 8])]
+    assert numbers_of(Label(Kind.OTHER, "", corners[:0])) == []
