@@ -45,7 +45,7 @@ MaxError = Annotated[
     Option(
         metavar="FRACTION",
         parser=parse_fraction,
-        help="Guarantee that at most this fraction of the answers is wrong.",
+        help="Guarantee that at most this fraction of the answers is wrong, for example 0.01 or 1%.",
     ),
 ]
 Confidence = Annotated[

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from typer import Argument, Option
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, RuntimeOption, complete_dataset, complete_shipped
+from digitcli.cli.options import (
+    DeviceOption,
+    RuntimeOption,
+    complete_dataset,
+    complete_shipped,
+    parse_fraction,
+)
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, PartialInputError, QualityError, UsageError, counted
 from digitcli.evaluation.export import (
@@ -160,8 +166,9 @@ MinAccuracy = Annotated[
     Option(
         "--min-accuracy",
         metavar="FRACTION",
-        help="End with exit code 8 if the accuracy is below this fraction from 0 to 1; for line models, the "
-        "exact match.",
+        parser=parse_fraction,
+        help="End with exit code 8 if the accuracy is below this fraction, for example 0.99 or 99%; for line "
+        "models, it is that of exact matches.",
         rich_help_panel=RESULT,
     ),
 ]

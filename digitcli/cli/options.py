@@ -53,12 +53,13 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]
 
 
-def parse_fraction(text: str) -> float:
-    """Return a fraction that is given as such, or in percent.
+def parse_fraction(value: str | float) -> float:
+    """Return a fraction that is given as such, or in percent; Typer passes defaults as numbers.
 
     Raises:
         BadParameter: it is neither.
     """
+    text = str(value)
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:

@@ -82,17 +82,17 @@ Jobs = Annotated[
 MinConfidence = Annotated[
     float | None,
     Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
-           help="Refuse each number whose confidence is below this, from 0 to 1; cannot be given with "
-           f"--max-error (default: the ones of --max-error {DEFAULT_MAX_ERROR} for the default models, else "
-           f"the one that a model stores, or {MIN_CONFIDENCE})."),
+           help="Refuse each number whose confidence is below this, for example 0.9 or 90%; cannot be given "
+           f"with --max-error (default: the ones of --max-error {DEFAULT_MAX_ERROR} for the default models, "
+           f"else the one that a model stores, or {MIN_CONFIDENCE})."),
 ]  # fmt: skip
 MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below a stored one, above which at most this "
-           "fraction of the answers was wrong, for example 0.01: to your pictures if digitcli calibrate "
-           f"or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for the default "
-           "models)."),
+           "fraction of the answers was wrong, for example 0.01 or 1%: to your pictures if digitcli "
+           f"calibrate or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for the "
+           "default models)."),
 ]  # fmt: skip
 SingleDigit = Annotated[
     bool, Option("--single-digit", help="Each picture holds a single digit.", rich_help_panel=CONSTRAINTS)

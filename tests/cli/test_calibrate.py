@@ -171,6 +171,8 @@ def test_options_are_checked_before_anything_is_read(digitcli: Run, ten: Path) -
     Path("old.safetensors").write_bytes(b"old")
     for arguments, code, message in [
         (["--confidence", "95"], 2, "--confidence is 95"),
+        (["--max-error", "0%"], 2, "--max-error is 0"),
+        (["--confidence", "100%"], 2, "--confidence is 1"),
         (["--max-error", "0"], 2, "--max-error is 0"),
         (["--force"], 2, "--output"),
         (["-o", "my.onnx"], 2, "my.onnx"),
