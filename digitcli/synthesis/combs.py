@@ -72,15 +72,18 @@ def fill_with_combs(desk: Desk) -> None:
     """Write numbers into equal combs, one below the other, most often behind or below printed names."""
     height, style = desk.height_px, CombStyle.sample(desk)
     words, has_names, is_beside = desk.room.printer(desk.random), desk.chance(0.75), desk.chance(0.6)
+    name_px = height * desk.uniform(0.3, 0.6)
     indent = height * desk.uniform(3, 5) if has_names and is_beside else 0.0
     step = style.above + height + style.below + height * desk.uniform(*COMB_DISTANCE)
+    step += 0.0 if is_beside else 1.5 * name_px
     longest, x = int(desk.random.integers(2, 11)), height * desk.uniform(0.1, 1.5)
     while x < desk.page.width:
         for y in np.arange(height * desk.uniform(0.5, 1.5), desk.page.height, step):
-            if has_names:
-                stamp = words.word(desk.random, sample_word(desk.random), height * desk.uniform(0.3, 0.6))
-                top = y + height - stamp.height if is_beside else y - style.above - 1.1 * stamp.height
-                desk.page.put(stamp, x, top, Kind.OTHER)
+            name = words.word(desk.random, sample_word(desk.random), name_px)
+            if has_names and is_beside and name.width < 0.9 * indent:
+                desk.page.put(name, x, y + height - name.height, Kind.OTHER)
+            elif has_names and not is_beside:
+                desk.page.put(name, x, y - style.above - 1.2 * name.height, Kind.OTHER)
             cells = longest if desk.chance(0.6) else int(desk.random.integers(1, longest + 1))
             draw_comb(desk, x + indent, y, cells, style)
         x += indent + longest * style.pitch + height * desk.uniform(0.8, 3)
