@@ -28,12 +28,11 @@ from digitcli.imaging.strips import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.recognition.hypotheses import SEPARATORS
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages.acceptance import ALONE, FEATURES, PRESENCE_FEATURES
 from digitcli.recognition.pages.recognize import recognize_region
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.page import Kind, Label, line_box
+from digitcli.synthesis.page import Kind, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.training.composed_lines import compose_scenes
@@ -162,13 +161,7 @@ def _expected(box: LineBox, scene: Scene) -> set[str] | None:
     ]
     if any(not label.text or label.shares_outside(size).mean() > LARGEST_CUT for label in numbers):
         return None
-    return {digits for label in numbers for digits in _digits_of(label)}
-
-
-def _digits_of(label: Label) -> list[str]:
-    """Return the digits of each number of a label, which may hold several."""
-    numbers = "".join(" " if character in SEPARATORS else character for character in label.text).split()
-    return [re.sub(r"\D", "", number) for number in numbers]
+    return {re.sub(r"\D", "", number.text) for label in numbers for number in numbers_of(label)}
 
 
 if __name__ == "__main__":
