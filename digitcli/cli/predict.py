@@ -91,8 +91,8 @@ MaxError = Annotated[
     Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below a stored one, above which at most this "
            "fraction of the answers was wrong, for example 0.01 or 1%: to your pictures if digitcli "
-           f"calibrate or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for the "
-           "default models)."),
+           f"calibrate or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for "
+           "the default models)."),
 ]  # fmt: skip
 SingleDigit = Annotated[
     bool, Option("--single-digit", help="Each picture holds a single digit.", rich_help_panel=CONSTRAINTS)
