@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from digitcli.imaging.strips import END_SPACE
@@ -44,25 +44,25 @@ class RegionEvidence:
     shares: tuple[float, ...] = ()
     dissent: int = 0
 
-    def parts(self) -> list[RegionEvidence]:
+    def parts(self, is_split: Sequence[bool] | None = None) -> list[RegionEvidence]:
         """Split a line into its numbers.
 
-        The answers to a strip are split at the same columns, those of the first network that read it. Of the
-        strips with as many digits as most, the mean says where the line is split. Where another strip shows
-        more numbers or fewer, the answers to it speak against every text.
+        is_split: for each gap between two digits, whether it separates numbers; by default, where the mean of
+            the strips with as many digits as most says so.
+
+        The answers to a strip are split at the same columns, those of the first network that read it. Where
+        another strip shows more numbers or fewer, the answers to it speak against every text.
         """
-        strips = self._strips
-        voters = self._voters(strips)
-        separators = {id(line): line.separators(is_alone=self.is_alone) for line in strips}
-        digits = statistics.mode(len(line.gaps) for line in voters.values())  # the first one of the commonest
-        alike = [separators[key] for key, line in voters.items() if len(line.gaps) == digits]
-        mean = [sum(shares) / len(alike) for shares in zip(*alike, strict=True)]
-        is_split = [share >= LIKELY for share in mean]
+        strips, voters = self._strips, self._voters
+        is_alone = self.is_alone and is_split is None
+        separators = {id(line): line.separators(is_alone=is_alone) for line in strips}
+        mean = _mean([separators[id(line)] for line in self._agreeing])
+        is_split = [share >= LIKELY for share in mean] if is_split is None else is_split
         count = 1 + sum(is_split)
         parts, dissent = [], 0
         for line, strip in zip(self.lines, strips, strict=True):
             seen = separators[id(strip)]
-            if len(strip.gaps) == digits:
+            if len(strip.gaps) == len(mean):
                 bounds, shares = strip.segmentation(seen if id(strip) in voters else mean, is_split)
             else:
                 bounds, shares = strip.segmentation(seen)
@@ -83,22 +83,67 @@ class RegionEvidence:
             for index in range(count)
         ]
 
-    def _voters(self, strips: Sequence[LineEvidence]) -> dict[int, LineEvidence]:
-        """Return the answers to the strips of the line by networks that know spaces; the first, if none does.
+    def likeliest_split(self, accepts: Callable[[str], bool]) -> list[bool] | None:
+        """Return whether each gap separates two numbers, so that all are accepted, or None if none is.
+
+        It is the likeliest of these splits by the strips with as many digits as most. Operators always
+        separate numbers.
+        """
+        line = self._agreeing[0]
+        text = "".join(character for character, _, _ in line.places if character.isdecimal())
+        shares = _mean([each.separators() for each in self._agreeing])
+        joins = [*(1 - max(share, LEAST_PROBABILITY) for share in shares), 1.0]
+        # for each number of digits, the likelihood of their best split and where its last number begins
+        best: list[tuple[float, int]] = [(1.0, 0)]
+        for end in range(1, len(text) + 1):
+            likelihood, found = shares[end - 1] if end < len(text) else 1.0, (0.0, 0)
+            for start in range(end - 1, -1, -1):
+                if accepts(text[start:end]):
+                    found = max(found, (likelihood * best[start][0], start))
+                if start and line.gaps[start - 1].operator >= LIKELY:
+                    break
+                likelihood *= joins[start - 1] if start else 1.0
+            best.append(found)
+        if not best[-1][0]:
+            return None
+        starts, end = set[int](), len(text)
+        while end:
+            end = best[end][1]
+            starts.add(end)
+        return [place in starts for place in range(1, len(text))]
+
+    def given_constraints(self) -> RegionEvidence:
+        """Return the number as Bayes' rule has it, if only this split of its line meets the constraints."""
+        shares = []
+        for share in self._shares:
+            one, other = share * (1 - CONSTRAINT_DOUBT), (1 - share) * CONSTRAINT_DOUBT
+            shares.append(one / max(one + other, LEAST_PROBABILITY))
+        return dataclasses.replace(self, shares=tuple(shares))
+
+    def joined(self) -> RegionEvidence:
+        """Return the line as one number."""
+        shares = [
+            math.prod(1 - share for share in strip.separators(is_alone=self.is_alone))
+            for strip in self._strips
+        ]
+        return dataclasses.replace(self, shares=tuple(shares))
+
+    @property
+    def _voters(self) -> dict[int, LineEvidence]:
+        """The answers to the strips of the line by networks that know spaces; the first, if none does.
 
         `picture_reader` knows none: it learned that several numbers are something else.
         """
+        strips = self._strips
         own = [line for line in strips if any(line.crop is crop for crop in self.crops.strips)]
         return {id(line): line for line in own if " " in line.alphabet} or {id(strips[0]): strips[0]}
 
-    def joined(self) -> RegionEvidence:
-        """Return the line as one number, as likely as Bayes' rule says if only that meets the constraints."""
-        shares = []
-        for strip in self._strips:
-            one = math.prod(1 - share for share in strip.separators(is_alone=self.is_alone))
-            one, several = one * (1 - CONSTRAINT_DOUBT), (1 - one) * CONSTRAINT_DOUBT
-            shares.append(one / max(one + several, LEAST_PROBABILITY))
-        return dataclasses.replace(self, shares=tuple(shares))
+    @property
+    def _agreeing(self) -> list[LineEvidence]:
+        """The voters with as many digits as most; of two numbers that are as common, that of the first."""
+        voters = list(self._voters.values())
+        gaps = statistics.mode(len(line.gaps) for line in voters)
+        return [line for line in voters if len(line.gaps) == gaps]
 
     @property
     def _strips(self) -> list[LineEvidence]:
@@ -174,6 +219,10 @@ class RegionEvidence:
     def raw(self) -> str:
         """The characters that the first strip shows, marks and others included."""
         return self.lines[0].raw
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 def line_hypotheses(

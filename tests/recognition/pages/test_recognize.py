@@ -134,6 +134,51 @@ def test_constraints_do_not_join_two_numbers_for_certain() -> None:
     assert text_of(likely) == "12" and likely.confidence > 0.9
 
 
+def with_spaces(text: str, share: float, *places: int) -> LineEvidence:
+    """Return the answer to a strip with a text, and a space with a probability before some of its digits."""
+    shown: list[dict[str, float]] = []
+    for index, digit in enumerate(text):
+        shown += [{" ": share}] * (index in places) + [{digit: 0.999}]
+    return evidence(*shown)
+
+
+def test_constraints_split_a_line_where_that_is_likelier_than_a_misread_digit() -> None:
+    row = read(with_spaces("305", 0.2, 1, 2), length="1")
+    assert [text_of(result) for result in row] == ["3", "0", "5"]
+    assert all(result.is_changed for result in row)
+    first = 0.2 * 0.95 / (0.2 * 0.95 + 0.8 * 0.05)  # by Bayes' rule
+    assert row[0].confidence == pytest.approx(first, abs=0.01)
+    assert texts_of(read(with_spaces("305", 0.2, 1, 2))) == ["305"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "texts"),
+    [
+        ({"length": "2"}, ["12", "45"]),  # not at the likelier space
+        ({"length": "1-3"}, ["1", "245"]),
+        ({"values": "0-100"}, ["12", "45"]),  # 0.55 * 0.3, and 0.45 * 0.3 for three numbers
+        ({"length": "5"}, [None]),  # no split helps
+    ],
+)
+def test_constraints_choose_the_likeliest_split(constraints: dict[str, str], texts: list[str | None]) -> None:
+    line = evidence({"1": 0.999}, {" ": 0.45}, {"2": 0.999}, {" ": 0.3}, {"4": 0.999}, {"5": 0.999})
+    results = read(line, **constraints)
+    if texts == [None]:
+        assert only(results).breaks_constraints
+    else:
+        assert [text_of(result) for result in results] == texts
+
+
+def test_constraints_correct_a_digit_rather_than_split_a_number() -> None:
+    result = only(read(evidence({"7": 0.6, "1": 0.4}, {"5": 0.999}), values="0-20"))
+    assert text_of(result) == "15" and result.is_changed
+
+
+def test_constraints_join_no_numbers_over_an_operator() -> None:
+    assert texts_of(read(spelt("5+3"), length="2")) == ["5", "3"]
+    assert texts_of(read(spelt("5+3 4"), length="1-2", values="1-40")) == ["5", "3", "4"]
+
+
 def test_operators_in_the_only_line_of_a_page_separate_numbers() -> None:
     line = spelt("12 + 5")
     alone = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,)).as_only(spelt("125"))
