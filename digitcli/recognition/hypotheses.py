@@ -109,6 +109,11 @@ class LineEvidence:
         """The likeliest characters, marks and others included."""
         return "".join(character for character, _, _ in self.places)
 
+    @property
+    def digits(self) -> str:
+        """The likeliest digits."""
+        return "".join(character for character, _, _ in self.places if character.isdecimal())
+
     @functools.cached_property
     def gaps(self) -> list[Gap]:
         """What stands between each two digits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from digitcli.imaging.strips import END_SPACE
@@ -14,6 +14,7 @@ from digitcli.recognition.decision import LIKELY
 from digitcli.recognition.hypotheses import CONSTRAINT_DOUBT, LEAST_PROBABILITY, Hypotheses, LineEvidence
 from digitcli.recognition.pages.acceptance import features, from_log_odds, log_odds, logistic, weights_for
 from digitcli.recognition.pages.crops import RegionCrops
+from digitcli.recognition.pages.splitting import likeliest_split
 from digitcli.strip_format import COLUMN_PX
 
 # Least length of a part of a line, in heights of the line.
@@ -83,50 +84,40 @@ class RegionEvidence:
             for index in range(count)
         ]
 
-    def likeliest_split(self, accepts: Callable[[str], bool]) -> list[bool] | None:
-        """Return whether each gap separates two numbers, so that all are accepted, or None if none is.
+    def parts_that(self, grammar: Grammar) -> list[RegionEvidence]:
+        """Split the line into numbers that a grammar allows; none if the line rather breaks it (Bayes' rule).
 
-        It is the likeliest of these splits by the strips with as many digits as most. Operators always
-        separate numbers.
+        The gaps of a line are much alike, so that the least likely one tells whether all are as the split has
+        them, and not their product. Numbers that the default split has, too, stay as they are.
         """
-        line = self._agreeing[0]
-        text = "".join(character for character, _, _ in line.places if character.isdecimal())
-        shares = _mean([each.separators() for each in self._agreeing])
-        joins = [*(1 - max(share, LEAST_PROBABILITY) for share in shares), 1.0]
-        # for each number of digits, the likelihood of their best split and where its last number begins
-        best: list[tuple[float, int]] = [(1.0, 0)]
-        for end in range(1, len(text) + 1):
-            likelihood, found = shares[end - 1] if end < len(text) else 1.0, (0.0, 0)
-            for start in range(end - 1, -1, -1):
-                if accepts(text[start:end]):
-                    found = max(found, (likelihood * best[start][0], start))
-                if start and line.gaps[start - 1].operator >= LIKELY:
-                    break
-                likelihood *= joins[start - 1] if start else 1.0
-            best.append(found)
-        if not best[-1][0]:
-            return None
-        starts, end = set[int](), len(text)
-        while end:
-            end = best[end][1]
-            starts.add(end)
-        return [place in starts for place in range(1, len(text))]
-
-    def given_constraints(self) -> RegionEvidence:
-        """Return the number as Bayes' rule has it, if only this split of its line meets the constraints."""
-        shares = []
-        for share in self._shares:
-            one, other = share * (1 - CONSTRAINT_DOUBT), (1 - share) * CONSTRAINT_DOUBT
-            shares.append(one / max(one + other, LEAST_PROBABILITY))
-        return dataclasses.replace(self, shares=tuple(shares))
+        lines = self._agreeing
+        digits = "".join(map(statistics.mode, zip(*(line.digits for line in lines), strict=True)))
+        separators = _mean([line.separators() for line in lines])
+        operators = _mean([[gap.operator for gap in line.gaps] for line in lines])
+        split = likeliest_split(digits, separators, [share >= LIKELY for share in operators], grammar)
+        if split is None:
+            return []
+        meets = _given_constraints(split.least)
+        if meets < LIKELY:
+            return []
+        known = {part.place: part for part in self.parts()}
+        return [
+            known.get(part.place) or dataclasses.replace(part, shares=(meets * share,) * len(part.lines))
+            for part, share in zip(self.parts(split.is_split), split.shares, strict=True)
+        ]
 
     def joined(self) -> RegionEvidence:
-        """Return the line as one number."""
-        shares = [
+        """Return the line as one number, as likely as Bayes' rule says if only that meets the constraints."""
+        shares = (
             math.prod(1 - share for share in strip.separators(is_alone=self.is_alone))
             for strip in self._strips
-        ]
-        return dataclasses.replace(self, shares=tuple(shares))
+        )
+        return dataclasses.replace(self, shares=tuple(map(_given_constraints, shares)))
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The first column of the first strip, and how many columns it has."""
+        return self.lines[0].first_column, len(self.lines[0].columns)
 
     @property
     def _voters(self) -> dict[int, LineEvidence]:
@@ -142,8 +133,8 @@ class RegionEvidence:
     def _agreeing(self) -> list[LineEvidence]:
         """The voters with as many digits as most; of two numbers that are as common, that of the first."""
         voters = list(self._voters.values())
-        gaps = statistics.mode(len(line.gaps) for line in voters)
-        return [line for line in voters if len(line.gaps) == gaps]
+        digits = statistics.mode(len(line.digits) for line in voters)
+        return [line for line in voters if len(line.digits) == digits]
 
     @property
     def _strips(self) -> list[LineEvidence]:
@@ -219,6 +210,12 @@ class RegionEvidence:
     def raw(self) -> str:
         """The characters that the first strip shows, marks and others included."""
         return self.lines[0].raw
+
+
+def _given_constraints(share: float) -> float:
+    """Return how likely numbers stand so if only they meet the constraints, by how likely they do before."""
+    meets, breaks = share * (1 - CONSTRAINT_DOUBT), (1 - share) * CONSTRAINT_DOUBT
+    return meets / max(meets + breaks, LEAST_PROBABILITY)
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -28,7 +28,7 @@ from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.results import Digit, Number
-from digitcli.strip_format import COLUMN_PX, OTHER
+from digitcli.strip_format import COLUMN_PX, OTHER, SEPARATORS
 
 # Probability that no digit is written, above which a region has no number: a blank is likelier.
 EMPTY = 0.5
@@ -52,28 +52,38 @@ def recognize_region(
 ) -> list[NumberResult]:
     """Find the numbers in a region, each of which must meet the constraints.
 
-    If some do not, the line is split otherwise where that is likelier than that they are misread.
+    If some do not, numbers that only spaces separate are one if that meets them; else the line is split where
+    all numbers do, if that is likelier than that it breaks the constraints.
     """
     parts = evidence.parts()
-    if constraints is not None and not constraints.is_single and not _accept(parts, constraints, top_k):
-        others = _split_by_constraints(evidence, constraints)
-        if _likelihood(others, constraints) > _likelihood(parts, constraints):
-            read = [_recognize(part.given_constraints(), constraints, top_k) for part in others]
-            return [dataclasses.replace(result, is_changed=True) for result in read]
-    return [_recognize(part, constraints, top_k) for part in parts]
+    if constraints is None or _accept(parts, constraints, top_k):
+        return [_recognize(part, constraints, top_k) for part in parts]
+    if _is_one_number(evidence, parts, constraints, top_k):
+        return [dataclasses.replace(_recognize(evidence.joined(), constraints, top_k), is_changed=True)]
+    others = evidence.parts_that(constraints)
+    if not others or _likelihood(others, constraints) <= _likelihood(parts, constraints):
+        return [_recognize(part, constraints, top_k) for part in parts]
+    places = [part.place for part in parts]
+    read = [(part, _recognize(part, constraints, top_k)) for part in others]
+    return [
+        dataclasses.replace(result, is_changed=result.is_changed or part.place not in places)
+        for part, result in read
+    ]
 
 
-def _split_by_constraints(evidence: RegionEvidence, constraints: Constraints) -> list[RegionEvidence]:
-    """Return the likeliest numbers of a region whose digits meet the constraints; none, if none do."""
-    is_split = evidence.likeliest_split(constraints.accepts)
-    if is_split is None:
-        return []
-    return evidence.parts(is_split) if any(is_split) else [evidence.joined()]
+def _is_one_number(
+    evidence: RegionEvidence, parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int
+) -> bool:
+    """Tell whether the whole region meets the constraints, and no operator separates its parts."""
+    if len(parts) == 1 or constraints.is_single or any(map(_ends_with_operator, parts)):
+        return False
+    whole = _recognize(evidence, None, top_k)
+    return whole.number is not None and _accepts(constraints, whole)
 
 
 def _likelihood(parts: Sequence[RegionEvidence], constraints: Constraints) -> float:
-    """Return the probability that a line is split so, and that all of its numbers meet the constraints."""
-    return math.prod(sum(part.hypotheses(constraints).values()) for part in parts) if parts else 0.0
+    """Return the product of the probabilities that each number stands there and meets the constraints."""
+    return math.prod(sum(part.hypotheses(constraints).values()) for part in parts)
 
 
 def _accept(parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int) -> bool:
@@ -82,6 +92,10 @@ def _accept(parts: Sequence[RegionEvidence], constraints: Constraints, top_k: in
 
 def _accepts(constraints: Constraints, result: NumberResult) -> bool:
     return result.number is None or constraints.accepts(result.number.text)
+
+
+def _ends_with_operator(part: RegionEvidence) -> bool:
+    return not part.is_last and part.raw.rstrip()[-1:] in SEPARATORS
 
 
 def _recognize(evidence: RegionEvidence, constraints: Constraints | None, top_k: int) -> NumberResult:

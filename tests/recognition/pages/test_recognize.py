@@ -142,13 +142,14 @@ def with_spaces(text: str, share: float, *places: int) -> LineEvidence:
     return evidence(*shown)
 
 
-def test_constraints_split_a_line_where_that_is_likelier_than_a_misread_digit() -> None:
+def test_constraints_split_a_line_where_that_is_likelier_than_that_it_breaks_them() -> None:
     row = read(with_spaces("305", 0.2, 1, 2), length="1")
     assert [text_of(result) for result in row] == ["3", "0", "5"]
+    assert row[0].confidence == pytest.approx(0.2 * 0.95 / (0.2 * 0.95 + 0.8 * 0.05), abs=0.01)
     assert all(result.is_changed for result in row)
-    first = 0.2 * 0.95 / (0.2 * 0.95 + 0.8 * 0.05)  # by Bayes' rule
-    assert row[0].confidence == pytest.approx(first, abs=0.01)
-    assert texts_of(read(with_spaces("305", 0.2, 1, 2))) == ["305"]
+    for whole, share in (("305", 0.04), ("20241231", 1e-7)):
+        result = only(read(with_spaces(whole, share, 1, 2), length="1"))
+        assert text_of(result) == whole and result.breaks_constraints
 
 
 @pytest.mark.parametrize(
@@ -157,16 +158,54 @@ def test_constraints_split_a_line_where_that_is_likelier_than_a_misread_digit() 
         ({"length": "2"}, ["12", "45"]),  # not at the likelier space
         ({"length": "1-3"}, ["1", "245"]),
         ({"values": "0-100"}, ["12", "45"]),  # 0.55 * 0.3, and 0.45 * 0.3 for three numbers
-        ({"length": "5"}, [None]),  # no split helps
+        ({"length": "5"}, ["1245"]),  # no split helps
     ],
 )
-def test_constraints_choose_the_likeliest_split(constraints: dict[str, str], texts: list[str | None]) -> None:
+def test_constraints_choose_the_likeliest_split(constraints: dict[str, str], texts: list[str]) -> None:
     line = evidence({"1": 0.999}, {" ": 0.45}, {"2": 0.999}, {" ": 0.3}, {"4": 0.999}, {"5": 0.999})
-    results = read(line, **constraints)
-    if texts == [None]:
-        assert only(results).breaks_constraints
-    else:
-        assert [text_of(result) for result in results] == texts
+    assert [text_of(result) for result in read(line, **constraints)] == texts
+
+
+def test_splits_that_meet_the_constraints_compete() -> None:
+    line = evidence({"1": 1.0}, {" ": 0.45}, {"2": 1.0}, {" ": 0.4}, {"4": 1.0}, {"5": 1.0})
+    first, second = read(line, values="0-100")  # 12|45 or 1|2|45
+    two, three = 0.55 * 0.4, 0.45 * 0.4
+    meets = 0.4 * 0.95 / (0.4 * 0.95 + 0.6 * 0.05)
+    assert first.confidence == pytest.approx(meets * two / (two + three), abs=0.01)
+    assert second.confidence == pytest.approx(meets, abs=0.01)
+
+
+def test_a_number_that_constraints_leave_alone_is_unchanged() -> None:
+    line = evidence({"5": 0.999}, {" ": 0.999}, {"3": 0.999}, {" ": 0.4}, {"4": 0.999})
+    results = read(line, length="1")
+    assert [(text_of(result), result.is_changed) for result in results] == [
+        ("5", False),
+        ("3", True),
+        ("4", True),
+    ]
+
+
+@pytest.mark.parametrize("misread", [0, 1, 2])
+def test_most_strips_tell_which_digits_are_split(misread: int) -> None:
+    lines = [evidence({"1": 0.99}, {"5": 0.99}, {" ": 0.4}, {"8": 0.99}) for _ in range(3)]
+    lines[misread] = evidence({"7": 0.99}, {"5": 0.99}, {" ": 0.4}, {"8": 0.99})
+    strips = [dataclasses.replace(line, crop=dataclasses.replace(CROP)) for line in lines]
+    assert texts_of(read(*strips, values="0-20")) == ["15", "8"]
+
+
+def test_a_digit_less_likely_than_a_blank_is_not_split() -> None:
+    line = evidence({"7": 0.45})
+    assert line.digits == ""
+    answers = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,), acceptance={"reading": 1.0})
+    result = only(recognize_region(answers, parse_constraints(values="0-5"), 1))
+    assert text_of(result) == "7" and result.breaks_constraints
+
+
+def test_strips_with_one_digit_and_with_none_do_not_agree() -> None:
+    lines = [evidence({"7": share}) for share in (0.9, 0.4)]
+    strips = [dataclasses.replace(line, crop=dataclasses.replace(CROP)) for line in lines]
+    assert [line.digits for line in strips] == ["7", ""]
+    assert only(read(*strips, values="0-5")).breaks_constraints
 
 
 def test_constraints_correct_a_digit_rather_than_split_a_number() -> None:
@@ -174,9 +213,16 @@ def test_constraints_correct_a_digit_rather_than_split_a_number() -> None:
     assert text_of(result) == "15" and result.is_changed
 
 
+def test_groups_of_a_card_number_are_joined_for_its_check_digit() -> None:
+    card = spelt("4539 1488 0343 6467", 0.97)
+    assert texts_of(read(card, check_digit="luhn")) == ["4539148803436467"]
+
+
 def test_constraints_join_no_numbers_over_an_operator() -> None:
     assert texts_of(read(spelt("5+3"), length="2")) == ["5", "3"]
-    assert texts_of(read(spelt("5+3 4"), length="1-2", values="1-40")) == ["5", "3", "4"]
+    line = evidence({"5": 1.0}, {"+": 1.0}, {"3": 1.0}, {" ": 0.6}, {"4": 1.0})
+    assert texts_of(read(line, pattern="5|34")) == ["5", "34"]
+    assert texts_of(read(line, pattern="53|4")) == ["5", "3", "4"]
 
 
 def test_operators_in_the_only_line_of_a_page_separate_numbers() -> None:
