@@ -129,8 +129,8 @@ TableFormatOption = Annotated[
 RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]
 LengthOption = Annotated[
     str | None,
-    Option(metavar="N or N-M", help="A number has this many digits, for example 5 or 4-6.",
-           rich_help_panel=CONSTRAINTS),
+    Option(metavar="N or N-M", rich_help_panel=CONSTRAINTS,
+           help="Every number has this many digits, for example 5 or 4-6; a line is split into such ones."),
 ]  # fmt: skip
 PatternOption = Annotated[
     str | None,

@@ -61,9 +61,9 @@ Model = Annotated[
     list[str] | None,
     Option("--model", "-m", metavar="MODEL", autocompletion=complete_shipped, rich_help_panel=MODELS,
            help="Read with this shipped model, checkpoint file or run folder; repeat the option to average "
-           f"models (default: {', '.join(DEFAULT_MODELS)}); a model of lines replaces reader "
-           "and picture_reader; models of single digits alone, for example cnn, read only digits that stand "
-           "apart."),
+           f"models (default: {', '.join(DEFAULT_MODELS)}); a model of lines replaces reader, and "
+           "picture_reader unless calibrate or adapt wrote it; models of single digits alone, for example "
+           "cnn, read only digits that stand apart."),
 ]  # fmt: skip
 Device = Annotated[str | None, device_option(MODELS)]
 Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]
@@ -90,13 +90,15 @@ MaxError = Annotated[
     float | None,
     Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
            help="Refuse each number whose confidence is below a stored one, above which at most this "
-           "fraction of the answers was wrong, for example 0.01 or 1%: to your pictures if digitcli "
-           f"calibrate or adapt wrote the model, else to synthetic ones (default: {DEFAULT_MAX_ERROR} for "
+           "fraction of the answers was wrong, for example 0.01 or 1%: measured on your pictures if digitcli "
+           f"calibrate or adapt wrote the model, else on synthetic ones (default: {DEFAULT_MAX_ERROR} for "
            "the default models)."),
 ]  # fmt: skip
 SingleDigit = Annotated[
-    bool, Option("--single-digit", help="Each picture holds a single digit.", rich_help_panel=CONSTRAINTS)
-]
+    bool,
+    Option("--single-digit", rich_help_panel=CONSTRAINTS,
+           help="Each picture holds one digit and nothing else; for tables of digits use --length 1."),
+]  # fmt: skip
 Format = Annotated[
     PredictFormat | None,
     Option(rich_help_panel=OUTPUT,
@@ -128,14 +130,14 @@ Force = Annotated[
 TopK = Annotated[
     int,
     Option(metavar="K", min=1, max=10, rich_help_panel=OUTPUT,
-           help="Give this many candidates for each digit and number in JSON output, the best included; CSV "
-           "has the second one of each number."),
+           help="Give this many candidates for each digit and number in JSON output, the best included; with "
+           "--per number, CSV has the second one of each number."),
 ]  # fmt: skip
 Rotate = Annotated[
     Rotation,
     Option(metavar="DEGREES", rich_help_panel=INPUT,
-           help="Turn each page clockwise by 0, 90, 180 or 270 degrees before it is read; auto turns pages "
-           "that are much easier to read so, where a page finder reads them."),
+           help="Turn each page clockwise by 0, 90, 180 or 270 degrees before it is read; auto turns a page "
+           "only if it is much easier to read turned, and only with a model that finds numbers on pages."),
 ]  # fmt: skip
 Annotate = Annotated[
     Path | None,

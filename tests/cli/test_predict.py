@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digitcli.cli.views.readings import describe
 from digitcli.imaging import open_pages
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
-from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
 from tests.support.pictures import drawn, encoded
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run
@@ -369,6 +370,14 @@ def test_pictures_are_taken_as_they_are_needed() -> None:
 def test_any_number_of_pictures_gives_as_many_readings(count: int) -> None:
     readings = Reader(device="cpu").read_all(drawn("25"[index % 2]) for index in range(count))
     assert [reading.text for reading in readings] == ["25"[index % 2] for index in range(count)]
+
+
+@pytest.mark.parametrize(("raw", "row"), [("1250.40", "written 1250.40"), ("125040", "125040")])
+def test_a_row_shows_the_marks_of_a_number(raw: str, row: str) -> None:
+    number = Number(tuple(Digit(digit, 0.9, (0, 0, 9, 9)) for digit in "125040"), 0.9, raw)
+    reading = Reading("a.png", None, "read", None, "125040", 0.9, (number,), "reader")
+    assert ("written" in row) == ("written" in describe(reading).plain)
+    assert row in describe(reading).plain
 
 
 def test_constraints_are_met_and_named_if_they_change_a_number(predict: Run) -> None:

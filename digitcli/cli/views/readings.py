@@ -170,6 +170,8 @@ def describe(reading: Reading) -> Text:
     notes = [describe_confidence(reading.status, reading.text)]
     if reading.reason is not None and reading.status != "blank":
         notes.append(describe_refusal(reading) + reading.reason.replace("_", " "))
+    if reading.digits and reading.raw != reading.text:
+        notes.append(f"written {reading.raw}")
     if reading.changed:
         notes.append("changed by the constraints")
     if reading.rotation:
