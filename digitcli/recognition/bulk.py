@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from PIL import Image
+
+from digitcli.errors import DigitcliError
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
 from digitcli.recognition.results import Reading
 from digitcli.recognition.sources import Source
@@ -76,7 +79,9 @@ def read_in_processes(
         ):
             try:
                 readings, seconds = task.result()
-            except (BrokenExecutor, TypeError) as error:
+            except DigitcliError:
+                raise
+            except Exception as error:
                 is_broken = is_broken or isinstance(error, BrokenExecutor)
                 yield from read_here(portion)
                 continue
@@ -104,8 +109,15 @@ class PortionSize:
 
 
 def _submit(pool: ProcessPoolExecutor, portion: Portion) -> Future[tuple[list[Reading], float]]:
-    """Hand a portion to the pool; where it cannot take it, the future holds a `BrokenExecutor`."""
+    """Hand a portion to the pool; where it cannot take it, the future holds an error.
+
+    That is a `BrokenExecutor`, or a `TypeError` where a picture is an opened image: a copy of it in another
+    process may have lost its file.
+    """
     failed: Future[tuple[list[Reading], float]] = Future()
+    if any(isinstance(picture, Image.Image) for picture in portion):
+        failed.set_exception(TypeError("An opened image cannot be sent to a process."))
+        return failed
     try:
         return pool.submit(_read_portion, portion)
     except (BrokenExecutor, OSError) as error:

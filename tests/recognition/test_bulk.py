@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import multiprocessing
 import os
 import pickle
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from digitcli.errors import DigitcliError, InputError, PictureError
 from digitcli.recognition import bulk
@@ -53,6 +55,28 @@ def test_several_processes_give_the_readings_of_one(tmp_path: Path) -> None:
     }  # fmt: skip
     assert errors["9"].cause == "It may not be read." and errors["9"].remedy == "Ask."
     assert not multiprocessing.active_children()
+
+
+def test_opened_images_are_read_in_this_process() -> None:
+    files = [encoded(drawn("5", 40, stroke_px=4))] * 12
+    files[6] = files[6][:60]
+    images = [Image.open(io.BytesIO(file)) for file in files]
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(images))
+    assert [reading.reason for reading in readings] == [None] * 6 + ["truncated"] + [None] * 5
+
+
+class Unreadable:
+    """Fails in the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, ("/missing",)
+
+
+def test_a_picture_that_a_process_cannot_take_loses_no_other() -> None:
+    pictures: list[object] = [*sources(12)]
+    pictures.insert(6, Unreadable())
+    readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
+    assert len(readings) == 13 and readings[6].reason == "not_an_image"
 
 
 class Deadly:
