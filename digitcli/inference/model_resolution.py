@@ -38,6 +38,7 @@ class ResolvedModel:
     sha256: the digest that the checkpoint states.
     graph_path: its graph for ONNX Runtime; None for a model that is neither shipped nor a calibrated copy of
         a shipped one, nor fine-tuned from one.
+    shipped_as: the name of the shipped model that it is, also where its path was named.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ResolvedModel:
     header: Header
     sha256: str
     graph_path: Path | None
+    shipped_as: str | None = None
 
     @property
     def label(self) -> str:
@@ -152,11 +154,16 @@ def _resolve(name: str) -> ResolvedModel:
     shipped = shipped_models()
     path = shipped.get(name) or _find_checkpoint(name, shipped)
     header, sha256 = read_header_and_digest(path)
-    is_shipped = path in shipped.values()
-    like = path if is_shipped else _checkpoint_with_same_graph(header, shipped)
+    shipped_as = name if name in shipped else _shipped_name(sha256, shipped)
+    like = shipped[shipped_as] if shipped_as else _checkpoint_with_same_graph(header, shipped)
     graph_path = like.with_suffix(".onnx") if like else None
     has_graph = graph_path is not None and graph_path.is_file()
-    return ResolvedModel(name, path, header, sha256, graph_path if has_graph else None)
+    return ResolvedModel(name, path, header, sha256, graph_path if has_graph else None, shipped_as)
+
+
+def _shipped_name(sha256: str, shipped: dict[str, Path]) -> str | None:
+    """Return the name of the shipped model with a digest."""
+    return next((name for name, path in shipped.items() if read_header_and_digest(path)[1] == sha256), None)
 
 
 def _checkpoint_with_same_graph(header: Header, shipped: dict[str, Path]) -> Path | None:

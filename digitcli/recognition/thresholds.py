@@ -161,9 +161,9 @@ def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
     The errors of the default models were measured together, and the line model keeps them. The default model
     for easy pictures may be missing.
     """
-    if {model.name for model in models} | {DEFAULT_OF_KIND["picture"]} != set(DEFAULT_MODELS):
+    if {model.shipped_as for model in models} | {DEFAULT_OF_KIND["picture"]} != set(DEFAULT_MODELS):
         return {}
-    return next(model.header.risk for model in models if model.name == DEFAULT_MODELS[0])
+    return next(model.header.risk for model in models if model.shipped_as == DEFAULT_MODELS[0])
 
 
 def _page_risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:

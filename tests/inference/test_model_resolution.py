@@ -55,9 +55,18 @@ def test_a_resolved_model_is_not_resolved_again_and_survives_pickling(tmp_path: 
 
 
 def test_a_graph_beside_an_own_model_is_ignored(tmp_path: Path) -> None:
-    shutil.copy(shipped_models()["cnn"], tmp_path / "model.safetensors")
+    saved(tmp_path / "model.safetensors")
     (tmp_path / "model.onnx").write_bytes(b"of another program")
     assert resolve_model(tmp_path).graph_path is None
+
+
+def test_a_shipped_model_is_the_same_under_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = resolve_model("cnn")
+    shutil.copy(shipped.path, tmp_path / "copy.safetensors")
+    monkeypatch.chdir(shipped.path.parent)
+    for name in (shipped.path, "cnn.safetensors", tmp_path / "copy.safetensors"):
+        model = resolve_model(name)
+        assert (model.graph_path, model.shipped_as) == (shipped.graph_path, "cnn")
 
 
 def test_an_adapted_model_runs_by_the_graph_of_the_model_that_it_started_from(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.inference.checkpoint import Guarantee, Header
-from digitcli.inference.model_resolution import ResolvedModel, resolve_models
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model, resolve_models
 from digitcli.recognition.models import complete_models, reads_strips
 from digitcli.recognition.results import DEFAULT_MAX_ERROR
 from digitcli.recognition.thresholds import Thresholds, companions_of, find_thresholds
@@ -74,6 +74,8 @@ def test_shipped_models_have_measured_thresholds_and_others_have_none() -> None:
     assert shipped.note is None and shipped.alone != shipped.page
     assert min(shipped.alone, shipped.page) > 0.5 and max(shipped.alone, shipped.page) < 1
     assert "beside other numbers" in shipped.describe() and "synthetic" in shipped.describe()
+    by_path = complete_models(resolve_models([str(resolve_model("reader").path)]))
+    assert find_thresholds(by_path, 0.01) == shipped
     other = find_thresholds(resolve_models(["cnn"]), 0.02)
     assert (other.alone, other.page) == (0.98, 0.98) and "not measured" in other.describe()
     assert other.note == (
@@ -95,7 +97,7 @@ def test_by_default_the_shipped_models_keep_a_share_of_errors_and_others_a_thres
 def test_errors_were_not_measured_beside_another_model_for_easy_pictures() -> None:
     *others, first = complete_models([])
     assert find_thresholds(others, 0.01).note is None
-    mine = dataclasses.replace(first, name="mine.safetensors", sha256="of mine")
+    mine = dataclasses.replace(first, name="mine.safetensors", sha256="of mine", shipped_as=None)
     assert find_thresholds([*others, mine], 0.01).note is not None
 
 
