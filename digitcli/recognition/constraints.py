@@ -66,14 +66,14 @@ class Constraints:
         return self.check_digit is None or CHECKS[self.check_digit](text)
 
     def group(self, text: str) -> Hashable:
-        """Return the state on which the check digit depends; equal states accept the same endings."""
+        """Return the length and the state on which the check digit depends; others accept other endings."""
         match self.check_digit:
             case "luhn":
-                return _luhn_sums(text)
+                return len(text), _luhn_sums(text)
             case "ean":
-                return _ean_sums(text)
+                return len(text), _ean_sums(text)
             case "mod97":
-                return int(text or 0) % 97
+                return len(text), int(text or 0) % 97
             case None:
                 return len(text) if self.lengths or self.pattern else None
 

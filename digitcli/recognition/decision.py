@@ -119,6 +119,8 @@ def decide_digits(results: Sequence[NumberResult], constraints: Constraints | No
         return NOT_A_DIGIT
     if constraints is None and all(result.is_in_fraction for result in written):
         return replace(NOT_A_DIGIT, confidence=confidence)
+    if constraints is not None:  # who gives them has said that the parts of a fraction are numbers
+        written = [replace(result, is_in_fraction=False) for result in written]
     return decision_of([decide_number(result) for result in written], written, confidence)
 
 
@@ -189,7 +191,7 @@ def choose_one(results: Sequence[NumberResult]) -> NumberResult:
     confidence = likeliest.confidence * alone
     return replace(
         likeliest,
-        number=replace(likeliest.number, confidence=likeliest.number.confidence * alone),
+        number=likeliest.number.at_most(likeliest.number.confidence * alone),
         confidence=confidence,
         is_changed=not likeliest.breaks_constraints,
     )

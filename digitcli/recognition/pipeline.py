@@ -236,7 +236,7 @@ def _decide_whole(
     """Decide on a page by the networks that find and read its numbers, at no threshold.
 
     Where they find none, the network for whole pictures may. They take the parts of a stacked fraction for
-    numbers, so that a rule tells these.
+    numbers, so that a rule tells these; who gives constraints has said that they are numbers.
     """
     first = page.first
     if page.levels is None:
@@ -246,7 +246,8 @@ def _decide_whole(
     detections = decision.detections
     if not decision.numbers and picture_reader is not None:
         return replace(picture_reader.answer_instead(first, decision), detections=detections)
-    if not decision.rotation and shows_fraction(page.levels, decision.numbers):
+    is_free = options.constraints is None and not decision.rotation
+    if is_free and shows_fraction(page.levels, decision.numbers):
         passed_over = tuple(replace(each, has_number=False) for each in detections)
         return replace(NOT_A_DIGIT, detections=passed_over)
     return decision
@@ -327,7 +328,7 @@ def _reading(page: PreparedPage, decision: Decision, model: str, options: Pipeli
 def _name_of(picture: Picture | Source) -> str:
     if isinstance(picture, Source):
         return picture.name
-    return str(picture) if isinstance(picture, str | os.PathLike) else ""
+    return os.fsdecode(picture) if isinstance(picture, str | os.PathLike) else ""
 
 
 def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:

@@ -63,6 +63,7 @@ def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
     decision = decide([result("1", 0.3), result("7", 0.98)], SINGLE, 0.5)
     assert (decision.text, decision.status, decision.is_changed) == ("7", "read", True)
     assert decision.confidence == pytest.approx(0.98 * 0.7)
+    assert decision.numbers[0].digits[0].confidence == pytest.approx(0.98 * 0.7)
     assert decide([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
 
 
@@ -77,6 +78,8 @@ def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
     decision = decide([*regions, result("12", 0.99)], None, 0.5)
     assert [number.reason for number in decision.numbers] == ["not_a_digit", "not_a_digit", None]
     assert decision.status == "partial"
+    decision = decide(regions, parse_constraints(length="1"), 0.5)
+    assert (decision.status, decision.text) == ("read", "3 4")
 
 
 def test_broken_constraints_are_the_first_reason() -> None:

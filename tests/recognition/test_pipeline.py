@@ -13,6 +13,7 @@ from PIL import Image
 from digitcli.errors import ModelError
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition import pipeline
+from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.models import RecognitionModels
@@ -227,9 +228,9 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
 
 
-@pytest.mark.parametrize(("rotation", "text"), [(0, ""), (90, "3 4")])
-def test_a_fraction_is_refused_and_a_bar_is_not_looked_for_on_a_turned_page(
-    monkeypatch: pytest.MonkeyPatch, rotation: int, text: str
+@pytest.mark.parametrize(("rotation", "length", "text"), [(0, None, ""), (90, None, "3 4"), (0, "1", "3 4")])
+def test_a_fraction_is_refused_but_not_on_a_turned_page_or_under_constraints(
+    monkeypatch: pytest.MonkeyPatch, rotation: int, length: str | None, text: str
 ) -> None:
     numbers = tuple(Number((Digit(digit, 0.9, (0, 0, 9, 9)),), 0.9, digit) for digit in "34")
     detections = (Detection(((0, 0), (9, 0), (9, 9), (0, 9)), 0.9, has_number=True),)
@@ -237,7 +238,8 @@ def test_a_fraction_is_refused_and_a_bar_is_not_looked_for_on_a_turned_page(
     monkeypatch.setattr(PageReader, "read", lambda *_: decision)
     monkeypatch.setattr(pipeline, "shows_fraction", lambda *_: True)
     page, _ = written("2457", stroke_px=12)
-    (reading,) = run_pipeline([page], page_models(FakeReader("1")), OPTIONS)
+    options = dataclasses.replace(OPTIONS, constraints=parse_constraints(length))
+    (reading,) = run_pipeline([page], page_models(FakeReader("1")), options)
     assert (reading.text, reading.reason) == (text, None if text else "not_a_digit")
     assert [each.has_number for each in reading.detections] == [bool(text)]
 
