@@ -108,6 +108,9 @@ def _check_output(options: PredictOptions) -> None:
         output = f"{options.output or 'standard output'} as {options.form}"
         cause = f"--resume needs a file of JSON lines, but the output is {output}."
         raise UsageError(cause, "Name a file of JSON lines, e.g. -o results.jsonl.")
+    if options.resume and STANDARD_INPUT in options.inputs:
+        cause = "--resume cannot tell whether the picture on standard input was read before."
+        raise UsageError(cause, "Name a file, or leave --resume out.")
     if options.resume and (options.force or options.annotate):
         cause = "--resume keeps earlier results, and works with neither --force nor --annotate."
         raise UsageError(cause, "Leave them out.")

@@ -16,7 +16,7 @@ from pathlib import Path
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.results import SCHEMA
-from digitcli.recognition.sources import STANDARD_INPUT, Source
+from digitcli.recognition.sources import Source
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ResultWriter:
         """Yield the pictures that are still to be read."""
         read_before = self.read_before.copy()
         for source in sources:
-            if source.name == STANDARD_INPUT or not read_before[source.name]:
+            if not read_before[source.name]:
                 yield source
             else:
                 read_before[source.name] -= 1
@@ -141,8 +141,8 @@ def _parse(content: bytes, path: Path) -> list[_Record]:
         records = []
         for line in text.split("\n")[:-1]:
             row = json.loads(line)
-            if row["schema"] != SCHEMA:
-                raise ValueError(f"schema {row['schema']}")
+            if row["schema"] != SCHEMA or not isinstance(row["file"], str):
+                raise ValueError(f"schema {row['schema']}, file {row['file']}")
             failed = row["status"] == "error"
             records.append(_Record(row["file"], row["page"], failed, str(row["model"]), line + "\n"))
         return records

@@ -408,12 +408,13 @@ def test_constraints_are_met_and_named_if_they_change_a_number(predict: Run) -> 
         ("--resume", "-o", "out.csv"),
         ("--resume", "-o", "out.jsonl", "--force"),
         ("--resume", "-o", "out.jsonl", "--annotate", "out"),
+        ("-", "--resume", "-o", "out.jsonl"),
     ],
     ids=" ".join,
 )
 def test_contradicting_options_are_a_usage_error(predict: Run, options: tuple[str, ...]) -> None:
     put("5.png")
-    done = predict("5.png", *options)
+    done = predict("5.png", *options, input=b"" if "-" in options else None)
     assert done.returncode == 2 and done.stderr.startswith("Error: "), done.stderr
     assert names_in() == ["5.png"]
 

@@ -59,7 +59,7 @@ def test_a_picture_that_failed_is_read_again(tmp_path: Path) -> None:
 def test_a_picture_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     write(path, ["a.png", "b.png"])
-    assert write(path, ["a.png", "b.png", "a.png", "-", "-"]) == ["a.png", "-", "-"]
+    assert write(path, ["a.png", "b.png", "a.png"]) == ["a.png"]
 
 
 def test_names_of_any_bytes_are_recognized(tmp_path: Path) -> None:
@@ -84,7 +84,15 @@ def test_an_error_keeps_the_written_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["not json\n", '{"no": "file"}\n', "[1]\n", "\xff\n", '{"file": "a.png"}\n']
+    "content",
+    [
+        "not json\n",
+        '{"no": "file"}\n',
+        "[1]\n",
+        "\xff\n",
+        '{"file": "a.png"}\n',
+        '{"schema": 1, "file": ["a.png"], "page": null, "status": "read", "model": "m"}\n',
+    ],  # fmt: skip
 )
 def test_other_content_is_not_overwritten(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.jsonl"
