@@ -76,8 +76,9 @@ BatchSize = Annotated[
 Jobs = Annotated[
     int | None,
     Option("--jobs", "-j", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Read this many pictures at once, if there are more than 128 (default: the number of CPU "
-           f"cores, at most {MAX_PROCESSES}); with --annotate or --show-steps, one."),
+           help="Open this many pictures at once; after the first 128, read with this many processes, but "
+           f"with one for --annotate or --show-steps (default: the number of CPU cores, at most "
+           f"{MAX_PROCESSES})."),
 ]  # fmt: skip
 MinConfidence = Annotated[
     float | None,

@@ -60,8 +60,8 @@ class Reader:
     jobs: pictures that are opened at once.
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
-    min_confidence: the confidence below which an answer is refused; by default that of `max_error` 0.05 for
-        the default models; for others, the threshold that a model stores, or 0.5.
+    min_confidence: the confidence below which an answer is refused; by default that of
+        `DEFAULT_MAX_ERROR` for the default models; for others, the threshold that a model stores, or 0.5.
     max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the one that
         `digitcli calibrate` has stored; else the stored confidence above which at most this fraction of the
         answers was wrong, to synthetic pictures or to the held-out ones of an adaptation; else 1 -
@@ -156,7 +156,8 @@ class Reader:
     def read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         """Yield one reading a page, in the order of the pictures; a bad picture has the status `error`.
 
-        Pictures are taken as they are needed, and few are in memory. An error that `pictures` raises follows
+        Pictures are taken as they are needed, and few are in memory: a reading comes when some further
+        pictures have been taken, or there are no more. An error that `pictures` raises follows
         the readings of the pictures before it.
 
         Raises:

@@ -148,4 +148,6 @@ def _may_be_rotated(answer: PageAnswer, whole: LineEvidence | None) -> bool:
 
 def as_levels(grey: np.ndarray) -> Grey:
     """Convert a grey picture, float32 in [0, 1], into levels, uint8."""
-    return np.clip(255 * grey + 0.5, 0, 255).astype(np.uint8)
+    levels = 255 * grey
+    levels += 0.5
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
