@@ -41,9 +41,11 @@ LAYOUTS = {
     "sums": fill_with_sums,
     "exercises": fill_with_exercises,
 }
+# Ranges, chosen by hand: sides of a page with room for several numbers, and heights of digits that a person
+# reads without effort, so that a layout and not its size decides.
 SIDES_PX = (400, 1200)
-DIGIT_PX = (20.0, 60.0)  # range of the height of a digit
-LARGEST_CUT = 0.1
+DIGIT_PX = (20.0, 60.0)
+LARGEST_CUT = 0.1  # share of a character outside of the picture; as in training, which calls 0.12 whole
 
 
 def main() -> None:

@@ -44,7 +44,9 @@ LINES_SHARE = 0.2  # of the pages are one line, such as an amount or a date
 NOTHING_SHARE = 0.4  # of the large pages show no number: without them the presence is overrated
 LARGEST_CUT = 0.1  # share outside of the page, above which a number is neither right nor wrong
 LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
-WEIGHT_DECAY = 1e-3
+# Of the squared weights. Fitted on half of 7,899 places, the other half has a lower log-loss with it than
+# with 1e-3, and one as low as with 1e-5 and with none.
+WEIGHT_DECAY = 1e-4
 READING_ALONE = {
     "reading": 1.0,
     ALONE + "reading": 1.0,
