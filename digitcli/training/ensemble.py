@@ -14,7 +14,7 @@ from torch import nn
 
 from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
 from digitcli.data.loading import load_dataset
-from digitcli.errors import Interrupted, ModelError, quoted
+from digitcli.errors import Interrupted, ModelError, UsageError, quoted
 from digitcli.inference.checkpoint import (
     MEMBER_FOLDER,
     MODEL_FILE,
@@ -96,6 +96,19 @@ def is_trained(config: TrainConfig, folder: Path) -> bool:
     except ModelError:
         return False
     return all(state.training.get("result") for state in states)
+
+
+def check_sources_stay(config: TrainConfig, folder: Path) -> None:
+    """Check that a new ensemble does not replace a model from which its members learn.
+
+    Raises:
+        UsageError: a teacher or the start model lies in the folder of the ensemble.
+    """
+    starts = [] if config.start is None else [resolve_model(config.start)]
+    for model in (*resolve_teachers(config.teacher), *starts):
+        if model.path.resolve().is_relative_to(folder.resolve()):
+            cause = f"The model {model.name} lies in {folder}, which the run would replace."
+            raise UsageError(cause, "Choose another --out.")
 
 
 def check_same_sources(config: TrainConfig, folder: Path) -> None:

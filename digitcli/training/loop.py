@@ -11,7 +11,7 @@ from torch import Tensor
 from digitcli.architectures.stages import set_training_mode
 from digitcli.errors import DivergedError, Interrupted, counted, quoted
 from digitcli.events import EpochDone, StepDone
-from digitcli.inference.checkpoint import TRAIN_HASHES
+from digitcli.inference.checkpoint import RESUME_FILE, TRAIN_HASHES
 from digitcli.training import run_folder
 from digitcli.training.optimization import autocast, scheduled_lr, set_lr, step_on, update_average
 from digitcli.training.setup import TrainingSetup
@@ -144,6 +144,8 @@ def _finite(loss_sum: Tensor, setup: TrainingSetup, state: TrainingState) -> flo
 
 def _diverged(subject: str, setup: TrainingSetup, state: TrainingState) -> DivergedError:
     kept = f"The checkpoint of epoch {state.epoch} is kept." if state.epoch else "Nothing was saved yet."
+    if not state.epoch and setup.folder is not None and (setup.folder / RESUME_FILE).exists():
+        kept = "The state that was saved last is kept."
     return DivergedError(
         f"{subject} not finite any more in epoch {state.epoch + 1}, step {state.step}. {kept}",
         f"Lower the learning rate (--lr, now {setup.recipe.lr:g}) and start a new run.",

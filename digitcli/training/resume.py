@@ -96,8 +96,10 @@ def _changed_settings(stored: TrainConfig, changes: Mapping[str, Any]) -> list[s
 
 def _changed_recipe(stored: TrainConfig, saved: Saved | None, changes: Mapping[str, Any]) -> list[str]:
     """Return the changed settings of the recipe that must stay as they were stored."""
-    if stored.is_ensemble:  # its members may have several recipes, so only what was given can be compared
-        return [name for name, value in changes.items() if stored.recipe.get(name) != value]
+    if stored.is_ensemble:  # its members may have several recipes; then only what was given can be compared
+        own = None if stored.member_archs else resolve_recipe(stored.arch, **stored.recipe)
+        before = {name: stored.recipe.get(name, getattr(own, name, None)) for name in changes}
+        return [name for name, value in changes.items() if before[name] != value]
     chosen = resolve_recipe(stored.arch, **stored.recipe)
     recipe = run_recipe(replace(stored, recipe={}), saved) if saved else chosen
     unchanged = {name for name in changes if changes[name] == getattr(recipe, name, None)} | {"epochs"}

@@ -27,6 +27,7 @@ from digitcli.training.ensemble import (
     accuracies_before,
     begin_member,
     check_same_sources,
+    check_sources_stay,
     describe_ensemble,
     is_trained,
     train_ensemble,
@@ -73,6 +74,7 @@ def train(
     if config.is_ensemble:
         _check_ensemble_run(config)
         with run_folder.new_run(ENSEMBLE.name, out, name, force) as folder:
+            check_sources_stay(config, folder)
             run_folder.begin(folder, describe_ensemble(config))
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
     with joined_processes(config.device) as processes:

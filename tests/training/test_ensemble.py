@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.cli.views.training import describe_gain
 from digitcli.data.dataset import Digits
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
@@ -299,7 +300,8 @@ def test_a_continued_ensemble_keeps_its_settings(
         train(ensemble_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(3))
     with pytest.raises(UsageError, match="started with another"):
         resume(tmp_path / "run", changes)
-    assert len(resume(tmp_path / "run", {"members": 3, "recipe": {"epochs": 1}}).members) == 3
+    same = {"epochs": 1, "lr": resolve_recipe("softmax").lr}
+    assert len(resume(tmp_path / "run", {"members": 3, "recipe": same}).members) == 3
 
 
 def test_a_run_that_is_continued_before_it_was_saved_starts_at_the_beginning(
@@ -327,6 +329,18 @@ def test_a_forced_run_replaces_an_ensemble_with_all_members(few_digits: Path, ru
     assert sorted(path.name for path in run.glob("member-*")) == ["member-0", "member-1"]
     train(ensemble_config(few_digits, members=None), out=run, force=True)
     assert not list(run.glob("member-*")) and read_header(run / MODEL_FILE).architecture == "softmax"
+
+
+@pytest.mark.parametrize("role", ["teacher", "start"])
+def test_a_new_ensemble_replaces_no_model_from_which_it_learns(
+    few_digits: Path, run: Path, role: str
+) -> None:
+    member = str(run / "member-0")
+    config = ensemble_config(few_digits, **{role: (member,) if role == "teacher" else member})
+    before = read_weights(run / "member-0")
+    with pytest.raises(UsageError, match="would replace"):
+        train(config, out=run, force=True)
+    assert read_weights(run / "member-0").keys() == before.keys() and (run / MODEL_FILE).exists()
 
 
 def test_an_ensemble_of_which_nothing_was_saved_leaves_no_folder(few_digits: Path, tmp_path: Path) -> None:

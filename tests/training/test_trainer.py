@@ -124,6 +124,21 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     assert read_header(tmp_path / "run" / RESUME_FILE).training["epoch"] == 1
 
 
+def test_a_divergence_keeps_the_state_that_was_saved_within_the_first_epoch(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0] * 4 + [float("nan")] * 9)
+    monkeypatch.setattr("digitcli.training.loop.SAVE_SECONDS", 0)
+    monkeypatch.setattr(
+        digit_task,
+        "loss_function",
+        lambda recipe: lambda logits, labels: logits.square().mean() * next(losses),
+    )
+    with pytest.raises(DivergedError, match=r"epoch 1.* was saved last is kept"):
+        train(train_config(few_digits), out=tmp_path / "run")
+    assert (tmp_path / "run" / RESUME_FILE).exists()
+
+
 def test_diverging_at_once_leaves_no_folder_behind(few_digits: Path, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="Nothing was saved"):
         train(train_config(few_digits, recipe={"optimizer": "sgd", "lr": 1e30}), out=tmp_path / "run")
