@@ -138,6 +138,7 @@ def _specify_model(label: str, name: str) -> Specification:
 
 def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
     lists = [declared.key for declared in settings_of(TrainConfig) if declared.is_list]
+    texts = [declared.key for declared in settings_of(TrainConfig) if declared.type is str]
     settings: dict[str, Any] = {}
     for override in overrides.split(","):
         key, equals, value = override.partition("=")
@@ -156,7 +157,7 @@ def _parse_overrides(text: str, overrides: str) -> dict[str, Any]:
             continue
         if key in settings:
             raise UsageError(f"{text} sets {key} twice.", "Set it once.")
-        settings[key] = parse_value(value)
+        settings[key] = value if key in texts else parse_value(value)
     return settings
 
 

@@ -29,7 +29,7 @@ from digitcli.comparison.study import (
 from digitcli.comparison.tuning_results import Objective, State, TrialDone, TunedTrial, Tuning
 from digitcli.data.dataset import Dataset
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DivergedError, Interrupted
+from digitcli.errors import DivergedError, Interrupted, UsageError
 from digitcli.evaluation.splits import take_split
 from digitcli.events import EpochDone, Event, Notice
 from digitcli.inference.checkpoint import RUNS
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 OUT = RUNS / "tune"
 STUDY_FILE = "study.jsonl"
 CONTINUE = "Run the same command again to continue."
+# `compare` trains with the seeds from 0 on, so that it never repeats the training that was the best of many.
+SEED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ def tune(
         Interrupted: `stop_signal` returned a number. The same call continues the search.
         The errors of `train`, except those of the run folder.
     """
-    config = specification.config
-    assert config is not None, "a model that exists cannot be trained"
+    assert specification.config is not None, "a model that exists cannot be trained"
+    config = replace(specification.config, seed=SEED)
     check_installed()
     dataset = load_dataset(config.data)
     _check_ends(config, ranges)
@@ -195,7 +197,11 @@ def _run_trial(
         asked.report(value, epoch.epoch)
         return asked.should_prune()
 
-    trial = search.train(number, settings, is_hopeless)
+    try:
+        trial = search.train(number, settings, is_hopeless)
+    except UsageError as error:  # values within the ranges, which only together cannot be trained
+        search.on_event(Notice(f"Trial {number} cannot be trained: {error.cause}"))
+        trial = TunedTrial(number, settings, None, None, 0, 0.0, "invalid")
     asked.set_user_attr(RECIPE, asdict(trial))
     if trial.state == "complete":
         study.tell(asked, trial.accuracy if objective == "accuracy" else trial.loss)

@@ -11,7 +11,7 @@ from digitcli.evaluation.metrics import wilson_interval
 from digitcli.training.configuration import TrainConfig
 
 Objective = Literal["accuracy", "loss"]
-State = Literal["complete", "pruned", "diverged"]
+State = Literal["complete", "pruned", "diverged", "invalid"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class TunedTrial:
     accuracy, loss: those of the validation digits after the last epoch; None before the first.
     epochs: the number of epochs.
     seconds: the training time.
-    state: complete; pruned after an epoch that was worse than the median of the other trials; or diverged.
+    state: complete; pruned after an epoch that was worse than the median of the other trials; diverged; or
+        invalid where the settings contradict each other, so that nothing was trained.
     """
 
     number: int

@@ -14,6 +14,7 @@ from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import DigitcliError, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.settings import option_name
 
 if TYPE_CHECKING:
     from digitcli.training.configuration import TrainConfig
@@ -45,6 +46,9 @@ def with_start(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     if fields.get("start") is None:
         return dict(fields)
+    for name in ("start", "arch", "data", "original"):
+        if not isinstance(fields.get(name), str | None):
+            raise UsageError(f"{option_name(name)} is {fields[name]!r}.", "It must be a text.")
     model = resolve_model(fields["start"])
     completed = {"arch": model.header.architecture, **fields}
     _check_architecture(completed["arch"], model)

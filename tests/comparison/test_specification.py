@@ -85,7 +85,9 @@ def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list
     assert all(word in caught.value.cause for word in words), caught.value.cause
 
 
-@pytest.mark.parametrize("text", ["shipped/none", "none.safetensors", "runs/none", "tiny:teacher=none"])
+@pytest.mark.parametrize(
+    "text", ["shipped/none", "none.safetensors", "runs/none", "tiny:teacher=none", "softmax:from=7"]
+)
 def test_a_model_that_does_not_exist_is_a_model_error(text: str) -> None:
     with pytest.raises(ModelError):
         parse_specifications([text], "mnist", "cpu")

@@ -17,7 +17,9 @@ from digitcli.comparison.study import check_installed
 from digitcli.comparison.tuning import STUDY_FILE, tune
 from digitcli.comparison.tuning_results import TrialDone, TunedTrial, Tuning, specification_with
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import locked
+from digitcli.training.setup import prepare
 from tests.support.models import saved
 
 SPECIFICATION = "softmax:epochs=3"
@@ -129,6 +131,25 @@ def test_a_folder_keeps_one_search(few_digits: Path, tmp_path: Path) -> None:
     (tmp_path / STUDY_FILE).write_text("nonsense\n{}\n")
     with pytest.raises(InputError, match="damaged"):
         search(few_digits, tmp_path, trials=1)
+
+
+def test_values_that_cannot_be_trained_together_are_an_invalid_trial(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def prepare_but_the_second(config: TrainConfig, *arguments: Any, **settings: Any) -> Any:
+        seeds.append(config.seed)
+        if len(seeds) == 2:
+            raise UsageError("The batch is too small.")
+        return prepare(config, *arguments, **settings)
+
+    monkeypatch.setattr(tuning, "prepare", prepare_but_the_second)
+    result = search(few_digits, tmp_path, trials=3)
+    assert [trial.state for trial in result.trials].count("invalid") == 1
+    assert len(result.trials) == 3 and result.trials[-1].accuracy is None
+    assert search(few_digits, tmp_path, trials=3) == result
+    assert set(seeds) == {tuning.SEED} and tuning.SEED > 1000  # the seeds of a comparison
 
 
 def test_a_search_keeps_its_teacher_and_start_model(few_digits: Path, tmp_path: Path) -> None:

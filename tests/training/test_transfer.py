@@ -184,3 +184,9 @@ def test_an_ensemble_cannot_be_a_start_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is an ensemble") as caught:
         config_from(start=str(tmp_path / "both.safetensors"))
     assert "one of its members" in caught.value.remedy
+
+
+@pytest.mark.parametrize("fields", [{"start": 3}, {"start": ["fast"]}, {"start": "fast", "data": 3}])
+def test_a_start_model_in_a_file_is_a_text(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--from|--data"):
+        with_start(fields)
