@@ -30,6 +30,7 @@ from digitcli.training.transfer import check_transfer, resolve_start, with_start
 
 RUN = "run"
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
+LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +294,7 @@ def check_config(config: TrainConfig) -> None:
         cause = f"--initialization {recipe.initialization} would overwrite the pretrained weights."
         raise UsageError(cause, "Leave --initialization or --pretrained out.")
     check_data_settings(config, recipe)
+    check_task_settings(config, recipe)
     check_transfer(config, recipe)
     check_distillation(config, recipe)
     resolve_teachers(config.teacher)
@@ -378,6 +380,21 @@ def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
     if config.fonts is not None and not recipe.synthetic:
         cause = "--fonts has no effect without --synthetic."
         raise UsageError(cause, "Add --synthetic, or leave --fonts out.")
+
+
+def check_task_settings(config: TrainConfig, recipe: Recipe) -> None:
+    """Check that the loss and the augmentation are those of the task of the architecture.
+
+    Raises:
+        UsageError: they are not.
+    """
+    task = find_architecture(config.arch).task
+    if task != "digit" and recipe.augment:
+        cause = f"--augment is for single digits, but the task of '{config.arch}' is {task}s."
+        raise UsageError(cause, "Leave --augment out.")
+    is_of_another = task == "digit" and recipe.loss in LOSS_OF_TASK.values()
+    if is_of_another or LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss:
+        raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
 
 
 def check_distillation(config: TrainConfig, recipe: Recipe) -> None:

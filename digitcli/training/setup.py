@@ -29,6 +29,7 @@ from digitcli.training.configuration import (
     TrainConfig,
     check_data_settings,
     check_distillation,
+    check_task_settings,
     resolve_teachers,
 )
 from digitcli.training.cuda_graphs import GraphedStep, check_cuda_graphs
@@ -85,7 +86,6 @@ STORED_METRICS = (
 METRICS_OF_TRANSFER = ("test_accuracy_before", "original_accuracy", "original_accuracy_before")
 
 # The losses of tasks that have only one.
-LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
 
 StopSignal = Callable[[], int | None]
 
@@ -252,15 +252,7 @@ def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, process
     check_data_settings(config, recipe)
     check_distillation(config, recipe)
     check_cuda_graphs(config, recipe, device, task, processes)
-    if task != "digit" and recipe.augment:
-        cause = f"--augment is for single digits, but the task of '{config.arch}' is {task}s."
-        raise UsageError(cause, "Leave --augment out.")
-    if (
-        LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss
-        or recipe.loss in LOSS_OF_TASK.values()
-        and task == "digit"
-    ):
-        raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
+    check_task_settings(config, recipe)
 
 
 def _build_seeded_network(

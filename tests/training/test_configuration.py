@@ -109,6 +109,8 @@ def test_a_missing_file_of_settings_is_a_usage_error(tmp_path: Path) -> None:
         ({"arch": "softmax", "recipe": {"momentum": 0.9}}, "--momentum"),
         ({"arch": "softmax", "recipe": {"optimizer": "sgd", "beta1": 0.5}}, "--beta1"),
         ({"arch": "reader", "recipe": {"synthetic": 1.0, "loss": "cross_entropy"}}, "--synthetic"),
+        ({"arch": "reader", "recipe": {"augment": True}}, "--augment"),
+        ({"arch": "cnn", "recipe": {"loss": "ctc"}}, "loss ctc"),
         ({"arch": "cnn", "strokes": "pen.tra"}, "--strokes"),
         ({"arch": "cnn", "data": "kmnist", "recipe": {"synthetic": 1.0}}, "--synthetic"),
         ({"arch": "cnn", "fonts": "fonts"}, "--fonts"),
