@@ -124,7 +124,16 @@ def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> 
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder with these files: they are written beside it, and the finished folder is renamed.
+    """Write a folder with these files, see `writing_folder`."""
+    with writing_folder(folder) as new:
+        for name, content in files.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(new / name, content)
+
+
+@contextlib.contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside a folder, as which it is renamed at the end.
 
     A folder that was there before is replaced whole, see `check_writable_folder`.
 
@@ -138,9 +147,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         try:
             new, old = temporary / "new", temporary / "old"
             new.mkdir()
-            for name, content in files.items():
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                write_whole(new / name, content)
+            yield new
             if target.exists():
                 target.rename(old)
             new.rename(target)

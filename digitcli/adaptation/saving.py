@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from digitcli.adaptation.results import Adaptation
 from digitcli.adaptation.self_training_results import SelfTraining
-from digitcli.atomic_write import faults_of, write_whole
+from digitcli.atomic_write import faults_of, write_whole, writing_folder
 from digitcli.errors import OutputError
 from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
 from digitcli.recognition.results import DEFAULT_MODELS
@@ -42,8 +41,7 @@ def check_output(folder: Path, force: bool) -> None:
 def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None:
     """Write the networks of an adaptation and `adaptation.json` to a folder.
 
-    The files are written to a temporary folder beside it, which then takes its place. It replaces an earlier
-    adaptation, and nothing else.
+    They replace an earlier adaptation, and nothing else.
 
     Raises:
         ValueError: the adaptation has no networks.
@@ -52,13 +50,7 @@ def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None
     """
     if not adaptation.models:
         raise ValueError("the adaptation has no networks")
-    target = _real(folder)
-    with (
-        faults_of(folder),
-        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:60]}.") as name,
-    ):
-        written = Path(name) / "new"
-        written.mkdir()
+    with faults_of(folder), writing_folder(_real(folder)) as written:
         for model in adaptation.models:
             write_checkpoint(written / f"{model.name}.safetensors", model.header, model.tensors)
         record = {
@@ -68,14 +60,6 @@ def save_adaptation(adaptation: Adaptation | SelfTraining, folder: Path) -> None
         }
         write_whole(written / ADAPTATION_FILE, (json.dumps(record, indent=1) + "\n").encode())
         _check_replaceable(folder)  # files may have been added while the network was trained
-        if target.exists():
-            target.rename(Path(name) / "old")
-        try:
-            written.rename(target)
-        except OSError:
-            with contextlib.suppress(OSError):
-                (Path(name) / "old").rename(target)
-            raise
 
 
 def _check_replaceable(folder: Path) -> None:

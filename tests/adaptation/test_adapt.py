@@ -90,6 +90,26 @@ def test_an_adapted_folder_is_a_model(helpful: Adaptation, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+def test_an_interrupted_save_keeps_the_former_folder(
+    helpful: Adaptation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my-reader"
+    save_adaptation(helpful, folder)
+    before = (folder / "reader.safetensors").read_bytes()
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_adaptation(helpful, folder)
+    assert (folder / "reader.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["my-reader"]
+
+
 def test_the_measured_risk_counts_beside_the_same_models_only(helpful: Adaptation, tmp_path: Path) -> None:
     save_adaptation(helpful, tmp_path / "my-reader")
     models = complete_models(resolve_models([tmp_path / "my-reader"]))
