@@ -197,6 +197,7 @@ class Adaptation:
             "folds": self.folds,
             "epochs": self.choice.epochs if self.choice else 0,
             "share": self.choice.share if self.choice else 0.0,
+            "chosen_score": dataclasses.asdict(self.choice.score) if self.choice else None,
             "right_before": self.right_before,
             "right_after": self.right_after,
             "accuracy_before": self.right_before / n,

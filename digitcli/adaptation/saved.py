@@ -16,7 +16,7 @@ class SavedAdaptation:
     """The figures of an `Adaptation`, with the names that its record has; older files lack some.
 
     pictures: the number of labelled pictures.
-    epochs, share, composed_before, composed_after: those of its `Choice`.
+    epochs, share, chosen_score, composed_before, composed_after: those of its `Choice`.
     """
 
     folder: str
@@ -42,6 +42,7 @@ class SavedAdaptation:
     settings: Mapping[str, Any]
     scores: tuple[EpochScore, ...]
     results: tuple[PictureResult, ...]
+    chosen_score: EpochScore | None = None
     wrong_before: int | None = None
     wrong_after: int | None = None
     unlabelled: int = 0
@@ -61,7 +62,9 @@ class SavedAdaptation:
 
     @property
     def chosen(self) -> EpochScore:
-        """The score of the chosen number of epochs."""
+        """The score of the chosen number of epochs at the chosen share; older files lack the share."""
+        if self.chosen_score is not None:
+            return self.chosen_score
         return next(score for score in self.scores if score.epochs == self.epochs)
 
     @property
