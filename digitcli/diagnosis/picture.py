@@ -23,7 +23,7 @@ from digitcli.diagnosis.picture_measurements import (
     distances_from_edge,
     measure_picture,
 )
-from digitcli.errors import counted, quoted
+from digitcli.errors import PictureError, counted, quoted
 from digitcli.imaging import digit_from_grey
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import open_picture
@@ -279,7 +279,10 @@ def _effective_corrections(
     effective: list[tuple[float, Finding]] = []
     rotations = []
     for correction in CORRECTIONS:
-        reading = reader.read(correction.apply(picture))
+        try:
+            reading = reader.read(correction.apply(picture))
+        except PictureError:  # it became too large
+            continue
         is_same = _without_spaces(reading.text) == _without_spaces(first.text)
         if not _is_better(reading, first, label) or (is_same and correction.changes_answer):
             continue

@@ -54,6 +54,14 @@ def test_no_network_is_trained_on_the_digits_that_it_reads(digits: Digits) -> No
     assert len(set(most_doubtful) & set(flipped.tolist())) > 25
 
 
+def test_copies_with_a_wrong_label_do_not_vouch_for_each_other(digits: Digits) -> None:
+    train = digits.take(np.arange(400))
+    seven = train.take(np.flatnonzero(train.labels == 7)[[0] * 8])
+    images, labels = np.concatenate([train.images, seven.images]), np.append(train.labels, [3] * 8)
+    of_train, _ = out_of_sample_probabilities(Dataset("copies", Digits(images, labels)), "cpu")
+    assert {each.index for each in doubtful_labels(labels, of_train)} >= {*range(400, 408)}
+
+
 def test_too_few_digits_are_refused(digits: Digits) -> None:
     with pytest.raises(InputError, match="39 training digits"):
         out_of_sample_probabilities(Dataset("few", digits.take(np.arange(39))), "cpu")

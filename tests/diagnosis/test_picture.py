@@ -282,6 +282,18 @@ def test_every_correction_is_found_by_its_effect(index: int) -> None:
     assert finding.rule == CORRECTIONS[index].rule and "read as 321" in finding.evidence
 
 
+def test_a_correction_that_makes_a_picture_too_large_is_left_out() -> None:
+    class SmallReader(FakeReader):
+        def read(self, picture: np.ndarray) -> Reading:
+            if picture.size > 60 * 90:
+                raise PictureError("too_large", "It has too many pixels.", "Make it smaller.")
+            return super().read(picture)
+
+    picture = saved(np.full((60, 90), 255, np.uint8))
+    reader: Any = SmallReader(0, text="321")
+    assert [finding.rule for finding in examine_picture(picture, reader=reader).findings] == ["inverted"]
+
+
 def test_digits_may_be_lost_only_if_that_is_right() -> None:
     picture = saved(np.full((60, 90), 255, np.uint8))
     with_label, without_label, in_two_numbers = (
