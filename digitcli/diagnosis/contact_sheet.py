@@ -8,7 +8,7 @@ from digitcli.diagnosis.data import ExaminedData
 from digitcli.diagnosis.label_errors import DoubtfulLabel
 from digitcli.errors import counted
 from digitcli.interpretation.drawing import Drawing, Section, save_drawing
-from digitcli.interpretation.pictures import CaptionedPicture, in_colours
+from digitcli.interpretation.pictures import CaptionedPicture, in_colours, printable
 
 # Labels of a sheet: more would make a picture that is higher than programs can show.
 MOST_DRAWN = 400
@@ -28,7 +28,9 @@ def save_contact_sheet(path: Path, data: ExaminedData, name: str) -> None:
     """
     shown = data.doubtful[:MOST_DRAWN]
     drawn = "" if len(shown) == len(data.doubtful) else f", of which the first {len(shown):,} are drawn"
-    title = f"{counted(len(data.doubtful), 'doubtful label')} in the {data.part} part of {name}{drawn}"
+    title = (
+        f"{counted(len(data.doubtful), 'doubtful label')} in the {data.part} part of {printable(name)}{drawn}"
+    )
     pictures = [_captioned(data, label) for label in shown]
     save_drawing(path, Drawing("Doubtful labels", [Section(title, pictures)], LEGEND))
 
@@ -36,7 +38,7 @@ def save_contact_sheet(path: Path, data: ExaminedData, name: str) -> None:
 def _captioned(data: ExaminedData, label: DoubtfulLabel) -> CaptionedPicture:
     mark = "!" if label.is_error else ""
     caption = f"#{label.index}: {label.label}, rather {label.suggestion}{mark}"
-    file = f", {data.name_of(label)}" if data.name_of(label) else ""
+    file = f", {printable(data.name_of(label))}" if data.name_of(label) else ""
     certainty = f"its label has {100 * label.probability:.1f} %"
     return CaptionedPicture(
         in_colours(data.digits.images[label.index]), caption, f"{caption}; {certainty}{file}"

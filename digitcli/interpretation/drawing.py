@@ -19,6 +19,7 @@ from digitcli.interpretation.pictures import WIDEST_PX, CaptionedPicture, pictur
 
 # Layout of a file, in pixels: a gap, a caption, and its font.
 GAP_PX, CAPTION_PX, FONT_PX = 12, 20, 13
+TEXT_PX = 480  # least width, of which the texts above and below the pictures need about as much
 LEGEND = "Red speaks for the digit, or is added ink; blue speaks against it, or is erased ink."
 PAPER, TEXT = "#ffffff", "#222222"
 # The style of an HTML file. Pictures are as wide as the window at most.
@@ -101,20 +102,52 @@ def save_drawing(path: Path, drawing: Drawing) -> None:
 def _lay_out(drawing: Drawing) -> _Page:
     """Place sections one below the other, the pictures of each in rows as in a text."""
     texts, pictures = [], []
-    width, y = 0, GAP_PX
-    for section in drawing.sections:
-        texts.append((GAP_PX, y, section.title))
-        x, y, row_px = GAP_PX, y + CAPTION_PX, 0
-        for picture in section.pictures:
-            if x > GAP_PX and x + picture.size_px[0] > GAP_PX + WIDEST_PX:
-                x, y, row_px = GAP_PX, y + row_px, 0
-            pictures.append((x, y, picture))
-            x += picture.size_px[0] + GAP_PX
-            row_px = max(row_px, CAPTION_PX + picture.size_px[1] + GAP_PX)
-            width = max(width, x)
-        y += row_px + GAP_PX
-    texts.append((GAP_PX, y, drawing.legend))
-    return _Page(width, y + CAPTION_PX, texts, pictures)
+    rows_of = [_rows_of(section.pictures) for section in drawing.sections]
+    widths = [sum(picture.size_px[0] + GAP_PX for picture in row) for rows in rows_of for row in rows]
+    width, y = GAP_PX + max([TEXT_PX, *widths]), GAP_PX
+
+    def write(text: str) -> None:
+        nonlocal y
+        for line in _wrapped(text, width - 2 * GAP_PX):
+            texts.append((GAP_PX, y, line))
+            y += CAPTION_PX
+
+    for section, rows in zip(drawing.sections, rows_of, strict=True):
+        write(section.title)
+        for row in rows:
+            x = GAP_PX
+            for picture in row:
+                pictures.append((x, y, picture))
+                x += picture.size_px[0] + GAP_PX
+            y += CAPTION_PX + GAP_PX + max(picture.size_px[1] for picture in row)
+        y += GAP_PX
+    write(drawing.legend)
+    return _Page(width, y, texts, pictures)
+
+
+def _rows_of(pictures: Sequence[CaptionedPicture]) -> list[list[CaptionedPicture]]:
+    """Divide pictures into rows that are as wide as `WIDEST_PX` at most, if a picture is not wider."""
+    rows: list[list[CaptionedPicture]] = []
+    width = 0
+    for picture in pictures:
+        if not rows or width + picture.size_px[0] > WIDEST_PX:
+            rows.append([])
+            width = 0
+        rows[-1].append(picture)
+        width += picture.size_px[0] + GAP_PX
+    return rows
+
+
+def _wrapped(text: str, width_px: int) -> list[str]:
+    """Divide a text between its words into lines of a width."""
+    font, lines = ImageFont.load_default(FONT_PX), [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > width_px:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _png(drawing: Drawing) -> bytes:

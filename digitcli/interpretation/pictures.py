@@ -101,9 +101,14 @@ def _size_of_strip(pixels: Rgb) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def printable(name: str) -> str:
+    """Return the name of a file as a text that every drawing can hold; bytes of no encoding become `?`."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
 def title_of(explanation: AnyExplanation) -> str:
     """Return one line with the answer and the runner-up."""
-    name = "".join(character if character.isprintable() else "?" for character in explanation.file)
+    name = printable(explanation.file)
     if isinstance(explanation, LineExplanation):
         return f"{name}: {_answer_of_line(explanation)}"
     answer, other = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from digitcli.data.dataset import Digits
 from digitcli.diagnosis import contact_sheet
@@ -50,6 +52,28 @@ def test_a_picture_shows_the_ink(data: ExaminedData, tmp_path: Path) -> None:
     with Image.open(tmp_path / "sheet.png") as picture:
         assert 200 in np.asarray(picture.convert("L"))
         assert picture.width > 2 * 168
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(
+    data: ExaminedData, tmp_path: Path, suffix: str
+) -> None:
+    name, path = os.fsdecode(b"caf\xe9"), tmp_path / f"sheet{suffix}"
+    save_contact_sheet(path, dataclasses.replace(data, files=(name,) * 3), name)
+    assert path.stat().st_size and (suffix == ".png" or "caf?" in path.read_text())
+    save_contact_sheet(path, dataclasses.replace(data, doubtful=()), name)
+    assert path.stat().st_size
+
+
+def test_the_texts_are_no_wider_than_the_sheet(data: ExaminedData, tmp_path: Path) -> None:
+    save_contact_sheet(
+        tmp_path / "sheet.svg", dataclasses.replace(data, doubtful=data.doubtful[:1]), "digits"
+    )
+    text = (tmp_path / "sheet.svg").read_text()
+    width, font = int(text.split("viewBox=")[1].split()[2]), ImageFont.load_default(13)
+    lines = [line.split("</text>")[0] for line in text.split('">') if "</text>" in line]
+    assert len(lines) > 4 and max(map(font.getlength, lines)) < width
+    assert " ".join(contact_sheet.LEGEND.split()) in " ".join(lines)
 
 
 def test_a_long_list_is_cut_off_and_says_so(
