@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from digitcli.data.dataset import Dataset, Splits
+from digitcli.data.labelled_pictures import delimiter_of
 from digitcli.errors import InputError
 
 # The new label of each corrected digit by its index; None leaves the digit out.
@@ -153,7 +154,8 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a file with their lines; a cell that is missing at the end of a row is empty."""
     try:
         content = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        reader = csv.DictReader(io.StringIO(content, newline=""), restval="")
+        delimiter = delimiter_of(content.partition("\n")[0])
+        reader = csv.DictReader(io.StringIO(content, newline=""), restval="", delimiter=delimiter)
         columns = reader.fieldnames or ()
         rows = [(reader.reader.line_num, row) for row in reader]  # that of DictReader passes over empty lines
     except (OSError, csv.Error) as error:

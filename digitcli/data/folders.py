@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def load_folder(path: Path) -> Dataset:
     if entries.part_folders:
         return _load_parts(path, entries.part_folders, name)
     if entries.digit_folders:
-        train, failures, files = _read_pictures(entries.digit_folders, path)
+        train, failures, files = _read_pictures(entries.digit_folders, [path, *entries.digit_folders], path)
         return Dataset(name, train, None, failures, files)
     if entries.pictures:
         raise InputError(
@@ -148,7 +148,7 @@ def _read_idx_part(
     return digits_from_arrays(images, read_idx(file_of[part, "labels"]), f"{path.name}/{file.name}")
 
 
-def _load_parts(path: Path, part_folders: Iterable[Path], name: str) -> Dataset:
+def _load_parts(path: Path, part_folders: Sequence[Path], name: str) -> Dataset:
     """Load folders of digits in folders named train or test."""
     digit_folders: dict[str, list[Path]] = {"train": [], "test": []}
     for part_folder in part_folders:
@@ -159,18 +159,26 @@ def _load_parts(path: Path, part_folders: Iterable[Path], name: str) -> Dataset:
         if entries.pictures:
             raise InputError(f"{part_folder} has pictures outside its folders of digits.", LAYOUT)
         digit_folders[PARTS[part_folder.name.lower()]] += entries.digit_folders
-    train, failures, files = _read_pictures(digit_folders["train"], path, "training ")
+    folders = [path, *part_folders, *digit_folders["train"], *digit_folders["test"]]
+    train, failures, files = _read_pictures(digit_folders["train"], folders, path, "training ")
     if not any(PARTS[folder.name.lower()] == "test" for folder in part_folders):
         return Dataset(name, train, None, failures, files)
-    test, test_failures, test_files = _read_pictures(digit_folders["test"], path, "test ")
+    test, test_failures, test_files = _read_pictures(digit_folders["test"], folders, path, "test ")
     return Dataset(name, train, test, failures + test_failures, files, test_files)
 
 
 def _read_pictures(
-    digit_folders: Iterable[Path], path: Path, part: str = ""
+    digit_folders: Iterable[Path], dataset_folders: Sequence[Path], path: Path, part: str = ""
 ) -> tuple[Digits, tuple[Failure, ...], tuple[str, ...]]:
-    """Read every picture in the folders and their sub-folders, in natural order; also return their files."""
-    files = [(file, int(folder.name)) for folder in digit_folders for file in _list_pictures(folder)]
+    """Read every picture in the folders and their sub-folders, in natural order; also return their files.
+
+    No link leads into another one of the `dataset_folders`, where another digit stands.
+    """
+    files = [
+        (file, int(folder.name))
+        for folder in digit_folders
+        for file in _list_pictures(folder, [each for each in dataset_folders if each != folder])
+    ]
     if not files:
         raise InputError(f"{path} contains no {part}pictures ({', '.join(PICTURE_SUFFIXES)}).", LAYOUT)
     images, labels, failures, used = [], [], [], []
@@ -201,9 +209,9 @@ def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:
     return digit if digit.any() else Failure(str(file), "blank", "Nothing is written on it.")
 
 
-def _list_pictures(folder: Path) -> list[Path]:
+def _list_pictures(folder: Path, excluded: Sequence[Path]) -> list[Path]:
     files = []
-    for entry in walk_pictures(folder):
+    for entry in walk_pictures(folder, excluded):
         if isinstance(entry, OSError):
             raise _unreadable_error(entry) from entry
         files.append(entry)

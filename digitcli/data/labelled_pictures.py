@@ -54,7 +54,7 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
         with table.open(newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)
-            rows = csv.DictReader(file, delimiter=max(DELIMITERS, key=header.count))
+            rows = csv.DictReader(file, delimiter=delimiter_of(header))
             columns = rows.fieldnames or ()
             text_column = "label" if "label" in columns and "text" not in columns else "text"
             missing = {"file", text_column} - {*columns}
@@ -68,6 +68,11 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     if not pictures:
         raise InputError(f"{table} lists no pictures.", REMEDY)
     return pictures
+
+
+def delimiter_of(first_line: str) -> str:
+    """Return what separates the columns of a table: a comma, a semicolon or a tab."""
+    return max(DELIMITERS, key=first_line.count)
 
 
 def _check_there(folder: Path, table: Path) -> None:
@@ -120,6 +125,8 @@ def _pictures(
 ) -> Iterator[LabelledPicture]:
     seen: dict[str, int] = {}
     for row in rows:
+        if not any("".join(cells or "") for cells in row.values()):  # spreadsheets write such rows
+            continue
         place, name, text = f"{table}, line {rows.line_num}", row["file"], row[text_column]
         if not name or text is None:
             raise InputError(f"{place}, has no {'text' if name else 'file'}.", REMEDY)

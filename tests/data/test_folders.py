@@ -163,6 +163,20 @@ def test_pictures_are_read_in_natural_order_also_from_sub_folders(
     assert read == ["0/scan 2.png", "0/scan 10.png", "1/9.png", "1/10.png", "1/b/1.png"]
 
 
+@pytest.mark.parametrize(
+    ("link", "target"), [("2/up", ".."), ("2/again", "../1"), ("1/b/test", "../../../test")]
+)
+def test_no_link_gives_pictures_another_label(
+    tmp_path: Path, few_digits: Digits, link: str, target: str
+) -> None:
+    names = ("1/b/1.png", "2/2.png")
+    for name in names:
+        write_picture(tmp_path / "train" / name, few_digits)
+    write_picture(tmp_path / "test/1/1.png", few_digits)
+    (tmp_path / "train" / link).symlink_to(target)
+    assert load_folder(tmp_path).train.labels.tolist() == [1, 2]
+
+
 def test_a_bad_picture_is_a_failure_and_the_others_are_read(tmp_path: Path, few_digits: Digits) -> None:
     write_pictures(tmp_path, few_digits)
     whole = (tmp_path / "5" / "scan 5.png").read_bytes()
