@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import digitcli
+from digitcli.data.mnist import DIGEST
 from digitcli.export.checkpoint_card import checkpoint_rows, facts_of_shipped, rows_table
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import shipped_models
@@ -100,8 +101,9 @@ def _metadata(source: Source, title: str) -> dict[str, Any]:
     """Return the metadata of the card, by which the hub sorts and finds models."""
     header = source.model.header
     pipeline = PIPELINES[header.task]
-    is_mnist = header.dataset.get("name") == "mnist"
     shipped = source.model.path in shipped_models().values()
+    # A folder of a person may be named mnist, too.
+    is_mnist = header.dataset.get("name") == "mnist" and (shipped or header.dataset.get("digest") == DIGEST)
     metadata: dict[str, Any] = {"license": LICENSE} if shipped else {}
     metadata |= {
         "library_name": "digitcli",

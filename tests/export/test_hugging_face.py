@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 import digitcli
+from digitcli.data.mnist import DIGEST
 from digitcli.export.checkpoint_card import read_facts
 from digitcli.export.export import export
 from digitcli.export.hugging_face import without_scripts
+from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from tests.support.exports import model_of
 from tests.support.processes import Run
@@ -36,6 +39,15 @@ def test_a_card_of_an_unknown_model_claims_no_licence_and_no_data() -> None:
     export(model_of("softmax"), "hf")
     card = Path("softmax-hf/README.md").read_text()
     assert "license:" not in card and "datasets:" not in card and "model-index:" not in card
+
+
+def test_a_folder_that_is_named_mnist_is_not_mnist(tmp_path: Path) -> None:
+    header, tensors = read_checkpoint(model_of("softmax"))
+    for digest, is_mnist in (("of a folder", False), (DIGEST, True)):
+        described = dataclasses.replace(header, dataset={"name": "mnist", "digest": digest})
+        write_checkpoint(tmp_path / "own.safetensors", described, tensors)
+        export(tmp_path / "own.safetensors", "hf", tmp_path / str(is_mnist), verify=False)
+        assert ("datasets:" in (tmp_path / str(is_mnist) / "README.md").read_text()) == is_mnist
 
 
 def test_a_card_names_no_script_of_the_repository() -> None:
