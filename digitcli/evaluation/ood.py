@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.mnist import read_idx
+from digitcli.inference.checkpoint import recipes_of
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.synthesis.letters import render_letters
 
@@ -52,7 +53,8 @@ def measure_ood(
     Raises:
         InputError: a font cannot be read.
     """
-    is_trained_on_letters = any(header.recipe.get("synthetic") for header in classifier.headers)
+    recipes = (recipe for header in classifier.headers for recipe in recipes_of(header))
+    is_trained_on_letters = any(recipe.get("synthetic") for recipe in recipes)
     results = []
     for name, images in ood_images(fonts).items():
         confidences = classifier.probabilities(images).max(axis=-1)

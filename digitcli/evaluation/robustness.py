@@ -13,6 +13,7 @@ import numpy.typing as npt
 from digitcli.architectures.recipe import augmentations
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.metrics import accuracy
+from digitcli.inference.checkpoint import recipes_of
 from digitcli.inference.predictor import DigitClassifier
 
 Image = npt.NDArray[np.float32]  # H, W; ink 1 on a background of 0
@@ -245,10 +246,14 @@ def measure_robustness(
 
 
 def _is_trained_with(classifier: DigitClassifier, corruption: Corruption) -> bool:
-    """Return whether the recipe of any model corrupts or synthesizes digits in a similar way."""
+    """Return whether a recipe of any model corrupts or synthesizes digits in a similar way.
+
+    What a network has learned before it was fine-tuned counts, too.
+    """
     return any(
-        header.recipe.get(setting, DEFAULTS_OF_OLD_RECIPES.get(setting))
+        recipe.get(setting, DEFAULTS_OF_OLD_RECIPES.get(setting))
         for header in classifier.headers
+        for recipe in recipes_of(header)
         for setting in corruption.similar_settings
-        if header.recipe.get("augment") or setting not in augmentations()
+        if recipe.get("augment") or setting not in augmentations()
     )

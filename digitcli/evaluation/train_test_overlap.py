@@ -56,18 +56,22 @@ def training_hashes(model: ResolvedModel, dataset: Dataset) -> list[Hashes | Non
 
     The members of an ensemble may have been trained on several sets. A run folder keeps the hashes in its
     resume file, and an ensemble in those of its members. Without them they follow from the training data, if
-    that is the dataset of the evaluation or the embedded MNIST.
+    that is the dataset of the evaluation or the embedded MNIST. Those of a start model count, too.
     """
     for folder in (model.path.parent, model.path.parent / MEMBER_FOLDER.format(0)):
         with contextlib.suppress(ModelError):
             resume_header, tensors = read_arrays(folder / RESUME_FILE)
             if resume_header.dataset == model.header.dataset and TRAIN_HASHES in tensors:
-                return [tensors[TRAIN_HASHES]]
+                start = resume_header.start
+                unknown = [None] if start and not start.get("knows_digits") else []
+                return [tensors[TRAIN_HASHES], *unknown]
     trained_on: list[dict[str, Any]] = []
     for header in member_headers(model.header):
         if header.dataset not in trained_on:
             trained_on.append(header.dataset)
-    return [_hashes_of_dataset(description, dataset) for description in trained_on]
+    has_start = any(header.start for header in member_headers(model.header))
+    unknown = [None] if has_start else []
+    return [*(_hashes_of_dataset(description, dataset) for description in trained_on), *unknown]
 
 
 def _hashes_of_dataset(trained_on: dict[str, Any], dataset: Dataset) -> Hashes | None:

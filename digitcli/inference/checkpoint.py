@@ -81,7 +81,9 @@ class Header:
     seed: the seed of the training.
     dataset: the name, the digest and the split sizes of the training data.
     teacher: the models whose answers it learned from: their ids, e.g. `robust@1a2b3c4d`, with their digests.
-    start: the `model` that the training started from, its `sha256` and its `temperature`. Empty without one.
+    start: the `model` that the training started from, its `sha256` and its `temperature`, the `recipes` by
+        which it was trained (see `recipes_of`), and whether its digits are known (`knows_digits`). Older
+        files lack the last two. Empty without one.
     metrics: the results of the training.
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
@@ -316,6 +318,11 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
         return header
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path} has a damaged header: {error}.", REPLACE_REMEDY) from error
+
+
+def recipes_of(header: Header) -> tuple[Mapping[str, Any], ...]:
+    """Return the recipe of a network, and those by which the models were trained from which it started."""
+    return (header.recipe, *header.start.get("recipes", ()))
 
 
 def member_headers(header: Header) -> tuple[Header, ...]:

@@ -6,6 +6,7 @@ All training digits lie on the device and are taken in a new order each epoch.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from digitcli.data.dataset import Dataset, Digits, concatenate, split
 from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
-from digitcli.evaluation.train_test_overlap import count_overlap
+from digitcli.evaluation.train_test_overlap import count_overlap, training_hashes
 from digitcli.inference.devices import usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, infer
@@ -89,7 +90,9 @@ class DigitTask:
             "validation": len(splits.validation) if is_held_out else 0,
             "test": len(splits.test),
         }
+        started = time.perf_counter()
         examples = self._with_synthetic_characters(splits.train) if recipe.synthetic else splits.train
+        self.preparation_seconds = time.perf_counter() - started
         self._examples = len(examples)
         self._new_size, self._rehearsed_size = _parts_of_batch(recipe, len(examples), original)
         self.batch_size = self._new_size + self._rehearsed_size
@@ -104,7 +107,7 @@ class DigitTask:
             examples = concatenate(examples, original)
         self._images = torch.from_numpy(examples.images).to(device)  # N, 28, 28, uint8
         self._labels = torch.from_numpy(examples.labels).to(device)  # N
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._order = functools.lru_cache(maxsize=3)(self._draw_order)
 
     def _with_synthetic_characters(self, digits: Digits) -> Digits:
         """Add the recipe's share of synthetic characters, in the writing styles of these digits."""
@@ -146,6 +149,8 @@ class DigitTask:
         batch = order[place * self._new_size :][: self._new_size]
         if self._rehearsed_size:
             batch = torch.cat([batch, self._rehearsed_indices(epoch * self.steps + step)])
+            # The augmentation takes the halves of a batch for alike.
+            batch = batch[self._order(len(batch), _REHEARSAL, epoch, step)]
         return self._processes.share(batch)
 
     def _rehearsed_indices(self, steps: int) -> Tensor:
@@ -250,9 +255,16 @@ class DigitTask:
 
     @functools.cached_property
     def train_hashes(self) -> Tensor:
-        """Return the hash of each training digit (N,), those of the start model included."""
+        """Return the hash of each training digit (N,), those of the start model included if known."""
         parts = [self._splits.train, *([] if self._original is None else [self._original])]
         return torch.from_numpy(concatenate(*parts).hashes())
+
+    def add_hashes_of(self, start: ResolvedModel) -> bool:
+        """Add the hashes of the digits of a start model, and tell whether all of them are known."""
+        hashes = training_hashes(start, self._dataset)
+        known = [torch.from_numpy(each) for each in hashes if each is not None]
+        self.train_hashes = torch.cat([self.train_hashes, *known]).unique()
+        return len(known) == len(hashes)
 
 
 def _parts_of_batch(recipe: Recipe, examples: int, original: Digits | None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from digitcli.errors import ModelError, UsageError
 from digitcli.events import Notice, OnEvent
+from digitcli.inference.checkpoint import recipes_of
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import open_network, place_network
 from digitcli.training.digit_task import DigitTask
@@ -28,7 +29,12 @@ def describe_start_model(start: ResolvedModel | None, saved: Saved | None) -> di
         return saved[0].start
     if start is None:
         return {}
-    return {"model": start.id, "sha256": start.sha256, "temperature": start.header.temperature}
+    return {
+        "model": start.id,
+        "sha256": start.sha256,
+        "temperature": start.header.temperature,
+        "recipes": list(recipes_of(start.header)),
+    }
 
 
 def least_temperature(start: Mapping[str, Any], task: TrainingTask) -> float:

@@ -62,6 +62,7 @@ class LineTask:
             lambda: source.pools(self.batch_size // processes.size), workers, 3, processes
         )
         self.train_hashes = None  # lines are generated, and no evaluation can contain the same ones
+        self.preparation_seconds = 0.0
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the `line_loss` of this process's part of the batch; a `guided` run starts with guidance."""

@@ -94,6 +94,7 @@ class PageTask:
         self.batch_size = min(recipe.batch_size, EPOCH_SQUARES)
         self.steps = max(EPOCH_SQUARES // self.batch_size, recipe.min_epoch_steps)
         self.train_hashes = None  # squares are generated, and no evaluation can contain the same ones
+        self.preparation_seconds = 0.0
         self._splits, self._seed, self._device, self._processes = split(dataset), seed, device, processes
         self._pools = PoolReader(self._compose_pools, workers, 2, processes)
 

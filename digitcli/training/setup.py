@@ -20,7 +20,7 @@ from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
-from digitcli.inference.checkpoint import Header, library_versions
+from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.synthesis.line_folders import is_line_folder
@@ -224,6 +224,11 @@ def prepare(
     if original is not None and recipe.rehearse:
         task.sources["original"] = original.digest
     start_record = describe_start_model(start, saved)
+    if isinstance(task, DigitTask):
+        if start is not None:
+            start_record["knows_digits"] = task.add_hashes_of(start)
+        elif saved is not None and TRAIN_HASHES in saved[1]:
+            task.train_hashes = saved[1][TRAIN_HASHES]
     task.least_temperature = least_temperature(start_record, task)
     if start is not None:
         check_start_model(start, task, original, recipe.rehearse, on_event)

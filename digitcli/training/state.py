@@ -35,7 +35,7 @@ class TrainResult:
     checkpoint: The file of the trained model; None in a dry run.
     seed: The random seed.
     epochs: The number of epochs, of all members; it has a fraction if a time limit ended the last one.
-    train_seconds: The time from the first step to the last, with the validations and saves between them.
+    train_seconds: The time of the steps, validations and saves, and of synthetic characters before them.
     total_seconds: The time of the whole command, with loading and testing.
     validation_accuracy: The accuracy of the chosen weights on the validation examples.
     test_size: The number of test examples.

@@ -43,6 +43,7 @@ class TrainingTask(Protocol):
     batch_size: The number of examples of a step, over all processes.
     steps: The number of steps of an epoch.
     header: Further fields of the checkpoint's header.
+    preparation_seconds: The time in which further examples were made before the first step.
     least_temperature: The least temperature if all validation examples are read correctly.
     train_hashes: A hash of each training digit (N,), with which an evaluation detects training digits among
         its own; None if the training examples are generated.
@@ -58,6 +59,7 @@ class TrainingTask(Protocol):
     steps: int
     header: dict[str, Any]
     least_temperature: float
+    preparation_seconds: float
 
     @property
     def train_hashes(self) -> Tensor | None: ...  # noqa: D102

@@ -275,10 +275,12 @@ def _train(
             run_folder.begin(folder, setup.describe())
         if curves is not None:
             setup = stack.enter_context(observed(setup, state, curves))
-        clock_zero = time.perf_counter() - state.seconds
+        prepared_in = setup.task.preparation_seconds if saved is None else 0.0
+        clock_zero = time.perf_counter() - state.seconds - prepared_in
         while state.step > 0 or not state.history or not setup.is_over(state):
             train_epoch(setup, state, clock_zero)
             stop_if_signalled(setup, state)
+        state.seconds = time.perf_counter() - clock_zero
         if folder is None:
             accuracy = state.chosen_epoch().validation_accuracy
             return _result(setup, state, started, {"validation_accuracy": accuracy})

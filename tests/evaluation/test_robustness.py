@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from digitcli.data.dataset import Digits
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.robustness import CORRUPTIONS, Corruption, _is_trained_with, corrupt
 from digitcli.events import DigitsDone, Event
+from digitcli.inference.checkpoint import Header
 from tests.support.models import as_npz, pointing_digits, pointing_model
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}
@@ -76,9 +78,12 @@ def test_augmentation_resembles_some_corruptions(
 def test_synthetic_characters_count_without_augmentation(
     recipe: dict[str, object], blur: bool, slant: bool
 ) -> None:
-    classifier = SimpleNamespace(headers=[SimpleNamespace(recipe=recipe)])
-    assert _is_trained_with(classifier, NAMED["blur"]) is blur  # type: ignore[arg-type]
-    assert _is_trained_with(classifier, NAMED["slant"]) is slant  # type: ignore[arg-type]
+    plain = {"augment": False, "synthetic": 0.0, "affine": True}
+    fine_tuned = Header(architecture="cnn", recipe=plain, start={"recipes": [plain, recipe]})
+    for header in (Header(architecture="cnn", recipe=recipe), fine_tuned):
+        classifier: Any = SimpleNamespace(headers=[header])
+        assert _is_trained_with(classifier, NAMED["blur"]) is blur
+        assert _is_trained_with(classifier, NAMED["slant"]) is slant
 
 
 NAMED = {corruption.name: corruption for corruption in CORRUPTIONS}

@@ -24,6 +24,7 @@ from digitcli.inference.ensemble import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
+from digitcli.training.transfer import with_start
 from tests.support.models import as_npz, pointing_model
 
 
@@ -61,6 +62,23 @@ def test_digits_of_the_training_are_reported(run: Path, few_digits: Path) -> Non
     result, notices = noticed(str(run), str(few_digits), "train")
     assert result.overlap == result.n == len(split(load_dataset(str(few_digits))).train)
     assert len(notices) == 1 and f"{result.n} of these {result.n} digits" in notices[0]
+
+
+def test_the_digits_of_start_models_are_reported_or_unknown(
+    run: Path, few_digits: Path, other_digits: Path, tmp_path: Path
+) -> None:
+    def tuned(start: Path, name: str) -> str:
+        fields = {"start": str(start), "data": str(other_digits), "device": "cpu", "recipe": {"epochs": 1}}
+        return str(train(TrainConfig(**with_start(fields)), out=tmp_path / name).run)
+
+    copied = shutil.copy(run / MODEL_FILE, tmp_path / "copy.safetensors")
+    twice = tuned(Path(tuned(run, "once")), "twice")
+    assert noticed(twice, str(few_digits), "train")[0].overlap == len(
+        split(load_dataset(str(few_digits))).train
+    )
+    assert noticed(tuned(Path(copied), "of_copy"), str(few_digits), "train")[0].overlap is None
+    (tmp_path / "twice" / RESUME_FILE).unlink()
+    assert noticed(twice, str(few_digits), "train")[0].overlap is None
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])

@@ -166,6 +166,8 @@ def test_a_share_of_every_batch_is_rehearsed(
     uses = np.bincount(rehearsed - new, minlength=len(rehearsal))
     assert uses.max() - uses.min() <= 1 + len(batches) * original // len(rehearsal)
     assert torch.equal(task.indices(1, 3), batches[task.steps + 3])
+    halves = [int((batch[:32] >= new).sum()) for batch in batches]
+    assert 0.8 < 2 * np.mean(halves) / original < 1.2  # each half has its share
 
 
 def test_a_small_dataset_keeps_its_share_and_is_passed_over_several_times(
