@@ -82,8 +82,8 @@ class Header:
     dataset: the name, the digest and the split sizes of the training data.
     teacher: the models whose answers it learned from: their ids, e.g. `robust@1a2b3c4d`, with their digests.
     start: the `model` that the training started from, its `sha256` and its `temperature`, the `recipes` by
-        which it was trained (see `recipes_of`), and whether its digits are known (`knows_digits`). Older
-        files lack the last two. Empty without one.
+        which it was trained (see `recipes_of`), the `digest` of its data, and whether all digits that it has
+        learned are known (`knows_digits`). Older files lack the last three. Empty without one.
     metrics: the results of the training.
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
@@ -349,6 +349,14 @@ def _check_header(header: Header) -> None:
     if header.architecture == ENSEMBLE.name:
         for member in member_headers(header):
             _check_header(member)
+    if "pretrained" in header.arguments:  # loading the model would download weights
+        raise ValueError("its arguments ask for pretrained weights")
+    for weights in (header.risk, header.acceptance, header.presence):
+        if not all(isinstance(weight, int | float) for weight in weights.values()):
+            raise TypeError(f"there is no number in {weights!r:.40}")
+    recipes = header.start.get("recipes", ())
+    if not isinstance(recipes, list | tuple) or not all(isinstance(recipe, dict) for recipe in recipes):
+        raise TypeError(f"the recipes of the start model are {recipes!r:.40}")
     for change in header.compression:
         bits = change.get("bits", {}) if isinstance(change, dict) else None
         if not isinstance(bits, dict) or not isinstance(change.get("change"), str):

@@ -54,35 +54,55 @@ def test_other_names_are_not_taken_for_a_classifier(name: str) -> None:
         create_model(f"torchvision/{name}")
 
 
-def test_pretrained_weights_are_summed_over_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+LOAD = "torchvision.models._api.load_state_dict_from_url"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet"])
+def test_pretrained_weights_are_summed_over_colours(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     models = torchvision_models._models()
-    original = models.get_model("resnet18", weights=None)
-    real = models.get_model
+    original = models.get_model(
+        name, weights=None, **({"init_weights": False} if name == "googlenet" else {})
+    )
+    given: dict[str, Any] = {}
 
-    def get_model(name: str, weights: Any = None, **options: Any) -> nn.Module:
-        return original if weights is not None else real(name, weights=None)
+    def load(url: str, **options: Any) -> dict[str, torch.Tensor]:
+        given.update(options)
+        state: dict[str, torch.Tensor] = original.state_dict()
+        return state
 
-    monkeypatch.setattr(models, "get_model", get_model)
-    expected = original.conv1.weight.sum(dim=1, keepdim=True).clone()
-    inner = original.layer1[0].conv1.weight.clone()
-    network = create_model("torchvision/resnet18", pretrained=True)
-    state = network.state_dict()
-    assert torch.equal(state["2.conv1.weight"], expected)
-    assert torch.equal(state["2.layer1.0.conv1.weight"], inner)
-    assert state["2.fc.weight"].shape == (10, 512)
+    monkeypatch.setattr(LOAD, load)
+    state = create_model(f"torchvision/{name}", pretrained=True).state_dict()
+    first = next(key for key in state if key.endswith("weight"))
+    expected = original.state_dict()[first.removeprefix("2.")].sum(dim=1, keepdim=True)
+    assert torch.equal(state[first], expected)
+    assert state["2.fc.weight"].shape[0] == 10 and not any("aux" in key for key in state)
+    assert given["weights_only"] and given["check_hash"]
 
 
 def test_weights_that_cannot_be_loaded_are_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = torchvision_models._models()
-    real = models.get_model
+    def fail(url: str, **options: Any) -> None:
+        raise OSError("no route to host\nand more")
 
-    def get_model(name: str, weights: Any = None, **options: Any) -> nn.Module:
-        if weights is not None:
-            raise OSError("no route to host\nand more")
-        network: nn.Module = real(name, weights=None)
-        return network
-
-    monkeypatch.setattr(models, "get_model", get_model)
+    monkeypatch.setattr(LOAD, fail)
     with pytest.raises(ModelError, match="no route to host") as caught:
         create_model("torchvision/resnet18", pretrained=True)
     assert "resnet18" in caught.value.remedy and ".pth" in caught.value.remedy
+
+
+class Planted:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, ("planted", "w")
+
+
+def test_no_code_in_a_file_of_weights_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    weights = torchvision_models._models().get_model_weights("resnet18").DEFAULT
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    torch.save({"conv1.weight": Planted()}, folder / weights.url.rpartition("/")[2])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        create_model("torchvision/resnet18", pretrained=True)
+    assert not Path("planted").exists()

@@ -152,6 +152,9 @@ def test_a_newer_format_asks_for_an_update(path: Path) -> None:
         {"metrics": {"test_accuracy": "x"}},
         {"arguments": {"compression": [{"change": "quantize_weights", "bits": {"0": "8"}}]}},
         {"arguments": {"compression": [{"change": "quantize_weights", "bits": [8]}]}},
+        {"arguments": {"pretrained": True}},
+        {"risk": {"0.01": "x"}},
+        {"start": {"recipes": 5}},
     ],
 )
 def test_a_header_of_wrong_types_is_damaged(path: Path, change: dict[str, object]) -> None:
