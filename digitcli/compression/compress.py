@@ -46,6 +46,7 @@ from digitcli.inference.checkpoint import (
 )
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.training.configuration import resolve_teachers
+from digitcli.training.fine_tuning import describe_start
 from digitcli.training.run_folder import LOCK_FILE, RUN_FILES, locked
 from digitcli.training.setup import StopSignal
 
@@ -310,8 +311,5 @@ def _write_model(
     """Write the chosen model, whose header says which model it was made from."""
     header, tensors = read_checkpoint(model.path, model.sha256)
     metrics = {"validation_accuracy": figures.accuracy, "test_accuracy": test.accuracy if test else None}
-    start: dict[str, Any] = {}
-    if not figures.steps.startswith("distill"):
-        temperature = original.header.temperature
-        start = {"model": original.id, "sha256": original.sha256, "temperature": temperature}
+    start = header.start if figures.steps.startswith("distill") else describe_start(original)
     write_checkpoint(path, replace(header, metrics=metrics, start=start), tensors)

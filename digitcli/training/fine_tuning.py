@@ -27,13 +27,19 @@ def describe_start_model(start: ResolvedModel | None, saved: Saved | None) -> di
     """Return what a checkpoint says about the start model; a resumed run keeps what it said before."""
     if saved is not None:
         return saved[0].start
-    if start is None:
-        return {}
+    return {} if start is None else describe_start(start)
+
+
+def describe_start(start: ResolvedModel) -> dict[str, Any]:
+    """Return what the checkpoint of a model says about the one that it was made from."""
+    before = start.header.start
     return {
         "model": start.id,
         "sha256": start.sha256,
         "temperature": start.header.temperature,
         "recipes": list(recipes_of(start.header)),
+        "digest": start.header.dataset.get("digest"),
+        "knows_digits": before.get("knows_digits", not before),
     }
 
 

@@ -22,7 +22,7 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.events import Event, ModelStarted
-from digitcli.inference.checkpoint import read_header
+from digitcli.inference.checkpoint import read_header, recipes_of
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
 from digitcli.training import transfer
@@ -56,6 +56,7 @@ def test_each_step_is_measured_and_the_last_one_becomes_the_model(other_digits: 
     assert result.chosen == 2 and result.n == 43 and result.tried[1].accuracy > 0.5
     model = resolve_model(FOLDER)
     assert model.header.start["model"] == result.model == resolve_model("fast").id
+    assert recipes_of(model.header)[1:] == recipes_of(resolve_model("fast").header)
     assert result.test is not None and model.header.metrics["test_accuracy"] == result.test.accuracy
     assert count_parameters(open_network(model)) == result.tried[2].parameters
     assert json.loads((FOLDER / "compression.json").read_text()) == json.loads(json.dumps(result.record()))
