@@ -16,7 +16,7 @@ from digitcli.benchmarking.environment import describe_environment
 from digitcli.benchmarking.measurement import Calls, PreparedModel, interval_of_median, median_and_p95
 from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Measuring, OnEvent
 from digitcli.benchmarking.runtimes import check_packages, reason_to_skip
-from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.errors import DigitcliError, EnvironmentFault, UsageError
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
 from digitcli.inference.devices import choose_device, is_out_of_memory
@@ -75,7 +75,16 @@ def _measure_all(
                 continue
             loading = Measuring(candidate.name, f"{runtime} {dtype}, loading", done, len(candidates))
             on_event(loading)
-            model = measurement.prepare_model(candidate, device, dtype, runtime)
+            try:
+                model = measurement.prepare_model(candidate, device, dtype, runtime)
+            except DigitcliError:
+                raise
+            except Exception as error:  # exporters of other libraries raise anything
+                if runtime == "torch":
+                    raise
+                reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+                on_event(Notice(f"{candidate.name} with {runtime} in {dtype} is left out: {reason}"))
+                continue
             with _explain_failures(model):
                 yield from _measure_model(model, config, loading, on_event)
 

@@ -135,6 +135,15 @@ def check_threads(baseline: BenchmarkReport, threads: int) -> None:
         raise UsageError(cause, f"Give --threads {expected}.")
 
 
+def describe_differences(report: BenchmarkReport, baseline: BenchmarkReport) -> str | None:
+    """Return in words what else than digitcli may have changed the times; None if nothing that is known."""
+    before, now = baseline.environment, report.environment
+    names = {"cpu": "", "device": "", "torch": "torch ", "onnxruntime": "onnxruntime ", "litert": "litert "}
+    pairs = [(name, getattr(before, field), getattr(now, field)) for field, name in names.items()]
+    changed = [f"{name}{old}, now {new}" for name, old, new in pairs if old and new and old != new]
+    return f"The baseline was measured elsewhere: {'; '.join(changed)}." if changed else None
+
+
 def find_slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[Slowdown, ...]:
     """Compare every row that is in both reports.
 

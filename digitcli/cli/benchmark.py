@@ -18,7 +18,13 @@ from digitcli.benchmarking.configuration import (
     Runtime,
     find_candidates,
 )
-from digitcli.benchmarking.report import BenchmarkReport, check_threads, find_slowdowns, read_baseline
+from digitcli.benchmarking.report import (
+    BenchmarkReport,
+    check_threads,
+    describe_differences,
+    find_slowdowns,
+    read_baseline,
+)
 from digitcli.cli.options import DeviceOption, TableFormatOption, complete_model
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.benchmark import BenchmarkView, show_report, show_slowdowns
@@ -191,6 +197,8 @@ def _read_baseline(
 def _compare(report: BenchmarkReport, baseline: BenchmarkReport, max_slowdown: float | None) -> None:
     slowdowns = find_slowdowns(report, baseline)
     show_slowdowns(slowdowns)
+    if difference := describe_differences(report, baseline):
+        console.show_notice(difference)
     if len(slowdowns) < len(report.results):
         console.show_notice(f"The baseline has {len(slowdowns)} of {counted(len(report.results), 'row')}.")
     slower = [each.row.name for each in slowdowns if max_slowdown is not None and each.low > max_slowdown]

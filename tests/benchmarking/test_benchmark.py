@@ -55,6 +55,25 @@ def test_every_result_follows_from_its_calls() -> None:
     assert Measuring("mlp", "torch float32, batch 4", 1, 2) in events
 
 
+def test_a_model_that_cannot_be_exported_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = measurement.prepare_model
+
+    def failing(candidate: Any, device: torch.device, dtype: str, runtime: str) -> Any:
+        if (candidate.name, runtime) == ("softmax", "onnxruntime"):
+            raise RuntimeError("no graph\nof it")
+        return prepare(candidate, device, dtype, runtime)
+
+    monkeypatch.setattr(measurement, "prepare_model", failing)
+    report, events = run("softmax", "mlp", batch_sizes=(1,), runtimes=("torch", "onnxruntime"))
+    assert [(row.name, row.runtime) for row in report.results] == [
+        ("softmax", "torch"), ("mlp", "torch"), ("mlp", "onnxruntime"),
+    ]  # fmt: skip
+    assert any(
+        "softmax with onnxruntime in float32 is left out: RuntimeError: no graph" in note
+        for note in notices(events)
+    )
+
+
 def test_models_are_measured_with_every_combination_that_can_run_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,7 +13,13 @@ import torch
 
 from digitcli.benchmarking.environment import describe_environment
 from digitcli.benchmarking.measurement import interval_of_median
-from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, find_slowdowns, read_baseline
+from digitcli.benchmarking.report import (
+    BenchmarkReport,
+    BenchmarkResult,
+    describe_differences,
+    find_slowdowns,
+    read_baseline,
+)
 from digitcli.errors import InputError, UsageError
 from tests.support.benchmarks import ROW
 
@@ -42,6 +48,14 @@ def test_rows_are_matched_by_model_runtime_and_batch(tmp_path: Path) -> None:
     assert slowdown.ratio == pytest.approx(10 / 8)
     with pytest.raises(UsageError, match="baseline"):
         find_slowdowns(report_of(dataclasses.replace(ROW, name="other")), baseline)
+
+
+def test_a_baseline_of_another_machine_is_told(tmp_path: Path) -> None:
+    baseline = baseline_of(tmp_path / "baseline.json", ROW)
+    assert describe_differences(report_of(ROW), baseline) is None
+    older = dataclasses.replace(baseline.environment, cpu="Zero", torch="1.0", onnxruntime=None)
+    told = describe_differences(report_of(ROW), dataclasses.replace(baseline, environment=older))
+    assert told is not None and "Zero, now " in told and "torch 1.0, now " in told and "onnx" not in told
 
 
 def test_a_baseline_with_other_threads_is_refused(tmp_path: Path) -> None:
