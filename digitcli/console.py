@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from digitcli.errors import DigitcliError, Interrupted
 
@@ -91,7 +92,7 @@ class Busy:
         from rich.live import Live  # imported here so that --help does not load it
         from rich.spinner import Spinner
 
-        self._spinner = Spinner("dots", message, style="status.spinner")
+        self._spinner = Spinner("dots", Text(message), style="status.spinner")
         self._live = Live(
             self._spinner, console=err, refresh_per_second=12.5, transient=True, redirect_stdout=False
         )
@@ -115,7 +116,7 @@ class Busy:
 
     def update(self, message: str) -> None:
         """Change the message."""
-        self._spinner.update(text=message)
+        self._spinner.update(text=Text(message))
 
 
 def show_json(result: Any) -> None:

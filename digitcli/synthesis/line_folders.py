@@ -156,7 +156,16 @@ def read_lines(folder: Path) -> list[Line]:
         with (folder / LABELS).open(newline="", encoding="utf-8") as file:
             texts = {row["file"]: row["raw"] for row in csv.DictReader(file)}
         lines = [_read_line(folder / name, text, boxes[name]) for name, text in texts.items()]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error, cv2.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        RecursionError,
+        csv.Error,
+        cv2.error,
+    ) as error:
         raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
     if not lines:
         raise InputError(f"{folder} contains no lines.", remedy)

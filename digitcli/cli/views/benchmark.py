@@ -30,7 +30,7 @@ class BenchmarkView:
             case Notice():
                 console.show_notice(event.message)
             case Measuring():
-                name = escape(console.printable(event.name))
+                name = console.printable(event.name)
                 self.status.update(f"Measuring {name}, {event.step} ({event.done + 1} of {event.models})")
             case BenchmarkReport():
                 known = len(self.report.results) if self.report else 0
