@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from digitcli.architectures.summary import input_shape
 from digitcli.benchmarking.configuration import Candidate
@@ -18,8 +18,9 @@ from digitcli.benchmarking.runtimes import PACKAGES, GraphRuntime, open_graph_ru
 from digitcli.compression.results import Speed, TriedModel
 from digitcli.errors import EnvironmentFault
 from digitcli.events import Notice, OnEvent
+from digitcli.export.network import AllOutputs
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.inference.torch_runtime import open_network
+from digitcli.inference.torch_runtime import open_network, place_network
 
 BATCH_SIZES = {"digit": 256, "line": 16, "page": 2}  # the throughput of a CPU hardly grows with more
 ROUNDS = 5  # in each of which every model is timed, so that a busy moment of the machine slows all of them
@@ -91,7 +92,8 @@ def _missing_package(runtime: str) -> str:
 
 def _open(steps: str, model: ResolvedModel) -> OpenedModel:
     network, candidate, task = open_network(model), Candidate(steps, model), model.header.task
-    opened = OpenedModel(input_shape(network, task)[1:], BATCH_SIZES[task], {"torch": network}, {})
+    placed = AllOutputs(place_network(open_network(model), torch.device("cpu"), task)).eval()
+    opened = OpenedModel(input_shape(network, task)[1:], BATCH_SIZES[task], {"torch": placed}, {})
     for name in PACKAGES:
         if _missing_package(name):
             continue
@@ -121,6 +123,8 @@ def _speed(runtime: str, batch_size: int, rounds: Sequence[tuple[float, float]])
 def _median_seconds(compute: Compute, shape: tuple[int, ...]) -> float:
     """Return the median time of a call with random inputs of a shape (N, C, H, W)."""
     images = torch.from_numpy(np.random.default_rng(0).random(shape, np.float32))
+    if isinstance(compute, nn.Module):  # as `infer` gives them
+        images = images.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         time_calls(lambda: compute(images), time.perf_counter, 2, WARM_UP_SECONDS)
         seconds = time_calls(lambda: compute(images), time.perf_counter, MIN_CALLS, MIN_SECONDS)
