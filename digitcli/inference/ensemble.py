@@ -53,7 +53,7 @@ def write_ensemble(
         seed=seed,
         dataset=_common_dataset([member.dataset for member in members]),
         teacher=_common([member.teacher for member in members]),
-        start=_common([member.start for member in members]),
+        start=_common_start([member.start for member in members]),
         metrics=dict(metrics or {}),
         temperature=temperature,
         versions=library_versions(),
@@ -65,6 +65,13 @@ def _common(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the entry that all members have; empty if they differ."""
     first, *others = entries
     return first if all(other == first for other in others) else {}
+
+
+def _common_start(starts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the entries of all members say alike, if they started from the same model."""
+    first, *others = starts
+    same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    return same if "sha256" in same else {}
 
 
 def _common_dataset(datasets: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from digitcli.architectures.recipe import DATA, DISTILLATION, TRANSFER, Recipe
 from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import InputError, ModelError, UsageError, did_you_mean, quoted
-from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_model, shipped_models
 from digitcli.settings import (
     DURATION,
@@ -30,6 +29,7 @@ from digitcli.training.transfer import check_transfer, resolve_start, with_start
 
 RUN = "run"
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
+# The losses of tasks that have only one.
 LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
 
 
@@ -421,13 +421,11 @@ def check_distillation(config: TrainConfig, recipe: Recipe) -> None:
         raise UsageError(cause, "Leave --teacher out, or use --loss cross_entropy.")
 
 
-def resolve_teachers(names: Sequence[str], folder: Path | None = None) -> tuple[ResolvedModel, ...]:
+def resolve_teachers(names: Sequence[str]) -> tuple[ResolvedModel, ...]:
     """Return the models behind the names of teachers.
 
-    folder: the run folder, whose model will be replaced.
-
     Raises:
-        UsageError: a teacher does not read single digits, is named twice, or is that model.
+        UsageError: a teacher does not read single digits, or is named twice.
         ModelError: there is no such model, or its file is damaged.
     """
     teachers = tuple(map(_resolve_teacher, names))
@@ -436,9 +434,6 @@ def resolve_teachers(names: Sequence[str], folder: Path | None = None) -> tuple[
         if teacher.header.task != "digit":
             cause = f"The teacher {teacher.name} is a model of {teacher.header.task}s, not of single digits."
             raise UsageError(cause, "Name a model of single digits, for example robust.")
-        if folder is not None and teacher.path.resolve() == (folder / MODEL_FILE).resolve():
-            cause = f"The teacher {teacher.name} is the model in {folder}, which the run would replace."
-            raise UsageError(cause, "Choose another --out.")
     return teachers
 
 

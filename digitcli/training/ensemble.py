@@ -99,10 +99,10 @@ def is_trained(config: TrainConfig, folder: Path) -> bool:
 
 
 def check_sources_stay(config: TrainConfig, folder: Path) -> None:
-    """Check that a new ensemble does not replace a model from which its members learn.
+    """Check that a new run does not replace a model from which it learns.
 
     Raises:
-        UsageError: a teacher or the start model lies in the folder of the ensemble.
+        UsageError: a teacher or the start model lies in the folder of the run.
     """
     starts = [] if config.start is None else [resolve_model(config.start)]
     for model in (*resolve_teachers(config.teacher), *starts):

@@ -85,8 +85,6 @@ STORED_METRICS = (
 # Those that a run has too if it started from a trained model.
 METRICS_OF_TRANSFER = ("test_accuracy_before", "original_accuracy", "original_accuracy_before")
 
-# The losses of tasks that have only one.
-
 StopSignal = Callable[[], int | None]
 
 
@@ -206,7 +204,7 @@ def prepare(
     recipe = run_recipe(config, saved)
     device = device_of_process(config.device)
     check_run(config, recipe, device, processes.size)
-    teachers = resolve_teachers(config.teacher, folder)
+    teachers = resolve_teachers(config.teacher)
     if saved is None:
         check_transfer(config, recipe)
     start = resolve_model(config.start) if config.start is not None and saved is None else None

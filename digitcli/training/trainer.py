@@ -81,6 +81,7 @@ def train(
         if not processes.is_first:
             return _train(config, None, None, lambda event: None, stop_signal, processes)
         with run_folder.new_run(config.arch, out, name, force) as folder:
+            check_sources_stay(config, folder)
             curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
             if curves is not None:
                 check_new(curves, folder, force)
@@ -275,12 +276,11 @@ def _train(
             run_folder.begin(folder, setup.describe())
         if curves is not None:
             setup = stack.enter_context(observed(setup, state, curves))
-        prepared_in = setup.task.preparation_seconds if saved is None else 0.0
-        clock_zero = time.perf_counter() - state.seconds - prepared_in
+        clock_zero = time.perf_counter() - state.seconds
         while state.step > 0 or not state.history or not setup.is_over(state):
             train_epoch(setup, state, clock_zero)
             stop_if_signalled(setup, state)
-        state.seconds = time.perf_counter() - clock_zero
+        state.seconds = time.perf_counter() - clock_zero + setup.task.preparation_seconds
         if folder is None:
             accuracy = state.chosen_epoch().validation_accuracy
             return _result(setup, state, started, {"validation_accuracy": accuracy})
