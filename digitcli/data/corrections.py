@@ -157,7 +157,8 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         delimiter = delimiter_of(content.partition("\n")[0])
         reader = csv.DictReader(io.StringIO(content, newline=""), restval="", delimiter=delimiter)
         columns = reader.fieldnames or ()
-        rows = [(reader.reader.line_num, row) for row in reader]  # that of DictReader passes over empty lines
+        numbered = [(reader.reader.line_num, row) for row in reader]  # without empty lines
+        rows = [(line, row) for line, row in numbered if any(map("".join, row.values()))]
     except (OSError, csv.Error) as error:
         raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
     if not {"index", "label"} <= {*columns}:

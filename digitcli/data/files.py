@@ -25,12 +25,12 @@ MAX_BYTES = 4 * 2**30  # after decompression; ten times the largest published da
 
 
 def walk_pictures(
-    folder: Path, excluded: Collection[Path] = (), suffixes: Collection[str] = PICTURE_SUFFIXES
+    folder: Path, excluded: Path | None = None, suffixes: Collection[str] = PICTURE_SUFFIXES
 ) -> Iterator[Path | OSError]:
     """Yield every file with one of the suffixes in a folder and its sub-folders, in natural order.
 
-    Hidden files and folders are skipped. Links are followed, but no folder is entered twice, and those of
-    `excluded` are not entered at all. For a folder that cannot be listed, its error is yielded. Only one
+    Hidden files and folders are skipped. Links are followed, but no folder is entered twice, and the folder
+    `excluded` is not entered at all. For a folder that cannot be listed, its error is yielded. Only one
     folder's listing is in memory at a time.
     """
     entered: set[tuple[int, int]] = set()
@@ -41,7 +41,7 @@ def walk_pictures(
             yield path
             continue
         try:
-            if not (_enter(path, entered) or any(_is_same(path, each) for each in excluded)):
+            if not (_enter(path, entered) or (excluded and _is_same(path, excluded))):
                 stack += reversed(_list_folder(path, suffixes))
         except OSError as error:
             yield error

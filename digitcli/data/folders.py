@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def load_folder(path: Path) -> Dataset:
     if entries.part_folders:
         return _load_parts(path, entries.part_folders, name)
     if entries.digit_folders:
-        train, failures, files = _read_pictures(entries.digit_folders, [path, *entries.digit_folders], path)
+        train, failures, files = _read_pictures(entries.digit_folders, entries.digit_folders, path)
         return Dataset(name, train, None, failures, files)
     if entries.pictures:
         raise InputError(
@@ -148,7 +148,7 @@ def _read_idx_part(
     return digits_from_arrays(images, read_idx(file_of[part, "labels"]), f"{path.name}/{file.name}")
 
 
-def _load_parts(path: Path, part_folders: Sequence[Path], name: str) -> Dataset:
+def _load_parts(path: Path, part_folders: Iterable[Path], name: str) -> Dataset:
     """Load folders of digits in folders named train or test."""
     digit_folders: dict[str, list[Path]] = {"train": [], "test": []}
     for part_folder in part_folders:
@@ -159,7 +159,7 @@ def _load_parts(path: Path, part_folders: Sequence[Path], name: str) -> Dataset:
         if entries.pictures:
             raise InputError(f"{part_folder} has pictures outside its folders of digits.", LAYOUT)
         digit_folders[PARTS[part_folder.name.lower()]] += entries.digit_folders
-    folders = [path, *part_folders, *digit_folders["train"], *digit_folders["test"]]
+    folders = [*digit_folders["train"], *digit_folders["test"]]
     train, failures, files = _read_pictures(digit_folders["train"], folders, path, "training ")
     if not any(PARTS[folder.name.lower()] == "test" for folder in part_folders):
         return Dataset(name, train, None, failures, files)
@@ -168,16 +168,18 @@ def _load_parts(path: Path, part_folders: Sequence[Path], name: str) -> Dataset:
 
 
 def _read_pictures(
-    digit_folders: Iterable[Path], dataset_folders: Sequence[Path], path: Path, part: str = ""
+    digit_folders: Iterable[Path], all_digit_folders: Iterable[Path], path: Path, part: str = ""
 ) -> tuple[Digits, tuple[Failure, ...], tuple[str, ...]]:
     """Read every picture in the folders and their sub-folders, in natural order; also return their files.
 
-    No link leads into another one of the `dataset_folders`, where another digit stands.
+    What a link finds in a folder of another digit, of `all_digit_folders`, is left out.
     """
+    label_of = _labels_of_real_folders(all_digit_folders)
     files = [
         (file, int(folder.name))
         for folder in digit_folders
-        for file in _list_pictures(folder, [each for each in dataset_folders if each != folder])
+        for file in _list_pictures(folder)
+        if _label_of_real_file(file, label_of) in (None, int(folder.name))
     ]
     if not files:
         raise InputError(f"{path} contains no {part}pictures ({', '.join(PICTURE_SUFFIXES)}).", LAYOUT)
@@ -209,9 +211,28 @@ def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:
     return digit if digit.any() else Failure(str(file), "blank", "Nothing is written on it.")
 
 
-def _list_pictures(folder: Path, excluded: Sequence[Path]) -> list[Path]:
+def _labels_of_real_folders(digit_folders: Iterable[Path]) -> dict[Path, int]:
+    """Return the digit of each folder behind links.
+
+    Raises:
+        InputError: two digits have the same folder.
+    """
+    label_of: dict[Path, int] = {}
+    for folder in digit_folders:
+        label = label_of.setdefault(folder.resolve(), int(folder.name))
+        if label != int(folder.name):
+            raise InputError(f"{folder} is also the folder of the digit {label}.", "Remove the link.")
+    return label_of
+
+
+def _label_of_real_file(file: Path, label_of: Mapping[Path, int]) -> int | None:
+    """Return the digit of the folder in which a file lies behind links; None if it lies in none of them."""
+    return next((label_of[folder] for folder in file.resolve().parents if folder in label_of), None)
+
+
+def _list_pictures(folder: Path) -> list[Path]:
     files = []
-    for entry in walk_pictures(folder, excluded):
+    for entry in walk_pictures(folder):
         if isinstance(entry, OSError):
             raise _unreadable_error(entry) from entry
         files.append(entry)

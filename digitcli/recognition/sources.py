@@ -115,7 +115,7 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
         yield Source(name, Path(name))
         return
     is_empty = True
-    for picture in walk_pictures(Path(name), [leave_out] if leave_out else (), SUFFIXES):
+    for picture in walk_pictures(Path(name), leave_out, SUFFIXES):
         is_empty = False
         if isinstance(picture, OSError):
             yield Source(_shown_path(name, Path(picture.filename)), _listing_error(picture))

@@ -164,7 +164,14 @@ def test_pictures_are_read_in_natural_order_also_from_sub_folders(
 
 
 @pytest.mark.parametrize(
-    ("link", "target"), [("2/up", ".."), ("2/again", "../1"), ("1/b/test", "../../../test")]
+    ("link", "target"),
+    [
+        ("2/up", ".."),
+        ("2/again", "../1"),
+        ("2/sub", "../1/b"),
+        ("2/1.png", "../1/b/1.png"),
+        ("2/b", "../../test/1"),
+    ],
 )
 def test_no_link_gives_pictures_another_label(
     tmp_path: Path, few_digits: Digits, link: str, target: str
@@ -175,6 +182,18 @@ def test_no_link_gives_pictures_another_label(
     write_picture(tmp_path / "test/1/1.png", few_digits)
     (tmp_path / "train" / link).symlink_to(target)
     assert load_folder(tmp_path).train.labels.tolist() == [1, 2]
+
+
+def test_links_to_folders_of_the_same_digit_are_followed(tmp_path: Path, few_digits: Digits) -> None:
+    for name in ("train/1/1.png", "train/2/2.png", "test/2/3.png"):
+        write_picture(tmp_path / name, few_digits)
+    (tmp_path / "test/1").symlink_to("../train/1")
+    dataset = load_folder(tmp_path)
+    assert dataset.test is not None
+    assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([1, 2], [1, 2])
+    (tmp_path / "train/7").symlink_to("1")
+    with pytest.raises(InputError, match="also the folder of the digit 1"):
+        load_folder(tmp_path)
 
 
 def test_a_bad_picture_is_a_failure_and_the_others_are_read(tmp_path: Path, few_digits: Digits) -> None:
