@@ -89,12 +89,12 @@ def out_of_sample_probabilities(
         The errors of `train`, except those of the run folder.
     """
     train, test = dataset.train, dataset.test
-    if len(train) < 10 * FOLDS:
-        cause = f"{dataset.name} has {counted(len(train), 'training digit')}, too few for a cross-validation."
+    firsts, original = _originals(train)
+    if len(firsts) < 10 * FOLDS:
+        count = counted(len(firsts), "different training digit")
+        cause = f"{dataset.name} has {count}, too few for a cross-validation."
         raise InputError(cause, f"Give {10 * FOLDS} or more.")
-    fold_of = np.random.default_rng(FOLD_SEED).permutation(len(train)) % FOLDS
-    _, firsts, distinct = np.unique(train.hashes(), return_index=True, return_inverse=True)
-    fold_of = fold_of[firsts[distinct]]  # a network that learned from a copy of a digit does not judge it
+    fold_of = (np.random.default_rng(FOLD_SEED).permutation(len(firsts)) % FOLDS)[original]
     of_train = np.empty((len(train), 10), np.float32)
     of_test = None if test is None else np.zeros((len(test), 10), np.float32)
     for fold in range(FOLDS):
@@ -105,6 +105,16 @@ def out_of_sample_probabilities(
             of_test += _read(network, test) / FOLDS
         on_event(DigitsDone(len(train) * (fold + 1) // FOLDS, len(train)))
     return of_train, of_test
+
+
+def _originals(digits: Digits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the places of different digits, and for each digit (N,) the number of the one that it copies.
+
+    A network that has learned from a copy of a digit cannot judge its label.
+    """
+    _, firsts, copied = np.unique(digits.hashes(), return_index=True, return_inverse=True)
+    order = np.argsort(firsts)
+    return firsts[order], np.argsort(order)[copied]
 
 
 def _train(name: str, digits: Digits, device: str) -> torch.nn.Module:

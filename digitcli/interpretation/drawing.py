@@ -139,9 +139,15 @@ def _rows_of(pictures: Sequence[CaptionedPicture]) -> list[list[CaptionedPicture
 
 
 def _wrapped(text: str, width_px: int) -> list[str]:
-    """Divide a text between its words into lines of a width."""
+    """Divide a text into lines of a width: between its words, and within those that are wider."""
     font, lines = ImageFont.load_default(FONT_PX), [""]
-    for word in text.split(" "):
+    words = text.split(" ")
+    while words:
+        word = words.pop(0)
+        if font.getlength(word) > width_px:
+            fitting = next(end for end in range(len(word), 0, -1) if font.getlength(word[:end]) <= width_px)
+            words.insert(0, word[fitting:])
+            word = word[:fitting]
         longer = f"{lines[-1]} {word}".lstrip()
         if lines[-1] and font.getlength(longer) > width_px:
             lines.append(word)

@@ -67,7 +67,7 @@ def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(
 
 def test_the_texts_are_no_wider_than_the_sheet(data: ExaminedData, tmp_path: Path) -> None:
     save_contact_sheet(
-        tmp_path / "sheet.svg", dataclasses.replace(data, doubtful=data.doubtful[:1]), "digits"
+        tmp_path / "sheet.svg", dataclasses.replace(data, doubtful=data.doubtful[:1]), 90 * "w"
     )
     text = (tmp_path / "sheet.svg").read_text()
     width, font = int(text.split("viewBox=")[1].split()[2]), ImageFont.load_default(13)

@@ -63,5 +63,5 @@ def test_copies_with_a_wrong_label_do_not_vouch_for_each_other(digits: Digits) -
 
 
 def test_too_few_digits_are_refused(digits: Digits) -> None:
-    with pytest.raises(InputError, match="39 training digits"):
-        out_of_sample_probabilities(Dataset("few", digits.take(np.arange(39))), "cpu")
+    with pytest.raises(InputError, match="39 different training digits"):
+        out_of_sample_probabilities(Dataset("few", digits.take(np.arange(80) % 39)), "cpu")
