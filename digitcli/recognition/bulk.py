@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
-from PIL import Image
+from PIL import ImageFile
 
 from digitcli.errors import DigitcliError
 from digitcli.recognition.ordered_map import grouped_until, ordered_map
@@ -111,11 +111,11 @@ class PortionSize:
 def _submit(pool: ProcessPoolExecutor, portion: Portion) -> Future[tuple[list[Reading], float]]:
     """Hand a portion to the pool; where it cannot take it, the future holds an error.
 
-    That is a `BrokenExecutor`, or a `TypeError` where a picture is an opened image: a copy of it in another
-    process may have lost its file.
+    That is a `BrokenExecutor`, or a `TypeError` where a picture is an image that was opened from a file: a
+    copy of it in another process has lost that.
     """
     failed: Future[tuple[list[Reading], float]] = Future()
-    if any(isinstance(picture, Image.Image) for picture in portion):
+    if any(isinstance(picture, ImageFile.ImageFile) for picture in portion):
         failed.set_exception(TypeError("An opened image cannot be sent to a process."))
         return failed
     try:

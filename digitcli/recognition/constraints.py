@@ -41,6 +41,11 @@ class Constraints:
     is_single: bool = False
 
     @property
+    def is_of_single_digits(self) -> bool:
+        """Whether every number has one digit, so that two at a bar are no fraction."""
+        return self.lengths == (1, 1)
+
+    @property
     def share_valid(self) -> float:
         """The share of random numbers that the check digit accepts."""
         return SHARES_VALID[self.check_digit] if self.check_digit else 1.0
@@ -66,7 +71,10 @@ class Constraints:
         return self.check_digit is None or CHECKS[self.check_digit](text)
 
     def group(self, text: str) -> Hashable:
-        """Return the length and the state on which the check digit depends; others accept other endings."""
+        """Return the state on which the check digit and the length depend.
+
+        Under a check digit, equal states accept the same endings.
+        """
         match self.check_digit:
             case "luhn":
                 return len(text), _luhn_sums(text)

@@ -117,10 +117,10 @@ def decide_digits(results: Sequence[NumberResult], constraints: Constraints | No
     confidence = empty_confidence * all_right(written)
     if constraints is None and _are_guesses(written):
         return NOT_A_DIGIT
-    if constraints is None and all(result.is_in_fraction for result in written):
-        return replace(NOT_A_DIGIT, confidence=confidence)
-    if constraints is not None:  # who gives them has said that the parts of a fraction are numbers
+    if constraints is not None and constraints.is_of_single_digits:
         written = [replace(result, is_in_fraction=False) for result in written]
+    if all(result.is_in_fraction for result in written):
+        return replace(NOT_A_DIGIT, confidence=confidence)
     return decision_of([decide_number(result) for result in written], written, confidence)
 
 

@@ -236,7 +236,7 @@ def _decide_whole(
     """Decide on a page by the networks that find and read its numbers, at no threshold.
 
     Where they find none, the network for whole pictures may. They take the parts of a stacked fraction for
-    numbers, so that a rule tells these; who gives constraints has said that they are numbers.
+    numbers, so that a rule tells these, unless all numbers have a single digit.
     """
     first = page.first
     if page.levels is None:
@@ -246,8 +246,8 @@ def _decide_whole(
     detections = decision.detections
     if not decision.numbers and picture_reader is not None:
         return replace(picture_reader.answer_instead(first, decision), detections=detections)
-    is_free = options.constraints is None and not decision.rotation
-    if is_free and shows_fraction(page.levels, decision.numbers):
+    are_digits = options.constraints is not None and options.constraints.is_of_single_digits
+    if not decision.rotation and not are_digits and shows_fraction(page.levels, decision.numbers):
         passed_over = tuple(replace(each, has_number=False) for each in detections)
         return replace(NOT_A_DIGIT, detections=passed_over)
     return decision

@@ -80,6 +80,8 @@ def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
     assert decision.status == "partial"
     decision = decide(regions, parse_constraints(length="1"), 0.5)
     assert (decision.status, decision.text) == ("read", "3 4")
+    decision = decide(regions, parse_constraints(values="0-99"), 0.5)
+    assert (decision.reason, decision.text) == ("not_a_digit", "")
 
 
 def test_broken_constraints_are_the_first_reason() -> None:

@@ -228,8 +228,10 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
 
 
-@pytest.mark.parametrize(("rotation", "length", "text"), [(0, None, ""), (90, None, "3 4"), (0, "1", "3 4")])
-def test_a_fraction_is_refused_but_not_on_a_turned_page_or_under_constraints(
+@pytest.mark.parametrize(
+    ("rotation", "length", "text"), [(0, None, ""), (90, None, "3 4"), (0, "1", "3 4"), (0, "1-2", "")]
+)
+def test_a_fraction_is_refused_but_not_on_a_turned_page_or_where_numbers_have_one_digit(
     monkeypatch: pytest.MonkeyPatch, rotation: int, length: str | None, text: str
 ) -> None:
     numbers = tuple(Number((Digit(digit, 0.9, (0, 0, 9, 9)),), 0.9, digit) for digit in "34")
