@@ -16,7 +16,6 @@ import digitcli
 from digitcli.data.mnist import DIGEST
 from digitcli.export.checkpoint_card import checkpoint_rows, facts_of_shipped, rows_table
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
-from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.torch_runtime import TorchRuntime, load_model
 
 PIPELINES = {"digit": "image-classification", "line": "image-to-text", "page": "object-detection"}
@@ -101,9 +100,10 @@ def _metadata(source: Source, title: str) -> dict[str, Any]:
     """Return the metadata of the card, by which the hub sorts and finds models."""
     header = source.model.header
     pipeline = PIPELINES[header.task]
-    shipped = source.model.path in shipped_models().values()
-    # A folder of a person may be named mnist, too.
-    is_mnist = header.dataset.get("name") == "mnist" and (shipped or header.dataset.get("digest") == DIGEST)
+    shipped = source.model.shipped_as is not None
+    is_mnist = header.dataset.get("name") == "mnist"
+    if header.task == "digit":  # a folder of a person may be named mnist, too
+        is_mnist = is_mnist and header.dataset.get("digest") == DIGEST
     metadata: dict[str, Any] = {"license": LICENSE} if shipped else {}
     metadata |= {
         "library_name": "digitcli",

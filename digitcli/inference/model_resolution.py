@@ -6,6 +6,7 @@ command resolves the names that it is given once and passes the results on. Load
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -162,8 +163,12 @@ def _resolve(name: str) -> ResolvedModel:
 
 
 def _shipped_name(sha256: str, shipped: dict[str, Path]) -> str | None:
-    """Return the name of the shipped model with a digest."""
-    return next((name for name, path in shipped.items() if read_header_and_digest(path)[1] == sha256), None)
+    """Return the name of the shipped model with a digest; a damaged one is none."""
+    for name, path in shipped.items():
+        with contextlib.suppress(ModelError):
+            if read_header_and_digest(path)[1] == sha256:
+                return name
+    return None
 
 
 def _checkpoint_with_same_graph(header: Header, shipped: dict[str, Path]) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ def test_a_folder_that_is_named_mnist_is_not_mnist(tmp_path: Path) -> None:
         write_checkpoint(tmp_path / "own.safetensors", described, tensors)
         export(tmp_path / "own.safetensors", "hf", tmp_path / str(is_mnist), verify=False)
         assert ("datasets:" in (tmp_path / str(is_mnist) / "README.md").read_text()) == is_mnist
+    copied = shutil.copy(resolve_model("finder").path, tmp_path / "copy.safetensors")
+    export(copied, "hf", tmp_path / "finder", verify=False)
+    card = (tmp_path / "finder/README.md").read_text()
+    assert "datasets:" in card and "license:" in card
 
 
 def test_a_card_names_no_script_of_the_repository() -> None:
