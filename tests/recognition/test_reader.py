@@ -566,7 +566,7 @@ def test_a_star_is_refused_without_a_guess() -> None:
     assert reading.numbers == () and reading.confidence is not None and reading.confidence > 0.5
 
 
-@pytest.mark.parametrize(("margin_px", "found"), [(16, 1), (30, 2)])  # close parts are found as one line
+@pytest.mark.parametrize(("margin_px", "found"), [(16, 1), (20, 2), (30, 2)])  # the closest as one line
 def test_a_stacked_fraction_is_refused(margin_px: int, found: int) -> None:
     above, below = written("3", 60, margin_px=margin_px)[0], written("4", 60, margin_px=margin_px)[0]
     width = max(above.shape[1], below.shape[1])
