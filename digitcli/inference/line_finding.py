@@ -90,10 +90,7 @@ def find_lines(grey: Grey, run_finder: RunFinder) -> Findings:
 
     A page of more than `ALWAYS_PIXELS` on which nothing is found is searched again, whole on all levels but
     those that enlarge it. A page whose lines slope is deskewed: turned by their slope, and searched again.
-    Nothing stands on a page of one shade.
     """
-    if grey.min() == grey.max():
-        return Findings((), 0.0)
     whole_scale = 0.0
     found = _search(grey, run_finder)
     if not found.lines and grey.size > ALWAYS_PIXELS:

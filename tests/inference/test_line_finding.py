@@ -22,7 +22,6 @@ from digitcli.inference.line_finding import (
 from tests.support.networks import OTHER_WRITING, FakeFinder, page_of_bars
 
 NOTHING = -8.0
-SPECK = (0, 0, 1, 1)  # a bar without which an empty page has one shade, and is not searched
 
 
 def _line(
@@ -151,15 +150,11 @@ def test_inputs_are_padded_to_whole_cells_of_the_deepest_stage(shape: tuple[int,
         shapes.append(level.shape)
         return np.full((6, level.shape[1] // 4, level.shape[2] // 4), NOTHING, np.float32)
 
-    findings = find_lines(page_of_bars(SPECK, shape=shape), run)
+    findings = find_lines(page_of_bars(shape=shape), run)
     assert findings.lines == () and findings.other < 0.01
     assert shapes and all(
         channels == 4 and not height % 32 and not width % 32 for channels, height, width in shapes
     )
-
-
-def test_a_page_of_one_shade_is_not_searched() -> None:
-    assert sides_searched(page_of_bars(shape=(300, 300))) == []
 
 
 def sides_searched(page: np.ndarray) -> list[int]:
@@ -175,7 +170,7 @@ def sides_searched(page: np.ndarray) -> list[int]:
 
 
 def test_fine_levels_are_searched_around_small_writing_only() -> None:
-    blank = sides_searched(page_of_bars(SPECK, shape=(900, 1200)))
+    blank = sides_searched(page_of_bars(shape=(900, 1200)))
     large = sides_searched(page_of_bars((300, 300, 400, 200), shape=(900, 1200)))
     small = sides_searched(page_of_bars((300, 300, 60, 20), shape=(900, 1200)))
     assert max(large) < 400 and max(small) < 500 and len(small) == len(large) + 2
@@ -183,7 +178,7 @@ def test_fine_levels_are_searched_around_small_writing_only() -> None:
 
 
 def test_of_a_large_page_the_third_finest_level_is_searched_whole() -> None:
-    assert max(sides_searched(page_of_bars(SPECK, shape=(3000, 4000)))) > 4000 * scales_of(3000, 4000)[-3]
+    assert max(sides_searched(page_of_bars(shape=(3000, 4000)))) > 4000 * scales_of(3000, 4000)[-3]
 
 
 def test_a_line_that_a_fine_level_finds_lies_where_it_is_on_the_page() -> None:

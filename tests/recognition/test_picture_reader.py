@@ -195,9 +195,10 @@ def test_it_tells_how_sure_it_is_that_a_page_is_blank(
     assert reading.confidence == confidence
 
 
-@pytest.mark.parametrize("shape", [(100, 100), (1000, 800), (40, 900), (3000, 60)])
-def test_white_paper_is_blank(shipped: Reader, shape: tuple[int, int]) -> None:
-    reading = shipped.read(np.full(shape, 255, np.uint8))
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("shape", [(1, 1), (100, 100), (300, 300), (1000, 800), (40, 900), (3000, 60)])
+def test_paper_of_one_shade_is_blank(shipped: Reader, shape: tuple[int, int], level: int) -> None:
+    reading = shipped.read(np.full(shape, level, np.uint8))
     assert reading.status == "blank" and (reading.confidence or 0.0) > LIKELY
 
 
