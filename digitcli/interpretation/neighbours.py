@@ -27,6 +27,9 @@ from digitcli.interpretation.explanation import Neighbour
 # Training digits that are searched: the first of the training part.
 SEARCHED = 2_000
 NEIGHBOURS = 3
+# Relative difference up to which stored features are those that the network computes now: float32 on two
+# devices differs by 1e-6, TF32 by 1e-3.
+LARGEST_DIFFERENCE = 0.005
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,17 @@ def _read(path: Path, network: nn.Module) -> TrainingDigits | None:
     try:
         with np.load(path) as arrays:
             stored = TrainingDigits(**arrays)
-        is_usable = stored.features.shape == (SEARCHED, _features_of(network, stored.images[:1]).shape[1])
+        first = _features_of(network, stored.images[:1])
+        has_shape = stored.features.shape == (SEARCHED, first.shape[1])
+        is_usable = has_shape and _are_same(stored.features[:1], first)
     except (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile):
         return None
     return stored if is_usable else None
+
+
+def _are_same(features: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> bool:
+    """Compare features of the same digits; those of two devices differ in the last bits."""
+    return bool(np.linalg.norm(features - others) <= LARGEST_DIFFERENCE * np.linalg.norm(others))
 
 
 def _write(path: Path, digits: TrainingDigits) -> None:

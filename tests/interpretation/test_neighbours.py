@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +50,17 @@ def test_a_damaged_file_is_replaced(network: nn.Module, digits: Digits, stored: 
         assert set(arrays) == {"images", "labels", "numbers", "features"}
 
 
-def test_features_of_another_version_are_replaced(network: nn.Module, digits: Digits, stored: Path) -> None:
+@pytest.mark.parametrize("change", [lambda seen: seen[:, 1:], lambda seen: 1.1 * seen])
+def test_features_of_another_version_are_replaced(
+    network: nn.Module, digits: Digits, stored: Path, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
     NeighbourSearch(network, FAST)
     with np.load(stored) as arrays:
-        older = {**arrays, "features": arrays["features"][:, 1:]}
-    np.savez(stored, **older)
+        newer = dict(arrays)
+    np.savez(stored, **{**newer, "features": change(newer["features"])})
     assert NeighbourSearch(network, FAST).nearest(digits.images[0])[0].label == 7
     with np.load(stored) as arrays:
-        assert arrays["features"].shape[1] == older["features"].shape[1] + 1
+        assert np.array_equal(arrays["features"], newer["features"])
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(
