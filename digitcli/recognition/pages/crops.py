@@ -89,7 +89,7 @@ def crop_lines(grey: Grey, rows: Sequence[Sequence[FoundLine]]) -> tuple[RegionC
     """Return the lines of a page, uint8 (H, W), with their strips."""
     is_alone = sum(map(len, rows)) == 1
     return tuple(
-        _crop_line(grey, row, line, is_alone=is_alone) for row, lines in enumerate(rows) for line in lines
+        crop_line(grey, row, line, is_alone=is_alone) for row, lines in enumerate(rows) for line in lines
     )
 
 
@@ -106,7 +106,8 @@ def cut_line(grey: Grey, box: LineBox, margin: float = MARGIN) -> LineCrop:
     return _line_crop(grey, cut_strip(grey, shortened, margin))
 
 
-def _crop_line(grey: Grey, row: int, line: FoundLine, *, is_alone: bool) -> RegionCrops:
+def crop_line(grey: Grey, row: int, line: FoundLine, *, is_alone: bool) -> RegionCrops:
+    """Return a line of a page, uint8 (H, W), with its strips; `is_alone` tells whether it is the only one."""
     height, width = grey.shape
     cuts = [functools.partial(cut_line, grey, line.box, margin) for margin in (MARGIN, WIDER_MARGIN)]
     fills_page = is_alone and line.box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height

@@ -84,7 +84,7 @@ class RegionEvidence:
             for index in range(count)
         ]
 
-    def parts_that(self, grammar: Grammar) -> list[RegionEvidence]:
+    def parts_that_meet(self, grammar: Grammar) -> list[RegionEvidence]:
         """Split the line into numbers that a grammar allows; none if the line rather breaks it (Bayes' rule).
 
         The gaps of a line are much alike, so that the least likely one tells whether all are as the split has
@@ -106,13 +106,23 @@ class RegionEvidence:
             for part, share in zip(self.parts(split.is_split), split.shares, strict=True)
         ]
 
-    def joined(self) -> RegionEvidence:
-        """Return the line as one number, as likely as Bayes' rule says if only that meets the constraints."""
-        shares = (
-            math.prod(1 - share for share in strip.separators(is_alone=self.is_alone))
+    def joined(self, *, are_groups: bool) -> RegionEvidence | None:
+        """Return the line as one number; None if it rather breaks the constraints (Bayes' rule).
+
+        are_groups: whether no part of it meets them. People write long numbers in groups, so that spaces tell
+            nothing then, and one number is as likely as the constraints.
+        """
+        voters = self._voters
+        mean = _mean([line.separators(is_alone=self.is_alone) for line in self._agreeing])
+        separators = [
+            strip.separators(is_alone=self.is_alone) if id(strip) in voters else mean
             for strip in self._strips
-        )
-        return dataclasses.replace(self, shares=tuple(map(_given_constraints, shares)))
+        ]
+        least = 1 - CONSTRAINT_DOUBT if are_groups else 0.0
+        shares = [max(least, _given_constraints(math.prod(1 - each for each in row))) for row in separators]
+        if sum(shares) < LIKELY * len(shares):
+            return None
+        return dataclasses.replace(self, shares=tuple(shares))
 
     @property
     def place(self) -> tuple[int, int]:
@@ -213,7 +223,7 @@ class RegionEvidence:
 
 
 def _given_constraints(share: float) -> float:
-    """Return how likely numbers stand so if only they meet the constraints, by how likely they do before."""
+    """Return the probability of a split, `share`, given that only it meets the constraints (Bayes' rule)."""
     meets, breaks = share * (1 - CONSTRAINT_DOUBT), (1 - share) * CONSTRAINT_DOUBT
     return meets / max(meets + breaks, LEAST_PROBABILITY)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,10 @@ from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence
 from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.pages.crops import crop_lines, reading_order
+from digitcli.recognition.pages.crops import crop_line, crop_lines, reading_order
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.evidence import RegionEvidence
+from digitcli.recognition.pages.groups import join_groups, line_around
 from digitcli.recognition.pages.recognize import recognize_region
 from digitcli.recognition.pages.run_networks import run_networks
 from digitcli.recognition.results import Detection
@@ -92,7 +94,7 @@ class PageReader:
         Raises:
             ModelError: a network answers with values that are not finite.
         """
-        answer = _decide(self.find_and_read(grey, whole), constraints, top_k)
+        answer = self._decide(grey, constraints, top_k, whole)
         is_large = min(grey.shape) >= ROTATED_SIDE_PX
         if self.finds_rotation and is_large and _may_be_rotated(answer, whole):
             return self._read_rotated(grey, answer, constraints, top_k)
@@ -107,6 +109,26 @@ class PageReader:
             evidence = [evidence[0].as_only(whole)]
         return PageEvidence(tuple(evidence), found.other)
 
+    def _decide(
+        self, grey: Grey, constraints: Constraints | None, top_k: int, whole: LineEvidence | None = None
+    ) -> PageAnswer:
+        page = self.find_and_read(grey, whole)
+        lines = [(region, recognize_region(region, constraints, top_k)) for region in page.regions]
+        if constraints is not None:
+            lines = join_groups(lines, constraints, top_k, functools.partial(self._read_as_one, grey, page))
+        results = [result for _, numbers in lines for result in numbers]
+        detections = tuple(itertools.starmap(_detection, lines))
+        decision = decide_page(results, page.other_writing, constraints)
+        return PageAnswer(replace(decision, detections=detections), len(results))
+
+    def _read_as_one(self, grey: Grey, page: PageEvidence, lines: Sequence[RegionEvidence]) -> RegionEvidence:
+        """Read several lines of a row of a page as one."""
+        is_alone = len(lines) == len(page.regions)
+        line = line_around([each.crops.line for each in lines])
+        crops = crop_line(grey, lines[0].crops.row, line, is_alone=is_alone)
+        (evidence,) = run_networks([crops], self.line_models, self.acceptance, self.presence)
+        return evidence.as_only(None) if is_alone else evidence
+
     def _read_rotated(
         self, grey: Grey, upright: PageAnswer, constraints: Constraints | None, top_k: int
     ) -> Decision:
@@ -114,18 +136,10 @@ class PageReader:
         best, least = upright.decision, max(ROTATED_CONFIDENCE, upright.mean_confidence + ROTATED_LEAD)
         least_digits = max(ROTATED_DIGITS, upright.digits)
         for degrees in (90, 270, 180):
-            answer = _decide(self.find_and_read(rotate(grey, degrees)), constraints, top_k)
+            answer = self._decide(rotate(grey, degrees), constraints, top_k)
             if answer.digits >= least_digits and answer.mean_confidence >= least:
                 best, least = replace(answer.decision, rotation=degrees), answer.mean_confidence
         return best
-
-
-def _decide(page: PageEvidence, constraints: Constraints | None, top_k: int) -> PageAnswer:
-    read = [recognize_region(region, constraints, top_k) for region in page.regions]
-    results = list(itertools.chain.from_iterable(read))
-    detections = tuple(map(_detection, page.regions, read))
-    decision = decide_page(results, page.other_writing, constraints)
-    return PageAnswer(replace(decision, detections=detections), len(results))
 
 
 def _detection(region: RegionEvidence, results: Sequence[NumberResult]) -> Detection:

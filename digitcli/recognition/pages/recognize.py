@@ -52,15 +52,19 @@ def recognize_region(
 ) -> list[NumberResult]:
     """Find the numbers in a region, each of which must meet the constraints.
 
-    If some do not, numbers that only spaces separate are one if that meets them; else the line is split where
-    all numbers do, if that is likelier than that it breaks the constraints.
+    If some do not, numbers that only spaces separate are one if that meets them, and its groups if none does;
+    else the line is split where all numbers do, if that is likelier than that it breaks the constraints.
     """
     parts = evidence.parts()
-    if constraints is None or _accept(parts, constraints, top_k):
+    if constraints is None:
+        return [_recognize(part, None, top_k) for part in parts]
+    are_accepted = [_accepts(constraints, _recognize(part, None, top_k)) for part in parts]
+    if all(are_accepted):
         return [_recognize(part, constraints, top_k) for part in parts]
-    if _is_one_number(evidence, parts, constraints, top_k):
-        return [dataclasses.replace(_recognize(evidence.joined(), constraints, top_k), is_changed=True)]
-    others = evidence.parts_that(constraints)
+    joined = evidence.joined(are_groups=not any(are_accepted)) if len(parts) > 1 else None
+    if joined is not None and _is_one_number(joined, parts, constraints, top_k):
+        return [dataclasses.replace(_recognize(joined, constraints, top_k), is_changed=True)]
+    others = evidence.parts_that_meet(constraints)
     if not others or _likelihood(others, constraints) <= _likelihood(parts, constraints):
         return [_recognize(part, constraints, top_k) for part in parts]
     places = [part.place for part in parts]
@@ -72,22 +76,18 @@ def recognize_region(
 
 
 def _is_one_number(
-    evidence: RegionEvidence, parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int
+    joined: RegionEvidence, parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int
 ) -> bool:
     """Tell whether the whole region meets the constraints, and no operator separates its parts."""
-    if len(parts) == 1 or constraints.is_single or any(map(_ends_with_operator, parts)):
+    if constraints.is_single or any(map(_ends_with_operator, parts)):
         return False
-    whole = _recognize(evidence, None, top_k)
+    whole = _recognize(joined, None, top_k)
     return whole.number is not None and _accepts(constraints, whole)
 
 
 def _likelihood(parts: Sequence[RegionEvidence], constraints: Constraints) -> float:
     """Return the product of the probabilities that each number stands there and meets the constraints."""
     return math.prod(sum(part.hypotheses(constraints).values()) for part in parts)
-
-
-def _accept(parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int) -> bool:
-    return all(_accepts(constraints, _recognize(part, None, top_k)) for part in parts)
 
 
 def _accepts(constraints: Constraints, result: NumberResult) -> bool:

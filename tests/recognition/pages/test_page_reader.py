@@ -54,7 +54,7 @@ def answers(
     page without a text.
     """
 
-    def decide(page: np.ndarray, *_: object) -> PageAnswer:
+    def decide(_: PageReader, page: np.ndarray, *__: object) -> PageAnswer:
         text, confidence = upright if page[0, 0] == 0 else others
         digits = [Digit(digit, confidence, (0, 0, 9, 9)) for digit in text]
         numbers = tuple(Number((digit,), confidence, raw=digit.digit) for digit in digits)
@@ -64,8 +64,7 @@ def answers(
         is_upright = page[0, 0] == 0
         return PageAnswer(decision, len(text) if is_upright or places is None else places)
 
-    monkeypatch.setattr(PageReader, "find_and_read", lambda _, page, *__: page)
-    monkeypatch.setattr(module, "_decide", decide)
+    monkeypatch.setattr(PageReader, "_decide", decide)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
@@ -150,5 +149,6 @@ def test_each_part_of_a_split_line_is_a_place(monkeypatch: pytest.MonkeyPatch) -
     results = [NumberResult(number, 0.9), NumberResult(None, 0.8), NumberResult(None, 0.8)]
     monkeypatch.setattr(module, "recognize_region", lambda *_: results)
     region = RegionEvidence(RegionCrops(0, FoundLine(LineBox(5, 5, 9, 9, 0.0), 0.9, 0.1, 20), ()), ())
-    answer = module._decide(PageEvidence((region,), 0.0), None, 2)
+    monkeypatch.setattr(PageReader, "find_and_read", lambda *_: PageEvidence((region,), 0.0))
+    answer = networks()._decide(np.zeros((9, 9), np.uint8), None, 2)
     assert (answer.places, answer.digits, answer.mean_confidence) == (3, 1, pytest.approx(0.3))

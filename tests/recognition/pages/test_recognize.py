@@ -14,7 +14,7 @@ from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.line_finding import FoundLine
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.hypotheses import LineEvidence
+from digitcli.recognition.hypotheses import CONSTRAINT_DOUBT, LineEvidence
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.acceptance import ALONE
 from digitcli.recognition.pages.crops import LineCrop, RegionCrops
@@ -127,9 +127,18 @@ def test_constraints_tell_whether_a_space_in_the_only_line_separates_numbers() -
     assert only_line("1 2", length="1") == ["1", "2"]
 
 
-def test_constraints_do_not_join_two_numbers_for_certain() -> None:
-    (certain,) = read(spelt("12 34"), length="4")
-    assert text_of(certain) == "1234" and certain.confidence < 0.05 and certain.is_changed
+def test_groups_are_one_number_if_only_that_meets_the_constraints() -> None:
+    (joined,) = read(spelt("12 34"), length="4")
+    assert text_of(joined) == "1234" and joined.is_changed
+    assert joined.confidence == pytest.approx(1 - CONSTRAINT_DOUBT, abs=0.01)
+    assert texts_of(read(spelt("12+34"), length="4")) == ["12", "34"]
+
+
+def test_constraints_do_not_join_two_numbers_for_certain_of_which_one_meets_them() -> None:
+    assert texts_of(read(spelt("1 234"), length="3-4")) == ["1", "234"]
+    crop = dataclasses.replace(CROP)  # another strip, read by a network that knows no spaces
+    no_space = dataclasses.replace(spelt("1234"), crop=crop, alphabet=ALPHABET.replace(" ", "?"))
+    assert texts_of(read(spelt("1 234"), no_space, length="3-4")) == ["1", "234"]
     (likely,) = read(evidence({"1": 1.0}, {" ": 0.6}, {"2": 1.0}), length="2")
     assert text_of(likely) == "12" and likely.confidence > 0.9
 

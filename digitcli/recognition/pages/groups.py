@@ -1,0 +1,133 @@
+"""Join numbers that stand apart in a row and are one number in groups, if only that meets the constraints.
+
+People write card numbers in groups of four, and forms have a box for each digit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from digitcli.imaging.strips import LineBox
+from digitcli.inference.line_finding import FoundLine
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.number_result import NumberResult
+from digitcli.recognition.pages.evidence import RegionEvidence
+from digitcli.recognition.pages.recognize import recognize_region
+
+# Widest gap between two groups, in heights of a digit: that of two digits in the widest boxes of forms that
+# are composed for the training.
+WIDEST_GAP = 2.0
+
+# A line of a page, and the numbers that were read there.
+ReadLine = tuple[RegionEvidence, list[NumberResult]]
+
+
+def join_groups(
+    lines: Sequence[ReadLine],
+    constraints: Constraints,
+    top_k: int,
+    read_as_one: Callable[[Sequence[RegionEvidence]], RegionEvidence],
+) -> list[ReadLine]:
+    """Return the lines of a page, some of which are joined to numbers that meet the constraints.
+
+    Only numbers that break the constraints are joined, and only if that is possible in just one way.
+    `read_as_one` reads several neighbouring lines as one.
+    """
+    joined = [line for line in lines if _is_empty(line)]
+    for neighbours in _neighbours_that_break([line for line in lines if not _is_empty(line)]):
+        texts = ["".join(_texts(results)) for _, results in neighbours]
+        bounds = _only_partition(texts, constraints)
+        for start, end in itertools.pairwise(bounds or range(len(neighbours) + 1)):
+            group = neighbours[start:end]
+            number = None if end - start == 1 else _joined(group, constraints, top_k, read_as_one)
+            joined += group if number is None else [number]
+    return joined
+
+
+def _neighbours_that_break(lines: Sequence[ReadLine]) -> Iterator[list[ReadLine]]:
+    """Divide the lines of a page where neighbours do not both break the constraints, or are far apart."""
+    neighbours: list[ReadLine] = []
+    for line in lines:
+        if neighbours and not (_break(neighbours[-1]) and _break(line) and _are_near(neighbours[-1], line)):
+            yield neighbours
+            neighbours = []
+        neighbours.append(line)
+    if neighbours:
+        yield neighbours
+
+
+def _is_empty(line: ReadLine) -> bool:
+    """Tell whether neither a number nor other writing stands there."""
+    _, results = line
+    return not any(result.number or result.is_other for result in results)
+
+
+def _break(line: ReadLine) -> bool:
+    _, results = line
+    return all(result.breaks_constraints for result in results)
+
+
+def _are_near(first: ReadLine, second: ReadLine) -> bool:
+    """Tell whether the second line follows the first one in a row, with a gap of `WIDEST_GAP` at most."""
+    (before, _), (behind, _) = first, second
+    if before.crops.row != behind.crops.row:
+        return False
+    left, right = before.crops.line.box, behind.crops.line.box
+    gap = math.hypot(right.x - left.x, right.y - left.y) - (left.length + right.length) / 2
+    return gap <= WIDEST_GAP * (left.height + right.height) / 2
+
+
+def _texts(results: Sequence[NumberResult]) -> list[str]:
+    return [result.number.text for result in results if result.number is not None]
+
+
+def _only_partition(texts: Sequence[str], constraints: Constraints) -> list[int] | None:
+    """Return where the only partition of texts begins and ends whose parts meet the constraints.
+
+    None if there is no such partition, or more than one.
+    """
+    partitions: list[list[list[int]]] = [[[0]]]  # of the first texts: two of them at most
+    for end in range(1, len(texts) + 1):
+        found = [
+            [*bounds, end]
+            for start in range(end)
+            if partitions[start] and constraints.accepts("".join(texts[start:end]))
+            for bounds in partitions[start]
+        ]
+        partitions.append(found[:2])
+    return partitions[-1][0] if len(partitions[-1]) == 1 else None
+
+
+def _joined(
+    group: Sequence[ReadLine],
+    constraints: Constraints,
+    top_k: int,
+    read_as_one: Callable[[Sequence[RegionEvidence]], RegionEvidence],
+) -> ReadLine | None:
+    """Return several lines as one number; None if that does not meet the constraints."""
+    evidence = read_as_one([region for region, _ in group])
+    results = recognize_region(evidence, constraints, top_k)
+    if len(results) > 1 or results[0].number is None or results[0].breaks_constraints:
+        return None
+    return evidence, [replace(results[0], is_changed=True)]
+
+
+def line_around(lines: Sequence[FoundLine]) -> FoundLine:
+    """Return the line that covers several neighbouring ones, and is no surer than any of them."""
+    boxes = [line.box for line in lines]
+    angle = float(np.average([box.angle for box in boxes], weights=[box.length for box in boxes]))
+    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    corners = np.concatenate([box.corners(box.length, box.height) for box in boxes]) @ axes.T
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    (x, y), (length, height) = axes.T @ ((low + high) / 2), high - low
+    return FoundLine(
+        LineBox(float(x), float(y), float(length), float(height), angle),
+        min(line.score for line in lines),
+        max(line.other_score for line in lines),
+        max(line.level_px for line in lines),
+    )
