@@ -69,29 +69,25 @@ class Enlarge(nn.Module):
 
 def _untrained(name: str) -> nn.Module:
     """Return a network with fresh weights, without the auxiliary classifiers that some have for training."""
-    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if _has_auxiliary(name) else {}
+    has_auxiliary = name in ("googlenet", "inception_v3")
+    options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if has_auxiliary else {}
     network: nn.Module = _models().get_model(name, weights=None, **options)
     return network
-
-
-def _has_auxiliary(name: str) -> bool:
-    return name in ("googlenet", "inception_v3")
 
 
 def _pretrained(name: str) -> nn.Module:
     """Return a network with ImageNet weights, which are downloaded unless they are in the cache.
 
-    A pickled file may hold any code, so that only tensors of it are loaded.
+    A pickled file may hold any code. So the file is first loaded as tensors only, which fails for anything
+    else; then torchvision loads it, which renames the tensors of some networks.
     """
     weights = _models().get_model_weights(name).DEFAULT
     default_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    options: dict[str, Any] = {"aux_logits": True, "init_weights": False} if _has_auxiliary(name) else {}
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            tensors = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        network: nn.Module = _models().get_model(name, weights=None, **options)
-        network.load_state_dict(tensors)
+            weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            network: nn.Module = _models().get_model(name, weights=weights, progress=False)
     except Exception as error:  # the network, the cache and the file raise exceptions of many kinds
         raise ModelError(
             f"The pretrained weights of {name} cannot be loaded: {str(error).splitlines()[0]}.",

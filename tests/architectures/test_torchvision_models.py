@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ def test_pretrained_weights_are_summed_over_colours(monkeypatch: pytest.MonkeyPa
     original = models.get_model(
         name, weights=None, **({"init_weights": False} if name == "googlenet" else {})
     )
-    given: dict[str, Any] = {}
+    calls: list[dict[str, Any]] = []
 
     def load(url: str, **options: Any) -> dict[str, torch.Tensor]:
-        given.update(options)
+        calls.append(options)
         state: dict[str, torch.Tensor] = original.state_dict()
         return state
 
@@ -76,7 +77,18 @@ def test_pretrained_weights_are_summed_over_colours(monkeypatch: pytest.MonkeyPa
     expected = original.state_dict()[first.removeprefix("2.")].sum(dim=1, keepdim=True)
     assert torch.equal(state[first], expected)
     assert state["2.fc.weight"].shape[0] == 10 and not any("aux" in key for key in state)
-    assert given["weights_only"] and given["check_hash"]
+    assert calls[0]["weights_only"] and all(call["check_hash"] for call in calls)
+
+
+def test_published_names_of_tensors_are_renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = torchvision_models._models().get_model("densenet121", weights=None).state_dict()
+    kept = {key: value for key, value in original.items() if "num_batches" not in key}
+    published = {re.sub(r"(\.(?:norm|conv))([12]\.)", r"\1.\2", key): value for key, value in kept.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in published
+    monkeypatch.setattr(LOAD, lambda url, **options: dict(published))
+    state = create_model("torchvision/densenet121", pretrained=True).state_dict()
+    name = "features.denseblock1.denselayer1.norm1.weight"
+    assert torch.equal(state[f"2.{name}"], original[name])
 
 
 def test_weights_that_cannot_be_loaded_are_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
