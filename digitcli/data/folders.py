@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -172,18 +173,20 @@ def _read_pictures(
 ) -> tuple[Digits, tuple[Failure, ...], tuple[str, ...]]:
     """Read every picture in the folders and their sub-folders, in natural order; also return their files.
 
-    What a link finds in a folder of another digit, of `all_digit_folders`, is left out.
+    What a link finds in a folder of another digit, of `all_digit_folders`, is a failure.
     """
     label_of = _labels_of_real_folders(all_digit_folders)
-    files = [
-        (file, int(folder.name))
-        for folder in digit_folders
-        for file in _list_pictures(folder)
-        if _label_of_real_file(file, label_of) in (None, int(folder.name))
-    ]
-    if not files:
+    images, labels, failures, used, files = [], [], [], [], []
+    for folder in digit_folders:
+        for file in _list_pictures(folder):
+            other = _label_of_real_file(file, label_of)
+            if other in (None, int(folder.name)):
+                files.append((file, int(folder.name)))
+            else:
+                cause = f"{file} is a link into the folder of the digit {other}."
+                failures.append(Failure(str(file), "other_label", cause))
+    if not files and not failures:
         raise InputError(f"{path} contains no {part}pictures ({', '.join(PICTURE_SUFFIXES)}).", LAYOUT)
-    images, labels, failures, used = [], [], [], []
     results = map_in_order(_read_picture, [file for file, _ in files])
     for result, (file, label) in zip(results, files, strict=True):
         if isinstance(result, Failure):
@@ -194,7 +197,7 @@ def _read_pictures(
             used.append(str(file))
     if not images:
         raise InputError(
-            f"Of {counted(len(files), f'{part}picture')} in {path}, none can be used; the first: "
+            f"Of {counted(len(failures), f'{part}picture')} in {path}, none can be used; the first: "
             f"{failures[0].cause}",
             "Check that they are pictures of one digit each.",
         )
@@ -219,7 +222,7 @@ def _labels_of_real_folders(digit_folders: Iterable[Path]) -> dict[Path, int]:
     """
     label_of: dict[Path, int] = {}
     for folder in digit_folders:
-        label = label_of.setdefault(folder.resolve(), int(folder.name))
+        label = label_of.setdefault(_real(folder), int(folder.name))
         if label != int(folder.name):
             raise InputError(f"{folder} is also the folder of the digit {label}.", "Remove the link.")
     return label_of
@@ -227,7 +230,12 @@ def _labels_of_real_folders(digit_folders: Iterable[Path]) -> dict[Path, int]:
 
 def _label_of_real_file(file: Path, label_of: Mapping[Path, int]) -> int | None:
     """Return the digit of the folder in which a file lies behind links; None if it lies in none of them."""
-    return next((label_of[folder] for folder in file.resolve().parents if folder in label_of), None)
+    return next((label_of[folder] for folder in _real(file).parents if folder in label_of), None)
+
+
+def _real(path: Path) -> Path:
+    """Return a path behind links; `Path.resolve` raises an error at a link that leads to itself."""
+    return Path(os.path.realpath(path))
 
 
 def _list_pictures(folder: Path) -> list[Path]:

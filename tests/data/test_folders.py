@@ -181,7 +181,17 @@ def test_no_link_gives_pictures_another_label(
         write_picture(tmp_path / "train" / name, few_digits)
     write_picture(tmp_path / "test/1/1.png", few_digits)
     (tmp_path / "train" / link).symlink_to(target)
-    assert load_folder(tmp_path).train.labels.tolist() == [1, 2]
+    dataset = load_folder(tmp_path)
+    assert dataset.train.labels.tolist() == [1, 2]
+    assert {failure.reason for failure in dataset.failures} == {"other_label"}
+    assert "folder of the digit 1" in dataset.failures[0].cause
+
+
+def test_a_folder_of_links_to_another_digit_has_no_pictures(tmp_path: Path, few_digits: Digits) -> None:
+    write_picture(tmp_path / "1/1.png", few_digits)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/1.png").symlink_to("../1/1.png")
+    assert len(load_folder(tmp_path).failures) == 1
 
 
 def test_links_to_folders_of_the_same_digit_are_followed(tmp_path: Path, few_digits: Digits) -> None:
@@ -203,6 +213,7 @@ def test_a_bad_picture_is_a_failure_and_the_others_are_read(tmp_path: Path, few_
     (tmp_path / "2" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "3" / "text.jpg").write_bytes(b"not a picture")
     (tmp_path / "4" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "4" / "loop.png").symlink_to("loop.png")
     Image.new("L", (60, 60), 255).save(tmp_path / "6" / "blank.png")
     dataset = load_folder(tmp_path)
     assert dataset.train.labels.tolist() == list(range(10))
@@ -212,6 +223,7 @@ def test_a_bad_picture_is_a_failure_and_the_others_are_read(tmp_path: Path, few_
         "cut.png": "truncated",
         "text.jpg": "not_an_image",
         "gone.png": "not_found",
+        "loop.png": "not_found",
         "blank.png": "blank",
     }
     assert all(failure.cause and failure.file.startswith(str(tmp_path)) for failure in dataset.failures)
