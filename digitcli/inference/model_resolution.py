@@ -7,8 +7,9 @@ command resolves the names that it is given once and passes the results on. Load
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,39 +156,35 @@ def _resolve(name: str) -> ResolvedModel:
     shipped = shipped_models()
     path = shipped.get(name) or _find_checkpoint(name, shipped)
     header, sha256 = read_header_and_digest(path)
-    shipped_as = name if name in shipped else _shipped_name(sha256, shipped)
-    like = shipped[shipped_as] if shipped_as else _checkpoint_with_same_graph(header, shipped)
-    graph_path = like.with_suffix(".onnx") if like else None
+    by_digest = {} if name in shipped else _shipped_by_digest(tuple(shipped.items()))
+    shipped_as = name if name in shipped else by_digest[sha256][0] if sha256 in by_digest else None
+    like = shipped_as or _shipped_with_same_graph(header, by_digest)
+    graph_path = shipped[like].with_suffix(".onnx") if like else None
     has_graph = graph_path is not None and graph_path.is_file()
     return ResolvedModel(name, path, header, sha256, graph_path if has_graph else None, shipped_as)
 
 
-def _shipped_name(sha256: str, shipped: dict[str, Path]) -> str | None:
-    """Return the name of the shipped model with a digest; a damaged one is none."""
-    for name, path in shipped.items():
+@functools.lru_cache(maxsize=1)
+def _shipped_by_digest(shipped: tuple[tuple[str, Path], ...]) -> dict[str, tuple[str, Header]]:
+    """Return the name and the header of each shipped model by its digest, without damaged ones."""
+    by_digest = {}
+    for name, path in shipped:
         with contextlib.suppress(ModelError):
-            if read_header_and_digest(path)[1] == sha256:
-                return name
-    return None
+            header, digest = read_header_and_digest(path)
+            by_digest[digest] = (name, header)
+    return by_digest
 
 
-def _checkpoint_with_same_graph(header: Header, shipped: dict[str, Path]) -> Path | None:
-    """Return the shipped checkpoint of which a model is a calibrated copy, or from which it was fine-tuned.
+def _shipped_with_same_graph(header: Header, by_digest: Mapping[str, tuple[str, Header]]) -> str | None:
+    """Return the shipped model of which a model is a calibrated copy, or from which it was fine-tuned.
 
     A graph has no weights of its own, and fine-tuning changes nothing but weights.
     """
-    copy_of = header.guarantee.copy_of if header.guarantee else None
-    for path in shipped.values() if copy_of or header.start else ():
-        of_shipped, digest = read_header_and_digest(path)
-        if digest == copy_of:
-            return path
-        is_start = digest == header.start.get("sha256")
-        if is_start and (of_shipped.architecture, of_shipped.arguments) == (
-            header.architecture,
-            header.arguments,
-        ):
-            return path
-    return None
+    if header.guarantee and header.guarantee.copy_of in by_digest:
+        return by_digest[header.guarantee.copy_of][0]
+    name, start = by_digest.get(header.start.get("sha256", ""), (None, header))
+    is_same = (start.architecture, start.arguments) == (header.architecture, header.arguments)
+    return name if is_same else None
 
 
 def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:

@@ -28,6 +28,7 @@ from digitcli.inference.devices import choose_device
 from digitcli.inference.ensemble import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.inference.torch_runtime import load_model
+from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, member_configs, resolve_teachers
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.network import count_parameters
@@ -102,12 +103,15 @@ def check_sources_stay(config: TrainConfig, folder: Path) -> None:
     """Check that a new run does not replace a model from which it learns.
 
     Raises:
-        UsageError: a teacher or the start model lies in the folder of the run.
+        UsageError: a teacher or the start model is a file of an earlier run in the folder.
     """
+    replaced = {(folder / file).resolve() for file in run_folder.files_to_be_replaced(folder)}
+    if not replaced:
+        return
     starts = [] if config.start is None else [resolve_model(config.start)]
     for model in (*resolve_teachers(config.teacher), *starts):
-        if model.path.resolve().is_relative_to(folder.resolve()):
-            cause = f"The model {model.name} lies in {folder}, which the run would replace."
+        if model.path.resolve() in replaced:
+            cause = f"The run would replace the model {model.name}, from which it learns."
             raise UsageError(cause, "Choose another --out.")
 
 

@@ -55,7 +55,7 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
     with _removed_if_nothing_is_saved() as created:
         folder = _create(chosen, created) if chosen else _create_numbered(arch.replace("/", "-"), created)
         with locked(folder):
-            if not force and (files := _files_to_be_replaced(folder)):
+            if not force and (files := files_to_be_replaced(folder)):
                 raise OutputError(
                     f"{folder} contains files that a new run would replace: {', '.join(files)}.",
                     "Name another folder with --out, resume it with --resume, or replace it with --force.",
@@ -244,7 +244,7 @@ def _csv(rows: Iterable[EpochDone]) -> str:
     return text.getvalue()
 
 
-def _files_to_be_replaced(folder: Path) -> list[str]:
+def files_to_be_replaced(folder: Path) -> list[str]:
     """Return the files that a new run would replace, without the `config.json` of a run that never saved."""
     files = [file for file in RUN_FILES if (folder / file).exists()]
     for member in _member_folders(folder):

@@ -54,6 +54,18 @@ def test_a_resolved_model_is_not_resolved_again_and_survives_pickling(tmp_path: 
     assert pickle.loads(pickle.dumps(model)) == model
 
 
+def test_a_damaged_shipped_model_leaves_the_graphs_of_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cnn.safetensors").write_bytes(b"damaged")
+    shipped = {"cnn": tmp_path / "cnn.safetensors", "fast": shipped_models()["fast"]}
+    monkeypatch.setattr(model_resolution, "shipped_models", lambda: shipped)
+    header, tensors = read_checkpoint(shipped["fast"])
+    start = {"sha256": resolve_model("fast").sha256}
+    write_checkpoint(tmp_path / "own.safetensors", dataclasses.replace(header, start=start), tensors)
+    assert resolve_model(tmp_path / "own.safetensors").graph_path == shipped["fast"].with_suffix(".onnx")
+
+
 def test_a_graph_beside_an_own_model_is_ignored(tmp_path: Path) -> None:
     saved(tmp_path / "model.safetensors")
     (tmp_path / "model.onnx").write_bytes(b"of another program")

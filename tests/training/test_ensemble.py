@@ -343,6 +343,14 @@ def test_a_new_ensemble_replaces_no_model_from_which_it_learns(
     assert read_weights(run / "member-0").keys() == before.keys() and (run / MODEL_FILE).exists()
 
 
+def test_a_run_beside_the_models_from_which_it_learns_replaces_none(few_digits: Path, tmp_path: Path) -> None:
+    train(train_config(few_digits, "softmax"), out=tmp_path / "base")
+    config = train_config(few_digits, "softmax", start=str(tmp_path / "base"))
+    before = (tmp_path / "base" / MODEL_FILE).read_bytes()
+    assert train(config, out=tmp_path).checkpoint == str(tmp_path / MODEL_FILE)
+    assert (tmp_path / "base" / MODEL_FILE).read_bytes() == before
+
+
 def test_an_ensemble_of_which_nothing_was_saved_leaves_no_folder(few_digits: Path, tmp_path: Path) -> None:
     config = ensemble_config(few_digits, arch="mlp", recipe={"optimizer": "sgd", "lr": 1e30})
     with pytest.raises(DivergedError, match="Nothing was saved"):
