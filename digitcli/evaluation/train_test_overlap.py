@@ -18,7 +18,7 @@ from digitcli.inference.checkpoint import (
     MEMBER_FOLDER,
     RESUME_FILE,
     TRAIN_HASHES,
-    Header,
+    has_learned_more,
     member_headers,
     read_arrays,
 )
@@ -70,15 +70,8 @@ def training_hashes(model: ResolvedModel, dataset: Dataset) -> list[Hashes | Non
     for header in member_headers(model.header):
         if header.dataset not in trained_on:
             trained_on.append(header.dataset)
-    unknown = [None] if any(map(_has_learned_more, member_headers(model.header))) else []
+    unknown = [None] if any(map(has_learned_more, member_headers(model.header))) else []
     return [*(_hashes_of_dataset(description, dataset) for description in trained_on), *unknown]
-
-
-def _has_learned_more(header: Header) -> bool:
-    """Tell whether a network started from one that may have learned other data than its own."""
-    start = header.start
-    same_data = start.get("knows_digits") and start.get("digest") == header.dataset.get("digest")
-    return bool(start) and not same_data
 
 
 def _hashes_of_dataset(trained_on: dict[str, Any], dataset: Dataset) -> Hashes | None:

@@ -325,6 +325,13 @@ def recipes_of(header: Header) -> tuple[Mapping[str, Any], ...]:
     return (header.recipe, *header.start.get("recipes", ()))
 
 
+def has_learned_more(header: Header) -> bool:
+    """Tell whether a network started from one that may have learned other digits than those of its data."""
+    start = header.start
+    same_data = start.get("knows_digits") and start.get("digest") == header.dataset.get("digest")
+    return bool(start) and not same_data
+
+
 def member_headers(header: Header) -> tuple[Header, ...]:
     """Return the headers of the networks of an ensemble; for another model, its own header alone.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from digitcli.errors import ModelError, UsageError
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import recipes_of
+from digitcli.inference.checkpoint import has_learned_more, recipes_of
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import open_network, place_network
 from digitcli.training.digit_task import DigitTask
@@ -32,14 +32,13 @@ def describe_start_model(start: ResolvedModel | None, saved: Saved | None) -> di
 
 def describe_start(start: ResolvedModel) -> dict[str, Any]:
     """Return what the checkpoint of a model says about the one that it was made from."""
-    before = start.header.start
     return {
         "model": start.id,
         "sha256": start.sha256,
         "temperature": start.header.temperature,
         "recipes": list(recipes_of(start.header)),
         "digest": start.header.dataset.get("digest"),
-        "knows_digits": before.get("knows_digits", not before),
+        "knows_digits": not has_learned_more(start.header),
     }
 
 

@@ -23,6 +23,7 @@ from digitcli.inference.checkpoint import (
 from digitcli.inference.ensemble import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.training.configuration import TrainConfig
+from digitcli.training.fine_tuning import describe_start
 from digitcli.training.trainer import train
 from digitcli.training.transfer import with_start
 from tests.support.models import as_npz, pointing_model
@@ -79,6 +80,11 @@ def test_the_digits_of_start_models_are_reported_or_unknown(
     assert noticed(tuned(Path(copied), "of_copy"), str(few_digits), "train")[0].overlap is None
     (tmp_path / "twice" / RESUME_FILE).unlink()
     assert noticed(twice, str(few_digits), "train")[0].overlap is None
+    # as compression writes a model of the same data
+    header, tensors = read_checkpoint(tmp_path / "once" / MODEL_FILE)
+    start = describe_start(resolve_model(tmp_path / "once"))
+    write_checkpoint(tmp_path / "small.safetensors", dataclasses.replace(header, start=start), tensors)
+    assert noticed(str(tmp_path / "small.safetensors"), str(other_digits), "test")[0].overlap is None
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
