@@ -81,8 +81,9 @@ def out_of_sample_probabilities(
 ) -> tuple[Probabilities, Probabilities | None]:
     """Return the probabilities of training digits (N, 10) by cross-validation, and those of test digits.
 
-    Each of four networks is trained on three quarters of the training digits and reads the others; the test
-    digits, if there are any, get the mean of the four.
+    Each of four networks is trained on three quarters of the training digits and reads the others. The test
+    digits, if there are any, get the mean of the four; one that is also a training digit is only read by the
+    network that was not trained on it.
 
     Raises:
         InputError: there are too few digits.
@@ -97,12 +98,13 @@ def out_of_sample_probabilities(
     fold_of = (np.random.default_rng(FOLD_SEED).permutation(len(firsts)) % FOLDS)[original]
     of_train = np.empty((len(train), 10), np.float32)
     of_test = None if test is None else np.zeros((len(test), 10), np.float32)
+    readers_of_test = None if test is None else _folds_without(test, train, fold_of)
     for fold in range(FOLDS):
         held_out = np.flatnonzero(fold_of == fold)
         network = _train(dataset.name, train.take(np.flatnonzero(fold_of != fold)), device)
         of_train[held_out] = _read(network, train.take(held_out))
-        if test is not None and of_test is not None:
-            of_test += _read(network, test) / FOLDS
+        if test is not None and of_test is not None and readers_of_test is not None:
+            of_test += readers_of_test[:, fold, None] * _read(network, test)
         on_event(DigitsDone(len(train) * (fold + 1) // FOLDS, len(train)))
     return of_train, of_test
 
@@ -115,6 +117,13 @@ def _originals(digits: Digits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int
     _, firsts, copied = np.unique(digits.hashes(), return_index=True, return_inverse=True)
     order = np.argsort(firsts)
     return firsts[order], np.argsort(order)[copied]
+
+
+def _folds_without(test: Digits, train: Digits, fold_of: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    """Return the share (N, F) with which the network of each fold counts for a test digit."""
+    fold_of_hash = dict(zip(train.hashes().tolist(), fold_of.tolist(), strict=True))
+    folds = np.array([fold_of_hash.get(hashed, -1) for hashed in test.hashes().tolist()])
+    return np.where(folds[:, None] < 0, 1 / FOLDS, folds[:, None] == np.arange(FOLDS)).astype(np.float32)
 
 
 def _train(name: str, digits: Digits, device: str) -> torch.nn.Module:

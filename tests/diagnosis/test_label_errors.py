@@ -56,10 +56,12 @@ def test_no_network_is_trained_on_the_digits_that_it_reads(digits: Digits) -> No
 
 def test_copies_with_a_wrong_label_do_not_vouch_for_each_other(digits: Digits) -> None:
     train = digits.take(np.arange(400))
-    seven = train.take(np.flatnonzero(train.labels == 7)[[0] * 8])
-    images, labels = np.concatenate([train.images, seven.images]), np.append(train.labels, [3] * 8)
-    of_train, _ = out_of_sample_probabilities(Dataset("copies", Digits(images, labels)), "cpu")
-    assert {each.index for each in doubtful_labels(labels, of_train)} >= {*range(400, 408)}
+    seven = train.take(np.flatnonzero(train.labels == 7)[[0] * 24])
+    images, labels = np.concatenate([train.images, seven.images]), np.append(train.labels, [3] * 24)
+    copies = Digits(seven.images, np.full(24, 3))
+    of_train, of_test = out_of_sample_probabilities(Dataset("copies", Digits(images, labels), copies), "cpu")
+    assert {each.index for each in doubtful_labels(labels, of_train)} >= {*range(400, 424)}
+    assert of_test is not None and len(doubtful_labels(copies.labels, of_test)) == 24
 
 
 def test_too_few_digits_are_refused(digits: Digits) -> None:
