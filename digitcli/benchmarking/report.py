@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -137,11 +138,13 @@ def check_threads(baseline: BenchmarkReport, threads: int) -> None:
 
 def describe_differences(report: BenchmarkReport, baseline: BenchmarkReport) -> str | None:
     """Return in words what else than digitcli may have changed the times; None if nothing that is known."""
-    before, now = baseline.environment, report.environment
-    names = {"cpu": "", "device": "", "torch": "torch ", "onnxruntime": "onnxruntime ", "litert": "litert "}
-    pairs = [(name, getattr(before, field), getattr(now, field)) for field, name in names.items()]
-    changed = [f"{name}{old}, now {new}" for name, old, new in pairs if old and new and old != new]
-    return f"The baseline was measured elsewhere: {'; '.join(changed)}." if changed else None
+    before, now = dataclasses.asdict(baseline.environment), dataclasses.asdict(report.environment)
+    changed = [
+        f"{name} {before[name]}, now {value}"
+        for name, value in now.items()
+        if name not in ("digitcli", "threads") and before[name] and value and before[name] != value
+    ]
+    return f"Not only digitcli has changed since the baseline: {'; '.join(changed)}." if changed else None
 
 
 def find_slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[Slowdown, ...]:

@@ -107,6 +107,9 @@ def check_same_search(
     stored = study.user_attrs.get(SEARCH)
     if stored is None:
         study.set_user_attr(SEARCH, search)
+    elif stored.get("seed") != config.seed:
+        cause = f"{folder} has a search that another version of digitcli began."
+        raise UsageError(cause, "Name another folder with --out.")
     elif changed := [name for name, value in search.items() if stored.get(name) != value]:
         cause = f"{folder} has a search with another {' and another '.join(changed)}."
         raise UsageError(cause, "Repeat its command, or name another folder with --out.")

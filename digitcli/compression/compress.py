@@ -261,7 +261,7 @@ def _stored(file: Path) -> dict[str, Any]:
     """Return what a JSON file of a compression holds; nothing if the file is missing or damaged."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return stored if isinstance(stored, dict) else {}
 

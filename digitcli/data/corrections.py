@@ -154,11 +154,13 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a file with their lines; a cell that is missing at the end of a row is empty."""
     try:
         content = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        delimiter = delimiter_of(content.partition("\n")[0])
-        reader = csv.DictReader(io.StringIO(content, newline=""), restval="", delimiter=delimiter)
+        table = io.StringIO(content, newline="")
+        reader = csv.DictReader(table, restval="", delimiter=delimiter_of(content))
         columns = reader.fieldnames or ()
         numbered = [(reader.reader.line_num, row) for row in reader]  # without empty lines
-        rows = [(line, row) for line, row in numbered if any(map("".join, row.values()))]
+        rows = [
+            (line, row) for line, row in numbered if any("".join(cells).strip() for cells in row.values())
+        ]
     except (OSError, csv.Error) as error:
         raise InputError(f"The corrections {path} cannot be read: {error}.", REMEDY) from error
     if not {"index", "label"} <= {*columns}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,9 +53,8 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     _check_there(folder, table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            file.seek(0)
-            rows = csv.DictReader(file, delimiter=delimiter_of(header))
+            content = file.read()
+            rows = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter_of(content))
             columns = rows.fieldnames or ()
             text_column = "label" if "label" in columns and "text" not in columns else "text"
             missing = {"file", text_column} - {*columns}
@@ -70,9 +70,9 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     return pictures
 
 
-def delimiter_of(first_line: str) -> str:
-    """Return what separates the columns of a table: a comma, a semicolon or a tab."""
-    return max(DELIMITERS, key=first_line.count)
+def delimiter_of(content: str) -> str:
+    """Return what separates the columns of a table, by its first line: a comma, a semicolon or a tab."""
+    return max(DELIMITERS, key=content.partition("\n")[0].count)
 
 
 def _check_there(folder: Path, table: Path) -> None:
@@ -125,7 +125,7 @@ def _pictures(
 ) -> Iterator[LabelledPicture]:
     seen: dict[str, int] = {}
     for row in rows:
-        if not any("".join(cells or "") for cells in row.values()):  # spreadsheets write such rows
+        if not any("".join(cells or "").strip() for cells in row.values()):  # spreadsheets write such rows
             continue
         place, name, text = f"{table}, line {rows.line_num}", row["file"], row[text_column]
         if not name or text is None:

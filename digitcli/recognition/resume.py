@@ -146,6 +146,6 @@ def _parse(content: bytes, path: Path) -> list[_Record]:
             failed = row["status"] == "error"
             records.append(_Record(row["file"], row["page"], failed, str(row["model"]), line + "\n"))
         return records
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         cause = f"{path} holds something other than results of digitcli as JSON lines."
         raise OutputError(cause, "Name another file, or replace it with --force.") from error

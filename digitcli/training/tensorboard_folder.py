@@ -104,7 +104,7 @@ def _owner(folder: Path) -> dict[str, str]:
     """Return what `write_owner` wrote; an empty record if it is missing or damaged."""
     try:
         owner = json.loads((folder / OWNER_FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {str(name): str(value) for name, value in owner.items()} if isinstance(owner, dict) else {}
 

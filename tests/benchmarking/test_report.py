@@ -53,9 +53,15 @@ def test_rows_are_matched_by_model_runtime_and_batch(tmp_path: Path) -> None:
 def test_a_baseline_of_another_machine_is_told(tmp_path: Path) -> None:
     baseline = baseline_of(tmp_path / "baseline.json", ROW)
     assert describe_differences(report_of(ROW), baseline) is None
-    older = dataclasses.replace(baseline.environment, cpu="Zero", torch="1.0", onnxruntime=None)
+    older = dataclasses.replace(baseline.environment, cpu="Zero", cores=99, torch="1.0", onnxruntime=None)
     told = describe_differences(report_of(ROW), dataclasses.replace(baseline, environment=older))
-    assert told is not None and "Zero, now " in told and "torch 1.0, now " in told and "onnx" not in told
+    assert (
+        told is not None
+        and "cpu Zero, now " in told
+        and "cores 99, now " in told
+        and "torch 1.0, now " in told
+        and "onnx" not in told
+    )
 
 
 def test_a_baseline_with_other_threads_is_refused(tmp_path: Path) -> None:

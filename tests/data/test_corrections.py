@@ -94,6 +94,7 @@ def test_empty_cells_and_other_columns_are_ignored(tmp_path: Path) -> None:
     index = int(split(dataset()).train_indices[0])
     text = f"index,error,label,given,part\n{index},yes,8,  , \n"
     assert corrected(text, tmp_path).train.labels[0] == 8
+    assert corrected(f"index;label\n;\n ; \n{index};8\n", tmp_path).train.labels[0] == 8
 
 
 def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_copies_of_earlier_pictures_are_left_out(tmp_path: Path) -> None:
 def test_cells_are_separated_as_in_the_first_line(tmp_path: Path, delimiter: str) -> None:
     rows = (("file", "text"), ("a,b.png", "12,5"), ("c.png", ""))
     lines = [delimiter.join(f'"{cell}"' if "," in cell else cell for cell in row) for row in rows]
-    lines.insert(2, delimiter)
+    lines = [*lines[:2], f" {delimiter} ", delimiter, *lines[2:]]
     (tmp_path / "labels.csv").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8", newline="")
     found = read_labelled_pictures(tmp_path)
     assert [(each.file, each.text) for each in found] == [("a,b.png", "12,5"), ("c.png", "")]

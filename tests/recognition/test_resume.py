@@ -89,6 +89,7 @@ def test_an_error_keeps_the_written_results(tmp_path: Path) -> None:
         "not json\n",
         '{"no": "file"}\n',
         "[1]\n",
+        pytest.param("[" * 100_000 + "\n", id="nested"),
         "\xff\n",
         '{"file": "a.png"}\n',
         '{"schema": 1, "file": ["a.png"], "page": null, "status": "read", "model": "m"}\n',
