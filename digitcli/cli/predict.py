@@ -120,8 +120,8 @@ Output = Annotated[
 Resume = Annotated[
     bool,
     Option("--resume", rich_help_panel=OUTPUT,
-           help="Continue an interrupted run with -o FILE.jsonl: keep its results and read the pictures that "
-           "are left or failed."),
+           help="Write each result to FILE.partial at once, and continue it if a run with -o FILE.csv or "
+           "FILE.jsonl was interrupted: read the pictures that are left or failed."),
 ]  # fmt: skip
 Force = Annotated[
     bool,

@@ -104,10 +104,10 @@ def _check_output(options: PredictOptions) -> None:
     if options.per == "number" and options.form != "csv":
         cause = f"--per number is for CSV, but the output is {options.form}."
         raise UsageError(cause, "Give --format csv or -o numbers.csv; JSON lists the numbers of each page.")
-    if options.resume and (options.output is None or options.form != "jsonl"):
+    if options.resume and (options.output is None or options.form not in ("jsonl", "csv")):
         output = f"{options.output or 'standard output'} as {options.form}"
-        cause = f"--resume needs a file of JSON lines, but the output is {output}."
-        raise UsageError(cause, "Name a file of JSON lines, e.g. -o results.jsonl.")
+        cause = f"--resume needs a file of CSV or JSON lines, but the output is {output}."
+        raise UsageError(cause, "Name a .csv or .jsonl file, e.g. -o results.csv.")
     if options.resume and STANDARD_INPUT in options.inputs:
         cause = "--resume cannot tell whether the picture on standard input was read before."
         raise UsageError(cause, "Name a file, or leave --resume out.")
@@ -146,7 +146,7 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
                 writes_file=options.output is not None,
                 shows_steps=options.show_steps,
                 read_before=results.read_before.total(),
-                thresholds=_describe_thresholds(options, reader),
+                thresholds=_describe_thresholds(options, reader, is_resumed=bool(results.read_before)),
             )
         )
         names = None if listing is None else read_list(listing, b"\0" if options.null else b"\n")
@@ -183,10 +183,12 @@ def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> 
     )
 
 
-def _describe_thresholds(options: PredictOptions, reader: Reader) -> str | None:
+def _describe_thresholds(options: PredictOptions, reader: Reader, *, is_resumed: bool) -> str | None:
     """Return which numbers are refused, for people who have asked for it."""
-    is_wanted = options.max_error is not None or options.show_steps
-    return reader.thresholds.describe() if is_wanted else None
+    if options.max_error is None and not options.show_steps:
+        return None
+    refused = reader.thresholds.describe()
+    return f"In the pictures read now: {refused[0].lower()}{refused[1:]}" if is_resumed else refused
 
 
 def _open_list(stack: ExitStack, name: str) -> BinaryIO:
@@ -213,11 +215,16 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
     if options.output is None:
         yield ResultWriter(lambda text: print(text, end=""))
     elif options.resume:
-        with resume_results(options.output, model) as results:
+        with resume_results(options.output, model, options.per if options.form == "csv" else None) as results:
             yield results
     else:
         with writing_whole(options.output) as write:
-            yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
+            try:
+                yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
+            except Interrupted as stopped:
+                lost = f"{options.output} was not written, and the results are lost."
+                stopped.remedy = f"{lost} A run with --resume can be continued."
+                raise
 
 
 def _show(
@@ -227,7 +234,8 @@ def _show(
         for reading in readings:
             view.show_row(reading)
     else:
-        pieces = format_readings(readings, options.form, options.per)
+        has_heading = not results.read_before
+        pieces = format_readings(readings, options.form, options.per, has_heading=has_heading)
         try:
             for piece in pieces:
                 with wait_with_signals(insisting=True):  # a signal must not tear a piece

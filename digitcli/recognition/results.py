@@ -270,10 +270,12 @@ def _rounded(probability: float) -> float:
     return round(float(probability), DECIMALS)
 
 
-def format_readings(readings: Iterable[Reading], form: TextFormat, per: Per = "page") -> Generator[str]:
+def format_readings(
+    readings: Iterable[Reading], form: TextFormat, per: Per = "page", *, has_heading: bool = True
+) -> Generator[str]:
     """Yield the text of readings in a format, piece by piece; CSV has a row per page or per number."""
     if form == "csv":
-        return _csv(readings, per)
+        return _csv(readings, per, has_heading)
     return {"json": _json, "jsonl": _json_lines}[form](readings)
 
 
@@ -308,13 +310,19 @@ def _json(readings: Iterable[Reading]) -> Generator[str]:
     yield after
 
 
-def _csv(readings: Iterable[Reading], per: Per) -> Generator[str]:
-    fields = FIELDS if per == "page" else NUMBER_FIELDS
-    yield _csv_line(fields)
+def _csv(readings: Iterable[Reading], per: Per, has_heading: bool) -> Generator[str]:
+    fields = csv_fields(per)
+    if has_heading:
+        yield csv_line(fields)
     for reading in readings:
         page = reading.record()
         records = [page] if per == "page" else _numbers_of(page)
-        yield "".join(_csv_line(record[name] for name in fields) for record in records)
+        yield "".join(csv_line(record[name] for name in fields) for record in records)
+
+
+def csv_fields(per: Per) -> tuple[str, ...]:
+    """Return the columns of CSV with a row per page or per number."""
+    return FIELDS if per == "page" else NUMBER_FIELDS
 
 
 def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
@@ -330,11 +338,17 @@ def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _csv_line(cells: Iterable[Any]) -> str:
+def csv_line(cells: Iterable[Any]) -> str:
+    """Return a row of CSV with the end of its line."""
     line = io.StringIO()
     # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
     csv.writer(line).writerow(map(_without_formula, cells))
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def without_quote(cell: str) -> str:
+    """Return the text of a cell without the quote before what looks like a formula."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 def _without_formula(value: Any) -> Any:

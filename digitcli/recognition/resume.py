@@ -1,11 +1,14 @@
 """Resume an interrupted run: keep the results that were written, and read the pictures that are left.
 
-Results are JSON lines. They grow in `FILE.partial`, which becomes FILE when all pictures are read.
+Results are JSON lines or CSV. They grow in `FILE.partial`, which becomes FILE when all pictures are read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+import itertools
 import json
 import os
 from collections import Counter
@@ -15,7 +18,7 @@ from pathlib import Path
 
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.results import SCHEMA
+from digitcli.recognition.results import SCHEMA, Per, csv_fields, csv_line, without_quote
 from digitcli.recognition.sources import Source
 
 
@@ -42,20 +45,21 @@ class ResultWriter:
 
 @dataclass(frozen=True)
 class _Record:
-    """A result of an earlier run and its line."""
+    """A result of an earlier run and its text: a line, or with a row per number one or more."""
 
     file: str
     page: int | None
     failed: bool
     model: str
-    line: str
+    text: str
 
 
 @contextlib.contextmanager
-def resume_results(path: Path, model: str) -> Iterator[ResultWriter]:
+def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[ResultWriter]:
     """Continue the results of a model in a file; whatever ends this, the results written until then are kept.
 
-    Pictures that could not be read before are read again.
+    `per` tells what a row of CSV stands for; None for JSON lines. Pictures that could not be read before are
+    read again.
 
     Raises:
         OutputError: the file cannot be read or written, holds something else, or another run is writing it.
@@ -64,12 +68,14 @@ def resume_results(path: Path, model: str) -> Iterator[ResultWriter]:
     whole = Path(os.path.realpath(path))  # a link stays a link
     partial = whole.with_name(whole.name + ".partial")
     with _locked(whole, path):
-        records = _usable_records(whole, partial, path)
+        records = _usable_records(whole, partial, path, per)
         other_models = {record.model for record in records} - {model}
         if other_models:
             cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
             raise UsageError(cause, "Name the same models, or another file.")
-        write_whole(partial, "".join(record.line for record in records).encode(), like=whole)
+        heading = [csv_line(csv_fields(per))] if per and records else []
+        content = "".join([*heading, *(record.text for record in records)])
+        write_whole(partial, content.encode(), like=whole)
         read_before = Counter(record.file for record in records if record.page in (None, 1))
         with _appending(partial, path) as write:
             yield ResultWriter(write, read_before)
@@ -119,13 +125,13 @@ def _appending(partial: Path, path: Path) -> Iterator[Callable[[str], None]]:
             os.fsync(file.fileno())
 
 
-def _usable_records(whole: Path, partial: Path, path: Path) -> list[_Record]:
+def _usable_records(whole: Path, partial: Path, path: Path, per: Per | None) -> list[_Record]:
     """Return the records of the later of both files, without the pictures that must be read again."""
     with faults_of(path):
         files = [file for file in (whole, partial) if file.exists()]
         latest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
         content = latest.read_bytes() if latest else b""
-    records = _parse(content, path)
+    records = _parse(content, path, per)
     if latest == partial and records:  # some pages of the last file may be missing
         last_file = records[-1].file
         while records and records[-1].file == last_file:
@@ -134,18 +140,46 @@ def _usable_records(whole: Path, partial: Path, path: Path) -> list[_Record]:
     return [record for record in records if record.file not in failed]
 
 
-def _parse(content: bytes, path: Path) -> list[_Record]:
-    """Parse JSON lines; a line that was cut off is left out."""
+def _parse(content: bytes, path: Path, per: Per | None) -> list[_Record]:
+    """Parse the results of a file; a line that was cut off is left out."""
+    whole_lines = content[: content.rfind(b"\n") + 1]
     try:
-        text = content[: content.rfind(b"\n") + 1].decode()
-        records = []
-        for line in text.split("\n")[:-1]:
-            row = json.loads(line)
-            if row["schema"] != SCHEMA or not isinstance(row["file"], str):
-                raise ValueError(f"schema {row['schema']}, file {row['file']}")
-            failed = row["status"] == "error"
-            records.append(_Record(row["file"], row["page"], failed, str(row["model"]), line + "\n"))
-        return records
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        cause = f"{path} holds something other than results of digitcli as JSON lines."
+        return _parse_json_lines(whole_lines.decode()) if per is None else _parse_csv(whole_lines, per)
+    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        kind = "JSON lines" if per is None else f"CSV with a row per {per}"
+        cause = f"{path} holds something other than results of digitcli as {kind}."
         raise OutputError(cause, "Name another file, or replace it with --force.") from error
+
+
+def _parse_json_lines(text: str) -> list[_Record]:
+    records = []
+    for line in text.split("\n")[:-1]:
+        row = json.loads(line)
+        if row["schema"] != SCHEMA or not isinstance(row["file"], str):
+            raise ValueError(f"schema {row['schema']}, file {row['file']}")
+        failed = row["status"] == "error"
+        records.append(_Record(row["file"], row["page"], failed, str(row["model"]), line + "\n"))
+    return records
+
+
+def _parse_csv(content: bytes, per: Per) -> list[_Record]:
+    fields = csv_fields(per)
+    lines = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+    if content and next(lines) != list(fields):
+        raise ValueError("other columns")
+    rows = (dict(zip(fields, line, strict=True)) for line in lines)
+    records = []
+    for _, same in itertools.groupby(enumerate(rows), lambda each: _page_of(each, per)):
+        of_page = [row for _, row in same]
+        first, text = of_page[0], "".join(csv_line(row.values()) for row in of_page)
+        page, failed = int(first["page"]) if first["page"] else None, first["status"] == "error"
+        records.append(
+            _Record(without_quote(first["file"]), page, failed, without_quote(first["model"]), text)
+        )
+    return records
+
+
+def _page_of(numbered: tuple[int, dict[str, str]], per: Per) -> tuple[str, ...] | int:
+    """Return what rows of the same page have in common; with a row per page, that is its number alone."""
+    index, row = numbered
+    return index if per == "page" else (row["file"], row["page"])

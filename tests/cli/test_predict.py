@@ -405,7 +405,6 @@ def test_constraints_are_met_and_named_if_they_change_a_number(predict: Run) -> 
         ("--max-error", "0.1", "--min-confidence", "0.9"),
         ("--resume",),
         ("--resume", "-o", "out.json"),
-        ("--resume", "-o", "out.csv"),
         ("--resume", "-o", "out.jsonl", "--force"),
         ("--resume", "-o", "out.jsonl", "--annotate", "out"),
         ("-", "--resume", "-o", "out.jsonl"),
@@ -426,10 +425,10 @@ def test_a_usage_error_comes_before_a_model_that_does_not_exist(predict: Run) ->
     assert predict("-m", "missing.safetensors").returncode == 2
 
 
-def test_resume_needs_json_lines_and_says_how_to_get_them(predict: Run) -> None:
+def test_resume_needs_lines_and_says_how_to_get_them(predict: Run) -> None:
     put("5.png")
-    done = predict("5.png", "-o", "out.csv", "--resume")
-    assert done.returncode == 2 and "out.csv" in done.stderr and "-o results.jsonl" in done.stderr
+    done = predict("5.png", "-o", "out.json", "--resume")
+    assert done.returncode == 2 and "out.json" in done.stderr and "-o results.csv" in done.stderr
 
 
 def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
@@ -444,6 +443,23 @@ def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
     again = predict("scans", "-o", "out.jsonl", "--resume")
     assert again.returncode == 0 and "4 pictures had been read before" in again.stderr
     assert names_in() == ["out.jsonl", "scans"]
+
+
+@pytest.mark.parametrize("per", ["page", "number"])
+def test_an_interrupted_run_with_csv_continues_where_it_stopped(predict: Run, per: str) -> None:
+    for number in range(4):
+        put(f"scans/={number},.png", "2457"[number])
+    options = ("--per", per, "-o", "out.csv")
+    assert predict("scans", *options).returncode == 0
+    whole = Path("out.csv").read_text()
+    Path("out.csv").unlink()
+    Path("out.csv.partial").write_text("".join(whole.splitlines(keepends=True)[:4]) + "cut off")
+    done = predict("scans", *options, "--resume")
+    assert done.returncode == 0 and "2 pictures had been read before" in done.stderr
+    assert Path("out.csv").read_text() == whole
+    other = predict("scans", "--resume", "-o", "out.csv", "--per", "page" if per == "number" else "number")
+    assert other.returncode != 0 and "CSV with a row per" in other.stderr
+    assert Path("out.csv").read_text() == whole
 
 
 def test_a_resumed_run_says_why_its_last_picture_cannot_be_read(predict: Run) -> None:
