@@ -133,7 +133,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def writing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside a folder, as which it is renamed at the end.
+    """Yield an empty folder, which takes the place of `folder` at the end.
 
     A folder that was there before is replaced whole, see `check_writable_folder`.
 

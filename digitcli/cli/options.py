@@ -130,12 +130,13 @@ RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]
 LengthOption = Annotated[
     str | None,
     Option(metavar="N or N-M", rich_help_panel=CONSTRAINTS,
-           help="Every number has this many digits, for example 5 or 4-6; a line is split into such ones."),
+           help="Every number has this many digits, for example 5 or 4-6; this tells which digits form one."),
 ]  # fmt: skip
 PatternOption = Annotated[
     str | None,
     Option(metavar="REGEX", rich_help_panel=CONSTRAINTS,
-           help="All digits of a number match this regular expression, for example '1\\d{4}'."),
+           help="The digits of a number, without marks, match this regular expression as a whole, for "
+           "example '1\\d{4}'."),
 ]  # fmt: skip
 RangeOption = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from digitcli.errors import UsageError
+from digitcli.strip_format import DIGITS
 
 if TYPE_CHECKING:
     import regex
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 CheckDigit = Literal["luhn", "mod97", "ean"]
 # Seconds after which a pattern counts as not matched: some expressions take for ever (chosen by hand).
 MATCH_SECONDS = 0.5
+# Texts after which the search for one that a pattern matches ends (chosen by hand: it takes 0.1 s).
+TRIED_TEXTS = 5000
 # The share of random numbers that a check digit accepts.
 SHARES_VALID: dict[CheckDigit, float] = {"luhn": 0.1, "mod97": 1 / 97, "ean": 0.1}
 # Digits of GTIN-8, UPC-A, EAN-13 and GTIN-14.
@@ -123,7 +126,22 @@ def parse_constraints(
         check_digit,  # type: ignore[arg-type]
         single_digit,
     )
+    if not _matches_digits(constraints.pattern):
+        cause = f"--pattern '{pattern}' matches no digits."
+        raise UsageError(cause, "It is for the digits without marks: for 24/07 give '\\d{4}'.")
     return None if constraints == Constraints() else constraints
+
+
+def _matches_digits(pattern: regex.Pattern[str] | None) -> bool:
+    """Tell whether a pattern matches any digits; also true if none are found among `TRIED_TEXTS`."""
+    constraints, texts, tried = Constraints(pattern=pattern), [""], 0
+    while texts and tried < TRIED_TEXTS:  # depth first
+        text = texts.pop()
+        tried += 1
+        if constraints.accepts(text):
+            return True
+        texts += [text + digit for digit in DIGITS if constraints.may_begin(text + digit)]
+    return bool(texts)
 
 
 def _parse_span(text: str | None, option: str, example: str) -> tuple[int, int] | None:
@@ -132,7 +150,8 @@ def _parse_span(text: str | None, option: str, example: str) -> tuple[int, int] 
         return None
     match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", text.strip(), re.ASCII)
     if match is None:
-        raise UsageError(f"{option} is '{text}'.", f"Give {example}.")
+        cause = f"{option} is '{text}', which is no whole number and no two with a dash between."
+        raise UsageError(cause, f"Give for example {example}.")
     low, high = int(match[1]), int(match[2] or match[1])
     if low > high:
         raise UsageError(f"{option} is '{text}', but {low} is above {high}.", f"Give {high}-{low}.")

@@ -22,7 +22,7 @@ from digitcli.recognition.constraints import (
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
 SHORT = st.text("0123456789", max_size=5)
 PATTERNS = [
-    r"\d{5}", r"1\d*", r"(12|34)+5?", r"0|[1-9]\d{0,3}", r"\d\d(?:00|50)", r"(?=.*7)\d+", r"[02468]*", r"",
+    r"\d{5}", r"1\d*", r"(12|34)+5?", r"0|[1-9]\d{0,3}", r"\d\d(?:00|50)", r"(?=.*7)\d+", r"[02468]*",
     r"(\d)\1+",
 ]  # fmt: skip
 
@@ -202,3 +202,14 @@ def test_no_options_are_no_constraints() -> None:
 def test_a_value_that_cannot_be_parsed_is_a_usage_error(chosen: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         parse_constraints(**chosen)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pattern", [r"\d{2}/\d{2}", "24/07", r"A\d", r"\d\d\D\d\d", "[^0-9]*", ""])
+def test_a_pattern_that_matches_no_digits_is_refused(pattern: str) -> None:
+    with pytest.raises(UsageError, match="matches no digits"):
+        parse_constraints(pattern=pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"\d{16}", r"(\d+)+", "17|23", r"\d{4} ?\d{4}", ".*"])
+def test_a_pattern_that_matches_some_digits_is_accepted(pattern: str) -> None:
+    assert parse_constraints(pattern=pattern) is not None

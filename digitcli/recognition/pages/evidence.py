@@ -85,7 +85,7 @@ class RegionEvidence:
         ]
 
     def parts_that_meet(self, grammar: Grammar) -> list[RegionEvidence]:
-        """Split the line into numbers that a grammar allows; none if the line rather breaks it (Bayes' rule).
+        """Split the line into numbers that a grammar allows; none if it is likelier that the line breaks it.
 
         The gaps of a line are much alike, so that the least likely one tells whether all are as the split has
         them, and not their product. Numbers that the default split has, too, stay as they are.
@@ -107,7 +107,7 @@ class RegionEvidence:
         ]
 
     def joined(self, *, are_groups: bool) -> RegionEvidence | None:
-        """Return the line as one number; None if it rather breaks the constraints (Bayes' rule).
+        """Return the line as one number; None if it is likelier that it breaks the constraints (Bayes' rule).
 
         are_groups: whether no part of it meets them. People write long numbers in groups, so that spaces tell
             nothing then, and one number is as likely as the constraints.

@@ -14,7 +14,7 @@ class Split:
 
     is_split: whether each gap between two digits separates numbers.
     shares: the probability that each number stands there, given that the grammar allows all numbers.
-    least: the probability of what this split demands of the gap where that is least likely.
+    least: the smallest probability, over all gaps, that the gap is as this split has it.
     """
 
     is_split: list[bool]
