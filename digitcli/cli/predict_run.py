@@ -18,7 +18,7 @@ from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.results import BATCH_SIZE, Per, Rotation, check_ranges, format_readings
-from digitcli.recognition.resume import ResultWriter, resume_results
+from digitcli.recognition.resume import ResultWriter, partial_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
@@ -218,6 +218,8 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
         with resume_results(options.output, model, options.per if options.form == "csv" else None) as results:
             yield results
     else:
+        if (partial := partial_results(options.output)).exists():
+            console.show_notice(f"{partial} holds results of an interrupted run, which --resume continues.")
         with writing_whole(options.output) as write:
             try:
                 yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))

@@ -66,7 +66,7 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
         UsageError: the file holds results of another model.
     """
     whole = Path(os.path.realpath(path))  # a link stays a link
-    partial = whole.with_name(whole.name + ".partial")
+    partial = partial_results(whole)
     with _locked(whole, path):
         records = _usable_records(whole, partial, path, per)
         other_models = {record.model for record in records} - {model}
@@ -81,6 +81,12 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
             yield ResultWriter(write, read_before)
         with faults_of(path):
             partial.replace(whole)
+
+
+def partial_results(path: Path) -> Path:
+    """Return the file in which the results grow until the run has finished."""
+    whole = Path(os.path.realpath(path))
+    return whole.with_name(whole.name + ".partial")
 
 
 @contextlib.contextmanager

@@ -445,6 +445,13 @@ def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
     assert names_in() == ["out.jsonl", "scans"]
 
 
+def test_results_of_an_interrupted_run_are_told(predict: Run) -> None:
+    put("5.png")
+    Path("out.csv.partial").write_text("")
+    done = predict("5.png", "-o", "out.csv")
+    assert done.returncode == 0 and "out.csv.partial holds results of an interrupted run" in done.stderr
+
+
 @pytest.mark.parametrize("per", ["page", "number"])
 def test_an_interrupted_run_with_csv_continues_where_it_stopped(predict: Run, per: str) -> None:
     for number in range(4):
