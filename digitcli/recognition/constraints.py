@@ -49,6 +49,11 @@ class Constraints:
         return self.lengths == (1, 1)
 
     @property
+    def sets_length(self) -> bool:
+        """Whether all numbers have the same number of digits, which tells groups from numbers."""
+        return self.lengths is not None and self.lengths[0] == self.lengths[1]
+
+    @property
     def share_valid(self) -> float:
         """The share of random numbers that the check digit accepts."""
         return SHARES_VALID[self.check_digit] if self.check_digit else 1.0

@@ -1,4 +1,4 @@
-"""Join numbers that stand apart in a row and are one number in groups, if only that meets the constraints.
+"""Join numbers that stand apart in a row and are one number in groups, if only that has the right length.
 
 People write card numbers in groups of four, and forms have a box for each digit.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,11 +16,14 @@ from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.evidence import RegionEvidence
-from digitcli.recognition.pages.recognize import recognize_region
+from digitcli.recognition.pages.recognize import recognize_whole
 
 # Widest gap between two groups, in heights of a digit: that of two digits in the widest boxes of forms that
 # are composed for the training.
 WIDEST_GAP = 2.0
+
+# Digits from which a row of single ones is a comb on a page of several rows: two may be a label and a mark.
+LEAST_BOXES = 3
 
 # A line of a page, and the numbers that were read there.
 ReadLine = tuple[RegionEvidence, list[NumberResult]]
@@ -35,18 +37,26 @@ def join_groups(
 ) -> list[ReadLine]:
     """Return the lines of a page, some of which are joined to numbers that meet the constraints.
 
-    Only numbers that break the constraints are joined, and only if that is possible in just one way.
+    The constraints have to set the number of digits: else neighbouring cells of a table would often be a
+    number that meets them, too. Only numbers that break the constraints are joined, and only if that is
+    possible in just one way; on a page of several rows, which may be a table, only single digits.
     `read_as_one` reads several neighbouring lines as one.
     """
-    joined = [line for line in lines if _is_empty(line)]
-    for neighbours in _neighbours_that_break([line for line in lines if not _is_empty(line)]):
-        texts = ["".join(_texts(results)) for _, results in neighbours]
-        bounds = _only_partition(texts, constraints)
+    if not constraints.sets_length:
+        return list(lines)
+    places = {id(region): place for place, (region, _) in enumerate(lines)}
+    joined = [(places[id(line[0])], line) for line in lines if _is_empty(line)]
+    written = [line for line in lines if not _is_empty(line)]
+    is_table = len({region.crops.row for region, _ in written}) > 1
+    for neighbours in _neighbours_that_break(written):
+        bounds = _only_partition([_text(results) for _, results in neighbours], constraints)
         for start, end in itertools.pairwise(bounds or range(len(neighbours) + 1)):
             group = neighbours[start:end]
-            number = None if end - start == 1 else _joined(group, constraints, top_k, read_as_one)
-            joined += group if number is None else [number]
-    return joined
+            may_be_one = end - start > 1 and (not is_table or _is_comb(group))
+            number = _joined(group, constraints, top_k, read_as_one) if may_be_one else None
+            first = places[id(group[0][0])]
+            joined += [(first, line) for line in (group if number is None else [number])]
+    return [line for _, line in sorted(joined, key=lambda placed: placed[0])]
 
 
 def _neighbours_that_break(lines: Sequence[ReadLine]) -> Iterator[list[ReadLine]]:
@@ -82,8 +92,12 @@ def _are_near(first: ReadLine, second: ReadLine) -> bool:
     return gap <= WIDEST_GAP * (left.height + right.height) / 2
 
 
-def _texts(results: Sequence[NumberResult]) -> list[str]:
-    return [result.number.text for result in results if result.number is not None]
+def _is_comb(group: Sequence[ReadLine]) -> bool:
+    return len(group) >= LEAST_BOXES and all(len(_text(results)) == 1 for _, results in group)
+
+
+def _text(results: Sequence[NumberResult]) -> str:
+    return "".join(result.number.text for result in results if result.number is not None)
 
 
 def _only_partition(texts: Sequence[str], constraints: Constraints) -> list[int] | None:
@@ -109,12 +123,12 @@ def _joined(
     top_k: int,
     read_as_one: Callable[[Sequence[RegionEvidence]], RegionEvidence],
 ) -> ReadLine | None:
-    """Return several lines as one number; None if that does not meet the constraints."""
+    """Return several lines as one number; None if other digits are read then."""
     evidence = read_as_one([region for region, _ in group])
-    results = recognize_region(evidence, constraints, top_k)
-    if len(results) > 1 or results[0].number is None or results[0].breaks_constraints:
+    result = recognize_whole(evidence, constraints, top_k, are_groups=True)
+    if result is None or _text([result]) != "".join(_text(each) for _, each in group):
         return None
-    return evidence, [replace(results[0], is_changed=True)]
+    return evidence, [result]
 
 
 def line_around(lines: Sequence[FoundLine]) -> FoundLine:

@@ -52,8 +52,8 @@ def recognize_region(
 ) -> list[NumberResult]:
     """Find the numbers in a region, each of which must meet the constraints.
 
-    If some do not, numbers that only spaces separate are one if that meets them, and its groups if none does;
-    else the line is split where all numbers do, if that is likelier than that it breaks the constraints.
+    If some do not, numbers that only spaces separate are one if that meets them, where that is likelier than
+    that the line breaks the constraints; else the line is split so that all numbers meet them.
     """
     parts = evidence.parts()
     if constraints is None:
@@ -61,9 +61,10 @@ def recognize_region(
     are_accepted = [_accepts(constraints, _recognize(part, None, top_k)) for part in parts]
     if all(are_accepted):
         return [_recognize(part, constraints, top_k) for part in parts]
-    joined = evidence.joined(are_groups=not any(are_accepted)) if len(parts) > 1 else None
-    if joined is not None and _is_one_number(joined, parts, constraints, top_k):
-        return [dataclasses.replace(_recognize(joined, constraints, top_k), is_changed=True)]
+    are_groups = constraints.sets_length and evidence.is_alone and not any(are_accepted)
+    whole = recognize_whole(evidence, constraints, top_k, are_groups=are_groups) if len(parts) > 1 else None
+    if whole is not None:
+        return [whole]
     others = evidence.parts_that_meet(constraints)
     if not others or _likelihood(others, constraints) <= _likelihood(parts, constraints):
         return [_recognize(part, constraints, top_k) for part in parts]
@@ -75,14 +76,20 @@ def recognize_region(
     ]
 
 
-def _is_one_number(
-    joined: RegionEvidence, parts: Sequence[RegionEvidence], constraints: Constraints, top_k: int
-) -> bool:
-    """Tell whether the whole region meets the constraints, and no operator separates its parts."""
-    if constraints.is_single or any(map(_ends_with_operator, parts)):
-        return False
-    whole = _recognize(joined, None, top_k)
-    return whole.number is not None and _accepts(constraints, whole)
+def recognize_whole(
+    evidence: RegionEvidence, constraints: Constraints, top_k: int, *, are_groups: bool
+) -> NumberResult | None:
+    """Read a region as one number; None if it likelier breaks the constraints, or has an operator.
+
+    are_groups: see `RegionEvidence.joined`.
+    """
+    joined = evidence.joined(are_groups=are_groups)
+    if joined is None or constraints.is_single or any(map(_ends_with_operator, evidence.parts())):
+        return None
+    free = _recognize(joined, None, top_k)
+    if free.number is None or not _accepts(constraints, free):
+        return None
+    return dataclasses.replace(_recognize(joined, constraints, top_k), is_changed=True)
 
 
 def _likelihood(parts: Sequence[RegionEvidence], constraints: Constraints) -> float:

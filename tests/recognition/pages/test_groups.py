@@ -46,18 +46,23 @@ def row_of(*texts: str, gap: float = 1.0) -> list[RegionEvidence]:
     return lines
 
 
-def texts_after_joining(lines: Sequence[RegionEvidence], **constraints: str) -> list[str]:
-    """Return the numbers that are read in lines with constraints."""
+def texts_after_joining(
+    lines: Sequence[RegionEvidence], misread: str | None = None, **constraints: str
+) -> list[str]:
+    """Return the numbers that are read in lines with constraints; together they may be misread."""
     given = parse_constraints(**constraints)  # type: ignore[arg-type]
     assert given is not None
     read: list[ReadLine] = [(each, recognize_region(each, given, 2)) for each in lines]
 
     def read_as_one(group: Sequence[RegionEvidence]) -> RegionEvidence:
         around = line_around([each.crops.line for each in group])
-        text = " ".join(each.lines[0].raw for each in group)
+        text = misread or " ".join(each.lines[0].raw for each in group)
         return RegionEvidence(RegionCrops(0, around, (CROP,)), (shown(text),))
 
     joined = join_groups(read, given, 2, read_as_one)
+    boxes = [(region.crops.row, region.crops.line.box) for region, _ in joined]
+    starts = [(row, box.x - box.length / 2) for row, box in boxes]
+    assert starts == sorted(starts)  # in reading order
     return [result.number.text for _, results in joined for result in results if result.number]
 
 
@@ -71,8 +76,10 @@ def texts_after_joining(lines: Sequence[RegionEvidence], **constraints: str) -> 
         (["4", "8", "2", "1"], {"length": "3"}, None),  # a digit is left over
         (["4", "8", "2", "1", "7"], {"length": "2-3"}, None),  # 48 217 or 482 17
         (["1", "3456"], {"length": "4-5"}, None),  # a row label and its number
-        (["12", "345"], {"values": "1000-99999"}, ["12345"]),
-        (["12", "345"], {"pattern": r"\d{5}"}, ["12345"]),
+        (["1", "7", "8", "12"], {"values": "100-9999"}, None),  # cells of a table
+        (["12", "345"], {"pattern": r"\d{5}"}, None),
+        (["4539", "1488"], {"check_digit": "luhn"}, None),  # one of ten pairs is valid
+        (["123", "456"], {"length": "6", "values": "100000-200000"}, ["123456"]),
         (["12+", "345"], {"length": "5"}, None),
     ],
 )
@@ -86,6 +93,13 @@ def test_neighbours_are_joined_if_that_is_the_only_way_to_meet_the_constraints(
 def test_only_neighbours_of_a_row_are_joined() -> None:
     assert texts_after_joining(row_of("12", "345", gap=WIDEST_GAP + 0.1), length="5") == ["12", "345"]
     assert texts_after_joining([line("12", 0), line("345", 60, row=1)], length="5") == ["12", "345"]
+
+
+def test_only_combs_are_joined_on_a_page_of_several_rows() -> None:
+    other = line("8", 0, row=1)
+    assert texts_after_joining([*row_of("1", "34"), other], length="3") == ["1", "34", "8"]
+    assert texts_after_joining([*row_of("1", "7"), other], length="2") == ["1", "7", "8"]
+    assert texts_after_joining([*row_of("4", "8", "2"), other], length="3") == ["482", "8"]
 
 
 def test_other_writing_separates_groups_and_a_place_where_nothing_stands_does_not() -> None:
@@ -103,3 +117,7 @@ def test_a_line_around_others_covers_them_along_their_slope() -> None:
     assert around.score == 0.7
     assert (around.box.length, around.box.height) == pytest.approx((140, 20), abs=0.01)
     assert around.box.x == pytest.approx(150 * math.cos(angle), abs=0.01)
+
+
+def test_lines_in_which_other_digits_are_read_together_stay_apart() -> None:
+    assert texts_after_joining(row_of("12", "345"), misread="12845", length="5") == ["12", "345"]

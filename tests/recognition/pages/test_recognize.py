@@ -40,12 +40,16 @@ def spelt(text: str, likely: float = 0.999) -> LineEvidence:
 
 
 def read(
-    *lines: LineEvidence, box: LineBox | None = None, top_k: int = 3, **constraints: str | bool
+    *lines: LineEvidence,
+    box: LineBox | None = None,
+    top_k: int = 3,
+    is_alone: bool = False,
+    **constraints: str | bool,
 ) -> list[NumberResult]:
     """Recognize a line with these answers to its strips."""
     found = FoundLine(box or LineBox(210, 60, 380, 60, 0.0), 0.99, 0.0, 30)
     crops = RegionCrops(4, found, tuple(line.crop for line in lines))
-    answers = RegionEvidence(crops, lines)
+    answers = RegionEvidence(crops, lines, is_alone=is_alone)
     return recognize_region(answers, parse_constraints(**constraints), top_k)  # type: ignore[arg-type]
 
 
@@ -128,7 +132,8 @@ def test_constraints_tell_whether_a_space_in_the_only_line_separates_numbers() -
 
 
 def test_groups_are_one_number_if_only_that_meets_the_constraints() -> None:
-    (joined,) = read(spelt("12 34"), length="4")
+    assert texts_of(read(spelt("12 34"), length="4")) == ["12", "34"]
+    (joined,) = read(spelt("12 34"), is_alone=True, length="4")
     assert text_of(joined) == "1234" and joined.is_changed
     assert joined.confidence == pytest.approx(1 - CONSTRAINT_DOUBT, abs=0.01)
     assert texts_of(read(spelt("12+34"), length="4")) == ["12", "34"]
@@ -222,9 +227,11 @@ def test_constraints_correct_a_digit_rather_than_split_a_number() -> None:
     assert text_of(result) == "15" and result.is_changed
 
 
-def test_groups_of_a_card_number_are_joined_for_its_check_digit() -> None:
+def test_groups_of_a_card_number_are_joined_for_its_length_and_not_for_its_check_digit_alone() -> None:
     card = spelt("4539 1488 0343 6467", 0.97)
-    assert texts_of(read(card, check_digit="luhn")) == ["4539148803436467"]
+    groups = texts_of(read(card, is_alone=True, length="16", check_digit="luhn"))
+    assert groups == ["4539148803436467"]
+    assert len(read(card, is_alone=True, check_digit="luhn")) == 4
 
 
 def test_constraints_join_no_numbers_over_an_operator() -> None:
@@ -411,7 +418,7 @@ def test_a_number_that_likelier_breaks_the_constraints_keeps_its_text() -> None:
 def test_constraints_hold_for_each_number_of_a_line() -> None:
     line = spelt("12 34", 0.99)
     assert texts_of(read(line, length="2")) == ["12", "34"]
-    joined = only(read(line, length="4"))
+    joined = only(read(line, is_alone=True, length="4"))
     assert text_of(joined) == "1234" and joined.is_changed
 
 
