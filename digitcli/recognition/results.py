@@ -346,9 +346,9 @@ def csv_line(cells: Iterable[Any]) -> str:
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
-def without_quote(cell: str) -> str:
-    """Return the text of a cell without the quote before what looks like a formula."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell
+def as_cell(name: str) -> str:
+    """Return the name of a file as it is read from a cell of CSV."""
+    return str(_without_formula(name)).encode(errors="backslashreplace").decode()
 
 
 def _without_formula(value: Any) -> Any:

@@ -8,17 +8,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import itertools
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.results import SCHEMA, Per, csv_fields, csv_line, without_quote
+from digitcli.recognition.results import SCHEMA, Per, as_cell, csv_fields, csv_line
 from digitcli.recognition.sources import Source
 
 
@@ -28,19 +27,22 @@ class ResultWriter:
 
     write: adds text to the results.
     read_before: the number of results, by file, that an earlier run wrote.
+    as_written: returns the name of a file as the results hold it.
     """
 
     write: Callable[[str], None]
     read_before: Counter[str] = field(default_factory=Counter)
+    as_written: Callable[[str], str] = str
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Yield the pictures that are still to be read."""
         read_before = self.read_before.copy()
         for source in sources:
-            if not read_before[source.name]:
+            name = self.as_written(source.name)
+            if not read_before[name]:
                 yield source
             else:
-                read_before[source.name] -= 1
+                read_before[name] -= 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
         write_whole(partial, content.encode(), like=whole)
         read_before = Counter(record.file for record in records if record.page in (None, 1))
         with _appending(partial, path) as write:
-            yield ResultWriter(write, read_before)
+            yield ResultWriter(write, read_before, as_cell if per else str)
         with faults_of(path):
             partial.replace(whole)
 
@@ -148,13 +150,15 @@ def _usable_records(whole: Path, partial: Path, path: Path, per: Per | None) -> 
 
 def _parse(content: bytes, path: Path, per: Per | None) -> list[_Record]:
     """Parse the results of a file; a line that was cut off is left out."""
-    whole_lines = content[: content.rfind(b"\n") + 1]
+    end = content.rfind(b"\n") + 1
+    while per and content[:end].count(b'"') % 2:  # the line ends within a quoted cell
+        end = content.rfind(b"\n", 0, end - 1) + 1
     try:
-        return _parse_json_lines(whole_lines.decode()) if per is None else _parse_csv(whole_lines, per)
+        return _parse_json_lines(content[:end].decode()) if per is None else _parse_csv(content[:end], per)
     except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         kind = "JSON lines" if per is None else f"CSV with a row per {per}"
         cause = f"{path} holds something other than results of digitcli as {kind}."
-        raise OutputError(cause, "Name another file, or replace it with --force.") from error
+        raise OutputError(cause, "Name another file, or give the options with which it was begun.") from error
 
 
 def _parse_json_lines(text: str) -> list[_Record]:
@@ -173,19 +177,20 @@ def _parse_csv(content: bytes, per: Per) -> list[_Record]:
     lines = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
     if content and next(lines) != list(fields):
         raise ValueError("other columns")
-    rows = (dict(zip(fields, line, strict=True)) for line in lines)
-    records = []
-    for _, same in itertools.groupby(enumerate(rows), lambda each: _page_of(each, per)):
-        of_page = [row for _, row in same]
-        first, text = of_page[0], "".join(csv_line(row.values()) for row in of_page)
-        page, failed = int(first["page"]) if first["page"] else None, first["status"] == "error"
-        records.append(
-            _Record(without_quote(first["file"]), page, failed, without_quote(first["model"]), text)
+    records: list[_Record] = []
+    last: tuple[str, str, int, int] | None = None  # the place of the number before, if the row has one
+    for line in lines:
+        row = dict(zip(fields, line, strict=True))
+        page, failed, text = (
+            int(row["page"]) if row["page"] else None,
+            row["status"] == "error",
+            csv_line(line),
         )
+        is_number = per == "number" and row["x"] != ""
+        place = (row["file"], row["page"], int(row["row"]), int(row["x"])) if is_number else None
+        if last is not None and place is not None and last[:2] == place[:2] and last < place:
+            records[-1] = replace(records[-1], text=records[-1].text + text)  # a further number of the page
+        else:
+            records.append(_Record(row["file"], page, failed, row["model"], text))
+        last = place
     return records
-
-
-def _page_of(numbered: tuple[int, dict[str, str]], per: Per) -> tuple[str, ...] | int:
-    """Return what rows of the same page have in common; with a row per page, that is its number alone."""
-    index, row = numbered
-    return index if per == "page" else (row["file"], row["page"])

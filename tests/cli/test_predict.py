@@ -445,11 +445,14 @@ def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
     assert names_in() == ["out.jsonl", "scans"]
 
 
-def test_results_of_an_interrupted_run_are_told(predict: Run) -> None:
+def test_results_of_an_interrupted_run_are_not_lost(predict: Run) -> None:
     put("5.png")
     Path("out.csv.partial").write_text("")
     done = predict("5.png", "-o", "out.csv")
-    assert done.returncode == 0 and "out.csv.partial holds results of an interrupted run" in done.stderr
+    assert done.returncode == 7 and "out.csv.partial holds results of a run" in done.stderr
+    assert names_in() == ["5.png", "out.csv.partial"]
+    assert predict("5.png", "-o", "out.csv", "--force").returncode == 0
+    assert names_in() == ["5.png", "out.csv"]
 
 
 @pytest.mark.parametrize("per", ["page", "number"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.results import Reading, format_readings
+from digitcli.recognition.results import Digit, Number, Per, Reading, format_readings
 from digitcli.recognition.resume import resume_results
 from digitcli.recognition.sources import Source
 
@@ -144,3 +145,44 @@ def test_results_of_another_model_are_not_added_to(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cnn@1a2b3c4d.*vgg@2"), resume_results(path, "vgg@2"):
         pass
     assert path.read_bytes() == before
+
+
+NUMBERS_OF = {
+    "a,b.png": 2,
+    "same.png": 1,
+    "=1.png": 3,
+    "'=2.png": 0,
+    'q"uote.png': 2,
+    "two\nlines.png": 2,
+    "\udce9.png": 1,
+}
+
+
+def write_csv(path: Path, names: list[str], per: Per) -> None:
+    """Write results as `predict --resume` does, with these names."""
+    with resume_results(path, MODEL, per) as results:
+        left = [source.name for source in results.left(Source(name, Path(name)) for name in names)]
+        with_numbers = [
+            replace(
+                reading, numbers=tuple(number_at(20 * place) for place in range(NUMBERS_OF[reading.file]))
+            )
+            for reading in readings(left)
+        ]
+        for piece in format_readings(with_numbers, "csv", per, has_heading=not results.read_before):
+            results.write(piece)
+
+
+def number_at(x: int) -> Number:
+    return Number((Digit("4", 0.5, (x, 0, 9, 9)),), 0.5, raw="4", row=0, column=0)
+
+
+@pytest.mark.parametrize("per", ["page", "number"])
+def test_csv_that_was_cut_off_anywhere_becomes_whole(tmp_path: Path, per: Per) -> None:
+    names = [*NUMBERS_OF, "same.png", "same.png"]
+    write_csv(tmp_path / "whole.csv", names, per)
+    whole = (tmp_path / "whole.csv").read_bytes()
+    for end in range(len(whole) + 1):
+        (tmp_path / "results.csv").unlink(missing_ok=True)
+        (tmp_path / "results.csv.partial").write_bytes(whole[:end])
+        write_csv(tmp_path / "results.csv", names, per)
+        assert (tmp_path / "results.csv").read_bytes() == whole, end
