@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
 
 def delimiter_of(content: str) -> str:
     """Return what separates the columns of a table, by its first line: a comma, a semicolon or a tab."""
-    return max(DELIMITERS, key=content.partition("\n")[0].count)
+    return max(DELIMITERS, key=re.split(r"[\r\n]", content, maxsplit=1)[0].count)
 
 
 def _check_there(folder: Path, table: Path) -> None:

@@ -182,7 +182,7 @@ def _shipped_with_same_graph(header: Header, by_digest: Mapping[str, tuple[str, 
     """
     if header.guarantee and header.guarantee.copy_of in by_digest:
         return by_digest[header.guarantee.copy_of][0]
-    name, start = by_digest.get(header.start.get("sha256", ""), (None, header))
+    name, start = by_digest.get(str(header.start.get("sha256")), (None, header))
     is_same = (start.architecture, start.arguments) == (header.architecture, header.arguments)
     return name if is_same else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 CheckDigit = Literal["luhn", "mod97", "ean"]
 # Seconds after which a pattern counts as not matched: some expressions take for ever (chosen by hand).
 MATCH_SECONDS = 0.5
-# Texts after which the search for one that a pattern matches ends (chosen by hand: it takes 0.1 s).
-TRIED_TEXTS = 5000
+# Seconds and digits after which the search for digits that a pattern matches ends (chosen by hand).
+SEARCH_SECONDS = 0.2
+LONGEST_TEXT = 40
 # The share of random numbers that a check digit accepts.
 SHARES_VALID: dict[CheckDigit, float] = {"luhn": 0.1, "mod97": 1 / 97, "ean": 0.1}
 # Digits of GTIN-8, UPC-A, EAN-13 and GTIN-14.
@@ -138,15 +140,14 @@ def parse_constraints(
 
 
 def _matches_digits(pattern: regex.Pattern[str] | None) -> bool:
-    """Tell whether a pattern matches any digits; also true if none are found among `TRIED_TEXTS`."""
-    constraints, texts, tried = Constraints(pattern=pattern), [""], 0
-    while texts and tried < TRIED_TEXTS:  # depth first
+    """Tell whether a pattern matches any digits; also true if a short search does not tell."""
+    constraints, texts, end = Constraints(pattern=pattern), [""], time.monotonic() + SEARCH_SECONDS
+    while texts:  # depth first
         text = texts.pop()
-        tried += 1
-        if constraints.accepts(text):
+        if constraints.accepts(text) or len(text) > LONGEST_TEXT or time.monotonic() > end:
             return True
         texts += [text + digit for digit in DIGITS if constraints.may_begin(text + digit)]
-    return bool(texts)
+    return False
 
 
 def _parse_span(text: str | None, option: str, example: str) -> tuple[int, int] | None:

@@ -47,6 +47,8 @@ def test_copies_of_earlier_pictures_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_cells_are_separated_as_in_the_first_line(tmp_path: Path, delimiter: str) -> None:
+    (tmp_path / "labels.csv").write_bytes(f"file{delimiter}text\ra.png{delimiter}7\r".encode())
+    assert [each.text for each in read_labelled_pictures(tmp_path)] == ["7"]
     rows = (("file", "text"), ("a,b.png", "12,5"), ("c.png", ""))
     lines = [delimiter.join(f'"{cell}"' if "," in cell else cell for cell in row) for row in rows]
     lines = [*lines[:2], f" {delimiter} ", delimiter, *lines[2:]]

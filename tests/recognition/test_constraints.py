@@ -210,6 +210,8 @@ def test_a_pattern_that_matches_no_digits_is_refused(pattern: str) -> None:
         parse_constraints(pattern=pattern)
 
 
-@pytest.mark.parametrize("pattern", [r"\d{16}", r"(\d+)+", "17|23", r"\d{4} ?\d{4}", ".*"])
+@pytest.mark.parametrize(
+    "pattern", [r"\d{16}", r"(\d+)+", "17|23", r"\d{4} ?\d{4}", ".*", r"(\d\d)+0", r"(\d{1,8})+(?<=12345678)"]
+)
 def test_a_pattern_that_matches_some_digits_is_accepted(pattern: str) -> None:
     assert parse_constraints(pattern=pattern) is not None
