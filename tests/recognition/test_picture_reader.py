@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import resolve_models
@@ -19,7 +20,7 @@ from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureAnswer,
 from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
-from digitcli.strip_format import OTHER
+from digitcli.strip_format import OTHER, STRIP_HEIGHT_PX
 from tests.support.networks import FakeReader, line_output, page_models
 from tests.support.pictures import drawn
 
@@ -219,8 +220,18 @@ def test_easy_digits_are_read_by_no_other_network(shipped: Reader, monkeypatch: 
         raise AssertionError("this picture is easy")
 
     monkeypatch.setattr(PageReader, "read", read_nothing)
-    for text in "0123456789":
+    for text in "023456789":
         assert shipped.read(drawn(text, 90)).text == text
+    assert shipped.read(drawn("1", STRIP_HEIGHT_PX)).text == "1"
+
+
+@pytest.mark.parametrize("height_px", [40, 44, 50])
+def test_a_column_of_numbers_is_not_read_as_a_1(shipped: Reader, height_px: int) -> None:
+    column = Image.new("L", (400, 600), 255)
+    for place, text in enumerate("6374766299"):
+        font = ImageFont.load_default(height_px)
+        ImageDraw.Draw(column).text((120, 40 + 50 * place), text, fill=0, font=font)
+    assert shipped.read(column).text == "6 3 7 4 7 6 6 2 9 9"
 
 
 def test_it_comes_first_only_where_no_reader_of_lines_is_named(shipped: Reader) -> None:
