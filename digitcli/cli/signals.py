@@ -68,7 +68,7 @@ def wait_with_signals(insisting: bool = False) -> Iterator[None]:
 
 
 def _stopped(number: int) -> Interrupted:
-    return Interrupted(number, "Stopped.", "The output so far is complete; no half-written file is left.")
+    return Interrupted(number, "Stopped.", "No half-written file is left.")
 
 
 @contextlib.contextmanager

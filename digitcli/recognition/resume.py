@@ -157,7 +157,7 @@ def _parse(content: bytes, path: Path, per: Per | None) -> list[_Record]:
         return _parse_json_lines(content[:end].decode()) if per is None else _parse_csv(content[:end], per)
     except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         kind = "JSON lines" if per is None else f"CSV with a row per {per}"
-        cause = f"{path} holds something other than results of digitcli as {kind}."
+        cause = f"{path} or its .partial holds something other than results of digitcli as {kind}."
         raise OutputError(cause, "Name another file, or give the options with which it was begun.") from error
 
 
