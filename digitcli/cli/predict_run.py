@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from digitcli import console
-from digitcli.atomic_write import check_writable, faults_of, writing_whole
+from digitcli.atomic_write import check_writable, writing_whole
 from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import (
     InputError,
     Interrupted,
-    OutputError,
     PartialInputError,
     UsageError,
     counted,
@@ -26,7 +24,7 @@ from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.results import BATCH_SIZE, Per, Rotation, check_ranges, format_readings
-from digitcli.recognition.resume import ResultWriter, partial_results, resume_results
+from digitcli.recognition.resume import ResultWriter, check_unfinished, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
@@ -226,7 +224,8 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
         with resume_results(options.output, model, options.per if options.form == "csv" else None) as results:
             yield results
     else:
-        _check_no_partial_results(options)
+        if options.form in ("csv", "jsonl"):
+            check_unfinished(options.output, discard=options.force)
         with writing_whole(options.output) as write:
             try:
                 yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
@@ -234,23 +233,6 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
                 lost = f"{options.output} was not written, and the results are lost."
                 stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
                 raise
-
-
-def _check_no_partial_results(options: PredictOptions) -> None:
-    """Check that no results of an interrupted run would be lost, or delete them if that is asked for.
-
-    Raises:
-        OutputError: there are such results.
-    """
-    assert options.output is not None
-    partial = partial_results(options.output)
-    if not os.path.exists(partial):  # noqa: PTH110 (Path.exists raises an error for a long name)
-        return
-    if not options.force:
-        cause = f"{partial} holds results of a run that has not finished."
-        raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
-    with faults_of(partial):
-        partial.unlink(missing_ok=True)
 
 
 def _show(

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 CheckDigit = Literal["luhn", "mod97", "ean"]
 # Seconds after which a pattern counts as not matched: some expressions take for ever (chosen by hand).
 MATCH_SECONDS = 0.5
-# Seconds and digits after which the search for digits that a pattern matches ends (chosen by hand).
+# Seconds after which the search for digits that a pattern matches ends (chosen by hand).
 SEARCH_SECONDS = 0.2
-LONGEST_TEXT = 40
 # The share of random numbers that a check digit accepts.
 SHARES_VALID: dict[CheckDigit, float] = {"luhn": 0.1, "mod97": 1 / 97, "ean": 0.1}
 # Digits of GTIN-8, UPC-A, EAN-13 and GTIN-14.
@@ -144,7 +143,7 @@ def _matches_digits(pattern: regex.Pattern[str] | None) -> bool:
     constraints, texts, end = Constraints(pattern=pattern), [""], time.monotonic() + SEARCH_SECONDS
     while texts:  # depth first
         text = texts.pop()
-        if constraints.accepts(text) or len(text) > LONGEST_TEXT or time.monotonic() > end:
+        if constraints.accepts(text) or time.monotonic() > end:
             return True
         texts += [text + digit for digit in DIGITS if constraints.may_begin(text + digit)]
     return False

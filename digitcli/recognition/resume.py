@@ -91,6 +91,22 @@ def partial_results(path: Path) -> Path:
     return whole.with_name(whole.name + ".partial")
 
 
+def check_unfinished(path: Path, *, discard: bool) -> None:
+    """Check that a new run does not make results of an unfinished one useless, or discard these.
+
+    Raises:
+        OutputError: there are such results, or a run is still writing them.
+    """
+    partial = partial_results(path)
+    if not os.path.exists(partial):  # noqa: PTH110 (Path.exists raises an error for a long name)
+        return
+    if not discard:
+        cause = f"{partial} holds results of a run that has not finished."
+        raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
+    with _locked(Path(os.path.realpath(path)), path), faults_of(partial):
+        partial.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _locked(whole: Path, path: Path) -> Iterator[None]:
     """Keep other runs from writing the same file."""

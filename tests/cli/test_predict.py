@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from digitcli.cli.views.readings import describe
@@ -451,6 +452,9 @@ def test_results_of_an_interrupted_run_are_not_lost(predict: Run) -> None:
     done = predict("5.png", "-o", "out.csv")
     assert done.returncode == 7 and "out.csv.partial holds results of a run" in done.stderr
     assert names_in() == ["5.png", "out.csv.partial"]
+    with FileLock(".out.csv.lock"):
+        done = predict("5.png", "-o", "out.csv", "--force")
+    assert done.returncode == 7 and "Another run is writing" in done.stderr
     assert predict("5.png", "-o", "out.csv", "--force").returncode == 0
     assert names_in() == ["5.png", "out.csv"]
 

@@ -178,7 +178,7 @@ def number_at(x: int) -> Number:
 
 @pytest.mark.parametrize("per", ["page", "number"])
 def test_csv_that_was_cut_off_anywhere_becomes_whole(tmp_path: Path, per: Per) -> None:
-    names = [*NUMBERS_OF, "same.png", "same.png"]
+    names = [*NUMBERS_OF, "same.png", "same.png", "a,b.png", "a,b.png", "same.png"]
     write_csv(tmp_path / "whole.csv", names, per)
     whole = (tmp_path / "whole.csv").read_bytes()
     for end in range(len(whole) + 1):

@@ -39,8 +39,8 @@ def join_groups(
 
     The constraints have to set the number of digits: else neighbouring cells of a table would often be a
     number that meets them, too. Only numbers that break the constraints are joined, and only if that is
-    possible in just one way; on a page of several rows, which may be a table, only single digits.
-    `read_as_one` reads several neighbouring lines as one.
+    possible in just one way. A page of several rows may be a table: there only single digits are joined, in
+    rows without a number that meets the constraints. `read_as_one` reads several neighbouring lines as one.
     """
     if not constraints.sets_length:
         return list(lines)
@@ -48,11 +48,13 @@ def join_groups(
     joined = [(places[id(line[0])], line) for line in lines if _is_empty(line)]
     written = [line for line in lines if not _is_empty(line)]
     is_table = len({region.crops.row for region, _ in written}) > 1
+    rows_that_meet = {line[0].crops.row for line in written if not _break(line)}
     for neighbours in _neighbours_that_break(written):
         bounds = _only_partition([_text(results) for _, results in neighbours], constraints)
         for start, end in itertools.pairwise(bounds or range(len(neighbours) + 1)):
             group = neighbours[start:end]
-            may_be_one = end - start > 1 and (not is_table or _is_comb(group))
+            is_comb = _is_comb(group) and group[0][0].crops.row not in rows_that_meet
+            may_be_one = end - start > 1 and (is_comb or not is_table)
             number = _joined(group, constraints, top_k, read_as_one) if may_be_one else None
             first = places[id(group[0][0])]
             joined += [(first, line) for line in (group if number is None else [number])]

@@ -78,6 +78,7 @@ def texts_after_joining(
         (["1", "3456"], {"length": "4-5"}, None),  # a row label and its number
         (["1", "7", "8", "12"], {"values": "100-9999"}, None),  # cells of a table
         (["12", "345"], {"pattern": r"\d{5}"}, None),
+        (["12", "345"], {"length": "4-6"}, None),
         (["4539", "1488"], {"check_digit": "luhn"}, None),  # one of ten pairs is valid
         (["123", "456"], {"length": "6", "values": "100000-200000"}, ["123456"]),
         (["12+", "345"], {"length": "5"}, None),
@@ -100,6 +101,8 @@ def test_only_combs_are_joined_on_a_page_of_several_rows() -> None:
     assert texts_after_joining([*row_of("1", "34"), other], length="3") == ["1", "34", "8"]
     assert texts_after_joining([*row_of("1", "7"), other], length="2") == ["1", "7", "8"]
     assert texts_after_joining([*row_of("4", "8", "2"), other], length="3") == ["482", "8"]
+    marks_and_sum = row_of("1", "8", "6", "559")  # a row label, two marks and their sum
+    assert texts_after_joining([*marks_and_sum, other], length="3") == ["1", "8", "6", "559", "8"]
 
 
 def test_other_writing_separates_groups_and_a_place_where_nothing_stands_does_not() -> None:

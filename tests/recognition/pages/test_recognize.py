@@ -136,7 +136,8 @@ def test_groups_are_one_number_if_only_that_meets_the_constraints() -> None:
     (joined,) = read(spelt("12 34"), is_alone=True, length="4")
     assert text_of(joined) == "1234" and joined.is_changed
     assert joined.confidence == pytest.approx(1 - CONSTRAINT_DOUBT, abs=0.01)
-    assert texts_of(read(spelt("12+34"), length="4")) == ["12", "34"]
+    assert texts_of(read(spelt("12+34"), is_alone=True, length="4")) == ["12", "34"]
+    assert texts_of(read(spelt("12   34"), is_alone=True, length="3-5")) == ["12", "34"]
 
 
 def test_constraints_do_not_join_two_numbers_for_certain_of_which_one_meets_them() -> None:
