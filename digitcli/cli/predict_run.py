@@ -10,21 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from digitcli import console
-from digitcli.atomic_write import check_writable, writing_whole
+from digitcli.atomic_write import check_writable
 from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import (
-    InputError,
-    Interrupted,
-    PartialInputError,
-    UsageError,
-    counted,
-)
+from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name, usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.results import BATCH_SIZE, Per, Rotation, check_ranges, format_readings
-from digitcli.recognition.resume import ResultWriter, check_unfinished, resume_results
+from digitcli.recognition.resume import ResultWriter, new_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
@@ -163,8 +157,8 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
             readings = annotator.write_all(readings)
         _show(view.watch(readings), options, view, results)
         if view.read_before:
-            kept = f"{counted(view.read_before, 'picture')} had been read before."
-            console.show_notice(f"{kept} Their results are kept as they are, whatever the options are now.")
+            kept = f"{options.output} held the results of {counted(view.read_before, 'picture')}."
+            console.show_notice(f"{kept} They are kept as they are, whatever the options are now.")
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _raise_failures(view)
@@ -224,11 +218,9 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
         with resume_results(options.output, model, options.per if options.form == "csv" else None) as results:
             yield results
     else:
-        if options.form in ("csv", "jsonl"):
-            check_unfinished(options.output, discard=options.force)
-        with writing_whole(options.output) as write:
+        with new_results(options.output, force=options.force) as write:
             try:
-                yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
+                yield ResultWriter(write)
             except Interrupted as stopped:
                 lost = f"{options.output} was not written, and the results are lost."
                 stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."

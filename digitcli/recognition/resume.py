@@ -1,6 +1,7 @@
-"""Resume an interrupted run: keep the results that were written, and read the pictures that are left.
+"""Write the results of a run to a file, and resume an interrupted run: read the pictures that are left.
 
-Results are JSON lines or CSV. They grow in `FILE.partial`, which becomes FILE when all pictures are read.
+Results that can be resumed are JSON lines or CSV. They grow in `FILE.partial`, which becomes FILE when all
+pictures are read.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from digitcli.atomic_write import faults_of, write_whole
+from digitcli.atomic_write import check_writable, faults_of, write_whole, writing_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.results import SCHEMA, Per, as_cell, csv_fields, csv_line
 from digitcli.recognition.sources import Source
@@ -57,60 +58,75 @@ class _Record:
 
 
 @contextlib.contextmanager
+def new_results(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that adds text to the results of a new run, which appear in the file at the end.
+
+    Raises:
+        OutputError: the file cannot be written, or another run is writing it; or without `force` it exists,
+            or an unfinished run has left results.
+    """
+    whole = Path(os.path.realpath(path))
+    partial = _partial_results(whole)
+    with _locked(whole, path):
+        check_writable(path, force)
+        if os.path.exists(partial):  # noqa: PTH110 (Path.exists raises an error for a long name)
+            if not force:
+                cause = f"{partial} holds results of a run that has not finished."
+                raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
+            with faults_of(partial):
+                partial.unlink()
+        with writing_whole(path) as write:
+            yield lambda text: write(text.encode(errors="backslashreplace"))
+
+
+@contextlib.contextmanager
 def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[ResultWriter]:
     """Continue the results of a model in a file; whatever ends this, the results written until then are kept.
 
-    `per` tells what a row of CSV stands for; None for JSON lines. Pictures that could not be read before are
-    read again.
+    `per` tells what a row of CSV stands for; None for JSON lines. Pictures that could not be read before, and
+    those of which pages may be missing, are read again; where they are not named, their results stay.
 
     Raises:
         OutputError: the file cannot be read or written, holds something else, or another run is writing it.
         UsageError: the file holds results of another model.
     """
     whole = Path(os.path.realpath(path))  # a link stays a link
-    partial = partial_results(whole)
+    partial = _partial_results(whole)
     with _locked(whole, path):
-        records = _usable_records(whole, partial, path, per)
-        other_models = {record.model for record in records} - {model}
+        is_continued = partial.exists()
+        usable, doubtful = _stored_records(whole, partial, path, per)
+        other_models = {record.model for record in (*usable, *doubtful)} - {model}
         if other_models:
             cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
             raise UsageError(cause, "Name the same models, or another file.")
-        heading = [csv_line(csv_fields(per))] if per and records else []
-        content = "".join([*heading, *(record.text for record in records)])
-        write_whole(partial, content.encode(), like=whole)
-        read_before = Counter(record.file for record in records if record.page in (None, 1))
-        with _appending(partial, path) as write:
-            yield ResultWriter(write, read_before, as_cell if per else str)
+        content = _content(usable, per).encode()
+        write_whole(partial, content, like=whole)
+        read_before = Counter(record.file for record in usable if record.page in (None, 1))
+        try:
+            with _appending(partial, path) as write:
+                yield ResultWriter(write, read_before, as_cell if per else str)
+        except Interrupted as stopped:
+            _add_missing(doubtful, partial, path, per)
+            stopped.remedy = f"The results so far are in {partial}; the same command continues them."
+            raise
+        except Exception:
+            if not is_continued and partial.stat().st_size == len(content):  # nothing is lost with it
+                partial.unlink()
+            raise
+        _add_missing(doubtful, partial, path, per)
         with faults_of(path):
             partial.replace(whole)
 
 
-def partial_results(path: Path) -> Path:
+def _partial_results(whole: Path) -> Path:
     """Return the file in which the results grow until the run has finished."""
-    whole = Path(os.path.realpath(path))
     return whole.with_name(whole.name + ".partial")
-
-
-def check_unfinished(path: Path, *, discard: bool) -> None:
-    """Check that a new run does not make results of an unfinished one useless, or discard these.
-
-    Raises:
-        OutputError: there are such results, or a run is still writing them.
-    """
-    partial = partial_results(path)
-    if not os.path.exists(partial):  # noqa: PTH110 (Path.exists raises an error for a long name)
-        return
-    if not discard:
-        cause = f"{partial} holds results of a run that has not finished."
-        raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
-    with _locked(Path(os.path.realpath(path)), path), faults_of(partial):
-        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _locked(whole: Path, path: Path) -> Iterator[None]:
     """Keep other runs from writing the same file."""
-    from filelock import FileLock, Timeout  # only this option needs it
+    from filelock import FileLock, Timeout  # only results in a file need it
 
     lock_file = whole.with_name(f".{whole.name}.lock")
     lock = FileLock(lock_file, timeout=0)
@@ -133,35 +149,56 @@ def _appending(partial: Path, path: Path) -> Iterator[Callable[[str], None]]:
     """Yield a function that appends text to the partial file; sync the file at the end."""
     with contextlib.ExitStack() as stack:
         with faults_of(path):
-            file = stack.enter_context(partial.open("ab"))
+            file = stack.enter_context(partial.open("ab", buffering=0))
 
         def write(text: str) -> None:
+            left = text.encode(errors="backslashreplace")
             with faults_of(path):
-                file.write(text.encode(errors="backslashreplace"))
-                file.flush()
+                while left:
+                    left = left[file.write(left) :]
 
-        try:
-            yield write
-        except Interrupted as stopped:
-            stopped.remedy = f"The results so far are in {partial}; the same command continues them."
-            raise
+        yield write
         with faults_of(path):
             os.fsync(file.fileno())
 
 
-def _usable_records(whole: Path, partial: Path, path: Path, per: Per | None) -> list[_Record]:
-    """Return the records of the later of both files, without the pictures that must be read again."""
+def _stored_records(
+    whole: Path, partial: Path, path: Path, per: Per | None
+) -> tuple[list[_Record], list[_Record]]:
+    """Return the records of both files, and those whose pictures are to be read again.
+
+    The partial file begins with what was usable in the whole one.
+    """
     with faults_of(path):
-        files = [file for file in (whole, partial) if file.exists()]
-        latest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
-        content = latest.read_bytes() if latest else b""
-    records = _parse(content, path, per)
-    if latest == partial and records:  # some pages of the last file may be missing
-        last_file = records[-1].file
-        while records and records[-1].file == last_file:
-            records.pop()
+        contents = [file.read_bytes() if file.exists() else b"" for file in (partial, whole)]
+    newer, older = (_parse(content, path, per) for content in contents)
+    files = {record.file for record in newer}
+    doubtful: list[_Record] = []
+    last_file = newer[-1].file if newer else None
+    while newer and newer[-1].file == last_file:  # some of its pages may be missing
+        doubtful.insert(0, newer.pop())
+    records = [*newer, *(record for record in older if record.file not in files)]
     failed = {record.file for record in records if record.failed}
-    return [record for record in records if record.file not in failed]
+    doubtful = [*(record for record in records if record.file in failed), *doubtful]
+    return [record for record in records if record.file not in failed], doubtful
+
+
+def _content(records: Sequence[_Record], per: Per | None) -> str:
+    """Return the text of a file with these records; empty without any."""
+    heading = [csv_line(csv_fields(per))] if per and records else []
+    return "".join([*heading, *(record.text for record in records)])
+
+
+def _add_missing(records: Sequence[_Record], partial: Path, path: Path, per: Per | None) -> None:
+    """Add the records of files of which the partial file holds no result."""
+    if not records:
+        return
+    with faults_of(path):
+        content = partial.read_bytes()
+    files = {record.file for record in _parse(content, path, per)}
+    missing = [record for record in records if record.file not in files]
+    with _appending(partial, path) as write:
+        write(_content(missing, None if content else per))
 
 
 def _parse(content: bytes, path: Path, per: Per | None) -> list[_Record]:

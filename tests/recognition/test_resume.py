@@ -11,7 +11,7 @@ import pytest
 
 from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.results import Digit, Number, Per, Reading, format_readings
-from digitcli.recognition.resume import resume_results
+from digitcli.recognition.resume import new_results, resume_results
 from digitcli.recognition.sources import Source
 
 MODEL = "cnn@1a2b3c4d"
@@ -55,6 +55,75 @@ def test_a_picture_that_failed_is_read_again(tmp_path: Path) -> None:
     text = "".join(format_readings([*readings(["a.png"]), fault, *readings(["c.png"])], "jsonl"))
     (tmp_path / "results.jsonl").write_text(text)
     assert write(tmp_path / "results.jsonl", ["a.png", "b.png", "c.png"]) == ["b.png"]
+
+
+def test_results_of_pictures_that_are_not_named_again_stay(tmp_path: Path) -> None:
+    path, failed = (
+        tmp_path / "results.jsonl",
+        replace(readings(["b.tif"])[0], status="error", reason="timeout"),
+    )
+    with resume_results(path, MODEL) as results:
+        for piece in format_readings([*readings(["a.png", "b.tif"]), failed], "jsonl"):
+            results.write(piece)
+    before = path.read_text().splitlines()
+    assert write(path, ["c.png"]) == ["c.png"]
+    after = path.read_text().splitlines()
+    assert sorted(after[:1] + after[2:]) == sorted(before) and '"c.png"' in after[1]
+    path.rename(tmp_path / "results.jsonl.partial")
+    with pytest.raises(Interrupted), resume_results(path, MODEL):
+        raise Interrupted(2, "Stopped.")
+    write(path, ["d.png"])
+    assert {*before, *after} < {*path.read_text().splitlines()}
+    assert write(path, ["b.tif"]) == ["b.tif"]
+    assert path.read_text().count('"b.tif"') == 1
+
+
+def test_the_unfinished_results_count_however_old_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write(path, NAMES[:1])
+    partial = tmp_path / "results.jsonl.partial"
+    partial.write_text("".join(format_readings(readings(["a.png", "=b,1.png", "d.png"]), "jsonl")))
+    os.utime(partial, (0, 0))
+    assert write(path, ["a.png", "=b,1.png", "d.png"]) == ["d.png"]
+
+
+def test_a_run_that_reads_nothing_leaves_no_unfinished_results(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    with pytest.raises(ZeroDivisionError), resume_results(path, MODEL, "page"):
+        raise ZeroDivisionError
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_full_disk_is_an_error_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "results.jsonl"
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(OutputError, match="cannot be written"):
+            write(path, [f"{number}.png" for number in range(20)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    left = write(path, [f"{number}.png" for number in range(20)])
+    assert 0 < len(left) < 20 and path.read_text().count("\n") == 20
+
+
+def test_a_run_that_starts_anew_holds_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with new_results(path, force=False) as write_text:
+        write_text("new\n")
+        with pytest.raises(OutputError, match="Another run is writing"):
+            write(path, NAMES)
+    assert path.read_text() == "new\n"
+    with pytest.raises(OutputError, match="exists already"), new_results(path, force=False):
+        pass
+    (tmp_path / "results.jsonl.partial").touch()
+    path.unlink()
+    with pytest.raises(OutputError, match="has not finished"), new_results(path, force=False):
+        pass
+    with new_results(path, force=True) as write_text:
+        write_text("other\n")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_picture_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
@@ -177,7 +246,10 @@ def number_at(x: int) -> Number:
 
 
 @pytest.mark.parametrize("per", ["page", "number"])
-def test_csv_that_was_cut_off_anywhere_becomes_whole(tmp_path: Path, per: Per) -> None:
+def test_csv_that_was_cut_off_anywhere_becomes_whole(
+    tmp_path: Path, per: Per, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # it takes most of the time
     names = [*NUMBERS_OF, "same.png", "same.png", "a,b.png", "a,b.png", "same.png"]
     write_csv(tmp_path / "whole.csv", names, per)
     whole = (tmp_path / "whole.csv").read_bytes()
