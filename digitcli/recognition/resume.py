@@ -99,8 +99,7 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
         if other_models:
             cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
             raise UsageError(cause, "Name the same models, or another file.")
-        content = _content(usable, per).encode()
-        write_whole(partial, content, like=whole)
+        write_whole(partial, _content(usable, per).encode(), like=whole)
         read_before = Counter(record.file for record in usable if record.page in (None, 1))
         try:
             with _appending(partial, path) as write:
@@ -110,7 +109,8 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
             stopped.remedy = f"The results so far are in {partial}; the same command continues them."
             raise
         except Exception:
-            if not is_continued and partial.stat().st_size == len(content):  # nothing is lost with it
+            before = _content(usable, per) or _heading(per)
+            if not is_continued and partial.stat().st_size <= len(before.encode()):  # without a new result
                 partial.unlink()
             raise
         _add_missing(doubtful, partial, path, per)
@@ -185,8 +185,11 @@ def _stored_records(
 
 def _content(records: Sequence[_Record], per: Per | None) -> str:
     """Return the text of a file with these records; empty without any."""
-    heading = [csv_line(csv_fields(per))] if per and records else []
-    return "".join([*heading, *(record.text for record in records)])
+    return "".join([_heading(per), *(record.text for record in records)]) if records else ""
+
+
+def _heading(per: Per | None) -> str:
+    return csv_line(csv_fields(per)) if per else ""
 
 
 def _add_missing(records: Sequence[_Record], partial: Path, path: Path, per: Per | None) -> None:

@@ -89,7 +89,8 @@ def test_the_unfinished_results_count_however_old_they_are(tmp_path: Path) -> No
 
 def test_a_run_that_reads_nothing_leaves_no_unfinished_results(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    with pytest.raises(ZeroDivisionError), resume_results(path, MODEL, "page"):
+    with pytest.raises(ZeroDivisionError), resume_results(path, MODEL, "page") as results:
+        results.write("".join(format_readings([], "csv")))
         raise ZeroDivisionError
     assert not [*tmp_path.iterdir()]
 
