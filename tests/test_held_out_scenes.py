@@ -12,22 +12,14 @@ from held_out.sheet import HeldOutRoom, HeldOutScene, Pen, digits_box, held_out_
 from held_out_scenes import WORLDS, judge, score_page, single_number
 
 from digitcli.data.dataset import Digits
-from digitcli.recognition.results import Digit, Number, Reading
 from digitcli.strip_format import ALPHABET
 from digitcli.synthesis.page import Kind
+from tests.support.readings import reading_of
 
 
 @pytest.fixture(scope="module")
 def room(digits: Digits) -> HeldOutRoom:
     return held_out_room(Digits(digits.images[:400], digits.labels[:400]))
-
-
-def reading_of(*numbers: tuple[str, tuple[int, int, int, int]]) -> Reading:
-    """Return a reading of numbers, each with one box x, y, width, height."""
-    found = tuple(
-        Number(tuple(Digit(digit, 0.9, box) for digit in text), 0.9, raw=text) for text, box in numbers
-    )
-    return Reading("page.png", None, "read", None, "", 0.9, found, "model")
 
 
 @pytest.mark.parametrize("name", WORLDS)

@@ -90,9 +90,18 @@ def fill_with_combs(desk: Desk) -> None:
 
 
 def draw_comb(
-    desk: Desk, x: float, y: float, cells: int | None = None, style: CombStyle | None = None
+    desk: Desk,
+    x: float,
+    y: float,
+    cells: int | None = None,
+    style: CombStyle | None = None,
+    *,
+    is_full: bool = False,
 ) -> float:
-    """Write a number into a row of equal boxes, one digit in each, and return its right end."""
+    """Write a number into a row of equal boxes, one digit in each, and return its right end.
+
+    Some boxes may stay empty unless the row `is_full`.
+    """
     cells, style = cells or int(desk.random.integers(2, 11)), style or CombStyle.sample(desk)
     top, bottom = y - style.above, y + desk.height_px + style.below
     for index in range(cells):
@@ -108,7 +117,7 @@ def draw_comb(
                 style.pen_px,
                 style.level,
             )
-    filled = cells if desk.chance(0.6) else int(desk.random.integers(0, cells + 1))
+    filled = cells if is_full or desk.chance(0.6) else int(desk.random.integers(0, cells + 1))
     start = cells - filled if desk.chance(0.3) else 0
     digits = sample_integer(desk.random, filled, filled) if filled else ""
     _write_at_pitch(desk, digits, x + start * style.pitch + style.width / 2, y, style.pitch)

@@ -44,6 +44,13 @@ def test_a_comb_has_one_digit_in_each_box(room: WritingRoom) -> None:
             assert np.all(np.diff(box.astype(int)) == 1)
 
 
+def test_a_full_comb_has_no_empty_box(room: WritingRoom) -> None:
+    for seed in range(5):
+        writer = desk(room, seed)
+        draw_comb(writer, 50, 100, 6, is_full=True)
+        assert [len(label.text) for label in writer.page.labels] == [6]
+
+
 def test_combs_below_each_other_have_equal_boxes(room: WritingRoom) -> None:
     writer = desk(room, 3)
     fill_with_combs(writer)

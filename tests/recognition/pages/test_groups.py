@@ -124,3 +124,9 @@ def test_a_line_around_others_covers_them_along_their_slope() -> None:
 
 def test_lines_in_which_other_digits_are_read_together_stay_apart() -> None:
     assert texts_after_joining(row_of("12", "345"), misread="12845", length="5") == ["12", "345"]
+
+
+@pytest.mark.parametrize("texts", [("□□□", "4", "8", "2"), ("4", "8", "2", "□")])
+def test_a_word_beside_boxes_does_not_keep_their_digits_apart(texts: Sequence[str]) -> None:
+    other_row = line("8", 0, row=1)
+    assert texts_after_joining([*row_of(*texts), other_row], length="3") == ["482", "8"]
