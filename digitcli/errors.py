@@ -11,7 +11,7 @@ DigitcliError            1  internal error
 ├── QualityError         8  a quality gate was missed
 └── DivergedError        9  training diverged; the last good checkpoint is kept
 
-Interrupted        128 + n  stopped by signal n after a clean save
+Interrupted        128 + n  stopped by signal n, no file half-written
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class DivergedError(DigitcliError):
 
 
 class Interrupted(BaseException):
-    """A signal stopped the work after a clean save.
+    """A signal stopped the work; no file is half-written.
 
     Like KeyboardInterrupt it is no Exception, so that libraries which catch exceptions let it pass.
     """

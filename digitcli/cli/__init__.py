@@ -28,7 +28,7 @@ EXIT_CODES = (
     "4 some inputs failed, the others are done · 5 model or checkpoint unusable · "
     "6 device, optional package or memory missing · "
     "7 output not writable, or it exists and --force is not given · 8 quality gate missed · "
-    "9 training diverged · 129, 130, 143 stopped by a signal after a clean save · "
+    "9 training diverged · 129, 130, 143 stopped by a signal, no file half-written · "
     "141 the reader closed the pipe"
 )
 SEE_EXIT_CODES = "The exit codes are explained by: digitcli --help"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -152,16 +153,24 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
         names = None if listing is None else read_list(listing, b"\0" if options.null else b"\n")
         if names is None and STANDARD_INPUT not in options.inputs:
             view.count_ahead(results.left(_sources(options, None)))
-        readings = reader.read_all(results.left(_sources(options, names)))
+        skipped: Counter[str] = Counter()
+        readings = reader.read_all(results.left(_sources(options, names), skipped))
         if annotator:
             readings = annotator.write_all(readings)
         _show(view.watch(readings), options, view, results)
         if view.read_before:
-            kept = f"{options.output} held the results of {counted(view.read_before, 'picture')}."
-            console.show_notice(f"{kept} They are kept as they are, whatever the options are now.")
+            console.show_notice(_describe_kept(options, skipped.total(), view.read_before))
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _raise_failures(view)
+
+
+def _describe_kept(options: PredictOptions, skipped: int, read_before: int) -> str:
+    """Return which results stay: those of pictures that are named, and perhaps by mistake those of others."""
+    kept = f"{counted(skipped, 'picture')} had results in {options.output} under the same names."
+    if others := read_before - skipped:
+        kept += f" It also holds {counted(others, 'result')} of pictures that are not named now."
+    return f"{kept} Results in the file are kept, whatever the options are now."
 
 
 def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> Reader:

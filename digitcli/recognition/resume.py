@@ -35,8 +35,8 @@ class ResultWriter:
     read_before: Counter[str] = field(default_factory=Counter)
     as_written: Callable[[str], str] = str
 
-    def left(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the pictures that are still to be read."""
+    def left(self, sources: Iterable[Source], skipped: Counter[str] | None = None) -> Iterator[Source]:
+        """Yield the pictures that are still to be read; count the others by file."""
         read_before = self.read_before.copy()
         for source in sources:
             name = self.as_written(source.name)
@@ -44,6 +44,8 @@ class ResultWriter:
                 yield source
             else:
                 read_before[name] -= 1
+                if skipped is not None:
+                    skipped[name] += 1
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,9 @@ def _parse(content: bytes, path: Path, per: Per | None) -> list[_Record]:
     except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         kind = "JSON lines" if per is None else f"CSV with a row per {per}"
         cause = f"{path} or its .partial holds something other than results of digitcli as {kind}."
-        raise OutputError(cause, "Name another file, or give the options with which it was begun.") from error
+        raise OutputError(
+            cause, "Name another file, or the same options; an edited table cannot be continued."
+        ) from error
 
 
 def _parse_json_lines(text: str) -> list[_Record]:

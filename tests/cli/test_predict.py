@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -438,11 +439,16 @@ def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
     whole = predict("scans", "--format", "jsonl").stdout
     Path("out.jsonl.partial").write_text("".join(whole.splitlines(keepends=True)[:3]))
     done = predict("scans", "-o", "out.jsonl", "--resume")
-    assert done.returncode == 0 and "held the results of 2 pictures" in done.stderr
+    assert done.returncode == 0 and "2 pictures had results in out.jsonl under the same names" in done.stderr
     lines = Path("out.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == list("2457")
     again = predict("scans", "-o", "out.jsonl", "--resume")
-    assert again.returncode == 0 and "held the results of 4 pictures" in again.stderr
+    assert again.returncode == 0 and "4 pictures had results" in again.stderr
+    put("more/9.png")
+    others = predict("more", "-o", "out.jsonl", "--resume")
+    assert others.returncode == 0 and "0 pictures had results" in others.stderr
+    assert "holds 4 results of pictures that are not named now" in others.stderr
+    shutil.rmtree("more")
     assert names_in() == ["out.jsonl", "scans"]
 
 
@@ -469,7 +475,7 @@ def test_an_interrupted_run_with_csv_continues_where_it_stopped(predict: Run, pe
     Path("out.csv").unlink()
     Path("out.csv.partial").write_text("".join(whole.splitlines(keepends=True)[:4]) + "cut off")
     done = predict("scans", *options, "--resume")
-    assert done.returncode == 0 and "held the results of 2 pictures" in done.stderr
+    assert done.returncode == 0 and "2 pictures had results in out.csv" in done.stderr
     assert Path("out.csv").read_text() == whole
     other = predict("scans", "--resume", "-o", "out.csv", "--per", "page" if per == "number" else "number")
     assert other.returncode != 0 and "CSV with a row per" in other.stderr
