@@ -35,7 +35,7 @@ from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.training.composed_lines import compose_scenes
+from digitcli.training.composed_lines import PICTURE_SHARES, compose_scenes
 from digitcli.training.scene_source import scene_composer
 
 SEED = 4711
@@ -51,6 +51,9 @@ READING_ALONE = {
     "reading": 1.0,
     ALONE + "reading": 1.0,
 }  # the weights with which the probability of the text is the confidence
+# The shares of the small pictures. Fitted with columns of numbers among them, 89.8 in place of 91.5 % of the
+# answers to pages that training never sees were right.
+SHARES = {**PICTURE_SHARES, "column": 0.0}
 MODEL = "page_reader"  # whose checkpoint holds the weights
 
 
@@ -83,7 +86,7 @@ def main() -> None:
     composer = scene_composer(validation, held_out=True)
     randoms = (np.random.default_rng([SEED, number]) for number in range(arguments.pages))
     pages = (_compose(composer, random) for random in randoms)
-    pictures = compose_scenes(composer, np.random.default_rng([SEED, 3]), arguments.pictures)
+    pictures = compose_scenes(composer, np.random.default_rng([SEED, 3]), arguments.pictures, SHARES)
     places = [place for scene in itertools.chain(pages, pictures) for place in places_of(scene, models)]
     acceptance = fit(places, [place.is_right for place in places], both(FEATURES))
     told = [place for place in places if place.is_right or not place.is_number]

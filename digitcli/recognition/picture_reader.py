@@ -20,7 +20,7 @@ from digitcli.recognition.pages.crops import MAX_LENGTH, whole_picture
 from digitcli.recognition.pages.decision import decide_page
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.pages.recognize import recognize_region
-from digitcli.strip_format import SEPARATORS, STRIP_HEIGHT_PX
+from digitcli.strip_format import SEPARATORS
 
 # What tells whether its text is right, see `recognition.pages.acceptance`.
 NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
@@ -35,20 +35,16 @@ class PictureAnswer:
     decision: its answer, if the page likely shows one number; else None.
     nothing: the probability that no digit is written; None if the page is too long to be seen at once.
     line: what it reads, unless it sees several numbers, other characters or no digit.
-    may_be_column: whether it reads a 1 for certain in a picture that is shrunk for it: a column of small
-        numbers looks like one then. Of 6,500 composed and drawn columns, 97 were read as one number for
-        certain, 96 of them as 1.
     """
 
     decision: Decision | None = None
     nothing: float | None = None
     line: LineEvidence | None = None
-    may_be_column: bool = False
 
     @property
     def is_certain(self) -> bool:
         """Whether it has read one number for certain, so that no other network is asked."""
-        return self.decision is not None and self.decision.is_certain and not self.may_be_column
+        return self.decision is not None and self.decision.is_certain
 
 
 @dataclass(frozen=True)
@@ -77,9 +73,8 @@ class PictureReader:
         decision = _read_number(evidence, constraints, top_k)
         is_several = bool(SEPARATORS.intersection(evidence.raw)) or len(evidence.parts()) > 1
         is_other = is_several or nothing >= LIKELY
-        is_one = decision is not None and decision.is_certain and decision.text == "1"
         line = None if is_other else evidence.lines[0]
-        return PictureAnswer(decision, nothing, line, may_be_column=is_one and height > STRIP_HEIGHT_PX)
+        return PictureAnswer(decision, nothing, line)
 
     def answer_instead(self, answer: PictureAnswer, decision: Decision) -> Decision:
         """Return the answer to a page on which no other network found a number, given their decision.

@@ -244,9 +244,6 @@ def _decide_whole(
         return first.decision
     decision = page_reader.read(page.levels, options.constraints, options.top_k, first.line)
     detections = decision.detections
-    if first.may_be_column and len(detections) <= 1 and decision.text in ("", "1"):  # no column
-        assert first.decision is not None
-        return replace(first.decision, detections=detections)
     if not decision.numbers and picture_reader is not None:
         return replace(picture_reader.answer_instead(first, decision), detections=detections)
     are_digits = options.constraints is not None and options.constraints.is_of_single_digits

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.synthesis.columns import fill_with_column
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of
@@ -52,6 +54,12 @@ CHARACTER_SQUARENESS = 0.15  # standard deviation of the logarithm of its width 
 CHARACTER_SCREEN_SHARE = 0.35  # of these pictures are drawn on a screen
 FAINT_SHARE = 0.25  # of the others have ink that is hardly darker than the paper
 FAINT_INK = (0.06, 0.25)  # range of its darkness
+COLUMN_ASPECT = (0.7, 4.0)  # range of the height of a picture with a column over its width
+ALONE_SHARE = 0.4  # of these pictures show one number
+MOST_ROWS = 12  # of the others
+LEAST_ROW_PX = 8.0  # height of a row; lower ones cannot be read
+ROW_PITCH = (1.05, 2.2)  # range of the distance of two rows, in heights of a digit
+COLUMN_MARGINS = (0.0, 1.0)  # range of the paper above and below a column together, in heights of a digit
 IMAGE_MARGIN = (-0.12, 0.3)  # range of the paper around a digit of a dataset, in its heights; below 0 is none
 IMAGE_SHIFT = 0.04  # standard deviation by which the margins of its four sides differ, in heights
 IMAGE_SQUARE_SHARE = 0.75  # of these pictures are square, as those of a dataset
@@ -135,11 +143,27 @@ class SceneComposer:
         """Compose such a picture without a number: an empty cell, scribbles, shapes, words and the like."""
         return self._square_picture(random, fill_with_no_number)
 
+    def column(self, random: np.random.Generator) -> Scene:
+        """Compose an upright picture of numbers one below the other, or of one number alone."""
+        height = _sample_height(random)
+        aspect = float(np.exp(random.uniform(*np.log(COLUMN_ASPECT))))
+        most = max(2, min(MOST_ROWS, int(height / LEAST_ROW_PX)))
+        rows = 1 if random.random() < ALONE_SHARE else int(random.integers(2, most + 1))
+        pitch, margins = random.uniform(*ROW_PITCH), random.uniform(*COLUMN_MARGINS)
+        digit_px = height / (rows * pitch + margins)
+        fill = functools.partial(fill_with_column, rows=rows, pitch_px=pitch * digit_px)
+        return self._small_page(random, height, max(4, round(height / aspect)), digit_px, fill)
+
     def _square_picture(self, random: np.random.Generator, fill: Layout) -> Scene:
-        height = round(float(np.exp(random.uniform(*np.log(CHARACTER_SIDES_PX)))))
+        height = _sample_height(random)
         width = round(height * float(np.exp(random.normal(0, CHARACTER_SQUARENESS))))
+        return self._small_page(random, height, width, 0.7 * height, fill)
+
+    def _small_page(
+        self, random: np.random.Generator, height: int, width: int, digit_px: float, fill: Layout
+    ) -> Scene:
+        """Compose a page, at times drawn on a screen or with faint ink."""
         page = Page.blank(height, width)
-        digit_px = 0.7 * height
         fill(Desk(random, page, self._room, self._room.scribe(random), digit_px))
         dark = random.uniform(*FAINT_INK) if random.random() < FAINT_SHARE else None
         page, digit_px = _lay_down(random, page, digit_px)
@@ -242,6 +266,11 @@ def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, i
             x += width
         y += height
     return tiles
+
+
+def _sample_height(random: np.random.Generator) -> int:
+    """Return the height of a picture of one character."""
+    return round(float(np.exp(random.uniform(*np.log(CHARACTER_SIDES_PX)))))
 
 
 def _sample_width(random: np.random.Generator, height: int) -> int:

@@ -16,7 +16,7 @@ from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
-from digitcli.synthesis.scenes import Scene, SceneComposer
+from digitcli.synthesis.scenes import MOST_ROWS, Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of, strips_of_mistakes
 from digitcli.synthesis.strokes import load_writers
@@ -54,6 +54,22 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, 
             window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
             if label.text and 0 <= x < page.width and 0 <= y < page.height:
                 assert window.any()
+
+
+def test_a_column_has_rows_below_each_other_or_one_number(composer: SceneComposer) -> None:
+    alone = 0
+    for seed in range(40):
+        scene = composer.column(np.random.default_rng(seed))
+        boxes = [line_box(label) for label in scene.labels]
+        assert 1 <= len(boxes) <= MOST_ROWS
+        assert all(label.kind is Kind.NUMBER and label.text.isdecimal() for label in scene.labels)
+        assert all(0 < box.y < scene.picture.shape[0] for box in boxes)
+        distances = np.diff([box.y for box in boxes])
+        assert np.all(distances > 0.6 * max(box.height for box in boxes))
+        text = strip_of_picture(scene).text
+        assert text in (OTHER, scene.labels[0].text) if len(boxes) == 1 else text == OTHER
+        alone += text != OTHER
+    assert alone >= 5
 
 
 @pytest.mark.parametrize("fill", [choices.fill_with_choices, choices.fill_with_one_box])
