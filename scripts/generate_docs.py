@@ -7,7 +7,6 @@ stale, and ends with exit code 1 if there is one.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 import sys
@@ -21,7 +20,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ARCHITECTURES, TORCHVISION, resolve_recipe
-from digitcli.cli import COMMANDS
+from digitcli.cli import COMMANDS, load_command
 from digitcli.inference.model_index import list_models
 from digitcli.settings import settings_of
 
@@ -89,7 +88,7 @@ def cli_page() -> str:
 
 def command_blocks(name: str) -> list[str]:
     """Describe one command: a heading, the text of its help, and a table for each panel of options."""
-    function = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+    function = load_command(name)
     blocks = [f"## digitcli {name}", *help_paragraphs(function)]
     panels: dict[str, list[tuple[str, ...]]] = {"Arguments": [], "Options": []}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():

@@ -33,7 +33,7 @@ LAYERS = [
     {"architectures", "data"},
     {"imaging"},
     {"settings", "events", "atomic_write", "json_records", "worker_process", "charts", "templating"},
-    {"page_format", "strip_format", "optional_packages"},
+    {"page_format", "strip_format", "optional_packages", "threads"},
     {"errors"},
 ]
 HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}

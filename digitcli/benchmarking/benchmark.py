@@ -20,6 +20,7 @@ from digitcli.errors import DigitcliError, EnvironmentFault, UsageError
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
 from digitcli.inference.devices import choose_device, is_out_of_memory
+from digitcli.threads import use_threads
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 
@@ -49,7 +50,7 @@ def benchmark(
     check_packages(config.runtimes)
     for candidate in candidates:  # a damaged file is an error before anything is measured
         measurement.open_candidate(candidate)
-    with measurement.use_threads(config.threads):
+    with use_threads(config.threads):
         report = BenchmarkReport(1, describe_environment(device), ())
         with measurement.without_tf32():
             for result in _measure_all(candidates, device, config, on_event):

@@ -11,12 +11,12 @@ from digitcli.architectures.registry import architectures, find_architecture, is
 from digitcli.errors import ModelError, UsageError, did_you_mean
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.threads import MAX_THREADS
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Runtime = Literal["torch", "torch.compile", "onnxruntime", "tflite"]
 
 MAX_BATCH_SIZE = 1_000_000  # images; a larger number is more likely a typing error than a wish
-MAX_THREADS = 1024  # likewise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitcli.inference.checkpoint import library_versions
-from digitcli.inference.devices import describe_device, usable_cores
+from digitcli.inference.devices import describe_device
+from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
     import torch

@@ -170,18 +170,6 @@ def first_digits(batch_size: int) -> npt.NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def use_threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch compute with this number of threads of the CPU; None changes nothing."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
 def without_tf32() -> Iterator[None]:
     """Let cuDNN compute float32 with all its bits; by default it rounds the inputs to TF32."""
     cudnn = torch.backends.cudnn

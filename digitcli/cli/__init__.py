@@ -9,7 +9,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, NoReturn
@@ -53,6 +53,8 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "synthesize": "Write synthetic lines of handwritten numbers with exact labels, to train or to test a "
     "line reader.",
 }
+# The commands that run no network, and those that declare --threads themselves.
+WITHOUT_COMMON_THREADS = ("models", "synthesize", "train", "benchmark")
 HELP_OPTIONS = ["-h", "--help"]
 # The error that ended the run. Its frames hold the connection to other processes; to release them waits for
 # these, which may never answer, so they live until the process ends.
@@ -87,11 +89,19 @@ def with_command(arguments: Sequence[str]) -> typer.Typer:
     app.registered_commands.clear()
     for name, summary in COMMANDS.items():
         if name == chosen:
-            command = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+            command = load_command(name)
             app.command(name, help=unwrap(inspect.getdoc(command) or ""), epilog=SEE_EXIT_CODES)(command)
         else:
             app.command(name, help=summary)(lambda: None)
     return app
+
+
+def load_command(name: str) -> Callable[..., None]:
+    """Return the function of a command; its parameters are the arguments and options."""
+    from digitcli.cli.options import with_threads
+
+    command: Callable[..., None] = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+    return command if name in WITHOUT_COMMON_THREADS else with_threads(command)
 
 
 def hide_types_of_flags(program: Any) -> None:

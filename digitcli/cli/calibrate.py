@@ -21,9 +21,10 @@ from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import PartialInputError, QualityError, UsageError, counted
 from digitcli.events import PicturesDone
-from digitcli.inference.devices import check_device_name, usable_cores
+from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
     from digitcli.events import Event

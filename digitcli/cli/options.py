@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from typer import Argument, BadParameter, Option
 
 from digitcli.console import Format, TableFormat
 from digitcli.recognition.constraints import CheckDigit
+from digitcli.threads import MAX_THREADS
 
 # Processes at most that read pictures: each takes 120 MB of memory.
 MAX_PROCESSES = 8
@@ -119,6 +124,33 @@ def dataset_option(purpose: str) -> Any:
         help=f"{purpose} this dataset: a name, a file or a folder, as for digitcli train.",
         autocompletion=complete_dataset,
     )
+
+
+ThreadsOption = Annotated[
+    int | None,
+    Option("--threads", metavar="N", min=1, max=MAX_THREADS,
+           help="Run networks with this many threads of the CPU (default: OMP_NUM_THREADS if it is set, else "
+           "as many as this process may use cores)."),
+]  # fmt: skip
+
+
+def with_threads(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option --threads; PyTorch and ONNX Runtime are loaded later, and obey it."""
+
+    @functools.wraps(command)
+    def decorated(*, threads: int | None = None, **options: Any) -> None:
+        if threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+        command(**options)
+
+    own = inspect.signature(command, eval_str=True)
+    threads = inspect.Parameter(
+        "threads", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ThreadsOption
+    )
+    parameters = [*own.parameters.values(), threads]
+    decorated.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    decorated.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return decorated
 
 
 DeviceOption = Annotated[str | None, device_option()]

@@ -15,7 +15,7 @@ from digitcli.atomic_write import check_writable
 from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError, counted
-from digitcli.inference.devices import check_device_name, usable_cores
+from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.results import BATCH_SIZE, Per, Rotation, check_ranges, format_readings
@@ -27,6 +27,7 @@ from digitcli.recognition.sources import (
     listed_sources,
     read_list,
 )
+from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
     from digitcli.cli.views.readings import ReadingView

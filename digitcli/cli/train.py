@@ -31,6 +31,7 @@ from digitcli.cli.options import (
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.cli.views.training import TrainingView, describe_gain, draw_members
 from digitcli.errors import PartialInputError, UsageError, counted
+from digitcli.inference.checkpoint import RUNS, is_run
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import DURATION, PATH, Setting, settings_of
 from digitcli.training.configuration import (
@@ -79,6 +80,15 @@ Name = Annotated[
 Resume = Annotated[
     Path | None,
     Option(metavar="DIR", help="Continue the run in this folder where it stopped.", rich_help_panel=OUTPUT),
+]
+ResumeOrStart = Annotated[
+    bool,
+    Option(
+        "--resume-or-start",
+        help="Continue the run in the folder of --out or --name if there is one, else start it: one command "
+        "for every attempt of a scheduler or of torchrun.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace an existing run.", rich_help_panel=OUTPUT)]
 DryRun = Annotated[
@@ -154,6 +164,7 @@ def train(
     out: Out = None,
     name: Name = None,
     resume: Resume = None,
+    resume_or_start: ResumeOrStart = False,
     force: Force = False,
     tensorboard: TensorBoard = None,
     dry_run: DryRun = False,
@@ -174,6 +185,9 @@ def train(
     --members, --member-archs and --snapshots train several networks that answer as one model, an ensemble.
     """
     _check_options(out, name, resume, force, tensorboard, dry_run or print_config)
+    if resume_or_start:
+        folder = _folder_to_resume_or_start(out, name, resume or force or dry_run or print_config)
+        resume = folder if is_run(folder) else None
     fields = config_fields((read_toml(config) if config else {}) | _given(settings))
     checked = _check_fields(fields, is_new=resume is None)
     if print_config:
@@ -227,6 +241,16 @@ def _check_options(
         raise UsageError(cause, "Leave --tensorboard out.")
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
+
+
+def _folder_to_resume_or_start(out: Path | None, name: str | None, is_contradicted: object) -> Path:
+    if is_contradicted:
+        cause = "--resume-or-start continues or starts a run."
+        raise UsageError(cause, "Leave --resume, --force, --dry-run and --print-config out.")
+    if out is None and name is None:
+        cause = "--resume-or-start needs a folder that is the same each time."
+        raise UsageError(cause, "Name it with --out or --name.")
+    return out or RUNS / str(name)
 
 
 def _check_fields(fields: dict[str, Any], is_new: bool) -> TrainConfig:

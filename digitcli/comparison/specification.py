@@ -26,7 +26,8 @@ SEEDS = 5  # runs of each architecture: the fewest with which an interval over s
 OUT = RUNS / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
 SHIPPED = "shipped/"  # prefix of a shipped model, whose name alone may be that of an architecture
-SHARED_SETTINGS = ("arch", "data", "device", "seed", "patience", "strokes")  # these are equal for all models
+# The settings that are equal for all models.
+SHARED_SETTINGS = ("arch", "data", "device", "threads", "seed", "patience", "strokes")
 SWITCHES = {"on": True, "true": True, "off": False, "false": False}
 
 

@@ -31,7 +31,7 @@ from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
 from digitcli.events import Event, Notice, OnEvent
 from digitcli.export.network import example_input
-from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import Header, is_run, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import infer, load_network, open_network
 from digitcli.training import trainer
@@ -134,8 +134,13 @@ class Compressor:
                 self.on_event(event)
 
         common = {"data": self.config.data, "seed": self.config.seed, "device": self.config.device}
+        settings = {**common, **fields}
         try:
-            trainer.resume(place, {**common, **fields}, on_event=forward, stop_signal=self.stop_signal)
+            if is_run(place):
+                trainer.resume(place, settings, on_event=forward, stop_signal=self.stop_signal)
+            else:
+                config = TrainConfig(**with_start(settings))
+                trainer.train(config, out=place, on_event=forward, stop_signal=self.stop_signal)
         except Interrupted:  # its remedy would continue this training alone
             self.check_signal()
             raise

@@ -15,9 +15,10 @@ from digitcli.architectures.registry import ARCHITECTURES, architectures
 from digitcli.diagnosis.findings import Diagnosis, Finding
 from digitcli.errors import DigitcliError, counted
 from digitcli.inference.checkpoint import read_arrays
-from digitcli.inference.devices import choose_device, describe_device, usable_cores
+from digitcli.inference.devices import choose_device, describe_device
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.onnx_runtime import read_quantized_graph
+from digitcli.threads import is_busy, usable_cores
 
 # The dependencies in pyproject.toml, and the modules that they bring. The metadata of a package that is
 # missing cannot tell its modules, so that they are listed here.
@@ -56,6 +57,7 @@ def examine_installation(folder: Path | None = None) -> Diagnosis:
         *broken_plugins(),
         *device_faults(),
         *too_many_threads(),
+        *busy_machine(),
         *folder_faults(folder),
     ]
     return Diagnosis("installation", facts(), tuple(findings))
@@ -72,7 +74,7 @@ def facts() -> dict[str, str]:
         "system": platform.platform(),
         "cores": str(usable_cores()),
         "device": _device(),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+        **{name: os.environ.get(name, "not set") for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")},
         **packages,
         "shipped models": ", ".join(f"{name} ({size})" for name, size in weights.items()) or "none",
     }
@@ -152,6 +154,21 @@ def too_many_threads() -> Iterator[Finding]:
             f"OMP_NUM_THREADS is {wanted}, and this process may use {counted(cores, 'core')}.",
             "Set it to the number of cores at most.",
             f"export OMP_NUM_THREADS={cores}",
+        )
+
+
+def busy_machine() -> Iterator[Finding]:
+    """Yield that other programs use the cores, so that everything takes longer, training above all."""
+    if is_busy():
+        load = (
+            f" The load was {os.getloadavg()[0]:.1f} in the last minute." if hasattr(os, "getloadavg") else ""
+        )
+        yield Finding(
+            "busy_machine",
+            "warning",
+            f"Other programs are using the {counted(os.cpu_count() or 1, 'core')} of this machine.{load}",
+            "End them, or train with one thread if it is no slower. What you measure now is too slow.",
+            "digitcli train --arch cnn --threads 1",
         )
 
 

@@ -56,7 +56,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
         saved = run_folder.read_state(folder)
         config = run_folder.read_config(folder, saved)
     _refuse_ensemble(folder, config)
-    if saved is None or config is None or not saved[0].training["history"]:
+    if saved is None or not saved[0].training["history"]:
         cause = f"{folder} holds no run that has finished an epoch."
         raise ModelError(cause, "Name the folder of a run, for example runs/cnn-1.")
     _check_models(config)
@@ -105,8 +105,6 @@ def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
         is_folder = folder.is_dir()
         stored = run_folder.read_config(folder, run_folder.read_state(folder)) if is_folder else None
     _refuse_ensemble(folder, stored)
-    if is_folder and stored is None:
-        raise ModelError(f"{folder} holds no run.", "Name the folder of a run, or an architecture.")
     config = stored or TrainConfig(arch=subject)
     _check_models(config)
     if device is not None:

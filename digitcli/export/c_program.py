@@ -15,7 +15,7 @@ import numpy as np
 from digitcli.errors import EnvironmentFault, QualityError
 from digitcli.export.source import Images, Outputs
 from digitcli.export.templating import TEMPLATES
-from digitcli.inference.devices import usable_cores
+from digitcli.threads import usable_cores
 
 OPTIONS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
 CHECK = TEMPLATES / "check.c"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +32,13 @@ FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"  # the model of a run folder
 RUNS = Path("runs")  # the folder of the run folders that have no other
 RESUME_FILE = "resume.safetensors"  # the state from which a run folder continues its training
+CONFIG_FILE = "config.json"  # the settings of a run folder, from its beginning on
 COMPRESSION_FILE = "compression.json"  # the figures of a finished compression, beside its model
 COMPRESSION_SETTINGS_FILE = "settings.json"  # of a compression, from its beginning on
 ADAPTATION_FILE = "adaptation.json"  # names the checkpoints of a folder of adapted models
 MEMBER_FOLDER = "member-{}"  # the folder of a member in the run folder of an ensemble, numbered from 0
 EXPORTED_ENDINGS = (".onnx", ".pt2", ".tflite", ".html")  # of the files that `digitcli export` writes
+ARRAYS_ENDING = ".npz"  # of NumPy's archives, which hold datasets
 EXPORTED_FILES = ("digit_model.c", "saved_model.pb")  # in the folders that it writes for other programs
 TRAIN_HASHES = "hashes.train"  # the tensor of a resume file that holds Digits.hashes() of the training digits
 MAX_HEADER_BYTES = 16_000_000  # far above any real header, so that a damaged length cannot fill the memory
@@ -44,6 +47,11 @@ ALIGNMENT = 8  # bytes to a multiple of which safetensors pads its header
 EMPTY_DIGEST = "0" * 64  # stands in the file while its digest is computed
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 REPLACE_REMEDY = "Download or train the model again."
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a training has begun in a folder: it has a configuration or a saved state."""
+    return any(os.path.isfile(folder / file) for file in (CONFIG_FILE, RESUME_FILE))  # noqa: PTH113
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +274,10 @@ def _parse_metadata(content: bytes, path: Path) -> dict[str, str]:
     except (ValueError, AttributeError, RecursionError) as error:
         if path.suffix.lower() in EXPORTED_ENDINGS:
             raise exported_model(path) from error
+        if path.suffix.lower() == ARRAYS_ENDING and content.startswith(PICKLE_STARTS):
+            cause = f"{path} is a dataset, an .npz archive of arrays, and not a model."
+            remedy = "Name a model. The commands train and evaluate take the dataset with --data."
+            raise ModelError(cause, remedy) from error
         if content.startswith(PICKLE_STARTS):
             raise ModelError(
                 f"{path} is a pickle or an archive of pickles, which can run any program.",

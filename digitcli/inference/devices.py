@@ -48,13 +48,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or bool(re.search(OUT_OF_MEMORY_MESSAGE, str(error)))
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, which a container or `taskset` can limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def may_have_accelerator() -> bool:
     """Return whether this machine has a driver of a GPU, so that loading torch to find it is worthwhile.
 

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from digitcli.errors import EnvironmentFault, ModelError
 from digitcli.inference.checkpoint import REPLACE_REMEDY, read_arrays
-from digitcli.inference.devices import usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.threads import default_threads
 
 QUANTIZED_ENDING = ".int8.onnx"
 QUANTIZED_LIST = "quantized.json"  # by file: the SHA-256 of a quantized graph, and the digest of its weights
@@ -39,7 +39,7 @@ class OnnxRuntime:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cores()
+        options.intra_op_num_threads = threads or default_threads()
         options.log_severity_level = FATAL_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.inference.devices import usable_cores
 from digitcli.inference.onnx_runtime import as_batch
 from digitcli.optional_packages import import_packages
+from digitcli.threads import default_threads
 
 STDERR = 2  # the file descriptor
 # Imports LiteRT, or raises an EnvironmentFault.
@@ -36,7 +36,9 @@ class TfliteRuntime:
         from ai_edge_litert.interpreter import Interpreter
 
         with _quiet():
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=threads or usable_cores())
+            self._interpreter: Any = Interpreter(
+                model_content=content, num_threads=threads or default_threads()
+            )
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [output["index"] for output in self._interpreter.get_output_details()]

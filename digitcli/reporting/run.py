@@ -16,14 +16,14 @@ from digitcli.errors import DigitcliError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import OnEvent
-from digitcli.inference.checkpoint import Header, name_members
+from digitcli.inference.checkpoint import CONFIG_FILE, Header, name_members
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.json_records import read_json
 from digitcli.reporting.mistakes import explain_command, show_mistakes
 from digitcli.reporting.page import Page, chart_figure
 from digitcli.settings import Setting, settings_of
 from digitcli.training.configuration import TrainConfig, train_command
-from digitcli.training.run_folder import CONFIG_FILE, draw_curves, read_metrics
+from digitcli.training.run_folder import draw_curves, read_metrics
 
 MEASURES = {"digit": "accuracy", "line": "share of lines with every digit right", "page": "F-measure"}
 

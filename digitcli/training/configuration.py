@@ -25,6 +25,7 @@ from digitcli.settings import (
     setting,
     settings_of,
 )
+from digitcli.threads import MAX_THREADS
 from digitcli.training.transfer import check_transfer, resolve_start, with_start
 
 RUN = "run"
@@ -51,6 +52,14 @@ class TrainConfig:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     device: str = setting(
         "auto", RUN, "Train on this device: auto, cpu, cuda, cuda:N or mps.", unit="device", letter="-d"
+    )
+    threads: int | None = setting(
+        None,
+        RUN,
+        "Compute with this many threads of the CPU, not with PyTorch's own number; a resumed run keeps it.",
+        at_least=1,
+        at_most=MAX_THREADS,
+        unit="number",
     )
     seed: int = setting(
         0,
@@ -215,12 +224,13 @@ def flat_settings(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
 
 
 def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None) -> str:
-    """Return the command that trains the same, with changes of the recipe; on whatever device there is."""
+    """Return the command that trains the same, with changes of the recipe; on whatever machine there is."""
     options = {each.name: each.option for owner in (TrainConfig, Recipe) for each in settings_of(owner)}
     of_run = {
         declared.name: getattr(config, declared.name)
         for declared in settings_of(TrainConfig)
-        if declared.name not in ("arch", "device") and getattr(config, declared.name) != declared.default
+        if declared.name not in ("arch", "device", "threads")
+        and getattr(config, declared.name) != declared.default
     }
     words = ["digitcli train --arch", quoted(config.arch)]
     for name, value in {**of_run, **config.recipe, **(changes or {})}.items():

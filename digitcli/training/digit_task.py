@@ -29,11 +29,11 @@ from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.evaluation.train_test_overlap import count_overlap, training_hashes
-from digitcli.inference.devices import usable_cores
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, infer
 from digitcli.synthesis.characters import NO_DIGIT, synthesize_characters
 from digitcli.synthesis.letters import hash_fonts, render_letters
+from digitcli.threads import usable_cores
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.distillation import distillation_loss, load_teacher, soft_targets

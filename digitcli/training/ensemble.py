@@ -20,7 +20,6 @@ from digitcli.inference.checkpoint import (
     MODEL_FILE,
     RESUME_FILE,
     Header,
-    library_versions,
     read_checkpoint,
     read_header,
 )
@@ -57,11 +56,6 @@ class Member:
 
 
 TrainMember = Callable[[Member], TrainResult]  # trains a member, or continues it
-
-
-def describe_ensemble(config: TrainConfig) -> dict[str, Any]:
-    """Return the contents of the `config.json` of an ensemble."""
-    return {"config": dataclasses.asdict(config), "versions": library_versions()}
 
 
 def train_ensemble(config: TrainConfig, folder: Path, train_member: TrainMember) -> TrainResult:

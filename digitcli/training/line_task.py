@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.metrics import exact_match, line_ece, line_nll, read_digits
-from digitcli.inference.devices import usable_cores
 from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET
+from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.line_sources import POOL_BATCHES, AnyLine, LineBatch, LineSource
 from digitcli.training.pools import PoolReader

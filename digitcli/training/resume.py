@@ -17,7 +17,6 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import Saved
 from digitcli.training.state import TrainingState, TrainResult
 from digitcli.training.task import TrainingTask
-from digitcli.training.transfer import with_start
 
 # The settings that may change when a run is resumed; of its recipe, only the epochs may change.
 CHANGEABLE = (
@@ -26,6 +25,7 @@ CHANGEABLE = (
     "start",
     "original",
     "device",
+    "threads",
     "time_seconds",
     "patience",
     "corrections",
@@ -55,14 +55,12 @@ def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     return replace(saved_recipe, epochs=recipe.epochs) if "epochs" in config.recipe else saved_recipe
 
 
-def merge_changes(stored: TrainConfig | None, saved: Saved | None, changes: Mapping[str, Any]) -> TrainConfig:
+def merge_changes(stored: TrainConfig, saved: Saved | None, changes: Mapping[str, Any]) -> TrainConfig:
     """Return the stored settings of a run with these changes.
 
     Raises:
         UsageError: a change would make it another run, or has fewer epochs than are done.
     """
-    if stored is None:
-        return TrainConfig(**with_start(changes))
     recipe_changes = changes.get("recipe", {})
     refused = _changed_settings(stored, changes) + _changed_recipe(stored, saved, recipe_changes)
     if refused:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import difflib
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,14 +21,17 @@ from torch import Tensor
 from digitcli.architectures.compression import pack
 from digitcli.atomic_write import remove_partial_files, write_whole
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.errors import ModelError, OutputError, UsageError, counted
+from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
+    CONFIG_FILE,
     MEMBER_FOLDER,
     MODEL_FILE,
     RESUME_FILE,
     RUNS,
     Header,
+    is_run,
+    library_versions,
     read_checkpoint,
     read_header,
     write_checkpoint,
@@ -35,10 +40,11 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.state import model_tensors
 
 LOCK_FILE = ".lock"
-CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.csv"
 CURVES_FILE = "curves.svg"
 RUN_FILES = (CONFIG_FILE, METRICS_FILE, CURVES_FILE, RESUME_FILE, MODEL_FILE)
+# Runs that the error about a folder without a run names: the most similar ones (chosen by hand).
+NAMED_RUNS = 5
 Saved = tuple[Header, dict[str, Tensor]]
 
 
@@ -60,12 +66,17 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
                     f"{folder} contains files that a new run would replace: {', '.join(files)}.",
                     "Name another folder with --out, resume it with --resume, or replace it with --force.",
                 )
-            yield folder
+            try:
+                yield folder
+            finally:
+                if not _is_saved(folder):
+                    with contextlib.suppress(OSError):
+                        (folder / CONFIG_FILE).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def existing_run(folder: Path) -> Iterator[Path]:
-    """Hold the lock of a run's folder, which is created if it is not there.
+    """Hold the lock of a run's folder; the one of a member is created if it is not there.
 
     Raises:
         OutputError: the folder is in use or cannot be written.
@@ -109,21 +120,35 @@ def locked(folder: Path, files: Collection[str] = RUN_FILES) -> Iterator[None]:
         lock.release()
 
 
-def read_config(folder: Path, saved: Saved | None) -> TrainConfig | None:
-    """Read the settings of a run from its saved state or its `config.json`; None if it has neither.
+def read_config(folder: Path, saved: Saved | None) -> TrainConfig:
+    """Read the settings of a run from its saved state, or else from its `config.json`.
 
     Raises:
-        ModelError: the settings are damaged.
+        ModelError: there are no settings, or they are damaged.
     """
     path = folder / CONFIG_FILE
     if saved is None and not path.exists():
-        return None
+        raise ModelError(f"{folder} holds no run.", "Name the folder of a run, for example runs/cnn-1.")
     try:
         stored = saved[0].training["config"] if saved else json.loads(path.read_text())["config"]
         return TrainConfig(**stored)
     except (OSError, ValueError, KeyError, TypeError, UsageError, RecursionError) as error:
         cause = f"The settings stored in {folder} are damaged: {error}."
         raise ModelError(cause, "Start a new run.") from error
+
+
+def check_is_run(folder: Path) -> None:
+    """Check that a folder holds a run that can be resumed.
+
+    Raises:
+        InputError: it has neither a configuration nor a saved state.
+    """
+    if is_run(folder) or os.path.isfile(folder / MODEL_FILE):  # noqa: PTH113 (of a model, read_state tells more)
+        return
+    runs = {str(path.parent) for root in (folder.parent, RUNS) for path in root.glob(f"*/{CONFIG_FILE}")}
+    nearest = difflib.get_close_matches(str(folder), sorted(runs), n=NAMED_RUNS, cutoff=0)
+    remedy = f"Folders with runs are: {', '.join(nearest)}." if nearest else "Start one without --resume."
+    raise InputError(f"There is no run in {folder}.", remedy)
 
 
 def read_state(folder: Path) -> Saved | None:
@@ -146,14 +171,18 @@ def read_state(folder: Path) -> Saved | None:
 
 def _is_ensemble(folder: Path) -> bool:
     try:
-        config = read_config(folder, None)
+        return read_config(folder, None).is_ensemble
     except ModelError:
         return False
-    return config is not None and config.is_ensemble
+
+
+def describe_config(config: TrainConfig) -> dict[str, Any]:
+    """Return the contents of `config.json` before data are loaded, and those of an ensemble."""
+    return {"config": dataclasses.asdict(config), "versions": library_versions()}
 
 
 def begin(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write `config.json` before the first step, and delete the files of an earlier run and its members.
+    """Write `config.json` before anything slow, and delete the files of an earlier run and its members.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -288,9 +317,7 @@ def _create_numbered(label: str, created: list[Path]) -> Path:
 def _remove(created: list[Path]) -> None:
     """Remove the folders that were created for a run, the run folder first, if no state was saved there."""
     with contextlib.suppress(OSError):  # the name may be too long for the file system
-        if not created or any(
-            (path / RESUME_FILE).exists() for path in (created[0], *_member_folders(created[0]))
-        ):
+        if not created or _is_saved(created[0]):
             return
     for file in (CONFIG_FILE, LOCK_FILE):
         with contextlib.suppress(OSError):
@@ -298,6 +325,12 @@ def _remove(created: list[Path]) -> None:
     for path in created:
         with contextlib.suppress(OSError):
             path.rmdir()
+
+
+def _is_saved(folder: Path) -> bool:
+    """Return whether a run folder has more than the configuration with which the run began."""
+    folders = (folder, *_member_folders(folder))
+    return any((path / file).exists() for path in folders for file in RUN_FILES if file != CONFIG_FILE)
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

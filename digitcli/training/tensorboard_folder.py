@@ -10,7 +10,7 @@ from pathlib import Path
 
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import OutputError
-from digitcli.training.run_folder import CONFIG_FILE
+from digitcli.inference.checkpoint import CONFIG_FILE
 
 EVENT_FILES = "events.out.tfevents.*"
 PROJECTOR_FILE = "projector_config.pbtxt"

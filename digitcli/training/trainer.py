@@ -19,6 +19,7 @@ from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
+from digitcli.threads import torch_threads, use_threads
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, check_config, member_configs
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
@@ -28,7 +29,6 @@ from digitcli.training.ensemble import (
     begin_member,
     check_same_sources,
     check_sources_stay,
-    describe_ensemble,
     is_trained,
     train_ensemble,
 )
@@ -69,13 +69,14 @@ def train(
         Interrupted: `stop_signal` returned a number. `resume` continues the run.
     """
     find_architecture(config.arch)
+    config = _with_threads(config)
     if tensorboard is not None:
         check_installed()
     if config.is_ensemble:
         _check_ensemble_run(config)
         with run_folder.new_run(ENSEMBLE.name, out, name, force) as folder:
             check_sources_stay(config, folder)
-            run_folder.begin(folder, describe_ensemble(config))
+            run_folder.begin(folder, run_folder.describe_config(config))
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
     with joined_processes(config.device) as processes:
         if not processes.is_first:
@@ -85,6 +86,8 @@ def train(
             curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
             if curves is not None:
                 check_new(curves, folder, force)
+            if not run_folder.files_to_be_replaced(folder):  # an earlier run stays until the data are loaded
+                run_folder.begin(folder, run_folder.describe_config(config))
             return _train(config, folder, None, on_event, stop_signal, processes, curves)
 
 
@@ -102,6 +105,7 @@ def resume(
     patience. The curves for TensorBoard continue in `tensorboard`, see `train`.
 
     Raises:
+        InputError: there is no run in the folder.
         UsageError: a change would make it another run, or the data are not those that it began with.
         ModelError: the saved state is damaged.
         The errors of `train`.
@@ -109,22 +113,23 @@ def resume(
     rank, _ = rank_and_size()
     if tensorboard is not None:
         check_installed()
+    run_folder.check_is_run(folder)
     curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
     with contextlib.nullcontext() if rank else run_folder.existing_run(folder):
         if curves is not None and not rank:
             check_continued(curves, folder)
         saved = run_folder.read_state(folder)
         stored = run_folder.read_config(folder, saved)
-        config = merge_changes(stored, saved, changes)
+        config = _with_threads(merge_changes(stored, saved, changes))
         if config.is_ensemble:
             _prepare_ensemble(config, folder, stored, changes, on_event)
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
             check_config(config)
-            cause = f"Nothing was saved in {folder} yet; the run starts from the beginning."
+            cause = f"{folder} has a configuration and no saved state; the run starts from the beginning."
             on_event(Notice(cause, routine=True))
         elif result := read_result(saved, folder):
-            idle = options_without_effect(stored or config, run_recipe(stored or config, saved), changes)
+            idle = options_without_effect(stored, run_recipe(stored, saved), changes)
             on_event(_finished(f"The run in {folder}", idle))
             if not rank:
                 run_folder.repair_outputs(folder, saved)
@@ -146,7 +151,7 @@ def _finished(what: str, idle: Sequence[str]) -> Notice:
 def _prepare_ensemble(
     config: TrainConfig,
     folder: Path,
-    stored: TrainConfig | None,
+    stored: TrainConfig,
     changes: Mapping[str, Any],
     on_event: OnEvent,
 ) -> None:
@@ -156,14 +161,17 @@ def _prepare_ensemble(
         UsageError: a teacher or the start model is another one.
         The errors of `_check_ensemble_run`.
     """
-    if stored is not None and is_trained(stored, folder):
+    if is_trained(stored, folder):
         _check_one_process()
         idle = options_without_effect(stored, resolve_recipe(stored.arch, **stored.recipe), changes)
         return on_event(_finished(f"The ensemble in {folder}", idle))
     _check_ensemble_run(config)
     check_same_sources(config, folder)
-    if stored is None:
-        run_folder.begin(folder, describe_ensemble(config))
+
+
+def _with_threads(config: TrainConfig) -> TrainConfig:
+    """Return the settings with a number of threads, which the run stores, since its weights depend on it."""
+    return dataclasses.replace(config, threads=config.threads or torch_threads())
 
 
 def _check_ensemble_run(config: TrainConfig) -> None:
@@ -205,7 +213,8 @@ def _train_ensemble(
             curves = None if tensorboard is None else folder_of_run(tensorboard / folder.name, place)
             return _train(member.config, place, saved, on_event, stop_signal, ONE_PROCESS, curves, member)
 
-    return train_ensemble(config, folder, train_member)
+    with use_threads(config.threads):
+        return train_ensemble(config, folder, train_member)
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
@@ -222,7 +231,7 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
             f"Of the {1 + len(others)} members, only the first is tried: {config.arch}, seed {config.seed}."
         )
         on_event(Notice(cause))
-    with separate_random_numbers(config):
+    with separate_random_numbers(config), use_threads(config.threads):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         take_step(setup, state)
         state.seconds = time.perf_counter() - started
@@ -238,7 +247,7 @@ def training_speed(config: TrainConfig, seconds: float, *, on_event: OnEvent = l
     Raises:
         The errors of `train`, except those of the run folder.
     """
-    with separate_random_numbers(config):
+    with separate_random_numbers(config), use_threads(config.threads):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         speed = 0.0
         for duration in (seconds / 4, seconds):  # the first one is the warm-up
@@ -268,7 +277,7 @@ def _train(
     member: the member of an ensemble that the run is.
     """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
-    with separate_random_numbers(config), contextlib.ExitStack() as stack:
+    with separate_random_numbers(config), use_threads(config.threads), contextlib.ExitStack() as stack:
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         if saved is None and member is not None:
             begin_member(member, setup.task, state)

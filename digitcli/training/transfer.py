@@ -12,7 +12,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import DigitcliError, UsageError
-from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.checkpoint import CONFIG_FILE, MODEL_FILE
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.settings import option_name
 
@@ -86,7 +86,7 @@ def _find_original(model: ResolvedModel, data: str) -> str | None:
     from digitcli.data.loading import DATASETS, find_dataset
 
     in_run_folder = model.path.name == MODEL_FILE
-    original = _data_of_run(model.path.with_name("config.json")) if in_run_folder else None
+    original = _data_of_run(model.path.with_name(CONFIG_FILE)) if in_run_folder else None
     original = original or str(model.header.dataset.get("name"))
     if original not in DATASETS and not Path(original).is_absolute():
         return None

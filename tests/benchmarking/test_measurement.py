@@ -13,6 +13,7 @@ import torch
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.configuration import Candidate
 from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls
+from digitcli.threads import use_threads
 from tests.support.benchmarks import run
 
 CPU = torch.device("cpu")
@@ -75,7 +76,7 @@ def test_networks_are_called_in_inference_mode_with_the_whole_batch() -> None:
 
 def test_networks_are_called_with_the_chosen_threads() -> None:
     wanted = torch.get_num_threads() + 1
-    with measurement.use_threads(wanted):
+    with use_threads(wanted):
         network, _ = witnessed()
     assert network.threads == {wanted}
 

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,9 @@ def test_no_color_turns_colours_off(on_terminal: Terminal, few_digits: Path) -> 
         (["--name", "a/b"], 2, "--out"),
         (["--out", "a", "--resume", "b"], 2, "Give one"),
         (["--resume", "b", "--dry-run"], 2, "--dry-run"),
+        (["--resume", "none/such"], 3, "no run in none/such"),
+        (["--resume-or-start"], 2, "--name"),
+        (["--resume-or-start", "--out", "a", "--force"], 2, "--force"),
         (["--tensorboard", "tb", "--dry-run"], 2, "Leave --tensorboard out"),
         (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
         (["--out", "x" * 300], 7, "cannot be written"),
@@ -116,6 +120,23 @@ def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_command_starts_a_run_and_continues_it(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+    command = ("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--seed", "7", "--format", "json")
+    command += ("--name", "job", "--resume-or-start")
+    first = digitcli(*command)
+    assert first.returncode == 0, first.stderr
+    killed = tmp_path / "runs" / "killed"
+    killed.mkdir()
+    shutil.copy(tmp_path / "runs" / "job" / "config.json", killed)
+    second, other = digitcli(*command), digitcli(*command, "--momentum", "0.5", "--optimizer", "sgd")
+    assert second.returncode == 0 and "is finished" in second.stderr
+    assert other.returncode == 2 and "started with another" in other.stderr
+    started = digitcli(*command[:-3], "--out", killed, "--resume-or-start")
+    assert started.returncode == 0 and "no saved state" in started.stderr
+    results = [json.loads(done.stdout)["test_nll"] for done in (first, second, started)]
+    assert len(set(results)) == 1
 
 
 def test_tensorboard_gets_a_subfolder_for_each_run(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
@@ -252,6 +273,22 @@ def test_the_options_of_a_continued_run_are_checked_against_its_architecture(tmp
     assert _check_fields(fields, is_new=False).strokes == str(tmp_path / "strokes.tra")
     with pytest.raises(UsageError, match="--stochastic-depth"):
         _check_fields(fields, is_new=True)
+
+
+def test_what_members_of_an_ensemble_have_in_common_is_shown_once(digitcli: Run, few_digits: Path) -> None:
+    archs = ("--member-archs", "softmax,softmax,mlp,mlp")
+    done = digitcli("train", *archs, "-e", "1", "--data", few_digits)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    starts = ("Note: Member", "softmax ", "mlp ", "optimization ", "run ", "epoch ")
+    shown = [next((start for start in starts if line.startswith(start)), "") for line in lines]
+    one, other = ["softmax ", "optimization ", "run "], ["mlp ", "optimization ", "run "]
+    member, epoch = "Note: Member", "epoch "
+    assert [word for word in shown if word] == [
+        *(member, *one, epoch, member, epoch),
+        *(member, *other, epoch, member, epoch),
+    ]
+    assert len(set(lines)) == len(lines)
 
 
 def test_a_killed_run_can_be_continued(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from digitcli.diagnosis.findings import Finding
 from digitcli.diagnosis.installation import examine_installation
 from digitcli.errors import EnvironmentFault
 from digitcli.inference.model_resolution import shipped_models
+from tests.support.command_lines import assert_can_be_typed
 from tests.support.processes import Run
 
 
@@ -26,6 +27,7 @@ def rules(findings: Iterator[Finding]) -> list[str]:
 def test_a_healthy_installation_has_no_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(installation, "NVIDIA_DEVICE", tmp_path / "nothing")
+    monkeypatch.setattr(installation, "is_busy", lambda: False)
     diagnosis = examine_installation(tmp_path)
     assert diagnosis.findings == ()
     assert {"python", "torch", "device", "shipped models"} <= set(diagnosis.facts)
@@ -95,6 +97,15 @@ def test_more_threads_than_cores_are_found(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     assert rules(installation.too_many_threads()) == expected
+
+
+@pytest.mark.parametrize(("is_busy", "expected"), [(False, []), (True, ["busy_machine"])])
+def test_a_busy_machine_is_found(monkeypatch: pytest.MonkeyPatch, is_busy: bool, expected: list[str]) -> None:
+    monkeypatch.setattr(installation, "is_busy", lambda: is_busy)
+    findings = list(installation.busy_machine())
+    assert rules(iter(findings)) == expected
+    for finding in findings:
+        assert_can_be_typed(finding)
 
 
 def test_a_folder_that_cannot_be_written_or_is_full_is_found(

@@ -16,11 +16,11 @@ from digitcli.errors import InputError, ModelError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from digitcli.evaluation.splits import Split
 from digitcli.events import Event
-from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
+from digitcli.inference.checkpoint import CONFIG_FILE, MODEL_FILE, read_checkpoint, write_checkpoint
 from digitcli.reporting import run as module
 from digitcli.reporting.page import Page, render
 from digitcli.reporting.run import _settings, page_of_run
-from digitcli.training.run_folder import CONFIG_FILE, METRICS_FILE
+from digitcli.training.run_folder import METRICS_FILE
 from digitcli.training.trainer import train
 from tests.support.training import train_config
 

@@ -23,6 +23,7 @@ from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.predictor import load_classifier
 from digitcli.training.configuration import TrainConfig, check_config, member_configs
 from digitcli.training.digit_task import DigitTask
+from digitcli.training.run_folder import begin, describe_config
 from digitcli.training.state import TrainResult
 from digitcli.training.trainer import dry_run, resume, train, training_speed
 from tests.support.models import saved
@@ -307,8 +308,10 @@ def test_a_continued_ensemble_keeps_its_settings(
 def test_a_run_that_is_continued_before_it_was_saved_starts_at_the_beginning(
     few_digits: Path, tmp_path: Path
 ) -> None:
-    changes = {"arch": "softmax", "data": str(few_digits), "device": "cpu", "members": 2}
-    result = resume(tmp_path / "run", {**changes, "recipe": {"epochs": 1}})
+    config = train_config(few_digits, "softmax", members=2, recipe={"epochs": 1})
+    (tmp_path / "run").mkdir()
+    begin(tmp_path / "run", describe_config(config))
+    result = resume(tmp_path / "run", {})
     assert len(result.members) == 2 and result == resume(tmp_path / "run", {})
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.cli.views.training import describe_start
+from digitcli.console import pairs
 from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, UsageError
@@ -68,9 +69,9 @@ def test_all_parameters_are_counted_and_those_that_are_trained(
     (started,) = (event for event in events if isinstance(event, RunStarted))
     assert (started.parameters, started.trained_parameters) == (109_242, trained)
     shown = Console(width=200, record=True, file=io.StringIO())
-    shown.print(describe_start(started))
+    shown.print(pairs(describe_start(started)))
     assert f"109,242 parameters, {trained:,} of them trained, on cpu" in shown.export_text()
-    shown.print(describe_start(replace(started, trained_parameters=109_242)))
+    shown.print(pairs(describe_start(replace(started, trained_parameters=109_242))))
     assert "109,242 parameters on cpu" in shown.export_text()
 
 

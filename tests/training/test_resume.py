@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from digitcli.architectures.recipe import RECIPES, Recipe
-from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
+from digitcli.data import loading
+from digitcli.data.dataset import Dataset
+from digitcli.errors import InputError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import (
     MODEL_FILE,
@@ -25,7 +27,10 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
+from digitcli.threads import torch_threads
+from digitcli.training import setup
 from digitcli.training.configuration import TrainConfig
+from digitcli.training.run_folder import begin, describe_config, read_config
 from digitcli.training.trainer import resume, train
 from tests.support.training import assert_same_run, stop_after, train_config
 
@@ -82,10 +87,45 @@ def test_resuming_needs_only_the_resume_file(few_digits: Path, tmp_path: Path) -
 
 def test_resuming_starts_from_the_beginning_if_nothing_was_saved(few_digits: Path, tmp_path: Path) -> None:
     events: list[Event] = []
-    fields = {"arch": "softmax", "data": str(few_digits), "device": "cpu", "recipe": {"epochs": 1}}
-    result = resume(tmp_path / "run", fields, on_event=events.append)
-    assert result.test_accuracy is not None
+    (tmp_path / "run").mkdir()
+    begin(tmp_path / "run", describe_config(train_config(few_digits, "softmax", seed=3)))
+    result = resume(tmp_path / "run", {}, on_event=events.append)
+    assert (result.architecture, result.seed) == ("softmax", 3) and result.test_accuracy is not None
     assert any(isinstance(event, Notice) and "from the beginning" in event.message for event in events)
+
+
+def test_a_run_that_is_killed_while_its_data_are_loaded_has_its_settings(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = train_config(few_digits, "softmax", seed=3)
+    stored: list[TrainConfig] = []
+
+    def load_dataset(name: str) -> Dataset:
+        stored.append(read_config(tmp_path / "run", None))
+        return loading.load_dataset(name)
+
+    monkeypatch.setattr(setup, "load_dataset", load_dataset)
+    train(config, out=tmp_path / "run")
+    assert stored == [dataclasses.replace(config, threads=torch_threads())]
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(few_digits: Path, tmp_path: Path) -> None:
+    before, seen = torch.get_num_threads(), []
+
+    def note_threads(event: Event) -> None:
+        seen.append(torch.get_num_threads())
+
+    with pytest.raises(Interrupted):
+        train(train_config(few_digits, threads=3), out=tmp_path / "run", stop_signal=stop_after(3))
+    resume(tmp_path / "run", {}, on_event=note_threads)
+    assert set(seen) == {3} and torch.get_num_threads() == before
+    assert read_config(tmp_path / "run", None).threads == 3
+
+
+def test_resuming_a_folder_without_a_run_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run in"):
+        resume(tmp_path / "typo", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_resuming_a_finished_run_returns_its_result(few_digits: Path, tmp_path: Path) -> None:
@@ -177,7 +217,7 @@ def test_whichever_write_fails_resuming_ends_with_the_same_weights(
         except OutputError:
             monkeypatch.setattr(os, "fsync", fsync)
             assert not folder.exists() or not list(folder.glob("*.part"))
-            resume(folder, fields)
+            resume(folder, fields) if folder.exists() else train(TrainConfig(**fields), out=folder)
             assert_same_run(folder, tmp_path / "undisturbed")
     assert failing > 20
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from digitcli.errors import Interrupted, ModelError, OutputError
+from digitcli.errors import InputError, Interrupted, ModelError, OutputError
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import RESUME_FILE
 from digitcli.training.run_folder import (
     METRICS_FILE,
+    check_is_run,
     draw_curves,
     existing_run,
     new_run,
@@ -96,7 +97,25 @@ def test_damaged_settings_are_a_model_error(tmp_path: Path, content: str) -> Non
 
 
 def test_an_empty_folder_has_no_settings(tmp_path: Path) -> None:
-    assert read_config(tmp_path, None) is None
+    with pytest.raises(ModelError, match="holds no run"):
+        read_config(tmp_path, None)
+
+
+def test_a_run_that_fails_leaves_no_settings_in_a_folder_that_was_there(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_run("cnn", tmp_path, None, force=False) as folder:
+        (folder / "config.json").write_text("{}")
+        raise RuntimeError
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_folder_without_a_run_names_those_that_have_one(tmp_path: Path) -> None:
+    for name in ("typed", "other"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="no run in runs/typo") as error:
+        check_is_run(Path("runs/typo"))
+    assert error.value.remedy == "Folders with runs are: runs/typed, runs/other."
+    assert not Path("runs/typo").exists()
 
 
 @pytest.mark.parametrize("file", ["config.json", "metrics.csv", "curves.svg"])

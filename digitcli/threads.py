@@ -1,0 +1,128 @@
+"""The threads of this process on the CPU: how many may compute, and how they wait for each other.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+# The threads of a process at most (chosen by hand: more than any processor has cores).
+MAX_THREADS = 1024
+# Where Linux mounts control groups, where it lists those of this process, and where it tells the load.
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+LOAD = Path("/proc/loadavg")
+# Looks at the load: their median leaves out what runs for an instant. Seconds between two of them.
+LOOKS = 3
+SECONDS_BETWEEN_LOOKS = 0.001
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, which affinity and control groups can limit.
+
+    A container is a control group, and may have a quota of 1.5 cores, which counts as 2.
+    """
+    return max(1, math.ceil(min(_cores_by_affinity(), _quota())))
+
+
+def default_threads() -> int:
+    """Return the threads of a network: as many as OMP_NUM_THREADS says, or one for each usable core."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
+
+
+def torch_threads() -> int:
+    """Return the threads with which PyTorch computes if nobody has chosen a number. Loads torch."""
+    import torch
+
+    threads = torch.get_num_threads()  # one for each core, even if a core has two hardware threads
+    return threads if "OMP_NUM_THREADS" in os.environ else min(threads, usable_cores())
+
+
+@contextlib.contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch compute with this number of threads; None changes nothing. Loads torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def prepare_openmp(environment: MutableMapping[str, str]) -> None:
+    """Set the variables that OpenMP, by which PyTorch computes, reads when it is loaded.
+
+    A thread of OpenMP that waits for another one spins for milliseconds before it sleeps. On an idle machine
+    that saves the time to wake it, about a sixth of a training. On a busy one it takes the core from the
+    thread for which it waits, and a training can take ten times as long. So threads sleep at once where
+    the machine is busy when the program starts. No result depends on it. Variables that are set stay.
+    """
+    if usable_cores() < _cores_by_affinity():
+        environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & environment.keys() and is_busy():
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def is_busy() -> bool:
+    """Return whether others leave fewer cores than this process can use; False if that is not known."""
+    looks = []
+    for look in range(LOOKS):
+        if look:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        looks.append(_running_elsewhere())
+    wanted = min(default_threads(), usable_cores())
+    return sorted(looks)[LOOKS // 2] + wanted > (os.cpu_count() or 1)
+
+
+def _cores_by_affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _running_elsewhere() -> int:
+    """Return the number of threads of the machine, without this one, that run or wait for a core."""
+    try:
+        return int(LOAD.read_text().split()[3].split("/")[0]) - 1
+    except (OSError, ValueError, IndexError):
+        return -MAX_THREADS
+
+
+def _quota() -> float:
+    """Return the cores that the control groups of this process allow, infinity if there is no limit."""
+    try:
+        lines = OWN_CGROUPS.read_text().splitlines()
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            quotas += [_read_quota(folder, "cpu.max") for folder in _folders(CGROUPS, path)]
+        elif "cpu" in controllers.split(","):
+            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quotas += [_read_quota(folder, *files) for folder in _folders(CGROUPS / "cpu", path)]
+    return min(quotas)
+
+
+def _folders(root: Path, path: str) -> list[Path]:
+    """Return the folder of a control group and those of the groups that hold it, up to the root."""
+    parts = Path(path.lstrip("/")).parts
+    return [root.joinpath(*parts[:count]) for count in range(len(parts), -1, -1)]
+
+
+def _read_quota(folder: Path, *files: str) -> float:
+    """Return the cores that a control group allows; its files hold two times in microseconds, or "max"."""
+    try:
+        quota, period = " ".join((folder / file).read_text() for file in files).split()
+        return int(quota) / int(period) if int(quota) > 0 else math.inf
+    except (OSError, ValueError):
+        return math.inf
