@@ -75,8 +75,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Write a model to this .safetensors file, with which predict uses the threshold that was found, "
-        "if --max-error is given too.",
+        help="Write a model to this .safetensors file, with which predict uses the threshold that was found.",
     ),
 ]
 Force = Annotated[bool, Option("--force", help="Replace the file of --output if it exists.")]
@@ -97,9 +96,7 @@ def calibrate(
 
     Example: digitcli calibrate labelled --max-error 0.01 -o my-reader.safetensors
 
-    Then: digitcli predict scans -m my-reader.safetensors --max-error 0.01
-
-    Without --max-error, predict refuses below the default threshold, which guarantees nothing.
+    Then: digitcli predict scans -m my-reader.safetensors
 
     An answer is a picture on which every number is read; it is right if its digits are those of the label.
     The labelled pictures must be a random sample of the pictures that will be read. Exit code 8 says that

@@ -22,14 +22,16 @@ class Thresholds:
     alone: of the only number of a page, and of all numbers that classifiers of single digits read.
     page: of a number that stands among others on its page.
     evidence: what is known about the answers above the thresholds, as the end of a sentence.
-    note: why a share of errors that was asked for is not known to hold, or why a guarantee is not used, as a
-        sentence; None where neither is the case.
+    note: why a share of errors that was asked for, or that was guaranteed, is not known to hold, as a
+        sentence; None where that is not the case.
+    is_guaranteed: whether a guarantee of `digitcli calibrate` holds.
     """
 
     alone: float
     page: float
     evidence: str
     note: str | None = None
+    is_guaranteed: bool = False
 
     def describe(self) -> str:
         """Return below which confidences numbers are refused, and what is known about the others."""
@@ -43,19 +45,20 @@ def find_thresholds(
 ) -> Thresholds:
     """Return the thresholds of models for a share of wrong answers, or their own ones.
 
-    Those of the default models are the ones for `DEFAULT_MAX_ERROR`. `is_plain` tells whether pictures are
+    A calibrated model's own threshold is the one that was proven, those of the default models are the ones
+    for `DEFAULT_MAX_ERROR`. `is_plain` tells whether pictures are
     read as `digitcli calibrate` reads them: without constraints, and with no rotation given. The threshold
     that it has proven goes before the shares of wrong answers to synthetic pictures, which the default models
     store.
     """
     guaranteed = [model for model in models if model.header.guarantee]
     risk, page_risk = _risk(models), _page_risk(models)
-    if max_error is None:
-        if guaranteed or not risk:
-            return _own(models, guaranteed)
-        max_error = DEFAULT_MAX_ERROR
     if guaranteed:
         return _proven(guaranteed, models, max_error, is_plain)
+    if max_error is None:
+        if not risk:
+            return _own(models)
+        max_error = DEFAULT_MAX_ERROR
     measured = _measured_together(models)
     if measured is not None:
         return _of_adaptation(measured, max_error)
@@ -85,27 +88,28 @@ def companions_of(model: ResolvedModel, models: Sequence[ResolvedModel]) -> tupl
     return tuple(sorted(other.sha256 for other in models if other is not model))
 
 
-def _own(models: Sequence[ResolvedModel], guaranteed: Sequence[ResolvedModel]) -> Thresholds:
-    """Return the threshold that models have where no share of errors is asked for."""
+def _own(models: Sequence[ResolvedModel]) -> Thresholds:
+    """Return the threshold that models without a guarantee have where no share of errors is asked for."""
     stored = [model.header.refusal_threshold for model in models]
     threshold = max((each for each in stored if each is not None), default=MIN_CONFIDENCE)
-    note = None
-    if guaranteed and (guarantee := guaranteed[0].header.guarantee):
-        note = (
-            f"The guarantee of {guaranteed[0].name} is used only with --max-error {guarantee.max_error:g}. "
-            f"Without it, only numbers with a confidence below {threshold:g} are refused."
-        )
-    return Thresholds(threshold, threshold, "this is the default threshold of the models", note)
+    return Thresholds(threshold, threshold, "this is the default threshold of the models")
 
 
 def _proven(
-    guaranteed: Sequence[ResolvedModel], models: Sequence[ResolvedModel], max_error: float, is_plain: bool
+    guaranteed: Sequence[ResolvedModel],
+    models: Sequence[ResolvedModel],
+    max_error: float | None,
+    is_plain: bool,
 ) -> Thresholds:
     """Return the threshold that was proven for these models, and what keeps the guarantee from holding."""
+    limits = []
     for model in guaranteed:
         guarantee = model.header.guarantee
-        if guarantee is not None and companions_of(model, models) == guarantee.companions:
-            return _of_guarantee(model.name, guarantee, max_error, is_plain)
+        assert guarantee is not None
+        limits.append(guarantee.max_error if max_error is None else max_error)
+        if companions_of(model, models) == guarantee.companions:
+            return _of_guarantee(model.name, guarantee, limits[-1], is_plain)
+    max_error = min(limits)
     cause = f"{guaranteed[0].name} was calibrated together with other models than these."
     return Thresholds(1 - max_error, 1 - max_error, UNMEASURED, _unknown(cause, 1 - max_error))
 
@@ -125,7 +129,7 @@ def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: b
     evidence = (
         f"{name} guarantees that at most {limit} of the answers are wrong, at a confidence level of {level}"
     )
-    return Thresholds(threshold, threshold, evidence)
+    return Thresholds(threshold, threshold, evidence, is_guaranteed=True)
 
 
 def _unknown(cause: str, threshold: float) -> str:

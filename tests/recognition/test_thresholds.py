@@ -45,10 +45,16 @@ def test_without_an_error_the_models_have_their_own_threshold() -> None:
     assert found == Thresholds(0.25, 0.25, "this is the default threshold of the models")
 
 
-def test_a_guarantee_that_is_not_used_is_mentioned() -> None:
+def test_without_an_error_a_calibrated_model_has_the_threshold_that_was_proven() -> None:
+    models = [guaranteed("a"), model("a")]
+    assert find_thresholds(models, None) == find_thresholds(models, 0.01)
+    assert find_thresholds(models, None).is_guaranteed
+
+
+def test_without_an_error_a_model_that_was_calibrated_beside_others_refuses_most() -> None:
     found = find_thresholds([model("a"), guaranteed()], None)
-    assert (found.alone, found.page) == (0.25, 0.25)
-    assert found.note is not None and "only with --max-error 0.01" in found.note
+    assert (found.alone, found.page) == (0.99, 0.99) and not found.is_guaranteed
+    assert found.note is not None and "together with other models" in found.note
 
 
 def test_a_smaller_error_was_not_proven() -> None:

@@ -45,8 +45,6 @@ def describe(result: Calibration, output: Path | None, named: Sequence[str]) -> 
         )
     rows["more pictures"] = _for_half(result)
     rows["use"] = _command(result, output, named)
-    if output is not None:
-        rows["note"] = "Without --max-error, predict takes the default threshold, which guarantees nothing."
     return rows
 
 
@@ -134,8 +132,7 @@ def _command(result: Calibration, output: Path | None, named: Sequence[str]) -> 
     assert result.control.proven is not None
     carrier = carrier_of(result.models).name
     if output is None:
-        models, option = named, f"--min-confidence {result.control.proven.threshold:g}"
+        models, options = named, [f"--min-confidence {result.control.proven.threshold:g}"]
     else:
-        models = [str(output), *(name for name in named if name != carrier)]
-        option = f"--max-error {result.control.max_error:g}"
-    return " ".join(["digitcli predict PICTURES", *(f"-m {name}" for name in models), option])
+        models, options = [str(output), *(name for name in named if name != carrier)], []
+    return " ".join(["digitcli predict PICTURES", *(f"-m {name}" for name in models), *options])
