@@ -18,7 +18,7 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.results import BATCH_SIZE, Per, Rotation, check_ranges, format_readings
+from digitcli.recognition.results import BATCH_SIZE, TOP_K, Per, Rotation, check_ranges, format_readings
 from digitcli.recognition.resume import ResultWriter, new_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -160,18 +160,20 @@ def read_pictures(options: PredictOptions, models: tuple[ResolvedModel, ...]) ->
             readings = annotator.write_all(readings)
         _show(view.watch(readings), options, view, results)
         if view.read_before:
-            console.show_notice(_describe_kept(options, skipped.total(), view.read_before))
+            console.show_notice(_describe_kept(options, skipped.total(), results))
         elif not sum(view.counts.values()):
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _raise_failures(view)
 
 
-def _describe_kept(options: PredictOptions, skipped: int, read_before: int) -> str:
+def _describe_kept(options: PredictOptions, skipped: int, results: ResultWriter) -> str:
     """Return which results stay: those of pictures that are named, and perhaps by mistake those of others."""
     kept = f"{counted(skipped, 'picture')} had results in {options.output} under the same names."
-    if others := read_before - skipped:
+    if others := results.read_before.total() - skipped:
         kept += f" It also holds {counted(others, 'result')} of pictures that are not named now."
-    return f"{kept} Results in the file are kept, whatever the options are now."
+    if not results.has_known_options:
+        kept += " The options with which they were read are not known, and may differ from those of this run."
+    return kept
 
 
 def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> Reader:
@@ -194,8 +196,8 @@ def _load_reader(options: PredictOptions, models: tuple[ResolvedModel, ...]) -> 
 
 
 def _describe_thresholds(options: PredictOptions, reader: Reader, *, is_resumed: bool) -> str | None:
-    """Return which numbers are refused, for people who have asked for it."""
-    if options.max_error is None and not options.show_steps:
+    """Return which numbers are refused, for people who have asked for it or have calibrated the model."""
+    if options.max_error is None and not options.show_steps and not reader.thresholds.is_guaranteed:
         return None
     refused = reader.thresholds.describe()
     return f"In the pictures read now: {refused[0].lower()}{refused[1:]}" if is_resumed else refused
@@ -225,7 +227,8 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
     if options.output is None:
         yield ResultWriter(lambda text: print(text, end=""))
     elif options.resume:
-        with resume_results(options.output, model, options.per if options.form == "csv" else None) as results:
+        per = options.per if options.form == "csv" else None
+        with resume_results(options.output, model, per, _options_of_results(options)) as results:
             yield results
     else:
         with new_results(options.output, force=options.force) as write:
@@ -237,12 +240,30 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
                 raise
 
 
+def _options_of_results(options: PredictOptions) -> dict[str, str]:
+    """Return the given options on which results depend, by their names; their models are in the results."""
+    given = {
+        "--device": options.device,
+        "--runtime": options.runtime,
+        "--rotate": None if options.rotate == "auto" else options.rotate,
+        "--min-confidence": options.min_confidence,
+        "--max-error": options.max_error,
+        "--top-k": None if options.top_k == TOP_K else options.top_k,
+    }
+    constraints = options.constraints.options() if options.constraints else {}
+    return {**{name: str(value) for name, value in given.items() if value is not None}, **constraints}
+
+
 def _show(
     readings: Iterator[Reading], options: PredictOptions, view: ReadingView, results: ResultWriter
 ) -> None:
     if options.form == "table":
-        for reading in readings:
+        only = None
+        for number, reading in enumerate(readings):
             view.show_row(reading)
+            only = None if number else reading
+        if only is not None:
+            view.show_only_page(only)
     else:
         has_heading = not results.read_before
         pieces = format_readings(readings, options.form, options.per, has_heading=has_heading)

@@ -59,6 +59,17 @@ class Constraints:
         """The share of random numbers that the check digit accepts."""
         return SHARES_VALID[self.check_digit] if self.check_digit else 1.0
 
+    def options(self) -> dict[str, str]:
+        """Return the options of `digitcli predict` that give these constraints, with their values."""
+        values = {
+            "--length": self.lengths and "{}-{}".format(*self.lengths),
+            "--range": self.values and "{}-{}".format(*self.values),
+            "--pattern": self.pattern and self.pattern.pattern,
+            "--check-digit": self.check_digit,
+            "--single-digit": "on" if self.is_single else None,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
     def may_begin(self, text: str) -> bool:
         """Tell whether a number that meets the constraints can begin with these digits."""
         if self.lengths and len(text) > self.lengths[1]:

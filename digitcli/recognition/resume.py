@@ -1,7 +1,7 @@
 """Write the results of a run to a file, and resume an interrupted run: read the pictures that are left.
 
 Results that can be resumed are JSON lines or CSV. They grow in `FILE.partial`, which becomes FILE when all
-pictures are read.
+pictures are read. `.FILE.options` holds the options with which they were read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,11 +29,13 @@ class ResultWriter:
     write: adds text to the results.
     read_before: the number of results, by file, that an earlier run wrote.
     as_written: returns the name of a file as the results hold it.
+    has_known_options: whether earlier results, if there are any, are known to be read with the same options.
     """
 
     write: Callable[[str], None]
     read_before: Counter[str] = field(default_factory=Counter)
     as_written: Callable[[str], str] = str
+    has_known_options: bool = True
 
     def left(self, sources: Iterable[Source], skipped: Counter[str] | None = None) -> Iterator[Source]:
         """Yield the pictures that are still to be read; count the others by file."""
@@ -77,20 +79,25 @@ def new_results(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
                 raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
             with faults_of(partial):
                 partial.unlink()
+        with faults_of(path):
+            _options_file(whole).unlink(missing_ok=True)
         with writing_whole(path) as write:
             yield lambda text: write(text.encode(errors="backslashreplace"))
 
 
 @contextlib.contextmanager
-def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[ResultWriter]:
+def resume_results(
+    path: Path, model: str, per: Per | None = None, options: Mapping[str, str] | None = None
+) -> Iterator[ResultWriter]:
     """Continue the results of a model in a file; whatever ends this, the results written until then are kept.
 
     `per` tells what a row of CSV stands for; None for JSON lines. Pictures that could not be read before, and
     those of which pages may be missing, are read again; where they are not named, their results stay.
+    `options` are those on which results depend, by their names; None leaves them unchecked.
 
     Raises:
         OutputError: the file cannot be read or written, holds something else, or another run is writing it.
-        UsageError: the file holds results of another model.
+        UsageError: the file holds results of another model or of other options.
     """
     whole = Path(os.path.realpath(path))  # a link stays a link
     partial = _partial_results(whole)
@@ -101,11 +108,14 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
         if other_models:
             cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
             raise UsageError(cause, "Name the same models, or another file.")
+        stored = _check_options(path, whole, options) if usable or doubtful else None
         write_whole(partial, _content(usable, per).encode(), like=whole)
+        if options is not None:
+            write_whole(_options_file(whole), json.dumps(options).encode())
         read_before = Counter(record.file for record in usable if record.page in (None, 1))
         try:
             with _appending(partial, path) as write:
-                yield ResultWriter(write, read_before, as_cell if per else str)
+                yield ResultWriter(write, read_before, as_cell if per else str, stored == options)
         except Interrupted as stopped:
             _add_missing(doubtful, partial, path, per)
             stopped.remedy = f"The results so far are in {partial}; the same command continues them."
@@ -114,6 +124,8 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
             before = _content(usable, per) or _heading(per)
             if not is_continued and partial.stat().st_size <= len(before.encode()):  # without a new result
                 partial.unlink()
+                if not whole.exists():
+                    _options_file(whole).unlink(missing_ok=True)
             raise
         _add_missing(doubtful, partial, path, per)
         with faults_of(path):
@@ -123,6 +135,32 @@ def resume_results(path: Path, model: str, per: Per | None = None) -> Iterator[R
 def _partial_results(whole: Path) -> Path:
     """Return the file in which the results grow until the run has finished."""
     return whole.with_name(whole.name + ".partial")
+
+
+def _options_file(whole: Path) -> Path:
+    """Return the file that holds the options of the results."""
+    return whole.with_name(f".{whole.name}.options")
+
+
+def _check_options(path: Path, whole: Path, options: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return the options of earlier results, or None if they are not known.
+
+    Raises:
+        UsageError: they differ from the options of this run.
+    """
+    try:
+        stored = dict(json.loads(_options_file(whole).read_bytes()))
+    except (OSError, ValueError, TypeError):  # a run without --resume, or another version, wrote the results
+        return None
+    if options is None or stored == options:
+        return stored
+    names = [name for name in {**stored, **options} if stored.get(name) != options.get(name)]
+    before, now = (
+        ", ".join(f"{name} {given[name]}" if name in given else f"no {name}" for name in names)
+        for given in (stored, options)
+    )
+    cause = f"{path} holds results that were read with {before}, but this run has {now}."
+    raise UsageError(cause, "Give the same options, or name another file.")
 
 
 @contextlib.contextmanager

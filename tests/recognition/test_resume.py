@@ -22,9 +22,9 @@ def readings(names: list[str]) -> list[Reading]:
     return [Reading(name, None, "read", None, "4", 0.5, (), MODEL) for name in names]
 
 
-def write(path: Path, names: list[str]) -> list[str]:
+def write(path: Path, names: list[str], options: dict[str, str] | None = None) -> list[str]:
     """Write results as `predict --resume` does; return the names that were still to be read."""
-    with resume_results(path, MODEL) as results:
+    with resume_results(path, MODEL, None, options) as results:
         left = [source.name for source in results.left(Source(name, Path(name)) for name in names)]
         for piece in format_readings(readings(left), "jsonl"):
             results.write(piece)
@@ -215,6 +215,38 @@ def test_results_of_another_model_are_not_added_to(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cnn@1a2b3c4d.*vgg@2"), resume_results(path, "vgg@2"):
         pass
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "read with --max-error 0.03, but this run has no --max-error"),
+        ({"--max-error": "0.01"}, "read with --max-error 0.03, but this run has --max-error 0.01"),
+        ({"--max-error": "0.03", "--length": "5-5"}, "read with no --length, but this run has --length 5-5"),
+    ],
+    ids=str,
+)
+def test_results_of_other_options_are_not_added_to(
+    tmp_path: Path, options: dict[str, str], words: str
+) -> None:
+    path = tmp_path / "results.jsonl"
+    write(path, NAMES, {"--max-error": "0.03"})
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=words):
+        write(path, ["more.png"], options)
+    assert path.read_bytes() == before
+    assert write(path, [*NAMES, "more.png"], {"--max-error": "0.03"}) == ["more.png"]
+
+
+def test_options_of_results_that_a_run_without_resume_wrote_are_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write(path, NAMES, {"--max-error": "0.03"})
+    with new_results(path, force=True) as write_new:
+        write_new("".join(format_readings(readings(NAMES), "jsonl")))
+    with resume_results(path, MODEL, None, {"--max-error": "0.01"}) as results:
+        assert not results.has_known_options
+    with resume_results(path, MODEL, None, {"--max-error": "0.01"}) as results:
+        assert results.has_known_options
 
 
 NUMBERS_OF = {
