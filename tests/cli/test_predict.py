@@ -14,21 +14,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
-from digitcli.cli.views.readings import describe
+from digitcli.cli.views.readings import describe, draw_grid
 from digitcli.imaging import open_pages
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
-from tests.support.pictures import drawn, encoded
+from tests.support.pictures import drawn, encoded, written
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run
+from tests.support.terminal import Terminal
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
 RECORD += ["changed", "rotation"]
@@ -449,7 +450,18 @@ def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
     assert others.returncode == 0 and "0 pictures had results" in others.stderr
     assert "holds 4 results of pictures that are not named now" in others.stderr
     shutil.rmtree("more")
-    assert names_in() == ["out.jsonl", "scans"]
+    assert names_in() == [".out.jsonl.options", "out.jsonl", "scans"]
+
+
+def test_a_run_with_other_options_is_not_mixed_with_earlier_results(predict: Run) -> None:
+    put("scans/1.png"), put("scans/2.png")
+    command = ("scans", "-o", "out.csv", "--resume")
+    assert predict(*command, "--length", "1-3").returncode == 0
+    other = predict(*command, "--length", "1", "--min-confidence", "0.9")
+    assert other.returncode == 2 and "with --length 1-3, no --min-confidence, but" in other.stderr
+    assert predict("scans", "-o", "out.csv", "--force").returncode == 0
+    unknown = predict(*command, "--length", "1")
+    assert unknown.returncode == 0 and "options with which they were read are not known" in unknown.stderr
 
 
 def test_results_of_an_interrupted_run_are_not_lost(predict: Run) -> None:
@@ -487,6 +499,64 @@ def test_a_resumed_run_says_why_its_last_picture_cannot_be_read(predict: Run) ->
     assert predict("scans", "-o", "out.jsonl").returncode == 4
     done = predict("scans", "-o", "out.jsonl", "--resume")
     assert done.returncode == 4 and "'scans/2.png' is not a picture" in done.stderr
+
+
+def shown_rows(text: str) -> list[str]:
+    """Return the rows of a table on a terminal, without colours, final blanks and the progress before it."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", "")
+    return [row.rstrip() for row in plain[plain.index("picture ") :].splitlines() if row.strip()]
+
+
+def put_page(path: str, *rows: str) -> None:
+    """A page with a number in each row."""
+    papers = [written(row)[0] for row in rows]
+    widest = max(paper.shape[1] for paper in papers)
+    padded = [np.pad(p, ((20, 20), (0, widest - p.shape[1])), constant_values=255) for p in papers]
+    Path(path).write_bytes(encoded(np.vstack(padded)))
+
+
+def test_a_terminal_shows_a_row_a_page(on_terminal: Terminal) -> None:
+    put("a.png"), put("b.png", "2457"), put_page("c.png", "57", "31")
+    code, shown = on_terminal("predict", "a.png", "b.png", "c.png", "-m", "cnn", COLUMNS="100", LINES="30")
+    rows = shown_rows(shown)
+    assert code == 0 and rows[0].split() == ["picture", "reads", "sure"]
+    assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "c.png"]
+    assert rows[4].startswith("3 pictures") and len(rows) == 5
+
+
+def number_of(text: str, row: int, column: int, status: Literal["read", "refused"] = "read") -> Number:
+    digits = tuple(Digit(digit, 0.9, (0, 0, 9, 9)) for digit in text if digit.isdecimal())
+    return Number(digits, 0.9, raw=text, row=row, column=column, status=status)
+
+
+def test_the_numbers_of_a_page_stand_in_their_rows_and_columns() -> None:
+    numbers = [number_of("12", 0, 0), number_of("1.5", 1, 0), number_of("7", 1, 2, "refused")]
+    grid = draw_grid([*numbers, number_of("8", 1, 2)], width=40, rows=10)
+    assert [line.rstrip() for line in grid.plain.split("\n")] == ["  12", "  1.5    7? 8"]
+    assert [str(span.style) for span in grid.spans if span.style] == ["yellow"]
+
+
+@pytest.mark.parametrize(("width", "rows"), [(20, 50), (100, 6), (20, 6), (1, 1)])
+def test_a_grid_never_exceeds_its_place(width: int, rows: int) -> None:
+    numbers = [number_of("123", row, column) for row in range(12) for column in range(9)]
+    *lines, note = draw_grid(numbers, width, rows).plain.split("\n")
+    assert len(lines) <= max(0, rows - 1) and all(len(line) <= width for line in lines)
+    assert "Of 12 rows and 9 columns" in note
+
+
+def test_one_page_never_fills_more_than_the_screen(on_terminal: Terminal) -> None:
+    put_page("page.png", "2457", "31", "908", "1234", "77", "5", "66", "4", "3", "2", "1", "90")
+    for height in (8, 12, 40):
+        code, shown = on_terminal("predict", "page.png", "-m", "cnn", COLUMNS="60", LINES=str(height))
+        assert code == 0 and len(shown_rows(shown)) < height
+
+
+def test_one_number_is_drawn_small(on_terminal: Terminal) -> None:
+    put("3.png", "3")
+    code, shown = on_terminal("predict", "3.png", COLUMNS="60", LINES="24", NO_COLOR="1")
+    rows = shown_rows(shown)
+    assert code == 0 and 6 <= len(rows) <= 13
+    assert rows[-1].startswith("3 ")
 
 
 def test_data_in_a_file_is_not_shown_on_the_terminal_too(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from digitcli.cli.views.terminal_image import Picture
 from digitcli.errors import PictureError, counted
 from digitcli.recognition.results import Digit, Number, Reading, as_percentage, describe_confidence
 
-# Columns of the terminal, chosen by hand so that a row fits into 80 columns.
+# Columns of the terminal for the name of a picture, its text and a note, chosen by hand: an answer and why it
+# is refused fit into 80 columns.
 NAME_COLUMNS = 36
 TEXT_COLUMNS = 16
+NOTE_COLUMNS = 25
 # Columns of a digit below a row, and of a digit among the steps.
 DIGIT_COLUMNS = 14
 LARGE_DIGIT_COLUMNS = 28
@@ -33,12 +35,14 @@ STEP_COLUMNS = 56
 STEP_ROWS = 56
 # Columns of the bar that shows a probability.
 BAR_COLUMNS = 12
-# Pictures whose digits are drawn; a row is enough for further ones.
-MAX_DRAWN = 24
+# Rows of a number below the row of its picture: it shall not push that off the screen (chosen by hand).
+DRAWN_ROWS = 8
+# Rows of the screen that the row of a picture, its heading, the thresholds and the next prompt take.
+OTHER_ROWS = 6
 # Seconds between two updates of the progress.
 UPDATE_SECONDS = 0.2
-# Probability from which an alternative is shown.
-LEAST_SHOWN = 0.001
+# Probability from which an alternative is shown; less likely ones are noise to a person (chosen by hand).
+LEAST_SHOWN = 0.01
 STYLES = {"read": "bold green", "partial": "yellow", "refused": "yellow", "blank": "dim", "error": "red"}
 
 
@@ -149,13 +153,60 @@ class ReadingView:
         return f", {self._all_files:,} in all, {console.duration(seconds_left)} left"
 
     def show_row(self, reading: Reading) -> None:
-        """Show one reading: its text, its confidence, and the crops of its digits."""
-        total = sum(self.counts.values())
-        if total == 1:
+        """Show one reading: its text and its confidence."""
+        if sum(self.counts.values()) == 1:
             console.out.print(_row("picture", "reads", "sure", style="bold"), soft_wrap=True)
         console.out.print(describe(reading), soft_wrap=True)
-        if reading.digits and console.out.is_terminal and total <= MAX_DRAWN and not self.shows_steps:
-            console.out.print(draw_numbers(reading.numbers))
+
+    def show_only_page(self, reading: Reading) -> None:
+        """Show what a row has no room for, if a terminal shows one page: its one number, or all in a grid."""
+        if not console.out.is_terminal or self.shows_steps or not reading.digits:
+            return
+        if len(reading.numbers) > 1:
+            console.out.print(draw_grid(reading.numbers, console.out.width, _free_rows()))
+            return
+        drawing = draw_numbers(reading.numbers)
+        if len(console.out.render_lines(drawing)) <= _free_rows():
+            console.out.print(drawing)
+
+
+def _free_rows() -> int:
+    """Return the rows of the screen that are left for the numbers of a page."""
+    return max(1, console.out.height - OTHER_ROWS)
+
+
+def draw_grid(numbers: Sequence[Number], width: int, rows: int) -> Text:
+    """Return the numbers of a page in their rows and columns, refused ones with a question mark.
+
+    Rows and columns that do not fit into this many characters and rows are left out, and counted.
+    """
+    cells: dict[tuple[int, int], list[Number]] = {}
+    for number in numbers:
+        cells.setdefault((number.row or 0, number.column or 0), []).append(number)
+    texts = {place: " ".join(map(_marked, there)) for place, there in cells.items()}
+    row_count, column_count = (1 + max(place[axis] for place in cells) for axis in (0, 1))
+    widths = [
+        max((len(text) for place, text in texts.items() if place[1] == column), default=0)
+        for column in range(column_count)
+    ]
+    shown = sum(total <= width for total in itertools.accumulate(2 + each for each in widths))
+    is_whole = shown == column_count and row_count <= rows
+    grid = Text()
+    for row in range(row_count if is_whole else min(row_count, rows - 1)):
+        for column, cell_width in enumerate(widths[:shown]):
+            is_refused = any(number.status == "refused" for number in cells.get((row, column), ()))
+            text = texts.get((row, column), "")
+            grid.append("  ").append(f"{text:<{cell_width}}", STYLES["refused"] if is_refused else "")
+        grid.append("\n")
+    if is_whole:
+        return grid[:-1]
+    size = f"{counted(row_count, 'row')} and {counted(column_count, 'column')}"
+    return grid.append(f"  Of {size}, these fit. Write all with: --per number -o FILE.csv", "dim")
+
+
+def _marked(number: Number) -> str:
+    """Return a number as it is written, with a question mark if it is refused."""
+    return number.raw + ("?" if number.status == "refused" else "")
 
 
 def describe(reading: Reading) -> Text:
@@ -176,9 +227,9 @@ def describe(reading: Reading) -> Text:
         notes.append("changed by the constraints")
     if reading.rotation:
         notes.append(f"turned by {reading.rotation} degrees clockwise")
-    note = ", ".join(filter(None, notes))
-    row = _row(console.printable(reading.file) + page, text, confidence, STYLES[reading.status])
-    return row.append(f"  {note}" if note else "", STYLES[reading.status])
+    note = "".join(f"  {note}" for note in [", ".join(filter(None, notes))] if note)
+    name, style = console.printable(reading.file) + page, STYLES[reading.status]
+    return _row(name, text, confidence, style, note)
 
 
 def describe_refusal(reading: Reading) -> str:
@@ -189,14 +240,21 @@ def describe_refusal(reading: Reading) -> str:
     return "refused: " if reading.status == "refused" else ""
 
 
-def _row(name: str, text: str, confidence: str, style: str) -> Text:
+def _row(name: str, text: str, confidence: str, style: str, note: str = "") -> Text:
+    """Return the row of a picture; on a terminal it is one line, and long names and texts are shortened."""
     columns = NAME_COLUMNS
     if console.out.is_terminal:
-        columns = max(12, min(NAME_COLUMNS, console.out.width - TEXT_COLUMNS - 12))
+        columns = max(12, min(NAME_COLUMNS, console.out.width - TEXT_COLUMNS - NOTE_COLUMNS - 11))
         if len(name) > columns:
             name = "..." + name[3 - columns :]
+        room = max(TEXT_COLUMNS, console.out.width - columns - len(note) - 11)
+        if len(text) > room:
+            text = text[: room - 3] + "..."
     row = Text(f"{name:<{columns}}  ")
-    return row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {confidence:>7}")
+    row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {confidence:>7}").append(note, style)
+    if console.out.is_terminal:
+        row.truncate(console.out.width, overflow="ellipsis")
+    return row
 
 
 def draw_numbers(numbers: Sequence[Number]) -> Columns:
@@ -204,7 +262,9 @@ def draw_numbers(numbers: Sequence[Number]) -> Columns:
     cells = [
         cell
         for number in numbers
-        for cell in ([_cell(digit) for digit in number.digits] if _is_separate(number) else [_line(number)])
+        for cell in (
+            [_cell(digit) for digit in number.digits] if _is_separate(number) else [_line(number, DRAWN_ROWS)]
+        )
     ]
     return Columns(cells, padding=(0, 2, 1, 0))
 
@@ -214,10 +274,10 @@ def _is_separate(number: Number) -> bool:
     return number.line is None or all(digit.image is not None for digit in number.digits)
 
 
-def _line(number: Number) -> Group:
+def _line(number: Number, rows: int) -> Group:
     """Draw a line as the network saw it, above its candidates."""
     assert number.line is not None
-    return Group(_fitted(number.line), *_candidates(number.raw, number.confidence, number.alternatives))
+    return Group(_fitted(number.line, rows), *_candidates(number.raw, number.confidence, number.alternatives))
 
 
 def _cell(digit: Digit) -> Group:
@@ -253,7 +313,7 @@ def draw_steps(reading: Reading) -> Group:
     if not reading.digits:
         is_blank = reading.status == "blank"
         return Group(*parts, Text(f"{next(number)}  nothing is {'written' if is_blank else 'a digit'}"))
-    lines = [_line(each) for each in reading.numbers if each.line is not None]
+    lines = [_line(each, STEP_ROWS) for each in reading.numbers if each.line is not None]
     if lines:
         parts += [Text(f"{next(number)}  each number as networks see it, 40 pixels high, and its readings")]
         parts += [Columns(lines, padding=(0, 2, 1, 0))]
@@ -273,11 +333,11 @@ def _large_cell(digit: Digit) -> Group:
     return Group(Picture(digit.image, LARGE_DIGIT_COLUMNS), grid)
 
 
-def _fitted(pixels: np.ndarray) -> Picture:
-    """Draw a picture that fits a terminal; a thin strip is squashed for that."""
+def _fitted(pixels: np.ndarray, rows: int = STEP_ROWS) -> Picture:
+    """Draw a picture that fits a terminal and has this many rows at most; a thin strip is squashed."""
     height, width = pixels.shape
-    columns = max(1, min(STEP_COLUMNS, 2 * STEP_ROWS * width // height))
-    highest = 2 * STEP_ROWS * width // columns
+    columns = max(1, min(STEP_COLUMNS, 2 * rows * width // height))
+    highest = 2 * rows * width // columns
     if height > highest:
         pixels = cv2.resize(pixels, (width, highest), interpolation=cv2.INTER_AREA)
     return Picture(pixels, columns)
