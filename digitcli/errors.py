@@ -101,7 +101,7 @@ class QualityError(DigitcliError):
 
 
 class DivergedError(DigitcliError):
-    """Training produced a loss that is not finite; the last good checkpoint is kept."""
+    """Training produced a loss that explodes or is not finite; the last good checkpoint is kept."""
 
     exit_code = 9
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from digitcli.data.corrections import corrections_csv
 from digitcli.data.dataset import Dataset, Digits, describe_failures
+from digitcli.data.faults import find_contradictions, find_copies, find_imbalance
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_of_sample_probabilities
@@ -23,8 +24,6 @@ from digitcli.inference.predictor import load_classifier
 Part = Literal["train", "test"]
 Images = npt.NDArray[np.uint8]
 
-# The most frequent digit may be this many times as frequent as the rarest; in MNIST it is 1.2 times.
-IMBALANCE = 5.0
 # The agreement with the labels above which networks may correct them; those of 200 digits reach 90 %, and
 # what they take for errors is mostly none.
 TRUSTED = 0.97
@@ -161,34 +160,18 @@ def unreadable_files(dataset: Dataset) -> Iterator[Finding]:
 
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Yield test digits that are training digits too, and equal images with different labels."""
-    hashes = dataset.train.hashes()
-    labels_of_images = np.unique(np.stack([hashes, dataset.train.labels]), axis=1)  # each pair once
-    _, counts = np.unique(labels_of_images[0], return_counts=True)
-    if contradictions := int((counts > 1).sum()):
-        evidence = f"Distinct training images that occur with different labels: {contradictions:,}."
+    if evidence := find_contradictions(dataset):
         yield Finding("contradictory_labels", "error", evidence, "Remove them or correct their labels.")
-    if dataset.test is not None:
-        shared = int(np.isin(dataset.test.hashes(), hashes).sum())
-        if shared:
-            yield Finding(
-                "test_digits_in_training",
-                "error",
-                f"{shared:,} of {len(dataset.test):,} test images are training images too.",
-                "Remove them from one of the parts: the test accuracy is too high otherwise.",
-            )
+    if evidence := find_copies(dataset):
+        remedy = "Remove them from one of the parts: the test accuracy is too high otherwise."
+        yield Finding("test_digits_in_training", "error", evidence, remedy)
 
 
 def imbalance(digits: Digits) -> Iterator[Finding]:
     """Yield digits that are missing or rare."""
-    counts = np.bincount(digits.labels, minlength=10)
-    rare, frequent = int(counts.argmin()), int(counts.argmax())
-    if counts[rare] * IMBALANCE < counts[frequent]:
-        yield Finding(
-            "class_imbalance",
-            "warning",
-            f"The digit {rare} occurs {counts[rare]:,} times, {frequent} occurs {counts[frequent]:,} times.",
-            f"Add pictures of the digit {rare}.",
-        )
+    if evidence := find_imbalance(digits):
+        rarest = np.bincount(digits.labels, minlength=10).argmin()
+        yield Finding("class_imbalance", "warning", evidence, f"Add pictures of the digit {rarest}.")
 
 
 def placement(digits: Digits) -> Iterator[Finding]:

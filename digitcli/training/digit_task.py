@@ -25,7 +25,8 @@ from digitcli.data.corrections import (
     read_corrections,
 )
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
-from digitcli.errors import UsageError
+from digitcli.data.faults import worst_fault
+from digitcli.errors import UsageError, quoted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.evaluation.train_test_overlap import count_overlap, training_hashes
@@ -72,6 +73,8 @@ class DigitTask:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
+        if fault := worst_fault(dataset):
+            self.notes.append(f"{fault} To see more, run: digitcli doctor {quoted(config.data)}")
         is_held_out = splits.holds_validation_out
         if not is_held_out:
             self.notes.append("Each class has one training digit, so the validation digits are these, too.")

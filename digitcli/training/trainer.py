@@ -65,7 +65,7 @@ def train(
         EnvironmentFault: the device or the package tensorboard is not there, or another process of the run
             has ended.
         OutputError: the run folder or its curves exist, are in use or cannot be written, or the disk is full.
-        DivergedError: the loss is not finite. What was saved before stays as it was.
+        DivergedError: the loss explodes or is not finite. What was saved before stays as it was.
         Interrupted: `stop_signal` returned a number. `resume` continues the run.
     """
     find_architecture(config.arch)

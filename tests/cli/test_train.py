@@ -122,6 +122,14 @@ def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_learning_rate_that_is_far_too_high_ends_with_its_exit_code(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
+    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "--lr", "1e30")
+    assert done.returncode == 9 and "diverged" in done.stderr and "--lr" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"] or not list(tmp_path.iterdir())
+
+
 def test_one_command_starts_a_run_and_continues_it(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
     command = ("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--seed", "7", "--format", "json")
     command += ("--name", "job", "--resume-or-start")

@@ -150,7 +150,7 @@ def test_weights_that_are_not_finite_are_not_saved(few_digits: Path, tmp_path: P
     setup, state = prepared(few_digits, tmp_path)
     with torch.no_grad():
         next(state.network.parameters()).fill_(float("inf"))
-    with pytest.raises(DivergedError, match="weights are not finite") as caught:
+    with pytest.raises(DivergedError, match="A weight is not finite") as caught:
         save_state(setup, state)
     assert f"{setup.recipe.lr:g}" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.data.dataset import split
+from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, Interrupted, OutputError, UsageError
 from digitcli.evaluation.metrics import accuracy
@@ -290,12 +290,24 @@ def test_buffers_that_are_not_finite_are_never_saved(
     assert read_checkpoint(tmp_path / "run" / RESUME_FILE)[0].training["epoch"] == 1
 
 
-def test_a_validation_loss_that_is_not_finite_is_a_divergence(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("loss", [float("inf"), float("nan"), 1e30])
+def test_a_validation_loss_that_explodes_is_a_divergence(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float
 ) -> None:
-    monkeypatch.setattr(DigitTask, "validate", lambda task, network: (float("inf"), 0.5))
+    monkeypatch.setattr(DigitTask, "validate", lambda task, network: (loss, 0.5))
     with pytest.raises(DivergedError, match="validation loss"):
         train(train_config(few_digits), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_worst_fault_of_the_data_is_reported(digits: Digits, tmp_path: Path) -> None:
+    threes = digits.take(np.flatnonzero(digits.labels == 3)[:100])
+    np.savez(tmp_path / "threes.npz", images=threes.images, labels=threes.labels)
+    events: list[Event] = []
+    train(train_config(tmp_path / "threes.npz", recipe={"epochs": 1}), on_event=events.append)
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    expected = "Digits that do not occur: 0, 1, 2, 4, 5, 6, 7, 8, 9. To see more, run: digitcli doctor "
+    assert [notice for notice in notices if notice.startswith(expected)]
 
 
 def test_the_resume_file_alone_contains_hashes_of_the_training_digits(
