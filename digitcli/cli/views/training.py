@@ -26,13 +26,18 @@ SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of 
 
 
 class TrainingView:
-    """A view of the events of a run, for `with TrainingView() as view: train(config, on_event=view)`."""
+    """A view of the events of a run, for `with TrainingView() as view: train(config, on_event=view)`.
+
+    What the members of an ensemble have in common is shown once.
+    """
 
     def __init__(self) -> None:
         live = Live(console=console.err, auto_refresh=False, transient=True, redirect_stdout=False)
         self.live = live if console.err.is_interactive else None
         self.started: RunStarted | None = None
         self.epochs: list[EpochDone] = []
+        self._shown: set[str] = set()
+        self._described: dict[str, str] = {}
 
     def __enter__(self) -> TrainingView:
         if self.live:
@@ -48,16 +53,25 @@ class TrainingView:
     def __call__(self, event: Event) -> None:
         """Draw one event."""
         match event:
-            case Notice():
+            case Notice() if event.message not in self._shown:
+                self._shown.add(event.message)
                 console.show_notice(event.message)
             case RunStarted():
                 self.started, self.epochs = event, []
-                console.err.print(describe_start(event))
+                self._show_start(event)
             case EpochDone():
                 self.epochs.append(event)
                 console.err.print(self._epoch_line(event), soft_wrap=True)
             case StepDone() if self.live:
                 self.live.update(self.draw_progress(event), refresh=True)
+
+    def _show_start(self, start: RunStarted) -> None:
+        """Print what is trained, unless the last member of an ensemble was trained so too."""
+        rows = describe_start(start)
+        described = {name: text for name, text in rows.items() if name != "run"}
+        if described != self._described:
+            self._described = described
+            console.err.print(console.pairs(rows))
 
     def _epoch_line(self, done: EpochDone) -> str:
         return (
@@ -125,8 +139,8 @@ def describe_gain(ensemble: TrainResult) -> str:
     )
 
 
-def describe_start(start: RunStarted) -> Table:
-    """Return a table of what is trained, on which data, by which recipe, and where the run is written."""
+def describe_start(start: RunStarted) -> dict[str, str]:
+    """Return in words what is trained, on which data, by which recipe, and where the run is written."""
     rows = {
         start.config.arch: f"{_parameters(start)} on {start.device}",
         "starts from": start.config.start or "",
@@ -139,7 +153,7 @@ def describe_start(start: RunStarted) -> Table:
     }
     if start.epochs_done:
         rows["continues"] = f"after epoch {start.epochs_done}"
-    return console.pairs({name: text for name, text in rows.items() if text})
+    return {name: text for name, text in rows.items() if text}
 
 
 def _parameters(start: RunStarted) -> str:
