@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
-from collections.abc import Iterable, Iterator
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,8 +24,16 @@ NAME_BYTES = 180
 LARGEST_SIDE_PX = 1600
 # Least longer side in pixels of an annotated picture, so that the labels are readable.
 SMALLEST_SIDE_PX = 480
+# Median height in pixels from which digits stand out from their labels, which are a third as high.
+DIGIT_PX = 60
+# Times that a picture is enlarged at most for the sake of its digits (chosen by hand).
+MOST_TIMES_FOR_DIGITS = 4
+# Greatest number of pixels of a picture that is enlarged for the sake of its digits.
+MOST_ENLARGED_PIXELS = LARGEST_SIDE_PX**2
 # Greatest number of lines, and of digits, in the picture of the steps; more would not fit a screen.
 MAX_DRAWN = 12
+# Width in pixels of the outline of a digit's box.
+OUTLINE_PX = 2
 # Distance in pixels of the frame of a number from the boxes of its digits.
 FRAME_PX = 5
 # Times that the picture of the steps enlarges a crop.
@@ -48,6 +58,8 @@ BANNER_PX = 34
 BANNER_CHARACTERS = 60  # of the answer; a table of 180 numbers would make a very wide picture
 # Height in pixels of the title and the margin of a step.
 STEP_MARGIN_PX = 44
+
+Rectangle = tuple[float, float, float, float]  # its left, upper, right and lower end in pixels
 
 
 class Annotator:
@@ -109,19 +121,24 @@ class Annotator:
 def annotate(reading: Reading) -> bytes:
     """Return a PNG of the upright picture with a box and a label at each digit, and the answer below.
 
+    A picture of small digits is enlarged. A label covers no digit where there is such a place beside its own.
+
     Where there are several numbers, a frame around each shows which digits belong together. The colour of a
     box tells the confidence of its digit, and that of a frame the confidence of the number, see
     `GREEN_CONFIDENCE` and `ORANGE_CONFIDENCE`; those of a refused number are red. A thin blue frame is a
     line that the page finder detected, and that was passed over when it was read.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
-    image, scale = _canvas(reading.picture)
+    heights = [digit.box[3] for digit in reading.digits]
+    image, scale = _canvas(reading.picture, _times_for_digits(reading.picture, heights))
     draw = ImageDraw.Draw(image)
     _draw_detections(image, (each for each in reading.detections if not each.has_number), scale)
+    taken = [_outline(digit, scale) for digit in reading.digits]
     for number in reading.numbers:
         is_refused = number.status == "refused"
         for digit in number.digits:
-            _draw_digit(draw, digit, scale, RED if is_refused else _colour(digit.confidence))
+            colour = RED if is_refused else _colour(digit.confidence)
+            taken.append(_draw_digit(image, digit, scale, colour, taken))
         if len(reading.numbers) > 1 and number.digits:
             colour = RED if is_refused else _colour(number.confidence)
             draw.rectangle(_frame(number, scale, image.size), outline=colour)
@@ -176,25 +193,72 @@ def _enlarged(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.kron(pixels, np.ones((CROP_SCALE, CROP_SCALE), np.uint8))).convert("RGB")
 
 
-def _canvas(picture: np.ndarray) -> tuple[Image.Image, float]:
-    """Scale a picture to a size for screens, and return the scale too."""
+def _canvas(picture: np.ndarray, least_times: int = 1) -> tuple[Image.Image, float]:
+    """Scale a picture to a size for screens, and return the scale too.
+
+    A small picture is enlarged by a whole number, `least_times` at least.
+    """
     side = max(picture.shape)
-    scale = min(1.0, LARGEST_SIDE_PX / side) if side >= SMALLEST_SIDE_PX else SMALLEST_SIDE_PX / side
+    times = max(least_times, math.ceil(SMALLEST_SIDE_PX / side))
+    scale = min(1.0, LARGEST_SIDE_PX / side) if times == 1 else float(times)
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     grey = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
 
 
-def _draw_digit(draw: ImageDraw.ImageDraw, digit: Digit, scale: float, colour: tuple[int, int, int]) -> None:
+def _times_for_digits(picture: np.ndarray, heights: Sequence[int]) -> int:
+    """Return by which whole number a picture is enlarged so that its digits stand out from their labels."""
+    if not heights:
+        return 1
+    wanted = math.ceil(DIGIT_PX / statistics.median(heights))
+    return max(1, min(wanted, MOST_TIMES_FOR_DIGITS, math.isqrt(MOST_ENLARGED_PIXELS // picture.size)))
+
+
+def _outline(digit: Digit, scale: float) -> Rectangle:
+    """Return the left, upper, right and lower end of a digit's box with its outline."""
     x, y, width, height = (side * scale for side in digit.box)
-    draw.rectangle((x - 2, y - 2, x + width + 1, y + height + 1), outline=colour, width=2)
-    font = ImageFont.load_default(max(14, min(32, height / 3)))
-    left, _, right, bottom = draw.textbbox((0, 0), digit.digit, font)
-    tag_height, tag_width = bottom + 4, right - left + 8
-    above = y - 2 - tag_height
-    place = above if above >= 0 else y + height + 2
-    draw.rectangle((x - 2, place, x - 2 + tag_width, place + tag_height), fill=colour)
-    draw.text((x + 2, place + 1), digit.digit, PAPER, font)
+    return x - OUTLINE_PX, y - OUTLINE_PX, x + width + OUTLINE_PX, y + height + OUTLINE_PX
+
+
+def _draw_digit(
+    image: Image.Image,
+    digit: Digit,
+    scale: float,
+    colour: tuple[int, int, int],
+    taken: Sequence[Rectangle],
+) -> Rectangle:
+    """Draw the box of a digit and its label, and return the place of the label."""
+    draw = ImageDraw.Draw(image)
+    left, upper, right, lower = outline = _outline(digit, scale)
+    draw.rectangle((left, upper, right - 1, lower - 1), outline=colour, width=OUTLINE_PX)
+    font = ImageFont.load_default(max(14, min(32, digit.box[3] * scale / 3)))
+    text_left, _, text_right, text_bottom = draw.textbbox((0, 0), digit.digit, font)
+    place = _place_label(outline, (text_right - text_left + 8, text_bottom + 4), image.size, taken)
+    draw.rectangle(place, fill=colour)
+    draw.text((place[0] + 4, place[1] + 1), digit.digit, PAPER, font)
+    return place
+
+
+def _place_label(
+    outline: Rectangle, label: tuple[float, float], size: tuple[int, int], taken: Sequence[Rectangle]
+) -> Rectangle:
+    """Return a place beside a digit where its label covers as little as possible of what is `taken`.
+
+    Above is the best place, then below, on the right and on the left.
+    """
+    left, upper, right, lower = outline
+    width, height = label
+    corners = (left, upper - height), (left, lower), (right, upper), (left - width, upper)
+    places = [(x, y, x + width, y + height) for x, y in corners]
+    others = np.array(taken)  # N, 4
+    within = [place for place in places if min(place) >= 0 and place[2] <= size[0] and place[3] <= size[1]]
+    return min(within, key=lambda place: _covered_pixels(place, others), default=places[1])
+
+
+def _covered_pixels(place: Rectangle, others: np.ndarray) -> float:
+    """Return the number of pixels that a rectangle shares with others (N, 4)."""
+    ends = np.minimum(others[:, 2:], place[2:]) - np.maximum(others[:, :2], place[:2])  # N, 2
+    return float(np.maximum(ends, 0).prod(axis=1).sum())
 
 
 def _draw_detections(

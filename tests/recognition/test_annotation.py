@@ -101,6 +101,23 @@ def test_the_name_of_a_digit_stands_above_its_box_or_below_where_there_is_no_roo
     assert (below[110:125, 198:204] == GREEN).all(axis=-1).any()
 
 
+def test_small_digits_are_enlarged_and_no_label_covers_one() -> None:
+    boxes = [(x, y, 14, 28) for y in (1, 33) for x in (20, 36, 120, 136)]  # two rows without a gap for labels
+    digits = [Digit("5", 0.99, box) for box in boxes]
+    numbers = tuple(
+        Number((left, right), 0.99, "55") for left, right in zip(digits[::2], digits[1::2], strict=True)
+    )
+    image = image_of(annotate(dataclasses.replace(reading(shape=(64, 550)), numbers=numbers)))
+    times = 3  # 28 pixels become 60 or more
+    assert image.size == (550 * times, 64 * times + BANNER_PX)
+    pixels = np.asarray(image)
+    for x, y, width, height in boxes:
+        inside = pixels[y * times : (y + height) * times, x * times : (x + width) * times]
+        assert (inside == 255).all()
+    is_green = (pixels[:-BANNER_PX] == GREEN).all(axis=-1)
+    assert is_green.sum() > 8 * 15 * 20  # the labels, of more than so many pixels each
+
+
 def test_the_answer_stands_below() -> None:
     banner = np.asarray(image_of(annotate(reading())))[-BANNER_PX:]
     assert (banner[:, :100] > 200).all(axis=-1).any()
