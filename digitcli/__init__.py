@@ -80,3 +80,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'digitcli' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return the names of the package, also those that are not loaded yet, for the completion of a shell."""
+    return sorted({*globals(), *__all__})

@@ -37,6 +37,7 @@ from digitcli.imaging.grayscale import convert_to_grey
 from digitcli.imaging.pdf import MAX_PAGES, Document
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
+_COLOURS = (3, 4)  # the numbers of values of a pixel: red, green, blue and the opacity
 MAX_PIXELS = 64_000_000  # of a page, 256 MB as floats; an A4 page at 600 dpi has 35 million
 _SUBFILE_TYPE = 254  # the TIFF tag that marks thumbnails
 
@@ -48,6 +49,8 @@ _large_picture_lock = threading.Lock()
 _warnings_lock = threading.Lock()
 _silent_threads = 0
 _shared_filter: warnings.catch_warnings[None]
+
+_ARRAYS = "Give uint8 (H, W) or (H, W, 3), or floats (H, W) from 0 to 1."
 
 ReadPage = Callable[[int, str], np.ndarray]  # takes the index of a page, from 0, and its name for errors
 
@@ -159,15 +162,25 @@ def grey_from_array(pixels: np.ndarray) -> np.ndarray:
     if is_signed and pixels.min() >= 0 and pixels.max() <= 255:
         pixels = pixels.astype(np.uint8)  # NumPy's default integers have 64 bits
     is_integer = pixels.dtype.kind in "bui" and pixels.dtype != np.int8
-    is_picture_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    is_picture_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in _COLOURS)
     try:
         if not (is_integer and is_picture_shape and pixels.size):
             raise ValueError("Pillow would take it for another mode")
         return grey_from_image(Image.fromarray(np.ascontiguousarray(pixels)))
     except (TypeError, ValueError) as fault:
         cause = f"An array of shape {pixels.shape} and type {pixels.dtype} is not a picture."
-        remedy = "Give uint8 (H, W) or (H, W, 3), or floats (H, W) from 0 to 1."
+        remedy = "Give these several pictures to read_all." if is_stack(pixels) else _ARRAYS
         raise PictureError("not_an_image", cause, remedy) from fault
+
+
+def is_stack(pixels: np.ndarray) -> bool:
+    """Tell whether an array has the shape of several pictures: (N, H, W) or (N, H, W, 3 or 4).
+
+    Three axes of which the last has a length of 3 or 4 are one picture in colours.
+    """
+    if pixels.ndim == 4:
+        return pixels.shape[3] in _COLOURS
+    return pixels.ndim == 3 and pixels.shape[2] not in (1, *_COLOURS)
 
 
 def _open_source(source: Path | bytes, name: str) -> BinaryIO:

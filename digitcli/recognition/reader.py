@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from digitcli.errors import UsageError
+from digitcli.imaging.opening import is_stack
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
@@ -61,7 +62,8 @@ class Reader:
     processes: processes that read many pictures, where the CPU computes.
     threads: threads of a network on the CPU, 0 for as many as there are cores.
     min_confidence: the confidence below which an answer is refused; by default that of
-        `DEFAULT_MAX_ERROR` for the default models; for others, the threshold that a model stores, or 0.5.
+        `DEFAULT_MAX_ERROR` for the default models; for others, the threshold that a model stores, the one of
+        a calibration first, or 0.5.
     max_error: instead of `min_confidence`, a fraction of wrong answers. The threshold is the one that
         `digitcli calibrate` has stored; else the stored confidence above which at most this fraction of the
         answers was wrong, to synthetic pictures or to the held-out ones of an adaptation; else 1 -
@@ -156,6 +158,9 @@ class Reader:
     def read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         """Yield one reading a page, in the order of the pictures; a bad picture has the status `error`.
 
+        An array (N, H, W) or (N, H, W, 3) is N pictures. Three axes of which the last has a length of 3 or 4
+        are one picture in colours, which goes to `read` or into a list.
+
         Pictures are taken as they are needed, and few are in memory: a reading comes when some further
         pictures have been taken, or there are no more. An error that `pictures` raises follows
         the readings of the pictures before it.
@@ -163,7 +168,10 @@ class Reader:
         Raises:
             UsageError: `pictures` is one picture.
         """
-        if isinstance(pictures, str | bytes | os.PathLike | np.ndarray | Image.Image):
+        if isinstance(pictures, np.ndarray) and not is_stack(pictures):
+            cause = f"read_all takes several pictures, but an array of shape {pictures.shape} is none or one."
+            raise UsageError(cause, "Give an array (N, H, W) or (N, H, W, 3) or a list, or call read.")
+        if isinstance(pictures, str | bytes | os.PathLike | Image.Image):
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
         return (
             self._read_here(pictures) if self.processes == 1 else self._read_here_then_in_processes(pictures)

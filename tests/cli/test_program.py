@@ -150,6 +150,12 @@ def test_public_names_exist() -> None:
         package.no_such_thing  # noqa: B018
 
 
+def test_the_package_lists_its_names_and_loads_no_torch_for_it() -> None:
+    code = "import digitcli, sys; print(*dir(digitcli)); assert not {'torch', 'numpy'} & set(sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {*package.__all__, "__version__", "__file__"} <= set(listed.stdout.split())
+
+
 @pytest.mark.parametrize(("debug", "traceback"), [("", False), ("1", True)])
 def test_an_internal_error_is_reported_as_one(tmp_path: Path, debug: str, traceback: bool) -> None:
     code = (

@@ -451,6 +451,23 @@ def test_one_picture_is_not_several(softmax: Callable[..., Reader], picture: obj
         softmax().read_all(picture)  # type: ignore[arg-type]
 
 
+def test_a_stack_of_pictures_is_several(softmax: Callable[..., Reader]) -> None:
+    reader = softmax(min_confidence=0.0)
+    grey = np.stack([PAPER, PAPER])
+    for stack in (grey, np.stack([grey] * 3, axis=-1)):
+        assert [len(reading.digits) for reading in reader.read_all(stack)] == [4, 4]
+        with pytest.raises(PictureError, match="is not a picture") as caught:
+            reader.read(stack)
+        assert "read_all" in caught.value.remedy
+
+
+def test_an_array_in_colours_is_one_picture(softmax: Callable[..., Reader]) -> None:
+    colours = np.stack([PAPER] * 3, axis=-1)
+    with pytest.raises(UsageError, match="several") as caught:
+        softmax().read_all(colours)
+    assert "call read" in caught.value.remedy
+
+
 @pytest.mark.parametrize("before", [1, THREADS + 3, PAGES_AT_ONCE + 3])
 def test_an_error_of_the_input_follows_the_readings_before_it(
     softmax: Callable[..., Reader], before: int
