@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,18 +14,20 @@ from digitcli.cli.options import (
     DeviceOption,
     TableFormatOption,
     complete_architecture,
-    dataset_option,
+    complete_dataset,
     tensorboard_option,
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved import SUFFIX, EvaluationSplit, save_comparison
-from digitcli.comparison.specification import OUT, SEEDS, parse_specifications, plan_runs
-from digitcli.errors import DivergedError, PartialInputError, UsageError, counted
+from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
+from digitcli.errors import DigitcliError, DivergedError, PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.training.configuration import TrainConfig
 
 if TYPE_CHECKING:
     from digitcli.comparison.compare import Comparison
+
+DEFAULT_SPLIT: EvaluationSplit = "test"
 
 SpecificationsArgument = Annotated[
     list[str],
@@ -47,12 +50,21 @@ SeedsOption = Annotated[
         help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).",
     ),
 ]
-DataOption = Annotated[str, dataset_option("Train and evaluate on")]
+DataOption = Annotated[
+    str | None,
+    Option(
+        metavar="DATASET",
+        help="Train and evaluate on this dataset: a name, a file or a folder, as for digitcli train "
+        f"(default: {TrainConfig.data}; if every MODEL is a file that --save wrote, that of the first file).",
+        autocompletion=complete_dataset,
+    ),
+]
 SplitOption = Annotated[
-    EvaluationSplit,
+    EvaluationSplit | None,
     Option(
         help="Evaluate on this part of the dataset. Choose among variants on the validation digits, which "
-        "are held out from training, and keep the test digits for the last comparison.",
+        "are held out from training, and keep the test digits for the last comparison (default: "
+        f"{DEFAULT_SPLIT}; if every MODEL is a file that --save wrote, that of the first file).",
     ),
 ]
 OutOption = Annotated[
@@ -78,8 +90,8 @@ ForceOption = Annotated[bool, Option("--force", help="Overwrite the files of --p
 def compare(
     specifications: SpecificationsArgument,
     seeds: SeedsOption = None,
-    data: DataOption = TrainConfig.data,
-    split: SplitOption = "test",
+    data: DataOption = None,
+    split: SplitOption = None,
     device: DeviceOption = None,
     out: OutOption = OUT,
     plot: PlotOption = None,
@@ -104,10 +116,11 @@ def compare(
     """
     device = device or TrainConfig.device
     check_device_name(device)
-    parsed = parse_specifications(specifications, data, device)
+    parsed = parse_specifications(specifications, data or TrainConfig.data, device)
     for option, value in (("--seeds", seeds), ("--tensorboard", tensorboard)):
         if value is not None and not any(each.config for each in parsed):
             raise UsageError(f"{option} needs an architecture to train.", f"Name one, or leave {option} out.")
+    data, split = _choose_digits(parsed, data, split)
     _check_dataset(data)
     _check_files(plot, save, force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
@@ -129,6 +142,26 @@ def compare(
     finally:  # a full disk must not take the figures with it
         console.show_result(result, format, _show)
     _raise_failures(result)
+
+
+def _choose_digits(
+    parsed: Sequence[Specification], data: str | None, split: EvaluationSplit | None
+) -> tuple[str, EvaluationSplit]:
+    """Return the dataset and the split: as given, else those of saved runs if no other run takes part.
+
+    Raises:
+        InputError: the dataset of the saved runs is not there.
+    """
+    saved = parsed[0].saved
+    if saved is None or any(each.config or each.model for each in parsed):
+        return data or TrainConfig.data, split or DEFAULT_SPLIT
+    if data is None:
+        try:
+            _check_dataset(saved.data)
+        except DigitcliError as error:
+            error.remedy = f"The saved runs were evaluated on {saved.data}: say where it is now with --data."
+            raise
+    return data or saved.data, split or saved.split
 
 
 def _check_dataset(data: str) -> None:

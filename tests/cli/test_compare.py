@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,10 @@ def test_a_saved_comparison_is_shown_without_training(
 ) -> None:
     first = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--save", "two.json")
     assert first.returncode == 0, first.stderr
-    again = digitcli("compare", "two.json", "--data", few_digits, "--out", "none")
+    again = digitcli("compare", "two.json", "--out", "none")
     assert again.returncode == 0 and "seed" not in again.stderr
     assert first.stdout.splitlines()[1].split()[:4] == again.stdout.splitlines()[1].split()[:4]
-    mnist = digitcli("compare", "two.json")
+    mnist = digitcli("compare", "two.json", "--data", "mnist")
     assert mnist.returncode == 2 and "--data" in mnist.stderr
     idle = digitcli("compare", "two.json", "--data", few_digits, "--seeds", "3")
     assert idle.returncode == 2 and "--seeds" in idle.stderr
@@ -61,6 +62,22 @@ def test_a_saved_comparison_is_shown_without_training(
     kept = digitcli("compare", *TWO, "--data", few_digits, "--save", "two.json")
     assert kept.returncode == 7 and "--force" in kept.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_saved_files_alone_say_on_which_digits_they_are_compared(
+    digitcli: Run, tmp_path: Path, few_digits: Path
+) -> None:
+    shutil.copy(few_digits, tmp_path / "my.npz")
+    choice = ("--data", "my.npz", "--split", "validation")
+    first = digitcli("compare", TWO[0], "--seeds", "1", *choice, "--save", "one.json")
+    assert first.returncode == 0, first.stderr
+    again = digitcli("compare", "one.json")
+    assert again.returncode == 0 and "validation accuracy" in again.stdout, again.stderr
+    other = digitcli("compare", "one.json", "--split", "test")
+    assert other.returncode == 2 and "--split" in other.stderr
+    (tmp_path / "my.npz").unlink()
+    lost = digitcli("compare", "one.json")
+    assert lost.returncode == 3 and "with --data" in lost.stderr
 
 
 def test_the_figures_are_shown_even_if_the_plot_cannot_be_written(
