@@ -21,7 +21,7 @@ from torch import Tensor
 from digitcli.architectures.compression import pack
 from digitcli.atomic_write import remove_partial_files, write_whole
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted
+from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted, quoted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
     CONFIG_FILE,
@@ -160,13 +160,27 @@ def read_state(folder: Path) -> Saved | None:
     """
     path = folder / RESUME_FILE
     if path.exists():
-        return read_checkpoint(path)
+        try:
+            return read_checkpoint(path)
+        except ModelError as error:
+            if _is_intact(folder / MODEL_FILE):
+                command = f"digitcli train --from {quoted(folder / MODEL_FILE)} --data DATASET"
+                error.remedy = f"The model beside it is intact. Train it further in a new run: {command}"
+            raise
     if (folder / MODEL_FILE).exists() and not _is_ensemble(folder):
         raise OutputError(
             f"{folder} contains a model but no {RESUME_FILE} to continue from.",
             "Name another folder, or replace the model with --out and --force.",
         )
     return None
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        read_checkpoint(path)
+    except ModelError:
+        return False
+    return True
 
 
 def _is_ensemble(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from digitcli.errors import InputError, Interrupted, ModelError, OutputError
 from digitcli.events import EpochDone
-from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.training.run_folder import (
     METRICS_FILE,
     check_is_run,
@@ -19,7 +19,9 @@ from digitcli.training.run_folder import (
     new_run,
     read_config,
     read_metrics,
+    read_state,
 )
+from tests.support.models import saved
 
 
 def test_a_new_run_gets_the_number_after_the_highest(tmp_path: Path) -> None:
@@ -106,6 +108,18 @@ def test_a_run_that_fails_leaves_no_settings_in_a_folder_that_was_there(tmp_path
         (folder / "config.json").write_text("{}")
         raise RuntimeError
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_damaged_state_beside_an_intact_model_says_how_to_go_on(tmp_path: Path) -> None:
+    model = saved(tmp_path / MODEL_FILE)
+    (tmp_path / RESUME_FILE).write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=RESUME_FILE) as caught:
+        read_state(tmp_path)
+    assert f"digitcli train --from {model} --data" in caught.value.remedy
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=RESUME_FILE) as of_both:
+        read_state(tmp_path)
+    assert "--from" not in of_both.value.remedy
 
 
 def test_a_folder_without_a_run_names_those_that_have_one(tmp_path: Path) -> None:
