@@ -18,10 +18,20 @@ from digitcli.evaluation.statistics import (
 
 
 def test_quantiles_of_t_approach_the_normal_distribution() -> None:
-    assert t_95(1) == 12.706 and t_95(4.9) == 2.776 and t_95(30) == 2.042
+    assert t_95(1) == 12.706 and t_95(4) == 2.776 and t_95(30) == 2.042
     assert t_95(40) == pytest.approx(2.021, abs=1e-3) and t_95(120) == pytest.approx(1.980, abs=1e-3)
     quantiles = [t_95(degrees) for degrees in range(1, 200)]
     assert quantiles == sorted(quantiles, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("degrees_of_freedom", "excess"), [(1.5, 0.03), (2.4, 0.005), (3.19, 1e-3), (47.3, 1e-3)]
+)
+def test_the_quantile_between_whole_degrees_is_at_most_a_little_too_large(
+    degrees_of_freedom: float, excess: float
+) -> None:
+    exact = stats.t.ppf(0.975, degrees_of_freedom)
+    assert exact * (1 - 2e-4) <= t_95(degrees_of_freedom) <= exact * (1 + excess)
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
@@ -35,6 +45,9 @@ def test_the_interval_of_a_difference_is_welchs() -> None:
     )
     assert (low + high) / 2 == pytest.approx(0.095, abs=1e-3)
     assert low == pytest.approx(-0.019, abs=0.002)  # 7.03 degrees of freedom
+    first, second = [0.91, 0.93, 0.92, 0.95], [0.90, 0.91, 0.89]
+    exact = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    assert difference_interval(first, second) == pytest.approx((exact.low, exact.high), abs=2e-5)
     assert difference_interval([0.5, 0.5], [0.4, 0.4]) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
