@@ -29,6 +29,7 @@ ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures.line": "line",
     "digitcli.architectures.page": "page",
 }
+NAMED_OTHERS = 4  # architectures at most that a remedy names (chosen by hand)
 PLUGIN_REMEDY = "Reinstall or remove the package that provides it."
 
 
@@ -230,16 +231,28 @@ def resolve_recipe(name: str, /, **changes: Any) -> Recipe:
             the ensemble.
         ModelError: a plug-in cannot be imported.
     """
-    recipe = _stored_recipe(find_architecture(name))
+    architecture = find_architecture(name)
+    recipe = _stored_recipe(architecture)
     for setting in ("dropout", "stochastic_depth", "normalization"):
         if getattr(recipe, setting) is None and changes.get(setting) is not None:
             raise UsageError(
                 f"Architecture '{name}' does not support {option_name(setting)}.",
-                f"Leave {option_name(setting)} out.",
+                _remedy_without(setting, architecture.task),
             )
     resolved = replace(recipe, **changes)
     check_effects(resolved, changes, recipe)
     return resolved
+
+
+def _remedy_without(setting: str, task: Task) -> str:
+    """Return the remedy for a setting that an architecture does not have, with some that have it."""
+    able = [row.name for row in ARCHITECTURES if row.task == task and _has_setting(row, setting)]
+    others = f", or choose an architecture that has it: {', '.join(able[:NAMED_OTHERS])}" if able else ""
+    return f"Leave {option_name(setting)} out{others}."
+
+
+def _has_setting(architecture: Architecture, setting: str) -> bool:
+    return getattr(RECIPES[architecture.name], setting) is not None
 
 
 def _stored_recipe(architecture: Architecture) -> Recipe:

@@ -12,7 +12,7 @@ from digitcli import console
 from digitcli.cli.options import FormatOption, model_argument
 from digitcli.cli.signals import wait_with_signals
 from digitcli.events import Event, Notice
-from digitcli.export.formats import FORMATS, Dtype, check_output, default_output, find_format
+from digitcli.export.formats import FORMATS, Dtype, check_output, check_packages, default_output, find_format
 from digitcli.inference.model_resolution import resolve_model
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def export(
     resolved = resolve_model(model)
     target = output or default_output(resolved.id, kind)
     check_output(target, kind, force)
+    check_packages(kind)
     with console.Busy(f"Exporting {resolved.name}") as busy:
         with wait_with_signals():
             from digitcli.export import export as module

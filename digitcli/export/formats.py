@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from digitcli.atomic_write import check_writable, check_writable_folder
 from digitcli.errors import UsageError, did_you_mean
+from digitcli.optional_packages import missing_package
 
 if TYPE_CHECKING:
     from digitcli.export.source import Exporter, Source
@@ -27,6 +29,8 @@ class Format:
     files: the names of the files in its folder; empty for a format of one file.
     dtypes: the number formats in which it stores weights.
     target: the function that prepares an export, as `module:function`.
+    packages: the packages of an extra without which it cannot be written.
+    extra: the name of that extra.
     """
 
     name: FormatName
@@ -35,6 +39,8 @@ class Format:
     target: str
     files: tuple[str, ...] = ()
     dtypes: tuple[Dtype, ...] = ("float32",)
+    packages: tuple[str, ...] = ()
+    extra: str = ""
 
     def load(self) -> Callable[[Source], Exporter]:
         """Import and return the function that prepares an export."""
@@ -46,7 +52,14 @@ class Format:
 FORMATS = {
     row.name: row
     for row in (
-        Format("onnx", "one file for ONNX Runtime and other programs", ".onnx", "onnx_file:prepare"),
+        Format(
+            "onnx",
+            "one file for ONNX Runtime and other programs",
+            ".onnx",
+            "onnx_file:prepare",
+            packages=("onnx", "onnxscript"),
+            extra="export",
+        ),
         Format("torch", "one file for torch.export.load, without digitcli", ".pt2", "torch_file:prepare"),
         Format(
             "hf",
@@ -74,6 +87,8 @@ FORMATS = {
                 "variables/variables.data-00000-of-00001",
                 "assets.extra/digitcli.json",
             ),
+            packages=("tensorflow",),
+            extra="saved_model",
         ),
         Format(
             "c",
@@ -102,6 +117,17 @@ def find_format(name: str, dtype: str = "float32") -> Format:
         remedy = f"Give --to {' or '.join(able)}." if able else f"Give {' or '.join(row.dtypes)}."
         raise UsageError(f"--dtype is {dtype}, which the format {name} does not have.", remedy)
     return row
+
+
+def check_packages(format: Format) -> None:
+    """Check, before the work begins and without importing them, that the packages of a format are installed.
+
+    Raises:
+        EnvironmentFault: one of them is not.
+    """
+    for package in format.packages:
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(f"The format {format.name}", format.extra, f"there is no {package}")
 
 
 def default_output(model_id: str, format: Format) -> Path:

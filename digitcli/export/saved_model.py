@@ -6,7 +6,6 @@ it, in a process of its own.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from collections.abc import Sequence
@@ -16,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from digitcli.export.channels_last import channels_last
-from digitcli.export.formats import FORMATS
+from digitcli.export.formats import FORMATS, check_packages
 from digitcli.export.layers import plain_layers
 from digitcli.export.other_process import run_in_process, run_python
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
-from digitcli.optional_packages import missing_package
 
 PROGRAM = Path(__file__).with_name("tensorflow_program.py")
 # The file of a SavedModel says nothing of its input; this folder is where TensorFlow lets programs add files.
@@ -36,7 +34,7 @@ def prepare(source: Source) -> Exporter:
         EnvironmentFault: TensorFlow is not installed, or fails.
     """
     layers = plain_layers(source.network, source.model.header.architecture, "saved_model")
-    check_tensorflow()
+    check_packages(FORMATS["saved_model"])
     graph = channels_last(layers)
     with tempfile.TemporaryDirectory() as folder:
         description, written = Path(folder, "description"), Path(folder, "written")
@@ -49,16 +47,6 @@ def prepare(source: Source) -> Exporter:
         files = {name: Path(written, name).read_bytes() for name in names}
     files[FACTS_FILE] = json.dumps(describe(source), indent=2).encode()
     return Exporter(files, {"operations": len(graph.operations)}, _run)
-
-
-def check_tensorflow() -> None:
-    """Check that TensorFlow is installed, without importing it.
-
-    Raises:
-        EnvironmentFault: it is not.
-    """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise missing_package("The format saved_model", "saved_model", "there is no tensorflow")
 
 
 def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from digitcli.data.files import PICTURE_SUFFIXES, natural_order, walk_folders, walk_pictures
-from digitcli.errors import InputError, PictureError
+from digitcli.errors import InputError, PictureError, quoted
 
 STANDARD_INPUT = "-"
 # Suffixes of the files that are taken from folders.
@@ -28,6 +28,9 @@ BLOCK_BYTES = 65_536
 GIVE_PICTURES = "Name a picture or a folder of pictures."
 # `**` as a part of a pattern.
 ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
+
+# The start of an address on the web; `Path` would drop one of its slashes.
+WEB_ADDRESS = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def find_sources(
     for name in names:
         if name == STANDARD_INPUT and stdin is not None:
             yield Source(name, _read_bytes(stdin))
-        elif glob.has_magic(name) and not os.path.lexists(name):
+        elif glob.has_magic(name) and not (os.path.lexists(name) or WEB_ADDRESS.match(name)):
             yield from _matching(name, leave_out)
         else:
             yield from _named(name, leave_out)
@@ -110,6 +113,11 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
     if "\0" in name:
         remedy = "Give -0 for a list that find -print0 wrote."
         yield Source(name, PictureError("not_found", "A name holds a zero byte.", remedy))
+        return
+    if WEB_ADDRESS.match(name) and not os.path.lexists(name):
+        cause = f"{name} is an address on the web, and digitcli fetches nothing from there."
+        remedy = f"Fetch the picture with another program: curl -s {quoted(name)} | digitcli predict -"
+        yield Source(name, PictureError("not_found", cause, remedy))
         return
     if not _is_folder(name):
         yield Source(name, Path(name))

@@ -104,8 +104,13 @@ def test_a_recipe_shows_the_dropout_an_architecture_is_built_with() -> None:
 
 
 def test_dropout_for_an_architecture_without_it_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="--dropout"):
+    with pytest.raises(UsageError, match="--dropout") as caught:
         registry.resolve_recipe("lenet5", dropout=0.1)
+    named = caught.value.remedy.rstrip(".").partition("that has it: ")[2].split(", ")
+    assert named and all(registry.resolve_recipe(name).dropout is not None for name in named)
+    with pytest.raises(UsageError, match="--dropout") as of_pages:  # there is no other architecture for pages
+        registry.resolve_recipe("finder", dropout=0.1)
+    assert of_pages.value.remedy == "Leave --dropout out."
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from digitcli.export import export as exporting
+from digitcli.export import formats
 from tests.support.exports import model_of, quantized_model_of
 from tests.support.processes import Run
 
@@ -43,6 +45,16 @@ def test_a_note_tells_that_integers_become_floats(digitcli: Run) -> None:
     for others in (("--to", "c", "--dtype", "int8"), ("--to", "hf")):
         done = digitcli(*arguments, *others)
         assert done.returncode == 0 and "Note:" not in done.stderr, done.stderr
+
+
+def test_a_missing_package_is_told_before_the_work(digitcli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, format in (("tensorflow", "saved_model"), ("onnxscript", "onnx")):
+        with monkeypatch.context() as patch:
+            patch.setattr(formats.importlib.util, "find_spec", lambda asked, name=name: asked != name or None)
+            patch.setattr(exporting, "export", lambda *arguments, **options: pytest.fail("it has begun"))
+            done = digitcli("export", "fast", "--to", format)
+        assert done.returncode == 6 and f"there is no {name}" in done.stderr, done.stderr
+        assert "pip install" in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize(

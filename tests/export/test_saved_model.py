@@ -81,7 +81,7 @@ def test_a_missing_tensorflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tensorflow_is_not_imported_by_digitcli(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_model, "run_python", lambda arguments, environment: _stop())
-    monkeypatch.setattr(saved_model, "check_tensorflow", lambda: None)
+    monkeypatch.setattr(saved_model, "check_packages", lambda format: None)
     with pytest.raises(EnvironmentFault, match="stopped"):
         export(model_of("softmax"), "saved_model")
     assert "tensorflow" not in sys.modules and "digitcli.export.tensorflow_program" not in sys.modules

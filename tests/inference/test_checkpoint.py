@@ -8,6 +8,7 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
@@ -105,6 +106,15 @@ def test_a_pickle_is_refused_unopened(tmp_path: Path, zipped: bool) -> None:
     path.write_bytes(pickle.dumps(TENSORS))
     with pytest.raises(ModelError, match="pickle"):
         read_checkpoint(path)
+
+
+def test_a_dataset_is_told_from_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "small.npz"
+    np.savez(path, images=np.zeros((2, 28, 28), np.uint8), labels=np.zeros(2))
+    for read in (read_checkpoint, read_header):
+        with pytest.raises(ModelError, match="is a dataset") as caught:
+            read(path)
+        assert "--data" in caught.value.remedy
 
 
 def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.data.files import is_picture
-from digitcli.errors import InputError, PictureError
+from digitcli.errors import InputError, PictureError, quoted
 from digitcli.recognition import sources
 from digitcli.recognition.sources import Source, find_sources, listed_sources, read_list
 
@@ -38,6 +38,15 @@ def reason_of(source: Source) -> str:
 def test_a_file_gives_itself_whatever_its_suffix(folder: Path) -> None:
     pictures = list(find_sources(["notes.txt", "2.png", "missing.png"]))
     assert pictures == [Source(name, Path(name)) for name in ("notes.txt", "2.png", "missing.png")]
+
+
+@pytest.mark.parametrize("name", ["http://x/a.png", "HTTPS://x/a.png?size=2&page=[1]"])
+def test_an_address_on_the_web_is_not_fetched_and_can_be_piped(folder: Path, name: str) -> None:
+    for find in (find_sources, listed_sources):
+        (source,) = find([name])
+        assert source.name == name and isinstance(source.content, PictureError)
+        assert source.content.cause.startswith(f"{name} is an address on the web")
+        assert f"curl -s {quoted(name)} | digitcli predict -" in source.content.remedy
 
 
 def test_a_folder_gives_its_pictures_in_natural_order(folder: Path) -> None:
