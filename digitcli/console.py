@@ -124,6 +124,13 @@ def show_json(result: Any) -> None:
     print(json.dumps(result, default=dataclasses.asdict, indent=2))
 
 
+def show_data(text: str) -> None:
+    """Print data as it is; on a terminal without control characters, which a file name may hold."""
+    if out.is_terminal:
+        text = "\n".join(map(printable, text.split("\n")))
+    print(text, end="")
+
+
 def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as CSV, after a row with their keys, which are the same in all rows; None is empty."""
     text = io.StringIO()

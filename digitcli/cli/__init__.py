@@ -196,11 +196,14 @@ def exit_code_of_run() -> int:
 
 
 def _show_hint(error: BaseException | None) -> None:
-    """Say how a picture or an architecture is named, after an error about an unknown word."""
+    """Say how a picture, a file or an architecture is named, after an error about an unknown word."""
     context, message = getattr(error, "ctx", None), str(getattr(error, "message", ""))
     word = next(iter(command_line_arguments()), "")
     if message.startswith("No such command") and Path(word).exists():
         console.err.print(f"To read a picture: digitcli predict {word}", markup=False, soft_wrap=True)
+    files = [word for word in command_line_arguments() if word.startswith("-") and Path(word).exists()]
+    if message.startswith("No such option") and files:
+        console.err.print(f"To name the file {files[0]}, write ./{files[0]}", markup=False, soft_wrap=True)
     if context is None or "unexpected extra argument" not in message:
         return
     if any("--arch" in parameter.opts for parameter in context.command.params):

@@ -225,7 +225,7 @@ def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[S
 def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]:
     """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows."""
     if options.output is None:
-        yield ResultWriter(lambda text: print(text, end=""))
+        yield ResultWriter(console.show_data)
     elif options.resume:
         per = options.per if options.form == "csv" else None
         with resume_results(options.output, model, per, _options_of_results(options)) as results:

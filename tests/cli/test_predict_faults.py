@@ -126,6 +126,15 @@ def test_hostile_names_are_exact_in_json_and_harmless_on_a_terminal(
         assert "\x1b[2J" not in text and "\x07" not in text and "Traceback" not in text
         assert "new\nline" not in text and "new\r\nline" not in text
         assert r"\x1b[2J\x1b]0;title\x07.png" in text and "[red].png" in text and r"\udcff.png" in text
+    code, shown = on_terminal("predict", *names, "--format", "csv")
+    assert code == 0 and "\x1b[2J" not in shown and r"\x1b[2J\x1b]0;title\x07.png" in shown
+
+
+def test_a_file_that_looks_like_an_option_is_named_from_its_folder(predict: Run) -> None:
+    put("-rf.jpg")
+    done = predict("-rf.jpg")
+    assert done.returncode == 2 and "To name the file -rf.jpg, write ./-rf.jpg" in done.stderr
+    assert predict("./-rf.jpg").returncode == 0
 
 
 @pytest.fixture
