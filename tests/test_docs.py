@@ -25,7 +25,7 @@ README = ROOT / "README.md"
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 # of pip, tensorboard, torchrun and mkdocs
-FOREIGN_OPTIONS = {"--index-url", "--logdir", "--nproc-per-node", "--strict"}
+FOREIGN_OPTIONS = {"--index-url", "--logdir", "--nproc-per-node", "--standalone", "--max-restarts", "--strict"}
 
 
 def page_name(path: object) -> str:
