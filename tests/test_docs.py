@@ -24,8 +24,9 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-# of pip, tensorboard, torchrun and mkdocs
-FOREIGN_OPTIONS = {"--index-url", "--logdir", "--nproc-per-node", "--standalone", "--max-restarts", "--strict"}
+OF_TORCHRUN = {"--nproc-per-node", "--standalone", "--max-restarts"}
+# of pip, tensorboard, mkdocs and torchrun
+FOREIGN_OPTIONS = {"--index-url", "--logdir", "--strict", *OF_TORCHRUN}
 
 
 def page_name(path: object) -> str:
