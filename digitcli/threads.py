@@ -18,8 +18,13 @@ MAX_THREADS = 1024
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 LOAD = Path("/proc/loadavg")
-# Looks at the load: their median leaves out what runs for an instant. Seconds between two of them.
+# Where Linux lists the hardware threads of each core.
+PROCESSORS = Path("/sys/devices/system/cpu")
+SIBLINGS = "cpu[0-9]*/topology/thread_siblings_list"
+# Looks at the load, whose median leaves out a thread that runs for an instant (chosen by hand: few, since
+# every start of the program waits for them).
 LOOKS = 3
+# Seconds between two looks, longer than most of what runs for an instant (chosen by hand).
 SECONDS_BETWEEN_LOOKS = 0.001
 
 
@@ -42,7 +47,7 @@ def torch_threads() -> int:
     import torch
 
     threads = torch.get_num_threads()  # one for each core, even if a core has two hardware threads
-    return threads if "OMP_NUM_THREADS" in os.environ else min(threads, usable_cores())
+    return threads if os.environ.get("OMP_NUM_THREADS") else min(threads, usable_cores())
 
 
 @contextlib.contextmanager
@@ -65,46 +70,52 @@ def prepare_openmp(environment: MutableMapping[str, str]) -> None:
     A thread of OpenMP that waits for another one spins for milliseconds before it sleeps. On an idle machine
     that saves the time to wake it, about a sixth of a training. On a busy one it takes the core from the
     thread for which it waits, and a training can take ten times as long. So threads sleep at once where
-    the machine is busy when the program starts. No result depends on it. Variables that are set stay.
+    the machine is busy when the program starts, or where a quota is no whole number of cores, so that
+    spinning would use it up. No result depends on it. Variables that are set stay.
     """
-    if usable_cores() < _cores_by_affinity():
-        environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & environment.keys() and is_busy():
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    if usable_cores() < _cores_by_affinity() and not environment.get("OMP_NUM_THREADS"):
+        environment["OMP_NUM_THREADS"] = str(usable_cores())
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & environment.keys():
+        is_spun_away = _quota() < usable_cores()
+        if is_spun_away or is_busy():
+            environment["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def is_busy() -> bool:
     """Return whether others leave fewer cores than this process can use; False if that is not known."""
+    others, wanted = running_elsewhere(), min(default_threads(), usable_cores())
+    free = (os.cpu_count() or 1) - (others or 0)
+    if others is None or wanted <= free:
+        return False
+    cores = {path.read_text() for path in PROCESSORS.glob(SIBLINGS)}  # PyTorch takes a thread for each
+    return min(wanted, len(cores) or wanted) > free
+
+
+def running_elsewhere() -> int | None:
+    """Return the number of threads of other programs that run or wait for a core; None if it is not known."""
     looks = []
     for look in range(LOOKS):
         if look:
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        looks.append(_running_elsewhere())
-    wanted = min(default_threads(), usable_cores())
-    return sorted(looks)[LOOKS // 2] + wanted > (os.cpu_count() or 1)
+        try:
+            looks.append(int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # without this thread
+        except (OSError, ValueError, IndexError):
+            return None
+    return sorted(looks)[LOOKS // 2]
 
 
 def _cores_by_affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _running_elsewhere() -> int:
-    """Return the number of threads of the machine, without this one, that run or wait for a core."""
-    try:
-        return int(LOAD.read_text().split()[3].split("/")[0]) - 1
-    except (OSError, ValueError, IndexError):
-        return -MAX_THREADS
-
-
 def _quota() -> float:
     """Return the cores that the control groups of this process allow, infinity if there is no limit."""
     try:
-        lines = OWN_CGROUPS.read_text().splitlines()
-    except OSError:
+        groups = [line.split(":", 2) for line in OWN_CGROUPS.read_text().splitlines()]
+    except (OSError, ValueError):
         return math.inf
     quotas = [math.inf]
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
+    for _, controllers, path in (group for group in groups if len(group) == 3):
         if not controllers:
             quotas += [_read_quota(folder, "cpu.max") for folder in _folders(CGROUPS, path)]
         elif "cpu" in controllers.split(","):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from digitcli import threads
 
+VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which a test writes what Linux tells: the process may use 4 of 8 cores, and 1 runs."""
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(threads, "OWN_CGROUPS", tmp_path / "own")
     monkeypatch.setattr(threads, "LOAD", tmp_path / "load")
+    monkeypatch.setattr(threads, "PROCESSORS", tmp_path / "cpu")
     monkeypatch.setattr(threads, "_cores_by_affinity", lambda: 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     (tmp_path / "load").write_text("0.50 0.40 0.30 1/321 4711\n")
@@ -73,6 +79,45 @@ def test_networks_take_a_thread_for_each_core_unless_told_otherwise(
 def test_a_machine_is_busy_if_others_leave_too_few_cores(machine: Path, running: int, is_busy: bool) -> None:
     write(machine / "load", f"0.50 0.40 0.30 {running}/321 4711\n")
     assert threads.is_busy() == is_busy  # 4 threads of this process, and 8 cores
+
+
+def test_hardware_threads_that_pytorch_leaves_free_count_as_free(machine: Path) -> None:
+    for processor in range(8):  # 4 usable ones, two of each core
+        siblings = machine / "cpu" / f"cpu{processor}" / "topology" / "thread_siblings_list"
+        write(siblings, f"{processor % 2},{processor % 2 + 2}\n")
+    write(machine / "load", "0.50 0.40 0.30 7/321 4711\n")
+    assert not threads.is_busy()
+    write(machine / "load", "0.50 0.40 0.30 8/321 4711\n")
+    assert threads.is_busy()
+
+
+def test_waiting_threads_sleep_where_a_quota_is_a_part_of_a_core(machine: Path) -> None:
+    write(machine / "own", "0::/\n")
+    write(machine / "cgroup" / "cpu.max", "150000 100000\n")
+    environment: dict[str, str] = {}
+    threads.prepare_openmp(environment)
+    assert environment == {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_the_program_prepares_openmp_before_anything_else() -> None:
+    code = """
+import os, runpy, sys
+from digitcli import threads
+threads.is_busy = lambda: True
+runpy.run_module("digitcli.__main__")
+print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "PASSIVE False\n", done.stderr
+
+
+def test_a_command_computes_with_the_threads_that_are_asked_for() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    command = [sys.executable, "-m", "digitcli", "doctor", "--threads", "1", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    facts = json.loads(done.stdout)["facts"]
+    assert (facts["device"], facts["OMP_NUM_THREADS"]) == ("cpu (1 thread)", "1")
 
 
 def test_waiting_threads_sleep_on_a_busy_machine(machine: Path) -> None:

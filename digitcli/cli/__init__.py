@@ -201,9 +201,10 @@ def _show_hint(error: BaseException | None) -> None:
     word = next(iter(command_line_arguments()), "")
     if message.startswith("No such command") and Path(word).exists():
         console.err.print(f"To read a picture: digitcli predict {word}", markup=False, soft_wrap=True)
-    files = [word for word in command_line_arguments() if word.startswith("-") and Path(word).exists()]
-    if message.startswith("No such option") and files:
-        console.err.print(f"To name the file {files[0]}, write ./{files[0]}", markup=False, soft_wrap=True)
+    if message.startswith("No such option"):
+        for name in command_line_arguments():
+            if name.startswith("-") and os.path.lexists(name):
+                console.err.print(f"To name the file {name}, write ./{name}", markup=False, soft_wrap=True)
     if context is None or "unexpected extra argument" not in message:
         return
     if any("--arch" in parameter.opts for parameter in context.command.params):

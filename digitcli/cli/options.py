@@ -129,8 +129,8 @@ def dataset_option(purpose: str) -> Any:
 ThreadsOption = Annotated[
     int | None,
     Option("--threads", metavar="N", min=1, max=MAX_THREADS,
-           help="Run networks with this many threads of the CPU (default: OMP_NUM_THREADS if it is set, else "
-           "as many as this process may use cores)."),
+           help="Run each network with at most this many threads of the CPU (default: OMP_NUM_THREADS if it "
+           "is set, else one for each usable core)."),
 ]  # fmt: skip
 
 

@@ -231,7 +231,8 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
         with resume_results(options.output, model, per, _options_of_results(options)) as results:
             yield results
     else:
-        with new_results(options.output, force=options.force) as write:
+        kept = _options_of_results(options) if options.form in ("csv", "jsonl") else None
+        with new_results(options.output, force=options.force, options=kept) as write:
             try:
                 yield ResultWriter(write)
             except Interrupted as stopped:
@@ -243,8 +244,8 @@ def _open_results(options: PredictOptions, model: str) -> Iterator[ResultWriter]
 def _options_of_results(options: PredictOptions) -> dict[str, str]:
     """Return the given options on which results depend, by their names; their models are in the results."""
     given = {
-        "--device": options.device,
-        "--runtime": options.runtime,
+        "--device": None if options.device == "auto" else options.device,
+        "--runtime": None if options.runtime == "auto" else options.runtime,
         "--rotate": None if options.rotate == "auto" else options.rotate,
         "--min-confidence": options.min_confidence,
         "--max-error": options.max_error,

@@ -160,9 +160,10 @@ def unreadable_files(dataset: Dataset) -> Iterator[Finding]:
 
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Yield test digits that are training digits too, and equal images with different labels."""
-    if evidence := find_contradictions(dataset):
+    hashes = dataset.train.hashes()
+    if evidence := find_contradictions(dataset.train, hashes):
         yield Finding("contradictory_labels", "error", evidence, "Remove them or correct their labels.")
-    if evidence := find_copies(dataset):
+    if evidence := find_copies(dataset.test, hashes):
         remedy = "Remove them from one of the parts: the test accuracy is too high otherwise."
         yield Finding("test_digits_in_training", "error", evidence, remedy)
 

@@ -18,7 +18,7 @@ from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.devices import choose_device, describe_device
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.onnx_runtime import read_quantized_graph
-from digitcli.threads import is_busy, usable_cores
+from digitcli.threads import is_busy, running_elsewhere, usable_cores
 
 # The dependencies in pyproject.toml, and the modules that they bring. The metadata of a package that is
 # missing cannot tell its modules, so that they are listed here.
@@ -160,13 +160,14 @@ def too_many_threads() -> Iterator[Finding]:
 def busy_machine() -> Iterator[Finding]:
     """Yield that other programs use the cores, so that everything takes longer, training above all."""
     if is_busy():
-        load = (
-            f" The load was {os.getloadavg()[0]:.1f} in the last minute." if hasattr(os, "getloadavg") else ""
-        )
+        cores = counted(os.cpu_count() or 1, "core")
+        evidence = f"Other programs run {counted(running_elsewhere() or 0, 'thread')} on {cores}."
+        if hasattr(os, "getloadavg"):
+            evidence += f" The load was {os.getloadavg()[0]:.1f} in the last minute."
         yield Finding(
             "busy_machine",
             "warning",
-            f"Other programs are using the {counted(os.cpu_count() or 1, 'core')} of this machine.{load}",
+            evidence,
             "End them, or train with one thread if it is no slower. What you measure now is too slow.",
             "digitcli train --arch cnn --threads 1",
         )

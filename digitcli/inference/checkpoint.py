@@ -50,8 +50,13 @@ REPLACE_REMEDY = "Download or train the model again."
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a training has begun in a folder: it has a configuration or a saved state."""
-    return any(os.path.isfile(folder / file) for file in (CONFIG_FILE, RESUME_FILE))  # noqa: PTH113
+    """Return whether a training has begun in a folder: it has a saved state or the settings of a run."""
+    try:
+        settings = json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        settings = None  # other programs write a file of this name, too
+    is_of_run = isinstance(settings, dict) and isinstance(settings.get("config"), dict)
+    return is_of_run or os.path.isfile(folder / RESUME_FILE)  # noqa: PTH113 (a long name is no error here)
 
 
 @dataclass(frozen=True, kw_only=True)

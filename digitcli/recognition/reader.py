@@ -60,7 +60,7 @@ class Reader:
     batch_size: digit crops that a network takes at once.
     jobs: pictures that are opened at once.
     processes: processes that read many pictures, where the CPU computes.
-    threads: threads of a network on the CPU, 0 for as many as there are cores.
+    threads: threads of each network on the CPU, 0 for `threads.default_threads`.
     min_confidence: the confidence below which an answer is refused; by default that of
         `DEFAULT_MAX_ERROR` for the default models; for others, the threshold that a model stores, the one of
         a calibration first, or 0.5.

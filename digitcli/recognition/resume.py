@@ -62,8 +62,12 @@ class _Record:
 
 
 @contextlib.contextmanager
-def new_results(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
+def new_results(
+    path: Path, *, force: bool, options: Mapping[str, str] | None = None
+) -> Iterator[Callable[[str], None]]:
     """Yield a function that adds text to the results of a new run, which appear in the file at the end.
+
+    `options` are kept for `resume_results`; None for results that cannot be resumed.
 
     Raises:
         OutputError: the file cannot be written, or another run is writing it; or without `force` it exists,
@@ -79,10 +83,12 @@ def new_results(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
                 raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
             with faults_of(partial):
                 partial.unlink()
-        with faults_of(path):
-            _options_file(whole).unlink(missing_ok=True)
         with writing_whole(path) as write:
             yield lambda text: write(text.encode(errors="backslashreplace"))
+            with faults_of(path):  # the options of the results that are replaced next
+                _options_file(whole).unlink(missing_ok=True)
+        if options is not None:
+            write_whole(_options_file(whole), json.dumps(options).encode())
 
 
 @contextlib.contextmanager
@@ -108,10 +114,10 @@ def resume_results(
         if other_models:
             cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
             raise UsageError(cause, "Name the same models, or another file.")
-        stored = _check_options(path, whole, options) if usable or doubtful else None
+        stored = _check_options(path, whole, options) if usable or doubtful else options
         write_whole(partial, _content(usable, per).encode(), like=whole)
-        if options is not None:
-            write_whole(_options_file(whole), json.dumps(options).encode())
+        if stored is not None:
+            write_whole(_options_file(whole), json.dumps(dict(stored)).encode())
         read_before = Counter(record.file for record in usable if record.page in (None, 1))
         try:
             with _appending(partial, path) as write:

@@ -102,16 +102,18 @@ def _proven(
     is_plain: bool,
 ) -> Thresholds:
     """Return the threshold that was proven for these models, and what keeps the guarantee from holding."""
-    limits = []
+    thresholds = []
     for model in guaranteed:
         guarantee = model.header.guarantee
         assert guarantee is not None
-        limits.append(guarantee.max_error if max_error is None else max_error)
+        limit = guarantee.max_error if max_error is None else max_error
         if companions_of(model, models) == guarantee.companions:
-            return _of_guarantee(model.name, guarantee, limits[-1], is_plain)
-    max_error = min(limits)
+            return _of_guarantee(model.name, guarantee, limit, is_plain)
+        thresholds += [guarantee.threshold, 1 - limit]
+    threshold = max(thresholds)
     cause = f"{guaranteed[0].name} was calibrated together with other models than these."
-    return Thresholds(1 - max_error, 1 - max_error, UNMEASURED, _unknown(cause, 1 - max_error))
+    evidence = "nothing was measured with these models"
+    return Thresholds(threshold, threshold, evidence, _unknown(cause, threshold))
 
 
 def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: bool) -> Thresholds:

@@ -56,7 +56,8 @@ class TrainConfig:
     threads: int | None = setting(
         None,
         RUN,
-        "Compute with this many threads of the CPU, not with PyTorch's own number; a resumed run keeps it.",
+        "Compute with this many threads of the CPU, instead of one for each usable core; a resumed run keeps "
+        "its number.",
         at_least=1,
         at_most=MAX_THREADS,
         unit="number",

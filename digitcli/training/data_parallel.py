@@ -63,6 +63,17 @@ class Processes:
             dist.all_reduce(rows)
         return rows.cpu()
 
+    def check_equal(self, steps: int) -> None:
+        """Check that all processes continue after the same number of steps.
+
+        Raises:
+            EnvironmentFault: they do not, or a process has ended or does not answer.
+        """
+        if self.size > 1 and len(set(counts := self.gather(steps).flatten().tolist())) > 1:
+            cause = f"The processes continue after different numbers of steps: {counts}."
+            remedy = "Let all of them see the same run folder, on a file system that they share."
+            raise EnvironmentFault(cause, remedy)
+
     def average_buffers(self, *networks: nn.Module | None) -> None:
         """Average the statistics of batch normalization, which each process takes from its own share.
 

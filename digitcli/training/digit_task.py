@@ -26,6 +26,7 @@ from digitcli.data.corrections import (
 )
 from digitcli.data.dataset import Dataset, Digits, concatenate, split
 from digitcli.data.faults import worst_fault
+from digitcli.data.mnist import DIGEST as MNIST_DIGEST
 from digitcli.errors import UsageError, quoted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
@@ -73,8 +74,6 @@ class DigitTask:
         splits = split(dataset)
         self.sources: dict[str, str] = {}
         self.notes: list[str] = []
-        if fault := worst_fault(dataset):
-            self.notes.append(f"{fault} To see more, run: digitcli doctor {quoted(config.data)}")
         is_held_out = splits.holds_validation_out
         if not is_held_out:
             self.notes.append("Each class has one training digit, so the validation digits are these, too.")
@@ -83,6 +82,10 @@ class DigitTask:
             given, splits = splits, apply_corrections(splits, corrections)
             self.notes += describe_corrections(given, splits, corrections)
             self.sources["corrections"] = digest_of(Path(config.corrections))
+        if processes.is_first and dataset.digest != MNIST_DIGEST:
+            digits = concatenate(splits.train, splits.validation) if is_held_out else splits.train
+            if fault := worst_fault(digits, splits.test if dataset.test is not None else None):
+                self.notes.append(f"{fault} To see more, run: digitcli doctor {quoted(config.data)}")
         self._splits, self._original = splits, original
         self.validation = splits.validation
         self.validation_logits: Tensor | None = None

@@ -66,12 +66,21 @@ def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Itera
                     f"{folder} contains files that a new run would replace: {', '.join(files)}.",
                     "Name another folder with --out, resume it with --resume, or replace it with --force.",
                 )
-            try:
+            with _settings_restored(folder):
                 yield folder
-            finally:
-                if not _is_saved(folder):
-                    with contextlib.suppress(OSError):
-                        (folder / CONFIG_FILE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _settings_restored(folder: Path) -> Iterator[None]:
+    """Restore the `config.json` of before, or remove the new one, if nothing is saved in the context."""
+    path = folder / CONFIG_FILE
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    finally:
+        if not _is_saved(folder):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
 
 
 @contextlib.contextmanager
@@ -145,8 +154,9 @@ def check_is_run(folder: Path) -> None:
     """
     if is_run(folder) or os.path.isfile(folder / MODEL_FILE):  # noqa: PTH113 (of a model, read_state tells more)
         return
-    runs = {str(path.parent) for root in (folder.parent, RUNS) for path in root.glob(f"*/{CONFIG_FILE}")}
-    nearest = difflib.get_close_matches(str(folder), sorted(runs), n=NAMED_RUNS, cutoff=0)
+    places = {root.resolve(): root for root in (RUNS, folder.parent)}.values()
+    runs = sorted(str(path) for root in places for path in root.glob("*") if is_run(path))
+    nearest = difflib.get_close_matches(str(folder), runs, n=NAMED_RUNS, cutoff=0)
     remedy = f"Folders with runs are: {', '.join(nearest)}." if nearest else "Start one without --resume."
     raise InputError(f"There is no run in {folder}.", remedy)
 

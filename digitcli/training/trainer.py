@@ -15,11 +15,11 @@ from torch import nn
 
 from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
 from digitcli.data.loading import find_dataset
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, counted
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
-from digitcli.threads import torch_threads, use_threads
+from digitcli.threads import torch_threads, usable_cores, use_threads
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, check_config, member_configs
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
@@ -278,7 +278,9 @@ def _train(
     """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
     with separate_random_numbers(config), use_threads(config.threads), contextlib.ExitStack() as stack:
+        _report_many_threads(config.threads or 1, processes, on_event)
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
+        processes.check_equal(state.steps_total)
         if saved is None and member is not None:
             begin_member(member, setup.task, state)
         if saved is None and folder is not None:
@@ -299,6 +301,17 @@ def _train(
         if setup.observer is not None:
             setup.observer.run_done(network, state.result)
         return state.result
+
+
+def _report_many_threads(threads: int, processes: Processes, on_event: OnEvent) -> None:
+    """Report more threads than there are cores, as a run may have that began on a larger machine."""
+    cores = usable_cores()
+    if threads * processes.size > cores:
+        cause = f"Each process of the run takes {counted(threads, 'thread')}, but there are only"
+        remedy = (
+            f"--threads {max(1, cores // processes.size)} may be faster; it changes the last bits of weights"
+        )
+        on_event(Notice(f"{cause} {counted(cores, 'core')}. {remedy}."))
 
 
 @contextlib.contextmanager

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from digitcli.data.dataset import Dataset, Digits, concatenate
+from digitcli.data.dataset import Digits, concatenate
 from digitcli.data.faults import worst_fault
 from digitcli.data.mnist import load_mnist, load_mnist_test
 
 
+@pytest.fixture(scope="module")
+def some() -> Digits:
+    """The first 2,000 test digits of MNIST."""
+    return load_mnist_test().take(np.arange(2000))
+
+
 def test_mnist_has_no_faults() -> None:
-    assert worst_fault(load_mnist()) is None
+    mnist = load_mnist()
+    assert worst_fault(mnist.train, mnist.test) is None
 
 
-def test_equal_images_with_different_labels_are_the_worst() -> None:
-    digits = load_mnist_test()
-    some = digits.take(np.arange(500))
-    changed = Digits(some.images[:2], (some.labels[:2] + 1) % 10)
-    dataset = Dataset("mine", concatenate(some, changed), test=some)
-    assert worst_fault(dataset) == "Distinct training images that occur with different labels: 2."
-
-
-def test_test_images_that_are_training_images_come_next() -> None:
-    digits = load_mnist_test()
-    train = digits.take(np.flatnonzero(digits.labels[:500] != 7))
-    dataset = Dataset("mine", train, test=digits.take(np.arange(490, 600)))
-    copies = int((digits.labels[490:500] != 7).sum())
-    assert worst_fault(dataset) == f"{copies} of 110 test images are training images too."
-
-
-def test_digits_that_are_missing_or_rare_are_named() -> None:
-    digits = load_mnist_test()
-    sevens = np.flatnonzero(digits.labels[:2000] == 7)
-    others = np.flatnonzero(digits.labels[:2000] != 7)
-    assert worst_fault(Dataset("mine", digits.take(others))) == "Digits that do not occur: 7."
-    rare = worst_fault(Dataset("mine", digits.take(np.concatenate([others, sevens[:3]]))))
+def test_missing_and_rare_digits_come_first(some: Digits) -> None:
+    sevens, others = np.flatnonzero(some.labels == 7), np.flatnonzero(some.labels != 7)
+    assert worst_fault(some.take(others), some) == "Digits that do not occur: 7."
+    rare = worst_fault(some.take(np.concatenate([others, sevens[:3]])), some)
     assert rare is not None and rare.startswith("The digit 7 occurs 3 times, ")
-    assert worst_fault(Dataset("mine", digits.take(np.arange(2000)))) is None
+
+
+def test_equal_images_with_different_labels_come_next(some: Digits) -> None:
+    changed = Digits(some.images[:2], (some.labels[:2] + 1) % 10)
+    fault = worst_fault(concatenate(some, changed), some)
+    assert fault == "Distinct training images that occur with different labels: 2."
+
+
+def test_test_images_that_are_training_images_come_last(some: Digits) -> None:
+    train, test = some.take(np.arange(1500)), some.take(np.arange(1490, 1600))
+    assert worst_fault(train, test) == "10 of 110 test images are training images too."
+    assert worst_fault(train, None) is None

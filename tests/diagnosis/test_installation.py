@@ -129,4 +129,5 @@ def test_doctor_prints_facts_for_people_and_records_for_programs(
     found = {finding["rule"]: finding for finding in record["findings"]}
     assert set(found["too_many_threads"]) == {"rule", "severity", "evidence", "remedy", "command"}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(installation, "is_busy", lambda: False)
     assert "Nothing is wrong" in digitcli("doctor").stdout

@@ -238,15 +238,26 @@ def test_results_of_other_options_are_not_added_to(
     assert write(path, [*NAMES, "more.png"], {"--max-error": "0.03"}) == ["more.png"]
 
 
-def test_options_of_results_that_a_run_without_resume_wrote_are_not_known(tmp_path: Path) -> None:
+def test_options_of_results_may_not_be_known(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     write(path, NAMES, {"--max-error": "0.03"})
     with new_results(path, force=True) as write_new:
         write_new("".join(format_readings(readings(NAMES), "jsonl")))
-    with resume_results(path, MODEL, None, {"--max-error": "0.01"}) as results:
-        assert not results.has_known_options
-    with resume_results(path, MODEL, None, {"--max-error": "0.01"}) as results:
-        assert results.has_known_options
+    for _ in range(2):
+        with resume_results(path, MODEL, None, {"--max-error": "0.01"}) as results:
+            assert not results.has_known_options
+
+
+def test_options_belong_to_the_results_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    write(path, NAMES, {"--max-error": "0.01"})
+    with pytest.raises(RuntimeError), new_results(path, force=True, options={}):
+        raise RuntimeError
+    assert write(path, NAMES, {"--max-error": "0.01"}) == []
+    with new_results(path, force=True, options={}) as write_new:
+        write_new("".join(format_readings(readings(NAMES), "jsonl")))
+    with pytest.raises(UsageError, match="no --max-error, but this run has --max-error 0.01"):
+        write(path, NAMES, {"--max-error": "0.01"})
 
 
 NUMBERS_OF = {

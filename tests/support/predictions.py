@@ -30,4 +30,5 @@ def read(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str | None]]
 
 
 def names_in(folder: str = ".") -> list[str]:
-    return sorted(path.name for path in Path(folder).iterdir())
+    """The names of the files and folders in a folder, without the options that are kept beside results."""
+    return sorted(path.name for path in Path(folder).iterdir() if path.suffix != ".options")

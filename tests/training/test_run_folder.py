@@ -110,6 +110,14 @@ def test_a_run_that_fails_leaves_no_settings_in_a_folder_that_was_there(tmp_path
     assert not (tmp_path / "config.json").exists()
 
 
+def test_a_run_that_fails_restores_the_settings_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("of another program")
+    with pytest.raises(RuntimeError), new_run("cnn", tmp_path, None, force=True) as folder:
+        (folder / "config.json").write_text("{}")
+        raise RuntimeError
+    assert (tmp_path / "config.json").read_text() == "of another program"
+
+
 def test_a_damaged_state_beside_an_intact_model_says_how_to_go_on(tmp_path: Path) -> None:
     model = saved(tmp_path / MODEL_FILE)
     (tmp_path / RESUME_FILE).write_bytes(model.read_bytes()[:-1])
@@ -125,7 +133,9 @@ def test_a_damaged_state_beside_an_intact_model_says_how_to_go_on(tmp_path: Path
 def test_a_folder_without_a_run_names_those_that_have_one(tmp_path: Path) -> None:
     for name in ("typed", "other"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "config.json").write_text("{}")
+        (tmp_path / "runs" / name / "config.json").write_text('{"config": {}}')
+    (tmp_path / "runs" / "site").mkdir()
+    (tmp_path / "runs" / "site" / "config.json").write_text("{}")
     with pytest.raises(InputError, match="no run in runs/typo") as error:
         check_is_run(Path("runs/typo"))
     assert error.value.remedy == "Folders with runs are: runs/typed, runs/other."

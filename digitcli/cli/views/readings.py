@@ -37,8 +37,8 @@ STEP_ROWS = 56
 BAR_COLUMNS = 12
 # Rows of a number below the row of its picture: it shall not push that off the screen (chosen by hand).
 DRAWN_ROWS = 8
-# Rows of the screen that the row of a picture, its heading, the thresholds and the next prompt take.
-OTHER_ROWS = 6
+# Rows of the screen that the row of a picture, its heading, the next prompt and its command take.
+OTHER_ROWS = 4
 # Seconds between two updates of the progress.
 UPDATE_SECONDS = 0.2
 # Probability from which an alternative is shown; less likely ones are noise to a person (chosen by hand).
@@ -162,17 +162,14 @@ class ReadingView:
         """Show what a row has no room for, if a terminal shows one page: its one number, or all in a grid."""
         if not console.out.is_terminal or self.shows_steps or not reading.digits:
             return
+        rows_of_thresholds = -(-len(self.thresholds or "") // console.out.width)
+        rows = max(1, console.out.height - OTHER_ROWS - rows_of_thresholds)
         if len(reading.numbers) > 1:
-            console.out.print(draw_grid(reading.numbers, console.out.width, _free_rows()))
+            console.out.print(draw_grid(reading.numbers, console.out.width, rows))
             return
         drawing = draw_numbers(reading.numbers)
-        if len(console.out.render_lines(drawing)) <= _free_rows():
+        if len(console.out.render_lines(drawing)) <= rows:
             console.out.print(drawing)
-
-
-def _free_rows() -> int:
-    """Return the rows of the screen that are left for the numbers of a page."""
-    return max(1, console.out.height - OTHER_ROWS)
 
 
 def draw_grid(numbers: Sequence[Number], width: int, rows: int) -> Text:
@@ -192,7 +189,7 @@ def draw_grid(numbers: Sequence[Number], width: int, rows: int) -> Text:
     shown = sum(total <= width for total in itertools.accumulate(2 + each for each in widths))
     is_whole = shown == column_count and row_count <= rows
     grid = Text()
-    for row in range(row_count if is_whole else min(row_count, rows - 1)):
+    for row in range(row_count if is_whole else min(row_count, rows - 1 if shown else 0)):
         for column, cell_width in enumerate(widths[:shown]):
             is_refused = any(number.status == "refused" for number in cells.get((row, column), ()))
             text = texts.get((row, column), "")
@@ -201,7 +198,9 @@ def draw_grid(numbers: Sequence[Number], width: int, rows: int) -> Text:
     if is_whole:
         return grid[:-1]
     size = f"{counted(row_count, 'row')} and {counted(column_count, 'column')}"
-    return grid.append(f"  Of {size}, these fit. Write all with: --per number -o FILE.csv", "dim")
+    note = Text(f"  Of {size}, these fit. Write all with: --per number -o FILE.csv", "dim")
+    note.truncate(width, overflow="ellipsis")
+    return grid.append(note)
 
 
 def _marked(number: Number) -> str:
