@@ -1,7 +1,8 @@
 """Run the commands whose output README.md and docs/ show, and write the outputs anew.
 
-`python scripts/console_blocks.py` rewrites every output that differs from what the program prints now. With
-`--check` it writes nothing, shows every difference, and ends with exit code 1 if there is one. Commands that
+`python scripts/console_blocks.py` rewrites every output in which anything but a time or a speed differs from
+what the program prints now. With `--check` it writes nothing, shows every difference beyond the tolerances
+below, and ends with exit code 1 if there is one. Commands that
 take long are run only with `--all`. Pages that you name, for example `README.md`, are read alone.
 
 In a fenced block of the language `console`, `$ digitcli ...` is a command, and the lines up to the next `$`
@@ -89,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             copy_pictures(Path(folder))
             run = functools.partial(run_process, folder)
-            different = list(differences(outputs(text, everything="--all" in options), run))
+            shown = outputs(text, everything="--all" in options)
+            different = list(differences(shown, run, is_exact="--check" not in options))
         for output, printed in reversed(different):  # from the end: the places before do not move
             lines = rewritten(output.lines, printed)
             print(f"{page.relative_to(ROOT)}: $ {output.command}")
@@ -127,8 +129,12 @@ def outputs(text: str, everything: bool = False) -> Iterator[Output]:
                 yield Output(command, [line.removeprefix(indent) for line in lines], indent, start, end)
 
 
-def differences(shown: Iterable[Output], run: Run) -> Iterator[tuple[Output, list[str]]]:
+def differences(
+    shown: Iterable[Output], run: Run, *, is_exact: bool = False
+) -> Iterator[tuple[Output, list[str]]]:
     """Run commands in order, and yield each output that differs, with the lines that are printed now.
+
+    With `is_exact`, figures have no tolerance.
 
     Raises RuntimeError if a command fails.
     """
@@ -137,7 +143,7 @@ def differences(shown: Iterable[Output], run: Run) -> Iterator[tuple[Output, lis
         if done.returncode:
             raise RuntimeError(f"{output.command} ends with exit code {done.returncode}:\n{done.stderr}")
         printed = printed_lines(done, output.lines)
-        if not agree(output.lines, printed):
+        if not agree(output.lines, printed, is_exact):
             yield output, printed
 
 
@@ -158,19 +164,21 @@ def is_gap(line: str) -> bool:
     return line.startswith("...")
 
 
-def agree(shown: Sequence[str], printed: Sequence[str]) -> bool:
+def agree(shown: Sequence[str], printed: Sequence[str], is_exact: bool = False) -> bool:
     """Tell whether the printed lines are those shown, where a gap stands for any number of lines."""
     if not shown:
         return not printed
     if is_gap(shown[0]):
-        return any(agree(shown[1:], printed[start:]) for start in range(len(printed) + 1))
-    return bool(printed) and same_line(shown[0], printed[0]) and agree(shown[1:], printed[1:])
+        return any(agree(shown[1:], printed[start:], is_exact) for start in range(len(printed) + 1))
+    if not printed or not same_line(shown[0], printed[0], is_exact):
+        return False
+    return agree(shown[1:], printed[1:], is_exact)
 
 
-def same_line(shown: str, printed: str) -> bool:
-    """Tell whether two lines have the same words and nearly the same figures."""
+def same_line(shown: str, printed: str, is_exact: bool = False) -> bool:
+    """Tell whether two lines have the same words and nearly the same figures, or exactly the same."""
     old, new = (" ".join(TIME_OR_SPEED.sub("TIME", line).split()) for line in (shown, printed))
-    for figure, tolerance in TOLERANCES.items():
+    for figure, tolerance in () if is_exact else TOLERANCES.items():
         for before, now in zip(figure.findall(old), figure.findall(new), strict=False):
             if abs(float(before) - float(now)) > tolerance + 1e-9:  # decimals are not exact in binary
                 return False
