@@ -21,8 +21,8 @@ LOAD = Path("/proc/loadavg")
 # Where Linux lists the hardware threads of each core.
 PROCESSORS = Path("/sys/devices/system/cpu")
 SIBLINGS = "cpu[0-9]*/topology/thread_siblings_list"
-# Looks at the load, whose median leaves out a thread that runs for an instant (chosen by hand: few, since
-# every start of the program waits for them).
+# Looks at the load that must agree, so that a thread which runs for an instant does not count (chosen by
+# hand).
 LOOKS = 3
 # Seconds between two looks, longer than most of what runs for an instant (chosen by hand).
 SECONDS_BETWEEN_LOOKS = 0.001
@@ -82,26 +82,30 @@ def prepare_openmp(environment: MutableMapping[str, str]) -> None:
 
 
 def is_busy() -> bool:
-    """Return whether others leave fewer cores than this process can use; False if that is not known."""
-    others, wanted = running_elsewhere(), min(default_threads(), usable_cores())
-    free = (os.cpu_count() or 1) - (others or 0)
-    if others is None or wanted <= free:
+    """Return whether others leave fewer cores than this process can use, whenever it looks."""
+    for look in range(LOOKS):
+        if look:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        if not _is_crowded():
+            return False
+    return True
+
+
+def _is_crowded() -> bool:
+    free = (os.cpu_count() or 1) - running_elsewhere()
+    wanted = min(default_threads(), usable_cores())
+    if wanted <= free:
         return False
     cores = {path.read_text() for path in PROCESSORS.glob(SIBLINGS)}  # PyTorch takes a thread for each
     return min(wanted, len(cores) or wanted) > free
 
 
-def running_elsewhere() -> int | None:
-    """Return the number of threads of other programs that run or wait for a core; None if it is not known."""
-    looks = []
-    for look in range(LOOKS):
-        if look:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        try:
-            looks.append(int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # without this thread
-        except (OSError, ValueError, IndexError):
-            return None
-    return sorted(looks)[LOOKS // 2]
+def running_elsewhere() -> int:
+    """Return the number of threads, without this one, that run or wait for a core; 0 if that is not known."""
+    try:
+        return int(LOAD.read_text().split()[3].split("/")[0]) - 1
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _cores_by_affinity() -> int:

@@ -81,6 +81,14 @@ def test_a_machine_is_busy_if_others_leave_too_few_cores(machine: Path, running:
     assert threads.is_busy() == is_busy  # 4 threads of this process, and 8 cores
 
 
+def test_a_thread_that_runs_for_an_instant_makes_no_machine_busy(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(machine / "load", "0.50 0.40 0.30 17/321 4711\n")
+    monkeypatch.setattr(threads.time, "sleep", lambda seconds: write(machine / "load", "0 0 0 1/321 4711\n"))
+    assert not threads.is_busy()
+
+
 def test_hardware_threads_that_pytorch_leaves_free_count_as_free(machine: Path) -> None:
     for processor in range(8):  # 4 usable ones, two of each core
         siblings = machine / "cpu" / f"cpu{processor}" / "topology" / "thread_siblings_list"

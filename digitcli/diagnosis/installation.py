@@ -161,7 +161,7 @@ def busy_machine() -> Iterator[Finding]:
     """Yield that other programs use the cores, so that everything takes longer, training above all."""
     if is_busy():
         cores = counted(os.cpu_count() or 1, "core")
-        evidence = f"Other programs run {counted(running_elsewhere() or 0, 'thread')} on {cores}."
+        evidence = f"Other programs run {counted(running_elsewhere(), 'thread')} on {cores}."
         if hasattr(os, "getloadavg"):
             evidence += f" The load was {os.getloadavg()[0]:.1f} in the last minute."
         yield Finding(
