@@ -156,7 +156,7 @@ def _check_options(path: Path, whole: Path, options: Mapping[str, str] | None) -
     """
     try:
         stored = dict(json.loads(_options_file(whole).read_bytes()))
-    except (OSError, ValueError, TypeError):  # a run without --resume, or another version, wrote the results
+    except (OSError, ValueError, TypeError):  # another version wrote the results
         return None
     if options is None or stored == options:
         return stored

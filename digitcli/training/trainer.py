@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -306,11 +307,10 @@ def _train(
 def _report_many_threads(threads: int, processes: Processes, on_event: OnEvent) -> None:
     """Report more threads than there are cores, as a run may have that began on a larger machine."""
     cores = usable_cores()
-    if threads * processes.size > cores:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.size))  # torchrun's processes on this machine
+    if threads * here > cores:
         cause = f"Each process of the run takes {counted(threads, 'thread')}, but there are only"
-        remedy = (
-            f"--threads {max(1, cores // processes.size)} may be faster; it changes the last bits of weights"
-        )
+        remedy = f"--threads {max(1, cores // here)} may be faster; it changes the last bits of weights"
         on_event(Notice(f"{cause} {counted(cores, 'core')}. {remedy}."))
 
 
