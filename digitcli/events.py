@@ -62,6 +62,7 @@ class RunStarted:
     unit: The name of one example, "digit" or "line".
     train_size, validation_size, test_size: The number of examples of each split.
     epochs_done: The number of epochs that an earlier part of the run completed.
+    steps_done: The number of steps that it took in the epoch after these.
     """
 
     config: TrainConfig
@@ -75,6 +76,7 @@ class RunStarted:
     validation_size: int
     test_size: int
     epochs_done: int
+    steps_done: int
 
 
 @dataclass(frozen=True)

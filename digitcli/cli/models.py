@@ -226,5 +226,5 @@ def _describe_guarantee(guarantee: Guarantee) -> str:
     return (
         f"at most {limit} of the answers are wrong from a confidence of {guarantee.threshold:g} on, at a "
         f"confidence level of {level}; {guarantee.wrong:,} of {guarantee.answered:,} answers were wrong. "
-        f"predict uses it with --max-error {guarantee.max_error:g}."
+        "predict uses it unless it is told otherwise."
     )

@@ -172,7 +172,8 @@ PatternOption = Annotated[
 ]  # fmt: skip
 RangeOption = Annotated[
     str | None,
-    Option("--range", metavar="A-B", help="The value of a number is from A to B, for example 0-100.",
+    Option("--range", metavar="A-B", help="The value of a number is from A to B, for example 0-100; A alone "
+           "is the only value.",
            rich_help_panel=CONSTRAINTS),
 ]  # fmt: skip
 CheckDigitOption = Annotated[

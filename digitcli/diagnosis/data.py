@@ -171,8 +171,7 @@ def duplicates(dataset: Dataset) -> Iterator[Finding]:
 def imbalance(digits: Digits) -> Iterator[Finding]:
     """Yield digits that are missing or rare."""
     if evidence := find_imbalance(digits):
-        rarest = np.bincount(digits.labels, minlength=10).argmin()
-        yield Finding("class_imbalance", "warning", evidence, f"Add pictures of the digit {rarest}.")
+        yield Finding("class_imbalance", "warning", evidence, "Add pictures of the rare digits.")
 
 
 def placement(digits: Digits) -> Iterator[Finding]:

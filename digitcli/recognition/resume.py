@@ -165,8 +165,12 @@ def _check_options(path: Path, whole: Path, options: Mapping[str, str] | None) -
         ", ".join(f"{name} {given[name]}" if name in given else f"no {name}" for name in names)
         for given in (stored, options)
     )
-    cause = f"{path} holds results that were read with {before}, but this run has {now}."
-    raise UsageError(cause, "Give the same options, or name another file.")
+    partial = _partial_results(whole)
+    holder = partial if partial.exists() else path
+    cause = f"{holder} holds results that were read with {before}, but this run has {now}."
+    raise UsageError(
+        cause, "Give the same options, name another file, or begin anew with --force instead of --resume."
+    )
 
 
 @contextlib.contextmanager

@@ -129,7 +129,8 @@ def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: b
         return Thresholds(threshold, threshold, f"the guarantee of {name} does not hold here", note)
     limit, level = (f"{100 * share:g} %" for share in (guarantee.max_error, guarantee.confidence))
     evidence = (
-        f"{name} guarantees that at most {limit} of the answers are wrong, at a confidence level of {level}"
+        f"{name} guarantees that at most {limit} of the answers are wrong, at a confidence level of {level}, "
+        "in pictures of one number from the same source as those of the calibration"
     )
     return Thresholds(threshold, threshold, evidence, is_guaranteed=True)
 

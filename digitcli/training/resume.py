@@ -64,7 +64,9 @@ def merge_changes(stored: TrainConfig, saved: Saved | None, changes: Mapping[str
     recipe_changes = changes.get("recipe", {})
     refused = _changed_settings(stored, changes) + _changed_recipe(stored, saved, recipe_changes)
     if refused:
-        options = ", ".join(option_name(name) for name in refused)
+        recipe = {} if stored.member_archs else vars(run_recipe(stored, saved))  # members may have several
+        values = {name: f" ({value})" for name, value in {**recipe, **vars(stored)}.items()}
+        options = ", ".join(f"{option_name(name)}{values.get(name, '')}" for name in refused)
         cause = f"This run was started with another {options}."
         raise UsageError(cause, "Leave that out, or start a new run.")
     epochs_done = saved[0].training["epoch"] if saved else 0

@@ -387,5 +387,6 @@ def _report_start(setup: TrainingSetup, state: TrainingState) -> None:
             validation_size=task.sizes["validation"],
             test_size=task.sizes["test"],
             epochs_done=state.epoch,
+            steps_done=state.step,
         )
     )

@@ -140,7 +140,10 @@ def test_one_command_starts_a_run_and_continues_it(digitcli: Run, few_digits: Pa
     shutil.copy(tmp_path / "runs" / "job" / "config.json", killed)
     second, other = digitcli(*command), digitcli(*command, "--momentum", "0.5", "--optimizer", "sgd")
     assert second.returncode == 0 and "is finished" in second.stderr
-    assert other.returncode == 2 and "started with another" in other.stderr
+    assert (
+        other.returncode == 2
+        and "started with another --optimizer (adamw), --momentum (0.0)." in other.stderr
+    )
     started = digitcli(*command[:-3], "--out", killed, "--resume-or-start")
     assert started.returncode == 0 and "no saved state" in started.stderr
     results = [json.loads(done.stdout)["test_nll"] for done in (first, second, started)]

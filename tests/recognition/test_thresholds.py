@@ -36,7 +36,8 @@ def test_a_guarantee_holds_for_its_error_and_for_larger_ones(max_error: float) -
     assert (found.alone, found.page, found.note) == (0.9, 0.9, None)
     assert found.describe() == (
         "Numbers with a confidence below 0.9 are refused: mine guarantees that at most 1 % of the answers "
-        "are wrong, at a confidence level of 95 %."
+        "are wrong, at a confidence level of 95 %, in pictures of one number from the same source as those "
+        "of the calibration."
     )
 
 

@@ -151,8 +151,9 @@ def describe_start(start: RunStarted) -> dict[str, str]:
         **describe_recipe(start.recipe, has_teacher=bool(start.config.teacher)),
         "run": "dry run, nothing is written" if start.run is None else str(start.run),
     }
-    if start.epochs_done:
-        rows["continues"] = f"after epoch {start.epochs_done}"
+    if start.epochs_done or start.steps_done:
+        steps = f" and {counted(start.steps_done, 'step')}" if start.steps_done else ""
+        rows["continues"] = f"after epoch {start.epochs_done}{steps}"
     return {name: text for name, text in rows.items() if text}
 
 
