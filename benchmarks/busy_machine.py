@@ -19,6 +19,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from digitcli.data.mnist import load_mnist_test
+
 COMMANDS = {
     "fast": ["train", "--arch", "fast"],
     "lenet5": ["train", "--arch", "lenet5", "--epochs", "1"],
@@ -58,14 +62,24 @@ def seconds_of(command: list[str], environment: dict[str, str], limit: float) ->
         return time.perf_counter() - started
 
 
+def write_digits(count: int) -> list[str]:
+    """Write the first test digits of MNIST into a file, and return the option that names it."""
+    digits = load_mnist_test()
+    path = Path(tempfile.mkdtemp()) / "digits.npz"
+    np.savez(path, images=digits.images[:count], labels=digits.labels[:count])
+    return ["--data", str(path)]
+
+
 def main() -> None:
     """Measure, and print a row for each command and state of the machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(COMMANDS), help="the commands to measure")
     parser.add_argument("--busy", type=int, nargs="*", default=[0, 4], help="numbers of busy processes")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--digits", type=int, help="train on this many test digits of MNIST (default: MNIST)")
     parser.add_argument("--limit", type=float, default=150.0, help="seconds")
     options = parser.parse_args()
+    data = write_digits(options.digits) if options.digits else []
     for processes in options.busy:
         for name in options.names:
             seconds: dict[str, list[float]] = {setting: [] for setting in SETTINGS}
@@ -73,7 +87,8 @@ def main() -> None:
                 for _ in range(options.repeats):
                     for setting, environment in SETTINGS.items():
                         if max(seconds[setting], default=0) < options.limit:
-                            seconds[setting].append(seconds_of(COMMANDS[name], environment, options.limit))
+                            command = COMMANDS[name] + (data if COMMANDS[name][0] == "train" else [])
+                            seconds[setting].append(seconds_of(command, environment, options.limit))
             medians = {setting: statistics.median(values) for setting, values in seconds.items()}
             ratios = {
                 other: statistics.median(

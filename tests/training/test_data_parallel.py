@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from digitcli.data.augmentation import AUGMENTATIONS, augment, mixup
+from digitcli.errors import EnvironmentFault
 from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, read_header
 from digitcli.inference.devices import rank_and_size
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.data_parallel import ONE_PROCESS, joined_processes
+from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from tests.support.augmentation import recipe_with
 from tests.support.forked import ForkedProcess, in_background, run_digitcli
 from tests.support.models import saved
@@ -156,6 +157,33 @@ def test_a_signal_to_any_process_stops_all_of_them_and_the_run_resumes(
     with train_in_two_processes(*more) as processes:
         (result, _), _ = wait_for(processes)
     assert json.loads(result)["epochs"] == epochs + 1
+
+
+def test_one_command_starts_a_run_of_two_processes_and_continues_it(few_digits: Path, tmp_path: Path) -> None:
+    command = ("--data", str(few_digits), "--epochs", "12", "--seed", "5", "--resume-or-start")
+    with train_in_two_processes(*command, "--out", "whole") as processes:
+        (expected, _), _ = wait_for(processes)
+    with train_in_two_processes(*command, "--out", "killed") as processes:
+        read_until("epoch 1/12", processes[0].stderr)
+        processes[1].send_signal(signal.SIGKILL)
+        processes[0].communicate()
+        assert processes[0].returncode == 6
+    with train_in_two_processes(*command, "--out", "killed") as processes:
+        (printed, _), _ = wait_for(processes)
+    assert json.loads(printed)["test_nll"] == json.loads(expected)["test_nll"]
+
+
+@pytest.mark.parametrize(("steps", "is_refused"), [([7, 7], False), ([7, 0], True)])
+def test_processes_that_continue_after_different_steps_are_refused(
+    monkeypatch: pytest.MonkeyPatch, steps: list[int], is_refused: bool
+) -> None:
+    monkeypatch.setattr(Processes, "gather", lambda self, *numbers: torch.tensor([[each] for each in steps]))
+    with (
+        pytest.raises(EnvironmentFault, match="different numbers of steps")
+        if is_refused
+        else contextlib.nullcontext()
+    ):
+        Processes(0, 2).check_equal(7)
 
 
 def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Path) -> None:

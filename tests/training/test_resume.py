@@ -28,7 +28,7 @@ from digitcli.inference.checkpoint import (
     write_checkpoint,
 )
 from digitcli.threads import torch_threads
-from digitcli.training import setup
+from digitcli.training import setup, trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import begin, describe_config, read_config
 from digitcli.training.trainer import resume, train
@@ -120,6 +120,20 @@ def test_a_resumed_run_keeps_its_number_of_threads(few_digits: Path, tmp_path: P
     resume(tmp_path / "run", {}, on_event=note_threads)
     assert set(seen) == {3} and torch.get_num_threads() == before
     assert read_config(tmp_path / "run", None).threads == 3
+
+
+def test_more_threads_than_cores_are_reported(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "usable_cores", lambda: 2)
+    notices: dict[int, list[str]] = {2: [], 3: []}
+    for threads, found in notices.items():
+        events: list[Event] = []
+        config = train_config(few_digits, "softmax", threads=threads, recipe={"epochs": 1})
+        train(config, out=tmp_path / str(threads), on_event=events.append)
+        found += [each.message for each in events if isinstance(each, Notice) and "thread" in each.message]
+    assert notices[2] == [] and len(notices[3]) == 1
+    assert "3 threads, but there are only 2 cores. --threads 2 may be faster" in notices[3][0]
 
 
 def test_resuming_a_folder_without_a_run_is_an_input_error(tmp_path: Path) -> None:
