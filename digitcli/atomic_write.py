@@ -6,12 +6,14 @@ import contextlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from digitcli.errors import OutputError
 
+STDOUT = Path("-")  # as the name of an output file: standard output
 LONGEST_PREFIX = 60  # characters of the name in the name of its temporary file; file systems allow 255 bytes
 
 
@@ -21,6 +23,8 @@ def check_writable(path: Path, force: bool) -> None:
     Raises:
         OutputError: the file exists and `force` is not given, or its folder cannot be written.
     """
+    if path == STDOUT:
+        return
     try:
         with contextlib.suppress(FileNotFoundError):
             path.stat()  # fails for a link that leads back to itself
@@ -54,10 +58,16 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
     The temporary file lies in the same folder, is synced to the disk and is renamed over `path`: a reader, a
     crash or a full disk finds the old file or the new one, never a mixture. The new file has the permissions
     of the old one, or else of the file `like`, which its owner may also write, or else of any new file.
+    `STDOUT` is standard output, which gets everything at the end.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full; the old file is unchanged.
     """
+    if path == STDOUT:
+        pieces: list[bytes] = []
+        yield pieces.append
+        sys.stdout.buffer.write(b"".join(pieces))
+        return
     target = Path(os.path.realpath(path))  # the file behind a link is replaced, not the link
     with contextlib.ExitStack() as cleanup:
         with faults_of(path):
@@ -103,6 +113,8 @@ def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> 
             its parent folder cannot be written.
     """
     remedy = "Name another folder."
+    if folder == STDOUT:
+        raise OutputError("A folder cannot be written to standard output.", remedy)
     if "\0" in str(folder):
         raise OutputError(f"{str(folder)!r} is not a name of a folder.", remedy)
     with faults_of(folder):

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Protocol, TypeVar, cast
 
@@ -19,7 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from digitcli.errors import DigitcliError, Interrupted
+from digitcli.atomic_write import STDOUT
+from digitcli.errors import DigitcliError, Interrupted, UsageError
 
 Format = Literal["table", "json"]
 TableFormat = Literal["table", "json", "csv"]
@@ -80,6 +82,20 @@ def open_console(file: IO[str] | None) -> Console:
 
 out = open_console(None)
 err = open_console(cast("IO[str]", LenientStderr()))
+
+
+def reserve_stdout(output: Path | None, format: Format | TableFormat) -> None:
+    """Send what is for people to stderr if the output file of a command, `-`, is standard output.
+
+    Raises:
+        UsageError: the result would be written to standard output, too.
+    """
+    global out
+    if output == STDOUT:
+        if format != "table":
+            cause = f"-o - and --format {format} both write to standard output."
+            raise UsageError(cause, "Leave one of them out.")
+        out = err
 
 
 class Busy:
@@ -213,15 +229,20 @@ def show_left_out(columns: Sequence[str]) -> None:
 
 def show_notice(message: str) -> None:
     """Print a sentence for people on stderr."""
-    err.print(f"[yellow]Note:[/] {escape(printable(message))}", soft_wrap=True)
+    show_message(f"[yellow]Note:[/] {escape(printable(message))}")
 
 
 def show_error(error: DigitcliError | Interrupted) -> None:
     """Print the cause of an error and its remedy."""
     label = "" if isinstance(error, Interrupted) else "[bold red]Error:[/] "
-    err.print(label + escape(printable(error.cause)), soft_wrap=True)
+    show_message(label + escape(printable(error.cause)))
     if error.remedy:
-        err.print(escape(printable(error.remedy)), soft_wrap=True)
+        show_message(escape(printable(error.remedy)))
+
+
+def show_message(markup: str, style: str | None = None) -> None:
+    """Print a message on stderr: wrapped at words on a terminal, and elsewhere in one line."""
+    err.print(markup, style=style, soft_wrap=not err.is_terminal)
 
 
 def pairs(rows: Mapping[str, str]) -> Table:

@@ -4,8 +4,9 @@ A declaration holds everything that a setting needs:
 
     dropout: float | None = setting(None, "regularization", "Drop this fraction ...", at_least=0, below=1)
 
-`check_settings` refuses values outside the declared type and range. `settings_of` returns the declarations,
-from which the command line makes its options and the documentation its tables.
+`check_settings` refuses values outside the declared type and range, and `Setting.read` makes a value of what
+a person typed. `settings_of` returns the declarations, from which the command line makes its options and the
+documentation its tables.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ import math
 import re
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from digitcli.errors import UsageError, did_you_mean
 
 DURATION = "duration"  # unit of a setting in seconds that a person may write as 90s, 5m or 1h30m
 PATH = "file|dir"  # unit of a setting that names a file or a folder
+FRACTION = "fraction"  # unit of a setting that a person may also write in percent, as 1%
+SIZE = "size"  # unit of a setting in bytes that a person may write as 64kB
+REQUIRED = dataclasses.MISSING  # default of a setting that must be given
 TYPE_NAMES: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "a text",
-    tuple[str, ...]: "a list of texts",
+    Path: "a path",
 }
 SIZE_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
 # The fields whose options have another name, since it has no unit or is a keyword of Python.
@@ -45,6 +50,9 @@ class Setting:
     help: one sentence that says what the setting does.
     unit: the unit of the value, or one word for what it is: `epochs`, `fraction`, `file|dir`.
     letter: the short form of the option, for example `-e`.
+    aliases: former names of the option, which are accepted and not shown.
+    is_argument: whether the setting is an argument, for which `unit` is the placeholder, and no option.
+    complete: a function from the beginning of a value to the values that the shell offers.
     above, at_least, below, at_most: the range of a number.
     requires: another setting and the values of it without which this setting has no effect.
     """
@@ -57,6 +65,9 @@ class Setting:
     help: str
     unit: str = ""
     letter: str = ""
+    aliases: tuple[str, ...] = ()
+    is_argument: bool = False
+    complete: Callable[[str], Any] | None = None
     above: float | None = None
     at_least: float | None = None
     below: float | None = None
@@ -70,13 +81,18 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Return the option of the command line."""
-        return option_name(self.name)
+        """Return the option of the command line, or the placeholder of an argument."""
+        return self.unit.upper() if self.is_argument else option_name(self.name)
 
     @property
     def choices(self) -> tuple[str, ...]:
         """Return the values of a setting that takes one of several words, or an empty tuple."""
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
+        return get_args(self.item_type) if get_origin(self.item_type) is Literal else ()
+
+    @property
+    def item_type(self) -> Any:
+        """Return the type of one value of a list, or else the type of the setting."""
+        return get_args(self.type)[0] if self.is_list else self.type
 
     @property
     def is_list(self) -> bool:
@@ -89,7 +105,7 @@ class Setting:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         limits = self.limits.replace("at least", "of at least")
-        return f"{TYPE_NAMES[self.type]} {limits}".rstrip()
+        return f"{TYPE_NAMES[self.item_type]} {limits}".rstrip()
 
     @property
     def limits(self) -> str:
@@ -127,22 +143,44 @@ class Setting:
         """
         if value is None and self.optional:
             return
-        cause = f"{self.option} is {value!r}."
-        if self.choices and value not in self.choices:
-            raise UsageError(cause, did_you_mean(str(value), self.choices))
-        if not self.choices and not (self._has_type(value) and self._is_in_range(value)):
-            raise UsageError(cause, f"It must be {self.allowed}.")
+        if self.is_list and not isinstance(value, tuple):
+            kinds = f"{TYPE_NAMES[self.item_type].removeprefix('a ')}s"
+            raise UsageError(f"{self.option} is {value!r}.", f"It must be a list of {kinds}.")
+        for item in value if self.is_list else (value,):
+            cause = f"{self.option} is {str(item) if isinstance(item, Path) else item!r}."
+            if self.choices and item not in self.choices:
+                raise UsageError(cause, did_you_mean(str(item), self.choices))
+            if not self.choices and not (self._has_type(item) and self._is_in_range(item)):
+                raise UsageError(cause, f"It must be {self.allowed}.")
+
+    def read(self, text: Any) -> Any:
+        """Return the value of a text that a person typed, or of several texts for a list.
+
+        Raises:
+            UsageError: the text is no such value.
+        """
+        if isinstance(text, bool):
+            return text
+        value = tuple(map(self._read_one, text)) if self.is_list else self._read_one(text)
+        self.check(value)
+        return value
+
+    def _read_one(self, text: str) -> Any:
+        if self.unit in READERS:
+            return READERS[self.unit](text, self.option)
+        try:
+            return self.item_type(text) if self.item_type in (int, float, Path) else text
+        except ValueError:
+            raise UsageError(f"{self.option} is '{text}'.", f"It must be {self.allowed}.") from None
 
     def _has_type(self, value: Any) -> bool:
-        if self.type in (int, float):
-            kinds = int if self.type is int else (int, float)
+        if self.item_type in (int, float):
+            kinds = int if self.item_type is int else (int, float)
             return isinstance(value, kinds) and not isinstance(value, bool)
-        if self.is_list:
-            return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-        return isinstance(value, self.type)
+        return isinstance(value, self.item_type)
 
     def _is_in_range(self, value: Any) -> bool:
-        return self.type not in (int, float) or (
+        return self.item_type not in (int, float) or (
             abs(value) <= sys.float_info.max  # neither NaN nor infinite, and an integer that a float can hold
             and (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
@@ -158,6 +196,11 @@ def _readable(limit: float) -> str:
 def setting(default: Any, group: str, help: str, **details: Any) -> Any:
     """Declare a setting as a field of a dataclass; `details` are further fields of `Setting`."""
     return field(default=default, metadata={"setting": Setting(group=group, help=help, **details)})
+
+
+def argument(placeholder: str, help: str, default: Any = REQUIRED, **details: Any) -> Any:
+    """Declare an argument of a command; one with several values is a tuple, which may be empty."""
+    return setting(default, "", help, unit=placeholder, is_argument=True, **details)
 
 
 def settings_of(owner: Any) -> tuple[Setting, ...]:
@@ -260,7 +303,19 @@ def parse_points(text: str, option: str) -> float:
     return points
 
 
-def parse_duration(text: str | float) -> float:
+def parse_fraction(text: str, option: str) -> float:
+    """Return a fraction that is written as such or in percent: `0.01` or `1%`.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{option} is '{text}'.", "Give a fraction, for example 0.01 or 1%.") from None
+
+
+def parse_duration(text: str | float, option: str = "--time") -> float:
     """Return the seconds in a duration: `90`, `90s`, `5m` or `1h30m`.
 
     Raises:
@@ -273,5 +328,13 @@ def parse_duration(text: str | float) -> float:
         hours = minutes = seconds = 0.0
     duration = 3600 * hours + 60 * minutes + seconds
     if duration <= 0 or not math.isfinite(duration):
-        raise UsageError(f"--time is '{text}'.", "Give a duration such as 90s, 5m or 1h30m.")
+        raise UsageError(f"{option} is '{text}'.", "Give a duration such as 90s, 5m or 1h30m.")
     return duration
+
+
+# From the unit of a setting to the function that reads it; all other settings are read by their types.
+READERS: dict[str, Callable[[str, str], Any]] = {
+    DURATION: parse_duration,
+    FRACTION: parse_fraction,
+    SIZE: parse_size,
+}

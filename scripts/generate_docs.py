@@ -93,6 +93,8 @@ def command_blocks(name: str) -> list[str]:
     panels: dict[str, list[tuple[str, ...]]] = {"Arguments": [], "Options": []}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         kind, declared = typing.get_args(parameter.annotation)
+        if getattr(declared, "hidden", False):
+            continue
         panel = declared.rich_help_panel or ("Arguments" if isinstance(declared, ArgumentInfo) else "Options")
         names, values = spelling(parameter.name, kind, declared), value(kind, declared)
         text = plain(declared.help or "") + default(parameter.default)
@@ -138,7 +140,7 @@ def value(kind: Any, declared: ArgumentInfo | OptionInfo) -> str:
     if typing.get_origin(kind) is Literal:
         text = ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
     elif isinstance(declared, OptionInfo) and declared.metavar:
-        text = " or ".join(f"`{word}`" for word in declared.metavar.split("|"))
+        text = " or ".join(f"`{word}`" for word in declared.metavar.strip("[]").split("|"))
     else:
         text = VALUES[kind]
     if declared.min is not None or declared.max is not None:

@@ -20,7 +20,14 @@ from typer.main import get_command
 import digitcli
 from digitcli import console
 from digitcli.cli.signals import interrupt_on_signals
-from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted, OutputError
+from digitcli.errors import (
+    DigitcliError,
+    EnvironmentFault,
+    Interrupted,
+    OutputError,
+    UsageError,
+    did_you_mean,
+)
 from digitcli.inference.devices import is_out_of_memory, rank_and_size
 
 EXIT_CODES = (
@@ -53,12 +60,11 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "synthesize": "Write synthetic lines of handwritten numbers with exact labels, to train or to test a "
     "line reader.",
 }
-# The commands that run no network, and those that declare --threads themselves.
-WITHOUT_COMMON_THREADS = ("models", "synthesize", "train", "benchmark")
 HELP_OPTIONS = ["-h", "--help"]
 # The error that ended the run. Its frames hold the connection to other processes; to release them waits for
 # these, which may never answer, so they live until the process ends.
 _kept_errors: list[BaseException] = []
+ParsingError: Any = typer.BadParameter.__mro__[2]  # the class of all errors of Typer's parser
 DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EIO", "EDQUOT")}
 
 app = typer.Typer(
@@ -98,9 +104,11 @@ def with_command(arguments: Sequence[str]) -> typer.Typer:
 
 def load_command(name: str) -> Callable[..., None]:
     """Return the function of a command; its parameters are the arguments and options."""
-    from digitcli.cli.options import with_threads
+    from digitcli.cli.options import WITHOUT_COMMON_THREADS, as_command, with_threads
 
     command: Callable[..., None] = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
+    if "options" in inspect.signature(command).parameters:
+        return as_command(command, name)
     return command if name in WITHOUT_COMMON_THREADS else with_threads(command)
 
 
@@ -169,11 +177,12 @@ def exit_code_of_run() -> int:
                 # `app()` would replace sys.excepthook, so the command is called instead.
                 program = get_command(with_command(command_line_arguments()))
                 hide_types_of_flags(program)
-                program(prog_name="digitcli")
-        except SystemExit as end:
-            if isinstance(end.__context__, BrokenPipeError):
-                raise end.__context__ from None
-            _show_hint(end.__context__)
+                code = program(prog_name="digitcli", standalone_mode=False) or 0
+        except ParsingError as error:
+            if error.format_message():
+                return _fail(_explained(error))
+            code = error.exit_code  # the help was shown
+        except SystemExit as end:  # of shell completion
             code = end.code if isinstance(end.code, int) else 0
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -195,21 +204,36 @@ def exit_code_of_run() -> int:
         return _fail(OutputError(f"The output cannot be written: {error.strerror}.", "Free some space."))
 
 
-def _show_hint(error: BaseException | None) -> None:
-    """Say how a picture, a file or an architecture is named, after an error about an unknown word."""
-    context, message = getattr(error, "ctx", None), str(getattr(error, "message", ""))
-    word = next(iter(command_line_arguments()), "")
-    if message.startswith("No such command") and Path(word).exists():
-        console.err.print(f"To read a picture: digitcli predict {word}", markup=False, soft_wrap=True)
-    if message.startswith("No such option"):
-        for name in command_line_arguments():
-            if name.startswith("-") and os.path.lexists(name):
-                console.err.print(f"To name the file {name}, write ./{name}", markup=False, soft_wrap=True)
-    if context is None or "unexpected extra argument" not in message:
-        return
-    if any("--arch" in parameter.opts for parameter in context.command.params):
-        hint = f"Name an architecture with --arch, for example: {context.command_path} --arch cnn"
-        console.err.print(hint, soft_wrap=True)
+def _explained(error: Any) -> UsageError:
+    """Return an error of Typer's parser in the words of this program, with a remedy."""
+    context = error.ctx
+    path = context.command_path if context else "digitcli"
+    usual = f"{path} --help lists the {'options' if context and context.parent else 'commands'}."
+    kind, message = type(error).__name__, error.message
+    if kind == "NoSuchOption":
+        files = [name for name in command_line_arguments() if name.startswith("-") and os.path.lexists(name)]
+        if files:
+            usual = f"To name the file {files[0]}, write ./{files[0]}"
+        elif error.possibilities:
+            usual = f"Did you mean {' or '.join(sorted(error.possibilities))}?"
+        return UsageError(f"{path} has no option {error.option_name}.", usual)
+    if kind == "MissingParameter":
+        return UsageError(f"{error.param.metavar or error.param.name.upper()} is missing.", usual)
+    if kind == "BadOptionUsage":
+        if "not take" in message:
+            return UsageError(f"{error.option_name} takes no value.", "Give it alone.")
+        return UsageError(f"{error.option_name} needs a value.", "Give one after it.")
+    if message.startswith("No such command"):
+        word = next(word for word in command_line_arguments() if not word.startswith("-"))
+        is_file = Path(word).exists()
+        remedy = f"To read a picture: digitcli predict {word}" if is_file else did_you_mean(word, COMMANDS)
+        return UsageError(f"There is no command '{word}'.", remedy)
+    if "unexpected extra argument" in message:
+        words = message[message.rindex("(") + 1 : -1]
+        if any("--arch" in parameter.opts for parameter in context.command.params):
+            usual = f"Name an architecture with --arch, for example: {path} --arch cnn"
+        return UsageError(f"{path} takes no further argument, but '{words}' is given.", usual)
+    return UsageError(message, usual)
 
 
 def show_internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

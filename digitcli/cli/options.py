@@ -1,17 +1,21 @@
-"""Options that several commands share, and what the shell completes in them."""
+"""Make the options of a command of the dataclass that declares them, with what the shell completes."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import os
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, BadParameter, Option
 
 from digitcli.console import Format, TableFormat
+from digitcli.errors import UsageError
 from digitcli.recognition.constraints import CheckDigit
+from digitcli.settings import READERS, REQUIRED, Setting, setting, settings_of
 from digitcli.threads import MAX_THREADS
 
 # Processes at most that read pictures: each takes 120 MB of memory.
@@ -124,6 +128,144 @@ def dataset_option(purpose: str) -> Any:
         help=f"{purpose} this dataset: a name, a file or a folder, as for digitcli train.",
         autocompletion=complete_dataset,
     )
+
+
+# The commands that run no network, and those that declare --threads themselves.
+WITHOUT_COMMON_THREADS = ("models", "synthesize", "train", "benchmark")
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """The options of every command that runs a network."""
+
+    threads: int | None = setting(
+        None, "", "Run each network with at most this many threads (default: OMP_NUM_THREADS, or all usable "
+        "cores).", unit="N", at_least=1, at_most=MAX_THREADS,
+    )  # fmt: skip
+
+
+Command = Callable[..., None]
+
+
+def with_settings(*owners: type, panels: Mapping[str, str]) -> Callable[[Command], Command]:
+    """Give a command an option for every setting of these dataclasses, beside those of its own dataclass.
+
+    The command gets the values of those that are given, by name. panels: the heading of each group, in order.
+    """
+
+    def decorate(command: Command) -> Command:
+        command.further_settings = owners, panels  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def as_command(command: Command, name: str) -> Command:
+    """Return the function that Typer runs for a command, which takes one dataclass of settings.
+
+    Typer passes on what a person typed. The values are read and checked here, so that every mistake is
+    reported in one way.
+    """
+    owner = get_type_hints(command)["options"]
+    further_settings: tuple[tuple[type, ...], Mapping[str, str]] = getattr(
+        command, "further_settings", ((), {})
+    )
+    owners, panels = further_settings
+    further = [declared for each in owners for declared in settings_of(each)]
+    further.sort(key=lambda declared: list(panels).index(declared.group))
+    own = settings_of(owner)
+    common: tuple[Setting, ...] = () if name in WITHOUT_COMMON_THREADS else settings_of(CommonOptions)
+
+    @functools.wraps(command)
+    def run(**texts: Any) -> None:
+        if (threads := read_values(common, texts).get("threads")) is not None:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+        options = owner(**read_values(own, texts))
+        command(options, read_values(further, texts)) if owners else command(options)
+
+    parameters = []
+    for declared in (*further, *own, *common):
+        parameters += _parameters(declared, panels.get(declared.group, declared.group))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def read_values(settings: Sequence[Setting], texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the settings that are given, by name.
+
+    Raises:
+        UsageError: a text is no value of its setting, or a setting is given by two of its names.
+    """
+    values = {}
+    for declared in settings:
+        names: list[str] = [declared.name, *map(_alias_parameter, declared.aliases)]
+        given = [texts[name] for name in names if texts.get(name) not in (None, [])]
+        if len(given) > 1:
+            former = ", ".join(declared.aliases)
+            cause = f"{declared.option} is given twice; former names of it are {former}."
+            raise UsageError(cause, "Give it once.")
+        if given:
+            values[declared.name] = declared.read(given[0])
+    return values
+
+
+def _parameters(declared: Setting, panel: str) -> list[inspect.Parameter]:
+    """Return the parameters from which Typer makes the option of a setting and its former names."""
+    kind: Any = bool if declared.type is bool else list[str] if declared.is_list else str
+    details: dict[str, Any] = {
+        "help": _help(declared, panel),
+        "metavar": _placeholder(declared),
+        "autocompletion": declared.complete or _complete_choice(declared.choices),
+        "rich_help_panel": panel or None,
+        "show_default": False,
+    }
+    if declared.is_argument:
+        required = declared.default is REQUIRED
+        default = inspect.Parameter.empty if required else None
+        annotation: Any = Annotated[kind if required else kind | None, Argument(**details)]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        return [inspect.Parameter(declared.name, keyword, default=default, annotation=annotation)]
+    has_negation = kind is bool and (declared.default is not False or declared.optional)
+    name = f"{declared.option}/--no-{declared.option[2:]}" if has_negation else declared.option
+    names = list(filter(None, (name, declared.letter)))
+    options = {declared.name: Option(*names, **details)}
+    options |= {_alias_parameter(alias): Option(alias, hidden=True) for alias in declared.aliases}
+    return [
+        inspect.Parameter(
+            parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+        )
+        for parameter, option in options.items()
+    ]
+
+
+def _alias_parameter(alias: str) -> str:
+    return "alias_" + alias.removeprefix("--").replace("-", "_")
+
+
+def _placeholder(declared: Setting) -> str | None:
+    """Return what the help shows for the value of a setting."""
+    if declared.type is bool:
+        return None
+    kinds = {int: "N", float: "NUMBER", Path: "PATH"}
+    choices = f"[{'|'.join(declared.choices)}]" if declared.choices else ""
+    return declared.unit.upper() or choices or kinds.get(declared.item_type, "TEXT")
+
+
+def _help(declared: Setting, panel: str) -> str:
+    """Return the help of a setting with its range and, unless it or its panel tells it, its default."""
+    default = declared.default
+    is_told = "(default:" in declared.help + panel or default in (None, (), REQUIRED, True, False)
+    limits = "" if declared.unit in READERS else declared.limits
+    parts = [limits, "" if is_told else f"default: {default}"]
+    brackets = f" ({'; '.join(filter(None, parts))})" if any(parts) else ""
+    return f"{declared.help.removesuffix('.')}{brackets}."
+
+
+def _complete_choice(choices: Sequence[str]) -> Callable[[str], list[str]] | None:
+    if not choices:
+        return None
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
 ThreadsOption = Annotated[

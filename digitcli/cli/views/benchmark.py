@@ -37,7 +37,7 @@ class BenchmarkView:
                 self.report = event
                 if not console.err.is_interactive:
                     for result in event.results[known:]:
-                        console.err.print(escape(console.printable(_line(result))), soft_wrap=True)
+                        console.show_message(escape(console.printable(_line(result))))
 
 
 def _line(row: BenchmarkResult) -> str:

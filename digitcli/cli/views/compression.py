@@ -43,13 +43,13 @@ class CompressionView:
                 console.show_notice(event.message)
             case ModelStarted():
                 n = f"at most {event.n}" if event.is_most else str(event.n)
-                console.err.print(f"{event.number} of {n}: {event.name}{self._pace(event)}", soft_wrap=True)
+                console.show_message(f"{event.number} of {n}: {event.name}{self._pace(event)}")
             case RunStarted():
                 self.epochs = event.recipe.epochs
             case EpochDone():
                 accuracy = console.percent(event.validation_accuracy)
                 epoch = f"  epoch {event.epoch}/{self.epochs}"
-                console.err.print(f"{epoch}  validation {accuracy}", soft_wrap=True)
+                console.show_message(f"{epoch}  validation {accuracy}")
             case StepDone():
                 self.bar.show(round(PERCENT * event.progress), PERCENT)
 

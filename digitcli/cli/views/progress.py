@@ -62,7 +62,7 @@ class RunsView:
         """Draw one event."""
         if (finished := self.line_of(event)) is not None:
             self.done, line = finished
-            console.err.print(escape(console.printable(line)), soft_wrap=True)
+            console.show_message(escape(console.printable(line)))
             self.bar.show(self.done, self.total)
         elif isinstance(event, StepDone):
             self.bar.show(self.done + event.progress, self.total)

@@ -107,9 +107,9 @@ class ReadingView:
         if not is_single and kind is not BrokenPipeError:
             self._release()
         if kind is None and sum(self.counts.values()) > 1:
-            console.err.print(self.summary(), style="dim")
+            console.show_message(self.summary(), style="dim")
         if kind is None and self.counts and self.thresholds:
-            console.err.print(escape(console.printable(self.thresholds)), style="dim", soft_wrap=True)
+            console.show_message(escape(console.printable(self.thresholds)), style="dim")
 
     def watch(self, readings: Iterator[Reading]) -> Iterator[Reading]:
         """Yield the same readings, count them, and show their errors and steps."""

@@ -61,7 +61,7 @@ class TrainingView:
                 self._show_start(event)
             case EpochDone():
                 self.epochs.append(event)
-                console.err.print(self._epoch_line(event), soft_wrap=True)
+                console.show_message(self._epoch_line(event))
             case StepDone() if self.live:
                 self.live.update(self.draw_progress(event), refresh=True)
 
